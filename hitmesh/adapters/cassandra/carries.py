@@ -29,7 +29,7 @@ class Carries:
         return len(pieces)
 
     def get(self, site_day: SiteDay, attempt: int, pieces: int) -> bytes | None:
-        """Return a carry, or None if pieces are missing because another carry replaced it."""
+        """Return a carry, or None if pieces are missing because the site-day has a newer carry."""
         rows = self._session.run(f"SELECT chunk, value FROM carries WHERE {_OF}", (*site_day, attempt))
         return b"".join(row.value for row in rows) if len(rows) == pieces else None
 

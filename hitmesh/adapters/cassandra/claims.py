@@ -49,7 +49,7 @@ class CassandraOrderClaims:
         self._tables = {kind: _Tables(session, kind) for kind in ClaimKind}
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Store claims durably. A verdict has its own column, so a repeated claim keeps the verdict."""
+        """Store claims durably. The verdict (duplicate or not) has its own column, so a repeated claim keeps it."""
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]
             if of_kind:
@@ -60,12 +60,12 @@ class CassandraOrderClaims:
         return self._tables[kind].of(site, order_ids)
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its order or refund in the stream; take those without a holder.
+        """Return whether each claim holds its id in the stream; the first claim on an unheld id becomes its holder.
 
-        A holder never changes. Few orders have a holder when first asked for, so no read precedes the conditional
-        write, which itself returns the holder. A read comes first only if most had a holder in the previous call, as in
-        a log replay: a read is cheaper than a failed condition. After Unavailable, some of these claims may already be
-        holders; a retry finds them.
+        A holder never changes. Normally no read precedes the conditional write, because few ids have a holder yet and
+        the write itself returns the holder. If most ids had a holder in the previous call, as in a replay of the log,
+        this call reads the holders first, because a read is cheaper than a failed condition. After Unavailable, some of
+        these claims may already be holders; a retry finds these holders.
         """
         held: dict[tuple[ClaimKind, _Holder], bool] = {}
         for kind, tables in self._tables.items():
@@ -85,7 +85,7 @@ class CassandraOrderClaims:
         return {rows[0].order_id: [row.day for row in rows] for rows in map(list, answers) if rows}
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Record which claims come from duplicate hits; skip positions without a claim on the site."""
+        """Record which claims come from duplicate hits; ignore positions without a claim of this site."""
         for tables in self._tables.values():
             tables.set_duplicates(site, verdicts)
 
@@ -110,7 +110,7 @@ class _Tables:
         answers = self._session.run_each(
             self._cql(_SELECT), [(site, order_id) for order_id in dict.fromkeys(order_ids)]
         )
-        # A verdict may outlive its claim; the claim's columns are then null.
+        # A verdict may outlive its claim, in which case the claim's columns are null.
         found = [_claim(row, self._kind) for rows in answers for row in rows if row.log_time is not None]
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 

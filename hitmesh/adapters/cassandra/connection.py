@@ -1,4 +1,4 @@
-"""Connect to Cassandra: contact points, datacenter, consistency and deadlines.
+"""Connect to Cassandra, with contact points, datacenter, consistency levels and deadlines.
 
 Reads and writes use LOCAL_QUORUM, and conditional writes use LOCAL_SERIAL. The driver must run on the libev event loop.
 """
@@ -26,7 +26,7 @@ _LIBEV: Final = "LibevConnection"
 
 
 def connect(servers: Servers, request_timeout_s: float) -> Session:
-    """Open a session without a keyspace: statements name theirs.
+    """Open a session without a keyspace, because each statement states its own.
 
     Raises:
         Unavailable: no contact point answers.
@@ -76,8 +76,8 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         contact_points=[_address(server) for server in servers.cassandra.split(",")],
         execution_profiles=profiles,
         reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
-        protocol_version=ProtocolVersion.V5,  # Cassandra 4.0 and later: statements name their keyspace
-        compression=False,  # large values are compressed already
+        protocol_version=ProtocolVersion.V5,  # Cassandra 4.0 and later; lets each statement state its keyspace
+        compression=False,  # large values are already compressed
         connect_timeout=_CONNECT_TIMEOUT_S,
         control_connection_timeout=_CONNECT_TIMEOUT_S,
         max_schema_agreement_wait=SCHEMA_TIMEOUT_S,
@@ -90,10 +90,10 @@ def _address(contact_point: str) -> tuple[str, int]:
 
 
 def profile_of(*, serial: bool) -> object:
-    """Return the execution profile's name; `serial` reads see the outcome of conditional writes."""
+    """Return the name of an execution profile; reads with `serial` see the outcome of conditional writes."""
     return _SERIAL if serial else EXEC_PROFILE_DEFAULT
 
 
 def _is_worth_saying(record: logging.LogRecord) -> bool:
-    """Return False for the server's warning, once per statement, about keyspaces outside the statement text."""
+    """Return False for the server's warning, once per statement, that the text does not name its keyspace."""
     return "USE <keyspace>" not in record.getMessage()

@@ -2,8 +2,8 @@
 
 Cache entries stay valid until the directory's version changes; the version is checked twice a second. While Cassandra
 is unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique.
-directory_rules decides which requests are refused and which salts destroyed; hitmesh.adapters.shared.known_keys limits
-look-ups of unknown keys.
+hitmesh.adapters.shared.directory_rules decides which requests are refused and which salts are destroyed;
+hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from hitmesh.runtime.logs import logger
 
 CHECK_INTERVAL_MS: Final = 500
 GOOD_FOR_MS: Final = 3_600_000
-# Maximum time that a call waits for the version check; after that the cache is good enough.
+# Seconds that a call waits for the version check before the call uses the cache.
 _PATIENCE_S: Final = 0.25
 _MAX_UNKNOWN: Final = 10_000
 _BUCKETS: Final = 16
@@ -53,9 +53,9 @@ class CassandraSiteDirectory:
     """A SiteDirectory. Thread-safe.
 
     Args:
-        session: the session to store in.
+        session: a session on the keyspace.
         clock: measures the age of cached entries.
-        unknown_keys_s: look-ups of unknown keys per second.
+        unknown_keys_s: limit per second of look-ups for unknown keys.
     """
 
     def __init__(self, session: CassandraSession, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
@@ -74,7 +74,7 @@ class CassandraSiteDirectory:
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
-        """Return a site."""
+        """Return a site; None when absent."""
         self._refresh()
         kept = self._sites
         if name not in kept:
@@ -107,7 +107,7 @@ class CassandraSiteDirectory:
         )
         rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (site.name,), serial=True)
         there = agreed(_site(rows[0]), site)
-        # Written even if the site exists: its creator may have failed at this point.
+        # Written even if the site exists, because the process that created the site may have failed at this point.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
         )
@@ -139,7 +139,8 @@ class CassandraSiteDirectory:
         digest, taken = secret_digest(secret), f"{key.merchant} already has a key {key.key_id}, or the secret is in use"
         if self._key_of(key.merchant, key.key_id) is not None:
             raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
-        # The secret comes first: a secret without a key grants nothing, and a retry with both finds its own secret.
+        # The secret is written first. A secret without a key grants nothing, and a retry with the same key finds its
+        # own secret.
         if not self._session.apply(
             "INSERT INTO key_secrets (secret_digest, merchant, key_id) VALUES (?, ?, ?) IF NOT EXISTS",
             (digest, key.merchant, key.key_id),
@@ -152,7 +153,7 @@ class CassandraSiteDirectory:
         if not self._session.apply(
             f"INSERT INTO ingest_keys ({_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", _key_values(key)
         ):
-            # A concurrent caller created the key with another secret: this secret must not open that key.
+            # A concurrent caller created the key with another secret, so this secret must not give access to that key.
             self._session.apply(
                 "DELETE FROM key_secrets WHERE secret_digest = ? IF merchant = ? AND key_id = ?",
                 (digest, key.merchant, key.key_id),
@@ -184,7 +185,7 @@ class CassandraSiteDirectory:
         return revoked if revoked is not None else replace(found, revoked_at=now)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Return the salt for a site-local date; create salts only for `today` and its neighbours (rule I2)."""
+        """Return the salt for a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""
         salted = salted_date(local_date, today)
         with self._salt_lock:
             if self._salted_on.get(site) != today:
@@ -224,7 +225,7 @@ class CassandraSiteDirectory:
         return bytes(rows[0].salt)
 
     def _destroy_old(self, site: str, today: date) -> None:
-        """Destroy the site's salts before yesterday, and all sites' salts older still."""
+        """Destroy the salts that are no longer needed: this site's from before yesterday, other sites' a day later."""
         oldest, oldest_anywhere = oldest_salted(today), oldest_salted_anywhere(today)
         rows = self._session.run("SELECT local_date FROM salt_dates WHERE zero = 0")
         for day in (row.local_date.date() for row in rows):
@@ -249,21 +250,22 @@ class CassandraSiteDirectory:
     def _note_change(self) -> None:
         """Invalidate all caches of the directory. Must be called after the change.
 
-        The condition always holds. It makes a later change win over an earlier change whatever the clocks say.
+        The write's condition always holds. Conditional writes are ordered by Cassandra and not by clocks, so a later
+        change always replaces an earlier change's version.
         """
         version = uuid.uuid1()
         self._session.apply(
             "UPDATE directory_version SET version = ? WHERE zero = 0 IF version != ?", (version, version)
         )
         with self._lock:
-            # A check already under way may return an older version.
+            # A check in progress may return an older version, so the next call must check again.
             self._checked_at, self._checker = None, None
 
     def _refresh(self) -> None:
         """Drop the cache if the directory has changed; check at most twice a second.
 
-        One thread checks while others use the cache. If Cassandra is slow, the checking thread also returns to the
-        cache.
+        A background thread reads the version. The call that starts this thread waits up to 0.25 s; other calls use the
+        cache at once.
 
         Raises:
             Unavailable: Cassandra has been unavailable for so long that the cache is no longer valid.
@@ -298,7 +300,7 @@ class CassandraSiteDirectory:
         with self._lock:
             full = len(self._sites) + len(self._keys) > MAX_KEPT
             if version != self._version or full:
-                # A new dictionary: a look-up under way fills the old dictionary.
+                # A new dictionary, because a look-up in progress fills the old dictionary.
                 self._sites = {}
                 self._keys.forget()
             self._keys.forget_unknown()

@@ -1,9 +1,9 @@
 """Dirty site-days on Cassandra: site-days that wait for settlement.
 
-Sites are spread over 32 buckets, so that all can be listed and no partition holds a whole mesh. A settler reads all
-buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Dirty marks are stored individually, so a
-`clear` leaves exactly the marks that it does not cover. Write timestamps come from the writers' clocks, so a deletion
-must carry a timestamp no lower than those of the rows to delete.
+Sites are spread over 32 buckets, so that all sites can be listed and no Cassandra partition holds a whole mesh. A
+settler reads all buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Dirty marks are stored
+individually, so a `clear` leaves exactly the marks that it does not cover. Write timestamps come from the writers'
+clocks, so a deletion's timestamp must not be lower than the timestamps of the deleted rows.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ _KNOWN: Final = """SELECT offset FROM dirty_marks WHERE bucket = ? AND site = ? 
     AND partition = ? AND offset >= ? AND offset <= ?"""
 _DELETE: Final = """DELETE FROM dirty_marks USING TIMESTAMP ?
     WHERE bucket = ? AND site = ? AND day = ? AND log = ? AND partition = ? AND offset >= ? AND offset <= ?"""
-# Filtering skips few rows: a site has at most two open days among its closed days.
+# ALLOW FILTERING skips few rows, because a site has at most two open days beside its closed days.
 _MARKED: Final = """SELECT site, day FROM dirty_marks WHERE bucket = ? AND site >= ? AND day < ?
     GROUP BY bucket, site, day LIMIT ? ALLOW FILTERING"""
 _AWAITED: Final = """SELECT site, day FROM awaited_site_days WHERE bucket = ? AND site >= ? AND day < ?
     LIMIT ? ALLOW FILTERING"""
 _END_AWAITED: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
-# An awaited day has no column that tells its write time. Clocks differ by less than this margin, and a settled day need
-# not be awaited again.
+# Added to the timestamp of an awaited day's deletion, because no column tells when the row was written. Clocks differ
+# by less than this margin. The deletion also hides writes within the margin, but a settled day need not be awaited
+# again.
 _CLOCK_MARGIN_US: Final = 600_000_000
 
 
@@ -53,8 +54,8 @@ class CassandraDirtyDays:
 
     Args:
         session: a session on the keyspace.
-        long_s: a full sweep of at least this duration is repeated later; see Sweep.
-        share: the delay before the repetition, as a multiple of the duration.
+        long_s: duration in seconds from which a full read is repeated only after a delay; see Sweep.
+        share: the delay, as a multiple of the duration.
     """
 
     def __init__(self, session: CassandraSession, *, long_s: float = LONG_S, share: int = SHARE) -> None:
@@ -63,7 +64,7 @@ class CassandraDirtyDays:
         self._marked, self._waiting = (Sweep(_BUCKETS, long_s=long_s, share=share) for _ in range(2))
         self._taken: dict[tuple[SiteDay, PartitionId], int] = {}  # the highest write timestamp of the marks taken last
         self._looked_s = 0.0
-        self._none_before: int | None = None  # `closed_before` of the last look, if that look found nothing
+        self._none_before: int | None = None  # `closed_before` of the last read of awaited days, if nothing was found
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
         """Store dirty marks. Idempotent: existing marks stay unchanged."""
@@ -84,7 +85,7 @@ class CassandraDirtyDays:
         self._session.run_many(_INSERT, [_row(mark) for found in by_place.values() for mark in found.values()])
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Note days durably, to be taken once closed. Days already noted by this process cost nothing."""
+        """Store days that `take` returns once they have closed; days already stored by this process cost nothing."""
         missing = self._awaited_written.missing(site_days)
         self._session.run_many("INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)", map(_key, missing))
         self._awaited_written.note(missing)
@@ -108,7 +109,7 @@ class CassandraDirtyDays:
         return _site_days(answers)
 
     def _closed(self, limit: int, closed_before: int) -> set[SiteDay]:
-        """Return awaited days that have closed. Days close once a day, so an empty result stays valid for a while."""
+        """Return awaited days that have closed; an empty result is reused for a while, as days close once a day."""
         now_s = time.monotonic()
         if closed_before == self._none_before and now_s - self._looked_s < _AWAITED_EVERY_S:
             return set()

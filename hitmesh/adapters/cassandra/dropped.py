@@ -1,6 +1,6 @@
-"""Dropped generations of site-days. A store that deletes late must not answer from these generations.
+"""Dropped generations of site-days. A store that deletes rows late (Druid) must not answer from these generations.
 
-The list is cached for a second.
+The list is cached for a second per site.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class DroppedRows:
         self._kept: dict[str, tuple[float, Dropped]] = {}
 
     def note(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Note durably that these generations' rows are dropped. Idempotent."""
+        """Store, durably, that these generations are dropped. Idempotent."""
         self._session.run_many(
             "INSERT INTO dropped_rows (site, day, generation) VALUES (?, ?, ?)",
             [(*site_day, generation) for site_day, generation in superseded],

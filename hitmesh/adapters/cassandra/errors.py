@@ -1,7 +1,7 @@
 """Translate driver errors, and decide which errors the caller may retry.
 
-A time-out, a missing or overloaded node, or a server error is Unavailable. A statement or value that Cassandra or the
-driver rejects is fatal: a bug or a missing schema.
+A time-out, a missing or overloaded node, or a server error is Unavailable. If Cassandra or the driver rejects a
+statement or a value, the error is fatal, because the cause is a bug or a missing schema.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PASSING: Final = (
     ServerError,
     OSError,
 )
-# The driver rejects values that do not fit their column with Python's own errors.
+# Includes Python's own errors, which the driver raises for values that do not fit their column.
 EXPECTED: Final = (
     *_PASSING,
     DriverException,
@@ -68,7 +68,7 @@ def translated(error: Exception, cql: str) -> HitmeshError:
 
     Args:
         error: an instance of EXPECTED.
-        cql: the statement without its values, which may be a visitor's.
+        cql: the statement without its values, because the values may be personal data.
     """
     cause = type(error).__name__
     message = f"Cassandra, {' '.join(cql.split())[:_MAX_CHARS]}: {cause}: {str(error)[:_MAX_CHARS]}"

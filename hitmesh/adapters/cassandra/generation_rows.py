@@ -34,15 +34,16 @@ class SiteDayRow:
     """The stored state of a site-day.
 
     Attributes:
-        day: the day, within a site.
+        day: the day; the rows of a site are read together.
         version: counts the row's changes; 0 = no row.
-        attempts: the last attempt number handed out.
+        attempts: the last attempt number that `begin` returned.
         waiting: attempt numbers that may still be published.
         entry: the current entry, None before the first publication.
-        ledger: the entry's ledger.
-        carry: the attempt that wrote the entry's carry, stored in `carry_chunks` pieces.
-        drift: the drift of the first entry that had any.
-        replaced: superseded generations, with the time.
+        ledger: the current entry's ledger entry, None before the first publication.
+        carry: the number of the attempt that wrote the current entry's carry.
+        carry_chunks: how many pieces the carry has.
+        drift: the drift of the first entry that had a drift, otherwise None.
+        replaced: superseded generations, each with the time (UTC ms) at which it was superseded.
         last_sequence: the site's highest sequence.
     """
 
@@ -71,11 +72,11 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         entry.logic_version if entry else None,
         _json([[*partition, offset] for partition, offset in sorted(entry.read_through.items())]) if entry else None,
         entry.published_at if entry else None,
-        # Checksums are unsigned 64-bit integers, beyond JSON's numbers: stored as text.
+        # Stored as text, because checksums are unsigned 64-bit integers, beyond the range of JSON's numbers.
         _json({name: str(value) for name, value in asdict(row.ledger).items()}) if row.ledger else None,
         row.carry,
         row.carry_chunks,
-        # Differences in amounts may exceed 64 bits, beyond orjson's range.
+        # Not orjson, because differences in amounts may exceed 64 bits, beyond orjson's range.
         json.dumps(asdict(row.drift)) if row.drift else None,
         dict(row.replaced),
     )

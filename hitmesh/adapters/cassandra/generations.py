@@ -1,8 +1,8 @@
-"""Generations on Cassandra: which generation of a site-day is read (architecture A9); one conditional row per site-day.
+"""Generations on Cassandra: the current generation of each site-day (architecture A9).
 
-A publication is atomic, because the entry, its ledger, the reference to its carry and the replaced generations form a
-single row. The row is written on condition that its version is unchanged since the read, in the same batch as the
-site's highest sequence. The carry itself is written earlier, under the attempt number.
+A publication is atomic, because a site-day has a single row with its entry, the entry's ledger, the reference to the
+carry and the replaced generations. The row is written on condition that its version is unchanged since the read, in the
+same batch as the site's highest sequence. The carry itself is written earlier, under the attempt number.
 hitmesh.adapters.shared.publication decides which generation becomes current and which generations are superseded.
 """
 
@@ -25,7 +25,7 @@ from hitmesh.model.sites import SiteDay
 
 _BUCKETS: Final = 32
 _MAX_TRIES: Final = 20
-# Two settlers' clocks may differ by this much without the loss of a site-day.
+# Microseconds by which two settlers' clocks may differ without the loss of a row in `replaced_site_days`.
 _CLOCK_MARGIN_US: Final = 60_000_000
 _SELECT: Final = f"SELECT day, last_sequence, {', '.join(ENTRY)} FROM generations"
 
@@ -38,7 +38,7 @@ class CassandraGenerations:
         self._carries = Carries(session)
 
     def begin(self, site_day: SiteDay) -> int:
-        """Return a generation number never returned before for the site-day.
+        """Return a generation number that was never returned before for the site-day.
 
         Raises:
             Unavailable: Cassandra is unavailable, or concurrent changes to the site-day prevented every try.
@@ -51,7 +51,7 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
-        """Return the winning entry per day, for days with an entry."""
+        """Return the current entry of each day that has an entry."""
         rows = self._of_site(site, first_day, end_day)
         return {row.day: row.entry for row in rows if row.entry is not None}
 
@@ -72,7 +72,7 @@ class CassandraGenerations:
 
         Raises:
             StaleGeneration: another entry or a later attempt was published since; nothing was written.
-            ValueError: `drift` confirms the stream's rows, but these were superseded.
+            ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
             Unavailable: the outcome is unknown; `current` tells whether the generation was published.
         """
         there, chunks = self._row(site_day), None
@@ -82,8 +82,8 @@ class CassandraGenerations:
             _refuse_stale(site_day, there, generation, seen_sequence)
             if chunks is None:
                 chunks = self._carries.put(site_day, generation, carry)
-            # Written after the row was read: `forget` changes the row before deleting this, so a race fails on one
-            # side.
+            # Written only after the site-day's row was read. `forget` changes that row before it deletes this row, so
+            # in a race either the publication's condition fails or the deletion's timestamp is too old.
             self._session.run(
                 "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)",
                 (_bucket(site_day.site), *site_day),
@@ -159,7 +159,7 @@ class CassandraGenerations:
         )
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Delete a superseded generation; ignore any other."""
+        """Forget a superseded generation; ignore any other."""
         for _ in range(_MAX_TRIES):
             there, began_us = self._row(site_day), time.time_ns() // 1_000
             if generation not in there.replaced:
@@ -168,7 +168,8 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # A concurrent publication must read the row again, and notes the site-day only afterwards.
+                    # A concurrent publication must read the row again, and only then inserts this row again with a
+                    # later timestamp.
                     self._session.run(
                         "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
                         (began_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
@@ -187,7 +188,7 @@ class CassandraGenerations:
         return map(row_of, rows)
 
     def _row(self, site_day: SiteDay) -> SiteDayRow:
-        """Return the site-day's stored row; without a row, an empty row with the site's sequence."""
+        """Return the site-day's row; if none is stored, an empty row with the site's highest sequence."""
         rows = self._session.run(f"{_SELECT} WHERE site = ? AND day = ?", site_day, serial=True)
         if rows:
             return row_of(rows[0])
@@ -199,7 +200,7 @@ class CassandraGenerations:
     def _changed(self, site_day: SiteDay, there: SiteDayRow, after: SiteDayRow, *, sequence: int | None = None) -> bool:
         """Replace the row that was read, and the site's sequence; return whether the write succeeded.
 
-        When Cassandra leaves the outcome of a write unknown, a read resolves it: the version tells.
+        When the outcome of a write is unknown, the row is read again, and its version shows the outcome.
         """
         sets = ", ".join(f"{name} = ?" for name in ENTRY)
         condition = "version = ?" if there.version else "version = null"

@@ -1,7 +1,7 @@
-"""The ledger on Cassandra: the outcome of every hit (rule D5), stored like partials, read by site or page.
+"""The ledger on Cassandra: the outcome of every hit (rule D5), stored like partials.
 
-A read of all sites sums rows in batches of bounded size, to limit memory. hitmesh.adapters.shared.partials decides how
-entries add up.
+A read covers a site, a page of sites or all sites, and sums rows in batches of bounded size to limit memory.
+hitmesh.adapters.shared.partials decides how entries add up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _READ_SITE: Final = f"{_READ} WHERE site = ? AND zero = 0"
 _READ_WAITING: Final = f"{_READ_SITE} AND kind = ? AND at >= ? AND at < ?"
 _SITES: Final = "SELECT DISTINCT site, zero FROM ledger"
 _BEHIND: Final = "WHERE token(site, zero) > token(?, 0)"
-_PARTITION: Final = 1  # site
+_PARTITION: Final = 1  # leading key columns that form the partition key: site
 _SITES_AT_ONCE: Final = 8
 _KEY: Final = ("site", "kind", "at", "class", "log", "partition", "epoch", "hits")
 _ROWS_AT_ONCE: Final = 50_000
@@ -49,12 +49,12 @@ class CassandraLedger:
         return _summed(rows)
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Return the days with hits that wait for settlement. Few sites ever have such rows."""
+        """Return the days with hits that wait for settlement. Most sites never have such rows."""
         rows = self._session.run(_READ_WAITING, (site, LedgerKind.WAITS, first_day, end_day))
         return waiting_days(_frame(list(rows)), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return the sums of the next sites by token, and the last site's name; None at the end."""
+        """Return LEDGER_SUMS of the next sites in token order, and the last site's name, or None at the end."""
         behind, values = ("", ()) if after is None else (_BEHIND, (after,))
         sites = [row.site for row in self._session.run(f"{_SITES} {behind} LIMIT ?", (*values, max_sites + 1))]
         some = sites[:max_sites]

@@ -1,7 +1,7 @@
 """The registry of logs that `hitmesh init` declared, current and retired (architecture A4).
 
 The last declared log of a topic is its current log. Code that waits for all partitions must use the declared partitions
-(rule L1), not the partitions that Kafka reports.
+(rule L1) and not the partitions that Kafka reports.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Declared:
 
 
 class DeclaredLogs:
-    """The mesh's logs. Thread-safe; read once, and again for an unknown log."""
+    """The mesh's logs. Thread-safe. The registry is read once, and again when an unknown log is requested."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -105,7 +105,7 @@ class DeclaredLogs:
             )
         ]
         with self._lock:
-            # Ascending, so that the last declared log stays.
+            # In ascending order, so that the topic's last declared log remains its current log.
             for declared in sorted(found, key=lambda declared: declared.number):
                 self._topics[declared.log_id] = declared.topic
                 self._current[declared.topic] = declared

@@ -1,7 +1,7 @@
-"""Numbered migrations: the CQL files in this package, and which of them a keyspace has.
+"""Numbered migrations: the CQL files in hitmesh.adapters.cassandra.migrations, and which of them a keyspace has.
 
-Decides the order, and that an applied file must never change. An interrupted migration runs again from its first
-statement, so each statement must say IF NOT EXISTS.
+Migrations are applied in ascending order, and an applied file must never change. An interrupted migration runs again
+from its first statement, so each statement must contain IF NOT EXISTS.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def migrations() -> tuple[Migration, ...]:
     """Return this program's migrations, by number.
 
     Raises:
-        FatalError: two have the same number.
+        FatalError: two migrations have the same number.
     """
     found = [
         _migration(int(match[1]), match[2], file.read_text("utf-8"))

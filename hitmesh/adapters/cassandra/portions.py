@@ -1,11 +1,11 @@
-"""Group rows into Cassandra requests. Pure."""
+"""Group rows into Cassandra requests. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-# Cassandra warns of a batch beyond 5 KiB and rejects a batch beyond 50 KiB; a row with a sketch alone may have 32 KiB.
+# Cassandra warns of a batch above 5 KiB and rejects a batch above 50 KiB. A single row with a sketch may have 32 KiB.
 _MAX_BYTES: Final = 4_096
 _BYTES_OF_OTHERS: Final = 8
 

@@ -1,9 +1,9 @@
 """The processor's applied position in each log partition, the basis of freshness (rule L1).
 
-A position never moves back, and no condition with its four round trips is needed: the log time is the write timestamp.
-Log time never decreases within a partition, so a later position overwrites an earlier position whatever the write
-order; for equal timestamps Cassandra keeps the larger value. No writer, not even a consumer group's former member,
-publishes more than its consumer group has committed.
+A position never moves back. No conditional write, with four round trips, is needed, because the log time is the write
+timestamp: log time never decreases within a partition, so a later position overwrites an earlier position in any write
+order, and for equal timestamps Cassandra keeps the larger value. No writer, not even a former member of the consumer
+group, publishes a position that the consumer group has not committed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Raw records on Cassandra, found by site and day (step 6 of the journey).
 
 A record is written before its index entries, so that every indexed record exists. Large records are cut into pieces.
-Never decodes a record's value.
+This module never decodes a record's value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import decoding
 from hitmesh.model.zones import DAY_MS
 
-# Bytes bound the requests in flight: 64 pieces of 256 KiB, half of a node's limit for all its clients.
+# Requests in flight are limited by bytes: 64 pieces of 256 KiB are half of a node's limit for all its clients.
 _PIECE_BYTES: Final = 256 * 1024
 _PIECES_IN_FLIGHT: Final = 64
 _RECORDS_AHEAD: Final = 16
@@ -43,7 +43,7 @@ class CassandraRawStore:
         self._days_written: Written[tuple[SiteDay, int]] = Written()
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably: first the later pieces of large records, then the records, then index and days."""
+        """Store records durably: first the later pieces of large records, then first pieces, then index and days."""
         self._session.run_many(
             _INSERT_PIECE,
             (
@@ -79,7 +79,7 @@ class CassandraRawStore:
                 yield record
 
     def get(self, position: Position) -> RawRecord | None:
-        """Return a single record."""
+        """Return the record at a position; None when absent."""
         return _record(position, self._session.run(_SELECT, _key(position)))
 
     def days(self, site: str) -> Sequence[int]:
@@ -87,7 +87,7 @@ class CassandraRawStore:
         return [row.day for row in self._session.run("SELECT day FROM raw_site_days WHERE site = ?", (site,))]
 
     def _add_days(self, records: Sequence[RawRecord]) -> None:
-        """Note the sites' days, once per day of log time: these rows must not expire before their records."""
+        """Store the sites' days, once per day of log time, so that no day expires before its records."""
         missing = self._days_written.missing(
             (site_day, record.log_time // DAY_MS) for record in records for site_day in record.site_days
         )
@@ -118,7 +118,7 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 
 
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
-    """Assemble the record from its pieces; None without the first piece, written last."""
+    """Assemble the record from its pieces; return None without the first piece, which is written last."""
     if not pieces or pieces[0].piece != 0:
         return None
     first = pieces[0]
@@ -142,7 +142,7 @@ def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
 
 
 def _packed(site_days: Iterable[SiteDay]) -> bytes:
-    """Return the days by site as compressed JSON: site names are long and similar."""
+    """Return the days by site as JSON, compressed because site names are long and similar."""
     by_site: dict[str, list[int]] = {}
     for site, day in sorted(site_days):
         by_site.setdefault(site, []).append(day)

@@ -35,7 +35,7 @@ _INSERT: Final = """INSERT INTO raw_index (day, bucket, log, partition, first_of
 
 
 class Found(NamedTuple):
-    """Where a record is stored that may hold a site's hits; sorts in log order."""
+    """The position of a record that may have a site's hits; values sort in log order."""
 
     log_time: int
     position: Position
@@ -79,7 +79,7 @@ class RawIndex:
 
 
 def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[object, ...]]:
-    """Yield rows keyed by their content's digest: another record set in the same span is another row."""
+    """Yield rows keyed by a digest of their content, so that other entries of the same span get another row."""
     first_offset = group.span << SPAN_BITS
     packed = np.array([(site, offset - first_offset, at) for site, offset, at in sorted(entries)], _ENTRY)
     for start in range(0, len(packed), _MAX_ENTRIES):
@@ -105,6 +105,6 @@ def _is_before(position: Position, before: Mapping[PartitionId, int]) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _hashed(site: str) -> tuple[int, int]:
-    """Return the site's bucket, and the 32 bits that identify the site there."""
+    """Return the site's bucket, and the 32 bits that identify the site in the bucket."""
     bits = hash64(site)
     return bits % _BUCKETS, bits >> 32

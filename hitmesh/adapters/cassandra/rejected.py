@@ -1,6 +1,6 @@
 """Refused hits on Cassandra, counted by cell of collect time (step 6 of the journey, rule D5).
 
-A partition is a (site, cell), so a sender with only invalid hits fills many small partitions.
+A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-# Only the bytes expire: the row must keep counting.
+# Only the bytes expire, because the row must still be counted.
 _KEEP_BYTES: Final = """UPDATE rejected_hits USING TTL ? SET original = ? WHERE site = ? AND cell = ?
     AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
 _SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
@@ -29,7 +29,7 @@ _SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, r
 
 
 class CassandraRejectedStore:
-    """A RejectedStore: refused hits by site and cell, and the cells that have any.
+    """A RejectedStore: refused hits by site and cell, and the cells that have refused hits.
 
     Attributes:
         keep_bytes_days: how many days a refused hit's bytes are kept after the write.

@@ -1,7 +1,7 @@
 """Named-tuple rows for query results.
 
-The driver's own factory makes a new type for each result, which costs more than most results. Here a type is made once
-per list of columns.
+The driver's own factory makes a new type for each result, which takes longer than reading most results. This module
+makes a type once per list of columns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def rows_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[Any]:
-    """Return a result's rows; `[applied]` becomes `applied`."""
+    """Return a result's rows as named tuples; the column `[applied]` becomes the field `applied`."""
     return list(map(_row_type(tuple(columns))._make, rows))
 
 

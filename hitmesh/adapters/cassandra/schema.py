@@ -1,6 +1,7 @@
 """The Cassandra schema: a keyspace, its tables by numbered migrations, and row retention.
 
-Decides which differences from the options exist and which may be applied: replicas are only added, never removed.
+This module decides which differences from the options exist and which may be applied. Replicas may be added but never
+removed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from hitmesh.model.zones import DAY_MS
 
 _SERVER: Final = "cassandra"
 _DAY_S: Final = DAY_MS // 1_000
-# Name prefixes: tables for raw records and their index; tables for partials.
+# Prefixes of table names: `_RAW` for tables whose rows `raw_ttl_days` limits, `_SERIES` for `series_ttl_days`.
 _RAW: Final = ("raw_", "order_", "refund_", "rejected_")
-# Kept a day longer than the index, so that every indexed record exists.
+# The table whose rows are kept a day longer than the index, so that every indexed record exists.
 _RECORDS: Final = "raw_records"
 _SERIES: Final = ("series_",)
 

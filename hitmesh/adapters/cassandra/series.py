@@ -1,7 +1,8 @@
 """Series on Cassandra: partials per epoch and cell, and settled series (step 6 of the journey, architecture A6).
 
-The newest partial wins without a read: a partial's `written` is its write timestamp, so write order does not matter and
-a stale partial changes nothing. A settled series is a separate version, made visible by a single row.
+The newest partial wins without a read, because a partial's `written` is its write timestamp: write order does not
+matter, and a stale partial changes nothing. Each settled series is stored under a new version, and a single row makes
+the version visible.
 hitmesh.adapters.shared.partials decides how partials add up.
 """
 
@@ -31,7 +32,7 @@ _PUT_SETTLED: Final = """INSERT INTO series_settled (site, day, generation, vers
     digest, visitors, sums) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _OF: Final = "site = ? AND day = ? AND generation = ?"
 _FEW_DAYS: Final = 8
-_PARTITION: Final = 2  # site, day
+_PARTITION: Final = 2  # leading key columns that form the partition key: site, day
 _KEY: Final = ("site", "day", "generation", "cell", "excluded", "currency", "log", "partition", "epoch")
 
 
@@ -57,7 +58,7 @@ class CassandraSeriesStore:
         for _ in range(_MAX_TRIES):
             rows = self._rows(site, first_day, end_day, generation, versions)
             before, versions = versions, self._versions(site, first_day, end_day, generation)
-            # Rows of a version replaced meanwhile may be gone.
+            # If a version was replaced during the read, some of its rows may be missing.
             if before == versions:
                 return series(_frame(site, rows))
         raise Unavailable(f"days of {site} were settled again during every read; try again", site=site)
@@ -86,7 +87,7 @@ class CassandraSeriesStore:
         return [row.day for row in rows]
 
     def _add_days(self, site_days: Iterable[SiteDay]) -> None:
-        """Note which days have partials; must precede the partials."""
+        """Store which days have partials. Must be called before the partials are stored."""
         missing = self._days_written.missing(site_days)
         self._session.run_many("INSERT INTO partial_days (site, day) VALUES (?, ?)", missing)
         self._days_written.note(missing)
@@ -119,10 +120,10 @@ class CassandraSeriesStore:
             self._session.run(f"DELETE FROM series_settled WHERE {_OF} AND version = ?", (*key, before))
 
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
-        """Replace the version, if still current; return whether the write succeeded.
+        """Replace version `before` if it is still current; return whether the write succeeded.
 
-        The write is conditional. When two writers compete, the loser knows, whatever the clocks say, and removes no
-        rows that are still read.
+        The write is conditional, so when two writers compete, one of them learns that it lost, independent of clocks,
+        and removes no rows that are still read.
         """
         if before is None:
             return self._session.apply(
@@ -134,7 +135,7 @@ class CassandraSeriesStore:
         )
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Note durably up to where partials are stored; a position never moves back."""
+        """Note durably the positions before which partials are stored; a position never moves back."""
         self._session.run_many(
             """INSERT INTO flushed (zero, log, partition, next_offset, log_time) VALUES (0, ?, ?, ?, ?)
             USING TIMESTAMP ?""",
@@ -145,7 +146,7 @@ class CassandraSeriesStore:
         )
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the positions noted last."""
+        """Return the positions that `note_flushed` stored last."""
         rows = self._session.run("SELECT log, partition, next_offset, log_time FROM flushed WHERE zero = 0")
         return {PartitionId(row.log, row.partition): PartitionProgress(row.next_offset, row.log_time) for row in rows}
 
@@ -154,7 +155,7 @@ class CassandraSeriesStore:
         self.drop_generations([(SiteDay(site, day), generation)])
 
     def drop_generations(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Delete many generations. A later write with an older timestamp stays deleted, as intended."""
+        """Delete many generations. Partials written later with an older timestamp stay deleted, as intended."""
         keys = [(*site_day, generation) for site_day, generation in superseded]
         self._session.apply_each(f"DELETE FROM series_settled_days WHERE {_OF} IF EXISTS", keys)
         for table in ("series_settled", "series_partials"):

@@ -1,7 +1,7 @@
 """The only access to Cassandra: a lazy connection, prepared statements and translated errors.
 
-A session limits the number of requests in flight and defines when errors are raised. The driver may resend an
-unconditional statement, so such statements must be idempotent.
+A session limits the number of requests in flight and defines when errors are raised. The driver may resend a statement
+without a condition, so such statements must be idempotent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PAGE_ROWS: Final = 2_000
 
 
 class CassandraSession:
-    """A connection to the mesh's keyspace. Thread-safe; must stay in the process that made it.
+    """A connection to the mesh's keyspace. Thread-safe. Must not be used in a forked process.
 
     Every method raises Unavailable when Cassandra does not answer in time (a write may or may not have happened) and
     FatalError when Cassandra rejects the request.
@@ -83,7 +83,8 @@ class CassandraSession:
     def run_by_partition(self, cql: str, rows: Iterable[Values], key_columns: int) -> None:
         """Run an idempotent statement once per row of values; group each partition's rows into few requests.
 
-        A request costs driver and server more than a row does, and rows in one partition form a single mutation.
+        Grouping is cheaper, because a request costs driver and server more than a row does, and the rows of one
+        Cassandra partition are a single mutation.
 
         Args:
             cql: the statement.
@@ -100,7 +101,7 @@ class CassandraSession:
     def each(
         self, cql: str, rows: Iterable[Values], *, max_in_flight: int = MAX_IN_FLIGHT, serial: bool = False
     ) -> Iterator[list[Row]]:
-        """Run an idempotent statement once per row of values; yield the results, requesting ahead."""
+        """Run an idempotent statement once per row of values; yield the results in order, and send requests ahead."""
         return self._each(cql, rows, max_in_flight, serial=serial)
 
     def apply(self, cql: str, values: Values) -> bool:
@@ -113,9 +114,9 @@ class CassandraSession:
         return [bool(answer[0]) for answer in self.decide_each(cql, rows)]
 
     def decide_each(self, cql: str, rows: Iterable[Values]) -> list[Row]:
-        """Run a conditional write once per row of values; return the results: `[0]` says whether it was applied.
+        """Run a conditional write once per row of values; return the results; column 0 is True if applied.
 
-        If not applied, the other columns hold the existing row.
+        If a write was not applied, the other columns have the values of the existing row.
         """
         return [answer[0] for answer in self._each(cql, rows, MAX_IN_FLIGHT, conditional=True)]
 
@@ -207,7 +208,7 @@ class CassandraSession:
     def _statement(self, cql: str) -> PreparedStatement:
         statement = self._prepared.get(cql)
         if statement is None:
-            # The statement carries its keyspace: `USE` would make a prepared statement ambiguous.
+            # The keyspace is sent with the statement, because `USE` would make a prepared statement ambiguous.
             statement = self._connected().prepare(cql, keyspace=self._keyspace)
             statement.is_idempotent = True
             self._prepared[cql] = statement
@@ -230,5 +231,5 @@ def _await_all(under_way: Iterable[ResponseFuture]) -> None:
         try:
             future.result()
         except EXPECTED:
-            # The error that ended the loop came first; only that error is raised.
+            # Ignored, because the caller already raises the first error.
             continue

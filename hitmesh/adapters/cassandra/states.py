@@ -1,4 +1,4 @@
-"""Snapshots of the stream's state on Cassandra: size-limited chunks, and a manifest that makes a snapshot complete.
+"""Snapshots of the stream's state on Cassandra: chunks of limited size, and a manifest that makes a snapshot visible.
 
 A conditional write decides which of two snapshots stays. The chunks of other snapshots are deleted afterwards. This
 module never decodes a state.
@@ -15,7 +15,7 @@ from hitmesh.model.errors import Unavailable
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.stream_values import SnapshotManifest
 
-# Chunks have at most 1 MiB. More in flight time out on a busy node and delay all other requests.
+# Chunks have at most 1 MiB. More chunks in flight would time out on a busy node and delay all other requests.
 _CHUNKS_IN_FLIGHT: Final = 4
 _MAX_TRIES: Final = 8
 _OF: Final = "log = ? AND partition = ?"
@@ -61,7 +61,7 @@ class CassandraStateStore:
         return True
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Return the newest snapshot if this logic version wrote it; None without one, or if a chunk is missing."""
+        """Return the newest snapshot if this logic version wrote it; None otherwise, or if a chunk is missing."""
         manifest = self._manifest(partition)
         if manifest is None or manifest.logic_version != logic_version:
             return None

@@ -1,8 +1,9 @@
-"""Decide where to start reading a Cassandra queue: behind the rows deleted since the last full read.
+"""Decide where a read of a queue in Cassandra starts: after the rows deleted since the last full read.
 
-A deleted row leaves a tombstone; every read passes over it until gc_grace has expired and compaction has removed it. A
+A deleted row leaves a tombstone, and every read passes over the tombstone until gc_grace has expired and compaction has
+removed the tombstone. A
 slow full read is therefore repeated only after a delay, so that full reads take at most a twentieth of the time. Reads
-in between begin, in each bucket, at the first site found last time. Pure except for the injected clock.
+in between begin, in each bucket, at the first site found last time. This module is pure except for the injected clock.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ class Sweep:
 
     Args:
         buckets: how many buckets the queue has.
-        long_s: a full read shorter than this may be repeated at once.
+        long_s: a full read that takes fewer seconds than this may be repeated at once.
         share: the delay after a longer full read, as a multiple of its duration.
-        clock: monotonic seconds.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Sweep:
         self._whole_again_s = float("-inf")
 
     def begin(self) -> Sequence[str]:
-        """Return the first site to read in each bucket, inclusive."""
+        """Return the site at which the read of each bucket begins; the site itself is included."""
         self._began_s = self._clock()
         self._is_whole = self._began_s >= self._whole_again_s
         if self._is_whole:

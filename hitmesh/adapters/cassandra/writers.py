@@ -1,6 +1,6 @@
 """Writer numbers: each number is greater than all earlier numbers, and each owner's newest number is known.
 
-This module does not decide what a writer may write.
+Adapters use the newest number to fence earlier writers; this module only issues the numbers.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ class Writers:
         self._session = session
 
     def next(self, owner: str) -> int:
-        """Return a number never returned before, and note it as the owner's newest.
+        """Return a writer number that was never returned before, and store the number as the owner's newest.
 
         Raises:
-            Unavailable: Cassandra is unavailable, or too many callers compete.
+            Unavailable: Cassandra is unavailable, or other callers took a number during every try.
         """
         for _ in range(_MAX_TRIES):
             rows = self._session.run("SELECT last FROM writer_numbers WHERE zero = 0", serial=True)
             last = rows[0].last if rows else 0
             if self._took(last):
-                # The number is also the write timestamp: the greater of two concurrent numbers stays.
+                # The number is also the write timestamp, so that the greater of two concurrent numbers stays.
                 self._session.run(
                     "INSERT INTO writers (owner, number) VALUES (?, ?) USING TIMESTAMP ?", (owner, last + 1, last + 1)
                 )
@@ -37,7 +37,7 @@ class Writers:
         raise Unavailable("other writers take numbers at the same time; try again")
 
     def newest(self, owner: str) -> int:
-        """Return the owner's newest number, 0 without a number."""
+        """Return the owner's newest writer number; 0 if the owner never had a number."""
         rows = self._session.run("SELECT number FROM writers WHERE owner = ?", (owner,))
         return int(rows[0].number) if rows else 0
 

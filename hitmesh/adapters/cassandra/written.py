@@ -12,10 +12,10 @@ _MAX_KEPT: Final = 100_000
 
 
 class Written(Generic[T]):
-    """An LRU cache of rows without values, written once and never changed. Thread-safe.
+    """An LRU cache of rows that consist of a key only and never change once written. Thread-safe.
 
     Args:
-        max_kept: maximum number of rows; an evicted row is written again.
+        max_kept: maximum number of rows; a row that was evicted is written again when it is next needed.
     """
 
     def __init__(self, max_kept: int = _MAX_KEPT) -> None:

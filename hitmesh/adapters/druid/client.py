@@ -1,8 +1,8 @@
 """HTTP client for Druid with persistent connections, deadlines, size limits and translated errors.
 
 Errors are classified by the caller's next step. If a server does not answer, has no capacity or dies while answering,
-the caller should retry later. If a query is too large, the caller must ask for less. A query that Druid does not
-understand is a bug in this project. The client does not interpret queries.
+the caller should retry later. If a query is too large, the caller must send a smaller query. A query that Druid does
+not understand is a bug in this project. The client does not interpret queries.
 """
 
 from __future__ import annotations

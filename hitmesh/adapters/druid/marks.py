@@ -1,8 +1,8 @@
 """Progress marks: how far Druid has ingested the stream's committed rows, in both data sources (architecture A12).
 
-A progress mark is sent after its rows. A mark counts only some time (`mark_margin_ms`) after both data
-sources showed the mark, because a query may see a batch's mark before a late row that opens an older segment. A
-separate thread polls Druid for marks, so a caller never waits for a query.
+A progress mark is sent after its rows. A mark counts only some time (`mark_margin_ms`) after both data sources
+showed the mark, because a query may see a batch's mark before a late row that opens an older segment. A separate thread
+polls Druid for marks, so a caller never waits for a query.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class DruidRollupSink:
         return requested not in self._sent
 
     def drop(self, superseded: Sequence[Owner]) -> None:
-        """Note these generations as dropped and drop them from other stores. Idempotent."""
+        """Note these generations as dropped, and drop their data from other stores. Idempotent."""
         self._dropped.note(superseded)
         for drop in self._drop_others:
             drop(superseded)

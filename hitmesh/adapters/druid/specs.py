@@ -28,7 +28,7 @@ Spec = dict[str, Any]
 # Size of sketches, for folded rows too, because folding to the size of a cell's sketch would estimate differently from
 # a union of the parts.
 UNION_SIZE: Final = 1 << LG_K_UNION
-# Limits on the rows a task holds in memory before writing to disk.
+# Limits on the rows that a task holds in memory before writing to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
 # Encoding of the parts that a task writes to disk before merging. If compressed, each column in each part would take 64
@@ -91,7 +91,7 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
 
 
 def compaction(servers: Servers, source: RowSource) -> Spec:
-    """Return the compaction spec: merge a day's segments and fold their rows, once no more rows come."""
+    """Return the compaction spec: merge a day's segments and fold their rows, once no more rows arrive for the day."""
     return {
         "dataSource": servers.data_source(source),
         # Measured from the end of the newest day. Late hits for a day arrive until 26 h after its end, and settled rows

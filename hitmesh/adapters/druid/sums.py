@@ -1,4 +1,4 @@
-"""Sum the stream's rows per site-day (settlement): one grouped query per day and many sites.
+"""Sum the stream's rows per site-day for settlement, with one group-by query per day and up to 256 sites.
 
 This module decides which site-days share a query; hitmesh.adapters.druid.metrics sends the query. Settlement compares
 the sums with the partials.

@@ -3,8 +3,8 @@
 This module decides when and which chunks and blobs are merged, so that a question reads few of them and each row is
 rewritten a logarithmic number of times: chunks become level-1 blobs, and eight blobs from a level become a blob on the
 next level. Days that no longer change end in a single blob, and rows of dropped site-days are removed.
-shared.stream_rows decides which rows a merge keeps. Merges are computed outside any write transaction: a commit waits
-only for a few statements.
+shared.stream_rows decides which rows a merge keeps. Merges are computed outside any write transaction, so a commit
+waits only for a few statements.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ MAX_ROWS: Final = 100_000  # rows that may wait in chunks
 FAN: Final = 8  # blobs of a level that are merged into one
 # Limit on chunk rows per merge. After a transaction, blobs are merged until half this number of rows is reached.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
-# A day's hits may arrive until 26 h after its end (architecture A8), and days are in event time.
+# Days of event time, counted from the newest day, whose rows may still change: a day's hits may arrive until 26 h after
+# its end (architecture A8).
 _OPEN_DAYS: Final = 3
 _SWEPT_AT_ONCE: Final = 8
 
@@ -63,7 +64,7 @@ class Compaction:
             return _waiting(transaction)
 
     def _merge_chunks(self) -> None:
-        """Turn the oldest chunks into level-1 blobs; keep sketches, since older rows of a key may lie in blobs."""
+        """Turn the oldest chunks into level-1 blobs; keep sketches, because older rows of a key may be in blobs."""
         with self._database.reading() as transaction:
             chunks = _oldest_chunks(transaction)
             gone = transaction.rows(SiteDay, "SELECT site, day FROM stream_dropped")

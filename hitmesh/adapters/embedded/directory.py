@@ -83,7 +83,7 @@ class EmbeddedSiteDirectory:
             )
 
     def create_site(self, site: Site) -> Site:
-        """Create a site durably; return the site, or the existing site when both agree.
+        """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
 
         Raises:
             AlreadyExists: the name is taken with another zone, currency or policy.
@@ -223,7 +223,7 @@ class EmbeddedSiteDirectory:
             salt = transaction.first(bytes, "SELECT salt FROM salts WHERE site = ? AND local_date = ?", key)
         assert salt is not None  # inserted in this transaction, or already there
         if destroyed:
-            # The write-ahead log's pages still hold the deleted salts.
+            # Without a checkpoint, pages of the write-ahead log would still contain the deleted salts.
             self._database.checkpoint()
         self._forget_salts(site, today)
         self._salts[site, salted] = salt

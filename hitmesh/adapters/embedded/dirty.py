@@ -1,6 +1,6 @@
 """Settlement on one machine: site-days that wait to be settled (raw.db).
 
-Each dirty mark is stored separately, so that `clear` removes exactly the marks that it covers.
+Each dirty mark is stored separately, so that `clear` removes exactly the marks that its argument covers.
 """
 
 from __future__ import annotations

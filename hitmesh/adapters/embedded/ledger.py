@@ -82,7 +82,7 @@ class EmbeddedLedger:
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return LEDGER_SUMS of the next sites by name, and the last site's name, or None if no more sites follow.
 
-        Reads the whole ledger, which is short on one machine because entries are added up.
+        This call reads the whole ledger, which is short because entries are added up.
         """
         return of_some_sites(self.read(None), after, max_sites)
 

@@ -168,7 +168,7 @@ class _RecordRow(NamedTuple):
 
 
 def _take(ahead: list[_Header], max_hits: int) -> dict[PartitionId, PartitionProgress]:
-    """Return how far to read each partition: by log time, so that no partition runs ahead of the others."""
+    """Return the end position to read per partition, chosen by log time so that no partition runs ahead."""
     ends: dict[PartitionId, PartitionProgress] = {}
     hits = 0
     for header in sorted(ahead):

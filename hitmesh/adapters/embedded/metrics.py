@@ -1,8 +1,8 @@
 """Step 8 of the journey on one machine: answer questions from segments and from the stream's rows.
 
 This module selects the columns and files to read, and caches recently used columns; shared.answers computes the answer.
-Another process may merge and delete files during a read. hitmesh.adapters.embedded.stream_rows reads the
-rows of site-days whose requested generation is the stream's.
+Another process may merge and delete files during a read. hitmesh.adapters.embedded.stream_rows reads the rows of
+site-days whose requested generation is the stream's.
 """
 
 from __future__ import annotations
@@ -129,9 +129,9 @@ class EmbeddedMetricStore:
         return rows_with(parts, question.source, columns)
 
     def _settled(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint) -> list[pl.DataFrame]:
-        """Return settled rows.
+        """Return the settled rows in the requested generations.
 
-        A file may be merged or dropped after the manifest was read; the new manifest then names the current files.
+        A file may be merged or dropped after the manifest was read; the manifest is then read again.
         """
         for _ in range(_ATTEMPTS):
             slices = self._segments.named(question.source, question.generations.items())

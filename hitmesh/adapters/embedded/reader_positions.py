@@ -29,7 +29,7 @@ class ReaderPositions:
             save_positions(transaction, topic, group, positions)
 
     def committed_by_all(self, topic: Topic) -> Mapping[PartitionId, int]:
-        """Return the offset below which every group on the topic has committed; 0 when a group has no commit."""
+        """Return, per partition, the offset before which every consumer group has committed; 0 if one has no commit."""
         with self._database.reading() as transaction:
             rows = transaction.rows(
                 _Lowest,
@@ -42,7 +42,7 @@ class ReaderPositions:
 
 
 def committed_positions(transaction: Transaction, topic: Topic, group: str) -> dict[PartitionId, PartitionProgress]:
-    """Return the group's committed positions, within a raw.db transaction; partitions without a commit are absent."""
+    """Return a consumer group's positions, read in a raw.db transaction; partitions without a commit are absent."""
     rows = transaction.rows(
         _Committed,
         """SELECT log_id, partition_no, next_offset, log_time FROM reader_positions

@@ -76,7 +76,7 @@ class EmbeddedSeriesStore:
             )
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the positions noted last."""
+        """Return the positions that `note_flushed` stored last."""
         with self._database.reading() as transaction:
             return dict(transaction.rows(_flushed, "SELECT log_id, partition_no, next_offset, log_time FROM flushed"))
 

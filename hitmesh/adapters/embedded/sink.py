@@ -32,7 +32,7 @@ class EmbeddedRollupSink:
 
     Args:
         segments: destination of settled rows.
-        clock: determines which stray files are old.
+        clock: measures the age of files that are not in the manifest.
         beside: functions that drop the same generations from other stores (stream rows, partials).
     """
 
@@ -86,7 +86,7 @@ class EmbeddedRollupSink:
         return slices
 
     def _compact_if_whole(self, site: str, source: RowSource) -> None:
-        """Merge small files; a damaged file is only logged, since the new rows are already stored."""
+        """Merge small files; a damaged file is only logged, because the new rows are already stored."""
         try:
             self._compact(site, source)
         except StoreCorrupt as error:

@@ -146,7 +146,7 @@ class Database:
             except BaseException:
                 with self._state_lock:
                     self._opened = [other for other in self._opened if other is not connection]
-                connection.close()  # callers retry while a disk is full; without this, connections would pile up
+                connection.close()  # callers retry while a disk is full; without this call, connections would pile up
                 raise
             return connection
 

@@ -1,4 +1,4 @@
-"""Snapshots of the stream's state on one machine, in a separate file (state.db), so that commits need not wait.
+"""Snapshots of the stream's state on one machine, in state.db, a separate file so that commits never wait.
 
 This module decides which of two snapshots stays and when the chunks of other snapshots are deleted; it never decodes a
 state.

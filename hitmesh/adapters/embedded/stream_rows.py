@@ -99,7 +99,7 @@ def add_chunks(transaction: Transaction, chunks: Sequence[Chunk]) -> None:
 
 
 class StreamRows:
-    """The stream's rows as reports see them. Thread-safe.
+    """Read and drop the stream's rows for reports. Thread-safe.
 
     Args:
         database: raw.db.

@@ -1,7 +1,7 @@
-"""Run client library calls that may hang forever despite their time-outs.
+"""Run calls of the client library with a deadline, because some calls hang forever despite their own time-outs.
 
-A hanging call is abandoned together with its thread, since the call can be neither ended nor awaited. For example,
-librdkafka's send_offsets_to_transaction can wait forever for a coordinator that died at the wrong moment.
+A hanging call is abandoned together with its thread, because the call can be neither interrupted nor awaited. For
+example, librdkafka's send_offsets_to_transaction can wait forever for a coordinator that died at the wrong moment.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class BoundedCalls:
 
     def __init__(self, name: str) -> None:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        # A hanging call must not keep the process from ending.
+        # A daemon thread, so that a hanging call does not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 

@@ -1,4 +1,4 @@
-"""Translate Kafka client errors into hitmesh.model.errors, by the reaction the caller should have.
+"""Translate Kafka client errors into the errors of hitmesh.model.errors, by what the caller should do next.
 
 librdkafka marks transaction errors as retriable, abortable or fatal; unmarked errors count as fatal. After a time-out
 the outcome of a call is unknown.
@@ -52,8 +52,8 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
     if found.code() in _FENCED:
         return Fenced(f"Kafka, {doing}: another process took over this process's transactional id ({found.name()})")
     if _is_member_fenced(found):
-        # The cause is another process with this name, or the client's own second join while Kafka was away. The caller
-        # asks for the newest writer before a new reader is opened.
+        # The cause is another process with this instance's name, or a second join by this client while Kafka was
+        # unavailable. Before the caller opens a new reader, the caller must check that it is still the newest writer.
         return Unavailable(
             f"Kafka, {doing}: another member took over this reader's place in the group ({found.name()})",
             retry_after_s=RETRY_S,
@@ -88,7 +88,7 @@ def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
 
 
 def _is_member_fenced(error: KafkaError) -> bool:
-    """Return whether a member lost its name; a consumer reports this with the code of any broken client."""
+    """Return whether another client took over the member's name; a consumer reports this with a generic code."""
     return error.code() == KafkaError.FENCED_INSTANCE_ID or (
         error.code() == KafkaError._FATAL and "group.instance.id" in error.str()
     )

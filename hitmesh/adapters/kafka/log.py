@@ -1,7 +1,7 @@
 """Step 3 of the journey on Kafka: append records to topics, acknowledged by all in-sync replicas.
 
 A record is durable when the delivery report says so (acks=all). The number of waiting records is limited. The caller
-chooses the partition, never the client library (architecture A4). This module never reads a record's content.
+chooses the partition; the client library must not choose (architecture A4). This module never reads a record's content.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from hitmesh.runtime.logs import logger, traceback_of
 MAX_QUEUED_BYTES: Final = 64 << 20
 MAX_QUEUED_RECORDS: Final = 20_000
 MAX_VALUE_BYTES: Final = 8 << 20
-# An abandoned message leaves a gap before later acknowledged messages, so Kafka's client retries for a full day.
+# An abandoned message leaves a gap before later acknowledged messages, so the client retries a
+# message for a full day.
 DELIVERY_MS: Final = 24 * 3_600_000
 _FULL_RETRY_S: Final = 0.25
 _POLL_S: Final = 0.1
@@ -35,8 +36,8 @@ _CLOSE_S: Final = 10.0
 class KafkaEventLog:
     """An EventLog in Kafka topics. Thread-safe; connects at the first append.
 
-    The log time returned by an append only considers this process's earlier appends. Readers apply the running maximum
-    over all writers (rule L1), so a reader's log time may be later.
+    An append returns a log time that follows only from this process's appends. A reader applies the
+    running maximum over the appends of all processes (rule L1), so the reader's log time for the record may be later.
 
     Args:
         servers: addresses of Kafka and topic names.
@@ -139,7 +140,7 @@ class KafkaEventLog:
             raise unavailable(error, f"append to {topic}") from error
 
     def _give_up(self) -> None:
-        """Drop the producer; unacknowledged appends fail, so that waiting callers are told."""
+        """Drop the producer, so that the futures of unacknowledged appends fail."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()

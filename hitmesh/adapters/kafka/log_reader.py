@@ -1,9 +1,9 @@
 """Step 4 of the journey on Kafka: read the partitions that the consumer group assigns to this reader.
 
-A reader stays a group member until closed. When its partitions change, the reader raises PartitionsMoved. The new
-partitions are assigned, never rewound, since rewinding a prefetching consumer loses messages. Each partition begins at
-the committed position, with the log time from the commit's metadata (rule L1). Records that are missing from the log
-raise an error and are never skipped.
+A reader stays a group member until closed. When its partitions change, the reader raises PartitionsMoved. Positions
+are set by a new assignment and never by a seek, because a seek in a prefetching consumer loses messages. Each partition
+begins at the committed position, with the log time from the commit's metadata (rule L1). Records that are missing from
+the log raise an error and are never skipped.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
 
 SESSION_MS: Final = 15_000
-# The consumer group treats a member that has not polled for this long as dead.
+# Kafka removes a member from the consumer group after this time without a poll.
 MAX_SILENCE_S: Final = 300.0
 _ASSIGNED_S: Final = 60.0
 _JOIN_POLL_S: Final = 0.1
 _CALL_S: Final = 10.0
 _BATCH: Final = 50
-# Limit on records waiting for the next poll; heartbeats have no rows, so a limit on rows is not enough.
+# Limit on records read ahead for the next poll. A limit on rows is not enough, because heartbeat records have no rows.
 _MAX_AHEAD: Final = 500
 _QUEUED_KIB: Final = 32 << 10
 # The client reconnects on these errors without losing messages.
@@ -54,7 +54,7 @@ class KafkaLogReader:
         topic: the topic to read.
         group: the consumer group whose positions are used.
         node: name of this instance; the consumer group recognizes a returning member by this name (static membership).
-        members: registry in which transactions find this membership.
+        members: registry through which transactions find this reader's membership in the consumer group.
         max_silence_s: maximum time between two calls of `poll` or `heartbeat`, at least 15 s.
     """
 
@@ -96,7 +96,7 @@ class KafkaLogReader:
                 "max.poll.interval.ms": int(max_silence_s * 1_000),
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": _QUEUED_KIB,
-                # Fetch little per partition, so that no partition runs far ahead; a larger record is still returned.
+                # A small limit, so that no partition runs far ahead; a larger record is still returned.
                 "max.partition.fetch.bytes": 1 << 20,
                 "fetch.max.bytes": 16 << 20,
                 "log_level": 3,
@@ -117,7 +117,7 @@ class KafkaLogReader:
 
         Raises:
             PartitionsMoved: the consumer group reassigned partitions.
-            Unavailable: Kafka does not answer, or gave this reader's place to another member; open a new reader.
+            Unavailable: Kafka does not answer, or another member replaced this reader; open a new reader.
             FatalError: unread records are missing from the log.
         """
         self._fetch(max_hits, 0.0 if self._ahead else timeout_s)
@@ -132,7 +132,7 @@ class KafkaLogReader:
 
         Raises:
             PartitionsMoved: the consumer group reassigned partitions.
-            Unavailable: Kafka does not answer, or gave this reader's place to another member; open a new reader.
+            Unavailable: Kafka does not answer, or another member replaced this reader; open a new reader.
         """
         if time.monotonic() - self._read_s < self._heartbeat_every_s:
             return
@@ -141,7 +141,10 @@ class KafkaLogReader:
         self._refuse_when_moved()
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the next position per assigned partition; the call accepts the current assignment."""
+        """Return the next position per assigned partition, and accept the current assignment.
+
+        Transactions may use this reader's membership only after the assignment is accepted.
+        """
         self._accept()
         return dict(self._next)
 
@@ -172,7 +175,7 @@ class KafkaLogReader:
             raise unavailable(error, f"commit of {self._kafka_topic}") from error
 
     def close(self) -> None:
-        """Close the consumer; the group keeps this member's place for a while. A second call changes nothing."""
+        """Close the consumer; its group membership lasts until the session times out. A second call changes nothing."""
         if not self._is_closed:
             self._is_closed = True
             self._members.leave(self._topic, self._group, self._consumer)
@@ -195,12 +198,15 @@ class KafkaLogReader:
                 )
 
     def _accept(self) -> None:
-        """Let transactions use this reader's membership, because the caller now knows the current assignment."""
+        """Let transactions use this reader's membership; call only when the caller knows the assignment."""
         if not self._has_moved and not self._is_closed:
             self._members.join(self._topic, self._group, self._consumer)
 
     def _assigned(self, consumer: Consumer, assigned: Sequence[TopicPartition]) -> None:
-        """Begin assigned partitions at the committed positions. Leaving the group would trigger another rebalance."""
+        """Begin the assigned partitions at the committed positions.
+
+        The reader stays in the consumer group, because leaving would trigger another rebalance.
+        """
         if self._is_assigned:
             self._move()
         partitions = [PartitionId(self._log_id, assignment.partition) for assignment in assigned]
@@ -235,15 +241,15 @@ class KafkaLogReader:
             self._move()
 
     def _lost(self, consumer: Consumer, lost: Sequence[TopicPartition]) -> None:
-        """Handle removal from the group, after a broker's death or when the group declared this member dead."""
+        """Handle this member's removal from the consumer group, after a broker's death or a long silence."""
         self._is_lost = True
         self._revoked(consumer, lost)
 
     def _move(self) -> None:
         """Forget the records read ahead and the positions.
 
-        The client rejoins the group on its own, with a valid membership. This membership must not commit records read
-        before the move, so the membership is withdrawn until the caller asks for the new positions.
+        The client rejoins the consumer group by itself and then has a valid membership, with which records read before
+        the move must not be committed. The membership is therefore withdrawn until the caller calls `positions`.
         """
         self._has_moved = True
         self._next, self._ahead, self._times = {}, [], {}
@@ -251,7 +257,7 @@ class KafkaLogReader:
 
     def _refuse_when_moved(self) -> None:
         if self._is_lost:
-            # The client's own recovery may fail here: the client can fence its own second join.
+            # A new reader is needed, because the client may fence itself when it joins a second time.
             raise Unavailable(
                 f"this reader of {self._kafka_topic} was removed from the group; open a new reader",
                 retry_after_s=0.5,

@@ -1,8 +1,8 @@
 """Read records of a Kafka topic again, without a consumer group, to rebuild state from the log (architecture A5).
 
 Log time is a running maximum (rule L1) that Kafka does not store. For a read that begins in the middle of a log, either
-the caller supplies the log time at the start, or the read begins `look_back` records earlier; log times may then be too
-early. A scan commits no positions.
+the caller supplies the log time at the start, or the read begins `look_back` records earlier. In the second case, log
+times may be too early. A scan commits no positions.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class KafkaLogScan:
         """Return the first retained offset whose log time is at least `log_time`, otherwise the end offset.
 
         Log time never exceeds the latest append time, so the result cannot precede the offset from Kafka's time index.
-        When clocks agree, that offset is the result. Otherwise a binary search follows, since log time never falls.
+        When clocks agree, the offset from the index is the result. Otherwise a binary search finds the offset, because
+        log time never falls.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)
@@ -89,7 +90,7 @@ class KafkaLogScan:
         """Do nothing; no resources are held between calls."""
 
     def _messages(self, consumer: Consumer, partition: PartitionId, first: int, end: int) -> Iterator[Message]:
-        """Yield the messages of [first, end), all retained when the bounds were read."""
+        """Yield the messages at offsets [first, end); `end` must not exceed the partition's end."""
         topic = self._topic(partition)
         consumer.assign([TopicPartition(topic, partition.partition, first)])
         for message in self._consumed(consumer, topic):
@@ -123,7 +124,7 @@ class KafkaLogScan:
         )
 
     def _indexed(self, consumer: Consumer, partition: PartitionId, log_time: int, end: int) -> int:
-        """Return the first offset appended at `log_time` or later, otherwise the end offset."""
+        """Return the first offset whose append time is at least `log_time`, otherwise the end offset."""
         question = TopicPartition(self._topic(partition), partition.partition, max(0, log_time))
         try:
             (found,) = consumer.offsets_for_times([question], timeout=_CALL_S)
@@ -152,7 +153,7 @@ class KafkaLogScan:
         consumer = Consumer(
             {
                 "bootstrap.servers": self._servers.kafka,
-                "group.id": f"{self._servers.name}-scan",  # the client requires a group; nothing is committed
+                "group.id": f"{self._servers.name}-scan",  # the client requires a group id; no positions are committed
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",

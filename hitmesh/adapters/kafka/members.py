@@ -1,7 +1,7 @@
-"""The group memberships of this process's readers; a membership proves that a transaction may commit.
+"""The consumer group memberships of this process's readers. A transaction commits positions with a membership.
 
-A process that has had a reader for a topic never commits without a reader: Kafka accepts positions from a client that
-claims no membership, so a process that lost its partitions must not commit this way.
+A process that once had a reader for a topic must not commit without a membership. Kafka would accept the positions,
+even though another process may now own the partitions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class GroupMembers:
                 self._consumers[topic, group] = None
 
     def metadata(self, topic: Topic, group: str) -> Any | None:
-        """Return a reader's membership, None if this process never had a reader.
+        """Return the open reader's membership, None if this process never had a reader of the topic and group.
 
         Raises:
             PartitionsMoved: the reader lost partitions or was closed.

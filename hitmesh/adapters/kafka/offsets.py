@@ -1,4 +1,4 @@
-"""A group's positions in Kafka: the offset, with the log time up to which everything is applied as metadata."""
+"""A consumer group's positions in Kafka: the committed offset, with the log time in the commit's metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import PartitionId, PartitionProgress
 
 _CALL_S: Final = 5.0
-# Another member's pending transaction ends by its own time-out.
+# Longer than another member's pending transaction can last, because Kafka aborts the transaction after its time-out.
 _DEADLINE_S: Final = 45.0
 _PAUSE_S: Final = 0.1
 _RETRYABLE: Final = frozenset(
@@ -44,7 +44,7 @@ def is_newer(done: PartitionProgress, there: PartitionProgress) -> bool:
 def committed_by(
     consumer: Consumer, topic: str, partitions: Sequence[PartitionId]
 ) -> Mapping[PartitionId, PartitionProgress]:
-    """Return the group's committed positions for partitions of a topic; (0, 0) without a commit.
+    """Return the consumer group's committed positions for partitions of a topic; (0, 0) without a commit.
 
     Retries after a time-out: Kafka returns no position while another member's transaction is pending.
 
@@ -59,7 +59,7 @@ def committed_by(
             return {partition: _progress(topic, answer) for partition, answer in zip(partitions, answers, strict=True)}
         if problem.code() not in _RETRYABLE or time.monotonic() > deadline:
             raise unavailable(problem, f"positions of {topic}")
-        time.sleep(_PAUSE_S)  # some of these errors return at once
+        time.sleep(_PAUSE_S)  # some of these errors arrive at once
     return {}
 
 
@@ -74,7 +74,7 @@ def _answers_of(consumer: Consumer, questions: list[TopicPartition]) -> tuple[li
 def _progress(topic: str, answer: TopicPartition) -> PartitionProgress:
     if answer.offset < 0:
         return PartitionProgress(0, 0)
-    metadata = answer.metadata or "0"  # tools that set positions leave the metadata empty
+    metadata = answer.metadata or "0"  # command-line tools that set offsets leave the metadata empty
     if not metadata.isascii() or not metadata.isdigit():
         raise StoreCorrupt(
             f"{topic}/{answer.partition} is committed at {answer.offset} with metadata {metadata!r}, not a "

@@ -1,7 +1,8 @@
-"""Step 6 of the journey on Kafka: commit the stream's rows, marks and consumed positions in a single transaction.
+"""Step 6 of the journey on Kafka: commit the stream's rows, progress marks and positions in one transaction.
 
 Only this node's newest writer may write, as a member of the consumer group that reads the committed partitions.
-hitmesh.adapters.kafka.rollups decides the target topics and partitions; .transactions handles broken transactions.
+hitmesh.adapters.kafka.rollups decides the target topics and partitions, and hitmesh.adapters.kafka.transactions handles
+failed transactions.
 """
 
 from __future__ import annotations
@@ -67,8 +68,9 @@ class KafkaOutbox:
         self._writer = 0
 
     def take_over(self) -> int:
-        """Fence every earlier writer of this node; return a number greater than the number of any earlier writer."""
-        # Take the number first: a fenced writer must be able to see the new writer, or would fence this writer in turn.
+        """Fence every earlier writer of this node; return a writer number greater than every earlier one."""
+        # The number is taken before the fence, because a fenced writer that does not see a newer number would fence
+        # this writer in turn.
         self._writer = self._writers.next(self._producer.transactional_id)
         self._done = {}
         self._producer.begin_anew()
@@ -83,7 +85,8 @@ class KafkaOutbox:
         self._check(writer)
         self._done = {}
         if not self._producer.is_unused:
-            # A transaction open at a broker's death may wait forever for its coordinator, despite all time-outs.
+            # A new producer ends the old transaction. Waiting would not help, because a transaction that was open at a
+            # broker's death may wait forever for its coordinator, despite all time-outs.
             self._producer.begin_anew()
 
     def transaction(
@@ -133,7 +136,10 @@ class KafkaOutbox:
             raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
 
     def _error_of(self, writer: int, error: HitmeshError) -> HitmeshError:
-        """Return the error for the caller: Kafka also fences the newest writer when its transaction took too long."""
+        """Return the error for the caller; a fenced writer that is still the newest becomes CommitInDoubt.
+
+        Kafka fences the newest writer, too, if its transaction took too long.
+        """
         if isinstance(error, Fenced) and self._writers.newest(self._producer.transactional_id) == writer:
             return CommitInDoubt(
                 f"writer {writer}: {error.message}, although no writer is newer: the transaction took too long",
@@ -147,7 +153,8 @@ class KafkaOutbox:
     ) -> dict[PartitionId, PartitionProgress]:
         """Return the positions ahead of the committed positions; with rows, all positions must be ahead.
 
-        Kafka checks a membership only together with positions. Rows without a position could be written by any process.
+        Rows must come with positions, because Kafka checks the membership of a transaction only if it commits
+        positions.
         """
         by_topic: dict[Topic, list[PartitionId]] = {}
         for partition in positions:
@@ -189,7 +196,7 @@ class KafkaOutbox:
         return [(offsets, self._membership(topic)) for topic, offsets in by_topic.items()]
 
     def _membership(self, topic: Topic) -> Any:
-        """Return proof that this process reads the topic; without any reader, a consumer outside the consumer group."""
+        """Return the membership of this process's reader; if it never had one, that of a consumer outside the group."""
         metadata = self._members.metadata(topic, self._group)
         return self._stranger(topic).consumer_group_metadata() if metadata is None else metadata
 

@@ -1,7 +1,7 @@
 """A log record as a Kafka message: the value unchanged, all other fields in a header (log.v1.RecordHeader).
 
-A message with an undecodable header is treated as a record of hits: its value will not decode either, so the processor
-sets the record aside, counts the record, and the partition continues.
+A message with an undecodable header is treated as a record of hits. Its value will not decode either, so the processor
+sets the record aside, counts the record, and continues with the partition.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def record_of(message: Message) -> Record:
 
 
 def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord:
-    """Return a message as a log record after a record with `last_log_time` (rule L1)."""
+    """Return a message as a log record; `last_log_time` is the previous record's log time (rule L1)."""
     record = record_of(message)
     _, appended = message.timestamp()
     position = Position(log_id, *place_of(message))
@@ -73,7 +73,7 @@ def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord
 
 
 def logged_behind(messages: Iterable[Message], log_id: str, log_time: int) -> Iterator[LoggedRecord]:
-    """Yield a partition's messages as log records after a record with `log_time`; log time never falls."""
+    """Yield a partition's messages as log records; `log_time` is the previous record's log time."""
     for message in messages:
         logged = logged_of(message, log_id, log_time)
         log_time = logged.log_time

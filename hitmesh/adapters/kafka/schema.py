@@ -65,7 +65,8 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
 
     Raises:
         RetryError: Kafka does not answer.
-        RefusedError: a topic has more partitions than requested, or the number differs for a log topic.
+        RefusedError: a topic has more partitions than requested, a log topic has another number of partitions, or a
+            topic has another number of replicas.
     """
     admin = _admin(servers)
     try:
@@ -98,7 +99,8 @@ def wanted_topics(servers: Servers, options: SchemaOptions) -> list[Wanted]:
     rollups = common | {
         "compression.type": "lz4",
         "retention.ms": str(options.rollups_retention_days * DAY_MS),
-        # Kafka deletes only closed segments: with large segments, a small mesh would keep rows for a week too long.
+        # Small segments, because Kafka deletes only closed segments, and a small mesh would fill a large segment only
+        # after a week.
         "segment.ms": str(options.rollups_retention_days * DAY_MS // _SEGMENTS_KEPT),
         "max.message.bytes": str(8 << 20),
     }
@@ -207,7 +209,7 @@ def _alter(servers: Servers, wanted: Wanted, there: _There) -> None:
 
 
 def _declare(servers: Servers, wanted: Wanted) -> None:
-    """Declare a log topic's current log; a recreated topic has a new Kafka id."""
+    """Declare the log of a log topic. A recreated topic has a new Kafka id and is therefore a new log."""
     if wanted.topic is None:
         return
     there = _known(servers, wanted)
@@ -219,7 +221,7 @@ def _declare(servers: Servers, wanted: Wanted) -> None:
 
 
 def _known(servers: Servers, wanted: Wanted) -> _There:
-    """Return a topic once Kafka knows the topic, since a new topic may not have spread to all brokers."""
+    """Wait until Kafka returns the topic, and return its state; a new topic reaches all brokers only after a while."""
     deadline = time.monotonic() + _CALL_S
     while True:
         there = _there(_admin(servers), wanted)
@@ -235,7 +237,7 @@ def _known(servers: Servers, wanted: Wanted) -> _There:
 
 
 def _log_id(topic: Topic, topic_id: str) -> str:
-    """Return a log's name; Kafka ids contain characters that have a meaning in paths."""
+    """Return a log's id, without the characters of Kafka's topic id that have a meaning in paths."""
     return f"{topic}.{topic_id.replace('/', '_').replace('+', '-')}"
 
 

@@ -1,9 +1,10 @@
 """A transactional producer and its recovery from errors (architecture A6, costs.md).
 
-The client's error classes decide. Abortable transactions are aborted. After a time-out or any other error the producer
-is discarded, since the client can no longer end the transaction (no KIP-890 support). The next producer with the same
-id ends that transaction, by commit or abort, whichever was in progress, and fences the old producer. Calls that wait
-for a coordinator also have a deadline of our own: some wait forever when the coordinator dies during the call.
+The client's error class decides what happens to a failed transaction. An abortable transaction is aborted. After a
+time-out or any other error the producer is discarded, because the client can no longer end the transaction (it has no
+KIP-890 support). The next producer with the same id fences the old producer and ends the transaction: Kafka completes a
+commit or abort that was in progress, and otherwise aborts. Calls that wait for a coordinator have an additional
+deadline here, because some calls wait forever when the coordinator dies during the call.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
 from hitmesh.runtime.logs import logger
 
-# Shorter than any wait for the end of a pending transaction: see hitmesh.adapters.kafka.offsets.
+# Shorter than the time for which a reader waits for the end of a pending transaction (`_DEADLINE_S` in
+# hitmesh.adapters.kafka.offsets).
 TRANSACTION_MS: Final = 30_000
 _INIT_S: Final = 30.0
 _INIT_TRY_S: Final = 10.0
@@ -82,7 +84,7 @@ class TransactionalProducer:
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": TRANSACTION_MS,
                 "acks": "all",
-                # zstd compresses rows to two thirds of this size, but takes four times as long.
+                # zstd would compress rows to two thirds of lz4's size, but would take four times as long.
                 "compression.type": "lz4",
                 "linger.ms": 2,
                 "batch.size": 1 << 20,
@@ -105,7 +107,7 @@ class TransactionalProducer:
                     cause=str(error),
                 ) from error
             except KafkaException as error:
-                # After a start the coordinator loads its log; meanwhile the previous transaction may still be ending.
+                # Retry while a restarted coordinator loads its log, or while the previous transaction is still ending.
                 if not error_of(error).retriable() or time.monotonic() > deadline:
                     calls.end()
                     raise unavailable(error, f"take over of {self.transactional_id}") from error
@@ -163,7 +165,7 @@ class TransactionalProducer:
         for positions, membership in offsets:
             self._call(producer.send_offsets_to_transaction, list(positions), membership, _CALL_S)
         self._call(producer.commit_transaction, _CALL_S)
-        if failed:  # the client aborts in this case; if not, the transaction must not be reported as committed
+        if failed:  # the commit should have failed; a transaction without all messages is not reported as committed
             raise KafkaException(failed[0])
 
     def _produce(self, producer: Producer, message: Message, delivered: Callable[..., None]) -> None:

@@ -1,1 +1,1 @@
-"""In-memory adapters: every port as dictionaries under a lock, for unit tests; all data is lost at process end."""
+"""In-memory adapters for unit tests: dictionaries under a lock. All data is lost when the process ends."""

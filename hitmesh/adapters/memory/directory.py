@@ -43,7 +43,7 @@ class MemorySiteDirectory:
             return [self._sites[name] for name in names[:limit]]
 
     def create_site(self, site: Site) -> Site:
-        """Create a site; return the site, or the existing site when both agree.
+        """Create a site; return the new site, or the existing site if zone, currency and policy agree.
 
         Raises:
             AlreadyExists: the name is taken with another zone, currency or policy.

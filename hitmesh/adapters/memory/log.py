@@ -1,4 +1,4 @@
-"""The log in memory: lists under a lock, lost at process end."""
+"""The log in memory: lists under a lock. The log is lost when the process ends."""
 
 from __future__ import annotations
 
@@ -111,13 +111,13 @@ class MemoryLog:
         return taken
 
     def committed(self, topic: Topic, group: str) -> dict[PartitionId, PartitionProgress]:
-        """Return the group's committed position for every partition of the topic."""
+        """Return the consumer group's committed position for every partition of the topic."""
         with self._changed:
             saved = self._committed.get((topic, group), {})
             return {partition: saved.get(partition, _START) for partition in self.partition_ids(topic)}
 
     def commit(self, topic: Topic, group: str, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Save a group's positions; older positions are ignored."""
+        """Save a consumer group's positions; older positions are ignored."""
         with self._changed:
             saved = self._committed.setdefault((topic, group), {})
             for partition, progress in positions.items():

@@ -1,4 +1,4 @@
-"""Ranges of the log in memory."""
+"""Scans of the log in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries over the rows in memory."""
+"""Metric store over the rows in memory."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class MemoryOutbox:
             return self._writer
 
     def resolve(self, writer: int) -> None:
-        """Return immediately: no transaction is pending after its call.
+        """Return immediately, because no transaction is pending once `transaction` has returned.
 
         Raises:
             Fenced: a later writer took over.

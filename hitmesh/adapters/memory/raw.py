@@ -1,4 +1,4 @@
-"""Raw records and refused hits in memory."""
+"""Raw records in memory."""
 
 from __future__ import annotations
 

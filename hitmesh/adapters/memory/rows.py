@@ -1,4 +1,4 @@
-"""Settled rows and stream rows in memory: `sink` and `outbox` write the rows, `metrics` reads the rows."""
+"""Settled rows and stream rows in memory: `sink` and `outbox` write the rows, and `metrics` reads the rows."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class MemoryRows:
         return {source: pl.concat(source_parts) for source, source_parts in parts.items() if source_parts}
 
     def of_generations(self, source: RowSource, generations: Mapping[SiteDay, int]) -> list[pl.DataFrame]:
-        """Return the rows of a generation per site-day."""
+        """Return the rows of the requested generation of each site-day."""
         with self._lock:
             return [
                 part

@@ -61,7 +61,7 @@ class MemorySeriesStore:
                     self._flushed[partition] = progress
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the positions noted last."""
+        """Return the positions that `note_flushed` stored last."""
         with self._lock:
             return dict(self._flushed)
 

@@ -1,4 +1,4 @@
-"""Settled rows into memory."""
+"""Rollup sink for settled rows in memory."""
 
 from __future__ import annotations
 

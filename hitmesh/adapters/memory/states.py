@@ -19,12 +19,12 @@ class MemoryStateStore:
         self._manifests: dict[PartitionId, SnapshotManifest] = {}
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store a snapshot's chunks; invisible without a manifest."""
+        """Store a snapshot's chunks; the snapshot is invisible until it has a manifest."""
         with self._lock:
             self._chunks[partition, writer, next_offset] = list(chunks)
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Make a snapshot visible and delete older snapshots; return False when a newer snapshot exists."""
+        """Make a snapshot visible and delete older snapshots; return False if the existing snapshot must stay."""
         key = (manifest.partition, manifest.writer, manifest.position.next_offset)
         with self._lock:
             if not replaces(manifest, self._manifests.get(manifest.partition)):

@@ -28,7 +28,7 @@ def as_streamed(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
     """Return the rows with the stream's columns for their source, in schema order and types.
 
     Raises:
-        ValueError: a row has another generation than the stream's.
+        ValueError: a row's generation is not the stream's.
     """
     if (rows["generation"] != STREAM_GENERATION).any():
         raise ValueError(f"the stream writes generation {STREAM_GENERATION} only")
