@@ -110,7 +110,7 @@ class _Found(NamedTuple):
 
 
 def _packed(site_days: Iterable[SiteDay]) -> str:
-    """Return the days by site as JSON, half the size of a list of pairs."""
+    """Return the days by site as JSON, which takes half the space of a list of pairs."""
     by_site: dict[str, list[int]] = {}
     for site, day in sorted(site_days):
         by_site.setdefault(site, []).append(day)

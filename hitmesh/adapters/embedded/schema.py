@@ -1,4 +1,4 @@
-"""Tables of the embedded store, a schema per file; the largest schema, for raw.db, is in `raw_schema`.
+"""Tables of the embedded store: one schema per file, except raw.db's schema, which is in `raw_schema`.
 
 This module only defines names, keys and versions. A schema is an append-only list of migrations: version n consists of
 the first n migrations. Each file has a main writer: the collector for log.db, the processor for raw.db, settled.db and
@@ -114,7 +114,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX manifest_by_segment ON manifest (segment)",
     ),
     (
-        # Difference between the first settlement and the stream, as JSON; outlives the entry.
+        # Difference between the first settlement and the stream, as JSON. The row stays when later entries replace the
+        # entry.
         """CREATE TABLE drifts (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,

@@ -1,7 +1,7 @@
 """Settlement on one machine: settled rows as Parquet segments, listed in a manifest in settled.db.
 
-A segment is written before its manifest entry, so after a power failure at any time a segment is either complete or
-absent. A segment never changes.
+A segment is on disk before its manifest entry is written, so every segment in the manifest is complete, even after a
+power failure. A segment never changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Snapshots of the stream's state on one machine, in state.db, a separate file so that commits never wait.
+"""Snapshots of the stream's state on one machine, in state.db.
+
+The file is separate, so that commits to raw.db never wait for a snapshot.
 
 This module decides which of two snapshots stays and when the chunks of other snapshots are deleted; it never decodes a
 state.
