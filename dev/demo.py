@@ -1,8 +1,8 @@
 """`make demo`: run a whole mesh from nothing to a report, in steps that can be repeated by hand.
 
-Starts `hitmesh dev` on a temporary home, imports a real access log if present (else the mesh loads its generated shop),
-and prints a report with a plot. Then sends live traffic and compares the hits with the reports, prints the ledger and
-the addresses, and stops. The exit code is 1 when any step fails.
+The demo starts `hitmesh dev` with a temporary home, imports a real access log if one is present (else the mesh loads
+its generated shop), and prints a report with a plot. Then it sends live traffic, compares the hits with the reports,
+prints the ledger and the addresses, and stops. The exit code is 1 if any step fails.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ STOP_TIMEOUT_S = 30.0
 
 
 class StepFailed(Exception):
-    """A step failed; the text says which step and why."""
+    """A step failed; the text names the step and the cause."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """The subject of the demo: a site, a question about some days, and optionally a log file to import."""
+    """The subject of the demo: a site, the metrics and days to query, and optionally a log file to import."""
 
     site: str
     metrics: str
@@ -87,7 +87,7 @@ def _show(demo: Demo, directory: Path) -> None:
 
 @contextmanager
 def _mesh(demo: Demo, home: Path, directory: Path) -> Iterator[str]:
-    """Run a mesh; yield the banner."""
+    """Run a mesh; yield the addresses from its banner."""
     ready_file, output = directory / "ready.json", directory / "dev.txt"
     loaded = ["--no-demo-data"] if demo.log is not None else []
     command = [*HITMESH, "dev", "--home", str(home), "--ready-file", str(ready_file), *loaded]
@@ -119,7 +119,7 @@ def _wait_until_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: P
 
 
 def _when_written(output: Path) -> str:
-    """Return the addresses in the banner, which follows the ready file; other lines are not for a short-lived mesh."""
+    """Wait for the banner, which is printed after the ready file is written; return the part with the addresses."""
     deadline = time.monotonic() + 5.0
     while "Ctrl-C" not in output.read_text() and time.monotonic() < deadline:
         time.sleep(0.02)

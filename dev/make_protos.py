@@ -1,13 +1,12 @@
-"""Step 0, the contract: compile `proto/` into stubs, type stubs and Envoy's descriptor set.
+"""Compile `proto/` (step 0 in docs/walk.md: the contract) into stubs, type stubs and Envoy's descriptor set.
 
 A proto file's package is its Python path, so `proto/hitmesh/api/hit/v1/hit.proto` becomes
 `hitmesh/api/hit/v1/hit_pb2.py` and imports need no rewriting. The messages below `proto/google` are vendored for the
-compiler and for buf only: their Python modules come from googleapis-common-protos. This file knows nothing of the
-messages' meaning.
+compiler and for buf only: their Python modules come from googleapis-common-protos.
 
-`python dev/make_protos.py` writes into the tree and removes stubs whose proto is gone. `--check` compiles into a
-temporary directory instead and fails, naming each file that differs. Output is reproducible: equal protos and locked
-tools give equal bytes.
+`python dev/make_protos.py` writes into the source tree and removes stubs whose proto no longer exists. With `--check`,
+it compiles into a temporary directory instead, prints each file that differs, and fails if there are any. The output is
+reproducible: equal protos and locked tools give equal bytes.
 """
 
 from __future__ import annotations
@@ -28,18 +27,19 @@ PROTO_DIR = Path("proto")
 PACKAGE = "hitmesh"
 DESCRIPTOR_SET = Path("hitmesh/api/descriptors/hitmesh.binpb")
 
-# Used only inside `google.protobuf.Any`, so no proto imports them; Envoy puts them into JSON errors.
+# Messages that occur only inside `google.protobuf.Any`, so no proto imports them. Envoy needs their descriptors for
+# JSON errors.
 ANY_PAYLOADS = ("google/rpc/error_details.proto",)
 
 STUB_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 
 class CompileError(Exception):
-    """protoc rejected the protos; protoc's own message is on standard error."""
+    """The protos do not compile; protoc's own message is on standard error."""
 
 
 def proto_files(root: Path) -> list[str]:
-    """Return the paths of the project's own protos below `root`'s proto directory, sorted, as protoc names them."""
+    """Return the project's own protos, sorted, as paths relative to the proto directory of `root`."""
     proto_dir = root / PROTO_DIR
     return sorted(path.relative_to(proto_dir).as_posix() for path in (proto_dir / PACKAGE).rglob("*.proto"))
 
@@ -52,7 +52,7 @@ def _run_protoc(root: Path, arguments: Sequence[str]) -> None:
 
 
 def _plugin(name: str) -> str:
-    """Return the option for the plugin beside this interpreter, so that plugins need not be on the path."""
+    """Return the option that names the plugin beside this interpreter, so that plugins need not be on PATH."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -110,7 +110,7 @@ def stale_stubs(root: Path, wanted: Mapping[Path, bytes]) -> list[Path]:
 
 
 def differences(root: Path, wanted: Mapping[Path, bytes]) -> list[str]:
-    """Return one line for each generated file in `root` that differs from a fresh compilation."""
+    """Return a line for each generated file in `root` that differs from a fresh compilation, is missing or is stale."""
     found = []
     for path, content in sorted(wanted.items()):
         committed = root / path

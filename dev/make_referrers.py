@@ -1,13 +1,13 @@
-"""Step 0 of classification: derive the project's referrer tables from the published lists.
+"""Derive the project's referrer tables (`collector/classify/data`) from the published lists.
 
-Reads SearchEngines.yml, Socials.yml and AIAssistants.yml from matomo-org/searchengine-and-social-list (CC0 1.0), keeps
-kind, name and hosts, and writes `collector/classify/data/referrers.json` in the project's own format: a name per line,
-hosts in lower case without "www.", sorted. `{}` in a host stands for a country. Reads spammers.txt from
-matomo-org/referrer-spam-list (public domain) and writes `spammers.json` beside the first table: hosts in ASCII, sorted,
-without hosts below another listed host. Knows nothing of how the tables are used.
+- `referrers.json` is made from SearchEngines.yml, Socials.yml and AIAssistants.yml of
+  matomo-org/searchengine-and-social-list (CC0 1.0). Kind, name and hosts are kept, with a name per line, and hosts
+  sorted, in lower case and without "www."; `{}` in a host stands for a country.
+- `spammers.json` is made from spammers.txt of matomo-org/referrer-spam-list (public domain): hosts in ASCII, sorted,
+  without hosts that are subdomains of another listed host.
 
-`python dev/make_referrers.py [DIRECTORY]`; `--check` writes nothing and fails when a table differs. Output is
-reproducible: equal lists give equal bytes.
+Usage: `python dev/make_referrers.py [DIRECTORY]`, with the lists in DIRECTORY. `--check` writes nothing and fails if a
+table differs. The output is reproducible: equal lists give equal bytes.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ SPAM_SOURCE = "matomo-org/referrer-spam-list"
 SPAM_STATE = "2026-08-20"
 SPAM_LICENCE = "public domain"
 
-# Sites listed as search engines for a search box they once had. The list's own reader also requires a search word in
-# the query; browsers no longer send queries to other sites, so here the host alone must suffice.
+# Sites that are listed as search engines because they once had a search box. Matomo also requires a search word in the
+# referrer's query. Browsers no longer send the query to other sites, so here only the host counts, and these sites must
+# be left out.
 NOT_SEARCH = frozenset({"cnn.com", "msnbc.msn.com", "cgi2.nintendo.co.jp", "facebook.com"})
 
 
@@ -93,7 +94,7 @@ def render(kinds: Mapping[str, Mapping[str, list[str]]]) -> str:
 
 
 def read_spammers(directory: Path) -> list[str]:
-    """Return the spammers' hosts, sorted, without hosts below another listed host.
+    """Return the spammers' hosts, sorted, without subdomains of another listed host.
 
     Raises:
         FileNotFoundError: the list is missing from the directory.

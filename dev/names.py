@@ -1,6 +1,6 @@
-"""Find identifiers that say nothing about the thing they name, and fail where there are any.
+"""Find identifiers that do not describe the thing they name, and fail if there are any.
 
-`python dev/names.py PATH...` prints each as `file:line: name`; without paths it takes the product's packages.
+`python dev/names.py PATH...` prints each identifier as `file:line: name`. The default paths are the product's packages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 PACKAGES = ("collector", "processor", "reporter", "control", "hitmesh", "dev")
 GENERATED = ("hitmesh/api/", "hitmesh/internal/")
 BANNED = frozenset({"one", "own", "least", "stay"})
-"""Names that are banned as a whole; as a part, as in `own_partitions`, they may be precise."""
+"""Names that are banned as a whole name; as part of a name, as in `own_partitions`, they may be precise."""
 BANNED_WORDS = frozenset({"said", "says", "told", "tells", "asked", "asks", "did", "nowhere"})
 """Words that are banned in every name, as in `is_told` and `_Asked`."""
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")

@@ -1,7 +1,8 @@
 """End every process that a test run left behind.
 
-Each process that a run starts inherits the variable RUN_OF_TESTS with the run's name. Tests may start processes in
-separate process groups, so a signal to a single group does not reach them all. Usage: `sweep.py NAME`.
+Every process that a run starts inherits the environment variable RUN_OF_TESTS, which contains the run's name. Tests may
+start processes in separate process groups, so a signal to a single group does not reach them all. Usage: `sweep.py
+NAME`.
 """
 
 from __future__ import annotations

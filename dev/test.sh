@@ -1,10 +1,11 @@
 #!/bin/sh
-# Run the tests in the order in which a failure is cheapest: what needs nothing first, on two cores; then meshes on
-# files; then real Kafka, Cassandra and Druid, started once; at last the tests that kill those.
-#   test.sh        everything but the tests marked `long`
-#   test.sh fast   the same without servers
-#   test.sh long   the tests marked `long`: whole files, and what takes minutes by its nature; properties on many examples
-# A part that fails ends the run. Whatever ends it, servers are stopped and no process is left behind.
+# Run the tests, the cheapest first, so that failures are found early: first the tests without meshes and servers, two
+# at a time; then meshes on files; then real Kafka, Cassandra and Druid, which are started once; last the tests that
+# kill these servers.
+#   test.sh        all tests except those marked `long`
+#   test.sh fast   the same, without the tests that need servers
+#   test.sh long   the tests marked `long`, such as tests with whole files, and the property tests with more examples
+# A part that fails ends the run. However the run ends, servers are stopped and no process is left behind.
 set -eu
 cd "$(dirname "$0")/.."
 export MAKEFLAGS=
@@ -15,18 +16,18 @@ started=$(date +%s)
 RUN_OF_TESTS=$$-$started
 export RUN_OF_TESTS
 
-# Longest first: the short ones fill up what is left at the end.
+# The longest tests come first, so that short tests keep both workers busy at the end.
 alone="tests/replays tests/integration tests/property tests/contract tests/unit"
 of_servers="tests/real/cassandra tests/real/kafka tests/real/druid tests/real/paths"
 spread="-n 2 --dist worksteal"
-# A mesh mostly waits, so two of them share two cores; files of tests stay together, the longest come first.
+# A mesh mostly waits, so two meshes share two cores. The tests of a file run in the same worker, longest files first.
 side_by_side="-n 2 --dist loadfile --no-loadscope-reorder"
 
 part() {
     title=$1
     shift
     began=$(date +%s)
-    # In the background, so that a signal ends the wait at once.
+    # Run the part in the background, so that a signal ends the wait at once.
     "$@" &
     if ! wait $!; then
         echo "test: $title failed after $(($(date +%s) - began)) s" >&2

@@ -1,6 +1,7 @@
 """Print how fast this machine is: CPU seconds for ten million additions in CPython.
 
-0.5 is a fast machine, 1.3 a slow machine. The time of a test run is comparable only beside this figure.
+About 0.5 s means a fast machine, 1.3 s a slow machine. The durations of two test runs are comparable only if this
+figure is similar.
 """
 
 from __future__ import annotations
