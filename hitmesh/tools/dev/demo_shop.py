@@ -284,6 +284,6 @@ class _Visit:
 
 
 def _pick(weighted: Sequence[tuple[int, str]], percent: int) -> str:
-    """Return the value at a percentage (0 to 99) of the cumulated weights, which add up to 100."""
+    """Return the value at a percentage (0 to 99) of the cumulative weights, which add up to 100."""
     ends = list(accumulate(weight for weight, _ in weighted))
     return weighted[bisect_left(ends, percent + 1)][1]

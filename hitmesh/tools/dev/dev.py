@@ -231,7 +231,7 @@ class Mesh:
             self._run("hitmesh.tools.dev.schema", str(self._home.root), self._home.store_url, shown=True)
 
     def _kill_hanging(self, now_s: float) -> None:
-        """Report and kill each process that has answered no health check for too long; `watch` handles the death."""
+        """Report and kill each process that has answered no health check for too long; `watch` handles its end."""
         found = silent_instances(self.door.stats)
         names = (
             [ENVOY] if found is None else [instance.name for instance in self._instances if instance.address in found]

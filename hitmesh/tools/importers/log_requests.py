@@ -44,7 +44,7 @@ class Request:
 
 
 def text_of(raw: bytes) -> str:
-    """Return a line's text; a byte that is not UTF-8 becomes a lone surrogate; `shown` and `target_of` replace it."""
+    """Return a line's text; a byte that is not UTF-8 becomes a lone surrogate, see `shown` and `target_of`."""
     return raw.decode("utf-8", "surrogateescape")
 
 

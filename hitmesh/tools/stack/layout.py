@@ -49,7 +49,7 @@ class StackHome:
         return self.base.joinpath("conf", *names)
 
     def log(self, name: str) -> Path:
-        """Return a server's log since the last start; the log of the start before has the suffix `.log.1`."""
+        """Return a server's log since the last start; the log of the previous start has the suffix `.log.1`."""
         return self.logs / f"{name}.log"
 
     def pid(self, name: str) -> Path:
