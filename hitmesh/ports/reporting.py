@@ -21,8 +21,8 @@ class MetricStore(Protocol):
         """Return a row for each bucket and combination of dimension values; those without a matching row are absent.
 
         The columns are `bucket` (Int32, the index in `bucket_starts`), the dimensions (String, null = not set), the
-        measures (sums) and the sketches (Binary, unions). Rows have no defined order. Dimension values with quotes,
-        backslashes, newlines and any Unicode characters are returned as written.
+        measures (exact sums) and the sketches (Binary, unions). Rows have no defined order. Dimension values with
+        quotes, backslashes, newlines and any Unicode characters are returned as written.
 
         Raises:
             Abandoned: raised by the checkpoint, which the store calls between the steps of the query.

@@ -1,1 +1,1 @@
-"""The common parts of a service process: settings, clock, logs, life cycle, limits on calls, telemetry."""
+"""The common parts of service processes: settings, clock, logs, life cycle, call limits, errors, telemetry."""

@@ -1,4 +1,4 @@
-"""Checkpoints for calls: a call goes on while the caller waits and the deadline has not passed."""
+"""Checkpoints for RPCs, which abandon a call after its deadline or when the caller has left."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from hitmesh.model.reasons import ErrorReason
 def checkpoint_of(
     context: grpc.ServicerContext, max_s: float, monotonic: Callable[[], float] = time.monotonic
 ) -> Checkpoint:
-    """Return a call's checkpoint: the limit is the call's own deadline, but at most `max_s`.
+    """Return a call's checkpoint. The call may run until its own deadline, but for at most `max_s` seconds.
 
-    The checkpoint raises Abandoned: CANCELLED when the caller has left, DEADLINE_EXCEEDED when the time has passed.
+    The checkpoint raises Abandoned: with DEADLINE_EXCEEDED when the time has passed, with CANCELLED when the caller has
+    left.
     """
     left_s = context.time_remaining()
     allowed_s = max_s if left_s is None else min(max_s, left_s)

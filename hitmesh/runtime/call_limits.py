@@ -1,7 +1,7 @@
-"""Limits a server's concurrent calls: excess calls are refused at once, without a thread of the running calls.
+"""Limits the concurrent calls of a server. Excess calls are refused at once, in a separate thread.
 
-Health checks have their own threads, so a full server still answers them. Reflection has its own few threads, so that
-reflection streams cannot delay calls.
+Health checks have their own threads, so that a server at its limit still answers health checks. Reflection has a few
+threads of its own, so that reflection streams cannot delay other calls.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
 
-# gRPC runs a handler whose function has this attribute in the attribute's pool instead of the server's.
+# If a handler's function has this attribute, gRPC runs the handler in the attribute's pool, not in the server's pool.
 POOL_ATTRIBUTE = "experimental_thread_pool"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class CallPool(ThreadPoolExecutor):
-    """A thread pool for calls that counts running and waiting calls.
+    """A thread pool for calls that counts the running and waiting calls.
 
     Args:
-        workers: calls that run at once.
-        max_calls: calls that run or wait; at least `workers`.
-        name: thread name prefix.
+        workers: number of threads, and so the maximum number of calls that run at once.
+        max_calls: maximum number of calls that run or wait; `workers` if lower or not given.
+        name: prefix of the thread names.
     """
 
     def __init__(self, workers: int, max_calls: int | None = None, *, name: str = "rpc") -> None:
@@ -40,7 +40,7 @@ class CallPool(ThreadPoolExecutor):
         self._calls = 0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a call, now or when a thread is free."""
+        """Run a call at once or as soon as a thread is free."""
         with self._lock:
             self._calls += 1
         try:
@@ -64,12 +64,12 @@ class CallPool(ThreadPoolExecutor):
 class CallLimit(grpc.ServerInterceptor):
     """Refuses calls while the pool that would run them is full (TOO_MANY_CALLS).
 
-    gRPC asks for a handler right before handing the call to the pool, in the same thread, so no other call comes
-    between. Must be the server's first interceptor.
+    gRPC calls the interceptors immediately before it submits the call to the pool, in the same thread. So no other call
+    can enter the pool in between. This interceptor must be the server's first interceptor.
 
     Args:
         pool: the server's pool.
-        complain_every_s: pause between two log lines that count refused calls.
+        complain_every_s: minimum interval in seconds between two log lines that count refused calls.
     """
 
     def __init__(self, pool: CallPool, *, complain_every_s: float = 10.0) -> None:
@@ -88,7 +88,7 @@ class CallLimit(grpc.ServerInterceptor):
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
         self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=pool.max_calls)
-        # A stream handler, since a unary handler would hold the thread until the request arrives.
+        # A stream handler, because a unary handler would occupy the only refusing thread until the request arrives.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 
 

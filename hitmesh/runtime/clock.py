@@ -1,4 +1,4 @@
-"""The clock: only this module reads the time."""
+"""The system clock, the only source of wall-clock time on which results depend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class SystemClock:
-    """The machine's clock."""
+    """Reads the clock of the machine."""
 
     def now(self) -> int:
         """Return the current time in UTC ms."""

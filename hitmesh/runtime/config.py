@@ -1,7 +1,7 @@
-"""Settings of the services: a model per service, read from the environment by composition roots only.
+"""Settings of the services: each service has a model, which only composition roots read from the environment.
 
-A name with the service's prefix that is not a setting is an error; the message names the nearest setting, so that a
-misspelt setting never silently falls back to its default.
+An environment variable that has the service's prefix but is not a setting is an error, so that a misspelt setting never
+silently falls back to its default. The message suggests the most similar setting.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
     """Return the settings of a service.
 
     Raises:
-        RefusedError: a value is invalid, a required setting is missing, or a name with the prefix is unknown
-            (INVALID_CONFIG).
+        RefusedError: a value is invalid, a required setting is missing, or a variable with the service's prefix is not
+            a setting (INVALID_CONFIG).
     """
     prefix = str(model.model_config.get("env_prefix", ""))
     known = {f"{prefix}{name}".upper() for name in model.model_fields}

@@ -1,4 +1,4 @@
-"""A resource that is opened at its first use, because most processes never use the resource."""
+"""Opens a resource at its first use, because most processes never use the resource."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class OpenedLater(Generic[T]):
-    """Opens a resource at the first `get`, and again after an error. Thread-safe.
+    """Opens a resource at the first `get`; after an error, the next `get` tries again. Thread-safe.
 
     Args:
         open_: opens the resource.
@@ -24,14 +24,14 @@ class OpenedLater(Generic[T]):
         self._opened: list[T] = []
 
     def get(self) -> T:
-        """Return the resource; opens the resource if no earlier call did. Errors of opening are passed on."""
+        """Return the resource; open the resource if it is not open. Errors of `open_` are raised."""
         with self._lock:
             if not self._opened:
                 self._opened.append(self._open())
             return self._opened[0]
 
     def close(self) -> None:
-        """Close the resource if a call opened the resource. A second call changes nothing."""
+        """Close the resource if it is open. A second call changes nothing."""
         with self._lock:
             while self._opened:
                 self._close(self._opened.pop())

@@ -1,7 +1,7 @@
-"""The life cycle of a service process: serve with health and reflection, stop on SIGTERM, drain, release resources.
+"""The life cycle of a service process: serve calls, health and reflection; stop on a signal; drain.
 
-The health service answers for "" and every named service; it reports NOT_SERVING as soon as the stop begins, so that
-Envoy opens no new stream.
+The health service reports the status of "" (the whole server) and of every named service. Every status becomes
+NOT_SERVING as soon as the stop begins, so that Envoy opens no new streams.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from hitmesh.runtime.call_limits import CallPool, in_pool
 from hitmesh.runtime.logs import Complaints, logger, traceback_of
 
 DRAIN_S = 5.0
-# Drivers create many small, short-lived objects: with Python's default of 700 a processor spent a quarter of its time
-# in garbage collection. Objects that exist when serving begins are frozen and never scanned again.
+# Number of new objects that trigger a garbage collection. Drivers create many small, short-lived objects: with Python's
+# default of 700, a processor spent a quarter of its time in garbage collection. Objects that exist when serving begins
+# are frozen, so collections never scan them again.
 _NEW_OBJECTS = 100_000
 
 HEALTH_WORKERS = 4
-# A reflection stream is answered quickly but may stay open.
+# More than one, because a reflection stream may stay open after its requests are answered.
 REFLECTION_WORKERS = 4
 
 MAX_METADATA_BYTES = 64 << 10
 
-# A client may ping every 10 s even without a call; Envoy keeps idle connections.
+# Clients may send keepalive pings every 10 s even without calls, because Envoy keeps idle connections open.
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # By default, gRPC randomly refuses some calls with more than 8 KiB.
+    # By default, gRPC randomly refuses some calls with more than 8 KiB of metadata.
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
@@ -44,8 +45,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 def stop_on_signals() -> threading.Event:
     """Return an event that SIGTERM and SIGINT set. Must be called from the main thread.
 
-    A process that was started with SIGINT ignored keeps ignoring SIGINT: the parent process stops its children in
-    order.
+    If SIGINT was ignored when the process started, SIGINT stays ignored, so that a parent process can stop its children
+    one after another.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -66,18 +67,20 @@ def serve(
     failed: Callable[[], str | None] = lambda: None,
     complaints: Sequence[Complaints] = (),
 ) -> int:
-    """Serve until `stop` is set; return the exit code: 0 after a stop, 1 when `failed` named a cause.
+    """Serve until `stop` is set, `failed` returns a cause, or a thread ends with an error; return the exit code.
+
+    The exit code is 0 after `stop`, otherwise 1.
 
     Args:
-        server: with the service's own handlers already added.
-        listen: host:port; the port must be free.
-        services: full names for health and reflection.
-        reflected: more names for reflection only: services that other processes run behind the same proxy.
-        stop: set by a signal.
+        server: a gRPC server to which the service's own handlers are already added.
+        listen: host:port; the TCP port must be free.
+        services: full names of the services, for health and reflection.
+        reflected: full names, for reflection only, of services that other processes run behind the same proxy.
+        stop: set to stop the process, usually by a signal.
         ready: called once the listener accepts calls.
-        drain: called between NOT_SERVING and the end of the listener; ends live streams.
-        failed: polled every 0.5 s; returns the reason why the service cannot go on, or None.
-        complaints: their pending lines are written when due, and before the end.
+        drain: called after health reports NOT_SERVING and before the listener closes; must end live streams.
+        failed: polled every 0.5 s; returns the reason why the service cannot continue, or None.
+        complaints: rate-limited warnings; their pending log lines are written when due, and before the process ends.
     """
     dead_threads = watch_threads()
     checks = add_own_services(server, (*services, *reflected))
@@ -107,9 +110,10 @@ def serve(
 
 
 def watch_threads() -> Sequence[str]:
-    """Return a list of causes, which grows whenever a thread of the process ends with an error.
+    """Return a list to which a cause is added whenever a thread of the process ends with an error.
 
-    The last safety net, for library threads too. A thread of ours catches every error that it can recover from.
+    This is the last safety net, also for threads of libraries. Threads of hitmesh catch every error from which they can
+    recover.
     """
     causes: list[str] = []
 
@@ -134,7 +138,7 @@ def end_within(threads: Sequence[threading.Thread], seconds: float) -> bool:
 
 
 def add_own_services(server: grpc.Server, reflected: Sequence[str]) -> health.HealthServicer:
-    """Add health and reflection, each with its own threads; return the servicer that holds the health status."""
+    """Add the health and reflection services, each with its own threads; return the health servicer."""
     pool = CallPool(HEALTH_WORKERS, name="health")
     checks = health.HealthServicer(experimental_thread_pool=pool)
     checks.Check = in_pool(pool, checks.Check)  # type: ignore[method-assign]  # gRPC reads an attribute of the function

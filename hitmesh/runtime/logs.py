@@ -1,6 +1,6 @@
-"""Log lines: key=value on a terminal, JSON elsewhere, always on stderr, never with payloads or secrets.
+"""Log lines: key=value on a terminal, JSON elsewhere, always on stderr. No line contains payloads or secrets.
 
-A line that cannot be written is lost silently: a full disk behind stderr must not end the work.
+A line that cannot be written is lost silently, because a full disk behind stderr must not stop the service.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 
 
 def configure(level: str, service: str, node: str) -> None:
-    """Set up the process's logging; called once, by a composition root."""
+    """Set up logging for the process; a composition root must call this function once."""
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
@@ -51,7 +51,7 @@ def _never_raising(level: int) -> type[structlog.typing.FilteringBoundLogger]:
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:
-    """Return the process's logger. Events have stable names: `log.event("stream_opened", streams=3)`."""
+    """Return the logger of the process. Event names are stable, for example `logger().info("stopped")`."""
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return bound
 
@@ -62,11 +62,11 @@ def traceback_of(error: BaseException, frames: int = 8) -> str:
 
 
 class Seldom:
-    """Limits how often events of a kind are logged. Thread-safe.
+    """A rate limit for log lines: at most a line per kind of event and pause. Thread-safe.
 
     Args:
-        pause_s: minimum time between two lines of a kind.
-        now_s: a monotonic clock.
+        pause_s: minimum time in seconds between two lines of a kind.
+        now_s: a monotonic clock, in seconds.
     """
 
     def __init__(self, pause_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -77,7 +77,10 @@ class Seldom:
         self._unsaid: dict[str, int] = {}
 
     def due(self, kind: str, count: int = 1) -> int:
-        """Count events; return how many the line to write now stands for, `count` included, or 0 to write no line."""
+        """Count events of a kind; return 0 if no line may be written now, else the count of events since the last line.
+
+        The caller must then write a line with this count, which includes `count`.
+        """
         with self._lock:
             total = self._unsaid.get(kind, 0) + count
             now_s = self._now_s()
@@ -89,7 +92,10 @@ class Seldom:
             return total
 
     def overdue(self, *, held_back: bool = False) -> dict[str, int]:
-        """Return the counts not yet logged, by kind, whose pause is over; with `held_back`, all of them."""
+        """Return the unlogged counts by kind, of kinds whose pause is over; with `held_back`, of all kinds.
+
+        The caller must then write a line for each kind.
+        """
         now_s = self._now_s()
         with self._lock:
             kinds = [kind for kind, count in self._unsaid.items() if count]
@@ -101,12 +107,14 @@ class Seldom:
 
 
 class Complaints:
-    """Writes rate-limited warnings of an event: a line per reason and pause, without losing the last counts.
+    """Writes rate-limited warnings: at most a log line per reason and pause, with the number of calls since the last.
+
+    No call is left out, provided that `write_pending` is called from time to time, and finally with `held_back`.
 
     Args:
-        event: name of the lines.
-        pause_s: minimum time between two lines for a reason.
-        now_s: a monotonic clock.
+        event: event name of the log lines.
+        pause_s: minimum time in seconds between two lines for a reason.
+        now_s: a monotonic clock, in seconds.
     """
 
     def __init__(self, event: str, pause_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -115,12 +123,12 @@ class Complaints:
         self._values: dict[str, dict[str, Any]] = {}
 
     def add(self, reason: str, **values: Any) -> None:
-        """Count a call; write a line if due."""
+        """Count a call; write a line if the reason's pause is over. `values` are added to the line."""
         self._values[reason] = values
         self._write(reason, self._seldom.due(reason))
 
     def write_pending(self, *, held_back: bool = False) -> None:
-        """Write the counts not yet logged whose pause is over; with `held_back`, all of them."""
+        """Write the unlogged counts of reasons whose pause is over; with `held_back`, of all reasons."""
         for reason, calls in self._seldom.overdue(held_back=held_back).items():
             self._write(reason, calls)
 

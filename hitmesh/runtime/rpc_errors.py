@@ -1,7 +1,8 @@
 """The only mapping from errors to gRPC status with google.rpc details.
 
-Every status carries ErrorInfo: reason, domain, and as metadata the variable parts of the message. Refusals carry
-BadRequest, retries RetryInfo and the initial metadata `retry-after`, which Envoy turns into the HTTP header.
+Every status has an ErrorInfo with the reason, the domain and, as metadata, the variable parts of the message. A
+RefusedError with a field adds a BadRequest. A RetryError adds a RetryInfo and the initial metadata `retry-after`, which
+Envoy turns into the HTTP header.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _CODES_BY_REASON: Mapping[Reason, int] = {
 
 
 def status_of(error: HitmeshError) -> status_pb2.Status:
-    """Return the error's gRPC status with details; a reason that no RPC returns becomes INTERNAL."""
+    """Return the error's gRPC status with details; a LocalReason becomes the reason INTERNAL."""
     code = _CODES_BY_REASON.get(error.reason) or next(code for kind, code in _CODES if isinstance(error, kind))
     reason = error.reason if isinstance(error.reason, ErrorReason) else ErrorReason.INTERNAL
     details: list[Message] = [
@@ -71,9 +72,9 @@ def status_of(error: HitmeshError) -> status_pb2.Status:
 
 
 def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:
-    """End a call with the error's status and these trailers."""
+    """End a call with the error's status and the given trailing metadata."""
     if isinstance(error, RetryError):
-        with contextlib.suppress(ValueError):  # a stream that already answered has sent the metadata
+        with contextlib.suppress(ValueError):  # a stream with a response has already sent its initial metadata
             context.send_initial_metadata((("retry-after", str(max(1, math.ceil(error.retry_after_s)))),))
     status = rpc_status.to_status(status_of(error))
     context.set_trailing_metadata((*status.trailing_metadata, *trailers))
@@ -84,7 +85,7 @@ def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tu
 def translating(
     call: Callable[[RequestT, grpc.ServicerContext], ResponseT],
 ) -> Callable[[RequestT, grpc.ServicerContext], ResponseT]:
-    """Wrap a unary call: hitmesh errors become their status, any other error INTERNAL without the error text."""
+    """Wrap a unary call: a HitmeshError ends the call with its status, any other error with INTERNAL without its text."""
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> ResponseT:
@@ -98,7 +99,7 @@ def translating(
 def translating_stream(
     call: Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]],
 ) -> Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]]:
-    """Wrap a call with a response stream like `translating`; an error between two responses ends the stream."""
+    """Wrap a call with a response stream, like `translating`; an error ends the stream."""
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> Iterator[ResponseT]:
@@ -114,10 +115,10 @@ def _translation(context: grpc.ServicerContext) -> Iterator[None]:
         yield
     except HitmeshError as error:
         abort(context, error)
-    except GeneratorExit:  # the caller left a stream
+    except GeneratorExit:  # the caller closed the response stream
         raise
-    except BaseException as error:  # a panic is not an Exception, and gRPC would leave the call open
-        if type(error) is Exception:  # grpcio raises a bare Exception when abort was called
+    except BaseException as error:  # a Rust panic is not an Exception; without an abort, gRPC would leave the call open
+        if type(error) is Exception:  # context.abort raises a bare Exception
             raise
         logger().exception("call_failed", error=type(error).__name__)
         abort(context, HitmeshError("the server failed; the cause is in the server's log"))

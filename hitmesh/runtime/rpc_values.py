@@ -1,4 +1,4 @@
-"""Values of the contract's common message types."""
+"""Conversion of values to common protobuf messages."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def timestamp(ms: int) -> Timestamp:
-    """Return UTC milliseconds as a Timestamp."""
+    """Return an instant in UTC milliseconds as a Timestamp."""
     return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)

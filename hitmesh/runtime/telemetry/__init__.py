@@ -1,7 +1,7 @@
-"""Metrics of the processes: a single registry, counted per batch, call or step, never per hit.
+"""Metrics of the processes. Services must record them per batch, call or step, never per hit.
 
-`registry` defines every metric, `labels` the allowed label values, `metrics` the methods with which services count,
-`exposition` serves the numbers to Prometheus. Only composition roots import `exposition`.
+`registry` defines every metric, and `labels` defines the allowed label values. `metrics` contains the methods with
+which services record values. `exposition` serves the metrics to Prometheus; only composition roots import this module.
 """
 
 from __future__ import annotations

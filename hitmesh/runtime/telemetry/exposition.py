@@ -1,7 +1,7 @@
-"""Serve a process's metrics to Prometheus: prometheus_client's server on a separate address.
+"""Serves a process's metrics to Prometheus, with the HTTP server of prometheus_client on a separate address.
 
-OpenTelemetry exports the numbers under exactly the registry's names, without library labels. Only composition roots may
-import this module.
+The exported names are exactly the names in the registry, without labels of the OpenTelemetry library. Only composition
+roots may import this module.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hitmesh.runtime.telemetry.process import observe_process
 
 @dataclass(frozen=True)
 class Telemetry:
-    """A process's metrics, and the host:port that serves them; "" when they are not served."""
+    """A process's metrics, and the host:port that serves the metrics; "" if the metrics are not served."""
 
     metrics: Metrics
     address: str = ""
@@ -43,7 +43,7 @@ class Telemetry:
 
 
 def open_telemetry(part: Part, listen: str) -> Telemetry:
-    """Return a process's metrics and serve them on `listen` (host:port); "" measures nothing.
+    """Return a process's metrics and serve the metrics on `listen` (host:port); with "", record and serve nothing.
 
     Raises:
         RefusedError: the address cannot be bound (INVALID_CONFIG).
@@ -75,10 +75,10 @@ def open_telemetry(part: Part, listen: str) -> Telemetry:
 
 
 class InTurn(CollectorRegistry):
-    """A registry that collects for a single request at a time.
+    """A registry that serves concurrent requests one after another.
 
-    The server has a thread per request, but OpenTelemetry's reader is made for one: of two requests at once, the first
-    may get the numbers of both and the second none.
+    The HTTP server has a thread per request, but OpenTelemetry's reader supports only one request at a time: of two
+    concurrent requests, one may get all values twice and the other none.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""The metric types: name, unit, meaning, labels.
+"""The kinds of metrics. A metric has a name, a unit, a meaning and labels.
 
-A metric's labels are a function from keyword arguments to label values, so that the type checker refuses labels that
-the metric does not have and values that a label does not allow.
+The labels of a metric are defined by a function from keyword arguments to label values, so that the type checker
+rejects labels that the metric does not have, and values that a label does not allow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOTAL: Final = "_total"
 
 
 class Unit(StrEnum):
-    """The counted unit; the end of every name."""
+    """The unit of a metric; the name of the metric ends with the unit (and `_total` for a counter)."""
 
     BYTES = "bytes"
     ERRORS = "errors"
@@ -40,7 +40,7 @@ class Unit(StrEnum):
 
     @property
     def ucum(self) -> str:
-        """The unit in OpenTelemetry notation: counted things that are not a unit of measure are an annotation."""
+        """The unit in UCUM notation, for OpenTelemetry; counted things become an annotation such as `{hits}`."""
         return {Unit.SECONDS: "s", Unit.BYTES: "By"}.get(self, f"{{{self}}}")
 
 
@@ -65,12 +65,12 @@ class Metric(Generic[LabelsP]):
         return Observation(value, self.labels(*args, **labels))
 
     def label_values(self) -> dict[str, tuple[str, ...] | str]:
-        """Return label → its values; a text describes the values when they are not enumerated."""
+        """Return the allowed values of each label, or a text that describes the values if they are not enumerated."""
         hints = get_type_hints(self.labels, include_extras=True)
         return {name: _values_of(hint) for name, hint in hints.items() if name != "return"}
 
     def label_sets(self) -> Iterator[Labels]:
-        """Yield every combination of label values; none when a label's values are not enumerated."""
+        """Yield every combination of label values; none if the values of a label are not enumerated."""
         values = self.label_values()
         if any(isinstance(named, str) for named in values.values()):
             return
@@ -88,26 +88,26 @@ def _values_of(hint: object) -> tuple[str, ...] | str:
 
 
 class Counter(Metric[LabelsP]):
-    """Only grows; starts at 0 for every combination of labels."""
+    """A count that only increases."""
 
     kind = "counter"
 
 
 class ReadCounter(Metric[LabelsP]):
-    """A counter that another component keeps and each collection reads."""
+    """A counter whose current value is kept elsewhere and read at each collection."""
 
     kind = "counter"
 
 
 class Gauge(Metric[LabelsP]):
-    """A current value: set, or read at each collection."""
+    """A current value, which a service sets or which is read at each collection."""
 
     kind = "gauge"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histogram(Metric[LabelsP]):
-    """The distribution of values; a value on a bound belongs below the bound."""
+    """The distribution of values over buckets; a value equal to a bound belongs to the bucket below the bound."""
 
     bounds: tuple[float, ...]
 

@@ -1,6 +1,7 @@
-"""The allowed label values. Every label is bounded: no site, no visitor, no text from outside.
+"""The labels of metrics and their allowed values. No label value is a site, a visitor or a text from outside.
 
-A function per label set; its argument types allow exactly the possible values.
+So the number of time series is bounded. There is a function per set of labels, whose argument types allow exactly the
+allowed values.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import Annotated, Final
 from hitmesh.model.reasons import ErrorReason, HitReason, LocalReason
 from hitmesh.runtime.telemetry.kinds import Labels
 
-# Bounds the series per metric and process in Prometheus; a log has no more partitions (decision A4).
+# Maximum number of values of the label `partition`; a log has at most this many partitions (architecture A4).
 MAX_PARTITIONS: Final = 1_024
 OTHER: Final = "OTHER"
-# Reasons in issues (collector.v1.Reason). A collision of ids is found after the issues were sent.
+# Reasons in issues (collector.v1.Reason). ID_COLLISION is missing, because it is found only after the ack.
 ISSUE_REASONS: Final = (*(reason for reason in HitReason if reason is not HitReason.ID_COLLISION), OTHER)
 # Reasons why a store operation failed (hitmesh.model.errors).
 STORE_REASONS: Final = (
@@ -47,7 +48,7 @@ class LogTopic(StrEnum):
 
 
 class HitOutcome(StrEnum):
-    """The outcome of hits as told to a client. RETRY: nothing was promised."""
+    """The outcome of hits as reported to the client. RETRY: the client must send the hits again."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -68,7 +69,7 @@ class IssueOutcome(StrEnum):
 
 
 class HitPath(StrEnum):
-    """A hit's path through the stream (decisions A7, A8; rule S9)."""
+    """A hit's path through the stream (architecture A7, A8; rule S9)."""
 
     FAST = "fast"
     SLOW = "slow"
@@ -79,7 +80,7 @@ class HitPath(StrEnum):
 
 
 class Stage(StrEnum):
-    """The steps of a stream window, in order. VISITS makes the rows too."""
+    """The steps of a stream window, in order. The step VISITS also makes the rows."""
 
     POLL = "poll"
     DECODE = "decode"
@@ -101,7 +102,7 @@ class RowKind(StrEnum):
 
 
 class TransactionResult(StrEnum):
-    """The result of a stream transaction. DOUBT: it may or may not be committed."""
+    """The result of a stream transaction. DOUBT: the transaction may or may not be committed."""
 
     COMMITTED = "committed"
     FENCED = "fenced"
@@ -118,7 +119,7 @@ class SettledResult(StrEnum):
 
 
 class DriftKind(StrEnum):
-    """How a settled site-day differs from the stream: by a measure's sum, else by rows, else only by a sketch."""
+    """How a settled site-day differs from the stream: in the sum of a measure, else in rows, else only in a sketch."""
 
     MEASURES = "measures"
     ROWS = "rows"
@@ -165,17 +166,17 @@ def by_topic(*, topic: LogTopic) -> Labels:
 
 
 def by_hit_outcome(*, outcome: HitOutcome) -> Labels:
-    """By the outcome told to the client."""
+    """By the outcome reported to the client."""
     return {"outcome": outcome.value}
 
 
 def by_issue(*, outcome: IssueOutcome, reason: IssueReason) -> Labels:
-    """By the outcome told to the client, and the reason; an unlisted reason is OTHER."""
+    """By the outcome reported to the client and the reason; a reason outside ISSUE_REASONS becomes OTHER."""
     return {"outcome": outcome.value, "reason": reason if reason in ISSUE_REASONS else OTHER}
 
 
 def by_store_reason(*, reason: StoreReason) -> Labels:
-    """By the reason of a store error; an unlisted reason is OTHER."""
+    """By the reason of a store error; a reason outside STORE_REASONS becomes OTHER."""
     return {"reason": reason if reason in STORE_REASONS else OTHER}
 
 
@@ -185,7 +186,7 @@ def by_path(*, path: HitPath) -> Labels:
 
 
 def by_stage(*, stage: Stage) -> Labels:
-    """By step."""
+    """By step of a stream window."""
     return {"stage": stage.value}
 
 
@@ -195,7 +196,7 @@ def by_row_kind(*, source: RowKind) -> Labels:
 
 
 def by_partition(*, partition: PartitionNumber) -> Labels:
-    """By partition number; numbers beyond the bound share the highest."""
+    """By partition number; numbers above MAX_PARTITIONS − 1 are counted as MAX_PARTITIONS − 1."""
     return {"partition": str(min(partition, MAX_PARTITIONS - 1))}
 
 
@@ -215,7 +216,7 @@ def by_drift(*, kind: DriftKind) -> Labels:
 
 
 def by_call(*, rpc_method: RpcMethod, rpc_response_status_code: StatusCode) -> Labels:
-    """By method and status; the names follow OpenTelemetry's conventions."""
+    """By RPC method and gRPC status; the label names follow OpenTelemetry's conventions."""
     return {"rpc_method": rpc_method, "rpc_response_status_code": rpc_response_status_code.value}
 
 

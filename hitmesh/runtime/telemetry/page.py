@@ -1,6 +1,7 @@
-"""Table of metrics in docs/telemetry.md, from the registry. `python -m hitmesh.runtime.telemetry.page FILE` writes it.
+"""Generates the table of metrics in docs/telemetry.md from the registry.
 
-The table lists the name, type and meaning of each metric.
+`python -m hitmesh.runtime.telemetry.page FILE` writes the table into FILE. The table lists the name, kind, unit, labels
+and meaning of each metric.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ END: Final = "<!-- the registry's table ends -->"
 
 
 def table() -> str:
-    """Return a table row per metric, in registry order."""
+    """Return the Markdown table: a header, then a row per metric, in the order of the registry."""
     head = "| name | kind | unit | labels | meaning |\n|---|---|---|---|---|\n"
     return head + "".join(_row(metric) for metric in REGISTRY)
 

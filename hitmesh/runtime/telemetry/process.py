@@ -1,4 +1,4 @@
-"""Metrics that every process reports: processor time, resident memory, build."""
+"""Metrics that every process reports: CPU time, resident memory and build."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hitmesh.runtime.telemetry.registry import PROCESS_BUILD_INFO, PROCESS_CPU_S
 
 
 def observe_process(metrics: Metrics, part: Part) -> None:
-    """Register the process metrics, which are read at each collection."""
+    """Register the metrics of this process; CPU time and memory are read at each collection."""
     this = psutil.Process()
     metrics.observe(PROCESS_CPU_SECONDS, lambda: [PROCESS_CPU_SECONDS.of(time.process_time())])
     metrics.observe(PROCESS_RESIDENT_BYTES, lambda: [PROCESS_RESIDENT_BYTES.of(this.memory_info().rss)])

@@ -1,6 +1,6 @@
-"""Defines all metrics: name, unit, meaning, labels. docs/telemetry.md is generated from this module.
+"""Defines all metrics: name, unit, meaning, labels. The table in docs/telemetry.md is generated from this module.
 
-A name is `hitmesh_<part>_<what>_<unit>`, with `_total` appended for a counter; names never change their meaning.
+A name is `hitmesh_<part>_<quantity>_<unit>`, with `_total` appended for a counter. The meaning of a name never changes.
 """
 
 from __future__ import annotations

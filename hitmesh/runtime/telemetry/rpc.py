@@ -1,8 +1,8 @@
-"""Measures contract calls with a single request: handler duration and final status.
+"""Measures the handler time and final status of the contract's RPCs that have a single request.
 
-This interceptor only measures; it never changes or rejects a call. It records a value per call, never per hit. A
-response stream is measured until the last response is sent. Request streams live for hours and have separate metrics
-(open streams, ack latency). Health checks and reflection are not counted.
+The interceptor only measures; it never changes or rejects a call. It records a value per call, never per hit. A call
+with a response stream is measured until the last response is sent. Calls with a request stream last for hours and have
+their own metrics (open streams, ack latency). Health checks and reflection are not measured.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from hitmesh.runtime.telemetry.registry import RPC_SECONDS
 
 _CONTRACT = "/hitmesh."
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs only
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic only in the type stubs
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class CallMeter(grpc.ServerInterceptor):
-    """Wraps the handlers of methods with a single request.
+    """Wraps the handlers of RPC methods with a single request.
 
-    Only methods that a server implements are measured, so the contract bounds the label: an unknown method has no
-    handler.
+    An unknown method has no handler and is not measured. So the label `rpc_method` has only methods of the contract as
+    values.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -68,11 +68,11 @@ class CallMeter(grpc.ServerInterceptor):
     @contextmanager
     def _measuring(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
         began = time.perf_counter()
-        ended = StatusCode.UNKNOWN  # gRPC's answer when a handler raises without a status
+        ended = StatusCode.UNKNOWN  # gRPC's status when a handler raises an error without a status
         try:
             yield
             ended = StatusCode.OK
-        except GeneratorExit:  # the caller left before the last piece
+        except GeneratorExit:  # the caller left before the last response
             ended = StatusCode.CANCELLED
             raise
         finally:
