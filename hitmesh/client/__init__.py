@@ -1,4 +1,4 @@
-"""The client library: finding a mesh, gRPC stubs, and a sender that survives reconnects.
+"""The client library: how to find a mesh, gRPC stubs, and a sender that reconnects after a broken stream.
 
-Imports only grpc and protobuf, and only when a module that needs them is imported.
+This package itself imports nothing, so that a command imports grpc and protobuf only with the modules that need them.
 """

@@ -1,4 +1,4 @@
-"""Cuts hits into batches within the collector's limits. Pure."""
+"""Cuts hits into batches within the collector's limits. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hitmesh import __version__
 from hitmesh.api.hit.v1 import hit_pb2
 
 MAX_BATCH_HITS: Final = 500
-# A batch may have 1 MiB; the difference is room for the envelope.
+# The collector accepts batches of up to 1 MiB; 4 KiB are reserved for the fields of the batch other than its hits.
 MAX_BATCH_BYTES: Final = (1 << 20) - 4_096
 _FIELD_OVERHEAD_BYTES: Final = 6
 SDK: Final = hit_pb2.Sdk(name="hitmesh-python", version=__version__)
@@ -22,9 +22,9 @@ def batches(
     max_hits: int = MAX_BATCH_HITS,
     max_bytes: int = MAX_BATCH_BYTES,
 ) -> Iterator[hit_pb2.HitBatch]:
-    """Yield the hits in order, in batches named `prefix-1`, `prefix-2`, …: equal hits give equal batches.
+    """Yield the hits in order, in batches with the ids `prefix-1`, `prefix-2`, …; equal hits give equal batches.
 
-    A single hit beyond `max_bytes` becomes a batch by itself, which the collector refuses.
+    A hit of more than `max_bytes` bytes becomes a batch of its own, which the collector refuses.
     """
     batch = _empty(batch_id_prefix, 1)
     number, size = 1, 0
@@ -41,7 +41,7 @@ def batches(
 
 
 class OutgoingBatch(NamedTuple):
-    """A batch for the send window, with its size."""
+    """A batch for the send window, with its size in bytes."""
 
     batch: hit_pb2.HitBatch
     size: int
@@ -52,17 +52,17 @@ class OutgoingBatch(NamedTuple):
         return len(self.batch.hits)
 
     def part(self, indexes: Sequence[int], attempt: int) -> OutgoingBatch:
-        """Return a batch of the hits at these indexes."""
+        """Return a batch with the hits at these indexes; `attempt` is appended to the batch id."""
         return outgoing(part_of(self.batch, indexes, attempt))
 
 
 def outgoing(batch: hit_pb2.HitBatch) -> OutgoingBatch:
-    """Return a batch for the send window."""
+    """Return the batch in the form for the send window."""
     return OutgoingBatch(batch, batch.ByteSize())
 
 
 def part_of(batch: hit_pb2.HitBatch, indexes: Iterable[int], attempt: int) -> hit_pb2.HitBatch:
-    """Return a batch with the hits at these indexes; the resend attempt is appended to the batch id."""
+    """Return a batch with the hits at these indexes; the attempt number is appended to the batch id."""
     part = hit_pb2.HitBatch()
     part.CopyFrom(batch)
     del part.hits[:]

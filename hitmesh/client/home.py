@@ -1,7 +1,8 @@
 """Finds a mesh and its key: home directory, ready file, endpoint, server key.
 
-An option takes precedence over the environment, and the environment over the files in the home. This module imports no
-slow modules.
+The home is the directory with the files of a mesh on this machine. Command-line options take precedence over
+environment variables, and environment variables over files in the home. This module imports no slow modules, so that
+commands start fast.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ _ENDPOINT: Final = re.compile(r"(?:https?://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]
 
 
 class NoMesh(Unavailable):
-    """No mesh is running at the given place."""
+    """No mesh is running in the given home or at the given address."""
 
     reason = LocalReason.NO_MESH
 
 
 def home_dir(option: Path | None, environment: Mapping[str, str]) -> Path:
-    """Return the home: the option, else HITMESH_HOME, else hitmesh/ in the XDG data directory. Absolute."""
+    """Return the absolute path of the home: the option, else HITMESH_HOME, else hitmesh/ in the XDG data directory."""
     if option is not None:
         return option.expanduser().absolute()
     if environment.get(HOME_VARIABLE):
@@ -53,7 +54,7 @@ def home_dir(option: Path | None, environment: Mapping[str, str]) -> Path:
 
 
 def xdg() -> Unix:
-    """Return the project's directories after the XDG specification, which platformdirs reads from the environment."""
+    """Return the project's directories according to the XDG specification, as platformdirs finds them."""
     from platformdirs.unix import Unix
 
     return Unix("hitmesh")
@@ -63,7 +64,7 @@ def parse_endpoint(text: str) -> str:
     """Return `host:port` from `host:port` or an http URL.
 
     Raises:
-        RefusedError: the text is neither (INVALID_ENDPOINT).
+        RefusedError: the text has neither form (INVALID_ENDPOINT).
     """
     found = _ENDPOINT.fullmatch(text.strip())
     if found is None or not 0 < int(found[2]) < 65_536:
@@ -79,8 +80,8 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
     """Return the mesh's `host:port`: the option, else HITMESH_ENDPOINT, else the address in the home's ready file.
 
     Raises:
-        NoMesh: there is no ready file, or its process is gone, so no mesh runs on this home.
-        RefusedError: the address or the ready file is invalid.
+        NoMesh: no mesh runs in this home, because there is no ready file or the process in the ready file has ended.
+        RefusedError: the address (INVALID_ENDPOINT) or the ready file (INVALID_CONFIG) is invalid.
     """
     named = option or environment.get(ENDPOINT_VARIABLE)
     if named:
@@ -106,7 +107,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
 
 
 def is_starting(home: Path) -> bool:
-    """Return whether a mesh holds the lock of a home but has not yet written the ready file."""
+    """Return whether a running process holds the lock of the home but has not yet written the ready file."""
     try:
         held = (home / LOCK_FILE).open(encoding="utf-8")
     except OSError:
@@ -123,10 +124,12 @@ def is_starting(home: Path) -> bool:
 
 
 def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]) -> None:
-    """Block while a mesh is starting on a home, and report the wait through `tell`; return at once if none is starting.
+    """Block while a mesh is starting in the home; return at once if none is starting.
+
+    Before the wait, `tell` is called with a message for the user.
 
     Raises:
-        NoMesh: the mesh is still starting after `timeout_s`.
+        NoMesh: the mesh is still starting after `timeout_s` seconds.
     """
     if not is_starting(home):
         return
@@ -149,10 +152,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def check_reachable(address: str) -> None:
-    """Raise unless a process listens on `host:port`.
+    """Raise unless `host:port` accepts TCP connections.
 
     Raises:
-        NoMesh: no process listens.
+        NoMesh: no connection could be opened within CONNECT_TIMEOUT_S seconds.
     """
     host, _, port = address.rpartition(":")
     try:
@@ -162,10 +165,10 @@ def check_reachable(address: str) -> None:
 
 
 def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
-    """Return the server key: HITMESH_KEY, else the file HITMESH_KEY_FILE, else the home's key file; None without any.
+    """Return the server key: HITMESH_KEY, else the content of HITMESH_KEY_FILE or of the home's key file, else None.
 
     Raises:
-        RefusedError: a key file cannot be read (INVALID_CONFIG).
+        RefusedError: the key file cannot be read (INVALID_CONFIG). Only the home's key file may be missing.
     """
     if environment.get(KEY_VARIABLE):
         return environment[KEY_VARIABLE].strip()

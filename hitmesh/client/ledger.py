@@ -1,4 +1,4 @@
-"""A site's ledger, polled until it balances: hits in transit between two stores briefly look like a loss."""
+"""Polls a site's ledger until it balances, because hits in transit between two stores look like a loss for a moment."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from hitmesh.api.control.v1 import operations_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
-# Answers to callers who may not see hits without a site.
+# Status codes for callers that may not read the totals of hits without a site.
 _NOT_SHOWN = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
 
 
 def balanced_ledger(
     mesh: Mesh, site: str, wait: Wait, *, first: Date | None = None, last: Date | None = None
 ) -> operations_pb2.GetLedgerResponse:
-    """Return a site's ledger as soon as it balances, or the last state when the time is over.
+    """Return a site's ledger as soon as it balances, or the last response when the timeout has passed.
 
     Args:
-        mesh: the mesh that holds the site.
-        site: full name.
-        wait: how long.
+        mesh: the mesh that has the site.
+        site: full site name.
+        wait: timeout and poll interval.
         first: first UTC day to list, or None.
         last: last UTC day to list, or None.
 
     Raises:
-        grpc.RpcError: the control service refuses.
+        grpc.RpcError: the control service refuses the call.
     """
     request = operations_pb2.GetLedgerRequest(site=site, first_utc_date=first, last_utc_date=last)
     ends_s = wait.clock_s() + wait.timeout_s
@@ -38,7 +38,7 @@ def balanced_ledger(
 
 
 def siteless_totals(mesh: Mesh) -> operations_pb2.LedgerTotals | None:
-    """Return the totals of hits without a site; None when the caller may not see them."""
+    """Return the ledger totals of hits without a site; None if the caller may not read these totals."""
     request = operations_pb2.GetSitelessLedgerRequest()
     try:
         return mesh.operations.GetSitelessLedger(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).totals

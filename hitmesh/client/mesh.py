@@ -1,6 +1,6 @@
-"""A connection to a mesh: the channel to its proxy, the stubs of every service behind it, the caller's key.
+"""A connection to a mesh: the channel to its proxy, the stubs of all services behind the proxy, the caller's key.
 
-Each stub is imported on first use, so that a command pays only for the services that it calls.
+The module of a stub is imported at the stub's first use, so that a command imports only the services that it calls.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 
 @dataclass(frozen=True)
 class Mesh:
-    """A channel and a key. Close the mesh, or use it in a `with`."""
+    """A channel and a key. Use the mesh in a `with`, which closes the channel, or close `channel`."""
 
     channel: grpc.Channel
     key: str | None = None
 
     @classmethod
     def connect(cls, endpoint: str, key: str | None = None) -> Mesh:
-        """Return a mesh at `host:port`; the first call opens the connection."""
+        """Return a connection to the mesh at `host:port`; the first call opens the TCP connection."""
         return cls(grpc.insecure_channel(endpoint, options=_OPTIONS), key)
 
     def __enter__(self) -> Mesh:
@@ -54,7 +54,7 @@ class Mesh:
 
     @property
     def credentials(self) -> Metadata:
-        """Metadata that names the caller; empty without a key."""
+        """Metadata with the caller's key; empty if there is no key."""
         return (("authorization", f"Bearer {self.key}"),) if self.key else ()
 
     def require_key(self) -> str:
@@ -73,42 +73,42 @@ class Mesh:
 
     @property
     def admin(self) -> AdminServiceStub:
-        """Sites and keys."""
+        """The stub for sites and keys."""
         from hitmesh.api.control.v1.admin_pb2_grpc import AdminServiceStub
 
         return AdminServiceStub(self.channel)
 
     @property
     def collector(self) -> CollectorServiceStub:
-        """Hit intake."""
+        """The stub for sending hits."""
         from hitmesh.api.collector.v1.collector_pb2_grpc import CollectorServiceStub
 
         return CollectorServiceStub(self.channel)
 
     @property
     def reporter(self) -> ReporterServiceStub:
-        """Typed questions."""
+        """The stub for reports and freshness."""
         from hitmesh.api.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
 
         return ReporterServiceStub(self.channel)
 
     @property
     def exports(self) -> ExportServiceStub:
-        """Reports as files."""
+        """The stub for reports as files."""
         from hitmesh.api.reporter.v1.export_pb2_grpc import ExportServiceStub
 
         return ExportServiceStub(self.channel)
 
     @property
     def operations(self) -> OperationsServiceStub:
-        """Ledger and drift."""
+        """The stub for ledger and drift."""
         from hitmesh.api.control.v1.operations_pb2_grpc import OperationsServiceStub
 
         return OperationsServiceStub(self.channel)
 
     @property
     def traces(self) -> TraceServiceStub:
-        """The trace of a single hit."""
+        """The stub for tracing a single hit."""
         from hitmesh.api.control.v1.trace_pb2_grpc import TraceServiceStub
 
         return TraceServiceStub(self.channel)

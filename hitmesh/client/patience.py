@@ -1,4 +1,7 @@
-"""Back-off between streams: how long to pause, and when to give up. Pure: the random numbers are an argument."""
+"""Exponential backoff between streams: how long to pause, and when to give up.
+
+This module reads no clock and has no randomness of its own; the source of random numbers is an argument.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,19 @@ from dataclasses import dataclass
 from typing import Final
 
 JITTER: Final = 0.5
-"""Maximum random extension of a pause, as a share of the pause."""
+"""Maximum random extension of a pause, as a fraction of the pause."""
 _MAX_DOUBLINGS: Final = 62
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to go on without progress.
+    """Limits for retries without success; times are in seconds.
 
-    The sender stops after `attempts` failed streams in a row, or after `attempts` sends of a batch without success.
-    Once a batch was acknowledged, a mesh is known to exist: then up to `reconnects` streams in a row may fail. The
-    pause between streams is `first_s`, doubling up to `max_s`, and up to half as much again at random. A stream that
-    owes an answer and is silent for `stall_s` is cancelled.
+    The sender stops when more than `attempts` streams in a row end without an acknowledgement, or when the collector
+    asks for a retry of the same hits `attempts` times. Once a batch was acknowledged, a mesh is known to exist, and up
+    to `reconnects` streams in a row may fail if this is more. The pause between streams starts at `first_s`, doubles up
+    to `max_s`, and is extended at random by up to half. A stream that is silent for `stall_s` while the sender waits
+    for a response is cancelled.
     """
 
     attempts: int = 8
@@ -29,14 +33,14 @@ class Patience:
 
 
 LASTING: Final = Patience(reconnects=30)
-"""Outlasts a restart of the mesh: more than two minutes without a collector."""
+"""Patience for a restart of the mesh: the pauses without a collector add up to more than two minutes."""
 
 
 class Backoff:
-    """Counts the streams in a row without an acknowledgement.
+    """Counts the successive streams that ended without an acknowledgement, and computes the pauses between streams.
 
-    The pauses are extended at random: after a restart of the mesh, the senders whose streams broke at the same moment
-    must not return at the same moment.
+    Pauses are extended at random so that, after a restart of the mesh, the senders whose streams broke at the same
+    moment do not reconnect at the same moment.
 
     Args:
         patience: pauses and limits.
@@ -50,13 +54,13 @@ class Backoff:
         self._has_worked = False
 
     def ended(self, *, progressed: bool) -> None:
-        """Count a stream that ended, and whether the stream brought an acknowledgement."""
+        """Count a stream that ended; `progressed` says whether the stream brought an acknowledgement."""
         self._has_worked = self._has_worked or progressed
         self.failures = 0 if progressed else self.failures + 1
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether too many streams in a row failed."""
+        """Whether too many streams in a row ended without an acknowledgement."""
         patience = self._patience
         allowed = max(patience.attempts, patience.reconnects) if self._has_worked else patience.attempts
         return self.failures > allowed

@@ -1,11 +1,14 @@
-"""The send window of StreamHits: numbers, credit, resends and refusals of batches (contract, Collector 1 to 4).
+"""The send window of StreamHits: batch numbers, credit, resends and refusals (contract, Collector 1 to 4).
 
-Pure: the caller passes the time, sends the batches and serialises the calls. Guarantees:
+This module performs no I/O and reads no clock: the caller passes the time, sends the batches and must serialise all
+calls with a lock. Guarantees:
 
-- Every batch is sent, and sent again after each broken stream, until a collector acknowledges or refuses the batch.
-- Numbers have no gaps: a stream begins at `acked_through + 1`, and each batch takes the next number.
-- Unacknowledged bytes stay within the credit. A batch larger than all credit is sent alone.
-- The window holds the queued batches, a credit of batches in flight (or one larger batch), and few of their issues.
+- Every batch is sent, and sent again after each broken stream, until a collector acknowledges the batch.
+- Hits for which the collector asks for a retry are sent again, in at most `Patience.attempts` batches.
+- Batch numbers have no gaps: a stream begins at `acked_through + 1`, and each batch gets the next number.
+- Unacknowledged bytes stay within the credit. A batch that is larger than the whole credit is sent alone.
+- Memory is bounded by the queued batches, the batches in flight (the credit, or a single larger batch), and a few
+  issues per batch.
 """
 
 from __future__ import annotations
@@ -20,12 +23,12 @@ from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.client.patience import Patience
 
 MAX_REFUSALS: Final = 5
-# After the announced end of a stream, the last acknowledgements may still be on their way.
+# Extra time after the announced end of a stream, because the last acknowledgements may still be in transit.
 DRAIN_MARGIN_S: Final = 5.0
 
 
 class Sendable(Protocol):
-    """A batch of hits in the caller's form."""
+    """A batch of hits, in a form that the caller chooses."""
 
     @property
     def hits(self) -> int:
@@ -36,7 +39,7 @@ class Sendable(Protocol):
         """Bytes of the batch."""
 
     def part(self, indexes: Sequence[int], attempt: int) -> Self:
-        """Return a batch of the hits at these indexes; the id must differ from the id of every earlier part."""
+        """Return a batch with the hits at these indexes; its id must differ from the ids of all earlier parts."""
 
 
 B = TypeVar("B", bound=Sendable)
@@ -45,9 +48,9 @@ B = TypeVar("B", bound=Sendable)
 class Settled(NamedTuple, Generic[B]):
     """The outcome of an acknowledged batch.
 
-    Hits that are neither accepted nor rejected are sent again in another batch. If `given_up` is not empty, their batch
-    was sent too often, the hits are dropped, and `given_up` is the collector's last message. `refusals` has the first
-    final refusals. `resent` counts the hits that were sent again because a stream broke.
+    Hits that are neither accepted nor rejected are sent again in another batch, unless `given_up` is not empty. Then
+    these hits were sent too often and are dropped; `given_up` is the collector's last message. `refusals` has the first
+    MAX_REFUSALS issues that reject hits. `resent` counts the hits that were sent again because a stream broke.
     """
 
     batch: B
@@ -61,7 +64,7 @@ class Settled(NamedTuple, Generic[B]):
 
 
 class _Verdicts:
-    """The issues of a batch so far."""
+    """What the issues of a batch have said so far: rejected hits, and hits to send again."""
 
     __slots__ = ("again", "delay_ms", "hits", "message", "refusals", "rejected")
 
@@ -74,7 +77,7 @@ class _Verdicts:
         self.message = ""
 
     def note(self, issue: collector_pb2.HitIssue) -> None:
-        """Record an issue: without an index, the whole batch; an index beyond the batch names no hit."""
+        """Record an issue. An issue without an index concerns the whole batch; an index beyond the batch is ignored."""
         first, end = 0, self.hits
         if issue.HasField("index"):
             first, end = max(issue.index, 0), min(issue.index + 1, self.hits)
@@ -89,7 +92,7 @@ class _Verdicts:
 
 
 class _Outgoing(Generic[B]):
-    """A batch that is queued, put off or in flight. Issues and receipts are those of the present stream."""
+    """A batch that is queued, delayed or in flight, with the issues and receipts from the current stream."""
 
     __slots__ = ("attempts", "batch", "receipts", "resent", "verdicts")
 
@@ -101,7 +104,7 @@ class _Outgoing(Generic[B]):
         self.verdicts: _Verdicts | None = None
 
     def take_back(self) -> None:
-        """Forget issues and receipts of a broken stream; the next stream repeats them."""
+        """Discard the issues and receipts of a broken stream, because the next stream repeats them."""
         self.resent += self.batch.hits
         self.receipts = self.verdicts = None
 
@@ -109,11 +112,12 @@ class _Outgoing(Generic[B]):
 class SendWindow(Generic[B]):
     """The batches of a sender over consecutive streams.
 
-    Call `reopen` when a stream begins and pass each response to `respond`. To send, take the batch from `head`, encode
-    the batch under `next_number`, ask `fits` about the size of the whole message, then call `take` and send.
+    Call `reopen` when a stream begins, and pass each response to `respond`. To send a batch, get the batch from `head`,
+    encode a message with the batch and `next_number`, check the size of the message with `fits`, call `take`, and send
+    the message.
 
     Args:
-        patience: number of attempts per batch, shortest pause before a retry, and the limit of silence.
+        patience: maximum number of attempts per batch, minimum pause before a retry, and maximum silence of a stream.
     """
 
     def __init__(self, patience: Patience) -> None:
@@ -134,31 +138,34 @@ class SendWindow(Generic[B]):
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of the batches that wait for credit or for their retry."""
+        """Total size in bytes of the batches that wait for credit, a stream or their retry time."""
         return self._queued_bytes
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a batch waits for credit or for a stream."""
+        """Whether a batch waits for credit or a stream; batches that wait for their retry time do not count."""
         return bool(self._waiting)
 
     @property
     def is_idle(self) -> bool:
-        """Whether every batch is acknowledged or refused."""
+        """Whether no batch is queued, delayed or in flight."""
         return not (self._waiting or self._in_flight or self._put_off)
 
     @property
     def next_number(self) -> int:
-        """The number of the next batch."""
+        """The number that the next batch to be sent gets."""
         return self.acked_through + len(self._in_flight) + 1
 
     def add(self, batch: B) -> None:
-        """Queue a batch behind all others."""
+        """Queue a batch behind all queued batches."""
         self._waiting.append(_Outgoing(batch))
         self._queued_bytes += batch.size
 
     def reopen(self, now_s: float) -> int:
-        """Begin a stream; return the number to resume from. Unacknowledged batches are queued in front, in order."""
+        """Begin a stream; return the number of the last acknowledged batch.
+
+        Batches that were in flight are queued again, in order, before all other batches.
+        """
         for outgoing in reversed(self._in_flight.values()):
             outgoing.take_back()
             self._waiting.appendleft(outgoing)
@@ -170,7 +177,7 @@ class SendWindow(Generic[B]):
         return self.acked_through
 
     def head(self, now_s: float) -> B | None:
-        """Return the batch to send next; None if no batch waits or the stream takes none."""
+        """Return the batch to send next; None if no batch waits, or the stream is not ready or is ending."""
         while self._put_off and self._put_off[0][0] <= now_s:
             self._waiting.append(heapq.heappop(self._put_off)[2])
         if not self._is_ready or self.is_draining or not self._waiting:
@@ -182,7 +189,7 @@ class SendWindow(Generic[B]):
         return size <= self._room_bytes or (size > self._credit_bytes and not self._in_flight)
 
     def take(self, size: int, now_s: float) -> None:
-        """Move the head into flight under `next_number`; `size` is the size of the message, which must fit."""
+        """Mark the head as in flight with `next_number`; `size` is the size of the message, which must fit."""
         if not self._in_flight:
             self._active_at_s = now_s
         outgoing = self._waiting.popleft()
@@ -191,7 +198,7 @@ class SendWindow(Generic[B]):
         self._room_bytes -= size
 
     def respond(self, response: collector_pb2.StreamHitsResponse, now_s: float) -> list[Settled[B]]:
-        """Apply a response of the present stream; return the outcomes of the batches that are acknowledged now."""
+        """Apply a response of the current stream; return the outcomes of the batches that it acknowledges."""
         self._active_at_s = now_s
         match response.WhichOneof("kind"):
             case "ready":
@@ -207,9 +214,9 @@ class SendWindow(Generic[B]):
         return []
 
     def break_off(self, now_s: float) -> bool:
-        """Return whether to cancel the stream: silent too long while an answer is due, or beyond the announced end.
+        """Return whether to cancel the stream, because a response is overdue or the announced end has passed.
 
-        True comes once per silence, since the end of a cancelled stream may take time.
+        The result is True only once per period of silence, because a cancelled stream may take time to end.
         """
         if now_s < min(self._stalls_at_s(), self._drain_ends_s):
             return False
@@ -217,7 +224,7 @@ class SendWindow(Generic[B]):
         return True
 
     def wakes_at_s(self) -> float:
-        """Return the time from which `head` or `break_off` may change without a response."""
+        """Return the earliest time at which `head` or `break_off` may change their result without a response."""
         retry_s = self._put_off[0][0] if self._put_off else float("inf")
         return min(retry_s, self._stalls_at_s(), self._drain_ends_s)
 
@@ -266,7 +273,7 @@ class SendWindow(Generic[B]):
         return Settled(batch, accepted, rejected, acked.resent, attempts, verdicts.refusals, receipts, given_up)
 
     def _put_back(self, acked: B, attempts: int, indexes: Sequence[int], due_s: float) -> None:
-        """Put off the hits to retry. A batch to retry as a whole keeps its id; a part becomes another batch."""
+        """Delay the hits to retry until `due_s`. A whole batch keeps its id; a part becomes a batch with a new id."""
         batch = acked if len(indexes) == acked.hits else acked.part(indexes, attempts)
         heapq.heappush(self._put_off, (due_s, next(self._tie), _Outgoing(batch, attempts + 1)))
         self._queued_bytes += batch.size

@@ -1,8 +1,8 @@
-"""Sends batches of hits over StreamHits until each is durable, refused or given up (contract, Collector 1 to 4).
+"""Sends batches of hits over StreamHits until each batch is durable or refused (contract, Collector 1 to 4).
 
 The send window decides which batch is sent when; this module opens the streams, waits, and counts the outcomes. A batch
-that was unacknowledged when a stream broke is sent again with the same batch_id. Its hits may be stored twice, because
-the first send may have become durable: the mesh counts copies of a hit once.
+that was unacknowledged when a stream broke is sent again with the same batch_id. Its hits may then be stored twice,
+because the first send may also have become durable. This does no harm, because the mesh counts copies of a hit once.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from hitmesh.model.reasons import LocalReason
 HITS_TOPIC: Final = "hits"
 MAX_EXAMPLES: Final = 5
 CLOSE_TIMEOUT_S: Final = 5.0
-# A collector that asks for a later retry of every batch must not fill the memory.
+# Maximum size of the batches that wait, so that a collector that asks for a later retry of every batch does not fill
+# the sender's memory.
 MAX_PUT_OFF_BYTES: Final = 16 << 20
 _LONGEST_WAIT_S: Final = 1.0
-# Caused by proxies and restarts; any other status would come again on every attempt.
+# Status codes that proxies and restarts cause. After any other status, a new stream would end with the same status.
 RETRYABLE: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -47,13 +48,13 @@ RETRYABLE: Final = frozenset(
 
 
 class SendStopped(Unavailable):
-    """No collector took the hits. Everything acknowledged before is durable; sending again is safe."""
+    """No collector accepted the hits. Hits acknowledged before are durable, and sending all hits again is safe."""
 
     reason = LocalReason.SEND_STOPPED
 
 
 class Refusal(NamedTuple):
-    """A finally refused hit, for display. `hit_id` is "" for a batch refused whole."""
+    """A refused hit, for display. `hit_id` is "" for a batch that was refused whole."""
 
     hit_id: str
     reason: str
@@ -64,8 +65,8 @@ class Refusal(NamedTuple):
 class SendTotals:
     """The outcome of the hits so far. `accepted + rejected == sent` after `drain`.
 
-    `resent` counts hits that were sent more than once because a stream broke. `offsets` has the highest acknowledged
-    offset per (log, partition).
+    `resent` counts the hits that were sent again because a stream broke. `examples` has the first MAX_EXAMPLES
+    refusals. `offsets` has the highest acknowledged offset per (log, partition).
     """
 
     sent: int = 0
@@ -77,7 +78,7 @@ class SendTotals:
 
 
 class HitSender:
-    """Sends batches for one site. Confined to one thread; use the sender in a `with`, which closes the stream."""
+    """Sends batches for a single site. Confined to one thread. Use the sender in a `with`, which closes the stream."""
 
     def __init__(
         self,
@@ -106,17 +107,17 @@ class HitSender:
 
     @property
     def totals(self) -> SendTotals:
-        """The outcome of the hits so far; a copy."""
+        """A copy of the outcome of the hits so far."""
         with self._changed:
             kept = self._totals
             return replace(kept, examples=list(kept.examples), offsets=dict(kept.offsets))
 
     def submit(self, batch: hit_pb2.HitBatch) -> None:
-        """Send a batch; block until the collector has given enough credit.
+        """Send a batch; block until the batch is sent and at most MAX_PUT_OFF_BYTES wait for a retry.
 
         Raises:
-            SendStopped: no collector takes hits.
-            grpc.RpcError: the collector refuses the stream for good.
+            SendStopped: too many streams in a row failed, or a batch was sent too often (Patience).
+            grpc.RpcError: a stream ended with a status that is not RETRYABLE.
         """
         window = self._window
         with self._changed:
@@ -125,11 +126,14 @@ class HitSender:
         self._run_until(lambda: not window.is_waiting and window.queued_bytes <= MAX_PUT_OFF_BYTES)
 
     def drain(self) -> None:
-        """Block until all submitted batches are durable or refused; raise like `submit`."""
+        """Block until all submitted batches are durable or refused; raise the same errors as `submit`."""
         self._run_until(lambda: self._window.is_idle)
 
     def close(self, *, broken: bool = False) -> None:
-        """End the stream without waiting for undrained batches. A second call changes nothing."""
+        """End the stream; batches that wait are not sent. A second call changes nothing.
+
+        Wait up to CLOSE_TIMEOUT_S for the collector to end the stream; with `broken`, cancel the stream at once.
+        """
         stream, self._stream = self._stream, None
         if stream is None or stream.ended:
             return
@@ -159,10 +163,10 @@ class HitSender:
                     continue
             self._reopen(stream)
 
-    # The stream's life; runs in the caller's thread.
+    # The following methods open and feed the stream; they run in the caller's thread.
 
     def _reopen(self, ended: OpenStream | None) -> None:
-        """Open a stream after the last acknowledged batch; pause first if the previous stream made no progress."""
+        """Open a stream after the last acknowledged batch; pause first if the previous stream brought no ack."""
         if ended is not None:
             self._stream = None
             self._backoff.ended(progressed=self._window.progressed)
@@ -195,7 +199,7 @@ class HitSender:
             window.take(size, now_s)
             stream.put(request)
 
-    # Responses from the collector; runs in the reader's thread.
+    # The following methods handle responses; they run in the reader thread of the stream.
 
     def _responded(self, stream: OpenStream, response: collector_pb2.StreamHitsResponse) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""Sites through the mesh's admin service: find, create and list sites."""
+"""Finds, creates and lists sites through the admin service of a mesh."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ _PAGE_SIZE: Final = 1_000
 
 
 def get_site(mesh: Mesh, name: str) -> admin_pb2.Site:
-    """Return a site by its full name; grpc.RpcError NOT_FOUND when no such site belongs to the caller's merchant."""
+    """Return the site with this full name.
+
+    Raises:
+        grpc.RpcError: the admin service refuses the call; NOT_FOUND if the caller can read no site with this name.
+    """
     request = admin_pb2.GetSiteRequest(name=name)
     return mesh.admin.GetSite(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).site
 
 
 def list_sites(mesh: Mesh, parent: str = ALL_MERCHANTS) -> Iterator[admin_pb2.Site]:
-    """Yield the sites that the caller may see, by name."""
+    """Yield the sites that the caller may read, ordered by name."""
     page_token = ""
     while True:
         request = admin_pb2.ListSitesRequest(parent=parent, page_size=_PAGE_SIZE, page_token=page_token)
@@ -37,11 +41,11 @@ def list_sites(mesh: Mesh, parent: str = ALL_MERCHANTS) -> Iterator[admin_pb2.Si
 
 
 def ensure_site(mesh: Mesh, name: str, currency: str | None) -> admin_pb2.Site:
-    """Return the site; create a missing site in UTC with the currency (default USD). Idempotent.
+    """Return the site; if it does not exist, create it with time zone UTC and the currency (default USD). Idempotent.
 
     Raises:
-        RefusedError: the site has another currency than the given one (CURRENCY_MISMATCH), or there is no key.
-        grpc.RpcError: the admin service refuses.
+        RefusedError: the site has a different currency (CURRENCY_MISMATCH), or the mesh has no key (NO_KEY).
+        grpc.RpcError: the admin service refuses the call.
     """
     mesh.require_key()
     try:

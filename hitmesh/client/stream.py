@@ -1,6 +1,6 @@
-"""A StreamHits call: a queue of outgoing requests, and a thread that delivers responses.
+"""A StreamHits call: a queue of outgoing requests, and a reader thread for the responses.
 
-The reader thread reports every response, and the end of the stream, to the owner of the stream.
+The reader thread passes every response, and the end of the stream, to the functions given to `start`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Ended = Callable[["OpenStream", grpc.RpcError | None], None]
 
 
 class OpenStream:
-    """A stream from its open message to its end. The owner guards the public fields."""
+    """A stream from its `open` request to its end. The user of the stream must guard the public fields with a lock."""
 
     def __init__(self, mesh: Mesh, site: str, resume_from: int) -> None:
         self.ended = False
@@ -37,11 +37,11 @@ class OpenStream:
         threading.Thread(target=self._read, args=(responded, ended), name="hit-stream-reader", daemon=True).start()
 
     def put(self, request: collector_pb2.StreamHitsRequest) -> None:
-        """Queue a request. Never blocks: the owner keeps within the credit."""
+        """Queue a request. Never blocks, so the caller must limit the queue by the collector's credit."""
         self._requests.put(request)
 
     def half_close(self) -> None:
-        """Send no more requests; the collector ends the stream when everything is acknowledged."""
+        """Send no further requests; the collector ends the stream when it has acknowledged every batch."""
         self._requests.put(None)
 
     def cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether acknowledged hits can be queried yet (GetFreshness against receipts)."""
+"""Waits until reports show acknowledged hits, by comparing GetFreshness with the offsets in the receipts."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from hitmesh.model.errors import RetryError
 from hitmesh.model.reasons import LocalReason
 
 POLL_S: Final = 0.2
-# Temporary answers of a restarting reporter or proxy.
+# Temporary status codes while the reporter or the proxy restarts.
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
 class NotVisibleYet(RetryError):
-    """The hits are durable, but reports do not show all of them within the time given."""
+    """The hits are durable, but reports did not show all of them within the timeout."""
 
     reason = LocalReason.NOT_VISIBLE_YET
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Deadline and polling of a wait; `clock_s` must be a monotonic clock in seconds."""
+    """Timeout and poll interval of a wait, in seconds; `clock_s` must be a monotonic clock in seconds."""
 
     timeout_s: float
     poll_s: float = POLL_S
@@ -37,20 +37,22 @@ class Wait:
 
 @dataclass(slots=True)
 class Watch:
-    """Tracks, across GetFreshness answers, whether reports on a site show the acknowledged hits.
+    """Tracks, over successive GetFreshness responses, whether reports on a site show the acknowledged hits.
 
-    `offsets` has the highest offset per (log, partition) of the receipts. `passed_at_ms` is the reporter's time when
-    every record up to those offsets was first shown, None while the reporter's lag is unknown; a neighbouring day may
-    still have to be settled again then. With
-    continuous traffic some day is always waiting, so only days that were dirty at that time count: later marks belong
-    to other hits.
+    `offsets` is the highest offset in the receipts per (log, partition). `passed_at_ms` is the reporter's time, UTC ms,
+    at which reports first included every record up to these offsets. It is None before, and while the reporter's lag is
+    unknown.
+
+    After `passed_at_ms`, settlement may still change the numbers. While days are dirty, the wait goes on until
+    `complete_through` is later than `passed_at_ms`. It does not go on until no day is dirty, because with continuous
+    traffic some day is always dirty, and later dirty marks belong to other hits.
     """
 
     offsets: Mapping[tuple[str, int], int]
     passed_at_ms: int | None = None
 
     def missing_in(self, answer: reporter_pb2.GetFreshnessResponse) -> str | None:
-        """Return a readable reason why reports are incomplete; None when every record is shown for good."""
+        """Return, as text, why reports may still change for these hits; None if they are complete and settled."""
         visible = {(progress.log, progress.partition): progress.next_offset for progress in answer.partitions}
         behind = [place for place, offset in self.offsets.items() if visible.get(place, 0) <= offset]
         if behind:
@@ -70,14 +72,14 @@ def wait_until_visible(mesh: Mesh, site: str, offsets: Mapping[tuple[str, int], 
     """Block until reports on the site show every record up to the offsets and no resulting settlement is pending.
 
     Args:
-        mesh: the mesh that took the hits.
-        site: full name.
-        offsets: highest offset per (log, partition) of the receipts.
-        wait: how long.
+        mesh: the mesh that accepted the hits.
+        site: full site name.
+        offsets: highest offset in the receipts per (log, partition).
+        wait: timeout and poll interval.
 
     Raises:
-        NotVisibleYet: the time given has passed.
-        grpc.RpcError: the reporter refuses.
+        NotVisibleYet: the timeout has passed.
+        grpc.RpcError: the reporter refuses the call.
     """
     ends_s = wait.clock_s() + wait.timeout_s
     reporter = mesh.reporter
