@@ -85,7 +85,7 @@ def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tu
 def translating(
     call: Callable[[RequestT, grpc.ServicerContext], ResponseT],
 ) -> Callable[[RequestT, grpc.ServicerContext], ResponseT]:
-    """Wrap a unary call: a HitmeshError ends the call with its status, other errors with INTERNAL, without their text."""
+    """Wrap a unary call: a HitmeshError ends the call with its status, any other error with INTERNAL and no text."""
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> ResponseT:
