@@ -19,9 +19,9 @@ LATENESS_MS: Final = 3_600_000
 CLOSED_AFTER_MS: Final = 26 * 3_600_000
 """Rule T4: a UTC day closes this long after its end: the visit cap (24 h), the allowed lateness (1 h), 1 h margin."""
 IPV4_PREFIX_BITS: Final = 24
-"""Rule I1: number of leading bits of an IPv4 address that are kept."""
+"""Rule I1: how many leading bits are kept in an IPv4 address."""
 IPV6_PREFIX_BITS: Final = 48
-"""Rule I1: number of leading bits of an IPv6 address that are kept."""
+"""Rule I1: how many leading bits are kept in an IPv6 address."""
 HEARTBEAT_S: Final = 10.0
 """Rule L1: default interval between heartbeats in every partition; a setting of the collector."""
 DELAYED_AFTER_MS: Final = 15 * 60_000
@@ -43,11 +43,11 @@ COPY_WINDOW_MS: Final = 7_200_000
 COPY_LOG_MS: Final = 5_400_000
 """Rule D2: the stream finds every copy that arrives within this log time after the original."""
 VISIT_GAP_MS: Final = 1_800_000
-"""Rule S1: a visit ends when its next hit comes later than this; default of the site's policy."""
+"""Rule S1: a hit that comes later than this after the previous hit starts a new visit. Policies have this default."""
 VISIT_CAP_MS: Final = 86_400_000
-"""Rule S5: maximum duration of a visit; default of the site's policy."""
+"""Rule S5: maximum duration of a visit. Policies have this default."""
 MAX_VISIT_HITS: Final = 5_000
-"""Rule S5: maximum number of hits in a visit, the next hit starts a new visit; default of the site's policy."""
+"""Rule S5: maximum hits in a visit. The next hit starts a new visit. Policies have this default."""
 KEPT_HITS_OF_VISITOR: Final = 5_000
 """Rule S9: if the stream keeps more hits of a visitor than this, further hits out of order wait for settlement."""
 LG_K_CELL: Final = 12
@@ -57,4 +57,4 @@ LG_K_UNION: Final = 14
 MAX_ABS_MICROS: Final = 10**18
 """Rule M1: largest absolute amount in micros, 10^12 currency units. Sums may exceed int64 (hitmesh.model.amounts)."""
 UNKNOWN_KEYS_S: Final = 200
-"""Rate limit of each process: maximum look-ups of unknown ingest keys per second."""
+"""Rate limit in each process: maximum look-ups per second for unknown ingest keys."""

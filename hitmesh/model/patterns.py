@@ -1,6 +1,6 @@
 """Filter patterns in RE2 syntax, matched together against the distinct values of a dimension.
 
-Two limits bound the cost: the number of RE2 instructions of all patterns together, and this number times the number of
+Two limits bound the cost: the total number of RE2 instructions in all patterns, and this number times the number of
 characters in all values. They bound the time, because RE2 needs at most time proportional to their product. An error
 names the exceeded limit. The checkpoint is called between blocks of values.
 """
@@ -17,7 +17,7 @@ from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
-# Maximum number of RE2 instructions, all patterns of a question together. The pattern `^/blog/` compiles to 4
+# Maximum RE2 instructions in all patterns of a question together. The pattern `^/blog/` compiles to 4
 # instructions, and most patterns of 500 characters compile to fewer than 1,000.
 MAX_PROGRAM: Final = 10_000
 # Maximum of RE2 instructions × characters to match. At the limit, matching usually takes 0.1 s of CPU time, and about
@@ -25,7 +25,7 @@ MAX_PROGRAM: Final = 10_000
 MAX_STEPS: Final = 20_000_000_000
 # Maximum memory of an automaton, in bytes.
 MAX_MEMORY: Final = 8 << 20
-# Maximum number of RE2 instructions, all patterns of an automaton together, unless the automaton has only one pattern.
+# Maximum RE2 instructions in all patterns of an automaton together, unless the automaton has only one pattern.
 # The states of a larger automaton would exceed MAX_MEMORY, and RE2 would rebuild them at every byte.
 _SET_PROGRAM: Final = 1_000
 # Number of values between two calls of the checkpoint.

@@ -10,7 +10,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class RecordKind(IntEnum):
-    """A record's kind of content, with the numbers of hitmesh.internal.log.v1.RecordKind."""
+    """The kinds of records, with the numbers in hitmesh.internal.log.v1.RecordKind."""
 
     HITS = 1
     REJECTED = 2
@@ -68,7 +68,7 @@ class RawRecord:
 class RejectedHit:
     """A stored refusal of a hit, or of a batch: the reason and at most 4 KiB of the original bytes.
 
-    `hits` is the number of refused hits: 1, or all hits of a batch that was refused whole.
+    `hits` counts the refused hits: 1, or all hits in a batch that was refused whole.
     """
 
     position: Position

@@ -77,7 +77,7 @@ class Seldom:
         self._unsaid: dict[str, int] = {}
 
     def due(self, kind: str, count: int = 1) -> int:
-        """Count events of a kind; return 0 if no line may be written now, else the count of events since the last line.
+        """Count events of a kind; return 0 if no line may be written now, else how many came since the last line.
 
         The caller must then write a line with this count, which includes `count`.
         """

@@ -21,7 +21,7 @@ TOTAL: Final = "_total"
 
 
 class Unit(StrEnum):
-    """The unit of a metric; the name of the metric ends with the unit (and `_total` for a counter)."""
+    """A metric's unit; the metric's name ends with the unit (and `_total` for a counter)."""
 
     BYTES = "bytes"
     ERRORS = "errors"
