@@ -20,6 +20,7 @@ from hitmesh.client.batches import SDK
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.tools.load.questions import Days, SiteKey
 from hitmesh.tools.load.scenery import ORIGIN
+from hitmesh.tools.load.tally import Place, note_receipts
 
 PROBE_EVERY_S: Final = 1.0
 # Seconds between reports. Reports load the mesh too: five reports per second took 5 % of the CPU time of two cores.
@@ -36,6 +37,7 @@ class Prober:
     def __init__(self, mesh: Mesh, key: SiteKey, run: str) -> None:
         self.sent = 0
         self.failed = 0
+        self.offsets: dict[Place, int] = {}
         self.freshness_s: list[float] = []
         self._mesh = mesh
         self._key = key
@@ -91,6 +93,7 @@ class Prober:
             if not answer.accepted_count:
                 self.failed += 1
                 continue
+            note_receipts(self.offsets, answer.receipts)
             with self._changed:
                 self.sent += 1
                 self._outstanding[page] = time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,14 @@ class Progress:
     acknowledged: int
     rejected: int
     resent: int
+
+
+def note_receipts(offsets: dict[Place, int], receipts: Iterable[collector_pb2.Receipt]) -> None:
+    """Raise the highest offset in each partition to those of the receipts for hits."""
+    for receipt in receipts:
+        if receipt.topic == HITS_TOPIC:
+            place = (receipt.log, receipt.partition)
+            offsets[place] = max(offsets.get(place, -1), receipt.offset)
 
 
 class Tally:
@@ -68,11 +77,7 @@ class Tally:
             if answer.refusals and len(self.refusals) < MAX_REFUSALS:
                 issue = answer.refusals[0]
                 self.refusals.append(f"{collector_pb2.Reason.Name(issue.reason)}: {issue.message}")
-            offsets = self.offsets.setdefault(frame.site, {})
-            for receipt in answer.receipts:
-                if receipt.topic == HITS_TOPIC:
-                    place = (receipt.log, receipt.partition)
-                    offsets[place] = max(offsets.get(place, -1), receipt.offset)
+            note_receipts(self.offsets.setdefault(frame.site, {}), answer.receipts)
 
     def last_of_partitions(self) -> dict[int, dict[Place, int]]:
         """Return the highest offset in each partition, under the site whose hit has it; all must become visible."""
