@@ -316,8 +316,10 @@ class MicroBatcher:
         reason = error.reason if isinstance(error, HitmeshError) else type(error).__name__
         count = self._seldom.due(reason, batches)
         if count:
-            cause = str(error) if known else "an unexpected error; see record_not_appended"
-            logger().error("batches_not_taken", reason=reason, cause=cause, batches=count)
+            cause = str(error) if known else "an unexpected error, shown with this line"
+            logger().error(
+                "batches_not_taken", reason=reason, cause=cause, batches=count, exc_info=None if known else error
+            )
 
 
 def _monotonic_ms() -> int:

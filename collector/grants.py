@@ -59,6 +59,8 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
         # The name is only the sender's claim, and the site may belong to another merchant. The refused hits are
         # therefore not stored under the site.
         message = f"there is no site {named} for key {key.key_id}: create the site, or correct the name"
+        if key.site is not None and named != key.site:
+            message = f"key {key.key_id} is not for {named}: leave hitmesh-site out, or use another key"
         return Refusal(
             HitReason.UNKNOWN_SITE, message, key_id=key.key_id, variables={"key_id": key.key_id, "value": named}
         )

@@ -30,7 +30,7 @@ from hitmesh.model.sites import IngestKey, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-_NO_GRANT: Final = "the ingest key is missing or unknown: send the site's key as ingest_key"
+_NO_GRANT: Final = "the ingest key is missing or unknown: send a key that may send hits as ingest_key"
 
 
 @dataclass(frozen=True, slots=True)

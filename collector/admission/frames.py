@@ -89,7 +89,11 @@ class Decoded:
 
 @dataclass(slots=True)
 class _Draft:
-    """Intermediate result of decoding. Batches that cannot be read are replaced in `batches` by batches that can."""
+    """Intermediate result of decoding.
+
+    In `batches`, a damaged hit is reduced to its sound parts. A batch that is refused, or damaged outside its hits, is
+    replaced by the same batch without hits.
+    """
 
     batches: list[bytes]
     faults: dict[int, Fault]

@@ -31,7 +31,7 @@ class BoundedCache(Generic[K, V]):
         max_chars: int = DEFAULT_MAX_CHARS,
     ) -> None:
         if max_entries < 1 or max_chars < 1:
-            raise ValueError(f"a cache holds at least one entry and character, not {max_entries}, {max_chars}")
+            raise ValueError(f"max_entries is {max_entries} and max_chars is {max_chars}: both must be at least 1")
         self._compute = compute
         self._max_entries = max_entries
         self._max_chars = max_chars

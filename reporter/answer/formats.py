@@ -35,7 +35,8 @@ _WIDE: Final = Context(prec=80)
 # Rows between two calls of the checkpoint: about 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096
 _StepT = TypeVar("_StepT")
-# The start of a cell that a spreadsheet runs as a formula (plain numbers aside), or of a value that looks escaped.
+# Matches a text that a spreadsheet runs as a formula, also after apostrophes, so that an escaped text stays distinct.
+# Plain numbers match too; `_NUMBER` excepts them.
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 

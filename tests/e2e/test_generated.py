@@ -6,7 +6,7 @@ restart, and after a second file that reaches into settled days (vectors S-k and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from random import Random
 
@@ -15,6 +15,7 @@ import pytest
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.model.sites import Site
+from tests.e2e.conftest import running_mesh
 from tests.generate.facts import SHOPS
 from tests.generate.hits import DAYS, FIRST_DAY, generate_hits, second_file
 from tests.reference.hits import RefHit
@@ -29,10 +30,18 @@ CURRENCIES = {shop.site: shop.currency for shop in SHOPS}
 COPIES = frozenset({"duplicate_hits"})
 
 
+@pytest.fixture(scope="module", params=[15_000, pytest.param(50_000, marks=pytest.mark.long)])
+def first(request: pytest.FixtureRequest) -> list[RefHit]:
+    """At least so many hits on three sites of two merchants; 15,000 contain every scenario and few random visitors."""
+    count: int = request.param
+    return generate_hits(seed=1, count=count)
+
+
 @pytest.fixture(scope="module")
-def first() -> list[RefHit]:
-    """At least 50,000 hits on three sites of two merchants."""
-    return generate_hits(seed=1, count=50_000)
+def own_mesh(first: list[RefHit], tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
+    """Return a mesh for each file of hits."""
+    assert first
+    yield from running_mesh(Mesh(tmp_path_factory.mktemp("generated") / "home", backend=backend))
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,13 @@ SETTLER = "processor/settle/settler.py"
 
 # A publication: words of the page and of the docstring for each effect, and the call that has the effect.
 PUBLICATION = (
-    ("rows", "write all rows", "sink.write"),
+    ("rows", "write the rows", "sink.write"),
     ("series", "write the series", "series.put_settled"),
     ("collisions", "write the collisions", "rejected.put"),
     ("marks on other closed days", "mark the days", "dirty.mark"),
     ("publication", "publish generation", "generations.publish"),
     ("flags of claims", "set duplicate flags", "claims.set_duplicates"),
-    ("clears the dirty marks", "clear the marks", "dirty.clear"),
+    ("clears the dirty marks", "clear the dirty marks", "dirty.clear"),
 )
 # A step of the stream: functions that the page names, in the order of `apply`.
 STREAM_STEP = ("advance", "with_wins", "folded_traffic", "folded_visits", "ledger_of")

@@ -20,7 +20,7 @@ def get_site(backend: Backend, caller: IngestKey | None, request: pb.GetSiteRequ
     """
     if not SITE_PATTERN.fullmatch(request.name):
         raise RefusedError(
-            f"name {request.name[:160]!r} is not a site: write merchants/{{merchant}}/sites/{{site}}",
+            f"name {request.name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}",
             field="name",
             value=request.name,
         )

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from hitmesh.model.reasons import ErrorReason, HitReason, LocalReason
 from hitmesh.runtime.telemetry.kinds import Labels
 
-# Maximum number of values of the label `partition`; a log has at most this many partitions (architecture A4).
+# Maximum number of values of the label `partition`. All higher partitions share the last value.
 MAX_PARTITIONS: Final = 1_024
 OTHER: Final = "OTHER"
 # Reasons in issues (collector.v1.Reason). ID_COLLISION is missing, because it is found only after the ack.

@@ -27,7 +27,12 @@ _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
     ("--replication", 1, click.IntRange(1, 9), "Replicas of Kafka partitions and Cassandra rows."),
     ("--min-insync", 1, click.IntRange(1, 9), "Replicas that must store a record before the ack."),
     ("--hits-retention-days", 7, click.IntRange(2, 3_650), "How long Kafka keeps hits for replay."),
-    ("--rollups-retention-days", 3, click.IntRange(1, 3_650), "How long Kafka keeps rows that Druid ingested."),
+    (
+        "--rollups-retention-days",
+        3,
+        click.IntRange(1, 3_650),
+        "How long Kafka keeps rows for Druid; rows that Druid reads later are lost to it.",
+    ),
     ("--raw-ttl-days", 0, click.IntRange(0, 7_300), "How long raw records are kept; 0 = forever."),
     ("--series-ttl-days", 0, click.IntRange(0, 7_300), "How long partials are kept; 0 = forever."),
     ("--segment-granularity", "DAY", click.Choice(["HOUR", "DAY"]), "Time span of a segment from a Druid task."),
@@ -82,7 +87,7 @@ def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **option
     if check:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"{len(pending)} of {len(changes)} parts differ: run `hitmesh init` without --check",
+            f"{len(pending)} of {len(changes)} parts are missing or different: run the command without --check",
             reason=LocalReason.SCHEMA_DIFFERS,
         )
     if not yes:

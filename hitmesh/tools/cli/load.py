@@ -65,7 +65,14 @@ def _number(
 @_percent("--bots", 0, "Percent of visitors that are crawlers.")
 @_number("--seed", 1, click.INT, "N", "Seed: the same seed sends the same hits.")
 @_number("--streams", 4, click.IntRange(1, MAX_STREAMS), "N", "Concurrent streams.")
-@_number("--frame", 100, click.IntRange(1, MAX_FRAME_HITS), "N", "Maximum hits per frame.", "max_frame_hits")
+@_number(
+    "--frame",
+    100,
+    click.IntRange(1, MAX_FRAME_HITS),
+    "N",
+    "Maximum hits per frame, a batch on a stream.",
+    "max_frame_hits",
+)
 @_number("--timeout", DEFAULT_TIMEOUT_S, click.FloatRange(min=0), "S", "Seconds to wait for reports.", "timeout_s")
 @click.option(OWN_TARGET, "own_target", is_flag=True, help="Allow a mesh that is not on this machine.")
 @output_option("table", "json")

@@ -154,8 +154,8 @@ def _role(
     place: Place, name: str, needs: tuple[str, ...], properties: str, is_healthy: Callable[[int], bool]
 ) -> Server:
     conf, common, port = place.conf / "druid" / name, place.conf / "druid" / "_common", place.ports[name]
-    # All roles read the common files. Every role lists these files with the same text, so that a change restarts all
-    # roles.
+    # All roles read the common files. Each role's `files` includes them, because a role restarts only when the digest
+    # of its own files changes.
     files = {
         common / "common.runtime.properties": _common(place),
         common / "log4j2.xml": log4j("info"),
