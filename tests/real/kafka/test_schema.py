@@ -16,6 +16,7 @@ from hitmesh.model.errors import FatalError, RefusedError
 from hitmesh.model.positions import Topic
 from tests.real.kafka.parts import Parts
 from tests.support.servers import OPTIONS, apply
+from tests.support.waiting import eventually
 
 
 def planned(servers: Servers, options: SchemaOptions = OPTIONS) -> Mapping[str, tuple[Action, str]]:
@@ -24,6 +25,11 @@ def planned(servers: Servers, options: SchemaOptions = OPTIONS) -> Mapping[str, 
     return {
         change.thing.removeprefix(f"topic {servers.name}."): (change.action, change.description) for change in changes
     }
+
+
+def wait_until_removed(servers: Servers) -> None:
+    """Block until the plan must create every topic: the broker lists removed and new topics a moment late."""
+    eventually(lambda: {action for action, _ in planned(servers).values()} == {Action.CREATE}, "no topic is left", 30)
 
 
 def test_what_was_made_is_kept(servers: Servers) -> None:
@@ -44,7 +50,7 @@ def test_plan_of_a_new_mesh_says_what_will_be_made(servers: Servers) -> None:
 def test_topics_are_removed_however_often(servers: Servers) -> None:
     for _ in range(2):
         schema.drop(servers)
-    assert {action for action, _ in planned(servers).values()} == {Action.CREATE}
+    wait_until_removed(servers)
 
 
 def test_changed_option_is_said_and_made(servers: Servers) -> None:
@@ -93,8 +99,12 @@ def test_topic_that_is_no_declared_log_is_declared(parts: Parts) -> None:
 
 def test_topic_that_another_makes_at_the_same_time_is_taken_as_it_is(servers: Servers) -> None:
     schema.drop(servers)
+    wait_until_removed(servers)
     changes = schema.plan(servers, OPTIONS)
     for _ in range(2):
         apply(changes)
-    topics = AdminClient({"bootstrap.servers": servers.kafka}).list_topics(timeout=60).topics
-    assert len([name for name in topics if name.startswith(f"{servers.name}.")]) == 4
+    admin = AdminClient({"bootstrap.servers": servers.kafka})
+    mine = f"{servers.name}."
+    eventually(
+        lambda: sum(name.startswith(mine) for name in admin.list_topics(timeout=60).topics) == 4, "four topics", 30
+    )
