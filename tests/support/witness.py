@@ -119,6 +119,7 @@ class Witness:
         reached_ms = answer.freshness.complete_through.ToMilliseconds()
         with self._lock:
             self._seen.states[reporter_pb2.FreshnessState.Name(answer.freshness.state)] += 1
-            self._seen.max_lag_s = max(self._seen.max_lag_s, time.time() - reached_ms / 1_000)
+            if answer.freshness.HasField("lag"):
+                self._seen.max_lag_s = max(self._seen.max_lag_s, time.time() - reached_ms / 1_000)
             self._seen.fell_back |= reached_ms < self._reached_ms
         self._reached_ms = max(self._reached_ms, reached_ms)

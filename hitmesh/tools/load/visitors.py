@@ -27,7 +27,8 @@ MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
 # Maximum on-time hits of a visitor whose visits are known. The mesh cuts a visit after 5,000 hits, and a visitor's
-# late hits must wait (rules S5, S9). The limit is lower, because the timeline does not contain late hits and copies.
+# late hits must wait (docs/rules.md, S5 and S9). The limit is lower, because the timeline does not contain late hits
+# and copies.
 MOST_TIMELINE: Final = 3_500
 _ORDER_TEMPLATES: Final = 64
 
