@@ -206,7 +206,7 @@ def length_of(key: str) -> int:
 
 
 def test_a_cache_without_room_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one entry"):
+    with pytest.raises(ValueError, match="both must be at least 1"):
         BoundedCache(length_of, max_entries=0)
 
 
