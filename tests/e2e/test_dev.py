@@ -129,6 +129,27 @@ def test_a_service_that_hangs_is_named_and_started_again(idle_mesh: Mesh) -> Non
     assert mesh.stop() == 0
 
 
+@pytest.mark.timeout(120)
+def test_meshes_that_start_at_the_same_time_have_a_port_each(tmp_path: Path) -> None:
+    """All may find the same port free and bind it. Only one Envoy can listen; the others keep running without it."""
+    meshes = [Mesh(tmp_path / name / "home") for name in ("first", "second", "third")]
+    for mesh in meshes:
+        mesh.home.parent.mkdir()
+    try:
+        for mesh in meshes:
+            mesh.launch()
+        for mesh in meshes:
+            mesh.wait_ready()
+        assert len({mesh.url for mesh in meshes}) == len(meshes)
+        for mesh in meshes:
+            mesh.cli("send", "page", "/own-key", "--site", "demo/example")
+        assert [mesh.stop() for mesh in meshes] == [0, 0, 0]
+    finally:
+        for mesh in meshes:
+            if mesh.process is not None and mesh.process.poll() is None:
+                mesh.kill_everything()
+
+
 @pytest.mark.timeout(60)
 def test_a_busy_port_ends_with_4_and_names_who_holds_it(tmp_path: Path) -> None:
     with socket.socket() as taken:

@@ -122,6 +122,10 @@ class Mesh:
     def start(self) -> None:
         """Start the mesh and block until ready."""
         self.launch()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Block until the launched mesh is ready."""
         eventually(self._is_ready, "hitmesh dev is ready", READY_S)
         ready = json.loads(self.ready_file.read_text())
         self.url, self.address = ready["http"], ready["grpc"]

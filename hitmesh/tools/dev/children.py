@@ -50,6 +50,14 @@ class Child:
             lines.seek(self.log_start)
             return list(deque((line.rstrip("\n") for line in lines), maxlen=LAST_LINES))
 
+    def obituary(self) -> str:
+        """Return a message about this child's end: the exit code, the last lines and a remedy."""
+        lines = "\n".join(f"    {line}" for line in self.last_lines())
+        return (
+            f"{self.name} exited with {self.process.returncode}; the last lines ({self.log}):\n{lines}\n"
+            "all other processes were stopped; start again with `hitmesh dev`, data is kept"
+        )
+
 
 def start(
     name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, directory: Path | None = None

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import FrameType
 
 from hitmesh import __version__
-from hitmesh.client.home import HOME_VARIABLE, home_dir
 from hitmesh.tools.dev import backend, children, instances, tcp_ports
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
 from hitmesh.tools.dev.envoy import Address, Door, binary, render
@@ -157,11 +156,7 @@ class Mesh:
             CannotStart: a port is taken, a child died, or the mesh did not become healthy in time.
         """
         if self._options.port is not None and not tcp_ports.is_free(self._options.port):
-            pid = tcp_ports.holder(self._options.port)
-            raise CannotStart(
-                f"port {self._options.port} is taken{f' by process {pid}' if pid else ''}: "
-                "free the port, or choose another --port"
-            )
+            raise CannotStart(tcp_ports.taken(self._options.port))
         self._prepare_servers()
         self._warn(f"starting {', '.join(instance.name for instance in self._instances)} and Envoy …")
         for instance in self._instances:
@@ -196,7 +191,7 @@ class Mesh:
                 continue
             replica = next((instance for instance in self._instances if instance.name == dead.name), None)
             if replica is None or (self._options.replicas == 1 and dead.name not in self._hung):
-                self._warn(_obituary(dead))
+                self._warn(dead.obituary())
                 return EXIT_BUG
             self._warn(f"{dead.name} exited with {dead.process.returncode} ({dead.log}): restarting")
             self._hung.discard(dead.name)
@@ -258,7 +253,7 @@ class Mesh:
         """Return the text with the addresses and with four commands to paste into a shell."""
         hitmesh = (shutil.which("hitmesh") and "hitmesh") or f"{Path(sys.executable).parent / 'hitmesh'}"
         site = "demo/example"
-        where = "" if self._is_default_home() else f" --home {self._home.root}"
+        where = "" if self._home.is_default(os.environ) else f" --home {self._home.root}"
         http = f"http://{self.door.http}"
         return "\n".join(
             [
@@ -348,13 +343,32 @@ class Mesh:
         """If another program took Envoy's port before the bind, start Envoy on the next port; else return False."""
         if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
             return False
+        self._next_port(dead)
+        return True
+
+    def _is_door_open(self) -> bool:
+        """Return whether Envoy listens. If another program listens on the port instead, start Envoy on the next port.
+
+        Envoy binds the port at its start, listens once the services answer, and keeps running if it cannot listen.
+        """
+        envoy, port = next(child for child in self._children if child.name == ENVOY), self.door.http.port
+        if tcp_ports.listens(envoy.process.pid, port):
+            return True
+        if tcp_ports.is_free(port) or tcp_ports.listens(envoy.process.pid, port):  # it may listen since the first look
+            return False
+        if self._options.port is not None:
+            raise CannotStart(tcp_ports.taken(port))
+        children.stop([envoy])
+        self._next_port(envoy)
+        return False
+
+    def _next_port(self, dead: children.Child) -> None:
         taken = self.door.http.port
         port = tcp_ports.next_free(taken + 1) or tcp_ports.any_free(1)[0]
         self._warn(f"port {taken} is taken: using {port}")
         self.door = replace(self.door, http=Address(tcp_ports.HOST, port))
         self._children.remove(dead)
         self._start_envoy()
-        return True
 
     def _start(
         self, name: str, command: list[str], environment: Mapping[str, str], directory: Path | None = None
@@ -372,26 +386,13 @@ class Mesh:
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
         missing = CLUSTERS
-        while missing:
+        while missing or not self._is_door_open():
             dead = children.wait_any(self._children, 0.1)
             if dead is not None and not self._try_next_port(dead):
-                raise CannotStart(_obituary(dead))
+                raise CannotStart(dead.obituary())
             if time.monotonic() > deadline:
                 raise CannotStart(
-                    f"{', '.join(sorted(missing))} did not become healthy within {READY_TIMEOUT_S:.0f} s: "
+                    f"{', '.join(sorted(missing or {ENVOY}))} did not become healthy within {READY_TIMEOUT_S:.0f} s: "
                     f"see the logs in {self._home.logs}"
                 )
             missing = unhealthy_clusters(self.door.stats, CLUSTERS)
-
-    def _is_default_home(self) -> bool:
-        # Ignore HITMESH_HOME, because it may not be set in the shell into which a command is pasted.
-        elsewhere = {name: value for name, value in os.environ.items() if name != HOME_VARIABLE}
-        return self._home.root == home_dir(None, elsewhere).resolve()
-
-
-def _obituary(dead: children.Child) -> str:
-    lines = "\n".join(f"    {line}" for line in dead.last_lines())
-    return (
-        f"{dead.name} exited with {dead.process.returncode}; the last lines ({dead.log}):\n{lines}\n"
-        "all other processes were stopped; start again with `hitmesh dev`, data is kept"
-    )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hitmesh.client.home import HOME_VARIABLE, home_dir
 from hitmesh.tools.dev.envoy import Address
 
 KEY_PREFIX = "hms_"
@@ -28,6 +29,14 @@ class Home:
 
     root: Path
     servers: str = ""
+
+    def is_default(self, environment: Mapping[str, str]) -> bool:
+        """Return whether commands use this home without an option.
+
+        HITMESH_HOME is ignored, because it may not be set in the shell into which a command is pasted.
+        """
+        elsewhere = {name: value for name, value in environment.items() if name != HOME_VARIABLE}
+        return self.root == home_dir(None, elsewhere).resolve()
 
     @property
     def data(self) -> Path:

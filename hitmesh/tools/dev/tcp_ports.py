@@ -36,6 +36,16 @@ def any_free(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
+def listens(pid: int, port: int) -> bool:
+    """Return whether a process listens on a port; False for a process that has ended."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    # `laddr` is the pair (host, port).
+    return any(found.status == psutil.CONN_LISTEN and found.laddr[1:] == (port,) for found in connections)
+
+
 def holder(port: int) -> int | None:
     """Return the pid of the process that listens on a port; None if unknown, as for another user's process."""
     try:
@@ -44,3 +54,9 @@ def holder(port: int) -> int | None:
         return None
     # `laddr` is the pair (host, port).
     return next((found.pid for found in listening if found.laddr[1:] == (port,) and found.pid is not None), None)
+
+
+def taken(port: int) -> str:
+    """Return the message about a busy port, with the process that holds the port."""
+    pid = holder(port)
+    return f"port {port} is taken{f' by process {pid}' if pid else ''}: free the port, or choose another --port"
