@@ -11,7 +11,7 @@ from typing import Final
 
 from hitmesh.model.positions import PartitionId
 
-# After a snapshot that took 1 s, none is taken for 49 s. With ten million open visits a snapshot takes 3 s.
+# After a snapshot that took 1 s, none is taken for 49 s. With ten million open visits a snapshot takes 10 s.
 REST: Final = 49
 # If the machine was suspended during a snapshot, the snapshot seems to have taken hours.
 LONGEST_REST_MS: Final = 3_600_000

@@ -28,7 +28,6 @@ __all__ = [
     "fetch",
     "log_of",
     "processes",
-    "start",
     "status",
     "url",
 ]
@@ -81,17 +80,6 @@ def ensure_up(home: Path, say: Say) -> str:
     place = StackHome(home.expanduser().resolve())
     with place.locked(say):
         return store_url(Launcher(place, jars, java, say).up())
-
-
-def start(home: Path, name: str) -> None:
-    """Restart a server that died, on its previous port if free, and return once the server is healthy.
-
-    Raises:
-        StackError: the server does not start.
-    """
-    place = StackHome(home.expanduser().resolve())
-    with place.locked(_silent):
-        Launcher(place, fetch(_silent), programs.java(_silent), _silent).up((name,))
 
 
 def down(home: Path, say: Say) -> bool:
@@ -149,7 +137,3 @@ def _status_of(place: StackHome, server: Server) -> ServerStatus:
         return ServerStatus(server.name, port=server.port)
     size, uptime_s = noting.resident_bytes(noted.pid), noting.uptime_s(noted)
     return ServerStatus(server.name, noted.pid, server.port, passes(server.is_healthy), size, uptime_s)
-
-
-def _silent(_: str) -> None:
-    pass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.tools.stack.commands import ensure_up, processes, start
+from hitmesh.tools.stack.commands import ensure_up, processes
 from tests.support import servers
 from tests.support.patience import patient
 from tests.support.processes import is_alive, kill_at_once
@@ -48,10 +48,6 @@ class Control:
     def start_all(self) -> None:
         """Start every dead server, in order, and block until all are healthy."""
         ensure_up(self.home, _silent)
-
-    def start(self, name: str) -> None:
-        """Start a dead server and block until it is healthy."""
-        start(self.home, name)
 
     def pause(self, name: str) -> None:
         """Suspend a server."""

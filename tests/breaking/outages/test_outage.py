@@ -158,7 +158,7 @@ def test_kafka_is_down_for_twenty_minutes_and_what_edges_buffered_is_on_time(
         assert buffered > 0
         assert during.state == State.DELAYED
 
-        servers_control.start("kafka")
+        servers_control.start_all()
         began = time.monotonic()
         eventually(mesh.pump, "edges have nothing left", DONE_S)
         sent_s = time.monotonic() - began

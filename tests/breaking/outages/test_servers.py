@@ -78,7 +78,7 @@ def fail(servers: Control, victim: str, how: str) -> None:
     else:
         servers.kill(victim)
         elapse(DEAD_S)
-        servers.start(victim)
+        servers.start_all()
 
 
 def elapse(seconds: float) -> None:
