@@ -103,7 +103,7 @@ class TestDurability:
 
     @pytest.mark.timeout(60)
     @pytest.mark.parametrize("lines", [1, 42, 301])
-    def test_what_was_acknowledged_survives_kill_9(self, tmp_path: Path, lines: int) -> None:
+    def test_acknowledged_data_survives_kill_9(self, tmp_path: Path, lines: int) -> None:
         promises = run_until_killed(tmp_path, lines)
         stores = opened(tmp_path)
         logged = {

@@ -242,7 +242,7 @@ class TestSegments:
 
 
 class TestFiles:
-    def test_nothing_is_made_before_it_is_used(self, tmp_path: Path) -> None:
+    def test_files_are_created_only_when_first_used(self, tmp_path: Path) -> None:
         stores = opened(tmp_path / "home")
         assert not (tmp_path / "home").exists()
         stores.directory.create_site(Site(SHOP, "UTC", "USD", b"0123456789abcdef"))

@@ -81,7 +81,7 @@ class TestCompaction:
         assert len(stored_rows(tmp_path)) <= 5 * 3
         stores.close()
 
-    def test_rows_that_came_to_nothing_are_kept_nowhere(self, tmp_path: Path) -> None:
+    def test_rows_that_sum_to_zero_are_dropped_when_merged(self, tmp_path: Path) -> None:
         stores = opened(tmp_path)
         writer = stores.outbox.take_over()
         commit(stores, writer, a_row(page_path="/moved", hits=1, visitors=a_sketch(1)), a_row(page_path="/a", hits=1))
@@ -158,7 +158,7 @@ class TestCompaction:
         database.close()
         stores.close()
 
-    def test_two_who_merge_at_once_lose_and_double_nothing(self, tmp_path: Path) -> None:
+    def test_concurrent_merges_lose_and_double_no_row(self, tmp_path: Path) -> None:
         stores, start = opened(tmp_path), threading.Barrier(3)
         stores.outbox.take_over()
         databases = [Database(tmp_path / "raw.db", RAW_SCHEMA) for _ in range(3)]
@@ -236,7 +236,7 @@ class TestPartials:
         database.close()
         stores.close()
 
-    def test_those_of_a_file_without_currencies_are_read_as_of_none(self, tmp_path: Path) -> None:
+    def test_partials_of_a_file_without_currencies_are_read_without_a_currency(self, tmp_path: Path) -> None:
         before = Database(tmp_path / "raw.db", RAW_SCHEMA[:2])
         sums = b"\x01" + np.arange(1, len(PARTIAL_SUMS) + 1, dtype="<i8").tobytes()
         with before.writing() as transaction:

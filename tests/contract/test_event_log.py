@@ -58,7 +58,7 @@ class TestEventLog:
         (logged,) = stores.log_reader(Topic.HITS, "g").poll(10, 1.0)
         assert logged == LoggedRecord(position, taken_at, record)
 
-    def test_what_a_record_announces_comes_back(self, stores: Stores) -> None:
+    def test_counts_announced_by_a_record_are_read_back(self, stores: Stores) -> None:
         announced = Record(RecordKind.HITS, b"v", 1, 1, 2, NOON, hits=2**40, sum64=2**64 - 1, xor64=2**63)
         for record in (announced, a_record()):
             stores.log.append(Topic.HITS, 0, record).result(5)
@@ -152,7 +152,9 @@ class TestFullLog:
             assert offsets == list(range(len(taken)))
             assert len(taken) >= 3
 
-    def test_flush_that_takes_too_long_says_so(self, full_log: FullLog, tmp_path: Path, clock: ManualClock) -> None:
+    def test_flush_that_exceeds_its_timeout_raises_a_retry_error(
+        self, full_log: FullLog, tmp_path: Path, clock: ManualClock
+    ) -> None:
         with full_log(tmp_path, clock) as (log, held):
             future = log.append(Topic.HITS, 0, a_record())
             if not future.done():

@@ -47,7 +47,7 @@ class TestOrderClaims:
         stores.claims.set_duplicates(SHOP, {key: False})
         assert [claim.duplicate for claim in stores.claims.of(SHOP, ["a"])] == [False]
 
-    def test_many_orders_are_asked_for_at_once(self, stores: Stores) -> None:
+    def test_claims_of_many_orders_are_read_in_one_call(self, stores: Stores) -> None:
         ids = [f"order-{number}" for number in range(3_000)]
         stores.claims.claim([a_claim(order_id, number) for number, order_id in enumerate(ids)])
         assert len(stores.claims.of(SHOP, ids)) == 3_000
@@ -59,7 +59,7 @@ class TestOrderClaims:
         assert list(opener().claims.first(again)) == [False, True, True, True]
         assert list(opener().claims.first([])) == []
 
-    def test_orders_that_were_held_are_held_however_often_they_are_asked_for(self, stores: Stores) -> None:
+    def test_held_orders_stay_held_however_often_they_are_claimed(self, stores: Stores) -> None:
         """A replayed log asks again for held orders, then for new ones."""
         held = [a_claim(name, 1, row) for row, name in enumerate("abc")]
         assert list(stores.claims.first(held)) == [True] * 3
@@ -110,7 +110,7 @@ class TestOrderClaims:
         assert {order_id: list(of_order) for order_id, of_order in days.items()} == {"a": [7, 9]}
         assert not opener().claims.refund_days(SHOP, [])
 
-    def test_of_two_who_ask_at_once_one_holds_the_order(self, opener: Opener) -> None:
+    def test_of_two_concurrent_claimants_exactly_one_holds_the_order(self, opener: Opener) -> None:
         both = [opener(), opener()]
         start = threading.Barrier(2)
         held: list[bool] = []

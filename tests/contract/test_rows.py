@@ -70,7 +70,7 @@ class TestRollupSinkAndMetricStore:
         others = ask(stores, "page_path", filter=is_("page_path", Operator.NE, value))
         assert set(others["page_path"]) == {*QUIRKY, None} - {value}
 
-    def test_only_the_asked_generation_is_read(self, stores: Stores) -> None:
+    def test_only_the_requested_generation_is_read(self, stores: Stores) -> None:
         write(stores, a_row(hits=1), a_row(hits=10, generation=2), a_row(cell=96, day=DAY + 1, hits=100))
         write(stores, a_row(hits=1_000, generation=3), a_row(hits=10_000, site=OTHER))
         assert ask(stores)["hits"].to_list() == [1]
@@ -102,7 +102,7 @@ class TestRollupSinkAndMetricStore:
         starts = tuple(START + cell * CELL_MS for cell in (0, 4, 8))
         assert ask(stores, buckets=starts).sort("bucket").rows() == [(0, 0), (2, 1)]
 
-    def test_excluded_rows_count_only_when_asked_for(self, stores: Stores) -> None:
+    def test_excluded_rows_count_only_on_request(self, stores: Stores) -> None:
         write(stores, a_row(hits=1), a_row(hits=10, excluded=True))
         assert ask(stores)["hits"].to_list() == [1]
         assert ask(stores, include_excluded=True)["hits"].to_list() == [11]

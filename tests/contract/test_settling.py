@@ -136,7 +136,7 @@ class TestDirtyDays:
         assert {dirty_day.site_day.site for dirty_day in stores.dirty.take(7, NEVER)} == {"s1", "s2"}
         assert [dirty_day.site_day for dirty_day in stores.dirty.take(6, NEVER)] == sorted(days)[:6]
 
-    def test_site_with_more_days_than_asked_for_comes_in_parts(self, stores: Stores) -> None:
+    def test_site_with_more_dirty_days_than_the_limit_is_taken_in_parts(self, stores: Stores) -> None:
         stores.dirty.mark([a_mark(SiteDay("s1", day), 1) for day in range(5)])
         assert [dirty_day.site_day.day for dirty_day in stores.dirty.take(2, NEVER)] == [0, 1]
 
@@ -179,7 +179,7 @@ DRIFT = Drift(
 
 
 class TestGenerations:
-    def test_nothing_is_known_of_a_day_that_was_never_settled(self, stores: Stores) -> None:
+    def test_day_that_was_never_settled_has_no_generation_carry_or_ledger(self, stores: Stores) -> None:
         assert dict(stores.generations.current(SHOP, 0, 30_000)) == {}
         assert stores.generations.carry(MONDAY) is None
         assert dict(stores.generations.ledger(SHOP, 0, 30_000)) == {}

@@ -116,7 +116,7 @@ class TestSeriesStore:
         assert len(parts) == -(-3 // at_once)
         assert ledger_sums(pl.concat(parts)).rows() == stores.ledger.read(None).rows()
 
-    def test_nothing_known_gives_no_rows_of_the_same_columns(self, stores: Stores) -> None:
+    def test_read_without_rows_has_the_same_columns(self, stores: Stores) -> None:
         stores.series.put_partials(partials())
         assert dict(stores.series.read(SHOP, DAY, DAY + 1, 0).schema) == SERIES_COLUMNS
 
@@ -140,7 +140,7 @@ class TestSeriesStore:
         assert stores.series.read(SHOP, DAY, DAY + 1, 1)["hits"].to_list() == [2]
         assert stores.series.read(OTHER, DAY, DAY + 1, STREAM_GENERATION)["hits"].to_list() == [3]
 
-    def test_settling_again_replaces_and_nothing_settled_is_no_rows(self, opener: Opener) -> None:
+    def test_settling_again_replaces_rows_and_an_empty_settlement_leaves_none(self, opener: Opener) -> None:
         opener().series.put_partials(partials(a_partial(hits=1)))
         rows = [settled(a_partial(hits=2), a_partial(currency="EUR", hits=3)), settled(a_partial(hits=4)), settled()]
         found = []
@@ -174,7 +174,7 @@ class TestSeriesStore:
         assert len(stores.series.read(OTHER, DAY, DAY + 1, STREAM_GENERATION)) == 1
         assert len(stores.series.read(SHOP, DAY, DAY + 1, 1)) == 1
 
-    def test_what_was_flushed_is_known_to_everyone_and_never_moves_back(self, opener: Opener) -> None:
+    def test_flushed_progress_is_seen_by_every_reader_and_never_moves_back(self, opener: Opener) -> None:
         other = PartitionId("hits.1", 1)
         assert dict(opener().series.flushed()) == {}
         opener().series.note_flushed({P0: PartitionProgress(5, 50), other: PartitionProgress(1, 10)})
@@ -226,7 +226,7 @@ class TestLedger:
         ]
         assert [row[0] for row in stores.ledger.read("").rows()] == [""]
 
-    def test_nothing_known_gives_no_rows_of_the_same_columns(self, stores: Stores) -> None:
+    def test_read_without_rows_has_the_same_columns(self, stores: Stores) -> None:
         assert dict(stores.ledger.read(None).schema) == LEDGER_SUMS
         assert dict(stores.ledger.read(SHOP).schema) == LEDGER_SUMS
 
@@ -258,7 +258,7 @@ class TestStateStore:
         assert opener().states.load(P0, 1) == (a_manifest(), CHUNKS)
         assert opener().states.load(PartitionId("hits.1", 1), 1) is None
 
-    def test_snapshot_of_an_empty_state_is_one(self, stores: Stores) -> None:
+    def test_empty_state_has_a_snapshot(self, stores: Stores) -> None:
         assert save(stores, a_manifest(chunks=0), [])
         assert stores.states.load(P0, 1) == (a_manifest(chunks=0), [])
 

@@ -141,7 +141,7 @@ class TestStreamedRows:
         }
         assert stores.metrics.stream_sums([]) == {}
 
-    def test_only_asked_site_days_are_read(self, stores: Stores) -> None:
+    def test_only_requested_site_days_are_read(self, stores: Stores) -> None:
         rows = [a_row(cell=96 * n, day=DAY + n, site=site, hits=1) for n in range(3) for site in (SHOP, OTHER)]
         commit(stores, stores.outbox.take_over(), *rows)
         generations = {SiteDay(SHOP, DAY): 0, SiteDay(OTHER, DAY + 2): 0}

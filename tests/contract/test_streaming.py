@@ -30,7 +30,7 @@ from tests.support.stream_builders import (
 
 
 class TestOutbox:
-    def test_nothing_is_committed_at_first_of_any_declared_partition(self, stores: Stores) -> None:
+    def test_every_declared_partition_starts_with_committed_progress_zero(self, stores: Stores) -> None:
         committed = stores.outbox.committed()
         assert set(committed) == {
             *(a_partition(stores, number) for number in range(4)),
@@ -71,7 +71,7 @@ class TestOutbox:
         commit(stores, writer, a_row(hits=100), next_offset=7)
         assert live(stores)["hits"].to_list() == [101]
 
-    def test_one_position_that_is_not_ahead_refuses_the_rows_of_all_partitions(self, stores: Stores) -> None:
+    def test_position_that_is_not_ahead_refuses_the_rows_of_all_partitions(self, stores: Stores) -> None:
         writer = stores.outbox.take_over()
         rejected = a_partition(stores, 0, Topic.REJECTED)
         stores.outbox.transaction(writer, [], {rejected: PartitionProgress(3, NOON)})
@@ -115,7 +115,7 @@ class TestOutbox:
         with pytest.raises(Fenced):
             commit(stores, stores.outbox.take_over() + 1)
 
-    def test_what_was_committed_is_told_once_nothing_is_pending(self, opener: Opener) -> None:
+    def test_committed_progress_is_known_after_pending_transactions_are_resolved(self, opener: Opener) -> None:
         stores = opener()
         writer = stores.outbox.take_over()
         stores.outbox.resolve(writer)
@@ -126,7 +126,7 @@ class TestOutbox:
         transact(stores, writer, a_row(hits=1), next_offset=4)
         assert stores.outbox.committed()[a_partition(stores)].next_offset == 4
 
-    def test_fenced_writer_is_told_so_when_it_asks_what_is_pending(self, opener: Opener) -> None:
+    def test_fenced_writer_cannot_resolve_pending_transactions(self, opener: Opener) -> None:
         old, new = opener(), opener()
         zombie, writer = old.outbox.take_over(), new.outbox.take_over()
         with pytest.raises(Fenced):
@@ -154,11 +154,11 @@ class TestOutbox:
 
 
 class TestIngestedThrough:
-    def test_nothing_is_known_at_first_of_any_declared_partition_of_hits(self, stores: Stores) -> None:
+    def test_every_declared_partition_of_hits_starts_with_ingested_progress_zero(self, stores: Stores) -> None:
         through = stores.metrics.ingested_through()
         assert dict(through) == {a_partition(stores, number): PartitionProgress(0, 0) for number in range(4)}
 
-    def test_what_was_committed_is_in_answers_for_everyone(self, opener: Opener) -> None:
+    def test_committed_rows_and_positions_are_in_the_answers_of_every_reader(self, opener: Opener) -> None:
         stores, other = opener(), opener()
         positions = {a_partition(stores, number): PartitionProgress(7 + number, NOON + number) for number in (0, 3)}
         rows = [some_rows(stores, a_row(hits=10**number), partition=number) for number in (0, 3)]

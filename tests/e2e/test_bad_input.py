@@ -238,7 +238,7 @@ def test_a_batch_under_an_unknown_or_revoked_key_is_refused_whole_and_the_stream
 
 
 @pytest.mark.timeout(60)
-def test_a_clock_a_little_ahead_is_mended_and_said(mesh: Mesh, new_site: NewSite) -> None:
+def test_a_clock_slightly_ahead_is_corrected_with_a_warning(mesh: Mesh, new_site: NewSite) -> None:
     hit = good("ahead")
     _ahead(HOUR_MS)(hit)
     with StreamClient(mesh.channel(), mesh.key, new_site("ahead")) as stream:
@@ -262,7 +262,7 @@ def test_a_unary_call_with_broken_protobuf_is_invalid(mesh: Mesh) -> None:
 
 
 @pytest.mark.timeout(30)
-def test_a_unary_call_that_is_too_large_is_told_the_limit_and_the_cure(mesh: Mesh) -> None:
+def test_a_unary_call_that_is_too_large_is_refused_with_the_limit_and_the_remedy(mesh: Mesh) -> None:
     method = "/hitmesh.api.collector.v1.CollectorService/SendHits"
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = mesh.channel().unary_unary(method)
     with pytest.raises(grpc.RpcError) as error:

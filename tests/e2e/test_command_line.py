@@ -107,7 +107,7 @@ def test_numbers_that_are_not_there_in_time_are_6(mesh: Mesh, tmp_path: Path) ->
 
 
 @pytest.mark.timeout(60)
-def test_import_without_waiting_says_what_was_stored(mesh: Mesh, tmp_path: Path) -> None:
+def test_import_without_waiting_reports_the_stored_hits(mesh: Mesh, tmp_path: Path) -> None:
     log = access_log_of(tmp_path / "some.log", "/a", "/style.css", "/b")
     out = mesh.cli("import", "access-log", str(log), "--site", "demo/no-wait", "--no-wait", "-o", "json")
     summary = one_json_line(out)
@@ -139,7 +139,7 @@ def test_a_query_makes_no_site(mesh: Mesh) -> None:
 
 
 @pytest.fixture(scope="module")
-def asked_site(mesh: Mesh, new_site: NewSite) -> str:
+def queried_site(mesh: Mesh, new_site: NewSite) -> str:
     """Return a site with three visitors' page views at 2026-03-05 12:00 UTC and another view at 2026-03-07."""
     site = new_site("asked")
     day_ms = 86_400_000
@@ -161,9 +161,9 @@ DAYS = ("--since", "2026-03-05", "--until", "2026-03-07")
 
 
 @pytest.mark.timeout(60)
-def test_csv_has_every_bucket_with_local_labels_and_empty_ratios(mesh: Mesh, asked_site: str) -> None:
+def test_csv_has_every_bucket_with_local_labels_and_empty_ratios(mesh: Mesh, queried_site: str) -> None:
     metrics = ("--metrics", "hits,visits,bounce_rate,visit_duration_total")
-    out = run_query(mesh, asked_site, *metrics, *DAYS, "--grain", "day", "--tz", "Asia/Kathmandu", "-o", "csv")
+    out = run_query(mesh, queried_site, *metrics, *DAYS, "--grain", "day", "--tz", "Asia/Kathmandu", "-o", "csv")
     assert out == (
         "time,hits,visits,bounce_rate,visit_duration_total\r\n"
         "2026-03-05T00:00:00+05:45,3,2,0.5,1.5\r\n"
@@ -173,7 +173,7 @@ def test_csv_has_every_bucket_with_local_labels_and_empty_ratios(mesh: Mesh, ask
 
 
 @pytest.mark.timeout(60)
-def test_every_grain_labels_its_buckets_by_their_local_start(mesh: Mesh, asked_site: str) -> None:
+def test_every_grain_labels_its_buckets_by_their_local_start(mesh: Mesh, queried_site: str) -> None:
     for grain, count, first in (
         ("hour", 72, "2026-03-05T00:00:00+11:00"),
         ("day", 3, "2026-03-05T00:00:00+11:00"),
@@ -181,16 +181,16 @@ def test_every_grain_labels_its_buckets_by_their_local_start(mesh: Mesh, asked_s
         ("month", 1, "2026-03-05T00:00:00+11:00"),
     ):
         arguments = ("--metrics", "hits", *DAYS, "--grain", grain, "--tz", "Australia/Lord_Howe", "-o", "csv")
-        header, *rows = run_query(mesh, asked_site, *arguments).splitlines()
+        header, *rows = run_query(mesh, queried_site, *arguments).splitlines()
         assert header == "time,hits"
         assert (len(rows), rows[0].partition(",")[0]) == (count, first)
         assert sum(int(row.partition(",")[2]) for row in rows) == 4
 
 
 @pytest.mark.timeout(60)
-def test_json_is_one_line_with_real_numbers_and_ndjson_a_line_per_row(mesh: Mesh, asked_site: str) -> None:
+def test_json_is_one_line_with_real_numbers_and_ndjson_a_line_per_row(mesh: Mesh, queried_site: str) -> None:
     arguments = ("--metrics", "hits,bounce_rate", *DAYS, "--grain", "day", "--tz", "UTC")
-    answer = one_json_line(run_query(mesh, asked_site, *arguments, "-o", "json"))
+    answer = one_json_line(run_query(mesh, queried_site, *arguments, "-o", "json"))
     assert set(answer) == {"rows", "meta"}
     assert answer["rows"][0] == {"time": "2026-03-05T00:00:00+00:00", "hits": 3, "bounce_rate": 0.5}
     assert answer["rows"][1] == {"time": "2026-03-06T00:00:00+00:00", "hits": 0, "bounce_rate": None}
@@ -198,7 +198,7 @@ def test_json_is_one_line_with_real_numbers_and_ndjson_a_line_per_row(mesh: Mesh
     assert (meta["time_zone"], meta["include_excluded"], meta["excluded_hits"]) == ("UTC", False, 1)
     assert meta["data_version"]
     assert meta["complete_through"]
-    lines = run_query(mesh, asked_site, *arguments, "-o", "ndjson").splitlines()
+    lines = run_query(mesh, queried_site, *arguments, "-o", "ndjson").splitlines()
     assert [json.loads(line) for line in lines] == answer["rows"]
 
 
@@ -218,28 +218,28 @@ def test_json_is_one_line_with_real_numbers_and_ndjson_a_line_per_row(mesh: Mesh
         ("page_path==/nothing", 0),
     ],
 )
-def test_filters(mesh: Mesh, asked_site: str, text: str, hits: int) -> None:
-    out = run_query(mesh, asked_site, "--metrics", "hits", *DAYS, "--filter", text, "-o", "csv")
+def test_filters(mesh: Mesh, queried_site: str, text: str, hits: int) -> None:
+    out = run_query(mesh, queried_site, "--metrics", "hits", *DAYS, "--filter", text, "-o", "csv")
     assert out == f"hits\r\n{hits}\r\n"
 
 
 @pytest.mark.timeout(60)
-def test_bots_are_left_out_unless_asked_for(mesh: Mesh, asked_site: str) -> None:
+def test_bots_are_left_out_unless_requested(mesh: Mesh, queried_site: str) -> None:
     metrics = ("--metrics", "hits,visits,bot_hits,excluded_hits", *DAYS, "-o", "csv")
     header = "hits,visits,bot_hits,excluded_hits\r\n"
-    assert run_query(mesh, asked_site, *metrics) == f"{header}4,3,1,1\r\n"
-    assert run_query(mesh, asked_site, *metrics, "--include-excluded") == f"{header}5,4,1,1\r\n"
+    assert run_query(mesh, queried_site, *metrics) == f"{header}4,3,1,1\r\n"
+    assert run_query(mesh, queried_site, *metrics, "--include-excluded") == f"{header}5,4,1,1\r\n"
 
 
 @pytest.mark.timeout(60)
-def test_rows_can_be_limited(mesh: Mesh, asked_site: str) -> None:
+def test_rows_can_be_limited(mesh: Mesh, queried_site: str) -> None:
     arguments = ("--metrics", "hits", *DAYS, "--dimensions", "page_path", "-o", "csv", "--limit", "2")
-    assert len(run_query(mesh, asked_site, *arguments).splitlines()) == 3
+    assert len(run_query(mesh, queried_site, *arguments).splitlines()) == 3
 
 
 @pytest.mark.timeout(60)
-def test_a_table_with_a_plot(mesh: Mesh, asked_site: str) -> None:
-    out = run_query(mesh, asked_site, "--metrics", "hits,visits", *DAYS, "--grain", "day", "--plot", "-o", "table")
+def test_a_table_with_a_plot(mesh: Mesh, queried_site: str) -> None:
+    out = run_query(mesh, queried_site, "--metrics", "hits,visits", *DAYS, "--grain", "day", "--plot", "-o", "table")
     assert "2026-03-05" in out
     assert "visits" in out
     assert len(out.splitlines()) > 12
@@ -247,11 +247,11 @@ def test_a_table_with_a_plot(mesh: Mesh, asked_site: str) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_sites_freshness_and_version(mesh: Mesh, asked_site: str) -> None:
+def test_sites_freshness_and_version(mesh: Mesh, queried_site: str) -> None:
     names = [site["site"] for site in one_json_line(mesh.cli("sites", "-o", "json"))]
-    assert short(asked_site) in names
-    assert short(asked_site) in mesh.cli("sites", "-o", "table")
-    fresh = one_json_line(mesh.cli("freshness", "--site", short(asked_site), "-o", "json"))
+    assert short(queried_site) in names
+    assert short(queried_site) in mesh.cli("sites", "-o", "table")
+    fresh = one_json_line(mesh.cli("freshness", "--site", short(queried_site), "-o", "json"))
     assert fresh["state"] == "LIVE"
     assert fresh["dirty_days"] == 0
     through = datetime.fromisoformat(fresh["complete_through"])

@@ -102,7 +102,7 @@ def test_ctrl_c_which_reaches_every_process_of_the_group_is_a_clean_stop(idle_me
 
 
 @pytest.mark.timeout(60)
-def test_a_service_that_dies_takes_the_mesh_with_it_and_says_so(idle_mesh: Mesh) -> None:
+def test_a_service_that_dies_stops_the_mesh_and_is_named_in_the_output(idle_mesh: Mesh) -> None:
     mesh = idle_mesh
     mesh.start()
     pids = [mesh.pid, *mesh.children()]

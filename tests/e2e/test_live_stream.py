@@ -79,7 +79,7 @@ def shop(mesh: Mesh, new_site: NewSite, shop_csv: Path) -> Shop:
 
 
 @pytest.mark.timeout(SLACK_MS // SECOND)
-def test_a_file_of_now_counts_at_once_as_the_model_says(mesh: Mesh, shop: Shop) -> None:
+def test_a_file_of_current_hits_is_counted_at_once_like_the_model(mesh: Mesh, shop: Shop) -> None:
     streamed = stream(shop.hits, shop.sent_ms + MINUTE)
     assert min(len(streamed.late), len(streamed.counted) - len(streamed.late)) >= ENOUGH_HITS
     assert min(len(streamed.open_visits), len(streamed.visits) - len(streamed.open_visits)) >= ENOUGH_HITS / 10
@@ -131,7 +131,7 @@ def wait_for(mesh: Mesh, question: Question, expected: dict[str, int]) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_an_answer_about_now_says_that_it_is_live(mesh: Mesh, shop: Shop) -> None:
+def test_complete_through_passes_the_send_time_without_dirty_days(mesh: Mesh, shop: Shop) -> None:
     def is_live() -> bool:
         fresh = mesh.reporter().GetFreshness(reporter_pb2.GetFreshnessRequest(site=shop.site), timeout=60)
         return fresh.dirty_days == 0 and fresh.freshness.complete_through.ToMilliseconds() > shop.sent_ms

@@ -52,7 +52,7 @@ def test_probes_are_in_reports_within_seconds(first_run: dict[str, Any]) -> None
 
 
 @pytest.mark.timeout(400)
-def test_cpu_and_memory_of_every_process_are_told(first_run: dict[str, Any]) -> None:
+def test_cpu_and_memory_of_every_process_are_reported(first_run: dict[str, Any]) -> None:
     used = {process["name"]: process for process in first_run["processes"]}
     assert set(used) >= {"collector", "processor", "reporter", "control", "envoy", "load", "load.producer"}
     assert first_run["processes_omitted"] == ""
@@ -80,7 +80,7 @@ def test_wild_hits_are_counted_as_they_were_sent(own_mesh: Mesh, first_run: dict
 
 
 @pytest.mark.timeout(400)
-def test_hit_of_somebody_else_is_found_and_named(own_mesh: Mesh, first_run: dict[str, Any]) -> None:
+def test_hit_from_another_sender_is_found_and_named(own_mesh: Mesh, first_run: dict[str, Any]) -> None:
     before = hits_of(own_mesh, LARGEST)
     command = [*hitmesh_command(), "load", "--rate", "100", "--duration", "12", "--sites", "2", "-o", "json"]
     with subprocess.Popen(

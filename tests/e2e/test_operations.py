@@ -99,7 +99,7 @@ def test_a_hit_is_traced_from_the_log_to_its_cell(mesh: Mesh, sent: Sent) -> Non
 
 
 @pytest.mark.timeout(60)
-def test_a_refused_hit_and_one_that_was_never_sent_are_told_apart(mesh: Mesh, sent: Sent) -> None:
+def test_trace_distinguishes_a_refused_hit_from_a_hit_that_was_never_sent(mesh: Mesh, sent: Sent) -> None:
     found = one_json_line(mesh.cli("trace", "ahead", "--site", sent.short, "-o", "json"))
     assert found["copies"] == []
     assert [refusal["reason"] for refusal in found["refusals"]] == ["TIME_FUTURE"]

@@ -55,7 +55,7 @@ def _imported(mesh: Mesh, command: tuple[str, ...], model: Model) -> Imported:
 
 
 @pytest.mark.timeout(90)
-def test_the_access_log_import_says_what_it_sent_and_skipped(weblog: Imported) -> None:
+def test_the_access_log_import_reports_sent_and_skipped_lines(weblog: Imported) -> None:
     assert weblog.summary == {
         "lines": 10_000,
         "sent": 3_908,
@@ -67,7 +67,7 @@ def test_the_access_log_import_says_what_it_sent_and_skipped(weblog: Imported) -
 
 
 @pytest.mark.timeout(90)
-def test_the_shop_import_says_what_it_sent_and_skipped(shop: Imported) -> None:
+def test_the_shop_import_reports_sent_and_skipped_lines(shop: Imported) -> None:
     assert shop.summary == {
         "lines": 17_435,
         "sent": 17_434,

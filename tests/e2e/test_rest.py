@@ -100,7 +100,7 @@ def test_run_report(rest: Rest, mesh: Mesh, sold_site: str) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_explain_report_says_which_store_and_why(rest: Rest, mesh: Mesh, sold_site: str) -> None:
+def test_explain_report_names_the_store_and_the_reason(rest: Rest, mesh: Mesh, sold_site: str) -> None:
     question = {"metrics": ["hits"], "timeRange": {"lastDays": 3}}
     status, _, totals = rest.post(f"/v1/{sold_site}:explainReport", question)
     assert (status, totals["path"]) == (200, "SERVING_PATH_SERIES"), totals
@@ -341,7 +341,7 @@ def test_every_answer_has_a_request_id_and_a_sent_one_comes_back(mesh: Mesh) -> 
 
 
 @pytest.mark.timeout(30)
-def test_reports_say_how_far_they_reach_in_a_header(rest: Rest, sold_site: str) -> None:
+def test_an_export_has_complete_through_in_a_header(rest: Rest, sold_site: str) -> None:
     _, headers, _ = rest.request("GET", f"/v1/{sold_site}:export?metrics=hits&first_date={DAY}&last_date={DAY}")
     assert headers["x-hitmesh-complete-through"].endswith("Z")
 

@@ -47,7 +47,7 @@ def init(store: str, *arguments: str) -> Finished:
 
 @pytest.mark.long  # starts all servers three times; every run of the tests starts and stops them once
 @pytest.mark.timeout(600)
-def test_servers_start_from_nothing_keep_their_data_and_give_way_to_whoever_took_a_port(home: Path) -> None:
+def test_servers_start_from_scratch_keep_their_data_and_move_off_a_port_in_use(home: Path) -> None:
     assert {server["state"] for server in status(home, NOT_HEALTHY).values()} == {"down"}
     store = up(home)
     seen = status(home, 0)
@@ -91,7 +91,7 @@ def down(home: Path) -> list[str]:
 
 
 @pytest.mark.timeout(300)
-def test_a_server_that_does_not_start_ends_with_4_the_end_of_its_log_and_a_cure(home: Path) -> None:
+def test_a_server_that_fails_to_start_exits_with_4_the_end_of_its_log_and_a_remedy(home: Path) -> None:
     broken = home / "stack" / "data"
     broken.mkdir(parents=True)
     (broken / "kafka").mkdir()

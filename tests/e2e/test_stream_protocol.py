@@ -244,7 +244,7 @@ def test_a_key_revoked_in_mid_stream_is_refused_within_two_seconds_and_the_strea
 
 
 @pytest.mark.timeout(120)
-def test_a_stop_says_go_away_acknowledges_what_is_in_flight_and_the_client_goes_on_after_the_restart(
+def test_a_stop_sends_go_away_acknowledges_what_is_in_flight_and_the_client_resumes_after_the_restart(
     idle_mesh: Mesh,
 ) -> None:
     mesh, site = idle_mesh, "merchants/demo/sites/go-away"

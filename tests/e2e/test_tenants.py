@@ -74,7 +74,7 @@ def hit(name: str) -> hit_pb2.Hit:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("own_batch_key", [False, True], ids=["key of open", "key of batch"])
-def test_hits_streamed_with_the_key_of_another_merchant_are_refused_and_stored_nowhere(
+def test_hits_streamed_with_the_key_of_another_merchant_are_refused_and_not_stored(
     tenants: Tenants, own_batch_key: bool
 ) -> None:
     mesh = tenants.mesh

@@ -93,7 +93,7 @@ def create_key(
     return mesh.admin.CreateIngestKey(request, metadata=bearer(secret) if secret else None)
 
 
-def test_no_key_an_unknown_one_and_a_rivals_change_nothing(mesh: Mesh) -> None:
+def test_calls_without_a_key_of_the_merchant_that_may_administer_change_nothing(mesh: Mesh) -> None:
     for secret, code, reason in (
         (None, grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY"),
         ("guess", grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY"),
@@ -171,7 +171,7 @@ def test_closed_reads_need_a_server_key_of_the_merchant(closed: Mesh) -> None:
         assert refusal(call).code is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_rivals_site_and_no_site_are_the_same_words(closed: Mesh) -> None:
+def test_a_rivals_site_and_a_missing_site_have_the_same_error_message(closed: Mesh) -> None:
     messages = {
         refusal(call).message.replace(name, "NAME")
         for name in ("merchants/rival/sites/shop", "merchants/rival/sites/none")
@@ -217,6 +217,6 @@ def test_a_page_token_of_another_list_is_refused(mesh: Mesh) -> None:
     assert refusal(lambda: mesh.admin.ListSites(negative)).field == "page_size"
 
 
-def test_the_owners_list_of_all_is_their_own(closed: Mesh) -> None:
+def test_listing_all_sites_returns_only_those_of_the_owner(closed: Mesh) -> None:
     listed = closed.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/-"), metadata=bearer(OWNER))
     assert [site.name for site in listed.sites] == [SITE]

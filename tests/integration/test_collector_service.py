@@ -65,7 +65,7 @@ def sending(collector: Running, batch: hit_pb2.HitBatch) -> grpc.Future[collecto
     return stub.SendHits.future(collector_pb2.SendHitsRequest(batch=batch), metadata=METADATA, timeout=15)
 
 
-def test_nothing_is_acknowledged_before_the_log_says_durable(backend: Backend, collector: Running) -> None:
+def test_a_batch_is_acknowledged_only_after_the_log_has_made_it_durable(backend: Backend, collector: Running) -> None:
     backend.log.shut()
     answer = sending(collector, batch_of("slow"))
     backend.log.wait_held(1)
@@ -87,7 +87,7 @@ def test_an_ack_waits_for_the_batches_before_it(backend: Backend, collector: Run
     assert (reported.acked_through, reported.accepted) == (2, 2)
 
 
-def test_receipts_say_where_in_the_log_the_hits_are(backend: Backend, collector: Running) -> None:
+def test_receipts_have_the_log_positions_of_the_hits(backend: Backend, collector: Running) -> None:
     with opened(collector) as stream:
         for number in range(5):
             stream.send(batch_of(f"b-{number}", hits=3))
@@ -167,7 +167,7 @@ def _detail(error: grpc.RpcError, into: error_details_pb2.RetryInfo) -> error_de
     return into
 
 
-def test_a_drain_says_go_away_finishes_what_is_in_flight_and_another_collector_goes_on(backend: Backend) -> None:
+def test_a_drain_sends_go_away_finishes_what_is_in_flight_and_another_collector_goes_on(backend: Backend) -> None:
     with running(backend) as first, running(backend) as second:
         with opened(first) as stream:
             backend.log.shut()
@@ -236,7 +236,7 @@ def test_a_client_that_breaks_off_leaves_room_for_another(backend: Backend) -> N
         eventually(opens, "the place of the broken stream is free again")
 
 
-def test_what_is_refused_is_durable_before_the_ack_with_its_reason_and_the_first_4_kib(
+def test_a_refused_hit_is_durable_before_the_ack_with_its_reason_and_its_first_4_kib(
     backend: Backend, collector: Running
 ) -> None:
     long = batch_of("long")

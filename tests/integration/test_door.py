@@ -171,7 +171,7 @@ def test_a_batch_over_http_1_0_is_taken(door: Address) -> None:
 @pytest.mark.parametrize(
     "path", ["/v1/metrics", "/v1/merchants/demo/sites", "/v1/merchants/demo/sites/never", "/nowhere"]
 )
-def test_head_says_what_get_says_without_its_body(door: Address, path: str) -> None:
+def test_head_returns_the_status_and_type_of_get_without_a_body(door: Address, path: str) -> None:
     got = ask(door, "GET", path)
     request = f"HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode()
     head, _, body = spoken(door, request).partition(b"\r\n\r\n")
@@ -307,7 +307,7 @@ def test_a_request_that_envoy_refuses_by_itself_has_an_id_of_the_same_kind_in_an
     assert line["request_id"] == answer.headers["x-request-id"]
 
 
-def test_methods_that_nobody_serves_do_not_count_against_an_instance(door: Address, stats: Address) -> None:
+def test_unimplemented_methods_do_not_count_against_an_instance(door: Address, stats: Address) -> None:
     with grpc.insecure_channel(str(door)) as channel:
         for method in ("collector.v1.CollectorService/Nothing", "reporter.v1.ReporterService/Nothing"):
             call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/hitmesh.{method}")
@@ -350,7 +350,7 @@ def test_health_of_an_unknown_service_is_not_found(door: Address) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_caller_does_not_choose_where_health_is_asked(door: Address) -> None:
+def test_a_caller_cannot_choose_the_service_that_answers_a_health_check(door: Address) -> None:
     with grpc.insecure_channel(str(door)) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service="hitmesh.api.collector.v1.CollectorService")

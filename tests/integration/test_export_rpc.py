@@ -72,7 +72,7 @@ def test_an_export_as_json_has_rows_totals_and_meta(mesh: Mesh) -> None:
     assert meta["served_by"] == "memory"
 
 
-def test_answers_say_in_their_metadata_how_far_they_reach(mesh: Mesh) -> None:
+def test_answers_have_complete_through_in_their_metadata(mesh: Mesh) -> None:
     _, call = mesh.reporter.RunReport.with_call(a_question())
     expected = ("x-hitmesh-complete-through", "2015-05-18T23:59:59.000Z")
     assert expected in [tuple(pair) for pair in call.initial_metadata()]
@@ -119,7 +119,7 @@ def test_an_export_that_would_be_cut_is_refused_and_a_limit_cuts_it_with_a_warni
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson", "json"])
-def test_an_export_of_more_rows_than_a_file_has_names_number_rule_and_cure(mesh: Mesh, form: str) -> None:
+def test_an_export_of_more_rows_than_a_file_holds_names_number_rule_and_remedy(mesh: Mesh, form: str) -> None:
     many_pages(mesh, 100_001)
     found = refusal(lambda: export(mesh, metrics=["hits"], dimensions=["page_path"], format=form))
     assert (found.code, found.reason, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_MANY_ROWS", "limit")
@@ -201,7 +201,7 @@ def test_a_slow_reader_of_a_file_holds_no_thread_of_reports() -> None:
         slow.cancel()
 
 
-def test_a_report_beyond_3_mib_is_refused_and_names_the_limit_and_the_cure(mesh: Mesh) -> None:
+def test_a_report_beyond_3_mib_is_refused_and_names_the_limit_and_the_remedy(mesh: Mesh) -> None:
     mesh.settle([traffic(hits=1, page_path=LONG_PATH)], [])
     hours = {"time_grain": reporter_pb2.TIME_GRAIN_HOUR, "dimensions": ["page_path"]}
     found = refusal(lambda: mesh.reporter.RunReport(a_question("hits", time_range=last_days(100), **hours)))

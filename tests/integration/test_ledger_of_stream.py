@@ -54,7 +54,7 @@ def a_mesh() -> SmallMesh:
     return mesh
 
 
-def test_what_the_stream_counts_balances() -> None:
+def test_the_ledger_of_a_streamed_day_balances() -> None:
     found = ledger_of(a_mesh())
     assert found.imbalance == 0
     day = day_of(found)
@@ -135,7 +135,7 @@ def inspection_of(mesh: SmallMesh, hit_id: str, date: str) -> list[tuple[int, in
     ]
 
 
-def test_traces_say_what_the_ledger_says_before_and_after_settlement() -> None:
+def test_traces_agree_with_the_ledger_before_and_after_settlement() -> None:
     mesh = a_mesh()
     counted, duplicate, pending = pb.HIT_VERDICT_COUNTED, pb.HIT_VERDICT_DUPLICATE, pb.HIT_VERDICT_PENDING
     date = "2024-10-04"

@@ -136,7 +136,7 @@ def test_calls_are_measured_by_method_and_status(collector: Running, measured: M
     assert calls(measured, SEND_HITS, "OK") == 2
 
 
-def test_a_method_that_nobody_serves_is_not_counted(collector: Running, measured: Measured) -> None:
+def test_a_call_of_an_unimplemented_method_is_not_counted(collector: Running, measured: Measured) -> None:
     method = "/hitmesh.api.collector.v1.CollectorService/Anything"
     unknown: grpc.UnaryUnaryMultiCallable[bytes, bytes] = collector.channel.unary_unary(method)
     with pytest.raises(grpc.RpcError):
@@ -146,7 +146,7 @@ def test_a_method_that_nobody_serves_is_not_counted(collector: Running, measured
     assert len(list(measured._points(known.RPC_SECONDS))) == 1
 
 
-def test_reports_say_how_fresh_they_are_and_what_they_read(reporter: Mesh, measured: Measured) -> None:
+def test_freshness_and_rows_read_by_reports_are_measured(reporter: Mesh, measured: Measured) -> None:
     reporter.settle([traffic(hits=5), traffic(hits=7, channel="email")], [])
     answer = reporter.reporter.RunReport(a_question("hits", dimensions=["channel"]))
     flat = export_pb2.ExportReportRequest(site=str(traffic()["site"]), metrics=["hits"], last="3d")

@@ -68,7 +68,7 @@ def ask_ledger(mesh: Mesh, secret: str | None = None, **fields: object) -> opera
     return mesh.operations.GetLedger(request, metadata=bearer(secret) if secret else None)
 
 
-def test_a_ledger_that_adds_up_says_so(mesh: Mesh) -> None:
+def test_a_ledger_that_adds_up_has_no_imbalance(mesh: Mesh) -> None:
     three_hits(mesh)
     found = ask_ledger(mesh)
     assert (found.site, found.imbalance, found.totals.imbalance) == (SITE, 0, 0)
@@ -103,7 +103,7 @@ def test_a_settled_day_is_its_published_entry(mesh: Mesh) -> None:
     assert (day.settled, day.generation, day.counted, day.excluded, day.imbalance) == (True, 1, 1, 1, 0)
 
 
-def test_days_are_listed_in_the_asked_range_and_counted_all(mesh: Mesh) -> None:
+def test_days_are_listed_in_the_requested_range_and_the_others_are_counted(mesh: Mesh) -> None:
     for back in range(70):
         three_hits(mesh, day=UTC_DAY - back, lost=int(back == 69))
     found = ask_ledger(mesh)
@@ -180,7 +180,7 @@ def test_drift_is_listed_per_settled_day(mesh: Mesh) -> None:
     assert (len(mesh.operations.GetDrift(later).days), mesh.operations.GetDrift(later).omitted_days) == (1, 1)
 
 
-def test_rows_and_meta_say_how_final_they_are(mesh: Mesh) -> None:
+def test_rows_and_meta_have_the_state_of_their_cells(mesh: Mesh) -> None:
     mesh.apply_log(NOW - 1_000)
     mesh.settle([traffic(MIDNIGHT - DAY, hits=1), traffic(hits=5)], [])
     days = reporter_pb2.TimeRange(last_days=4)
@@ -280,7 +280,7 @@ def test_a_refused_hit_is_found_with_its_reason(mesh: Mesh) -> None:
     assert len(found.copies) == 0
 
 
-def test_a_hit_that_nobody_knows_is_not_found_with_what_was_looked_at(mesh: Mesh) -> None:
+def test_an_unknown_hit_is_not_found_and_the_error_names_the_searched_days(mesh: Mesh) -> None:
     stored(mesh, SITE, "h1")
     with tracing(mesh, open_reads=True) as ask:
         found = refusal(lambda: ask("h2"))
@@ -316,7 +316,7 @@ def test_a_rivals_ledger_drift_and_hits_are_not_found_like_those_of_no_site(clos
         )
 
 
-def test_one_id_on_two_merchants_sites_is_two_hits(closed: Mesh) -> None:
+def test_the_same_id_on_sites_of_two_merchants_is_two_hits(closed: Mesh) -> None:
     stored(closed, SITE, "h1")
     stored(closed, RIVAL_SITE, "h1", offset=1)
     closed.stores.rejected.put(
@@ -328,7 +328,7 @@ def test_one_id_on_two_merchants_sites_is_two_hits(closed: Mesh) -> None:
     assert len(found.refusals) == 0
 
 
-def test_hits_of_no_site_are_no_merchants(closed: Mesh) -> None:
+def test_the_ledger_without_a_site_is_refused_to_merchants(closed: Mesh) -> None:
     put_ledger(closed, "", ("cell", 0, "received", (2, 7, 7)))
     request = operations_pb2.GetSitelessLedgerRequest()
     for secret in (OWNER, RIVAL):

@@ -110,7 +110,7 @@ def test_work_stops_when_the_callers_deadline_has_passed() -> None:
         assert len(store.ended) == store.began
 
 
-def test_work_stops_at_the_servers_own_limit_and_says_so() -> None:
+def test_work_stops_at_the_limit_of_the_server_and_the_error_names_it() -> None:
     with reporter_with(workers=1, question_s=0.2) as (mesh, store):
         refused = refusal(lambda: long(mesh).result())
         assert (refused.code, refused.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
@@ -161,7 +161,7 @@ def test_the_limit_is_below_that_of_the_door(seconds: str) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_reporter_gives_questions_up_when_its_setting_says_so() -> None:
+def test_a_reporter_abandons_questions_after_the_configured_time() -> None:
     settings = {"HITMESH_REPORTER_STORE": "memory:", "HITMESH_REPORTER_QUESTION_S": "1e-9"}
     output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen([sys.executable, "-m", "reporter"], env=environment(**settings), **output) as reporter:

@@ -141,7 +141,7 @@ def test_a_stream_whose_refusals_cost_too_much_is_cut_off(backend: Backend) -> N
         assert health_of(collector) == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_what_is_refused_before_admission_is_logged_once_in_a_while(backend: Backend) -> None:
+def test_calls_refused_before_admission_are_logged_at_intervals(backend: Backend) -> None:
     batch = b"\x12" + bytes([len(BROWSER)]) + BROWSER.encode() + b"\x32\x01\x07" * 2_000
     with (
         structlog.testing.capture_logs() as logged,

@@ -55,7 +55,7 @@ def test_a_report_has_typed_cells_totals_and_meta(mesh: Mesh) -> None:
     assert headers["visitors"].exactness == reporter_pb2.EXACTNESS_EXACT
 
 
-def test_the_meta_says_how_fresh_how_exact_and_what_was_understood(mesh: Mesh) -> None:
+def test_the_meta_has_freshness_exactness_and_the_understood_question(mesh: Mesh) -> None:
     some_rows(mesh)
     message = reporter_pb2.Filter(
         dimension_filter=reporter_pb2.DimensionFilter(
@@ -127,7 +127,7 @@ def test_sites_of_several_currencies_add_up_no_money(mesh: Mesh) -> None:
     assert "2 time zones" in counted.meta.warnings[0]
 
 
-def test_an_unknown_site_and_a_wrong_name_are_told_apart(mesh: Mesh) -> None:
+def test_an_unknown_site_is_not_found_and_a_malformed_name_is_invalid(mesh: Mesh) -> None:
     found = refusal(lambda: mesh.reporter.RunReport(a_question(site="merchants/demo/sites/none")))
     assert (found.code, found.reason, found.field) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "site")
     assert found.message == "site 'merchants/demo/sites/none' does not exist or is not yours"
@@ -139,7 +139,7 @@ def test_an_unknown_site_and_a_wrong_name_are_told_apart(mesh: Mesh) -> None:
     )
 
 
-def test_a_bad_question_names_field_reason_and_cure(mesh: Mesh) -> None:
+def test_a_bad_question_names_field_reason_and_remedy(mesh: Mesh) -> None:
     found = refusal(lambda: mesh.reporter.RunReport(a_question("vists")))
     assert (found.code, found.reason, found.field) == (
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -165,7 +165,7 @@ def test_freshness_follows_what_waits_to_be_settled(mesh: Mesh) -> None:
     assert after.freshness.provisional_from.ToMilliseconds() == MIDNIGHT
 
 
-def test_the_catalogue_is_listed_and_every_listed_pair_can_be_asked(mesh: Mesh) -> None:
+def test_the_catalogue_is_listed_and_every_listed_pair_can_be_queried(mesh: Mesh) -> None:
     some_rows(mesh)
     metrics = mesh.reporter.ListMetrics(reporter_pb2.ListMetricsRequest()).metrics
     dimensions = [

@@ -89,7 +89,7 @@ def test_the_source_tree_cannot_be_imported_there(installed: Path, tmp_path: Pat
 
 
 @pytest.mark.timeout(60)
-def test_the_installed_command_tells_its_version(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_command_prints_its_version(installed: Path, tmp_path: Path) -> None:
     done = run(installed / "bin" / "hitmesh", "version", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert __version__ in done.stdout

@@ -122,7 +122,7 @@ def complaint_about(damaged: bytes) -> str:
 
 
 @pytest.mark.parametrize("value", [b"", b"\x89hm\x01", b"\x89hm\x01" + bytes(8), sealed(b"")[:-1], b"text"])
-def test_what_is_cut_off_or_nothing_of_ours_is_refused(value: bytes) -> None:
+def test_truncated_or_foreign_bytes_are_refused(value: bytes) -> None:
     with pytest.raises(StoreCorrupt):
         opened(value, "a record", "cure")
 

@@ -124,7 +124,7 @@ def test_a_union_of_visitors_lies_between_its_largest_part_and_their_sum(
 
 
 @given(stores(), st.sampled_from([Grain.NONE, Grain.DAY]), st.sampled_from(["", "channel"]))
-def test_a_ratio_is_its_merged_parts_as_they_are_asked_for_alone(
+def test_a_ratio_equals_its_merged_parts_as_metrics_of_their_own(
     store: RowsStore, grain: Grain, dimensions: str
 ) -> None:
     """P7."""

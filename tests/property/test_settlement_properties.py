@@ -248,7 +248,7 @@ def with_excluded(rows: Rows) -> Rows:
 
 
 @pytest.mark.timeout(120)
-def test_generated_files_settle_as_the_reference_says() -> None:
+def test_generated_files_settle_like_the_reference() -> None:
     first = generate_hits(seed=11, count=1)
     mesh = SmallMesh(NOW, sites={hit.site for hit in first})
     for file in (first, second_file(first, seed=12)):

@@ -42,7 +42,7 @@ from tests.property.test_stream_properties import (
     Stream,
     with_delays,
 )
-from tests.property.test_two_paths import asked_both, days_around
+from tests.property.test_two_paths import answers_of_both_paths, days_around
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
 from tests.reference.report import METRICS as KNOWN_METRICS
 from tests.reference.report import report
@@ -182,7 +182,7 @@ def check_both(mesh: Stream, question: Question, site: Site, entries: list[Entry
         last_date=question.dates[1],
         include_excluded=question.include_excluded,
     )
-    for answer in asked_both(mesh, question, site):
+    for answer in answers_of_both_paths(mesh, question, site):
         assert report_of(without_visitors(answer)) == normal(expected)
         (visitors,) = (column for column in answer.rows.columns if column.metric.kind is Kind.UNION)
         check_visitors(answer.rows, visitors, entries)
@@ -231,7 +231,7 @@ def check_live_and_settled(mesh: Stream, hits: Sequence[RefHit], dice: Random) -
         check_rows(mesh.seen(site), entries_of(mesh, site, settled=False))
     check_answers(mesh, dice, settled=False)
     sampled = sum(not sketch.exact for sketch in mesh.seen(CROWD).sketches.values())
-    event(f"live: {sorted(said_of_visitors(mesh))}, {'some' if sampled else 'no'} row is a sample")
+    event(f"live: {sorted(exactness_of_visitors(mesh))}, {'some' if sampled else 'no'} row is a sample")
     mesh.idle(HOUR)
     mesh.settle()
     for site in SITES:
@@ -268,17 +268,17 @@ def test_a_row_of_one_window_is_exact_up_to_the_limit_and_an_estimate_beyond_it(
             mesh.runner.flush()
             check_rows(mesh.seen(CROWD), entries_of(mesh, CROWD, settled=settled))
             check_answers(mesh, Random(visitors), settled=settled)
-            assert said_of_visitors(mesh) == {exactness}
+            assert exactness_of_visitors(mesh) == {exactness}
             mesh.settle()
         (day_drift,) = mesh.stores.generations.drifts(CROWD, *ALL_DAYS).values()
         assert day_drift.confirmed
 
 
-def said_of_visitors(mesh: Stream) -> set[Exactness]:
+def exactness_of_visitors(mesh: Stream) -> set[Exactness]:
     """Return the exactness that both paths report for the crowd's visitors."""
     site = mesh.stores.directory.site(CROWD)
     assert site is not None
-    both = asked_both(mesh, a_question(Random(0), mesh.logged[CROWD]), site)
+    both = answers_of_both_paths(mesh, a_question(Random(0), mesh.logged[CROWD]), site)
     return {column.exactness for answer in both for column in answer.rows.columns if column.metric.kind is Kind.UNION}
 
 

@@ -225,7 +225,7 @@ def test_permutation_duplication_and_batching_change_no_row(
 @pytest.mark.timeout(300)
 @FEWER
 @given(stream_hits(unique_ids=True), policies(), SEEDS, LIMITS)
-def test_what_came_in_time_is_settled_as_it_was_streamed(
+def test_hits_on_time_are_settled_as_they_were_streamed(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
 ) -> None:
     dice = Random(seed)
@@ -306,7 +306,7 @@ def test_replay_from_a_snapshot_anywhere_changes_no_row(
 @pytest.mark.timeout(300)
 @FEWER
 @given(stream_hits(), SEEDS)
-def test_one_that_was_taken_over_writes_no_more(hits: list[RefHit], seed: int) -> None:
+def test_processor_that_was_taken_over_writes_no_more(hits: list[RefHit], seed: int) -> None:
     dice = Random(seed)
     sent = with_delays(hits, dice, ANY_MS)
     cut = dice.randint(0, len(sent))

@@ -58,7 +58,7 @@ def days_around(hits: Sequence[RefHit]) -> list[dt.date]:
     return sorted(around or {dt.date(2026, 3, 5)})
 
 
-def asked_both(mesh: Stream, question: Question, site: Site) -> tuple[Answer, Answer]:
+def answers_of_both_paths(mesh: Stream, question: Question, site: Site) -> tuple[Answer, Answer]:
     """Return the answer from the series, and the answer from the metrics while the series are silent."""
     from_series = answer(Faulty(mesh.stores, mesh.clock).backend, question, (site,), site.currency, ())
     without = Faulty(mesh.stores, mesh.clock)
@@ -76,7 +76,7 @@ def check_paths(mesh: Stream, dice: Random, entries: dict[str, list[Entry]]) -> 
         assert site is not None
         for _ in range(QUESTIONS):
             question = a_fixed_question(dice, days_around(mesh.logged[name]))
-            both = asked_both(mesh, question, site)
+            both = answers_of_both_paths(mesh, question, site)
             check_same(*both)
             assert question.dates is not None
             expected = report(
@@ -100,7 +100,7 @@ def streamed_entries(mesh: Stream) -> dict[str, list[Entry]]:
 @pytest.mark.timeout(300)
 @examples(8)
 @given(stream_hits(), SEEDS)
-def test_both_paths_say_what_the_reference_says_of_live_days(hits: list[RefHit], seed: int) -> None:
+def test_both_paths_answer_live_days_like_the_reference(hits: list[RefHit], seed: int) -> None:
     dice = Random(seed)
     sent = with_delays(hits, dice, ANY_MS)
     cut = dice.randint(0, len(sent))
@@ -114,7 +114,7 @@ def test_both_paths_say_what_the_reference_says_of_live_days(hits: list[RefHit],
 @pytest.mark.timeout(300)
 @examples(4)
 @given(stream_hits(), SEEDS)
-def test_both_paths_say_what_the_reference_says_of_settled_days(hits: list[RefHit], seed: int) -> None:
+def test_both_paths_answer_settled_days_like_the_reference(hits: list[RefHit], seed: int) -> None:
     dice = Random(seed)
     with Stream() as mesh:
         mesh.feed(with_delays(hits, dice, ANY_MS), dice)

@@ -25,23 +25,23 @@ _LAST = ("source", "medium", "referrer_host", "event_name", "product", "category
 def folded(hits: Iterable[RefHit], limit: int) -> list[RefHit]:
     """Return hits that are not history, in log order, with texts beyond the limit marked."""
     weights: dict[object, int] = defaultdict(int)
-    stay: dict[object, set[str]] = defaultdict(set)
+    kept_texts: dict[object, set[str]] = defaultdict(set)
     found = []
     for hit in sorted(hits, key=lambda hit: hit.position):
         log_time, log, partition, *_ = hit.position
         of = (log, partition, hit.site, log_time // HOUR_MS)
         weights[of] += TEXTS_OF_A_HIT + TEXTS_OF_AN_ITEM * len(hit.items)
-        found.append(_with_marks(hit, stay[of], limit) if weights[of] > limit else hit)
+        found.append(_with_marks(hit, kept_texts[of], limit) if weights[of] > limit else hit)
     return found
 
 
-def _with_marks(hit: RefHit, stay: set[str], limit: int) -> RefHit:
+def _with_marks(hit: RefHit, kept_texts: set[str], limit: int) -> RefHit:
     def kept(text: str | None) -> str | None:
         if not text:
             return text
-        if text not in stay and len(stay) < limit:
-            stay.add(text)
-        return text if text in stay else MARK + text
+        if text not in kept_texts and len(kept_texts) < limit:
+            kept_texts.add(text)
+        return text if text in kept_texts else MARK + text
 
     first = {name: kept(getattr(hit, name)) for name in _FIRST}
     source, medium, name, click_id = hit.campaign

@@ -117,7 +117,7 @@ REAL = ("access-log", "shop")
         pytest.param("generated", "part", marks=pytest.mark.long),
     ],
 )
-def test_a_file_is_streamed_and_then_settled_as_the_reference_says(file: str, length: str, tmp_path: Path) -> None:
+def test_a_file_is_streamed_and_then_settled_like_the_reference(file: str, length: str, tmp_path: Path) -> None:
     hits = {plan: FILES[file](plan, length) for plan in PLANS}
     sent = sorted(
         (arrival for plan in PLANS for arrival in arrivals(hits[plan], plan)), key=lambda arrival: arrival.at_ms
@@ -215,7 +215,7 @@ def drifts(mesh: LiveMesh, site: str) -> dict[int, Drift]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("length", ["part", pytest.param("whole", marks=pytest.mark.long)])
-def test_a_shop_on_files_is_streamed_and_settled_through_crashes_as_the_reference_says(
+def test_a_shop_on_files_is_streamed_and_settled_through_crashes_like_the_reference(
     length: str, tmp_path: Path
 ) -> None:
     sent = arrivals(shop(SHUFFLED, length), SHUFFLED)

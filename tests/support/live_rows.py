@@ -70,7 +70,7 @@ def seen(stores: Stores, site: str, days: Iterable[int]) -> Seen:
         for day in sorted({*days, *entries})
     }
     parts = [
-        _asked(stores, source, generations, with_excluded=with_excluded)
+        _rows_of_source(stores, source, generations, with_excluded=with_excluded)
         for source in RowSource
         for with_excluded in (False, True)
         if generations
@@ -80,7 +80,9 @@ def seen(stores: Stores, site: str, days: Iterable[int]) -> Seen:
     return Seen(rows, frozenset().union(*(part.provisional for part in parts)), sketches)
 
 
-def _asked(stores: Stores, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool) -> Seen:
+def _rows_of_source(
+    stores: Stores, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool
+) -> Seen:
     """Return every row of a source as a report by cell and all dimensions; sketches become visitor numbers."""
     site = next(iter(generations)).site
     start, end = min(generations).day * DAY_MS, (max(generations).day + 1) * DAY_MS

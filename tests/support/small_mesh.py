@@ -174,7 +174,7 @@ class SmallMesh:
             if generations:
                 for source in RowSource:
                     for with_excluded in (False, True):
-                        rows |= self._asked(source, generations, with_excluded=with_excluded)
+                        rows |= self._rows_of_source(source, generations, with_excluded=with_excluded)
         return rows
 
     def ledgers(self) -> dict[SiteDay, LedgerEntry]:
@@ -185,7 +185,7 @@ class SmallMesh:
             for day, entry in self.stores.generations.ledger(site, 0, 10**6).items()
         }
 
-    def _asked(self, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool) -> Rows:
+    def _rows_of_source(self, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool) -> Rows:
         site = next(iter(generations)).site
         start, end = min(generations).day * DAY_MS, (max(generations).day + 1) * DAY_MS
         found = self.stores.metrics.query(

@@ -25,7 +25,7 @@ def end_requests_with(call: grpc.RpcContext, outgoing: queue.SimpleQueue[bytes |
 
 
 @dataclass
-class Told:
+class Reported:
     """Messages from the stream's collector so far."""
 
     acked_through: int = 0
@@ -58,7 +58,7 @@ class StreamClient:
         first = bytes_of(collector_pb2.StreamHitsRequest(open=stream_open)) if opening is None else opening
         self.raw(first)
         self.next_seq = resume_from + 1
-        self.reported = Told(acked_through=resume_from)
+        self.reported = Reported(acked_through=resume_from)
         self._in_flight: dict[int, int] = {}
         call: grpc.StreamStreamMultiCallable[bytes, collector_pb2.StreamHitsResponse] = channel.stream_stream(
             METHOD, request_serializer=None, response_deserializer=collector_pb2.StreamHitsResponse.FromString
@@ -128,7 +128,7 @@ class StreamClient:
         while self.reported.acked_through < seq:
             self.next()
 
-    def finish(self) -> Told:
+    def finish(self) -> Reported:
         """Half-close and read to the end; the stream must end with OK."""
         self._outgoing.put(None)
         for _ in self.answers():
@@ -178,7 +178,7 @@ def in_batches(hits: Sequence[hit_pb2.Hit], prefix: str, size: int = BATCH_HITS)
     ]
 
 
-def send_all(channel: grpc.Channel, key: str, site: str, batches: Sequence[hit_pb2.HitBatch]) -> Told:
+def send_all(channel: grpc.Channel, key: str, site: str, batches: Sequence[hit_pb2.HitBatch]) -> Reported:
     """Send batches on a stream until all are acknowledged; return the collector's messages."""
     with StreamClient(channel, key, site) as stream:
         for batch in batches:

@@ -88,12 +88,12 @@ class Witness:
 
     def _run(self) -> None:
         while not self._stop.wait(PAUSE_S):
-            fixed = self._asked(
+            fixed = self._outcome_of(
                 reporter_pb2.RunReportRequest(
                     site=self._site, metrics=["hits"], time_grain=reporter_pb2.TIME_GRAIN_HOUR
                 )
             )
-            ad_hoc = self._asked(
+            ad_hoc = self._outcome_of(
                 reporter_pb2.RunReportRequest(site=self._site, metrics=["hits"], dimensions=["channel"])
             )
             with self._lock:
@@ -101,7 +101,7 @@ class Witness:
                 self._seen.answers[AD_HOC][ad_hoc] += 1
             self._look_at_freshness()
 
-    def _asked(self, request: reporter_pb2.RunReportRequest) -> str:
+    def _outcome_of(self, request: reporter_pb2.RunReportRequest) -> str:
         request.time_range.last_days = 2
         try:
             answer = self._stub.RunReport(request, timeout=DEADLINE_S)

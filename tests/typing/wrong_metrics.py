@@ -14,7 +14,7 @@ def a_label_is_one_that_the_metric_has(metrics: Metrics) -> None:
     metrics.set(registry.PROCESSOR_OPEN_VISITS, 1, partition=3)  # type: ignore[call-arg]
 
 
-def a_label_says_only_what_it_knows(metrics: Metrics) -> None:
+def a_label_takes_only_its_declared_values(metrics: Metrics) -> None:
     metrics.add(registry.PROCESSOR_PATH_HITS, 1, path=HitPath.FAST)
     metrics.add(registry.PROCESSOR_PATH_HITS, 1, path="fast")  # type: ignore[arg-type]
     metrics.add(registry.COLLECTOR_HITS, 1, outcome=HitReason.DECODE)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ def a_topic_is_no_string(log: EventLog, record: Record) -> None:
     log.append("hits", 0, record)  # type: ignore[arg-type]
 
 
-def what_is_appended_is_a_record(log: EventLog) -> None:
+def only_a_record_is_appended(log: EventLog) -> None:
     log.append(Topic.HITS, 0, b"bytes")  # type: ignore[arg-type]
 
 
@@ -52,7 +52,7 @@ def a_day_is_a_number_of_days(raw: RawStore) -> None:
     raw.scan("merchants/m/sites/s", "2024-10-04", "2024-10-05")  # type: ignore[arg-type]
 
 
-def what_may_be_missing_must_be_looked_at(directory: SiteDirectory) -> str:
+def a_missing_site_must_be_handled(directory: SiteDirectory) -> str:
     return directory.site("merchants/m/sites/s").time_zone  # type: ignore[union-attr]
 
 
@@ -65,7 +65,7 @@ def values_that_cross_a_port_are_frozen(entry: GenerationEntry, record: Record) 
     record.kind = RecordKind.END  # type: ignore[misc]
 
 
-def to_publish_one_says_what_was_read(generations: Generations, site_day: SiteDay) -> None:
+def publishing_requires_the_state_that_was_read(generations: Generations, site_day: SiteDay) -> None:
     generations.publish(site_day, 1, logic_version=1, now=0)  # type: ignore[call-arg]
 
 

@@ -33,12 +33,12 @@ def a_kind_of_key_is_no_string() -> KeyKind:
     return "server"  # type: ignore[return-value]
 
 
-def only_what_may_be_tried_again_says_when(error: RefusedError, retry: RetryError) -> None:
+def only_a_retry_error_has_a_delay(error: RefusedError, retry: RetryError) -> None:
     max(retry.retry_after_s, 1.0)
     _ = error.retry_after_s  # type: ignore[attr-defined]
 
 
-def an_error_says_what_is_wrong() -> None:
+def an_error_requires_a_message() -> None:
     raise NotFound(field="site")  # type: ignore[call-arg]
 
 

@@ -105,10 +105,10 @@ def hit_of(log: str | bytes, **options: object) -> hit_pb2.Hit:
     return hit
 
 
-@pytest.mark.parametrize(("name", "log", "url", "tells_more"), LOGS)
+@pytest.mark.parametrize(("name", "log", "url", "has_headers"), LOGS)
 @pytest.mark.parametrize("choice", ["auto", "by name"])
-def test_a_line_says_the_same_in_every_format(
-    name: str, log: str, url: str, tells_more: bool | None, choice: str
+def test_a_line_gives_the_same_hit_in_every_format(
+    name: str, log: str, url: str, has_headers: bool | None, choice: str
 ) -> None:
     hits, tally = imported(log, LogOptions(format=LogFormat.AUTO if choice == "auto" else LogFormat(name)))
     assert (tally.format, tally.lines, dict(tally.skipped)) == (name, 1, {})
@@ -117,9 +117,9 @@ def test_a_line_says_the_same_in_every_format(
         200,
         1_741_600_800,
     )
-    assert hits[0].page_view.referrer == ("https://news.example/" if tells_more else "")
-    assert hits[0].context.device.user_agent == ("" if tells_more is False else FIREFOX)
-    if tells_more is not False:
+    assert hits[0].page_view.referrer == ("https://news.example/" if has_headers else "")
+    assert hits[0].context.device.user_agent == ("" if has_headers is False else FIREFOX)
+    if has_headers is not False:
         assert hits[0].visitor_id == hit_of(COMBINED).visitor_id
 
 
@@ -185,7 +185,7 @@ def test_quotes_in_referrers_and_user_agents_are_unescaped() -> None:
         (json.dumps(CADDY | {"request": {**CADDY["request"], "host": "a b/c"}}), {}, "/a"),  # type: ignore[dict-item]
     ],
 )
-def test_the_host_is_the_log_s_else_the_one_that_is_named(line: str, options: dict[str, str], url: str) -> None:
+def test_the_host_comes_from_the_log_and_else_from_the_option(line: str, options: dict[str, str], url: str) -> None:
     assert hit_of(line, **options).page_view.url == url
 
 
@@ -223,7 +223,7 @@ def test_the_client_is_found_from_the_end_of_x_forwarded_for(line: str, hops: in
     assert hit_of(line, trusted_hops=hops).visitor_id == visitor_of(client)
 
 
-def test_without_x_forwarded_for_the_client_is_who_connected() -> None:
+def test_without_x_forwarded_for_the_client_is_the_peer_address() -> None:
     for line in (COMBINED, f'{COMBINED} "-"'):
         assert hit_of(line, trusted_hops=2).visitor_id == visitor_of("198.51.100.10")
 
@@ -265,7 +265,7 @@ def test_equal_lines_close_together_are_numbered_however_few_are_remembered(line
     assert [few.of(line) for line in lines] == [many.of(line) for line in lines]
 
 
-def test_of_lines_far_apart_few_numbers_are_kept() -> None:
+def test_line_numbers_kept_for_ids_are_bounded() -> None:
     ids = LineIds(remembered=3)
     for number in range(100):
         ids.of(str(number).encode())

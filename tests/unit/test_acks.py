@@ -20,7 +20,7 @@ def outcome(hits: int, accepted: int = 1) -> BatchOutcome:
 
 
 @pytest.mark.parametrize("most_bytes", [1, 2 * AN_ISSUE, 5 * AN_ISSUE, 1_000_000])
-def test_everything_is_told_once_in_messages_within_the_bound(most_bytes: int) -> None:
+def test_every_outcome_is_acknowledged_once_in_messages_within_the_bound(most_bytes: int) -> None:
     progress = Progress(9, tuple((number, outcome(number % 4)) for number in range(3, 9)), 0)
     messages = list(acks(2, progress, most_bytes=most_bytes))
     whole = sum(len(ack.issues) for ack in messages), sum(len(ack.receipts) for ack in messages)

@@ -31,7 +31,7 @@ def test_without_a_batch_id_either_the_id_is_random() -> None:
     assert admitted(a_batch(a_hit(""), batch_id="")).hits["hit_id"].to_list() == ["made-up"]
 
 
-def test_many_ids_of_different_length_hash_like_one() -> None:
+def test_many_ids_of_different_length_have_the_same_hashes_as_single_ids() -> None:
     ids = ["i" * (1 + number % 64) + str(number) for number in range(700)]
     ids = [each[-64:] for each in ids]
     rows = admitted(a_batch(*(a_hit(each) for each in ids))).hits.sort("batch_index")
@@ -71,7 +71,7 @@ def test_every_field_of_payload_and_context_changes_the_content() -> None:
     assert len(searches) == 2
 
 
-def test_the_content_of_many_is_that_of_one() -> None:
+def test_a_hit_among_many_has_the_same_content_hash_as_alone() -> None:
     urls = [f"/page/{number}" for number in range(800)]
     rows = admitted(a_batch(*(a_page(url, title=url) for url in urls))).hits.sort("batch_index")
     assert rows["content_hash"][700] == content_of(a_page(urls[700], title=urls[700]))
@@ -88,5 +88,5 @@ def test_the_order_of_properties_means_nothing(copies: int) -> None:
     assert len({first, none, less}) == 3
 
 
-def test_nothing_but_the_hit_decides_its_times() -> None:
+def test_the_collect_time_of_a_hit_is_that_of_its_frame() -> None:
     assert stored(a_hit())["collect_time"] == NOW

@@ -136,7 +136,7 @@ def test_a_sender_that_could_not_be_looked_up_may_send_again() -> None:
     assert found.rejected.height == 0
 
 
-def test_a_batch_that_is_wrong_whoever_sends_it_is_refused_though_its_sender_was_not_looked_up() -> None:
+def test_a_batch_that_is_invalid_for_any_sender_is_refused_though_its_sender_was_not_looked_up() -> None:
     later = Refusal("QUOTA", "too many unknown keys were looked up", retry=True)
     found = admitted(a_batch(key="new"), to={("new", ""): later})
     assert issues_of(found) == [(0, -1, "REJECTED", "MISSING_FIELD")]
@@ -149,13 +149,13 @@ def test_a_merchant_key_is_resolved_per_site_header() -> None:
     assert found.accepted.tolist() == [1, 0, 1]
 
 
-def test_where_no_hit_is_read_the_columns_are_the_same() -> None:
+def test_columns_are_the_same_when_no_hit_is_accepted() -> None:
     found = admitted(a_batch(a_hit(), key="nobody's"))
     assert (found.hits.height, found.accepted.tolist()) == (0, [0])
     assert found.hits.schema == admitted(a_batch(a_hit())).hits.schema
 
 
-def test_nothing_in_is_nothing_out_with_all_columns() -> None:
+def test_no_frames_give_no_rows_with_all_columns() -> None:
     found = admitted()
     assert found.hits.columns == [*HITS_COLUMNS, "frame", "partition"]
     assert found.rejected.columns == [*REJECTED_COLUMNS, "frame"]

@@ -31,7 +31,7 @@ AGENT = hit_pb2.Context(device=hit_pb2.Device(user_agent=FIREFOX))
 DENIED = hit_pb2.Context(
     device=hit_pb2.Device(user_agent=FIREFOX), consent=hit_pb2.Consent(analytics=hit_pb2.CONSENT_STATE_DENIED)
 )
-SAYS_YES = hit_pb2.Context(consent=hit_pb2.Consent(analytics=hit_pb2.CONSENT_STATE_GRANTED))
+GRANTED = hit_pb2.Context(consent=hit_pb2.Consent(analytics=hit_pb2.CONSENT_STATE_GRANTED))
 
 
 def key_of(row: dict[str, Any]) -> tuple[int, int]:
@@ -48,7 +48,7 @@ def test_the_visitor_id_is_hashed_with_the_secret_of_the_site() -> None:
     assert key_of(stored(a_hit(visitor_id="v1"), to=grants(other))) == visitor_key(other.secret, "visitor", "v1")
 
 
-def test_one_visitor_id_on_two_sites_is_two_visitors() -> None:
+def test_the_same_visitor_id_on_two_sites_is_two_visitors() -> None:
     other = replace(SITE, name="merchants/m/sites/other", secret=b"another secret")
     to = {(SERVER, "a"): grants()[SERVER, ""], (SERVER, "b"): grants(other)[SERVER, ""]}
     found = admitted(a_frame(a_batch(a_hit()), site_header="a"), a_frame(a_batch(a_hit()), site_header="b"), to=to)
@@ -142,7 +142,7 @@ def test_no_consent_leaves_nothing_behind_but_a_count() -> None:
     assert found.rejected.select("hits", "hit_id", "original").row(0) == (1, "", b"")
 
 
-def test_no_consent_and_another_fault_leaves_nothing_either() -> None:
+def test_a_hit_without_consent_and_with_another_fault_is_kept_without_its_bytes() -> None:
     order = a_hit(type=8, order=hit_pb2.Order(order_id="1", currency="XXY"), context=DENIED)
     found = admitted(a_batch(order))
     assert found.rejected["original"].to_list() == [b""]
@@ -158,12 +158,12 @@ def test_cookieless_counting_takes_a_denied_hit_by_the_daily_salt() -> None:
     assert [issue.reason for issue in found.issues] == ["CONSENT_DENIED"]
 
 
-def test_silence_follows_the_default_of_the_site() -> None:
+def test_a_hit_without_consent_follows_the_default_of_the_site() -> None:
     strict = grants(replace(SITE, consent_by_default=False))
     assert verdict(a_hit(), to=strict) == ("REJECTED", "CONSENT_DENIED", "context.consent.analytics")
-    assert stored(a_hit(context=SAYS_YES), to=strict)["hit_id"] == "h1"
+    assert stored(a_hit(context=GRANTED), to=strict)["hit_id"] == "h1"
 
 
-def test_consent_of_the_batch_holds_for_hits_that_say_nothing() -> None:
-    found = admitted(a_batch(a_hit("h1"), a_hit("h2", context=SAYS_YES), default_context=DENIED))
+def test_consent_of_the_batch_holds_for_hits_without_consent_of_their_own() -> None:
+    found = admitted(a_batch(a_hit("h1"), a_hit("h2", context=GRANTED), default_context=DENIED))
     assert [(issue.index, issue.reason) for issue in found.issues] == [(0, "CONSENT_DENIED")]

@@ -27,5 +27,5 @@ def test_memory_is_bounded_by_two_generations_and_what_one_call_brings() -> None
         assert len(memory) <= 2 * (50 + 10)
 
 
-def test_nothing_sought_is_nothing_found() -> None:
+def test_a_lookup_of_no_visitors_returns_no_keys() -> None:
     assert VisitorMemory().keys_of("visitor", [], []).shape == (0, 2)

@@ -41,7 +41,7 @@ def test_a_url_is_host_path_and_query(url: str, host: str | None, path: str, que
 @pytest.mark.parametrize(
     "url", ["a", "?a=b", "shop.example/a", "javascript:void(0)", "https://?a", "://x/a", f"http://{'x' * 254}/"]
 )
-def test_what_is_neither_url_nor_path_is_refused(url: str) -> None:
+def test_a_text_that_is_neither_url_nor_path_is_refused(url: str) -> None:
     assert verdict(a_page(url)) == ("REJECTED", "INVALID_FIELD", "page_view.url")
 
 

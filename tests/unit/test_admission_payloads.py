@@ -269,7 +269,7 @@ def test_a_currency_may_be_in_small_letters(code: str) -> None:
     assert stored(a_cart(currency=code))["cart_action"] == CartAction.ADD
 
 
-def test_what_is_taken_back_is_negative() -> None:
+def test_an_order_may_have_negative_amounts_and_quantities() -> None:
     row = stored(an_order(total_micros=-5, discount_micros=-1, items=[hit_pb2.Item(sku="s", quantity=-1)]))
     assert (row["total"], row["discount"], row["items"][0]["quantity"]) == (-5, -1, -1)
 

@@ -41,7 +41,7 @@ def test_a_long_string_is_cut_at_a_character_with_a_warning() -> None:
         (a_hit(visitor_id="x" * 129), "visitor_id"),
     ],
 )
-def test_what_is_too_long_is_named(hit: hit_pb2.Hit, field: str) -> None:
+def test_the_field_of_a_truncated_text_is_named(hit: hit_pb2.Hit, field: str) -> None:
     assert verdict(hit) == ("WARNED", "TRUNCATED", field)
 
 
@@ -74,7 +74,7 @@ def test_nul_is_refused_and_its_field_named(hit: hit_pb2.Hit, field: str) -> Non
     assert verdict(hit) == ("REJECTED", "INVALID_FIELD", field)
 
 
-def test_nul_is_not_even_kept_in_what_is_refused() -> None:
+def test_nul_is_replaced_in_the_ids_of_refused_hits() -> None:
     found = admitted(a_batch(a_hit("a\0b"), batch_id="c\0d"), a_batch(a_hit("a\0b")))
     assert found.rejected.select("batch_id", "hit_id").rows() == [("c\ufffdd", ""), ("b1", "a\ufffdb")]
     assert (found.issues[0].index, found.issues[0].field) == (-1, "batch_id")

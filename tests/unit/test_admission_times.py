@@ -53,7 +53,7 @@ def test_true_time_of_others_is_ignored_with_a_warning() -> None:
         assert admitted(a_batch(hit, key=key)).hits["event_time"].to_list() == [NOW]
 
 
-def test_what_only_an_edge_may_say_is_stripped_from_others() -> None:
+def test_edge_fields_are_dropped_unless_an_edge_key_sent_them() -> None:
     edge = at_edge(NOW - 700)
     edge.country = "DE"
     rows = admitted(*(a_batch(a_hit(), key=key, edge=edge) for key in (EDGE, SERVER, BROWSER))).hits

@@ -61,7 +61,7 @@ class TestSums:
         assert twice["hits"].sum() == 2 * len(values)
 
     @pytest.mark.parametrize("value", [*WIDE[:8], 2**70, 3 - 2**70])
-    def test_only_what_does_not_fit_takes_further_rows_and_these_say_nothing_else(self, value: int) -> None:
+    def test_only_sums_beyond_int64_take_further_rows_which_have_no_other_values(self, value: int) -> None:
         row = {"page_path": "/a", "hits": 3, "gross_revenue": value, "tax": -value, "visitors": b"sketch"}
         found = as_rows(pl.DataFrame([row], schema_overrides={"gross_revenue": AMOUNT_SUM, "tax": AMOUNT_SUM}))
         assert (total(found["gross_revenue"]), total(found["tax"])) == (value, -value)
@@ -160,13 +160,13 @@ def _answered(values: list[int], metrics: str = ALL, refunds: int = 0) -> Series
 
 
 class TestAnswered:
-    def test_sum_of_ten_thousand_orders_of_a_billion_is_that(self) -> None:
+    def test_sum_of_ten_thousand_orders_of_a_billion_is_exact(self) -> None:
         rows = _answered([10**15] * 10_000)
         assert to_csv(rows, "VND") == f"{ALL}\r\n10000000000000,0,10000000000000,1000000000\r\n".encode()
         [row] = json.loads(to_file(Format.JSON, rows, None, {}, "VND"))["rows"]
         assert row == dict(zip(ALL.split(","), (10**13, 0, 10**13, 10**9), strict=True))
 
-    def test_what_leaves_an_int64_on_the_way_only_is_exact(self) -> None:
+    def test_sum_that_overflows_int64_only_on_the_way_is_exact(self) -> None:
         values = [MOST] * 20 + [-MOST] * 20 + [7]
         Random(1).shuffle(values)
         assert to_csv(_answered(values, "gross_revenue"), "VND") == b"gross_revenue\r\n0\r\n"
@@ -186,7 +186,7 @@ class TestAnswered:
         by_page = dict(zip(found.dimensions[0], found.columns[0].numerators.tolist(), strict=True))
         assert by_page == {"/a": 30 * MOST, "/b": 19 * MOST, "/c": 1, "/d": -19 * MOST}
 
-    def test_numerator_that_a_message_cannot_hold_is_refused_with_the_cure(self) -> None:
+    def test_numerator_that_a_message_cannot_hold_is_refused_with_the_remedy(self) -> None:
         refuse_beyond_messages(_answered([MOST] * 9))
         refuse_beyond_messages(_answered([MOST] * 30, "gross_revenue,net_revenue"))
         with pytest.raises(RefusedError, match=r"average_order_value adds up to 10,000,000,.*as CSV") as caught:

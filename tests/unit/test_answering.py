@@ -137,7 +137,7 @@ def scene(request: pytest.FixtureRequest) -> Scene:
     return Scene(request.param)
 
 
-def test_what_the_stream_committed_is_in_the_answer_at_once(scene: Scene) -> None:
+def test_rows_committed_by_the_stream_are_in_the_next_answer(scene: Scene) -> None:
     scene.stream(3)
     first = scene.ask()
     assert (hits(first), first.data_version) == (3, "s0.p1")
@@ -148,7 +148,7 @@ def test_what_the_stream_committed_is_in_the_answer_at_once(scene: Scene) -> Non
     assert second.freshness.open_days == 1
 
 
-def test_a_day_that_nobody_counts_is_not_asked_for(scene: Scene) -> None:
+def test_a_day_without_hits_reads_no_rows_of_the_store(scene: Scene) -> None:
     assert (hits(scene.ask()), scene.ask().store_rows) == (0, 0)
 
 
@@ -238,7 +238,7 @@ def test_visits_are_provisional_while_hits_wait_that_may_be_of_them(scene: Scene
     assert exactness() == [Exactness.EXACT] * 3
 
 
-def test_hits_that_begin_to_wait_while_rows_are_read_are_known(scene: Scene) -> None:
+def test_visits_are_provisional_when_hits_begin_to_wait_while_rows_are_read(scene: Scene) -> None:
     scene.stream(3)
     waits = an_entry(site=SITE, kind=LedgerKind.WAITS, at=UTC_DAY, hits=1)
     scene.meanwhile += [lambda: scene.stores.ledger.put(entries(waits))]
@@ -278,7 +278,7 @@ def test_hits_that_waited_on_a_day_between_confirmed_ones_make_no_visit_provisio
     assert visits.exactness is Exactness.EXACT
 
 
-def test_visits_are_provisional_where_nobody_says_whether_hits_wait(scene: Scene) -> None:
+def test_visits_are_provisional_while_the_ledger_is_unavailable(scene: Scene) -> None:
     scene.stream(3)
 
     class Silent:
@@ -306,7 +306,7 @@ def of_hits(scene: Scene) -> Exactness:
         ("", "source", {"hits", "gross_revenue", "visits"}),
     ],
 )
-def test_numbers_told_apart_by_what_a_visit_gives_its_hits_rest_on_visits(
+def test_metrics_grouped_or_filtered_by_a_dimension_of_the_visit_depend_on_visits(
     dimensions: str, compared: str, resting: set[str]
 ) -> None:
     metrics = "hits,gross_revenue" if "page_path" in dimensions else "hits,gross_revenue,visits"

@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Home:
     return prepared
 
 
-def test_a_new_home_is_embedded_unless_asked_otherwise(home: Home) -> None:
+def test_a_new_home_is_embedded_by_default(home: Home) -> None:
     assert choose(home, None, None, DEFAULT) == Choice(Backend.EMBEDDED)
     assert backend.opened(home, Choice(Backend.EMBEDDED), pytest.fail).store_url == f"embedded:{home.data}"
 
@@ -125,7 +125,7 @@ def test_a_home_from_before_there_was_a_choice_is_embedded(home: Home) -> None:
         choose(home, Backend.STACK, None, DEFAULT)
 
 
-def test_what_is_known_of_a_mesh_whose_data_is_gone_is_forgotten(home: Home) -> None:
+def test_key_and_demo_note_of_a_mesh_whose_data_is_gone_are_deleted(home: Home) -> None:
     home.server_key.write_text("hms_secret")
     home.demo_note.write_text("{}")
     home.forget_mesh()

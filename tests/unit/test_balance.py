@@ -42,7 +42,7 @@ def test_checksums_that_differ_count_as_one_hit() -> None:
 
 
 @pytest.mark.parametrize(("lost", "reported"), [(0, 0), (2, 2)])
-def test_watch_says_what_is_missing_when_it_has_looked_again(lost: int, reported: int) -> None:
+def test_watch_reports_missing_hits_after_a_second_look(lost: int, reported: int) -> None:
     stop, measured = threading.Event(), Measured()
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(watch_balance, a_ledger(("a", 0), ("b", lost)), 0.01, measured.metrics, stop, 0.01)

@@ -158,7 +158,7 @@ def test_a_batch_whose_sender_is_kept_out_since_it_came_is_not_admitted(backend:
     assert sorted(backend.rows()["hit_id"].to_list()) == ["a", "a2", "d"]
 
 
-def test_a_batch_that_nobody_waits_for_any_more_is_not_admitted(backend: Backend) -> None:
+def test_a_batch_whose_caller_has_left_is_not_admitted(backend: Backend) -> None:
     calls: list[None] = []
 
     def is_over() -> bool:  # over at the second check: between two parts of a round
@@ -194,7 +194,7 @@ def test_issues_and_counts_go_to_the_batch_they_are_of(backend: Backend) -> None
         assert refused.result(WAIT_S).issues[0].index == -1
 
 
-def test_a_batch_is_told_when_the_records_of_all_its_hits_and_refusals_are_durable(backend: Backend) -> None:
+def test_a_batch_is_acknowledged_when_the_records_of_all_its_hits_and_refusals_are_durable(backend: Backend) -> None:
     directory, spread_site = backend.stores.directory, "merchants/demo/sites/spread"
     site = directory.site(SITE)
     assert site is not None
@@ -229,7 +229,7 @@ def test_when_the_log_is_full_nothing_is_promised_to_any_batch(backend: Backend)
         assert outcome.retry_s > 0
 
 
-def test_why_batches_are_not_taken_is_logged_once_in_a_while(backend: Backend) -> None:
+def test_the_reason_for_refused_batches_is_logged_at_intervals(backend: Backend) -> None:
     full = replace(backend, log=GatedLog(MemoryLog(backend.clock, max_bytes=10)))
     with structlog.testing.capture_logs() as logged, batching(full, complain_every_s=3_600) as batcher:
         batcher.start()
@@ -240,7 +240,7 @@ def test_why_batches_are_not_taken_is_logged_once_in_a_while(backend: Backend) -
     assert line["cause"]
 
 
-def test_a_line_that_is_due_seldom_says_how_many_it_stands_for() -> None:
+def test_a_rate_limited_log_line_has_the_number_of_events_it_stands_for() -> None:
     now_s = [0.0]
     seldom = Seldom(10.0, lambda: now_s[0])
     assert [seldom.due("full", 3), seldom.due("full"), seldom.due("full", 2), seldom.due("other")] == [3, 0, 0, 1]
@@ -357,7 +357,7 @@ def test_large_queues_are_taken_in_bounded_portions_and_in_order(backend: Backen
     assert firsts == [f"first-{number}" for number in range(12)]
 
 
-def test_what_arrives_while_a_record_lingers_is_admitted_at_once(
+def test_batches_that_arrive_while_a_record_lingers_are_admitted_at_once(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[int] = []

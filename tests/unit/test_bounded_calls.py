@@ -29,7 +29,7 @@ def test_call_that_does_not_come_back_is_left_behind_and_named() -> None:
     back.set()
 
 
-def test_thread_ends_when_it_is_told_to() -> None:
+def test_thread_ends_on_request() -> None:
     calls = BoundedCalls("test")
     thread = calls.call(WITHIN_S, threading.current_thread)
     calls.end()

@@ -23,7 +23,7 @@ class Store:
         return "yes"
 
 
-def test_after_a_failure_a_store_is_not_asked_for_a_second() -> None:
+def test_after_a_failure_a_store_is_not_called_during_the_pause() -> None:
     clock, breaker, store = ManualClock(0), Breaker("Druid"), Store()
     with pytest.raises(Unavailable, match="timed out") as first:
         breaker.call(clock, store.ask)
@@ -36,7 +36,7 @@ def test_after_a_failure_a_store_is_not_asked_for_a_second() -> None:
     assert store.calls == 1
 
 
-def test_then_one_caller_tries_while_the_others_do_not() -> None:
+def test_after_the_pause_a_single_caller_tries_the_store() -> None:
     clock, breaker, store = ManualClock(0), Breaker("Druid"), Store()
     with pytest.raises(Unavailable):
         breaker.call(clock, store.ask)
@@ -53,7 +53,7 @@ def test_then_one_caller_tries_while_the_others_do_not() -> None:
     assert breaker.call(clock, store.ask) == "yes"
 
 
-def test_a_refused_question_says_nothing_of_the_store() -> None:
+def test_a_refused_question_is_no_failure_of_the_store() -> None:
     clock, breaker, store = ManualClock(0), Breaker("Druid"), Store()
     store.error = RefusedError("no such column")
     for _ in range(2):

@@ -7,14 +7,14 @@ import threading
 from collector.budget import ByteBudget
 
 
-def test_what_fits_is_taken_at_once_and_what_does_not_fit_is_not_taken_at_all() -> None:
+def test_bytes_that_fit_are_taken_at_once_and_bytes_that_do_not_fit_are_not_taken_in_part() -> None:
     budget = ByteBudget(100)
     assert budget.take(60, timeout_s=0)
     assert not budget.take(41, timeout_s=0)
     assert budget.take(40, timeout_s=0)
 
 
-def test_what_was_given_back_can_be_taken_again() -> None:
+def test_bytes_that_were_given_back_can_be_taken_again() -> None:
     budget = ByteBudget(100)
     assert budget.take(100, timeout_s=0)
     assert not budget.take(1, timeout_s=0)

@@ -33,7 +33,7 @@ class TestMigrations:
         assert len(tables) == len(set(tables))
         assert {"logs", "progress", "raw_records", "order_holders", "dirty_marks", "rejected_hits"} <= set(tables)
 
-    def test_what_was_applied_as_it_is_passes(self) -> None:
+    def test_unchanged_migrations_pass_the_check_and_changed_migrations_are_refused(self) -> None:
         check({migration.number: migration.digest for migration in migrations()})
         with pytest.raises(FatalError, match="was changed after it was applied"):
             check({migrations()[0].number: "other"})
@@ -79,7 +79,7 @@ class TestErrors:
             (OverflowError("too large"), FatalError),
         ],
     )
-    def test_error_says_whether_another_try_may_help(self, error: Exception, kind: type[HitmeshError]) -> None:
+    def test_kind_of_error_shows_whether_another_try_may_help(self, error: Exception, kind: type[HitmeshError]) -> None:
         assert isinstance(error, EXPECTED)
         translation = translated(error, "SELECT *\n    FROM x")
         assert type(translation) is kind
@@ -87,7 +87,7 @@ class TestErrors:
 
 
 class TestWritten:
-    def test_what_was_noted_is_not_missing(self) -> None:
+    def test_noted_keys_are_not_missing(self) -> None:
         written: Written[str] = Written()
         assert written.missing(["a", "b", "a"]) == ["a", "b"]
         written.note(["a"])

@@ -134,7 +134,7 @@ def test_a_day_begins_at_its_first_instant_where_clocks_went_back_just_after_mid
         buckets("America/St_Johns", date("2010-11-07"), date("2010-11-07"), Grain.HOUR)
 
 
-def test_weeks_start_monday_unless_asked_and_cut_ones_are_partial() -> None:
+def test_weeks_start_on_monday_by_default_and_cut_weeks_are_partial() -> None:
     # 2026-07-01 is a Wednesday.
     weeks = buckets("UTC", date("2026-07-01"), date("2026-07-19"), Grain.WEEK)
     assert [(b.label[:10], b.partial) for b in weeks] == [

@@ -110,7 +110,7 @@ def test_an_order_by_something_else_is_refused() -> None:
     assert refused(a_request(order_by=[pb.OrderBy(field="time")])).reason == "UNKNOWN_ORDER"
 
 
-def test_too_many_buckets_name_number_limit_and_cure() -> None:
+def test_too_many_buckets_name_number_limit_and_remedy() -> None:
     error = refused(a_request(time_range=dates("2013-01-01", "2015-03-11"), time_grain=pb.TIME_GRAIN_HOUR))
     assert (error.reason, error.field) == ("TOO_MANY_BUCKETS", "time_grain")
     assert error.message == (
@@ -118,7 +118,7 @@ def test_too_many_buckets_name_number_limit_and_cure() -> None:
     )
 
 
-def test_the_cure_for_a_very_long_range_is_a_grain_that_fits() -> None:
+def test_the_remedy_for_a_very_long_range_is_a_grain_that_fits() -> None:
     error = refused(a_request(time_range=dates("1970-01-01", "2099-12-31"), time_grain=pb.TIME_GRAIN_HOUR))
     assert "use WEEK or a shorter range" in error.message
 

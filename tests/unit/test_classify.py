@@ -147,7 +147,7 @@ def test_a_listed_host_and_hosts_below_it_are_referrer_spam(
 
 
 @pytest.mark.parametrize(("kind", "click"), CLICK_IDS.items())
-def test_a_click_id_alone_says_channel_source_and_medium(classifier: Classifier, kind: str, click: Click) -> None:
+def test_a_click_id_alone_gives_channel_source_and_medium(classifier: Classifier, kind: str, click: Click) -> None:
     row = rows((None, "shop.example", None, None, None, "abc"))
     channel, source, medium = classifier.referrers(row.with_columns(pl.lit(kind).alias("click_id_kind"))).row(0)[1:4]
     assert channel == ("paid" if click.kind == "ad" else click.kind)
@@ -161,7 +161,7 @@ def test_the_referrer_names_the_source_of_a_click_before_its_network_does(classi
     assert answer.row(0) == ("youtube.com", "paid", "YouTube", "cpc", False)
 
 
-def test_rows_answer_in_order_and_alike_from_the_cache(classifier: Classifier) -> None:
+def test_rows_keep_their_order_and_a_cached_answer_is_the_same(classifier: Classifier) -> None:
     google = ("https://www.google.de/", "a.example", None, None, None, None)
     same_host = ("https://a.example/x", "a.example", None, None, None, None)
     foreign = ("https://a.example/x", "b.example", None, None, None, None)
@@ -172,7 +172,7 @@ def test_rows_answer_in_order_and_alike_from_the_cache(classifier: Classifier) -
     assert classifier.referrers(batch).equals(first)
 
 
-def test_the_kind_of_a_click_id_tells_paid_from_marked_links(classifier: Classifier) -> None:
+def test_the_kind_of_a_click_id_separates_paid_from_marked_links(classifier: Classifier) -> None:
     bare = rows(*((None, "shop.example", None, None, None, "abc"),) * 4)
     marked = bare.with_columns(pl.Series("click_id_kind", ["gclid", "FBCLID", "mc_eid", None]))
     assert classifier.referrers(marked)["channel"].to_list() == ["paid", "social", "email", "paid"]

@@ -97,7 +97,7 @@ def test_a_referrer_has_a_host_and_a_kind(
         "🤖",
     ],
 )  # fmt: skip
-def test_what_is_no_page_or_app_is_no_referrer(table: ReferrerTable, referrer: str) -> None:
+def test_a_text_that_is_no_page_or_app_is_no_referrer(table: ReferrerTable, referrer: str) -> None:
     host, origin = table.origin_of_referrer(cut(referrer))
     assert host is None
     assert origin.kind == "none"

@@ -25,7 +25,7 @@ from hitmesh.tools.cli.lazy import LazyGroup
 from hitmesh.tools.cli.output import json_line
 from tests.support.dates import a_date
 
-NOWHERE = "127.0.0.1:9"
+UNUSED_ENDPOINT = "127.0.0.1:9"
 QUERY = ["query", "--site", "demo/shop", "--metrics", "visits"]
 
 
@@ -118,7 +118,7 @@ def test_without_a_command_help_is_shown_as_wrong_usage(capsys: pytest.CaptureFi
         (["ledger", "--timeout", "-1"], "not in the range"),
     ],
 )
-def test_wrong_usage_ends_with_2_and_says_what_to_do(
+def test_wrong_usage_exits_with_2_and_names_the_remedy(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(arguments) == 2
@@ -144,7 +144,9 @@ EVERY_COMMAND = [
 
 
 @pytest.mark.parametrize("arguments", EVERY_COMMAND)
-def test_home_without_a_mesh_ends_with_5_and_the_cure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_home_without_a_mesh_exits_with_5_and_names_the_remedy(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(arguments) == 5
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -152,10 +154,10 @@ def test_home_without_a_mesh_ends_with_5_and_the_cure(arguments: list[str], caps
 
 
 @pytest.mark.parametrize("arguments", EVERY_COMMAND)
-def test_endpoint_where_nobody_listens_ends_with_5_and_a_status(
+def test_endpoint_without_a_listener_exits_with_5_and_prints_a_status(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run([*arguments, "--endpoint", NOWHERE, "-o", "json"]) == 5
+    assert run([*arguments, "--endpoint", UNUSED_ENDPOINT, "-o", "json"]) == 5
     captured = capsys.readouterr()
     assert captured.out == ""
     status = json.loads(captured.err)
@@ -220,7 +222,7 @@ def test_every_kind_of_error_has_its_exit_code(error: BaseException, code: int) 
     assert failure.rpc_code > 0
 
 
-def test_a_bug_shows_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_is_shown_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         raise ValueError("boom")
     except ValueError as error:
@@ -312,7 +314,7 @@ def test_json_has_escapes_of_json_where_the_output_has_no_such_characters() -> N
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
-def test_what_an_encoding_lacks_is_written_as_an_escape(encoding: str) -> None:
+def test_characters_that_an_encoding_lacks_are_written_as_escapes(encoding: str) -> None:
     code = (
         "from hitmesh.tools.cli import output; output.escape_unencodable();"
         "output.print_table(['page'], [['/\U0001f600']], right_from=1, caption='\u2026');"

@@ -111,7 +111,7 @@ def test_import_that_waits_too_long_ends_with_6(
     assert json.loads(captured.err)["details"][0]["reason"] == "NOT_VISIBLE_YET"
 
 
-def test_import_without_waiting_asks_no_report(
+def test_import_without_waiting_does_not_wait_for_visibility(
     mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mesh.polls_until_visible = 1_000
@@ -154,7 +154,9 @@ def test_empty_file_beside_others_changes_nothing(
     assert (printed["lines"], printed["sent"]) == (5, 3)
 
 
-def test_directory_is_named_as_one(mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_directory_is_refused_and_named_as_a_directory(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["import", "access-log", str(tmp_path), "--site", "demo/weblog"]) == 2
     assert "is a directory: name files or a pattern" in capsys.readouterr().err
 
@@ -206,7 +208,7 @@ def test_log_of_which_nothing_can_be_read_ends_with_2_and_makes_no_site(
     assert mesh.opens == []
 
 
-def test_several_files_and_patterns_are_one_import_and_the_format_is_said(
+def test_several_files_and_patterns_are_one_import_and_each_format_is_reported(
     mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = an_access_log(tmp_path, 6)

@@ -192,7 +192,7 @@ def test_a_trace_for_people_hides_what_a_terminal_would_obey(
     assert "the search stopped at a limit" in captured.err
 
 
-def test_a_hit_that_nobody_knows_ends_with_69(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trace_of_an_unknown_hit_exits_with_69(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["trace", "h2", "--site", "demo/weblog", "-o", "json"]) == 69
     captured = capsys.readouterr()
     assert captured.out == ""

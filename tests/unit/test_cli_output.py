@@ -16,7 +16,7 @@ def test_numbers_of_a_column_have_equally_many_decimals() -> None:
     assert number_texts([]) == []
 
 
-def test_caption_says_what_there_is_and_nothing_of_what_is_absent() -> None:
+def test_caption_lists_only_what_the_meta_contains() -> None:
     assert caption({}) == ""
     assert caption({"time_zone": "UTC", "warnings": ["w"], "filter": "a==b"}) == "UTC · filter a==b · w"
     assert caption({"missing_currencies": ["EUR", "JPY"]}) == "money in EUR, JPY left out"
@@ -26,7 +26,7 @@ def test_caption_says_what_there_is_and_nothing_of_what_is_absent() -> None:
     assert caption(provisional | {"cell_state": "SETTLED"}) == ""
 
 
-def test_what_a_terminal_would_obey_is_shown_as_escapes() -> None:
+def test_control_characters_are_shown_as_escapes() -> None:
     assert visible("a\x1b[2J\n\u202eb") == r"a\x1b[2J\n\u202eb"
     assert visible("日本 café 👩\u200d👧 \\n") == "日本 café 👩\u200d👧 \\n"
 
@@ -53,7 +53,7 @@ def test_plots_of_nothing_and_of_one_value_are_drawn(values: list[float]) -> Non
     assert len(bars("m", labels, values, width=20)) == len(values) + 1
 
 
-def test_bars_fit_the_width_and_say_how_many_are_missing() -> None:
+def test_bars_fit_the_width_and_the_last_line_counts_omitted_bars() -> None:
     lines = bars("visits", [f"/{'p' * 80}{n}" for n in range(50)], [float(n) for n in range(50)], width=80)
     assert max(map(len, lines)) <= 80
     assert lines[-1] == "… and 10 more"

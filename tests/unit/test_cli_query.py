@@ -48,7 +48,7 @@ def test_warnings_of_a_file_without_meta_go_to_stderr(
     assert captured.err == "warning: 5 of 9 rows are shown\nwarning: amounts in EUR are left out\n"
 
 
-def test_files_are_asked_for_whole_and_tables_at_a_length_for_people(mesh: ScriptedMesh) -> None:
+def test_files_are_requested_without_a_limit_and_tables_with_a_limit(mesh: ScriptedMesh) -> None:
     mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
     mesh.exports |= {"csv": b"", "ndjson": b"", "json": b'{"rows": [], "meta": {}}'}
     for output in ("csv", "ndjson", "json", "table"):
@@ -82,7 +82,7 @@ def test_reads_without_a_key_are_for_the_mesh_to_refuse(
         assert run(arguments) == 0
 
 
-def test_query_asks_for_exactly_what_the_options_say(mesh: ScriptedMesh) -> None:
+def test_query_requests_exactly_its_options(mesh: ScriptedMesh) -> None:
     mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
     mesh.exports["csv"] = b""
     line = "--since 2015-05-17 --until 2015-05-20 --grain day --tz Asia/Kathmandu --dimensions channel,browser"

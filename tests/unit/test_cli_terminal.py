@@ -103,7 +103,7 @@ def test_a_file_that_is_no_text_has_no_power_over_a_terminal(
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
-def test_a_trace_an_error_and_a_warning_have_none(
+def test_a_trace_an_error_and_a_warning_have_no_power_over_a_terminal(
     mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     refusal = trace_pb2.TracedRefusal(reason=HOSTILE, field=HOSTILE, message=HOSTILE)

@@ -88,7 +88,7 @@ def test_addresses_of_every_kind_are_read() -> None:
     assert [parse_endpoint(text) for text in texts] == ["[::1]:8080", "mesh.example:443", "shop-1.local:80"]
 
 
-def test_nobody_listening_is_no_mesh(mesh: ScriptedMesh) -> None:
+def test_address_without_a_listener_is_no_mesh(mesh: ScriptedMesh) -> None:
     check_reachable(mesh.endpoint)
     with pytest.raises(NoMesh, match=r"127\.0\.0\.1:9 "):
         check_reachable("127.0.0.1:9")

@@ -69,7 +69,7 @@ def test_everything_is_sent_once_in_order_and_counted(mesh: ScriptedMesh) -> Non
     assert mesh.stream_sites == [SITE]
 
 
-def test_nothing_to_send_opens_no_stream(mesh: ScriptedMesh) -> None:
+def test_sending_no_hits_opens_no_stream(mesh: ScriptedMesh) -> None:
     assert send(mesh, []) == SendTotals()
     assert mesh.opens == []
 

@@ -7,7 +7,7 @@ import structlog
 from hitmesh.runtime.logs import Complaints
 
 
-def test_what_was_held_back_is_written_when_the_pause_is_over_and_at_the_end() -> None:
+def test_lines_that_were_held_back_are_written_after_the_pause_and_at_the_end() -> None:
     now_s = [0.0]
     complaints = Complaints("calls_refused", 10.0, lambda: now_s[0])
     with structlog.testing.capture_logs() as logged:

@@ -56,7 +56,7 @@ def test_a_field_that_is_renumbered_renamed_or_of_another_type_is_a_break(
 
 
 @pytest.mark.timeout(60)
-def test_a_field_more_breaks_nothing(tree: Path) -> None:
+def test_an_added_field_is_no_break(tree: Path) -> None:
     change(tree, "repeated string category = 3;", "repeated string category = 3;\n  // New.\n  string colour = 100;")
     found = breaks(tree)
     assert (found.returncode, found.stdout) == (0, "")

@@ -49,7 +49,7 @@ def name_of(field: FieldDescriptor) -> str:
     return ".".join(field.full_name.split(".")[-2:])
 
 
-def test_a_calendar_date_is_a_date_whose_name_says_which_days() -> None:
+def test_a_calendar_date_has_the_date_type_and_a_listed_name() -> None:
     for field in fields_of(FILES):
         is_date = field.message_type is not None and field.message_type.full_name == "google.type.Date"
         assert is_date == (field.name in DATE_NAMES and name_of(field) not in TEXT_DATES), name_of(field)
@@ -57,7 +57,7 @@ def test_a_calendar_date_is_a_date_whose_name_says_which_days() -> None:
 
 
 @pytest.mark.parametrize("field", list(of_requests()), ids=name_of)
-def test_every_field_of_a_request_says_whether_it_is_required(field: FieldDescriptor) -> None:
+def test_every_field_of_a_request_is_marked_required_or_optional(field: FieldDescriptor) -> None:
     behaviors = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
     assert set(behaviors) & {field_behavior_pb2.REQUIRED, field_behavior_pb2.OPTIONAL}
 

@@ -45,9 +45,14 @@ def calls_of(name: str, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
     calls = [node for node in ast.walk(functions[name]) if isinstance(node, ast.Call)]
     for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
         called = ast.unparse(call.func)
-        own = called.rpartition(".")[2]
-        if own in functions and own != name and called in (own, f"self.{own}") and own != "_publish_apart":
-            yield from calls_of(own, functions)
+        callee = called.rpartition(".")[2]
+        if (
+            callee in functions
+            and callee != name
+            and called in (callee, f"self.{callee}")
+            and callee != "_publish_apart"
+        ):
+            yield from calls_of(callee, functions)
         else:
             yield ".".join(called.split(".")[-2:])
 

@@ -49,7 +49,9 @@ class TestRefusal:
             (400, b"[]", FatalError),
         ],
     )
-    def test_answer_says_what_the_caller_should_do(self, status: int, data: bytes, kind: type[HitmeshError]) -> None:
+    def test_status_of_an_answer_determines_the_kind_of_error(
+        self, status: int, data: bytes, kind: type[HitmeshError]
+    ) -> None:
         assert type(refusal(status, data)) is kind
 
 
@@ -73,11 +75,11 @@ class TestClient:
         assert context["queryId"] != queries[1][2]["queryId"]
 
     @pytest.mark.parametrize("headers", [{}, {"Content-Length": "1000"}])
-    def test_answer_that_stops_in_the_middle_is_asked_for_again_later(self, headers: dict[str, str]) -> None:
+    def test_answer_that_breaks_off_is_unavailable(self, headers: dict[str, str]) -> None:
         with a_druid(lambda *_: (200, b'[["a",1],["b"', headers)) as servers, pytest.raises(Unavailable):
             DruidClient(servers).query(QUERY)
 
-    def test_answer_that_nobody_waits_for_is_read_no_further(self) -> None:
+    def test_answer_of_an_abandoned_call_is_read_no_further(self) -> None:
         def leave() -> None:
             raise Abandoned("the caller left")
 
@@ -88,7 +90,7 @@ class TestClient:
             assert client.query(QUERY) == [["a", 1]], "the connection is not used for what was left of the answer"
             client.close()
 
-    def test_server_that_is_not_there_is_asked_again_later(self) -> None:
+    def test_missing_server_is_unavailable_with_a_retry_delay(self) -> None:
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             with pytest.raises(Unavailable, match="check that Druid is running") as raised:
@@ -107,7 +109,7 @@ class TestClient:
             assert client.query(QUERY) == [["b"]]
             client.close()
 
-    def test_what_is_missing_is_said_where_that_is_no_error(self) -> None:
+    def test_missing_resource_is_the_given_default_or_a_fatal_error(self) -> None:
         with a_druid(lambda *_: (404, b'{"error":"druidException"}')) as servers:
             client = DruidClient(servers)
             assert client.coordinator("GET", "/x", missing={}) == {}
@@ -221,7 +223,7 @@ class TestMarks:
             eventually(lambda: shown.intervals[-1] == there, "the day of the marks is looked at", 20.0)
             marks.close()
 
-    def test_marks_stay_while_druid_is_down(self) -> None:
+    def test_marks_are_kept_while_druid_is_down(self) -> None:
         shown = Shown()
         with a_druid(shown) as servers:
             marks = Marks(servers, DruidClient(servers), Declared())
@@ -279,7 +281,7 @@ class TestSink:
             there["mesh_traffic"] = []
             assert sink.ingested(SiteDay("b", DAY), 2)  # day b had arrived when day a was checked
 
-    def test_what_nobody_sent_here_is_not_waited_for(self) -> None:
+    def test_rows_that_this_sink_never_sent_are_not_waited_for(self) -> None:
         kept = Kept()
         sink = DruidRollupSink(servers_at("http://127.0.0.1:1"), DruidClient(servers_at("")), kept, kept, ())
         assert sink.ingested(SiteDay("a", DAY), 1)
@@ -298,7 +300,7 @@ class TestSink:
                     sink.write(rows, settled(RowSource.VISITS))
             assert len(kept.rows) == 1
 
-    def test_what_is_remembered_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_number_of_remembered_generations_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sink_module, "MAX_REMEMBERED", 3)
         kept = Kept()
         with a_druid(lambda *_: (200, b"[]")) as servers:
@@ -307,7 +309,7 @@ class TestSink:
                 sink.write(settled(RowSource.TRAFFIC, ("a", DAY, n)), settled(RowSource.VISITS))
             assert [sink.ingested(SiteDay("a", DAY), n) for n in range(5)] == [True, True, False, False, False]
 
-    def test_dropped_rows_are_noted_and_other_stores_told(self) -> None:
+    def test_dropped_rows_are_noted_and_reported_to_other_stores(self) -> None:
         kept = Kept()
         reported: list[object] = []
         servers = servers_at("http://127.0.0.1:1")

@@ -39,7 +39,7 @@ def at_least(name: str, offset: int) -> Mapping[str, Any]:
     }
 
 
-class TestAsked:
+class TestMarkedQuery:
     def test_groups_and_marks_are_one_query_and_neither_finds_rows_of_the_other(self) -> None:
         query = rows_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
         sent = a_proof().with_marks(query).json()
@@ -53,7 +53,7 @@ class TestAsked:
         assert sent["dimensions"][-1]["dimension"] == "mark"
         assert sent["limitSpec"]["limit"] > MAX_ROWS + 1
 
-    def test_values_and_rows_are_asked_for_with_their_marks(self) -> None:
+    def test_values_and_rows_are_queried_with_their_marks(self) -> None:
         values = values_query(a_question(), "mesh_traffic", "channel", no_pattern, 11)
         sent = a_proof().with_marks(values).json()
         assert sent["having"]["havingSpecs"][0] == values.json()["having"]
@@ -61,7 +61,7 @@ class TestAsked:
         scan = scan_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
         assert a_proof().with_marks(scan).json()["columns"] == [*scan.json()["columns"], "mark"]
 
-    def test_nothing_is_asked_where_no_mark_counts_yet(self) -> None:
+    def test_query_is_unchanged_while_no_mark_counts(self) -> None:
         query = rows_query(a_question(), "mesh_traffic", no_pattern)
         proof = proof_of({FIRST: NOTHING, SECOND: NOTHING}, NOW)
         assert proof.with_marks(query) == query

@@ -77,7 +77,7 @@ def condition_of(tree: Filter, **values: Any) -> Any:
 
 
 class TestQueries:
-    def test_groups_are_asked_for_in_one_query(self) -> None:
+    def test_groups_are_read_in_one_query(self) -> None:
         question = a_question(
             dimensions=("page_path", "site"),
             measures=("hits",),
@@ -127,7 +127,7 @@ class TestQueries:
             {"dimension": "value", "direction": "ascending", "dimensionOrder": "lexicographic"}
         ]
 
-    def test_rows_are_asked_for_with_their_whole_key(self) -> None:
+    def test_rows_are_read_with_their_whole_key(self) -> None:
         query = scan_query(a_question(sketches=("visitors",), measures=("hits",)), "mesh_traffic", no_pattern).json()
         assert {"__time", "site", "generation", "excluded", "page_path", "country", PRESENCE} < set(query["columns"])
         assert query["columns"][-2:] == ["hits", "visitors"]
@@ -167,14 +167,14 @@ class TestGenerations:
             ],
         }
 
-    def test_sites_asked_for_alike_stand_together(self) -> None:
+    def test_sites_with_the_same_generations_share_a_condition(self) -> None:
         generations = {SiteDay(f"s{n:05}", DAY): 7 for n in range(10_000)} | {SiteDay("other", DAY): 8}
         found = existing(a_question(generations=generations))
         assert [len(alternative["fields"]) for alternative in found["fields"]] == [3, 3]
         alike = found["fields"][1]["fields"][0]["field"]
         assert alike["values"] == [f"s{n:05}" for n in range(10_000)]
 
-    def test_excluded_rows_are_left_out_unless_asked_for(self) -> None:
+    def test_excluded_rows_are_left_out_unless_requested(self) -> None:
         found = existing(a_question(include_excluded=False))
         assert found["fields"][-1] == {
             "type": "equals",
@@ -201,7 +201,7 @@ class TestFilters:
         found = condition_of(Comparison("source", Operator.EQ, ("(not set)",)))
         assert found == a_text("source", "(not set)")
 
-    def test_null_keeps_the_name_of_the_dimension_that_was_asked_for(self) -> None:
+    def test_null_keeps_the_name_of_the_queried_dimension(self) -> None:
         found = condition_of(Comparison("source", Operator.EQ, ("(direct)",)), columns={"source": "referrer_host"})
         assert found["fields"][0] == {"type": "null", "column": "referrer_host"}
 

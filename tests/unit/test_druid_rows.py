@@ -56,7 +56,7 @@ def lines(messages: Sequence[bytes]) -> list[dict[str, Any]]:
 
 
 class TestEncoded:
-    def test_what_says_nothing_is_left_out(self) -> None:
+    def test_empty_dimensions_and_measures_are_left_out(self) -> None:
         sent = lines(encoded(frame(a_row(page_path="/a", hits=2, excluded=True)), RowSource.TRAFFIC))
         assert sent == [
             {
@@ -71,7 +71,7 @@ class TestEncoded:
             }
         ]
 
-    def test_nothing_and_the_empty_text_are_two_values(self) -> None:
+    def test_null_and_the_empty_text_are_two_values(self) -> None:
         values = ["", None, 'a"b\\', "line\nbreak\u2028\x00"]
         sent = lines(encoded(frame(*[a_row(page_path=row, hits=1) for row in values]), RowSource.TRAFFIC))
         assert [row["page_path"] for row in sent] == [None, "", 'a"b\\', "line\nbreak\u2028\x00"]
@@ -96,7 +96,7 @@ class TestEncoded:
         wanted = sorted(places, key=lambda place: (*place[:2], place[2] is not None, place[2] or ""))
         assert sent == [(START + cell * CELL_MS, site, page) for cell, site, page in wanted]
 
-    def test_what_few_rows_have_is_in_messages_of_their_own(self) -> None:
+    def test_rows_with_rare_columns_are_in_messages_of_their_own(self) -> None:
         few = [a_row(page_path="/0", orders=1), a_row(page_path="/9", product="x")]
         many = [a_row(page_path=f"/{number}", hits=1) for number in range(10)]
         messages = [lines([content]) for content in encoded(frame(*few, *many), RowSource.TRAFFIC)]
@@ -106,7 +106,7 @@ class TestEncoded:
         ]
         assert [{"orders", "product"} & set(message[0]) for message in messages] == [set(), {"orders", "product"}]
 
-    def test_messages_are_bounded_and_rows_that_are_alike_keep_their_order(self) -> None:
+    def test_messages_are_bounded_and_rows_with_equal_keys_keep_their_order(self) -> None:
         count = 2 * ROWS_A_MESSAGE + 7
         messages = encoded(frame(*[a_row(hits=n) for n in range(1, count + 1)]), RowSource.TRAFFIC)
         assert [len(message.splitlines()) for message in messages] == [ROWS_A_MESSAGE, ROWS_A_MESSAGE, 7]
@@ -215,7 +215,7 @@ class TestFrameOf:
         found = frame_of([[0, 1, nothing, 1]], a_question(sketches=("visitors",)))
         assert found["visitors"].to_list() == [None]
 
-    def test_too_many_groups_are_refused_with_the_cure(self) -> None:
+    def test_too_many_groups_are_refused_with_the_remedy(self) -> None:
         with pytest.raises(RefusedError, match="fewer dimensions"):
             frame_of([[0, 1, 1]] * (MAX_ROWS + 1), a_question())
 

@@ -87,7 +87,7 @@ class TestSpecs:
         # A merged column holds a sketch, no longer a sketch as text.
         assert not any("isInputThetaSketch" in metric for metric in merged["metricsSpec"])
 
-    def test_rows_are_kept_for_good_unless_said_otherwise(self) -> None:
+    def test_rows_are_kept_forever_by_default(self) -> None:
         assert retention(OPTIONS) == [{"type": "loadForever", "tieredReplicants": {"_default_tier": 1}}]
         kept, dropped = retention(SchemaOptions(rows_retention_days=400, replication=2))
         assert (kept["period"], kept["tieredReplicants"]) == ("P400D", {"_default_tier": 2})
@@ -95,7 +95,7 @@ class TestSpecs:
 
 
 class TestDifferences:
-    def test_what_druid_adds_is_none(self) -> None:
+    def test_fields_that_druid_adds_are_no_difference(self) -> None:
         assert differences({"a": [{"b": 1}]}, {"a": [{"b": 1, "c": 2}], "d": None}) == []
 
     @pytest.mark.parametrize("there", ["PT3600S", "PT1H", "PT60M", "PT3600.000S"])
@@ -103,12 +103,12 @@ class TestDifferences:
         assert differences({"taskDuration": "PT60M"}, {"taskDuration": there}) == []
 
     @pytest.mark.parametrize("there", ["PT1800S", "P60M", "P1D", "", None, 3_600])
-    def test_other_time_is_one(self, there: Any) -> None:
+    def test_another_duration_is_a_difference(self, there: Any) -> None:
         assert differences({"taskDuration": "PT60M"}, {"taskDuration": there}) == [
             f"taskDuration {there} becomes PT60M"
         ]
 
-    def test_place_is_named(self) -> None:
+    def test_difference_names_its_path_and_both_values(self) -> None:
         wanted, there = {"a": {"b": [1, {"c": True}]}}, {"a": {"b": [1, {"c": False}]}}
         assert differences(wanted, there) == ["a.b[1].c False becomes True"]
         assert differences([1, 2], [1]) == ["value [1] becomes [1, 2]"]
@@ -143,7 +143,7 @@ def actions(servers: Servers, options: SchemaOptions = OPTIONS) -> dict[str, Act
 
 
 class TestPlan:
-    def test_what_is_applied_is_kept_and_what_differs_is_said(self) -> None:
+    def test_applied_specifications_are_kept_and_differences_are_described(self) -> None:
         with a_druid(ADruid()) as servers:
             assert set(actions(servers).values()) == {Action.CREATE}
             for change in schema.plan(servers, OPTIONS):
@@ -177,7 +177,7 @@ class TestPlan:
             schema.plan(servers, OPTIONS)[0].apply()
         assert druid.kept == {}
 
-    def test_drop_leaves_nothing(self) -> None:
+    def test_drop_removes_every_specification(self) -> None:
         druid = ADruid()
         with a_druid(druid) as servers:
             for change in schema.plan(servers, OPTIONS):

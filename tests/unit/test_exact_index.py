@@ -23,7 +23,7 @@ def test_golden_twins_have_one_hash_and_codes_of_their_own(twins: tuple[str, ...
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_texts_with_one_hash_are_told_apart_by_their_bytes(bits: int) -> None:
+def test_texts_with_one_hash_are_distinguished_by_their_bytes(bits: int) -> None:
     words = pl.Series([f"text {number % 60}" if number % 7 else None for number in range(200)])
     texts = Texts(hash_bits=bits)
     first = texts.codes(words[:90])
@@ -36,7 +36,7 @@ def test_texts_with_one_hash_are_told_apart_by_their_bytes(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_tuples_with_one_hash_are_told_apart_by_their_codes(bits: int) -> None:
+def test_tuples_with_one_hash_are_distinguished_by_their_codes(bits: int) -> None:
     codes = np.array([[number % 5, number % 3, 0] for number in range(40)], np.int32)
     tuples = Tuples(3, hash_bits=bits)
     numbers = np.concatenate([tuples.numbers(codes[:10]), tuples.numbers(codes[10:])])
@@ -47,7 +47,7 @@ def test_tuples_with_one_hash_are_told_apart_by_their_codes(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_rows_with_one_hash_are_told_apart_by_their_texts(bits: int) -> None:
+def test_rows_with_one_hash_are_distinguished_by_their_texts(bits: int) -> None:
     rows = pl.DataFrame(
         {
             "one": [f"text {number % 4}" if number % 3 else None for number in range(60)],

@@ -15,7 +15,7 @@ from processor.fail_points import dying_at
 from processor.settings import ProcessorSettings
 from processor.stream.commit import CommitStep, ignore_step
 
-STEPS_AND_SAYS = """
+STEPPING_PROGRAM = """
 from processor.stream.commit import CommitStep
 from processor.fail_points import dying_at
 
@@ -32,13 +32,13 @@ def settings_of(fail_at: str) -> ProcessorSettings:
 
 
 def test_process_is_killed_when_the_step_is_done_for_the_nth_time_and_does_nothing_more() -> None:
-    died = subprocess.run([sys.executable, "-c", STEPS_AND_SAYS], capture_output=True, text=True, check=False)
+    died = subprocess.run([sys.executable, "-c", STEPPING_PROGRAM], capture_output=True, text=True, check=False)
     assert died.returncode == -signal.SIGKILL
     assert died.stdout.splitlines()[-1] == "1 claims"
     assert len(died.stdout.splitlines()) == len(CommitStep) + 3
 
 
-def test_nothing_dies_where_nothing_is_set() -> None:
+def test_without_a_setting_no_step_kills_the_process() -> None:
     assert dying_at("") is ignore_step
     assert dying_at(settings_of("").fail_at) is ignore_step
 
@@ -49,6 +49,6 @@ def test_every_step_can_be_named(step: CommitStep) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["raw", "raw:0", "raw:", "commit:1", "raw:1000000", "raw:1 "])
-def test_a_place_that_is_none_is_refused(wrong: str) -> None:
+def test_a_malformed_fail_point_is_refused(wrong: str) -> None:
     with pytest.raises(RefusedError, match=re.escape("HITMESH_PROCESSOR_FAIL_AT")):
         settings_of(wrong)

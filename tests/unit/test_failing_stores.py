@@ -95,7 +95,7 @@ def test_while_the_metrics_are_silent_totals_over_time_are_answered(shop: Shop) 
     assert retry.retry_delay.seconds == RETRY_AFTER_S
 
 
-def test_while_the_series_are_silent_the_metrics_answer_and_say_so(shop: Shop) -> None:
+def test_while_the_series_are_silent_the_metrics_answer_with_a_warning(shop: Shop) -> None:
     shop.series.is_silent = True
     found = shop.ask(TOTALS)
     assert (found.meta.path, found.meta.served_by) == (pb.SERVING_PATH_METRICS, pb.STORE_DRUID)
@@ -103,7 +103,7 @@ def test_while_the_series_are_silent_the_metrics_answer_and_say_so(shop: Shop) -
     assert shop.hits(TOTALS) == 3
 
 
-def test_a_silent_store_is_not_asked_again_for_a_second(shop: Shop) -> None:
+def test_a_silent_store_is_not_called_during_the_pause(shop: Shop) -> None:
     shop.series.is_silent = True
     for _ in range(5):
         shop.ask(TOTALS)
@@ -114,7 +114,7 @@ def test_a_silent_store_is_not_asked_again_for_a_second(shop: Shop) -> None:
     assert shop.ask(TOTALS).meta.path == pb.SERVING_PATH_SERIES
 
 
-def test_when_both_are_silent_the_caller_hears_when_to_come_again(shop: Shop) -> None:
+def test_while_both_stores_are_silent_the_error_has_a_retry_delay(shop: Shop) -> None:
     shop.series.is_silent = shop.metrics.is_silent = True
     with pytest.raises(Unavailable) as refused:
         shop.ask(TOTALS)
@@ -149,7 +149,7 @@ def test_history_that_is_known_to_wait_holds_back_what_is_remembered(shop: Shop)
     assert shop.ask(BY_CHANNEL).meta.freshness.complete_through.ToMilliseconds() == NOW - 7_000
 
 
-def test_what_is_remembered_is_forgotten_after_five_minutes(shop: Shop) -> None:
+def test_remembered_generations_are_forgotten_after_five_minutes(shop: Shop) -> None:
     shop.ask(BY_CHANNEL)
     shop.silence_cassandra()
     shop.now.advance(MAX_AGE_MS)
@@ -160,14 +160,14 @@ def test_what_is_remembered_is_forgotten_after_five_minutes(shop: Shop) -> None:
     assert "totals over time" not in refused.value.message, "they need what is silent"
 
 
-def test_days_that_were_never_asked_for_are_not_remembered(shop: Shop) -> None:
+def test_days_that_were_never_queried_are_not_remembered(shop: Shop) -> None:
     shop.ask(a_question("hits", time_range=pb.TimeRange(last_days=1)))
     shop.silence_cassandra()
     with pytest.raises(Unavailable):
         shop.ask(a_question("hits", time_range=pb.TimeRange(last_days=9)))
 
 
-def test_an_answer_says_how_far_the_store_that_answered_has_come(shop: Shop) -> None:
+def test_an_answer_has_the_progress_of_the_store_that_answered(shop: Shop) -> None:
     shop.now.advance(30_000)
     shop.stream(4, is_flushed=False)
     totals, by_channel = shop.ask(TOTALS), shop.ask(BY_CHANNEL)
@@ -178,7 +178,7 @@ def test_an_answer_says_how_far_the_store_that_answered_has_come(shop: Shop) -> 
     assert by_channel.meta.data_version == "s0.p2"
 
 
-def test_freshness_is_the_least_of_the_stores_that_answer_and_says_each(shop: Shop) -> None:
+def test_freshness_is_the_minimum_of_the_answering_stores_and_lists_each_store(shop: Shop) -> None:
     shop.now.advance(30_000)
     shop.stream(4, is_flushed=False)
     found = shop.freshness()
@@ -227,7 +227,7 @@ def test_settled_days_of_which_no_series_were_kept_are_answered_by_the_metrics(s
     assert (meta.path, list(meta.warnings)) == (pb.SERVING_PATH_METRICS, [])
 
 
-def test_explain_says_which_store_and_why_and_what_it_is_asked(shop: Shop) -> None:
+def test_explain_names_the_store_the_reason_and_the_reads(shop: Shop) -> None:
     totals = shop.explain(a_question("hits,visitors,net_revenue", time_grain=pb.TIME_GRAIN_HOUR, include_totals=True))
     assert (totals.path, totals.store) == (pb.SERVING_PATH_SERIES, pb.STORE_CASSANDRA)
     assert "one site's totals over time" in totals.reason
@@ -246,7 +246,7 @@ def test_explain_says_which_store_and_why_and_what_it_is_asked(shop: Shop) -> No
     ]
 
 
-def test_explain_says_which_store_answers_while_another_is_silent(shop: Shop) -> None:
+def test_explain_names_the_store_that_answers_while_another_is_silent(shop: Shop) -> None:
     shop.series.is_silent = True
     shop.ask(TOTALS)
     found = shop.explain(TOTALS)
@@ -254,7 +254,7 @@ def test_explain_says_which_store_answers_while_another_is_silent(shop: Shop) ->
     assert "but the series store is unavailable" in found.reason
 
 
-def test_files_say_the_same(shop: Shop) -> None:
+def test_an_export_names_the_store_and_the_path_like_a_report(shop: Shop) -> None:
     shop.series.is_silent = True
     request = export_pb2.ExportReportRequest(site=SITE, metrics=["hits"], last="today", format="json")
     file = export_report(shop.backend, None, request)

@@ -81,7 +81,7 @@ def test_groups_and_negation_nest() -> None:
         ("(" * 9 + "a==1" + ")" * 9, 10, "flatter"),
     ],
 )
-def test_an_error_names_position_and_cure(text: str, position: int, cure: str) -> None:
+def test_an_error_names_position_and_remedy(text: str, position: int, cure: str) -> None:
     with pytest.raises(RefusedError) as caught:
         parse(text)
     assert caught.value.reason == "INVALID_FILTER"

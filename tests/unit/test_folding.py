@@ -43,7 +43,7 @@ def pages(count: int, first: int = 0) -> list[str]:
     return [f"/{number}" for number in range(first, first + count)]
 
 
-def test_texts_within_the_limit_stay_and_those_beyond_are_one() -> None:
+def test_texts_within_the_limit_are_kept_and_texts_beyond_are_folded() -> None:
     texts = FoldedTexts(Limits(texts_per_hour=LIMIT))
     assert texts.take(kept(pages(2)), 0)["page_path"].to_list() == pages(2)  # two hits could not have more
     found = texts.take(kept(pages(LIMIT + 3, first=2), first_row=2), 0)["page_path"].to_list()
@@ -53,7 +53,7 @@ def test_texts_within_the_limit_stay_and_those_beyond_are_one() -> None:
     assert again["page_path"].to_list() == ["/2", "/0", "/new"]
 
 
-def test_each_site_and_hour_has_its_own() -> None:
+def test_each_site_and_hour_has_its_own_limit_of_texts() -> None:
     texts = FoldedTexts(Limits(texts_per_hour=LIMIT))
     texts.take(kept(pages(2 * LIMIT)), 0)
     assert texts.take(kept(["/x"], site=1), HOUR_MS - 1)["page_path"].to_list() == ["/x"]
@@ -131,7 +131,7 @@ def exactness(found: Answer) -> list[Exactness]:
 
 
 @pytest.mark.timeout(300)  # two days of heartbeats
-def test_answer_says_that_texts_were_folded_until_they_are_settled(tmp_path: Path) -> None:
+def test_answer_is_marked_as_folded_until_the_texts_are_settled(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     with shop.mesh as mesh:
         mesh.advance_to(NOON)

@@ -92,7 +92,7 @@ def test_a_partition_without_progress_is_infinitely_far_behind() -> None:
     assert freshness([SITE], {}, {}, NOW).complete_through == 0
 
 
-def test_lag_is_unknown_while_a_partition_has_no_progress_and_the_cause_says_so() -> None:
+def test_lag_is_unknown_while_a_partition_has_no_progress_and_the_cause_names_it() -> None:
     spread = Site(SITE.name, "UTC", "USD", SITE.secret, spread=3)
     silent = (OWN + 2) % PARTITIONS
     found = freshness([spread], progress_at(NOW - 1_000, **{f"p{silent}": 0}), {}, NOW)

@@ -56,12 +56,12 @@ def test_visits_stand_beside_hits() -> None:
     assert groups_of(rows, of_visits) == {(0, 2, 1)}
 
 
-def test_rows_that_say_nothing_are_left_out() -> None:
+def test_rows_without_a_queried_measure_are_left_out() -> None:
     rows = a_series(traffic(hits=5), traffic(MIDNIGHT + HOUR, orders=1), traffic(MIDNIGHT + 2 * HOUR))
     assert groups_of(rows, HOURLY) == {(0, 5)}
 
 
-def test_money_is_told_apart_by_currency_and_none_is_null() -> None:
+def test_amounts_are_grouped_by_currency_and_no_currency_is_null() -> None:
     rows = a_series(
         traffic(hits=1, pageviews=1),
         traffic(hits=1, gross_revenue=7, currency="USD"),
@@ -117,7 +117,7 @@ def test_days_of_one_generation_are_read_together_a_bounded_number_at_a_time() -
     assert runs({}) == []
 
 
-def test_a_settled_day_of_which_no_series_were_kept_is_not_told() -> None:
+def test_a_settled_day_without_stored_series_is_incomplete() -> None:
     rows = a_series(traffic(hits=1))
     assert is_complete(Run(UTC_DAY, UTC_DAY + 1, 3), rows)
     assert not is_complete(Run(UTC_DAY, UTC_DAY + 2, 3), rows)
@@ -125,6 +125,6 @@ def test_a_settled_day_of_which_no_series_were_kept_is_not_told() -> None:
     assert is_complete(Run(UTC_DAY, UTC_DAY + 1, 0), pl.DataFrame(schema=SERIES_COLUMNS))
 
 
-def test_amounts_added_up_before_currencies_were_told_apart_are_not_told() -> None:
+def test_amounts_stored_without_their_currency_are_incomplete() -> None:
     old = a_series(traffic(hits=1, gross_revenue=7, currency="USD")).with_columns(currency=pl.lit(""))
     assert not is_complete(Run(UTC_DAY, UTC_DAY + 1, 0), old)

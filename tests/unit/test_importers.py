@@ -49,7 +49,7 @@ def test_hit_id_is_line_number_and_the_projects_hash_of_the_line() -> None:
 # ---- access log
 
 
-def test_a_combined_line_becomes_a_page_view_with_all_it_says() -> None:
+def test_a_combined_line_becomes_a_page_view_with_all_its_fields() -> None:
     [hit], skipped = read_access(an_access_line(rest=an_agent("Mozilla/5.0", "http://a.example/?q=1")))
     assert skipped == {}
     assert hit.type == hit_pb2.HIT_TYPE_PAGE_VIEW

@@ -135,7 +135,7 @@ def test_history_waits_for_the_settlement_of_its_day() -> None:
     assert (counted.is_settled, counted.generation) == (True, 7)
 
 
-def test_what_the_stream_has_not_committed_is_pending() -> None:
+def test_hits_that_the_stream_has_not_committed_are_pending() -> None:
     assert inspected([a_record([a_hit()], NOON, 5)], streamed(committed=5))[0].verdict is Verdict.PENDING
     assert inspected([a_record([a_hit()], NOON, 5, partition=1)], streamed())[0].verdict is Verdict.PENDING
 
@@ -198,7 +198,7 @@ def test_all_hits_of_the_visitors_with_the_id_are_found_on_the_days_around() -> 
     assert (found.records_read, found.truncated) == (3, False)
 
 
-def test_an_id_that_nobody_has_finds_nothing() -> None:
+def test_search_for_an_unknown_id_finds_no_hits() -> None:
     found = search(stored(a_record([a_hit()], NOON, 0)), ManualClock(NOON), SITE.name, "no", range(DAY - 2, DAY + 1))
     assert (found.hits.height, found.records_read, found.truncated) == (0, 1, False)
 

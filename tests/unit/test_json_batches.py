@@ -42,7 +42,7 @@ def frame_of(fields: dict[str, Any], *, detailed: int = DETAILED_HITS) -> Frame:
     return replace(a_frame(read.batch), found=read.faults)
 
 
-def test_a_batch_is_what_its_json_says() -> None:
+def test_a_batch_has_the_fields_of_its_json() -> None:
     document = {"batchId": "b", "ingestKey": "k", "clientSendTime": "2026-01-01T00:00:00Z", "hits": [GOOD, GOOD]}
     batch = hit_pb2.HitBatch.FromString(batch_of_json(json.dumps(document).encode()).batch)
     assert (batch.batch_id, batch.ingest_key, len(batch.hits)) == ("b", "k", 2)
@@ -154,7 +154,7 @@ def test_a_type_that_is_none_is_named_with_its_right_spelling(sent: str, cure: s
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"7", b'{"hits": 7}', b'{"batchId": 7}', b"\xff", b"[" * 100_000, b'{"hits": [}']
 )
-def test_what_is_no_batch_is_refused_whole_with_the_cause(body: bytes) -> None:
+def test_a_body_that_is_no_batch_is_refused_whole_with_the_cause(body: bytes) -> None:
     with pytest.raises(RefusedError) as refused:
         batch_of_json(body)
     assert refused.value.reason == "DECODE"
@@ -175,7 +175,7 @@ def test_every_hit_has_the_size_of_its_own_text(around: str) -> None:
 @pytest.mark.parametrize(
     "body", ["{}", " { } ", '{"hits":[]}', '{"batchId":"b","hits":[ ]}', '{"hits":[{}],"hits":[]}']
 )
-def test_a_batch_without_hits_is_one(body: str) -> None:
+def test_a_batch_without_hits_is_read(body: str) -> None:
     read = batch_of_json(body.encode())
     assert (hits_of(read.batch), read.sizes) == ([], [])
 
@@ -194,7 +194,7 @@ def test_a_batch_without_hits_is_one(body: str) -> None:
         "{}1",
     ],
 )
-def test_what_the_json_reader_refuses_is_refused(body: str) -> None:
+def test_a_body_that_the_json_parser_refuses_is_refused(body: str) -> None:
     with pytest.raises(json.JSONDecodeError):
         json.loads(body)
     with pytest.raises(RefusedError, match="the body is not JSON"):
@@ -248,6 +248,6 @@ def test_gzip_is_unpacked_within_the_limit_of_a_body() -> None:
     ("body", "encoding"),
     [(b"{}", "br"), (b"{}", "gzip"), (gzip.compress(b"{}", mtime=0)[:-9], "gzip"), (b"", "gzip")],
 )
-def test_a_body_that_is_not_what_its_encoding_says_is_refused(body: bytes, encoding: str) -> None:
+def test_a_body_that_does_not_match_its_encoding_is_refused(body: bytes, encoding: str) -> None:
     with pytest.raises(RefusedError):
         plain_body(body, encoding)

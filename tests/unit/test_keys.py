@@ -32,7 +32,7 @@ def test_a_column_hashes_like_single_strings_and_keeps_nulls() -> None:
     assert hash64_column(pl.Series([*STRINGS, None], dtype=pl.String())).to_list() == [*HASHES, None]
 
 
-def test_parts_are_told_apart_by_their_lengths() -> None:
+def test_parts_are_distinguished_by_their_lengths() -> None:
     assert hash64("ab", "c") != hash64("a", "bc")
     assert hash64("key", "batch", "7") == 0xD3E2380D14AE7DB8
 
@@ -58,7 +58,7 @@ def test_no_campaign_is_zero_and_null_is_empty() -> None:
     assert hashes == [0, 0, 0x95FEF48210112711, 0x7C24030544602644]
 
 
-def test_campaign_texts_that_hold_the_separator_are_told_apart() -> None:
+def test_campaign_texts_that_hold_the_separator_have_different_hashes() -> None:
     columns = ("source", "medium", "campaign", "click_id")
     tuples = [
         ["a\x1fb", "", "", ""],

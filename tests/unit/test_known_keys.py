@@ -28,7 +28,7 @@ KEY = IngestKey("k", "merchants/m", KeyKind.SERVER, "merchants/m/sites/s")
 SITE = Site("merchants/m/sites/s", "UTC", "EUR", secret=b"secret of a test")
 
 
-class AskedStore:
+class CountingStore:
     """Keys by digest, and the number of look-ups."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class SetClock(ManualClock):
 
 class TestKnownKeys:
     def setup_method(self) -> None:
-        self.clock, self.store = SetClock(0), AskedStore()
+        self.clock, self.store = SetClock(0), CountingStore()
         self.known = KnownKeys(self.clock, 3)
 
     def of(self, digest: bytes) -> IngestKey | None:
@@ -94,7 +94,7 @@ class TestKnownKeys:
         self.known.forget()
         assert self.of(b"key") == KEY
 
-    def test_what_was_found_before_the_directory_changed_is_not_remembered(self) -> None:
+    def test_keys_found_before_the_directory_changed_are_not_remembered(self) -> None:
         def changes(forget: Callable[[], None], found: IngestKey | None) -> IngestKey | None:
             forget()
             return found
@@ -125,7 +125,7 @@ class TestKnownKeys:
                 self.known.of(b"key", silent)
         self.spend()
 
-    def test_secrets_that_nobody_has_are_remembered_where_that_is_wanted(self) -> None:
+    def test_unknown_secrets_are_remembered_when_configured(self) -> None:
         self.known = KnownKeys(self.clock, 3, max_unknown=1)
         for _ in range(9):
             assert self.of(b"a") is None

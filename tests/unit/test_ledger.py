@@ -144,7 +144,7 @@ def test_classes_of_an_entry_that_do_not_add_up_are_seen() -> None:
     assert found.imbalance == 2
 
 
-def test_what_was_received_must_be_refused_or_taken() -> None:
+def test_received_hits_must_be_rejected_or_accepted() -> None:
     rows = [
         *came_in(Count(5, 50, 0), Count(1, 10, 1), Count(3, 30, 1)),
         *came_in(Count(), Count(), Count(), at=900_000),
@@ -154,7 +154,7 @@ def test_what_was_received_must_be_refused_or_taken() -> None:
     assert found.totals.imbalance == found.imbalance == 2
 
 
-def test_what_is_lost_in_one_cell_is_not_made_up_for_in_another() -> None:
+def test_a_loss_in_a_cell_is_not_offset_by_a_surplus_in_another_cell() -> None:
     single = Count(1, 10, 1)
     rows = [*came_in(single + single, Count(), single), *came_in(Count(), Count(), single, at=900_000)]
     found = site_ledger(sums(*rows, *streamed(("accepted", single + single), ("counted", single + single))), {}, {}, [])
@@ -179,7 +179,7 @@ def test_a_settled_day_that_the_stream_never_saw_is_out_of_balance() -> None:
     assert found.days[0].imbalance == 4
 
 
-def test_nothing_at_all_balances() -> None:
+def test_an_empty_ledger_balances() -> None:
     found = site_ledger(sums(), {}, {}, [])
     assert (found.imbalance, found.days) == (0, ())
 

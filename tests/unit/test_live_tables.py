@@ -38,7 +38,7 @@ def test_index_finds_every_key_and_no_other() -> None:
     assert len(index) == len(there)
 
 
-def test_index_tells_keys_apart_that_want_the_same_place() -> None:
+def test_index_distinguishes_keys_that_hash_to_the_same_slot() -> None:
     # The upper bits choose the slot: all these keys hash to the last slot, and wrap around.
     keys = np.arange(2**64 - 500, 2**64, dtype=np.uint64)
     index = HashIndex()
@@ -46,7 +46,7 @@ def test_index_tells_keys_apart_that_want_the_same_place() -> None:
     assert (index.find(keys) == np.arange(500)).all()
 
 
-def test_filter_never_denies_an_id_it_was_told_and_forgets_epochs() -> None:
+def test_filter_never_denies_an_added_id_and_forgets_epochs() -> None:
     ids = some_keys(30_000)
     first, second, never = ids[::3], ids[1::3], ids[2::3]
     seen = IdFilter()

@@ -88,7 +88,7 @@ def test_share_of_a_site_falls_with_its_rank() -> None:
         assert counted[site] / plan.frames == pytest.approx(share, abs=0.03)
 
 
-def test_zipf_of_0_treats_all_sites_alike_and_sites_without_a_frame_are_not_used() -> None:
+def test_zipf_of_0_gives_all_sites_equal_shares_and_sites_without_a_frame_are_not_used() -> None:
     assert LoadPlan(rate=1, duration_s=1, sites=5, zipf=0).shares == [0.2] * 5
     assert len(LoadPlan(rate=10, duration_s=2, sites=1_000).used_sites) <= 20
     assert site_name(0) == "merchants/demo/sites/load-0001"
@@ -111,7 +111,7 @@ def test_another_start_moves_the_same_hits_and_gives_them_other_ids(mixed: Decod
             assert (other.page_view, other.context) == (hit.page_view, hit.context)
 
 
-def test_frame_is_a_batch_of_one_site_with_as_many_hits_as_it_says(mixed: Decoded) -> None:
+def test_frame_is_a_batch_of_a_single_site_with_its_announced_number_of_hits(mixed: Decoded) -> None:
     for frame, batch in zip(mixed.frames, mixed.batches, strict=True):
         assert batch.ingest_key == f"key-{frame.site}"
         assert frame.hits == len(batch.hits) == 40
@@ -180,7 +180,7 @@ def test_a_visitor_has_about_five_hits_and_some_come_back_by_a_campaign(mixed: D
     assert 4 < sum(hits.values()) / len(hits) < 8
 
 
-def test_crawlers_are_known_as_bots_and_nobody_else_is() -> None:
+def test_only_crawlers_are_classified_as_bots() -> None:
     classifier = Classifier()
     agents = (*scenery.AGENTS, *scenery.BOT_AGENTS)
     flags = classifier.user_agents(pl.Series(agents))["is_bot"].to_list()
@@ -275,7 +275,7 @@ def test_time_of_a_hit_is_kept_to_the_millisecond(event_ms: int) -> None:
     assert (hit.hit_id, hit.visitor_id, hit.event.name) == ("h", "v", "chat_open")
 
 
-def test_encoding_process_says_ready_then_every_frame_then_the_visits() -> None:
+def test_encoding_process_sends_ready_then_every_frame_then_the_visits() -> None:
     plan = LoadPlan(rate=50, duration_s=2, sites=2)
     keys = dict.fromkeys(plan.used_sites, "key")
     order = json.dumps({"plan": asdict(plan), "keys": keys, "start_ms": START_MS}).encode()

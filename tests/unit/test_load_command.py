@@ -94,7 +94,7 @@ def test_load_refuses_a_target_elsewhere_before_it_connects(
     assert "NOT_LOOPBACK" in capsys.readouterr().err
 
 
-def test_line_of_a_running_load_says_rates_and_what_waits() -> None:
+def test_line_of_a_running_load_shows_rates_waiting_bytes_and_lag() -> None:
     line = sending_line(Live(2.0, Progress(4_000, 0, 3_000, 0, 0), 1_500_000, 0.44))
     assert line == "sending: offered 2,000/s, acknowledged 1,500/s, waiting 1.5 MB, lag 0.4 s"
     line = sending_line(Live(2.0, Progress(4_000, 100, 3_000, 0, 0), 0, None))

@@ -74,7 +74,7 @@ def test_days_are_whole_and_hold_both_ends() -> None:
     assert (instants.start.seconds, instants.end.seconds) == (16_571 * 86_400, 16_573 * 86_400)
 
 
-def test_ledger_must_say_what_the_report_says() -> None:
+def test_ledger_must_agree_with_the_report() -> None:
     report = {"hits": 8, "duplicate_hits": 2, "excluded_hits": 1}
     assert against_books("s", report, LedgerDays(8, 2, 1, 0)) == []
     assert against_books("s", report, LedgerDays(7, 2, 1, 0)) == [Difference("s", "ledger_counted", 8, 7)]
@@ -133,6 +133,6 @@ def test_every_problem_is_named() -> None:
     assert rows["  without visits"] == "why"
 
 
-def test_all_hits_of_the_shape_wild_that_are_not_late_are_said_to_be_out_of_order() -> None:
+def test_all_hits_of_the_shape_wild_that_are_not_late_are_reported_as_out_of_order() -> None:
     plan = LoadPlan(600, 6, late_percent=20, shape="wild")
     assert an_outcome(plan=plan).as_json()["run"]["out_of_order_percent"] == 80.0

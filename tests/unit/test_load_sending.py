@@ -321,7 +321,7 @@ def test_frames_beyond_what_may_wait_are_left_out_and_counted() -> None:
     assert not expected.is_complete
 
 
-def test_failure_of_the_source_of_frames_is_told() -> None:
+def test_failure_of_the_source_of_frames_is_reported() -> None:
     def broken() -> Iterator[Frame]:
         yield some_frames()[0]
         raise ValueError("no more")

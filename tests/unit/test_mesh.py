@@ -104,7 +104,7 @@ def test_a_home_is_locked_by_one_mesh_at_a_time(tmp_path: Path) -> None:
     again.close()
 
 
-def test_what_is_below_a_home_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+def test_files_below_a_home_are_readable_by_its_owner_only(tmp_path: Path) -> None:
     place = home.Home(tmp_path)
     place.data.mkdir(mode=0o755)
     place.prepare()

@@ -50,7 +50,7 @@ def test_display_rounds_half_even_to_the_currencys_places(micros: int, code: str
     assert format_micros(micros, code) == text
 
 
-def test_an_unknown_currency_is_refused_with_its_cure() -> None:
+def test_an_unknown_currency_is_refused_with_its_reason() -> None:
     with pytest.raises(MoneyError, match="'EURO' is not an ISO 4217 code") as refusal:
         format_micros(1, "EURO")
     assert isinstance(refusal.value, RefusedError)

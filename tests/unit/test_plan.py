@@ -24,14 +24,14 @@ def test_metrics_of_one_source_are_one_query() -> None:
     assert leg.query.generations == GENERATIONS
 
 
-def test_who_left_a_sketch_is_asked_where_rows_are_told_apart_by_more_than_their_cell() -> None:
+def test_moved_visitors_are_read_when_a_question_groups_or_filters_rows() -> None:
     tree = Comparison("channel", Operator.EQ, ("direct",))
     by_channel, filtered = a_question("visitors", dimensions="channel"), a_question("visitors", tree=tree)
     measures = [legs(question, GENERATIONS)[0].query.measures for question in (by_channel, filtered)]
     assert measures == [(MOVED_VISITORS,)] * 2
 
 
-def test_parts_are_asked_for_once() -> None:
+def test_shared_parts_of_metrics_are_read_once() -> None:
     (leg,) = legs(a_question("visits,bounce_rate,bounces"), GENERATIONS)
     assert leg.query.source is RowSource.VISITS
     assert leg.query.measures == ("visits", "bounces")

@@ -76,7 +76,7 @@ def test_too_many_cells_are_refused_with_the_arithmetic() -> None:
     assert caught.value.reason == "QUESTION_TOO_DEAR"
 
 
-def test_too_many_groups_are_refused_with_the_cure() -> None:
+def test_too_many_groups_are_refused_with_the_remedy() -> None:
     with pytest.raises(RefusedError, match=r"4 rows .* at most 3 can be sorted: use a filter") as caught:
         answer(ROWS, QUERY, max_groups=3)
     assert caught.value.reason == "TOO_MANY_ROWS"

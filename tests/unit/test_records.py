@@ -68,7 +68,7 @@ def test_partitions_are_cut_apart() -> None:
     assert cutter.wait_ms(1_250) is None
 
 
-def test_nothing_waits_when_nothing_is_gathered_and_never_a_negative_time() -> None:
+def test_wait_is_none_without_rows_and_never_negative() -> None:
     cutter: RecordCutter[str] = RecordCutter(record_rows=500, linger_ms=250)
     assert cutter.wait_ms(0) is None
     cutter.add(0, Slice(rows(1), "a"), now=1_000)

@@ -234,7 +234,7 @@ def test_values_of_epochs_since_the_snapshot_are_written_again(tmp_path: Path) -
     assert after["hits"].sum() == HITS
 
 
-def test_recovery_says_that_it_lives_and_ends_where_partitions_moved(tmp_path: Path) -> None:
+def test_recovery_sends_heartbeats_and_ends_when_partitions_moved(tmp_path: Path) -> None:
     stores = stream_stores(a_mesh().stores)
     committed = {topic: stores.log_reader(topic).positions() for topic in (Topic.HITS, Topic.REJECTED)}
     calls: list[int] = []

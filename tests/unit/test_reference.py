@@ -229,7 +229,7 @@ def test_exits_are_by_exit_page_and_entries_by_landing_page() -> None:
         ("America/St_Johns", date(2026, 11, 1), 25, "2026-11-01T00:00:00-02:30"),
     ],
 )
-def test_days_are_as_long_as_the_clock_on_the_wall_says(zone: str, day: date, hours: float, first_label: str) -> None:
+def test_days_are_as_long_as_the_local_clock_makes_them(zone: str, day: date, hours: float, first_label: str) -> None:
     start, end = bucket_starts("DAY", zone, day, day)
     assert (end - start, label(start, ZoneInfo(zone))) == (hours * HOUR, first_label)
 

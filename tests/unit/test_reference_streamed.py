@@ -155,7 +155,7 @@ def test_hits_that_have_not_come_yet_are_not_there() -> None:
     assert (len(stream(hits, minutes(19)).counted), len(stream(hits, minutes(20)).counted)) == (1, 2)
 
 
-def test_what_comes_in_any_order_within_the_hour_settles_as_it_was_streamed() -> None:
+def test_hits_in_any_order_within_the_hour_settle_as_they_were_streamed() -> None:
     hits = [a_hit(0, 59), a_hit(20, 30), a_hit(45, 45), a_hit(45, 50), a_hit(90, 149)]
     assert drift(settle(hits), stream(hits)) == {}
     assert drift(settle([*hits, a_hit(8 * 60, 30 * HOUR / MINUTE)]), stream(hits)) != {}

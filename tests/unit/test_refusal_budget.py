@@ -30,7 +30,7 @@ def test_a_sender_waits_until_the_debt_is_paid() -> None:
     assert (budget.wait_s(KEYLESS), budget.any_debt) == (0.0, False)
 
 
-def test_debt_has_an_end() -> None:
+def test_debt_is_bounded() -> None:
     budget, _ = a_budget()
     budget.charge(KEYLESS, 1e9)
     assert budget.wait_s(KEYLESS) == MAX_DEBT_S
@@ -43,7 +43,7 @@ def test_an_address_pays_for_itself() -> None:
     assert budget.wait_s(OTHER) == budget.wait_s(KEYLESS) == 0.0
 
 
-def test_when_all_browsers_cost_too_much_those_wait_of_whom_much_was_refused() -> None:
+def test_when_all_browsers_cost_too_much_only_senders_with_many_refusals_wait() -> None:
     budget, _ = a_budget()
     for number in range(4):
         budget.charge(RefusedSender("shop", str(number)), BURST_S * 0.75)

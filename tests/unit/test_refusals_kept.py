@@ -77,7 +77,7 @@ def test_damaged_bytes_are_not_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("days", [1, KEEP_REFUSED_DAYS])
-def test_servers_keep_bytes_as_long_as_the_setting_says(days: int) -> None:
+def test_servers_keep_bytes_for_the_configured_days(days: int) -> None:
     stores = open_stores(SERVERS, SystemClock(), keep_refused_days=days)
     assert isinstance(stores.rejected, CassandraRejectedStore)
     assert stores.rejected.keep_bytes_days == days

@@ -15,7 +15,7 @@ def test_totals_over_time_of_one_site_come_from_its_series_at_any_grain() -> Non
         assert way.is_fixed_shape
 
 
-def test_dimensions_and_filters_and_several_sites_are_asked_of_the_metrics() -> None:
+def test_questions_with_dimensions_filters_or_several_sites_go_to_the_metrics() -> None:
     tree = Comparison("browser", Operator.EQ, ("Firefox",))
     for way, named in (
         (route(a_question("hits", dimensions="channel,os"), 1), "channel, os"),

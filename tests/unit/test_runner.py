@@ -166,7 +166,7 @@ class SilentOnce:
         ("ledger", "put"),
     ],
 )
-def test_window_is_taken_again_after_a_store_did_not_answer(port: str, method: str, tmp_path: Path) -> None:
+def test_window_is_taken_again_after_a_store_failed_to_answer(port: str, method: str, tmp_path: Path) -> None:
     mesh = a_mesh()
     stores = stream_stores(mesh.stores)
     ports: dict[str, Any] = {port: SilentOnce(getattr(stores, port), method)}

@@ -35,7 +35,7 @@ def send(opened: SendWindow[Parcel], now_s: float = 0.0) -> list[tuple[int, Parc
     return sent
 
 
-def test_nothing_is_sent_before_the_stream_is_ready() -> None:
+def test_batches_are_sent_only_after_the_stream_is_ready() -> None:
     opened: SendWindow[Parcel] = SendWindow(PATIENCE)
     opened.add(Parcel("b0", (0,)))
     assert opened.reopen(0.0) == 0

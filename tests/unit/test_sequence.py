@@ -26,7 +26,7 @@ def test_the_first_batch_is_the_one_after_what_was_acknowledged_before() -> None
     take(sequence, 8)
 
 
-def test_nothing_is_acknowledged_before_its_outcome_is_known() -> None:
+def test_a_batch_is_acknowledged_only_after_its_outcome_is_known() -> None:
     sequence = Sequence(0)
     take(sequence, 1)
     assert sequence.progress() is None

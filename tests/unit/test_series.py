@@ -37,7 +37,7 @@ def test_every_bucket_is_a_row_with_zeros_and_empty_ratios() -> None:
     assert rows.total_rows == 2
 
 
-def test_nothing_at_all_is_one_row_of_zeros() -> None:
+def test_a_question_without_data_has_one_row_of_zeros() -> None:
     rows = ask(RowsStore([], []), a_question("hits,visitors,bounce_rate,net_revenue"))
     assert table_of(rows) == {(): [0, 0, None, 0]}
     assert all(column.exactness is Exactness.EXACT for column in rows.columns)
@@ -68,7 +68,7 @@ def test_values_that_occur_have_a_row_in_every_bucket() -> None:
     assert table_of(sparse) == {(FIRST, "email"): [2], (SECOND, "social"): [1]}
 
 
-def test_values_in_which_no_asked_metric_happened_do_not_occur() -> None:
+def test_values_without_any_requested_metric_do_not_occur() -> None:
     store = RowsStore([traffic(pageviews=1, page_path="/a"), traffic(bot_hits=1, page_path="/b")], [])
     assert table_of(ask(store, a_question("pageviews", dimensions="page_path"))) == {("/a",): [1]}
 
@@ -212,7 +212,7 @@ def test_rows_are_ordered_with_empty_ratios_last() -> None:
         assert rows.dimensions[0] == expected
 
 
-def test_a_limit_cuts_rows_and_says_so() -> None:
+def test_a_limit_cuts_rows_with_a_warning() -> None:
     store = RowsStore([traffic(hits=index, page_path=f"/{index}") for index in range(1, 6)], [])
     orders = [Order("hits", descending=True)]
     rows = ask(store, a_question("hits", dimensions="page_path", order_by=orders, limit=2))
@@ -221,7 +221,7 @@ def test_a_limit_cuts_rows_and_says_so() -> None:
     assert rows.warnings == ("2 of 5 rows are shown: raise limit, or narrow the question",)
 
 
-def test_too_many_filled_rows_fall_back_to_sparse_unless_they_were_asked_for() -> None:
+def test_too_many_filled_rows_fall_back_to_sparse_unless_they_were_requested() -> None:
     store = RowsStore([traffic(hits=1, page_path=f"/{index}") for index in range(300)], [])
     question = a_question("hits", dimensions="page_path", grain=Grain.HOUR, until="2015-05-31")
     rows = ask(store, question)
@@ -238,7 +238,7 @@ def test_too_many_filled_rows_fall_back_to_sparse_unless_they_were_asked_for() -
     assert caught.value.reason == "TOO_MANY_ROWS"
 
 
-def test_totals_are_asked_from_the_store_as_one_bucket() -> None:
+def test_totals_are_read_from_the_store_as_one_bucket() -> None:
     store = RowsStore([traffic(visitors=sketch_of(1)), traffic(MIDNIGHT + DAY, visitors=sketch_of(1))], [])
     question = a_question("visitors", grain=Grain.DAY, dimensions="channel", order_by=[Order("time")])
     assert table_of(ask(store, question.of_totals())) == {(): [1]}

@@ -106,7 +106,7 @@ def test_money_is_apart_by_currency_and_visits_are_of_none() -> None:
     assert union(ten.filter(pl.col("currency") == "EUR")["visitors"].to_list()).estimate() == 2.0
 
 
-def test_nothing_settled_is_no_rows_of_the_same_columns() -> None:
+def test_no_settled_rows_give_an_empty_series_of_the_same_columns() -> None:
     nothing = settled_series(
         pl.DataFrame(schema=ROW_COLUMNS[RowSource.TRAFFIC]), pl.DataFrame(schema=ROW_COLUMNS[RowSource.VISITS])
     )

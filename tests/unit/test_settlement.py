@@ -180,7 +180,7 @@ def test_same_id_with_other_content_is_kept_among_the_refusals_and_refuses_nothi
     assert totals(mesh, DAY, "duplicate_hits", "rejected_hits") == (1, 0)
 
 
-def test_ledger_says_what_became_of_every_accepted_hit() -> None:
+def test_ledger_has_the_outcome_of_every_accepted_hit() -> None:
     hits = [a_hit(0), a_hit(0), a_hit(1, excluded=True), a_hit(2)]
     ledger = settled(hits).ledgers()[SiteDay(SITE, DAY)]
     hashes = [hash64(hit.hit_id) for hit in hits]

@@ -77,7 +77,7 @@ def test_day_without_hits_refusals_or_generation_is_only_cleared() -> None:
     assert not dirty(mesh)
 
 
-def test_dirty_day_is_settled_again_no_sooner_than_the_pace_says() -> None:
+def test_dirty_day_is_settled_again_no_sooner_than_the_configured_pace() -> None:
     mesh = taken_in(a_hit(0))
     settler = Settler(settler_stores(mesh.stores), mesh.clock, SettlePace(resettle_after_ms=2_000))
     assert settler.run_once() == 1

@@ -96,7 +96,7 @@ def test_a_group_that_samples_itself_leaves_its_neighbours_exact() -> None:
     assert found == [library_sketch(keys[groups == group]) for group in range(4)]
 
 
-def test_hashes_that_share_their_upper_bits_are_still_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_that_share_their_upper_bits_stay_distinct(monkeypatch: pytest.MonkeyPatch) -> None:
     # Only the lowest bits differ, and a sort key with a group number in front drops those bits.
     near = np.array([0b1001, 0b1000, 0b1001, 0b1010, 0b1000], np.uint64)
     monkeypatch.setattr(sketches_module, "theta_hashes", lambda keys: near)
@@ -256,7 +256,7 @@ def test_group_ids_that_do_not_fit_are_refused() -> None:
 
 
 @pytest.mark.parametrize("visitors", [EXACT_LIMIT, EXACT_LIMIT + 1, 16_000, 40_000])
-def test_row_that_windows_cut_differently_is_exact_or_says_that_it_is_not(visitors: int) -> None:
+def test_row_that_windows_cut_differently_is_exact_or_marked_as_an_estimate(visitors: int) -> None:
     """A window samples visitors above EXACT_LIMIT: cuts between rows may change an estimate, but no exact number."""
     keys = np.random.default_rng(visitors).permutation(keys_from(1, visitors))
     for windows in (1, 2, 3, 10, 100):

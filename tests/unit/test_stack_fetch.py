@@ -56,7 +56,7 @@ def test_the_home_of_the_servers_is_the_option_then_its_variable_then_the_home_o
     assert layout.stack_home(None, {"HITMESH_HOME": "/srv/mesh"}) == Path("/srv/mesh")
 
 
-def test_a_lock_waits_for_whoever_holds_it_and_names_it(tmp_path: Path) -> None:
+def test_a_free_lock_is_taken_without_a_message(tmp_path: Path) -> None:
     lines: list[str] = []
     with layout.held(tmp_path / "lock", lines.append):
         pass
@@ -64,7 +64,7 @@ def test_a_lock_waits_for_whoever_holds_it_and_names_it(tmp_path: Path) -> None:
         assert lines == []
 
 
-def test_a_home_that_cannot_be_made_says_which(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_created_is_refused_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StackError, match="give another --home"):
         layout.StackHome(tmp_path / "file").prepare()
@@ -79,5 +79,5 @@ def test_a_home_that_cannot_be_made_says_which(tmp_path: Path) -> None:
         ("java: not found", None),
     ],
 )
-def test_the_version_of_java_is_read_from_what_it_says(output: str, version: int | None) -> None:
+def test_the_version_of_java_is_read_from_its_output(output: str, version: int | None) -> None:
     assert programs.major_version(output) == version

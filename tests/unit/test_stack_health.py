@@ -112,7 +112,7 @@ def test_the_indexer_is_healthy_once_the_overlord_gives_it_tasks() -> None:
             assert not health.passes(lambda: health.indexer_answers(overlord, indexer))
 
 
-def test_nobody_on_the_port_is_a_no() -> None:
+def test_a_port_without_a_listener_passes_no_health_check() -> None:
     port = any_free(1)[0]
     for question in (health.kafka_answers, health.cassandra_answers, health.zookeeper_answers, health.druid_answers):
         assert not health.passes(lambda question=question: question(port))

@@ -24,7 +24,7 @@ def test_ports_that_are_free_are_kept() -> None:
     assert tcp_ports.choose(PORTS, (), 25_000, all_free) == PORTS
 
 
-def test_a_port_that_somebody_took_is_chosen_anew_and_no_other() -> None:
+def test_only_a_port_in_use_is_chosen_anew() -> None:
     taken = PORTS["broker"]
     chosen = tcp_ports.choose(PORTS, (), 25_000, lambda port: port != taken)
     assert chosen == {**PORTS, "broker": 25_000}
@@ -47,7 +47,7 @@ def test_the_search_goes_on_from_the_start_of_the_range() -> None:
     assert tcp_ports.FIRST in chosen.values()
 
 
-def test_without_a_free_port_there_is_a_cure() -> None:
+def test_without_a_free_port_the_error_names_a_remedy() -> None:
     with pytest.raises(StackError, match="stop a program that listens there"):
         tcp_ports.choose({}, (), tcp_ports.FIRST, lambda _: False)
 

@@ -70,7 +70,7 @@ def test_another_process_with_the_pid_is_neither_taken_for_it_nor_stopped(tmp_pa
 
 
 @pytest.mark.parametrize("is_asleep", [False, True])
-def test_a_process_that_is_asked_to_end_does_even_when_it_was_put_to_sleep(
+def test_a_process_ends_on_request_even_when_it_is_suspended(
     is_asleep: bool, tmp_path: Path, started: list[Note]
 ) -> None:
     noted = spawn(started, tmp_path, SLEEPS)
@@ -96,7 +96,7 @@ def test_a_process_that_does_not_end_in_time_is_killed(tmp_path: Path, started: 
         ("Commit log is broken", "which deletes the data"),
     ],
 )
-def test_a_server_that_does_not_start_is_described_with_the_end_of_its_log_and_a_cure(
+def test_a_server_that_does_not_start_is_described_with_the_end_of_its_log_and_a_remedy(
     line: str, cure: str, tmp_path: Path
 ) -> None:
     home = StackHome(tmp_path)

@@ -19,14 +19,14 @@ from tests.unit.stack_place import PORTS, rendered
 ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
 
 
-def everything_said(name: str) -> str:
+def configuration_of(name: str) -> str:
     server = rendered()[name]
     return "\n".join([*server.files.values(), *server.command])
 
 
 @pytest.mark.parametrize("name", servers.NAMES)
 def test_a_server_listens_on_loopback_and_on_the_ports_that_were_chosen_for_it(name: str) -> None:
-    text = everything_said(name)
+    text = configuration_of(name)
     assert set(ADDRESS.findall(text)) == {HOST}
     assert "0.0.0.0" not in text
     for port in tcp_ports.PORTS[name]:
@@ -34,7 +34,7 @@ def test_a_server_listens_on_loopback_and_on_the_ports_that_were_chosen_for_it(n
 
 
 @pytest.mark.parametrize("name", servers.NAMES)
-def test_a_server_keeps_and_says_everything_below_its_home(name: str) -> None:
+def test_a_server_keeps_its_files_folders_and_crash_log_below_its_home(name: str) -> None:
     server = rendered(Path("/srv/one"))[name]
     assert server.folders
     for path in (*server.files, *server.folders):
@@ -42,7 +42,7 @@ def test_a_server_keeps_and_says_everything_below_its_home(name: str) -> None:
     assert f"-XX:ErrorFile=/srv/one/stack/logs/{name}-crash.log" in server.command
 
 
-def test_what_a_server_needs_is_started_before_it_and_stopped_after_it() -> None:
+def test_dependencies_of_a_server_start_before_it_and_stop_after_it() -> None:
     order = list(servers.NAMES)
     waves = {name: number for number, wave in enumerate(servers.STOP_WAVES) for name in wave}
     assert set(waves) == set(order) == set(tcp_ports.PORTS)
@@ -56,7 +56,7 @@ def test_the_command_line_knows_the_same_servers() -> None:
     assert set(SERVERS) == set(servers.NAMES)
 
 
-def test_a_server_is_another_one_when_a_port_that_it_uses_changes() -> None:
+def test_digest_of_a_server_changes_with_the_ports_it_uses() -> None:
     before, after = rendered(), rendered(zookeeper=29_999)
     changed = {name for name in before if before[name].digest != after[name].digest}
     assert changed == {"zookeeper", "coordinator", "broker", "historical", "indexer"}
@@ -66,7 +66,9 @@ def test_a_server_is_another_one_when_a_port_that_it_uses_changes() -> None:
 
 
 def test_no_task_of_the_indexer_waits_for_what_another_merges() -> None:
-    settings = dict(line.split("=", 1) for line in everything_said("indexer").splitlines() if line.startswith("druid."))
+    settings = dict(
+        line.split("=", 1) for line in configuration_of("indexer").splitlines() if line.startswith("druid.")
+    )
     tasks = int(settings["druid.worker.capacity"])
     assert int(settings["druid.worker.numConcurrentMerges"]) == tasks
     assert int(settings["druid.worker.globalIngestionHeapLimitBytes"]) % tasks == 0
@@ -90,7 +92,7 @@ def test_services_understand_the_url_of_the_store() -> None:
 
 
 @pytest.mark.parametrize("artifact", versions.ARTIFACTS, ids=lambda artifact: artifact.folder)
-def test_maven_is_told_of_every_part_in_its_version(artifact: versions.Artifact) -> None:
+def test_the_maven_project_names_every_part_with_its_version(artifact: versions.Artifact) -> None:
     space = {"m": "http://maven.apache.org/POM/4.0.0"}
     project = ElementTree.fromstring(poms.pom(artifact))
     found = [
@@ -102,7 +104,7 @@ def test_maven_is_told_of_every_part_in_its_version(artifact: versions.Artifact)
     assert len(project.findall("m:dependencyManagement//m:dependency", space)) == (artifact.managed is not None)
 
 
-def test_maven_asks_no_repository_but_the_central_one(tmp_path: Path) -> None:
+def test_maven_uses_no_repository_but_the_central_repository(tmp_path: Path) -> None:
     mirror = ElementTree.fromstring(poms.settings(tmp_path / "a & b")).find("mirrors/mirror")
     assert mirror is not None
     assert mirror.findtext("mirrorOf") == "*,!central"

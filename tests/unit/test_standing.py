@@ -36,7 +36,7 @@ def test_the_newest_that_covers_the_days_is_found() -> None:
     assert known.of(("merchants/demo/sites/other",), range(5, 7), 3) is None
 
 
-def test_what_is_too_old_is_not_known() -> None:
+def test_a_standing_that_is_too_old_is_not_returned() -> None:
     known = LastKnown()
     known.keep(SITES, a_standing(range(10), read_at=1))
     assert known.of(SITES, range(10), MAX_AGE_MS + 1) is not None
@@ -55,7 +55,7 @@ def test_no_more_is_kept_than_fits() -> None:
     assert known.of(("d",), range(20), 0) is None, "the oldest of a site goes too"
 
 
-def test_what_is_remembered_holds_for_no_more_than_was_taken_in_then_and_now() -> None:
+def test_a_remembered_standing_holds_only_for_progress_taken_in_then_and_now() -> None:
     remembered = a_standing(range(10))
     later, sooner = ({HITS: PartitionProgress(offset, offset * 1_000)} for offset in (12, 8))
     assert remembered.within(range(2, 4), later).progress == remembered.progress

@@ -111,7 +111,7 @@ def test_names_are_part_thing_and_unit_and_only_counters_are_totals() -> None:
         assert (stem != metric.name) == (metric.kind == "counter"), metric.name
 
 
-def test_every_metric_says_what_it_means_in_one_line() -> None:
+def test_every_metric_has_a_meaning_of_one_line() -> None:
     for metric in REGISTRY:
         assert re.fullmatch(r"[A-Z][^\n|]{10,110}", metric.meaning), metric.name
         assert not metric.meaning.endswith(".")
@@ -131,7 +131,7 @@ def test_bounds_of_histograms_rise() -> None:
             assert 5 <= len(metric.bounds) <= 16
 
 
-def test_labels_say_what_the_contract_and_the_ports_say() -> None:
+def test_labels_are_those_of_the_contract_and_the_ports() -> None:
     contract = {name.removeprefix("REASON_") for name in collector_pb2.Reason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118 - an enum wrapper
     assert set(ISSUE_REASONS) == contract - {"ID_COLLISION"} | {"OTHER"}
     outcomes = {name.removeprefix("OUTCOME_") for name in collector_pb2.Outcome.keys()}  # noqa: SIM118 - an enum wrapper
@@ -201,7 +201,7 @@ def test_counters_of_a_part_start_at_zero(measured: Measured) -> None:
     assert measured.value(known.PROCESSOR_HITS) is None
 
 
-def test_what_nobody_reads_is_counted_into_nothing() -> None:
+def test_unmeasured_metrics_discard_every_value() -> None:
     metrics = unmeasured()
     metrics.add(known.COLLECTOR_HITS, 1, outcome=HitOutcome.ACCEPTED)
     metrics.set(known.PROCESSOR_KEPT_HITS, 1)
@@ -246,7 +246,7 @@ def test_buckets_are_the_bounds_of_the_registry(served: Telemetry) -> None:
     assert (counts["10.0"], counts["50.0"], counts["100.0"], counts["+Inf"]) == (0, 1, 2, 2)
 
 
-def test_a_process_says_what_it_uses_and_what_it_is(served: Telemetry) -> None:
+def test_a_process_exports_its_cpu_time_memory_and_build(served: Telemetry) -> None:
     families = scrape(served.address)
     (cpu,) = families["hitmesh_process_cpu_seconds"].samples
     (resident,) = families["hitmesh_process_resident_bytes"].samples
@@ -305,7 +305,7 @@ def test_a_listener_that_dies_is_noted_as_the_cause_to_end(served: Telemetry, mo
     eventually(lambda: list(causes) == ["metrics ended: OSError"], "the thread has ended")
 
 
-def test_a_client_that_goes_away_costs_nobody_anything(served: Telemetry) -> None:
+def test_a_client_that_disconnects_does_not_disturb_other_clients(served: Telemetry) -> None:
     host, _, port = served.address.partition(":")
     with socket.create_connection((host, int(port))) as gone:
         gone.sendall(b"GET /met")

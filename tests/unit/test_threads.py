@@ -87,7 +87,7 @@ def test_thread_of_a_library_that_ends_is_noted() -> None:
     assert causes == ["of-a-library ended: PanicException"]
 
 
-def test_writer_of_the_log_tells_the_others_though_those_who_were_told_fail(tmp_path: Path) -> None:
+def test_log_writer_completes_later_appends_though_callbacks_fail(tmp_path: Path) -> None:
     def fails(_: Future[LoggedPosition]) -> None:
         raise PANIC
 

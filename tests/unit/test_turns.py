@@ -34,14 +34,14 @@ class TestTurns:
         turns.begin([], 0)
         assert turns.due(10 * EVERY_MS) is None
 
-    def test_what_takes_no_time_is_saved_as_often_as_asked_one_after_the_other(self) -> None:
+    def test_states_that_save_instantly_are_saved_in_turn_as_often_as_configured(self) -> None:
         quarter = EVERY_MS // len(PARTITIONS)
         assert saved_at(EVERY_MS, 0, 2 * EVERY_MS + 1) == [
             (quarter * number, PARTITIONS[(number - 1) % len(PARTITIONS)])
             for number in range(1, 2 * len(PARTITIONS) + 1)
         ]
 
-    def test_those_that_are_to_be_saved_always_are_all_saved_at_once(self) -> None:
+    def test_with_an_interval_of_0_all_states_are_saved_at_once(self) -> None:
         turns = Turns(0)
         turns.begin(PARTITIONS, 7)
         found = []
@@ -51,7 +51,7 @@ class TestTurns:
         assert found == list(PARTITIONS)
         assert turns.due(8) == PARTITIONS[0]
 
-    def test_who_begins_anew_forgets_partitions_that_went_elsewhere(self) -> None:
+    def test_new_partitions_replace_partitions_that_moved_away(self) -> None:
         turns = Turns(EVERY_MS)
         turns.begin(PARTITIONS, 0)
         turns.begin(PARTITIONS[2:], 0)
@@ -65,7 +65,7 @@ class TestTurns:
         assert turns.due(asleep + LONGEST_REST_MS) == PARTITIONS[1]
 
     @given(took_ms=st.integers(0, 20_000), every_ms=st.integers(0, 300_000))
-    def test_it_stands_still_for_a_fiftieth_of_the_time_and_leaves_nobody_out(
+    def test_saving_takes_at_most_a_fiftieth_of_the_time_and_leaves_no_state_out(
         self, took_ms: int, every_ms: int
     ) -> None:
         whole = len(PARTITIONS) * max(every_ms, (REST + 1) * took_ms + 500, 1_000)
@@ -74,7 +74,7 @@ class TestTurns:
         assert took_ms * (len(saved) - 1) * (REST + 1) <= saved[-1][0]
 
     @pytest.mark.parametrize("partition", PARTITIONS)
-    def test_nobody_is_saved_sooner_than_asked(self, partition: PartitionId) -> None:
+    def test_no_state_is_saved_sooner_than_configured(self, partition: PartitionId) -> None:
         times = [at for at, saved in saved_at(EVERY_MS, 40, 5 * EVERY_MS) if saved == partition]
         assert len(times) > 2
         assert min(later - sooner for sooner, later in itertools.pairwise(times)) >= EVERY_MS

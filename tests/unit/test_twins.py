@@ -97,7 +97,7 @@ def test_ids_with_one_hash_of_one_visitor_are_two_hits_and_each_may_be_sent_agai
     assert total(mesh, "duplicate_hits") == 2
 
 
-def test_of_ids_with_one_hash_the_one_in_the_earlier_record_counts() -> None:
+def test_the_id_in_the_earlier_record_counts_when_two_ids_have_one_hash() -> None:
     first, second = (a_hit(VICTIM, number, visitor="v", hit_id=text) for number, text in enumerate(IDS))
     mesh = settled_mesh([a_hit(VICTIM, 2), first], [first, second])
     assert total(mesh, "hits") == 3

@@ -40,7 +40,7 @@ def test_hits_that_no_stream_reads_are_counted_until_it_has_read_them(mesh: Smal
     assert unread_of(mesh) == Unread()
 
 
-def test_of_a_long_backlog_only_so_many_records_are_looked_at(mesh: SmallMesh) -> None:
+def test_only_a_bounded_number_of_records_of_a_long_backlog_is_read(mesh: SmallMesh) -> None:
     for _ in range(4):
         mesh.send(hits(SITE, SITE))
     assert unread_of(mesh, max_records=3) == Unread(6, NOON, is_more=True)

@@ -89,7 +89,7 @@ def test_a_normal_path_means_the_same_bytes(path: str) -> None:
 
 
 @given(PATHS)
-def test_what_the_quick_look_passes_over_is_normal(path: str) -> None:
+def test_a_path_that_the_quick_check_passes_over_is_normal(path: str) -> None:
     if not re.search(PATH_TO_NORMALISE, path):
         assert normal_path(path) == path
 

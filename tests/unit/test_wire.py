@@ -26,7 +26,7 @@ HITS = MessageReader(view_pb2.HitView.DESCRIPTOR)
         b"\x10" + b"\xff" * 10 + b"\x01",  # a number of more than 64 bits
     ],
 )
-def test_what_is_no_message_is_undecodable(message: bytes) -> None:
+def test_bytes_that_are_no_message_are_undecodable(message: bytes) -> None:
     with pytest.raises(Undecodable):
         HITS.read([message])
 

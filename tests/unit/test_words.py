@@ -56,7 +56,7 @@ def test_words_of_examples_do_not_count(tmp_path: Path) -> None:
         "SAYS_YES = 1",
     ],
 )
-def test_a_name_that_says_nothing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str) -> None:
+def test_a_banned_name_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str) -> None:
     assert names.main([a_file(tmp_path, "A module.", code)]) == 1
     assert "module.py:2:" in capsys.readouterr().out
 

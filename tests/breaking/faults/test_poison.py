@@ -27,7 +27,7 @@ PARTITIONS = 4
 
 
 @pytest.mark.timeout(SLACK_MS // 1_000)
-def test_records_that_nobody_can_read_are_set_aside_and_their_partitions_go_on(store_url: str, tmp_path: Path) -> None:
+def test_unreadable_records_are_set_aside_and_their_partitions_go_on(store_url: str, tmp_path: Path) -> None:
     now = SystemClock().now()
     hits = hits_of_now(5, now, VISITORS)
     with Cluster(tmp_path, store_url) as cluster, Senders(cluster.address, KEY, SITES) as senders:

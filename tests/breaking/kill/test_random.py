@@ -23,7 +23,7 @@ GETS_ON_S = 30.0
 
 @pytest.mark.timeout(SLACK_MS // 1_000)
 @pytest.mark.parametrize("seed", [4])
-def test_hits_are_counted_once_whoever_dies_under_load(
+def test_hits_are_counted_once_whichever_service_is_killed_under_load(
     seed: int, store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now, dice = SystemClock().now(), Random(seed)

@@ -37,7 +37,7 @@ def test_every_step_has_a_run() -> None:
 
 @pytest.mark.timeout(SLACK_MS // 1_000)
 @pytest.mark.parametrize("step", CommitStep)
-def test_what_died_after_a_step_is_made_good(
+def test_processor_killed_after_a_step_loses_and_doubles_nothing(
     step: CommitStep, store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = SystemClock().now()

@@ -38,7 +38,7 @@ def ahead(session: CassandraSession, site: str) -> None:
     )
 
 
-def test_what_a_clock_that_is_ahead_wrote_is_cleared(session: CassandraSession) -> None:
+def test_marks_written_with_a_clock_ahead_are_cleared(session: CassandraSession) -> None:
     dirty = CassandraDirtyDays(session)
     ahead(session, "ahead")
     (taken,) = of_site(dirty.take(10_000, NEVER), "ahead")

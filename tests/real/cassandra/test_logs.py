@@ -25,7 +25,7 @@ def catalogue(session: CassandraSession) -> Iterator[DeclaredLogs]:
     session.run("TRUNCATE progress")
 
 
-def test_topic_without_a_log_says_what_to_run(catalogue: DeclaredLogs) -> None:
+def test_undeclared_topic_raises_an_error_that_names_the_remedy(catalogue: DeclaredLogs) -> None:
     with pytest.raises(FatalError, match="no log of topic hits is declared; run hitmesh init"):
         catalogue.log_id(Topic.HITS)
 
@@ -51,7 +51,7 @@ def test_log_that_is_declared_meanwhile_is_found(catalogue: DeclaredLogs, sessio
     assert catalogue.topic_of("hits.b") is Topic.HITS
 
 
-def test_two_who_declare_at_once_agree(catalogue: DeclaredLogs, servers: Servers) -> None:
+def test_two_concurrent_declarations_agree(catalogue: DeclaredLogs, servers: Servers) -> None:
     start = threading.Barrier(2)
 
     def declare(log_id: str) -> None:

@@ -59,7 +59,7 @@ def test_site_that_shares_a_bucket_sees_only_its_own_records(session: CassandraS
     assert [record.position.offset for record in raw.scan(sites[0], 7, 8)] == [1, 2]
 
 
-def test_index_that_says_too_much_yields_no_record_of_another_site(session: CassandraSession) -> None:
+def test_stale_index_entry_yields_no_record_of_another_site(session: CassandraSession) -> None:
     raw = CassandraRawStore(session)
     raw.put([a_record("vain", 1, ["vain"])])
     session.run("DELETE FROM raw_records WHERE log = 'vain' AND partition = 0 AND span = 0")

@@ -27,7 +27,7 @@ def relay(servers: Servers) -> Iterator[Relay]:
     made.close()
 
 
-def test_many_rows_are_written_and_read_in_the_order_they_were_asked_for(session: CassandraSession) -> None:
+def test_many_rows_are_written_and_read_in_the_order_of_the_queries(session: CassandraSession) -> None:
     session.run_many(DAY, [(f"many-{number}", number) for number in range(500)])
     answers = session.run_each(DAYS, [(f"many-{number}",) for number in range(500, -1, -1)])
     assert [[row.day for row in rows] for rows in answers] == [[], *([number] for number in range(499, -1, -1))]
@@ -40,7 +40,7 @@ def test_answers_longer_than_a_page_are_whole(session: CassandraSession) -> None
     assert next(session.stream(DAYS, ("long",), page_rows=10)).day == 0
 
 
-def test_conditional_write_says_whether_it_was_made_and_what_stood_there(session: CassandraSession) -> None:
+def test_conditional_write_returns_whether_it_was_applied_and_the_existing_row(session: CassandraSession) -> None:
     assert session.apply(HOLD, ("s", "one", "hits.1", 0, 7, 0))
     assert not session.apply(HOLD, ("s", "one", "hits.1", 0, 8, 0))
     answers = session.decide_each(HOLD, [("s", "one", "hits.1", 0, 9, 0), ("s", "two", "hits.1", 0, 9, 0)])
@@ -57,7 +57,7 @@ def test_batch_with_a_condition_is_made_whole_or_not_at_all(session: CassandraSe
     assert [row.number for row in rows] == [2, 1]
 
 
-def test_what_cassandra_refuses_is_fatal_and_names_the_statement(session: CassandraSession) -> None:
+def test_statement_that_cassandra_refuses_is_a_fatal_error_and_is_named(session: CassandraSession) -> None:
     with pytest.raises(FatalError, match=r"SELECT \* FROM nowhere: .*run hitmesh init"):
         session.run("SELECT * FROM nowhere")
     with pytest.raises(FatalError, match="INSERT INTO raw_site_days"):
@@ -65,7 +65,7 @@ def test_what_cassandra_refuses_is_fatal_and_names_the_statement(session: Cassan
     assert [row.day for row in session.run(DAYS, ("fine",))] == [1]
 
 
-def test_keyspace_or_datacenter_that_is_not_there_is_said(servers: Servers) -> None:
+def test_missing_keyspace_or_datacenter_is_reported(servers: Servers) -> None:
     with (
         closing(CassandraSession(replace(servers, keyspace="never_made"))) as wrong,
         pytest.raises(FatalError, match="run hitmesh init"),

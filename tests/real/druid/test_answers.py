@@ -120,7 +120,7 @@ class TestAnswers:
         ],
     )
     @pytest.mark.parametrize("groups", [0, metrics.MAX_SKETCH_GROUPS])
-    def test_answer_is_that_of_the_rows_whoever_unites_sketches(
+    def test_answer_is_that_of_the_rows_wherever_sketches_are_united(
         self,
         stores: Stores,
         written: pl.DataFrame,
@@ -134,7 +134,7 @@ class TestAnswers:
 
 
 class TestExplain:
-    def test_what_it_says_is_a_query_that_druid_answers_alike(
+    def test_explained_query_gets_the_same_answer_from_druid(
         self, servers: Servers, stores: Stores, written: pl.DataFrame
     ) -> None:
         question = a_question(dimensions=("channel",), filter=ADS)
@@ -148,7 +148,7 @@ class TestExplain:
 
 
 class TestSchema:
-    def test_what_is_there_is_kept_and_a_change_is_said_and_made(self, servers: Servers) -> None:
+    def test_unchanged_specifications_are_kept_and_a_change_is_planned_and_applied(self, servers: Servers) -> None:
         assert {change.action for change in schema.plan(servers, OPTIONS)} == {Action.KEEP}
         shorter = replace(OPTIONS, task_minutes=30, rows_retention_days=5_000)
         changed = [change for change in schema.plan(servers, shorter) if change.action is Action.CHANGE]

@@ -160,7 +160,7 @@ def test_reader_without_partitions_waits_for_some(parts: Parts) -> None:
     assert (idle.poll(10, 0.05), idle.committed()) == ([], {})
 
 
-def test_reader_that_says_it_lives_keeps_its_place_and_one_that_is_silent_does_not(parts: Parts) -> None:
+def test_reader_that_sends_heartbeats_keeps_its_partitions_and_a_silent_reader_loses_them(parts: Parts) -> None:
     """Rebuilding a state with tens of millions of hits takes minutes, during which the reader polls nothing."""
     parts.append(0, b"1", b"2", b"3")
     living = parts.reader("a", group="living", max_silence_s=15.0)

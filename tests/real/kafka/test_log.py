@@ -82,14 +82,14 @@ def test_reader_goes_on_with_the_log_time_that_was_committed(parts: Parts) -> No
     assert polled(parts.reader("a"), 1)[0].log_time == NOON * 2
 
 
-def test_records_that_are_gone_unread_end_the_reader_and_say_so(parts: Parts) -> None:
+def test_records_trimmed_before_they_were_read_end_the_reader_with_an_error(parts: Parts) -> None:
     parts.append(1, b"a", b"b", b"c")
     trim(parts.servers, 1, 2)
     with pytest.raises(FatalError, match=r"has records 2 to 3, but the group is committed at 0: records are lost"):
         parts.reader("a")
 
 
-def test_records_that_are_gone_once_read_are_no_loss(parts: Parts) -> None:
+def test_records_trimmed_after_they_were_read_are_no_loss(parts: Parts) -> None:
     parts.append(1, b"a", b"b", b"c")
     reader = parts.reader("a")
     polled(reader, 3)
@@ -99,7 +99,7 @@ def test_records_that_are_gone_once_read_are_no_loss(parts: Parts) -> None:
     assert [logged.record.value for logged in polled(parts.reader("a"), 1)] == [b"c"]
 
 
-def test_position_with_metadata_of_someone_else_is_refused(parts: Parts) -> None:
+def test_position_with_foreign_metadata_is_refused(parts: Parts) -> None:
     parts.append(0, b"a")
     reader = parts.reader("a")
     topic = parts.servers.topic(Topic.HITS)
@@ -144,7 +144,7 @@ def full_log(parts: Parts) -> Iterator[KafkaEventLog]:
         yield log
 
 
-def test_log_that_no_broker_takes_is_full_at_once_and_tells_who_waits_when_it_closes(full_log: KafkaEventLog) -> None:
+def test_log_without_a_broker_is_full_at_once_and_fails_waiting_appends_on_close(full_log: KafkaEventLog) -> None:
     waiting = [full_log.append(Topic.HITS, 0, a_record()) for _ in range(3)]
     with pytest.raises(LogFull, match="the limits are") as refusal:
         full_log.append(Topic.HITS, 0, a_record())
@@ -157,7 +157,7 @@ def test_log_that_no_broker_takes_is_full_at_once_and_tells_who_waits_when_it_cl
             future.result(0)
 
 
-def test_header_says_everything_but_the_value(parts: Parts) -> None:
+def test_header_holds_everything_but_the_value(parts: Parts) -> None:
     ((name, header),) = header_of(a_record(b"secret"))
     assert name == HEADER
     assert isinstance(header, bytes)

@@ -32,7 +32,7 @@ def test_rows_of_a_partition_go_before_its_mark_into_one_partition_of_each_topic
     assert [{line["mark"] for line in partition_lines} for partition_lines in visits] == [marked[0], marked[1]]
 
 
-def test_what_a_writer_left_unfinished_is_seen_by_nobody_who_reads_what_is_committed(parts: Parts) -> None:
+def test_unfinished_transaction_is_invisible_to_readers_of_committed_data(parts: Parts) -> None:
     servers, topic = parts.servers, parts.servers.topic(Topic.HITS)
     doomed = Producer({"bootstrap.servers": servers.kafka, "transactional.id": f"{servers.name}-{GROUP}-a"})
     doomed.init_transactions(10)

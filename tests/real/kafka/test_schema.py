@@ -32,14 +32,14 @@ def wait_until_removed(servers: Servers) -> None:
     eventually(lambda: {action for action, _ in planned(servers).values()} == {Action.CREATE}, "no topic is left", 30)
 
 
-def test_what_was_made_is_kept(servers: Servers) -> None:
+def test_existing_topics_are_kept(servers: Servers) -> None:
     plan = planned(servers)
     assert list(plan) == ["hits", "rejected", "rollups.traffic", "rollups.visits"]
     assert {action for action, _ in plan.values()} == {Action.KEEP}
     assert plan["hits"][1] == "4 partitions, up to date"
 
 
-def test_plan_of_a_new_mesh_says_what_will_be_made(servers: Servers) -> None:
+def test_plan_of_a_new_mesh_lists_the_topics_to_create(servers: Servers) -> None:
     plan = planned(replace(servers, name="not_there", keyspace="not_there"))
     assert {action for action, _ in plan.values()} == {Action.CREATE}
     assert plan["hits"][1].startswith("4 partitions, 1 replicas, cleanup.policy=delete, compression.type=zstd")
@@ -53,7 +53,7 @@ def test_topics_are_removed_however_often(servers: Servers) -> None:
     wait_until_removed(servers)
 
 
-def test_changed_option_is_said_and_made(servers: Servers) -> None:
+def test_changed_option_is_planned_and_applied(servers: Servers) -> None:
     longer = replace(OPTIONS, hits_retention_days=9)
     plan = planned(servers, longer)
     assert plan["hits"] == (Action.CHANGE, "retention.ms 604800000 becomes 777600000")
@@ -65,9 +65,9 @@ def test_changed_option_is_said_and_made(servers: Servers) -> None:
 
 def test_rollups_may_get_more_partitions(servers: Servers) -> None:
     more = replace(OPTIONS, rollups_partitions=3)
-    action, says = planned(servers, more)["rollups.traffic"]
+    action, description = planned(servers, more)["rollups.traffic"]
     assert action is Action.CHANGE
-    assert says.startswith("2 partitions become 3")
+    assert description.startswith("2 partitions become 3")
     apply(schema.plan(servers, more))
     assert {planned_action for planned_action, _ in planned(servers, more).values()} == {Action.KEEP}
     with pytest.raises(RefusedError, match="has 3 partitions, not 2"):
@@ -90,8 +90,8 @@ def test_topic_that_is_no_declared_log_is_declared(parts: Parts) -> None:
     parts.session.run("TRUNCATE logs")
     with pytest.raises(FatalError, match="run hitmesh init"):
         DeclaredLogs(parts.session).log_id(Topic.HITS)
-    action, says = planned(parts.servers)["hits"]
-    assert (action, "not declared" in says) == (Action.CHANGE, True)
+    action, description = planned(parts.servers)["hits"]
+    assert (action, "not declared" in description) == (Action.CHANGE, True)
     apply(schema.plan(parts.servers, OPTIONS))
     again = DeclaredLogs(parts.session)
     assert (again.log_id(Topic.HITS), again.partitions(Topic.HITS)) == (before, 4)

@@ -47,7 +47,7 @@ ABSENT: Final = ("/nowhere", "it's 100% \\ \"no\" one's", "ﬁ", "(not set)", "(
 
 
 @dataclass(frozen=True)
-class Asked:
+class SiteQuestion:
     """A question about some sites."""
 
     question: Question
@@ -71,11 +71,11 @@ class Dice:
         self._values = {name: [shown(name, entry) for entry in entries] for name in DIMENSIONS}
         self._patterns = {name: _matching(set(values)) for name, values in self._values.items()}
 
-    def fixed(self) -> Asked:
+    def fixed(self) -> SiteQuestion:
         """Return a question with a fixed shape."""
-        return self._asked((self._dice.choice(self._sites),), KNOWN_METRICS, (), None)
+        return self._question((self._dice.choice(self._sites),), KNOWN_METRICS, (), None)
 
-    def ad_hoc(self) -> Asked:
+    def ad_hoc(self) -> SiteQuestion:
         """Return a question that series cannot answer."""
         dice = self._dice
         # Item dimensions allow few metrics, so questions with an item dimension use no other dimensions.
@@ -89,11 +89,11 @@ class Dice:
                 name for name in KNOWN_METRICS if not any(conflict(METRICS[name], dimension) for dimension in used)
             ]
             if fitting and (used or len(sites) > 1):
-                return self._asked(sites, fitting, dimensions, tree)
+                return self._question(sites, fitting, dimensions, tree)
 
-    def _asked(
+    def _question(
         self, sites: tuple[str, ...], names: Sequence[str], dimensions: tuple[str, ...], tree: Filter | None
-    ) -> Asked:
+    ) -> SiteQuestion:
         dice = self._dice
         zone, first = dice.choice(ZONES), dice.choice((*DATES, *DATES[1:4], *DATES[1:4]))
         last = min(first + dt.timedelta(days=dice.choice((0, 1, 1, 2, 4))), DATES[-1])
@@ -114,7 +114,7 @@ class Dice:
             include_totals=dice.random() < 0.3,
             include_excluded=dice.random() < 0.5,
         )
-        return Asked(question, sites)
+        return SiteQuestion(question, sites)
 
     def _filter(self, names: Sequence[str], depth: int) -> Filter:
         dice = self._dice

@@ -18,7 +18,7 @@ from reporter.answer.series import Exactness, Series
 from reporter.question.catalogue import VISITORS, Kind
 from reporter.rpc.answer import Answer
 from reporter.rpc.explain_report import explain_report
-from tests.real.paths.questions import Asked, Dice, keeps
+from tests.real.paths.questions import Dice, SiteQuestion, keeps
 from tests.real.paths.traffic import FIRST_DAY, SITES, sent
 from tests.real.paths.twins import Twin, Twins
 from tests.reference.hits import Position
@@ -88,7 +88,7 @@ def test_any_other_question_has_one_answer(twins: Twins, seed: int) -> None:
         check_equal(twins, site_question, twins.from_metrics(site_question))
 
 
-def check_equal(twins: Twins, site_question: Asked, found: Answer) -> None:
+def check_equal(twins: Twins, site_question: SiteQuestion, found: Answer) -> None:
     """Check the answer against memory and the reference."""
     in_memory = twins.from_memory(site_question)
     assert found.missing_currencies == in_memory.missing_currencies, site_question
@@ -100,7 +100,7 @@ def check_equal(twins: Twins, site_question: Asked, found: Answer) -> None:
     check_reference(site_question, found.rows, expected_of(twins, site_question))
 
 
-def check_series(site_question: Asked, series: Series, other: Series) -> None:
+def check_series(site_question: SiteQuestion, series: Series, other: Series) -> None:
     assert series.buckets.tolist() == other.buckets.tolist(), site_question
     assert series.dimensions == other.dimensions, site_question
     for mine, theirs in zip(series.columns, other.columns, strict=True):
@@ -110,7 +110,7 @@ def check_series(site_question: Asked, series: Series, other: Series) -> None:
             assert mine.exactness is theirs.exactness, site_question
 
 
-def check_reference(site_question: Asked, found: Series, expected: Report) -> None:
+def check_reference(site_question: SiteQuestion, found: Series, expected: Report) -> None:
     """Check every sum against the reference; where visitors moved, visitor counts may only be too high."""
     rows = rows_of(found)
     provisional = any(column.exactness is Exactness.SKETCH_PROVISIONAL for column in found.columns)
@@ -130,7 +130,7 @@ def without_visitors(rows: Report) -> Report:
     return normal({key: {name: value for name, value in row.items() if name != VISITORS} for key, row in rows.items()})
 
 
-def expected_of(twins: Twins, site_question: Asked) -> Report:
+def expected_of(twins: Twins, site_question: SiteQuestion) -> Report:
     question = site_question.question
     assert question.dates is not None
     return normal(
@@ -169,7 +169,7 @@ def _value(found: Series, place: int, number: int) -> Value:
     return numerator if column.denominators is None else (numerator, int(column.denominators[place]))
 
 
-def test_it_is_told_which_store_would_be_asked_and_what(twins: Twins) -> None:
+def test_explain_names_the_store_and_the_native_queries(twins: Twins) -> None:
     reporter = Faulty(twins.served.stores, twins.served.clock)
     plain = pb.RunReportRequest(site=SITES[0], metrics=["hits", "visits"])
     plain.time_range.dates.first_date.CopyFrom(a_date("2025-04-05"))

@@ -36,8 +36,8 @@ AWAKE: Final = tuple(
 """When hits happen and arrive, [start, end): few hours, since streaming takes a moment per quarter-hour."""
 CLOSED: Final = START + DAY_MS + CLOSED_AFTER_MS
 HISTORY_SHARE: Final = 0.02
-SHOPS_ASKED: Final = SHOPS[:2]
-SITES: Final = tuple(shop.site for shop in SHOPS_ASKED)
+QUERIED_SHOPS: Final = SHOPS[:2]
+SITES: Final = tuple(shop.site for shop in QUERIED_SHOPS)
 VISITORS: Final = 150
 TWIN_SHARE: Final = 0.1
 PLAN: Final = Plan("on-servers", 10 * MINUTE, delayed=0.06, far_delayed=0.04, resent=0.03, far_resent=0.02)
@@ -57,7 +57,7 @@ _TYPES: Final = {
 def sent(seed: int = SEED) -> list[Arrival]:
     """Return the arrivals until the end, by time of arrival."""
     maker = HitMaker("p", Random(seed), count())
-    hits = [hit for shop in SHOPS_ASKED for hit in (*_walks(maker, shop), *_at_the_edges(maker, shop))]
+    hits = [hit for shop in QUERIED_SHOPS for hit in (*_walks(maker, shop), *_at_the_edges(maker, shop))]
     arrived = arrivals([hit for hit in hits if _is_awake(hit)], PLAN, seed)
     dice = Random(seed)
     kept = [arrival._replace(at_ms=_arrives(arrival, dice)) for arrival in arrived if arrival.at_ms < END]

@@ -21,7 +21,7 @@ from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE
-from tests.real.paths.questions import Asked
+from tests.real.paths.questions import SiteQuestion
 from tests.real.paths.traffic import END, FIRST_DAY, SITES, START
 from tests.reference.hits import RefHit
 from tests.reference.settled import Entry, settle
@@ -131,15 +131,15 @@ class Twins:
                 if entry.instant_ms // DAY_MS > FIRST_DAY
             )
 
-    def from_series(self, site_question: Asked) -> Answer:
+    def from_series(self, site_question: SiteQuestion) -> Answer:
         """Return Cassandra's answer."""
         return _answer(Faulty(self.served.stores, self.served.clock).backend, site_question)
 
-    def from_metrics(self, site_question: Asked) -> Answer:
+    def from_metrics(self, site_question: SiteQuestion) -> Answer:
         """Return Druid's answer."""
         return _answer(self.without_series().backend, site_question)
 
-    def from_memory(self, site_question: Asked) -> Answer:
+    def from_memory(self, site_question: SiteQuestion) -> Answer:
         """Return the answer from the rows in memory."""
         backend = Faulty(self.in_memory.stores, self.in_memory.clock)
         backend.series.is_silent = True
@@ -152,7 +152,7 @@ class Twins:
         return reporter
 
 
-def _answer(backend: Backend, site_question: Asked) -> Answer:
+def _answer(backend: Backend, site_question: SiteQuestion) -> Answer:
     sites = tuple(site for name in site_question.sites if (site := backend.directory.site(name)) is not None)
     return answer(backend, site_question.question, sites, "USD", ())
 
