@@ -1,6 +1,6 @@
 """Find identifiers that do not describe the thing they name, and fail if there are any.
 
-`python dev/names.py PATH...` prints each identifier as `file:line: name`. The default paths are the product's packages.
+`python dev/names.py PATH...` prints each identifier as `file:line: name`. The default paths are those of PACKAGES.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-PACKAGES = ("collector", "processor", "reporter", "control", "hitmesh", "dev")
+PACKAGES = ("collector", "processor", "reporter", "control", "hitmesh", "dev", "tests")
 GENERATED = ("hitmesh/api/", "hitmesh/internal/")
 BANNED = frozenset({"one", "own", "least", "stay"})
 """Names that are banned as a whole name; as part of a name, as in `own_partitions`, they may be precise."""
