@@ -74,6 +74,7 @@ def running_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Doo
         config = run / "envoy.yaml"
         config.write_text(render(door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
+        command += ["--file-flush-interval-msec", "100"]
         envoy = children.start("envoy", command, os.environ, run / "envoy.log", run)
         try:
             eventually(

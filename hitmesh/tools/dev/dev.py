@@ -337,7 +337,9 @@ class Mesh:
         config = self._home.run / "envoy.yaml"
         config.write_text(render(self.door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
-        self._start(ENVOY, [*command, "--use-dynamic-base-id"], os.environ, self._home.run)
+        # The access log is written once a second: by default, Envoy keeps lines for 10 s.
+        command += ["--use-dynamic-base-id", "--file-flush-interval-msec", "1000"]
+        self._start(ENVOY, command, os.environ, self._home.run)
 
     def _try_next_port(self, dead: children.Child) -> bool:
         """If another program took Envoy's port before the bind, start Envoy on the next port; else return False."""
