@@ -198,8 +198,8 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
     """
     EXACTNESS_VISITS_PROVISIONAL: _Exactness.ValueType  # 6
-    """A visitor sent more hits than the live stream keeps, so some of the visitor's hits are in no visit yet. Hit metrics
-    count these hits; visit metrics and visit dimensions become exact when the days are settled.
+    """A visitor sent so many hits within 90 minutes that further hits out of order are in no visit yet (rule S9). Hit
+    metrics count these hits; visit metrics and visit dimensions become exact when the days are settled.
     """
 
 class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
@@ -222,8 +222,8 @@ EXACTNESS_TEXTS_FOLDED: Exactness.ValueType  # 5
 may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
 """
 EXACTNESS_VISITS_PROVISIONAL: Exactness.ValueType  # 6
-"""A visitor sent more hits than the live stream keeps, so some of the visitor's hits are in no visit yet. Hit metrics
-count these hits; visit metrics and visit dimensions become exact when the days are settled.
+"""A visitor sent so many hits within 90 minutes that further hits out of order are in no visit yet (rule S9). Hit
+metrics count these hits; visit metrics and visit dimensions become exact when the days are settled.
 """
 Global___Exactness: _TypeAlias = Exactness  # noqa: Y015
 
@@ -369,11 +369,11 @@ class DateRange(_message.Message):
     LAST_DATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def first_date(self) -> _date_pb2.Date:
-        """First date in the report's zone; year, month and day are set."""
+        """First date in the report's zone; year, month and day must all be set."""
 
     @_builtins.property
     def last_date(self) -> _date_pb2.Date:
-        """Last date in the report's zone; year, month and day are set."""
+        """Last date in the report's zone; year, month and day must all be set."""
 
     def __init__(
         self,
@@ -1568,7 +1568,9 @@ class GetFreshnessResponse(_message.Message):
     metric values.
     """
     open_days: _builtins.int
-    """Number of site-days that the live stream counts until their settlement, more than 26 hours after the day's end."""
+    """Number of site-days whose metric values still come from the live stream, because these days are not settled yet. A
+    day is settled once it is closed, 26 hours after its end.
+    """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
         """Minimum over the site's partitions and over the stores that answer."""
