@@ -78,12 +78,12 @@ PROCESSOR_PATH_HITS: Final = Counter(
 PROCESSOR_STEP_SECONDS: Final = Histogram(
     "hitmesh_processor_step_duration_seconds",
     Unit.SECONDS,
-    "Time of one step of a micro-batch",
+    "Time of one step of a window",
     labels.by_stage,
     _DURATIONS_S,
 )
 PROCESSOR_BATCH_HITS: Final = Histogram(
-    "hitmesh_processor_batch_hits", Unit.HITS, "Hits of a micro-batch", labels.unlabelled, _HITS
+    "hitmesh_processor_batch_hits", Unit.HITS, "Accepted hits in a polled window", labels.unlabelled, _HITS
 )
 PROCESSOR_ROWS: Final = Counter(
     "hitmesh_processor_rows_total",
@@ -100,7 +100,7 @@ PROCESSOR_LAG_SECONDS: Final = Gauge(
 PROCESSOR_WATERMARK_AGE_SECONDS: Final = Gauge(
     "hitmesh_processor_watermark_age_seconds",
     Unit.SECONDS,
-    "Now minus the watermark of a partition; negative while log time is ahead",
+    "Now minus the log time up to which a partition's partials and ledger are stored; negative while log time is ahead",
     labels.by_partition,
 )
 PROCESSOR_TRANSACTION_SECONDS: Final = Histogram(
