@@ -223,7 +223,9 @@ class MicroBatcher:
         else:
             logger().exception("batch_not_admitted", bytes=len(waiting[0].frame.batch))
             broken = retry_later(
-                HitReason.DECODE, "the batch could not be processed; the cause is in the server's log", 60
+                HitReason.DECODE,
+                "the batch could not be processed: send the batch again; the cause is in the server's log",
+                60,
             )
             report_all(waiting, [broken], self._meter)
 
@@ -271,7 +273,11 @@ class MicroBatcher:
             logger().exception("record_not_made", topic=topic.value, error=type(error).__name__)
             for part in slices:
                 part.owner.failed(
-                    part.frames, RetryError("the record could not be built; the cause is in the server's log")
+                    part.frames,
+                    RetryError(
+                        "the record with this batch could not be built: send the batch again; the cause is in the "
+                        "server's log"
+                    ),
                 )
             return
         expected = Counter(id(part.owner) for parts, _ in records for part in parts)
@@ -304,7 +310,7 @@ class MicroBatcher:
                     cause = (
                         error
                         if isinstance(error, RetryError)
-                        else RetryError(f"the log failed: {error}", cause=str(error))
+                        else RetryError(f"the log failed ({error}): send the batch again", cause=str(error))
                     )
                     part.owner.failed(part.frames, cause)
 

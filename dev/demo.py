@@ -101,7 +101,7 @@ def _mesh(demo: Demo, home: Path, directory: Path) -> Iterator[str]:
         mesh.send_signal(signal.SIGTERM)
         code = mesh.wait(STOP_TIMEOUT_S)
         if code != 0:
-            raise StepFailed(f"`hitmesh dev` ended with {code}:\n{output.read_text()}")
+            raise StepFailed(f"`hitmesh dev` ended with exit code {code}; its output:\n{output.read_text()}")
         _say("    every process ended")
     finally:
         mesh.kill()  # the mesh's child processes end with the parent
@@ -112,9 +112,11 @@ def _wait_until_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: P
     deadline = time.monotonic() + READY_TIMEOUT_S
     while not ready_file.exists():
         if mesh.poll() is not None:
-            raise StepFailed(f"`hitmesh dev` ended with {mesh.returncode}:\n{output.read_text()}")
+            raise StepFailed(f"`hitmesh dev` ended with exit code {mesh.returncode}; its output:\n{output.read_text()}")
         if time.monotonic() > deadline:
-            raise StepFailed(f"`hitmesh dev` was not ready within {READY_TIMEOUT_S:.0f} s:\n{output.read_text()}")
+            raise StepFailed(
+                f"`hitmesh dev` was not ready within {READY_TIMEOUT_S:.0f} s; its output:\n{output.read_text()}"
+            )
         time.sleep(0.05)
 
 
@@ -131,7 +133,7 @@ def _import(log: Path, site: str, home: Path) -> None:
     arguments = ["import", "access-log", str(log), "--site", site, "--home", str(home), "-o", "json"]
     done = subprocess.run(_announced(arguments), stdout=subprocess.PIPE, text=True, check=False, timeout=STEP_TIMEOUT_S)
     if done.returncode != 0:
-        raise StepFailed(f"the import ended with {done.returncode}")
+        raise StepFailed(f"the import ended with exit code {done.returncode}")
     counts = json.loads(done.stdout)
     skipped = ", ".join(f"{reason} {count:,}" for reason, count in counts["skipped"].items())
     _say(f"    {counts['lines']:,} lines: {counts['accepted']:,} hits accepted; skipped: {skipped}")
@@ -143,7 +145,7 @@ def _import(log: Path, site: str, home: Path) -> None:
 def _hitmesh(*arguments: str) -> None:
     done = subprocess.run(_announced(arguments), check=False, timeout=STEP_TIMEOUT_S)
     if done.returncode != 0:
-        raise StepFailed(f"`hitmesh {arguments[0]}` ended with {done.returncode}")
+        raise StepFailed(f"`hitmesh {arguments[0]}` ended with exit code {done.returncode}")
     _say("")
 
 

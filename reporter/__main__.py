@@ -61,7 +61,10 @@ class ReporterSettings(ServiceSettings):
         default=MAX_CALLS, ge=1, le=4_096, description="Calls that run or wait; further calls are refused"
     )
     question_s: float = Field(
-        default=QUESTION_S, gt=0, le=55, description="Time limit of a question in seconds; the door waits for 60 s"
+        default=QUESTION_S,
+        gt=0,
+        le=55,
+        description="Time limit of a question in seconds; Envoy ends the call after 60 s",
     )
 
 

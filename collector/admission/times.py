@@ -138,17 +138,21 @@ def _refuse_old(found: EventTimes, received: I64Array, sent: SentTimes, verdicts
             HitReason.TIME_TOO_OLD,
             field,
             lambda row: (
-                f"event time {_shown(found.values[row])} is too old, received {_shown(received[row])}: "
-                + _reach(bool(sent.unbounded[row]), bool(sent.by_server[row]))
+                f"event time {_shown(found.values[row])} is too old for a hit received at {_shown(received[row])}: "
+                + _remedy(bool(sent.unbounded[row]), bool(sent.by_server[row]))
             ),
         )
 
 
-def _reach(unbounded: bool, by_server: bool) -> str:
+def _remedy(unbounded: bool, by_server: bool) -> str:
     if unbounded:
-        return "hits are accepted from 1970 on"
-    back = "13 months" if by_server else "72 hours"
-    return f"hits are accepted up to {back} back, older hits only with a server key that allows unbounded history"
+        return "send event times from 1970 on"
+    if by_server:
+        return "this key sends hits up to 13 months old; use a server key that allows unbounded history"
+    return (
+        "this key sends hits up to 72 hours old; use a server key for hits up to 13 months old, or a server key that "
+        "allows unbounded history"
+    )
 
 
 def _by_field(rows: BoolArray, source: npt.NDArray[np.uint8]) -> Iterator[tuple[BoolArray, str]]:

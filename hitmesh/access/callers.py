@@ -100,7 +100,8 @@ def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
         )
     if caller.site is not None:
         raise PermissionDenied(
-            "the key is for one site only: use a server key for every site of the merchant", field="authorization"
+            "the key is for one site only: use a server key that covers all sites of the merchant",
+            field="authorization",
         )
     return caller
 

@@ -98,7 +98,7 @@ def parse_servers(url: str) -> Servers:
             raise _refused(url, f"{name} {given[name]!r} is not {_NAME.pattern}")
     margin = given.pop("mark_margin_ms", str(MARK_MARGIN_MS))
     if not margin.isascii() or not margin.isdigit():
-        raise _refused(url, f"mark_margin_ms {margin!r} is not a number of milliseconds")
+        raise _refused(url, f"mark_margin_ms {margin!r} is not a whole number of milliseconds such as 5000")
     return Servers(**given, mark_margin_ms=int(margin))
 
 

@@ -26,7 +26,9 @@ _SEAL: Final = b"\x89hm\x01"
 _SEALED: Final = struct.Struct("<4sQ")
 COPY_CURE: Final = "restore the store from a backup"
 """The remedy, in error messages, for damage that is not repaired automatically."""
-SETTLED_CURE: Final = f"a late hit for the day rebuilds the day from raw hits; otherwise {COPY_CURE}"
+SETTLED_CURE: Final = (
+    f"a history hit for the day causes the day to be settled again from raw hits; otherwise {COPY_CURE}"
+)
 """The remedy, in error messages, for damage to settlement results."""
 ARROW_STREAM: Final = b"\xff\xff\xff\xff"
 """The first bytes of an Arrow IPC stream."""

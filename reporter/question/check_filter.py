@@ -74,7 +74,9 @@ def message_of(tree: Filter) -> pb.Filter:
 
 def _tree(message: pb.Filter, path: str, depth: int) -> Filter:
     if depth > MAX_DEPTH:
-        raise _refused(path, f"the filter is more than {MAX_DEPTH} deep: write a flatter filter", limit=MAX_DEPTH)
+        raise _refused(
+            path, f"the filter is nested deeper than {MAX_DEPTH} levels: write a flatter filter", limit=MAX_DEPTH
+        )
     match message.WhichOneof("kind"):
         case "and_list":
             return And(_parts(message.and_list, f"{path}.and_list", depth))

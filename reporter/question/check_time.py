@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Final, Literal
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.cells import Buckets, Grain, buckets_between, civil_range
 from hitmesh.model.dates import checked_date
@@ -151,11 +153,22 @@ def _instants(instants: pb.InstantRange) -> tuple[int, int]:
         stamp = getattr(instants, side)
         ms, rest = divmod(stamp.seconds * 1_000_000_000 + stamp.nanos, 1_000_000)
         if rest or ms % CELL_MS:
-            raise _refused(f".instants.{side}", f"{side} is not a multiple of 15 minutes: use :00, :15, :30 or :45")
+            raise _refused(
+                f".instants.{side}",
+                f"{side} {_shown(stamp)} is not a multiple of 15 minutes: use minute 00, 15, 30 or 45, without seconds",
+            )
         edges.append(ms)
     if edges[0] > edges[1]:
         raise _refused(".instants", "the range ends before it starts: swap start and end")
     return edges[0], edges[1]
+
+
+def _shown(stamp: Timestamp) -> str:
+    """Return an instant as text for messages: ISO 8601, or seconds and nanoseconds if the instant has no such text."""
+    try:
+        return stamp.ToJsonString()
+    except ValueError:
+        return f"{stamp.seconds} s {stamp.nanos} ns"
 
 
 def _refused(path: str, message: str, **variables: Variable) -> RefusedError:

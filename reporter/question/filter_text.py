@@ -127,7 +127,7 @@ class _Parser:
     def filter(self, depth: int) -> Filter:
         if depth > _MAX_NESTING:
             raise self.error(
-                f"parentheses are more than {_MAX_NESTING} deep: write a flatter filter", limit=_MAX_NESTING
+                f"parentheses are nested deeper than {_MAX_NESTING} levels: write a flatter filter", limit=_MAX_NESTING
             )
         groups = [self.group(depth)]
         while self.take(";"):

@@ -10,6 +10,7 @@ from google.type.date_pb2 import Date
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.cells import Grain
+from hitmesh.model.days import iso_instant
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import And, Comparison, Not, Operator, Or
 from reporter.question.check import checked
@@ -185,6 +186,9 @@ def test_instants_are_quarters_of_an_hour() -> None:
     assert question.dates is None
     request.time_range.instants.end.FromMilliseconds(NOW + 1)
     assert refused(request).field == "time_range.instants.end"
+    assert refused(request).message.startswith(f"end {iso_instant(NOW + 1)} is not a multiple of 15 minutes")
+    request.time_range.instants.end.seconds = 2**62
+    assert refused(request).message.startswith(f"end {2**62} s 1000000 ns is not a multiple of 15 minutes")
     request.time_range.instants.end.FromMilliseconds(NOW)
     assert "swap" in refused(request).message
 
@@ -230,7 +234,7 @@ def nested(depth: int) -> pb.Filter:
     ("message", "reason", "complaint"),
     [
         (pb.Filter(), "INVALID_FILTER", "this filter is empty"),
-        (nested(9), "INVALID_FILTER", "more than 8 deep"),
+        (nested(9), "INVALID_FILTER", "deeper than 8 levels"),
         (pb.Filter(and_list=pb.FilterList()), "INVALID_FILTER", "the list has 0 filters: send 1 to 50"),
         (comparison("chanel", pb.FILTER_OPERATOR_EQ, "x"), "UNKNOWN_DIMENSION", "did you mean channel"),
         (

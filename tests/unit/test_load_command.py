@@ -56,10 +56,10 @@ def test_usage_of_processes_is_read_and_a_mesh_elsewhere_has_none(tmp_path: Path
     assert usage.max_rss_mib > 10
     assert mesh_pids(tmp_path, "127.0.0.1:1") == (
         {},
-        f"no mesh on this machine says its processes in {tmp_path / 'ready.json'}",
+        f"not measured, because {tmp_path / 'ready.json'} is missing or invalid: name the mesh's home with --home",
     )
     (tmp_path / "ready.json").write_text('{"grpc": "127.0.0.1:2", "pid": 1}')
-    assert mesh_pids(tmp_path, "127.0.0.1:1")[1] == f"the mesh at 127.0.0.1:1 is not the one of {tmp_path}"
+    assert f"{tmp_path} is not the home of the mesh at 127.0.0.1:1" in mesh_pids(tmp_path, "127.0.0.1:1")[1]
     (tmp_path / "ready.json").write_text(f'{{"grpc": "127.0.0.1:1", "pid": {os.getpid()}, "servers": {{"kafka": 7}}}}')
     assert mesh_pids(tmp_path, "127.0.0.1:1")[0][7] == "kafka"
 

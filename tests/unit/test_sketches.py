@@ -218,7 +218,7 @@ def with_byte(sketch: bytes, index: int, value: int) -> bytes:
         (with_byte(sketch_of(keys_from(1, 5)), 1, 4), "serial version 3"),
         (with_byte(sketch_of(keys_from(1, 5)), 2, 7), "serial version 3"),
         (with_byte(sketch_of(keys_from(1, 5)), 5, 0x1B), "big-endian"),
-        (with_byte(sketch_of(keys_from(1, 5)), 6, 0), "seed is not 9001"),
+        (with_byte(sketch_of(keys_from(1, 5)), 6, 0), "the seed must be 9001"),
     ],
 )
 def test_bytes_that_are_no_sketch_of_ours_are_refused(octets: bytes, complaint: str) -> None:
@@ -232,7 +232,7 @@ def test_a_sketch_of_another_seed_or_a_compressed_one_is_refused() -> None:
     for key in range(100):
         other.update(key)
         ours.update(key)
-    with pytest.raises(ValueError, match="seed is not 9001"):
+    with pytest.raises(ValueError, match="the seed must be 9001"):
         union([bytes(other.compact().serialize())])
     with pytest.raises(ValueError, match="or compressed"):
         union([bytes(ours.compact().serialize(compress=True))])

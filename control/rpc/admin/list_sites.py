@@ -34,7 +34,8 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
     """
     if request.page_size < 0:
         raise RefusedError(
-            f"page_size {request.page_size} is negative: leave page_size out for 100",
+            f"page_size {request.page_size} is negative: send 1 to {MAX_PAGE:,}, or leave page_size out for "
+            f"the default of {DEFAULT_PAGE}",
             field="page_size",
             value=request.page_size,
         )

@@ -20,6 +20,7 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.money import INT64_MAX, INT64_MIN
 from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM
 from hitmesh.model.rows.stream_columns import PARTIAL_SUMS, UNKEYED_DIGESTS
+from hitmesh.model.stored import COPY_CURE
 
 _SUMS: Final = ("sums", "<i8", (len(PARTIAL_SUMS),))
 _PACKED: Final = {
@@ -75,9 +76,12 @@ def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
         StoreCorrupt: a blob has an unknown version or a wrong size.
     """
     versions = np.array([blob[0] if blob else 0 for blob in blobs], np.int64)
-    if ((versions < 1) | (versions > 2 * _KEYED)).any():
+    unknown = versions[(versions < 1) | (versions > 2 * _KEYED)]
+    if len(unknown):
+        cure = "use a newer hitmesh" if unknown[0] else COPY_CURE
         raise StoreCorrupt(
-            f"the sums of a partial have a version outside 1 to {2 * _KEYED}; use a newer hitmesh", newest=2 * _KEYED
+            f"the sums of a partial have version {unknown[0]}, not 1 to {2 * _KEYED} as this hitmesh requires: {cure}",
+            newest=2 * _KEYED,
         )
     unkeyed = pl.Series(UNKEYED_DIGESTS, (versions <= _KEYED).astype(np.int64))
     wide = (versions % _KEYED == 0).tolist()

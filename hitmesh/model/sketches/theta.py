@@ -239,7 +239,10 @@ def _check_headers(header: U64Array, preamble: I64Array, flags: U64Array, empty:
     require(bool(((preamble >= 1) & (preamble <= 3)).all()), "a sketch's preamble does not have 1 to 3 words")
     require(not (flags & _U64(_FLAG_BIG_ENDIAN)).any(), "a sketch was written big-endian")
     # An empty sketch holds no hash, and some writers leave its seed hash at zero.
-    require(bool((empty | (header >> _U64(48) == _U64(SEED_HASH))).all()), f"a sketch's seed is not {SEED}")
+    require(
+        bool((empty | (header >> _U64(48) == _U64(SEED_HASH))).all()),
+        f"a sketch was built with an unsupported seed: the seed must be {SEED}",
+    )
 
 
 def _entry_mask(n_words: int, starts: I64Array, counted: BoolArray, sampled: BoolArray) -> BoolArray:

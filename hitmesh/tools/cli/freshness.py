@@ -63,8 +63,9 @@ def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
     ahead = {(entry["log"], entry["partition"]): entry for site in found for entry in site["ahead"]}
     return [
         visible(
-            f"{log}/{partition} is ahead of the present, at {entry['log_time']}: hits with a correct clock join visits "
-            f"when their day is settled, hits from {entry['visits_wait_until']} on at once. Cause: {entry['cause']}."
+            f"log time of {log}/{partition}, {entry['log_time']}, is ahead of the present: hits with correct times "
+            f"before {entry['visits_wait_until']} join visits only when their day is settled, later hits at once. "
+            f"Correct the clock and wait; cause: {entry['cause']}."
         )
         for (log, partition), entry in sorted(ahead.items())
     ]

@@ -24,7 +24,7 @@ STACK: Final = "stack"
 _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
     ("--hits-partitions", 4, click.IntRange(1, 4_096), "Partitions of the hits topic; fixed once created."),
     ("--rollups-partitions", 2, click.IntRange(1, 1_024), "Partitions of each topic that Druid reads."),
-    ("--replication", 1, click.IntRange(1, 9), "Replicas of Kafka partitions and Cassandra rows."),
+    ("--replication", 1, click.IntRange(1, 9), "Copies of Kafka partitions, Cassandra rows and Druid segments."),
     ("--min-insync", 1, click.IntRange(1, 9), "Replicas that must store a record before the ack."),
     ("--hits-retention-days", 7, click.IntRange(2, 3_650), "How long Kafka keeps hits for replay."),
     (

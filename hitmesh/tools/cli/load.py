@@ -63,7 +63,7 @@ def _number(
 @_percent("--out-of-order", 2, "Percent of hits sent up to 50 minutes after their event time.")
 @_percent("--duplicates", 0, "Percent of hits that are sent again 3 to 60 s later.")
 @_percent("--bots", 0, "Percent of visitors that are crawlers.")
-@_number("--seed", 1, click.INT, "N", "Seed: the same seed sends the same hits.")
+@_number("--seed", 1, click.INT, "N", "Seed: the same seed generates the same hits, except for their times and ids.")
 @_number("--streams", 4, click.IntRange(1, MAX_STREAMS), "N", "Concurrent streams.")
 @_number(
     "--frame",

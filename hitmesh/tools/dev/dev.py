@@ -86,7 +86,10 @@ def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
     try:
         choice = backend.choose(home, options.backend, options.stack_home, options.default_stack_home)
         if options.replicas > 1 and choice.backend is Backend.EMBEDDED:
-            raise OtherBackend("--replicas needs --backend stack and a separate --home: files have one writer")
+            raise OtherBackend(
+                f"--replicas needs --backend stack, but {home.root} uses files, which have one writer: "
+                f"add --backend stack and another --home"
+            )
         home = backend.opened(home, choice, say)
     except (OtherBackend, StackError) as error:
         warn(str(error))

@@ -36,7 +36,8 @@ _LOCAL_REPLIES = {
 # Maximum bytes of the body of a unary call.
 _MAX_BYTES = 2 << 20
 _TOO_LARGE = (
-    f"the request has more than {_MAX_BYTES:,} bytes: send less per request, hits in several batches or by StreamHits"
+    f"the request has more than {_MAX_BYTES:,} bytes: send a smaller request; divide hits into several batches, or use "
+    f"StreamHits"
 )
 
 

@@ -75,11 +75,14 @@ def mesh_pids(home: Path, address: str) -> tuple[dict[int, str], str]:
         parent, listens = int(ready["pid"]), str(ready["grpc"])
         servers = {int(pid): str(name) for name, pid in ready.get("servers", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}, f"no mesh on this machine says its processes in {home / READY_FILE}"
+        return {}, f"not measured, because {home / READY_FILE} is missing or invalid: name the mesh's home with --home"
     if listens != address:
-        return {}, f"the mesh at {address} is not the one of {home}"
+        return {}, f"not measured, because {home} is not the home of the mesh at {address}: name its home with --home"
     found = {process.pid: _name(process) for process in descendants(parent)} | servers
-    return found, "" if found else f"process {parent} of the mesh has no children here"
+    return (
+        found,
+        "" if found else f"not measured, because process {parent} of the mesh has no child processes on this machine",
+    )
 
 
 def descendants(parent: int) -> list[psutil.Process]:

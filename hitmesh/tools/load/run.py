@@ -29,6 +29,7 @@ from hitmesh.tools.load.show import Live, Show
 from hitmesh.tools.load.stream import FrameStream
 from hitmesh.tools.load.tally import Tally
 from hitmesh.tools.load.traffic import LATE_MS
+from hitmesh.tools.load.visitors import MOST_TIMELINE
 
 # Time from "ready" to the first hit, for encoding the first frames and opening the streams.
 LEAD_MS: Final = 2_000
@@ -110,9 +111,12 @@ class _Run:
 
     def _omitted(self, producer: Producer) -> dict[str, str]:
         if not self._expected.is_complete:
-            return {"visits": "hits were left out that would belong to them"}
+            return {"visits": "some hits were shed (not sent) that would have belonged to visits"}
         unknown = len(self._plan.used_sites) - len(producer.visits)
-        return {"visits": f"of {unknown} sites: a visitor has more hits than plain rules can count"} if unknown else {}
+        reason = (
+            f"{unknown} sites have a visitor with over {MOST_TIMELINE:,} on-time hits, whose visits are not predicted"
+        )
+        return {"visits": reason} if unknown else {}
 
     def _open_sites(self) -> tuple[dict[int, SiteKey], SiteKey]:
         used = self._plan.used_sites
