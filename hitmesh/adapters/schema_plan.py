@@ -46,7 +46,7 @@ class SchemaOptions:
     Attributes:
         hits_partitions: partitions in the hits topic (architecture A4); must not change once the topic has hits.
         rollups_partitions: partitions in each topic that Druid reads.
-        replication: copies per Kafka partition and per Cassandra row.
+        replication: copies per Kafka partition, Cassandra row and Druid segment.
         min_insync: replicas that must store a record before Kafka acknowledges the record.
         hits_retention_days: how many days Kafka keeps hits for replay.
         rollups_retention_days: how many days Kafka keeps the rows that Druid ingests.

@@ -19,10 +19,10 @@ class Patience:
     """Limits for retries without success; times are in seconds.
 
     The sender stops when more than `attempts` streams in a row end without an acknowledgement, or when the collector
-    asks for a retry of the same hits `attempts` times. Once a batch was acknowledged, a mesh is known to exist, and up
-    to `reconnects` streams in a row may fail if this is more. The pause between streams starts at `first_s`, doubles up
-    to `max_s`, and is extended at random by up to half. A stream that is silent for `stall_s` while the sender waits
-    for a response is cancelled.
+    asks for a retry of the same hits `attempts` times. Once a batch was acknowledged, the mesh is known to exist, and
+    the sender stops only after more than max(`attempts`, `reconnects`) such streams in a row. The pause between streams
+    starts at `first_s`, doubles up to `max_s`, and is extended at random by up to half. A stream that is silent for
+    `stall_s` while the sender waits for a response is cancelled.
     """
 
     attempts: int = 8

@@ -44,8 +44,9 @@ class Watch:
     unknown.
 
     After `passed_at_ms`, settlement may still change the numbers. While days are dirty, the wait goes on until
-    `complete_through` is later than `passed_at_ms`. It does not go on until no day is dirty, because with continuous
-    traffic some day is always dirty, and later dirty marks belong to other hits.
+    `complete_through` is later than `passed_at_ms`. The wait does not require that no day is dirty: under continuous
+    traffic some day is always dirty, and later dirty marks belong to other hits. Days that settlement itself marked
+    (`resettling_days`) must be settled in any case.
     """
 
     offsets: Mapping[tuple[str, int], int]

@@ -49,7 +49,7 @@ VISIT_CAP_MS: Final = 86_400_000
 MAX_VISIT_HITS: Final = 5_000
 """Rule S5: maximum hits in a visit. The next hit starts a new visit. Policies have this default."""
 KEPT_HITS_OF_VISITOR: Final = 5_000
-"""Rule S9: if the stream keeps more hits of a visitor than this, further hits out of order wait for settlement."""
+"""Rule S9: once this many hits of a visitor are kept, further hits out of order wait for settlement."""
 LG_K_CELL: Final = 12
 """Metric `visitors`: lg k of a cell's theta sketch, a sample of at least 2^12 hashes unless exact."""
 LG_K_UNION: Final = 14

@@ -136,7 +136,10 @@ class Settler:
         return _closed_before(self._stores.series.flushed(), self._stores.progress.progress(Topic.HITS))
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
-        """Return whether it is too early to settle; marks of new hits wait for a delay, those of settlement do not."""
+        """Return whether it is too early to settle the site-day.
+
+        The last attempt failed recently, or the site-day was settled recently and settlement itself has not marked it.
+        """
         by_settlement = any(marks.partition.log == SETTLEMENT_LOG for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)
 

@@ -83,7 +83,7 @@ class Freshness:
         open_from_day: from this day on, every day is unsettled too.
         dirty_days: number of site-days with a dirty mark.
         resettling_days: number of site-days that settlement itself marked dirty.
-        open_days: number of site-days that the live stream counts until they close.
+        open_days: number of site-days that the live stream counts until they are settled.
         ahead: partitions whose log time is ahead of the current time by more than AHEAD_TOLERANCE_MS.
     """
 
@@ -175,7 +175,10 @@ def freshness(
 
 
 def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
-    """Return the partitions whose log time is ahead, even when dirty marks hold back the visible progress."""
+    """Return the partitions whose log time is ahead of the current time.
+
+    Dirty marks, which hold back the visible progress, play no part.
+    """
     return tuple(
         Ahead(partition, reached.log_time, _CAUSE)
         for partition, reached in sorted(progress.items())

@@ -68,7 +68,9 @@ class CassandraGenerations:
         now: int,
         drift: Drift | None = None,
     ) -> GenerationEntry:
-        """Make a generation current with its ledger entry and carry; the stream's generation if `drift` is confirmed.
+        """Make a generation current, with its ledger entry and carry.
+
+        The stream's generation becomes current if `drift.confirmed` is true, otherwise the generation of the attempt.
 
         Raises:
             StaleGeneration: another entry or a later attempt was published since; nothing was written.

@@ -2,10 +2,11 @@
 
 The layout balances the cost of writes against the cost of scans. A row per record and site would make hundreds of rows
 for each record; with a row per record, a scan for one site would read the sites of all records. Instead, sites share
-256 buckets, and a `put` writes one row per (day, bucket, partition) with sorted (site, offset, log time) entries of 14
-bytes. A `put` therefore writes at most 256 rows for each day, and never more rows than the number of its sites; a scan
-reads one bucket of 256. A site is stored as 32 bits of its hash64. If two sites share these bits, a scan also reads
-records of the other site, and discards them because their list of sites lacks the wanted site.
+256 buckets, and a `put` writes one row per (day, bucket, partition, span of offsets) with sorted (site, offset, log
+time) entries of 14 bytes. A `put` therefore writes at most 256 rows for each day, partition and span of 1,024 offsets,
+however many sites there are; only a bucket with more than 32,768 entries gets further rows. A scan reads one bucket. A
+site is stored as 32 bits of its hash64. If two sites share these bits, a scan also reads records of the other site, and
+discards them because their list of sites lacks the wanted site.
 """
 
 from __future__ import annotations

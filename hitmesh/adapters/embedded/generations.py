@@ -64,7 +64,9 @@ class EmbeddedGenerations:
         now: int,
         drift: Drift | None = None,
     ) -> GenerationEntry:
-        """Make a generation current (the stream's if `drift` is confirmed) in a single durable transaction.
+        """Make a generation current, with its ledger entry and carry, in a single durable transaction.
+
+        The stream's generation becomes current if `drift.confirmed` is true, otherwise the generation of the attempt.
 
         Raises:
             StaleGeneration: another entry or a later attempt has been published since; nothing was written.

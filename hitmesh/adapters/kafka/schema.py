@@ -237,7 +237,7 @@ def _known(servers: Servers, wanted: Wanted) -> _There:
 
 
 def _log_id(topic: Topic, topic_id: str) -> str:
-    """Return a log's id, without the characters of Kafka's topic id that have a meaning in paths."""
+    """Return a log's id: the topic's name and Kafka's topic id, in which "/" becomes "_" and "+" becomes "-"."""
     return f"{topic}.{topic_id.replace('/', '_').replace('+', '-')}"
 
 

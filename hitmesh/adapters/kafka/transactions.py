@@ -1,4 +1,4 @@
-"""A transactional producer and its recovery from errors (architecture A6, costs.md).
+"""A transactional producer and its recovery from errors (architecture A6, docs/exactly-once.md point 8).
 
 The client's error class decides what happens to a failed transaction. An abortable transaction is aborted. After a
 time-out or any other error the producer is discarded, because the client can no longer end the transaction (it has no

@@ -3,8 +3,8 @@
 A row's digest is the sum, over the row's measures, of hash(row key, measure) × value, mod 2⁶⁴. The row key is site,
 cell, excluded and the dimensions, without the generation. So the digests of all signed stream rows add up to the digest
 of their net rows, and a settlement compares this sum with the digest of its own rows without reading any stream row.
-Texts are hashed with the mesh secret (rule D0), because senders choose the texts: without the secret, no sender can
-craft different rows with equal digests. The digest is stored, so its hash functions must not change.
+Texts are hashed with the mesh secret (rule D0), because senders choose the texts: a sender who does not know the
+secret cannot craft different rows with equal digests. The digest is stored, so its hash functions must not change.
 """
 
 from __future__ import annotations

@@ -257,7 +257,10 @@ class Interned:
         return names, {name: self.texts.name_hashes(of_column) for name, of_column in of_columns.items()}
 
     def keep_only(self, numbers: I32Array, codes: I32Array) -> tuple[I32Array, I32Array]:
-        """Drop all other tuples and texts; return the new tuple number and the new code for each argument."""
+        """Keep only the tuples with these numbers, their texts, and the texts with these codes.
+
+        Return the new number for each given number, and the new code for each given code.
+        """
         used, of_tuple = np.unique(numbers, return_inverse=True)
         tuples = self.tuples.codes(used)
         kept, of_code = np.unique(np.concatenate([[NULL], tuples.ravel(), codes]), return_inverse=True)

@@ -190,7 +190,11 @@ def _begin_of(state: LiveState, touched: _Touched) -> _Begin:
 
 
 def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolArray:
-    """Return which closing visits were rebuilt: visits since the horizon, and bases."""
+    """Return which closing visits were rebuilt.
+
+    In a timeline that was rebuilt from the horizon on, these are the base, and the visits whose last hit is at or after
+    the horizon.
+    """
     closing = state.closing
     since = closing.last >= state.horizon
     return np.isin(closing.key, begin.keys[begin.since <= state.horizon]) & (

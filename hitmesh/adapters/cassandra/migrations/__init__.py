@@ -1,1 +1,1 @@
-"""Numbered CQL files: what each one makes stays as it is; a change is a new file."""
+"""Numbered CQL files. An applied file never changes; each change to the schema is a new file."""
