@@ -21,7 +21,7 @@ from collector.admission.frames import Decoded
 from collector.admission.texts import Texts, limited
 from collector.admission.times import Instants
 from collector.admission.verdicts import Verdicts
-from hitmesh.access.roles import rights_of
+from hitmesh.access.roles import is_unbounded, rights_of
 from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.errors import Variable
 from hitmesh.model.limits import IPV4_PREFIX_BITS, IPV6_PREFIX_BITS
@@ -152,7 +152,7 @@ def _senders(answers: tuple[Answer, ...]) -> Senders:
         np.array([numbers[grant.site.name] if grant else 0 for grant in granted], dtype=np.int32),
         np.array([given is not None and given.sets_times for given in rights], dtype=np.bool_),
         np.array([given is not None and given.sets_context for given in rights], dtype=np.bool_),
-        np.array([grant is not None and grant.key.unbounded_history for grant in granted], dtype=np.bool_),
+        np.array([grant is not None and is_unbounded(grant.key) for grant in granted], dtype=np.bool_),
     )
 
 

@@ -71,6 +71,11 @@ def is_valid_sender(key: IngestKey | None) -> bool:
     return key is not None and key.revoked_at is None and has_role(key, Role.SEND)
 
 
+def is_unbounded(key: IngestKey) -> bool:
+    """Return whether hits with a key may have any age: only with a server key that allows this (rule T3)."""
+    return key.unbounded_history and rights_of(key).sets_times
+
+
 def cannot_send(key: IngestKey) -> str:
     """Return the error message for a key without the role SEND."""
     return f"a key of kind {key.kind.value} sends no hits: use a browser, server or edge key"

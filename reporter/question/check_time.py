@@ -156,6 +156,7 @@ def _instants(instants: pb.InstantRange) -> tuple[int, int]:
             raise _refused(
                 f".instants.{side}",
                 f"{side} {_shown(stamp)} is not a multiple of 15 minutes: use minute 00, 15, 30 or 45, without seconds",
+                value=_shown(stamp),
             )
         edges.append(ms)
     if edges[0] > edges[1]:

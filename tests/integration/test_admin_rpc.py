@@ -138,6 +138,8 @@ def test_a_key_of_another_merchant_is_not_found_under_ones_own(mesh: Mesh) -> No
         ({"site": None}, "key.site"),
         ({"kind": admin_pb2.KEY_KIND_SERVER, "site": ""}, "key.site"),
         ({"parent": "demo"}, "parent"),
+        ({"unbounded_history": True}, "key.unbounded_history"),
+        ({"kind": admin_pb2.KEY_KIND_EDGE, "unbounded_history": True}, "key.unbounded_history"),
     ],
 )
 def test_a_bad_key_names_its_field(mesh: Mesh, fields: dict[str, Any], field: str) -> None:

@@ -34,8 +34,9 @@ def grant(kind: KeyKind, site: Site = SITE, *, key_id: str = "", unbounded: bool
 def grants(site: Site = SITE) -> dict[tuple[str, str], Grant | Refusal]:
     return {
         (SERVER, ""): grant(KeyKind.SERVER, site),
-        (BROWSER, ""): grant(KeyKind.BROWSER, site),
-        (EDGE, ""): grant(KeyKind.EDGE, site),
+        # Unbounded history has no effect with these kinds of keys (rule T3).
+        (BROWSER, ""): grant(KeyKind.BROWSER, site, unbounded=True),
+        (EDGE, ""): grant(KeyKind.EDGE, site, unbounded=True),
         (IMPORT, ""): grant(KeyKind.SERVER, site, key_id="id-of-import", unbounded=True),
     }
 

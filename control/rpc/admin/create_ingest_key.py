@@ -34,6 +34,13 @@ def create_ingest_key(
         raise RefusedError(
             f"a {kind.value} key is public and needs one site: set site", field="key.site", value=kind.value
         )
+    if wanted.unbounded_history and not RIGHTS[kind].sets_times:
+        raise RefusedError(
+            f"a {kind.value} key cannot send hits of any age (rule T3): leave out unbounded_history, or create a "
+            "server key",
+            field="key.unbounded_history",
+            value=kind.value,
+        )
     secret = backend.new_token()
     key = IngestKey(
         key_id=f"{kind.value}-{backend.new_token()[:16]}",

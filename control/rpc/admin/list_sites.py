@@ -38,6 +38,8 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
             f"the default of {DEFAULT_PAGE}",
             field="page_size",
             value=request.page_size,
+            limit=MAX_PAGE,
+            default=DEFAULT_PAGE,
         )
     page_size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
     after = _name_in(request.page_token, request.parent)

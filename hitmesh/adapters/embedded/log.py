@@ -168,7 +168,8 @@ class EmbeddedLog:
                 f"and {self._max_queued_bytes} bytes: send the batch again",
                 retry_after_s=_FULL_RETRY_S,
                 records=len(self._queue),
-                size=self._queued_bytes,
+                size=size,
+                queued=self._queued_bytes,
                 max_records=self._max_queued_records,
                 limit=self._max_queued_bytes,
             )

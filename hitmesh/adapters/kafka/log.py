@@ -155,7 +155,8 @@ class KafkaEventLog:
                 f"records and {self._max_queued_bytes} bytes: send the batch again",
                 retry_after_s=_FULL_RETRY_S,
                 records=len(self._waiting),
-                size=self._queued_bytes,
+                size=size,
+                queued=self._queued_bytes,
                 max_records=self._max_queued_records,
                 limit=self._max_queued_bytes,
             )

@@ -82,6 +82,7 @@ def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
         raise StoreCorrupt(
             f"the sums of a partial have version {unknown[0]}, not 1 to {2 * _KEYED} as this hitmesh requires: {cure}",
             newest=2 * _KEYED,
+            version=int(unknown[0]),
         )
     unkeyed = pl.Series(UNKEYED_DIGESTS, (versions <= _KEYED).astype(np.int64))
     wide = (versions % _KEYED == 0).tolist()

@@ -311,7 +311,7 @@ class IngestKey(_message.Message):
     site: _builtins.str
     """Site that the key is for. Not set: every site of the merchant, for server and edge keys only."""
     unbounded_history: _builtins.bool
-    """Whether hits of any age are accepted. Otherwise hits may be at most 13 months old with a server key, and at most
+    """Whether hits of any age are accepted; for server keys only. Otherwise hits may be at most 13 months old with a server key, and at most
     72 hours old with a browser or edge key.
     """
     @_builtins.property

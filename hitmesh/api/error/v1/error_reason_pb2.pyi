@@ -40,7 +40,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_LOG_FULL: _ErrorReason.ValueType  # 5
     """The log cannot store the batch now; nothing is stored. Send the batch again with the same batch_id. Metadata:
-    limit, max_records, records, size.
+    limit, max_records, queued, records, size.
     """
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 6
     """The disk has no room for the write; nothing is stored. Free disk space, then call again. Metadata: cause, file."""
@@ -239,6 +239,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       pieces: pieces that were found.
       place: the stored object that is damaged or does not decode.
       position: index of the character in the filter, from 1, or a position in the log.
+      queued: size of the waiting records in bytes.
       records: number of records.
       rows: number of rows.
       similar: similar known names, the nearest first.
@@ -279,7 +280,7 @@ timeout_s.
 """
 ERROR_REASON_LOG_FULL: ErrorReason.ValueType  # 5
 """The log cannot store the batch now; nothing is stored. Send the batch again with the same batch_id. Metadata:
-limit, max_records, records, size.
+limit, max_records, queued, records, size.
 """
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 6
 """The disk has no room for the write; nothing is stored. Free disk space, then call again. Metadata: cause, file."""
