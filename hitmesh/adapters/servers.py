@@ -86,7 +86,9 @@ def parse_servers(url: str) -> Servers:
     pairs = parse_qsl(url.removeprefix(SCHEME).removeprefix("?"), keep_blank_values=True)
     given = dict(pairs)
     if len(given) != len(pairs):
-        raise _refused(url, "a part is given twice")
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _refused(url, f"part {twice!r} is given twice")
     for name in given:
         if name not in _DEFAULTS:
             raise _refused(url, f"unknown part {name!r}; parts are {', '.join(_DEFAULTS)}")
@@ -95,7 +97,9 @@ def parse_servers(url: str) -> Servers:
             raise _refused(url, f"{name} is missing")
     for name in ("name", "keyspace"):
         if given.get(name) and not _NAME.fullmatch(given[name]):
-            raise _refused(url, f"{name} {given[name]!r} is not {_NAME.pattern}")
+            raise _refused(
+                url, f"{name} {given[name]!r} is not 1 to 32 characters of a-z, 0-9 and _, beginning with a letter"
+            )
     margin = given.pop("mark_margin_ms", str(MARK_MARGIN_MS))
     if not margin.isascii() or not margin.isdigit():
         raise _refused(url, f"mark_margin_ms {margin!r} is not a whole number of milliseconds such as 5000")

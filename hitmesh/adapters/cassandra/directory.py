@@ -286,7 +286,10 @@ class CassandraSiteDirectory:
         if checking is not None and not is_checking:
             checking.join(_PATIENCE_S)
         if now - self._answered_at > GOOD_FOR_MS:
-            raise Unavailable("Cassandra has not answered for an hour: sites and keys may be stale; try again")
+            raise Unavailable(
+                "sites and keys were last read from Cassandra over an hour ago and may be stale: check that Cassandra "
+                "runs, then try again"
+            )
 
     def _check_or_warn(self, now: int) -> None:
         try:

@@ -84,7 +84,8 @@ class DeclaredLogs:
                 (topic.value, number, log_id, partitions),
             )
         raise Unavailable(
-            f"log {log_id!r} of topic {topic.value} was not declared: other processes declare logs too; try again",
+            f"log {log_id!r} of topic {topic.value} was not declared, because other processes declared logs at the "
+            "same time: run hitmesh init again",
             log=log_id,
             topic=topic.value,
         )

@@ -26,6 +26,7 @@ _PIECE_BYTES: Final = 256 * 1024
 _PIECES_IN_FLIGHT: Final = 64
 _RECORDS_AHEAD: Final = 16
 _FAST: Final = 1
+_CURE: Final = "restore the table raw_records from a backup"
 _INSERT: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, pieces, log_time, row_count,
     min_event_time, max_event_time, schema_version, site_days, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, value)
@@ -72,7 +73,7 @@ class CassandraRawStore:
             record = _record(position, pieces)
             if record is None:
                 raise StoreCorrupt(
-                    f"raw record {position} is in the index but not in raw_records; restore the record",
+                    f"raw record {position} is in the index but not in raw_records; {_CURE}",
                     position=str(position),
                 )
             if not wanted.isdisjoint(record.site_days):
@@ -124,7 +125,7 @@ def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
     first = pieces[0]
     if len(pieces) != first.pieces:
         raise StoreCorrupt(
-            f"raw record {position} has {len(pieces)} of {first.pieces} pieces; restore the record",
+            f"raw record {position} has {len(pieces)} of {first.pieces} pieces; {_CURE}",
             position=str(position),
             pieces=len(pieces),
             expected=first.pieces,
@@ -150,6 +151,6 @@ def _packed(site_days: Iterable[SiteDay]) -> bytes:
 
 
 def _unpacked(site_days: bytes) -> frozenset[SiteDay]:
-    with decoding("the site-days of a raw record", "restore the table raw_records from a copy"):
+    with decoding("the site-days of a raw record", _CURE):
         by_site: dict[str, list[int]] = json.loads(zlib.decompress(site_days))
     return frozenset(SiteDay(site, day) for site, days in by_site.items() for day in days)

@@ -91,8 +91,11 @@ def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[o
 
 def _found(row: Row, bits: int) -> Iterator[Found]:
     if to_signed(xxhash.xxh3_64_intdigest(row.records)) != row.digest:
+        first = Position(row.log, row.partition, row.first_offset)
         raise StoreCorrupt(
-            "a row of table raw_index is damaged: its checksum does not match; restore the table from a copy"
+            f"table raw_index is damaged: the checksum of its row at {first} does not match; restore the table from a "
+            "backup",
+            position=str(first),
         )
     entries = np.frombuffer(row.records, _ENTRY)
     mine = entries[entries["site"] == bits]

@@ -34,7 +34,7 @@ class Writers:
                     "INSERT INTO writers (owner, number) VALUES (?, ?) USING TIMESTAMP ?", (owner, last + 1, last + 1)
                 )
                 return int(last + 1)
-        raise Unavailable("other writers take numbers at the same time; try again")
+        raise Unavailable("no writer number was free, because other writers took each number first; try again")
 
     def newest(self, owner: str) -> int:
         """Return the owner's newest writer number; 0 if the owner never had a number."""

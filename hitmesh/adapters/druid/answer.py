@@ -55,7 +55,8 @@ def refuse_too_many(rows: int) -> None:
     """Raise RefusedError if the answer has more groups than allowed."""
     if rows > MAX_ROWS:
         raise RefusedError(
-            f"the answer has more than {MAX_ROWS} groups: ask for fewer dimensions, a wider grain or a shorter range",
+            f"the answer has more than {MAX_ROWS:,} groups: ask for fewer dimensions, a coarser grain or a shorter "
+            "range",
             field="dimensions",
             reason=ErrorReason.TOO_MANY_ROWS,
             limit=MAX_ROWS,

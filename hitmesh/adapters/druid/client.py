@@ -102,14 +102,15 @@ class DruidClient:
         except orjson.JSONDecodeError as error:
             # Druid sends the status before the rows, so a server that dies later can only cut the rows off.
             raise Unavailable(
-                f"Druid's answer on {url} is cut off; ask again", retry_after_s=_RETRY_S, url=url
+                f"Druid's answer on {url} is cut off; try again", retry_after_s=_RETRY_S, url=url
             ) from error
 
     def _exchange(
         self, method: str, url: str, body: bytes, timeout_s: float, checkpoint: Checkpoint
     ) -> tuple[int, bytes]:
         """Return status and body of an answer that is complete, within the size limit and in time."""
-        deadline = time.monotonic() + timeout_s + _CONNECT_S
+        limit_s = timeout_s + _CONNECT_S
+        deadline = time.monotonic() + limit_s
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         timeout = urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
         try:
@@ -117,7 +118,7 @@ class DruidClient:
                 method, url, body=body or None, headers=headers, timeout=timeout, preload_content=False
             )
             try:
-                data = _body(answer, url, deadline, checkpoint)
+                data = _body(answer, url, limit_s, deadline, checkpoint)
             except BaseException:
                 answer.close()  # the next answer on this connection would begin with the remaining bytes
                 raise
@@ -134,7 +135,7 @@ class DruidClient:
 
 def refusal(status: int, data: bytes) -> HitmeshError:
     """Return the error of hitmesh.model.errors for an HTTP error answer."""
-    message = f"Druid answers {status}: {data[:_MAX_SHOWN_BYTES].decode(errors='replace')}"
+    message = f"Druid answers with HTTP status {status}: {data[:_MAX_SHOWN_BYTES].decode(errors='replace')}"
     try:
         answer = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -154,7 +155,7 @@ def refusal(status: int, data: bytes) -> HitmeshError:
     return FatalError(message, status=status, cause=thrown)
 
 
-def _body(answer: urllib3.BaseHTTPResponse, url: str, deadline: float, checkpoint: Checkpoint) -> bytes:
+def _body(answer: urllib3.BaseHTTPResponse, url: str, limit_s: float, deadline: float, checkpoint: Checkpoint) -> bytes:
     pieces: list[bytes] = []
     size = 0
     for piece in answer.stream(_PIECE):
@@ -162,14 +163,18 @@ def _body(answer: urllib3.BaseHTTPResponse, url: str, deadline: float, checkpoin
         size += len(piece)
         if size > MAX_BYTES:
             raise RefusedError(
-                f"the answer has more than {MAX_BYTES} bytes: ask for fewer dimensions or a shorter range",
+                f"the answer has more than {MAX_BYTES:,} bytes: ask for fewer dimensions or a shorter range",
                 field="dimensions",
                 reason=ErrorReason.TOO_MANY_ROWS,
                 limit=MAX_BYTES,
             )
         if time.monotonic() > deadline:
             raise Unavailable(
-                f"Druid's answer on {url} did not end in time; ask for less", retry_after_s=_RETRY_S, url=url
+                f"Druid's answer on {url} did not end within {limit_s:g} s: ask for fewer dimensions or a shorter "
+                "range",
+                retry_after_s=_RETRY_S,
+                url=url,
+                timeout_s=limit_s,
             )
         pieces.append(piece)
     return b"".join(pieces)

@@ -112,10 +112,10 @@ class Marks:
             try:
                 self._note(time.monotonic(), self._seen())
             except HitmeshError as error:
-                logger().warning("marks_not_seen", reason=error.reason, message=error.message)
+                logger().warning("progress_marks_not_read", reason=error.reason, message=error.message)
                 self._stop.wait(_LONGEST_PAUSE_S)
             except Exception as error:  # if this thread ended, reports would never become fresher
-                logger().error("marks_not_seen", traceback=traceback_of(error))
+                logger().error("progress_marks_not_read", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)
 

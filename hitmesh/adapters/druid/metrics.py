@@ -121,7 +121,7 @@ class DruidMetricStore:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
             # The question's generations were current a moment ago, so none of them is likely to be dropped.
-            logger().warning("dropped_rows_not_known", message=error.message)
+            logger().warning("dropped_generations_not_read", message=error.message)
             return question
         kept = {
             site_day: generation
@@ -219,7 +219,7 @@ def refuse_more(what: str, count: int, limit: int, dimension: str) -> None:
     """
     if count > limit:
         raise RefusedError(
-            f"{what} more than {limit:,} values of {dimension}: name values instead, or ask for a shorter range",
+            f"{what} more than {limit:,} values of {dimension}: list the values with in(…), or ask for a shorter range",
             field="filter",
             reason=ErrorReason.TOO_MANY_VALUES,
             limit=limit,

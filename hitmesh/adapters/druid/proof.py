@@ -87,7 +87,8 @@ class Proof:
         missing = sorted(self.marks.keys() - seen)
         if missing:
             raise Unavailable(
-                f"Druid's answer lacks rows that were queryable before: the mark of {missing[0]} is missing; ask again",
+                f"Druid's answer lacks rows that were queryable before: the progress mark of {missing[0]} is missing; "
+                "try again",
                 retry_after_s=_RETRY_S,
                 missing=str(missing[0]),
             )

@@ -26,6 +26,7 @@ _COORDINATOR: Final = "/druid/coordinator/v1"
 _NONE: Final[dict[str, Any]] = {}
 _RUNNING_S: Final = 90.0
 _PAUSE_S: Final = 0.2
+_MAX_CHARS: Final = 500
 # An ISO 8601 duration. Durations are compared by length, because Druid returns PT3600S for PT60M.
 _PERIOD: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _SECONDS: Final = (86_400, 3_600, 60, 1)
@@ -109,7 +110,11 @@ def _try(client: DruidClient, wanted: Spec) -> None:
     answer = client.coordinator("POST", f"{_INDEXER}/sampler", source)
     rows = [row for row in answer.get("data", ()) if row.get("parsed")]
     if len(rows) != 1 or rows[0]["parsed"].get("presence") != 1 or rows[0].get("error"):
-        raise FatalError(f"Druid parsed a sample row incorrectly: {answer}", value=str(answer))
+        raise FatalError(
+            "Druid parsed a sample row incorrectly: check Druid's version and extensions; answer: "
+            f"{str(answer)[:_MAX_CHARS]}",
+            value=str(answer),
+        )
 
 
 def _is_running(client: DruidClient, name: str) -> bool:

@@ -101,7 +101,7 @@ class EmbeddedLog:
         waiting = _Waiting(topic, partition, record)
         with self._changed:
             if self._closing:
-                raise Unavailable("the log is closed")
+                raise Unavailable("the log is closed, because the process is stopping: try again")
             self._refuse_when_full(len(record.value))
             self._queue.append(waiting)
             self._queued_bytes += len(record.value)
@@ -273,4 +273,4 @@ def _resolve(future: Future[LoggedPosition], outcome: LoggedPosition | BaseExcep
         else:
             future.set_result(outcome)
     except BaseException as error:
-        logger().error("append_not_told", error=type(error).__name__, traceback=traceback_of(error))
+        logger().error("append_callback_failed", error=type(error).__name__, traceback=traceback_of(error))

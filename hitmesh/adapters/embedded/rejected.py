@@ -99,7 +99,7 @@ def _unpacked(original: bytes, packing: int) -> bytes:
     try:
         return zlib.decompress(original)
     except zlib.error as error:
-        raise StoreCorrupt("bytes of a refused hit in raw.db are damaged: restore the file from a copy") from error
+        raise StoreCorrupt("bytes of a refused hit in raw.db are damaged: restore the file from a backup") from error
 
 
 def _rejected(

@@ -189,14 +189,17 @@ class Database:
             if not raise_in_doubt:
                 raise
             raise CommitInDoubt(
-                f"{self._path.name}: the commit failed: {error}; read the committed state",
+                f"{self._path.name}: the commit failed ({error}) and may still be stored; read the stored state "
+                "before you repeat the call",
                 file=self._path.name,
                 cause=str(error),
             ) from error
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
-            raise Unavailable(f"{self._path.name} is closed", file=self._path.name)
+            raise Unavailable(
+                f"{self._path.name} is closed, because the process is stopping: try again", file=self._path.name
+            )
 
 
 class Watch:
@@ -235,12 +238,12 @@ def _meaning(error: sqlite3.Error, path: Path) -> HitmeshError | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreCorrupt(
-            f"{path.name} is damaged: {error}; restore the file from a copy", file=path.name, cause=str(error)
+            f"{path.name} is damaged: {error}; restore the file from a backup", file=path.name, cause=str(error)
         )
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"no room to write {path.name}: {error}; free disk space", file=path.name, cause=str(error))
     if isinstance(error, sqlite3.OperationalError):
-        return Unavailable(f"{path.name} is unavailable: {error}", file=path.name, cause=str(error))
+        return Unavailable(f"{path.name} is unavailable: {error}; try again", file=path.name, cause=str(error))
     return None
 
 
@@ -267,7 +270,7 @@ def _migrate(connection: sqlite3.Connection, schema: tuple[Migration, ...], path
         version = _version(connection)
         if version > len(schema):
             raise StoreCorrupt(
-                f"{path.name} has schema version {version}, this hitmesh knows {len(schema)}: use a newer hitmesh",
+                f"{path.name} has schema version {version}, this hitmesh knows 1 to {len(schema)}: use a newer hitmesh",
                 file=path.name,
                 version=version,
                 newest=len(schema),

@@ -50,7 +50,10 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
     """Return the error for a call outside a transaction; transient failures become Unavailable."""
     found = error_of(error) if isinstance(error, KafkaException) else error
     if found.code() in _FENCED:
-        return Fenced(f"Kafka, {doing}: another process took over this process's transactional id ({found.name()})")
+        return Fenced(
+            f"Kafka, {doing}: another process took over this process's transactional id ({found.name()}); give each "
+            "processor a different HITMESH_PROCESSOR_NODE"
+        )
     if _is_member_fenced(found):
         # The cause is another process with this instance's name, or a second join by this client while Kafka was
         # unavailable. Before the caller opens a new reader, the caller must check that it is still the newest writer.
@@ -65,7 +68,10 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
     if found.code() in _BUGS:
         return FatalError(f"Kafka, {doing}: {found.name()} {found.str()}", call=doing, cause=found.name())
     return Unavailable(
-        f"Kafka, {doing}: {found.name()} {found.str()}", retry_after_s=RETRY_S, call=doing, cause=found.name()
+        f"Kafka, {doing}: {found.name()} {found.str()}; try again",
+        retry_after_s=RETRY_S,
+        call=doing,
+        cause=found.name(),
     )
 
 
@@ -77,13 +83,16 @@ def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
         return _moved(error, doing)
     if error.txn_requires_abort():
         return Unavailable(
-            f"Kafka, {doing}: aborted, {error.name()} {error.str()}",
+            f"Kafka, {doing}: aborted, {error.name()} {error.str()}; try again",
             retry_after_s=RETRY_S,
             call=doing,
             cause=error.name(),
         )
     return CommitInDoubt(
-        f"Kafka, {doing}: {error.name()} {error.str()}", retry_after_s=RETRY_S, call=doing, cause=error.name()
+        f"Kafka, {doing}: the outcome is unknown, {error.name()} {error.str()}",
+        retry_after_s=RETRY_S,
+        call=doing,
+        cause=error.name(),
     )
 
 

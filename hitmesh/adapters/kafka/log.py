@@ -90,7 +90,7 @@ class KafkaEventLog:
         future.set_running_or_notify_cancel()  # a sent record cannot be cancelled
         with self._lock:
             if self._closed:
-                raise Unavailable("the log is closed")
+                raise Unavailable("the log is closed, because the process is stopping: try again")
             self._refuse_when_full(size)
             # Inside the lock, so that appends to a partition are sent in the order of the calls.
             self._send(topic, partition, record, future)
@@ -133,7 +133,9 @@ class KafkaEventLog:
                 on_delivery=lambda error, message: self._delivered(future, topic, record, error, message),
             )
         except BufferError as error:
-            raise LogFull("the queue of the Kafka client is full", retry_after_s=_FULL_RETRY_S) from error
+            raise LogFull(
+                "the queue of the Kafka client is full: send the batch again", retry_after_s=_FULL_RETRY_S
+            ) from error
         except KafkaException as error:
             if error_of(error).fatal():
                 self._give_up()  # a fatal error makes the producer unusable; the next append creates a new producer
@@ -189,7 +191,7 @@ class KafkaEventLog:
             try:
                 producer.poll(_POLL_S)
             except BaseException as error:  # a failing callback must not stop the other callbacks
-                logger().error("append_not_told", error=type(error).__name__, traceback=traceback_of(error))
+                logger().error("append_callback_failed", error=type(error).__name__, traceback=traceback_of(error))
 
     def _delivered(
         self,

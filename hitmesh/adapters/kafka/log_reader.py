@@ -192,7 +192,8 @@ class KafkaLogReader:
                 self._keep(message)
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"Kafka assigned no partitions of {self._kafka_topic} within {_ASSIGNED_S:.0f} s",
+                    f"Kafka assigned no partitions of {self._kafka_topic} within {_ASSIGNED_S:.0f} s: check that all "
+                    "brokers run",
                     topic=self._kafka_topic,
                     timeout_s=_ASSIGNED_S,
                 )
@@ -219,7 +220,7 @@ class KafkaLogReader:
                 raise FatalError(
                     f"{self._kafka_topic}/{partition.partition} has records {first} to {end}, but the group "
                     f"is committed at {done.next_offset}: records are lost; restore the records, or commit "
-                    f"{first} by hand",
+                    f"offset {first} by hand to continue without them",
                     topic=self._kafka_topic,
                     partition=str(partition.partition),
                     first=first,
@@ -304,7 +305,8 @@ class KafkaLogReader:
         """Raise the matching error for a KafkaError received in place of a message; ignore transient errors."""
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise FatalError(
-                f"unread records of {self._kafka_topic} are gone from the log: {error}",
+                f"unread records of {self._kafka_topic} are gone from the log ({error}): restore the records, or "
+                "commit the first stored offset by hand to continue without them",
                 topic=self._kafka_topic,
                 cause=str(error),
             )

@@ -120,7 +120,9 @@ class KafkaLogScan:
             if any(message.error() is None for message in messages):
                 silent_since = time.monotonic()
         raise Unavailable(
-            f"Kafka returned no record of {topic} for {_SILENT_S:.0f} s", topic=str(topic), timeout_s=_SILENT_S
+            f"Kafka returned no record of {topic} for {_SILENT_S:.0f} s: check that all brokers run",
+            topic=str(topic),
+            timeout_s=_SILENT_S,
         )
 
     def _indexed(self, consumer: Consumer, partition: PartitionId, log_time: int, end: int) -> int:

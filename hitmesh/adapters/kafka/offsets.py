@@ -77,7 +77,7 @@ def _progress(topic: str, answer: TopicPartition) -> PartitionProgress:
     metadata = answer.metadata or "0"  # command-line tools that set offsets leave the metadata empty
     if not metadata.isascii() or not metadata.isdigit():
         raise StoreCorrupt(
-            f"{topic}/{answer.partition} is committed at {answer.offset} with metadata {metadata!r}, not a "
+            f"{topic}/{answer.partition} is committed at {answer.offset} with metadata {metadata[:64]!r}, not a "
             f"log time in UTC ms; commit the position again without metadata",
             topic=str(topic),
             partition=str(answer.partition),

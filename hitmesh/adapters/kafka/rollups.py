@@ -52,7 +52,7 @@ class RollupTopics:
                 raise FatalError(f"Kafka has no topic {topic}: run hitmesh init", topic=topic)
             self._partitions = len(found.topics[topic].partitions)
         if not self._partitions:
-            raise Unavailable("Kafka did not return the partition count of the rollup topics")
+            raise Unavailable("Kafka did not return the partition count of the rollup topics; try again")
         return self._partitions
 
 

@@ -229,7 +229,8 @@ def _known(servers: Servers, wanted: Wanted) -> _There:
             return there
         if time.monotonic() > deadline:
             raise Unavailable(
-                f"Kafka does not know topic {wanted.name}, which was created {_CALL_S:.0f} s ago",
+                f"Kafka does not know topic {wanted.name}, which was created {_CALL_S:.0f} s ago: run hitmesh init "
+                "again",
                 topic=wanted.name,
                 timeout_s=_CALL_S,
             )

@@ -102,7 +102,7 @@ class TransactionalProducer:
                 return
             except CallHangs as error:
                 raise Unavailable(
-                    f"Kafka, take over of {self.transactional_id}: {error}",
+                    f"Kafka, takeover of {self.transactional_id}: {error}",
                     writer=self.transactional_id,
                     cause=str(error),
                 ) from error
@@ -110,7 +110,7 @@ class TransactionalProducer:
                 # Retry while a restarted coordinator loads its log, or while the previous transaction is still ending.
                 if not error_of(error).retriable() or time.monotonic() > deadline:
                     calls.end()
-                    raise unavailable(error, f"take over of {self.transactional_id}") from error
+                    raise unavailable(error, f"takeover of {self.transactional_id}") from error
 
     def send(self, messages: Iterable[Message], offsets: Offsets = ()) -> None:
         """Send messages and positions, all or nothing.
@@ -129,9 +129,9 @@ class TransactionalProducer:
             self._attempt(producer, messages, offsets)
         except CallHangs as error:
             self.discard()
-            logger().warning("transaction_hangs", message=str(error))
+            logger().warning("transaction_timed_out", message=str(error))
             raise CommitInDoubt(
-                f"Kafka, transaction of {self.transactional_id}: {error}",
+                f"Kafka, transaction of {self.transactional_id}: the outcome is unknown, {error}",
                 retry_after_s=0,
                 writer=self.transactional_id,
                 cause=str(error),
@@ -183,7 +183,7 @@ class TransactionalProducer:
             self.discard()
         else:
             self._abort(producer)
-        logger().warning("transaction_given_up", error=error.name(), told=type(failure).__name__)
+        logger().warning("transaction_failed", error=error.name(), raised=type(failure).__name__)
         return failure
 
     def _abort(self, producer: Producer) -> None:

@@ -68,13 +68,14 @@ class MemoryLog:
         future: Future[LoggedPosition] = Future()
         with self._changed:
             if self._closed:
-                raise Unavailable("the log is closed")
+                raise Unavailable("the log is closed, because the process is stopping: try again")
             records = self._records.get(PartitionId(self._ids[topic], partition))
             if records is None:
                 raise ValueError(f"{topic} has no partition {partition}")
             if self._bytes + len(record.value) > self._max_bytes:
                 raise LogFull(
-                    f"the log holds {self._bytes} bytes; the limit is {self._max_bytes}",
+                    f"the log in memory is full: it holds {self._bytes:,} bytes, and the limit is {self._max_bytes:,} "
+                    "bytes; restart the process, or keep the data in an embedded store",
                     size=self._bytes,
                     limit=self._max_bytes,
                 )

@@ -100,7 +100,7 @@ def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
 def _unpacked(version: int, blobs: Sequence[bytes]) -> pl.DataFrame:
     packed = _PACKED[version]
     if any(len(blob) != packed.itemsize for blob in blobs):
-        raise StoreCorrupt(f"the sums of a partial are not {packed.itemsize} bytes", size=packed.itemsize)
+        raise StoreCorrupt(f"the sums of a partial are not {packed.itemsize} bytes; {COPY_CURE}", size=packed.itemsize)
     unpacked = np.frombuffer(b"".join(blobs), packed)
     sums = pl.DataFrame(np.ascontiguousarray(unpacked["sums"]), schema=dict.fromkeys(PARTIAL_SUMS, pl.Int64))
     typed = sums.cast(dict.fromkeys(AMOUNT_MEASURES, AMOUNT_SUM))
