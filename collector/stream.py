@@ -157,7 +157,9 @@ class HitStream:
         except grpc.RpcError:
             pass  # the client has left; it must send unacknowledged batches again over another stream
         except BaseException as error:  # a panic is not an Exception
-            self._failure = HitmeshError("the server failed; the cause is in the server's log")
+            self._failure = HitmeshError(
+                "the server failed: report this to the operator; the cause is in the server's log"
+            )
             logger().exception("stream_reader_failed", error=type(error).__name__)
         finally:
             with self._changed:

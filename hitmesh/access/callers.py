@@ -30,11 +30,12 @@ def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | byte
     key = directory.key(text[len(_SCHEME) :].strip()) if text.lower().startswith(_SCHEME) else None
     if key is None:
         raise Unauthenticated(
-            "the key is unknown: send a server key as authorization: Bearer <key>", field="authorization"
+            "the authorization header has no known key: send a server key as authorization: Bearer <key>",
+            field="authorization",
         )
     if key.revoked_at is not None:
         raise Unauthenticated(
-            f"the key {key.key_id} was revoked: create another",
+            f"key {key.key_id} was revoked: use another key, or create a key with CreateIngestKey",
             field="authorization",
             reason=ErrorReason.KEY_REVOKED,
             key_id=key.key_id,
@@ -70,8 +71,8 @@ def require_operator(caller: IngestKey | None, open_reads: bool) -> None:
         raise _no_key()
     if not has_role(caller, Role.OPERATE):
         raise PermissionDenied(
-            f"hits without a site belong to no merchant, and a {caller.kind.value} key belongs to a merchant: use the "
-            "key of an operator",
+            f"hits without a site belong to no merchant, so a {caller.kind.value} key cannot read them: use the key "
+            "of an operator",
             field="authorization",
             key_kind=caller.kind.value,
         )
@@ -127,7 +128,12 @@ def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey 
 
 def site_not_found(name: str, field: str) -> NotFound:
     """Return the error for a site that does not exist or is not the caller's."""
-    return NotFound(f"site {name[:160]!r} does not exist or is not yours", field=field, value=name)
+    return NotFound(
+        f"site {name[:160]!r} does not exist or is not yours: check the name, or use a server key of the site's "
+        "merchant",
+        field=field,
+        value=name,
+    )
 
 
 def _no_key() -> Unauthenticated:

@@ -78,4 +78,4 @@ def is_unbounded(key: IngestKey) -> bool:
 
 def cannot_send(key: IngestKey) -> str:
     """Return the error message for a key without the role SEND."""
-    return f"a key of kind {key.kind.value} sends no hits: use a browser, server or edge key"
+    return f"a key of kind {key.kind.value} may not send hits: use a browser, server or edge key"

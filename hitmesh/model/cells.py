@@ -147,7 +147,9 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
     """
     if last_date < first_date:
         raise CivilTimeError(
-            f"last date {last_date} is before first date {first_date}", first=str(first_date), last=str(last_date)
+            f"last date {last_date} is before first date {first_date}: swap the dates",
+            first=str(first_date),
+            last=str(last_date),
         )
     edges = day_starts(zone, np.array([day_number(first_date), day_number(last_date) + 1], np.int64))
     _require_cells(zone, edges)

@@ -50,7 +50,7 @@ def exponent(code: str) -> int:
     places = EXPONENTS.get(code)
     if places is None:
         raise MoneyError(
-            f"currency {code[:16]!r} is not an ISO 4217 code: use three capitals such as EUR",
+            f"currency {code[:16]!r} is not an ISO 4217 code: use three capital letters such as EUR",
             reason=ErrorReason.UNKNOWN_CURRENCY,
             value=code,
         )

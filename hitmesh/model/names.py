@@ -31,7 +31,7 @@ def site_name(text: str) -> str:
     found = SITE_PATTERN.fullmatch(text) or _SHORT.fullmatch(text)
     if found is None:
         raise RefusedError(
-            f"{text!r} is not a site name: write MERCHANT/SITE, for example demo/example; each part is "
+            f"{text[:160]!r} is not a site name: write MERCHANT/SITE, for example demo/example; each part is "
             "1 to 64 characters of a-z, 0-9 and -",
             field="site",
             value=text,

@@ -178,7 +178,7 @@ def day_number(date: dt.date) -> int:
     """
     if not FIRST_DATE <= date <= LAST_DATE:
         raise CivilTimeError(
-            f"date {date} is outside {FIRST_DATE} to {LAST_DATE}",
+            f"date {date} is outside {FIRST_DATE} to {LAST_DATE}: use a date within",
             value=str(date),
             first=str(FIRST_DATE),
             last=str(LAST_DATE),
@@ -227,7 +227,7 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
     found = _LAST_DAYS.fullmatch(text)
     if not found:
         raise CivilTimeError(
-            f"relative range {text[:32]!r}: use 7d, 4w, 12m, 1y, today, yesterday or this_month", value=text
+            f"relative range {text[:32]!r}: use 7d, 4w, 12m, 1y, today, yesterday, this_month or last_month", value=text
         )
     return _back(today, int(found[1]), found[2]), today
 
@@ -238,7 +238,7 @@ def _back(today: dt.date, count: int, unit: str) -> dt.date:
     months = 12 * count if unit == "y" else count
     if (days or months * 28) > day_number(today):
         raise CivilTimeError(
-            f"a range of {count}{unit} up to {today} begins before {FIRST_DATE}",
+            f"a range of {count}{unit} up to {today} begins before {FIRST_DATE}: use a shorter range",
             value=f"{count}{unit}",
             first=str(FIRST_DATE),
             last=str(today),
@@ -255,7 +255,7 @@ def _year_of(instant_ms: int) -> int:
     day = instant_ms // DAY_MS
     if not -400 <= day <= LAST_DATE.toordinal() - _EPOCH + 400:
         raise CivilTimeError(
-            f"instant {instant_ms} ms is outside {FIRST_DATE} to {LAST_DATE}",
+            f"instant {instant_ms} ms since 1970 is outside {FIRST_DATE} to {LAST_DATE}: use an instant within",
             value=instant_ms,
             first=str(FIRST_DATE),
             last=str(LAST_DATE),

@@ -66,4 +66,8 @@ def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{prefix}{'.'.join(str(part) for part in first['loc'])}".upper()
-        raise RefusedError(f"setting {name}: {first['msg']}", reason=LocalReason.INVALID_CONFIG, field=name) from error
+        # For a missing setting, and for an error without a location, pydantic returns all settings as the input.
+        value = f" {str(first['input'])[:64]!r}" if first["loc"] and first["type"] != "missing" else ""
+        raise RefusedError(
+            f"setting {name}{value}: {first['msg']}", reason=LocalReason.INVALID_CONFIG, field=name
+        ) from error

@@ -100,7 +100,7 @@ def serve(
             break
     checks.enter_graceful_shutdown()
     if cause is not None:
-        logger().error("cannot_go_on", cause=cause)
+        logger().error("process_failed", cause=cause)
     drain()
     server.stop(DRAIN_S).wait()
     for event_complaints in complaints:

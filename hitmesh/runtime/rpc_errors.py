@@ -121,7 +121,7 @@ def _translation(context: grpc.ServicerContext) -> Iterator[None]:
         if type(error) is Exception:  # context.abort raises a bare Exception
             raise
         logger().exception("call_failed", error=type(error).__name__)
-        abort(context, HitmeshError("the server failed; the cause is in the server's log"))
+        abort(context, HitmeshError("the server failed: report this to the operator; the cause is in the server's log"))
 
 
 def _packed(detail: Message) -> any_pb2.Any:

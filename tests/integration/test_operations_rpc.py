@@ -309,7 +309,7 @@ def test_a_rivals_ledger_drift_and_hits_are_not_found_like_those_of_no_site(clos
             read(OWNER)
             rival = refusal(lambda: read(RIVAL))  # noqa: B023 called at once
             assert (rival.code, rival.field) == (grpc.StatusCode.NOT_FOUND, "site")
-            assert rival.message == f"site {SITE!r} does not exist or is not yours"
+            assert rival.message.startswith(f"site {SITE!r} does not exist or is not yours: ")
             assert refusal(lambda: read(None)).code is grpc.StatusCode.UNAUTHENTICATED  # noqa: B023 called at once
         assert (
             "does not exist or is not yours" in refusal(lambda: ask("h1", OWNER, "merchants/demo/sites/none")).message

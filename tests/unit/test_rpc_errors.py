@@ -14,6 +14,8 @@ from hitmesh.runtime.rpc_errors import translating_stream
 from hitmesh.runtime.telemetry.rpc import Handler
 from tests.support.patience import patient
 
+FAILED = "the server failed: report this to the operator; the cause is in the server's log"
+
 
 class Panic(BaseException):
     """A panic as Rust libraries raise it: not an Exception."""
@@ -50,8 +52,8 @@ def answers(error: BaseException, *, after: int) -> tuple[list[bytes], grpc.RpcE
         (RefusedError("no", field="limit", reason=ErrorReason.TOO_MANY_ROWS), grpc.StatusCode.INVALID_ARGUMENT, "no"),
         (Unavailable("later", retry_after_s=2.0), grpc.StatusCode.UNAVAILABLE, "later"),
         (HitmeshError("broken"), grpc.StatusCode.INTERNAL, "broken"),
-        (ZeroDivisionError("secret"), grpc.StatusCode.INTERNAL, "the server failed; the cause is in the server's log"),
-        (Panic("secret"), grpc.StatusCode.INTERNAL, "the server failed; the cause is in the server's log"),
+        (ZeroDivisionError("secret"), grpc.StatusCode.INTERNAL, FAILED),
+        (Panic("secret"), grpc.StatusCode.INTERNAL, FAILED),
     ],
 )
 def test_an_error_ends_a_stream_with_its_status_wherever_it_happens(

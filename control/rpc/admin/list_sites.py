@@ -64,7 +64,11 @@ def _visible(backend: Backend, caller: IngestKey | None, parent: str) -> tuple[s
         )
     merchant = caller.merchant if parent == ALL else checked_merchant(parent)
     if not may_read(caller, False, merchant, caller.site):
-        raise NotFound(f"{parent[:80]!r} does not exist or is not yours", field="parent", value=parent)
+        raise NotFound(
+            f"{parent[:80]!r} does not exist or is not yours: check the name, or use a server key of the merchant",
+            field="parent",
+            value=parent,
+        )
     return merchant, caller.site
 
 
