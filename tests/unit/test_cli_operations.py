@@ -88,7 +88,7 @@ def test_hits_on_their_way_are_waited_for(mesh: ScriptedMesh, capsys: pytest.Cap
     captured = capsys.readouterr()
     assert "settled, generation 4" in captured.out
     assert "1,200" in captured.out
-    assert "3 more days have hits" in captured.err
+    assert "3 more days with hits" in captured.err
 
 
 @pytest.mark.parametrize(("after_s", "code"), [("3600", 0), ("60", 7)])
@@ -189,7 +189,7 @@ def test_a_trace_for_people_hides_what_a_terminal_would_obey(
     assert captured.out.splitlines()[0] == "hits-1/3@12:4  COUNTED"
     assert r"o\x1b1" in captured.out
     assert "hits-1/3@12:4  REFUSED" in captured.out
-    assert "the search stopped at a limit" in captured.err
+    assert "stopped at a limit" in captured.err
 
 
 def test_trace_of_an_unknown_hit_exits_with_69(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def resolve_dates(
             (today - timedelta(days=_DAYS_BACK[word])).isoformat() if word in _DAYS_BACK else word for word in words
         ]
     if words[0] > words[1]:
-        raise click.UsageError(f"the range is empty: --since {words[0]} is after --until {words[1]}")
+        raise click.UsageError(f"the range is empty: --since {words[0]} is after --until {words[1]}; swap the dates")
     return words[0], words[1]
 
 

@@ -60,7 +60,10 @@ def _answer(mesh: Mesh, site: str, dates: tuple[Date | None, Date | None]) -> li
     request = operations_pb2.GetDriftRequest(site=site, first_utc_date=dates[0], last_utc_date=dates[1])
     answer = mesh.operations.GetDrift(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     if answer.omitted_days and not any(dates):
-        note(f"{short_site_name(site)}: {answer.omitted_days:,} more settled days: give --since and --until")
+        note(
+            f"{short_site_name(site)}: {answer.omitted_days:,} more settled days are not listed: give --since and "
+            "--until"
+        )
     return [
         {
             "site": short_site_name(site),

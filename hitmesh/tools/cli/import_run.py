@@ -201,9 +201,9 @@ def _named(source: Source) -> Iterator[None]:
 def _check_readable(source: Source, tally: Tally) -> None:
     if tally.lines and tally.skipped[SkipReason.UNPARSABLE] == tally.lines:
         kind = f" as {tally.format}" if tally.format else ""
+        format_ = f"{tally.format} file, or name the right --format" if tally.format else "file with valid values"
         raise RefusedError(
-            f"none of the {tally.lines:,} lines of {source.name} can be read{kind}: import a file of that format, or "
-            "name the right format",
+            f"none of the {tally.lines:,} lines of {source.name} can be read{kind}: import a {format_}",
             field="file",
             reason=LocalReason.INVALID_FILE,
         )

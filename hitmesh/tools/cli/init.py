@@ -112,7 +112,7 @@ def _servers(backend: str, stack_home: Path | None) -> Servers:
             return parse_servers(commands.ensure_up(find_stack_home(stack_home), note))
     if not backend.startswith(SCHEME):
         raise RefusedError(
-            f"backend {backend!r} needs no init: write a URL {SCHEME}?kafka=…, or {STACK}",
+            f"backend {backend!r} has no topics or tables to create: write a URL {SCHEME}?kafka=…, or {STACK}",
             field="backend",
             reason=LocalReason.INVALID_BACKEND,
         )

@@ -86,7 +86,7 @@ def ledger(
     if imbalance:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"the ledger is out of balance by {imbalance:,}: hits are missing, doubled or still in transit; "
+            f"the ledger is out of balance by {imbalance:,} hits, which are missing, doubled or still in transit; "
             "see `hitmesh freshness`, and run again with a longer --timeout",
             reason=LocalReason.LEDGER_IMBALANCE,
         )
@@ -183,7 +183,7 @@ def _print_days(found: operations_pb2.GetLedgerResponse) -> None:
     headers = ("UTC day", "state", "accepted", "counted", "duplicate", "excluded", "pending", "imbalance")
     print_table(headers, rows, right_from=2, caption="accepted = counted + duplicate + excluded + pending")
     if found.omitted_days:
-        note(f"{found.omitted_days:,} more days have hits: give --since and --until")
+        note(f"{found.omitted_days:,} more days with hits are not listed: give --since and --until")
 
 
 def _totals_cells(totals: operations_pb2.LedgerTotals) -> tuple[str, str, str]:

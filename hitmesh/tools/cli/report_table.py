@@ -59,7 +59,7 @@ def caption(meta: Mapping[str, Any]) -> str:
         f"complete through {through} ({state})" if through else "",
         f"provisional from {meta.get('provisional_from')}" if meta.get("cell_state") in _NOT_SETTLED else "",
         f"filter {meta['filter']}" if meta.get("filter") else "",
-        f"{excluded:,} hits left out (bots)" if excluded and not meta.get("include_excluded") else "",
+        f"{excluded:,} hits left out (bots, referrer spam)" if excluded and not meta.get("include_excluded") else "",
         f"money in {missing} left out" if missing else "",
         *meta.get("warnings", ()),
     ]

@@ -52,7 +52,10 @@ def trace(
         )
         found = mesh.traces.TraceHit(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     if found.truncated:
-        note("the search stopped at a limit, newest days first: more copies may exist; ask for fewer days")
+        note(
+            "the search, newest days first, stopped at a limit, so copies on older days may be missing: give fewer "
+            "days with --since and --until"
+        )
     if output == "json":
         print_json(_fields(found))
         return

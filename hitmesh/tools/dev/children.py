@@ -54,7 +54,7 @@ class Child:
         """Return a message about this child's end: the exit code, the last lines and a remedy."""
         lines = "\n".join(f"    {line}" for line in self.last_lines())
         return (
-            f"{self.name} exited with {self.process.returncode}; the last lines ({self.log}):\n{lines}\n"
+            f"{self.name} exited with code {self.process.returncode}; the last lines ({self.log}):\n{lines}\n"
             "all other processes were stopped; start again with `hitmesh dev`, data is kept"
         )
 

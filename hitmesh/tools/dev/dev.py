@@ -386,7 +386,7 @@ class Mesh:
         output = None if shown else subprocess.DEVNULL
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, check=False)
         if done.returncode != 0:
-            raise CannotStart(f"`python -m {module}` exited with {done.returncode}: see the message above")
+            raise CannotStart(f"`python -m {module}` exited with code {done.returncode}: see the message above")
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S

@@ -51,7 +51,7 @@ def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
         if not right or left not in known:
             raise RefusedError(
                 f"--map {text[:80]!r} names no column: write COLUMN=NAME, where COLUMN is one of "
-                f"{', '.join(known)} and NAME what the file calls it",
+                f"{', '.join(known)} and NAME its name in the file",
                 field="map",
                 reason=LocalReason.INVALID_MAP,
             )
@@ -82,7 +82,7 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
         wanted = [names.get(name, name) for name in missing or names.keys() - best.places.keys()]
         raise RefusedError(
             f"the first line is not the header of a shop export: it lacks {', '.join(sorted(wanted))}; "
-            f"needed are {', '.join(needed)}; say with --map COLUMN=NAME what the file calls them",
+            f"needed are {', '.join(needed)}; give other names in the file with --map COLUMN=NAME",
             field="file",
             reason=LocalReason.INVALID_FILE,
         )

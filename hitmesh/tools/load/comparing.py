@@ -34,7 +34,7 @@ class Comparer:
 
     def note_before(self, sites: Sequence[str]) -> None:
         """Store the present totals of sites that already have data, so that only the increase is compared."""
-        self._show.phase("looking at what is there", len(sites))
+        self._show.phase("reading the totals before the run", len(sites))
         for site in sites:
             self._before[site] = questions.totals(self._mesh, site, self._days())
             self._show.reached(len(self._before))

@@ -76,13 +76,15 @@ class Outcome:
         """The problems as text; empty if the run is good."""
         found = []
         if self.check.imbalances:
-            found.append(f"the ledger of {len(self.check.imbalances)} sites does not balance")
+            found.append(f"the ledger of {len(self.check.imbalances)} sites does not balance: see `hitmesh ledger`")
         if self.check.differences:
-            found.append(f"{len(self.check.differences)} totals are not what was sent")
+            found.append(f"{len(self.check.differences)} totals in reports differ from the hits that were sent")
         if self.hits.rejected:
             found.append(f"{self.hits.rejected:,} hits were refused: {self.refusals[0] if self.refusals else ''}")
         if self.probes.missing or self.probes.failed:
-            found.append(f"{self.probes.missing} probes were not seen in a report, {self.probes.failed} not taken")
+            found.append(
+                f"{self.probes.missing} probe hits did not appear in a report, {self.probes.failed} were not accepted"
+            )
         return found
 
     @property
@@ -134,7 +136,7 @@ class Outcome:
         hits, rates = self.hits, self.rates
         yield "offered", f"{hits.offered:,} hits  {rates['offered_per_s']:,.0f}/s"
         if hits.shed:
-            yield "not sent", f"{hits.shed:,} hits: too many waited already"
+            yield "not sent", f"{hits.shed:,} hits, because too many bytes were already waiting to be sent"
         yield "acknowledged", f"{hits.acknowledged:,} hits  {rates['acknowledged_per_s']:,.0f}/s"
         if hits.rejected or hits.resent:
             yield "refused, resent", f"{hits.rejected:,} {hits.resent:,} hits"

@@ -67,7 +67,7 @@ class Producer:
     def wait_ready(self) -> None:
         """Block until the process is ready to encode, so that the run can start soon after."""
         if self._receive() != READY:
-            raise HitmeshError("the process that encodes hits did not start; its message stands above")
+            raise HitmeshError("the process that encodes hits did not start; see its message above")
 
     def start(self, keys: dict[int, str], start_ms: int) -> None:
         """Start encoding for the given start time. May be called once."""
@@ -93,7 +93,7 @@ class Producer:
                 self._changed.notify_all()
             yield frame
         if not self.cpu_s:
-            raise HitmeshError("the process that encodes hits ended too early; its message stands above")
+            raise HitmeshError("the process that encodes hits ended too early; see its message above")
 
     def _fill(self) -> None:
         while isinstance(received := self._receive(), Frame):

@@ -108,7 +108,10 @@ class FrameStream:
             return error
         if self._backoff.is_exhausted:
             why = f": {error.details()}" if error is not None else ""
-            return SendStopped(f"{self._backoff.failures} streams in a row brought no acknowledgement{why}")
+            return SendStopped(
+                f"{self._backoff.failures} streams in a row brought no acknowledgement{why}; check that the collector "
+                "runs"
+            )
         return None
 
     def _follow_call(self) -> grpc.RpcError | None:
@@ -169,7 +172,8 @@ class FrameStream:
             self._answered(answer)
             if answer.given_up and self.failure is None:
                 self.failure = SendStopped(
-                    f"the collector did not take a frame in {answer.attempts} attempts: {answer.given_up}"
+                    f"the collector did not take a frame in {answer.attempts} attempts: {answer.given_up}; check that "
+                    "the mesh is healthy"
                 )
                 if self._call is not None:
                     self._call.cancel()

@@ -157,7 +157,7 @@ class Launcher:
                 check=False,
             )
         if done.returncode != 0:
-            raise StackError(obituary(server.name, f"could not be prepared ({done.returncode})", self.home))
+            raise StackError(obituary(server.name, f"could not be prepared (exit code {done.returncode})", self.home))
 
     def _has_come_up(self, server: Server, deadline: float) -> bool:
         noted: Note | None = processes.read(self.home.pid(server.name))
@@ -183,7 +183,7 @@ class Launcher:
     def _warn_of_memory(self) -> None:
         free_bytes = psutil.virtual_memory().available
         if free_bytes < _NEEDED_BYTES:
-            self.say(f"only {free_bytes >> 20} MiB of memory are free; all servers need about 3,000")
+            self.say(f"only {free_bytes >> 20} MiB of memory are free; all servers need about 3,000 MiB")
 
 
 def obituary(name: str, state: str, home: StackHome) -> str:

@@ -69,7 +69,9 @@ def read(file: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise StackError(f"{file} is not a list of ports: remove the file, and new ports are chosen") from error
+        raise StackError(
+            f"{file} is not a list of ports: remove the file; `hitmesh stack up` then chooses new ports"
+        ) from error
 
 
 def write(file: Path, ports: Mapping[str, int]) -> None:
