@@ -270,7 +270,7 @@ class MicroBatcher:
         try:
             records = list(cut_by_bytes(slices, self._settings.record_bytes, record_of))
         except BaseException as error:
-            logger().exception("record_not_made", topic=topic.value, error=type(error).__name__)
+            logger().exception("record_not_built", topic=topic.value, error=type(error).__name__)
             for part in slices:
                 part.owner.failed(
                     part.frames,
@@ -324,7 +324,7 @@ class MicroBatcher:
         if count:
             cause = str(error) if known else "an unexpected error, shown with this line"
             logger().error(
-                "batches_not_taken", reason=reason, cause=cause, batches=count, exc_info=None if known else error
+                "batches_not_stored", reason=reason, cause=cause, batches=count, exc_info=None if known else error
             )
 
 

@@ -46,7 +46,7 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     except RefusedError as error:
         return Refusal(HitReason.UNKNOWN_SITE, error.message, key_id=key.key_id, variables=error.variables)
     if named is None:
-        message = f"key {key.key_id} is for all sites of {key.merchant}: name a site in hitmesh-site"
+        message = f"key {key.key_id} is for all sites of {key.merchant}: name a site in the header hitmesh-site"
         return Refusal(
             HitReason.UNKNOWN_SITE,
             message,
@@ -60,7 +60,7 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
         # therefore not stored under the site.
         message = f"there is no site {named} for key {key.key_id}: create the site, or correct the name"
         if key.site is not None and named != key.site:
-            message = f"key {key.key_id} is not for {named}: leave hitmesh-site out, or use another key"
+            message = f"key {key.key_id} is not for {named}: leave out the header hitmesh-site, or use another key"
         return Refusal(
             HitReason.UNKNOWN_SITE, message, key_id=key.key_id, variables={"key_id": key.key_id, "value": named}
         )

@@ -58,7 +58,7 @@ def wrong_in(hit: object) -> Wrong:
     payloads = [name for name in hit if (field := _field(hit_pb2.Hit.DESCRIPTOR, name)) and field.containing_oneof]
     if len(payloads) > 1:
         return Wrong("payload", f"the hit has the payloads {', '.join(payloads)}: send one hit for each")
-    return Wrong("", "the hit is not the JSON of a Hit: compare its fields with those of Hit")
+    return Wrong("", "the hit is not the JSON of a Hit: compare its fields with hitmesh.api.hit.v1.Hit")
 
 
 def unknown_type(sent: str) -> str:
@@ -98,7 +98,7 @@ def _wrong_value(field: FieldDescriptor, value: Any, path: str) -> Wrong:
         assert entry is not None, "a map has entries"
         found = _wrong_single(entry.fields_by_name["value"], part, f"{path}[{_shown(key)}]")
         return Wrong(path, found.message)
-    return Wrong(path, f"{path} is {_shown(value)}: compare the value with the field of Hit")
+    return Wrong(path, f"{path} is {_shown(value)}: compare the value with this field of hitmesh.api.hit.v1.Hit")
 
 
 def _parts(value: dict[str, Any] | list[Any]) -> Iterator[tuple[Any, Any]]:

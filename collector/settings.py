@@ -81,7 +81,9 @@ class CollectorSettings(ServiceSettings):
         description="Approximate age of a stream in seconds at which its client is asked to open another",
     )
     complain_every_s: float = Field(
-        default=10.0, ge=0, description="Minimum seconds between two log lines about batches not taken, per reason"
+        default=10.0,
+        ge=0,
+        description="Minimum seconds between two log lines about batches that were not stored, per reason",
     )
     heartbeat_s: float = Field(
         default=HEARTBEAT_S, gt=0, description="Seconds between heartbeats in every partition (rule L1)"

@@ -53,7 +53,7 @@ def check_event(part: Part) -> None:
         ~np.isfinite(value),
         HitReason.INVALID_FIELD,
         "event.value",
-        lambda at: f"event.value {value[at]} is not a number",
+        lambda at: f"event.value {value[at]} is not a finite number: send a finite number, or leave out value",
     )
     part.keep_text("event_name", name)
     part.columns.set_false("interactive", part.rows[~np.asarray(part.payload.column("interactive").fill_null(True))])

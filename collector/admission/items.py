@@ -137,7 +137,7 @@ def _refuse_price(
         f"{field}.unit_price_micros",
         lambda at: (
             f"{field}.unit_price_micros {price[at]:,} × quantity {quantity[at]:,} is beyond ±{MAX_ABS_MICROS:,} "
-            "micros: check its unit"
+            "micros: send 1,000,000 micros for each unit of the currency"
         ),
     )
 

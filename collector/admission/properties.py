@@ -74,7 +74,9 @@ def _check_keys(keys: pa.StringArray, verdicts: Verdicts) -> None:
         (sizes == 0) | (sizes > MAX_KEY_BYTES),
         HitReason.INVALID_FIELD,
         "properties",
-        lambda at: f"property key {shown(keys[at].as_py())} must have 1 to {MAX_KEY_BYTES} bytes",
+        lambda at: (
+            f"property key {shown(keys[at].as_py())} has {sizes[at]:,} bytes: send keys of 1 to {MAX_KEY_BYTES} bytes"
+        ),
     )
     texts = Texts.of(keys)
     if texts is not None:

@@ -167,7 +167,8 @@ def refuse_nul(texts: Texts, field: str, verdicts: Verdicts) -> None:
         HitReason.INVALID_FIELD,
         field,
         lambda row: (
-            f"{field} {shown(texts.value(row))} holds the character U+0000, which cannot be stored: leave it out"
+            f"{field} {shown(texts.value(row))} holds the character U+0000, which cannot be stored: leave out this "
+            "character"
         ),
     )
 

@@ -235,7 +235,7 @@ def test_the_reason_for_refused_batches_is_logged_at_intervals(backend: Backend)
         batcher.start()
         for number in range(20):
             submit(batcher, hit(f"h-{number}")).result(WAIT_S)
-    (line,) = [line for line in logged if line["event"] == "batches_not_taken"]
+    (line,) = [line for line in logged if line["event"] == "batches_not_stored"]
     assert (line["reason"], line["log_level"], line["batches"]) == ("LOG_FULL", "error", 1)
     assert line["cause"]
 
