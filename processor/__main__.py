@@ -224,7 +224,7 @@ def main() -> int:
     )
     halt.set()
     if not end_within([worker.thread for worker in workers], ENDS_WITHIN_S):
-        logger().error("workers_do_not_end", within_s=ENDS_WITHIN_S)
+        logger().error("workers_still_running", within_s=ENDS_WITHIN_S)
         os._exit(EXIT_FAILED)
     for_stream.close()
     for_settler.close()

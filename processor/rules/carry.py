@@ -65,7 +65,7 @@ class Carry:
         value = bytes(opened(value, "a carry", SETTLED_CURE, _MAGIC))
         if len(value) < _HEADER.size or not value.startswith(_MAGIC):
             raise StoreCorrupt(
-                f"{len(value)} bytes are not a carry of version {_MAGIC.decode()}",
+                f"a carry of {len(value)} bytes is not of version {_MAGIC.decode()}; {SETTLED_CURE}",
                 size=len(value),
                 newest=_MAGIC.decode(),
             )

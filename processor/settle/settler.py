@@ -263,7 +263,7 @@ class Settler:
         """Leave a site-day dirty: retry at once if another settler published first, else back off exponentially."""
         this.waiting.add(site_day)
         if isinstance(error, StaleGeneration):
-            logger().warning("settlement_was_overtaken", message=error.message)
+            logger().warning("settlement_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)
             return
         self._failures[site_day] = failures = self._failures.get(site_day, 0) + 1
@@ -303,7 +303,7 @@ class Settler:
         if not streamed:
             return list(wave)
         last_day = max(computed.attempt.site_day.day for computed in streamed)
-        self._await(lambda: self._rows_closed_before() > last_day, f"rows of the stream of day {last_day}")
+        self._await(lambda: self._rows_closed_before() > last_day, f"the stream's rows up to {date_text(last_day)}")
         sums = self._stores.metrics.stream_sums([computed.attempt.site_day for computed in streamed])
         return [_with_stored_rows(computed, sums) for computed in wave]
 
@@ -320,7 +320,8 @@ class Settler:
                 waiting.pop(0)
             return not waiting
 
-        self._await(are_ingested, f"rows of {len(waiting)} site-days, {waiting[0][0]} and later")
+        site, day = waiting[0][0]
+        self._await(are_ingested, f"rows of {len(waiting)} site-days, including {site} {date_text(day)},")
 
     def _await(self, are_readable: Callable[[], bool], rows: str) -> None:
         """Wait until rows are readable.
@@ -331,7 +332,9 @@ class Settler:
         deadline = self._clock.now() + int(self._pace.ingest_timeout_s * 1000)
         while not are_readable():
             if self._stop.wait(_LOOK_EVERY_S) or self._clock.now() > deadline:
-                raise Unavailable(f"{rows} are not readable yet", retry_after_s=5.0, rows=rows)
+                raise Unavailable(
+                    f"{rows} are not readable in the metric store yet; try again", retry_after_s=5.0, rows=rows
+                )
 
     def _marks(self, site: str, days: Iterable[int]) -> Iterator[DirtyMark]:
         """Yield settlement marks, each with an offset above all offsets taken so far."""

@@ -121,7 +121,9 @@ def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
     for name in columns:
         if name in _REQUIRED and rows.get_column(name).null_count():
             raise StoreCorrupt(
-                f"column {name} of a record of {rows.height} hits has nulls", column=name, rows=rows.height
+                f"column {name} of a record of {rows.height} hits has nulls; {RECORD_CURE}",
+                column=name,
+                rows=rows.height,
             )
     return rows
 

@@ -44,7 +44,7 @@ def watch_balance(
                 sums = pl.concat([ledger.read(site) for site in unbalanced_sites(sums)])
                 found = unbalanced_hits(sums)
         except RetryError as error:
-            logger().warning("balance_waits", reason=error.reason, message=error.message)
+            logger().warning("ledger_check_waits", reason=error.reason, message=error.message)
             continue
         if found:
             logger().error("ledger_does_not_balance", hits=found)

@@ -46,7 +46,8 @@ def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[Rejec
                     collect_time=collect_time or record.log_time,
                     reason=HitReason.ID_COLLISION,
                     field="hit_id",
-                    message="an earlier hit with other content has the same hit_id: this hit is not counted",
+                    message="an earlier hit with other content has the same hit_id: this hit is not counted; send a "
+                    "new hit_id for each hit",
                     hit_id=hit_id or "",
                     hits=0,
                     original=(payload or b"")[:KEPT_BYTES],

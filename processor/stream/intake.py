@@ -122,7 +122,10 @@ def take_in(records: Iterable[LoggedRecord]) -> Intake:
             elif kind == RecordKind.REJECTED:
                 _take_rejected(record, partition_intake, intake)
             else:
-                raise StoreCorrupt(f"a record of kind {kind} is neither hits nor refusals", value=kind)
+                raise StoreCorrupt(
+                    f"a record of kind {kind} is neither hits nor refusals; use the newer hitmesh that wrote it",
+                    value=kind,
+                )
         except StoreCorrupt as error:
             intake.rejected.append(_set_aside(record, error.message))
             partition_intake.siteless += _announced_only(record)

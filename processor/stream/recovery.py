@@ -134,7 +134,7 @@ def _snapshot(
 def _is_whole(stores: StreamStores, partition: PartitionId) -> bool:
     whole = stores.log_scan.first_offset(partition) == 0
     if not whole:
-        logger().warning("state_from_trimmed_log", partition=partition.partition)
+        logger().warning("state_rebuilt_from_trimmed_log", partition=partition.partition)
     return whole
 
 
