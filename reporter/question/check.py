@@ -106,7 +106,7 @@ def _checked_dimensions(ids: Sequence[str]) -> tuple[str, ...]:
 def _refuse_list(field: str, ids: Sequence[str], max_length: int) -> None:
     if len(ids) > max_length:
         raise RefusedError(
-            f"{len(ids)} {field}; the limit is {max_length}: ask more than once",
+            f"{field} has {len(ids)} entries; the limit is {max_length}: send fewer",
             field=field,
             count=len(ids),
             limit=max_length,

@@ -44,7 +44,7 @@ def checked_filter(message: pb.Filter) -> Filter:
     if comparisons > MAX_COMPARISONS:
         raise _refused(
             "filter",
-            f"{comparisons} comparisons; the limit is {MAX_COMPARISONS}: use operator IN for many values",
+            f"the filter has {comparisons} comparisons; the limit is {MAX_COMPARISONS}: use operator IN for lists",
             count=comparisons,
             limit=MAX_COMPARISONS,
         )

@@ -138,7 +138,7 @@ def _split(field: str, texts: Iterable[str]) -> list[str]:
     joined = ",".join(texts)
     if len(joined) > MAX_LIST_CHARS:
         raise RefusedError(
-            f"{field} is {len(joined):,} characters; the limit is {MAX_LIST_CHARS:,}",
+            f"{field} is {len(joined):,} characters; the limit is {MAX_LIST_CHARS:,}: list fewer names",
             field=field,
             count=len(joined),
             limit=MAX_LIST_CHARS,
@@ -165,7 +165,9 @@ def _time_range(request: export_pb2.ExportReportRequest, zone: str, now_ms: int)
     try:
         if request.last:
             if request.first_date or request.last_date:
-                raise _refused("last", "last and first_date or last_date are two ranges: give only one range")
+                raise _refused(
+                    "last", "last is set together with first_date or last_date: give either last or the two dates"
+                )
             return _between(*relative_dates(request.last, zone, now_ms))
         if not request.first_date:
             cure = "give first_date and last_date, for example 2026-11-01, or last=7d"

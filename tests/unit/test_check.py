@@ -128,9 +128,9 @@ def test_the_remedy_for_a_very_long_range_is_a_grain_that_fits() -> None:
     ("fields", "field", "message"),
     [
         ({"metrics": []}, "metrics", "name 1 to 20"),
-        ({"metrics": ["hits"] * 21}, "metrics", "21 metrics; the limit is 20"),
+        ({"metrics": ["hits"] * 21}, "metrics", "metrics has 21 entries; the limit is 20"),
         ({"metrics": ["hits", "hits"]}, "metrics[1]", "twice"),
-        ({"dimensions": ["os"] * 6}, "dimensions", "6 dimensions; the limit is 5"),
+        ({"dimensions": ["os"] * 6}, "dimensions", "dimensions has 6 entries; the limit is 5"),
         ({"limit": 100_001}, "limit", "limit 100,001 is out of range: send 1 to 100,000"),
         ({"limit": -1}, "limit", "send 1 to 100,000"),
         ({"limit": 0}, "limit", "limit 0 is out of range: send 1 to 100,000"),

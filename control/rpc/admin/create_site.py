@@ -79,7 +79,9 @@ def _checked_zone(name: str) -> str:
 
 def _checked_currency(code: str) -> str:
     if code not in CURRENCIES:
-        cure = f"did you mean {code.upper()}?" if code.upper() in CURRENCIES else "use three capitals such as EUR"
+        cure = (
+            f"did you mean {code.upper()}?" if code.upper() in CURRENCIES else "use three capital letters such as EUR"
+        )
         raise RefusedError(
             f"currency {code[:16]!r} is not an ISO 4217 code: {cure}",
             field="site.currency",
@@ -92,7 +94,8 @@ def _checked_currency(code: str) -> str:
 def _checked_spread(spread: int) -> int:
     if not 1 <= spread <= MAX_SPREAD:
         raise RefusedError(
-            f"spread {spread} is not 1 to {MAX_SPREAD}: leave spread out for {DEFAULT_SPREAD}",
+            f"spread {spread} is not 1 to {MAX_SPREAD}: send a value in this range, or leave spread out for the "
+            f"default of {DEFAULT_SPREAD}",
             field="site.spread",
             value=spread,
             limit=MAX_SPREAD,
