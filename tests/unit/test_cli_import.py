@@ -222,7 +222,9 @@ def test_several_files_and_patterns_are_one_import_and_each_format_is_reported(
     messages = captured.err.splitlines()
     assert [line.rpartition("/")[2] for line in messages] == [
         *(f"access.log{end}: read as combined" for end in ("", ".1", ".2.gz")),
-        "line 8 cannot be read: junk",
+        "access.log, line 8: skipped as unparsable, because the line is not in the format combined: junk",
+        "unparsable lines: 1 (shown: the first 1); correct the lines and import the files again: hits that are already "
+        "stored do not count twice",
     ]
     ids = [hit.hit_id for sent in mesh.batches for hit in sent.batch.hits]
     assert (len(ids), len(set(ids))) == (6 + 4 + 4, 6)
@@ -301,6 +303,8 @@ def test_lines_that_cannot_be_read_are_shown(
     path.write_text(path.read_text() + "".join(f"junk {number} {'x' * 200}\n" for number in range(7)))
     assert run(["import", "access-log", str(path), "--site", "demo/weblog"]) == 0
     lines = capsys.readouterr().err.splitlines()
-    shown = [line for line in lines if " cannot be read: " in line]
-    assert shown[:2] == ["line 5 cannot be read: junk", f"line 6 cannot be read: junk 0 {'x' * 93}…"]
+    shown = [line for line in lines if ": skipped as unparsable, " in line]
+    complaint = "skipped as unparsable, because the line is not in the format combined"
+    assert shown[:2] == [f"{path}, line 5: {complaint}: junk", f"{path}, line 6: {complaint}: junk 0 {'x' * 93}…"]
     assert len(shown) == 5
+    assert "unparsable lines: 8 (shown: the first 5); correct the lines" in lines[-2] + lines[-1]

@@ -11,7 +11,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import MAX_ABS_MICROS
 from hitmesh.model.money import MICROS
 from hitmesh.tools.importers import csv_rows, shop_csv
-from hitmesh.tools.importers.lines import Line, Tally, hit_id, read_lines
+from hitmesh.tools.importers.lines import Line, Tally, UnreadLine, hit_id, read_lines
 from tests.reference.files import read_shop_csv
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -114,6 +114,24 @@ def test_purchases_of_one_session_user_and_second_become_one_order() -> None:
 def test_broken_rows_are_unparsable_and_their_neighbours_are_taken(row: str) -> None:
     hits, skipped = read_shop(a_row(), row, a_row())
     assert (len(hits), skipped) == (2, {"unparsable": 1})
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        (a_row(user=""), "user_id is empty"),
+        (a_row(product=""), "product_id of a view is empty"),
+        (a_row(event="viewed"), "event_type 'viewed' is not view, cart, remove_from_cart or purchase"),
+        (a_row(time="yesterday"), "event_time 'yesterday' is not a time such as 2026-11-01 09:30:00 UTC"),
+        (a_row(price="-1"), "price '-1' is not a number of 0 or more, such as 19.90"),
+        (a_row(price="9999999999999"), "price '9999999999999' is above 1,000,000,000,000"),
+        ("cut,off\n", "the row is not CSV with the 9 columns of the header"),
+    ],
+)
+def test_an_unparsable_row_is_kept_with_its_file_line_and_mismatch(row: str, complaint: str) -> None:
+    tally = Tally("shop.csv")
+    assert list(shop_csv.read([HEADER.encode(), row.encode()], tally, currency="EUR")) == []
+    assert tally.unread == [UnreadLine("shop.csv", 2, complaint, row.rstrip("\n"))]
 
 
 @pytest.mark.parametrize(

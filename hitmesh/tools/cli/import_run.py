@@ -171,7 +171,7 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
     formats: list[tuple[str, str]] = []
     hits, first_s, last_s = 0, LAST_DAY_S, FIRST_DAY_S
     for source in sources:
-        tally = Tally()
+        tally = Tally(source.name)
         with source.opened() as file, _named(source):
             for hit in reader(_digested(_lines(file), digest), tally):
                 hits += 1
@@ -200,7 +200,9 @@ def _named(source: Source) -> Iterator[None]:
 
 def _check_readable(source: Source, tally: Tally) -> None:
     if tally.lines and tally.skipped[SkipReason.UNPARSABLE] == tally.lines:
-        kind = f" as {tally.format}" if tally.format else ""
+        kind = (
+            f" as {tally.format}" if tally.format else f" (line {tally.unread[0].number}: {tally.unread[0].complaint})"
+        )
         format_ = f"{tally.format} file, or name the right --format" if tally.format else "file with valid values"
         raise RefusedError(
             f"none of the {tally.lines:,} lines of {source.name} can be read{kind}: import a {format_}",

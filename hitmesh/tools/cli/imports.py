@@ -22,6 +22,7 @@ from hitmesh.tools.cli.output import echo, note, print_json
 
 if TYPE_CHECKING:
     from hitmesh.tools.cli.import_run import Reader
+    from hitmesh.tools.importers.lines import Tally
 
 DEFAULT_TIMEOUT_S: Final = 300.0
 
@@ -132,11 +133,24 @@ def run(
     for name, format_ in imported.survey.formats:
         if format_:
             note(f"{name}: read as {format_}")
-    for line in imported.survey.tally.unread:
-        note(f"line {line.number} cannot be read: {line.text}")
+    _note_unread(imported.survey.tally)
     for refusal in imported.examples:
         note(f"refused {refusal.hit_id or 'a whole batch'}: {refusal.reason}: {refusal.message}")
     if output == "json":
         print_json(imported.as_json())
     else:
         echo(imported.as_text())
+
+
+def _note_unread(tally: Tally) -> None:
+    """Print the first unparsable lines with the mismatch, then how many there are and the remedy."""
+    from hitmesh.tools.importers.lines import SkipReason
+
+    for line in tally.unread:
+        why = f", because {line.complaint}" if line.complaint else ""
+        note(f"{line.file}, line {line.number}: skipped as unparsable{why}: {line.text}")
+    if tally.unread:
+        note(
+            f"unparsable lines: {tally.skipped[SkipReason.UNPARSABLE]:,} (shown: the first {len(tally.unread)}); "
+            "correct the lines and import the files again: hits that are already stored do not count twice"
+        )

@@ -72,7 +72,7 @@ def read(raw_lines: Iterable[bytes], tally: Tally, options: LogOptions = DEFAULT
             hit = page_view(request, options)
         except Skipped as skipped:
             tally.lines += skipped.reason is SkipReason.UNPARSABLE
-            tally.skip(skipped.reason, number, raw[: 4 * SHOWN_CHARS + 4].decode("utf-8", "replace"))
+            tally.skip(skipped, number, raw[: 4 * SHOWN_CHARS + 4].decode("utf-8", "replace"))
         else:
             hit.hit_id = ids.of(raw)
             yield hit
@@ -124,7 +124,7 @@ def _without_ends(raw_lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _parsed(raw: bytes, parse: LineReader) -> Request | None:
     if len(raw) > MAX_LINE_BYTES:
-        raise unparsable()
+        raise unparsable(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
     return parse(text_of(raw))
 
 

@@ -39,17 +39,30 @@ class Line(NamedTuple):
     text: str
 
 
+class UnreadLine(NamedTuple):
+    """A line that was skipped as unparsable: file name, line number, the mismatch and the beginning of the text.
+
+    `complaint` is a clause such as "user_id is empty". It is empty if the parser only knows that no format matches.
+    """
+
+    file: str
+    number: int
+    complaint: str
+    text: str
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts of lines that could have been hits, and of skipped lines by reason; the format, once detected.
 
-    `unread` contains the first unparsable lines.
+    `file` is the name of the file that the lines come from. `unread` contains the first unparsable lines.
     """
 
+    file: str = ""
     lines: int = 0
     skipped: Counter[SkipReason] = field(default_factory=Counter)
     format: str = ""
-    unread: list[Line] = field(default_factory=list)
+    unread: list[UnreadLine] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Add the counts from another file."""
@@ -57,24 +70,30 @@ class Tally:
         self.skipped.update(other.skipped)
         self.unread = [*self.unread, *other.unread][:SHOWN_LINES]
 
-    def skip(self, reason: SkipReason, number: int, text: str) -> None:
+    def skip(self, skipped: Skipped, number: int, text: str) -> None:
         """Count a skipped line."""
-        self.skipped[reason] += 1
-        if reason is SkipReason.UNPARSABLE and len(self.unread) < SHOWN_LINES:
-            self.unread.append(Line(number, text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"))
+        self.skipped[skipped.reason] += 1
+        if skipped.reason is SkipReason.UNPARSABLE and len(self.unread) < SHOWN_LINES:
+            shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
+            complaint = skipped.complaint or (f"the line is not in the format {self.format}" if self.format else "")
+            self.unread.append(UnreadLine(self.file, number, complaint, shown))
 
 
 class Skipped(Exception):
-    """Raised by a parser to skip a line; this is control flow, not an error."""
+    """Raised by a parser to skip a line; this is control flow, not an error.
 
-    def __init__(self, reason: SkipReason) -> None:
+    `complaint` is a clause that states the mismatch, or "" if the mismatch is not known.
+    """
+
+    def __init__(self, reason: SkipReason, complaint: str = "") -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.complaint = complaint
 
 
-def unparsable() -> Skipped:
+def unparsable(complaint: str = "") -> Skipped:
     """Return the exception for a line that does not match the format."""
-    return Skipped(SkipReason.UNPARSABLE)
+    return Skipped(SkipReason.UNPARSABLE, complaint)
 
 
 def read_lines(raw_lines: Iterable[bytes]) -> Iterator[Line]:
@@ -128,4 +147,4 @@ def epoch_s(year: int, month: int, day: int, hour: int, minute: int, second: int
     try:
         return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp())
     except (ValueError, OverflowError) as error:
-        raise unparsable() from error
+        raise unparsable("the time of the line does not exist") from error

@@ -28,6 +28,8 @@ COLUMNS: Final = (*NEEDED_COLUMNS, "user_session", "category_code", "brand")
 MAX_ORDER_ITEMS: Final = 1_001
 MAX_ORDER_BYTES: Final = 240 << 10
 MAX_PRICE_CHARS: Final = 100
+# Maximum characters of a value in the complaint about a row.
+SHOWN_VALUE: Final = 40
 
 _EXACT: Final = Context(prec=2 * MAX_PRICE_CHARS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,7 +80,7 @@ class _Orders:
             hit.order.currency = self.currency
             self.by_id[row.order_id] = hit
         if hit.order.total_micros + row.price_micros > MAX_ABS_MICROS:
-            raise unparsable()
+            raise unparsable(f"price raises the total of the order above {MAX_ABS_MICROS // MICROS:,}")
         hit.order.total_micros += row.price_micros
         hit.order.subtotal_micros = hit.order.total_micros
         item = _item(row)
@@ -103,8 +105,10 @@ def read(
     for line, columns in read_rows(lines, header):
         tally.lines += 1
         try:
-            if columns is None or not columns["user_id"]:
-                raise unparsable()
+            if columns is None:
+                raise unparsable(f"the row is not CSV with the {header.width} columns of the header")
+            if not columns["user_id"]:
+                raise unparsable("user_id is empty")
             price = micros(columns["price"], decimal_comma=header.delimiter != ",")
             row = _Row(line, columns, time_ms(columns["event_time"]), price)
             if columns["event_type"] == _PURCHASE:
@@ -112,7 +116,7 @@ def read(
                 continue
             hit = _view_or_cart(row, currency)
         except Skipped as skipped:
-            tally.skip(skipped.reason, line.number, line.text)
+            tally.skip(skipped, line.number, line.text)
         else:
             yield hit
     yield from orders.by_id.values()
@@ -128,10 +132,10 @@ def micros(text: str, *, decimal_comma: bool = False) -> int:
     if decimal_comma and (found := _DECIMAL_COMMA.fullmatch(text)):
         text = f"{found[1].replace('.', '')}.{found[2]}"
     if len(text) > MAX_PRICE_CHARS or _PRICE.fullmatch(text) is None:
-        raise unparsable()
+        raise unparsable(f"price {text[:SHOWN_VALUE]!r} is not a number of 0 or more, such as 19.90")
     price = Decimal(text)
     if price > MAX_ABS_MICROS // MICROS:
-        raise unparsable()
+        raise unparsable(f"price {text[:SHOWN_VALUE]!r} is above {MAX_ABS_MICROS // MICROS:,}")
     return int(_EXACT.multiply(price, MICROS).to_integral_value(ROUND_HALF_EVEN))
 
 
@@ -146,7 +150,7 @@ def time_ms(text: str) -> int:
         found = datetime.fromisoformat(plain)
         utc = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        raise unparsable() from error
+        raise unparsable(f"event_time {text[:SHOWN_VALUE]!r} is not a time such as 2026-11-01 09:30:00 UTC") from error
     return (utc - _EPOCH) // timedelta(milliseconds=1)
 
 
@@ -154,14 +158,15 @@ def _view_or_cart(row: _Row, currency: str) -> hit_pb2.Hit:
     event_type = row.columns["event_type"]
     if event_type == _VIEW:
         if not row.columns["product_id"].strip():
-            raise unparsable()
+            raise unparsable("product_id of a view is empty")
         hit = _hit(row, hit_pb2.HIT_TYPE_PRODUCT_VIEW)
         hit.product_view.item.CopyFrom(_item(row))
         hit.product_view.sku = hit.product_view.item.sku
         return hit
     action = _CART_ACTIONS.get(event_type)
     if action is None:
-        raise unparsable()
+        known = ", ".join([_VIEW, *_CART_ACTIONS])
+        raise unparsable(f"event_type {event_type[:SHOWN_VALUE]!r} is not {known} or {_PURCHASE}")
     hit = _hit(row, hit_pb2.HIT_TYPE_CART_UPDATE)
     hit.cart.action = action
     hit.cart.items.append(_item(row))
