@@ -134,7 +134,10 @@ def check_types(hits: pa.StructArray, types: I32Array, verdicts: Verdicts) -> No
         ~np.isin(types, _TYPE_NUMBERS),
         HitReason.UNSUPPORTED_TYPE,
         "type",
-        lambda row: f"type {types[row]} is not known: use a value of HitType from 1 to {_TYPE_NUMBERS[-1]}",
+        lambda row: (
+            f"type {f'{types[row]} is not known' if types[row] else 'is not set'}: use a value of HitType from 1 to "
+            f"{_TYPE_NUMBERS[-1]}"
+        ),
     )
     for number, field in PAYLOAD_FIELDS.items():
         lacking = (types == number) & (found != number)

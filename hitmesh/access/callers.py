@@ -71,8 +71,8 @@ def require_operator(caller: IngestKey | None, open_reads: bool) -> None:
         raise _no_key()
     if not has_role(caller, Role.OPERATE):
         raise PermissionDenied(
-            f"hits without a site belong to no merchant, so a {caller.kind.value} key cannot read them: use the key "
-            "of an operator",
+            f"hits without a site belong to no merchant, so a {caller.kind.value} key cannot read them: use an "
+            "operator's key (on a mesh of hitmesh dev: the file keys/dev-operator in its home)",
             field="authorization",
             key_kind=caller.kind.value,
         )

@@ -20,17 +20,17 @@ DEAR_DIMENSIONS: Final = 3
 # Buckets of a question with dimensions: about the hours in 16 days, or the days in a year.
 DEAR_BUCKETS: Final = 400
 # Buckets times metrics, for any question: about 20 metrics over the hours in 40 days.
-DEAR_CELLS: Final = 20_000
+DEAR_VALUES: Final = 20_000
 # Seconds between two checks whether the caller of a waiting question is still connected.
 _LOOK_S: Final = 0.1
 
 
 def is_dear(question: Question) -> bool:
-    """Return whether a question may take seconds: a pattern, many dimensions, many rows or many cells."""
+    """Return whether a question may take seconds: a pattern, many dimensions, many rows or many values."""
     has_pattern = any(each.operator is Operator.RE2 for each in comparisons_in(question.filter))
     has_many_rows = bool(question.dimensions) and len(question.buckets) > DEAR_BUCKETS
-    has_many_cells = len(question.buckets) * len(question.metrics) > DEAR_CELLS
-    return has_pattern or has_many_rows or has_many_cells or len(question.dimensions) >= DEAR_DIMENSIONS
+    has_many_values = len(question.buckets) * len(question.metrics) > DEAR_VALUES
+    return has_pattern or has_many_rows or has_many_values or len(question.dimensions) >= DEAR_DIMENSIONS
 
 
 class Lanes:

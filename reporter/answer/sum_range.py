@@ -69,8 +69,9 @@ def json_number(text: str) -> int | float:
 
 
 def _refuse_money(rows: Series, column: Column) -> None:
-    if (row := _first_beyond(column, (MAX_UNITS + 1) * MICROS - 1)) is not None:
-        _refuse(rows, column, row, MAX_UNITS * MICROS, f"a sum of money is at most {MAX_UNITS:,} units: ask for")
+    limit = (MAX_UNITS + 1) * MICROS - 1
+    if (row := _first_beyond(column, limit)) is not None:
+        _refuse(rows, column, row, limit, f"a sum of money is at most {limit:,} micros: ask for")
 
 
 def _first_beyond(column: Column, most: int) -> int | None:

@@ -113,6 +113,8 @@ def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
     operator = _OPERATORS.get(message.operator)
     if operator is None:
         cure = "use FILTER_OPERATOR_EQ, FILTER_OPERATOR_NE, FILTER_OPERATOR_IN or FILTER_OPERATOR_RE2"
+        if message.operator == pb.FILTER_OPERATOR_UNSPECIFIED:
+            raise _refused(f"{path}.operator", f"operator is not set: {cure}")
         raise _refused(f"{path}.operator", f"operator {message.operator} is not known: {cure}", value=message.operator)
     max_values = MAX_VALUES if operator is Operator.IN else 1
     if not 1 <= len(message.values) <= max_values:

@@ -240,7 +240,7 @@ def nested(depth: int) -> pb.Filter:
         (
             comparison("os", pb.FILTER_OPERATOR_UNSPECIFIED, "x"),
             "INVALID_FILTER",
-            "FILTER_OPERATOR_IN or FILTER_OPERATOR_RE2",
+            "operator is not set: use FILTER_OPERATOR_EQ",
         ),
         (comparison("os", pb.FILTER_OPERATOR_EQ), "INVALID_FILTER", "exactly 1"),
         (comparison("os", pb.FILTER_OPERATOR_EQ, "x", "y"), "INVALID_FILTER", "exactly 1"),

@@ -68,11 +68,11 @@ def test_work_behind_the_store_ends_too(form: Format) -> None:
         work(Patience(100))
 
 
-def test_too_many_cells_are_refused_with_the_arithmetic() -> None:
+def test_too_many_values_are_refused_with_the_arithmetic() -> None:
     with pytest.raises(
-        RefusedError, match=r"4 rows × \(4 columns \+ 0 comparisons\) = 16 cells; the limit is 15"
+        RefusedError, match=r"4 rows × \(4 columns \+ 0 comparisons\) = 16 values; the limit is 15"
     ) as caught:
-        answer(ROWS, QUERY, max_cells=15)
+        answer(ROWS, QUERY, max_values=15)
     assert caught.value.reason == "QUESTION_TOO_DEAR"
 
 

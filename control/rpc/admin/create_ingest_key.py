@@ -28,6 +28,8 @@ def create_ingest_key(
     kind = KINDS.get(wanted.kind)
     if kind is None:
         cure = "use KEY_KIND_BROWSER, KEY_KIND_SERVER or KEY_KIND_EDGE"
+        if wanted.kind == pb.KEY_KIND_UNSPECIFIED:
+            raise RefusedError(f"kind is not set: {cure}", field="key.kind")
         raise RefusedError(f"kind {wanted.kind} is not a kind of key: {cure}", field="key.kind", value=wanted.kind)
     site = _checked_site(backend, merchant, wanted)
     if not RIGHTS[kind].is_secret and site is None:

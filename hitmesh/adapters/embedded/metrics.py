@@ -18,7 +18,7 @@ from hitmesh.adapters.embedded.segments import Segments, Slice
 from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.shared.answers import answer, needed_columns, rows_with, settled_columns
 from hitmesh.adapters.shared.stream_rows import sums_of
-from hitmesh.adapters.shared.work_limits import MAX_CELLS, refuse_cells
+from hitmesh.adapters.shared.work_limits import MAX_VALUES, refuse_values
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.filters import comparisons_in
@@ -88,7 +88,7 @@ class EmbeddedMetricStore:
         streamed: the stream's rows.
         progress: the positions committed together with the stream's rows.
         max_cached_bytes: limit on cached segment columns.
-        max_cells: limit on a question's rows × (columns + comparisons).
+        max_values: limit on a question's rows × (columns + comparisons).
     """
 
     def __init__(
@@ -97,18 +97,18 @@ class EmbeddedMetricStore:
         streamed: StreamRows,
         progress: ProgressReader,
         max_cached_bytes: int = MAX_CACHED_BYTES,
-        max_cells: int = MAX_CELLS,
+        max_values: int = MAX_VALUES,
     ) -> None:
         self._segments = segments
         self._streamed = streamed
         self._progress = progress
         self._columns = SegmentColumns(segments, max_cached_bytes)
-        self._max_cells = max_cells
+        self._max_values = max_values
 
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Return bucket, dimensions, sums and united sketches for the requested generations."""
         rows = self._rows(question, needed_columns(question, question.dimensions), checkpoint)
-        return answer(rows, question, checkpoint, max_cells=self._max_cells)
+        return answer(rows, question, checkpoint, max_values=self._max_values)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the committed positions, because rows are committed together with their positions."""
@@ -136,7 +136,7 @@ class EmbeddedMetricStore:
         for _ in range(_ATTEMPTS):
             slices = self._segments.named(question.source, question.generations.items())
             comparisons = len(comparisons_in(question.filter))
-            refuse_cells(sum(file_slice.rows for file_slice in slices), len(columns), comparisons, self._max_cells)
+            refuse_values(sum(file_slice.rows for file_slice in slices), len(columns), comparisons, self._max_values)
             frames: dict[str, pl.DataFrame] = {}
             try:
                 for file in {file_slice.file for file_slice in slices}:
@@ -145,7 +145,10 @@ class EmbeddedMetricStore:
             except FileNotFoundError:
                 continue
             return [frames[file].slice(first, rows) for file, first, rows in _joined(slices)]
-        raise Unavailable("segments changed during every read; try again")
+        raise Unavailable(
+            "segment files were replaced during every attempt to read them, by merges or deletions; send the "
+            "request again"
+        )
 
 
 def _joined(slices: Sequence[Slice]) -> list[tuple[str, int, int]]:

@@ -51,14 +51,15 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
     found = error_of(error) if isinstance(error, KafkaException) else error
     if found.code() in _FENCED:
         return Fenced(
-            f"Kafka, {doing}: another process took over this process's transactional id ({found.name()}); give each "
-            "processor a different HITMESH_PROCESSOR_NODE"
+            f"the {doing} was rejected by Kafka ({found.name()}), because another process took over this process's "
+            "transactional id; give each processor a different HITMESH_PROCESSOR_NODE"
         )
     if _is_member_fenced(found):
         # The cause is another process with this instance's name, or a second join by this client while Kafka was
         # unavailable. Before the caller opens a new reader, the caller must check that it is still the newest writer.
         return Unavailable(
-            f"Kafka, {doing}: another member took over this reader's place in the group ({found.name()})",
+            f"the {doing} was rejected by Kafka ({found.name()}), because another member took over this reader's "
+            "place in the consumer group",
             retry_after_s=RETRY_S,
             call=doing,
             cause=found.name(),
@@ -66,9 +67,14 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
     if found.code() in _MOVED:
         return _moved(found, doing)
     if found.code() in _BUGS:
-        return FatalError(f"Kafka, {doing}: {found.name()} {found.str()}", call=doing, cause=found.name())
+        return FatalError(
+            f"the {doing} was rejected by Kafka's client or broker ({found.name()}: {found.str()}); a retry cannot "
+            "succeed, so report this error as a bug",
+            call=doing,
+            cause=found.name(),
+        )
     return Unavailable(
-        f"Kafka, {doing}: {found.name()} {found.str()}; try again",
+        f"the {doing} failed in Kafka ({found.name()}: {found.str()}); try again",
         retry_after_s=RETRY_S,
         call=doing,
         cause=found.name(),
@@ -78,18 +84,18 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
 def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
     """Return the error for a failed transaction: Fenced, PartitionsMoved, Unavailable if aborted, or CommitInDoubt."""
     if error.code() in _FENCED:
-        return Fenced(f"Kafka, {doing}: a later writer took over ({error.name()})")
+        return Fenced(f"the {doing} was rejected by Kafka ({error.name()}), because a later writer took over")
     if error.code() in _MOVED or _is_member_fenced(error):
         return _moved(error, doing)
     if error.txn_requires_abort():
         return Unavailable(
-            f"Kafka, {doing}: aborted, {error.name()} {error.str()}; try again",
+            f"the {doing} was aborted by Kafka ({error.name()}: {error.str()}); nothing was written, so try again",
             retry_after_s=RETRY_S,
             call=doing,
             cause=error.name(),
         )
     return CommitInDoubt(
-        f"Kafka, {doing}: the outcome is unknown, {error.name()} {error.str()}",
+        f"the outcome of the {doing} in Kafka is unknown ({error.name()}: {error.str()})",
         retry_after_s=RETRY_S,
         call=doing,
         cause=error.name(),
@@ -104,4 +110,7 @@ def _is_member_fenced(error: KafkaError) -> bool:
 
 
 def _moved(error: KafkaError, doing: str) -> PartitionsMoved:
-    return PartitionsMoved(f"Kafka, {doing}: partitions moved to another reader ({error.name()})", retry_after_s=0.1)
+    return PartitionsMoved(
+        f"the {doing} was rejected by Kafka ({error.name()}), because partitions moved to another reader",
+        retry_after_s=0.1,
+    )

@@ -131,9 +131,9 @@ class KafkaLogScan:
         try:
             (found,) = consumer.offsets_for_times([question], timeout=_CALL_S)
         except KafkaException as error:
-            raise unavailable(error, f"time index of {question.topic}/{question.partition}") from error
+            raise unavailable(error, f"look-up of the time index of {question.topic}/{question.partition}") from error
         if found.error is not None:
-            raise unavailable(found.error, f"time index of {question.topic}/{question.partition}")
+            raise unavailable(found.error, f"look-up of the time index of {question.topic}/{question.partition}")
         return end if found.offset < 0 else int(found.offset)
 
     def _retained(self, consumer: Consumer, partition: PartitionId) -> tuple[int, int]:
@@ -141,7 +141,7 @@ class KafkaLogScan:
         try:
             first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition.partition), timeout=_CALL_S)
         except KafkaException as error:
-            raise unavailable(error, f"ends of {topic}/{partition.partition}") from error
+            raise unavailable(error, f"look-up of the ends of {topic}/{partition.partition}") from error
         return first, end
 
     def _topic(self, partition: PartitionId) -> str:

@@ -58,7 +58,7 @@ def committed_by(
         if problem is None:
             return {partition: _progress(topic, answer) for partition, answer in zip(partitions, answers, strict=True)}
         if problem.code() not in _RETRYABLE or time.monotonic() > deadline:
-            raise unavailable(problem, f"positions of {topic}")
+            raise unavailable(problem, f"look-up of the positions of {topic}")
         time.sleep(_PAUSE_S)  # some of these errors arrive at once
     return {}
 

@@ -72,7 +72,7 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
     try:
         return [_change(servers, options, wanted, _there(admin, wanted)) for wanted in wanted_topics(servers, options)]
     except KafkaException as error:
-        raise unavailable(error, "plan of topics") from error
+        raise unavailable(error, "planning of topics") from error
 
 
 def drop(servers: Servers) -> None:

@@ -102,7 +102,7 @@ class TransactionalProducer:
                 return
             except CallHangs as error:
                 raise Unavailable(
-                    f"Kafka, takeover of {self.transactional_id}: {error}",
+                    f"the takeover of {self.transactional_id} failed in Kafka: {error}; try again",
                     writer=self.transactional_id,
                     cause=str(error),
                 ) from error
@@ -131,7 +131,7 @@ class TransactionalProducer:
             self.discard()
             logger().warning("transaction_timed_out", message=str(error))
             raise CommitInDoubt(
-                f"Kafka, transaction of {self.transactional_id}: the outcome is unknown, {error}",
+                f"the outcome of the transaction of {self.transactional_id} in Kafka is unknown: {error}",
                 retry_after_s=0,
                 writer=self.transactional_id,
                 cause=str(error),

@@ -12,7 +12,7 @@ from typing import assert_never
 import numpy as np
 import polars as pl
 
-from hitmesh.adapters.shared.work_limits import MAX_CELLS, MAX_GROUPS, refuse_cells, refuse_groups
+from hitmesh.adapters.shared.work_limits import MAX_GROUPS, MAX_VALUES, refuse_groups, refuse_values
 from hitmesh.model.amounts import sums
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError
@@ -74,7 +74,7 @@ def answer(
     question: MetricQuery,
     checkpoint: Checkpoint = unwatched,
     *,
-    max_cells: int = MAX_CELLS,
+    max_values: int = MAX_VALUES,
     max_groups: int = MAX_GROUPS,
 ) -> pl.DataFrame:
     """Return bucket, dimensions, sums and united sketches of the matching rows, one row per group.
@@ -85,13 +85,13 @@ def answer(
         rows: rows from the requested generations, with `needed_columns`, in any order.
         question: selects rows by range, filter and `include_excluded`; other rows do not count.
         checkpoint: called between steps.
-        max_cells: limit on rows × (columns + comparisons).
+        max_values: limit on rows × (columns + comparisons).
         max_groups: limit on rows in the answer.
 
     Raises:
         RefusedError: QUESTION_TOO_DEAR, TOO_MANY_ROWS or FILTER_TOO_DEAR.
     """
-    refuse_cells(len(rows), rows.width, len(comparisons_in(question.filter)), max_cells)
+    refuse_values(len(rows), rows.width, len(comparisons_in(question.filter)), max_values)
     kept = matching(rows, question, checkpoint)
     keys = [_BUCKET, *question.dimensions]
     keyed = kept.select(

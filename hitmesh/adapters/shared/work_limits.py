@@ -7,32 +7,32 @@ from typing import Final
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
-# Cells (rows × (columns + comparisons)) that a question may read: one core needs a second or two, at a few nanoseconds
-# per cell.
-MAX_CELLS: Final = 500_000_000
+# Values (rows × (columns + comparisons)) that a question may read: one core needs a second or two, at a few nanoseconds
+# per value.
+MAX_VALUES: Final = 500_000_000
 # Rows in an answer before sorting and before the question's limit applies: about 300 MB if each row has a page and ten
 # sums.
 MAX_GROUPS: Final = 1_000_000
 
 
-def refuse_cells(rows: int, columns: int, comparisons: int, max_cells: int = MAX_CELLS) -> None:
-    """Refuse a question that would read more than `max_cells` values, before any read.
+def refuse_values(rows: int, columns: int, comparisons: int, max_values: int = MAX_VALUES) -> None:
+    """Refuse a question that would read more than `max_values` values, before any read.
 
     Raises:
         RefusedError: QUESTION_TOO_DEAR.
     """
-    cells = rows * (columns + comparisons)
-    if cells > max_cells:
+    values = rows * (columns + comparisons)
+    if values > max_values:
         raise RefusedError(
-            f"the question reads {rows:,} rows × ({columns} columns + {comparisons} comparisons) = {cells:,} cells; "
-            f"the limit is {max_cells:,}: ask for a shorter range, fewer metrics or a smaller filter",
+            f"the question reads {rows:,} rows × ({columns} columns + {comparisons} comparisons) = {values:,} values; "
+            f"the limit is {max_values:,}: ask for a shorter range, fewer metrics or a smaller filter",
             field="time_range",
             reason=ErrorReason.QUESTION_TOO_DEAR,
             rows=rows,
             columns=columns,
             comparisons=comparisons,
-            cells=cells,
-            limit=max_cells,
+            cells=values,
+            limit=max_values,
         )
 
 

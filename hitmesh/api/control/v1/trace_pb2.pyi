@@ -302,7 +302,9 @@ class TracedRefusal(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Reason, for example "MISSING_FIELD"; "ID_COLLISION" belongs to an accepted hit."""
+    """Reason, for example "MISSING_FIELD". With "ID_COLLISION", the hit was not refused: it was accepted, counts as a
+    duplicate, and is listed here for inspection.
+    """
     field: _builtins.str
     """Path of the invalid field. Not set: the refusal is not about a single field."""
     message: _builtins.str

@@ -159,8 +159,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     dimension, limit.
     """
     ERROR_REASON_QUESTION_TOO_DEAR: _ErrorReason.ValueType  # 79
-    """The report reads more cells (rows times columns) than allowed. Ask for a shorter range, fewer metrics or a smaller
-    filter. Metadata: cells, columns, comparisons, limit, rows.
+    """The report reads more values (rows × (columns + comparisons)) than allowed. Ask for a shorter range, fewer metrics or
+    a smaller filter. Metadata: cells, columns, comparisons, limit, rows.
     """
     ERROR_REASON_FILTER_TOO_DEAR: _ErrorReason.ValueType  # 80
     """The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
@@ -202,7 +202,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       bucket: label of the time bucket.
       call: the call to a store that failed.
       cause: the cause, as a library or another server reports it.
-      cells: rows times columns that the report reads.
+      cells: number of values that the report reads, which is rows × (columns + comparisons).
       column: the column.
       columns: number of columns that the report reads.
       comparisons: number of comparisons in the filter.
@@ -399,8 +399,8 @@ ERROR_REASON_TOO_MANY_VALUES: ErrorReason.ValueType  # 78
 dimension, limit.
 """
 ERROR_REASON_QUESTION_TOO_DEAR: ErrorReason.ValueType  # 79
-"""The report reads more cells (rows times columns) than allowed. Ask for a shorter range, fewer metrics or a smaller
-filter. Metadata: cells, columns, comparisons, limit, rows.
+"""The report reads more values (rows × (columns + comparisons)) than allowed. Ask for a shorter range, fewer metrics or
+a smaller filter. Metadata: cells, columns, comparisons, limit, rows.
 """
 ERROR_REASON_FILTER_TOO_DEAR: ErrorReason.ValueType  # 80
 """The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
