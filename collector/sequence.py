@@ -1,4 +1,4 @@
-"""The order of a stream's batches: next number, acknowledgements, unacknowledged bytes (contract, items 1 and 3).
+"""The order of a stream's batches: next number, acknowledgements, unacknowledged bytes (collector.proto).
 
 Pure state without locks, threads or time; the caller serialises calls.
 """

@@ -1,4 +1,4 @@
-"""The collector's gRPC service: StreamHits and SendHits over raw bytes (contract, items 1-6).
+"""The collector's gRPC service: StreamHits and SendHits over raw bytes (collector.proto).
 
 Messages arrive unparsed, so that a frame that does not decode does not break the stream or affect other frames. The
 service decides how many streams may be open and how a refused batch ends a unary call; admission decides about hits.

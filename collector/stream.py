@@ -1,4 +1,4 @@
-"""An open stream: reads batches as fast as credit allows, and sends acks as outcomes arrive (contract, items 1, 3, 4).
+"""An open stream: reads batches as fast as credit allows, and sends acks as outcomes arrive (collector.proto).
 
 Two threads share a stream: the reader, which blocks on the client's messages, and the gRPC handler, which yields
 responses. A condition variable guards all state.

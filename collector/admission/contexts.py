@@ -1,4 +1,4 @@
-"""The context of a hit: the hit's own fields, completed from the batch's default context (contract, Context).
+"""The context of a hit: the hit's own fields, completed from the batch's default context (hit.proto, Context).
 
 Decides which fields are read, how long each may be and how two contexts are merged. A campaign counts as a single
 field: a hit's campaign is never mixed with the batch's campaign.

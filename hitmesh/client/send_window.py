@@ -1,4 +1,4 @@
-"""The send window of StreamHits: batch numbers, credit, resends and refusals (contract, Collector 1 to 4).
+"""The send window of StreamHits: batch numbers, credit, resends and refusals (collector.proto, StreamHits).
 
 This module performs no I/O and reads no clock: the caller passes the time, sends the batches and must serialise all
 calls with a lock. Guarantees:

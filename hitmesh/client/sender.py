@@ -1,4 +1,4 @@
-"""Sends batches of hits over StreamHits until each batch is durable or refused (contract, Collector 1 to 4).
+"""Sends batches of hits over StreamHits until each batch is durable or refused (collector.proto, StreamHits).
 
 The send window decides which batch is sent when; this module opens the streams, waits, and counts the outcomes. A batch
 that was unacknowledged when a stream broke is sent again with the same batch_id. Its hits may then be stored twice,

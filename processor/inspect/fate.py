@@ -89,7 +89,7 @@ class InspectedCopy:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The facts needed besides the hits.
+    """Stored facts, other than the hits, on which the verdict about a hit depends.
 
     Attributes:
         site: the site of the hits.
@@ -138,7 +138,7 @@ def inspect(hits: pl.DataFrame, hit_id: str, known: Known) -> list[InspectedCopy
         hits: INSPECT_COLUMNS of processor.inspect.search: all hits of the visitors that have the id, on the days of the
             copies and on neighbouring days; in any order, each stored hit once.
         hit_id: the id to inspect.
-        known: the facts needed besides the hits.
+        known: the site's generations, committed offsets and claims.
     """
     copies: list[InspectedCopy] = []
     for _, visitor_hits in hits.sort(_LOG_ORDER).group_by(_VISITOR, maintain_order=True):

@@ -326,7 +326,7 @@ def _walk_unsure(
     days: I64Array | I32Array | None,
     policy: VisitPolicy,
 ) -> BoolArray:
-    """Walk every timeline with a doubtful hit and correct `starts` and `inside`.
+    """Walk hit by hit each timeline that contains a hit in `unsure`; overwrite its `starts` and `inside`.
 
     Returns which hits start a visit because the previous visit was full.
     """

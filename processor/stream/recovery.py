@@ -81,7 +81,7 @@ def recover(
         limits: thresholds of the states' tables, and how many hits are read at once.
 
     Raises:
-        RetryError: a store is unavailable, or `heartbeat` raised.
+        RetryError: a store is unavailable, or `heartbeat` raised because the reader's partitions moved.
         StoreCorrupt: a committed record does not decode.
     """
     recovered = Recovered()

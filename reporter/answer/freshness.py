@@ -6,7 +6,7 @@ hits that still wait for settlement. Hits that the live stream has counted do no
 cells are live, provisional or settled. The caller must read progress first, then waiting days, then generations,
 because any other order could miss a hit.
 
-The current time is an argument.
+This module reads no clock: callers pass the current time as an argument.
 """
 
 from __future__ import annotations

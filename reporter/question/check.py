@@ -1,7 +1,8 @@
 """Check questions (step 7 of the journey).
 
 Checks that names are known, that metrics and dimensions can be combined, and that the lists keep their limits; fills in
-defaults. check_time checks ranges and buckets, and check_filter checks filters. The current time is an argument.
+defaults. check_time checks ranges and buckets, and check_filter checks filters. Callers pass the
+current time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Check the zone, range and buckets of a question (step 7 of the journey; rules Z1 to Z4).
 
-Resolves the range to instants and refuses ranges with too many buckets. The current time is an argument.
+Resolves the range to instants and refuses ranges with too many buckets. Callers pass the current time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""StreamHits and SendHits in this process, on a log that can withhold append results (contract, Collector 1 to 6)."""
+"""StreamHits and SendHits in this process, on a log that can withhold append results (collector.proto)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits for callers that send nothing, show no key, or exceed the call limit (contract, Collector 2)."""
+"""Limits for callers that send nothing, show no key, or exceed the call limit (collector.proto)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The only access to Cassandra: a lazy connection, prepared statements and translated errors.
 
-A session limits the number of requests in flight and defines when errors are raised. The driver may resend a statement
-without a condition, so such statements must be idempotent.
+A session limits the number of requests in flight. If a request fails, the session waits for the other requests in
+flight and then raises the error. The driver may resend any statement except a conditional write (`IF`), so every other
+statement must be idempotent.
 """
 
 from __future__ import annotations

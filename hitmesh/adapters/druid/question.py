@@ -131,7 +131,8 @@ def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
         count = len(list(run))
         pieces.append((first, first + count, width))
         first += count
-    # The last bucket ends with the question's range, so it includes every cell after its start.
+    # The last bucket needs no end, because the query's interval contains no rows after the question's range. The width
+    # exceeds any range, so that all remaining rows fall into this bucket.
     return [*pieces, (first, None, 1 << 62)]
 
 

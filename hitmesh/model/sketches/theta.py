@@ -160,7 +160,7 @@ class Thetas:
 
     @cached_property
     def estimates(self) -> npt.NDArray[np.float64]:
-        """Each sketch's distinct count, the same float as in the DataSketches library.
+        """Each sketch's estimated distinct count, the same float as in the DataSketches library.
 
         Example:
             >>> exact = np.full(2, MAX_THETA, np.uint64)

@@ -32,7 +32,7 @@ def silent_instances(stats: Address) -> frozenset[Address] | None:
 
 
 class Silence:
-    """Tracks how long each process has been silent. The time is an argument; there is no clock.
+    """Tracks how long each process has been silent. Callers pass the current time, because this class reads no clock.
 
     Args:
         limit_s: a process that is silent for more seconds than this counts as hanging.

@@ -1,4 +1,4 @@
-"""A sender of encoded frames over consecutive StreamHits calls (contract, Collector 1 to 4).
+"""A sender of encoded frames over consecutive StreamHits calls (collector.proto, StreamHits).
 
 The send window decides when each frame is sent. Frames queue in the window while there is no credit from the collector;
 `submit` never blocks.
