@@ -6,7 +6,7 @@ start time with the offset from UTC. So the two 02:00 hours of a fall-back day a
 no bucket.
 
 Every range of instants is half-open, in UTC milliseconds. A range of dates includes its last date; `civil_range`
-converts it to instants.
+converts such a range to instants.
 """
 
 import datetime as dt

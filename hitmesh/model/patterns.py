@@ -1,8 +1,8 @@
 """Filter patterns in RE2 syntax, matched together against the distinct values of a dimension.
 
 Two limits bound the cost: the total number of RE2 instructions in all patterns, and this number times the number of
-characters in all values. They bound the time, because RE2 needs at most time proportional to their product. An error
-names the exceeded limit. The checkpoint is called between blocks of values.
+characters in all values. These limits bound the time, because RE2 needs at most time proportional to this product.
+An error names the exceeded limit. The checkpoint is called between blocks of values.
 """
 
 from __future__ import annotations

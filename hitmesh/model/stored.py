@@ -2,8 +2,8 @@
 
 A sealed value consists of a format mark of four bytes, the XXH3-64 of the value, and the value. The producer seals a
 value, and the reader verifies the checksum, so that damage by a store, network or disk is detected. Values written by
-versions without checksums are read unverified. They are recognised by the first bytes of their own format, into which
-no single flipped bit can turn the format mark of a sealed value.
+versions without checksums are read unverified. A reader recognises them by the first bytes of their own format. No
+single flipped bit turns the format mark of a sealed value into these bytes.
 
 Any failure in a decoder, including a Rust panic, is treated as damaged bytes, not as a bug. The error message names the
 damaged value and the remedy. The message never repeats the decoder's message, which may contain stored values.

@@ -25,7 +25,7 @@ class FoldedRows:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotManifest:
-    """Completes a snapshot, a partition's state at a position: readers ignore chunks without a stored manifest.
+    """Completes the snapshot of a partition's state at a position; readers ignore chunks without a stored manifest.
 
     A snapshot does not contain the contents of kept hits. `kept_from` is the offset of the first record with kept hits,
     from which a restore reads the log again. `chunks` is the number of chunks.

@@ -75,7 +75,7 @@ class LogReader(Protocol):
         """
 
     def heartbeat(self) -> None:
-        """Tell the consumer group that this reader is alive; needed between polls that are minutes apart.
+        """Tell the consumer group that this reader is alive; must be called between polls that are minutes apart.
 
         Frequent calls are cheap.
 

@@ -18,7 +18,7 @@ class MetricStore(Protocol):
     """Answers queries over published rows."""
 
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Return a row for each bucket and combination of dimension values; those without a matching row are absent.
+        """Return a row for each bucket and tuple of dimension values; a tuple without a matching row is absent.
 
         The columns are `bucket` (Int32, the index in `bucket_starts`), the dimensions (String, null = not set), the
         measures (exact sums) and the sketches (Binary, unions). Rows have no defined order. Dimension values with

@@ -53,7 +53,7 @@ class Generations(Protocol):
     """
 
     def begin(self, site_day: SiteDay) -> int:
-        """Return a generation number that was never returned before for the site-day: every attempt has its own."""
+        """Return a generation number for an attempt; no number is returned twice for the same site-day."""
 
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
         """Return the current entry of each day in [first_day, end_day); days without an entry are absent."""

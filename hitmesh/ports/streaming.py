@@ -33,7 +33,7 @@ class Outbox(Protocol):
         """Commit rows and positions durably, all or nothing; positions may belong to both topics of the log.
 
         There must be a position for each partition with rows. If there are rows, every position must be ahead of the
-        committed position. If there are none, a position that is not ahead changes nothing.
+        committed position. Without rows, a position that is not ahead changes nothing.
 
         Raises:
             Fenced: a later writer took over; nothing was written.

@@ -278,7 +278,7 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequen
 
 
 def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """Return (starts a visit, is in a visit, makes its timeline doubtful), by gaps and campaigns alone."""
+    """Return (starts a visit, is in a visit, needs a walk of its timeline hit by hit), by gaps and campaigns alone."""
     n = len(line.row)
     if n == 0:
         return np.zeros(0, np.bool_), np.zeros(0, np.bool_), np.zeros(0, np.bool_)

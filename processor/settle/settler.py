@@ -175,13 +175,14 @@ class Settler:
         For each site-day, days ascending:
         2. write the series;
         3. write the collisions;
-        4. mark the days that this settlement changes. This must precede publication: after a crash, the repeated
+        4. mark the days that this settlement changes. This must precede publication, because after a crash the repeated
            settlement would compare itself with the published result and find no change;
         5. publish generation, ledger, carry and drift, unless another settler published first;
         6. set duplicate flags of claims;
         7. clear the dirty marks that this pass read.
 
-        When a site-day fails, the site's later site-days in the wave fail too: they were computed from its carry.
+        When a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the
+        carry of the day before.
         """
         wave, this.wave = this.wave, []
         try:

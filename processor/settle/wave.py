@@ -62,7 +62,7 @@ def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtyS
     """Return the entry, reduced to dirty marks whose records a scan with these bounds sees; None if no mark is left.
 
     An entry without marks is returned unchanged. A settlement mark belongs to no record and is always kept, because a
-    scan that begins now sees its cause.
+    scan that begins now sees the hits that caused the mark.
     """
     if not entry.marks:
         return entry  # taken only because its day has closed

@@ -183,5 +183,5 @@ def _rows_of(records: list[RawRecord], first: int, site: str, start: int, end: i
 
 
 def chosen(rows: pl.DataFrame, wanted: BoolArray) -> pl.DataFrame:
-    """Return the wanted rows. In most calls all rows are wanted; nothing is copied then."""
+    """Return the wanted rows. If all rows are wanted, as in most calls, nothing is copied."""
     return rows if wanted.all() else rows.filter(wanted)

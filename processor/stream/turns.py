@@ -1,7 +1,8 @@
 """Schedule state snapshots (decision 0034). No clock and no I/O: times are arguments.
 
 Because the stream pauses during a snapshot, snapshots are taken of one partition at a time, and take at most a fiftieth
-of the stream's time. They can wait: a snapshot only shortens a recovery, which reads the kept hits from the log anyway.
+of the stream's time. Snapshots can wait, because a snapshot only shortens a recovery, and every recovery reads the
+kept hits from the log.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ r"""Format a series as a file: CSV, JSON or NDJSON (step 8 of the journey).
 
 CSV follows RFC 4180 and writes metric values in plain notation: durations in decimal seconds, amounts of money with the
 currency's ISO digits and no symbol (rule M5), quotients with six decimals (below 1, with six significant digits), and
-an empty cell for NO_DATA. An apostrophe precedes a dimension value that a spreadsheet would run as a formula; the other
+an empty field for NO_DATA. An apostrophe precedes a dimension value that a spreadsheet would run as a formula; other
 formats keep every dimension value unchanged. JSON and NDJSON contain numbers, and null for NO_DATA; amounts of money,
 including amounts per order or visit, are rounded as in CSV.
 
@@ -110,13 +110,13 @@ def without_formula(value: str) -> str:
 
 
 def cell_texts(column: Column, currency: str) -> list[str]:
-    """Return a metric's cells as plain decimal text, empty for NO_DATA."""
+    """Return a metric's values as plain decimal text, empty for NO_DATA."""
     texts = _texts(column, currency)
     return ["" if empty else text for empty, text in zip(column.is_empty.tolist(), texts, strict=True)]
 
 
 def cell_numbers(column: Column, currency: str) -> list[int | float | None]:
-    """Return a metric's cells as numbers, None for NO_DATA."""
+    """Return a metric's values as numbers, None for NO_DATA."""
     numbers = _numbers(column, currency)
     return [None if empty else number for empty, number in zip(column.is_empty.tolist(), numbers, strict=True)]
 

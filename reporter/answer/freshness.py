@@ -177,7 +177,7 @@ def freshness(
 def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
     """Return the partitions whose log time is ahead of the current time.
 
-    Dirty marks, which hold back the visible progress, play no part.
+    `progress` must not be reduced by dirty marks, because a reduced log time would hide the lead.
     """
     return tuple(
         Ahead(partition, reached.log_time, _CAUSE)

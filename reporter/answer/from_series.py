@@ -61,7 +61,7 @@ def is_complete(run: Run, rows: pl.DataFrame) -> bool:
     """Return whether a store's rows for a run are complete.
 
     A run with a settled day without rows counts as incomplete, because the day may have been settled before series were
-    stored for settled days, or the rows are lost. A settled day without any hits looks the same, and is cheap to read
+    stored for settled days, or its rows may be lost. A settled day without hits looks the same, and is cheap to read
     from the metric store. A run with amounts without a currency also counts as incomplete, because these amounts were
     added up before series had currencies.
     """

@@ -46,12 +46,12 @@ class Exactness(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """The cells of a metric; all arrays have an entry per row.
+    """The values of a metric; all arrays have an entry per row.
 
     `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates. The array contains Python integers
     if a sum is beyond int64. `denominators` are set for ratios only.
     `values` are floating-point numbers: currency units for money, ms for durations; NaN where `is_empty`.
-    `lower` and `upper` are NaN where the cell is exact, and None if the metric is always exact.
+    `lower` and `upper` are NaN where the value is exact, and None if the metric is always exact.
     """
 
     metric: Metric

@@ -72,7 +72,8 @@ class Standing:
     def within(self, days: range, progress: Progress) -> Standing:
         """Return this standing for a later question about some of the days, read after `progress`.
 
-        A hit that arrived after this standing was read may wait unnoticed, so the smaller progress applies.
+        A hit that arrived after this standing was read may wait unnoticed, so the smaller of the two progress values
+        applies.
         """
         generations = {
             site_day: generation for site_day, generation in self.generations.items() if site_day.day in days

@@ -29,7 +29,7 @@ class Scope(StrEnum):
 
 
 class ColumnType(StrEnum):
-    """The type of a metric's cells."""
+    """The type of a metric's values."""
 
     COUNT = "count"
     MONEY = "money"

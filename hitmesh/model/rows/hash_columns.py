@@ -24,7 +24,8 @@ def hash64_column(values: pl.Series) -> pl.Series:
 
     If a value is shorter than 128 bytes, its length prefix consists of ASCII bytes. So prefix and value can be joined
     as strings, and all such values are hashed in a single vectorised pass. Longer values are rare and are hashed
-    individually. So are all values of a short column, because a vectorised pass takes 0.5 ms even for few values.
+    individually. The values of a short column are hashed individually too, because a vectorised pass takes 0.5 ms even
+    for few values.
 
     Example:
         >>> hash64_column(pl.Series(["/shoes", None])).to_list() == [hash64("/shoes"), None]

@@ -64,7 +64,7 @@ def cell_sketches(
     Args:
         keys: visitor keys, uint64 (n,), duplicates allowed.
         group_ids: each key's group, 0 <= id < n_groups, (n,), in any order.
-        n_groups: how many groups there are, and so rows in the result.
+        n_groups: number of groups, which is also the number of rows in the result.
         lg_k: a sketch that is a sample keeps at least 2**lg_k hashes.
 
     The bytes equal those of an `update_theta_sketch(lg_k)` that is updated with the group's keys in the given order.
@@ -103,7 +103,7 @@ def merge_by_group(
     Args:
         sketches: compact sketches, a binary column, (n,).
         group_ids: the group of each sketch, 0 <= id < n_groups, (n,), in any order.
-        n_groups: how many groups there are, and so unions in the result; without sketches, a union is empty.
+        n_groups: number of groups and of unions in the result; the union of a group without sketches is empty.
         lg_k: a union keeps at most 2**lg_k hashes.
 
     Raises:
