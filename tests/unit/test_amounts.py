@@ -198,7 +198,7 @@ class TestAnswered:
         limit = (MAX_UNITS + 1) * MICROS - 1
         assert to_file(form, _answered([2**62], "net_revenue"), None, {}, "VND")
         huge = _with_numerators(limit + 1)
-        with pytest.raises(RefusedError, match="at most 9,223,372,036,854,775,807 units"):
+        with pytest.raises(RefusedError, match="at most 9,223,372,036,854,775,807,999,999 micros"):
             to_file(form, huge, None, {}, "VND")
         with pytest.raises(RefusedError, match="net_revenue"):
             refuse_beyond_messages(huge)
