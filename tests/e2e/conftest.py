@@ -24,24 +24,36 @@ SAME_OVER_EVERY_STORE = frozenset(
         "test_rest.py",
         "test_stream_protocol.py",
         "test_telemetry.py",
+        "test_tenants.py",
     }
 )
 """Modules about the door, the command line and the client: on real servers they are among the long tests."""
 SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py"})
 """Modules whose long replays on servers are among the long tests: in each run `tests/real/paths` compares every path
 with the model, and `tests/breaking` kills processes and servers under load."""
+LOADS_ON_SERVERS = frozenset(
+    {
+        "test_every_total_of_every_site_is_what_was_sent_and_the_ledger_balances",
+        "test_probes_are_in_reports_within_seconds",
+        "test_cpu_and_memory_of_every_process_are_reported",
+        "test_wild_hits_are_counted_as_they_were_sent",
+    }
+)
+"""Tests of `hitmesh load` in each run on servers: two loads. The other loads on servers are among the long tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests on real servers `long` where shorter tests show the same."""
     for item in items:
         callspec = getattr(item, "callspec", None)
-        if (
-            item.path.name in SAME_OVER_EVERY_STORE | SHOWN_ELSEWHERE_ON_SERVERS
-            and callspec
-            and callspec.params.get("backend") == "stack"
-        ):
+        if callspec and callspec.params.get("backend") == "stack" and _is_long_on_servers(item):
             item.add_marker(pytest.mark.long)
+
+
+def _is_long_on_servers(item: pytest.Item) -> bool:
+    if item.path.name == "test_load.py":
+        return getattr(item, "originalname", "") not in LOADS_ON_SERVERS
+    return item.path.name in SAME_OVER_EVERY_STORE | SHOWN_ELSEWHERE_ON_SERVERS
 
 
 @pytest.hookimpl(wrapper=True)

@@ -204,7 +204,7 @@ def check_at_any_time(mesh: Stream, hits: list[RefHit], seed: int) -> None:
 
 
 @pytest.mark.timeout(300)
-@FEW
+@FEWER
 @given(stream_hits(unique_ids=True, unique_orders=True), policies(), SEEDS, LIMITS)
 def test_permutation_duplication_and_batching_change_no_row(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits

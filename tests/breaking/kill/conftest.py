@@ -16,13 +16,11 @@ On files the processor dies at each step in each run; on servers the other steps
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the deaths at the other steps on real servers `long`."""
+    """Mark the deaths at the other steps, and at random under load, on real servers `long`."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if (
-            parameters.get("store_url") == "servers"
-            and parameters.get("step", CommitStep.PARTIALS) not in STEPS_OF_EVERY_RUN
-        ):
+        is_shown = parameters.get("step", CommitStep.PARTIALS) in STEPS_OF_EVERY_RUN
+        if parameters.get("store_url") == "servers" and (not is_shown or item.path.name == "test_random.py"):
             item.add_marker(pytest.mark.long)
 
 
