@@ -256,3 +256,30 @@ def test_queued_bytes_are_those_of_batches_that_wait_for_credit_or_for_their_ret
     assert opened.queued_bytes == 50
     opened.clear()
     assert (opened.queued_bytes, opened.is_idle) == (0, True)
+
+
+def test_announced_end_of_a_stream_does_not_end_the_next_stream() -> None:
+    opened = window(*parcels(1))
+    send(opened)
+    opened.respond(go_away(2_000), 10.0)
+    opened.respond(ack(1), 10.0)
+    opened.reopen(11.0)
+    opened.respond(ready(100), 11.0)
+    assert opened.wakes_at_s() == float("inf")
+    assert not opened.break_off(17.0)
+
+
+def test_batch_that_is_refused_for_now_without_a_message_is_given_up_too() -> None:
+    opened = window(Parcel("b", (1, 2)))
+    for number in (1, 2, 3):
+        send(opened, 10.0 * number)
+        (outcome,) = opened.respond(ack(number, retry(number, None, message="")), 10.0 * number)
+    assert (outcome.accepted, outcome.given_up) == (0, "no message")
+    assert opened.is_idle
+
+
+def test_hits_to_retry_wait_for_the_longest_delay_of_their_batch() -> None:
+    opened = window(Parcel("b", (1, 2)))
+    send(opened)
+    opened.respond(ack(1, retry(1, 0, delay_ms=2_000), retry(1, 1, delay_ms=1_000)), 100.0)
+    assert opened.wakes_at_s() == 102.0
