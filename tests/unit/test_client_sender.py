@@ -11,10 +11,12 @@ import pytest
 
 from hitmesh.api.collector.v1 import collector_pb2 as pb
 from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.client import sender as sending
 from hitmesh.client.batches import batches
 from hitmesh.client.mesh import Mesh
 from hitmesh.client.patience import Patience
 from hitmesh.client.sender import HitSender, SendStopped, SendTotals
+from tests.support.waiting import eventually
 from tests.unit.scripted_mesh import (
     KEY,
     LOG,
@@ -87,7 +89,18 @@ def breaking(mesh: ScriptedMesh, code: grpc.StatusCode) -> Script:
     return script
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    ],
+)
 def test_broken_stream_is_resumed_after_the_last_acknowledged_batch(mesh: ScriptedMesh, code: grpc.StatusCode) -> None:
     mesh.scripts = [breaking(mesh, code)]
     totals = send(mesh, some_batches(4))
@@ -171,6 +184,53 @@ def test_refused_hits_are_counted_with_the_first_reasons(mesh: ScriptedMesh) -> 
     totals = send(mesh, some_batches(3))
     assert (totals.sent, totals.accepted, totals.rejected) == (6, 3, 3)
     assert [refusal.reason for refusal in totals.examples] == ["TIME_FUTURE", "UNKNOWN_SITE"]
+
+
+def test_only_the_first_refusals_of_all_batches_are_kept(mesh: ScriptedMesh) -> None:
+    def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
+        yield ready()
+        for request in requests:
+            number = mesh.take(request)
+            yield ack(number, *(issue(number, index, pb.OUTCOME_REJECTED) for index in range(4)))
+
+    mesh.scripts = [script]
+    totals = send(mesh, some_batches(2, hits_each=4))
+    assert (totals.accepted, totals.rejected, len(totals.examples)) == (0, 8, 5)
+
+
+def test_offset_of_a_partition_is_the_highest_in_the_log_of_hits(mesh: ScriptedMesh) -> None:
+    def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
+        yield ready()
+        mesh.take(next(requests))
+        yield ack(1, offset=9)
+        mesh.take(next(requests))
+        second = ack(2, offset=3)
+        second.ack.receipts.append(pb.Receipt(batch_seq=2, topic="rejected", log=LOG, offset=70))
+        yield second
+        yield from take_all(mesh, requests, acked=2)
+
+    mesh.scripts = [script]
+    assert send(mesh, some_batches(2)).offsets == {(LOG, 0): 9}
+
+
+def test_submit_waits_while_too_many_bytes_wait_for_a_retry(
+    mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
+        yield ready()
+        number = mesh.take(next(requests))
+        yield ack(number, issue(number, 0, pb.OUTCOME_REJECTED), issue(number, 1, pb.OUTCOME_RETRY))
+        yield from take_all(mesh, requests, acked=number)
+
+    monkeypatch.setattr(sending, "MAX_PUT_OFF_BYTES", 0)
+    mesh.scripts = [script]
+    first, second = some_batches(2)
+    patience = replace(IMPATIENT, first_s=0.5)
+    with Mesh.connect(mesh.endpoint, KEY) as client, HitSender(client, SITE, patience=patience) as sender:
+        sender.submit(first)
+        eventually(lambda: sender.totals.rejected == 1, "the first batch is acknowledged", 10)
+        sender.submit(second)
+        eventually(lambda: len(mesh.batches) == 3, "the hit to retry is sent before submit returns", 10)
 
 
 def test_batch_to_retry_goes_again_with_its_id_and_counts_once(mesh: ScriptedMesh) -> None:
