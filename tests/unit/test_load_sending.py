@@ -227,6 +227,19 @@ def test_collector_that_never_takes_anything_ends_the_stream() -> None:
     assert len(door.opens) == IMPATIENT.attempts + 1
 
 
+def test_frame_that_is_never_taken_ends_the_stream_with_the_last_message() -> None:
+    def full(door: Door, requests: Requests, context: grpc.ServicerContext) -> Responses:
+        yield ready()
+        for request in requests:
+            number = door.take(request)
+            yield ack(number, issue(number, None, pb.OUTCOME_RETRY, pb.REASON_LOG_FULL))
+            yield credit(request.ByteSize())
+
+    with serving(full) as door, pytest.raises(SendStopped, match="did not take a frame in 3 attempts: because"):
+        send(door, some_frames()[:1])
+    assert len(door.batches) == 3
+
+
 def test_answer_that_would_not_change_ends_the_stream_at_once() -> None:
     def refuse(door: Door, requests: Requests, context: grpc.ServicerContext) -> Responses:
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the script says so")
