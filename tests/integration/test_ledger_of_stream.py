@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from control.__main__ import bookkeeping_of
 from control.ledger import Day, SiteLedger, site_ledger
+from control.rpc.operations.get_ledger import get_ledger, read_ledger
+from hitmesh.api.control.v1 import operations_pb2
 from hitmesh.api.control.v1 import trace_pb2 as pb
-from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.generations import STREAM_GENERATION, DirtyMark
 from hitmesh.model.sites import SiteDay
 from processor.service import InspectStores, inspect_hit
 from tests.reference.hits import RefHit
 from tests.support.dates import a_date
+from tests.support.reporters import control_backend
 from tests.support.small_mesh import SmallMesh
 
 SITE = "merchants/demo/sites/shop"
@@ -98,6 +103,38 @@ def test_history_of_a_day_that_was_never_streamed_is_pending_then_settled() -> N
     mesh.settle()
     assert classes(day_of(ledger_of(mesh), DAY - 40)) == (1, 0, 0, 0)
     assert ledger_of(mesh).imbalance == 0
+
+
+def test_hits_that_wait_are_counted_on_days_that_are_not_listed_too() -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.send([a_hit("old", NOON - 40 * DAY_MS), a_hit("new")])
+    mesh.stream()
+    mesh.runner.flush()
+    request = operations_pb2.GetLedgerRequest(site=SITE, first_utc_date=a_date("2024-10-04"))
+    found = get_ledger(control_backend(mesh.stores, mesh.clock, open_reads=True), None, request)
+    assert (len(found.days), found.omitted_days, found.pending_hits, found.imbalance) == (1, 1, 1, 0)
+
+
+class SettlesMeanwhile:
+    """The dirty marks of a mesh that settles after the other stores were read and before the marks are."""
+
+    def __init__(self, mesh: SmallMesh) -> None:
+        self._mesh = mesh
+
+    def marks(self, site: str) -> Sequence[DirtyMark]:
+        self._mesh.settle()
+        return self._mesh.stores.dirty.marks(site)
+
+
+def test_a_settlement_between_two_reads_of_the_ledger_is_no_loss() -> None:
+    mesh = a_mesh()
+    mesh.settle()
+    mesh.send([a_hit("history"), a_hit("h2", NOON + MINUTE)])
+    mesh.stream()
+    mesh.runner.flush()
+    books = replace(bookkeeping_of(mesh.stores), dirty=SettlesMeanwhile(mesh))  # type: ignore[arg-type]  # reads marks only
+    found = read_ledger(books, SITE)
+    assert (found.imbalance, classes(day_of(found))) == (0, (4, 2, 1, 0))
 
 
 def test_a_hit_that_was_lost_behind_the_acknowledgement_is_missed() -> None:

@@ -100,6 +100,19 @@ def test_marks_of_a_partition_that_was_never_read_wait() -> None:
     assert found.imbalance == 0
 
 
+def test_a_mark_waits_by_what_was_read_of_its_own_partition() -> None:
+    read_through = {PartitionId(LOG, 0): 10, PartitionId(LOG, 1): 3}
+    waits = DirtyMark(SiteDay(SITE, DAY), Position(LOG, 1, 5), 0, 2, 20, 1)
+    accepted = Count(5, 60, 9)
+    found = site_ledger(
+        sums(*balanced_rows(accepted), *streamed(("accepted", accepted))),
+        {DAY: GenerationEntry(1, 1, 1, read_through, 0)},
+        {DAY: LedgerEntry(3, 3, 0, 0, 40, 8)},
+        [waits],
+    )
+    assert (found.days[0].pending, found.imbalance) == (Count(2, 20, 1), 0)
+
+
 def test_sums_wrap_at_64_bits() -> None:
     accepted = Count(2, 1, TOP ^ 2)
     found = site_ledger(
