@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from control.unread import Unread, unread
+from control.rpc.operations.get_ledger import get_ledger
+from control.unread import MAX_RECORDS, Unread, unread
+from hitmesh.api.control.v1 import operations_pb2 as pb
 from hitmesh.model.positions import PartitionProgress, Topic
 from hitmesh.model.records import Record, RecordKind
 from tests.reference.hits import RefHit
+from tests.support.reporters import control_backend
 from tests.support.small_mesh import SmallMesh
 
 NOON = 20_000 * 86_400_000 + 43_200_000
@@ -52,3 +55,28 @@ def test_only_a_bounded_number_of_records_of_a_long_backlog_is_read(mesh: SmallM
 def test_record_that_does_not_decode_is_no_hit_of_a_site(mesh: SmallMesh) -> None:
     mesh.stores.log.append(Topic.HITS, 0, Record(RecordKind.HITS, b"no arrow", 7)).result()
     assert unread_of(mesh) == Unread(0, NOON)
+
+
+def test_unread_hits_are_as_old_as_the_oldest_record_of_any_partition(mesh: SmallMesh) -> None:
+    mesh.send(hits(SITE), partition=1)
+    mesh.clock.advance(60_000)
+    mesh.send(hits(SITE), partition=0)
+    assert unread_of(mesh) == Unread(2, NOON)
+
+
+def answer(mesh: SmallMesh) -> tuple[int, int | None, bool]:
+    """Return what GetLedger says of unread hits."""
+    backend = control_backend(mesh.stores, mesh.clock, open_reads=True)
+    found = get_ledger(backend, None, pb.GetLedgerRequest(site=SITE))
+    since = found.unread_since.ToMilliseconds() if found.HasField("unread_since") else None
+    return found.unread_hits, since, found.unread_more
+
+
+def test_the_answer_about_a_sites_ledger_names_its_unread_hits(mesh: SmallMesh) -> None:
+    mesh.heartbeat()
+    assert answer(mesh) == (0, None, False)
+    mesh.send(hits(SITE, OTHER, SITE))
+    assert answer(mesh) == (2, NOON, False)
+    for _ in range(MAX_RECORDS):
+        mesh.send(hits(SITE))
+    assert answer(mesh) == (MAX_RECORDS, NOON, True)
