@@ -25,6 +25,7 @@ from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.config import load
 from tests.support.mesh import environment
 from tests.support.patience import patient
+from tests.support.reporters import refusal
 
 SITE = "merchants/demo/sites/shop"
 
@@ -63,6 +64,19 @@ def test_control_serves_sites_then_opens_the_ledger_and_stops_with_0(tmp_path: P
         assert (found.imbalance, found.totals.received.hits, found.data_version) == (0, 0, "s0.p0")
         process.send_signal(signal.SIGTERM)
         assert process.wait(patient(20)) == 0
+
+
+@pytest.mark.timeout(120)
+def test_control_reads_need_a_key_unless_a_setting_opens_them() -> None:
+    with a_control(STORE="memory:") as (_, channel):
+        listing = admin_pb2.ListSitesRequest(parent="merchants/-")
+        for read in (
+            lambda: admin_pb2_grpc.AdminServiceStub(channel).ListSites(listing, timeout=patient(20)),
+            lambda: operations_pb2_grpc.OperationsServiceStub(channel).GetSitelessLedger(
+                operations_pb2.GetSitelessLedgerRequest(), timeout=patient(20)
+            ),
+        ):
+            assert refusal(read).code is grpc.StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.timeout(60)
