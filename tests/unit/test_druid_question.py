@@ -139,6 +139,10 @@ class TestQueries:
         sent = orjson.loads(orjson.dumps(query.json()))
         assert sent["filter"]["fields"][1]["field"]["values"] == quirky
 
+    def test_range_that_begins_within_its_first_bucket_has_no_earlier_cells(self) -> None:
+        query = rows_query(a_question(start=START + 3 * CELL_MS), "mesh_traffic", no_pattern).json()
+        assert query["intervals"] == ["2024-10-04T00:45:00Z/2024-10-05T00:00:00Z"]
+
     def test_range_without_time_is_empty(self) -> None:
         query = rows_query(a_question(end=START - DAY_MS), "mesh_traffic", no_pattern).json()
         assert query["intervals"] == ["2024-10-04T00:00:00Z/2024-10-04T00:00:00Z"]
