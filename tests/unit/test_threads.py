@@ -8,17 +8,24 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
+import grpc
 import polars as pl
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hitmesh.adapters.embedded.log import EmbeddedLog
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.records import Record, RecordKind
-from hitmesh.runtime.lifecycle import end_within, watch_threads
+from hitmesh.runtime import lifecycle
+from hitmesh.runtime.call_limits import CallPool
+from hitmesh.runtime.lifecycle import end_within, serve, watch_threads
+from hitmesh.tools.dev.tcp_ports import HOST, any_free
 from processor.__main__ import Worker
 from tests.support.clock import ManualClock
+from tests.support.patience import patient
 
 PANIC = pl.exceptions.PanicException("a decoder panics")
 # Every write to stderr fails as on a full disk.
@@ -101,3 +108,33 @@ def test_log_writer_completes_later_appends_though_callbacks_fail(tmp_path: Path
         stores.log.flush(60.0)
     finally:
         stores.close()
+
+
+@pytest.fixture
+def kept_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the garbage collector and the hook for threads of this process as they are."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(lifecycle, "_collect_garbage_seldom", lambda: None)
+
+
+@pytest.mark.usefixtures("kept_process")
+@pytest.mark.parametrize(("cause", "code"), [(None, 0), ("the disk is gone", 1)])
+def test_service_that_stops_reports_not_serving_while_it_drains_and_ends_with_1_after_a_failure(
+    cause: str | None, code: int
+) -> None:
+    listen, stop = f"{HOST}:{any_free(1)[0]}", threading.Event()
+    statuses: list[int] = []
+
+    def ask() -> None:
+        with grpc.insecure_channel(listen) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            for service in ("", "t.S"):
+                request = health_pb2.HealthCheckRequest(service=service)
+                statuses.append(stub.Check(request, timeout=patient(15)).status)
+        if cause is None:
+            stop.set()
+
+    server = grpc.server(CallPool(1))
+    ended = serve(server, listen=listen, services=["t.S"], stop=stop, ready=ask, drain=ask, failed=lambda: cause)
+    assert ended == code
+    assert statuses == [health_pb2.HealthCheckResponse.SERVING] * 2 + [health_pb2.HealthCheckResponse.NOT_SERVING] * 2
