@@ -52,6 +52,23 @@ def test_a_policy_is_named_by_what_differs(mesh: Mesh) -> None:
     assert len(stored.secret) >= 32
 
 
+@pytest.mark.parametrize("option", ["cookieless_counting", "identify_by_user_id"])
+def test_each_option_of_privacy_is_stored_and_shown_by_itself(mesh: Mesh, option: str) -> None:
+    shown = create_site(mesh, OWNER, **{option: True})
+    stored = mesh.stores.directory.site(shown.name)
+    assert stored is not None
+    for site in (shown, stored):
+        assert [name for name in ("cookieless_counting", "identify_by_user_id") if getattr(site, name)] == [option]
+
+
+def test_a_campaign_keeps_the_visit_of_a_site_that_asks_for_it(mesh: Mesh) -> None:
+    shown = create_site(mesh, OWNER, visit_policy=admin_pb2.VisitPolicy(campaign_keeps_visit=True))
+    stored = mesh.stores.directory.site(shown.name)
+    assert stored is not None
+    assert (stored.policy.version, stored.policy.campaign_splits) == ("v1-campaign-keeps", False)
+    assert shown.visit_policy.campaign_keeps_visit
+
+
 @pytest.mark.parametrize(
     ("site", "field"),
     [
@@ -183,14 +200,25 @@ def test_a_rivals_site_and_a_missing_site_have_the_same_error_message(closed: Me
     assert message.startswith("site 'NAME' does not exist or is not yours: ")
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_of_a_key_may_be_written_in_any_case(closed: Mesh, scheme: str) -> None:
+    request = admin_pb2.ListSitesRequest(parent="merchants/demo")
+    assert closed.admin.ListSites(request, metadata=(("authorization", f"{scheme} {OWNER}"),)).sites
+    other = (("authorization", f"Basic! {OWNER}"),)
+    assert refusal(lambda: closed.admin.ListSites(request, metadata=other)).code is grpc.StatusCode.UNAUTHENTICATED
+
+
 def test_a_key_for_one_site_reads_no_other(closed: Mesh) -> None:
     closed.stores.directory.create_site(a_site("merchants/demo/sites/blog"))
     secret = create_key(closed, OWNER, kind=admin_pb2.KEY_KIND_SERVER).secret
     closed.reporter.RunReport(a_question(), metadata=bearer(secret))
     other = a_question(site="merchants/demo/sites/blog")
     assert refusal(lambda: closed.reporter.RunReport(other, metadata=bearer(secret))).code is grpc.StatusCode.NOT_FOUND
-    listed = closed.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/-"), metadata=bearer(secret))
-    assert [site.name for site in listed.sites] == [SITE]
+    every = a_question(site="merchants/demo/sites/-")
+    assert refusal(lambda: closed.reporter.RunReport(every, metadata=bearer(secret))).code is grpc.StatusCode.NOT_FOUND
+    for parent in ("merchants/-", "merchants/demo"):
+        listed = closed.admin.ListSites(admin_pb2.ListSitesRequest(parent=parent), metadata=bearer(secret))
+        assert [site.name for site in listed.sites] == [SITE]
 
 
 def test_sites_are_listed_by_name_in_pages(mesh: Mesh) -> None:
@@ -208,6 +236,20 @@ def test_sites_are_listed_by_name_in_pages(mesh: Mesh) -> None:
     assert found == ["a", "b", "c", "shop"]
     everyone = mesh.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/-", page_size=5_000)).sites
     assert len(everyone) == 5
+
+
+def test_a_request_of_more_than_a_mebibyte_is_refused(mesh: Mesh) -> None:
+    request = admin_pb2.ListSitesRequest(parent="merchants/demo", page_token="A" * (1 << 20))
+    with pytest.raises(grpc.RpcError) as caught:
+        mesh.admin.ListSites(request)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_page_has_at_most_1000_sites(mesh: Mesh) -> None:
+    for number in range(1_001):
+        mesh.stores.directory.create_site(a_site(f"merchants/many/sites/s{number:04}"))
+    page = mesh.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/many", page_size=5_000))
+    assert (len(page.sites), bool(page.next_page_token)) == (1_000, True)
 
 
 def test_a_page_token_of_another_list_is_refused(mesh: Mesh) -> None:
