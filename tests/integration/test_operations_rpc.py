@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -12,7 +14,11 @@ import polars as pl
 import pytest
 from google.type.date_pb2 import Date
 
-from hitmesh.api.control.v1 import operations_pb2, trace_pb2, trace_pb2_grpc
+from control.__main__ import bookkeeping_of
+from control.backend import Bookkeeping
+from control.rpc.operations.days import listed_days
+from control.service import SERVICES, build_server
+from hitmesh.api.control.v1 import operations_pb2, operations_pb2_grpc, trace_pb2, trace_pb2_grpc
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.model.generations import Drift, LedgerEntry
 from hitmesh.model.names import OPERATORS
@@ -23,8 +29,20 @@ from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
 from processor.service import InspectStores, TraceService
 from tests.reference.hits import RefHit
 from tests.support.dates import a_date
+from tests.support.patience import patient
 from tests.support.raw_hits import a_record
-from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, a_question, bearer, refusal, start
+from tests.support.reporters import (
+    NOW,
+    OWNER,
+    RIVAL,
+    Mesh,
+    a_question,
+    bearer,
+    control_backend,
+    refusal,
+    served,
+    start,
+)
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, traffic
 
 RIVAL_SITE = "merchants/rival/sites/shop"
@@ -178,6 +196,47 @@ def test_drift_is_listed_per_settled_day(mesh: Mesh) -> None:
     assert (found.drifted_days, found.omitted_days) == (1, 0)
     later = operations_pb2.GetDriftRequest(site=SITE, first_utc_date=a_date("2015-05-17"))
     assert (len(mesh.operations.GetDrift(later).days), mesh.operations.GetDrift(later).omitted_days) == (1, 1)
+
+
+def test_drift_of_cells_and_of_rows_are_listed_apart_for_the_listed_days(mesh: Mesh) -> None:
+    moved = Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measures={}, row_measures={"tax": -7})
+    for day in (UTC_DAY - 1, UTC_DAY):
+        a_drift(mesh, day, moved)
+    later = operations_pb2.GetDriftRequest(site=SITE, first_utc_date=a_date("2015-05-17"))
+    found = mesh.operations.GetDrift(later)
+    (day,) = found.days
+    assert (dict(day.measures), dict(day.row_measures)) == ({}, {"tax": -7})
+    assert (found.drifted_days, found.omitted_days) == (1, 1)
+
+
+def test_a_range_with_a_first_date_lists_its_last_400_days() -> None:
+    request = operations_pb2.GetLedgerRequest(first_utc_date=a_date("1970-01-11"), last_utc_date=a_date("1972-02-15"))
+    assert listed_days(range(1_000), request) == list(range(376, 776))
+    assert listed_days(range(20, 100), request) == list(range(20, 100))
+
+
+def test_calls_beyond_the_limit_of_control_are_refused_at_once(mesh: Mesh) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def held() -> Bookkeeping:
+        begun.set()
+        release.wait(patient(20))
+        return bookkeeping_of(mesh.stores)
+
+    backend = replace(control_backend(mesh.stores, mesh.clock, open_reads=True), bookkeeping=held)
+    server = build_server(backend, workers=1, max_calls=1)
+    port, request = served(server, SERVICES), operations_pb2.GetSitelessLedgerRequest()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = operations_pb2_grpc.OperationsServiceStub(channel)
+        first = stub.GetSitelessLedger.future(request, timeout=patient(20))
+        try:
+            assert begun.wait(patient(10))
+            found = refusal(lambda: stub.GetSitelessLedger(request, timeout=patient(5)))
+        finally:
+            release.set()
+        assert first.result().HasField("totals")
+    server.stop(None).wait()
+    assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
 
 
 def test_rows_and_meta_have_the_state_of_their_cells(mesh: Mesh) -> None:
