@@ -19,15 +19,17 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from collector.classify import Classifier
+from hitmesh.runtime.call_limits import CallPool
 from hitmesh.tools.dev import children, tcp_ports
 from hitmesh.tools.dev.envoy import ADMIN_SOCKET, Address, Door, binary, render
 from reporter.question.filter_text import MAX_TEXT
 from tests.support.collectors import KEY, SITE, new_backend, running
-from tests.support.reporters import start
+from tests.support.reporters import served, start
 from tests.support.rest import metadata_of, reason_of
 from tests.support.waiting import eventually
 
 STRANGER = "rebound.evil.example"
+TRACE = "hitmesh.api.control.v1.TraceService"
 PREFLIGHT = {
     "origin": "https://shop.example",
     "access-control-request-method": "POST",
@@ -70,7 +72,9 @@ def running_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Doo
         collectors, reporters, controls = (
             (Address(tcp_ports.HOST, port),) for port in (collector.port, reporter.port, reporter.control_port)
         )
-        door = Door(address, stats, collectors, reporters, reporters, controls, run / "access.jsonl")
+        tracer = grpc.server(CallPool(2))
+        processors = (Address(tcp_ports.HOST, served(tracer, [TRACE])),)
+        door = Door(address, stats, collectors, reporters, processors, controls, run / "access.jsonl")
         config = run / "envoy.yaml"
         config.write_text(render(door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
@@ -85,6 +89,7 @@ def running_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Doo
             assert envoy.process.poll() is None, envoy.last_lines()
         finally:
             children.stop([envoy])
+            tracer.stop(None).wait()
     next(mesh, None)
 
 
@@ -339,6 +344,8 @@ def health_of(door: Address, service: str) -> list[int]:
         "hitmesh.api.collector.v1.CollectorService",
         "hitmesh.api.reporter.v1.ReporterService",
         "hitmesh.api.control.v1.AdminService",
+        "hitmesh.api.control.v1.OperationsService",
+        TRACE,
     ],
 )
 def test_health_of_each_service_behind_the_door_is_answered(door: Address, service: str) -> None:
