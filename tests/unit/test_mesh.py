@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from hitmesh.tools.dev import children, home, tcp_ports
+from hitmesh.tools.dev import children, home, instances, tcp_ports
 from hitmesh.tools.dev.envoy import Address, Door, binary, descriptors, render
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from tests.support.patience import patient
@@ -49,6 +54,16 @@ def test_time_outs_are_off_for_stream_hits_only(tmp_path: Path) -> None:
     )
 
 
+def test_envoy_watches_each_service_by_its_name(tmp_path: Path) -> None:
+    rendered = render(a_door(tmp_path / "access.jsonl"))
+    assert re.findall(r"grpc_health_check: \{(.*)\}", rendered) == [
+        "service_name: hitmesh.api.collector.v1.CollectorService",
+        "service_name: hitmesh.api.reporter.v1.ReporterService",
+        "service_name: hitmesh.api.control.v1.AdminService",
+        "",  # a processor without traces has no service
+    ]
+
+
 def test_descriptors_are_in_the_package() -> None:
     assert descriptors().stat().st_size > 1000
 
@@ -74,6 +89,69 @@ def test_clusters_are_unhealthy_while_envoy_does_not_answer() -> None:
 
 def test_instances_are_not_known_while_envoy_does_not_answer() -> None:
     assert silent_instances(Address(tcp_ports.HOST, tcp_ports.any_free(1)[0])) is None
+
+
+@contextmanager
+def an_envoy(statuses: list[dict[str, object]]) -> Iterator[Address]:
+    """Serve the statuses of clusters like the stats listener of Envoy."""
+
+    class Stats(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"cluster_statuses": statuses}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer((tcp_ports.HOST, 0), Stats) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield Address(tcp_ports.HOST, server.server_port)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def a_host(port: int, **failures: bool) -> dict[str, object]:
+    place = {"address": tcp_ports.HOST, "port_value": port}
+    return {"address": {"socket_address": place}, "health_status": {"eds_health_status": "HEALTHY", **failures}}
+
+
+def test_a_cluster_is_healthy_when_an_instance_passes_every_check_and_those_that_time_out_are_silent() -> None:
+    statuses: list[dict[str, object]] = [
+        {"name": "collector", "host_statuses": [a_host(1, failed_active_health_check=True), a_host(2)]},
+        {"name": "reporter", "host_statuses": [a_host(3, failed_active_health_check=True, active_hc_timeout=True)]},
+        {"name": "control"},
+    ]
+    with an_envoy(statuses) as stats:
+        wanted = frozenset({"collector", "reporter", "control", "processor"})
+        assert unhealthy_clusters(stats, wanted) == wanted - {"collector"}
+        assert silent_instances(stats) == {Address(tcp_ports.HOST, 3)}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "processors"),
+    [
+        (1, {"processor": {}}),
+        (
+            2,
+            {
+                "processor-0": {"ROLE": "stream"},
+                "processor-1": {"ROLE": "stream"},
+                "settler": {"ROLE": "settler"},
+            },
+        ),
+    ],
+)
+def test_several_processors_leave_the_settlements_to_one_and_every_listener_has_an_address(
+    replicas: int, processors: dict[str, dict[str, str]]
+) -> None:
+    free = iter([Address(tcp_ports.HOST, port) for port in range(1, 1 + instances.count(replicas))])
+    plan = instances.planned(free, replicas)
+    assert next(free, None) is None
+    assert {each.name: each.settings for each in plan if each.service == "processor"} == processors
 
 
 def test_a_process_hangs_that_is_silent_at_every_look_for_longer_than_the_limit() -> None:
