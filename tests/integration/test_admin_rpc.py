@@ -54,14 +54,14 @@ def test_a_policy_is_named_by_what_differs(mesh: Mesh) -> None:
 
 @pytest.mark.parametrize("option", ["cookieless_counting", "identify_by_user_id"])
 def test_each_option_of_privacy_is_stored_and_shown_by_itself(mesh: Mesh, option: str) -> None:
-    shown = create_site(mesh, OWNER, **{option: True})
+    shown = create_site(mesh, OWNER, **{option: True})  # type: ignore[arg-type]  # protobuf checks the fields
     stored = mesh.stores.directory.site(shown.name)
     assert stored is not None
     for site in (shown, stored):
         assert [name for name in ("cookieless_counting", "identify_by_user_id") if getattr(site, name)] == [option]
 
 
-def test_a_campaign_keeps_the_visit_of_a_site_that_asks_for_it(mesh: Mesh) -> None:
+def test_campaign_keeps_visit_is_stored_in_the_policy(mesh: Mesh) -> None:
     shown = create_site(mesh, OWNER, visit_policy=admin_pb2.VisitPolicy(campaign_keeps_visit=True))
     stored = mesh.stores.directory.site(shown.name)
     assert stored is not None

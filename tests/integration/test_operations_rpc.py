@@ -204,8 +204,8 @@ def test_drift_of_cells_and_of_rows_are_listed_apart_for_the_listed_days(mesh: M
         a_drift(mesh, day, moved)
     later = operations_pb2.GetDriftRequest(site=SITE, first_utc_date=a_date("2015-05-17"))
     found = mesh.operations.GetDrift(later)
-    (day,) = found.days
-    assert (dict(day.measures), dict(day.row_measures)) == ({}, {"tax": -7})
+    (listed,) = found.days
+    assert (dict(listed.measures), dict(listed.row_measures)) == ({}, {"tax": -7})
     assert (found.drifted_days, found.omitted_days) == (1, 1)
 
 

@@ -277,6 +277,9 @@ class TestBuckets:
     )
     def test_every_cell_falls_into_the_bucket_that_holds_it(self, starts: list[int]) -> None:
         cells = np.arange(starts[0], starts[-1] + 2 * DAY_MS, CELL_MS)
+        # Every cell within 3 hours of an edge, and every 29th of the others.
+        to_edge = np.abs(cells[:, None] - np.array(starts)).min(axis=1)
+        cells = cells[(to_edge <= 12 * CELL_MS) | (np.arange(len(cells)) % 29 == 0)]
         expected = np.searchsorted(np.array(starts), cells, side="right") - 1
         assert bucket_of(starts, cells) == expected.tolist()
 
