@@ -97,8 +97,8 @@ class Generations(Protocol):
         """Make a replaced generation current again, atomically with its ledger entry and carry.
 
         `seen_sequence` is the sequence of the current entry. The generation that is current now counts as superseded
-        from `keep_until` (UTC ms), or from `now` if that is later. Stored drifts do not change. A repeated call returns
-        the entry of the first call while that entry is current, also if the repeated call has another `now`.
+        from `keep_until` (UTC ms), or from `now` if that is later. Stored drifts do not change. While the restored
+        entry is current, a repeated call returns this entry, even with another `now`.
 
         Raises:
             StaleGeneration: the current entry has another sequence, or the generation is no longer kept at `now`;

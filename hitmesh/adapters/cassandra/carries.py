@@ -13,7 +13,7 @@ _OF: Final = "site = ? AND day = ? AND attempt = ?"
 
 
 class Carries:
-    """Carries, keyed by the number of the attempt that made the carry or of the restore that stored the carry again."""
+    """Carries, keyed by the attempt number under which a settlement or a restore stored the carry."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from hitmesh.adapters.cassandra.carries import Carries
 from hitmesh.adapters.cassandra.generation_rows import ENTRY, SiteDayRow, columns_of, row_of
+from hitmesh.adapters.cassandra.replaced import ReplacedSiteDays
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.shared.publication import (
     is_restored,
@@ -25,15 +26,11 @@ from hitmesh.adapters.shared.publication import (
 )
 from hitmesh.model.errors import StaleGeneration, Unavailable
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
-from hitmesh.model.keys import hash64
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
 
-_BUCKETS: Final = 32
 _MAX_TRIES: Final = 20
-# Microseconds by which two settlers' clocks may differ without the loss of a row in `replaced_site_days`.
-_CLOCK_MARGIN_US: Final = 60_000_000
 _SELECT: Final = f"SELECT day, last_sequence, {', '.join(ENTRY)} FROM generations"
 
 
@@ -48,6 +45,7 @@ class CassandraGenerations:
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
         self._carries = Carries(session)
+        self._replaced = ReplacedSiteDays(session)
 
     def begin(self, site_day: SiteDay) -> int:
         """Return a generation number that was never returned before for the site-day.
@@ -95,11 +93,12 @@ class CassandraGenerations:
             _refuse_stale(site_day, there, generation, seen_sequence)
             if chunks is None:
                 chunks = self._carries.put(site_day, generation, carry)
-            self._note_replaced(site_day)
             before = there.entry.generation if there.entry else None
             published = published_generation(generation, before, drift)
             stale = {waiting for waiting in there.waiting if waiting < generation}
             gone = superseded_by(published, before, drift)
+            if stale or gone:
+                self._replaced.note(site_day)
             entry = GenerationEntry(published, there.last_sequence + 1, logic_version, dict(read_through), now)
             after = replace(
                 there,
@@ -116,6 +115,7 @@ class CassandraGenerations:
                 },
             )
             if self._changed(site_day, there, after, sequence=entry.sequence):
+                self._replaced.look_again(site_day)
                 self._carries.remove(site_day, there.carry)
                 return entry
             there = self._row(site_day)
@@ -147,7 +147,7 @@ class CassandraGenerations:
             if carry is None:
                 carry = self._store_carry(site_day, version.carry)
                 continue
-            self._note_replaced(site_day)
+            self._replaced.note(site_day)
             sequence = there.last_sequence + 1
             entry = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
             after = replace(
@@ -163,6 +163,7 @@ class CassandraGenerations:
                 },
             )
             if self._changed(site_day, there, after, sequence=sequence):
+                self._replaced.look_again(site_day)
                 self._carries.remove(site_day, there.carry)
                 return entry
         raise _busy(site_day)
@@ -202,33 +203,21 @@ class CassandraGenerations:
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
         """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
-        answers = self._session.run_each(
-            "SELECT site, day, replaced FROM generations WHERE site = ? AND day = ?", self._replaced_site_days()
-        )
-        return sorted(
-            (SiteDay(row.site, row.day), generation)
-            for rows in answers
-            for row in rows
-            for generation, at in (row.replaced or {}).items()
-            if at < published_before
-        )
+        return self._replaced.superseded(published_before)
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Forget a superseded generation; ignore any other."""
         for _ in range(_MAX_TRIES):
-            there, began_us = self._row(site_day), time.time_ns() // 1_000
+            there, read_us = self._row(site_day), time.time_ns() // 1_000
             if generation not in there.replaced:
                 return
             self._carries.remove(site_day, generation)
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # A concurrent publication must read the row again, and only then inserts this row again with a
+                    # A concurrent publication must read the row again, and only then notes the site-day again with a
                     # later timestamp.
-                    self._session.run(
-                        "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
-                        (began_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
-                    )
+                    self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)
 
@@ -248,22 +237,6 @@ class CassandraGenerations:
         """
         number = self.begin(site_day)
         return _StoredCarry(number, self._carries.put(site_day, number, carry))
-
-    def _note_replaced(self, site_day: SiteDay) -> None:
-        """Note that the site-day has superseded generations; must be called after the site-day's row was read.
-
-        `forget` changes the site-day's row before it deletes the note. In a race, either the condition of the
-        publication fails, or the deletion's timestamp is too old.
-        """
-        self._session.run(
-            "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)", (_bucket(site_day.site), *site_day)
-        )
-
-    def _replaced_site_days(self) -> list[SiteDay]:
-        answers = self._session.run_each(
-            "SELECT site, day FROM replaced_site_days WHERE bucket = ?", [(bucket,) for bucket in range(_BUCKETS)]
-        )
-        return [SiteDay(row.site, row.day) for rows in answers for row in rows]
 
     def _of_site(self, site: str, first_day: int, end_day: int) -> Iterator[SiteDayRow]:
         rows = self._session.run(f"{_SELECT} WHERE site = ? AND day >= ? AND day < ?", (site, first_day, end_day))
@@ -319,10 +292,6 @@ def _refuse_stale(site_day: SiteDay, there: SiteDayRow, generation: int, seen_se
         raise StaleGeneration(f"{site_day} was published after sequence {seen_sequence} was read; scan again")
     if generation not in there.waiting:
         raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")
-
-
-def _bucket(site: str) -> int:
-    return hash64(site) % _BUCKETS
 
 
 def _busy(site_day: SiteDay) -> Unavailable:

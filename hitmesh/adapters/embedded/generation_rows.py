@@ -1,4 +1,4 @@
-"""Encode and decode the columns of the tables `generations`, `superseded` and `drifts` in settled.db."""
+"""Encode and decode rows in the tables `generations`, `superseded` and `drifts` (settled.db)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class Newest(NamedTuple):
-    """The columns of a site-day's current entry, in the order of the table `generations` after `site` and `day`."""
+    """A site-day's current entry as columns, in the table's order after `site` and `day`."""
 
     sequence: int
     generation: int
@@ -42,7 +42,7 @@ class Newest(NamedTuple):
 
 
 def newest_of(entry: GenerationEntry, ledger: LedgerEntry, carry: bytes) -> Newest:
-    """Return the columns of an entry."""
+    """Return an entry as columns."""
     return Newest(
         entry.sequence,
         entry.generation,
@@ -74,7 +74,7 @@ def packed_drift(drift: Drift) -> str:
 
 
 def site_day_drift(site: str, day: int, drift: str) -> tuple[SiteDay, Drift]:
-    """Decode a row of `drifts`."""
+    """Decode a `drifts` row."""
     return SiteDay(site, day), Drift(**json.loads(drift))
 
 
@@ -87,19 +87,19 @@ def day_entry(
     published_at: int,
     _newest: int,
 ) -> tuple[int, GenerationEntry]:
-    """Decode the day and the entry from a row of `generations`."""
+    """Decode the day and the entry from a `generations` row."""
     return day, GenerationEntry(generation, sequence, logic_version, _through(read_through), published_at)
 
 
 def day_ledger(
     day: int, accepted: int, counted: int, duplicate: int, excluded: int, sum64: int, xor64: int, _newest: int
 ) -> tuple[int, LedgerEntry]:
-    """Decode the day and the ledger entry from a row of `generations`."""
+    """Decode the day and the ledger entry from a `generations` row."""
     return day, _ledger(accepted, counted, duplicate, excluded, sum64, xor64)
 
 
 def site_day_generation(site: str, day: int, generation: int) -> tuple[SiteDay, int]:
-    """Decode a row of `superseded`."""
+    """Decode a `superseded` row."""
     return SiteDay(site, day), generation
 
 

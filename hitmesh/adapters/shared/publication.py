@@ -38,7 +38,7 @@ def is_restored(
 ) -> bool:
     """Return whether the current entry is later than the seen entry and has this version; the carry is not compared.
 
-    A caller that does not know the outcome of a restore repeats the call, and must find the entry of the first call.
+    A caller that does not know a restore's outcome repeats the call, and must find the first call's entry.
     """
     if entry is None or entry.sequence <= seen_sequence:
         return False
@@ -59,11 +59,11 @@ def replaced_by_restore(
     Args:
         site_day: the site-day.
         generation: the generation to restore.
-        seen_sequence: the sequence of the entry that the caller read.
+        seen_sequence: the sequence that the caller read.
         entry: the current entry, None without an entry.
         kept_until: the time from which the generation counts as superseded, None if the generation is not superseded.
             After this time, its rows may be removed at any moment.
-        now: the time of the restore, UTC ms.
+        now: the restore's time, UTC ms.
 
     Raises:
         StaleGeneration: another entry is current, or the generation is no longer kept.
