@@ -20,10 +20,18 @@ class Reprocessings(Protocol):
         """
 
     def get(self, id_: str) -> Reprocessing | None:
-        """Return a reprocessing; None if there is none with this id."""
+        """Return a reprocessing; None if there is none with this id.
+
+        Raises:
+            StoreCorrupt: the stored value does not decode.
+        """
 
     def all(self) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first (`created_at`, then id, both descending)."""
+        """Return all reprocessings, newest first (`created_at`, then id, both descending).
+
+        Raises:
+            StoreCorrupt: a stored value does not decode.
+        """
 
     def replace(self, reprocessing: Reprocessing) -> bool:
         """Replace the stored value whose version is one below the given version; return whether that succeeded.
