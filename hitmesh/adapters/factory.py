@@ -28,6 +28,7 @@ from hitmesh.adapters.embedded.raw import EmbeddedRawStore
 from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.rejected import EmbeddedRejectedStore
+from hitmesh.adapters.embedded.reprocessings import EmbeddedReprocessings
 from hitmesh.adapters.embedded.schema import LOG_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
 from hitmesh.adapters.embedded.segments import Segments
 from hitmesh.adapters.embedded.series import EmbeddedSeriesStore
@@ -48,6 +49,7 @@ from hitmesh.adapters.memory.outbox import MemoryOutbox
 from hitmesh.adapters.memory.progress import MemoryProgress
 from hitmesh.adapters.memory.raw import MemoryRawStore
 from hitmesh.adapters.memory.rejected import MemoryRejectedStore
+from hitmesh.adapters.memory.reprocessings import MemoryReprocessings
 from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.adapters.memory.series import MemorySeriesStore
 from hitmesh.adapters.memory.sink import MemoryRollupSink
@@ -118,6 +120,7 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         rejected=MemoryRejectedStore(),
         dirty=MemoryDirtyDays(),
         generations=MemoryGenerations(),
+        reprocessings=MemoryReprocessings(),
         claims=MemoryOrderClaims(),
         outbox=MemoryOutbox(log, rows, PROCESSOR_GROUP),
         series=series,
@@ -163,6 +166,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         rejected=EmbeddedRejectedStore(raw_file),
         dirty=EmbeddedDirtyDays(raw_file),
         generations=EmbeddedGenerations(settled_file),
+        reprocessings=EmbeddedReprocessings(settled_file),
         claims=EmbeddedOrderClaims(raw_file),
         outbox=EmbeddedOutbox(raw_file, catalogue, committed, PROCESSOR_GROUP, Compaction(raw_file)),
         series=series,

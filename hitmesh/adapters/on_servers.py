@@ -17,6 +17,7 @@ from hitmesh.adapters.cassandra.logs import DeclaredLogs
 from hitmesh.adapters.cassandra.progress import CassandraProgress
 from hitmesh.adapters.cassandra.raw import CassandraRawStore
 from hitmesh.adapters.cassandra.rejected import CassandraRejectedStore
+from hitmesh.adapters.cassandra.reprocessings import CassandraReprocessings
 from hitmesh.adapters.cassandra.series import CassandraSeriesStore
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.cassandra.states import CassandraStateStore
@@ -78,6 +79,7 @@ def stores_on(
         rejected=CassandraRejectedStore(session, keep_bytes_days=keep_refused_days),
         dirty=CassandraDirtyDays(session),
         generations=CassandraGenerations(session),
+        reprocessings=CassandraReprocessings(session),
         claims=CassandraOrderClaims(session),
         outbox=outbox,
         series=series,

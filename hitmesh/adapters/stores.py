@@ -20,6 +20,7 @@ from hitmesh.ports import (
     ProgressReader,
     RawStore,
     RejectedStore,
+    Reprocessings,
     RollupSink,
     SeriesStore,
     SiteDirectory,
@@ -49,6 +50,7 @@ class Stores:
     rejected: RejectedStore
     dirty: DirtyDays
     generations: Generations
+    reprocessings: Reprocessings
     claims: OrderClaims
     outbox: Outbox
     series: SeriesStore

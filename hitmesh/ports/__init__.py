@@ -13,6 +13,7 @@ from hitmesh.ports.directory import SiteDirectory
 from hitmesh.ports.log import EventLog, LogReader
 from hitmesh.ports.raw import RawStore, RejectedStore
 from hitmesh.ports.reporting import MetricStore, ProgressReader
+from hitmesh.ports.reprocessing import Reprocessings
 from hitmesh.ports.settling import DirtyDays, Generations, OrderClaims, RollupSink
 from hitmesh.ports.streaming import Ledger, LogScan, Outbox, SeriesStore, StateStore
 
@@ -30,6 +31,7 @@ __all__ = [
     "ProgressReader",
     "RawStore",
     "RejectedStore",
+    "Reprocessings",
     "RollupSink",
     "SeriesStore",
     "SiteDirectory",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
 from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
 
 if TYPE_CHECKING:
@@ -70,16 +71,38 @@ class Generations(Protocol):
         carry: bytes,
         now: int,
         drift: Drift | None = None,
+        keep_until: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, atomically with its ledger entry and the carry for the next day.
 
         `seen_sequence` is the sequence of the entry that was current when the scan began, 0 if there was no entry.
         `drift` is None if the stream counted no hit on the site-day. If the drift is confirmed, the attempt wrote no
         rows, and the entry's generation is STREAM_GENERATION. Otherwise, STREAM_GENERATION is superseded, unless an
-        entry already exists.
+        entry already exists. The replaced generation counts as superseded from `now`, or from `keep_until` (UTC ms) if
+        that is later, so that `restore` can make the generation current again.
 
         Raises:
             StaleGeneration: an entry was published since the scan began; nothing was written.
+        """
+
+    def restore(
+        self,
+        site_day: SiteDay,
+        version: GenerationVersion,
+        *,
+        seen_sequence: int,
+        now: int,
+        keep_until: int,
+    ) -> GenerationEntry:
+        """Make a replaced generation current again, atomically with its ledger entry and carry.
+
+        `seen_sequence` is the sequence of the current entry. The generation that is current now counts as superseded
+        from `keep_until` (UTC ms), or from `now` if that is later. Stored drifts do not change. While the restored
+        entry is current, a repeated call returns this entry, even with another `now`.
+
+        Raises:
+            StaleGeneration: the current entry has another sequence, or the generation is no longer kept at `now`;
+                nothing was written.
         """
 
     def carry(self, site_day: SiteDay) -> bytes | None:
@@ -95,7 +118,7 @@ class Generations(Protocol):
         """Return the highest sequence of the site's entries, which is part of its data version; 0 without entries."""
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return the generations, published or not, that a publication before `published_before` superseded."""
+        """Return the generations, published or not, that count as superseded from a time before `published_before`."""
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Delete a superseded generation's entry, after its rows are dropped; ignore any other generation."""

@@ -21,10 +21,12 @@ from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.errors import CommitInDoubt, RefusedError, StoreCorrupt, Unavailable
-from hitmesh.model.generations import DirtyMark
+from hitmesh.model.generations import DirtyMark, LedgerEntry
+from hitmesh.model.plan import Kind
 from hitmesh.model.positions import Position, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.records import RawRecord, Record, RecordKind
+from hitmesh.model.reprocessings import GenerationVersion, Rebuilt, Reprocessing
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.runtime.clock import SystemClock
@@ -346,6 +348,42 @@ class TestFiles:
         assert logged.record == Record(RecordKind.HITS, b"\x00", 1, 1, 2, 3, 1, "c", "l")
         assert list(stores.dirty.marks("s")) == [DirtyMark(SiteDay("s", 1), Position("hits.1", 0, 0), 5)]
         assert stores.outbox.take_over() == 1
+        stores.close()
+
+    def test_generation_that_an_earlier_version_replaced_is_kept_and_restored(self, tmp_path: Path) -> None:
+        old = Database(tmp_path / "settled.db", SETTLED_SCHEMA[:2])
+        with old.writing() as transaction:
+            transaction.run("INSERT INTO attempt_counters VALUES ('s', 1, 2)")
+            for number in (1, 2):
+                row = ("s", 1, number, number, 1, "[]", NOON, 1, 1, 0, 0, -1, 5, b"carry")
+                transaction.run(f"INSERT INTO generations VALUES ({', '.join('?' * 14)})", row)
+            transaction.run("INSERT INTO superseded VALUES ('s', 1, 1, ?)", (NOON,))
+        old.close()
+        stores, day = opened(tmp_path), SiteDay("s", 1)
+        assert list(stores.reprocessings.all()) == []
+        version = GenerationVersion(1, 1, {}, LedgerEntry(1, 1, 0, 0, 2**64 - 1, 5), b"carry")
+        entry = stores.generations.restore(day, version, seen_sequence=2, now=NOON, keep_until=NOON + 1)
+        assert dict(stores.generations.current("s", 1, 2)) == {1: entry}
+        assert list(stores.generations.superseded(NOON + 2)) == [(day, 2)]
+        stores.close()
+
+    def test_damaged_values_of_a_reprocessing_are_named(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        stores.reprocessings.create(Reprocessing("r1", Kind.REPAIR, "v1", (SHOP,), 1, 2, NOON, NOON))
+        version = GenerationVersion(1, 1, {}, LedgerEntry(1, 1, 0, 0, 2**64 - 1, 5), b"carry")
+        stores.reprocessings.put("r1", [Rebuilt(SiteDay(SHOP, 1), version, version, 1, {}, {})])
+        settled = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
+        with settled.writing() as transaction:
+            for table in ("reprocessings", "rebuilt_site_days"):
+                transaction.run(f"UPDATE {table} SET value = CAST(substr(value, 1, length(value) - 1) AS BLOB)")
+        settled.close()
+        for read in (stores.reprocessings.all, lambda: stores.reprocessings.get("r1")):
+            with pytest.raises(StoreCorrupt, match=r"reprocessing r1 of \d+ bytes is damaged"):
+                read()
+        with pytest.raises(StoreCorrupt, match=f"the recomputed day 1 of {SHOP} in reprocessing r1 of"):
+            stores.reprocessings.rebuilt("r1")
+        stores.reprocessings.remove("r1")
+        assert list(stores.reprocessings.all()) == []
         stores.close()
 
     def test_secrets_of_keys_and_destroyed_salts_are_in_no_file(self, tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ def publish(
     now: int = 100,
     generation: int = 0,
     drift: Drift | None = None,
+    keep_until: int = 0,
 ) -> GenerationEntry:
     return stores.generations.publish(
         site_day,
@@ -165,6 +166,7 @@ def publish(
         carry=carry,
         now=now,
         drift=drift,
+        keep_until=keep_until,
     )
 
 

@@ -12,11 +12,16 @@ import pytest
 from hitmesh.adapters.embedded.segments import Segments
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.shared.packed_sums import packed_sums
+from hitmesh.adapters.shared.reprocessing_values import rebuilt_of, rebuilt_value, reprocessing_of, reprocessing_value
 from hitmesh.adapters.shared.sealed_sums import opened_sums, sealed_sums
 from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.plan import Kind
+from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing
 from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, pack_record, unpack_record
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import PARTIAL_SUMS, SERIES_COLUMNS, STREAM_COLUMNS, UNKEYED_DIGESTS
+from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import ARROW_STREAM, opened, sealed
 from processor.rules.carry import CARRY_COLUMNS, Carry
 from processor.settle.window import READ_COLUMNS, read_rows
@@ -58,6 +63,10 @@ STREAMED = filled(STREAM_COLUMNS[RowSource.TRAFFIC], 200, 3)
 SETTLED = filled(SERIES_COLUMNS, 50, 4).with_columns(pl.col(UNKEYED_DIGESTS) % 2)
 SUMS = (*PARTIAL_SUMS, UNKEYED_DIGESTS)
 OPEN_VISITS = filled(CARRY_COLUMNS, 20, 5)
+SITE_DAY = SiteDay("merchants/m/sites/shop", 20_000)
+VERSION = GenerationVersion(1, 2, {}, LedgerEntry(1, 1, 0, 0, 2**64 - 1, 7), Carry(OPEN_VISITS, 7).to_bytes())
+REBUILT = Rebuilt(SITE_DAY, VERSION, VERSION, 3, {}, {SECRET: Change(1, 2)})
+REPROCESSING = Reprocessing("r1", Kind.LOGIC, "v1", (SITE_DAY.site,), 1, 2, 3, 4, error=SECRET)
 KINDS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "record of hits": (pack_record(HITS), lambda value: read_rows(value, READ_COLUMNS)),
     "record of refusals": (pack_record(REFUSED), lambda value: unpack_record(value, REJECTED_COLUMNS)),
@@ -68,6 +77,8 @@ KINDS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "settled series": (pack_record(SETTLED), lambda value: unpack_record(value, SERIES_COLUMNS)),
     "snapshot": (packed({"numbers": HITS.select("event_time"), "kept": STREAMED}), unpacked),
     "carry": (Carry(OPEN_VISITS, 7).to_bytes(), Carry.from_bytes),
+    "reprocessing": (reprocessing_value(REPROCESSING), lambda value: reprocessing_of("r1", value)),
+    "recomputed site-day": (rebuilt_value(REBUILT), lambda value: rebuilt_of("r1", SITE_DAY, value)),
 }
 
 

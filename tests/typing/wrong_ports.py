@@ -9,9 +9,19 @@ from hitmesh.model.generations import DirtyMark, GenerationEntry
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.records import Record, RecordKind
+from hitmesh.model.reprocessings import GenerationVersion, Rebuilt, Reprocessing
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
-from hitmesh.ports import Clock, EventLog, Generations, LogReader, MetricStore, RawStore, SiteDirectory
+from hitmesh.ports import (
+    Clock,
+    EventLog,
+    Generations,
+    LogReader,
+    MetricStore,
+    RawStore,
+    Reprocessings,
+    SiteDirectory,
+)
 from tests.support.clock import ManualClock
 
 
@@ -67,6 +77,21 @@ def values_that_cross_a_port_are_frozen(entry: GenerationEntry, record: Record) 
 
 def publishing_requires_the_state_that_was_read(generations: Generations, site_day: SiteDay) -> None:
     generations.publish(site_day, 1, logic_version=1, now=0)  # type: ignore[call-arg]
+
+
+def a_generation_is_restored_from_its_version(
+    generations: Generations, site_day: SiteDay, version: GenerationVersion
+) -> None:
+    generations.restore(site_day, version, seen_sequence=1, now=0, keep_until=1)
+    generations.restore(site_day, 1, seen_sequence=1, now=0, keep_until=1)  # type: ignore[arg-type]
+    generations.restore(site_day, version, seen_sequence=1, now=0)  # type: ignore[call-arg]
+
+
+def recomputed_site_days_belong_to_a_reprocessing(
+    reprocessings: Reprocessings, reprocessing: Reprocessing, rebuilt: Rebuilt
+) -> None:
+    reprocessings.put(reprocessing.id, [rebuilt])
+    reprocessings.put(reprocessing, [rebuilt])  # type: ignore[arg-type]
 
 
 def a_question_names_one_of_the_two_row_sources(metrics: MetricStore, read: Mapping[SiteDay, int]) -> None:

@@ -13,7 +13,7 @@ _OF: Final = "site = ? AND day = ? AND attempt = ?"
 
 
 class Carries:
-    """Carries, keyed by the number of the attempt that made them."""
+    """Carries, keyed by the attempt number under which a settlement or a restore stored the carry."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

@@ -2,7 +2,8 @@
 
 A publication is atomic, because a site-day has a single row with its entry, the entry's ledger, the reference to the
 carry and the replaced generations. The row is written on condition that its version is unchanged since the read, in the
-same batch as the site's highest sequence. The carry itself is written earlier, under the attempt number.
+same batch as the site's highest sequence. The carry itself is written earlier, under the attempt number. A restore
+stores its carry under a new attempt number, so no superseded generation's number has the current entry's carry.
 hitmesh.adapters.shared.publication decides which generation becomes current and which generations are superseded.
 """
 
@@ -11,23 +12,31 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from hitmesh.adapters.cassandra.carries import Carries
 from hitmesh.adapters.cassandra.generation_rows import ENTRY, SiteDayRow, columns_of, row_of
+from hitmesh.adapters.cassandra.replaced import ReplacedSiteDays
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.adapters.shared.publication import published_generation, superseded_by
+from hitmesh.adapters.shared.publication import (
+    is_restored,
+    published_generation,
+    replaced_by_restore,
+    superseded_by,
+)
 from hitmesh.model.errors import StaleGeneration, Unavailable
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
-from hitmesh.model.keys import hash64
 from hitmesh.model.positions import PartitionId
+from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
 
-_BUCKETS: Final = 32
 _MAX_TRIES: Final = 20
-# Microseconds by which two settlers' clocks may differ without the loss of a row in `replaced_site_days`.
-_CLOCK_MARGIN_US: Final = 60_000_000
 _SELECT: Final = f"SELECT day, last_sequence, {', '.join(ENTRY)} FROM generations"
+
+
+class _StoredCarry(NamedTuple):
+    number: int
+    pieces: int
 
 
 class CassandraGenerations:
@@ -36,6 +45,7 @@ class CassandraGenerations:
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
         self._carries = Carries(session)
+        self._replaced = ReplacedSiteDays(session)
 
     def begin(self, site_day: SiteDay) -> int:
         """Return a generation number that was never returned before for the site-day.
@@ -67,6 +77,7 @@ class CassandraGenerations:
         carry: bytes,
         now: int,
         drift: Drift | None = None,
+        keep_until: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -84,16 +95,12 @@ class CassandraGenerations:
             _refuse_stale(site_day, there, generation, seen_sequence)
             if chunks is None:
                 chunks = self._carries.put(site_day, generation, carry)
-            # Written only after the site-day's row was read. `forget` changes that row before it deletes this row, so
-            # in a race either the publication's condition fails or the deletion's timestamp is too old.
-            self._session.run(
-                "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)",
-                (_bucket(site_day.site), *site_day),
-            )
             before = there.entry.generation if there.entry else None
             published = published_generation(generation, before, drift)
             stale = {waiting for waiting in there.waiting if waiting < generation}
-            gone = stale | superseded_by(published, before, drift)
+            gone = superseded_by(published, before, drift)
+            if stale or gone:
+                self._replaced.note(site_day)
             entry = GenerationEntry(published, there.last_sequence + 1, logic_version, dict(read_through), now)
             after = replace(
                 there,
@@ -105,13 +112,62 @@ class CassandraGenerations:
                 waiting=there.waiting - stale - {generation},
                 replaced={
                     **{old: at for old, at in there.replaced.items() if old != published},
-                    **dict.fromkeys(gone, now),
+                    **dict.fromkeys(stale, now),
+                    **dict.fromkeys(gone, max(now, keep_until)),
                 },
             )
             if self._changed(site_day, there, after, sequence=entry.sequence):
+                self._replaced.look_again(site_day)
                 self._carries.remove(site_day, there.carry)
                 return entry
             there = self._row(site_day)
+        raise _busy(site_day)
+
+    def restore(
+        self,
+        site_day: SiteDay,
+        version: GenerationVersion,
+        *,
+        seen_sequence: int,
+        now: int,
+        keep_until: int,
+    ) -> GenerationEntry:
+        """Make a replaced generation current again with its ledger entry and carry.
+
+        Raises:
+            StaleGeneration: another entry was published since, or the generation is no longer kept; nothing was
+                written.
+            Unavailable: the outcome is unknown; a repeated call returns the entry if the generation was restored.
+        """
+        carry: _StoredCarry | None = None
+        for _ in range(_MAX_TRIES):
+            there = self._row(site_day)
+            if there.entry and self._has_restored(site_day, there, version, seen_sequence):
+                return there.entry
+            kept_until = there.replaced.get(version.generation)
+            replaced = replaced_by_restore(site_day, version.generation, seen_sequence, there.entry, kept_until, now)
+            if carry is None:
+                carry = self._store_carry(site_day, version.carry)
+                continue
+            self._replaced.note(site_day)
+            sequence = there.last_sequence + 1
+            entry = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
+            after = replace(
+                there,
+                entry=entry,
+                ledger=version.ledger,
+                carry=carry.number,
+                carry_chunks=carry.pieces,
+                waiting=there.waiting - {carry.number},
+                replaced={
+                    **{old: at for old, at in there.replaced.items() if old != version.generation},
+                    replaced: max(now, keep_until),
+                },
+            )
+            if self._changed(site_day, there, after, sequence=sequence):
+                self._replaced.look_again(site_day)
+                self._carries.remove(site_day, there.carry)
+                return entry
         raise _busy(site_day)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
@@ -149,41 +205,40 @@ class CassandraGenerations:
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
         """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
-        answers = self._session.run_each(
-            "SELECT site, day, replaced FROM generations WHERE site = ? AND day = ?", self._replaced_site_days()
-        )
-        return sorted(
-            (SiteDay(row.site, row.day), generation)
-            for rows in answers
-            for row in rows
-            for generation, at in (row.replaced or {}).items()
-            if at < published_before
-        )
+        return self._replaced.superseded(published_before)
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Forget a superseded generation; ignore any other."""
         for _ in range(_MAX_TRIES):
-            there, began_us = self._row(site_day), time.time_ns() // 1_000
+            there, read_us = self._row(site_day), time.time_ns() // 1_000
             if generation not in there.replaced:
                 return
             self._carries.remove(site_day, generation)
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # A concurrent publication must read the row again, and only then inserts this row again with a
+                    # A concurrent publication must read the row again, and only then notes the site-day again with a
                     # later timestamp.
-                    self._session.run(
-                        "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
-                        (began_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
-                    )
+                    self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)
 
-    def _replaced_site_days(self) -> list[SiteDay]:
-        answers = self._session.run_each(
-            "SELECT site, day FROM replaced_site_days WHERE bucket = ?", [(bucket,) for bucket in range(_BUCKETS)]
-        )
-        return [SiteDay(row.site, row.day) for rows in answers for row in rows]
+    def _has_restored(
+        self, site_day: SiteDay, there: SiteDayRow, version: GenerationVersion, seen_sequence: int
+    ) -> bool:
+        """Return whether the version is current since a call of `restore` with the same arguments."""
+        if not is_restored(version, seen_sequence, there.entry, there.ledger):
+            return False
+        return self._carries.get(site_day, there.carry, there.carry_chunks) == version.carry
+
+    def _store_carry(self, site_day: SiteDay, carry: bytes) -> _StoredCarry:
+        """Store a carry under a new attempt number.
+
+        The number waits like an attempt. If no entry with this carry is published, a later publication supersedes the
+        number, and `forget` deletes the carry.
+        """
+        number = self.begin(site_day)
+        return _StoredCarry(number, self._carries.put(site_day, number, carry))
 
     def _of_site(self, site: str, first_day: int, end_day: int) -> Iterator[SiteDayRow]:
         rows = self._session.run(f"{_SELECT} WHERE site = ? AND day >= ? AND day < ?", (site, first_day, end_day))
@@ -239,10 +294,6 @@ def _refuse_stale(site_day: SiteDay, there: SiteDayRow, generation: int, seen_se
         raise StaleGeneration(f"{site_day} was published after sequence {seen_sequence} was read; scan again")
     if generation not in there.waiting:
         raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")
-
-
-def _bucket(site: str) -> int:
-    return hash64(site) % _BUCKETS
 
 
 def _busy(site_day: SiteDay) -> Unavailable:

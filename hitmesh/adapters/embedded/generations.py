@@ -5,21 +5,35 @@ This module decides which attempt wins when two attempts settle the same site-da
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from hitmesh.adapters.embedded.generation_rows import (
+    Newest,
+    day_entry,
+    day_ledger,
+    newest_of,
+    packed_drift,
+    site_day_drift,
+    site_day_generation,
+)
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.adapters.shared.bits import to_signed, to_unsigned
-from hitmesh.adapters.shared.publication import published_generation, superseded_by
+from hitmesh.adapters.shared.publication import (
+    is_restored,
+    published_generation,
+    replaced_by_restore,
+    superseded_by,
+)
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.positions import PartitionId
+from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
 
 _CURRENT: Final = """SELECT {columns}, max(sequence) FROM generations
     WHERE site = ? AND day >= ? AND day < ? GROUP BY day"""
 _FORGET: Final = "DELETE FROM generations WHERE site = ? AND day = ? AND generation = ?"
+_NOT_SUPERSEDED: Final = "DELETE FROM superseded WHERE site = ? AND day = ? AND generation = ?"
 
 
 class EmbeddedGenerations:
@@ -49,7 +63,7 @@ class EmbeddedGenerations:
         """Return the current entry of each day that has an entry."""
         columns = "day, generation, sequence, logic_version, read_through, published_at"
         with self._database.reading() as transaction:
-            return dict(transaction.rows(_day_entry, _CURRENT.format(columns=columns), (site, first_day, end_day)))
+            return dict(transaction.rows(day_entry, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
     def publish(
         self,
@@ -63,6 +77,7 @@ class EmbeddedGenerations:
         carry: bytes,
         now: int,
         drift: Drift | None = None,
+        keep_until: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry, in a single durable transaction.
 
@@ -75,31 +90,45 @@ class EmbeddedGenerations:
         with self._database.writing() as transaction:
             current = _refuse_stale(transaction, site_day, generation, seen_sequence)
             published = published_generation(generation, current, drift)
-            sequence = _last_sequence(transaction, site_day.site) + 1
-            _supersede(transaction, site_day, generation, superseded_by(published, current, drift), now)
-            if current == published:
-                transaction.run(_FORGET, (*site_day, published))
+            _supersede_older_attempts(transaction, site_day, generation, now)
+            _supersede(transaction, site_day, superseded_by(published, current, drift), max(now, keep_until))
             if drift is not None:
-                transaction.run("INSERT OR IGNORE INTO drifts VALUES (?, ?, ?)", (*site_day, _packed_drift(drift)))
-            transaction.run(
-                f"INSERT INTO generations VALUES ({', '.join('?' * 14)})",
-                (
-                    *site_day,
-                    sequence,
-                    published,
-                    logic_version,
-                    _packed(read_through),
-                    now,
-                    ledger.accepted,
-                    ledger.counted,
-                    ledger.duplicate,
-                    ledger.excluded,
-                    to_signed(ledger.sum64),
-                    to_signed(ledger.xor64),
-                    carry,
-                ),
+                transaction.run("INSERT OR IGNORE INTO drifts VALUES (?, ?, ?)", (*site_day, packed_drift(drift)))
+            sequence = _last_sequence(transaction, site_day.site) + 1
+            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now)
+            _make_current(transaction, site_day, newest_of(entry, ledger, carry))
+        return entry
+
+    def restore(
+        self,
+        site_day: SiteDay,
+        version: GenerationVersion,
+        *,
+        seen_sequence: int,
+        now: int,
+        keep_until: int,
+    ) -> GenerationEntry:
+        """Make a replaced generation current again in a single durable transaction.
+
+        Raises:
+            StaleGeneration: another entry was published since, or the generation is no longer kept; nothing was
+                written.
+        """
+        with self._database.writing() as transaction:
+            newest, key = _newest(transaction, site_day), (*site_day, version.generation)
+            entry = newest.entry if newest else None
+            if newest and is_restored(version, seen_sequence, entry, newest.ledger) and newest.carry == version.carry:
+                return newest.entry
+            kept_until = transaction.first(
+                int, "SELECT superseded_at FROM superseded WHERE site = ? AND day = ? AND generation = ?", key
             )
-        return GenerationEntry(published, sequence, logic_version, dict(read_through), now)
+            replaced = replaced_by_restore(site_day, version.generation, seen_sequence, entry, kept_until, now)
+            _supersede(transaction, site_day, [replaced], max(now, keep_until))
+            transaction.run(_NOT_SUPERSEDED, key)
+            sequence = _last_sequence(transaction, site_day.site) + 1
+            restored = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
+            _make_current(transaction, site_day, newest_of(restored, version.ledger, version.carry))
+        return restored
 
     def carry(self, site_day: SiteDay) -> bytes | None:
         """Return the carry of the current generation; None when the site-day was never settled."""
@@ -114,7 +143,7 @@ class EmbeddedGenerations:
         """Return the ledger entry of the current generation per day."""
         columns = "day, accepted, counted, duplicate, excluded, sum64, xor64"
         with self._database.reading() as transaction:
-            return dict(transaction.rows(_day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
+            return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
         """Return, per site-day, the drift of the first entry that had a drift; `site` None selects all sites."""
@@ -122,7 +151,7 @@ class EmbeddedGenerations:
         with self._database.reading() as transaction:
             return dict(
                 transaction.rows(
-                    _site_day_drift,
+                    site_day_drift,
                     f"SELECT site, day, drift FROM drifts WHERE day >= ? AND day < ? {of_site} ORDER BY site, day",
                     (first_day, end_day, *([] if site is None else [site])),
                 )
@@ -137,7 +166,7 @@ class EmbeddedGenerations:
         """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
         with self._database.reading() as transaction:
             return transaction.rows(
-                _site_day_generation,
+                site_day_generation,
                 """SELECT site, day, generation FROM superseded WHERE superseded_at < ?
                 ORDER BY site, day, generation""",
                 (published_before,),
@@ -147,21 +176,30 @@ class EmbeddedGenerations:
         """Forget a superseded generation; ignore any other."""
         with self._database.writing() as transaction:
             key = (*site_day, generation)
-            if transaction.run("DELETE FROM superseded WHERE site = ? AND day = ? AND generation = ?", key):
+            if transaction.run(_NOT_SUPERSEDED, key):
                 transaction.run(_FORGET, key)
 
 
-class _Newest(NamedTuple):
+class _Numbers(NamedTuple):
     sequence: int
     generation: int
+
+
+def _newest(transaction: Transaction, site_day: SiteDay) -> Newest | None:
+    """Return the site-day's current entry with its ledger entry and carry."""
+    return transaction.first(
+        Newest,
+        f"""SELECT {", ".join(Newest._fields)} FROM generations WHERE site = ? AND day = ?
+        ORDER BY sequence DESC LIMIT 1""",
+        site_day,
+    )
 
 
 def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, seen_sequence: int) -> int | None:
     """Return the current generation, None without an entry; raise StaleGeneration if the attempt may not replace it."""
     newest = transaction.first(
-        _Newest,
-        """SELECT sequence, generation FROM generations WHERE site = ? AND day = ?
-        ORDER BY sequence DESC LIMIT 1""",
+        _Numbers,
+        "SELECT sequence, generation FROM generations WHERE site = ? AND day = ? ORDER BY sequence DESC LIMIT 1",
         site_day,
     )
     sequence = newest.sequence if newest else 0
@@ -183,11 +221,15 @@ def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, 
     return newest.generation if newest else None
 
 
-def _supersede(transaction: Transaction, site_day: SiteDay, generation: int, old: set[int], now: int) -> None:
-    """Note the generations `old`, and attempts before the new generation, as superseded."""
+def _supersede(transaction: Transaction, site_day: SiteDay, generations: Iterable[int], superseded_at: int) -> None:
     transaction.run_many(
-        "INSERT INTO superseded VALUES (?, ?, ?, ?)", [(*site_day, old_generation, now) for old_generation in old]
+        "INSERT INTO superseded VALUES (?, ?, ?, ?)",
+        [(*site_day, generation, superseded_at) for generation in generations],
     )
+
+
+def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
+    """Note attempts before the new generation as superseded; the new generation no longer waits."""
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",
@@ -196,49 +238,11 @@ def _supersede(transaction: Transaction, site_day: SiteDay, generation: int, old
     transaction.run("DELETE FROM attempts WHERE site = ? AND day = ? AND generation <= ?", (*site_day, generation))
 
 
+def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
+    """Store an entry in place of the generation's earlier entry."""
+    transaction.run(_FORGET, (*site_day, newest.generation))
+    transaction.run(f"INSERT INTO generations VALUES ({', '.join('?' * 14)})", (*site_day, *newest))
+
+
 def _last_sequence(transaction: Transaction, site: str) -> int:
     return transaction.first(int, "SELECT coalesce(max(sequence), 0) FROM generations WHERE site = ?", (site,)) or 0
-
-
-def _packed(read_through: Mapping[PartitionId, int]) -> str:
-    return json.dumps([[*partition, offset] for partition, offset in sorted(read_through.items())])
-
-
-def _packed_drift(drift: Drift) -> str:
-    return json.dumps(
-        {
-            "confirmed": drift.confirmed,
-            "rows_differ": drift.rows_differ,
-            "sketch_provisional": drift.sketch_provisional,
-            "measures": dict(drift.measures),
-            "row_measures": dict(drift.row_measures),
-            "full_refunds": drift.full_refunds,
-        }
-    )
-
-
-def _site_day_drift(site: str, day: int, drift: str) -> tuple[SiteDay, Drift]:
-    return SiteDay(site, day), Drift(**json.loads(drift))
-
-
-def _day_entry(
-    day: int,
-    generation: int,
-    sequence: int,
-    logic_version: int,
-    read_through: str,
-    published_at: int,
-    _newest: int,
-) -> tuple[int, GenerationEntry]:
-    through = {PartitionId(log, partition): offset for log, partition, offset in json.loads(read_through)}
-    return day, GenerationEntry(generation, sequence, logic_version, through, published_at)
-
-
-def _day_ledger(
-    day: int, accepted: int, counted: int, duplicate: int, excluded: int, sum64: int, xor64: int, _newest: int
-) -> tuple[int, LedgerEntry]:
-    return day, LedgerEntry(accepted, counted, duplicate, excluded, to_unsigned(sum64), to_unsigned(xor64))
-
-
-def _site_day_generation(site: str, day: int, generation: int) -> tuple[SiteDay, int]:
-    return SiteDay(site, day), generation

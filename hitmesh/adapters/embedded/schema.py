@@ -1,9 +1,9 @@
 """Tables of the embedded store: one schema per file, except raw.db's schema, which is in `raw_schema`.
 
 This module only defines names, keys and versions. A schema is an append-only list of migrations: version n consists of
-the first n migrations. Each file has a main writer: the collector for log.db, the processor for raw.db, settled.db and
-state.db, control for directory.db (and the collector for salts). SQLite integers are signed, so unsigned 64-bit values
-are stored as the signed number with the same bits.
+the first n migrations. Each file has a main writer: the collector for log.db, the processor for raw.db, settled.db (and
+control for reprocessings) and state.db, control for directory.db (and the collector for salts). SQLite integers are
+signed, so unsigned 64-bit values are stored as the signed number with the same bits.
 """
 
 from __future__ import annotations
@@ -123,6 +123,23 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (site, day)
         ) WITHOUT ROWID""",
         "CREATE INDEX drifts_by_day ON drifts (day)",
+    ),
+    (
+        # The version is a column too, because a replacement compares the version.
+        """CREATE TABLE reprocessings (
+            id TEXT PRIMARY KEY,
+            version INTEGER NOT NULL,
+            value BLOB NOT NULL
+        )""",
+        """CREATE TABLE rebuilt_site_days (
+            reprocessing TEXT NOT NULL,
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            value BLOB NOT NULL,
+            PRIMARY KEY (reprocessing, site, day)
+        )""",
+        # Generations that are kept for a rollback stay in the table for weeks.
+        "CREATE INDEX superseded_by_time ON superseded (superseded_at)",
     ),
 )
 

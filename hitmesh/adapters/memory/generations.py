@@ -6,10 +6,16 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hitmesh.adapters.shared.publication import published_generation, superseded_by
+from hitmesh.adapters.shared.publication import (
+    is_restored,
+    published_generation,
+    replaced_by_restore,
+    superseded_by,
+)
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.positions import PartitionId
+from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
 
 
@@ -27,6 +33,15 @@ class _Attempts:
     last: int = 0
     waiting: set[int] = field(default_factory=set)
     published: list[_Published] = field(default_factory=list)
+
+    def put(self, newest: _Published) -> None:
+        """Make an entry current; an earlier entry of the same generation is removed."""
+        self.remove(newest.entry.generation)
+        self.published.append(newest)
+
+    def remove(self, generation: int) -> None:
+        """Remove a generation's entry."""
+        self.published = [there for there in self.published if there.entry.generation != generation]
 
 
 class MemoryGenerations:
@@ -65,6 +80,7 @@ class MemoryGenerations:
         carry: bytes,
         now: int,
         drift: Drift | None = None,
+        keep_until: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -84,16 +100,44 @@ class MemoryGenerations:
             stale = {waiting for waiting in attempts.waiting if waiting < generation}
             published = published_generation(generation, newest.generation if newest else None, drift)
             attempts.waiting -= stale | {generation}
-            for old in stale | superseded_by(published, newest.generation if newest else None, drift):
-                self._superseded[site_day, old] = now
+            self._superseded |= {(site_day, old): now for old in stale}
+            replaced = superseded_by(published, newest.generation if newest else None, drift)
+            self._superseded |= {(site_day, old): max(now, keep_until) for old in replaced}
             sequence = self._last_sequence(site_day.site) + 1
             entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now)
-            attempts.published = [
-                publication for publication in attempts.published if publication.entry.generation != published
-            ]
-            attempts.published.append(_Published(entry, ledger, carry))
+            attempts.put(_Published(entry, ledger, carry))
             if drift is not None:
                 self._drifts.setdefault(site_day, drift)
+            return entry
+
+    def restore(
+        self,
+        site_day: SiteDay,
+        version: GenerationVersion,
+        *,
+        seen_sequence: int,
+        now: int,
+        keep_until: int,
+    ) -> GenerationEntry:
+        """Make a replaced generation current again with its ledger entry and carry.
+
+        Raises:
+            StaleGeneration: another entry was published since, or the generation is no longer kept; nothing was
+                written.
+        """
+        with self._lock:
+            attempts = self._attempts.setdefault(site_day, _Attempts())
+            newest = attempts.published[-1] if attempts.published else None
+            entry = newest.entry if newest else None
+            if newest and is_restored(version, seen_sequence, entry, newest.ledger) and newest.carry == version.carry:
+                return newest.entry
+            kept_until = self._superseded.get((site_day, version.generation))
+            replaced = replaced_by_restore(site_day, version.generation, seen_sequence, entry, kept_until, now)
+            self._superseded[site_day, replaced] = max(now, keep_until)
+            del self._superseded[site_day, version.generation]
+            sequence = self._last_sequence(site_day.site) + 1
+            entry = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
+            attempts.put(_Published(entry, version.ledger, version.carry))
             return entry
 
     def carry(self, site_day: SiteDay) -> bytes | None:
@@ -128,10 +172,7 @@ class MemoryGenerations:
         """Forget a superseded generation; ignore any other."""
         with self._lock:
             if self._superseded.pop((site_day, generation), None) is not None:
-                attempts = self._attempts[site_day]
-                attempts.published = [
-                    publication for publication in attempts.published if publication.entry.generation != generation
-                ]
+                self._attempts[site_day].remove(generation)
 
     def _newest(self, site: str, first_day: int, end_day: int) -> dict[int, _Published]:
         with self._lock:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from hitmesh.model.generations import STREAM_GENERATION, Drift
+from hitmesh.model.errors import StaleGeneration
+from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.reprocessings import GenerationVersion
+from hitmesh.model.sites import SiteDay
 
 
 def published_generation(attempt: int, current: int | None, drift: Drift | None) -> int:
@@ -28,3 +31,52 @@ def superseded_by(published: int, current: int | None, drift: Drift | None) -> s
     if current is None:
         return {STREAM_GENERATION} if drift is not None and published != STREAM_GENERATION else set()
     return {current} - {published}
+
+
+def is_restored(
+    version: GenerationVersion, seen_sequence: int, entry: GenerationEntry | None, ledger: LedgerEntry | None
+) -> bool:
+    """Return whether the current entry is later than the seen entry and has this version; the carry is not compared.
+
+    A caller that does not know a restore's outcome repeats the call, and must find the first call's entry.
+    """
+    if entry is None or entry.sequence <= seen_sequence:
+        return False
+    current = (entry.generation, entry.logic_version, dict(entry.read_through), ledger)
+    return current == (version.generation, version.logic, dict(version.read_through), version.ledger)
+
+
+def replaced_by_restore(
+    site_day: SiteDay,
+    generation: int,
+    seen_sequence: int,
+    entry: GenerationEntry | None,
+    kept_until: int | None,
+    now: int,
+) -> int:
+    """Return the generation that is superseded when a generation is restored.
+
+    Args:
+        site_day: the site-day.
+        generation: the generation to restore.
+        seen_sequence: the sequence that the caller read.
+        entry: the current entry, None without an entry.
+        kept_until: the time from which the generation counts as superseded, None if the generation is not superseded.
+            After this time, its rows may be removed at any moment.
+        now: the restore's time, UTC ms.
+
+    Raises:
+        StaleGeneration: another entry is current, or the generation is no longer kept.
+    """
+    sequence = entry.sequence if entry else 0
+    if sequence != seen_sequence:
+        raise StaleGeneration(
+            f"{site_day.site} day {site_day.day}: sequence {sequence} was published after "
+            f"sequence {seen_sequence} was read; read the entry again"
+        )
+    if entry is None or kept_until is None or kept_until < now:
+        raise StaleGeneration(
+            f"{site_day.site} day {site_day.day}: generation {generation} is no longer kept, the current generation is "
+            f"{entry.generation if entry else None}; settle the day again"
+        )
+    return entry.generation

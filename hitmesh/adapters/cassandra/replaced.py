@@ -1,0 +1,128 @@
+"""Site-days that have superseded generations on Cassandra, and when each site-day must be read again.
+
+Generations that are kept for a rollback stay superseded for weeks, so most site-days need no read. A slow full read is
+therefore repeated only after a delay. Reads in between cover the site-days that this process changed, and the site-days
+with a generation that is due. A generation that another process superseded may be found only by the next full read.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.cassandra.sweep import LONG_S, SHARE
+from hitmesh.model.keys import hash64
+from hitmesh.model.sites import SiteDay
+
+_BUCKETS: Final = 32
+# Microseconds by which two settlers' clocks may differ without the loss of a row in `replaced_site_days`.
+_CLOCK_MARGIN_US: Final = 60_000_000
+
+
+class ReplacedSiteDays:
+    """The site-days with superseded generations. Thread-safe.
+
+    Args:
+        session: a session on the keyspace.
+        long_s: a full read that takes fewer seconds than this may be repeated at once.
+        share: the delay after a longer full read, as a multiple of its duration.
+        clock: returns monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        session: CassandraSession,
+        *,
+        long_s: float = LONG_S,
+        share: int = SHARE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._long_s = long_s
+        self._share = share
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._whole_again_s = float("-inf")
+        self._first: dict[SiteDay, int] = {}  # the time from which the site-day's first generation is superseded
+        self._changed: set[SiteDay] = set()
+
+    def note(self, site_day: SiteDay) -> None:
+        """Store that the site-day may have superseded generations.
+
+        Must be called after the site-day's row was read, and before the row is changed. `forget` changes the row before
+        `drop` is called. In a race, either the change's condition fails, or the deletion's timestamp is too old.
+        """
+        self._session.run(
+            "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)", (_bucket(site_day.site), *site_day)
+        )
+        self.look_again(site_day)
+
+    def look_again(self, site_day: SiteDay) -> None:
+        """Read the site-day at the next call of `superseded`."""
+        with self._lock:
+            self._changed.add(site_day)
+
+    def drop(self, site_day: SiteDay, read_us: int) -> None:
+        """Delete the site-day, whose row has no superseded generations since it was read at `read_us` (UTC µs)."""
+        self._session.run(
+            "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
+            (read_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
+        )
+
+    def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
+        """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
+        began_s = self._clock()
+        is_whole = began_s >= self._whole_again_s
+        if is_whole:
+            self._read_all()
+        found = self._read(self._due(published_before))
+        took_s = self._clock() - began_s
+        if is_whole and took_s >= self._long_s:
+            self._whole_again_s = began_s + took_s + self._share * took_s
+        return sorted(
+            (site_day, generation)
+            for site_day, replaced in found.items()
+            for generation, at in replaced.items()
+            if at < published_before
+        )
+
+    def _read_all(self) -> None:
+        answers = self._session.run_each(
+            "SELECT site, day FROM replaced_site_days WHERE bucket = ?", [(bucket,) for bucket in range(_BUCKETS)]
+        )
+        with self._lock:
+            self._first = {}
+            self._changed |= {SiteDay(row.site, row.day) for rows in answers for row in rows}
+
+    def _due(self, published_before: int) -> Sequence[SiteDay]:
+        """Return the site-days to read, and note that they are read."""
+        with self._lock:
+            due = self._changed | {site_day for site_day, first in self._first.items() if first < published_before}
+            self._changed = set()
+        return sorted(due)
+
+    def _read(self, site_days: Sequence[SiteDay]) -> Mapping[SiteDay, Mapping[int, int]]:
+        """Return each site-day's superseded generations with their times."""
+        try:
+            answers = self._session.run_each("SELECT replaced FROM generations WHERE site = ? AND day = ?", site_days)
+        except BaseException:
+            with self._lock:
+                self._changed |= set(site_days)
+            raise
+        found = {
+            site_day: dict(rows[0].replaced or {}) if rows else {}
+            for site_day, rows in zip(site_days, answers, strict=True)
+        }
+        with self._lock:
+            for site_day, replaced in found.items():
+                self._first.pop(site_day, None)
+                if replaced:
+                    self._first[site_day] = min(replaced.values())
+        return found
+
+
+def _bucket(site: str) -> int:
+    return hash64(site) % _BUCKETS

@@ -1,0 +1,138 @@
+"""Encode and decode reprocessings and their recomputed site-days, in the same way for every store.
+
+A value is compressed and sealed (hitmesh.model.stored), and contains its own key, so that a value under another key is
+detected. Python's json module writes the numbers, because checksums and sums exceed orjson's range. The carries follow
+the JSON text as bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from hitmesh.model.errors import AlreadyExists, StoreCorrupt
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.plan import Kind
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, State, Work
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import COPY_CURE, decoding, opened, sealed
+
+_LENGTHS: Final = struct.Struct("<II")  # JSON text, first carry
+_LEVEL: Final = 1  # the fastest compression: the settler writes these values between its passes
+_REBUILT_CURE: Final = "plan a new reprocessing of the day"
+
+
+def newest_first(reprocessings: Iterable[Reprocessing]) -> list[Reprocessing]:
+    """Return reprocessings by (created_at, id), descending."""
+    return sorted(reprocessings, key=lambda reprocessing: (reprocessing.created_at, reprocessing.id), reverse=True)
+
+
+def taken(id_: str) -> AlreadyExists:
+    """Return the error for a second reprocessing with the same id."""
+    return AlreadyExists(f"a reprocessing with the id {id_} exists; use another id", field="id", value=id_)
+
+
+def reprocessing_value(reprocessing: Reprocessing) -> bytes:
+    """Return a reprocessing as bytes."""
+    return sealed(zlib.compress(json.dumps(asdict(reprocessing)).encode(), _LEVEL))
+
+
+def reprocessing_of(id_: str, value: bytes) -> Reprocessing:
+    """Return the reprocessing in a stored value.
+
+    Raises:
+        StoreCorrupt: the value is damaged, or belongs to another id.
+    """
+    subject = f"reprocessing {id_}"
+    inner = opened(value, subject, COPY_CURE)
+    with decoding(subject, COPY_CURE):
+        fields = json.loads(zlib.decompress(inner))
+        work = fields["work"]
+        reprocessing = Reprocessing(
+            **{
+                **fields,
+                "kind": Kind(fields["kind"]),
+                "sites": tuple(fields["sites"]),
+                "state": State(fields["state"]),
+                "work": None if work is None else Work(work),
+            }
+        )
+    _refuse_another(subject, COPY_CURE, id_, reprocessing.id)
+    return reprocessing
+
+
+def rebuilt_value(rebuilt: Rebuilt) -> bytes:
+    """Return a recomputed site-day as bytes."""
+    text = json.dumps(
+        {
+            "site_day": rebuilt.site_day,
+            "before": _version_fields(rebuilt.before),
+            "after": _version_fields(rebuilt.after),
+            "sequence": rebuilt.sequence,
+            "flags": [[*position, row, flag] for (position, row), flag in rebuilt.flags.items()],
+            "changes": {name: [change.old, change.new] for name, change in rebuilt.changes.items()},
+        }
+    ).encode()
+    lengths = _LENGTHS.pack(len(text), len(rebuilt.before.carry))
+    return sealed(zlib.compress(b"".join((lengths, text, rebuilt.before.carry, rebuilt.after.carry)), _LEVEL))
+
+
+def rebuilt_of(id_: str, site_day: SiteDay, value: bytes) -> Rebuilt:
+    """Return the recomputed site-day in a stored value.
+
+    Raises:
+        StoreCorrupt: the value is damaged, or belongs to another site-day.
+    """
+    subject = subject_of(id_, site_day)
+    inner = opened(value, subject, _REBUILT_CURE)
+    with decoding(subject, _REBUILT_CURE):
+        content = zlib.decompress(inner)
+        text_bytes, carry_bytes = _LENGTHS.unpack_from(content)
+        carries = _LENGTHS.size + text_bytes
+        fields = json.loads(content[_LENGTHS.size : carries])
+        rebuilt = Rebuilt(
+            SiteDay(*fields["site_day"]),
+            _version(fields["before"], content[carries : carries + carry_bytes]),
+            _version(fields["after"], content[carries + carry_bytes :]),
+            fields["sequence"],
+            {(Position(log, number, offset), row): flag for log, number, offset, row, flag in fields["flags"]},
+            {name: Change(*sums) for name, sums in fields["changes"].items()},
+        )
+    _refuse_another(subject, _REBUILT_CURE, site_day, rebuilt.site_day)
+    return rebuilt
+
+
+def subject_of(id_: str, site_day: SiteDay) -> str:
+    """Return a recomputed site-day's name in error messages."""
+    return f"the recomputed day {site_day.day} of {site_day.site} in reprocessing {id_}"
+
+
+def incomplete(id_: str, site_day: SiteDay, pieces: int, expected: int) -> StoreCorrupt:
+    """Return the error for a recomputed site-day whose value lacks pieces."""
+    subject = subject_of(id_, site_day)
+    return StoreCorrupt(f"{subject} has {pieces} of {expected} pieces; {_REBUILT_CURE}", place=subject)
+
+
+def _version_fields(version: GenerationVersion) -> dict[str, Any]:
+    return {
+        "generation": version.generation,
+        "logic": version.logic,
+        "read_through": [[*partition, offset] for partition, offset in version.read_through.items()],
+        "ledger": asdict(version.ledger),
+    }
+
+
+def _version(fields: Mapping[str, Any], carry: bytes) -> GenerationVersion:
+    read_through = {PartitionId(log, partition): offset for log, partition, offset in fields["read_through"]}
+    ledger = LedgerEntry(**fields["ledger"])
+    return GenerationVersion(fields["generation"], fields["logic"], read_through, ledger, carry)
+
+
+def _refuse_another(subject: str, cure: str, key: object, found: object) -> None:
+    if found != key:
+        raise StoreCorrupt(f"{subject} is stored under the key of another value; {cure}", place=subject)

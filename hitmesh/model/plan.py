@@ -1,0 +1,114 @@
+"""The plan of a reprocessing, as a value: the stages that the explanation prints and the settler executes.
+
+A plan has every stage, in the order of execution, even a stage without work, so that an explanation can say that the
+stage does nothing. Making a plan has no side effects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+HIT_BYTES: Final = 120
+"""Estimated size of a stored hit, in bytes: a packed record of 300 hits has about this size per hit."""
+HIT_US: Final = 4.0
+"""Estimated time to recompute a hit, in µs (docs/performance.md)."""
+SITE_DAY_MS: Final = 30.0
+"""Estimated time to recompute a site-day, in ms, apart from its hits."""
+KEEP_REPLACED_DAYS: Final = 30
+"""How long the rows of a replaced generation are kept for a rollback, in days."""
+KEEP_PLAN_DAYS: Final = 7
+"""How long a plan that nobody runs is kept, in days."""
+MAX_SITE_DAYS: Final = 20_000
+"""Maximum number of site-days in a plan."""
+
+
+class Kind(StrEnum):
+    """Why history is recomputed. LOGIC: the logic changed. REPAIR: a store lost or damaged values."""
+
+    LOGIC = "logic"
+    REPAIR = "repair"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Read the raw hits of the site-days."""
+
+    site_days: int
+    hits: int
+    raw_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recompute:
+    """Settle each site-day under a version of the logic, into a generation that no report reads."""
+
+    logic: str
+    site_days: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Compare each new generation with the generation that reports read."""
+
+    site_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Make the new generations current, one site-day after the other, days ascending."""
+
+    site_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Keep the rows of the replaced generations for a rollback, then remove the rows."""
+
+    keep_days: int
+
+
+Stage = Scan | Recompute | Compare | Publish | Retire
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The stages of a reprocessing, in order.
+
+    Attributes:
+        stages: one of each kind of stage, in the order of execution.
+        seconds: the estimated duration until the differences can be read.
+    """
+
+    stages: tuple[Stage, ...]
+    seconds: float
+
+
+def plan_of(logic: str, site_days: int, hits: int, *, hit_us: float = HIT_US, site_day_ms: float = SITE_DAY_MS) -> Plan:
+    """Return the plan to recompute some site-days.
+
+    Args:
+        logic: the name of the version of the logic.
+        site_days: the number of site-days with hits.
+        hits: the number of accepted hits of these site-days.
+        hit_us: the measured or estimated time per hit, in µs.
+        site_day_ms: the measured or estimated time per site-day, in ms.
+
+    Example:
+        >>> plan = plan_of("v1", site_days=2, hits=1_000_000)
+        >>> [type(stage).__name__ for stage in plan.stages]
+        ['Scan', 'Recompute', 'Compare', 'Publish', 'Retire']
+        >>> plan.seconds
+        4.06
+    """
+    seconds = round(hits * hit_us / 1e6 + site_days * site_day_ms / 1e3, 3)
+    stages = (
+        Scan(site_days, hits, hits * HIT_BYTES),
+        Recompute(logic, site_days, seconds),
+        Compare(site_days),
+        Publish(site_days),
+        Retire(KEEP_REPLACED_DAYS if site_days else 0),
+    )
+    return Plan(stages, seconds)

@@ -1,0 +1,158 @@
+"""A reprocessing: site-days that are recomputed, compared, published and, if need be, rolled back (architecture A9).
+
+The control service stores a reprocessing and requests the next work. The settler performs the work and changes the
+state. Both replace the stored value only if nobody changed it since it was read (`version`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.plan import Kind
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.sites import SiteDay
+
+
+class State(StrEnum):
+    """The state of a reprocessing.
+
+    PLANNED: stored, nothing computed. RUNNING: the settler performs `work`. DIFF_READY: every site-day is recomputed;
+    reports still read the old generations. PUBLISHED, ROLLED_BACK: reports read the new or the old generations again.
+    CANCELLED, EXPIRED: no report ever read the new generations, and their rows are removed. FAILED: the work ended with
+    an error, which `error` describes; the work can be requested again.
+    """
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    DIFF_READY = "diff_ready"
+    PUBLISHED = "published"
+    ROLLED_BACK = "rolled_back"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+class Work(StrEnum):
+    """The work that a RUNNING reprocessing waits for, or whose attempt failed."""
+
+    RECOMPUTE = "recompute"
+    PUBLISH = "publish"
+    ROLL_BACK = "roll_back"
+    CANCEL = "cancel"
+
+
+NEXT_STATE: Final[Mapping[Work, State]] = {
+    Work.RECOMPUTE: State.DIFF_READY,
+    Work.PUBLISH: State.PUBLISHED,
+    Work.ROLL_BACK: State.ROLLED_BACK,
+    Work.CANCEL: State.CANCELLED,
+}
+"""The state after each work is done."""
+
+REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
+    Work.RECOMPUTE: frozenset({State.PLANNED, State.FAILED}),
+    Work.PUBLISH: frozenset({State.DIFF_READY, State.ROLLED_BACK, State.FAILED}),
+    Work.ROLL_BACK: frozenset({State.PUBLISHED, State.FAILED}),
+    Work.CANCEL: frozenset({State.PLANNED, State.DIFF_READY, State.FAILED}),
+}
+"""The states in which each work can be requested. In FAILED, only the work that failed, or CANCEL after RECOMPUTE."""
+
+OPEN_STATES: Final = frozenset({State.RUNNING, State.DIFF_READY, State.FAILED})
+"""States in which a reprocessing excludes every other reprocessing of the same site-days."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reprocessing:
+    """A stored reprocessing. Times are UTC ms; days are UTC days since 1970-01-01.
+
+    Attributes:
+        id: the last part of the resource name `reprocessings/{id}`.
+        kind: why history is recomputed.
+        logic: the name of the version of the logic.
+        sites: full names of the sites.
+        first_day: the first day.
+        end_day: the day after the last day.
+        created_at: when the plan was stored.
+        updated_at: when the value was last replaced.
+        state: see State.
+        work: the requested or failed work; None in all states except RUNNING and FAILED.
+        site_days: the number of site-days of the plan.
+        hits: the number of hits of the plan.
+        done: how many site-days the work in hand has finished.
+        error: why the work failed; empty in all states except FAILED.
+        version: counts the replacements; `Reprocessings.replace` compares it.
+    """
+
+    id: str
+    kind: Kind
+    logic: str
+    sites: tuple[str, ...]
+    first_day: int
+    end_day: int
+    created_at: int
+    updated_at: int
+    state: State = State.PLANNED
+    work: Work | None = None
+    site_days: int = 0
+    hits: int = 0
+    done: int = 0
+    error: str = ""
+    version: int = 1
+
+    def overlaps(self, other: Reprocessing) -> bool:
+        """Return whether the two have a site-day in common."""
+        days = self.first_day < other.end_day and other.first_day < self.end_day
+        return days and not set(self.sites).isdisjoint(other.sites)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationVersion:
+    """A generation of a site-day, with everything that `Generations` needs to make the generation current again.
+
+    Attributes:
+        generation: the number; STREAM_GENERATION for the stream's rows.
+        logic: the number of the version of the logic.
+        read_through: the scan saw every record below these offsets.
+        ledger: the ledger entry.
+        carry: the carry for the next day.
+    """
+
+    generation: int
+    logic: int
+    read_through: Mapping[PartitionId, int]
+    ledger: LedgerEntry
+    carry: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A measure of a site-day in the old and in the new generation; sums over the hits that reports count."""
+
+    old: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A recomputed site-day of a reprocessing.
+
+    Attributes:
+        site_day: the site-day.
+        before: the generation that reports read before.
+        after: the new generation.
+        sequence: the sequence number of the site-day's entry when this reprocessing last read or changed the entry. A
+            different current sequence number shows that somebody else published since.
+        flags: changed duplicate flags of claims (rule D3), set when the new generation is published.
+        changes: each measure with its old and new sum; measures that are 0 in both are absent.
+    """
+
+    site_day: SiteDay
+    before: GenerationVersion
+    after: GenerationVersion
+    sequence: int
+    flags: Mapping[tuple[Position, int], bool]
+    changes: Mapping[str, Change]

@@ -1,0 +1,53 @@
+"""The port that stores reprocessings and their recomputed site-days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from hitmesh.model.reprocessings import Rebuilt, Reprocessing
+from hitmesh.model.sites import SiteDay
+
+
+class Reprocessings(Protocol):
+    """Stores reprocessings. A value is replaced only if it is unchanged since it was read."""
+
+    def create(self, reprocessing: Reprocessing) -> None:
+        """Store a new reprocessing durably.
+
+        Raises:
+            AlreadyExists: a reprocessing with this id exists.
+        """
+
+    def get(self, id_: str) -> Reprocessing | None:
+        """Return a reprocessing; None if there is none with this id.
+
+        Raises:
+            StoreCorrupt: the stored value does not decode.
+        """
+
+    def all(self) -> Sequence[Reprocessing]:
+        """Return all reprocessings, newest first (`created_at`, then id, both descending).
+
+        Raises:
+            StoreCorrupt: a stored value does not decode.
+        """
+
+    def replace(self, reprocessing: Reprocessing) -> bool:
+        """Replace the stored value whose version is one below the given version; return whether that succeeded.
+
+        A repeated call with the same value returns True.
+        """
+
+    def remove(self, id_: str) -> None:
+        """Remove a reprocessing with its recomputed site-days; idempotent."""
+
+    def put(self, id_: str, rebuilt: Sequence[Rebuilt]) -> None:
+        """Store recomputed site-days durably; a site-day that is stored already is replaced."""
+
+    def rebuilt(self, id_: str, after: SiteDay | None = None, limit: int = 1_000) -> Sequence[Rebuilt]:
+        """Return at most `limit` recomputed site-days that follow `after`, in the order (site, day).
+
+        Raises:
+            StoreCorrupt: a stored value does not decode.
+        """
