@@ -20,6 +20,9 @@ from tests.reference.visits import COPY_WINDOW_MS, V1, RefPolicy
 MIDNIGHT_MS = 1_743_811_200_000
 """2025-04-05T00:00:00Z; on the next day Australia/Lord_Howe has 24.5 hours."""
 
+V0_GAP = 3 * MINUTE
+"""The gap of the visit rules that exist for rehearsals."""
+
 _STARTS_MS = (
     0,
     -GAP,
@@ -34,6 +37,8 @@ _STEPS_MS = (
     0,
     1,
     SECOND,
+    V0_GAP,
+    V0_GAP + 1,
     5 * MINUTE,
     15 * MINUTE,
     20 * MINUTE,

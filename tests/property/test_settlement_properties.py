@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hitmesh.model.logic import CURRENT, LOGICS, Logic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
@@ -33,6 +34,7 @@ from tests.support.small_mesh import (
     differences,
     expected_rows,
     hit_rows,
+    policy_under,
     visit_policy,
 )
 from tests.support.unions import union_by_group
@@ -42,6 +44,7 @@ NOW = MIDNIGHT_MS + DAY_MS
 """Lies among the hits' times, so that some hits are late."""
 
 SEEDS = st.integers(0, 2**16)
+ANY_LOGIC = st.sampled_from(LOGICS)
 FEW = examples(10)
 """For properties that settle several days on two sites per example."""
 
@@ -52,9 +55,9 @@ def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
     return hit_rows(hits).rename({"utm_campaign": "campaign"}).with_columns(excluded)
 
 
-def settled(hits: Sequence[RefHit], policy: RefPolicy = V1, seed: int = 0) -> SmallMesh:
+def settled(hits: Sequence[RefHit], policy: RefPolicy = V1, seed: int = 0, logic: Logic = CURRENT) -> SmallMesh:
     """Return a mesh with the hits appended in this order, cut into random records, and settled together."""
-    mesh = SmallMesh(NOW, policy, SITES)
+    mesh = SmallMesh(NOW, policy, SITES, logic)
     send(mesh, hits, Random(seed))
     mesh.settle()
     return mesh
@@ -136,24 +139,26 @@ def test_visits_day_by_day_with_a_carry_are_those_of_all_days_at_once(hits: list
 
 @pytest.mark.timeout(120)
 @FEW
-@given(ref_hits(), policies(), SEEDS)
-def test_settled_rows_are_those_of_the_reference(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
-    mesh = settled(hits, policy, seed)
-    assert differences(mesh.rows(), expected_rows(mesh.sent, policy)) == []
+@given(ref_hits(), policies(), SEEDS, ANY_LOGIC)
+def test_settled_rows_are_those_of_the_reference(
+    hits: list[RefHit], policy: RefPolicy, seed: int, logic: Logic
+) -> None:
+    mesh = settled(hits, policy, seed, logic)
+    assert differences(mesh.rows(), expected_rows(mesh.sent, policy_under(logic, policy))) == []
 
 
 @pytest.mark.timeout(120)
 @FEW
-@given(ref_hits(), policies(), st.lists(st.integers(0, 60), max_size=4), SEEDS)
+@given(ref_hits(), policies(), st.lists(st.integers(0, 60), max_size=4), SEEDS, ANY_LOGIC)
 def test_hits_that_arrive_in_rounds_settle_as_all_at_once(
-    hits: list[RefHit], policy: RefPolicy, cuts: list[int], seed: int
+    hits: list[RefHit], policy: RefPolicy, cuts: list[int], seed: int, logic: Logic
 ) -> None:
-    mesh, dice = SmallMesh(NOW, policy, SITES), Random(seed)
+    mesh, dice = SmallMesh(NOW, policy, SITES, logic), Random(seed)
     edges = [0, *sorted(cuts), len(hits)]
     for start, end in pairwise(edges):
         send(mesh, hits[start:end], dice)
         mesh.settle()
-    assert differences(mesh.rows(), expected_rows(mesh.sent, policy)) == []
+    assert differences(mesh.rows(), expected_rows(mesh.sent, policy_under(logic, policy))) == []
     accepted: dict[SiteDay, int] = defaultdict(int)
     for hit in mesh.sent:
         accepted[SiteDay(hit.site, hit.event_time // DAY_MS)] += 1

@@ -20,6 +20,7 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.generations import STREAM_GENERATION, LedgerEntry
 from hitmesh.model.hit_types import CartAction, HitType
 from hitmesh.model.limits import CELL_MS, CLOSED_AFTER_MS
+from hitmesh.model.logic import CURRENT, V0, Logic
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.reasons import HitFlag
@@ -48,6 +49,7 @@ from tests.support.clock import ManualClock
 from tests.support.unions import union_by_group
 
 PARTITIONS = 3
+V0_GAP_MS = 3 * 60 * 1000
 MAX_PASSES = 40
 """Settlement always ends within this many passes; more passes mean that two days keep marking each other."""
 
@@ -109,18 +111,27 @@ def _hit_row(hit: RefHit) -> list[object]:
 class SmallMesh:
     """Log, runner, settler and stores for a test, in memory. Nothing happens in the background."""
 
-    def __init__(self, now: int, policy: RefPolicy = V1, sites: Iterable[str] = ()) -> None:
+    def __init__(self, now: int, policy: RefPolicy = V1, sites: Iterable[str] = (), logic: Logic = CURRENT) -> None:
         self.clock = ManualClock(now)
         self.stores = open_stores("memory:", self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
         # With so few hits, everything stays in memory: the directory is never created.
-        home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
-        self.runner = runner_over(self.stores, home, self.clock)
-        self.settler = Settler(settler_stores(self.stores), self.clock, SettlePace(resettle_after_ms=0, pass_ms=10**9))
+        self._home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
+        self.runner = runner_over(self.stores, self._home, self.clock, logic)
+        self.settler = self._a_settler(logic)
         self.sent: list[RefHit] = []
         for site in sites:
             self.stores.directory.create_site(
                 Site(site, policy.midnight_zone, "USD", b"secret of a test", policy=visit_policy(policy))
             )
+
+    def change_logic(self, logic: Logic) -> None:
+        """Continue with a processor of another version of the logic, as after a restart."""
+        self.runner = runner_over(self.stores, self._home, self.clock, logic)
+        self.settler = self._a_settler(logic)
+
+    def _a_settler(self, logic: Logic) -> Settler:
+        pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
+        return Settler(settler_stores(self.stores), self.clock, pace, logic=logic)
 
     def send(self, hits: Sequence[RefHit], partition: int = 0, collected_at: int | None = None) -> None:
         """Append the hits as one record, and remember the hits with their log positions.
@@ -221,9 +232,9 @@ class SmallMesh:
         return rows
 
 
-def runner_over(stores: Stores, home: Path, clock: Clock) -> Runner:
+def runner_over(stores: Stores, home: Path, clock: Clock, logic: Logic = CURRENT) -> Runner:
     """Return the live stream over these stores, wired as in the processor."""
-    return Runner(stream_stores(stores), clock, home=home)
+    return Runner(stream_stores(stores), clock, home=home, logic=logic)
 
 
 def settler_stores(stores: Stores) -> SettlerStores:
@@ -254,6 +265,11 @@ def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
         )
         for row, hit in enumerate(hits)
     ]
+
+
+def policy_under(logic: Logic, policy: RefPolicy = V1) -> RefPolicy:
+    """Return the reference's policy for a site with `policy` under a version of the logic."""
+    return replace(policy, gap_ms=V0_GAP_MS) if logic.number == V0.number else policy
 
 
 def visit_policy(policy: RefPolicy) -> VisitPolicy:

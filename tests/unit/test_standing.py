@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hitmesh.model.logic import CURRENT
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import SiteDay
 from reporter.answer.freshness import Waiting
@@ -21,6 +22,7 @@ def a_standing(days: range, read_at: int = 0, offset: int = 10) -> Standing:
         is_caught_up=True,
         days=days,
         generations={SiteDay(SITE, day): day for day in days},
+        logics={CURRENT.number: frozenset(days)} if days else {},
         read_at=read_at,
     )
 
