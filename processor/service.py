@@ -62,7 +62,7 @@ _ORDERS: Final = {
 class InspectStores:
     """The stores that tracing reads. With `open_reads`, any client that reaches the listener may read every site.
 
-    `logic` is the version of the logic with which the process counts days that are not settled.
+    `logic` is the logic version with which the process counts days that are not settled.
     """
 
     directory: SiteDirectory

@@ -36,7 +36,7 @@ class ProcessorSettings(ServiceSettings):
     role: Role = Field(default=Role.ALL, description="Work of this process: all, stream or settler")
     logic: str = Field(
         default=CURRENT.name,
-        description="Version of the logic for the stream and for days that were never settled; a settled day keeps its "
+        description="Logic version for the stream and for days that were never settled; a settled day keeps its "
         "version",
     )
     max_hits: int = Field(default=50_000, ge=1, description="Maximum hits in a window of the stream, approximately")
@@ -83,7 +83,7 @@ class ProcessorSettings(ServiceSettings):
 
     @property
     def version(self) -> Logic:
-        """The version of the logic with the name `logic`."""
+        """The logic version with the name `logic`."""
         return logic_named(self.logic)
 
     @property

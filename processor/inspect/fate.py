@@ -97,7 +97,7 @@ class Known:
         entries: the published generation entry per UTC day, for days that have an entry.
         committed: per partition, the offset below which the stream has committed all records.
         claims: claims on the orders and refunds among the hits; claims on one id in log order.
-        logic: the stream's version of the logic, which applies to days without an entry.
+        logic: the stream's logic version, which applies to days without an entry.
     """
 
     site: Site
@@ -107,7 +107,7 @@ class Known:
     logic: Logic = CURRENT
 
     def logic_of(self, day: int) -> Logic:
-        """Return the version of the logic that counts a day's hits."""
+        """Return the logic version that counts a day's hits."""
         entry = self.entries.get(day)
         return self.logic if entry is None else logic_numbered(entry.logic_version)
 

@@ -1,7 +1,7 @@
-"""Build a day's visits after a day that was settled under another version of the logic (settlement, rule L4).
+"""Build a day's visits after a day that was settled under another logic version (settlement, rule L4).
 
-A visit follows the version of the day on which it begins. The carried-in visits therefore continue under the policy of
-the previous day, as the settlement of that day followed them; the other hits form visits under the day's own policy.
+The day on which a visit begins decides the visit's version. The carried-in visits therefore continue under the previous
+day's policy, as that day's settlement followed these visits; the other hits form visits under the day's own policy.
 Every hit is in at most one visit, whichever versions two neighbouring days have.
 """
 
@@ -21,7 +21,7 @@ from processor.rules.visits import ORPHAN, Summaries, Visits, build_visits
 def build_after(
     hits: pl.DataFrame, carried: pl.DataFrame, carried_policy: VisitPolicy, policy: VisitPolicy, zone: str
 ) -> Visits:
-    """Build the visits of a day and the following hours, as `build_visits` does if both policies are equal.
+    """Build the visits that `build_visits` builds, with a separate policy for carried-in visits.
 
     The carried-in visits come first in the result. Its `line` lacks these visits and their hits, because no carried-in
     visit is still open at the day's end: a visit lasts at most a day (rule S5).
@@ -29,8 +29,8 @@ def build_after(
     Args:
         hits: as for `build_visits`.
         carried: CARRY_COLUMNS, the visits that were open at the day's start.
-        carried_policy: the policy of the carried-in visits; its cap must be at most a day.
-        policy: the policy of all other visits.
+        carried_policy: the policy for carried-in visits; its cap must be at most a day.
+        policy: the policy for all other visits.
         zone: the site's time zone, for split_at_local_midnight.
     """
     continued = build_visits(hits, carried, carried_policy, zone)

@@ -73,7 +73,7 @@ class Handed:
     Attributes:
         carry: the previous day's carry, None if that day is not among these settlements.
         flags: duplicate flags of claims that differ from the stored flags (rule D3).
-        logic: the version of the logic of the settlement that hands on the carry; None: the version of the attempt.
+        logic: the logic version that produced the carry; None: the attempt's version.
     """
 
     carry: Carry | None = None
@@ -87,8 +87,8 @@ NOTHING_HANDED: Final = Handed()
 class Attempt:
     """A single attempt to settle a site-day.
 
-    A site-day keeps its version of the logic: an attempt without an explicit version settles the site-day under the
-    version of its current generation.
+    A site-day keeps its logic version: an attempt without an explicit version takes the version from the site-day's
+    current generation.
 
     Args:
         stores: the stores to read.
@@ -97,15 +97,15 @@ class Attempt:
         read_through: exclusive upper offsets of the scan, for all topics.
         handed: results of earlier days that are computed but not published yet.
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
-        logic: the version of the logic; None: the version of the site-day's current generation.
-        fallback: the version of the logic for a site-day without a generation.
+        logic: the logic version; None: the site-day keeps its version.
+        fallback: the logic version for a site-day without a generation.
 
     Attributes:
         site_day: the site-day.
         read_through: exclusive upper offsets of the scan, for all topics.
         generation: the reserved generation number; 0 before `settle`.
         current: the generation entry seen when the scan began; None without an entry.
-        logic: the version of the logic that the attempt applies.
+        logic: the logic version that the attempt applies.
     """
 
     def __init__(
@@ -184,10 +184,10 @@ class Attempt:
         return disturbed
 
     def _hands_on_the_same(self, carry: Carry) -> bool:
-        """Return whether the next day settles to the same result as after the current generation of this day."""
+        """Return whether the next day settles to the same result as before this attempt."""
         if self._handed_on is None or not carry.hands_on_the_same(self._handed_on):
             return False
-        # The version of this day also decides which hits of the next day continue the carried visits.
+        # This day's version also decides which hits continue the carried visits on the next day.
         return carry.open_visits.is_empty() or _are_same(self.logic, _logic_of(self.current))
 
     def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:

@@ -41,8 +41,7 @@ class DayInputs:
 
     Attributes:
         owner: site, UTC day and generation.
-        policy: the visit policy of the site under the day's version of the logic; its cap and its gap must be at most a
-            day.
+        policy: the site's visit policy under the day's logic version; its cap and its gap must be at most a day.
         zone: the site's time zone.
         window: the site's hits; must begin 2 h before the day, or 26 h before the day without a carry, and must end 2 h
             after `known_until`.
@@ -54,8 +53,8 @@ class DayInputs:
         rejected: number of refused hits per cell of the day, by collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
-        carried_policy: the visit policy of the visits in the carry, if the previous day has another version of the
-            logic; None: `policy`.
+        carried_policy: the visit policy for visits in the carry, if the previous day has another logic version; None:
+            `policy`.
     """
 
     owner: RowOwner

@@ -57,7 +57,7 @@ class Settler:
         marks: partition number of the settler's own dirty marks. It must be unique per settler, because marks are
             cleared by offset, and each settler derives offsets from its clock.
         lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits); must equal the stream's.
-        logic: the version of the logic for site-days that were never settled; a settled site-day keeps its version.
+        logic: the logic version for site-days that were never settled; a settled site-day keeps its version.
     """
 
     def __init__(

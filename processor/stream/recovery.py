@@ -3,14 +3,13 @@
 A recovery runs after a start, and whenever the states may not be at the committed positions: for example after a commit
 in doubt, or after partitions moved between processors.
 
-For each partition: load the last snapshot of the stream's version of the logic, read the kept hits from before the
-snapshot again from the log, and replay the records up to the committed position. The replay emits no rows, because the
+For each partition: load the last snapshot with the stream's logic version, read the kept hits from before the snapshot
+again from the log, and replay the records up to the committed position. The replay emits no rows, because the
 committing transaction has already emitted them. The values for every epoch since the snapshot become due again.
 
-If the last snapshot is of another version, the stream changes its version at the committed position. The state is then
-rebuilt from the log, as if there were no snapshot, and the values that the other version stored remain: like the
-committed rows, they are results of the other version. The values of the epoch in progress are the exception, and they
-are marked as unable to confirm a day.
+If the last snapshot has another version, the stream changes its version at the committed position. All values up to
+this position are then recovered under the other version, which also emitted the rows, so that values and rows agree.
+The state for later records is rebuilt from the log under the stream's version.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from hitmesh.runtime.logs import logger
 from processor.rules.refunds import with_wins
 from processor.stream.intake import Intake, take_in
 from processor.stream.live.batch import epoch_of, epochs_of
-from processor.stream.live.epochs import DueValues, confirming_nothing
+from processor.stream.live.epochs import DueValues
 from processor.stream.live.kept import KEPT_COLUMNS
 from processor.stream.live.limits import PRODUCTION, Limits
 from processor.stream.live.refusals import RefusalsState, take_refusals
@@ -59,9 +58,9 @@ Heartbeat = Callable[[], None]
 class Recovered:
     """States of all partitions at their committed positions, and values to write again.
 
-    `replayed` counts the hits read again: kept hits and hits since the snapshots. `changes_logic` is set if the last
-    snapshot of a partition is of another version of the logic. The caller must then save snapshots before it commits
-    rows, so that a later recovery starts at this position.
+    `replayed` counts the hits read again: kept hits and hits since the snapshots. `changes_logic` is set if a partition
+    changes its logic version. The caller must then save snapshots before it commits rows, so that a later
+    recovery does not apply the new version to earlier records.
     """
 
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
@@ -76,10 +75,15 @@ class _Task:
     """The arguments of `recover` that each partition's recovery needs, and the result so far."""
 
     stores: StreamStores
+    cache: Path
     heartbeat: Heartbeat
     limits: Limits
     logic: Logic
     recovered: Recovered
+
+    def empty_state(self, partition: PartitionId) -> LiveState:
+        """Return the state of a hits partition before its first record."""
+        return LiveState(partition, SpillFiles(self.cache).spill, self.limits, digest_of(self.stores.directory))
 
 
 def recover(
@@ -99,30 +103,30 @@ def recover(
         heartbeat: called before each batch, because a replay of tens of millions of hits takes minutes, during which
             the reader is not polled.
         limits: thresholds of the states' tables, and how many hits are read at once.
-        logic: the version of the logic that the stream continues with.
+        logic: the logic version that the stream continues with.
 
     Raises:
         RetryError: a store is unavailable, or `heartbeat` raised.
         StoreCorrupt: a committed record does not decode.
     """
-    task = _Task(stores, heartbeat, limits, logic, Recovered())
-    digest = digest_of(stores.directory)
+    task = _Task(stores, cache, heartbeat, limits, logic, Recovered())
     for partition, reached in committed.get(Topic.HITS, {}).items():
-        state = LiveState(partition, SpillFiles(cache).spill, limits, digest)
-        task.recovered.hits[partition] = _hits_state(task, state, reached)
+        other = _other_logic(task, partition)
+        task.recovered.hits[partition] = (
+            _hits_state(task, partition, reached) if other is None else _changed_state(task, other, partition, reached)
+        )
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
         task.recovered.refusals[partition] = _refusals_state(task, partition, reached)
     return task.recovered
 
 
-def _hits_state(task: _Task, state: LiveState, committed: PartitionProgress) -> LiveState:
-    """Return the state at the committed position; `state` is the partition's empty state."""
-    stores, limits, partition = task.stores, task.limits, state.partition
+def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgress) -> LiveState:
+    """Return the state at the committed position."""
+    stores, state = task.stores, task.empty_state(partition)
     found = _snapshot(task, partition, committed)
-    changes_logic = found is None and _is_of_other_logic(task, partition)
     if found is not None:
         manifest, tables = found
-        state = restored(tables, partition, state.spill, limits, state.digest)
+        state = restored(tables, partition, state.spill, state.limits, state.digest)
         state.sites.add(rules_of(stores.directory, state.sites.names, task.logic))
         copies, waiting = copies_of(tables), waiting_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
@@ -131,37 +135,32 @@ def _hits_state(task: _Task, state: LiveState, committed: PartitionProgress) -> 
     # Since the snapshot, steps with other boundaries may have stored values: overwrite all of them.
     state.sums.all_changed()
     due = list(_replay(task, state, committed.next_offset))
-    if changes_logic:
-        task.recovered.changes_logic = True
-        state.sums.confirm_nothing()
-        due = [replace(values, partials=confirming_nothing(values.partials)) for values in due]
-    task.recovered.due += due if found is not None else _to_store(task, partition, due, changes_logic=changes_logic)
+    # Epochs replayed from a trimmed log may be incomplete, so the stored values are kept.
+    task.recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
     return state
 
 
-def _is_of_other_logic(task: _Task, partition: PartitionId) -> bool:
-    """Return whether the partition's last snapshot is of another version of the logic."""
-    others = (logic.number for logic in LOGICS if logic.number != task.logic.number)
-    return any(task.stores.states.load(partition, number) is not None for number in others)
+def _other_logic(task: _Task, partition: PartitionId) -> Logic | None:
+    """Return the last snapshot's logic version, if that is not the stream's version."""
+    others = (logic for logic in LOGICS if logic.number != task.logic.number)
+    return next((logic for logic in others if task.stores.states.load(partition, logic.number) is not None), None)
 
 
-def _to_store(
-    task: _Task, partition: PartitionId, due: Sequence[DueValues], *, changes_logic: bool
-) -> Sequence[DueValues]:
-    """Return the values to store after a replay without a snapshot.
+def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed: PartitionProgress) -> LiveState:
+    """Return the state at the committed position, at which the logic changes from the version `other`.
 
-    Values of epochs before the last flush are left as stored, if the replay gives other values: after a change of the
-    logic, and from a trimmed log, whose first epoch is incomplete.
+    The state has the visits of the stream's version, and the sums that `other` emitted in the epoch in progress.
     """
-    is_whole = _is_whole(task.stores, partition)
-    if is_whole and not changes_logic:
-        return due
-    flushed = task.stores.series.flushed().get(partition)
-    if flushed is None:
-        return due if is_whole else ()
-    later = pl.col("epoch") >= epoch_of(flushed.log_time)
-    return [DueValues(values.partials.filter(later), values.ledger.filter(later)) for values in due]
+    task.recovered.changes_logic = True
+    before, state = _hits_state(replace(task, logic=other), partition, committed), task.empty_state(partition)
+    for _ in _replay(task, state, committed.next_offset):
+        pass  # `other` emitted the values
+    state.sums = before.sums
+    # A trimmed log may lack the records that give these values.
+    for name in ("next_offset", "log_time", "written"):
+        setattr(state, name, max(getattr(state, name), getattr(before, name)))
+    return state
 
 
 def _snapshot(
@@ -232,18 +231,16 @@ def _replay(task: _Task, state: LiveState, end_offset: int) -> Iterator[DueValue
 
 
 def _refusals_state(task: _Task, partition: PartitionId, committed: PartitionProgress) -> RefusalsState:
-    """Return the state at the committed position. Every version of the logic gives the same values."""
-    found = _snapshot(task, partition, committed)
+    """Return the state at the committed position; a snapshot of any version serves, because refusals form no visits."""
+    found = _snapshot(replace(task, logic=_other_logic(task, partition) or task.logic), partition, committed)
     digest = digest_of(task.stores.directory)
     state = RefusalsState(partition, digest=digest) if found is None else restored_refusals(found[1], partition, digest)
     since = task.stores.log_scan.read(partition, state.next_offset, committed.next_offset, state.log_time)
-    due: list[DueValues] = []
     for records in _in_batches(since, task):
         partition_intake = take_in(records).partitions[partition]
         stepped = take_refusals(state, partition_intake.ends, partition_intake.refused, partition_intake.siteless)
         if stepped.due is not None:
-            due.append(stepped.due)
-    task.recovered.due += due if found is not None else _to_store(task, partition, due, changes_logic=False)
+            task.recovered.due.append(stepped.due)
     state.sums.all_changed()
     return state
 

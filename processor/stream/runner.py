@@ -57,7 +57,7 @@ class Runner:
         home: local directory; kept hits are in a subdirectory, and nothing else is touched.
         meter: counts and times; receives each commit step.
         limits: when a partition's tables grow, spill and are tidied.
-        logic: the version of the logic that builds the visits.
+        logic: the logic version that builds the visits.
 
     Raises:
         RetryError: a store is unavailable.

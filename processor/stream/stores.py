@@ -59,7 +59,7 @@ def _digest(secret: bytes) -> RowDigest:
 
 
 def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURRENT) -> Mapping[str, SiteRules]:
-    """Return each site's rules for visits (policy, time zone) under a version of the logic.
+    """Return each site's rules for visits (policy, time zone) under a logic version.
 
     A site that is no longer known gets the policy and time zone of DEFAULT_RULES.
     """

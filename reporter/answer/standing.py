@@ -57,7 +57,7 @@ class Standing:
         is_caught_up: the store held all committed records, so that the version determines the metric values.
         days: UTC days whose generations were read.
         generations: the generation to read for each site-day in `days` that has rows.
-        logics: for each version of the logic, by number, the days with a settled generation of that version.
+        logics: for each logic version, by number, the days with a settled generation of that version.
         read_at: time of the read, UTC ms.
         is_remembered: the standing was read for an earlier question, because a store is unavailable now.
     """
@@ -74,7 +74,7 @@ class Standing:
 
     @property
     def logic_versions(self) -> tuple[str, ...]:
-        """The names of the versions of the logic that computed the settled days in `days`, sorted."""
+        """The names of the logic versions that computed the settled days in `days`, sorted."""
         names = {logic_numbered(number).name for number, days in self.logics.items() if not days.isdisjoint(self.days)}
         return tuple(sorted(names))
 
@@ -160,7 +160,7 @@ class Books:
     def _current(
         self, sites: Sequence[Site], waiting: Mapping[str, Waiting], days: range
     ) -> tuple[dict[SiteDay, int], dict[int, frozenset[int]]]:
-        """Return the generation to read for each site-day that has rows, and the days by version of the logic.
+        """Return the generation to read for each site-day that has rows, and the days by logic version.
 
         A day without a published entry is read from the live stream if the day is awaited: the stream notes an awaited
         day before the day's first rows. Settlement publishes an entry before the day is no longer awaited, so `waiting`

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.model.logic import CURRENT, LOGICS, Logic
+from hitmesh.model.logic import CURRENT, LOGICS, V0, V1, Logic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
@@ -24,7 +24,8 @@ from processor.rules.visits import build_visits, open_at
 from tests.generate.hits import generate_hits, second_file
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
 from tests.reference.hits import Position, RefHit
-from tests.reference.visits import V1, RefPolicy, duplicates, visits_of_one
+from tests.reference.visits import V1 as RULES
+from tests.reference.visits import RefPolicy, duplicates, visits_of_one
 from tests.support.examples import examples
 from tests.support.small_mesh import (
     PARTITIONS,
@@ -55,7 +56,7 @@ def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
     return hit_rows(hits).rename({"utm_campaign": "campaign"}).with_columns(excluded)
 
 
-def settled(hits: Sequence[RefHit], policy: RefPolicy = V1, seed: int = 0, logic: Logic = CURRENT) -> SmallMesh:
+def settled(hits: Sequence[RefHit], policy: RefPolicy = RULES, seed: int = 0, logic: Logic = CURRENT) -> SmallMesh:
     """Return a mesh with the hits appended in this order, cut into random records, and settled together."""
     mesh = SmallMesh(NOW, policy, SITES, logic)
     send(mesh, hits, Random(seed))
@@ -165,6 +166,28 @@ def test_hits_that_arrive_in_rounds_settle_as_all_at_once(
     ledgers = mesh.ledgers()
     assert {day: entry.accepted for day, entry in ledgers.items() if entry.accepted} == accepted
     assert all(entry.accepted == entry.counted + entry.duplicate + entry.excluded for entry in ledgers.values())
+
+
+@pytest.mark.timeout(120)
+@examples(20)
+@given(ref_hits(), policies(), st.integers(0, 60), st.sampled_from([(V0, V1), (V1, V0)]), SEEDS)
+def test_visits_follow_the_version_of_the_day_on_which_they_begin(
+    hits: list[RefHit], policy: RefPolicy, cut: int, versions: tuple[Logic, Logic], seed: int
+) -> None:
+    """The second processor settles new days under its own version, and the first processor's days under theirs."""
+    first, second = versions
+    mesh, dice = SmallMesh(NOW, policy, SITES, first), Random(seed)
+    send(mesh, hits[:cut], dice)
+    mesh.settle()
+    settled_before = [(site, day) for site in SITES for day in mesh.stores.generations.current(site, 0, 10**6)]
+    mesh.change_logic(second)
+    send(mesh, hits[cut:], dice)
+    mesh.settle()
+    by_day = dict.fromkeys(settled_before, policy_under(first, policy))
+    assert differences(mesh.rows(), expected_rows(mesh.sent, policy_under(second, policy), by_day)) == []
+    for site in SITES:
+        for day, entry in mesh.stores.generations.current(site, 0, 10**6).items():
+            assert entry.logic_version == (first if (site, day) in by_day else second).number
 
 
 @pytest.mark.timeout(120)

@@ -44,12 +44,12 @@ from processor.settle.settler import Settler
 from processor.stream.runner import Runner
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
 from tests.reference.settled import Entry, settle
-from tests.reference.visits import V1, RefPolicy
+from tests.reference.visits import V0 as REF_V0
+from tests.reference.visits import V1, PolicyByDay, RefPolicy
 from tests.support.clock import ManualClock
 from tests.support.unions import union_by_group
 
 PARTITIONS = 3
-V0_GAP_MS = 3 * 60 * 1000
 MAX_PASSES = 40
 """Settlement always ends within this many passes; more passes mean that two days keep marking each other."""
 
@@ -125,7 +125,8 @@ class SmallMesh:
             )
 
     def change_logic(self, logic: Logic) -> None:
-        """Continue with a processor of another version of the logic, as after a restart."""
+        """Stop the processor, which saves snapshots, and continue with a processor of another version of the logic."""
+        self.runner.snapshot()
         self.runner = runner_over(self.stores, self._home, self.clock, logic)
         self.settler = self._a_settler(logic)
 
@@ -269,7 +270,7 @@ def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
 
 def policy_under(logic: Logic, policy: RefPolicy = V1) -> RefPolicy:
     """Return the reference's policy for a site with `policy` under a version of the logic."""
-    return replace(policy, gap_ms=V0_GAP_MS) if logic.number == V0.number else policy
+    return replace(policy, gap_ms=REF_V0.gap_ms) if logic.number == V0.number else policy
 
 
 def visit_policy(policy: RefPolicy) -> VisitPolicy:
@@ -283,9 +284,9 @@ def visit_policy(policy: RefPolicy) -> VisitPolicy:
     )
 
 
-def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Rows:
+def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None) -> Rows:
     """Return the published rows that the reference expects for these hits."""
-    return folded_rows(settle(hits, policy).entries)
+    return folded_rows(settle(hits, policy, by_day).entries)
 
 
 def folded_rows(entries: Iterable[Entry]) -> Rows:

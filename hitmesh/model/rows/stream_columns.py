@@ -28,9 +28,8 @@ EPOCH_MS: Final = 900_000  # length of an epoch, in log time
 # column.
 MOVED_VISITORS: Final = "moved_visitors"
 
-# Counts partials whose digest does not describe the stream's rows: an earlier version computed the digest without the
-# mesh secret, or the stream changed its version of the logic within the epoch. Settlement must not confirm the stream's
-# rows by such a digest.
+# Counts partials whose digest was computed without the mesh secret, by an earlier version. Settlement must not confirm
+# the stream's rows by such a digest.
 UNKEYED_DIGESTS: Final = "unkeyed_digests"
 
 STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {

@@ -65,7 +65,7 @@ from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
 @click.option(
     "--logic",
     type=click.Choice([logic.name for logic in LOGICS]),
-    help="Version of the logic for the live stream and for days that were never settled, to rehearse a change of the "
+    help="Logic version for the live stream and for days that were never settled, to rehearse a change of the "
     f"logic. Default: {CURRENT.name}.",
 )
 @stack_home_option("--stack-home", needs=" of `--backend stack`")

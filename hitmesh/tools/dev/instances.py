@@ -44,7 +44,7 @@ def planned(free: Iterator[Address], replicas: int, logic: str | None = None) ->
         free: addresses with free ports.
         replicas: instances per service; if more than one, an additional processor does the settlements, and the others
             only process the stream.
-        logic: version of the logic for processors; None = the processors' default.
+        logic: logic version for processors; None = the processors' default.
     """
     version = {} if logic is None else {"LOGIC": logic}
     if replicas == 1:

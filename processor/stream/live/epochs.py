@@ -139,19 +139,10 @@ class EpochSums:
             "written": written,
         }
 
-    def confirm_nothing(self) -> None:
-        """Mark the digests of the epoch so far: they do not describe the emitted rows."""
-        self.cells = confirming_nothing(self.cells)
-
     def all_changed(self) -> None:
         """Mark all values as changed, because after a recovery or a failed write every value is written again."""
         self.cells = self.cells.with_columns(pl.lit(value=True).alias(_CHANGED))
         self.counts = self.counts.with_columns(pl.lit(value=True).alias(_CHANGED))
-
-
-def confirming_nothing(cells: pl.DataFrame) -> pl.DataFrame:
-    """Return partials or sums marked so that settlement confirms no day by their digests (UNKEYED_DIGESTS)."""
-    return cells.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS))
 
 
 def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:

@@ -1084,9 +1084,7 @@ class ReportMeta(_message.Message):
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str
-    """Version of the visit policy that is configured for the sites. The version of the logic may replace the policy; see
-    `logic_versions`.
-    """
+    """Version of the sites' visit policy. A logic version in `logic_versions` may replace this policy."""
     time_zone: _builtins.str
     """Time zone for the buckets."""
     tzdb_version: _builtins.str
@@ -1137,9 +1135,9 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def logic_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the versions of the logic that computed the settled days in the range, sorted, for example "v1". Days that
-        are not settled are left out: the live stream may have changed its version during such a day. Empty: the range has
-        no settled day with data.
+        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". Days that are
+        not settled are left out: the live stream may have changed its version during such a day. Empty: no day in the
+        range is settled.
         """
 
     def __init__(
