@@ -50,7 +50,8 @@ class SiteDirectory(Protocol):
         """Return the salt of a site-local date (rule I2).
 
         A missing salt is created if the date is `today` or a neighbouring date. For any other date without a salt,
-        the result is today's salt. Salts of dates before the day before `today` are destroyed.
+        the result is today's salt, so a hit with such a date has another visitor each day that the hit is sent. Salts
+        of dates before the day before `today` are destroyed.
         """
 
     def mesh_secret(self) -> bytes:

@@ -233,7 +233,7 @@ _IN_ORDER = (
     _count("excluded_hits", Unit.HITS, "Hits left out of other metrics by default."),
     _count("duplicate_hits", Unit.HITS, "Copies of earlier hits; counted in no other metric."),
     _count("rejected_hits", Unit.HITS, "Refused hits, counted when they were refused. Has no dimension but the site."),
-    _count("late_hits", Unit.HITS, "Hits received more than 60 minutes after the event."),
+    _count("late_hits", Unit.HITS, "Hits received more than 60 minutes after the event, without copies."),
     _count("clock_skewed_hits", Unit.HITS, "Hits with a corrected event time."),
 )
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.id: metric for metric in _IN_ORDER})
@@ -245,11 +245,19 @@ DIMENSIONS: Final[Mapping[str, Dimension]] = MappingProxyType(
             Dimension(
                 "page_path", Scope.HIT, "Path of the page: the landing page for visits, the exit page for exits."
             ),
-            Dimension("hostname", Scope.HIT, "Host of the page; for visits the landing page's host."),
-            Dimension("channel", Scope.VISIT, "Channel of the visit: paid, email, social, search, referral, direct."),
-            Dimension("source", Scope.VISIT, "Source of the visit; (direct) if unknown."),
+            Dimension("hostname", Scope.HIT, "Host of the page; for visits the host of the first hit."),
+            Dimension(
+                "channel",
+                Scope.VISIT,
+                "Channel of the visit: paid, email, social, search, ai_assistant, referral, direct.",
+            ),
+            Dimension(
+                "source",
+                Scope.VISIT,
+                "Source of the visit, as the campaign or the list of referrers spells it; (direct) if unknown.",
+            ),
             Dimension("referrer_host", Scope.VISIT, "Host of the page that led to the visit."),
-            Dimension("device_type", Scope.VISIT, "Desktop, phone, tablet and so on."),
+            Dimension("device_type", Scope.VISIT, "Type of device: desktop, mobile, tablet, tv, console, bot, other."),
             Dimension("browser", Scope.VISIT, "Family of the browser."),
             Dimension("os", Scope.VISIT, "Family of the operating system."),
             Dimension("product", Scope.HIT, "SKU of the product."),

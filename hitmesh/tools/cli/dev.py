@@ -86,7 +86,8 @@ def dev(
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter, control.
 
     Data is kept between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
-    keep running.
+    keep running. If a process dies, the command prints its last lines, stops all others and exits with 1; with
+    `--replicas 2` or more it restarts a dead service instead. A service that hangs is restarted (`--hang-after`).
     """
     from hitmesh.tools.dev.backend import Backend
     from hitmesh.tools.dev.dev import DevOptions, run_dev

@@ -141,8 +141,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REJECTED_METRIC_DIMENSION: _ErrorReason.ValueType  # 73
     """Rejected hits have no dimension except the site. Leave out the dimension. Metadata: dimension, metric."""
     ERROR_REASON_MIXED_CURRENCIES: _ErrorReason.ValueType  # 74
-    """The amounts of sites with several currencies cannot be added. Ask for each site alone. Metadata: currencies,
-    metrics.
+    """The report is over all sites of a merchant, the sites have several currencies, and a metric is about money. Ask for
+    each site alone, or leave out the metric. Metadata: currencies, metrics.
     """
     ERROR_REASON_TOO_MANY_BUCKETS: _ErrorReason.ValueType  # 75
     """The time range has more buckets of the grain than allowed. Use a coarser grain or a shorter range. Metadata: count,
@@ -381,8 +381,8 @@ lists. Metadata: dimension, metric, works_with.
 ERROR_REASON_REJECTED_METRIC_DIMENSION: ErrorReason.ValueType  # 73
 """Rejected hits have no dimension except the site. Leave out the dimension. Metadata: dimension, metric."""
 ERROR_REASON_MIXED_CURRENCIES: ErrorReason.ValueType  # 74
-"""The amounts of sites with several currencies cannot be added. Ask for each site alone. Metadata: currencies,
-metrics.
+"""The report is over all sites of a merchant, the sites have several currencies, and a metric is about money. Ask for
+each site alone, or leave out the metric. Metadata: currencies, metrics.
 """
 ERROR_REASON_TOO_MANY_BUCKETS: ErrorReason.ValueType  # 75
 """The time range has more buckets of the grain than allowed. Use a coarser grain or a shorter range. Metadata: count,

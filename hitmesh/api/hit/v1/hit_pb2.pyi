@@ -543,7 +543,7 @@ class ScreenView(_message.Message):
     SCREEN_NAME_FIELD_NUMBER: _builtins.int
     VIEW_ID_FIELD_NUMBER: _builtins.int
     screen_name: _builtins.str
-    """Screen name, 1 to 256 bytes; counted as page path."""
+    """Screen name, 1 to 256 bytes; counted as page path, as sent."""
     view_id: _builtins.str
     """Links ENGAGEMENT hits to this view. At most 64 bytes."""
     def __init__(
@@ -853,7 +853,8 @@ class Refund(_message.Message):
     """Refunded order's id, 1 to 255 bytes."""
     amount_micros: _builtins.int
     """Amount in micros, more than 0. A FULL or CANCEL refund may omit the amount. The refund is then accepted with a
-    warning and counts as 0 until the day is settled; settlement refunds the order's total. 0 is read as not set.
+    warning and counts as 0 until the day is settled; settlement refunds the order's total, again for each refund with
+    another refund_id. 0 is read as not set.
     """
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
@@ -1037,7 +1038,8 @@ class Item(_message.Message):
     """Quantity, -1,000,000 to 1,000,000; negative for returned items. Not set: 1."""
     quantity_exact: _builtins.float
     """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. Replaces `quantity`: the entry counts as 1
-    item that costs price times quantity. In JSON, `"quantity": 1.5` has the same meaning.
+    item that costs price times quantity, rounded half-even to micros. A negative quantity (a return) counts as -1
+    item, and 0 as no item. In JSON, `"quantity": 1.5` has the same meaning.
     """
     @_builtins.property
     def category(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

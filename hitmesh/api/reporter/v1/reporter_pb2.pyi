@@ -604,7 +604,7 @@ class RunReportRequest(_message.Message):
     time_grain: Global___TimeGrain.ValueType
     """Width of the buckets; default NONE."""
     time_zone: _builtins.str
-    """IANA time zone; default: the site's zone."""
+    """IANA time zone; default: the site's zone, or UTC if the sites have several zones."""
     limit: _builtins.int
     """Maximum number of rows in the response, 1 to 100,000. Not set: 10,000."""
     include_totals: _builtins.bool
