@@ -48,6 +48,7 @@ from hitmesh.adapters.memory.outbox import MemoryOutbox
 from hitmesh.adapters.memory.progress import MemoryProgress
 from hitmesh.adapters.memory.raw import MemoryRawStore
 from hitmesh.adapters.memory.rejected import MemoryRejectedStore
+from hitmesh.adapters.memory.reprocessings import MemoryReprocessings
 from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.adapters.memory.series import MemorySeriesStore
 from hitmesh.adapters.memory.sink import MemoryRollupSink
@@ -127,6 +128,7 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         metrics=MemoryMetricStore(rows, progress),
         progress=progress,
         directory=MemorySiteDirectory(),
+        reprocessings=MemoryReprocessings(),
         trim=lambda older_than_ms: 0,
         close=log.close,
     )
@@ -172,6 +174,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         metrics=EmbeddedMetricStore(segments, streamed, progress),
         progress=progress,
         directory=sites_and_keys.port,
+        reprocessings=MemoryReprocessings(),
         trim=log.trim,
         close=close,
         check=check,

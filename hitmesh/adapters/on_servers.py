@@ -30,6 +30,7 @@ from hitmesh.adapters.kafka.log_scan import KafkaLogScan
 from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.outbox import KafkaOutbox
 from hitmesh.adapters.kafka.rollups import RollupProducer
+from hitmesh.adapters.memory.reprocessings import MemoryReprocessings
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
 from hitmesh.model.limits import UNKNOWN_KEYS_S
@@ -87,6 +88,7 @@ def stores_on(
         metrics=metrics,
         progress=progress,
         directory=CassandraSiteDirectory(session, clock, unknown_keys_s=unknown_keys_s),
+        reprocessings=MemoryReprocessings(),
         trim=lambda older_than_ms: 0,  # Kafka's retention deletes old records
         close=close,
     )

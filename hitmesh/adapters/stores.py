@@ -20,6 +20,7 @@ from hitmesh.ports import (
     ProgressReader,
     RawStore,
     RejectedStore,
+    Reprocessings,
     RollupSink,
     SeriesStore,
     SiteDirectory,
@@ -58,6 +59,7 @@ class Stores:
     metrics: MetricStore
     progress: ProgressReader
     directory: SiteDirectory
+    reprocessings: Reprocessings
     trim: Callable[[int], int]
     close: Callable[[], None]
     check: Callable[[], None] = lambda: None
