@@ -84,6 +84,7 @@ class Reprocessing:
         hits: the number of hits of the plan.
         done: how many site-days the work in hand has finished.
         error: why the work failed; empty in all states except FAILED.
+        recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished.
         version: counts the replacements; `Reprocessings.replace` compares it.
     """
 
@@ -101,6 +102,7 @@ class Reprocessing:
     hits: int = 0
     done: int = 0
     error: str = ""
+    recompute_ms: int = 0
     version: int = 1
 
     def overlaps(self, other: Reprocessing) -> bool:
