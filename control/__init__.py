@@ -1,1 +1,1 @@
-"""The control service: manages merchants' sites and keys, accounts for hits, and plans corrections of history."""
+"""The control service: manages merchants' sites and keys, accounts for hits, and plans reprocessings."""

@@ -106,7 +106,14 @@ class Reprocessing:
     version: int = 1
 
     def overlaps(self, other: Reprocessing) -> bool:
-        """Return whether the two have a site-day in common."""
+        """Return whether the two have a site-day in common.
+
+        Example:
+            >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
+            >>> second = Reprocessing("r2", Kind.REPAIR, "v1", ("merchants/demo/sites/shop",), 6, 9, 0, 0)
+            >>> first.overlaps(second)
+            True
+        """
         days = self.first_day < other.end_day and other.first_day < self.end_day
         return days and not set(self.sites).isdisjoint(other.sites)
 

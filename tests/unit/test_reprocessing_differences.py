@@ -12,7 +12,13 @@ from hitmesh.model.checkpoints import unwatched
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.money import INT64_MAX
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
+from hitmesh.model.rows.rollup_rows import (
+    AMOUNT_MEASURES,
+    TRAFFIC_MEASURES,
+    TRAFFIC_SKETCHES,
+    VISITS_MEASURES,
+    RowSource,
+)
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import MetricStore
 from reporter.question.catalogue import DIMENSIONS as REPORT_DIMENSIONS
@@ -25,7 +31,7 @@ BLOG = "merchants/demo/sites/blog"
 
 
 def test_every_stored_measure_has_a_unit_and_the_name_of_its_metric() -> None:
-    assert set(UNITS) == {*TRAFFIC_MEASURES, *VISITS_MEASURES}
+    assert set(UNITS) == {*TRAFFIC_MEASURES, *VISITS_MEASURES, *TRAFFIC_SKETCHES}
     assert {measure for measure, unit in UNITS.items() if unit == MICROS} == set(AMOUNT_MEASURES)
     assert set(UNITS) - set(METRICS) == {"visit_views"}
     assert all(METRICS[measure].parts == (measure,) for measure in UNITS if measure in METRICS)
@@ -101,7 +107,10 @@ def test_dimensions_and_their_columns_are_those_of_reports() -> None:
                 column = PARTS[measure].page_column if dimension == "page_path" else dimension
                 assert (leg.source, leg.column) == (PARTS[measure].source, column)
     assert {measure for leg in legs("product") for measure in leg.measures} == set(ITEM_METRICS)
-    assert {measure for leg in legs("channel") for measure in leg.measures} == set(UNITS) - {"rejected_hits"}
+    assert {measure for leg in legs("channel") for measure in leg.measures} == set(UNITS) - {
+        "rejected_hits",
+        "visitors",
+    }
 
 
 def test_an_unknown_dimension_names_similar_dimensions() -> None:

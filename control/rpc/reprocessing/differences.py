@@ -18,13 +18,16 @@ _MODULUS: Final = 1 << 64
 _COUNTS: Final = (
     *("hits", "pageviews", "events", "product_views", "cart_adds", "checkouts_started", "orders", "items_sold"),
     *("bot_hits", "excluded_hits", "duplicate_hits", "rejected_hits", "late_hits", "clock_skewed_hits"),
-    *("visits", "bounces", "visit_views", "entries", "exits", "order_visits"),
+    *("visits", "bounces", "visit_views", "entries", "exits", "order_visits", "visitors"),
 )
 _AMOUNTS: Final = ("item_revenue", "gross_revenue", "refunds", "tax", "shipping", "discounts")
 UNITS: Final[Mapping[str, str]] = MappingProxyType(
     dict.fromkeys(_COUNTS, COUNT) | dict.fromkeys(_AMOUNTS, MICROS) | {"visit_duration_total": MS}
 )
-"""The unit of each measure in settled rows. A measure has the name of the metric that sums it up."""
+"""The unit of each measure and sketch in settled rows, under the name of the metric that adds the values up.
+
+`visitors` is the distinct count of a site-day; a sum over site-days counts a visitor once per site-day.
+"""
 
 
 class Sums(NamedTuple):

@@ -850,7 +850,9 @@ class MetricDifference(_message.Message):
     ABSOLUTE_DIFFERENCE_FIELD_NUMBER: _builtins.int
     ABSOLUTE_PERCENT_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
-    """Metric id as in reports; reports have `visit_views` only as a part in views_per_visit."""
+    """Metric id as in reports; reports have `visit_views` only as a part in views_per_visit. `visitors` are the distinct
+    visitors per site-day, added up.
+    """
     unit: _builtins.str
     """Unit: "count", "ms", or "micros" for money in all currencies together."""
     old: _builtins.int
