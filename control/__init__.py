@@ -1,1 +1,1 @@
-"""The control service: manages merchants' sites and keys, and accounts for hits (ledger, drift)."""
+"""The control service: manages merchants' sites and keys, accounts for hits, and plans reprocessings."""

@@ -58,8 +58,16 @@ def main() -> int:
 
 
 def bookkeeping_of(stores: Stores) -> Bookkeeping:
-    """Return the implementations of hitmesh.ports in these stores that account for hits."""
-    return Bookkeeping(stores.ledger, stores.generations, stores.dirty, stores.progress, stores.log_scan)
+    """Return the implementations of hitmesh.ports in these stores that account for hits and correct history."""
+    return Bookkeeping(
+        ledger=stores.ledger,
+        generations=stores.generations,
+        dirty=stores.dirty,
+        progress=stores.progress,
+        log_scan=stores.log_scan,
+        reprocessings=stores.reprocessings,
+        metrics=stores.metrics,
+    )
 
 
 def _stores(settings: ControlSettings) -> Stores:

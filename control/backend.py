@@ -5,25 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hitmesh.ports import Clock, DirtyDays, Generations, Ledger, LogScan, ProgressReader, SiteDirectory
+from hitmesh.ports import (
+    Clock,
+    DirtyDays,
+    Generations,
+    Ledger,
+    LogScan,
+    MetricStore,
+    ProgressReader,
+    Reprocessings,
+    SiteDirectory,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Bookkeeping:
-    """The implementations of hitmesh.ports that account for hits: ledger, generations, dirty marks and the log."""
+    """The implementations of hitmesh.ports that account for hits and correct history."""
 
     ledger: Ledger
     generations: Generations
     dirty: DirtyDays
     progress: ProgressReader
     log_scan: LogScan
+    reprocessings: Reprocessings
+    metrics: MetricStore
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """Implementations of hitmesh.ports and settings of a control service.
 
-    `bookkeeping`: returns the implementations that account for hits; the first call opens the stores.
+    `bookkeeping`: returns the implementations for ledger, drift and reprocessings; the first call opens the stores.
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
     `open_reads`: every caller who reaches the listener may read every site; otherwise a caller needs a server key of
     the merchant.

@@ -1,6 +1,6 @@
 """The control service's gRPC shells: identify the caller, call a function in control.rpc, translate errors.
 
-`build_server` adds both services to a synchronous server.
+`build_server` adds all services to a synchronous server.
 """
 
 from __future__ import annotations
@@ -20,9 +20,24 @@ from control.rpc.admin.revoke_ingest_key import revoke_ingest_key
 from control.rpc.operations.get_drift import get_drift
 from control.rpc.operations.get_ledger import get_ledger
 from control.rpc.operations.get_siteless_ledger import get_siteless_ledger
+from control.rpc.reprocessing.cancel_reprocessing import cancel_reprocessing
+from control.rpc.reprocessing.create_reprocessing import create_reprocessing
+from control.rpc.reprocessing.get_reprocessing import get_reprocessing
+from control.rpc.reprocessing.get_reprocessing_diff import get_reprocessing_diff
+from control.rpc.reprocessing.list_reprocessings import list_reprocessings
+from control.rpc.reprocessing.publish_reprocessing import publish_reprocessing
+from control.rpc.reprocessing.rollback_reprocessing import rollback_reprocessing
+from control.rpc.reprocessing.run_reprocessing import run_reprocessing
 from control.settings import MAX_CALLS, WORKERS
 from hitmesh.access.calls import Calls
-from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
+from hitmesh.api.control.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
+    reprocessing_pb2,
+    reprocessing_pb2_grpc,
+)
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.sites import IngestKey
 from hitmesh.runtime.call_limits import CallLimit, CallPool
@@ -35,9 +50,11 @@ from hitmesh.runtime.telemetry.rpc import CallMeter
 SERVICES: Final = (
     admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
     operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name,
+    reprocessing_pb2.DESCRIPTOR.services_by_name["ReprocessingService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum time limit of a call in seconds. Functions call no checkpoint, so a function that runs is never abandoned.
+# Maximum time limit of a call in seconds. Only GetReprocessingDiff calls a checkpoint: no other function that runs is
+# abandoned.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -47,7 +64,7 @@ _ResponseT = TypeVar("_ResponseT", bound=Message)
 def build_server(
     backend: Backend, metrics: Metrics | None = None, *, workers: int = WORKERS, max_calls: int = MAX_CALLS
 ) -> grpc.Server:
-    """Return a server with both services added but not started: hitmesh.runtime.lifecycle.serve runs the server.
+    """Return a server with all services added but not started: hitmesh.runtime.lifecycle.serve runs the server.
 
     Args:
         backend: implementations of hitmesh.ports, and settings for the services.
@@ -65,6 +82,7 @@ def build_server(
     calls = Calls(backend.directory, metrics, CONTROL_STORE_ERRORS, CALL_S)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, calls), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, calls), server)
+    reprocessing_pb2_grpc.add_ReprocessingServiceServicer_to_server(ReprocessingService(backend, calls), server)
     return server
 
 
@@ -139,3 +157,59 @@ class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
     ) -> operations_pb2.GetDriftResponse:
         """Return how settled days differ from the live stream."""
         return self._run(get_drift, request, context)
+
+
+class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServicer):
+    """Corrects history: plans reprocessings, requests their work, returns differences."""
+
+    def CreateReprocessing(
+        self, request: reprocessing_pb2.CreateReprocessingRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.CreateReprocessingResponse:
+        """Store a plan."""
+        return self._run(create_reprocessing, request, context)
+
+    def GetReprocessing(
+        self, request: reprocessing_pb2.GetReprocessingRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.GetReprocessingResponse:
+        """Return a reprocessing."""
+        return self._run(get_reprocessing, request, context)
+
+    def ListReprocessings(
+        self, request: reprocessing_pb2.ListReprocessingsRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.ListReprocessingsResponse:
+        """List reprocessings."""
+        return self._run(list_reprocessings, request, context)
+
+    def RunReprocessing(
+        self, request: reprocessing_pb2.RunReprocessingRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.RunReprocessingResponse:
+        """Request that the site-days are recomputed."""
+        return self._run(run_reprocessing, request, context)
+
+    def GetReprocessingDiff(
+        self, request: reprocessing_pb2.GetReprocessingDiffRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.GetReprocessingDiffResponse:
+        """Return how the new generations differ from the old generations."""
+
+        def answer(caller: IngestKey | None, checkpoint: Checkpoint) -> reprocessing_pb2.GetReprocessingDiffResponse:
+            return get_reprocessing_diff(self._backend, caller, request, checkpoint)
+
+        return self._calls.run(answer, request, context)
+
+    def PublishReprocessing(
+        self, request: reprocessing_pb2.PublishReprocessingRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.PublishReprocessingResponse:
+        """Request that the new generations become current."""
+        return self._run(publish_reprocessing, request, context)
+
+    def RollbackReprocessing(
+        self, request: reprocessing_pb2.RollbackReprocessingRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.RollbackReprocessingResponse:
+        """Request that the old generations become current again."""
+        return self._run(rollback_reprocessing, request, context)
+
+    def CancelReprocessing(
+        self, request: reprocessing_pb2.CancelReprocessingRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.CancelReprocessingResponse:
+        """Cancel a plan, or request that the new generations are removed."""
+        return self._run(cancel_reprocessing, request, context)

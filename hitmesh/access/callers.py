@@ -56,10 +56,13 @@ def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: st
     return has_role(caller, Role.READ) and caller.merchant == merchant and caller.site in (None, site)
 
 
-def require_operator(caller: IngestKey | None, open_reads: bool) -> None:
-    """Raise unless the caller may read data that belongs to no merchant.
+def require_operator(caller: IngestKey | None, open_reads: bool, why: str) -> None:
+    """Raise unless the caller is an operator, or `open_reads` is true.
 
-    Operators may; if reads are open, every caller may.
+    Args:
+        caller: the caller's key.
+        open_reads: whether every caller may call: the mesh has open reads, and the call changes nothing.
+        why: the beginning of the message to the holder of another key: why no merchant may call.
 
     Raises:
         Unauthenticated: reads are not open and the caller sent no key.
@@ -68,11 +71,11 @@ def require_operator(caller: IngestKey | None, open_reads: bool) -> None:
     if open_reads:
         return
     if caller is None:
-        raise _no_key()
+        raise _no_key("an operator's key")
     if not has_role(caller, Role.OPERATE):
         raise PermissionDenied(
-            f"hits without a site belong to no merchant, so a {caller.kind.value} key cannot read them: use an "
-            "operator's key (on a mesh of hitmesh dev: the file keys/dev-operator in its home)",
+            f"{why}, so a {caller.kind.value} key is refused: use an operator's key (on a mesh of hitmesh dev: the "
+            "file keys/dev-operator in its home)",
             field="authorization",
             key_kind=caller.kind.value,
         )
@@ -136,7 +139,5 @@ def site_not_found(name: str, field: str) -> NotFound:
     )
 
 
-def _no_key() -> Unauthenticated:
-    return Unauthenticated(
-        "no key: send a server key of the merchant as authorization: Bearer <key>", field="authorization"
-    )
+def _no_key(rule: str = "a server key of the merchant") -> Unauthenticated:
+    return Unauthenticated(f"no key: send {rule} as authorization: Bearer <key>", field="authorization")

@@ -19,7 +19,7 @@ class Role(StrEnum):
     """An action that the holder of a key may perform.
 
     SEND: send hits of a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites
-    and keys of a merchant. OPERATE: read data that belongs to no merchant.
+    and keys of a merchant. OPERATE: read data that belongs to no merchant, and recompute history.
     """
 
     SEND = "send"

@@ -32,6 +32,9 @@ LOCK_FILE: Final = "run/lock"
 START_TIMEOUT_S: Final = 30.0
 START_LOOK_S: Final = 0.1
 DEV_KEY_FILE: Final = "keys/dev-server"
+OPERATOR_KEY_VARIABLE: Final = "HITMESH_OPERATOR_KEY"
+OPERATOR_KEY_FILE_VARIABLE: Final = "HITMESH_OPERATOR_KEY_FILE"
+DEV_OPERATOR_KEY_FILE: Final = "keys/dev-operator"
 CONNECT_TIMEOUT_S: Final = 5.0
 CURE_NO_MESH: Final = "start one with `hitmesh dev`, or name a running one with --endpoint HOST:PORT"
 
@@ -170,21 +173,33 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
     Raises:
         RefusedError: the key file cannot be read (INVALID_CONFIG). Only the home's key file may be missing.
     """
-    if environment.get(KEY_VARIABLE):
-        return environment[KEY_VARIABLE].strip()
-    named = environment.get(KEY_FILE_VARIABLE)
-    path = Path(named) if named else home / DEV_KEY_FILE
+    return _key(KEY_VARIABLE, KEY_FILE_VARIABLE, home / DEV_KEY_FILE, environment)
+
+
+def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
+    """Return an operator's key: HITMESH_OPERATOR_KEY, else the content of HITMESH_OPERATOR_KEY_FILE or the home's file.
+
+    Raises:
+        RefusedError: the key file cannot be read (INVALID_CONFIG). Only the home's key file may be missing; the result
+            is then None.
+    """
+    return _key(OPERATOR_KEY_VARIABLE, OPERATOR_KEY_FILE_VARIABLE, home / DEV_OPERATOR_KEY_FILE, environment)
+
+
+def _key(variable: str, file_variable: str, of_home: Path, environment: Mapping[str, str]) -> str | None:
+    if environment.get(variable):
+        return environment[variable].strip()
+    named = environment.get(file_variable)
+    path = Path(named) if named else of_home
     try:
         return path.read_text("utf-8").strip() or None
     except FileNotFoundError:
         if named is None:
             return None
-        raise _unreadable(path, f"set {KEY_FILE_VARIABLE} to an existing file") from None
+        raise _unreadable(path, file_variable, f"set {file_variable} to an existing file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, "make it readable, or set HITMESH_KEY") from error
+        raise _unreadable(path, file_variable, f"make it readable, or set {variable}") from error
 
 
-def _unreadable(path: Path, cure: str) -> RefusedError:
-    return RefusedError(
-        f"the key in {path} cannot be read: {cure}", field=KEY_FILE_VARIABLE, reason=LocalReason.INVALID_CONFIG
-    )
+def _unreadable(path: Path, field: str, cure: str) -> RefusedError:
+    return RefusedError(f"the key in {path} cannot be read: {cure}", field=field, reason=LocalReason.INVALID_CONFIG)

@@ -80,7 +80,7 @@ def logic_named(name: str) -> Logic:
             return logic
     names = ", ".join(logic.name for logic in LOGICS)
     raise RefusedError(
-        f"logic {name[:40]!r} is not a version of the logic: use one of {names}", field="logic", value=name
+        f"logic {name[:40]!r} is not a version of the logic: use one of {names}", field="logic", value=name, known=names
     )
 
 

@@ -84,6 +84,7 @@ class Reprocessing:
         hits: the number of hits of the plan.
         done: how many site-days the work in hand has finished.
         error: why the work failed; empty in all states except FAILED.
+        recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished.
         version: counts the replacements; `Reprocessings.replace` compares it.
     """
 
@@ -101,10 +102,18 @@ class Reprocessing:
     hits: int = 0
     done: int = 0
     error: str = ""
+    recompute_ms: int = 0
     version: int = 1
 
     def overlaps(self, other: Reprocessing) -> bool:
-        """Return whether the two have a site-day in common."""
+        """Return whether the two have a site-day in common.
+
+        Example:
+            >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
+            >>> second = Reprocessing("r2", Kind.REPAIR, "v1", ("merchants/demo/sites/shop",), 6, 9, 0, 0)
+            >>> first.overlaps(second)
+            True
+        """
         days = self.first_day < other.end_day and other.first_day < self.end_day
         return days and not set(self.sites).isdisjoint(other.sites)
 

@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
-from hitmesh.api.control.v1 import admin_pb2, operations_pb2, trace_pb2
+from hitmesh.api.control.v1 import admin_pb2, operations_pb2, reprocessing_pb2, trace_pb2
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 from tests.e2e.asking import DAY, NOON_MS, short
@@ -35,6 +35,7 @@ SERVICES = {
     "hitmesh.api.reporter.v1.ReporterService",
     "hitmesh.api.reporter.v1.ExportService",
     "hitmesh.api.control.v1.AdminService",
+    "hitmesh.api.control.v1.ReprocessingService",
 }
 
 
@@ -250,7 +251,8 @@ def test_keys_are_created_and_revoked(rest: Rest, mesh: Mesh, new_site: NewSite)
 
 def _annotated() -> Iterator[tuple[str, str, str]]:
     """Yield (RPC, HTTP method, path template) for every binding in the contract."""
-    for file in (collector_pb2, json_pb2, reporter_pb2, export_pb2, admin_pb2, operations_pb2, trace_pb2):
+    control = (admin_pb2, operations_pb2, reprocessing_pb2, trace_pb2)
+    for file in (collector_pb2, json_pb2, reporter_pb2, export_pb2, *control):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 options = method.GetOptions()
@@ -269,6 +271,7 @@ def test_every_annotated_rpc_is_behind_its_rest_path(rest: Rest, rpc: str, metho
         path = path.replace(f"{{{name}=merchants/*/sites/*}}", "merchants/demo/sites/nowhere")
     path = path.replace("{parent=merchants/*}", "merchants/demo")
     path = path.replace("{name=merchants/*/ingestKeys/*}", "merchants/demo/ingestKeys/none")
+    path = path.replace("{name=reprocessings/*}", "reprocessings/none")
     assert "{" not in path
     status, headers, body = rest.request(method, path, b"{}" if method == "POST" else None)
     assert headers["content-type"].startswith(("application/json", "text/csv")), (rpc, status, body)

@@ -24,8 +24,9 @@ from hitmesh.tools.dev import children, tcp_ports
 from hitmesh.tools.dev.envoy import ADMIN_SOCKET, Address, Door, binary, render
 from reporter.question.filter_text import MAX_TEXT
 from tests.support.collectors import KEY, SITE, new_backend, running
-from tests.support.reporters import served, start
+from tests.support.reporters import OPERATOR, OWNER, served, start
 from tests.support.rest import metadata_of, reason_of
+from tests.support.settled_rows import SITE as SHOP
 from tests.support.waiting import eventually
 
 STRANGER = "rebound.evil.example"
@@ -346,6 +347,7 @@ def health_of(door: Address, service: str) -> list[int]:
         "hitmesh.api.control.v1.AdminService",
         "hitmesh.api.control.v1.OperationsService",
         TRACE,
+        "hitmesh.api.control.v1.ReprocessingService",
     ],
 )
 def test_health_of_each_service_behind_the_door_is_answered(door: Address, service: str) -> None:
@@ -364,3 +366,31 @@ def test_a_caller_cannot_choose_the_service_that_answers_a_health_check(door: Ad
         request = health_pb2.HealthCheckRequest(service="hitmesh.api.collector.v1.CollectorService")
         answer = stub.Check(request, timeout=20, metadata=(("x-hitmesh-health", "reporter"),))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_reprocessing_is_planned_read_and_run_by_rest(door: Address) -> None:
+    wanted = {
+        "sites": [SHOP],
+        "kind": "REPROCESSING_KIND_LOGIC",
+        "logic": "v0",
+        "firstUtcDate": {"year": 2015, "month": 5, "day": 1},
+        "lastUtcDate": {"year": 2015, "month": 5, "day": 16},
+    }
+    body, key = json.dumps(wanted).encode(), {"content_type": "application/json", "authorization": f"Bearer {OPERATOR}"}
+    validated = ask(door, "POST", "/v1/reprocessings?validate_only=true", body, **key)
+    assert (validated.status, json.loads(validated.body)["reprocessing"]["name"]) == (200, ""), validated.body
+    planned = json.loads(ask(door, "POST", "/v1/reprocessings", body, **key).body)["reprocessing"]
+    assert (planned["state"], planned["logic"]) == ("REPROCESSING_STATE_PLANNED", "v0")
+    assert [next(iter(stage)) for stage in planned["stages"]] == ["scan", "recompute", "compare", "publish", "retire"]
+    path = f"/v1/{planned['name']}"
+    assert json.loads(ask(door, "GET", path).body)["reprocessing"] == planned
+    listed = json.loads(ask(door, "GET", "/v1/reprocessings?page_size=5").body)["reprocessings"]
+    assert [each["name"] for each in listed] == [planned["name"]]
+    difference = ask(door, "GET", f"{path}/diff?dimension=channel&page_size=2")
+    assert (difference.status, reason_of(json.loads(difference.body))) == (400, "WRONG_STATE")
+    refused = ask(door, "POST", f"{path}:publish", b"{}", **key)
+    assert metadata_of(json.loads(refused.body))["states"] == "DIFF_READY, ROLLED_BACK, FAILED"
+    running = json.loads(ask(door, "POST", f"{path}:run", b"{}", **key).body)["reprocessing"]
+    assert (running["state"], running["work"]) == ("REPROCESSING_STATE_RUNNING", "REPROCESSING_WORK_RECOMPUTE")
+    assert ask(door, "POST", f"{path}:rollback", b"{}").status == 401
+    assert ask(door, "POST", f"{path}:cancel", b"{}", **key | {"authorization": f"Bearer {OWNER}"}).status == 403

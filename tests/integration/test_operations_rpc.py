@@ -21,7 +21,6 @@ from control.service import SERVICES, build_server
 from hitmesh.api.control.v1 import operations_pb2, operations_pb2_grpc, trace_pb2, trace_pb2_grpc
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.model.generations import Drift, LedgerEntry
-from hitmesh.model.names import OPERATORS
 from hitmesh.model.positions import Position, Topic
 from hitmesh.model.records import RawRecord, RejectedHit
 from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
@@ -33,6 +32,7 @@ from tests.support.patience import patient
 from tests.support.raw_hits import a_record
 from tests.support.reporters import (
     NOW,
+    OPERATOR,
     OWNER,
     RIVAL,
     Mesh,
@@ -398,10 +398,9 @@ def test_the_ledger_without_a_site_is_refused_to_merchants(closed: Mesh) -> None
 
 def test_an_operator_reads_the_ledger_without_a_site_and_no_other(closed: Mesh) -> None:
     put_ledger(closed, "", ("cell", 0, "received", (2, 7, 7)))
-    closed.stores.directory.create_key(IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR), "operator")
     request = operations_pb2.GetSitelessLedgerRequest()
-    assert closed.operations.GetSitelessLedger(request, metadata=bearer("operator")).totals.received.hits == 2
-    assert refusal(lambda: ask_ledger(closed, "operator")).code is grpc.StatusCode.NOT_FOUND
+    assert closed.operations.GetSitelessLedger(request, metadata=bearer(OPERATOR)).totals.received.hits == 2
+    assert refusal(lambda: ask_ledger(closed, OPERATOR)).code is grpc.StatusCode.NOT_FOUND
 
 
 def test_a_key_of_one_site_sees_no_other_ledger(closed: Mesh) -> None:

@@ -19,9 +19,10 @@ from control.backend import Backend as ControlBackend
 from control.service import SERVICES as CONTROL_SERVICES
 from control.service import build_server as control_server
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
-from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc
+from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc, reprocessing_pb2_grpc
 from hitmesh.api.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.names import OPERATORS
 from hitmesh.model.positions import PartitionProgress, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
@@ -38,6 +39,7 @@ from tests.support.settled_rows import DAY, MIDNIGHT, SITE, frame, sketch_of, tr
 NOW = MIDNIGHT + 2 * DAY
 OWNER = "owner-secret"
 RIVAL = "rival-secret"
+OPERATOR = "operator-secret"
 
 
 def a_site(name: str = SITE, zone: str = "UTC", currency: str = "USD") -> Site:
@@ -70,6 +72,10 @@ class Mesh:
     @property
     def operations(self) -> operations_pb2_grpc.OperationsServiceStub:
         return operations_pb2_grpc.OperationsServiceStub(self.control_channel)
+
+    @property
+    def reprocessings(self) -> reprocessing_pb2_grpc.ReprocessingServiceStub:
+        return reprocessing_pb2_grpc.ReprocessingServiceStub(self.control_channel)
 
     def settle(self, hits: list[dict[str, object]], starts: list[dict[str, object]]) -> None:
         """Publish rows like settlement."""
@@ -135,6 +141,7 @@ def start(
         mesh = Mesh(stores, clock, channel, port, control_channel, control_port)
         for merchant, secret in (("merchants/demo", OWNER), ("merchants/rival", RIVAL)):
             stores.directory.create_key(IngestKey(f"{merchant[10:]}-1", merchant, KeyKind.SERVER), secret)
+        stores.directory.create_key(IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR), OPERATOR)
         stores.directory.create_site(a_site())
         stores.directory.create_site(a_site("merchants/rival/sites/shop"))
         mesh.apply_log(NOW - 1_000)

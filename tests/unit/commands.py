@@ -1,4 +1,4 @@
-"""Shared parts of the command tests: a mesh that follows a script, and a home that leads to the mesh."""
+"""Shared parts of the command tests: meshes, and a home that leads to the mesh."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.reporters import OPERATOR, OWNER, Mesh, start
 from tests.unit.scripted_mesh import KEY, ScriptedMesh, running
 
 WEBLOG = "merchants/demo/sites/weblog"
@@ -24,4 +25,23 @@ def mesh_of_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script
     monkeypatch.setenv("HITMESH_HOME", str(home))
     with running(ScriptedMesh()) as mesh:
         (home / "ready.json").write_text(json.dumps({"grpc": mesh.endpoint}))
+        yield mesh
+
+
+def operators_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a home with the keys of `hitmesh dev`; commands find this home."""
+    for name in ("ENDPOINT", "KEY", "KEY_FILE", "OPERATOR_KEY", "OPERATOR_KEY_FILE"):
+        monkeypatch.delenv(f"HITMESH_{name}", raising=False)
+    (home / "keys").mkdir(parents=True)
+    (home / "keys" / "dev-server").write_text(OWNER)
+    (home / "keys" / "dev-operator").write_text(OPERATOR + "\n")
+    monkeypatch.setenv("HITMESH_HOME", str(home))
+    return home
+
+
+@contextmanager
+def control_of_home(home: Path) -> Iterator[Mesh]:
+    """Run services on in-memory stores, with closed reads; commands that find the home call the control service."""
+    with contextmanager(start)(open_reads=False) as mesh:
+        (home / "ready.json").write_text(json.dumps({"grpc": f"127.0.0.1:{mesh.control_port}"}))
         yield mesh

@@ -11,6 +11,7 @@ from hitmesh.model.names import MERCHANT_PATTERN, OPERATORS, SITE_PATTERN
 from hitmesh.model.sites import IngestKey, KeyKind
 
 MERCHANT = "merchants/demo"
+RULE = "hits without a site belong to no merchant"
 
 
 def a_key(kind: KeyKind, merchant: str = MERCHANT, **fields: object) -> IngestKey:
@@ -39,15 +40,15 @@ def test_only_the_role_of_operators_is_without_a_merchant() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KeyKind if kind is not KeyKind.OPERATOR])
 def test_a_key_of_a_merchant_is_refused_what_belongs_to_no_merchant(kind: KeyKind) -> None:
     with pytest.raises(PermissionDenied, match=r"use an operator's key .*keys/dev-operator"):
-        require_operator(a_key(kind), open_reads=False)
-    require_operator(a_key(kind), open_reads=True)
-    with pytest.raises(Unauthenticated):
-        require_operator(None, open_reads=False)
+        require_operator(a_key(kind), False, RULE)
+    require_operator(a_key(kind), True, RULE)
+    with pytest.raises(Unauthenticated, match="an operator's key"):
+        require_operator(None, False, RULE)
 
 
 def test_a_key_of_an_operator_operates_and_nothing_else() -> None:
     key = a_key(KeyKind.OPERATOR)
-    require_operator(key, open_reads=False)
+    require_operator(key, False, RULE)
     assert not is_valid_sender(key)
     assert not may_read(key, False, MERCHANT, None)
     assert not may_read(key, False, OPERATORS, None)

@@ -6,17 +6,14 @@ the same parent only.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Final
 
 from control.backend import Backend
 from control.rpc.admin.names import checked_merchant, site_message
+from control.rpc.paging import checked_size, last_in, token_of
 from hitmesh.access.callers import may_read
 from hitmesh.api.control.v1 import admin_pb2 as pb
-from hitmesh.model.errors import NotFound, RefusedError, Unauthenticated
-from hitmesh.model.keys import hash64
-from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.errors import NotFound, Unauthenticated
 from hitmesh.model.sites import IngestKey
 
 DEFAULT_PAGE: Final = 100
@@ -32,17 +29,8 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
         NotFound: the caller may not read the merchant.
         RefusedError: a value is invalid; PAGE_TOKEN_MISMATCH when the token belongs to another list.
     """
-    if request.page_size < 0:
-        raise RefusedError(
-            f"page_size {request.page_size} is negative: send 1 to {MAX_PAGE:,}, or leave page_size out for "
-            f"the default of {DEFAULT_PAGE}",
-            field="page_size",
-            value=request.page_size,
-            limit=MAX_PAGE,
-            default=DEFAULT_PAGE,
-        )
-    page_size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
-    after = _name_in(request.page_token, request.parent)
+    page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)
+    after = last_in(request.page_token, request.parent)
     merchant, only = _visible(backend, caller, request.parent)
     if only is not None:
         only_site = backend.directory.site(only)
@@ -50,7 +38,7 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
     else:
         found = list(backend.directory.sites(merchant, after, page_size + 1))
     page = found[:page_size]
-    token = _token_of(page[-1].name, request.parent) if len(found) > page_size else ""
+    token = token_of(page[-1].name, request.parent) if len(found) > page_size else ""
     return pb.ListSitesResponse(sites=[site_message(site) for site in page], next_page_token=token)
 
 
@@ -70,27 +58,3 @@ def _visible(backend: Backend, caller: IngestKey | None, parent: str) -> tuple[s
             value=parent,
         )
     return merchant, caller.site
-
-
-def _token_of(name: str, parent: str) -> str:
-    return base64.urlsafe_b64encode(f"{hash64(parent):016x}{name}".encode()).decode().rstrip("=")
-
-
-def _name_in(token: str, parent: str) -> str:
-    if not token:
-        return ""
-    try:
-        text = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise _mismatch() from error
-    if text[:16] != f"{hash64(parent):016x}":
-        raise _mismatch()
-    return text[16:]
-
-
-def _mismatch() -> RefusedError:
-    return RefusedError(
-        "page_token does not belong to this list: use next_page_token of the previous answer, with the same parent",
-        field="page_token",
-        reason=ErrorReason.PAGE_TOKEN_MISMATCH,
-    )

@@ -12,6 +12,7 @@ from hitmesh.api.control.v1 import operations_pb2 as pb
 from hitmesh.model.sites import IngestKey
 
 _NO_SITE: Final = ""
+_RULE: Final = "hits without a site belong to no merchant"
 
 
 def get_siteless_ledger(
@@ -22,6 +23,6 @@ def get_siteless_ledger(
     Raises:
         Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
     """
-    require_operator(caller, backend.open_reads)
+    require_operator(caller, backend.open_reads, _RULE)
     sums = backend.bookkeeping().ledger.read(_NO_SITE)
     return pb.GetSitelessLedgerResponse(totals=totals_message(siteless_totals(sums)))

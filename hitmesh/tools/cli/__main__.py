@@ -25,6 +25,9 @@ COMMANDS = {
     "ledger": LazyCommand("hitmesh.tools.cli.ledger:ledger", "Check that every hit is accounted for."),
     "drift": LazyCommand("hitmesh.tools.cli.drift:drift", "Show how settlement changed the live numbers."),
     "trace": LazyCommand("hitmesh.tools.cli.trace:trace", "Show where a hit is in the log, and its outcome."),
+    "reprocess": LazyCommand(
+        "hitmesh.tools.cli.reprocess:reprocess_group", "Recompute settled days, compare, publish, undo."
+    ),
     "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
     "init": LazyCommand("hitmesh.tools.cli.init:init", "Create or check topics, tables and data sources."),
     "version": LazyCommand("hitmesh.tools.cli.version:version", "Print the version."),

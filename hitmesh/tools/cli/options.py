@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -15,18 +15,22 @@ from hitmesh.client.home import (
     START_TIMEOUT_S,
     check_reachable,
     home_dir,
+    operator_key,
     server_key,
     wait_until_started,
 )
 from hitmesh.client.home import endpoint as resolve_endpoint
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import site_name
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.output import note
 
 if TYPE_CHECKING:
     from hitmesh.client.mesh import Mesh
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+_ENDPOINT_HELP: Final = "Address of the mesh. Default: HITMESH_ENDPOINT, else the address in the home's ready.json."
 
 
 def full_name_of_site(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -58,11 +62,19 @@ def mesh_options(command: CommandT) -> CommandT:
         help="Home of the mesh. Default: HITMESH_HOME, else hitmesh/ in the XDG data directory. The home's server key "
         "is used unless HITMESH_KEY or HITMESH_KEY_FILE gives a key.",
     )(command)
-    return click.option(
-        "--endpoint",
-        metavar="HOST:PORT",
-        help="Address of the mesh. Default: HITMESH_ENDPOINT, else the address in the home's ready.json.",
+    return click.option("--endpoint", metavar="HOST:PORT", help=_ENDPOINT_HELP)(command)
+
+
+def operator_options(command: CommandT) -> CommandT:
+    """Add --endpoint and --home for a command that calls with an operator's key."""
+    command = click.option(
+        "--home",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Home of the mesh. Default: HITMESH_HOME, else hitmesh/ in the XDG data directory. The home's operator "
+        "key is used unless HITMESH_OPERATOR_KEY or HITMESH_OPERATOR_KEY_FILE gives a key.",
     )(command)
+    return click.option("--endpoint", metavar="HOST:PORT", help=_ENDPOINT_HELP)(command)
 
 
 def site_option(*, required: bool = True) -> Callable[[CommandT], CommandT]:
@@ -128,3 +140,26 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
     if needs_key:
         mesh.require_key()
     return mesh
+
+
+def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
+    """Return the mesh that the options, the environment and the home name, with an operator's key.
+
+    Raises:
+        NoMesh: no mesh is running there.
+        RefusedError: an address or file is wrong, or a required key is missing.
+    """
+    place = find_home(home)
+    address = find_endpoint(endpoint, place)
+    key = operator_key(place, os.environ)
+    if needs_key:
+        check_reachable(address)
+        if key is None:
+            raise RefusedError(
+                "no operator's key was found: set HITMESH_OPERATOR_KEY or HITMESH_OPERATOR_KEY_FILE, or name with "
+                "--home the home of a mesh that `hitmesh dev` started",
+                reason=LocalReason.NO_KEY,
+            )
+    from hitmesh.client.mesh import Mesh
+
+    return Mesh.connect(address, key)

@@ -17,9 +17,14 @@ LINE_EVERY_S: Final = 10.0
 
 
 class Progress:
-    """Progress display, phase after phase. Use as a context manager."""
+    """Progress display, phase after phase. Use as a context manager.
 
-    def __init__(self, *, on_terminal: bool | None = None, clock_s: Callable[[], float] = time.monotonic) -> None:
+    With a `unit`, the rate in units per second and the time left are shown too.
+    """
+
+    def __init__(
+        self, *, on_terminal: bool | None = None, clock_s: Callable[[], float] = time.monotonic, unit: str = ""
+    ) -> None:
         self._on_terminal = sys.stderr.isatty() if on_terminal is None else on_terminal
         self._clock_s = clock_s
         self._printed_at_s = clock_s()
@@ -27,6 +32,8 @@ class Progress:
         self._task: TaskID | None = None
         self._phase = ""
         self._total: int | None = None
+        self._unit = unit
+        self._begun: tuple[float, int] | None = None
 
     def __enter__(self) -> Progress:
         if self._on_terminal:
@@ -38,6 +45,7 @@ class Progress:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
+                TextColumn("{task.fields[pace]}"),
                 TimeRemainingColumn(),
                 console=stderr_console(),
                 transient=True,
@@ -51,16 +59,29 @@ class Progress:
 
     def phase(self, name: str, total: int | None = None) -> None:
         """Begin a phase of `total` units; None when unknown."""
-        self._phase, self._total = name, total
+        self._phase, self._total, self._begun = name, total, None
         if self._bar is not None:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(name, total=total)
+            self._task = self._bar.add_task(name, total=total, pace="")
 
     def reached(self, done: int) -> None:
         """Report how many units of the phase are done."""
+        if self._begun is None:
+            self._begun = (self._clock_s(), done)
+        pace = self._pace(done) if self._unit else ""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done)
+            self._bar.update(self._task, completed=done, pace=pace)
         elif self._bar is None and self._clock_s() - self._printed_at_s >= LINE_EVERY_S:
             self._printed_at_s = self._clock_s()
-            note(f"{self._phase}: {done:,}" + (f" of {self._total:,}" if self._total else ""))
+            note(f"{self._phase}: {done:,}" + (f" of {self._total:,}" if self._total else "") + (pace and f", {pace}"))
+
+    def _pace(self, done: int) -> str:
+        """Return the rate since the phase began and the time left; empty while the rate is unknown."""
+        began_s, first = self._begun or (0.0, 0)
+        elapsed_s = self._clock_s() - began_s
+        if done <= first or elapsed_s <= 0:
+            return ""
+        rate = (done - first) / elapsed_s
+        left = f", {max(0, self._total - done) / rate:,.0f} s left" if self._total else ""
+        return f"{rate:,.1f} {self._unit}/s{left}"

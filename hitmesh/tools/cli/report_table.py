@@ -74,11 +74,19 @@ def _decimals(number: float) -> int:
 def _plot(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], metric: str) -> None:
     labels = [" ".join(str(row[key]) for key in keys) for row in rows]
     values = [float(row.get(metric) or 0) for row in rows]
-    width = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if sys.stdout.isatty() else PIPED_WIDTH
     if not keys or not rows:
         note("--plot needs rows to compare: add --grain or --dimensions")
         return
-    blocks = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8" and os.environ.get("TERM") != "dumb"
     draw = columns if list(keys) == ["time"] else bars
     echo()
-    echo("\n".join(draw(metric, labels, values, width=width, blocks=blocks)))
+    echo("\n".join(draw(metric, labels, values, width=plot_width(), blocks=has_blocks())))
+
+
+def plot_width() -> int:
+    """Return the number of characters in a plot's line."""
+    return shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if sys.stdout.isatty() else PIPED_WIDTH
+
+
+def has_blocks() -> bool:
+    """Return whether standard output can show block characters."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8" and os.environ.get("TERM") != "dumb"

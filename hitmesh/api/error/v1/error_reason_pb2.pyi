@@ -153,7 +153,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: cause, limit, rows, status.
     """
     ERROR_REASON_TOO_MANY_SITES: _ErrorReason.ValueType  # 77
-    """The merchant has more sites than a report may add up. Ask for single sites. Metadata: limit, merchant."""
+    """The merchant has more sites than a report may add up, or a reprocessing has more sites than allowed. Ask for single
+    sites. Metadata: limit, merchant.
+    """
     ERROR_REASON_TOO_MANY_VALUES: _ErrorReason.ValueType  # 78
     """The filter matches more values of a dimension than allowed. List the values, or ask for a shorter range. Metadata:
     dimension, limit.
@@ -173,6 +175,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SUM_OUT_OF_RANGE: _ErrorReason.ValueType  # 82
     """A sum cannot be represented exactly in the response's format. Ask for a finer grain or a shorter range. Metadata:
     bucket, day, limit, metric, value.
+    """
+    ERROR_REASON_DAY_NOT_CLOSED: _ErrorReason.ValueType  # 90
+    """The last day of a reprocessing is not closed: hits can still change the day. Name the day in `last` or an earlier
+    day; without `last`, no day is closed. Metadata: last, value.
+    """
+    ERROR_REASON_TOO_MANY_SITE_DAYS: _ErrorReason.ValueType  # 91
+    """The reprocessing, or the question about a dimension, has more site-days than allowed. Name fewer sites or days.
+    Metadata: limit.
+    """
+    ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 92
+    """The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.
+    Metadata: days, state, states, value, work.
+    """
+    ERROR_REASON_REPROCESSING_CONFLICT: _ErrorReason.ValueType  # 93
+    """Another reprocessing of the same site-days is open. Publish or cancel the other reprocessing first. Metadata:
+    reprocessing, state, value.
     """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 100
     """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""
@@ -241,12 +259,15 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       position: index of the character in the filter, from 1, or a position in the log.
       queued: size of the waiting records in bytes.
       records: number of records.
+      reprocessing: the other reprocessing.
       rows: number of rows.
       similar: similar known names, the nearest first.
       site: the site.
       site_day: the site and UTC day.
       size: size in bytes; for regular expressions, number of RE2 instructions.
       source: the kind of rows.
+      state: the state of the reprocessing.
+      states: states in which the call is possible.
       status: HTTP status of the store's answer.
       steps: number of RE2 instructions times number of characters to match.
       store: the store.
@@ -257,6 +278,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       values: number of values.
       version: version that was found.
       wait_s: seconds to wait before the next call.
+      work: the work of the reprocessing.
       works_with: metrics that work with the dimension.
       writer: id of the transactional producer or store writer that was interrupted.
       zone: the time zone.
@@ -393,7 +415,9 @@ ERROR_REASON_TOO_MANY_ROWS: ErrorReason.ValueType  # 76
 Metadata: cause, limit, rows, status.
 """
 ERROR_REASON_TOO_MANY_SITES: ErrorReason.ValueType  # 77
-"""The merchant has more sites than a report may add up. Ask for single sites. Metadata: limit, merchant."""
+"""The merchant has more sites than a report may add up, or a reprocessing has more sites than allowed. Ask for single
+sites. Metadata: limit, merchant.
+"""
 ERROR_REASON_TOO_MANY_VALUES: ErrorReason.ValueType  # 78
 """The filter matches more values of a dimension than allowed. List the values, or ask for a shorter range. Metadata:
 dimension, limit.
@@ -413,6 +437,22 @@ rows.
 ERROR_REASON_SUM_OUT_OF_RANGE: ErrorReason.ValueType  # 82
 """A sum cannot be represented exactly in the response's format. Ask for a finer grain or a shorter range. Metadata:
 bucket, day, limit, metric, value.
+"""
+ERROR_REASON_DAY_NOT_CLOSED: ErrorReason.ValueType  # 90
+"""The last day of a reprocessing is not closed: hits can still change the day. Name the day in `last` or an earlier
+day; without `last`, no day is closed. Metadata: last, value.
+"""
+ERROR_REASON_TOO_MANY_SITE_DAYS: ErrorReason.ValueType  # 91
+"""The reprocessing, or the question about a dimension, has more site-days than allowed. Name fewer sites or days.
+Metadata: limit.
+"""
+ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 92
+"""The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.
+Metadata: days, state, states, value, work.
+"""
+ERROR_REASON_REPROCESSING_CONFLICT: ErrorReason.ValueType  # 93
+"""Another reprocessing of the same site-days is open. Publish or cancel the other reprocessing first. Metadata:
+reprocessing, state, value.
 """
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
 """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""

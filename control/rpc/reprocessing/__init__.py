@@ -1,0 +1,1 @@
+"""The reprocessing service's RPCs, each in a separate file."""

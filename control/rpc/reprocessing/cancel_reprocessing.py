@@ -1,0 +1,23 @@
+"""CancelReprocessing: cancel a plan, or request that the settler removes the new generations. Idempotent."""
+
+from __future__ import annotations
+
+from control.backend import Backend
+from control.rpc.reprocessing.requests import answer_request
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.reprocessings import Work
+from hitmesh.model.sites import IngestKey
+
+
+def cancel_reprocessing(
+    backend: Backend, caller: IngestKey | None, request: pb.CancelReprocessingRequest
+) -> pb.CancelReprocessingResponse:
+    """Return the cancelled or running reprocessing; unchanged if it is cancelled already.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator.
+        NotFound: the reprocessing does not exist.
+        RefusedError: the name is invalid, WRONG_STATE.
+        Unavailable: other callers or the settler changed the reprocessing at every attempt.
+    """
+    return pb.CancelReprocessingResponse(reprocessing=answer_request(backend, caller, request.name, Work.CANCEL))

@@ -1,0 +1,103 @@
+"""CreateReprocessing: store the plan of a reprocessing. No number in a report changes.
+
+Limits: 1,000 names of sites, 20,000 sites, 20,000 settled site-days; every day must be closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from control.backend import Backend
+from control.rpc.reprocessing.messages import planned_message, reprocessing_message
+from control.rpc.reprocessing.names import CHANGE_RULE, new_id
+from control.rpc.reprocessing.scope import days_of, scope_of
+from control.rpc.reprocessing.speed import measured_speed
+from hitmesh.access.callers import require_operator
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.errors import AlreadyExists, RefusedError, Unavailable
+from hitmesh.model.logic import CURRENT, logic_named
+from hitmesh.model.plan import Kind
+from hitmesh.model.positions import Topic
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.reprocessings import Reprocessing
+from hitmesh.model.sites import IngestKey
+from hitmesh.ports import Reprocessings
+
+_KINDS: Final = {pb.REPROCESSING_KIND_LOGIC: Kind.LOGIC, pb.REPROCESSING_KIND_REPAIR: Kind.REPAIR}
+_ATTEMPTS: Final = 5
+
+
+def create_reprocessing(
+    backend: Backend, caller: IngestKey | None, request: pb.CreateReprocessingRequest
+) -> pb.CreateReprocessingResponse:
+    """Return the reprocessing with its plan; with `validate_only`, store nothing.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator.
+        NotFound: a site does not exist.
+        RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
+    """
+    require_operator(caller, False, CHANGE_RULE)
+    wanted = request.reprocessing
+    kind = _kind_of(wanted)
+    logic = _logic_of(wanted, kind)
+    books, now = backend.bookkeeping(), backend.clock.now()
+    first_day, end_day = days_of(wanted, books.progress.progress(Topic.HITS))
+    scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations)
+    planned = Reprocessing(
+        id="",
+        kind=kind,
+        logic=logic,
+        sites=scope.sites,
+        first_day=first_day,
+        end_day=end_day,
+        created_at=now,
+        updated_at=now,
+        site_days=scope.site_days,
+        hits=scope.hits,
+    )
+    speed = measured_speed(books.reprocessings.all())
+    if request.validate_only:
+        return pb.CreateReprocessingResponse(reprocessing=planned_message(planned, speed))
+    stored = _stored(books.reprocessings, planned, backend)
+    return pb.CreateReprocessingResponse(reprocessing=reprocessing_message(stored, now, speed))
+
+
+def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backend) -> Reprocessing:
+    """Store the plan under a new id, and return the plan with the id."""
+    for _ in range(_ATTEMPTS):
+        named = replace(planned, id=new_id(planned.created_at, backend.new_token()))
+        try:
+            reprocessings.create(named)
+        except AlreadyExists:
+            continue
+        return named
+    raise Unavailable("every new id of the reprocessing was taken: call again")
+
+
+def _kind_of(wanted: pb.Reprocessing) -> Kind:
+    if wanted.kind not in _KINDS:
+        raise RefusedError(
+            "kind is missing: send REPROCESSING_KIND_LOGIC or REPROCESSING_KIND_REPAIR",
+            field="reprocessing.kind",
+            reason=ErrorReason.MISSING_FIELD,
+        )
+    return _KINDS[wanted.kind]
+
+
+def _logic_of(wanted: pb.Reprocessing, kind: Kind) -> str:
+    """Return the name of the version; for a repair the current version, which a repair does not use."""
+    if not wanted.HasField("logic"):
+        return CURRENT.name
+    if kind is Kind.REPAIR:
+        raise RefusedError(
+            f"logic {wanted.logic[:40]!r} is set, but a repair keeps the version of each site-day: leave logic out",
+            field="reprocessing.logic",
+            value=wanted.logic,
+        )
+    try:
+        return logic_named(wanted.logic).name
+    except RefusedError as error:
+        error.field = "reprocessing.logic"
+        raise

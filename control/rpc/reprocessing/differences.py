@@ -1,0 +1,137 @@
+"""Add up the differences of recomputed site-days: in total, per UTC day and per site. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.reprocessings import Rebuilt
+
+MICROS: Final = "micros"
+MS: Final = "ms"
+COUNT: Final = "count"
+_MODULUS: Final = 1 << 64
+
+_COUNTS: Final = (
+    *("hits", "pageviews", "events", "product_views", "cart_adds", "checkouts_started", "orders", "items_sold"),
+    *("bot_hits", "excluded_hits", "duplicate_hits", "rejected_hits", "late_hits", "clock_skewed_hits"),
+    *("visits", "bounces", "visit_views", "entries", "exits", "order_visits", "visitors"),
+)
+_AMOUNTS: Final = ("item_revenue", "gross_revenue", "refunds", "tax", "shipping", "discounts")
+UNITS: Final[Mapping[str, str]] = MappingProxyType(
+    dict.fromkeys(_COUNTS, COUNT) | dict.fromkeys(_AMOUNTS, MICROS) | {"visit_duration_total": MS}
+)
+"""The unit of each measure and sketch in settled rows, under the name of the metric that adds the values up.
+
+`visitors` is the distinct count of a site-day; a sum over site-days counts a visitor once per site-day.
+"""
+
+
+class Sums(NamedTuple):
+    """A metric's sum before and after, and the sum of |new − old| over the parts."""
+
+    old: int = 0
+    new: int = 0
+    absolute: int = 0
+
+    def plus(self, old: int, new: int) -> Sums:
+        """Return the sums with a further part."""
+        return Sums(self.old + old, self.new + new, self.absolute + abs(new - old))
+
+    @property
+    def share(self) -> float | None:
+        """The sum of |new − old| as a share of |old|; None if old is 0."""
+        return self.absolute / abs(self.old) if self.old else None
+
+
+class Outcome(NamedTuple):
+    """A ledger entry, or the sum of several."""
+
+    accepted: int = 0
+    counted: int = 0
+    duplicate: int = 0
+    excluded: int = 0
+    sum64: int = 0
+    xor64: int = 0
+
+    def plus(self, entry: LedgerEntry) -> Outcome:
+        """Return the outcome with a further ledger entry."""
+        return Outcome(
+            self.accepted + entry.accepted,
+            self.counted + entry.counted,
+            self.duplicate + entry.duplicate,
+            self.excluded + entry.excluded,
+            (self.sum64 + entry.sum64) % _MODULUS,
+            self.xor64 ^ entry.xor64,
+        )
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over some site-days.
+
+    `sums` holds all metrics that are not 0 in both generations; `changed` selects those with a difference.
+    """
+
+    site_days: int = 0
+    changed_site_days: int = 0
+    sums: dict[str, Sums] = field(default_factory=dict)
+    before: Outcome = field(default_factory=Outcome)
+    after: Outcome = field(default_factory=Outcome)
+
+    def add(self, rebuilt: Rebuilt) -> None:
+        """Add a site-day."""
+        self.site_days += 1
+        self.changed_site_days += is_changed(rebuilt)
+        self.before = self.before.plus(rebuilt.before.ledger)
+        self.after = self.after.plus(rebuilt.after.ledger)
+        for metric, change in rebuilt.changes.items():
+            self.sums[metric] = self.sums.get(metric, Sums()).plus(change.old, change.new)
+
+    @property
+    def changed(self) -> dict[str, Sums]:
+        """The metrics with a difference in any site-day, by id."""
+        return {metric: self.sums[metric] for metric in sorted(self.sums) if self.sums[metric].absolute}
+
+
+@dataclass(slots=True)
+class Differences:
+    """The differences of site-days in total, per UTC day and per site. Days and sites without a change are absent."""
+
+    total: Tally = field(default_factory=Tally)
+    days: dict[int, Tally] = field(default_factory=dict)
+    sites: dict[str, Tally] = field(default_factory=dict)
+
+
+def differences(rebuilt: Iterable[Rebuilt]) -> Differences:
+    """Return the differences of recomputed site-days."""
+    found = Differences()
+    for each in rebuilt:
+        found.total.add(each)
+        found.days.setdefault(each.site_day.day, Tally()).add(each)
+        if is_changed(each):
+            found.sites.setdefault(each.site_day.site, Tally()).add(each)
+    found.days = {day: tally for day, tally in sorted(found.days.items()) if tally.changed_site_days}
+    return found
+
+
+def is_changed(rebuilt: Rebuilt) -> bool:
+    """Return whether a sum or the ledger of a site-day differs."""
+    is_equal = rebuilt.before.ledger == rebuilt.after.ledger
+    return not is_equal or any(change.old != change.new for change in rebuilt.changes.values())
+
+
+def ranking(sums: Mapping[str, Sums]) -> str:
+    """Return the metric that changed most in per cent; metrics that were 0 come last. Empty if no metric changed."""
+    changed = [metric for metric in sorted(sums) if sums[metric].absolute]
+    return max(changed, key=lambda metric: sums[metric].share or 0.0, default="")
+
+
+def most_changed(tallies: Mapping[str, Tally], metric: str, top: int) -> list[str]:
+    """Return at most `top` keys with a difference in the metric, the largest absolute difference first."""
+    absolute = {key: tally.sums.get(metric, Sums()).absolute for key, tally in tallies.items()}
+    changed = [key for key, difference in absolute.items() if difference]
+    return sorted(changed, key=lambda key: (-absolute[key], key))[:top]

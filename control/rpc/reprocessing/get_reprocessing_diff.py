@@ -1,0 +1,231 @@
+"""GetReprocessingDiff: how the new generations differ from the old generations (invariant P10: empty without a change).
+
+Limits: 1,000 days per page, 100 sites and values; with a dimension, 2,000 site-days.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from control.backend import Backend, Bookkeeping
+from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
+from control.rpc.reprocessing.difference_messages import (
+    day_difference,
+    ledger_message,
+    metric_messages,
+    site_difference,
+)
+from control.rpc.reprocessing.differences import UNITS, Differences, differences, most_changed, ranking
+from control.rpc.reprocessing.messages import reprocessing_message
+from control.rpc.reprocessing.names import READ_RULE, id_of, not_found
+from control.rpc.reprocessing.speed import measured_speed
+from control.rpc.reprocessing.transitions import refuse_unreadable, refuse_without_rows
+from hitmesh.access.callers import require_operator
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.checkpoints import Checkpoint
+from hitmesh.model.days import date_text, day_of
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.names import SITE_PATTERN
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.reprocessings import Rebuilt, Reprocessing
+from hitmesh.model.sites import IngestKey, SiteDay
+from hitmesh.ports import Reprocessings
+
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1_000
+DEFAULT_TOP: Final = 10
+MAX_TOP: Final = 100
+MAX_SITE_DAYS: Final = 2_000
+"""Maximum number of site-days in a question about a dimension, because a store filters rows by each site-day."""
+_READ: Final = 1_000
+
+
+class Part(NamedTuple):
+    """The part of a reprocessing that is compared: one site or all sites (None), days in [first_day, end_day)."""
+
+    site: str | None
+    first_day: int
+    end_day: int
+
+
+def get_reprocessing_diff(
+    backend: Backend, caller: IngestKey | None, request: pb.GetReprocessingDiffRequest, checkpoint: Checkpoint
+) -> pb.GetReprocessingDiffResponse:
+    """Return a page of changed days; on the first page also the most changed sites and values.
+
+    Raises:
+        Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
+        NotFound: the reprocessing does not exist.
+        RefusedError: a value is invalid, the difference cannot be read in this state (WRONG_STATE), or a limit is
+            exceeded.
+        Abandoned: raised by the checkpoint, which is called between the steps of the question.
+    """
+    require_operator(caller, backend.open_reads, READ_RULE)
+    id_ = id_of(request.name)
+    _refuse_metric(request.order_by)
+    page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)
+    top = checked_size("top", request.top, DEFAULT_TOP, MAX_TOP)
+    after = _day_in(request)
+    books, now = backend.bookkeeping(), backend.clock.now()
+    found = books.reprocessings.get(id_)
+    if found is None:
+        raise not_found(request.name)
+    refuse_unreadable(found, now)
+    part = _part_of(request, found)
+    compared = differences(rebuilt_in(books.reprocessings, id_, part, checkpoint))
+    response = _response(compared, [day for day in compared.days if day > after], page_size, request)
+    response.reprocessing.CopyFrom(reprocessing_message(found, now, measured_speed(books.reprocessings.all())))
+    if not request.page_token:
+        _add_sites(response, compared, request.order_by, top)
+        if request.dimension:
+            refuse_without_rows(found, now)
+            _add_values(response, books, id_, part, request, top, checkpoint)
+    return response
+
+
+def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
+    """Yield the recomputed site-days of a part, by (site, day)."""
+    after = None if part.site is None else SiteDay(part.site, part.first_day - 1)
+    while page := stored.rebuilt(id_, after, _READ):
+        checkpoint()
+        for each in page:
+            if part.site not in (None, each.site_day.site):
+                return
+            if part.first_day <= each.site_day.day < part.end_day:
+                yield each
+        after = page[-1].site_day
+
+
+def _response(
+    compared: Differences, days: Sequence[int], page_size: int, request: pb.GetReprocessingDiffRequest
+) -> pb.GetReprocessingDiffResponse:
+    page, total = days[:page_size], compared.total
+    return pb.GetReprocessingDiffResponse(
+        site_days=total.site_days,
+        changed_site_days=total.changed_site_days,
+        totals=metric_messages(total.changed),
+        ledger_before=ledger_message(total.before),
+        ledger_after=ledger_message(total.after),
+        days=[day_difference(day, compared.days[day]) for day in page],
+        changed_sites=len(compared.sites),
+        next_page_token=token_of(str(page[-1]), _list_of(request)) if len(days) > page_size else "",
+    )
+
+
+def _add_sites(response: pb.GetReprocessingDiffResponse, compared: Differences, order_by: str, top: int) -> None:
+    metric = order_by or ranking(compared.total.sums)
+    sites = most_changed(compared.sites, metric, top)
+    response.sites_ranked_by = metric if sites else ""
+    response.sites.extend(site_difference(site, compared.sites[site]) for site in sites)
+
+
+def _add_values(
+    response: pb.GetReprocessingDiffResponse,
+    books: Bookkeeping,
+    id_: str,
+    part: Part,
+    request: pb.GetReprocessingDiffRequest,
+    top: int,
+    checkpoint: Checkpoint,
+) -> None:
+    from control.rpc.reprocessing.values import Generations, changed_values  # loads Polars
+
+    rebuilt = _bounded(rebuilt_in(books.reprocessings, id_, part, checkpoint))
+    unchanged = _unchanged(books, rebuilt)
+    current = [each for each in rebuilt if each.site_day in unchanged]
+    generations = Generations(
+        {each.site_day: each.before.generation for each in current},
+        {each.site_day: each.after.generation for each in current},
+    )
+    found = changed_values(books.metrics, generations, request.dimension, request.order_by, top, checkpoint)
+    response.settled_again_site_days = len(rebuilt) - len(current)
+    response.values_ranked_by = found.ranked_by
+    response.changed_values = found.total
+    response.values.extend(
+        pb.ValueDifference(value=value, metrics=metric_messages(sums)) for value, sums in found.values
+    )
+
+
+def _bounded(rebuilt: Iterator[Rebuilt]) -> list[Rebuilt]:
+    found = []
+    for each in rebuilt:
+        found.append(each)
+        if len(found) > MAX_SITE_DAYS:
+            raise RefusedError(
+                f"a dimension of more than {MAX_SITE_DAYS:,} site-days cannot be compared: name a site, or fewer days",
+                field="dimension",
+                reason=ErrorReason.TOO_MANY_SITE_DAYS,
+                limit=MAX_SITE_DAYS,
+            )
+    return found
+
+
+def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> set[SiteDay]:
+    """Return the site-days that nobody else published since; the rows of both generations of these are stored."""
+    found = set()
+    for site, of_site in groupby(rebuilt, key=lambda each: each.site_day.site):
+        sequences = {each.site_day.day: each.sequence for each in of_site}
+        entries = books.generations.current(site, min(sequences), max(sequences) + 1)
+        found |= {SiteDay(site, day) for day, entry in entries.items() if sequences.get(day) == entry.sequence}
+    return found
+
+
+def _part_of(request: pb.GetReprocessingDiffRequest, reprocessing: Reprocessing) -> Part:
+    first, end = reprocessing.first_day, reprocessing.end_day
+    if request.HasField("first_utc_date"):
+        first = max(first, day_of("first_utc_date", request.first_utc_date))
+    if request.HasField("last_utc_date"):
+        end = min(end, day_of("last_utc_date", request.last_utc_date) + 1)
+    if first >= end:
+        days = date_text(reprocessing.first_day), date_text(reprocessing.end_day - 1)
+        raise RefusedError(
+            f"the dates select no day of the reprocessing, which has {days[0]} to {days[1]}: send dates in this range",
+            field="first_utc_date",
+            days=f"{days[0]} to {days[1]}",
+        )
+    return Part(_site_of(request, reprocessing), first, end)
+
+
+def _site_of(request: pb.GetReprocessingDiffRequest, reprocessing: Reprocessing) -> str | None:
+    if not request.HasField("site"):
+        return None
+    if not SITE_PATTERN.fullmatch(request.site) or request.site not in reprocessing.sites:
+        raise RefusedError(
+            f"site {request.site[:160]!r} does not belong to the reprocessing: use one of its sites",
+            field="site",
+            value=request.site,
+        )
+    return request.site
+
+
+def _refuse_metric(order_by: str) -> None:
+    if order_by and order_by not in UNITS:
+        near = difflib.get_close_matches(order_by[:64].lower(), UNITS, n=3, cutoff=0.5)
+        cure = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(UNITS)}"
+        raise RefusedError(
+            f"unknown metric {order_by[:64]!r}: {cure}",
+            field="order_by",
+            reason=ErrorReason.UNKNOWN_METRIC,
+            value=order_by,
+            similar=", ".join(near),
+        )
+
+
+def _list_of(request: pb.GetReprocessingDiffRequest) -> str:
+    """Return a text that identifies the request apart from its page."""
+    of_page = pb.GetReprocessingDiffRequest()
+    of_page.CopyFrom(request)
+    of_page.ClearField("page_token")
+    of_page.ClearField("page_size")
+    return of_page.SerializeToString(deterministic=True).hex()
+
+
+def _day_in(request: pb.GetReprocessingDiffRequest) -> int:
+    """Return the last day of the page before; -1 for the first page."""
+    last = last_in(request.page_token, _list_of(request))
+    if last and not last.isdecimal():
+        raise page_token_mismatch()
+    return int(last) if last else -1

@@ -1,0 +1,23 @@
+"""PublishReprocessing: request that the settler makes the new generations current. Idempotent."""
+
+from __future__ import annotations
+
+from control.backend import Backend
+from control.rpc.reprocessing.requests import answer_request
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.reprocessings import Work
+from hitmesh.model.sites import IngestKey
+
+
+def publish_reprocessing(
+    backend: Backend, caller: IngestKey | None, request: pb.PublishReprocessingRequest
+) -> pb.PublishReprocessingResponse:
+    """Return the running reprocessing; unchanged if its publication is requested already, or done.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator.
+        NotFound: the reprocessing does not exist.
+        RefusedError: the name is invalid, WRONG_STATE, or REPROCESSING_CONFLICT.
+        Unavailable: other callers or the settler changed the reprocessing at every attempt.
+    """
+    return pb.PublishReprocessingResponse(reprocessing=answer_request(backend, caller, request.name, Work.PUBLISH))

@@ -1,0 +1,77 @@
+"""Request work on a reprocessing, against the settler and other callers that change the same value.
+
+A request replaces the stored value only if nobody changed it since it was read; otherwise the request starts again from
+the changed value. Work on site-days of another open reprocessing is refused. Two callers that open two overlapping
+reprocessings at the same moment each find the other afterwards, so at least one takes the request back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from control.backend import Backend
+from control.rpc.reprocessing.messages import reprocessing_message
+from control.rpc.reprocessing.names import CHANGE_RULE, id_of, not_found
+from control.rpc.reprocessing.speed import measured_speed
+from control.rpc.reprocessing.transitions import conflict, conflicting, is_requested_or_done, requested
+from hitmesh.access.callers import require_operator
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, Work
+from hitmesh.model.sites import IngestKey
+from hitmesh.ports import Reprocessings
+
+_ATTEMPTS: Final = 5
+
+
+def answer_request(backend: Backend, caller: IngestKey | None, name: str, work: Work) -> pb.Reprocessing:
+    """Request a work on behalf of the caller; return the reprocessing as a message.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator.
+        NotFound: the reprocessing does not exist.
+        RefusedError: the name is invalid, WRONG_STATE, or REPROCESSING_CONFLICT.
+        Unavailable: other callers or the settler changed the value at every attempt.
+    """
+    require_operator(caller, False, CHANGE_RULE)
+    id_ = id_of(name)
+    stored = backend.bookkeeping().reprocessings
+    found = request_work(stored, id_, work, backend.clock.now)
+    return reprocessing_message(found, backend.clock.now(), measured_speed(stored.all()))
+
+
+def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], int]) -> Reprocessing:
+    """Return the reprocessing with the requested work; unchanged if the work is already requested or done."""
+    for _ in range(_ATTEMPTS):
+        found = stored.get(id_)
+        if found is None:
+            raise not_found(f"reprocessings/{id_}")
+        if is_requested_or_done(found, work):
+            return found
+        following = requested(found, work, now())
+        is_opened = found.state not in OPEN_STATES and following.state in OPEN_STATES
+        if is_opened:
+            _refuse_conflict(stored, found)
+        if stored.replace(following):
+            return _kept(stored, found, following) if is_opened else following
+    raise Unavailable("the reprocessing changed while the request was stored, at every attempt: call again")
+
+
+def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing) -> Reprocessing:
+    """Return the opened reprocessing; if another one was opened at the same moment, take the request back and raise.
+
+    If the settler has begun the work meanwhile, the request stays: the settler works on the reprocessings in sequence,
+    and a publication recomputes site-days that another publication changed.
+    """
+    others = conflicting(following, stored.all())
+    if others and stored.replace(replace(before, version=following.version + 1)):
+        raise conflict(before, others[0])
+    return following
+
+
+def _refuse_conflict(stored: Reprocessings, reprocessing: Reprocessing) -> None:
+    others = conflicting(reprocessing, stored.all())
+    if others:
+        raise conflict(reprocessing, others[0])

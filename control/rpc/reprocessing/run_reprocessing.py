@@ -1,0 +1,23 @@
+"""RunReprocessing: request that the settler recomputes the site-days. Idempotent."""
+
+from __future__ import annotations
+
+from control.backend import Backend
+from control.rpc.reprocessing.requests import answer_request
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.reprocessings import Work
+from hitmesh.model.sites import IngestKey
+
+
+def run_reprocessing(
+    backend: Backend, caller: IngestKey | None, request: pb.RunReprocessingRequest
+) -> pb.RunReprocessingResponse:
+    """Return the running reprocessing; unchanged if its work is requested already, or its difference can be read.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator.
+        NotFound: the reprocessing does not exist.
+        RefusedError: the name is invalid, WRONG_STATE, or REPROCESSING_CONFLICT.
+        Unavailable: other callers or the settler changed the reprocessing at every attempt.
+    """
+    return pb.RunReprocessingResponse(reprocessing=answer_request(backend, caller, request.name, Work.RECOMPUTE))

@@ -1,0 +1,170 @@
+"""The sites, days, site-days and hits of a plan.
+
+Limits: 1,000 names in a request, 20,000 sites, 20,000 site-days (hitmesh.model.plan.MAX_SITE_DAYS).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.closing import first_open_day
+from hitmesh.model.days import date_text, day_of
+from hitmesh.model.errors import NotFound, RefusedError
+from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN
+from hitmesh.model.plan import MAX_SITE_DAYS
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.ports import Generations, SiteDirectory
+
+MAX_NAMES: Final = 1_000
+MAX_SITES: Final = 20_000
+ALL_SITES: Final = "merchants/-/sites/-"
+_PAGE: Final = 1_000
+_SITES_OF_MERCHANT: Final = re.compile(rf"({MERCHANT_PATTERN.pattern})/sites/-")
+
+
+class Scope(NamedTuple):
+    """Full names of the sites in ascending order, and the number of their settled site-days and accepted hits."""
+
+    sites: tuple[str, ...]
+    site_days: int
+    hits: int
+
+
+def days_of(wanted: pb.Reprocessing, progress: Mapping[PartitionId, PartitionProgress]) -> tuple[int, int]:
+    """Return the first day and the day after the last day.
+
+    Args:
+        wanted: the requested reprocessing.
+        progress: the processor's committed progress in the hits topic.
+
+    Raises:
+        RefusedError: a date is missing or invalid, the range is empty, or the last day is not closed.
+    """
+    for field in ("first_utc_date", "last_utc_date"):
+        if not wanted.HasField(field):
+            raise RefusedError(
+                f"{field} is missing: send a UTC day", field=_path(field), reason=ErrorReason.MISSING_FIELD
+            )
+    first = day_of(_path("first_utc_date"), wanted.first_utc_date)
+    last = day_of(_path("last_utc_date"), wanted.last_utc_date)
+    if first > last:
+        raise RefusedError(
+            f"first_utc_date {date_text(first)} is after last_utc_date {date_text(last)}: swap the dates",
+            field=_path("first_utc_date"),
+            first=date_text(first),
+            last=date_text(last),
+        )
+    _refuse_open(last, first_open_day(min((reached.log_time for reached in progress.values()), default=0)))
+    return first, last + 1
+
+
+def scope_of(
+    names: Sequence[str], first_day: int, end_day: int, directory: SiteDirectory, generations: Generations
+) -> Scope:
+    """Return the sites that the names stand for, with their settled site-days in [first_day, end_day).
+
+    A site that only a `-` names is left out if it has no settled day in the range.
+
+    Raises:
+        NotFound: a site does not exist, or a merchant has no sites.
+        RefusedError: a name is invalid, or a limit is exceeded.
+    """
+    named, listed = _resolved(names, directory)
+    sites, site_days, hits = [], 0, 0
+    for site in sorted(named | listed):
+        entries = generations.ledger(site, first_day, end_day)
+        if entries or site in named:
+            sites.append(site)
+        site_days += len(entries)
+        hits += sum(entry.accepted for entry in entries.values())
+        if site_days > MAX_SITE_DAYS:
+            raise RefusedError(
+                f"the sites have more than {MAX_SITE_DAYS:,} settled site-days in the range: name fewer sites or days",
+                field=_path("sites"),
+                reason=ErrorReason.TOO_MANY_SITE_DAYS,
+                limit=MAX_SITE_DAYS,
+            )
+    return Scope(tuple(sites), site_days, hits)
+
+
+def _refuse_open(last: int, open_day: int) -> None:
+    if last < open_day:
+        return
+    closed = date_text(open_day - 1) if open_day else ""
+    cure = f"{closed} is the last closed day" if closed else "no day is closed yet"
+    raise RefusedError(
+        f"last_utc_date {date_text(last)} is not closed, because hits can still change the day: {cure}",
+        field=_path("last_utc_date"),
+        reason=ErrorReason.DAY_NOT_CLOSED,
+        value=date_text(last),
+        last=closed,
+    )
+
+
+def _resolved(names: Sequence[str], directory: SiteDirectory) -> tuple[set[str], set[str]]:
+    """Return the sites that are named in full, and the sites that a `-` stands for."""
+    if not 1 <= len(names) <= MAX_NAMES:
+        raise RefusedError(
+            f"{len(names):,} sites are named; the limit is 1 to {MAX_NAMES:,}: name merchants/{{merchant}}/sites/- for "
+            "all sites of a merchant",
+            field=_path("sites"),
+            count=len(names),
+            limit=MAX_NAMES,
+        )
+    named: set[str] = set()
+    listed: set[str] = set()
+    for index, name in enumerate(names):
+        path = _path(f"sites[{index}]")
+        if name == ALL_SITES:
+            _add(listed, _sites(directory, None), path, name)
+        elif found := _SITES_OF_MERCHANT.fullmatch(name):
+            _add(listed, _sites(directory, found[1]), path, name)
+        else:
+            named.add(_existing(directory, name, path))
+    return named, listed
+
+
+def _existing(directory: SiteDirectory, name: str, path: str) -> str:
+    if not SITE_PATTERN.fullmatch(name):
+        raise RefusedError(
+            f"{name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, or - for all sites",
+            field=path,
+            value=name,
+        )
+    if directory.site(name) is None:
+        raise NotFound(
+            f"site {name[:160]!r} does not exist: list the existing names with ListSites", field=path, value=name
+        )
+    return name
+
+
+def _add(listed: set[str], sites: Iterator[str], path: str, name: str) -> None:
+    site = ""
+    for site in sites:
+        listed.add(site)
+        if len(listed) > MAX_SITES:
+            raise RefusedError(
+                f"there are more than {MAX_SITES:,} sites: name the sites of one merchant, or single sites",
+                field=path,
+                reason=ErrorReason.TOO_MANY_SITES,
+                limit=MAX_SITES,
+            )
+    if not site:
+        raise NotFound(
+            f"{name[:160]!r} stands for no site: list the existing sites with ListSites", field=path, value=name
+        )
+
+
+def _sites(directory: SiteDirectory, merchant: str | None) -> Iterator[str]:
+    after = ""
+    while page := directory.sites(merchant, after, _PAGE):
+        yield from (site.name for site in page)
+        after = page[-1].name
+
+
+def _path(field: str) -> str:
+    return f"reprocessing.{field}"

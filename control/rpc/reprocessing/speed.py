@@ -1,0 +1,43 @@
+"""The measured speed of reprocessings, from which a plan estimates its duration. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from hitmesh.model.plan import HIT_US, SITE_DAY_MS, Plan, plan_of
+from hitmesh.model.reprocessings import Reprocessing
+
+MIN_MEASURED_MS: Final = 1_000
+"""A shorter work says little about speed: the settler begins the work only after its current pass."""
+
+
+class Speed(NamedTuple):
+    """Time per hit in µs, and time per site-day in ms apart from its hits."""
+
+    hit_us: float = HIT_US
+    site_day_ms: float = SITE_DAY_MS
+
+
+def measured_speed(newest_first: Iterable[Reprocessing]) -> Speed:
+    """Return the speed of the newest reprocessing with a measured duration; the default speed if there is none.
+
+    A duration cannot separate the time of hits from the time of site-days, so both defaults are scaled alike.
+    """
+    for each in newest_first:
+        estimate_s = plan_of(each.logic, each.site_days, each.hits).seconds
+        if each.recompute_ms >= MIN_MEASURED_MS and estimate_s > 0:
+            factor = each.recompute_ms / 1e3 / estimate_s
+            return Speed(HIT_US * factor, SITE_DAY_MS * factor)
+    return Speed()
+
+
+def plan_for(reprocessing: Reprocessing, speed: Speed) -> Plan:
+    """Return the plan of a reprocessing at this speed."""
+    return plan_of(
+        reprocessing.logic,
+        reprocessing.site_days,
+        reprocessing.hits,
+        hit_us=speed.hit_us,
+        site_day_ms=speed.site_day_ms,
+    )

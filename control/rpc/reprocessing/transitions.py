@@ -1,0 +1,137 @@
+"""Decide whether a work can be requested in a state, and return the changed reprocessing. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from control.rpc.reprocessing.names import name_of
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.plan import KEEP_PLAN_DAYS, KEEP_REPLACED_DAYS
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.reprocessings import NEXT_STATE, OPEN_STATES, REQUESTABLE, Reprocessing, State, Work
+from hitmesh.model.zones import DAY_MS
+
+_READABLE: Final = (State.DIFF_READY, State.PUBLISHED, State.ROLLED_BACK)
+
+
+def expires_at(reprocessing: Reprocessing) -> int:
+    """Return when a plan can no longer be run, in UTC ms."""
+    return reprocessing.created_at + KEEP_PLAN_DAYS * DAY_MS
+
+
+def state_at(reprocessing: Reprocessing, now: int) -> State:
+    """Return the state; EXPIRED for an old plan, even if the stored state is still PLANNED."""
+    is_expired = reprocessing.state is State.PLANNED and now >= expires_at(reprocessing)
+    return State.EXPIRED if is_expired else reprocessing.state
+
+
+def is_requested_or_done(reprocessing: Reprocessing, work: Work) -> bool:
+    """Return whether a request for the work changes nothing."""
+    is_requested = reprocessing.state is State.RUNNING and reprocessing.work is work
+    return is_requested or reprocessing.state is NEXT_STATE[work]
+
+
+def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
+    """Return the reprocessing with the requested work, as the next version.
+
+    A plan is cancelled at once. A failed work continues: its progress stays.
+
+    Raises:
+        RefusedError: the work cannot be requested in this state (WRONG_STATE).
+    """
+    state = state_at(reprocessing, now)
+    if state not in REQUESTABLE[work] or (state is State.FAILED and work not in _after_failure(reprocessing.work)):
+        raise _wrong_state(reprocessing, state, work)
+    following = replace(reprocessing, updated_at=now, error="", version=reprocessing.version + 1)
+    if state is State.PLANNED and work is Work.CANCEL:
+        return replace(following, state=State.CANCELLED, work=None)
+    done = reprocessing.done if reprocessing.work is work else 0
+    return replace(following, state=State.RUNNING, work=work, done=done)
+
+
+def conflicting(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Sequence[Reprocessing]:
+    """Return the other open reprocessings that share a site-day with this reprocessing, the oldest first."""
+    others = (other for other in stored if other.id != reprocessing.id and other.state in OPEN_STATES)
+    return sorted(filter(reprocessing.overlaps, others), key=lambda other: (other.created_at, other.id))
+
+
+def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
+    """Return the error for a reprocessing whose site-days another open reprocessing has."""
+    other, state = name_of(first.id), first.state.name
+    return RefusedError(
+        f"{name_of(reprocessing.id)} shares site-days with {other}, which is {state}: publish or cancel {other} first",
+        field="name",
+        reason=ErrorReason.REPROCESSING_CONFLICT,
+        value=name_of(reprocessing.id),
+        reprocessing=other,
+        state=state,
+    )
+
+
+def _after_failure(failed: Work | None) -> frozenset[Work]:
+    """Return the works that can be requested after a work failed."""
+    if failed is None:
+        return frozenset()
+    return frozenset({failed, Work.CANCEL}) if failed is Work.RECOMPUTE else frozenset({failed})
+
+
+def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> RefusedError:
+    name, wanted = name_of(reprocessing.id), work.name
+    states = ", ".join(each.name for each in State if each in REQUESTABLE[work])
+    if state is State.FAILED:
+        works = ", ".join(each.name for each in Work if each in _after_failure(reprocessing.work))
+        rule = f"after the failure only {works} is possible"
+    else:
+        rule = f"{wanted} is possible in {states}"
+    return RefusedError(
+        f"{name} is {state.name}: {rule}",
+        field="name",
+        reason=ErrorReason.WRONG_STATE,
+        value=name,
+        state=state.name,
+        states=states,
+        work=wanted,
+    )
+
+
+def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
+    """Raise unless every site-day is recomputed and the new generations are not removed.
+
+    Raises:
+        RefusedError: the difference cannot be read in this state (WRONG_STATE).
+    """
+    state = state_at(reprocessing, now)
+    is_moving = state in (State.RUNNING, State.FAILED) and reprocessing.work in (Work.PUBLISH, Work.ROLL_BACK)
+    if is_moving or state in _READABLE:
+        return
+    name, states = name_of(reprocessing.id), ", ".join(each.name for each in _READABLE)
+    raise RefusedError(
+        f"{name} is {state.name}: a difference exists in {states}",
+        field="name",
+        reason=ErrorReason.WRONG_STATE,
+        value=name,
+        state=state.name,
+        states=states,
+    )
+
+
+def refuse_without_rows(reprocessing: Reprocessing, now: int) -> None:
+    """Raise if the rows of the replaced generations may be removed.
+
+    Raises:
+        RefusedError: the replaced rows are kept no longer (WRONG_STATE).
+    """
+    is_replaced = reprocessing.state in (State.PUBLISHED, State.ROLLED_BACK)
+    if is_replaced and now >= reprocessing.updated_at + KEEP_REPLACED_DAYS * DAY_MS:
+        name = name_of(reprocessing.id)
+        raise RefusedError(
+            f"{name} is {reprocessing.state.name} since {KEEP_REPLACED_DAYS} days, so the replaced rows are removed: "
+            "leave dimension out",
+            field="dimension",
+            reason=ErrorReason.WRONG_STATE,
+            value=name,
+            state=reprocessing.state.name,
+            days=KEEP_REPLACED_DAYS,
+        )

@@ -1,0 +1,198 @@
+"""The values of a dimension whose sums differ between two generations.
+
+The metric store is asked twice for each row source, with the old and with the new generations. A metric selects the
+same column for a dimension as in reports: `page_path` is the landing page for visits, and the exit page for exits.
+
+This module loads Polars, so it is imported at the first question.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from control.rpc.reprocessing.differences import Sums, ranking
+from hitmesh.model.checkpoints import Checkpoint
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.filters import null_name
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.rows.rollup_rows import (
+    AMOUNT_SUM,
+    TRAFFIC_DIMENSIONS,
+    TRAFFIC_MEASURES,
+    VISITS_DIMENSIONS,
+    VISITS_MEASURES,
+    RowSource,
+)
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import MetricStore
+
+PAGE: Final = "page_path"
+EXIT_PAGE: Final = "exit_page"
+DIMENSIONS: Final = tuple(dict.fromkeys((*TRAFFIC_DIMENSIONS, *VISITS_DIMENSIONS)))
+_ITEM_DIMENSIONS: Final = frozenset({"product", "category", "brand"})
+_ITEM_MEASURES: Final = ("items_sold", "item_revenue", "product_views", "cart_adds")
+_EXITS: Final = ("exits",)
+# Refused hits have no dimension.
+_HIT_MEASURES: Final = tuple(measure for measure in TRAFFIC_MEASURES if measure != "rejected_hits")
+_STARTS: Final = tuple(measure for measure in VISITS_MEASURES if measure not in _EXITS)
+
+
+class Leg(NamedTuple):
+    """Measures of a row source, and the column that the dimension selects for these measures."""
+
+    source: RowSource
+    column: str
+    measures: tuple[str, ...]
+
+
+class Generations(NamedTuple):
+    """The generation of each compared site-day before and after."""
+
+    before: Mapping[SiteDay, int]
+    after: Mapping[SiteDay, int]
+
+
+class ChangedValues(NamedTuple):
+    """The most changed values of a dimension, the most changed first.
+
+    Attributes:
+        ranked_by: the metric that ranks the values; empty if no value changed.
+        values: each value with its changed metrics.
+        total: the number of values with a difference.
+    """
+
+    ranked_by: str
+    values: Sequence[tuple[str, Mapping[str, Sums]]]
+    total: int
+
+
+def legs(dimension: str) -> list[Leg]:
+    """Return the legs of a question about a dimension.
+
+    Raises:
+        RefusedError: the dimension does not exist (UNKNOWN_DIMENSION).
+    """
+    if dimension not in DIMENSIONS:
+        near = difflib.get_close_matches(dimension[:64].lower(), DIMENSIONS, n=3, cutoff=0.5)
+        cure = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(DIMENSIONS)}"
+        raise RefusedError(
+            f"unknown dimension {dimension[:64]!r}: {cure}",
+            field="dimension",
+            reason=ErrorReason.UNKNOWN_DIMENSION,
+            value=dimension,
+            similar=", ".join(near),
+        )
+    if dimension in _ITEM_DIMENSIONS:
+        return [Leg(RowSource.TRAFFIC, dimension, _ITEM_MEASURES)]
+    if dimension == EXIT_PAGE:
+        return [Leg(RowSource.VISITS, EXIT_PAGE, _EXITS)]
+    found = [Leg(RowSource.TRAFFIC, dimension, _HIT_MEASURES)] if dimension in TRAFFIC_DIMENSIONS else []
+    if dimension == PAGE:
+        return [*found, Leg(RowSource.VISITS, "landing_page", _STARTS), Leg(RowSource.VISITS, EXIT_PAGE, _EXITS)]
+    return [*found, Leg(RowSource.VISITS, dimension, VISITS_MEASURES)] if dimension in VISITS_DIMENSIONS else found
+
+
+def changed_values(
+    metrics: MetricStore, generations: Generations, dimension: str, order_by: str, top: int, checkpoint: Checkpoint
+) -> ChangedValues:
+    """Return the values whose sums differ between the generations.
+
+    Args:
+        metrics: the store with the rows of both generations.
+        generations: the same site-days before and after.
+        dimension: the dimension.
+        order_by: the metric that ranks the values; empty for the metric that changed most in per cent.
+        top: the maximum number of values.
+        checkpoint: called between queries.
+
+    Raises:
+        RefusedError: the dimension does not exist, the metric cannot be combined with the dimension, or the answer
+            exceeds a limit of the store.
+    """
+    of_dimension = legs(dimension)
+    _refuse_order(order_by, dimension, [measure for leg in of_dimension for measure in leg.measures])
+    compared = [_compared(metrics, generations, dimension, leg, checkpoint) for leg in of_dimension]
+    sums = {metric: found for _, of_leg in compared for metric, found in of_leg.items()}
+    changes = pl.concat([rows for rows, _ in compared])
+    ranked_by = order_by or ranking(sums)
+    of_metric = changes.filter(pl.col("metric") == ranked_by).with_columns(
+        (pl.col("new") - pl.col("old")).abs().alias("by")
+    )
+    ranked = of_metric.sort("by", "value", descending=[True, False]).head(top)["value"].to_list()
+    shown = {value: dict[str, Sums]() for value in ranked}
+    for value, metric, old, new in changes.filter(pl.col("value").is_in(ranked)).iter_rows():
+        shown[value][metric] = Sums().plus(old, new)
+    return ChangedValues(ranked_by if ranked else "", list(shown.items()), changes["value"].n_unique())
+
+
+def _compared(
+    metrics: MetricStore, generations: Generations, dimension: str, leg: Leg, checkpoint: Checkpoint
+) -> tuple[pl.DataFrame, dict[str, Sums]]:
+    """Return the changed (value, metric, old, new), and the sums of each measure over all values."""
+    sides = [
+        _rows(metrics, of_side, dimension, leg, side, checkpoint)
+        for side, of_side in (("old", generations.before), ("new", generations.after))
+    ]
+    both = pl.concat(sides, how="diagonal").group_by("value").agg(pl.all().sum())
+    changes = [
+        both.select(
+            "value",
+            pl.lit(measure).alias("metric"),
+            pl.col(f"old {measure}").alias("old"),
+            pl.col(f"new {measure}").alias("new"),
+        ).filter(pl.col("old") != pl.col("new"))
+        for measure in leg.measures
+    ]
+    return pl.concat(changes), {measure: _sums(both, measure) for measure in leg.measures}
+
+
+def _rows(
+    metrics: MetricStore,
+    generations: Mapping[SiteDay, int],
+    dimension: str,
+    leg: Leg,
+    side: str,
+    checkpoint: Checkpoint,
+) -> pl.DataFrame:
+    """Return (value, `side` measure, …), a row per value; a null is shown as in reports."""
+    days = [site_day.day for site_day in generations]
+    start = min(days, default=0) * DAY_MS
+    question = MetricQuery(
+        source=leg.source,
+        generations=generations,
+        start=start,
+        end=(max(days, default=0) + 1) * DAY_MS,
+        bucket_starts=(start,),
+        dimensions=(dimension,),
+        measures=leg.measures,
+        columns={dimension: leg.column} if leg.column != dimension else {},
+    )
+    checkpoint()
+    return metrics.query(question, checkpoint).select(
+        pl.col(dimension).fill_null(null_name(dimension)).alias("value"),
+        *(pl.col(measure).cast(AMOUNT_SUM).alias(f"{side} {measure}") for measure in leg.measures),
+    )
+
+
+def _sums(both: pl.DataFrame, measure: str) -> Sums:
+    old, new = pl.col(f"old {measure}"), pl.col(f"new {measure}")
+    return Sums(*both.select(old.sum(), new.sum().alias("new"), (new - old).abs().sum().alias("absolute")).row(0))
+
+
+def _refuse_order(order_by: str, dimension: str, measures: Sequence[str]) -> None:
+    if order_by and order_by not in measures:
+        works = ", ".join(measures)
+        raise RefusedError(
+            f"order_by {order_by} cannot be broken down by {dimension}: use one of {works}",
+            field="order_by",
+            reason=ErrorReason.VISIT_METRIC_HIT_DIMENSION,
+            metric=order_by,
+            dimension=dimension,
+            works_with=works,
+        )

@@ -1,0 +1,139 @@
+"""Plans, runs, publishes and rolls back reprocessings through the control service of a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import grpc
+
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
+from hitmesh.client.visibility import Wait
+
+DEFAULT_WAIT: Final = Wait(timeout_s=60.0, poll_s=1.0)
+"""How often to look, and how long to wait while the control service does not answer."""
+
+_PREFIX: Final = "reprocessings/"
+_PAGE_SIZE: Final = 500
+_DAYS: Final = 1_000
+# Temporary status codes while the control service or the proxy restarts.
+_PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+
+def full_name(id_or_name: str) -> str:
+    """Return `reprocessings/{id}` for an id or a name."""
+    return id_or_name if id_or_name.startswith(_PREFIX) else f"{_PREFIX}{id_or_name}"
+
+
+def short_id(name: str) -> str:
+    """Return the id in a name."""
+    return name.removeprefix(_PREFIX)
+
+
+def create_reprocessing(mesh: Mesh, wanted: pb.Reprocessing, *, validate_only: bool) -> pb.Reprocessing:
+    """Store a plan, or with `validate_only` return the plan without a name."""
+    request = pb.CreateReprocessingRequest(reprocessing=wanted, validate_only=validate_only)
+    return mesh.reprocessings.CreateReprocessing(
+        request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials
+    ).reprocessing
+
+
+def get_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
+    """Return a reprocessing."""
+    request = pb.GetReprocessingRequest(name=name)
+    return mesh.reprocessings.GetReprocessing(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).reprocessing
+
+
+def list_reprocessings(mesh: Mesh) -> Iterator[pb.Reprocessing]:
+    """Yield all reprocessings, the newest first."""
+    token = ""
+    while True:
+        request = pb.ListReprocessingsRequest(page_size=_PAGE_SIZE, page_token=token)
+        page = mesh.reprocessings.ListReprocessings(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+        yield from page.reprocessings
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def run_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
+    """Request that the site-days are recomputed."""
+    request = pb.RunReprocessingRequest(name=name)
+    return mesh.reprocessings.RunReprocessing(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).reprocessing
+
+
+def publish_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
+    """Request that the new generations become current."""
+    request = pb.PublishReprocessingRequest(name=name)
+    return mesh.reprocessings.PublishReprocessing(
+        request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials
+    ).reprocessing
+
+
+def rollback_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
+    """Request that the old generations become current again."""
+    request = pb.RollbackReprocessingRequest(name=name)
+    return mesh.reprocessings.RollbackReprocessing(
+        request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials
+    ).reprocessing
+
+
+def cancel_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
+    """Cancel a plan, or request that the new generations are removed."""
+    request = pb.CancelReprocessingRequest(name=name)
+    return mesh.reprocessings.CancelReprocessing(
+        request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials
+    ).reprocessing
+
+
+def whole_diff(mesh: Mesh, request: pb.GetReprocessingDiffRequest) -> pb.GetReprocessingDiffResponse:
+    """Return the difference with the days of all pages."""
+    first = _diff_page(mesh, request, "")
+    token = first.next_page_token
+    while token:
+        page = _diff_page(mesh, request, token)
+        first.days.extend(page.days)
+        token = page.next_page_token
+    first.next_page_token = ""
+    return first
+
+
+def wait_while_running(
+    mesh: Mesh,
+    running: pb.Reprocessing,
+    on_progress: Callable[[pb.Reprocessing], None],
+    wait: Wait | None = None,
+) -> pb.Reprocessing:
+    """Block until the settler has finished the requested work, and return the reprocessing.
+
+    Args:
+        mesh: the mesh.
+        running: the reprocessing after the request.
+        on_progress: called with each state that is read, the given one included.
+        wait: poll interval; `timeout_s` limits how long the control service may fail to answer, not the work. Default:
+            DEFAULT_WAIT.
+
+    Raises:
+        grpc.RpcError: the control service refuses the call, or has not answered for `timeout_s` seconds.
+    """
+    wait = wait or DEFAULT_WAIT
+    found, answered_s = running, wait.clock_s()
+    while True:
+        on_progress(found)
+        if found.state != pb.REPROCESSING_STATE_RUNNING:
+            return found
+        wait.sleep(wait.poll_s)
+        try:
+            found = get_reprocessing(mesh, running.name)
+            answered_s = wait.clock_s()
+        except grpc.RpcError as error:
+            if error.code() not in _PASSING or wait.clock_s() - answered_s > wait.timeout_s:
+                raise
+
+
+def _diff_page(mesh: Mesh, request: pb.GetReprocessingDiffRequest, token: str) -> pb.GetReprocessingDiffResponse:
+    of_page = pb.GetReprocessingDiffRequest()
+    of_page.CopyFrom(request)
+    of_page.page_size, of_page.page_token = _DAYS, token
+    return mesh.reprocessings.GetReprocessingDiff(of_page, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)

@@ -1,0 +1,123 @@
+"""`hitmesh reprocess diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hitmesh.model.reasons import LocalReason
+from hitmesh.tools.cli.dates import date_text, utc_date
+from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.options import connect_as_operator, examples, operator_options, output_option, site_option
+from hitmesh.tools.cli.output import print_json
+from hitmesh.tools.cli.reprocess import id_argument
+
+if TYPE_CHECKING:
+    from hitmesh.api.control.v1 import reprocessing_pb2
+
+
+def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Return a percentage written as `0.5%` or `0.5`."""
+    if value is None:
+        return None
+    try:
+        limit = float(value.strip().removesuffix("%"))
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < float("inf"):
+        raise click.BadParameter(f"{value!r} is not a percentage from 0: write for example 0.5%", param=param)
+    return limit
+
+
+@click.command(
+    short_help="Compare the recomputed days with the reports.",
+    epilog=examples(
+        "hitmesh reprocess diff 20261129-x7k2p4",
+        "hitmesh reprocess diff 20261129-x7k2p4 --dimension channel --order-by visits",
+        "hitmesh reprocess diff 20261129-x7k2p4 --fail-above 0.5% -o json",
+    )
+    + "\n\n\b\nExit codes:\n  0    compared\n  7    a metric changed by more than --fail-above",
+)
+@id_argument
+@click.option(
+    "--fail-above",
+    callback=per_cent,
+    metavar="P%",
+    help="Exit with 7 if the changes of a metric, added up over all site-days without their signs, are more than P per "
+    "cent of its old sum.",
+)
+@site_option(required=False)
+@click.option("--since", callback=date_text, metavar="DAY", help="First UTC day to compare. Default: the first.")
+@click.option(
+    "--until", callback=date_text, metavar="DAY", help="Last UTC day to compare, inclusive. Default: the last."
+)
+@click.option("--dimension", default="", metavar="D", help="Show the most changed values, for example of channel.")
+@click.option(
+    "--order-by",
+    default="",
+    metavar="METRIC",
+    help="Metric that ranks sites and values. Default: the metric that changed most in per cent.",
+)
+@click.option(
+    "--top", type=click.IntRange(1, 100), default=10, show_default=True, metavar="N", help="Sites and values to show."
+)
+@output_option("table", "json")
+@operator_options
+def diff(
+    *,
+    id_: str,
+    fail_above: float | None,
+    site: str | None,
+    since: str | None,
+    until: str | None,
+    dimension: str,
+    order_by: str,
+    top: int,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+) -> None:
+    """Compare the recomputed UTC days of ID with the days that reports read before.
+
+    Shows each changed metric, day and site, and the ledger before and after; nothing is listed if nothing changed. JSON
+    is one object; money is in micros and durations in ms.
+    """
+    with connect_as_operator(endpoint, home) as mesh:
+        from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+        from hitmesh.client.reprocessing import full_name, whole_diff
+        from hitmesh.tools.cli.reprocess_tables import diff_fields, print_diff
+
+        request = pb.GetReprocessingDiffRequest(
+            name=full_name(id_),
+            site=site,
+            first_utc_date=utc_date(since),
+            last_utc_date=utc_date(until),
+            dimension=dimension or None,
+            order_by=order_by or None,
+            top=top,
+        )
+        found = whole_diff(mesh, request)
+    if output == "json":
+        print_json(diff_fields(found, dimension))
+    else:
+        print_diff(found, dimension)
+    if fail_above is not None:
+        _fail_above(found, fail_above)
+
+
+def _fail_above(found: reprocessing_pb2.GetReprocessingDiffResponse, limit: float) -> None:
+    changed = [
+        f"{each.metric} by {each.absolute_percent:,.2f} %"
+        if each.HasField("absolute_percent")
+        else f"{each.metric} from 0"
+        for each in found.totals
+        if not each.HasField("absolute_percent") or each.absolute_percent > limit
+    ]
+    if changed:
+        raise CommandFailed(
+            Exit.PROBLEMS_FOUND,
+            f"changed by more than {limit:g} %: {', '.join(changed)}; look at the difference before you publish",
+            reason=LocalReason.DIFF_TOO_LARGE,
+        )

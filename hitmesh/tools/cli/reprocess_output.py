@@ -1,0 +1,189 @@
+"""Reprocessings as tables and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from google.protobuf.duration_pb2 import Duration
+
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.client.reprocessing import short_id
+from hitmesh.model.dates import date_text_of
+from hitmesh.model.names import short_site_name
+from hitmesh.tools.cli.output import echo, print_json, print_table, visible
+
+MAX_SITES: Final = 3
+_MS_PER_MINUTE: Final = 60_000
+
+
+def print_reprocessing(reprocessing: pb.Reprocessing, output: str) -> None:
+    """Print a reprocessing with its plan; `output` is table or json."""
+    if output == "json":
+        print_json(fields_of(reprocessing))
+        return
+    echo(title_of(reprocessing))
+    for name, text in _about(reprocessing):
+        if text:
+            echo(f"  {name:<9} {visible(text)}")
+    echo()
+    print_table(
+        ("stage", "work"), [(stage_name(stage), _work_of(stage)) for stage in reprocessing.stages], right_from=2
+    )
+
+
+def print_list(found: Sequence[pb.Reprocessing], output: str) -> None:
+    """Print a line per reprocessing; `output` is table or json."""
+    if output == "json":
+        print_json([fields_of(each) for each in found])
+        return
+    rows = [
+        (
+            short_id(each.name),
+            state_name(each),
+            _purpose(each),
+            _sites(each),
+            _days(each),
+            f"{each.site_days:,}",
+            f"{each.hits:,}",
+            f"{each.done_site_days:,}",
+        )
+        for each in found
+    ]
+    headers = ("id", "state", "kind", "sites", "UTC days", "site-days", "hits", "done")
+    print_table(headers, rows, right_from=5)
+
+
+def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
+    """Return the JSON of a reprocessing; a plan that is not stored has no id, state and times."""
+    stored = {
+        "id": short_id(reprocessing.name),
+        "state": state_name(reprocessing),
+        "work": _work_name(reprocessing) or None,
+        "error": reprocessing.error or None,
+        "done_site_days": reprocessing.done_site_days,
+        "create_time": reprocessing.create_time.ToJsonString(),
+        "update_time": reprocessing.update_time.ToJsonString(),
+        "expire_time": reprocessing.expire_time.ToJsonString() if reprocessing.HasField("expire_time") else None,
+    }
+    return (stored if reprocessing.name else {}) | {
+        "kind": _kind_name(reprocessing),
+        "logic": reprocessing.logic if reprocessing.HasField("logic") else None,
+        "sites": [short_site_name(site) for site in reprocessing.sites],
+        "site_count": reprocessing.site_count,
+        "first_utc_date": date_text_of(reprocessing.first_utc_date),
+        "last_utc_date": date_text_of(reprocessing.last_utc_date),
+        "site_days": reprocessing.site_days,
+        "hits": reprocessing.hits,
+        "minutes": _minutes(reprocessing.estimated_duration),
+        "stages": [_stage_fields(stage) for stage in reprocessing.stages],
+    }
+
+
+def state_name(reprocessing: pb.Reprocessing) -> str:
+    """Return the state's name, for example "DIFF_READY"; empty for a plan that is not stored."""
+    name = pb.ReprocessingState.Name(reprocessing.state).removeprefix("REPROCESSING_STATE_")
+    return "" if reprocessing.state == pb.REPROCESSING_STATE_UNSPECIFIED else name
+
+
+def count_of(site_days: int) -> str:
+    """Return a number of site-days as text."""
+    return f"{site_days:,} site-day" + ("s" if site_days != 1 else "")
+
+
+def stage_name(stage: pb.PlanStage) -> str:
+    """Return the name of a stage, for example "recompute"."""
+    return stage.WhichOneof("stage") or ""
+
+
+def title_of(reprocessing: pb.Reprocessing) -> str:
+    """Return the id with state and progress."""
+    if not reprocessing.name:
+        return "a plan that is not stored"
+    work = _work_name(reprocessing)
+    progress = f" ({work}: {reprocessing.done_site_days:,} of {count_of(reprocessing.site_days)})" if work else ""
+    return f"{short_id(reprocessing.name)}  {state_name(reprocessing)}{progress}"
+
+
+def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
+    return [
+        ("error", reprocessing.error),
+        ("kind", _purpose(reprocessing)),
+        ("sites", _sites(reprocessing)),
+        ("UTC days", _days(reprocessing)),
+        ("takes", f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"),
+        ("expires", reprocessing.expire_time.ToJsonString() if reprocessing.HasField("expire_time") else ""),
+    ]
+
+
+def _work_of(stage: pb.PlanStage) -> str:
+    fields = _stage_fields(stage)
+    days = int(fields.get("site_days", 0))
+    if "site_days" in fields and not days:
+        return "skip: no settled site-day"
+    match stage_name(stage):
+        case "scan":
+            return f"{count_of(days)}, {stage.scan.hits:,} hits, about {stage.scan.raw_bytes / 1e6:,.1f} MB"
+        case "recompute":
+            logic = f"logic {stage.recompute.logic}" if stage.recompute.HasField("logic") else "the logic of each day"
+            minutes = _about_minutes(stage.recompute.estimated_duration)
+            return f"{count_of(days)} under {logic}, {minutes}; no report reads the result"
+        case "retire":
+            keep = stage.retire.keep_days
+            return f"keep the replaced rows for {keep} days" if keep else "skip: no replaced rows"
+        case _:
+            return count_of(days)
+
+
+def _stage_fields(stage: pb.PlanStage) -> dict[str, Any]:
+    name = stage_name(stage)
+    fields: dict[str, Any] = {}
+    match name:
+        case "scan":
+            scan = stage.scan
+            fields = {"site_days": scan.site_days, "hits": scan.hits, "raw_bytes": scan.raw_bytes}
+        case "recompute":
+            fields = {
+                "logic": stage.recompute.logic if stage.recompute.HasField("logic") else None,
+                "site_days": stage.recompute.site_days,
+                "minutes": _minutes(stage.recompute.estimated_duration),
+            }
+        case "compare":
+            fields = {"site_days": stage.compare.site_days}
+        case "publish":
+            fields = {"site_days": stage.publish.site_days}
+        case "retire":
+            fields = {"keep_days": stage.retire.keep_days}
+    return {"stage": name, **fields}
+
+
+def _purpose(reprocessing: pb.Reprocessing) -> str:
+    return " ".join((_kind_name(reprocessing), reprocessing.logic)).strip()
+
+
+def _kind_name(reprocessing: pb.Reprocessing) -> str:
+    return pb.ReprocessingKind.Name(reprocessing.kind).removeprefix("REPROCESSING_KIND_").lower()
+
+
+def _work_name(reprocessing: pb.Reprocessing) -> str:
+    is_set = reprocessing.work != pb.REPROCESSING_WORK_UNSPECIFIED
+    return pb.ReprocessingWork.Name(reprocessing.work).removeprefix("REPROCESSING_WORK_") if is_set else ""
+
+
+def _sites(reprocessing: pb.Reprocessing) -> str:
+    shown = [short_site_name(site) for site in reprocessing.sites[:MAX_SITES]]
+    more = reprocessing.site_count - len(shown)
+    return ", ".join([*shown, *([f"{more:,} more"] if more > 0 else [])])
+
+
+def _days(reprocessing: pb.Reprocessing) -> str:
+    return f"{date_text_of(reprocessing.first_utc_date)} to {date_text_of(reprocessing.last_utc_date)}"
+
+
+def _minutes(duration: Duration) -> float:
+    return round(duration.ToMilliseconds() / _MS_PER_MINUTE, 3)
+
+
+def _about_minutes(duration: Duration) -> str:
+    minutes = _minutes(duration)
+    return f"about {minutes:,.1f} minutes" if minutes >= 0.1 else "less than 0.1 minutes"

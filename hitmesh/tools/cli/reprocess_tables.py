@@ -1,0 +1,175 @@
+"""The difference of a reprocessing as tables with a plot, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.dates import date_text_of
+from hitmesh.model.names import short_site_name
+from hitmesh.tools.cli.output import echo, note, print_table
+from hitmesh.tools.cli.plot import MAX_BARS, bars, columns
+from hitmesh.tools.cli.report_table import EMPTY, has_blocks, plot_width
+from hitmesh.tools.cli.reprocess_output import count_of, title_of
+
+MAX_DAY_ROWS: Final = 60
+_MICROS: Final = 1_000_000
+_UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
+_LEDGER: Final = ("accepted", "counted", "duplicate", "excluded")
+_SUMS: Final = ("old", "new", "difference", "per cent")
+
+
+def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str) -> None:
+    """Print the difference for a person."""
+    echo(title_of(found.reprocessing))
+    echo(f"{found.changed_site_days:,} of {count_of(found.site_days)} changed\n")
+    if found.totals:
+        _print_sums(("metric",), [((), found.totals)])
+    ledgers = (("before", found.ledger_before), ("after", found.ledger_after))
+    print_table(("ledger", *_LEDGER), [(name, *_ledger_cells(ledger)) for name, ledger in ledgers], right_from=1)
+    echo()
+    if not found.changed_site_days:
+        return
+    _print_days(found.days)
+    if found.changed_sites > 1:
+        _print_sums(("site", "metric"), [((short_site_name(each.site),), each.metrics) for each in found.sites])
+        _note_more(found.changed_sites - len(found.sites), "changed sites", "--top")
+    if dimension:
+        _print_sums((dimension, "metric"), [((each.value,), each.metrics) for each in found.values])
+        _note_more(found.changed_values - len(found.values), "changed values", "--top")
+        if found.settled_again_site_days:
+            note(
+                f"without the values of {count_of(found.settled_again_site_days)} that the settler settled again since"
+            )
+    _plot(found)
+
+
+def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str) -> dict[str, Any]:
+    """Return the JSON of the difference; metrics are objects by id."""
+    fields: dict[str, Any] = {
+        "id": found.reprocessing.name.partition("/")[2],
+        "state": pb.ReprocessingState.Name(found.reprocessing.state).removeprefix("REPROCESSING_STATE_"),
+        "site_days": found.site_days,
+        "changed_site_days": found.changed_site_days,
+        "totals": _metric_fields(found.totals),
+        "ledger": _ledger_fields(found),
+        "days": [
+            {
+                "utc_date": date_text_of(day.utc_date),
+                "site_days": day.site_days,
+                "changed_site_days": day.changed_site_days,
+                "metrics": _metric_fields(day.metrics),
+                "ledger": _ledger_fields(day),
+            }
+            for day in found.days
+        ],
+        "sites_ranked_by": found.sites_ranked_by or None,
+        "changed_sites": found.changed_sites,
+        "sites": [
+            {
+                "site": short_site_name(each.site),
+                "changed_site_days": each.changed_site_days,
+                "metrics": _metric_fields(each.metrics),
+            }
+            for each in found.sites
+        ],
+    }
+    if dimension:
+        fields |= {
+            "dimension": dimension,
+            "values_ranked_by": found.values_ranked_by or None,
+            "changed_values": found.changed_values,
+            "settled_again_site_days": found.settled_again_site_days,
+            "values": [{"value": each.value, "metrics": _metric_fields(each.metrics)} for each in found.values],
+        }
+    return fields
+
+
+def _print_days(days: Sequence[pb.DayDifference]) -> None:
+    """Print a row per changed metric of the first days."""
+    shown: list[tuple[tuple[str, ...], Sequence[pb.MetricDifference]]] = []
+    rows = 0
+    for day in days:
+        rows += max(1, len(day.metrics))
+        if shown and rows > MAX_DAY_ROWS:
+            break
+        shown.append(((date_text_of(day.utc_date), f"{day.changed_site_days:,}"), day.metrics))
+    _print_sums(("UTC day", "changed site-days", "metric"), shown)
+    _note_more(len(days) - len(shown), "changed days", "--since, or -o json")
+
+
+def _print_sums(
+    headers: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], Sequence[pb.MetricDifference]]]
+) -> None:
+    """Print a row per metric; the keys stand before the first metric only."""
+    cells: list[tuple[str, ...]] = []
+    for keys, metrics in rows:
+        blank = ("",) * len(keys)
+        cells += [(*(blank if at else keys), *_sum_cells(metric)) for at, metric in enumerate(metrics)]
+        if not metrics:
+            cells.append((*keys, "ledger only", *[EMPTY] * len(_SUMS)))
+    print_table((*headers, *_SUMS), cells, right_from=len(headers))
+    echo()
+
+
+def _sum_cells(metric: pb.MetricDifference) -> tuple[str, ...]:
+    per_cent = f"{metric.percent:+,.2f} %" if metric.HasField("percent") else EMPTY
+    return (
+        metric.metric + _UNIT_TEXTS.get(metric.unit, ""),
+        _number(metric.old, metric.unit, is_set=metric.HasField("old")),
+        _number(metric.new, metric.unit, is_set=metric.HasField("new")),
+        _number(metric.difference, metric.unit, is_set=metric.HasField("difference"), sign="+"),
+        per_cent,
+    )
+
+
+def _number(value: int, unit: str, *, is_set: bool, sign: str = "") -> str:
+    if not is_set:
+        return EMPTY
+    return f"{value / _MICROS:{sign},.2f}" if unit == "micros" else f"{value:{sign},}"
+
+
+def _ledger_cells(ledger: pb.LedgerOutcome) -> tuple[str, ...]:
+    return f"{ledger.accepted.hits:,}", f"{ledger.counted:,}", f"{ledger.duplicate:,}", f"{ledger.excluded:,}"
+
+
+def _note_more(count: int, of_what: str, option: str) -> None:
+    if count > 0:
+        note(f"{count:,} more {of_what}: give {option}")
+
+
+def _plot(found: pb.GetReprocessingDiffResponse) -> None:
+    """Draw the absolute difference of the metric that changed most, by UTC day; a single day needs no plot."""
+    metric = found.sites_ranked_by
+    values = [sum(each.absolute_difference for each in day.metrics if each.metric == metric) for day in found.days]
+    if len(values) < 2 or not any(values):
+        return
+    labels = [date_text_of(day.utc_date) for day in found.days]
+    draw = bars if len(values) <= MAX_BARS else columns
+    title = f"{metric}: |new − old| by UTC day"
+    echo("\n".join(draw(title, labels, [float(value) for value in values], width=plot_width(), blocks=has_blocks())))
+
+
+def _metric_fields(metrics: Iterable[pb.MetricDifference]) -> dict[str, dict[str, Any]]:
+    names = ("old", "new", "difference", "percent", "absolute_difference", "absolute_percent")
+    return {
+        each.metric: {
+            "unit": each.unit,
+            **{name: getattr(each, name) if each.HasField(name) else None for name in names},  # type: ignore[arg-type]  # names of fields
+        }
+        for each in metrics
+    }
+
+
+def _ledger_fields(found: pb.GetReprocessingDiffResponse | pb.DayDifference) -> dict[str, dict[str, int]]:
+    return {"before": _outcome_fields(found.ledger_before), "after": _outcome_fields(found.ledger_after)}
+
+
+def _outcome_fields(ledger: pb.LedgerOutcome) -> dict[str, int]:
+    return {
+        "accepted": ledger.accepted.hits,
+        "counted": ledger.counted,
+        "duplicate": ledger.duplicate,
+        "excluded": ledger.excluded,
+    }

@@ -1,0 +1,174 @@
+"""`hitmesh reprocess run`, `publish`, `rollback`, `cancel`: request work, and wait for its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hitmesh.model.reasons import LocalReason
+from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.options import CommandT, connect_as_operator, examples, operator_options, output_option
+from hitmesh.tools.cli.output import note
+from hitmesh.tools.cli.progress import Progress
+from hitmesh.tools.cli.reprocess import id_argument
+
+if TYPE_CHECKING:
+    from hitmesh.api.control.v1 import reprocessing_pb2
+    from hitmesh.client.mesh import Mesh
+
+_EXITS = "\n\n\b\nExit codes:\n  0    done, or requested without --wait\n  7    the work failed, see the message"
+
+
+def _wait_option(command: CommandT) -> CommandT:
+    return click.option("--wait", is_flag=True, help="Wait until the settler has finished, with a progress bar.")(
+        command
+    )
+
+
+@click.command(
+    "run",
+    short_help="Recompute the days of a plan; no report changes.",
+    epilog=examples(
+        "hitmesh reprocess run 20261129-x7k2p4 --wait",
+        "hitmesh reprocess run 20261129-x7k2p4 -o json",
+    )
+    + _EXITS,
+)
+@id_argument
+@_wait_option
+@output_option("table", "json")
+@operator_options
+def run_command(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
+    """Recompute the days of the plan ID into results that no report reads, and compare them with the reports.
+
+    Also continues after a failure. Repeating the command changes nothing.
+    """
+    from hitmesh.client.reprocessing import run_reprocessing
+
+    found = _work(run_reprocessing, id_, output, endpoint, home, wait=wait)
+    _advise(found, output, "diff", "publish")
+
+
+@click.command(
+    short_help="Let reports read the recomputed days.",
+    epilog=examples(
+        "hitmesh reprocess publish 20261129-x7k2p4 --wait",
+        "hitmesh reprocess publish 20261129-x7k2p4 -o json",
+    )
+    + _EXITS,
+)
+@id_argument
+@_wait_option
+@output_option("table", "json")
+@operator_options
+def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
+    """Let reports read the recomputed days of ID, one day of a site after the other.
+
+    The replaced numbers are kept for 30 days, so that `rollback` can bring them back. Repeating the command changes
+    nothing.
+    """
+    from hitmesh.client.reprocessing import publish_reprocessing
+
+    found = _work(publish_reprocessing, id_, output, endpoint, home, wait=wait)
+    _advise(found, output, "rollback")
+
+
+@click.command(
+    short_help="Let reports read the days as before.",
+    epilog=examples(
+        "hitmesh reprocess rollback 20261129-x7k2p4 --wait",
+        "hitmesh reprocess rollback 20261129-x7k2p4 -o json",
+    )
+    + _EXITS,
+)
+@id_argument
+@_wait_option
+@output_option("table", "json")
+@operator_options
+def rollback(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
+    """Let reports read the days of ID as before `publish`; hits that arrived since stay counted.
+
+    Repeating the command changes nothing.
+    """
+    from hitmesh.client.reprocessing import rollback_reprocessing
+
+    found = _work(rollback_reprocessing, id_, output, endpoint, home, wait=wait)
+    _advise(found, output, "publish")
+
+
+@click.command(
+    short_help="Drop a plan, or the recomputed days.",
+    epilog=examples(
+        "hitmesh reprocess cancel 20261129-x7k2p4",
+        "hitmesh reprocess cancel 20261129-x7k2p4 -o json",
+    )
+    + _EXITS,
+)
+@id_argument
+@_wait_option
+@output_option("table", "json")
+@operator_options
+def cancel(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
+    """Drop the plan ID, or remove its recomputed days, which no report ever read.
+
+    Repeating the command changes nothing.
+    """
+    from hitmesh.client.reprocessing import cancel_reprocessing
+
+    _work(cancel_reprocessing, id_, output, endpoint, home, wait=wait)
+
+
+def _work(
+    request: Callable[[Mesh, str], reprocessing_pb2.Reprocessing],
+    id_: str,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+    *,
+    wait: bool,
+) -> reprocessing_pb2.Reprocessing:
+    """Request the work, wait if wanted, print the reprocessing and return it.
+
+    Raises:
+        CommandFailed: the work failed.
+    """
+    from hitmesh.client.reprocessing import full_name
+    from hitmesh.tools.cli.reprocess_output import print_reprocessing, state_name
+
+    with connect_as_operator(endpoint, home, needs_key=True) as mesh:
+        found = request(mesh, full_name(id_))
+        if wait:
+            found = _finished(mesh, found)
+    print_reprocessing(found, output)
+    if state_name(found) == "FAILED":
+        raise CommandFailed(Exit.PROBLEMS_FOUND, found.error, reason=LocalReason.REPROCESSING_FAILED)
+    return found
+
+
+def _finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
+    """Wait until the work has ended, with a progress bar."""
+    from hitmesh.client.reprocessing import short_id, wait_while_running
+    from hitmesh.tools.cli.reprocess_output import title_of
+
+    try:
+        with Progress(unit="site-days") as progress:
+            progress.phase(title_of(found).partition(" (")[0], found.site_days)
+            return wait_while_running(mesh, found, lambda each: progress.reached(each.done_site_days))
+    except KeyboardInterrupt:
+        note(f"the work goes on without this command: see hitmesh reprocess status {short_id(found.name)}")
+        raise
+
+
+def _advise(found: reprocessing_pb2.Reprocessing, output: str, *verbs: str) -> None:
+    """Print the next commands for a person."""
+    from hitmesh.client.reprocessing import short_id
+    from hitmesh.tools.cli.reprocess_output import state_name
+
+    if output == "json":
+        return
+    if state_name(found) == "RUNNING":
+        verbs = ("status",)
+    note("next: " + ", then ".join(f"hitmesh reprocess {verb} {short_id(found.name)}" for verb in verbs))

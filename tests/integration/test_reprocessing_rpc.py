@@ -1,0 +1,330 @@
+"""Reprocessings over gRPC, on in-memory stores: plans and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.plan import MAX_SITE_DAYS
+from hitmesh.model.reprocessings import State, Work
+from hitmesh.model.sites import SiteDay
+from tests.support.dates import a_date
+from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_reprocessing
+from tests.support.reporters import NOW, OPERATOR, Mesh, a_site, bearer, refusal, start
+from tests.support.settled_rows import DAY, SITE
+
+RIVAL_SITE = "merchants/rival/sites/shop"
+BLOG = "merchants/demo/sites/blog"
+# The first day that is not closed is 2015-05-17 (UTC_DAY).
+LAST_CLOSED = "2015-05-16"
+
+
+@pytest.fixture
+def mesh() -> Iterator[Mesh]:
+    yield from start(open_reads=False)
+
+
+@pytest.fixture
+def opened() -> Iterator[Mesh]:
+    yield from start(open_reads=True)
+
+
+def settle(mesh: Mesh, site: str, day: int, hits: int) -> None:
+    """Publish a site-day with this number of accepted hits."""
+    site_day = SiteDay(site, day)
+    generations = mesh.stores.generations
+    generations.publish(
+        site_day,
+        generations.begin(site_day),
+        logic_version=2,
+        read_through={},
+        seen_sequence=0,
+        ledger=a_ledger(hits),
+        carry=b"",
+        now=NOW,
+    )
+
+
+def wanted(*sites: str, **fields: object) -> pb.Reprocessing:
+    """Return a request's reprocessing of kind LOGIC, for the last two closed days."""
+    values: dict[str, object] = {
+        "sites": sites or (SITE,),
+        "kind": pb.REPROCESSING_KIND_LOGIC,
+        "first_utc_date": a_date("2015-05-15"),
+        "last_utc_date": a_date(LAST_CLOSED),
+    }
+    return pb.Reprocessing(**(values | fields))  # type: ignore[arg-type]  # protobuf checks the fields
+
+
+def create(mesh: Mesh, *sites: str, secret: str | None = OPERATOR, **fields: object) -> pb.Reprocessing:
+    validate_only = bool(fields.pop("validate_only", False))
+    request = pb.CreateReprocessingRequest(reprocessing=wanted(*sites, **fields), validate_only=validate_only)
+    return mesh.reprocessings.CreateReprocessing(request, metadata=bearer(secret) if secret else None).reprocessing
+
+
+def get(mesh: Mesh, name: str) -> pb.Reprocessing:
+    return mesh.reprocessings.GetReprocessing(
+        pb.GetReprocessingRequest(name=name), metadata=bearer(OPERATOR)
+    ).reprocessing
+
+
+def run(mesh: Mesh, name: str) -> pb.Reprocessing:
+    return mesh.reprocessings.RunReprocessing(
+        pb.RunReprocessingRequest(name=name), metadata=bearer(OPERATOR)
+    ).reprocessing
+
+
+def variables(call: Callable[[], object]) -> Mapping[str, str]:
+    """Return the metadata of a refusal's ErrorInfo."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # the error of a call is that call
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    return dict(info.metadata)
+
+
+# ------------------------------------------------------------------------------------------------------------- plans
+
+
+def test_a_plan_counts_settled_site_days_and_hits(mesh: Mesh) -> None:
+    for day, hits in ((UTC_DAY - 1, 300_000), (UTC_DAY - 2, 700_000), (UTC_DAY - 3, 5)):
+        settle(mesh, SITE, day, hits)
+    planned = create(mesh)
+    assert planned.name.startswith("reprocessings/20150519-")
+    assert planned.state == pb.REPROCESSING_STATE_PLANNED
+    assert (planned.logic, list(planned.sites), planned.site_count) == ("v1", [SITE], 1)
+    assert (planned.site_days, planned.hits, planned.done_site_days) == (2, 1_000_000, 0)
+    assert (planned.first_utc_date, planned.last_utc_date) == (a_date("2015-05-15"), a_date(LAST_CLOSED))
+    assert planned.estimated_duration.ToMilliseconds() == 4_060
+    assert (planned.create_time.ToMilliseconds(), planned.expire_time.ToMilliseconds()) == (NOW, NOW + 7 * DAY)
+    scan, recompute, compare, publish, retire = planned.stages
+    assert (scan.scan.site_days, scan.scan.hits, scan.scan.raw_bytes) == (2, 1_000_000, 120_000_000)
+    assert (recompute.recompute.logic, recompute.recompute.site_days) == ("v1", 2)
+    assert (compare.compare.site_days, publish.publish.site_days, retire.retire.keep_days) == (2, 2, 30)
+    assert get(mesh, planned.name) == planned
+    assert mesh.stores.generations.sequence(SITE) == 3
+
+
+def test_a_plan_that_is_only_validated_is_not_stored_and_has_no_name(mesh: Mesh) -> None:
+    settle(mesh, SITE, UTC_DAY - 1, 7)
+    planned = create(mesh, validate_only=True)
+    assert (planned.name, planned.state, planned.site_days, planned.hits) == ("", 0, 1, 7)
+    assert not planned.HasField("create_time")
+    assert len(planned.stages) == 5
+    assert mesh.stores.reprocessings.all() == []
+
+
+def test_a_plan_without_settled_days_has_every_stage(mesh: Mesh) -> None:
+    planned = create(mesh)
+    assert (planned.site_days, planned.estimated_duration.ToMilliseconds()) == (0, 0)
+    assert [stage.WhichOneof("stage") for stage in planned.stages] == [
+        *("scan", "recompute", "compare", "publish", "retire")
+    ]
+    assert planned.stages[4].retire.keep_days == 0
+
+
+def test_a_plan_of_an_earlier_version_and_of_a_repair(mesh: Mesh) -> None:
+    assert create(mesh, logic="v0").stages[1].recompute.logic == "v0"
+    repair = create(mesh, kind=pb.REPROCESSING_KIND_REPAIR)
+    assert repair.kind == pb.REPROCESSING_KIND_REPAIR
+    assert not repair.HasField("logic")
+    assert not repair.stages[1].recompute.HasField("logic")
+
+
+@pytest.mark.parametrize(
+    ("sites", "expected"),
+    [
+        (("merchants/demo/sites/-",), (BLOG,)),
+        (("merchants/-/sites/-",), (BLOG, RIVAL_SITE)),
+        (("merchants/demo/sites/-", SITE, SITE), (BLOG, SITE)),
+        ((RIVAL_SITE, "merchants/demo/sites/-"), (BLOG, RIVAL_SITE)),
+    ],
+)
+def test_sites_are_named_or_stand_for_all_of_a_merchant_or_of_the_mesh(
+    mesh: Mesh, sites: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    mesh.stores.directory.create_site(a_site(BLOG))
+    for site in (BLOG, RIVAL_SITE):
+        settle(mesh, site, UTC_DAY - 1, 1)
+    planned = create(mesh, *sites)
+    assert tuple(planned.sites) == expected
+    (stored,) = mesh.stores.reprocessings.all()
+    assert stored.sites == expected
+
+
+def test_a_plan_takes_the_speed_of_the_newest_reprocessing(mesh: Mesh) -> None:
+    settle(mesh, SITE, UTC_DAY - 1, 1_000_000)
+    measured = a_reprocessing(state=State.DIFF_READY, hits=1_000_000, site_days=1, recompute_ms=16_120)
+    mesh.stores.reprocessings.create(measured)
+    assert create(mesh, validate_only=True).estimated_duration.ToMilliseconds() == 16_120
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "reason", "field", "message"),
+    [
+        ({"kind": 0}, "INVALID_ARGUMENT", "MISSING_FIELD", "reprocessing.kind", "REPROCESSING_KIND_LOGIC"),
+        ({"logic": "v9"}, "INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.logic", "use one of v0, v1"),
+        (
+            {"logic": "v1", "kind": pb.REPROCESSING_KIND_REPAIR},
+            *("INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.logic", "a repair keeps the version"),
+        ),
+        ({"first_utc_date": None}, "INVALID_ARGUMENT", "MISSING_FIELD", "reprocessing.first_utc_date", "is missing"),
+        ({"last_utc_date": None}, "INVALID_ARGUMENT", "MISSING_FIELD", "reprocessing.last_utc_date", "is missing"),
+        (
+            {"first_utc_date": a_date("2015-05-17")},
+            *("INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.first_utc_date", "swap the dates"),
+        ),
+        (
+            {"last_utc_date": a_date("2015-05-17")},
+            *("FAILED_PRECONDITION", "DAY_NOT_CLOSED", "reprocessing.last_utc_date"),
+            "last_utc_date 2015-05-17 is not closed, because hits can still change the day: 2015-05-16 is the last "
+            "closed day",
+        ),
+        ({"sites": ()}, "INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.sites", "0 sites are named"),
+        ({"sites": (SITE,) * 1_001}, "INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.sites", "limit is 1 to 1,000"),
+        ({"sites": (SITE, "shop")}, "INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.sites[1]", "not a site name"),
+        (
+            {"sites": ("merchants/-/sites/shop",)},
+            *("INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.sites[0]", "not a site name"),
+        ),
+        (
+            {"sites": (SITE, "merchants/demo/sites/none")},
+            *("NOT_FOUND", "NOT_FOUND", "reprocessing.sites[1]", "'merchants/demo/sites/none' does not exist"),
+        ),
+        (
+            {"sites": ("merchants/none/sites/-",)},
+            *("NOT_FOUND", "NOT_FOUND", "reprocessing.sites[0]", "'merchants/none/sites/-' stands for no site"),
+        ),
+    ],
+)
+def test_a_plan_that_is_refused_names_field_value_and_remedy(
+    mesh: Mesh, fields: dict[str, Any], code: str, reason: str, field: str, message: str
+) -> None:
+    found = refusal(lambda: create(mesh, **fields))
+    assert (found.code.name, found.reason, found.field) == (code, reason, field)
+    assert message in found.message
+    assert mesh.stores.reprocessings.all() == []
+
+
+def test_a_plan_has_a_limit_of_site_days(mesh: Mesh) -> None:
+    for day in range(UTC_DAY - MAX_SITE_DAYS // 2 - 1, UTC_DAY):
+        for site in (SITE, RIVAL_SITE):
+            settle(mesh, site, day, 1)
+    found = refusal(lambda: create(mesh, "merchants/-/sites/-", first_utc_date=a_date("1970-01-01")))
+    assert (found.reason, found.field) == ("TOO_MANY_SITE_DAYS", "reprocessing.sites")
+    assert "more than 20,000 settled site-days" in found.message
+    assert create(mesh, SITE, first_utc_date=a_date("1970-01-01")).site_days == MAX_SITE_DAYS // 2 + 1
+
+
+# ---------------------------------------------------------------------------------------------------------- requests
+
+
+def test_a_reprocessing_goes_through_its_states(mesh: Mesh) -> None:
+    stub, stored = mesh.reprocessings, mesh.stores.reprocessings
+    name = create(mesh).name
+    running = run(mesh, name)
+    assert (running.state, running.work) == (pb.REPROCESSING_STATE_RUNNING, pb.REPROCESSING_WORK_RECOMPUTE)
+    assert not running.HasField("expire_time")
+    assert run(mesh, name) == running
+    finish(mesh, name, State.DIFF_READY)
+    published = stub.PublishReprocessing(pb.PublishReprocessingRequest(name=name), metadata=bearer(OPERATOR))
+    assert published.reprocessing.work == pb.REPROCESSING_WORK_PUBLISH
+    finish(mesh, name, State.PUBLISHED)
+    rolled = stub.RollbackReprocessing(pb.RollbackReprocessingRequest(name=name), metadata=bearer(OPERATOR))
+    assert rolled.reprocessing.work == pb.REPROCESSING_WORK_ROLL_BACK
+    finish(mesh, name, State.ROLLED_BACK)
+    refused = lambda: stub.CancelReprocessing(  # noqa: E731 asked twice
+        pb.CancelReprocessingRequest(name=name), metadata=bearer(OPERATOR)
+    )
+    found = refusal(refused)
+    assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
+    assert found.message == f"{name} is ROLLED_BACK: CANCEL is possible in PLANNED, DIFF_READY, FAILED"
+    assert variables(refused) == {
+        "field": "name",
+        "value": name,
+        "state": "ROLLED_BACK",
+        "states": "PLANNED, DIFF_READY, FAILED",
+        "work": "CANCEL",
+    }
+    assert len(stored.all()) == 1
+
+
+def finish(mesh: Mesh, name: str, state: State) -> None:
+    """Finish the work, as the settler does."""
+    stored = mesh.stores.reprocessings.get(name.partition("/")[2])
+    assert stored is not None
+    assert mesh.stores.reprocessings.replace(replace(stored, state=state, work=None, version=stored.version + 1))
+
+
+def test_a_plan_is_cancelled_at_once(mesh: Mesh) -> None:
+    name = create(mesh).name
+    request = pb.CancelReprocessingRequest(name=name)
+    found = mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing
+    assert (found.state, found.work) == (pb.REPROCESSING_STATE_CANCELLED, pb.REPROCESSING_WORK_UNSPECIFIED)
+    assert mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
+
+
+def test_an_overlapping_reprocessing_is_refused_with_the_name_of_the_first(mesh: Mesh) -> None:
+    first, second = create(mesh).name, create(mesh, SITE, RIVAL_SITE).name
+    run(mesh, first)
+    found = refusal(lambda: run(mesh, second))
+    assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "REPROCESSING_CONFLICT")
+    assert variables(lambda: run(mesh, second)) == {
+        "field": "name",
+        "value": second,
+        "reprocessing": first,
+        "state": "RUNNING",
+    }
+    assert get(mesh, second).state == pb.REPROCESSING_STATE_PLANNED
+
+
+def test_a_failure_is_shown_with_its_error_and_progress(mesh: Mesh) -> None:
+    failed = a_reprocessing(state=State.FAILED, work=Work.PUBLISH, error="the disk is full", done=3, site_days=9)
+    mesh.stores.reprocessings.create(failed)
+    found = get(mesh, "reprocessings/r1")
+    assert (found.state, found.work) == (pb.REPROCESSING_STATE_FAILED, pb.REPROCESSING_WORK_PUBLISH)
+    assert (found.error, found.done_site_days, found.site_days) == ("the disk is full", 3, 9)
+
+
+def test_an_old_plan_is_shown_as_expired(mesh: Mesh) -> None:
+    mesh.stores.reprocessings.create(a_reprocessing(created_at=NOW - 7 * DAY))
+    assert get(mesh, "reprocessings/r1").state == pb.REPROCESSING_STATE_EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("reprocessings/none", "NOT_FOUND"), ("none", "INVALID_ARGUMENT"), ("reprocessings/", "INVALID_ARGUMENT")],
+)
+def test_a_name_that_is_unknown_or_no_name_is_refused(mesh: Mesh, name: str, code: str) -> None:
+    for each in (get, run):
+        found = refusal(lambda: each(mesh, name))  # noqa: B023 called at once
+        assert (found.code.name, found.field) == (code, "name")
+
+
+def test_reprocessings_are_listed_in_pages_newest_first(mesh: Mesh) -> None:
+    for number in range(5):
+        mesh.stores.reprocessings.create(a_reprocessing(f"r{number}", created_at=number // 2))
+    found, token = [], ""
+    while True:
+        request = pb.ListReprocessingsRequest(page_size=2, page_token=token)
+        page = mesh.reprocessings.ListReprocessings(request, metadata=bearer(OPERATOR))
+        found += [each.name for each in page.reprocessings]
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == [f"reprocessings/r{number}" for number in (4, 3, 2, 1, 0)]
+    for request, reason in (
+        (pb.ListReprocessingsRequest(page_size=-1), "INVALID_FIELD"),
+        (pb.ListReprocessingsRequest(page_token="nonsense"), "PAGE_TOKEN_MISMATCH"),
+    ):
+        refused = refusal(lambda: mesh.reprocessings.ListReprocessings(request, metadata=bearer(OPERATOR)))  # noqa: B023 called at once
+        assert refused.reason == reason

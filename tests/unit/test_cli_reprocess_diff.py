@@ -1,0 +1,146 @@
+"""`hitmesh reprocess diff` against a control service on in-memory stores: tables, JSON, the limit of a pipeline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from hitmesh.model.reprocessings import Rebuilt, State
+from hitmesh.tools.cli.__main__ import run
+from hitmesh.tools.cli.reprocess import reprocess_group
+from hitmesh.tools.cli.reprocess_diff import per_cent
+from tests.support.rebuilt_days import UTC_DAY, a_rebuilt, a_reprocessing
+from tests.support.reporters import NOW, Mesh
+from tests.support.settled_rows import SITE
+from tests.unit.commands import control_of_home, operators_home
+
+BLOG = "merchants/demo/sites/blog"
+
+
+@pytest.fixture
+def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
+    with control_of_home(operators_home(tmp_path / "home", monkeypatch)) as mesh:
+        yield mesh
+
+
+def reprocess(*arguments: str) -> int:
+    return run(["reprocess", *arguments])
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def store(mesh: Mesh, *rebuilt: Rebuilt) -> None:
+    """Store a reprocessing r1 of three days with these recomputed site-days."""
+    days = (UTC_DAY - 2, UTC_DAY + 1)
+    mesh.stores.reprocessings.create(
+        a_reprocessing(state=State.DIFF_READY, sites=(SITE, BLOG), days=days, created_at=NOW, site_days=3)
+    )
+    mesh.stores.reprocessings.put("r1", rebuilt)
+
+
+def changed_days(mesh: Mesh) -> None:
+    store(
+        mesh,
+        a_rebuilt({"visits": (5_272, 4_518), "hits": (9, 9), "visit_duration_total": (0, 7)}, UTC_DAY - 1),
+        a_rebuilt({"visits": (2, 3), "gross_revenue": (19_990_000, 29_990_000)}, UTC_DAY, BLOG),
+        a_rebuilt({"visits": (1, 1)}, UTC_DAY - 2),
+    )
+
+
+def test_a_difference_as_json_has_metrics_by_id(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    changed_days(mesh)
+    assert reprocess("diff", "r1", "-o", "json") == 0
+    found = printed(capsys)
+    assert (found["id"], found["state"], found["site_days"], found["changed_site_days"]) == ("r1", "DIFF_READY", 3, 2)
+    assert found["totals"]["visits"] == {
+        "unit": "count",
+        "old": 5_275,
+        "new": 4_522,
+        "difference": -753,
+        "percent": pytest.approx(-14.27, abs=0.01),
+        "absolute_difference": 755,
+        "absolute_percent": pytest.approx(14.31, abs=0.01),
+    }
+    assert found["totals"]["visit_duration_total"]["percent"] is None
+    assert [(day["utc_date"], sorted(day["metrics"])) for day in found["days"]] == [
+        ("2015-05-16", ["visit_duration_total", "visits"]),
+        ("2015-05-17", ["gross_revenue", "visits"]),
+    ]
+    assert found["ledger"]["before"] == {"accepted": 9, "counted": 9, "duplicate": 0, "excluded": 0}
+    assert [each["site"] for each in found["sites"]] == ["demo/blog"]
+    assert reprocess("diff", "r1", "--order-by", "visits", "-o", "json") == 0
+    assert [each["site"] for each in printed(capsys)["sites"]] == ["demo/shop", "demo/blog"]
+
+
+def test_a_difference_as_a_table_has_signs_per_cent_and_a_plot(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    changed_days(mesh)
+    assert reprocess("diff", "r1", "--order-by", "visits", "-o", "table") == 0
+    shown = capsys.readouterr().out
+    words = " ".join(shown.split())
+    assert shown.startswith("r1  DIFF_READY\n2 of 3 site-days changed\n")
+    for text in (
+        "visits 5,275 4,522 -753 -14.27 %",
+        "gross_revenue (money) 19.99 29.99 +10.00 +50.03 %",
+        "visit_duration_total (ms) 0 7 +7 –",
+        "before 9 9 0 0",
+        "2015-05-17 1 gross_revenue (money)",
+        "demo/shop visit_duration_total (ms)",
+        "visits: |new − old| by UTC day",
+    ):
+        assert text in words
+    assert [line.split()[-1] for line in shown.splitlines()[-2:]] == ["754", "1"]
+
+
+def test_an_empty_difference_says_so(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    store(mesh, a_rebuilt({"visits": (1, 1)}))
+    assert reprocess("diff", "r1", "-o", "table", "--fail-above", "0%") == 0
+    shown = capsys.readouterr().out
+    assert "0 of 1 site-day changed" in shown
+    assert "visits" not in shown
+    assert reprocess("diff", "r1", "-o", "json") == 0
+    found = printed(capsys)
+    assert (found["totals"], found["days"], found["sites"]) == ({}, [], [])
+
+
+@pytest.mark.parametrize(("limit", "code"), [("10%", 7), ("14.32", 7), ("150%", 7)])
+def test_a_change_above_the_limit_ends_with_7(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], limit: str, code: int
+) -> None:
+    changed_days(mesh)
+    assert reprocess("diff", "r1", "--fail-above", limit, "-o", "json") == code
+    status = json.loads(capsys.readouterr().err)
+    assert status["details"][0]["reason"] == "DIFF_TOO_LARGE"
+    assert "visit_duration_total from 0" in status["message"]
+    assert ("visits by 14.31 %" in status["message"]) == (limit == "10%")
+
+
+@pytest.mark.parametrize(("limit", "code"), [("0.5%", 7), ("9.9 %", 7), ("10%", 0), ("11", 0)])
+def test_changes_that_cancel_out_count_for_the_limit(mesh: Mesh, limit: str, code: int) -> None:
+    store(mesh, a_rebuilt({"visits": (10, 9)}), a_rebuilt({"visits": (10, 11)}, UTC_DAY - 1))
+    assert reprocess("diff", "r1", "--fail-above", limit, "-o", "json") == code
+
+
+@pytest.mark.parametrize("text", ["-1%", "nan", "inf", "", "%", "1e999"])
+def test_a_limit_is_a_percentage_from_0(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        per_cent(click.Context(reprocess_group), click.Option(["--fail-above"]), text)
+
+
+def test_a_dimension_and_a_part_are_passed_on(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    changed_days(mesh)
+    arguments = ["--site", BLOG, "--since", "2015-05-17", "--until", "2015-05-17", "--dimension", "channel"]
+    assert reprocess("diff", "r1", *arguments, "-o", "json") == 0
+    found = printed(capsys)
+    assert (found["site_days"], found["dimension"], found["values"], found["settled_again_site_days"]) == (
+        *(1, "channel"),
+        *([], 1),
+    )
+    assert reprocess("diff", "r1", "--dimension", "chanel", "-o", "json") == 67
+    assert "did you mean channel" in capsys.readouterr().err
