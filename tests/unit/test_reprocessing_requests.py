@@ -129,7 +129,7 @@ def test_an_open_reprocessing_excludes_others_of_its_site_days_and_is_named(
         ask(stored, work)
     assert caught.value.reason is ErrorReason.REPROCESSING_CONFLICT
     assert caught.value.variables["reprocessing"] == "reprocessings/first"
-    assert f"which is {state.name}: publish or cancel reprocessings/first first" in caught.value.message
+    assert f"which is {state.name}: finish or cancel reprocessings/first first" in caught.value.message
     found = stored.get("r1")
     assert found is not None
     assert found.state is before

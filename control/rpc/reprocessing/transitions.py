@@ -61,7 +61,7 @@ def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
     """Return the error for a reprocessing whose site-days another open reprocessing has."""
     other, state = name_of(first.id), first.state.name
     return RefusedError(
-        f"{name_of(reprocessing.id)} shares site-days with {other}, which is {state}: publish or cancel {other} first",
+        f"{name_of(reprocessing.id)} shares site-days with {other}, which is {state}: finish or cancel {other} first",
         field="name",
         reason=ErrorReason.REPROCESSING_CONFLICT,
         value=name_of(reprocessing.id),

@@ -117,6 +117,8 @@ def changed_values(
     """
     of_dimension = legs(dimension)
     _refuse_order(order_by, dimension, [measure for leg in of_dimension for measure in leg.measures])
+    if not generations.before:
+        return ChangedValues("", [], 0)
     compared = [_compared(metrics, generations, dimension, leg, checkpoint) for leg in of_dimension]
     sums = {metric: found for _, of_leg in compared for metric, found in of_leg.items()}
     changes = pl.concat([rows for rows, _ in compared])
@@ -162,12 +164,12 @@ def _rows(
 ) -> pl.DataFrame:
     """Return (value, `side` measure, …), a row per value; a null is shown as in reports."""
     days = [site_day.day for site_day in generations]
-    start = min(days, default=0) * DAY_MS
+    start = min(days) * DAY_MS
     question = MetricQuery(
         source=leg.source,
         generations=generations,
         start=start,
-        end=(max(days, default=0) + 1) * DAY_MS,
+        end=(max(days) + 1) * DAY_MS,
         bucket_starts=(start,),
         dimensions=(dimension,),
         measures=leg.measures,

@@ -189,7 +189,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: days, state, states, value, work.
     """
     ERROR_REASON_REPROCESSING_CONFLICT: _ErrorReason.ValueType  # 93
-    """Another reprocessing of the same site-days is open. Publish or cancel the other reprocessing first. Metadata:
+    """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
     reprocessing, state, value.
     """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 100
@@ -451,7 +451,7 @@ ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 92
 Metadata: days, state, states, value, work.
 """
 ERROR_REASON_REPROCESSING_CONFLICT: ErrorReason.ValueType  # 93
-"""Another reprocessing of the same site-days is open. Publish or cancel the other reprocessing first. Metadata:
+"""Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
 reprocessing, state, value.
 """
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
