@@ -102,5 +102,5 @@ def refuse_strangers(mesh: Mesh, rpc: str) -> None:
     for secret in (OWNER, RIVAL, "browser-secret", "edge-secret"):
         found = refusal(lambda: call(mesh, rpc, secret))  # noqa: B023 called at once
         assert (found.code, found.field) == (grpc.StatusCode.PERMISSION_DENIED, "authorization")
-        assert found.message.endswith("key belongs to a merchant: use the key of an operator")
+        assert found.message.endswith("file keys/dev-operator in its home)")
     assert mesh.stores.reprocessings.all() == before

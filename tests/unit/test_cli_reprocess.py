@@ -193,7 +193,7 @@ def test_the_operators_key_is_that_of_the_environment_or_of_the_home(
     assert reprocess("list", "-o", "json") == 0
     monkeypatch.setenv("HITMESH_OPERATOR_KEY", OWNER)
     assert reprocess("list", "-o", "json") == 71
-    assert "use the key of an operator" in capsys.readouterr().err
+    assert "use an operator's key" in capsys.readouterr().err
     monkeypatch.delenv("HITMESH_OPERATOR_KEY")
     monkeypatch.setenv("HITMESH_OPERATOR_KEY_FILE", str(home / "none"))
     assert reprocess("list", "-o", "json") == 3
