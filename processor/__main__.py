@@ -86,7 +86,9 @@ def stream_stores(stores: Stores) -> StreamStores:
 def build_runner(stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics) -> Runner:
     """Return the live stream over these stores, after recovery of its state."""
     meter = StreamMeter(metrics, dying_at(settings.fail_at))
-    return Runner(stream_stores(stores), clock, settings.pace, home=settings.cache_dir, meter=meter)
+    return Runner(
+        stream_stores(stores), clock, settings.pace, home=settings.cache_dir, meter=meter, logic=settings.version
+    )
 
 
 def run_stream(
@@ -131,6 +133,7 @@ def build_settler(
         stop,
         metrics,
         marks=secrets.randbits(31),
+        logic=settings.version,
     )
 
 
@@ -243,6 +246,7 @@ def inspect_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) ->
         progress=stores.progress,
         clock=clock,
         open_reads=settings.open_reads,
+        logic=settings.version,
     )
 
 

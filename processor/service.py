@@ -23,6 +23,7 @@ from hitmesh.model.days import date_text, day_message, day_of
 from hitmesh.model.errors import NotFound, RefusedError, Unavailable
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.limits import MAX_SKEW_MS
+from hitmesh.model.logic import CURRENT, Logic
 from hitmesh.model.positions import Topic
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.sites import IngestKey, Site
@@ -59,7 +60,10 @@ _ORDERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class InspectStores:
-    """The stores that tracing reads. With `open_reads`, any client that reaches the listener may read every site."""
+    """The stores that tracing reads. With `open_reads`, any client that reaches the listener may read every site.
+
+    `logic` is the logic version with which the process counts days that are not settled.
+    """
 
     directory: SiteDirectory
     raw: RawStore
@@ -69,6 +73,7 @@ class InspectStores:
     progress: ProgressReader
     clock: Clock
     open_reads: bool = False
+    logic: Logic = CURRENT
 
 
 class TraceService(trace_pb2_grpc.TraceServiceServicer):
@@ -155,7 +160,7 @@ def _known(stores: InspectStores, site: Site, found: Found, hit_id: str) -> Know
         if (ids := copies[name].drop_nulls().unique().to_list())
         for claim in stores.claims.of(site.name, ids, kind)
     ]
-    return Known(site, entries, committed, claims)
+    return Known(site, entries, committed, claims, stores.logic)
 
 
 def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFound:

@@ -7,10 +7,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
+from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import AHEAD_TOLERANCE_MS
+from hitmesh.model.logic import CURRENT, Logic, logic_named
 from hitmesh.runtime.config import ServiceSettings
 from processor.stream.pace import StreamPace
 
@@ -31,6 +34,11 @@ class ProcessorSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="HITMESH_PROCESSOR_", extra="forbid", frozen=True)
 
     role: Role = Field(default=Role.ALL, description="Work of this process: all, stream or settler")
+    logic: str = Field(
+        default=CURRENT.name,
+        description="Logic version for the stream and for days that were never settled; a settled day keeps its "
+        "version",
+    )
     max_hits: int = Field(default=50_000, ge=1, description="Maximum hits in a window of the stream, approximately")
     window_ms: int = Field(default=5_000, ge=0, le=60_000, description="Maximum length of a window in ms")
     quiet_ms: int = Field(default=250, ge=0, description="A window ends after this many ms without a record")
@@ -64,6 +72,19 @@ class ProcessorSettings(ServiceSettings):
         pattern=rf"^(({_STEPS}):[1-9]\d{{0,5}})?$",
         description="For tests: kill this process when a step of a commit is done for the n-th time, as step:n",
     )
+
+    @field_validator("logic")
+    @classmethod
+    def _is_version(cls, name: str) -> str:
+        try:
+            return logic_named(name).name
+        except RefusedError as error:
+            raise PydanticCustomError("logic", "{message}", {"message": error.message}) from error
+
+    @property
+    def version(self) -> Logic:
+        """The logic version with the name `logic`."""
+        return logic_named(self.logic)
 
     @property
     def pace(self) -> StreamPace:

@@ -22,6 +22,7 @@ from hitmesh.model.generations import STREAM_GENERATION, GenerationEntry
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import COPY_LOG_MS, COPY_WINDOW_MS, LATENESS_MS
+from hitmesh.model.logic import CURRENT, Logic, logic_numbered
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import Site
 from processor.rules.carry import no_open_visits
@@ -96,12 +97,19 @@ class Known:
         entries: the published generation entry per UTC day, for days that have an entry.
         committed: per partition, the offset below which the stream has committed all records.
         claims: claims on the orders and refunds among the hits; claims on one id in log order.
+        logic: the stream's logic version, which applies to days without an entry.
     """
 
     site: Site
     entries: Mapping[int, GenerationEntry]
     committed: Mapping[PartitionId, int]
     claims: Sequence[OrderClaim]
+    logic: Logic = CURRENT
+
+    def logic_of(self, day: int) -> Logic:
+        """Return the logic version that counts a day's hits."""
+        entry = self.entries.get(day)
+        return self.logic if entry is None else logic_numbered(entry.logic_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +262,8 @@ def _visit(hit: _Hit, visitor_hits: pl.DataFrame, known: Known) -> InspectedVisi
     if not counts[hit.index]:
         return None
     hits = visitor_hits.filter(counts)
-    visits = build_visits(hits, no_open_visits(), known.site.policy, known.site.time_zone)
+    policy = known.logic_of(hit.day).policy(known.site.policy)
+    visits = build_visits(hits, no_open_visits(), policy, known.site.time_zone)
     number = int(visits.visit_of[int(counts[: hit.index].sum())])
     if number == ORPHAN:
         return None

@@ -17,6 +17,7 @@ from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
+from hitmesh.model.logic import CURRENT, Logic, logic_numbered
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.sites import Site, SiteDay, VisitPolicy
 from hitmesh.model.waiting_visits import days_with_provisional_visits
@@ -72,10 +73,12 @@ class Handed:
     Attributes:
         carry: the previous day's carry, None if that day is not among these settlements.
         flags: duplicate flags of claims that differ from the stored flags (rule D3).
+        logic: the logic version that produced the carry; None: the attempt's version.
     """
 
     carry: Carry | None = None
     flags: Mapping[HitAt, bool] = field(default_factory=dict)
+    logic: Logic | None = None
 
 
 NOTHING_HANDED: Final = Handed()
@@ -84,6 +87,9 @@ NOTHING_HANDED: Final = Handed()
 class Attempt:
     """A single attempt to settle a site-day.
 
+    A site-day keeps its logic version: an attempt without an explicit version takes the version from the site-day's
+    current generation.
+
     Args:
         stores: the stores to read.
         site_day: the site-day to settle.
@@ -91,6 +97,15 @@ class Attempt:
         read_through: exclusive upper offsets of the scan, for all topics.
         handed: results of earlier days that are computed but not published yet.
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
+        logic: the logic version; None: the site-day keeps its version.
+        fallback: the logic version for a site-day without a generation.
+
+    Attributes:
+        site_day: the site-day.
+        read_through: exclusive upper offsets of the scan, for all topics.
+        generation: the reserved generation number; 0 before `settle`.
+        current: the generation entry seen when the scan began; None without an entry.
+        logic: the logic version that the attempt applies.
     """
 
     def __init__(
@@ -102,17 +117,21 @@ class Attempt:
         handed: Handed = NOTHING_HANDED,
         *,
         lg_k: int = LG_K_CELL,
+        logic: Logic | None = None,
+        fallback: Logic = CURRENT,
     ) -> None:
         site, day = site_day
-        entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day, day + 2)
+        entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
         before_it = None if handed.carry is not None else stores.generations.carry(SiteDay(site, day - 1))
         handed_on = stores.generations.carry(site_day)
         self.site_day = site_day
         self.read_through = dict(read_through)
         self.generation = 0
+        self.current = entries.get(day)
+        self.logic = logic or _logic_of(self.current) or fallback
         self._stores = stores
         self._hits_before = hits_before
-        self._current = entries.get(day)
+        self._logic_before = (handed.logic if handed.carry else _logic_of(entries.get(day - 1))) or self.logic
         self._next_is_settled = day + 1 in entries
         self._carry = Carry.from_bytes(before_it) if before_it is not None else handed.carry
         self._flags = handed.flags
@@ -122,13 +141,13 @@ class Attempt:
     @property
     def seen_sequence(self) -> int:
         """Sequence number of the generation entry seen when the scan began, 0 without an entry."""
-        return self._current.sequence if self._current else 0
+        return self.current.sequence if self.current else 0
 
     def settle(self) -> Settled | None:
         """Return the settlement, or None if there is nothing to settle: no hit, no refusal, nothing published."""
         site, day = self.site_day
         rejected = self._stores.rejected.counts(site, day)
-        if not rejected and self._current is None and day not in self._stores.raw.days(site):
+        if not rejected and self.current is None and day not in self._stores.raw.days(site):
             return None
         known = self._stores.directory.site(site)
         self.generation = self._stores.generations.begin(self.site_day)
@@ -140,7 +159,7 @@ class Attempt:
 
     def drift(self, settled: Settled) -> Drift | None:
         """Return the drift from the stream; None if the day already has a generation or was never streamed."""
-        if self._current is not None:
+        if self.current is not None:
             return None
         site, day = self.site_day
         streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
@@ -158,20 +177,29 @@ class Attempt:
         """Return the other days that must be settled (again) because of this settlement (rule L4)."""
         day = self.site_day.day
         disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
-        if self._next_is_settled and not (self._handed_on and settled.carry.hands_on_the_same(self._handed_on)):
+        if self._next_is_settled and not self._hands_on_the_same(settled.carry):
             disturbed.add(day + 1)
         if self._carry is not None and self._carry.followed != settled.followed:
             disturbed.add(day - 1)
         return disturbed
 
+    def _hands_on_the_same(self, carry: Carry) -> bool:
+        """Return whether the next day settles to the same result as before this attempt."""
+        if self._handed_on is None or not carry.hands_on_the_same(self._handed_on):
+            return False
+        # This day's version also decides which hits continue the carried visits on the next day.
+        return carry.open_visits.is_empty() or _are_same(self.logic, _logic_of(self.current))
+
     def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
         name, day = self.site_day
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
+        policy, before = site.policy if site else VisitPolicy(), self._logic_before
         claims, refund_days = self._claims(window, known_until)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),
-            policy=site.policy if site else VisitPolicy(),
+            policy=self.logic.policy(policy),
+            carried_policy=None if _are_same(self.logic, before) else before.policy(policy),
             zone=site.time_zone if site else _UNKNOWN_ZONE,
             window=window,
             known_until=known_until,
@@ -179,7 +207,7 @@ class Attempt:
             claims=claims,
             refund_days=refund_days,
             rejected=rejected,
-            read_through=self._current.read_through if self._current else {},
+            read_through=self.current.read_through if self.current else {},
             lg_k=self._lg_k,
         )
 
@@ -204,6 +232,14 @@ class Attempt:
     def _window(self, site: str, start: int, end: int) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
         return read_window(records, site, start, end)
+
+
+def _logic_of(entry: GenerationEntry | None) -> Logic | None:
+    return logic_numbered(entry.logic_version) if entry else None
+
+
+def _are_same(logic: Logic, other: Logic | None) -> bool:
+    return other is not None and logic.number == other.number
 
 
 def _ids(hits: pl.DataFrame, name: str, wanted: pl.Expr) -> list[str]:

@@ -30,6 +30,7 @@ from processor.rules.copies import Copies, find_copies
 from processor.rules.orders import HitAt, OrderVerdicts, decide_orders
 from processor.rules.refunds import claims_refund, settled_refunds
 from processor.rules.rollups import RowOwner, traffic_rows, visits_rows
+from processor.rules.seam import build_after
 from processor.rules.visits import VIEW_TYPES, Visits, build_visits, open_at
 from processor.settle.window import Window, chosen
 
@@ -40,7 +41,7 @@ class DayInputs:
 
     Attributes:
         owner: site, UTC day and generation.
-        policy: the site's visit policy; its cap and its gap must be at most a day.
+        policy: the site's visit policy under the day's logic version; its cap and its gap must be at most a day.
         zone: the site's time zone.
         window: the site's hits; must begin 2 h before the day, or 26 h before the day without a carry, and must end 2 h
             after `known_until`.
@@ -52,6 +53,8 @@ class DayInputs:
         rejected: number of refused hits per cell of the day, by collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
+        carried_policy: the visit policy for visits in the carry, if the previous day has another logic version; None:
+            `policy`.
     """
 
     owner: RowOwner
@@ -65,6 +68,7 @@ class DayInputs:
     rejected: Mapping[int, int] = field(default_factory=dict)
     read_through: Mapping[PartitionId, int] = field(default_factory=dict)
     lg_k: int = LG_K_CELL
+    carried_policy: VisitPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,10 @@ def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerd
     refunded = settled_refunds(chosen(rows, wanted & ~copies.is_copy), inputs.window.positions, orders)
     hits = refunded.hits
     carried = inputs.carry.open_visits if inputs.carry else _derived_carry(inputs, times, copies.is_copy)
-    visits = build_visits(hits, carried, inputs.policy, inputs.zone)
+    if inputs.carry and inputs.carried_policy is not None:
+        visits = build_after(hits, carried, inputs.carried_policy, inputs.policy, inputs.zone)
+    else:
+        visits = build_visits(hits, carried, inputs.policy, inputs.zone)
     return _Built(
         hits=hits,
         carried=carried,

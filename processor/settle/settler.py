@@ -25,8 +25,8 @@ from hitmesh.model.days import date_text
 from hitmesh.model.errors import FatalError, RetryError, StaleGeneration, Unavailable
 from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtyMark, DirtySiteDay
 from hitmesh.model.limits import LG_K_CELL
+from hitmesh.model.logic import CURRENT, Logic
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
-from hitmesh.model.rows.columns import LOGIC_VERSION
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, ProgressReader
 from hitmesh.runtime.logs import logger, traceback_of
@@ -57,6 +57,7 @@ class Settler:
         marks: partition number of the settler's own dirty marks. It must be unique per settler, because marks are
             cleared by offset, and each settler derives offsets from its clock.
         lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits); must equal the stream's.
+        logic: the logic version for site-days that were never settled; a settled site-day keeps its version.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Settler:
         *,
         marks: int = 0,
         lg_k: int = LG_K_CELL,
+        logic: Logic = CURRENT,
     ) -> None:
         self._stores = stores
         self._metrics = metrics or unmeasured()
@@ -81,6 +83,7 @@ class Settler:
         self._own_marks = PartitionId(SETTLEMENT_LOG, marks)
         self._last_mark = 0
         self._lg_k = lg_k
+        self._logic = logic
         self._last_site = ""
 
     def run(self, *, pause_s: float = 0.5) -> None:
@@ -150,7 +153,9 @@ class Settler:
         started = self._clock.now()
         try:
             handed = this.handed(site_day)
-            attempt = Attempt(self._stores, site_day, this.hits_before, this.before, handed, lg_k=self._lg_k)
+            attempt = Attempt(
+                self._stores, site_day, this.hits_before, this.before, handed, lg_k=self._lg_k, fallback=self._logic
+            )
             settled = attempt.settle()
             if settled is not None:
                 this.wave.append(Computed(covered, attempt, settled, attempt.drift(settled), started))
@@ -244,7 +249,7 @@ class Settler:
         stores.generations.publish(
             site_day,
             computed.attempt.generation,
-            logic_version=LOGIC_VERSION,
+            logic_version=computed.attempt.logic.number,
             read_through=computed.attempt.read_through,
             seen_sequence=computed.attempt.seen_sequence,
             ledger=settled.ledger,
@@ -286,6 +291,7 @@ class Settler:
             "settled",
             site=computed.attempt.site_day.site,
             date=date_text(computed.attempt.site_day.day),
+            logic=computed.attempt.logic.name,
             hits=computed.settled.ledger.accepted,
             rows=computed.settled.traffic.height + computed.settled.visits.height,
             took_ms=ended - computed.started,

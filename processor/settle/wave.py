@@ -53,9 +53,9 @@ class Pass:
     def handed(self, site_day: SiteDay) -> Handed:
         """Return the results that the wave's settlements hand to a site-day."""
         of_site = [computed for computed in self.wave if computed.attempt.site_day.site == site_day.site]
-        before = (computed.settled.carry for computed in of_site if computed.attempt.site_day.day == site_day.day - 1)
+        before = next((computed for computed in of_site if computed.attempt.site_day.day == site_day.day - 1), None)
         flags = {claim: flag for computed in of_site for claim, flag in computed.settled.orders.changed_flags.items()}
-        return Handed(next(before, None), flags)
+        return Handed(before.settled.carry, flags, before.attempt.logic) if before else Handed(flags=flags)
 
 
 def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:

@@ -3,9 +3,13 @@
 A recovery runs after a start, and whenever the states may not be at the committed positions: for example after a commit
 in doubt, or after partitions moved between processors.
 
-For each partition: load the last snapshot with this logic version, read the kept hits from before the snapshot again
-from the log, and replay the records up to the committed position. The replay emits no rows, because the committing
-transaction has already emitted them. The values for every epoch since the snapshot become due again.
+For each partition: load the last snapshot with the stream's logic version, read the kept hits from before the snapshot
+again from the log, and replay the records up to the committed position. The replay emits no rows, because the
+committing transaction has already emitted them. The values for every epoch since the snapshot become due again.
+
+If the last snapshot has another version, the stream changes its version at the committed position. All values up to
+this position are then recovered under the other version, which also emitted the rows, so that values and rows agree.
+The state for later records is rebuilt from the log under the stream's version.
 """
 
 from __future__ import annotations
@@ -19,9 +23,9 @@ import polars as pl
 
 from hitmesh.model.arrays import I64Array
 from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.logic import CURRENT, LOGICS, Logic
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
-from hitmesh.model.rows.columns import LOGIC_VERSION
 from hitmesh.model.stream_values import SnapshotManifest
 from hitmesh.runtime.logs import logger
 from processor.rules.refunds import with_wins
@@ -54,13 +58,32 @@ Heartbeat = Callable[[], None]
 class Recovered:
     """States of all partitions at their committed positions, and values to write again.
 
-    `replayed` counts the hits read again: kept hits and hits since the snapshots.
+    `replayed` counts the hits read again: kept hits and hits since the snapshots. `changes_logic` is set if a partition
+    changes its logic version. The caller must then save snapshots before it commits rows, so that a later
+    recovery does not apply the new version to earlier records.
     """
 
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
     refusals: dict[PartitionId, RefusalsState] = field(default_factory=dict)
     due: list[DueValues] = field(default_factory=list)
     replayed: int = 0
+    changes_logic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """The arguments of `recover` that each partition's recovery needs, and the result so far."""
+
+    stores: StreamStores
+    cache: Path
+    heartbeat: Heartbeat
+    limits: Limits
+    logic: Logic
+    recovered: Recovered
+
+    def empty_state(self, partition: PartitionId) -> LiveState:
+        """Return the state of a hits partition before its first record."""
+        return LiveState(partition, SpillFiles(self.cache).spill, self.limits, digest_of(self.stores.directory))
 
 
 def recover(
@@ -69,6 +92,7 @@ def recover(
     cache: Path,
     heartbeat: Heartbeat = lambda: None,
     limits: Limits = PRODUCTION,
+    logic: Logic = CURRENT,
 ) -> Recovered:
     """Return the states at the committed positions.
 
@@ -79,49 +103,71 @@ def recover(
         heartbeat: called before each batch, because a replay of tens of millions of hits takes minutes, during which
             the reader is not polled.
         limits: thresholds of the states' tables, and how many hits are read at once.
+        logic: the logic version that the stream continues with.
 
     Raises:
         RetryError: a store is unavailable, or `heartbeat` raised.
         StoreCorrupt: a committed record does not decode.
     """
-    recovered = Recovered()
-    digest = digest_of(stores.directory)
+    task = _Task(stores, cache, heartbeat, limits, logic, Recovered())
     for partition, reached in committed.get(Topic.HITS, {}).items():
-        state = LiveState(partition, SpillFiles(cache).spill, limits, digest)
-        recovered.hits[partition] = _hits_state(stores, state, reached, recovered, heartbeat)
+        other = _other_logic(task, partition)
+        task.recovered.hits[partition] = (
+            _hits_state(task, partition, reached) if other is None else _changed_state(task, other, partition, reached)
+        )
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
-        recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered, heartbeat, limits)
-    return recovered
+        task.recovered.refusals[partition] = _refusals_state(task, partition, reached)
+    return task.recovered
 
 
-def _hits_state(
-    stores: StreamStores, state: LiveState, committed: PartitionProgress, recovered: Recovered, heartbeat: Heartbeat
-) -> LiveState:
-    """Return the state at the committed position; `state` is the partition's empty state."""
-    partition, limits = state.partition, state.limits
-    found = _snapshot(stores, partition, committed)
+def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgress) -> LiveState:
+    """Return the state at the committed position."""
+    stores, state = task.stores, task.empty_state(partition)
+    found = _snapshot(task, partition, committed)
     if found is not None:
         manifest, tables = found
-        state = restored(tables, partition, state.spill, limits, state.digest)
-        state.sites.add(rules_of(stores.directory, state.sites.names))
+        state = restored(tables, partition, state.spill, state.limits, state.digest)
+        state.sites.add(rules_of(stores.directory, state.sites.names, task.logic))
         copies, waiting = copies_of(tables), waiting_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
-        for records in _in_batches(kept, heartbeat, limits):
-            recovered.replayed += _keep_again(stores, state, records, copies, waiting)
+        for records in _in_batches(kept, task):
+            task.recovered.replayed += _keep_again(task, state, records, copies, waiting)
     # Since the snapshot, steps with other boundaries may have stored values: overwrite all of them.
     state.sums.all_changed()
-    due = list(_replay(stores, state, committed.next_offset, recovered, heartbeat))
+    due = list(_replay(task, state, committed.next_offset))
     # Epochs replayed from a trimmed log may be incomplete, so the stored values are kept.
-    recovered.due += due if found is not None or _is_whole(stores, partition) else []
+    task.recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
     return state
 
 
+def _other_logic(task: _Task, partition: PartitionId) -> Logic | None:
+    """Return the last snapshot's logic version, if that is not the stream's version."""
+    others = (logic for logic in LOGICS if logic.number != task.logic.number)
+    return next((logic for logic in others if task.stores.states.load(partition, logic.number) is not None), None)
+
+
+def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed: PartitionProgress) -> LiveState:
+    """Return the state at the committed position, at which the logic changes from the version `other`.
+
+    The state has the visits of the stream's version, and the sums that `other` emitted in the epoch in progress.
+    """
+    task.recovered.changes_logic = True
+    before, state = _hits_state(replace(task, logic=other), partition, committed), task.empty_state(partition)
+    for _ in _replay(task, state, committed.next_offset):
+        pass  # `other` emitted the values
+    state.sums = before.sums
+    # A trimmed log may lack the records that give these values.
+    for name in ("next_offset", "log_time", "written"):
+        setattr(state, name, max(getattr(state, name), getattr(before, name)))
+    return state
+
+
 def _snapshot(
-    stores: StreamStores, partition: PartitionId, committed: PartitionProgress
+    task: _Task, partition: PartitionId, committed: PartitionProgress
 ) -> tuple[SnapshotManifest, dict[str, pl.DataFrame]] | None:
     """Return the last snapshot; None if it is missing or unusable, in which case the whole log is replayed."""
-    found = stores.states.load(partition, LOGIC_VERSION)
+    found = task.stores.states.load(partition, task.logic.number)
     if found is None or found[0].position.next_offset > committed.next_offset:
         return None
     try:
@@ -139,7 +185,7 @@ def _is_whole(stores: StreamStores, partition: PartitionId) -> bool:
 
 
 def _keep_again(
-    stores: StreamStores,
+    task: _Task,
     state: LiveState,
     records: Sequence[LoggedRecord],
     copies: Mapping[int, I64Array],
@@ -147,10 +193,10 @@ def _keep_again(
 ) -> int:
     """Restore the kept hits from before a snapshot; return how many. The snapshot lists copies and waiting hits."""
     intake = take_in(records)
-    known = placed(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
+    known = placed(state, _records_of(intake, state.partition), _new_rules(task, state, intake))
     rows = known.rows.with_columns(_among(known.rows, copies).alias("is_copy"))
     known = replace(known, rows=rows)
-    wins = wins_of({state.partition: known}, intake.claims, stores.claims)[state.partition]
+    wins = wins_of({state.partition: known}, intake.claims, task.stores.claims)[state.partition]
     kept = with_wins(rows, wins).with_columns(_among(rows, waiting).alias("waits")).select(*KEPT_COLUMNS)
     kept = state.texts.again(kept, records[0].log_time)
     state.kept.add(kept, epoch_of(records[0].log_time))
@@ -171,38 +217,30 @@ def _among(rows: pl.DataFrame, copies: Mapping[int, I64Array]) -> pl.Series:
     return pl.Series(found)
 
 
-def _replay(
-    stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered, heartbeat: Heartbeat
-) -> Iterator[DueValues]:
+def _replay(task: _Task, state: LiveState, end_offset: int) -> Iterator[DueValues]:
     """Replay the records from the state's position to `end_offset`, without effects; yield values of ended epochs."""
-    since = stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
-    for records in _in_batches(since, heartbeat, state.limits):
+    since = task.stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
+    for records in _in_batches(since, task):
         intake = take_in(records)
-        prepared = prepare(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
-        wins = wins_of({state.partition: prepared}, intake.claims, stores.claims)
+        prepared = prepare(state, _records_of(intake, state.partition), _new_rules(task, state, intake))
+        wins = wins_of({state.partition: prepared}, intake.claims, task.stores.claims)
         stepped = apply(state, prepared, wins[state.partition], is_redo=True)
-        recovered.replayed += prepared.rows.height
+        task.recovered.replayed += prepared.rows.height
         if stepped.due is not None:
             yield stepped.due
 
 
-def _refusals_state(
-    stores: StreamStores,
-    partition: PartitionId,
-    committed: PartitionProgress,
-    recovered: Recovered,
-    heartbeat: Heartbeat,
-    limits: Limits,
-) -> RefusalsState:
-    found = _snapshot(stores, partition, committed)
-    digest = digest_of(stores.directory)
+def _refusals_state(task: _Task, partition: PartitionId, committed: PartitionProgress) -> RefusalsState:
+    """Return the state at the committed position; a snapshot of any version serves, because refusals form no visits."""
+    found = _snapshot(replace(task, logic=_other_logic(task, partition) or task.logic), partition, committed)
+    digest = digest_of(task.stores.directory)
     state = RefusalsState(partition, digest=digest) if found is None else restored_refusals(found[1], partition, digest)
-    since = stores.log_scan.read(partition, state.next_offset, committed.next_offset, state.log_time)
-    for records in _in_batches(since, heartbeat, limits):
+    since = task.stores.log_scan.read(partition, state.next_offset, committed.next_offset, state.log_time)
+    for records in _in_batches(since, task):
         partition_intake = take_in(records).partitions[partition]
         stepped = take_refusals(state, partition_intake.ends, partition_intake.refused, partition_intake.siteless)
         if stepped.due is not None:
-            recovered.due.append(stepped.due)
+            task.recovered.due.append(stepped.due)
     state.sums.all_changed()
     return state
 
@@ -212,23 +250,23 @@ def _records_of(intake: Intake, partition: PartitionId) -> RecordsOf:
     return RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless)
 
 
-def _new_rules(stores: StreamStores, state: LiveState, intake: Intake) -> Mapping[str, SiteRules]:
+def _new_rules(task: _Task, state: LiveState, intake: Intake) -> Mapping[str, SiteRules]:
     names = intake.partitions[state.partition].hits["site"].unique().to_list()
-    return rules_of(stores.directory, state.sites.unknown(names))
+    return rules_of(task.stores.directory, state.sites.unknown(names), task.logic)
 
 
-def _in_batches(records: Iterator[LoggedRecord], heartbeat: Heartbeat, limits: Limits) -> Iterator[list[LoggedRecord]]:
-    """Yield a partition's records in batches with a single epoch and a bounded size; call `heartbeat` before each."""
+def _in_batches(records: Iterator[LoggedRecord], task: _Task) -> Iterator[list[LoggedRecord]]:
+    """Yield a partition's records in batches with a single epoch and a bounded size; send a heartbeat before each."""
     group: list[LoggedRecord] = []
     hits = 0
     for record in records:
         is_other_epoch = bool(group) and epoch_of(group[0].log_time) != epoch_of(record.log_time)
-        if group and (is_other_epoch or hits + record.record.rows > limits.replay_hits):
-            heartbeat()
+        if group and (is_other_epoch or hits + record.record.rows > task.limits.replay_hits):
+            task.heartbeat()
             yield group
             group, hits = [], 0
         group.append(record)
         hits += record.record.rows
     if group:
-        heartbeat()
+        task.heartbeat()
         yield group

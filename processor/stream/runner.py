@@ -18,9 +18,9 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.errors import HitmeshError, PartitionsMoved, RetryError, as_disk_full
+from hitmesh.model.logic import CURRENT, Logic
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.records import LoggedRecord
-from hitmesh.model.rows.columns import LOGIC_VERSION
 from hitmesh.model.rows.stream_columns import EPOCH_MS
 from hitmesh.model.stream_values import SnapshotManifest
 from hitmesh.ports import Clock, LogReader
@@ -57,6 +57,7 @@ class Runner:
         home: local directory; kept hits are in a subdirectory, and nothing else is touched.
         meter: counts and times; receives each commit step.
         limits: when a partition's tables grow, spill and are tidied.
+        logic: the logic version that builds the visits.
 
     Raises:
         RetryError: a store is unavailable.
@@ -71,12 +72,14 @@ class Runner:
         home: Path,
         meter: StreamMeter | None = None,
         limits: Limits = PRODUCTION,
+        logic: Logic = CURRENT,
     ) -> None:
         self._stores = stores
         self._clock = clock
         self._pace = pace or StreamPace()
         self._kept = home / KEPT_DIRECTORY
         self._limits = limits
+        self._logic = logic
         self._meter = meter or StreamMeter(unmeasured())
         self._ahead = ClockAhead(clock, self._pace.ahead_tolerance_ms)
         self._readers: dict[Topic, LogReader] = {}
@@ -255,7 +258,7 @@ class Runner:
         return prepare(
             state,
             RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless),
-            rules_of(self._stores.directory, unknown),
+            rules_of(self._stores.directory, unknown, self._logic),
         )
 
     def _keep_collisions(self, prepared: Mapping[PartitionId, Prepared]) -> None:
@@ -332,7 +335,7 @@ class Runner:
             partition=state.partition,
             writer=self._writer,
             position=state.position,
-            logic_version=LOGIC_VERSION,
+            logic_version=self._logic.number,
             kept_from=kept_from,
             chunks=len(chunks),
         )
@@ -355,9 +358,12 @@ class Runner:
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
-        recovered = recover(self._stores, committed, self._kept, self._heartbeat_in_recovery, self._limits)
+        recovered = recover(self._stores, committed, self._kept, self._heartbeat_in_recovery, self._limits, self._logic)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
+        if recovered.changes_logic:
+            logger().warning("logic_changed", logic=self._logic.name)
+            self.snapshot()  # a later recovery must not apply this version to records before this position
         self._is_certain = True
         self.recoveries += 1
         took_s = time.perf_counter() - began

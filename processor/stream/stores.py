@@ -11,6 +11,7 @@ import polars as pl
 
 from hitmesh.model.arrays import BoolArray
 from hitmesh.model.claims import OrderClaim
+from hitmesh.model.logic import CURRENT, Logic
 from hitmesh.model.positions import PartitionId, Position, Topic
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.ports import (
@@ -57,10 +58,14 @@ def _digest(secret: bytes) -> RowDigest:
     return RowDigest(secret)  # cached with the texts that the digest remembers
 
 
-def rules_of(directory: SiteDirectory, names: Sequence[str]) -> Mapping[str, SiteRules]:
-    """Return each site's rules for visits (policy, time zone); a site that is no longer known gets DEFAULT_RULES."""
+def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURRENT) -> Mapping[str, SiteRules]:
+    """Return each site's rules for visits (policy, time zone) under a logic version.
+
+    A site that is no longer known gets the policy and time zone of DEFAULT_RULES.
+    """
     found = {name: directory.site(name) for name in names}
-    return {name: SiteRules(site.policy, site.time_zone) if site else DEFAULT_RULES for name, site in found.items()}
+    rules = {name: SiteRules(site.policy, site.time_zone) if site else DEFAULT_RULES for name, site in found.items()}
+    return {name: of_site._replace(policy=logic.policy(of_site.policy)) for name, of_site in rules.items()}
 
 
 def wins_of(

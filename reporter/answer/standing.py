@@ -16,6 +16,7 @@ from typing import Final
 
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.logic import logic_numbered
 from hitmesh.model.placement import Progress, all_offsets, data_version, offsets_of
 from hitmesh.model.positions import Topic
 from hitmesh.model.sites import Site, SiteDay
@@ -56,6 +57,7 @@ class Standing:
         is_caught_up: the store held all committed records, so that the version determines the metric values.
         days: UTC days whose generations were read.
         generations: the generation to read for each site-day in `days` that has rows.
+        logics: for each logic version, by number, the days with a settled generation of that version.
         read_at: time of the read, UTC ms.
         is_remembered: the standing was read for an earlier question, because a store is unavailable now.
     """
@@ -66,8 +68,15 @@ class Standing:
     is_caught_up: bool
     days: range
     generations: Mapping[SiteDay, int]
+    logics: Mapping[int, frozenset[int]]
     read_at: int
     is_remembered: bool = False
+
+    @property
+    def logic_versions(self) -> tuple[str, ...]:
+        """The names of the logic versions that computed the settled days in `days`, sorted."""
+        names = {logic_numbered(number).name for number, days in self.logics.items() if not days.isdisjoint(self.days)}
+        return tuple(sorted(names))
 
     def within(self, days: range, progress: Progress) -> Standing:
         """Return this standing for a later question about some of the days, read after `progress`.
@@ -124,13 +133,15 @@ class Books:
         """Return the sites' standing, read in the order that rule P15 needs; `reach` must be read first."""
         waiting = self.waiting(sites)
         committed = self.committed()
+        generations, logics = self._current(sites, waiting, days)
         return Standing(
             progress=reach.hits,
             waiting=waiting,
             version=self._version(sites, committed),
             is_caught_up=reach.holds(sites, committed),
             days=days,
-            generations=self.current(sites, waiting, days),
+            generations=generations,
+            logics=logics,
             read_at=now_ms,
         )
 
@@ -146,15 +157,18 @@ class Books:
         """Return the version of the sites' metric values."""
         return self._version(sites, self.committed())
 
-    def current(self, sites: Sequence[Site], waiting: Mapping[str, Waiting], days: range) -> dict[SiteDay, int]:
-        """Return the generation to read for each site-day that has rows.
+    def _current(
+        self, sites: Sequence[Site], waiting: Mapping[str, Waiting], days: range
+    ) -> tuple[dict[SiteDay, int], dict[int, frozenset[int]]]:
+        """Return the generation to read for each site-day that has rows, and the days by logic version.
 
         A day without a published entry is read from the live stream if the day is awaited: the stream notes an awaited
         day before the day's first rows. Settlement publishes an entry before the day is no longer awaited, so `waiting`
         must be read first.
         """
         if not days:
-            return {}
+            return {}, {}
+        logics: dict[int, set[int]] = {}
         generations = {
             SiteDay(site.name, day): STREAM_GENERATION
             for site in sites
@@ -164,7 +178,9 @@ class Books:
         for site in sites:
             entries = self.generations.current(site.name, days.start, days.stop)
             generations |= {SiteDay(site.name, day): entry.generation for day, entry in entries.items()}
-        return generations
+            for day, entry in entries.items():
+                logics.setdefault(entry.logic_version, set()).add(day)
+        return generations, {number: frozenset(found) for number, found in logics.items()}
 
     def _version(self, sites: Sequence[Site], committed: Reach) -> str:
         sequences = sum(self.generations.sequence(site.name) for site in sites)

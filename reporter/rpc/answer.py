@@ -40,6 +40,7 @@ class Answer:
     totals: Series | None
     freshness: Freshness
     data_version: str
+    logic_versions: tuple[str, ...]
     missing_currencies: tuple[str, ...]
     excluded_hits: int
     store_rows: int
@@ -80,6 +81,7 @@ def answer(
         totals=None if found.totals is None else series(question.of_totals(), found.totals, backend.checkpoint),
         freshness=found.freshness,
         data_version=found.version,
+        logic_versions=found.logic_versions,
         missing_currencies=missing,
         excluded_hits=found.excluded_hits,
         store_rows=found.store_rows,
@@ -122,6 +124,7 @@ class _Found:
     path: Path
     freshness: Freshness
     version: str
+    logic_versions: tuple[str, ...]
     is_pinned: bool
     parts: Parts
     totals: Parts | None
@@ -210,6 +213,7 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
         path=path,
         freshness=reached,
         version=standing.version,
+        logic_versions=standing.logic_versions,
         is_pinned=standing.is_caught_up,
         parts=parts,
         totals=totals,

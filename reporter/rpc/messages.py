@@ -156,6 +156,7 @@ def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, obje
         "data_version": answer.data_version,
         "metric_version": METRIC_VERSION,
         "policy_version": answer.policy_version,
+        "logic_versions": list(answer.logic_versions),
         "time_zone": question.zone,
         "tzdb_version": TZDB_VERSION,
         "grain": question.buckets.grain.value,
@@ -270,6 +271,7 @@ def _meta(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.Valu
         request=understood(question, request),
         state=_CELL_STATES[answer.freshness.state_between(question.start, question.end)],
         path=PATHS[answer.path],
+        logic_versions=answer.logic_versions,
     )
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.generate.facts import BOTS, DIRECT, ORIGINS, PAGES, PEOPLE, PRODUCTS, SHOPS, Client, Origin
 from tests.generate.scenarios import GAP, HOUR, MINUTE, SECOND
 from tests.reference.hits import RefHit
-from tests.reference.visits import COPY_WINDOW_MS, V1, RefPolicy
+from tests.reference.visits import COPY_WINDOW_MS, V0, V1, RefPolicy
 
 MIDNIGHT_MS = 1_743_811_200_000
 """2025-04-05T00:00:00Z; on the next day Australia/Lord_Howe has 24.5 hours."""
@@ -34,6 +34,8 @@ _STEPS_MS = (
     0,
     1,
     SECOND,
+    V0.gap_ms,
+    V0.gap_ms + 1,
     5 * MINUTE,
     15 * MINUTE,
     20 * MINUTE,

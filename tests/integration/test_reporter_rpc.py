@@ -68,6 +68,7 @@ def test_the_meta_says_how_fresh_how_exact_and_what_was_understood(mesh: Mesh) -
     assert meta.freshness.state == reporter_pb2.FRESHNESS_STATE_LIVE
     assert meta.data_version == "s2.p10"
     assert (meta.time_zone, meta.policy_version, meta.currency) == ("Asia/Kathmandu", "v1", "USD")
+    assert list(meta.logic_versions) == ["v1"]
     assert meta.tzdb_version
     assert meta.filter == r"channel!=a\,b"
     assert list(meta.missing_currencies) == ["EUR"]

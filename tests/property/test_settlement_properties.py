@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hitmesh.model.logic import CURRENT, LOGICS, V0, V1, Logic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
@@ -23,7 +24,8 @@ from processor.rules.visits import build_visits, open_at
 from tests.generate.hits import generate_hits, second_file
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
 from tests.reference.hits import Position, RefHit
-from tests.reference.visits import V1, RefPolicy, duplicates, visits_of_one
+from tests.reference.visits import V1 as RULES
+from tests.reference.visits import RefPolicy, duplicates, visits_of_one
 from tests.support.examples import examples
 from tests.support.small_mesh import (
     PARTITIONS,
@@ -33,6 +35,7 @@ from tests.support.small_mesh import (
     differences,
     expected_rows,
     hit_rows,
+    policy_under,
     visit_policy,
 )
 from tests.support.unions import union_by_group
@@ -42,6 +45,7 @@ NOW = MIDNIGHT_MS + DAY_MS
 """Lies among the hits' times, so that some hits are late."""
 
 SEEDS = st.integers(0, 2**16)
+ANY_LOGIC = st.sampled_from(LOGICS)
 FEW = examples(10)
 """For properties that settle several days on two sites per example."""
 
@@ -52,9 +56,9 @@ def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
     return hit_rows(hits).rename({"utm_campaign": "campaign"}).with_columns(excluded)
 
 
-def settled(hits: Sequence[RefHit], policy: RefPolicy = V1, seed: int = 0) -> SmallMesh:
+def settled(hits: Sequence[RefHit], policy: RefPolicy = RULES, seed: int = 0, logic: Logic = CURRENT) -> SmallMesh:
     """Return a mesh with the hits appended in this order, cut into random records, and settled together."""
-    mesh = SmallMesh(NOW, policy, SITES)
+    mesh = SmallMesh(NOW, policy, SITES, logic)
     send(mesh, hits, Random(seed))
     mesh.settle()
     return mesh
@@ -136,30 +140,54 @@ def test_visits_day_by_day_with_a_carry_are_those_of_all_days_at_once(hits: list
 
 @pytest.mark.timeout(120)
 @FEW
-@given(ref_hits(), policies(), SEEDS)
-def test_settled_rows_are_those_of_the_reference(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
-    mesh = settled(hits, policy, seed)
-    assert differences(mesh.rows(), expected_rows(mesh.sent, policy)) == []
+@given(ref_hits(), policies(), SEEDS, ANY_LOGIC)
+def test_settled_rows_are_those_of_the_reference(
+    hits: list[RefHit], policy: RefPolicy, seed: int, logic: Logic
+) -> None:
+    mesh = settled(hits, policy, seed, logic)
+    assert differences(mesh.rows(), expected_rows(mesh.sent, policy_under(logic, policy))) == []
 
 
 @pytest.mark.timeout(120)
 @FEW
-@given(ref_hits(), policies(), st.lists(st.integers(0, 60), max_size=4), SEEDS)
+@given(ref_hits(), policies(), st.lists(st.integers(0, 60), max_size=4), SEEDS, ANY_LOGIC)
 def test_hits_that_arrive_in_rounds_settle_as_all_at_once(
-    hits: list[RefHit], policy: RefPolicy, cuts: list[int], seed: int
+    hits: list[RefHit], policy: RefPolicy, cuts: list[int], seed: int, logic: Logic
 ) -> None:
-    mesh, dice = SmallMesh(NOW, policy, SITES), Random(seed)
+    mesh, dice = SmallMesh(NOW, policy, SITES, logic), Random(seed)
     edges = [0, *sorted(cuts), len(hits)]
     for start, end in pairwise(edges):
         send(mesh, hits[start:end], dice)
         mesh.settle()
-    assert differences(mesh.rows(), expected_rows(mesh.sent, policy)) == []
+    assert differences(mesh.rows(), expected_rows(mesh.sent, policy_under(logic, policy))) == []
     accepted: dict[SiteDay, int] = defaultdict(int)
     for hit in mesh.sent:
         accepted[SiteDay(hit.site, hit.event_time // DAY_MS)] += 1
     ledgers = mesh.ledgers()
     assert {day: entry.accepted for day, entry in ledgers.items() if entry.accepted} == accepted
     assert all(entry.accepted == entry.counted + entry.duplicate + entry.excluded for entry in ledgers.values())
+
+
+@pytest.mark.timeout(120)
+@examples(20)
+@given(ref_hits(), policies(), st.integers(0, 60), st.sampled_from([(V0, V1), (V1, V0)]), SEEDS)
+def test_visits_follow_the_version_of_the_day_on_which_they_begin(
+    hits: list[RefHit], policy: RefPolicy, cut: int, versions: tuple[Logic, Logic], seed: int
+) -> None:
+    """The second processor settles new days under its own version, and the first processor's days under theirs."""
+    first, second = versions
+    mesh, dice = SmallMesh(NOW, policy, SITES, first), Random(seed)
+    send(mesh, hits[:cut], dice)
+    mesh.settle()
+    settled_before = [(site, day) for site in SITES for day in mesh.stores.generations.current(site, 0, 10**6)]
+    mesh.change_logic(second)
+    send(mesh, hits[cut:], dice)
+    mesh.settle()
+    by_day = dict.fromkeys(settled_before, policy_under(first, policy))
+    assert differences(mesh.rows(), expected_rows(mesh.sent, policy_under(second, policy), by_day)) == []
+    for site in SITES:
+        for day, entry in mesh.stores.generations.current(site, 0, 10**6).items():
+            assert entry.logic_version == (first if (site, day) in by_day else second).number
 
 
 @pytest.mark.timeout(120)

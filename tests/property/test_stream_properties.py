@@ -15,7 +15,11 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from hitmesh.model.errors import CommitInDoubt, Fenced
+from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.logic import CURRENT, LOGICS, Logic
 from hitmesh.model.positions import PartitionId, Topic
+from hitmesh.model.rows.stream_columns import ROW_SUMS
+from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from processor.__main__ import stream_stores
 from processor.stream.live.limits import PRODUCTION, Limits
@@ -31,13 +35,14 @@ from tests.support.examples import examples
 from tests.support.live_faults import Fuse, Killed, fused
 from tests.support.live_mesh import FOLDING, SMALLEST, LiveMesh, partition_of
 from tests.support.live_rows import classes_by_day, expected_classes, ledger_faults, waiting_by_day
-from tests.support.small_mesh import Rows, expected_rows, folded_rows
+from tests.support.small_mesh import Rows, expected_rows, folded_rows, policy_under
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 START = MIDNIGHT_MS - HOUR
 """Before the earliest hit."""
 SEEDS = st.integers(0, 2**16)
 LIMITS = st.sampled_from([SMALLEST, PRODUCTION])
+ANY_LOGIC = st.sampled_from(LOGICS)
 ALL_LIMITS = st.sampled_from([FOLDING, SMALLEST, PRODUCTION])
 MAX_HITS = 40
 DAY = 24 * HOUR
@@ -98,16 +103,23 @@ class Stream(LiveMesh):
     """A mesh that appends hits without the collector; leaving the context removes its files.
 
     Args:
-        policy: visit policy for all sites.
+        policy: visit policy for all sites; `self.policy` is the policy under the version of the logic.
         url: store URL; HOME stands for a temporary directory.
         limits: limits for the runners.
+        logic: version of the logic.
     """
 
-    def __init__(self, policy: RefPolicy = V1, url: str = "memory:", limits: Limits = PRODUCTION) -> None:
-        self.policy = policy
+    def __init__(
+        self,
+        policy: RefPolicy = V1,
+        url: str = "memory:",
+        limits: Limits = PRODUCTION,
+        logic: Logic = CURRENT,
+    ) -> None:
+        self.policy = policy_under(logic, policy)
         self._files = TemporaryDirectory()
         home = Path(self._files.name)
-        super().__init__(url.replace("HOME", self._files.name), home, START, SITES, policy, limits=limits)
+        super().__init__(url.replace("HOME", self._files.name), home, START, SITES, policy, limits=limits, logic=logic)
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
@@ -173,11 +185,11 @@ def all_rows(mesh: Stream) -> Rows:
 
 @pytest.mark.timeout(300)
 @FEW
-@given(stream_hits(), policies(), SEEDS, ALL_LIMITS)
+@given(stream_hits(), policies(), SEEDS, ALL_LIMITS, ANY_LOGIC)
 def test_net_rows_are_those_of_the_reference_at_any_time(
-    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits, logic: Logic
 ) -> None:
-    with Stream(policy, limits=limits) as mesh:
+    with Stream(policy, limits=limits, logic=logic) as mesh:
         check_at_any_time(mesh, hits, seed)
 
 
@@ -224,12 +236,12 @@ def test_permutation_duplication_and_batching_change_no_row(
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(unique_ids=True), policies(), SEEDS, LIMITS)
+@given(stream_hits(unique_ids=True), policies(), SEEDS, LIMITS, ANY_LOGIC)
 def test_what_came_in_time_is_settled_as_it_was_streamed(
-    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits, logic: Logic
 ) -> None:
     dice = Random(seed)
-    with Stream(policy, limits=limits) as mesh:
+    with Stream(policy, limits=limits, logic=logic) as mesh:
         mesh.feed(with_delays(hits, dice, ON_TIME_MS) if seed % 2 else in_order(hits), dice)
         mesh.idle(HOUR)
         before = {site: mesh.seen(site) for site in SITES}
@@ -247,19 +259,19 @@ def test_what_came_in_time_is_settled_as_it_was_streamed(
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(), policies(), SEEDS, ALL_LIMITS)
+@given(stream_hits(), policies(), SEEDS, ALL_LIMITS, ANY_LOGIC)
 def test_drift_is_the_effect_of_what_came_late(
-    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits, logic: Logic
 ) -> None:
     dice = Random(seed)
-    with Stream(policy, limits=limits) as mesh:
+    with Stream(policy, limits=limits, logic=logic) as mesh:
         mesh.feed(with_delays(hits, dice, ANY_MS), dice)
         mesh.idle(HOUR)
         mesh.settle()
         for site in SITES:
             logged = mesh.logged[site]
-            assert mesh.seen(site).differences_from(expected_rows(logged, policy)) == []
-            expected = drift(settle(logged, policy), stream(logged, policy=policy))
+            assert mesh.seen(site).differences_from(expected_rows(logged, mesh.policy)) == []
+            expected = drift(settle(logged, mesh.policy), stream(logged, policy=mesh.policy))
             found = mesh.stores.generations.drifts(site, 0, 10**6)
             assert {tuple(day): dict(day_drift.measures) for day, day_drift in found.items() if day_drift.measures} == {
                 day: row for day, row in expected.items() if day in {tuple(known) for known in found}
@@ -287,12 +299,12 @@ def a_fuse(dice: Random) -> Fuse:
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(), policies(), SEEDS, ALL_LIMITS)
+@given(stream_hits(), policies(), SEEDS, ALL_LIMITS, ANY_LOGIC)
 def test_replay_from_a_snapshot_anywhere_changes_no_row(
-    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits, logic: Logic
 ) -> None:
     dice = Random(seed)
-    with Stream(policy, limits=limits) as mesh:
+    with Stream(policy, limits=limits, logic=logic) as mesh:
         for part in in_slices(with_delays(hits, dice, ANY_MS), dice.randint(1, 20), SLICE_MS):
             mesh.arrive(part)
             mesh.step()
@@ -301,6 +313,44 @@ def test_replay_from_a_snapshot_anywhere_changes_no_row(
             if dice.random() < 0.3:
                 mesh.crash()
         mesh.check()
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(stream_hits(), policies(), SEEDS, LIMITS)
+def test_change_of_the_logic_anywhere_keeps_series_rows_and_ledger_equal(
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+) -> None:
+    """Each change follows a stop, which saves snapshots, or a crash; the settler keeps its version."""
+    dice = Random(seed)
+    with Stream(policy, limits=limits) as mesh:
+        mesh.runner.snapshot()
+        for part in in_slices(with_delays(hits, dice, ANY_MS), dice.randint(1, 20), SLICE_MS):
+            mesh.arrive(part)
+            mesh.step()
+            if dice.random() < 0.4:
+                if dice.random() < 0.5:
+                    mesh.runner.snapshot()
+                mesh.logic = dice.choice(LOGICS)
+                mesh.crash()
+        mesh.idle(HOUR, BEAT_MS)
+        mesh.runner.flush()
+        assert ledger_faults(mesh.stores.ledger.read(None)) == []
+        for site in SITES:
+            check_series_against_rows(mesh, site)
+        mesh.settle()
+        for site in SITES:
+            assert mesh.seen(site).differences_from(expected_rows(mesh.logged[site], mesh.policy)) == []
+
+
+def check_series_against_rows(mesh: Stream, site: str) -> None:
+    """Check that the partials of each live day add up to the day's rows in the metric store (A11)."""
+    days = [SiteDay(site, day) for day in mesh.stores.dirty.awaited(site)]
+    rows = mesh.stores.metrics.stream_sums(days) if days else {}
+    for site_day in days:
+        series = mesh.stores.series.read(*site_day, site_day.day + 1, STREAM_GENERATION)
+        sums = {name: sum(series[name].to_list()) % 2**64 for name in ROW_SUMS}
+        assert sums == dict(rows[site_day])
 
 
 @pytest.mark.timeout(300)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tests.reference.hits import RefHit
-from tests.reference.visits import V1, RefPolicy, RefVisit, duplicates, visits_of_one
+from tests.reference.visits import V1, PolicyByDay, RefPolicy, RefVisit, duplicates, visits_of_one
 
 MONEY_METRICS = frozenset({"item_revenue", "gross_revenue", "refunds", "tax", "shipping", "discounts"})
 
@@ -50,7 +50,7 @@ class Settled:
     entries: list[Entry] = field(default_factory=list)
 
 
-def settle(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Settled:
+def settle(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None) -> Settled:
     """Settle all hits on all sites from scratch; the argument's order is irrelevant, only `position` counts."""
     everything = sorted(hits, key=lambda hit: hit.position)
     copies = duplicates(everything)
@@ -60,7 +60,7 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Settled:
     for hit in settled.counted:
         timelines[hit.site, hit.visitor, hit.excluded].append(hit)
     for timeline in timelines.values():
-        visits, orphans = visits_of_one(timeline, policy)
+        visits, orphans = visits_of_one(timeline, policy, by_day)
         settled.visits += visits
         settled.orphans += orphans
     decide_orders(settled)

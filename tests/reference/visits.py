@@ -6,7 +6,7 @@ Each function states its rule and nothing else. Knows nothing of cells, reports 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from tests.reference.civil import local_time
 from tests.reference.hits import NO_CAMPAIGN, Campaign, RefHit
 
 COPY_WINDOW_MS = 2 * 60 * 60 * 1000
+DAY_MS = 24 * 60 * 60 * 1000
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class RefPolicy:
 
 
 V1 = RefPolicy()
+V0 = RefPolicy(gap_ms=3 * 60 * 1000)
+"""The policy of the logic that exists for rehearsals."""
+
+PolicyByDay = Mapping[tuple[str, int], RefPolicy]
+"""The policies of some (site, UTC day); a visit follows the policy of the day on which it begins."""
 
 
 @dataclass
@@ -101,10 +107,13 @@ def duplicates(hits: Iterable[RefHit]) -> list[RefHit]:
     return copies
 
 
-def visits_of_one(hits: Sequence[RefHit], policy: RefPolicy = V1) -> tuple[list[RefVisit], list[RefHit]]:
+def visits_of_one(
+    hits: Sequence[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None
+) -> tuple[list[RefVisit], list[RefHit]]:
     """Return a visitor's visits, built from hits without copies, and the orphans: hits in no visit (S0 to S5).
 
-    All hits must share site and visitor, and must be all excluded or all included.
+    All hits must share site and visitor, and must be all excluded or all included. `policy` applies to visits that
+    begin on days without a policy in `by_day`.
     """
     visits: list[RefVisit] = []
     orphans: list[RefHit] = []
@@ -112,7 +121,9 @@ def visits_of_one(hits: Sequence[RefHit], policy: RefPolicy = V1) -> tuple[list[
         if hit.offline:
             orphans.append(hit)
             continue
-        reason = _reason_to_start(visits[-1] if visits else None, hit, policy)
+        open_visit = visits[-1] if visits else None
+        began = (hit.site, open_visit.start // DAY_MS) if open_visit else None
+        reason = _reason_to_start(open_visit, hit, (by_day or {}).get(began, policy) if began else policy)
         if reason is None:
             visits[-1].hits.append(hit)
         elif hit.is_interactive:

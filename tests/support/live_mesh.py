@@ -26,6 +26,7 @@ from collector.settings import CollectorSettings
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.hit_types import HitType
+from hitmesh.model.logic import CURRENT, Logic
 from hitmesh.model.positions import Topic
 from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
@@ -93,6 +94,7 @@ class LiveMesh:
         policy: visit policy for all sites.
         partitions: number of partitions for hits.
         limits: limits for the runners; the settler uses their sketch size.
+        logic: version of the logic for the runners and the settler.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class LiveMesh:
         policy: RefPolicy = V1,
         partitions: int = PARTITIONS,
         limits: Limits = PRODUCTION,
+        logic: Logic = CURRENT,
     ) -> None:
         self.clock = ManualClock(now)
         self.stores: Stores = open_stores(url, self.clock, partitions={Topic.HITS: partitions, Topic.REJECTED: 1})
@@ -112,11 +115,12 @@ class LiveMesh:
             self._make_site(site, policy)
         self._home = home
         self.limits = limits
+        self.logic = logic
         self._reader = self.stores.log_reader(Topic.HITS, "test")
         self._batches = 0
         self.runner = self.a_runner()
         pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
-        self.settler = Settler(settler_stores(self.stores), self.clock, pace, lg_k=limits.lg_k)
+        self.settler = Settler(settler_stores(self.stores), self.clock, pace, lg_k=limits.lg_k, logic=logic)
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +140,8 @@ class LiveMesh:
 
     def a_runner(self, stores: StreamStores | None = None) -> Runner:
         """Return a runner that has taken over, using these stores or the mesh's own."""
-        return Runner(stores or stream_stores(self.stores), self.clock, _PACE, home=self._home, limits=self.limits)
+        streamed = stores or stream_stores(self.stores)
+        return Runner(streamed, self.clock, _PACE, home=self._home, limits=self.limits, logic=self.logic)
 
     def replay(self, sent: Iterable[Arrival]) -> None:
         """Send the hits in arrival order, streaming after each group of records."""

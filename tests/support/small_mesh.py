@@ -20,6 +20,7 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.generations import STREAM_GENERATION, LedgerEntry
 from hitmesh.model.hit_types import CartAction, HitType
 from hitmesh.model.limits import CELL_MS, CLOSED_AFTER_MS
+from hitmesh.model.logic import CURRENT, V0, Logic
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.reasons import HitFlag
@@ -43,7 +44,8 @@ from processor.settle.settler import Settler
 from processor.stream.runner import Runner
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
 from tests.reference.settled import Entry, settle
-from tests.reference.visits import V1, RefPolicy
+from tests.reference.visits import V0 as REF_V0
+from tests.reference.visits import V1, PolicyByDay, RefPolicy
 from tests.support.clock import ManualClock
 from tests.support.unions import union_by_group
 
@@ -109,18 +111,28 @@ def _hit_row(hit: RefHit) -> list[object]:
 class SmallMesh:
     """Log, runner, settler and stores for a test, in memory. Nothing happens in the background."""
 
-    def __init__(self, now: int, policy: RefPolicy = V1, sites: Iterable[str] = ()) -> None:
+    def __init__(self, now: int, policy: RefPolicy = V1, sites: Iterable[str] = (), logic: Logic = CURRENT) -> None:
         self.clock = ManualClock(now)
         self.stores = open_stores("memory:", self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
         # With so few hits, everything stays in memory: the directory is never created.
-        home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
-        self.runner = runner_over(self.stores, home, self.clock)
-        self.settler = Settler(settler_stores(self.stores), self.clock, SettlePace(resettle_after_ms=0, pass_ms=10**9))
+        self._home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
+        self.runner = runner_over(self.stores, self._home, self.clock, logic)
+        self.settler = self._a_settler(logic)
         self.sent: list[RefHit] = []
         for site in sites:
             self.stores.directory.create_site(
                 Site(site, policy.midnight_zone, "USD", b"secret of a test", policy=visit_policy(policy))
             )
+
+    def change_logic(self, logic: Logic) -> None:
+        """Stop the processor, which saves snapshots, and continue with a processor of another version of the logic."""
+        self.runner.snapshot()
+        self.runner = runner_over(self.stores, self._home, self.clock, logic)
+        self.settler = self._a_settler(logic)
+
+    def _a_settler(self, logic: Logic) -> Settler:
+        pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
+        return Settler(settler_stores(self.stores), self.clock, pace, logic=logic)
 
     def send(self, hits: Sequence[RefHit], partition: int = 0, collected_at: int | None = None) -> None:
         """Append the hits as one record, and remember the hits with their log positions.
@@ -221,9 +233,9 @@ class SmallMesh:
         return rows
 
 
-def runner_over(stores: Stores, home: Path, clock: Clock) -> Runner:
+def runner_over(stores: Stores, home: Path, clock: Clock, logic: Logic = CURRENT) -> Runner:
     """Return the live stream over these stores, wired as in the processor."""
-    return Runner(stream_stores(stores), clock, home=home)
+    return Runner(stream_stores(stores), clock, home=home, logic=logic)
 
 
 def settler_stores(stores: Stores) -> SettlerStores:
@@ -256,6 +268,11 @@ def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
     ]
 
 
+def policy_under(logic: Logic, policy: RefPolicy = V1) -> RefPolicy:
+    """Return the reference's policy for a site with `policy` under a version of the logic."""
+    return replace(policy, gap_ms=REF_V0.gap_ms) if logic.number == V0.number else policy
+
+
 def visit_policy(policy: RefPolicy) -> VisitPolicy:
     """Return the product's policy with the reference's numbers."""
     return VisitPolicy(
@@ -267,9 +284,9 @@ def visit_policy(policy: RefPolicy) -> VisitPolicy:
     )
 
 
-def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Rows:
+def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None) -> Rows:
     """Return the published rows that the reference expects for these hits."""
-    return folded_rows(settle(hits, policy).entries)
+    return folded_rows(settle(hits, policy, by_day).entries)
 
 
 def folded_rows(entries: Iterable[Entry]) -> Rows:

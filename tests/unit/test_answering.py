@@ -16,6 +16,7 @@ from hitmesh.model.errors import Unavailable
 from hitmesh.model.filters import Comparison, Operator
 from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, LedgerEntry
 from hitmesh.model.ledger import LedgerKind
+from hitmesh.model.logic import CURRENT, V0, V1, Logic
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import Site, SiteDay
@@ -97,7 +98,7 @@ class Scene:
         self.stores.series.put_partials(partials_of(folded.traffic, folded.visits, self.partition, self.offset))
         self.stores.series.note_flushed(progress)
 
-    def settle(self, hits: int, drift: Drift | None = None) -> None:
+    def settle(self, hits: int, drift: Drift | None = None, logic: Logic = CURRENT) -> None:
         """Publish the day and clear the awaited dirty days, as the settler does."""
         waiting = self.stores.dirty.take(10, UTC_DAY + 1)
         generation = self.stores.generations.begin(SITE_DAY)
@@ -109,7 +110,7 @@ class Scene:
         self.stores.generations.publish(
             SITE_DAY,
             generation,
-            logic_version=1,
+            logic_version=logic.number,
             read_through={self.partition: self.offset},
             seen_sequence=current.sequence if current else 0,
             ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
@@ -166,6 +167,35 @@ def test_a_new_generation_takes_the_place_of_the_streams_rows(scene: Scene) -> N
     scene.stream(3)
     scene.settle(5, replace(CONFIRMED, confirmed=False, rows_differ=True))
     assert hits(scene.ask()) == 5
+
+
+def test_an_answer_names_the_versions_of_the_logic_of_its_settled_days(scene: Scene) -> None:
+    scene.stream(3)
+    assert scene.ask().logic_versions == ()
+    scene.settle(3, CONFIRMED, V0)
+    assert scene.ask().logic_versions == ("v0",)
+    other = SiteDay(SITE, UTC_DAY + 1)
+    publish_confirmed(scene, other, V1)
+    assert scene.ask().logic_versions == ("v0",), "the answer has no row of the other day"
+    dimensions = "channel" if scene.path is Path.METRICS else ""
+    both = a_question("hits", dimensions=dimensions, since="2015-05-17", until="2015-05-18")
+    assert answer(scene.backend, both, (scene.site,), "USD", ()).logic_versions == ("v0", "v1")
+
+
+def publish_confirmed(scene: Scene, site_day: SiteDay, logic: Logic) -> None:
+    """Publish the stream's rows of a day as a confirmed settlement."""
+    generations = scene.stores.generations
+    generations.publish(
+        site_day,
+        generations.begin(site_day),
+        logic_version=logic.number,
+        read_through={scene.partition: scene.offset},
+        seen_sequence=0,
+        ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
+        carry=b"",
+        now=NOW,
+        drift=CONFIRMED,
+    )
 
 
 def test_history_holds_complete_through_back_until_it_is_settled(scene: Scene) -> None:
@@ -259,19 +289,8 @@ def test_totals_are_as_provisional_as_the_rows_they_are_of(scene: Scene) -> None
 
 def test_hits_that_waited_on_a_day_between_confirmed_ones_make_no_visit_provisional(scene: Scene) -> None:
     scene.stream(3, log_time=MIDNIGHT + 9 * DAY)
-    generations = scene.stores.generations
     for day in (SITE_DAY, SiteDay(SITE, UTC_DAY + 4)):
-        generations.publish(
-            day,
-            generations.begin(day),
-            logic_version=1,
-            read_through={scene.partition: scene.offset},
-            seen_sequence=0,
-            ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
-            carry=b"",
-            now=NOW,
-            drift=CONFIRMED,
-        )
+        publish_confirmed(scene, day, CURRENT)
     scene.stores.ledger.put(entries(an_entry(site=SITE, kind=LedgerKind.WAITS, at=UTC_DAY + 2, hits=1)))
     question = a_question("visits", until="2015-05-21")
     (visits,) = answer(scene.backend, question, (scene.site,), "USD", ()).rows.columns

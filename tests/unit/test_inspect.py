@@ -11,6 +11,7 @@ import pytest
 from hitmesh.adapters.memory.raw import MemoryRawStore
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.generations import GenerationEntry
+from hitmesh.model.logic import CURRENT, V0, V1, Logic
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
 from hitmesh.model.sites import Site
@@ -37,8 +38,8 @@ def streamed(committed: int = 100, claims: Sequence[OrderClaim] = ()) -> Known:
     return Known(SITE, {}, {PartitionId(LOG, 0): committed}, claims)
 
 
-def settled(read_through: int = 100, claims: Sequence[OrderClaim] = ()) -> Known:
-    entry = GenerationEntry(7, 1, 1, {PartitionId(LOG, 0): read_through}, 0)
+def settled(read_through: int = 100, claims: Sequence[OrderClaim] = (), logic: Logic = CURRENT) -> Known:
+    entry = GenerationEntry(7, 1, logic.number, {PartitionId(LOG, 0): read_through}, 0)
     return Known(SITE, {DAY: entry}, {PartitionId(LOG, 0): 0}, claims)
 
 
@@ -68,6 +69,16 @@ def test_hits_of_one_visit_name_the_same_visit_and_others_another() -> None:
         assert copy.visit is not None
         ids.append(copy.visit.visit_id)
     assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("of_stream", [V0, V1])
+@pytest.mark.parametrize("of_entry", [V0, V1, None])
+def test_visit_is_built_under_the_version_that_counts_its_day(of_stream: Logic, of_entry: Logic | None) -> None:
+    hits = [a_hit(NOON, "h1"), a_hit(NOON + 10 * MINUTE, "h2")]
+    known = streamed() if of_entry is None else settled(logic=of_entry)
+    (copy,) = inspected([a_record(hits, NOON + 10 * MINUTE, 4)], replace(known, logic=of_stream))
+    assert copy.visit is not None
+    assert copy.visit.hits == (1 if (of_entry or of_stream) is V0 else 2)
 
 
 def test_copies_name_the_first_in_log_order() -> None:

@@ -14,9 +14,17 @@ from hitmesh.adapters.memory.states import MemoryStateStore
 from hitmesh.adapters.shared.partials import newest
 from hitmesh.model.errors import PartitionsMoved
 from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.ledger import LedgerClass
+from hitmesh.model.logic import CURRENT, V0, V1, Logic
 from hitmesh.model.positions import PartitionId, Topic
-from hitmesh.model.rows.columns import LOGIC_VERSION
-from hitmesh.model.rows.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, PARTIAL_SUMS, UNKEYED_DIGESTS
+from hitmesh.model.rows.stream_columns import (
+    MOVED_VISITORS,
+    PARTIAL_COLUMNS,
+    PARTIAL_SUMS,
+    ROW_SUMS,
+    UNKEYED_DIGESTS,
+)
+from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import opened
 from hitmesh.model.stream_values import SnapshotManifest
 from processor.__main__ import stream_stores
@@ -35,9 +43,9 @@ NOON = 20_000 * 86_400_000 + 720 * MINUTE
 HITS = 30
 
 
-def a_mesh() -> SmallMesh:
+def a_mesh(logic: Logic = CURRENT) -> SmallMesh:
     """Return a mesh with a visitor every five minutes, and a snapshot in the middle."""
-    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh = SmallMesh(NOON, sites=[SITE], logic=logic)
     for number in range(HITS):
         mesh.send([RefHit(SITE, f"v{number % 3}", f"hit-{number}", mesh.clock.now(), page_path=f"/{number}")])
         mesh.stream()
@@ -47,9 +55,9 @@ def a_mesh() -> SmallMesh:
     return mesh
 
 
-def recovered(stores: StreamStores, cache: Path) -> Recovered:
+def recovered(stores: StreamStores, cache: Path, logic: Logic = CURRENT) -> Recovered:
     committed = {topic: stores.log_reader(topic).positions() for topic in (Topic.HITS, Topic.REJECTED)}
-    return recover(stores, committed, cache)
+    return recover(stores, committed, cache, logic=logic)
 
 
 def after_a_crash(mesh: SmallMesh, home: Path) -> Rows:
@@ -83,17 +91,84 @@ def test_snapshot_saves_reading_the_log_from_its_beginning(tmp_path: Path) -> No
     assert after_a_crash(mesh, tmp_path) == undisturbed()
 
 
-def test_snapshot_of_another_logic_version_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mesh = a_mesh()
-    monkeypatch.setattr("processor.stream.recovery.LOGIC_VERSION", LOGIC_VERSION + 1)
-    assert recovered(stream_stores(mesh.stores), tmp_path).replayed == HITS
-    assert after_a_crash(mesh, tmp_path) == undisturbed()
+def test_snapshot_of_another_version_of_the_logic_is_not_loaded(tmp_path: Path) -> None:
+    mesh = a_mesh(V0)
+    partition = first_partition(mesh)
+    visits = {
+        logic.name: recovered(stream_stores(mesh.stores), tmp_path, logic).hits[partition].timelines.now.hits.tolist()
+        for logic in (V0, V1)
+    }
+    assert visits == {"v0": [1, 1, 1], "v1": [10, 10, 10]}
+    found = recovered(stream_stores(mesh.stores), tmp_path, V1)
+    assert found.changes_logic
+    assert found.replayed > HITS  # the whole log under V1, and the records since the snapshot under V0
+    assert not recovered(stream_stores(mesh.stores), tmp_path, V0).changes_logic
+
+
+def test_stream_that_changes_its_logic_leaves_the_values_of_the_other_version_and_saves_its_state(
+    tmp_path: Path,
+) -> None:
+    mesh = a_mesh(V0)
+    mesh.runner.flush()
+    before = mesh.stores.series.read(SITE, 20_000, 20_002, 0)
+    partition, states = first_partition(mesh), mesh.stores.states
+    mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=tmp_path, logic=V1)
+    assert mesh.stores.series.read(SITE, 20_000, 20_002, 0).equals(before)
+    saved = states.load(partition, V1.number)
+    assert saved is not None
+    assert (saved[0].position.next_offset, states.load(partition, V0.number)) == (HITS, None)
+    again = recovered(stream_stores(mesh.stores), tmp_path)
+    assert (again.changes_logic, again.replayed < HITS) == (False, True)
+
+
+def test_series_and_rows_agree_before_and_after_a_change_of_the_logic(tmp_path: Path) -> None:
+    mesh = a_mesh(V0)
+    for logic in (V1, V0):
+        after_a_change(mesh, tmp_path, logic)
+        mesh.runner.flush()
+        site_day = SiteDay(SITE, 20_000)
+        series = mesh.stores.series.read(*site_day, 20_001, STREAM_GENERATION)
+        (rows,) = mesh.stores.metrics.stream_sums([site_day]).values()
+        assert {name: series[name].sum() % 2**64 for name in ROW_SUMS} == dict(rows)
+
+
+def after_a_change(mesh: SmallMesh, home: Path, logic: Logic) -> None:
+    """Continue under a version; hits arrive in the same epoch and in a later epoch, and all visits end."""
+    mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=home, logic=logic)
+    for minute in (0, 1, 20, 60):
+        mesh.clock.advance(minute * MINUTE)
+        mesh.send(
+            [
+                RefHit(SITE, f"v{number}", f"{logic.name}-{minute}-{number}", mesh.clock.now(), page_path=f"/{minute}")
+                for number in range(4)
+            ]
+        )
+        mesh.stream()
+    mesh.clock.advance(60 * MINUTE)
+    mesh.heartbeat()
+    mesh.stream()
+
+
+def test_values_that_were_not_flushed_before_a_change_of_the_logic_are_stored(tmp_path: Path) -> None:
+    """The other version's runner died after a commit in the next epoch, and before its flush."""
+    mesh = SmallMesh(NOON - 1_000, sites=[SITE], logic=V0)
+    mesh.runner.snapshot()
+    for number in range(2):
+        mesh.send([RefHit(SITE, "v", f"hit-{number}", mesh.clock.now(), page_path="/")])
+        assert mesh.runner.step(0.0) == 1
+        mesh.clock.advance(2_000)
+    assert mesh.stores.series.read(SITE, 20_000, 20_001, 0).is_empty()
+    found = Runner(stream_stores(mesh.stores), mesh.clock, home=tmp_path, logic=V1)
+    assert mesh.stores.series.read(SITE, 20_000, 20_001, 0)["hits"].sum() == 2
+    counted = mesh.stores.ledger.read(SITE).filter(pl.col("class") == LedgerClass.COUNTED)
+    assert counted["hits"].sum() == 2
+    found.close()
 
 
 def test_snapshot_that_does_not_decode_is_as_good_as_none(tmp_path: Path) -> None:
     mesh = a_mesh()
     states, partition = mesh.stores.states, first_partition(mesh)
-    found = states.load(partition, LOGIC_VERSION)
+    found = states.load(partition, CURRENT.number)
     assert found is not None
     manifest, chunks = found
     broken = SnapshotManifest(partition, 99, manifest.position, manifest.logic_version, manifest.kept_from, len(chunks))
@@ -106,7 +181,7 @@ def test_snapshot_that_does_not_decode_is_as_good_as_none(tmp_path: Path) -> Non
 def put_instead(mesh: SmallMesh, change: Callable[[bytes], bytes]) -> None:
     """Replace the first partition's snapshot by another snapshot, derived from its bytes."""
     states, partition = mesh.stores.states, first_partition(mesh)
-    found = states.load(partition, LOGIC_VERSION)
+    found = states.load(partition, CURRENT.number)
     assert found is not None
     manifest, chunks = found
     other = change(bytes(opened(b"".join(chunks), "a snapshot", "no cure")))

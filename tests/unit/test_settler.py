@@ -14,9 +14,9 @@ import structlog
 from hitmesh.adapters.memory.metrics import MemoryMetricStore
 from hitmesh.model.days import date_text
 from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtyMark, GenerationEntry
+from hitmesh.model.logic import CURRENT
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.records import RawRecord
-from hitmesh.model.rows.columns import LOGIC_VERSION
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows
@@ -49,7 +49,7 @@ def test_settled_day_is_published_with_the_positions_it_was_read_through() -> No
     assert mesh.settler.run_once() == 1
     published = entry(mesh)
     assert published is not None
-    assert (published.sequence, published.logic_version, published.published_at) == (1, LOGIC_VERSION, NOON)
+    assert (published.sequence, published.logic_version, published.published_at) == (1, CURRENT.number, NOON)
     assert sorted(published.read_through.values()) == [0, 1, 1, 2]  # partitions: refusals, then hits with heartbeats
     assert not dirty(mesh)
 

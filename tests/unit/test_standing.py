@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from hitmesh.model.logic import CURRENT, V0, V1
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import SiteDay
 from reporter.answer.freshness import Waiting
@@ -21,6 +24,7 @@ def a_standing(days: range, read_at: int = 0, offset: int = 10) -> Standing:
         is_caught_up=True,
         days=days,
         generations={SiteDay(SITE, day): day for day in days},
+        logics={CURRENT.number: frozenset(days)} if days else {},
         read_at=read_at,
     )
 
@@ -53,6 +57,13 @@ def test_no_more_is_kept_than_fits() -> None:
     for end in range(1, 10):
         known.keep(("d",), a_standing(range(end, end + 1)))
     assert known.of(("d",), range(20), 0) is None, "the oldest of a site goes too"
+
+
+def test_versions_of_the_logic_are_those_of_the_days_that_remain() -> None:
+    both = replace(a_standing(range(10)), logics={V0.number: frozenset({2}), V1.number: frozenset({3, 9})})
+    assert both.logic_versions == ("v0", "v1")
+    assert both.within(range(3, 5), {}).logic_versions == ("v1",)
+    assert both.within(range(4, 9), {}).logic_versions == ()
 
 
 def test_what_is_remembered_holds_for_no_more_than_was_taken_in_then_and_now() -> None:

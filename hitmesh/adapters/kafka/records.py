@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 from hitmesh.adapters.shared.log_time import log_time_of
 from hitmesh.internal.log.v1 import record_pb2
 from hitmesh.model.errors import FatalError
+from hitmesh.model.logic import CURRENT
 from hitmesh.model.positions import Position
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
-from hitmesh.model.rows.columns import LOGIC_VERSION
 
 HEADER: Final = "h"
 _KINDS: Final = frozenset(int(kind) for kind in RecordKind)
@@ -33,7 +33,7 @@ def header_of(record: Record) -> list[tuple[str, str | bytes | None]]:
         max_event_time_ms=record.max_event_time,
         max_collect_time_ms=record.max_collect_time,
         collector=record.collector,
-        logic_version=LOGIC_VERSION,
+        logic_version=CURRENT.number,
         classifier_version=record.classifier_version,
         hits=record.hits,
         sum64=record.sum64,

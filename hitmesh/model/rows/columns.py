@@ -13,7 +13,6 @@ import polars as pl
 from hitmesh.model.stored import decoding, opened, sealed
 
 HITS_SCHEMA_VERSION = 2
-LOGIC_VERSION = 2
 RECORD_CURE = "work that needs the record is set aside; restore the record from a copy of the log or of the raw store"
 
 ITEM = pl.Struct(

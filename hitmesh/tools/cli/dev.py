@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hitmesh.client.home import home_dir
+from hitmesh.model.logic import CURRENT, LOGICS
 from hitmesh.tools.cli.options import examples
 from hitmesh.tools.cli.output import echo, note
 from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
@@ -61,6 +62,12 @@ from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
     metavar="SECONDS",
     help="A service that answers no health check for this long is killed and restarted.",
 )
+@click.option(
+    "--logic",
+    type=click.Choice([logic.name for logic in LOGICS]),
+    help="Logic version for the live stream and for days that were never settled, to rehearse a change of the "
+    f"logic. Default: {CURRENT.name}.",
+)
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.pass_context
 def dev(
@@ -74,6 +81,7 @@ def dev(
     replicas: int,
     closed_reads: bool,
     hang_after: float,
+    logic: str | None,
 ) -> None:
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter, control.
 
@@ -94,5 +102,6 @@ def dev(
         replicas,
         closed_reads,
         hang_after,
+        logic,
     )
     context.exit(run_dev(options, echo, note))

@@ -11,7 +11,8 @@ from typing import Final
 
 from hitmesh.tools.dev.envoy import Address
 
-SERVICES: Final = ("collector", "processor", "reporter", "control")
+PROCESSOR: Final = "processor"
+SERVICES: Final = ("collector", PROCESSOR, "reporter", "control")
 SETTLER: Final = "settler"
 
 
@@ -36,25 +37,30 @@ class Instance:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def planned(free: Iterator[Address], replicas: int) -> list[Instance]:
+def planned(free: Iterator[Address], replicas: int, logic: str | None = None) -> list[Instance]:
     """Return the processes in the order in which a hit passes them.
 
     Args:
         free: addresses with free ports.
         replicas: instances per service; if more than one, an additional processor does the settlements, and the others
             only process the stream.
+        logic: logic version for processors; None = the processors' default.
     """
+    version = {} if logic is None else {"LOGIC": logic}
     if replicas == 1:
-        return [Instance(service, service, f"{service}-0", next(free), next(free)) for service in SERVICES]
+        return [
+            Instance(service, service, f"{service}-0", next(free), next(free), version if service == PROCESSOR else {})
+            for service in SERVICES
+        ]
     several: list[Instance] = []
     for service in SERVICES:
-        role = {"ROLE": "stream"} if service == "processor" else {}
+        role = {"ROLE": "stream", **version} if service == PROCESSOR else {}
         for number in range(replicas):
             name = f"{service}-{number}"
             several.append(Instance(name, service, name, next(free), next(free), role))
-        if service == "processor":
-            settling = {"ROLE": "settler"}
-            several.append(Instance(SETTLER, "processor", SETTLER, next(free), next(free), settling))
+        if service == PROCESSOR:
+            settling = {"ROLE": "settler", **version}
+            several.append(Instance(SETTLER, PROCESSOR, SETTLER, next(free), next(free), settling))
     return several
 
 

@@ -13,8 +13,8 @@ from polars.testing import assert_frame_equal
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.errors import Fenced
 from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.logic import CURRENT
 from hitmesh.model.positions import PartitionId
-from hitmesh.model.rows.columns import LOGIC_VERSION
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.stream_values import SnapshotManifest
 from hitmesh.runtime.clock import SystemClock
@@ -129,7 +129,7 @@ def visible(mesh: LiveMesh) -> Visible:
         {site: mesh.seen(site) for site in SITES},
         [partial.drop(MOVED_VISITORS) for partial in partials],
         stores.ledger.read(None),
-        {partition: stores.states.load(partition, LOGIC_VERSION) for partition in stores.outbox.committed()},
+        {partition: stores.states.load(partition, CURRENT.number) for partition in stores.outbox.committed()},
     )
 
 

@@ -1078,12 +1078,13 @@ class ReportMeta(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    LOGIC_VERSIONS_FIELD_NUMBER: _builtins.int
     data_version: _builtins.str
     """Version of the site's metric values. Responses with equal versions and equal `request` have equal rows."""
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str
-    """Version of the visit policy."""
+    """Version of the sites' visit policy. A logic version in `logic_versions` may replace this policy."""
     time_zone: _builtins.str
     """Time zone for the buckets."""
     tzdb_version: _builtins.str
@@ -1132,6 +1133,13 @@ class ReportMeta(_message.Message):
     def request(self) -> Global___RunReportRequest:
         """The request as understood, with defaults filled in."""
 
+    @_builtins.property
+    def logic_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". Days that are
+        not settled are left out: the live stream may have changed its version during such a day. Empty: no day in the
+        range is settled.
+        """
+
     def __init__(
         self,
         *,
@@ -1155,10 +1163,11 @@ class ReportMeta(_message.Message):
         request: Global___RunReportRequest | None = ...,
         state: Global___CellState.ValueType = ...,
         path: Global___ServingPath.ValueType = ...,
+        logic_versions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "end", b"end", "freshness", b"freshness", "request", b"request", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "currency", b"currency", "data_version", b"data_version", "end", b"end", "excluded_hits", b"excluded_hits", "filter", b"filter", "freshness", b"freshness", "include_excluded", b"include_excluded", "metric_version", b"metric_version", "missing_currencies", b"missing_currencies", "path", b"path", "policy_version", b"policy_version", "query_id", b"query_id", "request", b"request", "served_by", b"served_by", "start", b"start", "state", b"state", "time_zone", b"time_zone", "tzdb_version", b"tzdb_version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "currency", b"currency", "data_version", b"data_version", "end", b"end", "excluded_hits", b"excluded_hits", "filter", b"filter", "freshness", b"freshness", "include_excluded", b"include_excluded", "logic_versions", b"logic_versions", "metric_version", b"metric_version", "missing_currencies", b"missing_currencies", "path", b"path", "policy_version", b"policy_version", "query_id", b"query_id", "request", b"request", "served_by", b"served_by", "start", b"start", "state", b"state", "time_zone", b"time_zone", "tzdb_version", b"tzdb_version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
