@@ -1,4 +1,4 @@
-"""The loop of the settler's thread: passes of settlement and portions of reprocessing, in turns."""
+"""The settler's loop: settlement passes and portions for reprocessings, in turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the log is read: the closed days and the bounds of a scan (settlement)."""
+"""How far the log is read: the closed days and the bounds for a scan (settlement)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hitmesh.ports import ProgressReader, SeriesStore
 
 @dataclass(frozen=True, slots=True)
 class ScanBounds:
-    """The bounds of a scan of raw records: exclusive upper offsets by partition, for hits and for all topics."""
+    """The bounds for a scan: exclusive upper offsets by partition, for hits and for all topics."""
 
     hits: Mapping[PartitionId, int]
     all: Mapping[PartitionId, int]

@@ -33,12 +33,12 @@ class ReadableRows:
         self._timeout_ms = int(timeout_s * 1000)
 
     def write(self, wave: Sequence[tuple[SiteDay, int, Settled]]) -> None:
-        """Write the rows of some generations, and wait once until all are readable.
+        """Write a wave's rows, and wait once until all are readable.
 
         A generation must not become current before its rows are readable.
 
         Args:
-            wave: each site-day with the number of its generation and the settlement; at least one.
+            wave: each site-day with its generation number and settlement; not empty.
 
         Raises:
             Unavailable: the deadline passed, or the work was stopped.

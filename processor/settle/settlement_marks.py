@@ -15,8 +15,8 @@ class SettlementMarks:
 
     Args:
         clock: offsets and log times.
-        number: the partition number of the marks. It must be unique per maker, because marks are cleared by offset, and
-            each maker derives offsets from its clock.
+        number: the marks' partition number. The number must be unique per maker, because marks are cleared by offset,
+            and each maker derives offsets from its clock.
     """
 
     def __init__(self, clock: Clock, number: int) -> None:
