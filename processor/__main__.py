@@ -30,9 +30,11 @@ from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_WATERMARK_AGE_SECONDS
 from hitmesh.runtime.telemetry.rpc import CallMeter
 from processor.fail_points import dying_at
+from processor.reprocess.reprocessor import Reprocessor
 from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
 from processor.settle.attempt import SettlerStores
+from processor.settle.loop import run_in_turns
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
 from processor.stream.balance_watch import watch_balance
@@ -83,6 +85,23 @@ def stream_stores(stores: Stores) -> StreamStores:
     )
 
 
+def settler_stores(stores: Stores) -> SettlerStores:
+    """Return the stores that the settler uses, out of all opened stores."""
+    return SettlerStores(
+        raw=stores.raw,
+        rejected=stores.rejected,
+        dirty=stores.dirty,
+        generations=stores.generations,
+        claims=stores.claims,
+        sink=stores.sink,
+        progress=stores.progress,
+        directory=stores.directory,
+        series=stores.series,
+        metrics=stores.metrics,
+        ledger=stores.ledger,
+    )
+
+
 def build_runner(stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics) -> Runner:
     """Return the live stream over these stores, after recovery of its state."""
     meter = StreamMeter(metrics, dying_at(settings.fail_at))
@@ -115,25 +134,27 @@ def build_settler(
     """Return the settler over these stores."""
     pace = SettlePace(resettle_after_ms=settings.resettle_after_ms, keep_superseded_ms=settings.keep_superseded_ms)
     return Settler(
-        SettlerStores(
-            raw=stores.raw,
-            rejected=stores.rejected,
-            dirty=stores.dirty,
-            generations=stores.generations,
-            claims=stores.claims,
-            sink=stores.sink,
-            progress=stores.progress,
-            directory=stores.directory,
-            series=stores.series,
-            metrics=stores.metrics,
-            ledger=stores.ledger,
-        ),
+        settler_stores(stores),
         clock,
         pace,
         stop,
         metrics,
         marks=secrets.randbits(31),
         logic=settings.version,
+    )
+
+
+def build_reprocessor(
+    stores: Stores, clock: Clock, stop: threading.Event, metrics: Metrics | None = None
+) -> Reprocessor:
+    """Return the reprocessor over these stores, for the settler's thread."""
+    return Reprocessor(
+        settler_stores(stores),
+        stores.reprocessings,
+        clock,
+        stop=stop,
+        metrics=metrics,
+        marks=secrets.randbits(31),
     )
 
 
@@ -205,8 +226,10 @@ def main() -> int:
         workers.append(Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt))
     if settings.role is not Role.STREAM:
         settler = build_settler(for_settler, clock, settings, halt, metrics)
+        reprocessor = build_reprocessor(for_settler, clock, halt, metrics)
+        in_turns = (settler.run_once, reprocessor.run_once)
         workers += [
-            Worker("settler", lambda: settler.run(pause_s=settings.settle_pause_s), halt),
+            Worker("settler", lambda: run_in_turns(in_turns, halt, metrics, pause_s=settings.settle_pause_s), halt),
             Worker("trim", lambda: _trim(for_settler, clock, settings, halt), halt),
             Worker("watch", lambda: watch_balance(for_settler.ledger, settings.balance_every_s, metrics, halt), halt),
         ]

@@ -157,6 +157,8 @@ class Rebuilt:
             different current sequence number shows that somebody else published since.
         flags: changed duplicate flags of claims (rule D3), set when the new generation is published.
         changes: each measure with its old and new sum; measures that are 0 in both are absent.
+        disturbed_days: the site's other days that must be settled again when either generation becomes current, apart
+            from the day after, which depends on the carries (rule L4).
     """
 
     site_day: SiteDay
@@ -165,3 +167,4 @@ class Rebuilt:
     sequence: int
     flags: Mapping[tuple[Position, int], bool]
     changes: Mapping[str, Change]
+    disturbed_days: frozenset[int] = frozenset()

@@ -175,12 +175,16 @@ class Attempt:
 
     def disturbed_days(self, settled: Settled) -> set[int]:
         """Return the other days that must be settled (again) because of this settlement (rule L4)."""
-        day = self.site_day.day
-        disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
+        disturbed = self.disturbed_by_hits(settled)
         if self._next_is_settled and not self._hands_on_the_same(settled.carry):
-            disturbed.add(day + 1)
+            disturbed.add(self.site_day.day + 1)
+        return disturbed
+
+    def disturbed_by_hits(self, settled: Settled) -> set[int]:
+        """Return the disturbed days, without the day after if only the carry or the logic disturbs that day."""
+        disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
         if self._carry is not None and self._carry.followed != settled.followed:
-            disturbed.add(day - 1)
+            disturbed.add(self.site_day.day - 1)
         return disturbed
 
     def _hands_on_the_same(self, carry: Carry) -> bool:

@@ -14,32 +14,34 @@ next. `settlement` computes the results.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import polars as pl
 
-from hitmesh.model.closing import first_open_day
 from hitmesh.model.days import date_text
-from hitmesh.model.errors import FatalError, RetryError, StaleGeneration, Unavailable
-from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtyMark, DirtySiteDay
+from hitmesh.model.errors import FatalError, RetryError, StaleGeneration
+from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtySiteDay
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import CURRENT, Logic
-from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.positions import Topic
 from hitmesh.model.sites import SiteDay
-from hitmesh.ports import Clock, ProgressReader
+from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import SettledResult
 from processor.settle.attempt import Attempt, SettlerStores
 from processor.settle.drift import with_stored_rows
+from processor.settle.loop import run_in_turns
 from processor.settle.pace import SettlePace
+from processor.settle.reached import closed_before, day_reached, scan_bounds
+from processor.settle.readable import ReadableRows
+from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.wave import Computed, Pass, covered_by
 from processor.stream.collisions import collision_refusals
-from processor.stream.metering import count_not_settled, count_settled, count_store_error
+from processor.stream.metering import count_not_settled, count_settled
 
-_LOOK_EVERY_S: Final = 0.05
 _MAX_DOUBLINGS: Final = 20
 # Polars panics with an exception that does not derive from Exception.
 ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
@@ -54,8 +56,7 @@ class Settler:
         pace: limits and delays.
         stop: ends the work when set.
         metrics: counters.
-        marks: partition number of the settler's own dirty marks. It must be unique per settler, because marks are
-            cleared by offset, and each settler derives offsets from its clock.
+        marks: partition number of the settler's own dirty marks (SettlementMarks).
         lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits); must equal the stream's.
         logic: the logic version for site-days that were never settled; a settled site-day keeps its version.
     """
@@ -80,23 +81,15 @@ class Settler:
         self._paced: dict[SiteDay, int] = {}
         self._broken: dict[SiteDay, int] = {}
         self._failures: dict[SiteDay, int] = {}
-        self._own_marks = PartitionId(SETTLEMENT_LOG, marks)
-        self._last_mark = 0
+        self._marks = SettlementMarks(clock, marks)
+        self._rows = ReadableRows(stores.sink, clock, self._stop, self._pace.ingest_timeout_s)
         self._lg_k = lg_k
         self._logic = logic
         self._last_site = ""
 
     def run(self, *, pause_s: float = 0.5) -> None:
-        """Run passes until stopped; after a retryable store error, wait at least the error's `retry_after_s`."""
-        while not self._stop.is_set():
-            wait_s = pause_s
-            try:
-                self.run_once()
-            except RetryError as error:
-                logger().warning("settler_waits", reason=error.reason, message=error.message)
-                count_store_error(self._metrics, error)
-                wait_s = max(pause_s, error.retry_after_s)
-            self._stop.wait(wait_s)
+        """Run passes until stopped (`run_in_turns`)."""
+        run_in_turns((self.run_once,), self._stop, self._metrics, pause_s=pause_s)
 
     def run_once(self) -> int:
         """Run a single pass over dirty site-days; return how many are no longer dirty.
@@ -107,18 +100,17 @@ class Settler:
         started = self._clock.now()
         self._paced = {day: until for day, until in self._paced.items() if until > started}
         self._broken = {day: until for day, until in self._broken.items() if until > started}
-        closed_before = self._closed_before()
-        taken = self._stores.dirty.take(self._pace.take_site_days, closed_before)
-        self._note_marks(taken)
+        closed = closed_before(self._stores.series, self._stores.progress)
+        taken = self._stores.dirty.take(self._pace.take_site_days, closed)
+        self._marks.note(taken)
         # Read the positions after the dirty marks, because the stream stores marks before it commits positions.
-        hits_before = _offsets(self._stores.progress, Topic.HITS)
-        before = {**hits_before, **_offsets(self._stores.progress, Topic.REJECTED)}
-        this = Pass(started, closed_before, hits_before, before, {entry.site_day for entry in taken})
+        bounds = scan_bounds(self._stores.progress)
+        this = Pass(started, closed, bounds.hits, bounds.all, {entry.site_day for entry in taken})
         for entry in self._in_turn(taken):
             if self._stop.is_set() or self._clock.now() - started > self._pace.pass_ms:
                 break
             self._last_site = entry.site_day.site
-            covered = covered_by(entry, before)
+            covered = covered_by(entry, bounds.all)
             if covered is not None and not self._must_wait(covered):
                 this.waiting.discard(entry.site_day)
                 self._compute_if_possible(this, covered)
@@ -130,13 +122,6 @@ class Settler:
         self._publish_wave(this)
         self._remove_superseded()
         return this.done
-
-    def _closed_before(self) -> int:
-        """Return the first day not closed for every declared partition, judged by stored partials.
-
-        A settlement is compared with the stream's results for the day, so all partials must be stored.
-        """
-        return _closed_before(self._stores.series.flushed(), self._stores.progress.progress(Topic.HITS))
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
         """Return whether it is too early to settle the site-day.
@@ -219,11 +204,9 @@ class Settler:
         compared = self._compared(wave)
         written = [computed for computed in compared if not computed.is_confirmed]
         if written:
-            self._stores.sink.write(
-                pl.concat([computed.settled.traffic for computed in written]),
-                pl.concat([computed.settled.visits for computed in written]),
+            self._rows.write(
+                [(computed.attempt.site_day, computed.attempt.generation, computed.settled) for computed in written]
             )
-            self._await_ingestion(written)
         return compared
 
     def _publish_apart(self, this: Pass, wave: Sequence[Computed], error: BaseException) -> None:
@@ -249,7 +232,7 @@ class Settler:
         # An open day is settled anyway when it closes; until then, answers use the stream's rows for that day.
         disturbed = {day for day in disturbed if day < this.closed_before}
         if disturbed:
-            stores.dirty.mark(list(self._marks(site_day.site, disturbed)))
+            stores.dirty.mark(self._marks.on(site_day.site, disturbed))
         stores.generations.publish(
             site_day,
             computed.attempt.generation,
@@ -310,49 +293,13 @@ class Settler:
         if not streamed:
             return list(wave)
         last_day = max(computed.attempt.site_day.day for computed in streamed)
-        self._await(lambda: self._rows_closed_before() > last_day, f"the stream's rows up to {date_text(last_day)}")
+        self._rows.wait(lambda: self._rows_closed_before() > last_day, f"the stream's rows up to {date_text(last_day)}")
         sums = self._stores.metrics.stream_sums([computed.attempt.site_day for computed in streamed])
         return [_with_stored_rows(computed, sums) for computed in wave]
 
     def _rows_closed_before(self) -> int:
         """Return the first day whose stream rows may be missing from the metric store."""
-        return _closed_before(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
-
-    def _await_ingestion(self, written: Sequence[Computed]) -> None:
-        """Wait until reports can read the rows; a generation must not become current before (architecture A9)."""
-        waiting = [(computed.attempt.site_day, computed.attempt.generation) for computed in written]
-
-        def are_ingested() -> bool:
-            while waiting and self._stores.sink.ingested(*waiting[0]):
-                waiting.pop(0)
-            return not waiting
-
-        site, day = waiting[0][0]
-        self._await(are_ingested, f"rows of {len(waiting)} site-days, including {site} {date_text(day)},")
-
-    def _await(self, are_readable: Callable[[], bool], rows: str) -> None:
-        """Wait until rows are readable.
-
-        Raises:
-            Unavailable: the deadline passed, or this settler was stopped.
-        """
-        deadline = self._clock.now() + int(self._pace.ingest_timeout_s * 1000)
-        while not are_readable():
-            if self._stop.wait(_LOOK_EVERY_S) or self._clock.now() > deadline:
-                raise Unavailable(
-                    f"{rows} are not readable in the metric store yet; try again", retry_after_s=5.0, rows=rows
-                )
-
-    def _marks(self, site: str, days: Iterable[int]) -> Iterator[DirtyMark]:
-        """Yield settlement marks, each with an offset above all offsets taken so far."""
-        now = self._clock.now()
-        for day in sorted(days):
-            self._last_mark = max(now, self._last_mark + 1)
-            yield DirtyMark(SiteDay(site, day), Position(*self._own_marks, self._last_mark), now)
-
-    def _note_marks(self, taken: Iterable[DirtySiteDay]) -> None:
-        offsets = [marks.last_offset for entry in taken for marks in entry.marks if marks.partition == self._own_marks]
-        self._last_mark = max([self._last_mark, *offsets])
+        return day_reached(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
 
     def _remove_superseded(self) -> None:
         """Delete rows of generations replaced long enough ago that no answer reads them."""
@@ -376,14 +323,3 @@ def _with_stored_rows(computed: Computed, sums: Mapping[SiteDay, Mapping[str, in
             stored_minus_counted=dict(drift.row_measures),
         )
     return replace(computed, drift=drift)
-
-
-def _closed_before(reached: Mapping[PartitionId, PartitionProgress], declared: Iterable[PartitionId]) -> int:
-    """Return the first day that these positions do not close for every declared partition."""
-    return first_open_day(
-        min((reached[partition].log_time if partition in reached else 0 for partition in declared), default=0)
-    )
-
-
-def _offsets(progress: ProgressReader, topic: Topic) -> dict[PartitionId, int]:
-    return {partition: done.next_offset for partition, done in progress.progress(topic).items()}

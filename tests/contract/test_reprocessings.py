@@ -33,6 +33,7 @@ def a_rebuilt(site: str = SHOP, day: int = 20_000, *, sequence: int = 7, carry: 
         sequence,
         {(Position("hits.1", 3, 2**40), 7): True, (Position("hits.1", 3, 9), 0): False},
         {"gross_revenue": Change(-(10**30), 2**64), "visits": Change(5_272, 4_518)},
+        frozenset({day - 1, day + 40}),
     )
 
 

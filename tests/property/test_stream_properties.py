@@ -15,8 +15,11 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from hitmesh.model.errors import CommitInDoubt, Fenced
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.logic import CURRENT, LOGICS, Logic
 from hitmesh.model.positions import PartitionId, Topic
+from hitmesh.model.rows.stream_columns import ROW_SUMS
+from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from processor.__main__ import stream_stores
 from processor.stream.live.limits import PRODUCTION, Limits
@@ -310,6 +313,44 @@ def test_replay_from_a_snapshot_anywhere_changes_no_row(
             if dice.random() < 0.3:
                 mesh.crash()
         mesh.check()
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(stream_hits(), policies(), SEEDS, LIMITS)
+def test_change_of_the_logic_anywhere_keeps_series_rows_and_ledger_equal(
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+) -> None:
+    """Each change follows a stop, which saves snapshots, or a crash; the settler keeps its version."""
+    dice = Random(seed)
+    with Stream(policy, limits=limits) as mesh:
+        mesh.runner.snapshot()
+        for part in in_slices(with_delays(hits, dice, ANY_MS), dice.randint(1, 20), SLICE_MS):
+            mesh.arrive(part)
+            mesh.step()
+            if dice.random() < 0.4:
+                if dice.random() < 0.5:
+                    mesh.runner.snapshot()
+                mesh.logic = dice.choice(LOGICS)
+                mesh.crash()
+        mesh.idle(HOUR, BEAT_MS)
+        mesh.runner.flush()
+        assert ledger_faults(mesh.stores.ledger.read(None)) == []
+        for site in SITES:
+            check_series_against_rows(mesh, site)
+        mesh.settle()
+        for site in SITES:
+            assert mesh.seen(site).differences_from(expected_rows(mesh.logged[site], mesh.policy)) == []
+
+
+def check_series_against_rows(mesh: Stream, site: str) -> None:
+    """Check that the partials of each live day add up to the day's rows in the metric store (A11)."""
+    days = [SiteDay(site, day) for day in mesh.stores.dirty.awaited(site)]
+    rows = mesh.stores.metrics.stream_sums(days) if days else {}
+    for site_day in days:
+        series = mesh.stores.series.read(*site_day, site_day.day + 1, STREAM_GENERATION)
+        sums = {name: sum(series[name].to_list()) % 2**64 for name in ROW_SUMS}
+        assert sums == dict(rows[site_day])
 
 
 @pytest.mark.timeout(300)

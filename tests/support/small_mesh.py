@@ -37,7 +37,7 @@ from hitmesh.model.rows.rollup_rows import (
 from hitmesh.model.sites import Site, SiteDay, VisitPolicy
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock
-from processor.__main__ import stream_stores
+from processor import __main__ as wired
 from processor.settle.attempt import SettlerStores
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
@@ -235,24 +235,12 @@ class SmallMesh:
 
 def runner_over(stores: Stores, home: Path, clock: Clock, logic: Logic = CURRENT) -> Runner:
     """Return the live stream over these stores, wired as in the processor."""
-    return Runner(stream_stores(stores), clock, home=home, logic=logic)
+    return Runner(wired.stream_stores(stores), clock, home=home, logic=logic)
 
 
 def settler_stores(stores: Stores) -> SettlerStores:
     """Return the settler's view of these stores, wired as in the processor."""
-    return SettlerStores(
-        raw=stores.raw,
-        rejected=stores.rejected,
-        dirty=stores.dirty,
-        generations=stores.generations,
-        claims=stores.claims,
-        sink=stores.sink,
-        progress=stores.progress,
-        directory=stores.directory,
-        series=stores.series,
-        metrics=stores.metrics,
-        ledger=stores.ledger,
-    )
+    return wired.settler_stores(stores)
 
 
 def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:

@@ -51,7 +51,9 @@ class TestRebuiltValues:
         version = GenerationVersion(2**40, 0, {PartitionId("hits-ü", 63): 2**62}, ledger, bytes(range(256)))
         flags = {(Position("log", 1, 2**62), row): row % 2 == 0 for row in range(500)}
         changes = {"gross_revenue": Change(-(10**40), 10**40), "hits": Change(0, 1)}
-        rebuilt = Rebuilt(DAY, version, replace(version, carry=b"other" * 1_000), 2**50, flags, changes)
+        rebuilt = Rebuilt(
+            DAY, version, replace(version, carry=b"other" * 1_000), 2**50, flags, changes, frozenset({0, 19_999})
+        )
         assert came_back(rebuilt) == rebuilt
 
     @pytest.mark.parametrize(("before", "after"), [(b"", b""), (b"a", b""), (b"", b"a"), (b"{", b"}")])

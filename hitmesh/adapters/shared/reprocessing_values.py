@@ -76,6 +76,7 @@ def rebuilt_value(rebuilt: Rebuilt) -> bytes:
             "sequence": rebuilt.sequence,
             "flags": [[*position, row, flag] for (position, row), flag in rebuilt.flags.items()],
             "changes": {name: [change.old, change.new] for name, change in rebuilt.changes.items()},
+            "disturbed_days": sorted(rebuilt.disturbed_days),
         }
     ).encode()
     lengths = _LENGTHS.pack(len(text), len(rebuilt.before.carry))
@@ -102,6 +103,7 @@ def rebuilt_of(id_: str, site_day: SiteDay, value: bytes) -> Rebuilt:
             fields["sequence"],
             {(Position(log, number, offset), row): flag for log, number, offset, row, flag in fields["flags"]},
             {name: Change(*sums) for name, sums in fields["changes"].items()},
+            frozenset(fields["disturbed_days"]),
         )
     _refuse_another(subject, _REBUILT_CURE, site_day, rebuilt.site_day)
     return rebuilt

@@ -118,6 +118,16 @@ class SettledResult(StrEnum):
     BROKEN = "broken"
 
 
+class ReprocessedResult(StrEnum):
+    """The result of a site-day in a reprocessing (hitmesh.model.reprocessings.Work); FAILED ends the work."""
+
+    RECOMPUTED = "recomputed"
+    PUBLISHED = "published"
+    ROLLED_BACK = "rolled_back"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
 class DriftKind(StrEnum):
     """How a settled site-day differs from the stream: in the sum of a measure, else in rows, else only in a sketch."""
 
@@ -207,6 +217,11 @@ def by_transaction_result(*, result: TransactionResult) -> Labels:
 
 def by_settled_result(*, result: SettledResult) -> Labels:
     """By settlement result."""
+    return {"result": result.value}
+
+
+def by_reprocessed_result(*, result: ReprocessedResult) -> Labels:
+    """By result of a site-day in a reprocessing."""
     return {"result": result.value}
 
 

@@ -164,6 +164,12 @@ PROCESSOR_DRIFT: Final = Counter(
     "Settled site-days that differ from the stream's result",
     labels.by_drift,
 )
+PROCESSOR_REPROCESSED: Final = Counter(
+    "hitmesh_processor_reprocessed_site_days_total",
+    Unit.SITE_DAYS,
+    "Site-days that reprocessings recomputed, published, rolled back or cancelled",
+    labels.by_reprocessed_result,
+)
 PROCESSOR_UNBALANCED_HITS: Final = Gauge(
     "hitmesh_processor_ledger_unbalanced_hits",
     Unit.HITS,
@@ -248,6 +254,7 @@ REGISTRY: Final[tuple[Metric[Any], ...]] = (
     PROCESSOR_KEPT_HITS,
     PROCESSOR_SETTLED,
     PROCESSOR_DRIFT,
+    PROCESSOR_REPROCESSED,
     PROCESSOR_UNBALANCED_HITS,
     PROCESSOR_STORE_ERRORS,
     REPORTER_ROWS,

@@ -1,0 +1,232 @@
+"""Make recomputed generations current, or the replaced generations again (reprocessing, steps PUBLISH and ROLL_BACK).
+
+Site-days are moved singly, days ascending. Usually the reprocessing finds the entry that the reprocessing left, and a
+single conditional write publishes or restores the wanted generation. If the settler settled the site-day again since,
+for example because late hits arrived, the wanted generation lacks these hits. The site-day is then recomputed from the
+raw hits under the wanted logic, so no answer loses the hits and the ledger has no hole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from hitmesh.model.days import date_text
+from hitmesh.model.errors import StaleGeneration, StoreCorrupt
+from hitmesh.model.generations import GenerationEntry
+from hitmesh.model.logic import Logic, logic_numbered
+from hitmesh.model.reprocessings import Rebuilt, Reprocessing, Work
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Clock, Reprocessings
+from hitmesh.runtime.logs import logger
+from processor.reprocess.chain import Chain
+from processor.reprocess.failures import naming
+from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.recomputing import Rebuilder, Recomputed, logic_for
+from processor.reprocess.sides import (
+    Standing,
+    changes_carry,
+    flags_to_set,
+    hand_on_the_same,
+    standing,
+    wanted,
+)
+from processor.settle.attempt import Handed, SettlerStores
+from processor.settle.reached import ScanBounds, closed_before
+from processor.settle.settlement_marks import SettlementMarks
+
+_PAGE_SITE_DAYS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The inputs for moving a page.
+
+    Attributes:
+        reprocessing: the reprocessing.
+        work: PUBLISH or ROLL_BACK.
+        recomputed: the page's site-days, and the site-day that follows.
+        closed_before: the first day that is not closed.
+        bounds: the bounds for scans.
+    """
+
+    reprocessing: Reprocessing
+    work: Work
+    recomputed: Collection[SiteDay]
+    closed_before: int
+    bounds: ScanBounds
+
+    def logic(self, rebuilt: Rebuilt) -> Logic | None:
+        """Return the wanted generation's logic."""
+        return logic_numbered(rebuilt.before.logic) if self.work is Work.ROLL_BACK else logic_for(self.reprocessing)
+
+
+class Moving:
+    """Moves site-days to the wanted generations. Confined to one thread."""
+
+    def __init__(
+        self,
+        stores: SettlerStores,
+        reprocessings: Reprocessings,
+        rebuilder: Rebuilder,
+        clock: Clock,
+        pace: ReprocessPace,
+        marks: SettlementMarks,
+    ) -> None:
+        self._stores = stores
+        self._reprocessings = reprocessings
+        self._rebuilder = rebuilder
+        self._clock = clock
+        self._pace = pace
+        self._marks = marks
+
+    def begin(self, id_: str, chain: Chain) -> Chain:
+        """Return the given chain: each site-day's entry shows whether the site-day is moved already."""
+        return chain
+
+    def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
+        """Move one or more site-days until the portion is over; return whether all are moved."""
+        begun = chain
+        while chain is begun or not is_over():
+            found = self._reprocessings.rebuilt(reprocessing.id, chain.last, _PAGE_SITE_DAYS + 1)
+            if not found or reprocessing.work is None:
+                return chain, True
+            page = _Page(
+                reprocessing,
+                reprocessing.work,
+                {rebuilt.site_day for rebuilt in found},
+                closed_before(self._stores.series, self._stores.progress),
+                self._rebuilder.bounds(),
+            )
+            for rebuilt, stands in self._up_to_date(page, found[:_PAGE_SITE_DAYS], is_over):
+                if chain is not begun and is_over():
+                    break
+                with naming(rebuilt.site_day):
+                    self._move(page, rebuilt, stands)
+                chain = Chain(rebuilt.site_day, count=chain.count + 1)
+        return chain, False
+
+    def _up_to_date(
+        self, page: _Page, found: Sequence[Rebuilt], is_over: Callable[[], bool]
+    ) -> list[tuple[Rebuilt, Standing]]:
+        """Recompute and store stale site-days; return the site-days that can be moved, one or more."""
+        ready: list[tuple[Rebuilt, Standing]] = []
+        wave: list[Recomputed] = []
+        chain = Chain()
+        for rebuilt in found:
+            stands = standing(rebuilt, page.work, self._entry(rebuilt.site_day))
+            if stands is Standing.STALE:
+                if ready and (is_over() or self._rebuilder.is_full(wave)):
+                    break
+                wave.append(self._recomputed(page, rebuilt, chain.handed(rebuilt.site_day)))
+                rebuilt = wave[-1].rebuilt
+            is_left = stands is Standing.SETTLED_SINCE
+            chain = chain.past(rebuilt.site_day) if is_left else chain.then(rebuilt, page.work)
+            ready.append((rebuilt, stands))
+        self._rebuilder.store(page.reprocessing.id, wave)
+        return ready
+
+    def _recomputed(self, page: _Page, rebuilt: Rebuilt, handed: Handed) -> Recomputed:
+        """Recompute a site-day towards the wanted generation; mark the day after if the wanted carry changed.
+
+        A recomputed day after was computed from the earlier carry. The mark must be stored before the site-day: after a
+        crash, only the mark shows that the carry changed.
+        """
+        site, day = rebuilt.site_day
+        done = self._rebuilder.recompute(rebuilt.site_day, page.logic(rebuilt), handed, page.bounds, page.work)
+        if not hand_on_the_same(wanted(rebuilt, page.work).carry, wanted(done.rebuilt, page.work).carry):
+            self._mark(page, site, {day + 1} if self._is_settled(site, day + 1) else set())
+        logger().info("recomputed_again", id=page.reprocessing.id, site=site, date=date_text(day), work=page.work)
+        return done
+
+    def _move(self, page: _Page, rebuilt: Rebuilt, stands: Standing) -> None:
+        """Make the wanted generation current. The order of the effects is defined only here.
+
+        A stale site-day is already stored as recomputed anew (`_up_to_date`), so that after a crash, the entry's
+        generation shows a publication by this reprocessing.
+        1. mark the days that the publication disturbs, except a recomputed day after, which is moved next. As in
+           `Settler._publish_wave`, this must precede the publication, and also the flags, on which these days depend;
+        2. publish the generation, or restore a generation that was published before. The replaced generation is kept,
+           so that the next work can restore that generation;
+        3. set the claims' duplicate flags that belong to the generation;
+        4. store the new entry's sequence. Until then, the next pass repeats steps 1, 3 and 4: after a crash, the
+           settler may have settled a marked day before the flags were set.
+
+        A site-day that the settler settled since, under the wanted logic, is only marked: the day before may have
+        changed its carry in this work, without a mark.
+        """
+        site, day = rebuilt.site_day
+        if stands is Standing.SETTLED_SINCE:
+            self._mark(page, site, {day})
+            return
+        if stands is Standing.MOVED and self._entry(rebuilt.site_day).sequence == rebuilt.sequence:
+            return
+        self._mark(page, site, self._disturbed(page, rebuilt))
+        if stands is not Standing.MOVED:
+            rebuilt = self._made_current(page, rebuilt)
+        if flags := flags_to_set(rebuilt, page.work):
+            self._stores.claims.set_duplicates(site, flags)
+        moved = replace(rebuilt, sequence=self._entry(rebuilt.site_day).sequence)
+        self._reprocessings.put(page.reprocessing.id, [moved])
+
+    def _made_current(self, page: _Page, rebuilt: Rebuilt) -> Rebuilt:
+        """Publish or restore the wanted generation; recompute the generation if its rows are no longer kept."""
+        try:
+            self._publish(rebuilt, page.work)
+        except StaleGeneration:
+            if self._entry(rebuilt.site_day).sequence != rebuilt.sequence:
+                raise
+            done = self._recomputed(page, rebuilt, Handed())
+            self._rebuilder.store(page.reprocessing.id, [done])
+            rebuilt = done.rebuilt
+            self._publish(rebuilt, page.work)
+        return rebuilt
+
+    def _publish(self, rebuilt: Rebuilt, work: Work) -> None:
+        """Publish the wanted generation, or restore a generation that was published before.
+
+        Raises:
+            StaleGeneration: another entry is current, or the generation's rows are no longer kept.
+        """
+        to, generations, now = wanted(rebuilt, work), self._stores.generations, self._clock.now()
+        keep_until = now + self._pace.keep_replaced_ms
+        try:
+            generations.publish(
+                rebuilt.site_day,
+                to.generation,
+                logic_version=to.logic,
+                read_through=to.read_through,
+                seen_sequence=rebuilt.sequence,
+                ledger=to.ledger,
+                carry=to.carry,
+                now=now,
+                keep_until=keep_until,
+            )
+        except StaleGeneration:  # a generation can be published only once
+            generations.restore(rebuilt.site_day, to, seen_sequence=rebuilt.sequence, now=now, keep_until=keep_until)
+
+    def _disturbed(self, page: _Page, rebuilt: Rebuilt) -> set[int]:
+        """Return the days that must be settled again because the wanted generation becomes current (rule L4)."""
+        site, day = rebuilt.site_day
+        disturbed = set(rebuilt.disturbed_days)
+        is_moved_next = SiteDay(site, day + 1) in page.recomputed
+        if not is_moved_next and self._is_settled(site, day + 1) and changes_carry(rebuilt):
+            disturbed.add(day + 1)
+        return disturbed
+
+    def _mark(self, page: _Page, site: str, days: Collection[int]) -> None:
+        """Mark closed days dirty; the settler settles open days anyway once closed."""
+        closed = [day for day in days if day < page.closed_before]
+        if closed:
+            self._stores.dirty.mark(self._marks.on(site, closed))
+
+    def _is_settled(self, site: str, day: int) -> bool:
+        return bool(self._stores.generations.current(site, day, day + 1))
+
+    def _entry(self, site_day: SiteDay) -> GenerationEntry:
+        site, day = site_day
+        entry = self._stores.generations.current(site, day, day + 1).get(day)
+        if entry is None:
+            raise StoreCorrupt(f"{site}, UTC day {date_text(day)}: the published generation is no longer stored")
+        return entry

@@ -1,0 +1,36 @@
+"""The reprocessor's limits and delays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from hitmesh.model.plan import KEEP_PLAN_DAYS, KEEP_REPLACED_DAYS
+from hitmesh.model.zones import DAY_MS
+
+_KEEP_EXPIRED_DAYS: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class ReprocessPace:
+    """The reprocessor's limits and delays.
+
+    Attributes:
+        portion_ms: a portion starts no further site-day after this time, so that the settler's next pass can begin.
+        wave_site_days: maximum number of site-days whose rows are written together.
+        wave_rows: approximate maximum number of rows that are written together.
+        ingest_timeout_s: deadline for written rows to become readable.
+        retry_after_ms: delay after reprocessings could not be read or changed.
+        keep_replaced_ms: how long replaced rows are kept for a rollback.
+        keep_plan_ms: how long a plan that nobody runs is kept.
+        keep_expired_ms: how long an expired plan can be listed.
+    """
+
+    portion_ms: int = 2_000
+    wave_site_days: int = 64
+    wave_rows: int = 200_000
+    ingest_timeout_s: float = 120.0
+    retry_after_ms: int = 60_000
+    keep_replaced_ms: int = KEEP_REPLACED_DAYS * DAY_MS
+    keep_plan_ms: int = KEEP_PLAN_DAYS * DAY_MS
+    keep_expired_ms: int = _KEEP_EXPIRED_DAYS * DAY_MS

@@ -1,0 +1,179 @@
+"""Recompute site-days into generations that no report reads (reprocessing, step RECOMPUTE).
+
+`Rebuilder` settles site-days as the settler does, but under a given logic, and stores the results. `Recomputing`
+selects a reprocessing's site-days that are not recomputed yet.
+
+Dirty marks are never cleared here: hits that a recomputed generation counts, and the current generation does not, stay
+pending until the settler settles their day. So the ledger balances whichever generation is current.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.limits import LG_K_CELL
+from hitmesh.model.logic import Logic, logic_named
+from hitmesh.model.plan import Kind
+from hitmesh.model.reprocessings import GenerationVersion, Rebuilt, Reprocessing, Work
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Clock, Generations, Reprocessings
+from processor.reprocess.chain import Chain
+from processor.reprocess.changes import changes_of
+from processor.reprocess.failures import naming
+from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.sides import rebuilt_of
+from processor.settle.attempt import Attempt, Handed, SettlerStores
+from processor.settle.reached import ScanBounds, scan_bounds
+from processor.settle.readable import ReadableRows
+from processor.settle.settlement import Settled
+
+_PAGE_SITE_DAYS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """A site-day that is recomputed but not stored."""
+
+    attempt: Attempt
+    settled: Settled
+    series: pl.DataFrame
+    rebuilt: Rebuilt
+
+    @property
+    def rows(self) -> int:
+        """The number of rows to write."""
+        return self.settled.traffic.height + self.settled.visits.height
+
+
+class Rebuilder:
+    """Recomputes site-days, and stores the results. Confined to one thread."""
+
+    def __init__(
+        self,
+        stores: SettlerStores,
+        reprocessings: Reprocessings,
+        clock: Clock,
+        pace: ReprocessPace,
+        stop: threading.Event,
+        lg_k: int = LG_K_CELL,
+    ) -> None:
+        self._stores = stores
+        self._reprocessings = reprocessings
+        self._pace = pace
+        self._rows = ReadableRows(stores.sink, clock, stop, pace.ingest_timeout_s)
+        self._lg_k = lg_k
+
+    def bounds(self) -> ScanBounds:
+        """Return the bounds for scans that begin now; no current generation was read further."""
+        return scan_bounds(self._stores.progress)
+
+    def recompute(
+        self, site_day: SiteDay, logic: Logic | None, handed: Handed, bounds: ScanBounds, work: Work
+    ) -> Recomputed:
+        """Settle a site-day that has a current generation, under this logic or the current generation's logic.
+
+        Raises:
+            SiteDayFailed: the site-day cannot be settled.
+            RetryError: a store is unavailable.
+        """
+        with naming(site_day):
+            attempt = Attempt(self._stores, site_day, bounds.hits, bounds.all, handed, lg_k=self._lg_k, logic=logic)
+            settled = attempt.settle()
+            if settled is None or attempt.current is None:
+                raise StoreCorrupt("the published generation is no longer stored")
+            current = self._current_version(attempt)
+            old = self._stores.series.read(site_day.site, site_day.day, site_day.day + 1, current.generation)
+            series = attempt.series_of(settled)
+            rebuilt = rebuilt_of(attempt, settled, current, changes_of(old, series), work)
+            return Recomputed(attempt, settled, series, rebuilt)
+
+    def store(self, id_: str, wave: Sequence[Recomputed]) -> None:
+        """Store recomputed site-days. The order of the effects is defined only here.
+
+        1. write all site-days' rows, and wait once until the rows are readable;
+        2. write the series;
+        3. store the recomputed site-days. This must be last, because a stored site-day may be published without a
+           further look at its rows. After a crash before this step, the attempt is repeated under another generation
+           number, and the lost attempt's rows are removed at the site-day's next publication.
+        """
+        if not wave:
+            return
+        first = wave[0].attempt.site_day
+        with naming(first):
+            self._rows.write([(done.attempt.site_day, done.attempt.generation, done.settled) for done in wave])
+        for done in wave:
+            with naming(done.attempt.site_day):
+                self._stores.series.put_settled(done.attempt.site_day, done.attempt.generation, done.series)
+        with naming(first):
+            self._reprocessings.put(id_, [done.rebuilt for done in wave])
+
+    def is_full(self, wave: Sequence[Recomputed]) -> bool:
+        """Return whether a wave has the maximum number of site-days or rows."""
+        return len(wave) >= self._pace.wave_site_days or sum(done.rows for done in wave) > self._pace.wave_rows
+
+    def _current_version(self, attempt: Attempt) -> GenerationVersion:
+        """Return the current generation with ledger entry and carry, as a rollback needs."""
+        site, day = attempt.site_day
+        entry = attempt.current
+        ledger = self._stores.generations.ledger(site, day, day + 1).get(day)
+        carry = self._stores.generations.carry(attempt.site_day)
+        if entry is None or ledger is None or carry is None:
+            raise StoreCorrupt("the published generation is no longer stored")
+        return GenerationVersion(entry.generation, entry.logic_version, entry.read_through, ledger, carry)
+
+
+class Recomputing:
+    """Recomputes a reprocessing's site-days, sites and days ascending. Confined to one thread."""
+
+    def __init__(self, generations: Generations, reprocessings: Reprocessings, rebuilder: Rebuilder) -> None:
+        self._generations = generations
+        self._reprocessings = reprocessings
+        self._rebuilder = rebuilder
+
+    def begin(self, id_: str, chain: Chain) -> Chain:
+        """Return the chain, continued over the site-days that are stored already."""
+        while page := self._reprocessings.rebuilt(id_, chain.last, _PAGE_SITE_DAYS):
+            for rebuilt in page:
+                chain = chain.then(rebuilt, Work.RECOMPUTE)
+        return chain
+
+    def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
+        """Recompute one or more site-days until the portion is over; return whether all are recomputed."""
+        begun, logic, bounds = chain, logic_for(reprocessing), self._rebuilder.bounds()
+        wave: list[Recomputed] = []
+        is_done = True
+        for site_day in self._left(reprocessing, chain.last):
+            if is_over() and chain is not begun:
+                is_done = False
+                break
+            done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE)
+            chain = chain.then(done.rebuilt, Work.RECOMPUTE)
+            wave.append(done)
+            if self._rebuilder.is_full(wave):
+                self._rebuilder.store(reprocessing.id, wave)
+                wave = []
+        self._rebuilder.store(reprocessing.id, wave)
+        return chain, is_done
+
+    def _left(self, reprocessing: Reprocessing, last: SiteDay | None) -> Iterator[SiteDay]:
+        """Yield the site-days after `last` that have a current generation; other days are settled when they close."""
+        for site in sorted(reprocessing.sites):
+            if last is None or site >= last.site:
+                days = self._generations.current(site, reprocessing.first_day, reprocessing.end_day)
+                site_days = (SiteDay(site, day) for day in sorted(days))
+                yield from (site_day for site_day in site_days if last is None or site_day > last)
+
+
+def logic_for(reprocessing: Reprocessing) -> Logic | None:
+    """Return the logic under which site-days are recomputed; None = each current generation's logic.
+
+    Raises:
+        RefusedError: the code does not have the reprocessing's logic.
+    """
+    return None if reprocessing.kind is Kind.REPAIR else logic_named(reprocessing.logic)

@@ -1,0 +1,199 @@
+"""The reprocessor: do the work that reprocessings request, portion by portion (architecture A9).
+
+A portion is bounded in time and runs between two settler passes, in the settler's thread, so that the two never
+work on a site at the same time and late hits are settled meanwhile. All work is idempotent: after a crash at any point,
+the next portion continues with the site-days that are not done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from hitmesh.model.errors import HitmeshError, RetryError, StaleGeneration
+from hitmesh.model.limits import LG_K_CELL
+from hitmesh.model.reprocessings import NEXT_STATE, Reprocessing, State, Work
+from hitmesh.ports import Clock, Reprocessings
+from hitmesh.runtime.logs import logger, traceback_of
+from hitmesh.runtime.telemetry import Metrics, unmeasured
+from hitmesh.runtime.telemetry.labels import ReprocessedResult
+from hitmesh.runtime.telemetry.registry import PROCESSOR_REPROCESSED
+from processor.reprocess.cancelling import Cancelling
+from processor.reprocess.chain import Chain
+from processor.reprocess.failures import SiteDayFailed
+from processor.reprocess.moving import Moving
+from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.recomputing import Rebuilder, Recomputing
+from processor.reprocess.schedule import expired, next_to_work_on, removable
+from processor.settle.attempt import SettlerStores
+from processor.settle.settlement_marks import SettlementMarks
+from processor.settle.settler import ANY_ERROR
+
+_RESULTS: Mapping[Work, ReprocessedResult] = {
+    Work.RECOMPUTE: ReprocessedResult.RECOMPUTED,
+    Work.PUBLISH: ReprocessedResult.PUBLISHED,
+    Work.ROLL_BACK: ReprocessedResult.ROLLED_BACK,
+    Work.CANCEL: ReprocessedResult.CANCELLED,
+}
+
+
+class _Steps(Protocol):
+    """The execution for a kind of work."""
+
+    def begin(self, id_: str, chain: Chain) -> Chain:
+        """Return where the work continues: the given chain, or further."""
+
+    def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
+        """Do one or more site-days; return where the work continues, and whether the work is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """Where the current work continues, and where this process began it."""
+
+    id: str
+    work: Work
+    chain: Chain
+    began_at: int
+    began_count: int
+
+
+class Reprocessor:
+    """Does the requested work. Confined to one thread, which must be the settler's.
+
+    Args:
+        stores: the settler's stores.
+        reprocessings: the stored reprocessings.
+        clock: times portions; results do not depend on the clock.
+        pace: limits and delays.
+        stop: ends the work when set.
+        metrics: counters.
+        marks: partition number for the reprocessor's own dirty marks (SettlementMarks).
+        lg_k: the visitor sketches' size, as log2; must equal the settler's.
+    """
+
+    def __init__(
+        self,
+        stores: SettlerStores,
+        reprocessings: Reprocessings,
+        clock: Clock,
+        pace: ReprocessPace | None = None,
+        stop: threading.Event | None = None,
+        metrics: Metrics | None = None,
+        *,
+        marks: int = 0,
+        lg_k: int = LG_K_CELL,
+    ) -> None:
+        self._reprocessings = reprocessings
+        self._clock = clock
+        self._pace = pace or ReprocessPace()
+        self._stop = stop or threading.Event()
+        self._metrics = metrics or unmeasured()
+        self._progress: _Progress | None = None
+        self._not_before = 0
+        rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k)
+        moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, SettlementMarks(clock, marks))
+        self._steps: Mapping[Work, _Steps] = {
+            Work.RECOMPUTE: Recomputing(stores.generations, reprocessings, rebuilder),
+            Work.PUBLISH: moving,
+            Work.ROLL_BACK: moving,
+            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink),
+        }
+
+    def run_once(self) -> int:
+        """Do a portion; return how many site-days are done.
+
+        A reprocessing whose work fails becomes FAILED. Other errors never end the settler's process: the next portion
+        waits, and settlement continues.
+
+        Raises:
+            RetryError: a store is unavailable; the reprocessing stays RUNNING.
+        """
+        if self._stop.is_set() or self._clock.now() < self._not_before:
+            return 0
+        try:
+            stored = self._reprocessings.all()
+            self._expire(stored)
+            reprocessing = next_to_work_on(stored)
+            return self._portion(reprocessing) if reprocessing else 0
+        except RetryError:
+            raise
+        except ANY_ERROR as error:
+            self._progress = None
+            self._not_before = self._clock.now() + self._pace.retry_after_ms
+            logger().error("reprocessing_waits", error=type(error).__name__, traceback=traceback_of(error))
+            return 0
+
+    def _portion(self, reprocessing: Reprocessing) -> int:
+        if reprocessing.work is None:
+            self._fail(reprocessing, "No work is requested. Request the work again.")
+            return 0
+        ends_at = self._clock.now() + self._pace.portion_ms
+        try:
+            begun = self._begun(reprocessing.id, reprocessing.work)
+            chain, is_done = self._steps[begun.work].advance(
+                reprocessing, begun.chain, lambda: self._stop.is_set() or self._clock.now() > ends_at
+            )
+        except RetryError:
+            raise
+        except StaleGeneration as error:
+            logger().warning("reprocessing_was_overtaken", id=reprocessing.id, message=error.message)
+            return 0
+        except ANY_ERROR as error:
+            traceback = error.traceback if isinstance(error, SiteDayFailed) else traceback_of(error)
+            self._fail(reprocessing, error.message if isinstance(error, HitmeshError) else str(error), traceback)
+            return 0
+        self._progress = None if is_done else replace(begun, chain=chain)
+        count = chain.count - begun.chain.count
+        self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.work])
+        self._log(reprocessing, begun, chain)
+        done = replace(reprocessing, done=chain.count)
+        self._replace(replace(done, state=NEXT_STATE[begun.work], work=None, error="") if is_done else done)
+        return count
+
+    def _begun(self, id_: str, work: Work) -> _Progress:
+        """Return the current work's progress, including site-days that an interrupted portion stored."""
+        in_hand = self._progress
+        if in_hand is None or (in_hand.id, in_hand.work) != (id_, work):
+            chain = self._steps[work].begin(id_, Chain())
+            in_hand = _Progress(id_, work, chain, self._clock.now(), chain.count)
+        self._progress = replace(in_hand, chain=self._steps[work].begin(id_, in_hand.chain))
+        return self._progress
+
+    def _expire(self, stored: Sequence[Reprocessing]) -> None:
+        now = self._clock.now()
+        for reprocessing in expired(stored, now - self._pace.keep_plan_ms):
+            self._replace(replace(reprocessing, state=State.EXPIRED))
+        for reprocessing in removable(stored, now - self._pace.keep_expired_ms):
+            self._reprocessings.remove(reprocessing.id)
+
+    def _fail(self, reprocessing: Reprocessing, message: str, traceback: str = "") -> None:
+        self._progress = None
+        logger().error(
+            "reprocessing_failed", id=reprocessing.id, work=reprocessing.work, message=message, traceback=traceback
+        )
+        self._metrics.add(PROCESSOR_REPROCESSED, 1, result=ReprocessedResult.FAILED)
+        self._replace(replace(reprocessing, state=State.FAILED, error=message))
+
+    def _replace(self, reprocessing: Reprocessing) -> None:
+        """Replace the stored value; if another process replaced the value since, the next pass reads the new value."""
+        changed = replace(reprocessing, updated_at=self._clock.now(), version=reprocessing.version + 1)
+        if not self._reprocessings.replace(changed):
+            self._progress = None
+            logger().warning("reprocessing_was_changed", id=reprocessing.id, version=changed.version)
+
+    def _log(self, reprocessing: Reprocessing, begun: _Progress, chain: Chain) -> None:
+        seconds = max(self._clock.now() - begun.began_at, 1) / 1_000
+        rate = (chain.count - begun.began_count) / seconds
+        left = max(reprocessing.site_days - chain.count, 0)
+        logger().info(
+            "reprocessed",
+            id=reprocessing.id,
+            work=begun.work,
+            site_days=chain.count,
+            of=reprocessing.site_days,
+            per_s=round(rate, 2),
+            left_s=round(left / rate) if rate else None,
+        )

@@ -1,0 +1,36 @@
+"""Decide which reprocessing is worked on, and which plans expire (reprocessing). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, State
+
+
+def next_to_work_on(stored: Iterable[Reprocessing]) -> Reprocessing | None:
+    """Return the oldest running reprocessing; older open reprocessings with the same site-days come first."""
+    older: list[Reprocessing] = []
+    for reprocessing in sorted(stored, key=lambda reprocessing: (reprocessing.created_at, reprocessing.id)):
+        if reprocessing.state is State.RUNNING and not any(map(reprocessing.overlaps, older)):
+            return reprocessing
+        if reprocessing.state in OPEN_STATES:
+            older.append(reprocessing)
+    return None
+
+
+def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Reprocessing]:
+    """Return the plans created before a time (UTC ms) that nobody ran."""
+    return [
+        reprocessing
+        for reprocessing in stored
+        if reprocessing.state is State.PLANNED and reprocessing.created_at < created_before
+    ]
+
+
+def removable(stored: Iterable[Reprocessing], updated_before: int) -> Sequence[Reprocessing]:
+    """Return the plans that expired before a time (UTC ms)."""
+    return [
+        reprocessing
+        for reprocessing in stored
+        if reprocessing.state is State.EXPIRED and reprocessing.updated_at < updated_before
+    ]

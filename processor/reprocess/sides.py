@@ -1,0 +1,113 @@
+"""A recomputed site-day's two generations, and which generation a work makes current (reprocessing). Pure.
+
+PUBLISH makes `Rebuilt.after` current, ROLL_BACK `Rebuilt.before`. The current entry shows whether the site-day is still
+as the reprocessing left the site-day, or whether the settler settled the site-day again, because late hits arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.generations import GenerationEntry
+from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Work
+from processor.rules.carry import Carry
+from processor.rules.orders import HitAt
+from processor.settle.attempt import Attempt
+from processor.settle.settlement import Settled
+
+
+class Standing(StrEnum):
+    """How the current entry relates to the recomputed site-day.
+
+    MOVED: the wanted generation is current. AS_LEFT: the other generation is current, as the reprocessing left the
+    site-day. SETTLED_SINCE: the settler settled the site-day again, under the wanted logic, so the work had made the
+    wanted generation current before. STALE: the settler settled the site-day again otherwise.
+    """
+
+    MOVED = "moved"
+    AS_LEFT = "as_left"
+    SETTLED_SINCE = "settled_since"
+    STALE = "stale"
+
+
+def wanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
+    """Return the generation that the work makes current."""
+    return rebuilt.before if work is Work.ROLL_BACK else rebuilt.after
+
+
+def standing(rebuilt: Rebuilt, work: Work, current: GenerationEntry) -> Standing:
+    """Return how the current entry relates to the recomputed site-day."""
+    to = wanted(rebuilt, work)
+    if current.generation == to.generation:
+        return Standing.MOVED
+    if current.sequence == rebuilt.sequence:
+        return Standing.AS_LEFT
+    if current.logic_version == to.logic != _other(rebuilt, work).logic:
+        return Standing.SETTLED_SINCE
+    return Standing.STALE
+
+
+def recomputed_version(attempt: Attempt, settled: Settled) -> GenerationVersion:
+    """Return the generation that an attempt settled."""
+    return GenerationVersion(
+        attempt.generation, attempt.logic.number, attempt.read_through, settled.ledger, settled.carry.to_bytes()
+    )
+
+
+def rebuilt_of(
+    attempt: Attempt, settled: Settled, current: GenerationVersion, changes: Mapping[str, Change], work: Work
+) -> Rebuilt:
+    """Return a recomputed site-day; a rollback recomputes the generation that the new generation had replaced.
+
+    Args:
+        attempt: the attempt that settled the site-day.
+        settled: the settlement.
+        current: the generation that reports read.
+        changes: each measure in the current generation and in the attempt, in this order.
+        work: the work that recomputes.
+    """
+    new, flags = recomputed_version(attempt, settled), settled.orders.changed_flags
+    rebuilt = Rebuilt(
+        site_day=attempt.site_day,
+        before=current,
+        after=new,
+        sequence=attempt.seen_sequence,
+        flags=flags,
+        changes=changes,
+        disturbed_days=frozenset(attempt.disturbed_by_hits(settled)),
+    )
+    if work is not Work.ROLL_BACK:
+        return rebuilt
+    swapped = {name: Change(change.new, change.old) for name, change in changes.items()}
+    return replace(rebuilt, before=new, after=current, flags=_inverse(flags), changes=swapped)
+
+
+def flags_to_set(rebuilt: Rebuilt, work: Work) -> Mapping[HitAt, bool]:
+    """Return the claims' duplicate flags that belong to the wanted generation (rule D3)."""
+    return _inverse(rebuilt.flags) if work is Work.ROLL_BACK else rebuilt.flags
+
+
+def changes_carry(rebuilt: Rebuilt) -> bool:
+    """Return whether the day after settles differently from the two carries."""
+    return not hand_on_the_same(rebuilt.before.carry, rebuilt.after.carry)
+
+
+def hand_on_the_same(carry: bytes, other: bytes) -> bool:
+    """Return whether the next day settles to the same result from either carry; a damaged carry differs."""
+    if carry == other:
+        return True
+    try:
+        return Carry.from_bytes(carry).hands_on_the_same(Carry.from_bytes(other))
+    except StoreCorrupt:
+        return False
+
+
+def _other(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
+    return rebuilt.after if work is Work.ROLL_BACK else rebuilt.before
+
+
+def _inverse(flags: Mapping[HitAt, bool]) -> dict[HitAt, bool]:
+    return {claim: not flag for claim, flag in flags.items()}

@@ -1,0 +1,30 @@
+"""The settler's loop: settlement passes and portions for reprocessings, in turns."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from hitmesh.model.errors import RetryError
+from hitmesh.runtime.logs import logger
+from hitmesh.runtime.telemetry import Metrics
+from processor.stream.metering import count_store_error
+
+
+def run_in_turns(
+    passes: Sequence[Callable[[], int]], stop: threading.Event, metrics: Metrics, *, pause_s: float = 0.5
+) -> None:
+    """Run all passes in turns until stopped; after a retryable store error, wait at least its `retry_after_s`.
+
+    A failed pass ends the turn, so that later passes never run while an earlier pass cannot finish.
+    """
+    while not stop.is_set():
+        wait_s = pause_s
+        try:
+            for run_once in passes:
+                run_once()
+        except RetryError as error:
+            logger().warning("settler_waits", reason=error.reason, message=error.message)
+            count_store_error(metrics, error)
+            wait_s = max(pause_s, error.retry_after_s)
+        stop.wait(wait_s)

@@ -1,0 +1,72 @@
+"""Write settled rows and wait until reports can read the rows (settlement, architecture A9)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.days import date_text
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Clock, RollupSink
+from processor.settle.settlement import Settled
+
+_LOOK_EVERY_S: Final = 0.05
+
+
+class ReadableRows:
+    """Writes rows and waits for them. Confined to one thread.
+
+    Args:
+        sink: receives the rows.
+        clock: times the deadline.
+        stop: ends the wait when set.
+        timeout_s: deadline for rows to become readable.
+    """
+
+    def __init__(self, sink: RollupSink, clock: Clock, stop: threading.Event, timeout_s: float) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._stop = stop
+        self._timeout_ms = int(timeout_s * 1000)
+
+    def write(self, wave: Sequence[tuple[SiteDay, int, Settled]]) -> None:
+        """Write a wave's rows, and wait once until all are readable.
+
+        A generation must not become current before its rows are readable.
+
+        Args:
+            wave: each site-day with its generation number and settlement; not empty.
+
+        Raises:
+            Unavailable: the deadline passed, or the work was stopped.
+        """
+        self._sink.write(
+            pl.concat([settled.traffic for _, _, settled in wave]),
+            pl.concat([settled.visits for _, _, settled in wave]),
+        )
+        waiting = [(site_day, generation) for site_day, generation, _ in wave]
+
+        def are_ingested() -> bool:
+            while waiting and self._sink.ingested(*waiting[0]):
+                waiting.pop(0)
+            return not waiting
+
+        site, day = waiting[0][0]
+        self.wait(are_ingested, f"rows of {len(waiting)} site-days, including {site} {date_text(day)},")
+
+    def wait(self, are_readable: Callable[[], bool], rows: str) -> None:
+        """Wait until rows are readable.
+
+        Raises:
+            Unavailable: the deadline passed, or the work was stopped.
+        """
+        deadline = self._clock.now() + self._timeout_ms
+        while not are_readable():
+            if self._stop.wait(_LOOK_EVERY_S) or self._clock.now() > deadline:
+                raise Unavailable(
+                    f"{rows} are not readable in the metric store yet; try again", retry_after_s=5.0, rows=rows
+                )

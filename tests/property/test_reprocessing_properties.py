@@ -1,0 +1,103 @@
+"""Reprocessing against the reference, while hits of the same days arrive (rules.md §10: P10, P11, P12)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitmesh.model.reprocessings import State, Work
+from hitmesh.model.zones import DAY_MS
+from tests.generate.strategies import MIDNIGHT_MS, ref_hits
+from tests.reference.hits import RefHit
+from tests.reference.visits import V1
+from tests.support.examples import examples
+from tests.support.reprocessing import (
+    SMALL_PORTIONS,
+    V0_POLICY,
+    done,
+    imbalance,
+    plan,
+    rebuilt,
+    reprocessor_of,
+    request,
+    stored,
+)
+from tests.support.small_mesh import PARTITIONS, SmallMesh, differences, expected_rows
+
+SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
+LATER = MIDNIGHT_MS + 100 * DAY_MS
+"""The days of all hits are closed, so that all hits are history."""
+POLICIES = {Work.RECOMPUTE: V1, Work.PUBLISH: V0_POLICY, Work.ROLL_BACK: V1}
+
+
+def a_mesh(hits: Sequence[RefHit]) -> SmallMesh:
+    """Return a mesh in which each site-day of these hits has a hit and is settled."""
+    mesh = SmallMesh(LATER, sites=SITES)
+    site_days = sorted({(hit.site, hit.event_time // DAY_MS) for hit in hits})
+    mesh.send([RefHit(site, "base", f"base-{day}", day * DAY_MS + DAY_MS // 2) for site, day in site_days])
+    mesh.settle()
+    return mesh
+
+
+def send(mesh: SmallMesh, hits: Sequence[RefHit], dice: Random) -> None:
+    """Let hits arrive in any partitions."""
+    while hits:
+        size = dice.randint(1, 20)
+        mesh.send(hits[:size], dice.randrange(PARTITIONS), collected_at=LATER - dice.choice((0, 0, DAY_MS)))
+        hits = hits[size:]
+    mesh.heartbeat()
+    mesh.stream()
+
+
+@pytest.mark.timeout(120)
+@examples(6)
+@given(ref_hits(), st.integers(0, 2**16))
+def test_works_lead_to_the_rows_of_the_reference_while_hits_arrive(hits: list[RefHit], seed: int) -> None:
+    mesh, dice = a_mesh(hits), Random(seed)
+    plan(mesh, SITES)
+    left = list(hits)
+    for work in (Work.RECOMPUTE, Work.PUBLISH, Work.ROLL_BACK, Work.PUBLISH):
+        request(mesh, work)
+        reprocessor = reprocessor_of(mesh, SMALL_PORTIONS)
+        while stored(mesh).state is State.RUNNING:
+            mesh.clock.advance(1)
+            match dice.randrange(8):
+                case 0:
+                    size = dice.randint(1, 10)
+                    send(mesh, left[:size], dice)
+                    left = left[size:]
+                case 1:
+                    mesh.settler.run_once()
+                case 2:
+                    reprocessor = reprocessor_of(mesh, SMALL_PORTIONS)
+                case _:
+                    reprocessor.run_once()
+            assert imbalance(mesh) == 0
+        if dice.randrange(2):
+            mesh.settle()
+            assert differences(mesh.rows(), expected_rows(mesh.sent, POLICIES[work])) == []
+    send(mesh, left, dice)
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert imbalance(mesh) == 0
+
+
+@pytest.mark.timeout(120)
+@examples(6)
+@given(ref_hits(), st.integers(0, 2**16))
+def test_unchanged_logic_changes_nothing_and_a_rollback_gives_the_same_answers(hits: list[RefHit], seed: int) -> None:
+    mesh = a_mesh(hits)
+    send(mesh, hits, Random(seed))
+    mesh.settle()
+    rows, ledgers = mesh.rows(), mesh.ledgers()
+    plan(mesh, SITES, logic="v1")
+    done(mesh, Work.RECOMPUTE)
+    assert all(change.old == change.new for each in rebuilt(mesh) for change in each.changes.values())
+    for work in (Work.PUBLISH, Work.ROLL_BACK, Work.PUBLISH):
+        done(mesh, work)
+        assert (mesh.rows(), mesh.ledgers()) == (rows, ledgers)
+    assert not mesh.stores.dirty.take(1, 10**6)

@@ -1,0 +1,92 @@
+"""Reprocessings over a small mesh: stored and requested as the control service does, worked on portion by portion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from control.ledger import site_ledger
+from hitmesh.model.plan import Kind
+from hitmesh.model.reprocessings import REQUESTABLE, Rebuilt, Reprocessing, State, Work
+from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.reprocessor import Reprocessor
+from tests.reference.visits import RefPolicy
+from tests.support.small_mesh import SmallMesh, settler_stores
+
+V0_POLICY = RefPolicy(gap_ms=180_000)
+"""The reference's policy with the gap of hitmesh.model.logic.V0."""
+MAX_PORTIONS = 200
+SMALL_PORTIONS = ReprocessPace(portion_ms=-1)
+"""Every portion ends after the first site-day."""
+
+
+def plan(
+    mesh: SmallMesh,
+    sites: Sequence[str],
+    days: tuple[int, int] = (0, 10**6),
+    *,
+    logic: str = "v0",
+    kind: Kind = Kind.LOGIC,
+    id_: str = "r",
+) -> Reprocessing:
+    """Store a plan for the days [first, end) of these sites."""
+    now = mesh.clock.now()
+    planned = Reprocessing(id_, kind, logic, tuple(sites), *days, created_at=now, updated_at=now)
+    mesh.stores.reprocessings.create(planned)
+    return planned
+
+
+def request(mesh: SmallMesh, work: Work, id_: str = "r") -> None:
+    """Request a work, as an operator does."""
+    there = stored(mesh, id_)
+    assert there.state in REQUESTABLE[work], there
+    running = replace(there, state=State.RUNNING, work=work, error="", version=there.version + 1)
+    assert mesh.stores.reprocessings.replace(running)
+
+
+def stored(mesh: SmallMesh, id_: str = "r") -> Reprocessing:
+    """Return the stored value."""
+    found = mesh.stores.reprocessings.get(id_)
+    assert found is not None
+    return found
+
+
+def rebuilt(mesh: SmallMesh, id_: str = "r") -> list[Rebuilt]:
+    """Return the recomputed site-days."""
+    return list(mesh.stores.reprocessings.rebuilt(id_))
+
+
+def reprocessor_of(mesh: SmallMesh, pace: ReprocessPace | None = None) -> Reprocessor:
+    """Return a new reprocessor, as after a start of the process."""
+    return Reprocessor(settler_stores(mesh.stores), mesh.stores.reprocessings, mesh.clock, pace, marks=7)
+
+
+def work_off(mesh: SmallMesh, reprocessor: Reprocessor, id_: str = "r") -> Reprocessing:
+    """Run portions until the requested work has ended."""
+    for _ in range(MAX_PORTIONS):
+        mesh.clock.advance(1)
+        if stored(mesh, id_).state is not State.RUNNING:
+            return stored(mesh, id_)
+        reprocessor.run_once()
+    raise AssertionError(f"still running after {MAX_PORTIONS} portions: {stored(mesh, id_)}")
+
+
+def done(mesh: SmallMesh, work: Work, id_: str = "r", pace: ReprocessPace | None = None) -> Reprocessing:
+    """Request a work, and run it to its end."""
+    request(mesh, work, id_)
+    return work_off(mesh, reprocessor_of(mesh, pace), id_)
+
+
+def imbalance(mesh: SmallMesh) -> int:
+    """Return by how much the ledgers of all sites do not balance."""
+    mesh.runner.flush()
+    stores = mesh.stores
+    return sum(
+        site_ledger(
+            stores.ledger.read(site),
+            stores.generations.current(site, 0, 10**6),
+            stores.generations.ledger(site, 0, 10**6),
+            stores.dirty.marks(site),
+        ).imbalance
+        for site in sorted({hit.site for hit in mesh.sent})
+    )

@@ -1,0 +1,257 @@
+"""Late hits, visits across midnight, orders and refunds before, during and after a reprocessing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hitmesh.model.logic import V0, V1
+from hitmesh.model.reprocessings import Change, State, Work
+from hitmesh.model.zones import DAY_MS
+from tests.support.reprocessing import (
+    SMALL_PORTIONS,
+    V0_POLICY,
+    done,
+    imbalance,
+    plan,
+    rebuilt,
+    reprocessor_of,
+    request,
+    stored,
+)
+from tests.support.small_mesh import differences, expected_rows
+from tests.unit.reprocessed import HITS, a_settled_mesh, arrive, entries, flags_of, in_small_portions, logics
+from tests.unit.settling import (
+    DAY,
+    MIDNIGHT,
+    MINUTE,
+    NOON,
+    SITE,
+    TODAY,
+    TOMORROW,
+    YESTERDAY,
+    a_hit,
+    a_mesh,
+    an_order,
+    dirty,
+    entry,
+)
+
+
+def test_late_hit_after_a_publication_keeps_the_new_logic_and_a_rollback_keeps_the_late_hit() -> None:
+    mesh = a_settled_mesh()
+    old = entries(mesh)
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    done(mesh, Work.PUBLISH)
+    new = entries(mesh)
+    arrive(mesh, a_hit(1_505))
+    mesh.settle()
+    assert logics(mesh) == [V0.number] * 3
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    done(mesh, Work.ROLL_BACK)
+    assert logics(mesh) == [V1.number] * 3
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+    restored = {day: entry.generation for day, entry in entries(mesh).items()}
+    assert restored[DAY] == old[DAY].generation
+    assert restored[DAY + 1] not in (old[DAY + 1].generation, new[DAY + 1].generation)
+    assert restored[DAY + 2] == old[DAY + 2].generation
+    assert (imbalance(mesh), dirty(mesh)) == (0, [])
+    done(mesh, Work.PUBLISH)
+    assert logics(mesh) == [V0.number] * 3
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert imbalance(mesh) == 0
+
+
+@pytest.mark.parametrize("is_settled", [False, True])
+@pytest.mark.parametrize("arrives_before", [Work.RECOMPUTE, Work.PUBLISH, Work.ROLL_BACK])
+def test_late_hit_is_in_the_ledger_and_in_the_end_in_every_report(arrives_before: Work, is_settled: bool) -> None:
+    mesh = a_settled_mesh()
+    plan(mesh, [SITE])
+    for work in (Work.RECOMPUTE, Work.PUBLISH, Work.ROLL_BACK):
+        if work is arrives_before:
+            arrive(mesh, a_hit(1_505), a_hit(1_506, "w"), a_hit(1_435))
+            if is_settled:
+                mesh.settle()
+        done(mesh, work)
+        assert imbalance(mesh) == 0
+    waits = bool(dirty(mesh))
+    mesh.settle()
+    assert imbalance(mesh) == 0
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+    assert waits or is_settled
+
+
+def test_hits_that_only_the_new_generation_counts_stay_marked() -> None:
+    mesh = a_settled_mesh()
+    arrive(mesh, a_hit(15))
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    assert (dirty(mesh), imbalance(mesh)) == ([TODAY], 0)
+    assert rebuilt(mesh)[0].changes["hits"] == Change(2, 3)
+    done(mesh, Work.PUBLISH)
+    assert (dirty(mesh), imbalance(mesh)) == ([TODAY], 0)
+    done(mesh, Work.ROLL_BACK)
+    assert (dirty(mesh), imbalance(mesh)) == ([TODAY], 0)
+
+
+def test_portion_ends_in_time_and_the_settler_settles_between_portions() -> None:
+    mesh = a_settled_mesh()
+    plan(mesh, [SITE])
+    for work in (Work.RECOMPUTE, Work.PUBLISH, Work.ROLL_BACK):
+        request(mesh, work)
+        reprocessor = reprocessor_of(mesh, SMALL_PORTIONS)
+        portions = []
+        while stored(mesh).state is State.RUNNING:
+            portions.append(reprocessor.run_once())
+            assert stored(mesh).done == sum(portions)
+            arrive(mesh, a_hit(1_510 + len(portions), f"late-{work}-{len(portions)}"))
+            mesh.clock.advance(1)
+            mesh.settler.run_once()
+            assert imbalance(mesh) == 0
+        assert portions[:3] == [1, 1, 1]
+        mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_carry_is_handed_on_after_a_restart() -> None:
+    # Under v1, the visits that are open at midnight began with another page.
+    mesh = a_mesh(a_hit(1_430), a_hit(1_439), a_hit(1_441), a_hit(2_870), a_hit(2_879.5), a_hit(2_881))
+    mesh.settle()
+    plan(mesh, [SITE])
+    in_small_portions(mesh, Work.RECOMPUTE)
+    done(mesh, Work.PUBLISH)
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert not dirty(mesh)
+
+
+def test_flags_of_claims_are_handed_on_after_a_restart_and_are_set_and_taken_back() -> None:
+    mesh = a_settled_mesh()
+    # The first claim on the order is that of a copy, so the second claim wins, three days later.
+    copy = replace(an_order(21, "o"), hit_id=HITS[1].hit_id)
+    arrive(mesh, copy, an_order(3_005, "o", "w"))
+    plan(mesh, [SITE])
+    in_small_portions(mesh, Work.RECOMPUTE)
+    assert list(rebuilt(mesh)[0].flags.values()) == [True]
+
+    assert flags_of(mesh, "o") == [False, False]
+    done(mesh, Work.PUBLISH)
+    assert flags_of(mesh, "o") == [True, False]
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    done(mesh, Work.ROLL_BACK)
+    assert flags_of(mesh, "o") == [False, False]
+    mesh.settle()
+    assert flags_of(mesh, "o") == [True, False]
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_day_settled_since_is_recomputed_from_the_new_carry_of_the_day_before() -> None:
+    mesh = a_mesh(a_hit(1_430), a_hit(1_439), a_hit(1_441), a_hit(1_500))
+    mesh.settle()
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    arrive(mesh, a_hit(1_501))
+    mesh.settle()
+    done(mesh, Work.PUBLISH)
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert not dirty(mesh)
+
+
+def test_restored_day_is_marked_if_the_recomputed_day_before_hands_on_another_carry() -> None:
+    mesh = a_mesh(a_hit(1_430), a_hit(1_435), a_hit(1_445))
+    mesh.settle()
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    done(mesh, Work.PUBLISH)
+    # Under v0, the visit of the late hit has ended at midnight; under v1, the hit begins the visit open at midnight.
+    arrive(mesh, a_hit(1_425))
+    mesh.settle()
+    done(mesh, Work.ROLL_BACK)
+    assert dirty(mesh) == [TOMORROW]
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_day_settled_since_under_the_wanted_logic_is_settled_again_from_the_new_carry() -> None:
+    mesh = a_mesh(a_hit(1_430), a_hit(1_439), a_hit(1_441))
+    mesh.settle()
+    plan(mesh, [SITE], (DAY + 1, DAY + 2), id_="older")
+    mesh.clock.advance(1)
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    for work in (Work.RECOMPUTE, Work.PUBLISH):
+        done(mesh, work, "older")
+    there = entry(mesh, TOMORROW)
+    done(mesh, Work.PUBLISH)
+    assert logics(mesh) == [V0.number] * 2
+    assert entry(mesh, TOMORROW) == there
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+
+
+def test_flags_of_a_day_recomputed_for_a_rollback_belong_to_the_old_generation() -> None:
+    mesh = a_settled_mesh()
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    done(mesh, Work.PUBLISH)
+    arrive(mesh, a_hit(15))
+    mesh.settle()
+    arrive(mesh, replace(an_order(21, "o"), hit_id=HITS[1].hit_id))
+
+    for work, flag in ((Work.ROLL_BACK, True), (Work.PUBLISH, False), (Work.ROLL_BACK, True)):
+        done(mesh, work)
+        assert flags_of(mesh, "o") == [flag]
+        assert imbalance(mesh) == 0
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_visits_across_both_ends_of_the_range_mark_the_days_outside() -> None:
+    hits = [a_hit(-5), a_hit(4), a_hit(1_436), a_hit(1_444), a_hit(2_870)]
+    mesh = a_mesh(*hits)
+    mesh.settle()
+    rows = mesh.rows()
+    plan(mesh, [SITE], (DAY, DAY + 1))
+    done(mesh, Work.RECOMPUTE)
+    assert not dirty(mesh)
+    done(mesh, Work.PUBLISH)
+    assert dirty(mesh) == [YESTERDAY, TOMORROW]
+    mesh.settle()
+    assert logics(mesh) == [V1.number, V0.number, V1.number]
+    # v0 hands no visit on to the day after, so the hit at minute 1,444 begins a visit there.
+    starts = sorted(key[3] for key, row in mesh.rows().items() if row.get("visits") and not key[1])
+    assert starts == [MIDNIGHT + minute * MINUTE for minute in (-15, 0, 1_425, 1_440, 2_865)]
+    done(mesh, Work.ROLL_BACK)
+    mesh.settle()
+    assert mesh.rows() == rows
+    assert imbalance(mesh) == 0
+
+
+def test_orders_and_refunds_in_and_outside_the_range_count_once() -> None:
+    order, refund = (
+        an_order(10, "o"),
+        replace(a_hit(1_700, "w"), type="REFUND", order_id="o", currency="USD", refund_micros=0),
+    )
+    later = an_order(3_100, "p", "x")
+    mesh = a_mesh(*HITS, order, later, replace(refund, interactive=False), a_hit(-2_000), a_hit(4_400))
+    mesh.settle()
+    plan(mesh, [SITE], (DAY, DAY + 2))
+    done(mesh, Work.RECOMPUTE)
+    # Claims that win an order from days in and outside the range arrive after the recomputation, and before.
+    mesh.send([an_order(-1_990, "p", "y"), an_order(1_720, "q", "z")], collected_at=NOON - DAY_MS)
+    arrive(mesh, an_order(4_410, "q", "u"), an_order(12, "o", "again"))
+    done(mesh, Work.PUBLISH)
+    assert imbalance(mesh) == 0
+    mesh.settle()
+    measures = ("orders", "gross_revenue", "refunds", "hits", "duplicate_hits")
+
+    def sums() -> dict[str, int]:
+        return {name: sum(row.get(name, 0) for row in mesh.rows().values()) for name in measures}
+
+    expected = expected_rows(mesh.sent)
+    assert sums() == {name: sum(row.get(name, 0) for row in expected.values()) for name in measures}
+    done(mesh, Work.ROLL_BACK)
+    assert imbalance(mesh) == 0
+    mesh.settle()
+    assert differences(mesh.rows(), expected) == []
