@@ -103,6 +103,7 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
 
     planned = reprocess(mesh, "plan", "--site", SITE, "--since", DAY, "--until", DAY)
     assert (planned["site_days"], planned["hits"]) == (1, 17_435)
+    assert [stage["stage"] for stage in planned["stages"]] == ["scan", "recompute", "compare", "publish", "retire"]
     id_ = planned["id"]
     reprocess(mesh, "run", id_, "--wait")
     assert numbers(mesh) == more(UNDER_V0, 1), "no report reads the new numbers before they are published"

@@ -98,7 +98,7 @@ def test_a_difference_as_a_table_has_signs_per_cent_and_a_plot(mesh: Mesh, capsy
     assert [line.split()[-1] for line in shown.splitlines()[-2:]] == ["754", "1"]
 
 
-def test_an_empty_difference_says_so(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_difference_is_reported_in_words(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     store(mesh, a_rebuilt({"visits": (1, 1)}))
     assert reprocess("diff", "r1", "-o", "table", "--fail-above", "0%") == 0
     shown = capsys.readouterr().out

@@ -183,7 +183,7 @@ def test_site_day_that_cannot_be_read_fails_the_work_and_the_work_can_be_request
     assert len(rebuilt(mesh)) == 3
 
 
-def test_reprocessing_of_unknown_logic_fails_and_says_which_logics_there_are() -> None:
+def test_reprocessing_of_unknown_logic_fails_and_names_the_known_logics() -> None:
     mesh = a_settled_mesh()
     plan(mesh, [SITE], logic="v9")
     failed = done(mesh, Work.RECOMPUTE)
