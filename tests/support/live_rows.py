@@ -15,7 +15,7 @@ from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS, TRAFFIC_SKETCHES, VISITS_DIMENSIONS, RowSource
-from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_MEASURES
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS, STREAM_MEASURES
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.theta import Theta
 from hitmesh.model.sketches.unions import merge_by_group
@@ -141,6 +141,18 @@ def _added(classes: Mapping[str, tuple[int, int, int]], names: Iterable[str]) ->
         of_class = classes.get(name, (0, 0, 0))
         hits, sum64, xor64 = hits + of_class[0], (sum64 + of_class[1]) % 2**64, xor64 ^ of_class[2]
     return hits, sum64, xor64
+
+
+def series_faults(stores: Stores, site: str) -> list[SiteDay]:
+    """Return the live days whose partials do not add up to the day's rows in the metric store (A11)."""
+    days = [SiteDay(site, day) for day in stores.dirty.awaited(site)]
+    rows = stores.metrics.stream_sums(days) if days else {}
+    partials = {day: stores.series.read(*day, day.day + 1, STREAM_GENERATION) for day in days}
+    return [
+        day
+        for day, series in partials.items()
+        if any((sum(series[name].to_list()) - rows[day][name]) % 2**64 for name in ROW_SUMS)
+    ]
 
 
 def classes_by_day(entries: pl.DataFrame, site: str) -> Counter[tuple[int, str]]:

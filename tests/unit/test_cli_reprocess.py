@@ -132,9 +132,7 @@ def test_a_plan_for_people_names_every_stage_and_the_next_command(
     assert captured.err == f"no report changes; next: hitmesh reprocess run {stored.id} --wait\n"
 
 
-def test_a_plan_without_settled_days_shows_skipped_stages(
-    mesh: Mesh, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plan_without_settled_days_shows_skipped_stages(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert reprocess(*PLAN, "--site", "demo/shop", "--kind", "repair", "--dry-run", "-o", "table") == 0
     shown = capsys.readouterr().out
     assert shown.count("skip: no settled site-day") == 4
