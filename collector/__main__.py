@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-import grpc
-
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
 from collector.heartbeat import Heartbeat
@@ -14,14 +12,13 @@ from collector.service import JSON_SERVICE, MAX_MESSAGE_BYTES, SERVICE, Collecto
 from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.errors import HitmeshError, RefusedError
-from hitmesh.runtime.call_limits import CallLimit, CallPool
+from hitmesh.runtime.call_limits import CallPool
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.config import load
-from hitmesh.runtime.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
+from hitmesh.runtime.lifecycle import new_server, serve, stop_on_signals
 from hitmesh.runtime.logs import configure
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
-from hitmesh.runtime.telemetry.rpc import CallMeter
 
 EXIT_CONFIG = 3
 
@@ -43,13 +40,7 @@ def main() -> int:
     batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings, telemetry.metrics)
     service = CollectorService(batcher, clock, settings, telemetry.metrics)
     heartbeat = Heartbeat(stores.log, clock, settings.node, settings.heartbeat_s)
-    pool = CallPool(settings.workers)
-    limit = CallLimit(pool)
-    server = grpc.server(
-        pool,
-        interceptors=[limit, CallMeter(telemetry.metrics)],
-        options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
-    )
+    server, limit = new_server(CallPool(settings.workers), telemetry.metrics, max_request_bytes=MAX_MESSAGE_BYTES)
     server.add_generic_rpc_handlers(generic_handlers(service))
     batcher.start()
     heartbeat.start()

@@ -26,7 +26,7 @@ class OpenFrame:
 
 @dataclass(frozen=True, slots=True)
 class BatchFrame:
-    """A numbered batch; `batch` contains the unparsed HitBatch."""
+    """A batch; `batch` contains the unparsed HitBatch. `batch_seq` is 0 if the client sent no number."""
 
     batch_seq: int
     batch: bytes
@@ -35,7 +35,7 @@ class BatchFrame:
 
 @dataclass(frozen=True, slots=True)
 class GarbageFrame:
-    """A message that is neither `open` nor a numbered batch; `original` contains the message's bytes."""
+    """A message that is neither `open` nor a batch; `original` contains the message's bytes."""
 
     original: bytes
 
@@ -51,7 +51,7 @@ def read_stream_frame(message: bytes) -> OpenFrame | BatchFrame | GarbageFrame:
             return OpenFrame(stream_open.ingest_key, stream_open.resume_from, max_bytes)
     except DecodeError:
         return GarbageFrame(message)
-    if kind is None or frame.batch.batch_seq == 0:
+    if kind is None:
         return GarbageFrame(message)
     return BatchFrame(frame.batch.batch_seq, frame.batch.batch, batch_id_of(frame.batch.batch))
 

@@ -12,7 +12,8 @@ from enum import Enum, auto
 from collector.outcome import BatchOutcome
 
 REMEMBERED_BATCHES = 256
-UNNUMBERED = 0  # acknowledges a garbage frame that the client did not number
+# The number of a batch that the client did not number; acknowledges a garbage frame that the client did not number.
+UNNUMBERED = 0
 
 
 class Verdict(Enum):
@@ -61,8 +62,9 @@ class Sequence:
         """Register a batch; on TAKE the caller must submit the batch and later call `finish`.
 
         A batch whose id is remembered or pending is a repeat: the repeat gets the same receipts and nothing new is
-        written, whether the number is new or old (rule D4). After garbage frames, every number that the next batch can
-        have is accepted, because the client may or may not have numbered the garbage frames.
+        written, whether the number is new or old (rule D4). A batch without a number is always a GAP. After garbage
+        frames, every number that the next batch can have is accepted, because the client may or may not have numbered
+        the garbage frames.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq
@@ -72,7 +74,7 @@ class Sequence:
         self._uncounted = 0
         known = self._remembered.get(batch_id) if batch_id else None
         again = known is not None or batch_id in self._repeats
-        if batch_seq != self.due and not (again and batch_seq < self.due):
+        if batch_seq != self.due and not (again and UNNUMBERED < batch_seq < self.due):
             return Verdict.GAP
         self.due = max(self.due, batch_seq + 1)
         batch = _Batch(batch_seq, size, batch_id, known)

@@ -22,6 +22,7 @@ from collector.gate import Gate
 from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome
 from collector.sequence import Sequence, Verdict
+from collector.wire import is_sound
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.model.errors import HitmeshError, RefusedError, Unauthenticated
 from hitmesh.model.reasons import ErrorReason
@@ -336,6 +337,12 @@ def _as_open(message: bytes | None) -> OpenFrame | RefusedError:
     frame = None if message is None else read_stream_frame(message)
     if isinstance(frame, OpenFrame):
         return frame
+    if isinstance(frame, GarbageFrame) and not is_sound(frame.original, collector_pb2.StreamHitsRequest):
+        return RefusedError(
+            "the first message of the stream does not decode as a StreamHitsRequest: send that message with `open`",
+            field="open",
+            reason=ErrorReason.DECODE,
+        )
     return RefusedError("the first message of a stream must be `open`: send StreamOpen", field="open")
 
 

@@ -40,11 +40,10 @@ from hitmesh.api.control.v1 import (
 )
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.sites import IngestKey
-from hitmesh.runtime.call_limits import CallLimit, CallPool
-from hitmesh.runtime.lifecycle import SERVER_OPTIONS
+from hitmesh.runtime.call_limits import CallPool
+from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.registry import CONTROL_STORE_ERRORS
-from hitmesh.runtime.telemetry.rpc import CallMeter
 
 # Names for health checks and reflection.
 SERVICES: Final = (
@@ -73,12 +72,7 @@ def build_server(
         max_calls: maximum number of calls that run or wait; further calls are refused.
     """
     metrics = metrics or unmeasured()
-    pool = CallPool(workers, max_calls)
-    server = grpc.server(
-        pool,
-        interceptors=[CallLimit(pool), CallMeter(metrics)],
-        options=[*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_REQUEST_BYTES)],
-    )
+    server, _ = new_server(CallPool(workers, max_calls), metrics, max_request_bytes=MAX_REQUEST_BYTES)
     calls = Calls(backend.directory, metrics, CONTROL_STORE_ERRORS, CALL_S)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, calls), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, calls), server)

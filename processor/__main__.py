@@ -11,24 +11,21 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 
-import grpc
-
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import trace_pb2_grpc
 from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, as_disk_full
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock
-from hitmesh.runtime.call_limits import CallLimit, CallPool
+from hitmesh.runtime.call_limits import CallPool
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.config import load
-from hitmesh.runtime.lifecycle import SERVER_OPTIONS, end_within, serve, stop_on_signals
+from hitmesh.runtime.lifecycle import end_within, new_server, serve, stop_on_signals
 from hitmesh.runtime.logs import configure, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_WATERMARK_AGE_SECONDS
-from hitmesh.runtime.telemetry.rpc import CallMeter
 from processor.fail_points import dying_at
 from processor.reprocess.reprocessor import Reprocessor
 from processor.service import SERVICE, InspectStores, TraceService
@@ -233,9 +230,7 @@ def main() -> int:
             Worker("trim", lambda: _trim(for_settler, clock, settings, halt), halt),
             Worker("watch", lambda: watch_balance(for_settler.ledger, settings.balance_every_s, metrics, halt), halt),
         ]
-    pool = CallPool(settings.workers, settings.max_calls)
-    limit = CallLimit(pool)
-    server = grpc.server(pool, interceptors=[limit, CallMeter(metrics)], options=SERVER_OPTIONS)
+    server, limit = new_server(CallPool(settings.workers, settings.max_calls), metrics)
     trace_pb2_grpc.add_TraceServiceServicer_to_server(
         TraceService(inspect_stores(for_settler, clock, settings)), server
     )

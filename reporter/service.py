@@ -19,12 +19,11 @@ from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, r
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.days import iso_instant
 from hitmesh.model.sites import IngestKey
-from hitmesh.runtime.call_limits import CallLimit, CallPool, in_pool
-from hitmesh.runtime.lifecycle import SERVER_OPTIONS
+from hitmesh.runtime.call_limits import CallPool, in_pool
+from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.rpc_errors import translating_stream
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS, REPORTER_STORE_ERRORS
-from hitmesh.runtime.telemetry.rpc import CallMeter
 from reporter.answer.lanes import QUESTIONS_AT_ONCE, Lanes
 from reporter.rpc.backend import Backend
 from reporter.rpc.explain_report import explain_report
@@ -90,16 +89,8 @@ def build_server(
         piece_bytes: maximum bytes of a file per message.
     """
     metrics = metrics or unmeasured()
-    pool = CallPool(max(workers, max_calls))
     backend = replace(backend, lanes=Lanes(workers))
-    server = grpc.server(
-        pool,
-        interceptors=[CallLimit(pool), CallMeter(metrics)],
-        options=[
-            *SERVER_OPTIONS,
-            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-        ],
-    )
+    server, _ = new_server(CallPool(max(workers, max_calls)), metrics, max_request_bytes=MAX_REQUEST_BYTES)
     reports = ReporterService(backend, metrics, question_s, answer_bytes)
     quick_pool = CallPool(QUICK_WORKERS, MAX_QUICK_CALLS, name="quick")
     for name in ("GetFreshness", "ListMetrics", "ListDimensions"):

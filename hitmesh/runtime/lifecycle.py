@@ -16,8 +16,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from hitmesh.runtime.call_limits import CallPool, in_pool
+from hitmesh.runtime.call_limits import CallLimit, CallPool, in_pool
+from hitmesh.runtime.decoding import DecodeRefusals
 from hitmesh.runtime.logs import Complaints, logger, traceback_of
+from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry.rpc import CallMeter
 
 DRAIN_S = 5.0
 # Number of new objects that trigger a garbage collection. Drivers create many small, short-lived objects: with Python's
@@ -53,6 +56,24 @@ def stop_on_signals() -> threading.Event:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def new_server(
+    pool: CallPool, metrics: Metrics, *, max_request_bytes: int | None = None
+) -> tuple[grpc.Server, CallLimit]:
+    """Return a server without services, and its call limit, which counts refused calls.
+
+    The server limits, measures and decodes the calls of every service that is added, in this order.
+
+    Args:
+        pool: threads for the calls.
+        metrics: meters for calls.
+        max_request_bytes: maximum size of a request; None = gRPC's default.
+    """
+    limit = CallLimit(pool)
+    size = () if max_request_bytes is None else (("grpc.max_receive_message_length", max_request_bytes),)
+    interceptors = [limit, CallMeter(metrics), DecodeRefusals()]
+    return grpc.server(pool, interceptors=interceptors, options=(*SERVER_OPTIONS, *size)), limit
 
 
 def serve(

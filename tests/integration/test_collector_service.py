@@ -294,3 +294,17 @@ def test_the_key_of_a_batch_wins_over_that_of_the_stream(backend: Backend, colle
         reported = stream.finish()
     assert reported.accepted == 1
     assert [issue.batch_seq for issue in reported.issues] == [2]
+
+
+@pytest.mark.parametrize("resume_from", [0, 7])
+def test_a_batch_without_a_number_is_out_of_sequence(collector: Running, resume_from: int) -> None:
+    with opened(collector, resume_from=resume_from) as stream:
+        stream.send(batch_of("b"), seq=0)
+        with pytest.raises(grpc.RpcError) as caught:
+            stream.next()
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # the error of a call is that call
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    assert (caught.value.code(), info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BATCH_OUT_OF_SEQUENCE")
+    assert info.metadata["expected"] == str(resume_from + 1)

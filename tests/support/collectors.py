@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
-from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
+from collector.service import JSON_SERVICE, MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
 from collector.settings import CollectorSettings
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.positions import LoggedPosition, Topic
@@ -22,10 +22,9 @@ from hitmesh.model.records import Record
 from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.ports import EventLog
-from hitmesh.runtime.call_limits import CallLimit, CallPool
-from hitmesh.runtime.lifecycle import add_own_services
-from hitmesh.runtime.telemetry import Metrics
-from hitmesh.runtime.telemetry.rpc import CallMeter
+from hitmesh.runtime.call_limits import CallPool
+from hitmesh.runtime.lifecycle import add_own_services, new_server
+from hitmesh.runtime.telemetry import Metrics, unmeasured
 from tests.support.clock import ManualClock
 
 NOW_MS = 1_772_712_000_000  # 2026-03-05T12:00:00Z
@@ -149,13 +148,9 @@ def running(backend: Backend, metrics: Metrics | None = None, **changes: object)
     settings = CollectorSettings.model_validate(wanted)
     batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics)
     service = CollectorService(batcher, backend.clock, settings, metrics)
-    server = grpc.server(
-        pool := CallPool(settings.workers),
-        interceptors=[CallLimit(pool), *([CallMeter(metrics)] if metrics else [])],
-        options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),),
-    )
+    server, _ = new_server(CallPool(settings.workers), metrics or unmeasured(), max_request_bytes=MAX_MESSAGE_BYTES)
     server.add_generic_rpc_handlers(generic_handlers(service))
-    add_own_services(server, (SERVICE,)).set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    add_own_services(server, (SERVICE, JSON_SERVICE)).set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port("127.0.0.1:0")
     batcher.start()
     server.start()

@@ -308,3 +308,21 @@ def test_lines_that_cannot_be_read_are_shown(
     assert shown[:2] == [f"{path}, line 5: {complaint}: junk", f"{path}, line 6: {complaint}: junk 0 {'x' * 93}…"]
     assert len(shown) == 5
     assert "unparsable lines: 8 (shown: the first 5); correct the lines" in lines[-2] + lines[-1]
+
+
+@pytest.mark.parametrize("kind", ["access-log", "shop-csv"])
+@pytest.mark.parametrize("damage", ["cut short", "damaged", "followed by other bytes"])
+def test_damaged_gzip_ends_with_2_and_sends_nothing(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, damage: str
+) -> None:
+    packed = gzip.compress(SHOP_CSV.encode() if kind == "shop-csv" else an_access_log(tmp_path).read_bytes())
+    changed = {"cut short": packed[:-4], "damaged": packed[:-8] + b"\0" * 8, "followed by other bytes": packed + b"x"}
+    path = tmp_path / "backup.gz"
+    path.write_bytes(changed[damage])
+    assert run(["import", kind, str(path), "--site", "demo/new", "-o", "json"]) == 2
+    error = json.loads(capsys.readouterr().err)
+    assert error["details"][0]["reason"] == "INVALID_FILE"
+    assert error["message"].startswith(f"{path}: the gzip data is {damage}")
+    assert ", and no hit of any file was sent: get an intact copy" in error["message"]
+    assert not mesh.batches
+    assert "merchants/demo/sites/new" not in mesh.sites

@@ -57,11 +57,17 @@ def test_a_batch_that_does_not_parse_is_still_a_numbered_batch() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [b"", b"\xff\xff\xff", b"not protobuf at all", sequenced(0, b""), b"\x0a\x05\xff\xff\xff\xff\xff"],
-    ids=["empty", "broken tag", "text", "number zero", "broken open"],
+    [b"", b"\xff\xff\xff", b"not protobuf at all", b"\x0a\x05\xff\xff\xff\xff\xff"],
+    ids=["empty", "broken tag", "text", "broken open"],
 )
 def test_a_message_that_is_neither_open_nor_batch_is_garbage(message: bytes) -> None:
     assert read_stream_frame(message) == GarbageFrame(message)
+
+
+def test_a_batch_without_a_number_is_a_batch_with_the_number_0() -> None:
+    batch = bytes_of(hit_pb2.HitBatch(batch_id="b-1"))
+    assert read_stream_frame(sequenced(0, batch)) == BatchFrame(0, batch, "b-1")
+    assert read_stream_frame(_field(2, b"")) == BatchFrame(0, b"", "")
 
 
 @given(st.binary(max_size=200))

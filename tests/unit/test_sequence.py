@@ -97,6 +97,18 @@ def test_a_batch_sent_again_while_it_is_on_its_way_is_acknowledged_with_it(numbe
     take(sequence, number + 1)
 
 
+def test_a_batch_without_a_number_is_out_of_sequence_even_if_its_id_is_known_or_garbage_came_before() -> None:
+    sequence = Sequence(0)
+    assert sequence.arrive(UNNUMBERED, "b-1", 10) is Verdict.GAP
+    assert sequence.due == 1
+    sequence.garbage(3)
+    assert sequence.arrive(UNNUMBERED, "b-1", 10) is Verdict.GAP
+    take(sequence, 2, "b-1")
+    assert sequence.arrive(UNNUMBERED, "b-1", 10) is Verdict.GAP
+    sequence.finish(2, outcome(41))
+    assert sequence.arrive(UNNUMBERED, "b-1", 10) is Verdict.GAP
+
+
 def test_batches_without_an_id_are_never_repeats() -> None:
     sequence = Sequence(0)
     take(sequence, 1, "")

@@ -6,7 +6,6 @@ digest and the range of days, and checks the format before any hit is sent; the 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import shutil
 import sys
@@ -28,14 +27,18 @@ from hitmesh.client.visibility import Wait, wait_until_visible
 from hitmesh.model.dates import date_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import LocalReason
+from hitmesh.tools.cli.import_lines import lines_of
 from hitmesh.tools.cli.progress import Progress
 from hitmesh.tools.importers.lines import SkipReason, Tally
 
 Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 
 STDIN: Final = Path("-")
+# What became of the hits when damage is found: in the first pass, and in the second, which the first pass lets begin
+# only if all files are intact.
+_NOTHING_SENT: Final = "and no hit of any file was sent"
+_CHANGED: Final = "and the file changed while its hits were sent; hits that are already stored do not count twice"
 _NAMED_FILES: Final = 3  # maximum number of file names in a message
-GZIP_MAGIC: Final = b"\x1f\x8b"
 # First and last second (UTC) of the days that the reporter accepts.
 FIRST_DAY_S: Final = 0
 LAST_DAY_S: Final = 7_258_032_000  # 2199-12-31
@@ -163,8 +166,8 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
     """Read all files once without sending.
 
     Raises:
-        RefusedError: a file has the wrong format, or none of a file's lines is readable, or all files are empty
-            (INVALID_FILE).
+        RefusedError: a file has the wrong format or damaged gzip data, or none of a file's lines is readable, or all
+            files are empty (INVALID_FILE).
     """
     digest = hashlib.blake2b(digest_size=16)
     total = Tally()
@@ -173,7 +176,7 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
     for source in sources:
         tally = Tally(source.name)
         with source.opened() as file, _named(source):
-            for hit in reader(_digested(_lines(file), digest), tally):
+            for hit in reader(_digested(lines_of(file, consequence=_NOTHING_SENT), digest), tally):
                 hits += 1
                 first_s = min(first_s, hit.true_time.seconds)
                 last_s = max(last_s, hit.true_time.seconds)
@@ -213,8 +216,8 @@ def _check_readable(source: Source, tally: Tally) -> None:
 
 def _hits(sources: Sequence[Source], reader: Reader) -> Iterator[hit_pb2.Hit]:
     for source in sources:
-        with source.opened() as file:
-            yield from reader(_lines(file), Tally())
+        with source.opened() as file, _named(source):
+            yield from reader(lines_of(file, consequence=_CHANGED), Tally())
 
 
 def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
@@ -261,12 +264,6 @@ def _send(mesh: Mesh, site: str, hits: Iterator[hit_pb2.Hit], surveyed: Survey, 
             progress.reached(totals.accepted + totals.rejected)
         sender.drain()
         return sender.totals
-
-
-def _lines(source: BinaryIO) -> Iterable[bytes]:
-    is_gzip = source.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    source.seek(0)
-    return cast(Iterable[bytes], gzip.open(source) if is_gzip else source)
 
 
 def _digested(raw_lines: Iterable[bytes], digest: hashlib.blake2b) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Final
 
 from hitmesh.api.hit.v1 import hit_pb2
-from hitmesh.tools.importers.lines import MAX_LINE_BYTES, SHOWN_CHARS, LineIds, Skipped, SkipReason, Tally, unparsable
+from hitmesh.tools.importers.lines import MAX_LINE_BYTES, SHOWN_CHARS, LineIds, Skipped, SkipReason, Tally, too_long
 from hitmesh.tools.importers.log_formats import LineReader, LogFormat, found_format, reader_of
 from hitmesh.tools.importers.log_requests import Request, text_of
 
@@ -124,7 +124,7 @@ def _without_ends(raw_lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _parsed(raw: bytes, parse: LineReader) -> Request | None:
     if len(raw) > MAX_LINE_BYTES:
-        raise unparsable(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
+        raise too_long()
     return parse(text_of(raw))
 
 

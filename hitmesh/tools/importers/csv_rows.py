@@ -93,10 +93,10 @@ def read_rows(lines: Iterator[Line], header: Header, *, most_lines: int = MAX_RO
     """Yield the rows after the header; the lines of a row with a quoted line break are joined, up to `most_lines`."""
     ahead: deque[Line] = deque()
     while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
-        columns = _columns(line.text, header)
-        if columns is None and line.text.count('"') % 2:
+        columns = _columns(line, header)
+        if columns is None and not line.is_too_long and line.text.count('"') % 2:
             joined = _joined(line, lines, ahead, most_lines)
-            columns = None if joined is None else _columns(joined.text, header)
+            columns = None if joined is None else _columns(joined, header)
             if joined is not None and columns is not None:
                 for _ in range(joined.text.count("\n")):
                     ahead.popleft()
@@ -113,27 +113,27 @@ def _joined(first: Line, lines: Iterator[Line], ahead: deque[Line], most_lines: 
             if following is None:
                 return None
             ahead.append(following)
-        text = ahead[number].text
+        text, is_too_long = ahead[number].text, ahead[number].is_too_long
         parts.append(text)
         size += len(text) + 1
-        if size > MAX_LINE_BYTES:
+        if is_too_long or size > MAX_LINE_BYTES:
             return None
         if text.count('"') % 2:
             return Line(first.number, "\n".join(parts))
     return None
 
 
-def _columns(text: str, header: Header) -> dict[str, str] | None:
-    if len(text) > MAX_LINE_BYTES:
+def _columns(line: Line, header: Header) -> dict[str, str] | None:
+    if line.is_too_long:
         return None
-    values = _values(text, header.delimiter)
+    values = _values(line.text, header.delimiter)
     if len(values) != header.width:
         return None
     return {name: values[place] for name, place in header.places.items()}
 
 
 def _header(line: Line | None, delimiter: str, known: Sequence[str], names: Mapping[str, str]) -> Header:
-    found = [] if line is None else [value.strip() for value in _values(line.text, delimiter)]
+    found = [] if line is None or line.is_too_long else [value.strip() for value in _values(line.text, delimiter)]
     places = {name: found.index(names.get(name, name)) for name in known if names.get(name, name) in found}
     return Header(delimiter, len(found), places)
 

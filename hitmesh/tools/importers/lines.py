@@ -33,10 +33,11 @@ class SkipReason(StrEnum):
 
 
 class Line(NamedTuple):
-    """A physical line without the line break; `number` counts from 1."""
+    """A physical line without the line break; `number` counts from 1. `is_too_long` if the line exceeds the limit."""
 
     number: int
     text: str
+    is_too_long: bool = False
 
 
 class UnreadLine(NamedTuple):
@@ -96,12 +97,23 @@ def unparsable(complaint: str = "") -> Skipped:
     return Skipped(SkipReason.UNPARSABLE, complaint)
 
 
-def read_lines(raw_lines: Iterable[bytes]) -> Iterator[Line]:
-    r"""Yield the decoded lines without `\n` or `\r\n` and without a byte order mark; replace invalid UTF-8."""
+def too_long() -> Skipped:
+    """Return the exception for a line that is longer than the limit."""
+    return unparsable(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
+
+
+def read_lines(raw_lines: Iterable[bytes], *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
+    r"""Yield the decoded lines without `\n` or `\r\n` and without a byte order mark; replace invalid UTF-8.
+
+    Of a line that is longer than the limit, only the beginning is decoded, for messages.
+    """
     for number, raw in enumerate(raw_lines, start=1):
         if number == 1:
             raw = raw.removeprefix(b"\xef\xbb\xbf")
-        yield Line(number, raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "replace"))
+        line = raw.removesuffix(b"\n").removesuffix(b"\r")
+        is_too_long = len(line) > max_line_bytes
+        shown = line[: 4 * SHOWN_CHARS + 4] if is_too_long else line
+        yield Line(number, shown.decode("utf-8", "replace"), is_too_long)
 
 
 def hit_id(line: Line) -> str:

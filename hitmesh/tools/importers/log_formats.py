@@ -81,7 +81,10 @@ def found_format(
     if requested is not LogFormat.AUTO:
         return requested, lines
     sample = list(islice(lines, sample_lines))
-    texts = [text_of(raw) for raw in sample if raw.strip() and len(raw) <= MAX_LINE_BYTES]
+    filled = [raw for raw in sample if raw.strip()]
+    texts = [text_of(raw) for raw in filled if len(raw) <= MAX_LINE_BYTES]
+    if filled and not texts:
+        _refuse_long(len(filled))
     read = {each: _requests(reader_of(each), texts) for each in _TRIED}
     best = max(_TRIED, key=lambda each: len(read[each]))
     if texts and not read[best]:
@@ -103,6 +106,15 @@ def _requests(parse: LineReader, texts: Sequence[str]) -> list[Request]:
         if request is not None:
             found.append(request)
     return found
+
+
+def _refuse_long(lines: int) -> None:
+    raise RefusedError(
+        f"none of the first {lines} lines can be read as an access log, because every line is longer than "
+        f"{MAX_LINE_BYTES:,} bytes: import a log with a request per line",
+        field="file",
+        reason=LocalReason.INVALID_FILE,
+    )
 
 
 def _refuse(texts: Sequence[str]) -> None:

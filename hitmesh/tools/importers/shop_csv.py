@@ -20,7 +20,7 @@ from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.limits import MAX_ABS_MICROS
 from hitmesh.model.money import MICROS
 from hitmesh.tools.importers.csv_rows import read_header, read_rows
-from hitmesh.tools.importers.lines import Line, Skipped, Tally, hit_id, read_lines, unparsable
+from hitmesh.tools.importers.lines import Line, Skipped, Tally, hit_id, read_lines, too_long, unparsable
 
 NEEDED_COLUMNS: Final = ("event_time", "event_type", "product_id", "price", "user_id")
 COLUMNS: Final = (*NEEDED_COLUMNS, "user_session", "category_code", "brand")
@@ -105,6 +105,8 @@ def read(
     for line, columns in read_rows(lines, header):
         tally.lines += 1
         try:
+            if line.is_too_long:
+                raise too_long()
             if columns is None:
                 raise unparsable(f"the row is not CSV with the {header.width} columns of the header")
             if not columns["user_id"]:

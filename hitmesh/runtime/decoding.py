@@ -1,0 +1,101 @@
+"""Refuses requests whose bytes are not the method's message: INVALID_ARGUMENT with the reason DECODE.
+
+Without this interceptor, gRPC ends such a call with INTERNAL and no details, before the handler of the method runs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.message import DecodeError
+
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.runtime.rpc_errors import abort
+from hitmesh.runtime.telemetry.rpc import Behaviour, Handler
+
+
+class _Undecodable:
+    """Stands for a request that does not decode."""
+
+
+_UNDECODABLE = _Undecodable()
+
+
+class DecodeRefusals(grpc.ServerInterceptor):
+    """Wraps the request deserializer of every method; handlers of raw bytes stay as they are.
+
+    This interceptor must be the server's last interceptor, so that the other interceptors limit and measure refused
+    calls like all calls.
+    """
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Return a handler that refuses requests that do not decode, or the given handler if it takes raw bytes."""
+        handler = continuation(details)
+        if handler is None or handler.request_deserializer is None:
+            return handler
+        codec = (_decoder(handler.request_deserializer), handler.response_serializer)
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(_of_request(details.method, handler.unary_unary), *codec)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(_of_request(details.method, handler.unary_stream), *codec)
+        if handler.stream_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(_of_requests(details.method, handler.stream_unary), *codec)
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(_of_requests(details.method, handler.stream_stream), *codec)
+        return handler
+
+
+def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def decoded(message: bytes) -> Any:
+        try:
+            return decode(message)
+        except DecodeError:
+            return _UNDECODABLE
+
+    return decoded
+
+
+def _of_request(method: str, behaviour: Behaviour) -> Behaviour:
+    @functools.wraps(behaviour)  # gRPC reads attributes of the function
+    def checked(request: Any, *call: Any) -> Any:  # the context; gRPC passes some handlers a callback too
+        if request is _UNDECODABLE:
+            _refuse(method, call[0])
+        return behaviour(request, *call)
+
+    return checked
+
+
+def _of_requests(method: str, behaviour: Behaviour) -> Behaviour:
+    @functools.wraps(behaviour)
+    def checked(requests: Iterator[Any], *call: Any) -> Any:
+        return behaviour(_decoded(method, requests, call[0]), *call)
+
+    return checked
+
+
+def _decoded(method: str, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+    for request in requests:
+        if request is _UNDECODABLE:
+            _refuse(method, context)
+        yield request
+
+
+def _refuse(method: str, context: grpc.ServicerContext) -> NoReturn:
+    called = method.removeprefix("/").replace("/", ".")
+    expected = descriptor_pool.Default().FindMethodByName(called).input_type.full_name
+    abort(
+        context,
+        RefusedError(
+            f"the request's bytes are not a {expected}: send that message in the protobuf encoding, with every text in "
+            "UTF-8",
+            reason=ErrorReason.DECODE,
+            value=expected,
+        ),
+    )
