@@ -100,7 +100,7 @@ PROCESSOR_LAG_SECONDS: Final = Gauge(
 PROCESSOR_WATERMARK_AGE_SECONDS: Final = Gauge(
     "hitmesh_processor_watermark_age_seconds",
     Unit.SECONDS,
-    "Now minus the log time up to which a partition's partials and ledger are stored; negative while log time is ahead",
+    "Now minus the log time up to which partials and ledger are stored; negative while log time is ahead",
     labels.by_partition,
 )
 PROCESSOR_TRANSACTION_SECONDS: Final = Histogram(
