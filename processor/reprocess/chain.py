@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hitmesh.model.reprocessings import Rebuilt, Work
+from hitmesh.model.logic import logic_numbered
+from hitmesh.model.reprocessings import GenerationVersion, Rebuilt, Work
 from hitmesh.model.sites import SiteDay
 from processor.reprocess.sides import flags_to_set, wanted
 from processor.rules.carry import Carry
@@ -19,13 +20,13 @@ class Chain:
 
     Attributes:
         last: the last site-day; None before the first.
-        carry: the carry from `last`; empty if the stored carry is current.
+        hands_on: the generation with the carry from `last`; None if the current generation's carry counts.
         flags: the duplicate flags that the site's recomputed days changed, by claim.
         count: how many site-days the chain has.
     """
 
     last: SiteDay | None = None
-    carry: bytes = field(default=b"", repr=False)
+    hands_on: GenerationVersion | None = None
     flags: Mapping[HitAt, bool] = field(default_factory=dict)
     count: int = 0
 
@@ -33,17 +34,19 @@ class Chain:
         """Return the results that a site-day after `last` needs."""
         if self.last is None or self.last.site != site_day.site:
             return Handed()
-        is_next = self.last.day == site_day.day - 1 and self.carry
-        return Handed(Carry.from_bytes(self.carry) if is_next else None, self.flags)
+        before = self.hands_on if self.last.day == site_day.day - 1 else None
+        if before is None:
+            return Handed(flags=self.flags)
+        return Handed(Carry.from_bytes(before.carry), self.flags, logic_numbered(before.logic))
 
     def then(self, rebuilt: Rebuilt, work: Work) -> Chain:
         """Return the chain with a further site-day, in the generation that the work makes current."""
         flags = flags_to_set(rebuilt, work)
         if self.last is not None and self.last.site == rebuilt.site_day.site:
             flags = {**self.flags, **flags} if flags else self.flags
-        return Chain(rebuilt.site_day, wanted(rebuilt, work).carry, flags, self.count + 1)
+        return Chain(rebuilt.site_day, wanted(rebuilt, work), flags, self.count + 1)
 
     def past(self, site_day: SiteDay) -> Chain:
         """Return the chain with a further site-day whose current generation stays."""
         of_site = self.last is not None and self.last.site == site_day.site
-        return Chain(site_day, b"", self.flags if of_site else {}, self.count + 1)
+        return Chain(site_day, None, self.flags if of_site else {}, self.count + 1)

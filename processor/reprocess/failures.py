@@ -9,14 +9,13 @@ from typing import Final
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
 from hitmesh.model.sites import SiteDay
-from hitmesh.runtime.logs import traceback_of
 from processor.settle.settler import ANY_ERROR
 
 _MAX_CHARS: Final = 300
 
 
 class SiteDayFailed(FatalError):
-    """A site-day cannot be recomputed or published. A bug's traceback is in `traceback`."""
+    """A site-day cannot be recomputed or published."""
 
     def __init__(self, site_day: SiteDay, cause: BaseException) -> None:
         text = cause.message if isinstance(cause, HitmeshError) else f"{type(cause).__name__}: {cause}"[:_MAX_CHARS]
@@ -24,7 +23,6 @@ class SiteDayFailed(FatalError):
             f"{site_day.site}, UTC day {date_text(site_day.day)}: {text.rstrip('.')}. "
             "Remove the cause and request the work again, or cancel the reprocessing if nothing is published."
         )
-        self.traceback = "" if isinstance(cause, HitmeshError) else traceback_of(cause)
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.recomputing import Rebuilder, Recomputed, logic_for
 from processor.reprocess.sides import (
     Standing,
-    changes_carry,
     flags_to_set,
     hand_on_the_same,
     standing,
@@ -135,7 +134,7 @@ class Moving:
         """
         site, day = rebuilt.site_day
         done = self._rebuilder.recompute(rebuilt.site_day, page.logic(rebuilt), handed, page.bounds, page.work)
-        if not hand_on_the_same(wanted(rebuilt, page.work).carry, wanted(done.rebuilt, page.work).carry):
+        if not hand_on_the_same(wanted(rebuilt, page.work), wanted(done.rebuilt, page.work)):
             self._mark(page, site, {day + 1} if self._is_settled(site, day + 1) else set())
         logger().info("recomputed_again", id=page.reprocessing.id, site=site, date=date_text(day), work=page.work)
         return done
@@ -211,8 +210,8 @@ class Moving:
         site, day = rebuilt.site_day
         disturbed = set(rebuilt.disturbed_days)
         is_moved_next = SiteDay(site, day + 1) in page.recomputed
-        if not is_moved_next and self._is_settled(site, day + 1) and changes_carry(rebuilt):
-            disturbed.add(day + 1)
+        if not is_moved_next and not hand_on_the_same(rebuilt.before, rebuilt.after):
+            disturbed |= {day + 1} if self._is_settled(site, day + 1) else set()
         return disturbed
 
     def _mark(self, page: _Page, site: str, days: Collection[int]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from hitmesh.model.errors import HitmeshError, RetryError, StaleGeneration
+from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.reprocessings import NEXT_STATE, Reprocessing, State, Work
 from hitmesh.ports import Clock, Reprocessings
@@ -128,7 +128,7 @@ class Reprocessor:
 
     def _portion(self, reprocessing: Reprocessing) -> int:
         if reprocessing.work is None:
-            self._fail(reprocessing, "No work is requested. Request the work again.")
+            self._fail(reprocessing, FatalError("the reprocessing runs without a work: request the work again"))
             return 0
         ends_at = self._clock.now() + self._pace.portion_ms
         try:
@@ -142,8 +142,7 @@ class Reprocessor:
             logger().warning("reprocessing_was_overtaken", id=reprocessing.id, message=error.message)
             return 0
         except ANY_ERROR as error:
-            traceback = error.traceback if isinstance(error, SiteDayFailed) else traceback_of(error)
-            self._fail(reprocessing, error.message if isinstance(error, HitmeshError) else str(error), traceback)
+            self._fail(reprocessing, error)
             return 0
         self._progress = None if is_done else replace(begun, chain=chain)
         count = chain.count - begun.chain.count
@@ -169,10 +168,16 @@ class Reprocessor:
         for reprocessing in removable(stored, now - self._pace.keep_expired_ms):
             self._reprocessings.remove(reprocessing.id)
 
-    def _fail(self, reprocessing: Reprocessing, message: str, traceback: str = "") -> None:
+    def _fail(self, reprocessing: Reprocessing, error: BaseException) -> None:
         self._progress = None
+        message = error.message if isinstance(error, HitmeshError) else f"{type(error).__name__}: {error}"
+        cause = error.__cause__ if isinstance(error, SiteDayFailed) else error
         logger().error(
-            "reprocessing_failed", id=reprocessing.id, work=reprocessing.work, message=message, traceback=traceback
+            "reprocessing_failed",
+            id=reprocessing.id,
+            work=reprocessing.work,
+            message=message,
+            traceback="" if cause is None or isinstance(cause, HitmeshError) else traceback_of(cause),
         )
         self._metrics.add(PROCESSOR_REPROCESSED, 1, result=ReprocessedResult.FAILED)
         self._replace(replace(reprocessing, state=State.FAILED, error=message))

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.generations import GenerationEntry
+from hitmesh.model.logic import logic_numbered
 from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Work
 from processor.rules.carry import Carry
 from processor.rules.orders import HitAt
@@ -90,19 +91,19 @@ def flags_to_set(rebuilt: Rebuilt, work: Work) -> Mapping[HitAt, bool]:
     return _inverse(rebuilt.flags) if work is Work.ROLL_BACK else rebuilt.flags
 
 
-def changes_carry(rebuilt: Rebuilt) -> bool:
-    """Return whether the day after settles differently from the two carries."""
-    return not hand_on_the_same(rebuilt.before.carry, rebuilt.after.carry)
+def hand_on_the_same(version: GenerationVersion, other: GenerationVersion) -> bool:
+    """Return whether the day after settles to the same result from either generation.
 
-
-def hand_on_the_same(carry: bytes, other: bytes) -> bool:
-    """Return whether the next day settles to the same result from either carry; a damaged carry differs."""
-    if carry == other:
-        return True
+    The logic matters too, because open visits continue under the logic of the day on which they began. A damaged carry
+    differs from every other carry.
+    """
     try:
-        return Carry.from_bytes(carry).hands_on_the_same(Carry.from_bytes(other))
+        carry = Carry.from_bytes(version.carry)
+        if version.carry != other.carry and not carry.hands_on_the_same(Carry.from_bytes(other.carry)):
+            return False
     except StoreCorrupt:
         return False
+    return carry.open_visits.is_empty() or logic_numbered(version.logic) == logic_numbered(other.logic)
 
 
 def _other(rebuilt: Rebuilt, work: Work) -> GenerationVersion:

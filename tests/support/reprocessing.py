@@ -10,11 +10,8 @@ from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import REQUESTABLE, Rebuilt, Reprocessing, State, Work
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
-from tests.reference.visits import RefPolicy
 from tests.support.small_mesh import SmallMesh, settler_stores
 
-V0_POLICY = RefPolicy(gap_ms=180_000)
-"""The reference's policy with the gap of hitmesh.model.logic.V0."""
 MAX_PORTIONS = 200
 SMALL_PORTIONS = ReprocessPace(portion_ms=-1)
 """Every portion ends after the first site-day."""

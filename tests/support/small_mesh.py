@@ -109,11 +109,19 @@ def _hit_row(hit: RefHit) -> list[object]:
 
 
 class SmallMesh:
-    """Log, runner, settler and stores for a test, in memory. Nothing happens in the background."""
+    """Log, runner, settler and stores for a test, in memory or in files. Nothing happens in the background."""
 
-    def __init__(self, now: int, policy: RefPolicy = V1, sites: Iterable[str] = (), logic: Logic = CURRENT) -> None:
+    def __init__(
+        self,
+        now: int,
+        policy: RefPolicy = V1,
+        sites: Iterable[str] = (),
+        logic: Logic = CURRENT,
+        *,
+        url: str = "memory:",
+    ) -> None:
         self.clock = ManualClock(now)
-        self.stores = open_stores("memory:", self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
+        self.stores = open_stores(url, self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
         # With so few hits, everything stays in memory: the directory is never created.
         self._home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
         self.runner = runner_over(self.stores, self._home, self.clock, logic)

@@ -17,13 +17,26 @@ SETTLER = "processor/settle/settler.py"
 
 # A publication: words of the page and of the docstring for each effect, and the call that has the effect.
 PUBLICATION = (
-    ("rows", "write the rows", "sink.write"),
+    ("rows", "write the rows", "_rows.write"),
     ("series", "write the series", "series.put_settled"),
     ("collisions", "write the collisions", "rejected.put"),
     ("marks on other closed days", "mark the days", "dirty.mark"),
     ("publication", "publish generation", "generations.publish"),
     ("flags of claims", "set duplicate flags", "claims.set_duplicates"),
     ("clears the dirty marks", "clear the dirty marks", "dirty.clear"),
+)
+# What a reprocessing does with a site-day: words of the docstring for each effect, and the call that has the effect.
+RECOMPUTED = (
+    ("all site-days' rows", "_rows.write"),
+    ("write the series", "series.put_settled"),
+    ("store the recomputed", "_reprocessings.put"),
+)
+MOVED = (
+    ("mark the days", "dirty.mark"),
+    ("publish the generation", "generations.publish"),
+    ("restore a generation", "generations.restore"),
+    ("duplicate flags", "claims.set_duplicates"),
+    ("the new entry's sequence", "_reprocessings.put"),
 )
 # A step of the stream: functions that the page names, in the order of `apply`.
 STREAM_STEP = ("advance", "with_wins", "folded_traffic", "folded_visits", "ledger_of")
@@ -91,6 +104,22 @@ def test_a_publication_takes_its_steps_in_that_order() -> None:
     effects = [call for _, _, call in PUBLICATION]
     taken = [call for call in calls_of("_publish_wave", functions_in(SETTLER)) if call in effects]
     assert taken == effects
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "steps"),
+    [
+        ("processor/reprocess/recomputing.py", "store", RECOMPUTED),
+        ("processor/reprocess/moving.py", "_move", MOVED),
+    ],
+)
+def test_a_reprocessing_takes_its_steps_in_the_order_of_the_docstring(
+    path: str, name: str, steps: Sequence[tuple[str, str]]
+) -> None:
+    functions = functions_in(path)
+    places(ast.get_docstring(functions[name]) or "", [words for words, _ in steps])
+    effects = [call for _, call in steps]
+    assert list(dict.fromkeys(call for call in calls_of(name, functions) if call in effects)) == effects
 
 
 def test_the_walk_names_the_parts_of_a_stream_step_in_the_order_of_the_code() -> None:

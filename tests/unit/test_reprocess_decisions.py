@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.generations import GenerationEntry, LedgerEntry
+from hitmesh.model.logic import V0
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import Position
 from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, State, Work
@@ -20,14 +22,15 @@ from hitmesh.runtime.telemetry import unmeasured
 from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
 from processor.reprocess.schedule import expired, next_to_work_on, removable
-from processor.reprocess.sides import Standing, changes_carry, flags_to_set, standing, wanted
-from processor.rules.carry import Carry, no_open_visits
+from processor.reprocess.sides import Standing, flags_to_set, hand_on_the_same, standing, wanted
+from processor.rules.carry import CARRY_COLUMNS, Carry, no_open_visits
 from processor.settle.loop import run_in_turns
 from tests.support.stream_builders import settled
 
 SITE, DAY = "merchants/m/sites/s", 20_000
 CLAIM, OTHER_CLAIM = (Position("log", 0, 5), 1), (Position("log", 0, 6), 0)
 NOTHING_OPEN = Carry(no_open_visits()).to_bytes()
+OPEN = Carry(pl.DataFrame([dict.fromkeys(CARRY_COLUMNS)], schema=CARRY_COLUMNS)).to_bytes()
 
 
 def sketch(*visitors: int) -> bytes:
@@ -95,10 +98,15 @@ def test_rollback_wants_the_old_generation_and_inverts_the_flags() -> None:
     assert [flags_to_set(rebuilt, work) for work in (Work.PUBLISH, Work.ROLL_BACK)] == [{CLAIM: True}, {CLAIM: False}]
 
 
-def test_carry_that_hands_on_the_same_visits_changes_nothing_and_a_damaged_carry_does() -> None:
+def test_day_after_depends_on_open_visits_and_on_their_logic_and_a_damaged_carry_differs() -> None:
     followed = Carry(no_open_visits(), followed=9).to_bytes()
-    assert not changes_carry(a_rebuilt(after=a_version(2, carry=followed)))
-    assert changes_carry(a_rebuilt(after=a_version(2, carry=b"rot")))
+    assert hand_on_the_same(a_version(1), a_version(2, logic=0, carry=followed))
+    assert not hand_on_the_same(a_version(1), a_version(2, carry=b"rot"))
+    assert not hand_on_the_same(a_version(1, carry=b"rot"), a_version(2, carry=b"rot"))
+    assert hand_on_the_same(a_version(1, carry=OPEN), a_version(2, carry=OPEN))
+    assert hand_on_the_same(a_version(1, carry=OPEN), a_version(2, logic=1, carry=OPEN))
+    assert not hand_on_the_same(a_version(1, carry=OPEN), a_version(2, logic=0, carry=OPEN))
+    assert not hand_on_the_same(a_version(1, carry=OPEN), a_version(2))
 
 
 def test_chain_hands_the_carry_to_the_next_day_and_the_flags_to_all_later_days_of_the_site() -> None:
@@ -106,6 +114,7 @@ def test_chain_hands_the_carry_to_the_next_day_and_the_flags_to_all_later_days_o
     flags = {CLAIM: True, OTHER_CLAIM: False}
     following, later = chain.handed(SiteDay(SITE, DAY + 2)), chain.handed(SiteDay(SITE, DAY + 4))
     assert following.carry is not None
+    assert following.logic == V0
     assert (later.carry, following.flags, later.flags) == (None, flags, flags)
     assert chain.handed(SiteDay(f"{SITE}2", DAY + 2)).flags == {}
     left = chain.past(SiteDay(SITE, DAY + 2)).handed(SiteDay(SITE, DAY + 3))

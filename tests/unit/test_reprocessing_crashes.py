@@ -12,10 +12,10 @@ from hitmesh.model.errors import Unavailable
 from hitmesh.model.reprocessings import State, Work
 from processor.reprocess.reprocessor import Reprocessor
 from processor.settle.attempt import SettlerStores
+from tests.reference.visits import V0 as V0_RULES
 from tests.reference.visits import V1
 from tests.support.reprocessing import (
     SMALL_PORTIONS,
-    V0_POLICY,
     done,
     imbalance,
     plan,
@@ -143,7 +143,7 @@ def fails_at(work: Work, effects: int, variant: Variant) -> bool:
             done(mesh, then)
         assert imbalance(mesh) == 0, where
         mesh.settle()
-        policy = V0_POLICY if then is Work.PUBLISH else V1
+        policy = V0_RULES if then is Work.PUBLISH else V1
         assert differences(mesh.rows(), expected_rows(mesh.sent, policy)) == [], f"{where}, after {then}"
     assert {(each.before.logic, each.after.logic) for each in rebuilt(mesh)} == {(2, 0)}, where
     return failed
@@ -171,7 +171,7 @@ def test_error_at_any_effect_changes_no_report(work: Work, variant: Variant) -> 
 
 def test_disturbed_days_are_marked_again_after_an_error_between_publication_and_flags() -> None:
     mesh = SmallMesh(NOON, sites=[SITE])
-    mesh.send([a_hit(-5), a_hit(4)])
+    mesh.send([a_hit(1_436), a_hit(1_444)])
     mesh.settle()
     plan(mesh, [SITE], (DAY, DAY + 1))
     done(mesh, Work.RECOMPUTE)

@@ -9,9 +9,10 @@ import pytest
 from hitmesh.model.logic import V0, V1
 from hitmesh.model.reprocessings import Change, State, Work
 from hitmesh.model.zones import DAY_MS
+from processor.rules.carry import Carry
+from tests.reference.visits import V0 as V0_RULES
 from tests.support.reprocessing import (
     SMALL_PORTIONS,
-    V0_POLICY,
     done,
     imbalance,
     plan,
@@ -24,13 +25,10 @@ from tests.support.small_mesh import differences, expected_rows
 from tests.unit.reprocessed import HITS, a_settled_mesh, arrive, entries, flags_of, in_small_portions, logics
 from tests.unit.settling import (
     DAY,
-    MIDNIGHT,
-    MINUTE,
     NOON,
     SITE,
     TODAY,
     TOMORROW,
-    YESTERDAY,
     a_hit,
     a_mesh,
     an_order,
@@ -49,7 +47,7 @@ def test_late_hit_after_a_publication_keeps_the_new_logic_and_a_rollback_keeps_t
     arrive(mesh, a_hit(1_505))
     mesh.settle()
     assert logics(mesh) == [V0.number] * 3
-    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_RULES)) == []
     done(mesh, Work.ROLL_BACK)
     assert logics(mesh) == [V1.number] * 3
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
@@ -60,7 +58,7 @@ def test_late_hit_after_a_publication_keeps_the_new_logic_and_a_rollback_keeps_t
     assert (imbalance(mesh), dirty(mesh)) == (0, [])
     done(mesh, Work.PUBLISH)
     assert logics(mesh) == [V0.number] * 3
-    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_RULES)) == []
     assert imbalance(mesh) == 0
 
 
@@ -122,7 +120,7 @@ def test_carry_is_handed_on_after_a_restart() -> None:
     plan(mesh, [SITE])
     in_small_portions(mesh, Work.RECOMPUTE)
     done(mesh, Work.PUBLISH)
-    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_RULES)) == []
     assert not dirty(mesh)
 
 
@@ -138,7 +136,7 @@ def test_flags_of_claims_are_handed_on_after_a_restart_and_are_set_and_taken_bac
     assert flags_of(mesh, "o") == [False, False]
     done(mesh, Work.PUBLISH)
     assert flags_of(mesh, "o") == [True, False]
-    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_RULES)) == []
     done(mesh, Work.ROLL_BACK)
     assert flags_of(mesh, "o") == [False, False]
     mesh.settle()
@@ -154,7 +152,7 @@ def test_day_settled_since_is_recomputed_from_the_new_carry_of_the_day_before() 
     arrive(mesh, a_hit(1_501))
     mesh.settle()
     done(mesh, Work.PUBLISH)
-    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_RULES)) == []
     assert not dirty(mesh)
 
 
@@ -187,7 +185,7 @@ def test_day_settled_since_under_the_wanted_logic_is_settled_again_from_the_new_
     assert logics(mesh) == [V0.number] * 2
     assert entry(mesh, TOMORROW) == there
     mesh.settle()
-    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_POLICY)) == []
+    assert differences(mesh.rows(), expected_rows(mesh.sent, V0_RULES)) == []
 
 
 def test_flags_of_a_day_recomputed_for_a_rollback_belong_to_the_old_generation() -> None:
@@ -207,25 +205,43 @@ def test_flags_of_a_day_recomputed_for_a_rollback_belong_to_the_old_generation()
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
 
 
-def test_visits_across_both_ends_of_the_range_mark_the_days_outside() -> None:
-    hits = [a_hit(-5), a_hit(4), a_hit(1_436), a_hit(1_444), a_hit(2_870)]
-    mesh = a_mesh(*hits)
+def test_visits_across_both_ends_of_the_range_follow_the_logic_of_the_day_on_which_they_begin() -> None:
+    first = [a_hit(-5), a_hit(4), a_hit(1_436, "w"), a_hit(1_444, "w")]
+    last = [a_hit(minute, "x") for minute in (-2, 1, 5, 1_439, 1_441, 1_450, 2_870)]
+    mesh = a_mesh(*first, *last)
     mesh.settle()
-    rows = mesh.rows()
+    rows, under_v0 = mesh.rows(), {(SITE, DAY): V0_RULES}
     plan(mesh, [SITE], (DAY, DAY + 1))
     done(mesh, Work.RECOMPUTE)
     assert not dirty(mesh)
     done(mesh, Work.PUBLISH)
-    assert dirty(mesh) == [YESTERDAY, TOMORROW]
+    assert dirty(mesh) == [TOMORROW]
     mesh.settle()
     assert logics(mesh) == [V1.number, V0.number, V1.number]
-    # v0 hands no visit on to the day after, so the hit at minute 1,444 begins a visit there.
-    starts = sorted(key[3] for key, row in mesh.rows().items() if row.get("visits") and not key[1])
-    assert starts == [MIDNIGHT + minute * MINUTE for minute in (-15, 0, 1_425, 1_440, 2_865)]
+    assert differences(mesh.rows(), expected_rows(mesh.sent, by_day=under_v0)) == []
     done(mesh, Work.ROLL_BACK)
+    assert dirty(mesh) == [TOMORROW]
     mesh.settle()
     assert mesh.rows() == rows
+    done(mesh, Work.PUBLISH)
+    arrive(mesh, a_hit(2, "x"), a_hit(-1, "w"), a_hit(1_437, "w"), a_hit(1_446, "x"))
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent, by_day=under_v0)) == []
     assert imbalance(mesh) == 0
+
+
+def test_day_after_the_range_is_marked_if_only_the_logic_of_its_open_visits_changes() -> None:
+    mesh = a_mesh(a_hit(1_439), a_hit(1_450))
+    mesh.settle()
+    plan(mesh, [SITE], (DAY, DAY + 1))
+    done(mesh, Work.RECOMPUTE)
+    before, after = (Carry.from_bytes(side.carry) for side in (rebuilt(mesh)[0].before, rebuilt(mesh)[0].after))
+    assert before.hands_on_the_same(after)
+    for work, by_day in ((Work.PUBLISH, {(SITE, DAY): V0_RULES}), (Work.ROLL_BACK, {})):
+        done(mesh, work)
+        assert dirty(mesh) == [TOMORROW]
+        mesh.settle()
+        assert differences(mesh.rows(), expected_rows(mesh.sent, by_day=by_day)) == []
 
 
 def test_orders_and_refunds_in_and_outside_the_range_count_once() -> None:
