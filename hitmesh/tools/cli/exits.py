@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import grpc
 
 RPC_BASE: Final = 64
+# The code of a command whose hits were all refused: that of the gRPC code INVALID_ARGUMENT.
+ALL_REFUSED: Final = RPC_BASE + 3
 CURE_UNREACHABLE: Final = "start a mesh with `hitmesh dev`, or name a running mesh with --endpoint HOST:PORT"
 
 
@@ -67,6 +69,7 @@ _RPC_CODES: Final[dict[int, int]] = {
 }
 _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NOT_VISIBLE_YET: Exit.NOT_READY,
+    LocalReason.NOT_STARTED_YET: Exit.NOT_READY,
     LocalReason.NO_KEY: Exit.CONFIG,
     LocalReason.INVALID_CONFIG: Exit.CONFIG,
 }
