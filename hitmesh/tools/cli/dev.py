@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO
 
 import click
 
 from hitmesh.client.home import home_dir
+from hitmesh.tools.cli.exits import Exit
 from hitmesh.tools.cli.options import examples
 from hitmesh.tools.cli.output import echo, note
 from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
+from hitmesh.tools.dev.home import Home
 
 
 @click.command(
@@ -80,11 +83,15 @@ def dev(
     Data is kept between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
     keep running.
     """
+    # Take the lock before the slow imports, so that commands of the same script find a mesh that is starting.
+    place = Home(home_dir(home, os.environ).resolve())
+    lock = _lock(place)
+    if lock is None:
+        context.exit(Exit.CANNOT_START)
     from hitmesh.tools.dev.backend import Backend
     from hitmesh.tools.dev.dev import DevOptions, run_dev
 
     options = DevOptions(
-        home_dir(home, os.environ),
         port,
         ready_file,
         not no_demo_data,
@@ -95,4 +102,22 @@ def dev(
         closed_reads,
         hang_after,
     )
-    context.exit(run_dev(options, echo, note))
+    context.exit(run_dev(place, lock, options, echo, note))
+
+
+def _lock(home: Home) -> IO[str] | None:
+    """Create the home's directories, take its lock and remove a ready file that a killed mesh left behind.
+
+    If this fails, print the reason and return None.
+    """
+    try:
+        home.prepare()
+        lock = home.lock()
+        if lock is not None:
+            home.ready_file.unlink(missing_ok=True)
+            return lock
+    except OSError as error:
+        note(f"the home {home.root} cannot be used ({error.strerror}: {error.filename}): give another --home")
+        return None
+    note(f"a mesh already runs on {home.root} (pid {home.lock_holder()}): stop that mesh, or give another --home")
+    return None
