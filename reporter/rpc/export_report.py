@@ -65,6 +65,12 @@ class File:
     content: bytes
     answer: Answer
 
+    @property
+    def cut_buckets(self) -> Sequence[str]:
+        """The labels of the buckets that are shorter than the grain (rules Z3, Z4)."""
+        buckets = self.answer.question.buckets
+        return [label for label, is_cut in zip(buckets.labels, buckets.partial, strict=True) if is_cut]
+
     def pieces(self, max_bytes: int = PIECE_BYTES) -> Iterator[httpbody_pb2.HttpBody]:
         """Yield the content in pieces of `max_bytes`, the last possibly shorter; at least one piece."""
         for begin in range(0, max(1, len(self.content)), max_bytes):
