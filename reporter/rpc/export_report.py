@@ -24,7 +24,7 @@ from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey
 from hitmesh.model.zones import CivilTimeError, relative_dates
 from reporter.answer.formats import CONTENT_TYPES, Format, to_file
-from reporter.question.catalogue import nearest, similar
+from reporter.question.catalogue import similar
 from reporter.question.check_filter import message_of
 from reporter.question.check_time import checked_zone
 from reporter.question.filter_text import parse
@@ -157,7 +157,7 @@ def _choice(field: str, text: str, choices: Mapping[str, _ChoiceT], reason: Erro
     if found is None:
         names = [name for name in choices if name]
         raise RefusedError(
-            f"unknown {field} {text[:64]!r}: {nearest(text, names)}",
+            f"unknown {field} {text[:64]!r}: use one of {', '.join(names)}",
             field=field,
             reason=reason,
             value=text,

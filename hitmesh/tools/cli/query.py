@@ -65,7 +65,7 @@ class Range(NamedTuple):
 @click.option(
     "--last",
     metavar="7d",
-    help="Range in the report's zone, instead of --since and --until: 7d, 2w or 1m up to today; today, yesterday, "
+    help="Range in the report's zone, instead of --since and --until: 7d, 4w, 12m or 1y up to today; today, yesterday, "
     "this_month or last_month.",
 )
 @click.option("--grain", type=click.Choice(GRAINS), default="none", show_default=True, help="Width of a time bucket.")
