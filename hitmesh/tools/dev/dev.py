@@ -37,6 +37,7 @@ DEFAULT_PORT = 8080
 EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
 QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
 URL_QUESTION = "format=csv&metrics=visits&last=7d&time_grain=day"
+LATE_VISITS = "Visits of the shop on a day that is open count when the day is settled, 26 hours after its end."
 PORT_TAKEN = "Address already in use"  # in Envoy's output when binding fails
 CLUSTERS = frozenset(SERVICES)
 READING = ("processor", "reporter", "control")  # services that answer reads
@@ -273,6 +274,7 @@ class Mesh:
                 f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
                 f"      {hitmesh} freshness --site {site}{where}",
                 f"      curl {self._curl_key()}'{http}/v1/merchants/demo/sites/example:export?{URL_QUESTION}'",
+                *([LATE_VISITS] if self._options.demo_data else []),
                 "Ctrl-C stops everything (a second Ctrl-C at once).",
             ]
         )
