@@ -50,9 +50,9 @@ Exit codes:
   3    wrong configuration: an invalid file, key or environment variable
   4    cannot start, for example a port is taken
   5    no mesh can be reached
-  6    not ready in time
+  6    not ready in time: a mesh that is starting (60 s), or the numbers of an import (--timeout)
   7    a check found problems
-  64+n an RPC failed with gRPC code n, for example 67 INVALID_ARGUMENT, 69 NOT_FOUND
+  64+n an RPC failed with gRPC code n, for example 67 INVALID_ARGUMENT (also: all hits were refused), 69 NOT_FOUND
   130  interrupted
 """
 
