@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from collector.admission import Grant, Refusal
+from collector.admission import SITE_FIELD, Grant, Refusal
 from hitmesh.access.roles import Role, cannot_send, has_role
 from hitmesh.model.errors import KeyNotLookedUp, RefusedError
 from hitmesh.model.names import site_name
@@ -44,13 +44,16 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     try:
         named = site_name(site_header) if site_header else key.site
     except RefusedError as error:
-        return Refusal(HitReason.UNKNOWN_SITE, error.message, key_id=key.key_id, variables=error.variables)
+        return Refusal(
+            HitReason.UNKNOWN_SITE, error.message, key_id=key.key_id, at_fault=SITE_FIELD, variables=error.variables
+        )
     if named is None:
         message = f"key {key.key_id} is for all sites of {key.merchant}: name a site in the header hitmesh-site"
         return Refusal(
             HitReason.UNKNOWN_SITE,
             message,
             key_id=key.key_id,
+            at_fault=SITE_FIELD,
             variables={"key_id": key.key_id, "merchant": key.merchant},
         )
     allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
@@ -58,10 +61,9 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     if site is None:
         # The name is only the sender's claim, and the site may belong to another merchant. The refused hits are
         # therefore not stored under the site.
-        message = f"there is no site {named} for key {key.key_id}: create the site, or correct the name"
+        message = f"there is no site {named} for key {key.key_id}: create the site, or correct the header hitmesh-site"
         if key.site is not None and named != key.site:
             message = f"key {key.key_id} is not for {named}: leave out the header hitmesh-site, or use another key"
-        return Refusal(
-            HitReason.UNKNOWN_SITE, message, key_id=key.key_id, variables={"key_id": key.key_id, "value": named}
-        )
+        variables = {"key_id": key.key_id, "value": named}
+        return Refusal(HitReason.UNKNOWN_SITE, message, key_id=key.key_id, at_fault=SITE_FIELD, variables=variables)
     return Grant(key=key, site=site)

@@ -31,7 +31,7 @@ from collector.settings import CollectorSettings
 from collector.slots import ShownKey, SlotLimits, StreamSlots, too_many_streams
 from collector.stream import Age, HitStream, start_reader
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
-from hitmesh.model.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
+from hitmesh.model.errors import HitmeshError, NotFound, PermissionDenied, RefusedError, RetryError, Unauthenticated
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import Complaints
@@ -363,6 +363,10 @@ def _raise_refused_whole(outcome: BatchOutcome) -> None:
         )
     if whole.outcome == "REJECTED":
         reason = ErrorReason(whole.reason)
+        if "key_kind" in whole.variables:  # the key is known; an issue has no reason for a key without the role
+            raise PermissionDenied(
+                whole.message, field=whole.field, reason=ErrorReason.PERMISSION_DENIED, **whole.variables
+            )
         raise _WHOLE_CALL.get(reason, RefusedError)(
             whole.message, field=whole.field or "batch", reason=reason, **whole.variables
         )

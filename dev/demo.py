@@ -1,8 +1,8 @@
 """`make demo`: run a whole mesh from nothing to a report, in steps that can be repeated by hand.
 
-The demo starts `hitmesh dev` with a temporary home, imports a real access log if one is present (else the mesh loads
-its generated shop), and prints a report with a plot. Then it sends live traffic, compares the hits with the reports,
-prints the ledger and the addresses, and stops. The exit code is 1 if any step fails.
+The demo starts `hitmesh dev` with a temporary home, imports an access log (a real access log if one is present, else a
+small generated log of the same days), and prints a report with a plot. Then it sends live traffic, compares the hits
+with the reports, prints the ledger and the addresses, and stops. The exit code is 1 if any step fails.
 """
 
 from __future__ import annotations
@@ -18,9 +18,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 ACCESS_LOG = Path(__file__).resolve().parents[2] / "shared" / "data" / "access.log"
+SITE = "demo/weblog"
+METRICS = "visits,visitors,pageviews,bounce_rate"
+LOG_DAYS = ("--since", "2015-05-17", "--until", "2015-05-20")
+# The generated log, for a machine without the real one: the same four days.
+SEED, VISITS, DAYS = 7, 900, 4
+FIRST_DAY = datetime(2015, 5, 17, tzinfo=UTC)
+PAGES = ("/", "/shoes", "/shoes/red", "/shirts", "/shirts/blue", "/cart", "/help")
+REFERRERS = ("-", "-", "https://www.google.com/", "https://www.bing.com/", "https://news.example/today")
+AGENTS = ("Mozilla/5.0 (X11; Linux x86_64) Firefox/38.0", "Mozilla/5.0 (Windows NT 6.1) Chrome/43.0 Safari/537.36")
 LIVE = ("--rate", "2000", "--duration", "10", "--sites", "10", "--late", "1", "--duplicates", "1", "--bots", "2")
 HITMESH = [sys.executable, "-m", "hitmesh.tools.cli"]
 READY_TIMEOUT_S = 120.0
@@ -34,29 +45,18 @@ class StepFailed(Exception):
 
 @dataclass(frozen=True)
 class Demo:
-    """The subject of the demo: a site, the metrics and days to query, and optionally a log file to import."""
+    """The log file to import, and what the file contains."""
 
-    site: str
-    metrics: str
-    days: Sequence[str]
-    log: Path | None
+    log: Path
+    content: str
 
 
 def main() -> int:
     """Run the demo and return the exit code."""
     began = time.monotonic()
-    if ACCESS_LOG.exists():
-        demo = Demo(
-            "demo/weblog",
-            "visits,visitors,pageviews,bounce_rate",
-            ("--since", "2015-05-17", "--until", "2015-05-20"),
-            ACCESS_LOG,
-        )
-    else:
-        demo = Demo("demo/example", "visits,visitors,orders,gross_revenue", ("--last", "30d"), None)
     try:
         with tempfile.TemporaryDirectory(prefix="hitmesh-demo-") as directory:
-            _show(demo, Path(directory))
+            _show(_demo(Path(directory)), Path(directory))
     except (StepFailed, subprocess.TimeoutExpired) as error:
         _say(f"demo failed: {error}")
         return 1
@@ -64,18 +64,42 @@ def main() -> int:
     return 0
 
 
+def _demo(directory: Path) -> Demo:
+    if ACCESS_LOG.exists():
+        return Demo(ACCESS_LOG, "real traffic")
+    log = directory / "access.log"
+    log.write_text("".join(access_log_lines(Random(SEED))), encoding="utf-8")
+    return Demo(log, "generated traffic")
+
+
+def access_log_lines(random: Random) -> Iterator[str]:
+    """Yield the lines of a log in the combined format: visitors who view one to six pages, and images of the pages."""
+    requests: list[tuple[datetime, str]] = []
+    for visitor in range(VISITS):
+        at = FIRST_DAY + timedelta(seconds=random.randrange(DAYS * 86_400 - 3_600))
+        address, referrer = f"192.0.2.{random.randrange(200)}", random.choice(REFERRERS)
+        agent = f"{random.choice(AGENTS)} demo/{visitor % 7}"
+        for _ in range(random.randint(1, 6)):
+            page = random.choice(PAGES)
+            for path in (page, f"/images{page}.png"):
+                requests.append((at, _line(at, address, path, referrer, agent)))
+            referrer, at = f"https://shop.example{page}", at + timedelta(seconds=random.randint(5, 240))
+    return (line for _, line in sorted(requests))
+
+
+def _line(at: datetime, address: str, path: str, referrer: str, agent: str) -> str:
+    return f'{address} - - [{at:%d/%b/%Y:%H:%M:%S +0000}] "GET {path} HTTP/1.1" 200 5120 "{referrer}" "{agent}"\n'
+
+
 def _show(demo: Demo, directory: Path) -> None:
     home = directory / "home"
     _step(1, "start the mesh: Envoy, collector, processor, reporter, control")
-    with _mesh(demo, home, directory) as banner:
-        if demo.log is not None:
-            _step(2, f"import {demo.log.name}, {demo.log.stat().st_size / 1e6:.1f} MB of real traffic")
-            _import(demo.log, demo.site, home)
-        else:
-            _step(2, "the generated shop is loaded: 30 days")
+    with _mesh(home, directory) as banner:
+        _step(2, f"import {demo.log.name}, {demo.log.stat().st_size / 1e6:.1f} MB of {demo.content}")
+        _import(demo.log, SITE, home)
         _step(3, "ask for a report")
-        query = ["query", "--site", demo.site, *demo.days, "--tz", "UTC", "--home", str(home)]
-        _hitmesh(*query, "--metrics", demo.metrics, "--grain", "day", "--plot", "-o", "table")
+        query = ["query", "--site", SITE, *LOG_DAYS, "--tz", "UTC", "--home", str(home)]
+        _hitmesh(*query, "--metrics", METRICS, "--grain", "day", "--plot", "-o", "table")
         _hitmesh(*query, "--metrics", "visits,visitors", "--grain", "none", "--dimensions", "channel", "-o", "table")
         _step(4, "live traffic: ten seconds of 2,000 hits a second, compared with the reports, and the ledger")
         _hitmesh("load", *LIVE, "--home", str(home), "-o", "table")
@@ -86,11 +110,10 @@ def _show(demo: Demo, directory: Path) -> None:
 
 
 @contextmanager
-def _mesh(demo: Demo, home: Path, directory: Path) -> Iterator[str]:
+def _mesh(home: Path, directory: Path) -> Iterator[str]:
     """Run a mesh; yield the addresses from its banner."""
     ready_file, output = directory / "ready.json", directory / "dev.txt"
-    loaded = ["--no-demo-data"] if demo.log is not None else []
-    command = [*HITMESH, "dev", "--home", str(home), "--ready-file", str(ready_file), *loaded]
+    command = [*HITMESH, "dev", "--home", str(home), "--ready-file", str(ready_file), "--no-demo-data"]
     began = time.monotonic()
     with output.open("wb") as target:
         mesh = subprocess.Popen(command, stdout=target, stderr=subprocess.STDOUT)

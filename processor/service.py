@@ -137,8 +137,9 @@ def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
     first = day_of("first_utc_date", request.first_utc_date) if has_first else last - DEFAULT_DAYS + 1
     days = range(first, last + 1)
     if not 0 < len(days) <= MAX_DAYS:
+        cure = f"ask for 1 to {MAX_DAYS}" if first <= last else "swap the dates"
         raise RefusedError(
-            f"{date_text(first)} to {date_text(last)} is {max(0, last - first + 1)} days: ask for 1 to {MAX_DAYS}",
+            f"{date_text(first)} to {date_text(last)} is {max(0, last - first + 1)} days: {cure}",
             field="first_utc_date",
             first=date_text(first),
             last=date_text(last),

@@ -44,6 +44,7 @@ SERVICES: Final = tuple(
 )
 COMPLETE_THROUGH: Final = "x-hitmesh-complete-through"
 WARNING: Final = "x-hitmesh-warning"
+PARTIAL: Final = "x-hitmesh-partial"
 WORKERS: Final = QUESTIONS_AT_ONCE
 # Calls that run or wait; further calls are refused.
 MAX_CALLS: Final = 64
@@ -214,13 +215,19 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
         file = self._call(export_report, request, context)
         reached = file.answer.freshness
         self._answered(file.answer.store_rows, reached.lag_ms)
-        _describe(context, reached.complete_through, file.answer.warnings)
+        _describe(context, reached.complete_through, file.answer.warnings, file.cut_buckets)
         yield from file.pieces(self._piece_bytes)
 
 
-def _describe(context: grpc.ServicerContext, complete_through: int, warnings: Sequence[str] = ()) -> None:
+def _describe(
+    context: grpc.ServicerContext, complete_through: int, warnings: Sequence[str] = (), cut_buckets: Sequence[str] = ()
+) -> None:
     # Metadata must be ASCII; warnings are expected to be ASCII already.
     texts = [warning.encode("ascii", "backslashreplace").decode() for warning in warnings]
     context.send_initial_metadata(
-        ((COMPLETE_THROUGH, iso_instant(complete_through)), *((WARNING, text) for text in texts))
+        (
+            (COMPLETE_THROUGH, iso_instant(complete_through)),
+            *((WARNING, text) for text in texts),
+            *([(PARTIAL, ",".join(cut_buckets))] if cut_buckets else []),
+        )
     )

@@ -7,13 +7,14 @@ implements one decision.
 
 from __future__ import annotations
 
-from collector.admission.batches import Grant, Refusal
+from collector.admission.batches import SITE_FIELD, Grant, Refusal
 from collector.admission.decide import Admitted, admit, decode
 from collector.admission.envelopes import Frame, Sender
 from collector.admission.frames import Decoded, read_frames
 from collector.admission.verdicts import Issue, Outcome
 
 __all__ = [
+    "SITE_FIELD",
     "Admitted",
     "Decoded",
     "Frame",

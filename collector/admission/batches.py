@@ -30,6 +30,9 @@ from hitmesh.model.sites import IngestKey, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
+# The field at fault in the refusal of a sender: the key of the batch, or the site in the header hitmesh-site.
+KEY_FIELD: Final = "ingest_key"
+SITE_FIELD: Final = "site"
 _NO_GRANT: Final = "the ingest key is missing or unknown: send a key that may send hits as ingest_key"
 
 
@@ -45,7 +48,8 @@ class Grant:
 class Refusal:
     """Why a sender may not send. `retry`: the batch should be sent again. `site` and `key_id` are "" if unknown.
 
-    `reason` is a value of HitReason; `variables` holds the variable parts of the message.
+    `reason` is a value of HitReason; `at_fault` is the field at fault; `variables` holds the variable parts of the
+    message.
     """
 
     reason: str
@@ -53,6 +57,7 @@ class Refusal:
     site: str = ""
     key_id: str = ""
     retry: bool = False
+    at_fault: str = KEY_FIELD
     variables: Mapping[str, Variable] = field(default_factory=dict)
 
 
@@ -138,7 +143,7 @@ def _refuse_senders(answers: tuple[Answer, ...], sender: I32Array, verdicts: Ver
     for number, answer in enumerate(answers):
         if isinstance(answer, Refusal):
             reason = HitReason(answer.reason)
-            verdicts.refuse(sender == number, reason, "ingest_key", answer.message, answer.variables)
+            verdicts.refuse(sender == number, reason, answer.at_fault, answer.message, answer.variables)
 
 
 def _senders(answers: tuple[Answer, ...]) -> Senders:

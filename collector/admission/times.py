@@ -23,6 +23,7 @@ from hitmesh.model.reasons import HitReason
 
 # Far beyond any accepted time, but small enough that the difference between two times cannot overflow.
 _FAR_MS: Final = 1 << 60
+_UNBOUNDED: Final = "a server key that CreateIngestKey created with unboundedHistory"
 _FIELDS: Final = {
     TimeSource.TRUE_TIME: "true_time",
     TimeSource.CLIENT_OFFSET: "client_create_time",
@@ -148,11 +149,8 @@ def _remedy(unbounded: bool, by_server: bool) -> str:
     if unbounded:
         return "send event times from 1970 on"
     if by_server:
-        return "this key sends hits up to 13 months old; use a server key that allows unbounded history"
-    return (
-        "this key sends hits up to 72 hours old; use a server key for hits up to 13 months old, or a server key that "
-        "allows unbounded history"
-    )
+        return f"this key sends hits up to 13 months old; use {_UNBOUNDED}"
+    return f"this key sends hits up to 72 hours old; use a server key for hits up to 13 months old, or {_UNBOUNDED}"
 
 
 def _by_field(rows: BoolArray, source: npt.NDArray[np.uint8]) -> Iterator[tuple[BoolArray, str]]:

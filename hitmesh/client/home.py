@@ -29,7 +29,10 @@ KEY_VARIABLE: Final = "HITMESH_KEY"
 KEY_FILE_VARIABLE: Final = "HITMESH_KEY_FILE"
 READY_FILE: Final = "ready.json"
 LOCK_FILE: Final = "run/lock"
-START_TIMEOUT_S: Final = 30.0
+# `hitmesh dev` loads its demo data for up to a minute before it writes the ready file.
+START_TIMEOUT_S: Final = 60.0
+# Time that a `hitmesh dev` begun by the same script needs until it holds the lock.
+LOCK_TIMEOUT_S: Final = 1.0
 START_LOOK_S: Final = 0.1
 DEV_KEY_FILE: Final = "keys/dev-server"
 OPERATOR_KEY_VARIABLE: Final = "HITMESH_OPERATOR_KEY"
@@ -45,6 +48,12 @@ class NoMesh(Unavailable):
     """No mesh is running in the given home or at the given address."""
 
     reason = LocalReason.NO_MESH
+
+
+class NotStarted(Unavailable):
+    """A mesh is starting in the given home, and was not ready in time."""
+
+    reason = LocalReason.NOT_STARTED_YET
 
 
 def home_dir(option: Path | None, environment: Mapping[str, str]) -> Path:
@@ -94,7 +103,10 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
         contents = json.loads(ready.read_bytes())
         address, pid = parse_endpoint(str(contents["grpc"])), int(contents.get("pid", 0))
     except FileNotFoundError as error:
-        raise NoMesh(f"no mesh is running on {home} (there is no {READY_FILE}): {CURE_NO_MESH}") from error
+        raise NoMesh(
+            f"no mesh is running on {home} (there is no {READY_FILE}): {CURE_NO_MESH}. "
+            "If `hitmesh dev` was just started, try again in some seconds"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RefusedError(
             f"{ready} is not a ready file: stop the mesh and start it again",
@@ -127,20 +139,25 @@ def is_starting(home: Path) -> bool:
 
 
 def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]) -> None:
-    """Block while a mesh is starting in the home; return at once if none is starting.
+    """Block while a mesh is starting in the home; return at once if there is a ready file.
 
-    Before the wait, `tell` is called with a message for the user.
+    A home without a ready file and without a mesh that is starting gets LOCK_TIMEOUT_S seconds, because `hitmesh dev`
+    may have begun just before. Before the wait for a mesh that is starting, `tell` is called with a message for the
+    user.
 
     Raises:
-        NoMesh: the mesh is still starting after `timeout_s` seconds.
+        NotStarted: the mesh is still starting after `timeout_s` seconds.
     """
-    if not is_starting(home):
-        return
+    ends = time.monotonic() + LOCK_TIMEOUT_S
+    while not is_starting(home):
+        if (home / READY_FILE).exists() or time.monotonic() >= ends:
+            return
+        time.sleep(START_LOOK_S)
     tell(f"a mesh is starting on {home}: waiting up to {timeout_s:g} s …")
     ends = time.monotonic() + timeout_s
     while is_starting(home):
         if time.monotonic() >= ends:
-            raise NoMesh(f"a mesh is starting on {home} and was not ready within {timeout_s:g} s: try again")
+            raise NotStarted(f"a mesh is starting on {home} and was not ready within {timeout_s:g} s: try again")
         time.sleep(START_LOOK_S)
 
 

@@ -24,7 +24,7 @@ from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey
 from hitmesh.model.zones import CivilTimeError, relative_dates
 from reporter.answer.formats import CONTENT_TYPES, Format, to_file
-from reporter.question.catalogue import nearest, similar
+from reporter.question.catalogue import similar
 from reporter.question.check_filter import message_of
 from reporter.question.check_time import checked_zone
 from reporter.question.filter_text import parse
@@ -64,6 +64,12 @@ class File:
     content_type: str
     content: bytes
     answer: Answer
+
+    @property
+    def cut_buckets(self) -> Sequence[str]:
+        """The labels of the buckets that are shorter than the grain (rules Z3, Z4)."""
+        buckets = self.answer.question.buckets
+        return [label for label, is_cut in zip(buckets.labels, buckets.partial, strict=True) if is_cut]
 
     def pieces(self, max_bytes: int = PIECE_BYTES) -> Iterator[httpbody_pb2.HttpBody]:
         """Yield the content in pieces of `max_bytes`, the last possibly shorter; at least one piece."""
@@ -151,7 +157,7 @@ def _choice(field: str, text: str, choices: Mapping[str, _ChoiceT], reason: Erro
     if found is None:
         names = [name for name in choices if name]
         raise RefusedError(
-            f"unknown {field} {text[:64]!r}: {nearest(text, names)}",
+            f"unknown {field} {text[:64]!r}: use one of {', '.join(names)}",
             field=field,
             reason=reason,
             value=text,

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from hitmesh import __version__
+from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.api.hit.v1 import hit_pb2
 from tests.e2e.asking import NOON_MS, run_query, short
 from tests.e2e.conftest import NewSite
 from tests.support.mesh import Mesh, one_json_line, run_command
 from tests.support.messages import page_view
 from tests.support.streams import StreamClient
+from tests.support.tenants import authorized
 from tests.support.waiting import eventually
 
 USAGE, UNREACHABLE, NOT_READY, NOT_FOUND, INVALID = 2, 5, 6, 64 + 5, 64 + 3
@@ -266,3 +268,21 @@ def test_the_endpoint_is_found_by_option_environment_and_home(mesh: Mesh) -> Non
     assert run_command(["sites", "-o", "json"], HITMESH_HOME=str(mesh.home)).code == 0
     key = str(mesh.home / "keys" / "dev-server")
     assert run_command(["sites", "-o", "json"], HITMESH_ENDPOINT=mesh.address, HITMESH_KEY_FILE=key).code == 0
+
+
+@pytest.mark.timeout(60)
+def test_import_that_is_too_old_for_the_key_is_67_and_names_the_remedy(
+    mesh: Mesh, new_site: NewSite, tmp_path: Path
+) -> None:
+    site = new_site("too-old")
+    request = admin_pb2.CreateIngestKeyRequest(
+        parent="merchants/demo", key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER)
+    )
+    secret = mesh.admin().CreateIngestKey(request, metadata=authorized(mesh.key), timeout=60).secret
+    log = tmp_path / "old.log"
+    log.write_text('192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 5 "-" "Firefox"\n')
+    arguments = ["import", "access-log", str(log), "--site", short(site), "--endpoint", mesh.address, "-o", "json"]
+    done = run_command(arguments, HITMESH_KEY=secret)
+    assert done.code == 67
+    assert one_json_line(done.out)["rejected"] == 1
+    assert "unboundedHistory" in done.err

@@ -34,6 +34,12 @@ def create_site(mesh: Mesh, secret: str | None, parent: str = "merchants/demo", 
     return mesh.admin.CreateSite(request, metadata=bearer(secret) if secret else None).site
 
 
+def test_the_currency_of_a_site_may_be_written_in_any_case(mesh: Mesh) -> None:
+    assert create_site(mesh, OWNER, currency="eur").currency == "EUR"
+    assert create_site(mesh, OWNER, currency="EUR").currency == "EUR"
+    assert refusal(lambda: create_site(mesh, OWNER, currency="abc")).reason == "UNKNOWN_CURRENCY"
+
+
 def test_a_site_is_created_with_defaults_and_again_is_the_same(mesh: Mesh) -> None:
     site = create_site(mesh, OWNER)
     assert (site.name, site.time_zone, site.currency, site.spread) == ("merchants/demo/sites/new", "UTC", "USD", 1)
@@ -73,7 +79,7 @@ def test_campaign_keeps_visit_is_stored_in_the_policy(mesh: Mesh) -> None:
     ("site", "field"),
     [
         ({"time_zone": "Berlin"}, "site.time_zone"),
-        ({"currency": "usd"}, "site.currency"),
+        ({"currency": "usx"}, "site.currency"),
         ({"spread": 65}, "site.spread"),
         ({"spread": 0}, "site.spread"),
     ],

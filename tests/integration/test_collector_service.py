@@ -15,6 +15,8 @@ from collector.classify import Classifier
 from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc
 from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.names import OPERATORS
+from hitmesh.model.sites import IngestKey, KeyKind
 from tests.support.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, Running, new_backend, running
 from tests.support.messages import page_view
 from tests.support.patience import patient
@@ -265,6 +267,35 @@ def test_a_batch_with_an_unknown_key_is_kept_with_all_its_hits_counted(backend: 
     refusals = backend.refusals()
     assert refusals["reason"].to_list() == ["UNKNOWN_KEY"]
     assert refusals["hits"].to_list() == [3]
+
+
+@pytest.mark.parametrize(
+    ("key", "site", "code", "reason", "field"),
+    [
+        (KEY, "", grpc.StatusCode.NOT_FOUND, "UNKNOWN_SITE", "site"),
+        (KEY, "merchants/demo/sites/none", grpc.StatusCode.NOT_FOUND, "UNKNOWN_SITE", "site"),
+        (KEY, "no name", grpc.StatusCode.NOT_FOUND, "UNKNOWN_SITE", "site"),
+        ("hms_operator", SITE, grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", "ingest_key"),
+        ("hms_stranger", SITE, grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY", "ingest_key"),
+    ],
+)
+def test_a_unary_call_is_refused_with_the_reason_and_field_at_fault(
+    backend: Backend, collector: Running, key: str, site: str, code: grpc.StatusCode, reason: str, field: str
+) -> None:
+    backend.stores.directory.create_key(IngestKey("k-2", OPERATORS, KeyKind.OPERATOR), "hms_operator")
+    batch = batch_of("refused")
+    batch.ingest_key = key
+    stub = collector_pb2_grpc.CollectorServiceStub(collector.channel)
+    with pytest.raises(grpc.RpcError) as error:
+        stub.SendHits(
+            collector_pb2.SendHitsRequest(batch=batch), metadata=(("hitmesh-site", site),) if site else (), timeout=30
+        )
+    assert error.value.code() is code
+    status = rpc_status.from_call(error.value)  # type: ignore[arg-type]  # the error of a call is that call
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    assert (info.reason, info.metadata["field"]) == (reason, field)
 
 
 def test_hits_of_one_frame_that_do_not_decode_cost_their_neighbours_nothing(

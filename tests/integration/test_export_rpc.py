@@ -129,6 +129,27 @@ def test_an_export_of_more_rows_than_a_file_holds_names_number_rule_and_remedy(m
     )
 
 
+def test_an_unknown_grain_is_refused_with_the_list_of_grains(mesh: Mesh) -> None:
+    found = refusal(lambda: export(mesh, metrics=["hits"], time_grain="minute"))
+    assert found.message == "unknown time_grain 'minute': use one of none, hour, day, week, month"
+
+
+def test_the_metadata_of_an_export_lists_the_cut_buckets(mesh: Mesh) -> None:
+    request = export_pb2.ExportReportRequest(
+        site=SITE, metrics=["hits"], first_date="2026-02-24", last_date="2026-03-08", time_zone="UTC"
+    )
+
+    def cut(grain: str) -> list[str | bytes]:
+        request.time_grain = grain
+        call = mesh.exports.ExportReport(request)
+        joined(call)
+        return [text for name, text in call.initial_metadata() if name == "x-hitmesh-partial"]
+
+    assert cut("week") == ["2026-02-24T00:00:00+00:00"]
+    assert cut("month") == ["2026-02-24T00:00:00+00:00,2026-03-01T00:00:00+00:00"]
+    assert cut("day") == cut("none") == []
+
+
 @pytest.mark.parametrize(
     ("fields", "reason", "field"),
     [

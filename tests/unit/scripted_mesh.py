@@ -85,6 +85,7 @@ class ScriptedMesh(
     copies: int = 0
     polls_until_visible: int = 0
     warnings: tuple[str, ...] = ()
+    cut_buckets: tuple[str, ...] = ()
     open_reads: bool = False
     ledgers: dict[str, list[operations_pb2.GetLedgerResponse]] = field(default_factory=dict)
     siteless: operations_pb2.LedgerTotals | None = None
@@ -176,7 +177,8 @@ class ScriptedMesh(
     ) -> Iterator[httpbody_pb2.HttpBody]:
         """Return a file in two pieces, so that clients must join the pieces."""
         self.export_requests.append(request)
-        context.send_initial_metadata(tuple(("x-hitmesh-warning", text) for text in self.warnings))
+        cut = (("x-hitmesh-partial", ",".join(self.cut_buckets)),) if self.cut_buckets else ()
+        context.send_initial_metadata((*(("x-hitmesh-warning", text) for text in self.warnings), *cut))
         if request.site not in self.sites:
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no site {request.site}")
         file = self.exports[request.format]
@@ -229,7 +231,9 @@ class ScriptedMesh(
     def ListMetrics(
         self, request: reporter_pb2.ListMetricsRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.ListMetricsResponse:
-        raise NotImplementedError
+        scopes = {"hits": reporter_pb2.METRIC_SCOPE_HIT, "visits": reporter_pb2.METRIC_SCOPE_VISIT}
+        metrics = [reporter_pb2.Metric(id=name, scope=scope) for name, scope in scopes.items()]
+        return reporter_pb2.ListMetricsResponse(metrics=metrics)
 
     def ListDimensions(
         self, request: reporter_pb2.ListDimensionsRequest, context: grpc.ServicerContext

@@ -25,7 +25,7 @@ from processor.settings import ProcessorSettings
 from tests.unit.stack_place import PORTS
 
 DEFAULT = Path("/srv/default")
-OPTIONS = DevOptions(DEFAULT, None, None, False, Backend.STACK, None, DEFAULT)
+OPTIONS = DevOptions(None, None, False, Backend.STACK, None, DEFAULT)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from hitmesh import __version__
 from hitmesh.model.errors import FatalError, NotFound, RefusedError, StoreCorrupt, Unavailable
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.__main__ import COMMANDS, root, run, wants_json
-from hitmesh.tools.cli.dates import resolve_dates, utc_date
+from hitmesh.tools.cli.dates import resolve_dates, utc_dates
 from hitmesh.tools.cli.exits import CommandFailed, Exit, failure_of
 from hitmesh.tools.cli.lazy import LazyGroup
 from hitmesh.tools.cli.output import json_line
@@ -296,12 +296,15 @@ def test_empty_ranges_and_unknown_zones_are_wrong_usage(since: str, until: str |
 
 
 def test_words_become_dates_of_utc() -> None:
-    assert [utc_date(text, NOW) for text in (None, "2026-07-01", "today", "yesterday")] == [
-        None,
-        a_date("2026-07-01"),
-        a_date("2026-07-15"),
-        a_date("2026-07-14"),
-    ]
+    assert utc_dates(None, "2026-07-01", NOW) == (None, a_date("2026-07-01"))
+    assert utc_dates("yesterday", "today", NOW) == (a_date("2026-07-14"), a_date("2026-07-15"))
+    with pytest.raises(click.UsageError, match="swap the dates"):
+        utc_dates("today", "yesterday", NOW)
+
+
+def test_a_first_date_in_the_future_without_a_last_date_is_named_as_such() -> None:
+    with pytest.raises(click.UsageError, match="--since 2027-01-01 is in the future, and --until is missing"):
+        resolve_dates("2027-01-01", None, lambda: "UTC", NOW)
 
 
 def test_json_has_escapes_of_json_where_the_output_has_no_such_characters() -> None:

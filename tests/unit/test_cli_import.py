@@ -136,6 +136,37 @@ def test_refused_hits_are_counted_and_the_first_shown(
     assert captured.err.count("INVALID_FIELD: because") == 5
 
 
+@pytest.mark.parametrize("output", ["json", "table"])
+def test_import_whose_hits_are_all_refused_ends_with_67_the_counts_and_the_reason(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
+        yield ready()
+        for request in requests:
+            mesh.take(request)
+            yield ack(1, *(issue(1, index, pb.OUTCOME_REJECTED) for index in range(3)))
+
+    mesh.scripts = [script]
+    assert run(["import", "access-log", str(an_access_log(tmp_path)), "--site", "demo/weblog", "-o", output]) == 67
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert "all 3 hits were refused; the first refusal: because" in last
+    if output == "json":
+        assert json.loads(captured.out)["rejected"] == 3
+        status = json.loads(last)
+        assert (status["code"], status["details"][0]["reason"]) == (3, "INVALID_FIELD")
+    else:
+        assert "3 hits sent: 0 accepted, 3 rejected" in captured.out
+
+
+def test_import_that_sends_nothing_ends_with_0(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "static.log"
+    path.write_text(LINE.format(second=0, target="/x.css"))
+    assert import_json(capsys, "access-log", path, "--site", "demo/weblog")["sent"] == 0
+
+
 def test_empty_file_alone_is_refused_and_makes_no_site(
     mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

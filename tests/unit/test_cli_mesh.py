@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2
-from hitmesh.client.home import NoMesh, is_starting, wait_until_started
+from hitmesh.client.home import NotStarted, is_starting, wait_until_started
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.dev.envoy import Address
 from hitmesh.tools.dev.home import Home, write_ready_file
@@ -115,9 +115,45 @@ def test_commands_wait_for_a_mesh_that_is_starting(
     ready = threading.Timer(0.3, lambda: write_ready_file(home.ready_file, Address(host, int(port)), {}, {}))
     ready.start()
     assert run(["sites", "-o", "json", "--home", str(home.root)]) == 0
-    assert f"a mesh is starting on {home.root}: waiting up to 30 s" in capsys.readouterr().err
+    assert f"a mesh is starting on {home.root}: waiting up to 60 s" in capsys.readouterr().err
     home.ready_file.unlink()
-    with pytest.raises(NoMesh, match="was not ready within 0 s"):
+    with pytest.raises(NotStarted, match="was not ready within 0 s"):
         wait_until_started(home.root, 0, lambda _: None)
     lock.close()
     assert not is_starting(home.root)
+
+
+def test_mesh_that_is_not_ready_in_time_ends_with_6(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hitmesh.tools.cli.options.START_TIMEOUT_S", 0.0)
+    monkeypatch.delenv("HITMESH_ENDPOINT", raising=False)
+    home = Home(tmp_path / "slow")
+    home.prepare()
+    lock = home.lock()
+    assert lock is not None
+    with lock:
+        assert run(["sites", "-o", "json", "--home", str(home.root)]) == 6
+    assert json.loads(capsys.readouterr().err.splitlines()[-1])["details"][0]["reason"] == "NOT_STARTED_YET"
+
+
+def test_command_finds_a_mesh_whose_home_does_not_exist_yet(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home(tmp_path / "fresh")
+    host, _, port = mesh.endpoint.rpartition(":")
+
+    def start() -> None:
+        home.prepare()
+        home.server_key.write_text(KEY)
+        write_ready_file(home.ready_file, Address(host, int(port)), {}, {})
+
+    starting = threading.Timer(0.2, start)
+    starting.start()
+    assert run(["sites", "-o", "json", "--home", str(home.root)]) == 0
+    starting.join()
+
+
+def test_command_without_a_mesh_names_a_start_just_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sites", "--home", str(tmp_path / "nowhere"), "-o", "table"]) == 5
+    assert "If `hitmesh dev` was just started, try again in some seconds" in capsys.readouterr().err

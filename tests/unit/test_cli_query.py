@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.tools.cli.__main__ import run
+from hitmesh.tools.cli.report_notes import unsettled_visits
 from tests.unit.commands import WEBLOG, mesh_of_home
 from tests.unit.scripted_mesh import ScriptedMesh
 
@@ -176,3 +178,77 @@ def test_plot_is_only_for_tables(mesh: ScriptedMesh, capsys: pytest.CaptureFixtu
     assert ask("--last", "7d", "-o", "csv", "--plot") == 0
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("visits\n1\n", "--plot needs a table: use -o table\n")
+
+
+WEEKS = ("2015-05-13T00:00:00+00:00", "2015-05-18T00:00:00+00:00")
+
+
+def a_file_of_weeks(mesh: ScriptedMesh) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
+    rows = [f'{{"time":"{time}","channel":"a\\"b","visits":{number}}}' for number, time in enumerate(WEEKS)]
+    mesh.exports["csv"] = "".join(f"{time},1\r\n" for time in WEEKS).encode()
+    mesh.exports["ndjson"] = "".join(f"{row}\n" for row in rows).encode()
+    mesh.exports["json"] = f'{{"rows":[{",".join(rows)}],"meta":{{}}}}\n'.encode()
+    mesh.cut_buckets = WEEKS[:1]
+
+
+def weeks(*arguments: str) -> int:
+    common = ["query", "--site", "demo/weblog", "--metrics", "visits", "--since", "2015-05-13", "--grain", "week"]
+    return run([*common, "--dimensions", "channel", *arguments])
+
+
+def test_rows_of_cut_buckets_are_flagged_in_json_and_ndjson(
+    mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_file_of_weeks(mesh)
+    assert weeks("-o", "ndjson") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line).get("partial") for line in lines] == [True, None]
+    assert lines[1].encode() == mesh.exports["ndjson"].splitlines()[1]
+    assert weeks("-o", "json") == 0
+    assert [row.get("partial") for row in json.loads(capsys.readouterr().out)["rows"]] == [True, None]
+
+
+def test_cut_buckets_are_marked_in_a_table_and_noted_beside_csv(
+    mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_file_of_weeks(mesh)
+    assert weeks("-o", "table") == 0
+    shown = capsys.readouterr().out
+    assert f"{WEEKS[0]}*" in shown
+    assert f"{WEEKS[1]}*" not in shown
+    assert "* the range or a clock change cuts this bucket" in shown
+    assert weeks("-o", "csv") == 0
+    captured = capsys.readouterr()
+    assert captured.out.encode() == mesh.exports["csv"]
+    assert captured.err == f"shorter than the week, because the range or a clock change cuts the bucket: {WEEKS[0]}\n"
+
+
+UNSETTLED = {"start": "2026-11-20T00:00:00Z", "end": "2026-11-30T00:00:00Z", "provisional_from": "2026-11-28T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("change", "today", "days"),
+    [
+        ({}, 29, "2026-11-28"),
+        ({}, 30, "2026-11-28 to 2026-11-29"),
+        ({}, 28, ""),
+        ({"end": "2026-11-28T00:00:00Z"}, 30, ""),
+        ({"start": "2026-11-29T00:00:00+01:00"}, 30, "2026-11-28 to 2026-11-29"),
+        ({"provisional_from": None}, 30, ""),
+    ],
+)
+def test_days_before_today_that_are_not_settled_are_noted(change: dict[str, str | None], today: int, days: str) -> None:
+    noted = unsettled_visits(UNSETTLED | change, date(2026, 11, today))
+    assert noted == (f"visits of {days} are complete when the day is settled, 26 hours after its end" if days else "")
+
+
+def test_note_of_unsettled_visits_is_for_tables_with_a_metric_of_visits(
+    mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
+    meta = {"start": "2015-05-17T00:00:00Z", "end": "2015-05-18T00:00:00Z", "provisional_from": "2015-05-17T00:00:00Z"}
+    mesh.exports["json"] = json.dumps({"rows": [{"visits": 0, "hits": 0}], "meta": meta}).encode()
+    for metrics, output, noted in (("visits", "table", True), ("hits", "table", False), ("visits", "json", False)):
+        assert run(["query", "--site", "demo/weblog", "--metrics", metrics, "--last", "7d", "-o", output]) == 0
+        assert ("visits of 2015-05-17 are complete" in capsys.readouterr().err) is noted

@@ -78,17 +78,14 @@ def _checked_zone(name: str) -> str:
 
 
 def _checked_currency(code: str) -> str:
-    if code not in CURRENCIES:
-        cure = (
-            f"did you mean {code.upper()}?" if code.upper() in CURRENCIES else "use three capital letters such as EUR"
-        )
+    if code.upper() not in CURRENCIES:
         raise RefusedError(
-            f"currency {code[:16]!r} is not an ISO 4217 code: {cure}",
+            f"currency {code[:16]!r} is not an ISO 4217 code: use three letters such as EUR",
             field="site.currency",
             reason=ErrorReason.UNKNOWN_CURRENCY,
             value=code,
         )
-    return code
+    return code.upper()
 
 
 def _checked_spread(spread: int) -> int:

@@ -50,19 +50,38 @@ def resolve_dates(
         words = [
             (today - timedelta(days=_DAYS_BACK[word])).isoformat() if word in _DAYS_BACK else word for word in words
         ]
-    if words[0] > words[1]:
-        raise click.UsageError(f"the range is empty: --since {words[0]} is after --until {words[1]}; swap the dates")
+    if until is None and words[0] > words[1]:
+        raise click.UsageError(
+            f"--since {words[0]} is in the future, and --until is missing (default: today, {words[1]}): "
+            "give an earlier --since, or --until"
+        )
+    check_order(words[0], words[1])
     return words[0], words[1]
 
 
-def utc_date(text: str | None, now: datetime | None = None) -> Date | None:
-    """Return an ISO date, `today` or `yesterday` as a message with the date in UTC; None for None."""
+def utc_dates(since: str | None, until: str | None, now: datetime | None = None) -> tuple[Date | None, Date | None]:
+    """Return two dates in UTC as messages; None for None.
+
+    Raises:
+        UsageError: the first date is after the last.
+    """
     from hitmesh.model.dates import date_message
 
-    if text is None:
-        return None
     today = (now or datetime.now(UTC)).astimezone(UTC).date()
-    return date_message(today - timedelta(days=_DAYS_BACK[text]) if text in _DAYS_BACK else date.fromisoformat(text))
+    first, last = (None if text is None else _utc_date(text, today) for text in (since, until))
+    if first and last:
+        check_order(first.isoformat(), last.isoformat())
+    return first and date_message(first), last and date_message(last)
+
+
+def check_order(first: str, last: str) -> None:
+    """Raise UsageError if the first ISO date is after the last."""
+    if first > last:
+        raise click.UsageError(f"the range is empty: --since {first} is after --until {last}; swap the dates")
+
+
+def _utc_date(text: str, today: date) -> date:
+    return today - timedelta(days=_DAYS_BACK[text]) if text in _DAYS_BACK else date.fromisoformat(text)
 
 
 def _today(zone: str, now: datetime) -> date:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO
 
 import click
 
 from hitmesh.client.home import home_dir
 from hitmesh.model.logic import CURRENT, LOGICS
+from hitmesh.tools.cli.exits import Exit
 from hitmesh.tools.cli.options import examples
 from hitmesh.tools.cli.output import echo, note
 from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
+from hitmesh.tools.dev.home import Home
 
 
 @click.command(
@@ -89,11 +92,15 @@ def dev(
     keep running. If a process dies, the command prints its last lines, stops all others and exits with 1; with
     `--replicas 2` or more it restarts a dead service instead. A service that hangs is restarted (`--hang-after`).
     """
+    # Take the lock before the slow imports, so that commands of the same script find a mesh that is starting.
+    place = Home(home_dir(home, os.environ).resolve())
+    lock = _lock(place)
+    if lock is None:
+        context.exit(Exit.CANNOT_START)
     from hitmesh.tools.dev.backend import Backend
     from hitmesh.tools.dev.dev import DevOptions, run_dev
 
     options = DevOptions(
-        home_dir(home, os.environ),
         port,
         ready_file,
         not no_demo_data,
@@ -105,4 +112,22 @@ def dev(
         hang_after,
         logic,
     )
-    context.exit(run_dev(options, echo, note))
+    context.exit(run_dev(place, lock, options, echo, note))
+
+
+def _lock(home: Home) -> IO[str] | None:
+    """Create the home's directories, take its lock and remove a ready file that a killed mesh left behind.
+
+    If this fails, print the reason and return None.
+    """
+    try:
+        home.prepare()
+        lock = home.lock()
+        if lock is not None:
+            home.ready_file.unlink(missing_ok=True)
+            return lock
+    except OSError as error:
+        note(f"the home {home.root} cannot be used ({error.strerror}: {error.filename}): give another --home")
+        return None
+    note(f"a mesh already runs on {home.root} (pid {home.lock_holder()}): stop that mesh, or give another --home")
+    return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hitmesh.model.names import short_site_name
-from hitmesh.tools.cli.dates import date_text, utc_date
+from hitmesh.tools.cli.dates import date_text, utc_dates
 from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
 from hitmesh.tools.cli.output import note, print_json, print_table
 
@@ -39,7 +39,7 @@ def drift(
     settled minus live; money is in micros, durations in ms. Live rows that the store lost or doubled are listed by
     their effect on the live numbers. JSON is one list of days.
     """
-    dates = utc_date(since), utc_date(until)
+    dates = utc_dates(since, until)
     with connect(endpoint, home) as mesh:
         from hitmesh.client.sites import list_sites
 

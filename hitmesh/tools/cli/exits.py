@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import grpc
 
 RPC_BASE: Final = 64
+# The code of a command whose hits were all refused: that of the gRPC code INVALID_ARGUMENT.
+ALL_REFUSED: Final = RPC_BASE + 3
 CURE_UNREACHABLE: Final = "start a mesh with `hitmesh dev`, or name a running mesh with --endpoint HOST:PORT"
 
 
@@ -48,9 +50,9 @@ Exit codes:
   3    wrong configuration: an invalid file, key or environment variable
   4    cannot start, for example a port is taken
   5    no mesh can be reached
-  6    not ready in time
+  6    not ready in time: a mesh that is starting (60 s), or the numbers of an import (--timeout)
   7    a check found problems
-  64+n an RPC failed with gRPC code n, for example 67 INVALID_ARGUMENT, 69 NOT_FOUND
+  64+n an RPC failed with gRPC code n, for example 67 INVALID_ARGUMENT (also: all hits were refused), 69 NOT_FOUND
   130  interrupted
 """
 
@@ -67,6 +69,7 @@ _RPC_CODES: Final[dict[int, int]] = {
 }
 _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NOT_VISIBLE_YET: Exit.NOT_READY,
+    LocalReason.NOT_STARTED_YET: Exit.NOT_READY,
     LocalReason.NO_KEY: Exit.CONFIG,
     LocalReason.INVALID_CONFIG: Exit.CONFIG,
 }

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hitmesh.model.reasons import LocalReason
+from hitmesh.tools.cli.exits import ALL_REFUSED, CommandFailed
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import (
     CommandT,
@@ -21,7 +23,7 @@ from hitmesh.tools.cli.options import (
 from hitmesh.tools.cli.output import echo, note, print_json
 
 if TYPE_CHECKING:
-    from hitmesh.tools.cli.import_run import Reader
+    from hitmesh.tools.cli.import_run import Imported, Reader
     from hitmesh.tools.importers.lines import Tally
 
 DEFAULT_TIMEOUT_S: Final = 300.0
@@ -62,7 +64,9 @@ def import_options(command: CommandT) -> CommandT:
 def import_group() -> None:
     """Import files through the mesh's own stream.
 
-    Importing a file again changes no report: the hits have the same ids.
+    Importing a file again changes no report: the hits have the same ids. Hits may be up to 13 months old; older hits
+    need a server key that CreateIngestKey created with `unboundedHistory`, such as the key of `hitmesh dev`. If all
+    hits are refused, the exit code is 67.
     """
 
 
@@ -140,6 +144,20 @@ def run(
         print_json(imported.as_json())
     else:
         echo(imported.as_text())
+    _fail_if_all_refused(imported)
+
+
+def _fail_if_all_refused(imported: Imported) -> None:
+    """Raise CommandFailed if hits were sent and the mesh accepted none of them."""
+    totals = imported.totals
+    if totals.accepted or not totals.rejected:
+        return
+    first = imported.examples[0] if imported.examples else None
+    raise CommandFailed(
+        ALL_REFUSED,
+        f"all {totals.rejected:,} hits were refused{f'; the first refusal: {first.message}' if first else ''}",
+        reason=first.reason if first else LocalReason.FAILED,
+    )
 
 
 def _note_unread(tally: Tally) -> None:

@@ -11,7 +11,7 @@ import click
 
 from hitmesh.model.names import short_site_name
 from hitmesh.model.reasons import LocalReason
-from hitmesh.tools.cli.dates import date_text, utc_date
+from hitmesh.tools.cli.dates import date_text, utc_dates
 from hitmesh.tools.cli.exits import CommandFailed, Exit
 from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
 from hitmesh.tools.cli.output import echo, note, print_json, print_table
@@ -75,7 +75,7 @@ def ledger(
     """
     from hitmesh.client.sites import list_sites
 
-    dates = utc_date(since), utc_date(until)
+    dates = utc_dates(since, until)
     with connect(endpoint, home) as mesh:
         if site is not None:
             answers = [_answer(mesh, site, timeout, dates)]

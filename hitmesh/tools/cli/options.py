@@ -114,6 +114,7 @@ def find_endpoint(endpoint: str | None, home: Path) -> str:
 
     Raises:
         NoMesh: no mesh is running there.
+        NotStarted: a mesh is starting there, and was not ready in time.
         RefusedError: an address or file is wrong.
     """
     if not (endpoint or os.environ.get(ENDPOINT_VARIABLE)):
@@ -126,6 +127,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
 
     Raises:
         NoMesh: no mesh is running there.
+        NotStarted: a mesh is starting there, and was not ready in time.
         RefusedError: an address or file is wrong, or a required key is missing.
     """
     place = find_home(home)

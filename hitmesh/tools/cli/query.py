@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,6 +24,7 @@ MAX_ROWS: Final = 100_000
 # Maximum rows of a table, because a longer table is slow to draw; programs read the other formats.
 TABLE_ROWS: Final = 10_000
 WARNING_METADATA: Final = "x-hitmesh-warning"
+PARTIAL_METADATA: Final = "x-hitmesh-partial"
 
 
 class Range(NamedTuple):
@@ -62,7 +65,7 @@ class Range(NamedTuple):
 @click.option(
     "--last",
     metavar="7d",
-    help="Range in the report's zone, instead of --since and --until: 7d, 2w or 1m up to today; today, yesterday, "
+    help="Range in the report's zone, instead of --since and --until: 7d, 4w, 12m or 1y up to today; today, yesterday, "
     "this_month or last_month.",
 )
 @click.option("--grain", type=click.Choice(GRAINS), default="none", show_default=True, help="Width of a time bucket.")
@@ -120,9 +123,10 @@ def query(
 ) -> None:
     """Query metrics of a site over a time range.
 
-    csv, json and ndjson are the reporter's own bytes, except that control characters are escaped on a terminal; every
-    bucket of the range is a row. Only --limit cuts rows. Warnings are in the meta of json, below a table, else on
-    stderr.
+    csv, json and ndjson are the reporter's own bytes, except that control characters are escaped on a terminal, and
+    that json and ndjson have `"partial": true` in a row whose bucket is shorter than the grain, because the range or a
+    clock change cuts the bucket; a table has * there, and csv a note on stderr. Every bucket of the range is a row.
+    Only --limit cuts rows. Warnings are in the meta of json, below a table, else on stderr.
     """
     span = Range(since, until, last)
     span.check()
@@ -149,9 +153,9 @@ def query(
             gap_fill=gap_fill or "",
         )
         answer = _answer(mesh, request)
-    if output == "table":
-        _show(json.loads(answer), request, plot=plot)
-        return
+        if output == "table":
+            _show(mesh, json.loads(answer), request, plot=plot)
+            return
     if plot:
         note("--plot needs a table: use -o table")
     print_file(answer, output)
@@ -162,11 +166,20 @@ def _answer(mesh: Mesh, request: export_pb2.ExportReportRequest) -> bytes:
 
     call = mesh.exports.ExportReport(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     content = b"".join(piece.data for piece in call)
+    metadata = [(name, text) for name, text in call.initial_metadata() or () if isinstance(text, str)]
     if request.format != "json":  # the JSON answer contains the warnings
-        for name, text in call.initial_metadata() or ():
-            if name == WARNING_METADATA and isinstance(text, str):
+        for name, text in metadata:
+            if name == WARNING_METADATA:
                 note(f"warning: {text}")
-    return content
+    cut = [label for name, text in metadata if name == PARTIAL_METADATA for label in text.split(",")]
+    if not cut:
+        return content
+    from hitmesh.tools.cli.report_notes import cut_note, flagged
+
+    if request.format == "csv":
+        note(cut_note(cut, request.time_grain))
+        return content
+    return flagged(content, cut)
 
 
 def _zone_of(mesh: Mesh, site: str) -> str:
@@ -183,8 +196,22 @@ def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _show(answer: dict[str, Any], request: export_pb2.ExportReportRequest, *, plot: bool) -> None:
+def _show(mesh: Mesh, answer: dict[str, Any], request: export_pb2.ExportReportRequest, *, plot: bool) -> None:
+    from hitmesh.tools.cli.report_notes import unsettled_visits
     from hitmesh.tools.cli.report_table import print_report
 
     keys = (["time"] if request.time_grain != "none" else []) + list(request.dimensions)
     print_report(answer, keys, list(request.metrics), plot=plot)
+    late = unsettled_visits(answer.get("meta", {}), datetime.now(UTC).date())
+    if late and _has_visit_metric(mesh, request.metrics):
+        note(late)
+
+
+def _has_visit_metric(mesh: Mesh, metrics: Iterable[str]) -> bool:
+    from hitmesh.api.reporter.v1 import reporter_pb2
+    from hitmesh.client.mesh import CALL_TIMEOUT_S
+
+    request = reporter_pb2.ListMetricsRequest()
+    catalogue = mesh.reporter.ListMetrics(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    of_visits = {metric.id for metric in catalogue.metrics if metric.scope == reporter_pb2.METRIC_SCOPE_VISIT}
+    return not of_visits.isdisjoint(metrics)

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from hitmesh.tools.cli.output import echo, note, print_table
 from hitmesh.tools.cli.plot import bars, columns
+from hitmesh.tools.cli.report_notes import CUT
 
 MAX_DECIMALS: Final = 4
 EMPTY: Final = "–"
+CUT_MARK: Final = "*"
 PIPED_WIDTH: Final = 100
 _NOT_SETTLED: Final = ("LIVE", "PROVISIONAL")
 
@@ -31,11 +33,11 @@ def print_report(answer: Mapping[str, Any], keys: Sequence[str], metrics: Sequen
     print_table(
         (*keys, *metrics),
         (
-            (*(str(row[key]) for key in keys), *(shown[metric][index] for metric in metrics))
+            (*(_key_text(row, key) for key in keys), *(shown[metric][index] for metric in metrics))
             for index, row in enumerate(rows)
         ),
         right_from=len(keys),
-        caption=caption(answer.get("meta", {})),
+        caption=caption(answer.get("meta", {}), has_cut=any(row.get("partial") for row in rows)),
     )
     if plot:
         _plot(rows, keys, metrics[0])
@@ -47,8 +49,8 @@ def number_texts(numbers: Sequence[Any]) -> list[str]:
     return [EMPTY if number is None else f"{number:,.{decimals}f}" for number in numbers]
 
 
-def caption(meta: Mapping[str, Any]) -> str:
-    """Return range, zone, freshness and exclusions from the meta of a JSON answer."""
+def caption(meta: Mapping[str, Any], *, has_cut: bool = False) -> str:
+    """Return range, zone, freshness and exclusions from the meta of a JSON answer, and the meaning of `*` if used."""
     start, through = meta.get("start"), meta.get("complete_through")
     state = str(meta.get("state", "")).lower()
     excluded = int(meta.get("excluded_hits", 0))
@@ -62,8 +64,13 @@ def caption(meta: Mapping[str, Any]) -> str:
         f"{excluded:,} hits left out (bots, referrer spam)" if excluded and not meta.get("include_excluded") else "",
         f"money in {missing} left out" if missing else "",
         *meta.get("warnings", ()),
+        f"{CUT_MARK} {CUT} this bucket" if has_cut else "",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _key_text(row: Mapping[str, Any], key: str) -> str:
+    return f"{row[key]}{CUT_MARK if key == 'time' and row.get('partial') else ''}"
 
 
 def _decimals(number: float) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from hitmesh.tools.cli.exits import RPC_BASE, CommandFailed
+from hitmesh.tools.cli.exits import ALL_REFUSED, CommandFailed
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import (
     connect,
@@ -23,7 +23,6 @@ from hitmesh.tools.cli.options import (
 from hitmesh.tools.cli.output import echo, note, print_json
 
 VISITOR_FILE: Final = "visitor-id"
-INVALID_ARGUMENT: Final = 3
 
 
 @click.group(
@@ -81,7 +80,7 @@ def page(
     for issue in answer.issues:
         reason = collector_pb2.Reason.Name(issue.reason).removeprefix("REASON_")
         if not answer.accepted_count:
-            raise CommandFailed(RPC_BASE + INVALID_ARGUMENT, f"the hit was refused: {issue.message}", reason=reason)
+            raise CommandFailed(ALL_REFUSED, f"the hit was refused: {issue.message}", reason=reason)
         note(f"{reason}: {issue.message}")
     places = [
         f"{receipt.log}/{receipt.partition}@{receipt.offset}" for receipt in answer.receipts if receipt.topic == "hits"

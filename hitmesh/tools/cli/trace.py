@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hitmesh.model.names import short_site_name
-from hitmesh.tools.cli.dates import date_text, utc_date
+from hitmesh.tools.cli.dates import date_text, utc_dates
 from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
 from hitmesh.tools.cli.output import echo, note, print_json, visible
 
@@ -43,13 +43,12 @@ def trace(
 
     Days are the UTC days of the event time. A refused hit is shown with the reason. JSON is one object.
     """
+    first, last = utc_dates(since, until)
     with connect(endpoint, home) as mesh:
         from hitmesh.api.control.v1 import trace_pb2
         from hitmesh.client.mesh import CALL_TIMEOUT_S
 
-        request = trace_pb2.TraceHitRequest(
-            site=site, hit_id=hit_id, first_utc_date=utc_date(since), last_utc_date=utc_date(until)
-        )
+        request = trace_pb2.TraceHitRequest(site=site, hit_id=hit_id, first_utc_date=first, last_utc_date=last)
         found = mesh.traces.TraceHit(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     if found.truncated:
         note(

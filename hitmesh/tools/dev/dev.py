@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from hitmesh import __version__
 from hitmesh.tools.dev import backend, children, instances, tcp_ports
@@ -36,6 +37,7 @@ DEFAULT_PORT = 8080
 EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
 QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
 URL_QUESTION = "format=csv&metrics=visits&last=7d&time_grain=day"
+LATE_VISITS = "Visits of the shop on a day that is open count when the day is settled, 26 hours after its end."
 PORT_TAKEN = "Address already in use"  # in Envoy's output when binding fails
 CLUSTERS = frozenset(SERVICES)
 READING = ("processor", "reporter", "control")  # services that answer reads
@@ -48,7 +50,6 @@ Say = Callable[[str], None]
 class DevOptions:
     """Options from the command line."""
 
-    home: Path
     port: int | None
     ready_file: Path | None
     demo_data: bool
@@ -69,20 +70,13 @@ class Stopped(Exception):
     """A signal requested shutdown."""
 
 
-def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
-    """Run the mesh until a signal or the death of a child; return the exit code (0, 1 child died, 4 cannot start)."""
-    home = Home(options.home.expanduser().resolve())
+def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say) -> int:
+    """Run the mesh until a signal or the death of a child; return the exit code (0, 1 child died, 4 cannot start).
+
+    The home's lock is closed at the end.
+    """
     # The home's own ready file is always written, because commands with --home read it.
     ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
-    try:
-        home.prepare()
-        lock = home.lock()
-    except OSError as error:
-        warn(f"the home {home.root} cannot be used ({error.strerror}: {error.filename}): give another --home")
-        return EXIT_CANNOT_START
-    if lock is None:
-        warn(f"a mesh already runs on {home.root} (pid {home.lock_holder()}): stop that mesh, or give another --home")
-        return EXIT_CANNOT_START
     _remove(ready_files)
     try:
         choice = backend.choose(home, options.backend, options.stack_home, options.default_stack_home)
@@ -281,6 +275,7 @@ class Mesh:
                 f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
                 f"      {hitmesh} freshness --site {site}{where}",
                 f"      curl {self._curl_key()}'{http}/v1/merchants/demo/sites/example:export?{URL_QUESTION}'",
+                *([LATE_VISITS] if self._options.demo_data else []),
                 "Ctrl-C stops everything (a second Ctrl-C at once).",
             ]
         )

@@ -9,10 +9,12 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from hitmesh.client.home import HOME_VARIABLE, home_dir
-from hitmesh.tools.dev.envoy import Address
+
+if TYPE_CHECKING:  # a home can be locked before the slow modules are imported
+    from hitmesh.tools.dev.envoy import Address
 
 KEY_PREFIX = "hms_"
 DEMO_NOTE = "demo-shop.json"

@@ -52,7 +52,9 @@ class ExportServiceServicer:
         1 MiB; every message has the content type. The whole file exists before its first message is sent, so a refused
         request yields no message. A file must not be used when the call ends with a status other than OK. Envoy ends the
         call after 60 s; set a shorter deadline in the call. The response metadata has an `x-hitmesh-warning` entry for
-        each warning, and `x-hitmesh-complete-through`: every hit acknowledged before this time is in the file.
+        each warning, and `x-hitmesh-complete-through`: every hit acknowledged before this time is in the file. If buckets
+        are shorter than the grain because the range or a clock change cuts them, `x-hitmesh-partial` lists their times,
+        separated by commas.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
