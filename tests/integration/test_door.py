@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import json
 import os
 import re
-import socket
 import urllib.parse
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,90 +14,21 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from collector.classify import Classifier
-from hitmesh.runtime.call_limits import CallPool
-from hitmesh.tools.dev import children, tcp_ports
-from hitmesh.tools.dev.envoy import ADMIN_SOCKET, Address, Door, binary, render
+from hitmesh.tools.dev.envoy import ADMIN_SOCKET, Address, Door
 from reporter.question.filter_text import MAX_TEXT
-from tests.support.collectors import KEY, SITE, new_backend, running
-from tests.support.reporters import OPERATOR, OWNER, served, start
+from tests.support.collectors import KEY, SITE
+from tests.support.doors import TRACE, ask, spoken
+from tests.support.reporters import OPERATOR, OWNER
 from tests.support.rest import metadata_of, reason_of
 from tests.support.settled_rows import SITE as SHOP
 from tests.support.waiting import eventually
 
 STRANGER = "rebound.evil.example"
-TRACE = "hitmesh.api.control.v1.TraceService"
 PREFLIGHT = {
     "origin": "https://shop.example",
     "access-control-request-method": "POST",
     "access-control-request-headers": "content-type",
 }
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def ask(at: Address, method: str, path: str, body: bytes | Iterator[bytes] | None = None, /, **headers: str) -> Answer:
-    connection = http.client.HTTPConnection(at.host, at.port, timeout=20)
-    try:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, named)
-        answer = connection.getresponse()
-        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
-    finally:
-        connection.close()
-
-
-def spoken(at: Address, request: bytes) -> bytes:
-    """Return the complete answer to these bytes, until Envoy closes the connection."""
-    with socket.create_connection((at.host, at.port), timeout=20) as connection:
-        connection.sendall(request)
-        return b"".join(iter(lambda: connection.recv(65_536), b""))
-
-
-@pytest.fixture(scope="module")
-def running_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Door, Path]]:
-    run = tmp_path_factory.mktemp("a-directory-whose-path-is-longer-than-the-address-of-a-socket-file-may-be" * 2)
-    mesh = start(open_reads=True)
-    reporter = next(mesh)
-    with running(new_backend(Classifier())) as collector:
-        address, stats = (Address(tcp_ports.HOST, port) for port in tcp_ports.any_free(2))
-        collectors, reporters, controls = (
-            (Address(tcp_ports.HOST, port),) for port in (collector.port, reporter.port, reporter.control_port)
-        )
-        tracer = grpc.server(CallPool(2))
-        processors = (Address(tcp_ports.HOST, served(tracer, [TRACE])),)
-        door = Door(address, stats, collectors, reporters, processors, controls, run / "access.jsonl")
-        config = run / "envoy.yaml"
-        config.write_text(render(door), encoding="utf-8")
-        command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
-        command += ["--file-flush-interval-msec", "100"]
-        envoy = children.start("envoy", command, os.environ, run / "envoy.log", run)
-        try:
-            eventually(
-                lambda: envoy.process.poll() is not None or not tcp_ports.is_free(address.port), "Envoy listens", 60
-            )
-            assert envoy.process.poll() is None, envoy.last_lines()
-            yield door, run
-            assert envoy.process.poll() is None, envoy.last_lines()
-        finally:
-            children.stop([envoy])
-            tracer.stop(None).wait()
-    next(mesh, None)
-
-
-@pytest.fixture
-def door(running_door: tuple[Door, Path]) -> Address:
-    return running_door[0].http
-
-
-@pytest.fixture
-def stats(running_door: tuple[Door, Path]) -> Address:
-    return running_door[0].stats
 
 
 def a_batch() -> bytes:

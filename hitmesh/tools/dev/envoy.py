@@ -14,12 +14,18 @@ from google.rpc import error_details_pb2, status_pb2
 
 from hitmesh.model.errors import FatalError, HitmeshError, Variable
 from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
+from hitmesh.tools.dev.path_fields import as_lua, path_fields
 
 TEMPLATE = "envoy.yaml.tmpl"
 # A path relative to Envoy's working directory, because the path of a Unix socket may have at most 107 bytes.
 ADMIN_SOCKET = "admin.sock"
 # Host names for a mesh on a single machine.
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+# Maximum open connections to the public listener. Each needs a file descriptor; Envoy's documentation recommends that
+# all listeners together use less than half of the limit of open files.
+MAX_CONNECTIONS = 8_192
+_MAX_STATS_CONNECTIONS = 256
 
 # gRPC code and reason of Envoy's own replies, by placeholder.
 _LOCAL_REPLIES = {
@@ -39,6 +45,17 @@ _TOO_LARGE = (
     f"the request has more than {_MAX_BYTES:,} bytes: send a smaller request; divide hits into several batches, or use "
     f"StreamHits"
 )
+_MALFORMED = "the path must not contain %2F, %5C or %00, and the headers must be valid HTTP"
+
+# gRPC code, reason and message of Envoy's own replies to gRPC calls, by HTTP status. Other statuses keep Envoy's code.
+_GRPC_REPLIES = {
+    400: (3, ErrorReason.INVALID_REQUEST, f"the request is malformed: {_MALFORMED}"),
+    404: (12, ErrorReason.UNIMPLEMENTED, "no service has this method: see the methods with grpcurl list"),
+    408: (4, ErrorReason.DEADLINE_EXCEEDED, "the call took too long or was idle for too long: send the call again"),
+    431: (8, ErrorReason.REQUEST_TOO_LARGE, "the headers of the call are too large: send fewer or shorter headers"),
+    503: (14, ErrorReason.UNAVAILABLE, "the service is not available at the moment: send the call again later"),
+    504: (4, ErrorReason.DEADLINE_EXCEEDED, "the service did not answer in time: send a smaller request, or try later"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,7 @@ class Door:
         http: public listener for REST and gRPC.
         stats: listener for Envoy's metrics and cluster health.
         hosts: host names that callers may use, with any port; the first is used if the Host header is missing.
+        max_connections: number of open connections to `http`; Envoy closes a further connection at once.
     """
 
     http: Address
@@ -70,6 +88,7 @@ class Door:
     controls: tuple[Address, ...]
     access_log: Path
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    max_connections: int = MAX_CONNECTIONS
 
 
 def binary() -> Path:
@@ -98,6 +117,7 @@ def descriptors() -> Path:
 
 def render(door: Door) -> str:
     """Return the configuration as YAML (JSON values are YAML)."""
+    other_host = f"the Host header names another server: use one of {', '.join(door.hosts)}"
     return Template(template()).substitute(
         http_host=door.http.host,
         http_port=door.http.port,
@@ -106,7 +126,10 @@ def render(door: Door) -> str:
         admin_socket=json.dumps(ADMIN_SOCKET),
         default_host=json.dumps(door.hosts[0]),
         own_hosts=json.dumps([name for host in door.hosts for name in (host, f"{host}:*")]),
-        other_host=json.dumps(f"the Host header names another server: use one of {', '.join(door.hosts)}"),
+        other_host=json.dumps(other_host),
+        max_connections=door.max_connections,
+        max_stats_connections=_MAX_STATS_CONNECTIONS,
+        path_fields=as_lua(path_fields(descriptors())),
         access_log=json.dumps(str(door.access_log)),
         descriptors=json.dumps(str(descriptors())),
         collector_endpoints=_endpoints("collector", door.collectors),
@@ -114,8 +137,12 @@ def render(door: Door) -> str:
         processor_endpoints=_endpoints("processor", door.processors),
         control_endpoints=_endpoints("control", door.controls),
         reply_too_large=_reply(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES),
-        too_large=json.dumps(_TOO_LARGE),
-        too_large_details=json.dumps(_status_details(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES)),
+        reply_malformed=_reply(
+            3,
+            ErrorReason.INVALID_REQUEST,
+            f"the request is malformed (%RESPONSE_CODE_DETAILS%): {_escaped(_MALFORMED)}",
+        ),
+        grpc_mappers=_grpc_mappers(door.hosts, other_host),
         reply_other_host=_reply(7, ErrorReason.OTHER_HOST, hosts=", ".join(door.hosts)),
         **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
     )
@@ -150,6 +177,52 @@ def _reply(code: int, reason: ErrorReason, message: str = "%LOCAL_REPLY_BODY%", 
     metadata = HitmeshError(message, reason=reason, **variables).metadata()
     details = [info | ({"metadata": metadata} if metadata else {})]
     return json.dumps({"json_format": {"code": code, "message": message, "details": details}})
+
+
+def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
+    """Return mappers that give gRPC callers a sentence and status details, as items of a YAML list."""
+    replies = [
+        _grpc_mapper(413, 8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES),
+        _grpc_mapper(403, 7, ErrorReason.OTHER_HOST, other_host, hosts=", ".join(hosts)),
+        *(_grpc_mapper(status, *reply) for status, reply in _GRPC_REPLIES.items()),
+        {
+            "filter": {"and_filter": {"filters": _IS_GRPC}},
+            "body_format_override": {
+                "text_format_source": {"inline_string": "Envoy refused the call: %LOCAL_REPLY_BODY%"}
+            },
+        },
+    ]
+    return "\n            ".join(f"- {json.dumps(reply)}" for reply in replies)
+
+
+# The transcoder gives REST calls this content-type too; the first filter has marked them before.
+_IS_GRPC: list[object] = [
+    {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
+    {
+        "metadata_filter": {
+            "matcher": {"filter": "hitmesh", "path": [{"key": "rest"}], "value": {"bool_match": False}},
+            "match_if_key_not_found": True,
+        }
+    },
+]
+
+
+def _grpc_mapper(http: int, code: int, reason: ErrorReason, message: str, **variables: Variable) -> dict[str, object]:
+    status: dict[str, object] = {"op": "EQ", "value": {"default_value": http, "runtime_key": f"r{http}"}}
+    headers = {"grpc-status": str(code), "grpc-status-details-bin": _status_details(code, reason, message, **variables)}
+    return {
+        "filter": {"and_filter": {"filters": [{"status_code_filter": {"comparison": status}}, *_IS_GRPC]}},
+        "body_format_override": {"text_format_source": {"inline_string": _escaped(message)}},
+        "headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in headers.items()
+        ],
+    }
+
+
+def _escaped(message: str) -> str:
+    """Return a message as a format string of Envoy."""
+    return message.replace("%", "%%")
 
 
 def _status_details(code: int, reason: ErrorReason, message: str, **variables: Variable) -> str:

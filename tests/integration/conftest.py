@@ -1,0 +1,28 @@
+"""Fixtures of the tests with a real Envoy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hitmesh.tools.dev.envoy import Address, Door
+from tests.support import doors
+
+
+@pytest.fixture(scope="session")
+def running_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Door, Path]]:
+    run = tmp_path_factory.mktemp("a-directory-whose-path-is-longer-than-the-address-of-a-socket-file-may-be" * 2)
+    for door in doors.running_door(run):
+        yield door, run
+
+
+@pytest.fixture
+def door(running_door: tuple[Door, Path]) -> Address:
+    return running_door[0].http
+
+
+@pytest.fixture
+def stats(running_door: tuple[Door, Path]) -> Address:
+    return running_door[0].stats
