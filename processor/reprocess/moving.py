@@ -227,5 +227,9 @@ class Moving:
         site, day = site_day
         entry = self._stores.generations.current(site, day, day + 1).get(day)
         if entry is None:
-            raise StoreCorrupt(f"{site}, UTC day {date_text(day)}: the published generation is no longer stored")
+            place = f"{site}, UTC day {date_text(day)}"
+            raise StoreCorrupt(
+                f"{place}: the published generation is no longer stored; plan another reprocessing of the day",
+                place=place,
+            )
         return entry

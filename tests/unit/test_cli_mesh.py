@@ -97,9 +97,13 @@ def test_freshness_names_partitions_that_are_ahead_once(mesh: ScriptedMesh, caps
         "cause": "a clock",
     }
     assert run(["freshness", "-o", "table"]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hits-1/3 is ahead")]
-    assert "hits from 1970-01-01T01:00:00Z on at once" in line
-    assert line.endswith("Cause: a clock.")
+    (line,) = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("log time of hits-1/3, 1970-01-01T02:00:00Z, is ahead")
+    ]
+    assert "before 1970-01-01T01:00:00Z join visits only when their day is settled, later hits at once" in line
+    assert line.endswith("cause: a clock.")
 
 
 def test_commands_wait_for_a_mesh_that_is_starting(

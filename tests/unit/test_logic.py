@@ -239,7 +239,7 @@ def test_unknown_version_in_the_settings_is_refused_with_the_known_ones() -> Non
     with pytest.raises(RefusedError) as refused:
         settings(logic="v7")
     assert refused.value.message == (
-        "setting HITMESH_PROCESSOR_LOGIC: logic 'v7' is not a version of the logic: use one of v0, v1"
+        "setting HITMESH_PROCESSOR_LOGIC 'v7': logic 'v7' is not a version of the logic: use one of v0, v1"
     )
 
 

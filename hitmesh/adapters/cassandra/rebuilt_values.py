@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import PAGE_ROWS, CassandraSession, Row
-from hitmesh.adapters.shared.reprocessing_values import incomplete
+from hitmesh.adapters.shared.reprocessing_values import incomplete, subject_of
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.sites import SiteDay
 
@@ -121,7 +121,8 @@ class RebuiltValues:
             value, pieces = _joined(row, answer), len(answer)
             if value is not None:
                 return value
-        raise Unavailable(f"{row.site} day {row.day} of reprocessing {id_} was replaced during every read; try again")
+        name = subject_of(id_, SiteDay(row.site, row.day))
+        raise Unavailable(f"{name} was replaced during every read; try again", call=name)
 
 
 def _pieces(value: bytes) -> list[bytes]:

@@ -117,7 +117,9 @@ def subject_of(id_: str, site_day: SiteDay) -> str:
 def incomplete(id_: str, site_day: SiteDay, pieces: int, expected: int) -> StoreCorrupt:
     """Return the error for a recomputed site-day whose value lacks pieces."""
     subject = subject_of(id_, site_day)
-    return StoreCorrupt(f"{subject} has {pieces} of {expected} pieces; {_REBUILT_CURE}", place=subject)
+    return StoreCorrupt(
+        f"{subject} has {pieces} of {expected} pieces; {_REBUILT_CURE}", place=subject, pieces=pieces, expected=expected
+    )
 
 
 def _version_fields(version: GenerationVersion) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hitmesh.model.reasons import LocalReason
-from hitmesh.tools.cli.dates import date_text, utc_date
+from hitmesh.tools.cli.dates import date_text, utc_dates
 from hitmesh.tools.cli.exits import CommandFailed, Exit
 from hitmesh.tools.cli.options import connect_as_operator, examples, operator_options, output_option, site_option
 from hitmesh.tools.cli.output import print_json
@@ -84,6 +84,7 @@ def diff(
     Shows each changed metric, day and site, and the ledger before and after; nothing is listed if nothing changed. JSON
     is one object; money is in micros and durations in ms.
     """
+    first, last = utc_dates(since, until)
     with connect_as_operator(endpoint, home) as mesh:
         from hitmesh.api.control.v1 import reprocessing_pb2 as pb
         from hitmesh.client.reprocessing import full_name, whole_diff
@@ -92,8 +93,8 @@ def diff(
         request = pb.GetReprocessingDiffRequest(
             name=full_name(id_),
             site=site,
-            first_utc_date=utc_date(since),
-            last_utc_date=utc_date(until),
+            first_utc_date=first,
+            last_utc_date=last,
             dimension=dimension or None,
             order_by=order_by or None,
             top=top,

@@ -9,7 +9,7 @@ import click
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN, site_name
-from hitmesh.tools.cli.dates import date_text, utc_date
+from hitmesh.tools.cli.dates import date_text, utc_dates
 from hitmesh.tools.cli.options import connect_as_operator, examples, operator_options, output_option
 from hitmesh.tools.cli.output import note
 
@@ -110,10 +110,11 @@ def plan(
 def _wanted(names: list[str], since: str, until: str, kind: str, logic: str | None) -> reprocessing_pb2.Reprocessing:
     from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 
+    first, last = utc_dates(since, until)
     return pb.Reprocessing(
         sites=names,
-        first_utc_date=utc_date(since),
-        last_utc_date=utc_date(until),
+        first_utc_date=first,
+        last_utc_date=last,
         kind=pb.ReprocessingKind.Value(f"REPROCESSING_KIND_{kind.upper()}"),
         logic=logic,
     )
