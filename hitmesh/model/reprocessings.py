@@ -84,7 +84,8 @@ class Reprocessing:
         hits: the number of hits of the plan.
         done: how many site-days the work in hand has finished.
         error: why the work failed; empty in all states except FAILED.
-        recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished.
+        recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished, and
+            if RECOMPUTE was interrupted.
         version: counts the replacements; `Reprocessings.replace` compares it.
     """
 

@@ -149,8 +149,17 @@ class Reprocessor:
         self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.work])
         self._log(reprocessing, begun, chain)
         done = replace(reprocessing, done=chain.count)
-        self._replace(replace(done, state=NEXT_STATE[begun.work], work=None, error="") if is_done else done)
+        if is_done:
+            took_ms = self._recompute_ms(reprocessing, begun)
+            done = replace(done, state=NEXT_STATE[begun.work], work=None, error="", recompute_ms=took_ms)
+        self._replace(done)
         return count
+
+    def _recompute_ms(self, reprocessing: Reprocessing, begun: _Progress) -> int:
+        """Return how long RECOMPUTE took; the stored value for other work, or if another process did a part."""
+        if begun.work is not Work.RECOMPUTE or begun.began_count:
+            return reprocessing.recompute_ms
+        return max(self._clock.now() - begun.began_at, 1)
 
     def _begun(self, id_: str, work: Work) -> _Progress:
         """Return the current work's progress, including site-days that an interrupted portion stored."""

@@ -46,6 +46,7 @@ def test_recomputed_days_are_compared_and_no_report_reads_them() -> None:
     plan(mesh, [SITE])
     ready = done(mesh, Work.RECOMPUTE)
     assert (ready.state, ready.work, ready.done) == (State.DIFF_READY, None, 3)
+    assert ready.recompute_ms >= 1
     assert (entries(mesh), mesh.rows(), dirty(mesh)) == (before, rows, [])
     assert [each.site_day for each in rebuilt(mesh)] == DAYS
     for each in rebuilt(mesh):
@@ -64,10 +65,11 @@ def test_published_days_are_those_of_the_reference_and_so_are_days_rolled_back()
     mesh = a_settled_mesh()
     rows = mesh.rows()
     plan(mesh, [SITE])
-    done(mesh, Work.RECOMPUTE)
+    measured = done(mesh, Work.RECOMPUTE)
     for _ in range(2):
         published = done(mesh, Work.PUBLISH)
         assert (published.state, published.done) == (State.PUBLISHED, 3)
+        assert published.recompute_ms == measured.recompute_ms > 0
         assert logics(mesh) == [V0.number] * 3
         assert differences(mesh.rows(), expected_rows(mesh.sent, V0_RULES)) == []
         assert done(mesh, Work.ROLL_BACK).state is State.ROLLED_BACK
