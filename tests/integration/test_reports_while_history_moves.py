@@ -1,0 +1,126 @@
+"""Reports that run while corrected days are published and rolled back: each day is the old day or the new day."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hitmesh.model.cells import Grain
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.logic import V0
+from hitmesh.model.reprocessings import Work
+from hitmesh.model.sites import Site
+from hitmesh.model.zones import DAY_MS
+from hitmesh.runtime.clock import SystemClock
+from reporter.answer.route import Path as ServingPath
+from reporter.question.catalogue import METRICS
+from reporter.question.question import GapFill, Question
+from reporter.rpc.answer import answer
+from tests.reference.hits import RefHit
+from tests.support.dates import buckets
+from tests.support.reprocessing import done, plan
+from tests.support.small_mesh import SmallMesh
+from tests.support.two_paths import Faulty, report_of
+from tests.support.waiting import eventually
+
+SITE = "merchants/demo/sites/shop"
+DAY = 20_000
+DAYS = 3
+MINUTE = 60_000
+MOVES = 50
+"""How often the corrected days are published, and rolled back as often."""
+NAMES = ("hits", "visits", "bounces", "visit_duration_total")
+FIRST = dt.date(1970, 1, 1) + dt.timedelta(days=DAY)
+
+
+def hits_of(day: int) -> list[RefHit]:
+    """Return hits of a day, 10 minutes apart: a visit each under v0, and a single visit under the current logic."""
+    times = [(DAY + day) * DAY_MS + minute * MINUTE for minute in range(0, 60 + 10 * day, 10)]
+    return [RefHit(SITE, f"v{day}", f"{day}-{time}", time, page_path="/") for time in times]
+
+
+def by_day() -> Question:
+    """Return the question about every day."""
+    axis = buckets("UTC", FIRST, FIRST + dt.timedelta(days=DAYS - 1), Grain.DAY)
+    return Question(
+        metrics=tuple(METRICS[name] for name in NAMES),
+        buckets=axis,
+        start=int(axis.starts[0]),
+        end=int(axis.ends[-1]),
+        gap_fill=GapFill.NONE,
+    )
+
+
+def days_of(reporter: Faulty, site: Site, path: ServingPath) -> tuple[tuple[object, ...], ...]:
+    """Ask for every day on a path; return the values of each day."""
+    found = answer(reporter.backend, by_day(), (site,), site.currency, ())
+    assert found.path is path
+    rows = report_of(found)
+    return tuple(tuple(rows[key][name] for name in NAMES) for key in sorted(rows))
+
+
+def reporter_on(mesh: SmallMesh, path: ServingPath) -> Faulty:
+    """Return a reporter that answers from this path only."""
+    reporter = Faulty(mesh.stores, SystemClock())
+    reporter.series.is_silent = path is ServingPath.METRICS
+    return reporter
+
+
+def wait_for_answers(seen: Counter[tuple[tuple[object, ...], ...]], before: int, failures: list[BaseException]) -> None:
+    """Block until an asker got another answer or failed."""
+    eventually(lambda: bool(failures) or seen.total() > before, "another answer", 30)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("path", list(ServingPath))
+def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path: Path) -> None:
+    mesh = SmallMesh((DAY + 9) * DAY_MS, sites=[SITE], logic=V0, url=f"embedded:{tmp_path}")
+    for day in range(DAYS):
+        mesh.send(hits_of(day))
+    mesh.settle()
+    site = mesh.stores.directory.site(SITE)
+    assert site is not None
+    old = days_of(reporter_on(mesh, path), site, path)
+    plan(mesh, [SITE], logic="v1")
+    done(mesh, Work.RECOMPUTE)
+    assert days_of(reporter_on(mesh, path), site, path) == old, "no report reads recomputed days"
+    seen: Counter[tuple[tuple[object, ...], ...]] = Counter()
+    is_over = threading.Event()
+    failures: list[BaseException] = []
+
+    def ask_until_over() -> None:
+        reporter = reporter_on(mesh, path)
+        while not is_over.is_set():
+            try:
+                seen[days_of(reporter, site, path)] += 1
+            except Unavailable:
+                continue
+            except BaseException as error:  # reported by the test's thread
+                failures.append(error)
+                return
+
+    askers = [threading.Thread(target=ask_until_over) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    try:
+        for _ in range(MOVES):
+            done(mesh, Work.PUBLISH)
+            new = days_of(reporter_on(mesh, path), site, path)
+            done(mesh, Work.ROLL_BACK)
+            assert days_of(reporter_on(mesh, path), site, path) == old
+            wait_for_answers(seen, seen.total(), failures)
+    finally:
+        is_over.set()
+        for asker in askers:
+            asker.join()
+    assert not failures, failures
+    assert all(before != after for before, after in zip(old, new, strict=True))
+    for days in seen:
+        assert all(day in choices for day, choices in zip(days, zip(old, new, strict=True), strict=True)), days
+    assert seen[old] + seen[new] > 0
+    mesh.runner.close()
+    mesh.stores.close()
