@@ -305,7 +305,7 @@ def test_the_key_of_an_operator_sends_no_hits(tenants: Tenants) -> None:
             return stream.next()
 
     code, message = status_of(send, None)
-    assert code is UNAUTHENTICATED
+    assert code is DENIED
     assert "may not send hits" in message
     assert status_of(open_stream, None)[0] is DENIED
     question = Question(site, DAY, DAY, metrics=("hits",), include_excluded=True)
