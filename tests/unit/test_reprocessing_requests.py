@@ -56,13 +56,21 @@ def test_a_work_can_be_requested_in_its_states_and_in_no_other(state: State, wor
         assert after.done == (3 if state is State.FAILED else 0)
 
 
-@pytest.mark.parametrize("failed", Work)
-def test_after_a_failure_the_same_work_goes_on_and_only_a_recomputation_can_be_cancelled(failed: Work) -> None:
-    before = a_reprocessing(state=State.FAILED, work=failed)
-    possible = {failed, Work.CANCEL} if failed is Work.RECOMPUTE else {failed}
+@pytest.mark.parametrize(
+    ("failed", "possible"),
+    [
+        (Work.RECOMPUTE, {Work.RECOMPUTE, Work.CANCEL}),
+        (Work.PUBLISH, {Work.PUBLISH, Work.ROLL_BACK}),
+        (Work.ROLL_BACK, {Work.ROLL_BACK, Work.PUBLISH}),
+        (Work.CANCEL, {Work.CANCEL}),
+    ],
+)
+def test_after_a_failure_the_same_work_goes_on_or_is_undone(failed: Work, possible: set[Work]) -> None:
+    before = a_reprocessing(state=State.FAILED, work=failed, done=3)
     for work in Work:
         if work in possible:
-            assert requested(before, work, 5).work is work
+            after = requested(before, work, 5)
+            assert (after.state, after.work, after.done) == (State.RUNNING, work, 3 if work is failed else 0)
         else:
             with pytest.raises(RefusedError, match=f"after the failure only .*{failed.name}"):
                 requested(before, work, 5)

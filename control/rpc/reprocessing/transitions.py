@@ -10,7 +10,7 @@ from control.rpc.reprocessing.names import name_of
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.plan import KEEP_PLAN_DAYS, KEEP_REPLACED_DAYS
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.reprocessings import NEXT_STATE, OPEN_STATES, REQUESTABLE, Reprocessing, State, Work
+from hitmesh.model.reprocessings import AFTER_FAILURE, NEXT_STATE, OPEN_STATES, REQUESTABLE, Reprocessing, State, Work
 from hitmesh.model.zones import DAY_MS
 
 _READABLE: Final = (State.DIFF_READY, State.PUBLISHED, State.ROLLED_BACK)
@@ -72,9 +72,7 @@ def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
 
 def _after_failure(failed: Work | None) -> frozenset[Work]:
     """Return the works that can be requested after a work failed."""
-    if failed is None:
-        return frozenset()
-    return frozenset({failed, Work.CANCEL}) if failed is Work.RECOMPUTE else frozenset({failed})
+    return AFTER_FAILURE[failed] if failed else frozenset()
 
 
 def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> RefusedError:

@@ -68,7 +68,9 @@ class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rep
     REPROCESSING_STATE_CANCELLED: _ReprocessingState.ValueType  # 6
     """Final: no report ever read the new generations, and their rows are removed."""
     REPROCESSING_STATE_FAILED: _ReprocessingState.ValueType  # 7
-    """The work ended with `Reprocessing.error`. Next: the call that requested the work, and Cancel if RECOMPUTE failed."""
+    """The work ended with `Reprocessing.error`. Next: the call that requested the work; or the call that
+    undoes the work: Cancel after RECOMPUTE, Rollback after PUBLISH, Publish after ROLL_BACK.
+    """
     REPROCESSING_STATE_EXPIRED: _ReprocessingState.ValueType  # 8
     """Final: the plan was not run before `Reprocessing.expire_time`."""
 
@@ -90,7 +92,9 @@ REPROCESSING_STATE_ROLLED_BACK: ReprocessingState.ValueType  # 5
 REPROCESSING_STATE_CANCELLED: ReprocessingState.ValueType  # 6
 """Final: no report ever read the new generations, and their rows are removed."""
 REPROCESSING_STATE_FAILED: ReprocessingState.ValueType  # 7
-"""The work ended with `Reprocessing.error`. Next: the call that requested the work, and Cancel if RECOMPUTE failed."""
+"""The work ended with `Reprocessing.error`. Next: the call that requested the work; or the call that
+undoes the work: Cancel after RECOMPUTE, Rollback after PUBLISH, Publish after ROLL_BACK.
+"""
 REPROCESSING_STATE_EXPIRED: ReprocessingState.ValueType  # 8
 """Final: the plan was not run before `Reprocessing.expire_time`."""
 Global___ReprocessingState: _TypeAlias = ReprocessingState  # noqa: Y015
