@@ -57,9 +57,13 @@ REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
     Work.RECOMPUTE: frozenset({State.PLANNED, State.FAILED}),
     Work.PUBLISH: frozenset({State.DIFF_READY, State.ROLLED_BACK, State.FAILED}),
     Work.ROLL_BACK: frozenset({State.PUBLISHED, State.FAILED}),
-    Work.CANCEL: frozenset({State.PLANNED, State.DIFF_READY, State.FAILED}),
+    Work.CANCEL: frozenset({State.PLANNED, State.RUNNING, State.DIFF_READY, State.FAILED}),
 }
-"""The states in which each work can be requested; in FAILED, only the works of AFTER_FAILURE."""
+"""The states in which each work can be requested; in FAILED, only the works of AFTER_FAILURE.
+
+In RUNNING, only RECOMPUTE can be cancelled: the settler's next replacement of the value fails, and the settler begins
+CANCEL.
+"""
 
 AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
     Work.RECOMPUTE: frozenset({Work.RECOMPUTE, Work.CANCEL}),

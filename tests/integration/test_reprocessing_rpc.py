@@ -247,12 +247,12 @@ def test_a_reprocessing_goes_through_its_states(mesh: Mesh) -> None:
     )
     found = refusal(refused)
     assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
-    assert found.message == f"{name} is ROLLED_BACK: CANCEL is possible in PLANNED, DIFF_READY, FAILED"
+    assert found.message == f"{name} is ROLLED_BACK: CANCEL is possible in PLANNED, RUNNING, DIFF_READY, FAILED"
     assert variables(refused) == {
         "field": "name",
         "value": name,
         "state": "ROLLED_BACK",
-        "states": "PLANNED, DIFF_READY, FAILED",
+        "states": "PLANNED, RUNNING, DIFF_READY, FAILED",
         "work": "CANCEL",
     }
     assert len(stored.all()) == 1
@@ -271,6 +271,18 @@ def test_a_plan_is_cancelled_at_once(mesh: Mesh) -> None:
     found = mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing
     assert (found.state, found.work) == (pb.REPROCESSING_STATE_CANCELLED, pb.REPROCESSING_WORK_UNSPECIFIED)
     assert mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
+
+
+def test_a_recomputation_that_runs_is_cancelled(mesh: Mesh) -> None:
+    name = create(mesh).name
+    run(mesh, name)
+    request = pb.CancelReprocessingRequest(name=name)
+    found = mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing
+    assert (found.state, found.work) == (pb.REPROCESSING_STATE_RUNNING, pb.REPROCESSING_WORK_CANCEL)
+    assert mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
+    assert refusal(lambda: run(mesh, name)).message == (
+        f"{name} is RUNNING: wait until CANCEL has ended; only RECOMPUTE can be cancelled while it runs"
+    )
 
 
 def test_an_overlapping_reprocessing_is_refused_with_the_name_of_the_first(mesh: Mesh) -> None:

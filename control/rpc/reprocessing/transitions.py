@@ -42,7 +42,7 @@ def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
         RefusedError: the work cannot be requested in this state (WRONG_STATE).
     """
     state = state_at(reprocessing, now)
-    if state not in REQUESTABLE[work] or (state is State.FAILED and work not in _after_failure(reprocessing.work)):
+    if not _is_requestable(reprocessing, state, work):
         raise _wrong_state(reprocessing, state, work)
     following = replace(reprocessing, updated_at=now, error="", version=reprocessing.version + 1)
     if state is State.PLANNED and work is Work.CANCEL:
@@ -70,6 +70,14 @@ def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
     )
 
 
+def _is_requestable(reprocessing: Reprocessing, state: State, work: Work) -> bool:
+    if state is State.FAILED:
+        return work in _after_failure(reprocessing.work)
+    if state is State.RUNNING and reprocessing.work is not Work.RECOMPUTE:
+        return False
+    return state in REQUESTABLE[work]
+
+
 def _after_failure(failed: Work | None) -> frozenset[Work]:
     """Return the works that can be requested after a work failed."""
     return AFTER_FAILURE[failed] if failed else frozenset()
@@ -81,6 +89,8 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
     if state is State.FAILED:
         works = ", ".join(each.name for each in Work if each in _after_failure(reprocessing.work))
         rule = f"after the failure only {works} is possible"
+    elif state is State.RUNNING and reprocessing.work:
+        rule = f"wait until {reprocessing.work.name} has ended; only RECOMPUTE can be cancelled while it runs"
     else:
         rule = f"{wanted} is possible in {states}"
     return RefusedError(

@@ -58,7 +58,7 @@ class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rep
     REPROCESSING_STATE_PLANNED: _ReprocessingState.ValueType  # 1
     """Stored; nothing is computed. Next: Run, Cancel."""
     REPROCESSING_STATE_RUNNING: _ReprocessingState.ValueType  # 2
-    """The settler performs `Reprocessing.work`."""
+    """The settler performs `Reprocessing.work`. Next: Cancel if the work is RECOMPUTE."""
     REPROCESSING_STATE_DIFF_READY: _ReprocessingState.ValueType  # 3
     """Every site-day is recomputed; reports read the old generations. Next: Publish, Cancel."""
     REPROCESSING_STATE_PUBLISHED: _ReprocessingState.ValueType  # 4
@@ -82,7 +82,7 @@ REPROCESSING_STATE_UNSPECIFIED: ReprocessingState.ValueType  # 0
 REPROCESSING_STATE_PLANNED: ReprocessingState.ValueType  # 1
 """Stored; nothing is computed. Next: Run, Cancel."""
 REPROCESSING_STATE_RUNNING: ReprocessingState.ValueType  # 2
-"""The settler performs `Reprocessing.work`."""
+"""The settler performs `Reprocessing.work`. Next: Cancel if the work is RECOMPUTE."""
 REPROCESSING_STATE_DIFF_READY: ReprocessingState.ValueType  # 3
 """Every site-day is recomputed; reports read the old generations. Next: Publish, Cancel."""
 REPROCESSING_STATE_PUBLISHED: ReprocessingState.ValueType  # 4
