@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -40,7 +41,8 @@ DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
 MAX_SITE_DAYS: Final = 2_000
 """Maximum number of site-days in a question about a dimension, because a store filters rows by each site-day."""
-_READ: Final = 1_000
+READ_SITE_DAYS: Final = 32
+"""Maximum number of recomputed site-days that are read at once, because each has two carries of up to megabytes."""
 
 
 class Part(NamedTuple):
@@ -87,9 +89,9 @@ def get_reprocessing_diff(
 
 
 def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
-    """Yield the recomputed site-days of a part, by (site, day)."""
+    """Yield the recomputed site-days of a part, by (site, day), without carries and the settler's other values."""
     after = None if part.site is None else SiteDay(part.site, part.first_day - 1)
-    while page := stored.rebuilt(id_, after, _READ):
+    while page := [_compared_only(each) for each in stored.rebuilt(id_, after, READ_SITE_DAYS)]:
         checkpoint()
         for each in page:
             if part.site not in (None, each.site_day.site):
@@ -97,6 +99,11 @@ def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoi
             if part.first_day <= each.site_day.day < part.end_day:
                 yield each
         after = page[-1].site_day
+
+
+def _compared_only(rebuilt: Rebuilt) -> Rebuilt:
+    before, after = (replace(version, carry=b"", read_through={}) for version in (rebuilt.before, rebuilt.after))
+    return replace(rebuilt, before=before, after=after, flags={}, disturbed_days=frozenset())
 
 
 def _response(
