@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,13 +12,16 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from control.rpc.reprocessing.create_reprocessing import create_reprocessing
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.errors import Abandoned
+from hitmesh.model.names import OPERATORS
 from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.model.reprocessings import State, Work
-from hitmesh.model.sites import SiteDay
+from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
 from tests.support.dates import a_date
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_reprocessing
-from tests.support.reporters import NOW, OPERATOR, Mesh, a_site, bearer, refusal, start
+from tests.support.reporters import NOW, OPERATOR, Mesh, a_site, bearer, control_backend, refusal, start
 from tests.support.settled_rows import DAY, SITE
 
 RIVAL_SITE = "merchants/rival/sites/shop"
@@ -223,6 +227,51 @@ def test_a_plan_has_a_limit_of_site_days(mesh: Mesh) -> None:
     assert (found.reason, found.field) == ("TOO_MANY_SITE_DAYS", "reprocessing.sites")
     assert "more than 20,000 settled site-days" in found.message
     assert create(mesh, SITE, first_utc_date=a_date("1970-01-01")).site_days == MAX_SITE_DAYS // 2 + 1
+
+
+@pytest.mark.parametrize("sites", [(SITE, RIVAL_SITE), ("merchants/-/sites/-",)])
+def test_no_plan_is_stored_for_a_caller_who_left_whenever_the_caller_left(mesh: Mesh, sites: tuple[str, ...]) -> None:
+    backend = control_backend(mesh.stores, mesh.clock, open_reads=False)
+    operator = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
+    request = pb.CreateReprocessingRequest(reprocessing=wanted(*sites))
+    settle(mesh, SITE, UTC_DAY - 1, 1)
+    for left in range(100):
+        calls = iter(range(left))
+
+        def checkpoint(calls: Iterator[int] = calls) -> None:
+            if next(calls, None) is None:
+                raise Abandoned("the caller left")
+
+        try:
+            create_reprocessing(backend, operator, request, checkpoint)
+        except Abandoned:
+            assert mesh.stores.reprocessings.all() == []
+            continue
+        break
+    assert left >= 3  # before each read of a ledger, and before the plan is stored
+    assert len(mesh.stores.reprocessings.all()) == 1
+
+
+def test_a_plan_is_abandoned_when_its_caller_leaves(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def endless(*arguments: Any) -> None:
+        began.set()
+        step = threading.Event()
+        try:
+            while not step.wait(0.01):
+                arguments[-1]()
+        except Abandoned:
+            ended.set()
+            raise
+
+    monkeypatch.setattr("control.rpc.reprocessing.create_reprocessing.scope_of", endless)
+    request = pb.CreateReprocessingRequest(reprocessing=wanted())
+    call = mesh.reprocessings.CreateReprocessing.future(request, metadata=bearer(OPERATOR), timeout=60)
+    assert began.wait(60)
+    call.cancel()
+    assert ended.wait(60)
+    assert mesh.stores.reprocessings.all() == []
 
 
 # ---------------------------------------------------------------------------------------------------------- requests
