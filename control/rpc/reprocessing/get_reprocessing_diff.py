@@ -83,8 +83,7 @@ def get_reprocessing_diff(
     if not request.page_token:
         _add_sites(response, compared, request.order_by, top)
         if request.dimension:
-            refuse_without_rows(found, now)
-            _add_values(response, books, id_, part, request, top, checkpoint)
+            _add_values(response, books, found, now, part, request, top, checkpoint)
     return response
 
 
@@ -132,7 +131,8 @@ def _add_sites(response: pb.GetReprocessingDiffResponse, compared: Differences, 
 def _add_values(
     response: pb.GetReprocessingDiffResponse,
     books: Bookkeeping,
-    id_: str,
+    reprocessing: Reprocessing,
+    now: int,
     part: Part,
     request: pb.GetReprocessingDiffRequest,
     top: int,
@@ -140,8 +140,9 @@ def _add_values(
 ) -> None:
     from control.rpc.reprocessing.values import Generations, changed_values  # loads Polars
 
-    rebuilt = _bounded(rebuilt_in(books.reprocessings, id_, part, checkpoint))
+    rebuilt = _bounded(rebuilt_in(books.reprocessings, reprocessing.id, part, checkpoint))
     unchanged = _unchanged(books, rebuilt)
+    refuse_without_rows(reprocessing, unchanged.values(), now)
     current = [each for each in rebuilt if each.site_day in unchanged]
     generations = Generations(
         {each.site_day: each.before.generation for each in current},
@@ -170,13 +171,17 @@ def _bounded(rebuilt: Iterator[Rebuilt]) -> list[Rebuilt]:
     return found
 
 
-def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> set[SiteDay]:
-    """Return the site-days that nobody else published since; the rows of both generations of these are stored."""
-    found = set()
+def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> dict[SiteDay, int]:
+    """Return when the current entry was published (UTC ms), for each site-day that nobody else published since."""
+    found = dict[SiteDay, int]()
     for site, of_site in groupby(rebuilt, key=lambda each: each.site_day.site):
         sequences = {each.site_day.day: each.sequence for each in of_site}
         entries = books.generations.current(site, min(sequences), max(sequences) + 1)
-        found |= {SiteDay(site, day) for day, entry in entries.items() if sequences.get(day) == entry.sequence}
+        found |= {
+            SiteDay(site, day): entry.published_at
+            for day, entry in entries.items()
+            if sequences.get(day) == entry.sequence
+        }
     return found
 
 

@@ -125,18 +125,27 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
     )
 
 
-def refuse_without_rows(reprocessing: Reprocessing, now: int) -> None:
-    """Raise if the rows of the replaced generations may be removed.
+def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int) -> None:
+    """Raise if the rows of a replaced generation may be removed: they are kept from the move of their site-day.
+
+    A site-day whose entry is older than the reprocessing was not moved, so the rows of both generations are stored.
+
+    Args:
+        reprocessing: the reprocessing.
+        published: when the current entry of each compared site-day was published, in UTC ms.
+        now: the current time in UTC ms.
 
     Raises:
-        RefusedError: the replaced rows are kept no longer (WRONG_STATE).
+        RefusedError: replaced rows are kept no longer (WRONG_STATE).
     """
-    is_replaced = reprocessing.state in (State.PUBLISHED, State.ROLLED_BACK)
-    if is_replaced and now >= reprocessing.updated_at + KEEP_REPLACED_DAYS * DAY_MS:
+    kept_from = now - KEEP_REPLACED_DAYS * DAY_MS
+    count = sum(reprocessing.created_at <= at <= kept_from for at in published)
+    if count and reprocessing.state is not State.DIFF_READY:
         name = name_of(reprocessing.id)
+        site_days = "1 site-day was" if count == 1 else f"{count:,} site-days were"
         raise RefusedError(
-            f"{name} is {reprocessing.state.name} since {KEEP_REPLACED_DAYS} days, so the replaced rows are removed: "
-            "leave dimension out",
+            f"{name} is {reprocessing.state.name}, and {site_days} replaced {KEEP_REPLACED_DAYS} or more days ago, so "
+            "the replaced rows are removed: leave dimension out, or select other days",
             field="dimension",
             reason=ErrorReason.WRONG_STATE,
             value=name,
