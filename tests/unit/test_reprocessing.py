@@ -261,6 +261,20 @@ def test_plan_that_nobody_runs_expires_and_is_removed_later() -> None:
     assert mesh.stores.reprocessings.get("r") is None
 
 
+def test_finished_reprocessing_is_removed_with_its_recomputed_days_after_ninety_days() -> None:
+    mesh = a_settled_mesh()
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    done(mesh, Work.CANCEL)
+    reprocessor = reprocessor_of(mesh)
+    mesh.clock.advance(90 * DAY_MS - 1)
+    reprocessor.run_once()
+    assert (stored(mesh).state, len(rebuilt(mesh))) == (State.CANCELLED, 3)
+    mesh.clock.advance(1)
+    reprocessor.run_once()
+    assert (mesh.stores.reprocessings.all(), rebuilt(mesh)) == ([], [])
+
+
 def test_line_about_a_portion_shows_rate_and_time_left() -> None:
     mesh = a_settled_mesh()
     plan(mesh, [SITE])
