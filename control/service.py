@@ -52,8 +52,8 @@ SERVICES: Final = (
     reprocessing_pb2.DESCRIPTOR.services_by_name["ReprocessingService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum time limit of a call in seconds. Only GetReprocessingDiff calls a checkpoint: no other function that runs is
-# abandoned.
+# Maximum time limit of a call in seconds. Only CreateReprocessing and GetReprocessingDiff call a checkpoint: no
+# other function that runs is abandoned.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -95,6 +95,19 @@ class _Shell:
     ) -> _ResponseT:
         def answer(caller: IngestKey | None, _: Checkpoint) -> _ResponseT:
             return function(self._backend, caller, request)
+
+        return self._calls.run(answer, request, context)
+
+    def _run_watched(
+        self,
+        function: Callable[[Backend, IngestKey | None, _RequestT, Checkpoint], _ResponseT],
+        request: _RequestT,
+        context: grpc.ServicerContext,
+    ) -> _ResponseT:
+        """Run a function that calls a checkpoint, and is abandoned when the caller has left."""
+
+        def answer(caller: IngestKey | None, checkpoint: Checkpoint) -> _ResponseT:
+            return function(self._backend, caller, request, checkpoint)
 
         return self._calls.run(answer, request, context)
 
@@ -160,7 +173,7 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
         self, request: reprocessing_pb2.CreateReprocessingRequest, context: grpc.ServicerContext
     ) -> reprocessing_pb2.CreateReprocessingResponse:
         """Store a plan."""
-        return self._run(create_reprocessing, request, context)
+        return self._run_watched(create_reprocessing, request, context)
 
     def GetReprocessing(
         self, request: reprocessing_pb2.GetReprocessingRequest, context: grpc.ServicerContext
@@ -184,11 +197,7 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
         self, request: reprocessing_pb2.GetReprocessingDiffRequest, context: grpc.ServicerContext
     ) -> reprocessing_pb2.GetReprocessingDiffResponse:
         """Return how the new generations differ from the old generations."""
-
-        def answer(caller: IngestKey | None, checkpoint: Checkpoint) -> reprocessing_pb2.GetReprocessingDiffResponse:
-            return get_reprocessing_diff(self._backend, caller, request, checkpoint)
-
-        return self._calls.run(answer, request, context)
+        return self._run_watched(get_reprocessing_diff, request, context)
 
     def PublishReprocessing(
         self, request: reprocessing_pb2.PublishReprocessingRequest, context: grpc.ServicerContext

@@ -20,6 +20,8 @@ KEEP_REPLACED_DAYS: Final = 30
 """How long the rows of a replaced generation are kept for a rollback, in days."""
 KEEP_PLAN_DAYS: Final = 7
 """How long a plan that nobody runs is kept, in days."""
+KEEP_FINISHED_DAYS: Final = 90
+"""How long a published, rolled back or cancelled reprocessing is kept after its last change, in days."""
 MAX_SITE_DAYS: Final = 20_000
 """Maximum number of site-days in a plan."""
 

@@ -57,9 +57,24 @@ REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
     Work.RECOMPUTE: frozenset({State.PLANNED, State.FAILED}),
     Work.PUBLISH: frozenset({State.DIFF_READY, State.ROLLED_BACK, State.FAILED}),
     Work.ROLL_BACK: frozenset({State.PUBLISHED, State.FAILED}),
-    Work.CANCEL: frozenset({State.PLANNED, State.DIFF_READY, State.FAILED}),
+    Work.CANCEL: frozenset({State.PLANNED, State.RUNNING, State.DIFF_READY, State.FAILED}),
 }
-"""The states in which each work can be requested. In FAILED, only the work that failed, or CANCEL after RECOMPUTE."""
+"""The states in which each work can be requested; in FAILED, only the works of AFTER_FAILURE.
+
+In RUNNING, only RECOMPUTE can be cancelled: the settler's next replacement of the value fails, and the settler begins
+CANCEL.
+"""
+
+AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
+    Work.RECOMPUTE: frozenset({Work.RECOMPUTE, Work.CANCEL}),
+    Work.PUBLISH: frozenset({Work.PUBLISH, Work.ROLL_BACK}),
+    Work.ROLL_BACK: frozenset({Work.ROLL_BACK, Work.PUBLISH}),
+    Work.CANCEL: frozenset({Work.CANCEL}),
+}
+"""The works that can be requested after a work failed: the same work, or the work that undoes the failed work.
+
+Site-days that a failed PUBLISH or ROLL_BACK did not move stay as they are when the failed work is undone.
+"""
 
 OPEN_STATES: Final = frozenset({State.RUNNING, State.DIFF_READY, State.FAILED})
 """States in which a reprocessing excludes every other reprocessing of the same site-days."""

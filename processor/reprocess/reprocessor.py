@@ -14,7 +14,9 @@ from typing import Protocol
 
 from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
 from hitmesh.model.limits import LG_K_CELL
+from hitmesh.model.plan import KEEP_FINISHED_DAYS
 from hitmesh.model.reprocessings import NEXT_STATE, Reprocessing, State, Work
+from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock, Reprocessings
 from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
@@ -174,7 +176,7 @@ class Reprocessor:
         now = self._clock.now()
         for reprocessing in expired(stored, now - self._pace.keep_plan_ms):
             self._replace(replace(reprocessing, state=State.EXPIRED))
-        for reprocessing in removable(stored, now - self._pace.keep_expired_ms):
+        for reprocessing in removable(stored, now - self._pace.keep_expired_ms, now - KEEP_FINISHED_DAYS * DAY_MS):
             self._reprocessings.remove(reprocessing.id)
 
     def _fail(self, reprocessing: Reprocessing, error: BaseException) -> None:

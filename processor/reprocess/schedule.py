@@ -1,10 +1,13 @@
-"""Decide which reprocessing is worked on, and which plans expire (reprocessing). Pure."""
+"""Decide which reprocessing is worked on, which plans expire, and what is removed (reprocessing). Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, State
+
+_FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED)
 
 
 def next_to_work_on(stored: Iterable[Reprocessing]) -> Reprocessing | None:
@@ -27,10 +30,11 @@ def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Rep
     ]
 
 
-def removable(stored: Iterable[Reprocessing], updated_before: int) -> Sequence[Reprocessing]:
-    """Return the plans that expired before a time (UTC ms)."""
+def removable(stored: Iterable[Reprocessing], expired_before: int, finished_before: int) -> Sequence[Reprocessing]:
+    """Return the plans that expired, and the reprocessings that finished, before a time each (UTC ms)."""
+    before = {State.EXPIRED: expired_before} | dict.fromkeys(_FINISHED, finished_before)
     return [
         reprocessing
         for reprocessing in stored
-        if reprocessing.state is State.EXPIRED and reprocessing.updated_at < updated_before
+        if reprocessing.state in before and reprocessing.updated_at < before[reprocessing.state]
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -29,10 +30,11 @@ def diff(mesh: Mesh, name: str = "reprocessings/r1", **fields: object) -> pb.Get
     return mesh.reprocessings.GetReprocessingDiff(request, metadata=bearer(OPERATOR))
 
 
-def compared(mesh: Mesh, *rebuilt: Rebuilt, state: State = State.DIFF_READY) -> None:
+def compared(mesh: Mesh, *rebuilt: Rebuilt, state: State = State.DIFF_READY, **fields: object) -> None:
     """Store a reprocessing of SITE and RIVAL_SITE over 30 days with these recomputed site-days."""
     days = (UTC_DAY - 29, UTC_DAY + 1)
-    mesh.stores.reprocessings.create(a_reprocessing(state=state, sites=(SITE, RIVAL_SITE), days=days, updated_at=NOW))
+    values: dict[str, Any] = {"updated_at": NOW} | fields
+    mesh.stores.reprocessings.create(a_reprocessing(state=state, sites=(SITE, RIVAL_SITE), days=days, **values))
     mesh.stores.reprocessings.put("r1", rebuilt)
 
 
@@ -144,7 +146,7 @@ def test_a_difference_is_read_once_every_site_day_is_recomputed(
     )
 
 
-def with_rows(mesh: Mesh) -> None:
+def with_rows(mesh: Mesh, state: State = State.DIFF_READY, **fields: object) -> None:
     """Store two generations of two days of SITE, and a reprocessing whose first day was settled again since."""
     times = (MIDNIGHT - DAY, MIDNIGHT)
     for generation, count in ((1, 5), (2, 3)):
@@ -163,7 +165,8 @@ def with_rows(mesh: Mesh) -> None:
             carry=b"",
             now=NOW,
         )
-    compared(mesh, a_rebuilt({}, UTC_DAY - 1, sequence=77), a_rebuilt({"visits": (5, 3)}, UTC_DAY, sequence=2))
+    again, same = a_rebuilt({}, UTC_DAY - 1, sequence=77), a_rebuilt({"visits": (5, 3)}, UTC_DAY, sequence=2)
+    compared(mesh, again, same, state=state, **fields)
 
 
 def test_values_of_a_dimension_are_compared_from_the_rows_of_both_generations(mesh: Mesh) -> None:
@@ -197,9 +200,27 @@ def test_a_dimension_has_a_limit_of_site_days(mesh: Mesh) -> None:
     assert "more than 2,000 site-days" in found.message
 
 
-def test_a_dimension_is_refused_once_the_replaced_rows_may_be_removed(mesh: Mesh) -> None:
-    compared(mesh, a_rebuilt({"visits": (5, 3)}), state=State.PUBLISHED)
-    mesh.clock.advance(30 * DAY)
+@pytest.mark.parametrize("state", [State.PUBLISHED, State.ROLLED_BACK])
+def test_a_dimension_is_refused_once_the_replaced_rows_of_a_compared_day_may_be_removed(
+    mesh: Mesh, state: State
+) -> None:
+    with_rows(mesh, state, updated_at=NOW + 9 * DAY)  # the last site-day was moved 9 days after these site-days
+    mesh.clock.advance(30 * DAY - 1)
+    assert diff(mesh, dimension="channel").changed_values == 1
+    mesh.clock.advance(1)
     found = refusal(lambda: diff(mesh, dimension="channel"))
     assert (found.reason, found.field) == ("WRONG_STATE", "dimension")
+    assert "1 site-day was replaced 30 or more days ago, so the replaced rows are removed" in found.message
     assert diff(mesh).changed_site_days == 1
+    assert diff(mesh, dimension="channel", last_utc_date=a_date("2015-05-16")).settled_again_site_days == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "created_at"), [(State.DIFF_READY, 0), (State.PUBLISHED, NOW + 1), (State.ROLLED_BACK, NOW + 1)]
+)
+def test_rows_that_the_reprocessing_has_not_replaced_are_compared_at_any_time(
+    mesh: Mesh, state: State, created_at: int
+) -> None:
+    with_rows(mesh, state, created_at=created_at)
+    mesh.clock.advance(400 * DAY)
+    assert diff(mesh, dimension="channel").changed_values == 1

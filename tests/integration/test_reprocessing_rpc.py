@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,13 +12,16 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from control.rpc.reprocessing.create_reprocessing import create_reprocessing
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.errors import Abandoned
+from hitmesh.model.names import OPERATORS
 from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.model.reprocessings import State, Work
-from hitmesh.model.sites import SiteDay
+from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
 from tests.support.dates import a_date
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_reprocessing
-from tests.support.reporters import NOW, OPERATOR, Mesh, a_site, bearer, refusal, start
+from tests.support.reporters import NOW, OPERATOR, Mesh, a_site, bearer, control_backend, refusal, start
 from tests.support.settled_rows import DAY, SITE
 
 RIVAL_SITE = "merchants/rival/sites/shop"
@@ -225,6 +229,51 @@ def test_a_plan_has_a_limit_of_site_days(mesh: Mesh) -> None:
     assert create(mesh, SITE, first_utc_date=a_date("1970-01-01")).site_days == MAX_SITE_DAYS // 2 + 1
 
 
+@pytest.mark.parametrize("sites", [(SITE, RIVAL_SITE), ("merchants/-/sites/-",)])
+def test_no_plan_is_stored_for_a_caller_who_left_whenever_the_caller_left(mesh: Mesh, sites: tuple[str, ...]) -> None:
+    backend = control_backend(mesh.stores, mesh.clock, open_reads=False)
+    operator = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
+    request = pb.CreateReprocessingRequest(reprocessing=wanted(*sites))
+    settle(mesh, SITE, UTC_DAY - 1, 1)
+    for left in range(100):
+        calls = iter(range(left))
+
+        def checkpoint(calls: Iterator[int] = calls) -> None:
+            if next(calls, None) is None:
+                raise Abandoned("the caller left")
+
+        try:
+            create_reprocessing(backend, operator, request, checkpoint)
+        except Abandoned:
+            assert mesh.stores.reprocessings.all() == []
+            continue
+        break
+    assert left >= 3  # before each read of a ledger, and before the plan is stored
+    assert len(mesh.stores.reprocessings.all()) == 1
+
+
+def test_a_plan_is_abandoned_when_its_caller_leaves(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def endless(*arguments: Any) -> None:
+        began.set()
+        step = threading.Event()
+        try:
+            while not step.wait(0.01):
+                arguments[-1]()
+        except Abandoned:
+            ended.set()
+            raise
+
+    monkeypatch.setattr("control.rpc.reprocessing.create_reprocessing.scope_of", endless)
+    request = pb.CreateReprocessingRequest(reprocessing=wanted())
+    call = mesh.reprocessings.CreateReprocessing.future(request, metadata=bearer(OPERATOR), timeout=60)
+    assert began.wait(60)
+    call.cancel()
+    assert ended.wait(60)
+    assert mesh.stores.reprocessings.all() == []
+
+
 # ---------------------------------------------------------------------------------------------------------- requests
 
 
@@ -247,12 +296,12 @@ def test_a_reprocessing_goes_through_its_states(mesh: Mesh) -> None:
     )
     found = refusal(refused)
     assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
-    assert found.message == f"{name} is ROLLED_BACK: CANCEL is possible in PLANNED, DIFF_READY, FAILED"
+    assert found.message == f"{name} is ROLLED_BACK: CANCEL is possible in PLANNED, RUNNING, DIFF_READY, FAILED"
     assert variables(refused) == {
         "field": "name",
         "value": name,
         "state": "ROLLED_BACK",
-        "states": "PLANNED, DIFF_READY, FAILED",
+        "states": "PLANNED, RUNNING, DIFF_READY, FAILED",
         "work": "CANCEL",
     }
     assert len(stored.all()) == 1
@@ -271,6 +320,18 @@ def test_a_plan_is_cancelled_at_once(mesh: Mesh) -> None:
     found = mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing
     assert (found.state, found.work) == (pb.REPROCESSING_STATE_CANCELLED, pb.REPROCESSING_WORK_UNSPECIFIED)
     assert mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
+
+
+def test_a_recomputation_that_runs_is_cancelled(mesh: Mesh) -> None:
+    name = create(mesh).name
+    run(mesh, name)
+    request = pb.CancelReprocessingRequest(name=name)
+    found = mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing
+    assert (found.state, found.work) == (pb.REPROCESSING_STATE_RUNNING, pb.REPROCESSING_WORK_CANCEL)
+    assert mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
+    assert refusal(lambda: run(mesh, name)).message == (
+        f"{name} is RUNNING: wait until CANCEL has ended; only RECOMPUTE can be cancelled while it runs"
+    )
 
 
 def test_an_overlapping_reprocessing_is_refused_with_the_name_of_the_first(mesh: Mesh) -> None:

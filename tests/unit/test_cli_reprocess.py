@@ -262,12 +262,27 @@ def test_the_next_commands_are_named_for_people(mesh: Mesh, capsys: pytest.Captu
     assert capsys.readouterr().err == "next: hitmesh reprocess diff r1, then hitmesh reprocess publish r1\n"
 
 
+def test_no_next_command_is_named_for_a_run_that_was_cancelled(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(mesh, State.PLANNED)
+
+    def cancelled(_: float) -> None:
+        change(mesh, state=State.CANCELLED, work=None)
+
+    monkeypatch.setattr("hitmesh.client.reprocessing.DEFAULT_WAIT", Wait(60, 1, sleep=cancelled))
+    assert reprocess("run", "r1", "--wait", "-o", "table") == 0
+    assert "next:" not in capsys.readouterr().err
+
+
 def test_a_wrong_state_ends_with_73_and_names_the_states(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     store(mesh, State.PUBLISHED)
     assert reprocess("cancel", "r1", "-o", "json") == 73
     status = json.loads(capsys.readouterr().err)
-    assert status["message"] == "reprocessings/r1 is PUBLISHED: CANCEL is possible in PLANNED, DIFF_READY, FAILED"
-    assert status["details"][0]["metadata"]["states"] == "PLANNED, DIFF_READY, FAILED"
+    assert (
+        status["message"] == "reprocessings/r1 is PUBLISHED: CANCEL is possible in PLANNED, RUNNING, DIFF_READY, FAILED"
+    )
+    assert status["details"][0]["metadata"]["states"] == "PLANNED, RUNNING, DIFF_READY, FAILED"
 
 
 def test_work_that_failed_ends_with_7_and_its_error(

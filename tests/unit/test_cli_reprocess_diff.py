@@ -14,7 +14,7 @@ from hitmesh.model.reprocessings import Rebuilt, State
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.reprocess import reprocess_group
 from hitmesh.tools.cli.reprocess_diff import per_cent
-from tests.support.rebuilt_days import UTC_DAY, a_rebuilt, a_reprocessing
+from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_rebuilt, a_reprocessing
 from tests.support.reporters import NOW, Mesh
 from tests.support.settled_rows import SITE
 from tests.unit.commands import control_of_home, operators_home
@@ -125,6 +125,18 @@ def test_a_change_above_the_limit_ends_with_7(
 def test_changes_that_cancel_out_count_for_the_limit(mesh: Mesh, limit: str, code: int) -> None:
     store(mesh, a_rebuilt({"visits": (10, 9)}), a_rebuilt({"visits": (10, 11)}, UTC_DAY - 1))
     assert reprocess("diff", "r1", "--fail-above", limit, "-o", "json") == code
+
+
+@pytest.mark.parametrize(("other", "where"), [(3, "in total"), (9, "2015-05-17")])
+def test_a_loss_of_raw_hits_fails_whatever_the_limit(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], other: int, where: str
+) -> None:
+    lost = a_rebuilt({"visits": (10, 10)}, ledgers=(a_ledger(4), a_ledger(2)))
+    store(mesh, lost, a_rebuilt({}, UTC_DAY - 1, ledgers=(a_ledger(3), a_ledger(other))))
+    assert reprocess("diff", "r1", "--fail-above", "99%", "-o", "json") == 7
+    message = json.loads(capsys.readouterr().err)["message"]
+    assert f"({where}), so raw hits are missing: do not publish" in message
+    assert reprocess("diff", "r1", "-o", "json") == 0
 
 
 @pytest.mark.parametrize("text", ["-1%", "nan", "inf", "", "%", "1e999"])

@@ -137,12 +137,14 @@ def test_oldest_running_reprocessing_is_worked_on_and_waits_for_older_open_ones(
     assert next_to_work_on([replace(young, state=State.DIFF_READY)]) is None
 
 
-def test_only_plans_expire_and_only_expired_plans_are_removed() -> None:
+def test_only_plans_expire_and_only_expired_and_finished_reprocessings_are_removed() -> None:
     states = {state: a_reprocessing(state, 1, state) for state in State}
     assert expired(states.values(), 2) == [states[State.PLANNED]]
-    assert removable(states.values(), 2) == [states[State.EXPIRED]]
+    finished = [states[state] for state in (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED)]
+    assert removable(states.values(), 2, 1) == [states[State.EXPIRED]]
+    assert removable(states.values(), 1, 2) == finished
     assert not expired(states.values(), 1)
-    assert not removable(states.values(), 1)
+    assert not removable(states.values(), 1, 1)
 
 
 def test_passes_run_in_turns_and_a_failed_pass_ends_the_turn() -> None:

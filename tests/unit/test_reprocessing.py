@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
-from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.generations import STREAM_GENERATION, GenerationEntry
 from hitmesh.model.logic import V0, V1
 from hitmesh.model.plan import KEEP_PLAN_DAYS, KEEP_REPLACED_DAYS, Kind
 from hitmesh.model.reprocessings import Change, State, Work
@@ -187,6 +189,37 @@ def test_site_day_that_cannot_be_read_fails_the_work_and_the_work_can_be_request
     assert len(rebuilt(mesh)) == 3
 
 
+def test_publication_that_failed_is_rolled_back_and_a_rollback_that_failed_is_published() -> None:
+    mesh = a_settled_mesh()
+    rows = mesh.rows()
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    generations = mesh.stores.generations
+    publish = generations.publish
+
+    def broken(site_day: SiteDay, *arguments: Any, **fields: Any) -> GenerationEntry:
+        if site_day == TOMORROW:
+            raise StoreCorrupt("rot", place="the store")
+        return publish(site_day, *arguments, **fields)
+
+    for first, second, state, logic in (
+        (Work.PUBLISH, Work.ROLL_BACK, State.ROLLED_BACK, V1),
+        (Work.ROLL_BACK, Work.PUBLISH, State.PUBLISHED, V0),
+    ):
+        if first is Work.ROLL_BACK:
+            done(mesh, Work.PUBLISH)
+        generations.publish = broken  # type: ignore[method-assign]  # a damaged value in the store
+        failed = done(mesh, first, pace=SMALL_PORTIONS)
+        assert (failed.state, failed.work, failed.done) == (State.FAILED, first, 1)
+        assert "cancel a recomputation, roll back a publication, or publish a rollback" in failed.error
+        assert len(set(logics(mesh))) == 2
+        assert done(mesh, second).state is state
+        assert logics(mesh) == [logic.number] * 3
+        assert (mesh.rows() == rows) == (logic is V1)
+        generations.publish = publish  # type: ignore[method-assign]  # the value is mended
+    assert not dirty(mesh)
+
+
 def test_reprocessing_of_unknown_logic_fails_and_names_the_known_logics() -> None:
     mesh = a_settled_mesh()
     plan(mesh, [SITE], logic="v9")
@@ -226,6 +259,20 @@ def test_plan_that_nobody_runs_expires_and_is_removed_later() -> None:
     mesh.clock.advance(7 * DAY_MS + 1)
     reprocessor.run_once()
     assert mesh.stores.reprocessings.get("r") is None
+
+
+def test_finished_reprocessing_is_removed_with_its_recomputed_days_after_ninety_days() -> None:
+    mesh = a_settled_mesh()
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    done(mesh, Work.CANCEL)
+    reprocessor = reprocessor_of(mesh)
+    mesh.clock.advance(90 * DAY_MS - 1)
+    reprocessor.run_once()
+    assert (stored(mesh).state, len(rebuilt(mesh))) == (State.CANCELLED, 3)
+    mesh.clock.advance(1)
+    reprocessor.run_once()
+    assert (mesh.stores.reprocessings.all(), rebuilt(mesh)) == ([], [])
 
 
 def test_line_about_a_portion_shows_rate_and_time_left() -> None:

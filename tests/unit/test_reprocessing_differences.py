@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
 import pytest
 
 from control.rpc.reprocessing.difference_messages import metric_messages
 from control.rpc.reprocessing.differences import MICROS, UNITS, Sums, differences, most_changed, ranking
+from control.rpc.reprocessing.get_reprocessing_diff import READ_SITE_DAYS, Part, rebuilt_in
 from control.rpc.reprocessing.values import DIMENSIONS, ChangedValues, Generations, changed_values, legs
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.checkpoints import unwatched
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.money import INT64_MAX
+from hitmesh.model.positions import PartitionId
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.reprocessings import Rebuilt
 from hitmesh.model.rows.rollup_rows import (
     AMOUNT_MEASURES,
     TRAFFIC_MEASURES,
@@ -20,7 +26,7 @@ from hitmesh.model.rows.rollup_rows import (
     RowSource,
 )
 from hitmesh.model.sites import SiteDay
-from hitmesh.ports import MetricStore
+from hitmesh.ports import MetricStore, Reprocessings
 from reporter.question.catalogue import DIMENSIONS as REPORT_DIMENSIONS
 from reporter.question.catalogue import ITEM_METRICS, METRICS, PARTS
 from tests.support.clock import ManualClock
@@ -35,6 +41,39 @@ def test_every_stored_measure_has_a_unit_and_the_name_of_its_metric() -> None:
     assert {measure for measure, unit in UNITS.items() if unit == MICROS} == set(AMOUNT_MEASURES)
     assert set(UNITS) - set(METRICS) == {"visit_views"}
     assert all(METRICS[measure].parts == (measure,) for measure in UNITS if measure in METRICS)
+
+
+@dataclass
+class Recorded:
+    """A Reprocessings that notes how many site-days each read asks for."""
+
+    stored: Reprocessings
+    limits: list[int] = field(default_factory=list)
+
+    def rebuilt(self, id_: str, after: SiteDay | None = None, limit: int = 1_000) -> Sequence[Rebuilt]:
+        """Return recomputed site-days."""
+        self.limits.append(limit)
+        return self.stored.rebuilt(id_, after, limit)
+
+
+def test_recomputed_site_days_are_read_in_small_pages_and_kept_without_their_carries() -> None:
+    stored = open_stores("memory:", ManualClock(0)).reprocessings
+    days = [a_rebuilt({"visits": (2, 3)}, day) for day in range(UTC_DAY - 70, UTC_DAY)]
+    full = [
+        replace(
+            each,
+            before=replace(each.before, carry=b"megabytes"),
+            after=replace(each.after, carry=b"megabytes", read_through={PartitionId("hits", 0): 7}),
+            disturbed_days=frozenset({1}),
+        )
+        for each in days
+    ]
+    stored.put("r1", full)
+    recorded = Recorded(stored)
+    read = list(rebuilt_in(recorded, "r1", Part(None, 0, UTC_DAY), unwatched))  # type: ignore[arg-type]  # only reads
+    assert read == days
+    assert (len(recorded.limits), max(recorded.limits)) == (70 // READ_SITE_DAYS + 2, READ_SITE_DAYS)
+    assert READ_SITE_DAYS <= 32
 
 
 def test_unchanged_site_days_give_an_empty_difference() -> None:

@@ -39,7 +39,8 @@ def ask(stored: Reprocessings, work: Work, id_: str = "r1", now: int = 5) -> Rep
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("work", Work)
 def test_a_work_can_be_requested_in_its_states_and_in_no_other(state: State, work: Work) -> None:
-    before = a_reprocessing(state=state, work=work if state is State.FAILED else None, done=3, error="why", version=7)
+    in_hand = {State.FAILED: work, State.RUNNING: Work.RECOMPUTE}.get(state)
+    before = a_reprocessing(state=state, work=in_hand, done=3, error="why", version=7)
     if state not in REQUESTABLE[work]:
         with pytest.raises(RefusedError) as caught:
             requested(before, work, 5)
@@ -56,16 +57,47 @@ def test_a_work_can_be_requested_in_its_states_and_in_no_other(state: State, wor
         assert after.done == (3 if state is State.FAILED else 0)
 
 
-@pytest.mark.parametrize("failed", Work)
-def test_after_a_failure_the_same_work_goes_on_and_only_a_recomputation_can_be_cancelled(failed: Work) -> None:
-    before = a_reprocessing(state=State.FAILED, work=failed)
-    possible = {failed, Work.CANCEL} if failed is Work.RECOMPUTE else {failed}
+@pytest.mark.parametrize(
+    ("failed", "possible"),
+    [
+        (Work.RECOMPUTE, {Work.RECOMPUTE, Work.CANCEL}),
+        (Work.PUBLISH, {Work.PUBLISH, Work.ROLL_BACK}),
+        (Work.ROLL_BACK, {Work.ROLL_BACK, Work.PUBLISH}),
+        (Work.CANCEL, {Work.CANCEL}),
+    ],
+)
+def test_after_a_failure_the_same_work_goes_on_or_is_undone(failed: Work, possible: set[Work]) -> None:
+    before = a_reprocessing(state=State.FAILED, work=failed, done=3)
     for work in Work:
         if work in possible:
-            assert requested(before, work, 5).work is work
+            after = requested(before, work, 5)
+            assert (after.state, after.work, after.done) == (State.RUNNING, work, 3 if work is failed else 0)
         else:
             with pytest.raises(RefusedError, match=f"after the failure only .*{failed.name}"):
                 requested(before, work, 5)
+
+
+@pytest.mark.parametrize("running", Work)
+def test_only_a_recomputation_is_cancelled_while_it_runs(stored: Reprocessings, running: Work) -> None:
+    stored.create(before := a_reprocessing(state=State.RUNNING, work=running, done=3, version=1))
+    for work in Work:
+        if work is running:
+            continue
+        if (running, work) == (Work.RECOMPUTE, Work.CANCEL):
+            found = ask(stored, work)
+            assert (found.state, found.work, found.done, found.version) == (State.RUNNING, Work.CANCEL, 0, 2)
+            return
+        with pytest.raises(RefusedError, match=f"r1 is RUNNING: wait until {running.name} has ended") as caught:
+            ask(stored, work)
+        assert caught.value.reason is ErrorReason.WRONG_STATE
+        assert stored.get("r1") == before
+
+
+def test_the_settler_loses_its_next_replacement_once_its_work_is_cancelled(stored: Reprocessings) -> None:
+    stored.create(running := a_reprocessing(state=State.RUNNING, work=Work.RECOMPUTE, version=1))
+    cancelled = ask(stored, Work.CANCEL)
+    assert not stored.replace(replace(running, done=1, version=2))
+    assert stored.get("r1") == cancelled
 
 
 @pytest.mark.parametrize("work", Work)

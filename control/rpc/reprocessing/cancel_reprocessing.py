@@ -1,4 +1,7 @@
-"""CancelReprocessing: cancel a plan, or request that the settler removes the new generations. Idempotent."""
+"""CancelReprocessing: cancel a plan, or request that the settler removes the new generations. Idempotent.
+
+A recomputation that runs is cancelled too: the settler stops recomputing and removes the new generations.
+"""
 
 from __future__ import annotations
 

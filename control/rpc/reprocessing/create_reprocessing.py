@@ -15,6 +15,7 @@ from control.rpc.reprocessing.scope import days_of, scope_of
 from control.rpc.reprocessing.speed import measured_speed
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.errors import AlreadyExists, RefusedError, Unavailable
 from hitmesh.model.logic import CURRENT, logic_named
 from hitmesh.model.plan import Kind
@@ -29,14 +30,15 @@ _ATTEMPTS: Final = 5
 
 
 def create_reprocessing(
-    backend: Backend, caller: IngestKey | None, request: pb.CreateReprocessingRequest
+    backend: Backend, caller: IngestKey | None, request: pb.CreateReprocessingRequest, checkpoint: Checkpoint
 ) -> pb.CreateReprocessingResponse:
-    """Return the reprocessing with its plan; with `validate_only`, store nothing.
+    """Return the reprocessing with its plan; with `validate_only`, or if the caller has left, store nothing.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: a site does not exist.
         RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
+        Abandoned: raised by the checkpoint, which is called between reads and before the plan is stored.
     """
     require_operator(caller, False, CHANGE_RULE)
     wanted = request.reprocessing
@@ -44,7 +46,7 @@ def create_reprocessing(
     logic = _logic_of(wanted, kind)
     books, now = backend.bookkeeping(), backend.clock.now()
     first_day, end_day = days_of(wanted, books.progress.progress(Topic.HITS))
-    scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations)
+    scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations, checkpoint)
     planned = Reprocessing(
         id="",
         kind=kind,
@@ -60,6 +62,7 @@ def create_reprocessing(
     speed = measured_speed(books.reprocessings.all())
     if request.validate_only:
         return pb.CreateReprocessingResponse(reprocessing=planned_message(planned, speed))
+    checkpoint()
     stored = _stored(books.reprocessings, planned, backend)
     return pb.CreateReprocessingResponse(reprocessing=reprocessing_message(stored, now, speed))
 

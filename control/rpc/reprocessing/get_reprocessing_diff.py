@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -40,7 +41,8 @@ DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
 MAX_SITE_DAYS: Final = 2_000
 """Maximum number of site-days in a question about a dimension, because a store filters rows by each site-day."""
-_READ: Final = 1_000
+READ_SITE_DAYS: Final = 32
+"""Maximum number of recomputed site-days that are read at once, because each has two carries of up to megabytes."""
 
 
 class Part(NamedTuple):
@@ -81,15 +83,14 @@ def get_reprocessing_diff(
     if not request.page_token:
         _add_sites(response, compared, request.order_by, top)
         if request.dimension:
-            refuse_without_rows(found, now)
-            _add_values(response, books, id_, part, request, top, checkpoint)
+            _add_values(response, books, found, now, part, request, top, checkpoint)
     return response
 
 
 def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
-    """Yield the recomputed site-days of a part, by (site, day)."""
+    """Yield the recomputed site-days of a part, by (site, day), without carries and the settler's other values."""
     after = None if part.site is None else SiteDay(part.site, part.first_day - 1)
-    while page := stored.rebuilt(id_, after, _READ):
+    while page := [_compared_only(each) for each in stored.rebuilt(id_, after, READ_SITE_DAYS)]:
         checkpoint()
         for each in page:
             if part.site not in (None, each.site_day.site):
@@ -97,6 +98,11 @@ def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoi
             if part.first_day <= each.site_day.day < part.end_day:
                 yield each
         after = page[-1].site_day
+
+
+def _compared_only(rebuilt: Rebuilt) -> Rebuilt:
+    before, after = (replace(version, carry=b"", read_through={}) for version in (rebuilt.before, rebuilt.after))
+    return replace(rebuilt, before=before, after=after, flags={}, disturbed_days=frozenset())
 
 
 def _response(
@@ -125,7 +131,8 @@ def _add_sites(response: pb.GetReprocessingDiffResponse, compared: Differences, 
 def _add_values(
     response: pb.GetReprocessingDiffResponse,
     books: Bookkeeping,
-    id_: str,
+    reprocessing: Reprocessing,
+    now: int,
     part: Part,
     request: pb.GetReprocessingDiffRequest,
     top: int,
@@ -133,8 +140,9 @@ def _add_values(
 ) -> None:
     from control.rpc.reprocessing.values import Generations, changed_values  # loads Polars
 
-    rebuilt = _bounded(rebuilt_in(books.reprocessings, id_, part, checkpoint))
+    rebuilt = _bounded(rebuilt_in(books.reprocessings, reprocessing.id, part, checkpoint))
     unchanged = _unchanged(books, rebuilt)
+    refuse_without_rows(reprocessing, unchanged.values(), now)
     current = [each for each in rebuilt if each.site_day in unchanged]
     generations = Generations(
         {each.site_day: each.before.generation for each in current},
@@ -163,13 +171,17 @@ def _bounded(rebuilt: Iterator[Rebuilt]) -> list[Rebuilt]:
     return found
 
 
-def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> set[SiteDay]:
-    """Return the site-days that nobody else published since; the rows of both generations of these are stored."""
-    found = set()
+def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> dict[SiteDay, int]:
+    """Return when the current entry was published (UTC ms), for each site-day that nobody else published since."""
+    found = dict[SiteDay, int]()
     for site, of_site in groupby(rebuilt, key=lambda each: each.site_day.site):
         sequences = {each.site_day.day: each.sequence for each in of_site}
         entries = books.generations.current(site, min(sequences), max(sequences) + 1)
-        found |= {SiteDay(site, day) for day, entry in entries.items() if sequences.get(day) == entry.sequence}
+        found |= {
+            SiteDay(site, day): entry.published_at
+            for day, entry in entries.items()
+            if sequences.get(day) == entry.sequence
+        }
     return found
 
 

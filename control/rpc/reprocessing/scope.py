@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.closing import first_open_day
 from hitmesh.model.days import date_text, day_of
 from hitmesh.model.errors import NotFound, RefusedError
@@ -63,19 +64,27 @@ def days_of(wanted: pb.Reprocessing, progress: Mapping[PartitionId, PartitionPro
 
 
 def scope_of(
-    names: Sequence[str], first_day: int, end_day: int, directory: SiteDirectory, generations: Generations
+    names: Sequence[str],
+    first_day: int,
+    end_day: int,
+    directory: SiteDirectory,
+    generations: Generations,
+    checkpoint: Checkpoint,
 ) -> Scope:
     """Return the sites that the names stand for, with their settled site-days in [first_day, end_day).
 
-    A site that only a `-` names is left out if it has no settled day in the range.
+    A site that only a `-` names is left out if it has no settled day in the range. Each site and each
+    ledger is a separate read, and the checkpoint is called before each of these reads.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.
         RefusedError: a name is invalid, or a limit is exceeded.
+        Abandoned: raised by the checkpoint.
     """
-    named, listed = _resolved(names, directory)
+    named, listed = _resolved(names, directory, checkpoint)
     sites, site_days, hits = [], 0, 0
     for site in sorted(named | listed):
+        checkpoint()
         entries = generations.ledger(site, first_day, end_day)
         if entries or site in named:
             sites.append(site)
@@ -105,7 +114,7 @@ def _refuse_open(last: int, open_day: int) -> None:
     )
 
 
-def _resolved(names: Sequence[str], directory: SiteDirectory) -> tuple[set[str], set[str]]:
+def _resolved(names: Sequence[str], directory: SiteDirectory, checkpoint: Checkpoint) -> tuple[set[str], set[str]]:
     """Return the sites that are named in full, and the sites that a `-` stands for."""
     if not 1 <= len(names) <= MAX_NAMES:
         raise RefusedError(
@@ -119,6 +128,7 @@ def _resolved(names: Sequence[str], directory: SiteDirectory) -> tuple[set[str],
     listed: set[str] = set()
     for index, name in enumerate(names):
         path = _path(f"sites[{index}]")
+        checkpoint()
         if name == ALL_SITES:
             _add(listed, _sites(directory, None), path, name)
         elif found := _SITES_OF_MERCHANT.fullmatch(name):

@@ -10,7 +10,7 @@ from control.rpc.reprocessing.names import name_of
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.plan import KEEP_PLAN_DAYS, KEEP_REPLACED_DAYS
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.reprocessings import NEXT_STATE, OPEN_STATES, REQUESTABLE, Reprocessing, State, Work
+from hitmesh.model.reprocessings import AFTER_FAILURE, NEXT_STATE, OPEN_STATES, REQUESTABLE, Reprocessing, State, Work
 from hitmesh.model.zones import DAY_MS
 
 _READABLE: Final = (State.DIFF_READY, State.PUBLISHED, State.ROLLED_BACK)
@@ -42,7 +42,7 @@ def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
         RefusedError: the work cannot be requested in this state (WRONG_STATE).
     """
     state = state_at(reprocessing, now)
-    if state not in REQUESTABLE[work] or (state is State.FAILED and work not in _after_failure(reprocessing.work)):
+    if not _is_requestable(reprocessing, state, work):
         raise _wrong_state(reprocessing, state, work)
     following = replace(reprocessing, updated_at=now, error="", version=reprocessing.version + 1)
     if state is State.PLANNED and work is Work.CANCEL:
@@ -70,11 +70,17 @@ def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
     )
 
 
+def _is_requestable(reprocessing: Reprocessing, state: State, work: Work) -> bool:
+    if state is State.FAILED:
+        return work in _after_failure(reprocessing.work)
+    if state is State.RUNNING and reprocessing.work is not Work.RECOMPUTE:
+        return False
+    return state in REQUESTABLE[work]
+
+
 def _after_failure(failed: Work | None) -> frozenset[Work]:
     """Return the works that can be requested after a work failed."""
-    if failed is None:
-        return frozenset()
-    return frozenset({failed, Work.CANCEL}) if failed is Work.RECOMPUTE else frozenset({failed})
+    return AFTER_FAILURE[failed] if failed else frozenset()
 
 
 def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> RefusedError:
@@ -83,6 +89,8 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
     if state is State.FAILED:
         works = ", ".join(each.name for each in Work if each in _after_failure(reprocessing.work))
         rule = f"after the failure only {works} is possible"
+    elif state is State.RUNNING and reprocessing.work:
+        rule = f"wait until {reprocessing.work.name} has ended; only RECOMPUTE can be cancelled while it runs"
     else:
         rule = f"{wanted} is possible in {states}"
     return RefusedError(
@@ -117,18 +125,27 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
     )
 
 
-def refuse_without_rows(reprocessing: Reprocessing, now: int) -> None:
-    """Raise if the rows of the replaced generations may be removed.
+def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int) -> None:
+    """Raise if the rows of a replaced generation may be removed: they are kept from the move of their site-day.
+
+    A site-day whose entry is older than the reprocessing was not moved, so the rows of both generations are stored.
+
+    Args:
+        reprocessing: the reprocessing.
+        published: when the current entry of each compared site-day was published, in UTC ms.
+        now: the current time in UTC ms.
 
     Raises:
-        RefusedError: the replaced rows are kept no longer (WRONG_STATE).
+        RefusedError: replaced rows are kept no longer (WRONG_STATE).
     """
-    is_replaced = reprocessing.state in (State.PUBLISHED, State.ROLLED_BACK)
-    if is_replaced and now >= reprocessing.updated_at + KEEP_REPLACED_DAYS * DAY_MS:
+    kept_from = now - KEEP_REPLACED_DAYS * DAY_MS
+    count = sum(reprocessing.created_at <= at <= kept_from for at in published)
+    if count and reprocessing.state is not State.DIFF_READY:
         name = name_of(reprocessing.id)
+        site_days = "1 site-day was" if count == 1 else f"{count:,} site-days were"
         raise RefusedError(
-            f"{name} is {reprocessing.state.name} since {KEEP_REPLACED_DAYS} days, so the replaced rows are removed: "
-            "leave dimension out",
+            f"{name} is {reprocessing.state.name}, and {site_days} replaced {KEEP_REPLACED_DAYS} or more days ago, so "
+            "the replaced rows are removed: leave dimension out, or select other days",
             field="dimension",
             reason=ErrorReason.WRONG_STATE,
             value=name,

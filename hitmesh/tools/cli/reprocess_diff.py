@@ -38,7 +38,8 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
         "hitmesh reprocess diff 20261129-x7k2p4 --dimension channel --order-by visits",
         "hitmesh reprocess diff 20261129-x7k2p4 --fail-above 0.5% -o json",
     )
-    + "\n\n\b\nExit codes:\n  0    compared\n  7    a metric changed by more than --fail-above",
+    + "\n\n\b\nExit codes:\n  0    compared\n  7    a metric changed by more than --fail-above, or raw hits "
+    "are missing",
 )
 @id_argument
 @click.option(
@@ -46,7 +47,7 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     callback=per_cent,
     metavar="P%",
     help="Exit with 7 if the changes of a metric, added up over all site-days without their signs, are more than P per "
-    "cent of its old sum.",
+    "cent of its old sum, or if the ledger has fewer accepted hits than before.",
 )
 @site_option(required=False)
 @click.option("--since", callback=date_text, metavar="DAY", help="First UTC day to compare. Default: the first.")
@@ -105,7 +106,25 @@ def diff(
     else:
         print_diff(found, dimension)
     if fail_above is not None:
+        _refuse_lost_hits(found)
         _fail_above(found, fail_above)
+
+
+def _refuse_lost_hits(found: reprocessing_pb2.GetReprocessingDiffResponse) -> None:
+    """Raise if the ledger after has fewer accepted hits than before, in total or on a UTC day."""
+    from hitmesh.model.dates import date_text_of
+
+    ledgers = [("in total", found.ledger_before, found.ledger_after)]
+    ledgers += [(date_text_of(day.utc_date), day.ledger_before, day.ledger_after) for day in found.days]
+    for where, of_before, of_after in ledgers:
+        before, after = of_before.accepted.hits, of_after.accepted.hits
+        if after < before:
+            raise CommandFailed(
+                Exit.PROBLEMS_FOUND,
+                f"the ledger has {before:,} accepted hits before and {after:,} after ({where}), so raw hits are "
+                "missing: do not publish, and see hitmesh ledger",
+                reason=LocalReason.DIFF_TOO_LARGE,
+            )
 
 
 def _fail_above(found: reprocessing_pb2.GetReprocessingDiffResponse, limit: float) -> None:

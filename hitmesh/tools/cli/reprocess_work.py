@@ -112,7 +112,7 @@ def rollback(id_: str, wait: bool, output: str, endpoint: str | None, home: Path
 @output_option("table", "json")
 @operator_options
 def cancel(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Drop the plan ID, or remove its recomputed days, which no report ever read.
+    """Drop the plan ID, or remove its recomputed days, which no report ever read. Also stops `run`.
 
     Repeating the command changes nothing.
     """
@@ -167,7 +167,7 @@ def _advise(found: reprocessing_pb2.Reprocessing, output: str, *verbs: str) -> N
     from hitmesh.client.reprocessing import short_id
     from hitmesh.tools.cli.reprocess_output import state_name
 
-    if output == "json":
+    if output == "json" or state_name(found) == "CANCELLED":
         return
     if state_name(found) == "RUNNING":
         verbs = ("status",)

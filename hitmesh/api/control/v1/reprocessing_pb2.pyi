@@ -58,7 +58,7 @@ class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rep
     REPROCESSING_STATE_PLANNED: _ReprocessingState.ValueType  # 1
     """Stored; nothing is computed. Next: Run, Cancel."""
     REPROCESSING_STATE_RUNNING: _ReprocessingState.ValueType  # 2
-    """The settler performs `Reprocessing.work`."""
+    """The settler performs `Reprocessing.work`. Next: Cancel if the work is RECOMPUTE."""
     REPROCESSING_STATE_DIFF_READY: _ReprocessingState.ValueType  # 3
     """Every site-day is recomputed; reports read the old generations. Next: Publish, Cancel."""
     REPROCESSING_STATE_PUBLISHED: _ReprocessingState.ValueType  # 4
@@ -68,7 +68,9 @@ class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rep
     REPROCESSING_STATE_CANCELLED: _ReprocessingState.ValueType  # 6
     """Final: no report ever read the new generations, and their rows are removed."""
     REPROCESSING_STATE_FAILED: _ReprocessingState.ValueType  # 7
-    """The work ended with `Reprocessing.error`. Next: the call that requested the work, and Cancel if RECOMPUTE failed."""
+    """The work ended with `Reprocessing.error`. Next: the call that requested the work; or the call that
+    undoes the work: Cancel after RECOMPUTE, Rollback after PUBLISH, Publish after ROLL_BACK.
+    """
     REPROCESSING_STATE_EXPIRED: _ReprocessingState.ValueType  # 8
     """Final: the plan was not run before `Reprocessing.expire_time`."""
 
@@ -80,7 +82,7 @@ REPROCESSING_STATE_UNSPECIFIED: ReprocessingState.ValueType  # 0
 REPROCESSING_STATE_PLANNED: ReprocessingState.ValueType  # 1
 """Stored; nothing is computed. Next: Run, Cancel."""
 REPROCESSING_STATE_RUNNING: ReprocessingState.ValueType  # 2
-"""The settler performs `Reprocessing.work`."""
+"""The settler performs `Reprocessing.work`. Next: Cancel if the work is RECOMPUTE."""
 REPROCESSING_STATE_DIFF_READY: ReprocessingState.ValueType  # 3
 """Every site-day is recomputed; reports read the old generations. Next: Publish, Cancel."""
 REPROCESSING_STATE_PUBLISHED: ReprocessingState.ValueType  # 4
@@ -90,7 +92,9 @@ REPROCESSING_STATE_ROLLED_BACK: ReprocessingState.ValueType  # 5
 REPROCESSING_STATE_CANCELLED: ReprocessingState.ValueType  # 6
 """Final: no report ever read the new generations, and their rows are removed."""
 REPROCESSING_STATE_FAILED: ReprocessingState.ValueType  # 7
-"""The work ended with `Reprocessing.error`. Next: the call that requested the work, and Cancel if RECOMPUTE failed."""
+"""The work ended with `Reprocessing.error`. Next: the call that requested the work; or the call that
+undoes the work: Cancel after RECOMPUTE, Rollback after PUBLISH, Publish after ROLL_BACK.
+"""
 REPROCESSING_STATE_EXPIRED: ReprocessingState.ValueType  # 8
 """Final: the plan was not run before `Reprocessing.expire_time`."""
 Global___ReprocessingState: _TypeAlias = ReprocessingState  # noqa: Y015

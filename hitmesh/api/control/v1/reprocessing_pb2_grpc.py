@@ -149,7 +149,8 @@ class ReprocessingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelReprocessing(self, request, context):
-        """Starts to remove the new generations, which no report ever read. A plan is cancelled at once.
+        """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
+        the settler stops recomputing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

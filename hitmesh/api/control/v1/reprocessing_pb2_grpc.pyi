@@ -58,7 +58,9 @@ class ReprocessingServiceStub:
     RollbackReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.RollbackReprocessingRequest, _reprocessing_pb2.RollbackReprocessingResponse]
     """Starts to make the old generations current again."""
     CancelReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CancelReprocessingRequest, _reprocessing_pb2.CancelReprocessingResponse]
-    """Starts to remove the new generations, which no report ever read. A plan is cancelled at once."""
+    """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
+    the settler stops recomputing.
+    """
 
 @_typing.type_check_only
 class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
@@ -90,7 +92,9 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     RollbackReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.RollbackReprocessingRequest, _reprocessing_pb2.RollbackReprocessingResponse]  # type: ignore[assignment]
     """Starts to make the old generations current again."""
     CancelReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CancelReprocessingRequest, _reprocessing_pb2.CancelReprocessingResponse]  # type: ignore[assignment]
-    """Starts to remove the new generations, which no report ever read. A plan is cancelled at once."""
+    """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
+    the settler stops recomputing.
+    """
 
 class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
@@ -167,6 +171,8 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reprocessing_pb2.CancelReprocessingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.CancelReprocessingResponse, _abc.Awaitable[_reprocessing_pb2.CancelReprocessingResponse]]:
-        """Starts to remove the new generations, which no report ever read. A plan is cancelled at once."""
+        """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
+        the settler stops recomputing.
+        """
 
 def add_ReprocessingServiceServicer_to_server(servicer: ReprocessingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
