@@ -4,6 +4,9 @@ Site-days are moved singly, days ascending. Usually the reprocessing finds the e
 single conditional write publishes or restores the wanted generation. If the settler settled the site-day again since,
 for example because late hits arrived, the wanted generation lacks these hits. The site-day is then recomputed from the
 raw hits under the wanted logic, so no answer loses the hits and the ledger has no hole.
+
+If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. The work then
+fails, and the site-day keeps the current generation.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from processor.reprocess.sides import (
     Standing,
     flags_to_set,
     hand_on_the_same,
+    refuse_fewer_hits,
     standing,
     wanted,
 )
@@ -131,9 +135,14 @@ class Moving:
 
         A recomputed day after was computed from the earlier carry. The mark must be stored before the site-day: after a
         crash, only the mark shows that the carry changed.
+
+        Raises:
+            SiteDayFailed: raw hits are missing, or the site-day cannot be settled.
         """
         site, day = rebuilt.site_day
         done = self._rebuilder.recompute(rebuilt.site_day, page.logic(rebuilt), handed, page.bounds, page.work)
+        with naming(rebuilt.site_day):
+            refuse_fewer_hits(done.rebuilt, page.work)
         if not hand_on_the_same(wanted(rebuilt, page.work), wanted(done.rebuilt, page.work)):
             self._mark(page, site, {day + 1} if self._is_settled(site, day + 1) else set())
         logger().info("recomputed_again", id=page.reprocessing.id, site=site, date=date_text(day), work=page.work)
