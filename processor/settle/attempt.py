@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
@@ -144,7 +145,12 @@ class Attempt:
         return self.current.sequence if self.current else 0
 
     def settle(self) -> Settled | None:
-        """Return the settlement, or None if there is nothing to settle: no hit, no refusal, nothing published."""
+        """Return the settlement, or None if there is nothing to settle: no hit, no refusal, nothing published.
+
+        Raises:
+            StaleGeneration: the current generation was read further than this attempt would read.
+        """
+        self._refuse_to_read_less()
         site, day = self.site_day
         rejected = self._stores.rejected.counts(site, day)
         if not rejected and self.current is None and day not in self._stores.raw.days(site):
@@ -156,6 +162,20 @@ class Attempt:
             if settled.complete:
                 break
         return settled
+
+    def _refuse_to_read_less(self) -> None:
+        """Refuse to replace a generation that was read further: its hits have no dirty marks and would be lost.
+
+        Another settler may publish such a generation after this attempt's bounds were read. Partitions that only the
+        generation or only the attempt knows, for example of a retired log, are not compared.
+        """
+        seen = self.current.read_through if self.current else {}
+        for partition, offset in seen.items():
+            if offset > self.read_through.get(partition, offset):
+                raise StaleGeneration(
+                    f"{self.site_day} was read through offset {offset} of {partition} by another settler, and the "
+                    f"bounds of this scan end at {self.read_through[partition]}; scan again"
+                )
 
     def drift(self, settled: Settled) -> Drift | None:
         """Return the drift from the stream; None if the day already has a generation or was never streamed."""
