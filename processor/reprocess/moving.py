@@ -89,7 +89,10 @@ class Moving:
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Move one or more site-days until the portion is over; return whether all are moved."""
+        """Move one or more site-days until the portion is over; return whether all are moved.
+
+        A wave of recomputed site-days is moved whole, even after the portion is over.
+        """
         begun = chain
         while chain is begun or not is_over():
             found = self._reprocessings.rebuilt(reprocessing.id, chain.last, _PAGE_SITE_DAYS + 1)
@@ -102,8 +105,11 @@ class Moving:
                 closed_before(self._stores.series, self._stores.progress),
                 self._rebuilder.bounds(),
             )
-            for rebuilt, stands in self._up_to_date(page, found[:_PAGE_SITE_DAYS], is_over):
-                if chain is not begun and is_over():
+            ready = self._up_to_date(page, found[:_PAGE_SITE_DAYS], is_over)
+            # The wait for rows usually outlasts the portion, and each portion would then move a single site-day.
+            last = max((at for at, (_, stands) in enumerate(ready) if stands is Standing.STALE), default=0)
+            for at, (rebuilt, stands) in enumerate(ready):
+                if at > last and is_over():
                     break
                 with naming(rebuilt.site_day):
                     self._move(page, rebuilt, stands)
