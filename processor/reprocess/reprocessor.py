@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
 from hitmesh.model.limits import LG_K_CELL
@@ -31,6 +31,7 @@ from processor.settle.attempt import SettlerStores
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.settler import ANY_ERROR
 
+_MAX_DOUBLINGS: Final = 20
 _RESULTS: Mapping[Work, ReprocessedResult] = {
     Work.RECOMPUTE: ReprocessedResult.RECOMPUTED,
     Work.PUBLISH: ReprocessedResult.PUBLISHED,
@@ -93,6 +94,7 @@ class Reprocessor:
         self._metrics = metrics or unmeasured()
         self._progress: _Progress | None = None
         self._not_before = 0
+        self._unavailable = 0
         rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k)
         moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, SettlementMarks(clock, marks))
         self._steps: Mapping[Work, _Steps] = {
@@ -109,7 +111,7 @@ class Reprocessor:
         waits, and settlement continues.
 
         Raises:
-            RetryError: a store is unavailable; the reprocessing stays RUNNING.
+            RetryError: a store is unavailable; the reprocessing stays RUNNING, the next portion waits (`_back_off`).
         """
         if self._stop.is_set() or self._clock.now() < self._not_before:
             return 0
@@ -119,6 +121,7 @@ class Reprocessor:
             reprocessing = next_to_work_on(stored)
             return self._portion(reprocessing) if reprocessing else 0
         except RetryError:
+            self._back_off()
             raise
         except ANY_ERROR as error:
             self._progress = None
@@ -144,6 +147,7 @@ class Reprocessor:
         except ANY_ERROR as error:
             self._fail(reprocessing, error)
             return 0
+        self._unavailable = 0
         self._progress = None if is_done else replace(begun, chain=chain)
         count = chain.count - begun.chain.count
         self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.work])
@@ -154,6 +158,12 @@ class Reprocessor:
             done = replace(done, state=NEXT_STATE[begun.work], work=None, error="", recompute_ms=took_ms)
         self._replace(done)
         return count
+
+    def _back_off(self) -> None:
+        """Delay the next portion: each portion may wait long for its rows, and settlement waits meanwhile."""
+        after_ms = self._pace.unavailable_ms << min(self._unavailable, _MAX_DOUBLINGS)
+        self._unavailable += 1
+        self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
 
     def _recompute_ms(self, reprocessing: Reprocessing, begun: _Progress) -> int:
         """Return how long RECOMPUTE took; the stored value for other work, or if another process did a part."""
