@@ -60,6 +60,10 @@ class _Progress:
     began_at: int
     began_count: int
 
+    def is_of(self, id_: str, work: Work | None) -> bool:
+        """Return whether this is the progress of a reprocessing's work."""
+        return (self.id, self.work) == (id_, work)
+
 
 class Reprocessor:
     """Does the requested work. Confined to one thread, which must be the settler's.
@@ -130,12 +134,21 @@ class Reprocessor:
             return 0
 
     def _portion(self, reprocessing: Reprocessing) -> int:
+        """Claim the work if the work is not in hand, then do a portion.
+
+        The control service takes a request back if another reprocessing has the same site-days. The claim is a new
+        version of the stored value, so that either the claim or the taking back fails.
+        """
         if reprocessing.work is None:
             self._fail(reprocessing, FatalError("the reprocessing runs without a work: request the work again"))
             return 0
+        claimed = reprocessing if self._is_in_hand(reprocessing) else self._replace(reprocessing)
+        return self._do_portion(claimed, reprocessing.work) if claimed else 0
+
+    def _do_portion(self, reprocessing: Reprocessing, work: Work) -> int:
         ends_at = self._clock.now() + self._pace.portion_ms
         try:
-            begun = self._begun(reprocessing.id, reprocessing.work)
+            begun = self._begun(reprocessing.id, work)
             chain, is_done = self._steps[begun.work].advance(
                 reprocessing, begun.chain, lambda: self._stop.is_set() or self._clock.now() > ends_at
             )
@@ -171,10 +184,13 @@ class Reprocessor:
             return reprocessing.recompute_ms
         return max(self._clock.now() - begun.began_at, 1)
 
+    def _is_in_hand(self, reprocessing: Reprocessing) -> bool:
+        return self._progress is not None and self._progress.is_of(reprocessing.id, reprocessing.work)
+
     def _begun(self, id_: str, work: Work) -> _Progress:
         """Return the current work's progress, including site-days that an interrupted portion stored."""
         in_hand = self._progress
-        if in_hand is None or (in_hand.id, in_hand.work) != (id_, work):
+        if in_hand is None or not in_hand.is_of(id_, work):
             chain = self._steps[work].begin(id_, Chain())
             in_hand = _Progress(id_, work, chain, self._clock.now(), chain.count)
         self._progress = replace(in_hand, chain=self._steps[work].begin(id_, in_hand.chain))
@@ -201,12 +217,17 @@ class Reprocessor:
         self._metrics.add(PROCESSOR_REPROCESSED, 1, result=ReprocessedResult.FAILED)
         self._replace(replace(reprocessing, state=State.FAILED, error=message))
 
-    def _replace(self, reprocessing: Reprocessing) -> None:
-        """Replace the stored value; if another process replaced the value since, the next pass reads the new value."""
+    def _replace(self, reprocessing: Reprocessing) -> Reprocessing | None:
+        """Replace the stored value and return the new version.
+
+        If another process replaced the value since, return None: the next pass reads the other process's value.
+        """
         changed = replace(reprocessing, updated_at=self._clock.now(), version=reprocessing.version + 1)
-        if not self._reprocessings.replace(changed):
-            self._progress = None
-            logger().warning("reprocessing_was_changed", id=reprocessing.id, version=changed.version)
+        if self._reprocessings.replace(changed):
+            return changed
+        self._progress = None
+        logger().warning("reprocessing_was_changed", id=reprocessing.id, version=changed.version)
+        return None
 
     def _log(self, reprocessing: Reprocessing, begun: _Progress, chain: Chain) -> None:
         seconds = max(self._clock.now() - begun.began_at, 1) / 1_000

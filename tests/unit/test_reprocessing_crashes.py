@@ -178,7 +178,7 @@ def test_disturbed_days_are_marked_again_after_an_error_between_publication_and_
     plan(mesh, [SITE], (DAY, DAY + 1))
     done(mesh, Work.RECOMPUTE)
     request(mesh, Work.PUBLISH)
-    reprocessor = failing(mesh, 2, Crash, after=False)  # the effects are mark, publish, put, replace
+    reprocessor = failing(mesh, 3, Crash, after=False)  # the effects are replace, mark, publish, put, replace
     assert work_with_error(mesh, reprocessor)
     (marked,) = mesh.stores.dirty.take(9, 10**6)
     mesh.stores.dirty.clear(marked)
