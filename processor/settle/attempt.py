@@ -14,7 +14,8 @@ from typing import Final
 import polars as pl
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
-from hitmesh.model.errors import StaleGeneration
+from hitmesh.model.days import date_text
+from hitmesh.model.errors import StaleGeneration, StoreCorrupt
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
@@ -36,6 +37,7 @@ from hitmesh.ports import (
     SeriesStore,
     SiteDirectory,
 )
+from hitmesh.runtime.logs import logger
 from processor.rules.carry import Carry
 from processor.rules.orders import HitAt, seen_claims, with_flags
 from processor.rules.refunds import claims_refund, takes_total, with_totals
@@ -89,7 +91,7 @@ class Attempt:
     """A single attempt to settle a site-day.
 
     A site-day keeps its logic version: an attempt without an explicit version takes the version from the site-day's
-    current generation.
+    current generation. A damaged carry is replaced: the attempt works without the carry.
 
     Args:
         stores: the stores to read.
@@ -134,10 +136,11 @@ class Attempt:
         self._hits_before = hits_before
         self._logic_before = (handed.logic if handed.carry else _logic_of(entries.get(day - 1))) or self.logic
         self._next_is_settled = day + 1 in entries
-        self._carry = Carry.from_bytes(before_it) if before_it is not None else handed.carry
+        self._carry = handed.carry or _intact(before_it, SiteDay(site, day - 1))
+        self._before_is_damaged = before_it is not None and self._carry is None
         self._flags = handed.flags
         self._lg_k = lg_k
-        self._handed_on = Carry.from_bytes(handed_on) if handed_on is not None else None
+        self._handed_on = _intact(handed_on, site_day)
 
     @property
     def seen_sequence(self) -> int:
@@ -201,9 +204,14 @@ class Attempt:
         return disturbed
 
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
-        """Return the disturbed days, without the day after if only the carry or the logic disturbs that day."""
+        """Return the disturbed days, without the day after if only the carry or the logic disturbs that day.
+
+        A damaged carry does not show which hits the day before followed, so the day before is settled again too, which
+        replaces the carry.
+        """
         disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
-        if self._carry is not None and self._carry.followed != settled.followed:
+        follows_others = self._carry is not None and self._carry.followed != settled.followed
+        if follows_others or self._before_is_damaged:
             disturbed.add(self.site_day.day - 1)
         return disturbed
 
@@ -256,6 +264,18 @@ class Attempt:
     def _window(self, site: str, start: int, end: int) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
         return read_window(records, site, start, end)
+
+
+def _intact(carry: bytes | None, site_day: SiteDay) -> Carry | None:
+    """Return the carry from a site-day; None if the site-day has no carry, or a damaged carry.
+
+    A settlement without the carry from the day before derives the open visits from raw hits.
+    """
+    try:
+        return Carry.from_bytes(carry) if carry is not None else None
+    except StoreCorrupt as error:
+        logger().warning("carry_is_damaged", site=site_day.site, date=date_text(site_day.day), message=error.message)
+        return None
 
 
 def _logic_of(entry: GenerationEntry | None) -> Logic | None:
