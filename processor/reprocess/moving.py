@@ -4,6 +4,9 @@ Site-days are moved singly, days ascending. Usually the reprocessing finds the e
 single conditional write publishes or restores the wanted generation. If the settler settled the site-day again since,
 for example because late hits arrived, the wanted generation lacks these hits. The site-day is then recomputed from the
 raw hits under the wanted logic, so no answer loses the hits and the ledger has no hole.
+
+If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. The work then
+fails, and the site-day keeps the current generation.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from processor.reprocess.sides import (
     Standing,
     flags_to_set,
     hand_on_the_same,
+    refuse_fewer_hits,
     standing,
     wanted,
 )
@@ -85,7 +89,10 @@ class Moving:
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Move one or more site-days until the portion is over; return whether all are moved."""
+        """Move one or more site-days until the portion is over; return whether all are moved.
+
+        A wave of recomputed site-days is moved whole, even after the portion is over.
+        """
         begun = chain
         while chain is begun or not is_over():
             found = self._reprocessings.rebuilt(reprocessing.id, chain.last, _PAGE_SITE_DAYS + 1)
@@ -98,8 +105,11 @@ class Moving:
                 closed_before(self._stores.series, self._stores.progress),
                 self._rebuilder.bounds(),
             )
-            for rebuilt, stands in self._up_to_date(page, found[:_PAGE_SITE_DAYS], is_over):
-                if chain is not begun and is_over():
+            ready = self._up_to_date(page, found[:_PAGE_SITE_DAYS], is_over)
+            # The wait for rows usually outlasts the portion, and each portion would then move a single site-day.
+            last = max((at for at, (_, stands) in enumerate(ready) if stands is Standing.STALE), default=0)
+            for at, (rebuilt, stands) in enumerate(ready):
+                if at > last and is_over():
                     break
                 with naming(rebuilt.site_day):
                     self._move(page, rebuilt, stands)
@@ -131,9 +141,14 @@ class Moving:
 
         A recomputed day after was computed from the earlier carry. The mark must be stored before the site-day: after a
         crash, only the mark shows that the carry changed.
+
+        Raises:
+            SiteDayFailed: raw hits are missing, or the site-day cannot be settled.
         """
         site, day = rebuilt.site_day
         done = self._rebuilder.recompute(rebuilt.site_day, page.logic(rebuilt), handed, page.bounds, page.work)
+        with naming(rebuilt.site_day):
+            refuse_fewer_hits(done.rebuilt, page.work)
         if not hand_on_the_same(wanted(rebuilt, page.work), wanted(done.rebuilt, page.work)):
             self._mark(page, site, {day + 1} if self._is_settled(site, day + 1) else set())
         logger().info("recomputed_again", id=page.reprocessing.id, site=site, date=date_text(day), work=page.work)

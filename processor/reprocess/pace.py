@@ -19,8 +19,11 @@ class ReprocessPace:
         portion_ms: a portion starts no further site-day after this time, so that the settler's next pass can begin.
         wave_site_days: maximum number of site-days whose rows are written together.
         wave_rows: approximate maximum number of rows that are written together.
-        ingest_timeout_s: deadline for written rows to become readable.
+        ingest_timeout_s: deadline for written rows to become readable; shorter than the settler's, because settlement
+            waits meanwhile.
         retry_after_ms: delay after reprocessings could not be read or changed.
+        unavailable_ms: delay after a store was unavailable, doubled after each such portion in a row.
+        max_unavailable_ms: maximum delay after a store was unavailable.
         keep_replaced_ms: how long replaced rows are kept for a rollback.
         keep_plan_ms: how long a plan that nobody runs is kept.
         keep_expired_ms: how long an expired plan can be listed.
@@ -29,8 +32,10 @@ class ReprocessPace:
     portion_ms: int = 2_000
     wave_site_days: int = 64
     wave_rows: int = 200_000
-    ingest_timeout_s: float = 120.0
+    ingest_timeout_s: float = 30.0
     retry_after_ms: int = 60_000
+    unavailable_ms: int = 15_000
+    max_unavailable_ms: int = 480_000
     keep_replaced_ms: int = KEEP_REPLACED_DAYS * DAY_MS
     keep_plan_ms: int = KEEP_PLAN_DAYS * DAY_MS
     keep_expired_ms: int = _KEEP_EXPIRED_DAYS * DAY_MS

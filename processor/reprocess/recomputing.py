@@ -16,13 +16,16 @@ from typing import Final
 
 import polars as pl
 
+from hitmesh.model.days import date_text
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import Logic, logic_named
 from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import GenerationVersion, Rebuilt, Reprocessing, Work
+from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Generations, Reprocessings
+from hitmesh.runtime.logs import logger
 from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
 from processor.reprocess.failures import naming
@@ -84,11 +87,13 @@ class Rebuilder:
         """
         with naming(site_day):
             attempt = Attempt(self._stores, site_day, bounds.hits, bounds.all, handed, lg_k=self._lg_k, logic=logic)
+            for damaged in attempt.damaged_carries:
+                logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
             settled = attempt.settle()
             if settled is None or attempt.current is None:
                 raise StoreCorrupt("the published generation is no longer stored")
             current = self._current_version(attempt)
-            old = self._stores.series.read(site_day.site, site_day.day, site_day.day + 1, current.generation)
+            old = self._series(site_day, current.generation)
             series = attempt.series_of(settled)
             rebuilt = rebuilt_of(attempt, settled, current, changes_of(old, series), work)
             return Recomputed(attempt, settled, series, rebuilt)
@@ -116,6 +121,15 @@ class Rebuilder:
     def is_full(self, wave: Sequence[Recomputed]) -> bool:
         """Return whether a wave has the maximum number of site-days or rows."""
         return len(wave) >= self._pace.wave_site_days or sum(done.rows for done in wave) > self._pace.wave_rows
+
+    def _series(self, site_day: SiteDay, generation: int) -> pl.DataFrame:
+        """Return a generation's series; a damaged series counts as empty, because the recomputation replaces it."""
+        site, day = site_day
+        try:
+            return self._stores.series.read(site, day, day + 1, generation)
+        except StoreCorrupt as error:
+            logger().warning("series_is_damaged", site=site, date=date_text(day), message=error.message)
+            return pl.DataFrame(schema=SERIES_COLUMNS)
 
     def _current_version(self, attempt: Attempt) -> GenerationVersion:
         """Return the current generation with ledger entry and carry, as a rollback needs."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
 from hitmesh.model.limits import LG_K_CELL
@@ -33,6 +33,7 @@ from processor.settle.attempt import SettlerStores
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.settler import ANY_ERROR
 
+_MAX_DOUBLINGS: Final = 20
 _RESULTS: Mapping[Work, ReprocessedResult] = {
     Work.RECOMPUTE: ReprocessedResult.RECOMPUTED,
     Work.PUBLISH: ReprocessedResult.PUBLISHED,
@@ -60,6 +61,10 @@ class _Progress:
     chain: Chain
     began_at: int
     began_count: int
+
+    def is_of(self, id_: str, work: Work | None) -> bool:
+        """Return whether this is the progress of a reprocessing's work."""
+        return (self.id, self.work) == (id_, work)
 
 
 class Reprocessor:
@@ -95,6 +100,7 @@ class Reprocessor:
         self._metrics = metrics or unmeasured()
         self._progress: _Progress | None = None
         self._not_before = 0
+        self._unavailable = 0
         rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k)
         moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, SettlementMarks(clock, marks))
         self._steps: Mapping[Work, _Steps] = {
@@ -111,7 +117,7 @@ class Reprocessor:
         waits, and settlement continues.
 
         Raises:
-            RetryError: a store is unavailable; the reprocessing stays RUNNING.
+            RetryError: a store is unavailable; the reprocessing stays RUNNING, the next portion waits (`_back_off`).
         """
         if self._stop.is_set() or self._clock.now() < self._not_before:
             return 0
@@ -121,6 +127,7 @@ class Reprocessor:
             reprocessing = next_to_work_on(stored)
             return self._portion(reprocessing) if reprocessing else 0
         except RetryError:
+            self._back_off()
             raise
         except ANY_ERROR as error:
             self._progress = None
@@ -129,12 +136,21 @@ class Reprocessor:
             return 0
 
     def _portion(self, reprocessing: Reprocessing) -> int:
+        """Claim the work if the work is not in hand, then do a portion.
+
+        The control service takes a request back if another reprocessing has the same site-days. The claim is a new
+        version of the stored value, so that either the claim or the taking back fails.
+        """
         if reprocessing.work is None:
             self._fail(reprocessing, FatalError("the reprocessing runs without a work: request the work again"))
             return 0
+        claimed = reprocessing if self._is_in_hand(reprocessing) else self._replace(reprocessing)
+        return self._do_portion(claimed, reprocessing.work) if claimed else 0
+
+    def _do_portion(self, reprocessing: Reprocessing, work: Work) -> int:
         ends_at = self._clock.now() + self._pace.portion_ms
         try:
-            begun = self._begun(reprocessing.id, reprocessing.work)
+            begun = self._begun(reprocessing.id, work)
             chain, is_done = self._steps[begun.work].advance(
                 reprocessing, begun.chain, lambda: self._stop.is_set() or self._clock.now() > ends_at
             )
@@ -146,6 +162,7 @@ class Reprocessor:
         except ANY_ERROR as error:
             self._fail(reprocessing, error)
             return 0
+        self._unavailable = 0
         self._progress = None if is_done else replace(begun, chain=chain)
         count = chain.count - begun.chain.count
         self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.work])
@@ -157,16 +174,25 @@ class Reprocessor:
         self._replace(done)
         return count
 
+    def _back_off(self) -> None:
+        """Delay the next portion: each portion may wait long for its rows, and settlement waits meanwhile."""
+        after_ms = self._pace.unavailable_ms << min(self._unavailable, _MAX_DOUBLINGS)
+        self._unavailable += 1
+        self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
+
     def _recompute_ms(self, reprocessing: Reprocessing, begun: _Progress) -> int:
         """Return how long RECOMPUTE took; the stored value for other work, or if another process did a part."""
         if begun.work is not Work.RECOMPUTE or begun.began_count:
             return reprocessing.recompute_ms
         return max(self._clock.now() - begun.began_at, 1)
 
+    def _is_in_hand(self, reprocessing: Reprocessing) -> bool:
+        return self._progress is not None and self._progress.is_of(reprocessing.id, reprocessing.work)
+
     def _begun(self, id_: str, work: Work) -> _Progress:
         """Return the current work's progress, including site-days that an interrupted portion stored."""
         in_hand = self._progress
-        if in_hand is None or (in_hand.id, in_hand.work) != (id_, work):
+        if in_hand is None or not in_hand.is_of(id_, work):
             chain = self._steps[work].begin(id_, Chain())
             in_hand = _Progress(id_, work, chain, self._clock.now(), chain.count)
         self._progress = replace(in_hand, chain=self._steps[work].begin(id_, in_hand.chain))
@@ -193,12 +219,17 @@ class Reprocessor:
         self._metrics.add(PROCESSOR_REPROCESSED, 1, result=ReprocessedResult.FAILED)
         self._replace(replace(reprocessing, state=State.FAILED, error=message))
 
-    def _replace(self, reprocessing: Reprocessing) -> None:
-        """Replace the stored value; if another process replaced the value since, the next pass reads the new value."""
+    def _replace(self, reprocessing: Reprocessing) -> Reprocessing | None:
+        """Replace the stored value and return the new version.
+
+        If another process replaced the value since, return None: the next pass reads the other process's value.
+        """
         changed = replace(reprocessing, updated_at=self._clock.now(), version=reprocessing.version + 1)
-        if not self._reprocessings.replace(changed):
-            self._progress = None
-            logger().warning("reprocessing_was_changed", id=reprocessing.id, version=changed.version)
+        if self._reprocessings.replace(changed):
+            return changed
+        self._progress = None
+        logger().warning("reprocessing_was_changed", id=reprocessing.id, version=changed.version)
+        return None
 
     def _log(self, reprocessing: Reprocessing, begun: _Progress, chain: Chain) -> None:
         seconds = max(self._clock.now() - begun.began_at, 1) / 1_000

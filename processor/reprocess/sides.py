@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 
-from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.errors import FatalError, StoreCorrupt
 from hitmesh.model.generations import GenerationEntry
 from hitmesh.model.logic import logic_numbered
 from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Work
@@ -89,6 +89,22 @@ def rebuilt_of(
 def flags_to_set(rebuilt: Rebuilt, work: Work) -> Mapping[HitAt, bool]:
     """Return the claims' duplicate flags that belong to the wanted generation (rule D3)."""
     return _inverse(rebuilt.flags) if work is Work.ROLL_BACK else rebuilt.flags
+
+
+def refuse_fewer_hits(recomputed: Rebuilt, work: Work) -> None:
+    """Refuse a site-day that the work recomputed from fewer accepted hits than the current generation has.
+
+    The log only grows, so a recomputation finds fewer hits only if the raw store lost hits.
+
+    Raises:
+        FatalError: raw hits are missing.
+    """
+    found, published = wanted(recomputed, work).ledger.accepted, _other(recomputed, work).ledger.accepted
+    if found < published:
+        raise FatalError(
+            f"raw hits are missing, because the recomputation found {found} accepted hits and the published generation "
+            f"has {published}; the published numbers stay until the raw hits are restored"
+        )
 
 
 def hand_on_the_same(version: GenerationVersion, other: GenerationVersion) -> bool:

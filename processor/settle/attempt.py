@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.errors import StaleGeneration, StoreCorrupt
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
@@ -88,7 +89,7 @@ class Attempt:
     """A single attempt to settle a site-day.
 
     A site-day keeps its logic version: an attempt without an explicit version takes the version from the site-day's
-    current generation.
+    current generation. A damaged carry is replaced: the attempt works without the carry.
 
     Args:
         stores: the stores to read.
@@ -133,18 +134,32 @@ class Attempt:
         self._hits_before = hits_before
         self._logic_before = (handed.logic if handed.carry else _logic_of(entries.get(day - 1))) or self.logic
         self._next_is_settled = day + 1 in entries
-        self._carry = Carry.from_bytes(before_it) if before_it is not None else handed.carry
+        self._carry = handed.carry or _intact(before_it)
+        self._before_is_damaged = before_it is not None and self._carry is None
+        self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
         self._flags = handed.flags
         self._lg_k = lg_k
-        self._handed_on = Carry.from_bytes(handed_on) if handed_on is not None else None
+        self._handed_on = _intact(handed_on)
 
     @property
     def seen_sequence(self) -> int:
         """Sequence number of the generation entry seen when the scan began, 0 without an entry."""
         return self.current.sequence if self.current else 0
 
+    @property
+    def damaged_carries(self) -> tuple[SiteDay, ...]:
+        """The site-days whose stored carry does not decode. The settlement does without these carries."""
+        site, day = self.site_day
+        before = (SiteDay(site, day - 1),) if self._before_is_damaged else ()
+        return (*before, *((self.site_day,) if self._own_is_damaged else ()))
+
     def settle(self) -> Settled | None:
-        """Return the settlement, or None if there is nothing to settle: no hit, no refusal, nothing published."""
+        """Return the settlement, or None if there is nothing to settle: no hit, no refusal, nothing published.
+
+        Raises:
+            StaleGeneration: the current generation was read further than this attempt would read.
+        """
+        self._refuse_to_read_less()
         site, day = self.site_day
         rejected = self._stores.rejected.counts(site, day)
         if not rejected and self.current is None and day not in self._stores.raw.days(site):
@@ -156,6 +171,20 @@ class Attempt:
             if settled.complete:
                 break
         return settled
+
+    def _refuse_to_read_less(self) -> None:
+        """Refuse to replace a generation that was read further: its hits have no dirty marks and would be lost.
+
+        Another settler may publish such a generation after this attempt's bounds were read. Partitions that only the
+        generation or only the attempt knows, for example of a retired log, are not compared.
+        """
+        seen = self.current.read_through if self.current else {}
+        for partition, offset in seen.items():
+            if offset > self.read_through.get(partition, offset):
+                raise StaleGeneration(
+                    f"{self.site_day} was read through offset {offset} of {partition} by another settler, and the "
+                    f"bounds of this scan end at {self.read_through[partition]}; scan again"
+                )
 
     def drift(self, settled: Settled) -> Drift | None:
         """Return the drift from the stream; None if the day already has a generation or was never streamed."""
@@ -181,9 +210,14 @@ class Attempt:
         return disturbed
 
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
-        """Return the disturbed days, without the day after if only the carry or the logic disturbs that day."""
+        """Return the disturbed days, without the day after if only the carry or the logic disturbs that day.
+
+        A damaged carry does not show which hits the day before followed, so the day before is settled again too, which
+        replaces the carry.
+        """
         disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
-        if self._carry is not None and self._carry.followed != settled.followed:
+        follows_others = self._carry is not None and self._carry.followed != settled.followed
+        if follows_others or self._before_is_damaged:
             disturbed.add(self.site_day.day - 1)
         return disturbed
 
@@ -236,6 +270,17 @@ class Attempt:
     def _window(self, site: str, start: int, end: int) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
         return read_window(records, site, start, end)
+
+
+def _intact(carry: bytes | None) -> Carry | None:
+    """Return a stored carry; None if there is none, or if the carry is damaged.
+
+    A settlement without the carry from the day before derives the open visits from raw hits.
+    """
+    try:
+        return Carry.from_bytes(carry) if carry is not None else None
+    except StoreCorrupt:
+        return None
 
 
 def _logic_of(entry: GenerationEntry | None) -> Logic | None:

@@ -144,6 +144,8 @@ class Settler:
             attempt = Attempt(
                 self._stores, site_day, this.hits_before, this.before, handed, lg_k=self._lg_k, fallback=self._logic
             )
+            for damaged in attempt.damaged_carries:
+                logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
             settled = attempt.settle()
             if settled is not None:
                 this.wave.append(Computed(covered, attempt, settled, attempt.drift(settled), started))

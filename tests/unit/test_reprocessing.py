@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from hitmesh.model.errors import StoreCorrupt
-from hitmesh.model.generations import STREAM_GENERATION, GenerationEntry
+from hitmesh.model.generations import STREAM_GENERATION, GenerationEntry, LedgerEntry
 from hitmesh.model.logic import V0, V1
 from hitmesh.model.plan import KEEP_PLAN_DAYS, KEEP_REPLACED_DAYS, Kind
 from hitmesh.model.reprocessings import Change, State, Work
@@ -174,17 +175,17 @@ def test_cancelled_rows_are_gone_and_the_changes_stay() -> None:
 def test_site_day_that_cannot_be_read_fails_the_work_and_the_work_can_be_requested_again() -> None:
     mesh = a_settled_mesh()
     plan(mesh, [SITE])
-    carry = mesh.stores.generations.carry
+    ledger = mesh.stores.generations.ledger
 
-    def broken(site_day: SiteDay) -> bytes | None:
-        return b"rot" if site_day == TOMORROW else carry(site_day)
+    def broken(site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
+        return {} if first_day == TOMORROW.day else ledger(site, first_day, end_day)
 
-    mesh.stores.generations.carry = broken  # type: ignore[method-assign]  # a damaged value in the store
+    mesh.stores.generations.ledger = broken  # type: ignore[method-assign]  # a value that the store lost
     failed = done(mesh, Work.RECOMPUTE, pace=SMALL_PORTIONS)
     assert (failed.state, failed.work, failed.done) == (State.FAILED, Work.RECOMPUTE, 1)
     assert failed.error.startswith(f"{SITE}, UTC day 2024-10-05: ")
     assert "request the work again" in failed.error
-    mesh.stores.generations.carry = carry  # type: ignore[method-assign]  # the value is mended
+    mesh.stores.generations.ledger = ledger  # type: ignore[method-assign]  # the value is mended
     assert done(mesh, Work.RECOMPUTE).state is State.DIFF_READY
     assert len(rebuilt(mesh)) == 3
 

@@ -10,6 +10,8 @@ import pytest
 
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.reprocessings import State, Work
+from hitmesh.model.sites import SiteDay
+from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
 from processor.settle.attempt import SettlerStores
 from tests.reference.visits import V0 as V0_RULES
@@ -176,9 +178,33 @@ def test_disturbed_days_are_marked_again_after_an_error_between_publication_and_
     plan(mesh, [SITE], (DAY, DAY + 1))
     done(mesh, Work.RECOMPUTE)
     request(mesh, Work.PUBLISH)
-    reprocessor = failing(mesh, 2, Crash, after=False)  # the effects are mark, publish, put, replace
+    reprocessor = failing(mesh, 3, Crash, after=False)  # the effects are replace, mark, publish, put, replace
     assert work_with_error(mesh, reprocessor)
     (marked,) = mesh.stores.dirty.take(9, 10**6)
     mesh.stores.dirty.clear(marked)
     work_off(mesh, reprocessor_of(mesh))
     assert [again.site_day for again in mesh.stores.dirty.take(9, 10**6)] == [marked.site_day]
+
+
+def test_reprocessing_backs_off_while_its_rows_are_not_readable_and_then_goes_on() -> None:
+    mesh = a_mesh(Work.RECOMPUTE)
+    request(mesh, Work.RECOMPUTE)
+    pace = ReprocessPace()
+    reprocessor = reprocessor_of(mesh, pace)
+    ingested = mesh.stores.sink.ingested
+
+    def never(_site_day: SiteDay, _generation: int) -> bool:
+        mesh.clock.advance(1_000)
+        return False
+
+    mesh.stores.sink.ingested = never  # type: ignore[method-assign, assignment]  # a metric store that does not ingest
+    for delay_s in (15, 30, 60, 120, 240, 480, 480):
+        began = mesh.clock.now()
+        with pytest.raises(Unavailable, match="not readable"):
+            reprocessor.run_once()
+        assert mesh.clock.now() - began <= 1_000 * (pace.ingest_timeout_s + 2)
+        mesh.clock.advance(1_000 * delay_s - 1)
+        assert reprocessor.run_once() == 0
+        mesh.clock.advance(1)
+    mesh.stores.sink.ingested = ingested  # type: ignore[method-assign]  # the metric store ingests again
+    assert work_off(mesh, reprocessor).state is State.DIFF_READY

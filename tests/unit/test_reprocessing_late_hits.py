@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from hitmesh.model.logic import V0, V1
 from hitmesh.model.reprocessings import Change, State, Work
 from hitmesh.model.zones import DAY_MS
+from processor.reprocess.pace import ReprocessPace
 from processor.rules.carry import Carry
 from tests.reference.visits import V0 as V0_RULES
 from tests.support.reprocessing import (
@@ -111,6 +113,28 @@ def test_portion_ends_in_time_and_the_settler_settles_between_portions() -> None
         assert portions[:3] == [1, 1, 1]
         mesh.settle()
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+@pytest.mark.parametrize("work", [Work.PUBLISH, Work.ROLL_BACK])
+def test_days_that_were_settled_since_are_moved_together_although_their_rows_take_long(work: Work) -> None:
+    mesh = a_settled_mesh()
+    plan(mesh, [SITE])
+    done(mesh, Work.RECOMPUTE)
+    if work is Work.ROLL_BACK:
+        done(mesh, Work.PUBLISH)
+    arrive(mesh, a_hit(11), a_hit(1_501), a_hit(3_001))
+    mesh.settle()
+    write = mesh.stores.sink.write
+
+    def slow(*rows: pl.DataFrame) -> None:
+        write(*rows)
+        mesh.clock.advance(ReprocessPace().portion_ms + 1)
+
+    mesh.stores.sink.write = slow  # type: ignore[method-assign, assignment]  # a store that needs longer than a portion
+    request(mesh, work)
+    assert reprocessor_of(mesh).run_once() == 3
+    assert logics(mesh) == [V0.number if work is Work.PUBLISH else V1.number] * 3
+    assert imbalance(mesh) == 0
 
 
 def test_carry_is_handed_on_after_a_restart() -> None:
