@@ -100,8 +100,8 @@ def test_recomputation_that_is_cancelled_during_a_portion_is_cancelled_at_the_ne
     plan(mesh, [SITE])
     request(mesh, Work.RECOMPUTE)
 
-    def then_cancelled(*frames: pl.DataFrame) -> None:
-        write(*frames)
+    def then_cancelled(traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
+        write(traffic, visits)
         cancel(mesh)
 
     mesh.stores.sink.write = then_cancelled  # type: ignore[method-assign]  # control acts during the portion
