@@ -193,7 +193,7 @@ def test_reprocessing_backs_off_while_its_rows_are_not_readable_and_then_goes_on
     reprocessor = reprocessor_of(mesh, pace)
     ingested = mesh.stores.sink.ingested
 
-    def never(_site_day: SiteDay, _generation: int) -> bool:
+    def never(site_day: SiteDay, generation: int) -> bool:
         mesh.clock.advance(1_000)
         return False
 

@@ -126,8 +126,8 @@ def test_days_that_were_settled_since_are_moved_together_although_their_rows_tak
     mesh.settle()
     write = mesh.stores.sink.write
 
-    def slow(*rows: pl.DataFrame) -> None:
-        write(*rows)
+    def slow(traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
+        write(traffic, visits)
         mesh.clock.advance(ReprocessPace().portion_ms + 1)
 
     mesh.stores.sink.write = slow  # type: ignore[method-assign, assignment]  # a store that needs longer than a portion

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from hitmesh.model.positions import PartitionId
 from hitmesh.model.records import RawRecord
 from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import SiteDay
@@ -23,8 +24,10 @@ def lose_raw_hits(mesh: SmallMesh, site_day: SiteDay) -> Any:
     """Let the raw store lose every record with hits of a site-day; return the intact scan."""
     scan = mesh.stores.raw.scan
 
-    def with_losses(*arguments: Any) -> Iterator[RawRecord]:
-        return (record for record in scan(*arguments) if site_day not in record.site_days)
+    def with_losses(
+        site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[RawRecord]:
+        return (record for record in scan(site, first_day, end_day, before) if site_day not in record.site_days)
 
     mesh.stores.raw.scan = with_losses  # type: ignore[method-assign, assignment]  # records that the store lost
     return scan
