@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 
-from hitmesh.model.errors import FatalError, StoreCorrupt
+from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.generations import GenerationEntry
 from hitmesh.model.logic import logic_numbered
 from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Work
@@ -97,13 +97,15 @@ def refuse_fewer_hits(recomputed: Rebuilt, work: Work) -> None:
     The log only grows, so a recomputation finds fewer hits only if the raw store lost hits.
 
     Raises:
-        FatalError: raw hits are missing.
+        StoreCorrupt: raw hits are missing.
     """
     found, published = wanted(recomputed, work).ledger.accepted, _other(recomputed, work).ledger.accepted
     if found < published:
-        raise FatalError(
+        raise StoreCorrupt(
             f"raw hits are missing, because the recomputation found {found} accepted hits and the published generation "
-            f"has {published}; the published numbers stay until the raw hits are restored"
+            f"has {published}; the published numbers stay until the raw hits are restored",
+            rows=found,
+            expected=published,
         )
 
 

@@ -197,7 +197,7 @@ def test_reprocessing_backs_off_while_its_rows_are_not_readable_and_then_goes_on
         mesh.clock.advance(1_000)
         return False
 
-    mesh.stores.sink.ingested = never  # type: ignore[method-assign, assignment]  # a metric store that does not ingest
+    mesh.stores.sink.ingested = never  # type: ignore[method-assign]  # a metric store that does not ingest
     for delay_s in (15, 30, 60, 120, 240, 480, 480):
         began = mesh.clock.now()
         with pytest.raises(Unavailable, match="not readable"):

@@ -130,7 +130,7 @@ def test_days_that_were_settled_since_are_moved_together_although_their_rows_tak
         write(traffic, visits)
         mesh.clock.advance(ReprocessPace().portion_ms + 1)
 
-    mesh.stores.sink.write = slow  # type: ignore[method-assign, assignment]  # a store that needs longer than a portion
+    mesh.stores.sink.write = slow  # type: ignore[method-assign]  # a store that needs longer than a portion
     request(mesh, work)
     assert reprocessor_of(mesh).run_once() == 3
     assert logics(mesh) == [V0.number if work is Work.PUBLISH else V1.number] * 3

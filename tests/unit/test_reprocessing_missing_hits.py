@@ -29,7 +29,7 @@ def lose_raw_hits(mesh: SmallMesh, site_day: SiteDay) -> Any:
     ) -> Iterator[RawRecord]:
         return (record for record in scan(site, first_day, end_day, before) if site_day not in record.site_days)
 
-    mesh.stores.raw.scan = with_losses  # type: ignore[method-assign, assignment]  # records that the store lost
+    mesh.stores.raw.scan = with_losses  # type: ignore[method-assign]  # records that the store lost
     return scan
 
 

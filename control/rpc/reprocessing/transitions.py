@@ -151,4 +151,5 @@ def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], no
             value=name,
             state=reprocessing.state.name,
             days=KEEP_REPLACED_DAYS,
+            count=count,
         )

@@ -186,7 +186,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 92
     """The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.
-    Metadata: days, state, states, value, work.
+    Metadata: count, days, state, states, value, work.
     """
     ERROR_REASON_REPROCESSING_CONFLICT: _ErrorReason.ValueType  # 93
     """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
@@ -448,7 +448,7 @@ Metadata: limit.
 """
 ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 92
 """The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.
-Metadata: days, state, states, value, work.
+Metadata: count, days, state, states, value, work.
 """
 ERROR_REASON_REPROCESSING_CONFLICT: ErrorReason.ValueType  # 93
 """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
