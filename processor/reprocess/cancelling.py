@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
 
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Generations, Reprocessings, RollupSink
 from processor.reprocess.chain import Chain
 
-_PAGE_SITE_DAYS: Final = 64
-
 
 class Cancelling:
     """Drops the rows and series that belong to unpublished generations.
 
-    The recomputed site-days stay stored, so that their changes can still be listed.
+    Args:
+        page_site_days: how many recomputed site-days are read at once.
     """
 
-    def __init__(self, generations: Generations, reprocessings: Reprocessings, sink: RollupSink) -> None:
+    def __init__(
+        self, generations: Generations, reprocessings: Reprocessings, sink: RollupSink, page_site_days: int
+    ) -> None:
         self._generations = generations
         self._reprocessings = reprocessings
         self._sink = sink
+        self._page_site_days = page_site_days
 
     def begin(self, id_: str, chain: Chain) -> Chain:
         """Return the given chain: dropping rows again changes nothing."""
@@ -32,7 +33,7 @@ class Cancelling:
         """Drop the next site-days' rows until the portion is over; return whether all rows are dropped."""
         begun = chain
         while chain is begun or not is_over():
-            page = self._reprocessings.rebuilt(reprocessing.id, chain.last, _PAGE_SITE_DAYS)
+            page = self._reprocessings.rebuilt(reprocessing.id, chain.last, self._page_site_days)
             if not page:
                 return chain, True
             self._sink.drop(list(self._unpublished(page)))

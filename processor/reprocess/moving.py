@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
@@ -38,8 +37,6 @@ from processor.reprocess.sides import (
 from processor.settle.attempt import Handed, SettlerStores
 from processor.settle.reached import ScanBounds, closed_before
 from processor.settle.settlement_marks import SettlementMarks
-
-_PAGE_SITE_DAYS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ class Moving:
         """
         begun = chain
         while chain is begun or not is_over():
-            found = self._reprocessings.rebuilt(reprocessing.id, chain.last, _PAGE_SITE_DAYS + 1)
+            found = self._reprocessings.rebuilt(reprocessing.id, chain.last, self._pace.page_site_days + 1)
             if not found or reprocessing.work is None:
                 return chain, True
             page = _Page(
@@ -105,7 +102,7 @@ class Moving:
                 closed_before(self._stores.series, self._stores.progress),
                 self._rebuilder.bounds(),
             )
-            ready = self._up_to_date(page, found[:_PAGE_SITE_DAYS], is_over)
+            ready = self._up_to_date(page, found[: self._pace.page_site_days], is_over)
             # The wait for rows usually outlasts the portion, and each portion would then move a single site-day.
             last = max((at for at, (_, stands) in enumerate(ready) if stands is Standing.STALE), default=0)
             for at, (rebuilt, stands) in enumerate(ready):

@@ -17,6 +17,7 @@ class ReprocessPace:
 
     Attributes:
         portion_ms: a portion starts no further site-day after this time, so that the settler's next pass can begin.
+        page_site_days: how many recomputed site-days are read at once.
         wave_site_days: maximum number of site-days whose rows are written together.
         wave_rows: approximate maximum number of rows that are written together.
         ingest_timeout_s: deadline for written rows to become readable; shorter than the settler's, because settlement
@@ -30,6 +31,7 @@ class ReprocessPace:
     """
 
     portion_ms: int = 2_000
+    page_site_days: int = 64
     wave_site_days: int = 64
     wave_rows: int = 200_000
     ingest_timeout_s: float = 30.0

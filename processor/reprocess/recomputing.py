@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import polars as pl
 
@@ -35,8 +34,6 @@ from processor.settle.attempt import Attempt, Handed, SettlerStores
 from processor.settle.reached import ScanBounds, scan_bounds
 from processor.settle.readable import ReadableRows
 from processor.settle.settlement import Settled
-
-_PAGE_SITE_DAYS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +140,23 @@ class Rebuilder:
 
 
 class Recomputing:
-    """Recomputes a reprocessing's site-days, sites and days ascending. Confined to one thread."""
+    """Recomputes a reprocessing's site-days, sites and days ascending. Confined to one thread.
 
-    def __init__(self, generations: Generations, reprocessings: Reprocessings, rebuilder: Rebuilder) -> None:
+    Args:
+        page_site_days: how many recomputed site-days are read at once.
+    """
+
+    def __init__(
+        self, generations: Generations, reprocessings: Reprocessings, rebuilder: Rebuilder, page_site_days: int
+    ) -> None:
         self._generations = generations
         self._reprocessings = reprocessings
         self._rebuilder = rebuilder
+        self._page_site_days = page_site_days
 
     def begin(self, id_: str, chain: Chain) -> Chain:
         """Return the chain, continued over the site-days that are stored already."""
-        while page := self._reprocessings.rebuilt(id_, chain.last, _PAGE_SITE_DAYS):
+        while page := self._reprocessings.rebuilt(id_, chain.last, self._page_site_days):
             for rebuilt in page:
                 chain = chain.then(rebuilt, Work.RECOMPUTE)
         return chain

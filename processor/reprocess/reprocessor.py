@@ -104,10 +104,10 @@ class Reprocessor:
         rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k)
         moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, SettlementMarks(clock, marks))
         self._steps: Mapping[Work, _Steps] = {
-            Work.RECOMPUTE: Recomputing(stores.generations, reprocessings, rebuilder),
+            Work.RECOMPUTE: Recomputing(stores.generations, reprocessings, rebuilder, self._pace.page_site_days),
             Work.PUBLISH: moving,
             Work.ROLL_BACK: moving,
-            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink),
+            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink, self._pace.page_site_days),
         }
 
     def run_once(self) -> int:

@@ -6,8 +6,7 @@ which column a dimension selects for each part, and which pairs of metric and di
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -314,19 +313,3 @@ def allowed_dimensions(metric: Metric) -> tuple[str, ...]:
 def column_of(part: Part, dimension: str) -> str:
     """Return the column in settled rows that a dimension selects for a part."""
     return part.page_column if dimension == "page_path" else dimension
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean …?" with up to three similar names; if no name is similar, a list of all known names."""
-    names = list(known)
-    near = _similar(name, names)
-    return f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(names)}"
-
-
-def similar(name: str, known: Iterable[str]) -> str:
-    """Return up to three similar names, the nearest first, with ", " between names; empty if no name is similar."""
-    return ", ".join(_similar(name, list(known)))
-
-
-def _similar(name: str, names: list[str]) -> list[str]:
-    return difflib.get_close_matches(name[:64].lower(), names, n=3, cutoff=0.5)

@@ -15,7 +15,8 @@ from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import Filter
 from hitmesh.model.reasons import ErrorReason
-from reporter.question.catalogue import DIMENSIONS, METRICS, Metric, conflict, nearest, similar
+from hitmesh.model.similar_names import nearest, similar
+from reporter.question.catalogue import DIMENSIONS, METRICS, Metric, conflict
 from reporter.question.check_filter import checked_filter, dimensions_in
 from reporter.question.check_time import checked_grain, checked_range, checked_zone, split_into_buckets
 from reporter.question.question import DEFAULT_ROWS, MAX_ROWS, TIME, GapFill, Order, Question

@@ -13,7 +13,8 @@ from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, comparisons_in
 from hitmesh.model.patterns import program_of, refuse_program
 from hitmesh.model.reasons import ErrorReason
-from reporter.question.catalogue import DIMENSIONS, nearest, similar
+from hitmesh.model.similar_names import nearest, similar
+from reporter.question.catalogue import DIMENSIONS
 
 MAX_DEPTH: Final = 8
 MAX_LIST: Final = 50

@@ -21,10 +21,10 @@ from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.dates import date_message
 from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.similar_names import similar
 from hitmesh.model.sites import IngestKey
 from hitmesh.model.zones import CivilTimeError, relative_dates
 from reporter.answer.formats import CONTENT_TYPES, Format, to_file
-from reporter.question.catalogue import similar
 from reporter.question.check_filter import message_of
 from reporter.question.check_time import checked_zone
 from reporter.question.filter_text import parse

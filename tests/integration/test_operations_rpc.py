@@ -1,11 +1,9 @@
-"""Ledger, drift, cell states and traces over gRPC, on in-memory stores, with their permissions."""
+"""Ledger, drift and cell states over gRPC, on in-memory stores, with their permissions."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,18 +16,14 @@ from control.__main__ import bookkeeping_of
 from control.backend import Bookkeeping
 from control.rpc.operations.days import listed_days
 from control.service import SERVICES, build_server
-from hitmesh.api.control.v1 import operations_pb2, operations_pb2_grpc, trace_pb2, trace_pb2_grpc
+from hitmesh.api.control.v1 import operations_pb2, operations_pb2_grpc
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.model.generations import Drift, LedgerEntry
-from hitmesh.model.positions import Position, Topic
-from hitmesh.model.records import RawRecord, RejectedHit
 from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
-from processor.service import InspectStores, TraceService
-from tests.reference.hits import RefHit
 from tests.support.dates import a_date
 from tests.support.patience import patient
-from tests.support.raw_hits import a_record
+from tests.support.published_days import publish_day
 from tests.support.reporters import (
     NOW,
     OPERATOR,
@@ -37,6 +31,7 @@ from tests.support.reporters import (
     RIVAL,
     Mesh,
     a_question,
+    assert_hidden,
     bearer,
     control_backend,
     refusal,
@@ -45,7 +40,6 @@ from tests.support.reporters import (
 )
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, traffic
 
-RIVAL_SITE = "merchants/rival/sites/shop"
 UTC_DAY = MIDNIGHT // DAY
 Count = tuple[int, int, int]
 
@@ -107,16 +101,8 @@ def test_a_lost_hit_is_an_imbalance_of_its_day(mesh: Mesh) -> None:
 def test_a_settled_day_is_its_published_entry(mesh: Mesh) -> None:
     three_hits(mesh)
     site_day = SiteDay(SITE, UTC_DAY)
-    mesh.stores.generations.publish(
-        site_day,
-        mesh.stores.generations.begin(site_day),
-        logic_version=1,
-        read_through={},
-        seen_sequence=0,
-        ledger=LedgerEntry(accepted=3, counted=1, duplicate=1, excluded=1, sum64=30, xor64=5),
-        carry=b"",
-        now=NOW,
-    )
+    entry = LedgerEntry(accepted=3, counted=1, duplicate=1, excluded=1, sum64=30, xor64=5)
+    publish_day(mesh.stores.generations, site_day, NOW, entry)
     (day,) = ask_ledger(mesh).days
     assert (day.settled, day.generation, day.counted, day.excluded, day.imbalance) == (True, 1, 1, 1, 0)
 
@@ -169,18 +155,7 @@ def test_hits_of_no_site_are_shown_where_reads_are_open_only(mesh: Mesh) -> None
 
 
 def a_drift(mesh: Mesh, day: int, drift: Drift, site: str = SITE) -> None:
-    site_day = SiteDay(site, day)
-    mesh.stores.generations.publish(
-        site_day,
-        mesh.stores.generations.begin(site_day),
-        logic_version=1,
-        read_through={},
-        seen_sequence=0,
-        ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
-        carry=b"",
-        now=NOW,
-        drift=drift,
-    )
+    publish_day(mesh.stores.generations, SiteDay(site, day), NOW, drift=drift)
 
 
 def test_drift_is_listed_per_settled_day(mesh: Mesh) -> None:
@@ -259,132 +234,17 @@ def test_rows_and_meta_have_the_state_of_their_cells(mesh: Mesh) -> None:
     assert (fresh.open_days, fresh.dirty_days) == (1, 0)
 
 
-@contextmanager
-def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2.TraceHitResponse]]:
-    """Serve traces from the mesh's stores, and yield a function to ask for a trace."""
-    server = grpc.server(ThreadPoolExecutor(2))
-    stores = InspectStores(
-        directory=mesh.stores.directory,
-        raw=mesh.stores.raw,
-        rejected=mesh.stores.rejected,
-        generations=mesh.stores.generations,
-        claims=mesh.stores.claims,
-        progress=mesh.stores.progress,
-        clock=mesh.clock,
-        open_reads=open_reads,
-    )
-    trace_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(stores), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-
-    def ask(hit_id: str, secret: str | None = None, site: str = SITE, **dates: Date) -> trace_pb2.TraceHitResponse:
-        request = trace_pb2.TraceHitRequest(site=site, hit_id=hit_id, **dates)
-        return stub.TraceHit(request, metadata=bearer(secret) if secret else None)
-
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub = trace_pb2_grpc.TraceServiceStub(channel)
-        yield ask
-    server.stop(None).wait()
-
-
-def stored(mesh: Mesh, site: str, hit_id: str, offset: int = 0, at: int = NOW - 60_000) -> RawRecord:
-    """Store a hit like the processor, at a position below the committed offset."""
-    record = a_record([RefHit(site, "v1", hit_id, at, page_path="/")], at + 1_000, offset)
-    log = mesh.stores.log.log_id(Topic.HITS)
-    placed = RawRecord(
-        Position(log, 0, offset),
-        record.log_time,
-        1,
-        at,
-        at,
-        record.value,
-        1,
-        record.site_days,
-    )
-    mesh.stores.raw.put([placed])
-    return placed
-
-
-def test_a_hit_is_traced_to_its_copies_visit_and_cell(mesh: Mesh) -> None:
-    first, second = stored(mesh, SITE, "h1"), stored(mesh, SITE, "h1", offset=1)
-    with tracing(mesh, open_reads=True) as ask:
-        found = ask("h1")
-    assert (found.site, found.hit_id) == (SITE, "h1")
-    assert (found.first_utc_date, found.last_utc_date) == (a_date("2015-05-17"), a_date("2015-05-19"))
-    counted, copy = found.copies
-    assert (counted.verdict, copy.verdict) == (trace_pb2.HIT_VERDICT_COUNTED, trace_pb2.HIT_VERDICT_DUPLICATE)
-    assert (counted.position.offset, copy.original.offset) == (first.position.offset, 0)
-    assert (copy.position.offset, copy.position.log) == (1, second.position.log)
-    assert counted.timeliness == trace_pb2.HIT_TIMELINESS_ON_TIME
-    assert counted.cell.ToMilliseconds() == NOW - 15 * 60_000
-    assert (counted.visit.hits, counted.visit.landing_page) == (1, "/")
-    assert not copy.HasField("visit")
-    assert not any(counted.HasField(field) for field in ("generation", "order_id"))
-    assert found.records_read > 0
-
-
-def test_a_refused_hit_is_found_with_its_reason(mesh: Mesh) -> None:
-    position = Position("rejected-1", 0, 3)
-    refused = RejectedHit(position, 2, SITE, NOW, "MISSING_FIELD", "visitor_id", "is missing", "h7", 1, b"")
-    mesh.stores.rejected.put([refused])
-    with tracing(mesh, open_reads=True) as ask:
-        found = ask("h7")
-    (listed,) = found.refusals
-    assert (listed.reason, listed.field, listed.position.offset, listed.position.row) == (
-        "MISSING_FIELD",
-        "visitor_id",
-        3,
-        2,
-    )
-    assert len(found.copies) == 0
-
-
-def test_an_unknown_hit_is_not_found_and_the_error_names_the_searched_days(mesh: Mesh) -> None:
-    stored(mesh, SITE, "h1")
-    with tracing(mesh, open_reads=True) as ask:
-        found = refusal(lambda: ask("h2"))
-        assert (found.code, found.field) == (grpc.StatusCode.NOT_FOUND, "hit_id")
-        assert "2015-05-17 to 2015-05-19 (1 records read)" in found.message
-        wrong = refusal(lambda: ask(""))
-        assert (wrong.code, wrong.field) == (grpc.StatusCode.INVALID_ARGUMENT, "hit_id")
-        wrong = refusal(lambda: ask("h1", first_utc_date=a_date("2015-01-01")))
-        assert (wrong.code, wrong.field) == (grpc.StatusCode.INVALID_ARGUMENT, "first_utc_date")
-        assert ask("h1", first_utc_date=a_date("2015-05-18"), last_utc_date=a_date("2015-05-18")).copies
-
-
-def test_a_rivals_ledger_drift_and_hits_are_not_found_like_those_of_no_site(closed: Mesh) -> None:
+def test_a_rivals_ledger_and_drift_are_not_found_like_those_of_no_site(closed: Mesh) -> None:
     three_hits(closed)
     a_drift(closed, UTC_DAY, Drift(confirmed=True, rows_differ=False, sketch_provisional=False, measures={}))
-    stored(closed, SITE, "h1")
-    with tracing(closed, open_reads=False) as ask:
-        reads: list[Callable[[str | None], object]] = [
-            lambda secret: ask_ledger(closed, secret),
-            lambda secret: closed.operations.GetDrift(
-                operations_pb2.GetDriftRequest(site=SITE), metadata=bearer(secret) if secret else None
-            ),
-            lambda secret: ask("h1", secret),
-        ]
-        for read in reads:
-            read(OWNER)
-            rival = refusal(lambda: read(RIVAL))  # noqa: B023 called at once
-            assert (rival.code, rival.field) == (grpc.StatusCode.NOT_FOUND, "site")
-            assert rival.message.startswith(f"site {SITE!r} does not exist or is not yours: ")
-            assert refusal(lambda: read(None)).code is grpc.StatusCode.UNAUTHENTICATED  # noqa: B023 called at once
-        assert (
-            "does not exist or is not yours" in refusal(lambda: ask("h1", OWNER, "merchants/demo/sites/none")).message
-        )
-
-
-def test_the_same_id_on_sites_of_two_merchants_is_two_hits(closed: Mesh) -> None:
-    stored(closed, SITE, "h1")
-    stored(closed, RIVAL_SITE, "h1", offset=1)
-    closed.stores.rejected.put(
-        [RejectedHit(Position("rejected-1", 0, 3), 0, SITE, NOW, "MISSING_FIELD", "url", "is missing", "h1", 1, b"")]
-    )
-    with tracing(closed, open_reads=False) as ask:
-        found = ask("h1", RIVAL, RIVAL_SITE)
-    assert [copy.position.offset for copy in found.copies] == [1]
-    assert len(found.refusals) == 0
+    reads: list[Callable[[str | None], object]] = [
+        lambda secret: ask_ledger(closed, secret),
+        lambda secret: closed.operations.GetDrift(
+            operations_pb2.GetDriftRequest(site=SITE), metadata=bearer(secret) if secret else None
+        ),
+    ]
+    for read in reads:
+        assert_hidden(SITE, read)
 
 
 def test_the_ledger_without_a_site_is_refused_to_merchants(closed: Mesh) -> None:

@@ -13,6 +13,7 @@ from hitmesh.model.reprocessings import Rebuilt, State, Work
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from tests.support.dates import a_date
+from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_rebuilt, a_reprocessing
 from tests.support.reporters import NOW, OPERATOR, Mesh, bearer, refusal, start
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, frame, traffic, visits
@@ -154,17 +155,7 @@ def with_rows(mesh: Mesh, state: State = State.DIFF_READY, **fields: object) -> 
         starts = [visits(at, generation=generation, visits=count, channel="email") for at in times]
         mesh.stores.sink.write(frame(RowSource.TRAFFIC, hits), frame(RowSource.VISITS, starts))
     for at in times:
-        site_day = SiteDay(SITE, at // DAY)
-        mesh.stores.generations.publish(
-            site_day,
-            mesh.stores.generations.begin(site_day),
-            logic_version=2,
-            read_through={},
-            seen_sequence=0,
-            ledger=a_ledger(9),
-            carry=b"",
-            now=NOW,
-        )
+        publish_day(mesh.stores.generations, SiteDay(SITE, at // DAY), NOW, a_ledger(9))
     again, same = a_rebuilt({}, UTC_DAY - 1, sequence=77), a_rebuilt({"visits": (5, 3)}, UTC_DAY, sequence=2)
     compared(mesh, again, same, state=state, **fields)
 

@@ -20,6 +20,7 @@ from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
 from tests.support.dates import a_date
+from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_reprocessing
 from tests.support.reporters import NOW, OPERATOR, Mesh, a_site, bearer, control_backend, refusal, start
 from tests.support.settled_rows import DAY, SITE
@@ -42,18 +43,7 @@ def opened() -> Iterator[Mesh]:
 
 def settle(mesh: Mesh, site: str, day: int, hits: int) -> None:
     """Publish a site-day with this number of accepted hits."""
-    site_day = SiteDay(site, day)
-    generations = mesh.stores.generations
-    generations.publish(
-        site_day,
-        generations.begin(site_day),
-        logic_version=2,
-        read_through={},
-        seen_sequence=0,
-        ledger=a_ledger(hits),
-        carry=b"",
-        now=NOW,
-    )
+    publish_day(mesh.stores.generations, SiteDay(site, day), NOW, a_ledger(hits))
 
 
 def wanted(*sites: str, **fields: object) -> pb.Reprocessing:

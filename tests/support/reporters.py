@@ -21,7 +21,6 @@ from control.service import build_server as control_server
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc, reprocessing_pb2_grpc
 from hitmesh.api.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
-from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.names import OPERATORS
 from hitmesh.model.positions import PartitionProgress, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
@@ -34,6 +33,7 @@ from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import SERVICES, build_server
 from tests.support.clock import ManualClock
+from tests.support.published_days import publish_day
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
 
 NOW = MIDNIGHT + 2 * DAY
@@ -87,16 +87,7 @@ class Mesh:
             site_day = SiteDay(str(site), int(str(day)))
             of_day = of_series.filter((pl.col("site") == site) & (pl.col("day") == day))
             self.stores.series.put_settled(site_day, int(str(generation)), of_day)
-            self.stores.generations.publish(
-                site_day,
-                self.stores.generations.begin(site_day),
-                logic_version=1,
-                read_through={},
-                seen_sequence=0,
-                ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
-                carry=b"",
-                now=self.clock.now(),
-            )
+            publish_day(self.stores.generations, site_day, self.clock.now())
 
     def apply_log(self, log_time: int) -> None:
         """Commit the processor's progress for every partition."""
@@ -217,6 +208,15 @@ def refusal(call: Callable[[], object]) -> Refusal:
         detail.Unpack(info) or detail.Unpack(bad)
     field = bad.field_violations[0].field if bad.field_violations else ""
     return Refusal(error.code(), info.reason, field, status.message)
+
+
+def assert_hidden(site: str, read: Callable[[str | None], object]) -> None:
+    """Check that the owner's key may read a site, and that for a rival's key the site does not exist."""
+    read(OWNER)
+    rival = refusal(lambda: read(RIVAL))
+    assert (rival.code, rival.field) == (grpc.StatusCode.NOT_FOUND, "site")
+    assert rival.message.startswith(f"site {site!r} does not exist or is not yours: ")
+    assert refusal(lambda: read(None)).code is grpc.StatusCode.UNAUTHENTICATED
 
 
 def last_days(days: int = 3) -> reporter_pb2.TimeRange:

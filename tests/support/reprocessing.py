@@ -13,8 +13,8 @@ from processor.reprocess.reprocessor import Reprocessor
 from tests.support.small_mesh import SmallMesh, settler_stores
 
 MAX_PORTIONS = 200
-SMALL_PORTIONS = ReprocessPace(portion_ms=-1, unavailable_ms=0)
-"""Every portion ends after the first site-day, and the next portion is due at once even if a store was unavailable."""
+SMALL_PORTIONS = ReprocessPace(portion_ms=-1, page_site_days=1, wave_site_days=1, unavailable_ms=0)
+"""Portions, pages and waves have one site-day each; after a store was unavailable, the next portion is due at once."""
 
 
 def plan(

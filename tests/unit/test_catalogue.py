@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.model.similar_names import nearest
 from reporter.question.catalogue import (
     DIMENSIONS,
     ITEM_METRICS,
@@ -14,7 +15,6 @@ from reporter.question.catalogue import (
     allowed_dimensions,
     column_of,
     conflict,
-    nearest,
 )
 
 FIRST_RELEASE = """

@@ -21,6 +21,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.progress import Progress
 from hitmesh.tools.cli.reprocess import reprocess_group
+from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_reprocessing
 from tests.support.reporters import NOW, OPERATOR, OWNER, Mesh, a_site
 from tests.support.settled_rows import SITE
@@ -42,17 +43,7 @@ def mesh(home: Path) -> Iterator[Mesh]:
 
 
 def settle(mesh: Mesh, hits: int = 1_000_000, site: str = SITE, day: int = UTC_DAY - 1) -> None:
-    generations, site_day = mesh.stores.generations, SiteDay(site, day)
-    generations.publish(
-        site_day,
-        generations.begin(site_day),
-        logic_version=2,
-        read_through={},
-        seen_sequence=0,
-        ledger=a_ledger(hits),
-        carry=b"",
-        now=NOW,
-    )
+    publish_day(mesh.stores.generations, SiteDay(site, day), NOW, a_ledger(hits))
 
 
 def reprocess(*arguments: str) -> int:

@@ -9,7 +9,7 @@ from hitmesh.adapters.factory import open_stores
 from hitmesh.api.reporter.v1 import export_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import Unavailable
-from hitmesh.model.generations import DirtyMark, LedgerEntry
+from hitmesh.model.generations import DirtyMark
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import Site, SiteDay
@@ -22,6 +22,7 @@ from reporter.rpc.export_report import export_report
 from reporter.rpc.get_freshness import get_freshness
 from reporter.rpc.run_report import run_report
 from tests.support.clock import ManualClock
+from tests.support.published_days import publish_day
 from tests.support.reporters import a_question
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, partials_of, stream_frame, traffic
 from tests.support.two_paths import RETRY_AFTER_S, Faulty
@@ -213,16 +214,7 @@ def test_a_partition_of_which_nothing_was_flushed_holds_the_series_back(shop: Sh
 
 
 def test_settled_days_of_which_no_series_were_kept_are_answered_by_the_metrics(shop: Shop) -> None:
-    shop.stores.generations.publish(
-        SITE_DAY,
-        shop.stores.generations.begin(SITE_DAY),
-        logic_version=1,
-        read_through={},
-        seen_sequence=0,
-        ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
-        carry=b"",
-        now=NOW,
-    )
+    publish_day(shop.stores.generations, SITE_DAY, NOW)
     meta = shop.ask(TOTALS).meta
     assert (meta.path, list(meta.warnings)) == (pb.SERVING_PATH_METRICS, [])
 

@@ -5,7 +5,6 @@ Limits: 1,000 days per page, 100 sites and values; with a dimension, 2,000 site-
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -32,6 +31,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing
+from hitmesh.model.similar_names import nearest, similar
 from hitmesh.model.sites import IngestKey, SiteDay
 from hitmesh.ports import Reprocessings
 
@@ -215,14 +215,12 @@ def _site_of(request: pb.GetReprocessingDiffRequest, reprocessing: Reprocessing)
 
 def _refuse_metric(order_by: str) -> None:
     if order_by and order_by not in UNITS:
-        near = difflib.get_close_matches(order_by[:64].lower(), UNITS, n=3, cutoff=0.5)
-        cure = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(UNITS)}"
         raise RefusedError(
-            f"unknown metric {order_by[:64]!r}: {cure}",
+            f"unknown metric {order_by[:64]!r}: {nearest(order_by, UNITS)}",
             field="order_by",
             reason=ErrorReason.UNKNOWN_METRIC,
             value=order_by,
-            similar=", ".join(near),
+            similar=similar(order_by, UNITS),
         )
 
 

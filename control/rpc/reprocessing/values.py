@@ -8,7 +8,6 @@ This module loads Polars, so it is imported at the first question.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -28,6 +27,7 @@ from hitmesh.model.rows.rollup_rows import (
     VISITS_MEASURES,
     RowSource,
 )
+from hitmesh.model.similar_names import nearest, similar
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import MetricStore
@@ -79,14 +79,12 @@ def legs(dimension: str) -> list[Leg]:
         RefusedError: the dimension does not exist (UNKNOWN_DIMENSION).
     """
     if dimension not in DIMENSIONS:
-        near = difflib.get_close_matches(dimension[:64].lower(), DIMENSIONS, n=3, cutoff=0.5)
-        cure = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(DIMENSIONS)}"
         raise RefusedError(
-            f"unknown dimension {dimension[:64]!r}: {cure}",
+            f"unknown dimension {dimension[:64]!r}: {nearest(dimension, DIMENSIONS)}",
             field="dimension",
             reason=ErrorReason.UNKNOWN_DIMENSION,
             value=dimension,
-            similar=", ".join(near),
+            similar=similar(dimension, DIMENSIONS),
         )
     if dimension in _ITEM_DIMENSIONS:
         return [Leg(RowSource.TRAFFIC, dimension, _ITEM_MEASURES)]

@@ -55,24 +55,21 @@ def examples(*lines: str) -> str:
 
 def mesh_options(command: CommandT) -> CommandT:
     """Add --endpoint and --home."""
-    command = click.option(
-        "--home",
-        type=click.Path(file_okay=False, path_type=Path),
-        metavar="DIR",
-        help="Home of the mesh. Default: HITMESH_HOME, else hitmesh/ in the XDG data directory. The home's server key "
-        "is used unless HITMESH_KEY or HITMESH_KEY_FILE gives a key.",
-    )(command)
-    return click.option("--endpoint", metavar="HOST:PORT", help=_ENDPOINT_HELP)(command)
+    return _mesh_options(command, "server key", "HITMESH_KEY")
 
 
 def operator_options(command: CommandT) -> CommandT:
     """Add --endpoint and --home for a command that calls with an operator's key."""
+    return _mesh_options(command, "operator key", "HITMESH_OPERATOR_KEY")
+
+
+def _mesh_options(command: CommandT, key: str, variable: str) -> CommandT:
     command = click.option(
         "--home",
         type=click.Path(file_okay=False, path_type=Path),
         metavar="DIR",
-        help="Home of the mesh. Default: HITMESH_HOME, else hitmesh/ in the XDG data directory. The home's operator "
-        "key is used unless HITMESH_OPERATOR_KEY or HITMESH_OPERATOR_KEY_FILE gives a key.",
+        help="Home of the mesh. Default: HITMESH_HOME, else hitmesh/ in the XDG data directory. The home's "
+        f"{key} is used unless {variable} or {variable}_FILE gives a key.",
     )(command)
     return click.option("--endpoint", metavar="HOST:PORT", help=_ENDPOINT_HELP)(command)
 
