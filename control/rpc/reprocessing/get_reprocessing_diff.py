@@ -39,7 +39,7 @@ DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000
 DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
-MAX_SITE_DAYS: Final = 2_000
+MAX_COMPARED_SITE_DAYS: Final = 2_000
 """Maximum number of site-days in a question about a dimension, because a store filters rows by each site-day."""
 READ_SITE_DAYS: Final = 32
 """Maximum number of recomputed site-days that are read at once, because each has two carries of up to megabytes."""
@@ -161,12 +161,13 @@ def _bounded(rebuilt: Iterator[Rebuilt]) -> list[Rebuilt]:
     found = []
     for each in rebuilt:
         found.append(each)
-        if len(found) > MAX_SITE_DAYS:
+        if len(found) > MAX_COMPARED_SITE_DAYS:
             raise RefusedError(
-                f"a dimension of more than {MAX_SITE_DAYS:,} site-days cannot be compared: name a site, or fewer days",
+                f"a dimension of more than {MAX_COMPARED_SITE_DAYS:,} site-days cannot be compared: name a site, or "
+                "fewer days",
                 field="dimension",
                 reason=ErrorReason.TOO_MANY_SITE_DAYS,
-                limit=MAX_SITE_DAYS,
+                limit=MAX_COMPARED_SITE_DAYS,
             )
     return found
 
