@@ -11,7 +11,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     Example:
         >>> nearest("visit", ["visits", "hits"]), nearest("x", ["visits", "hits"])
-        ('did you mean visits or hits?', 'use one of visits, hits')
+        ('did you mean visits?', 'use one of visits, hits')
     """
     names = list(known)
     near = _similar(name, names)
