@@ -48,6 +48,10 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 .venv/bin/python dev/yardstick.py
+if [ "$mode" = all ]; then
+    # Fetch the servers' programs while the first parts run; `stack up` waits for this fetch, and repeats a failed fetch.
+    .venv/bin/hitmesh stack fetch >/dev/null 2>&1 &
+fi
 if [ "$mode" = long ]; then
     part "whole files" $pytest -q --durations 10 $spread -m "long and not servers" $alone
     part "properties on ten times the examples" env EXAMPLES=10 $pytest -q --durations 10 $spread -m "not servers" \
