@@ -17,6 +17,7 @@ from hitmesh.adapters.embedded.claims import EmbeddedOrderClaims
 from hitmesh.adapters.embedded.compaction import Compaction
 from hitmesh.adapters.embedded.dirty import EmbeddedDirtyDays
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
+from hitmesh.adapters.embedded.leases import LEASES_SCHEMA, EmbeddedLeases
 from hitmesh.adapters.embedded.ledger import EmbeddedLedger
 from hitmesh.adapters.embedded.log import EmbeddedLog
 from hitmesh.adapters.embedded.log_reader import EmbeddedLogReader
@@ -40,6 +41,7 @@ from hitmesh.adapters.memory.claims import MemoryOrderClaims
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
 from hitmesh.adapters.memory.dirty import MemoryDirtyDays
 from hitmesh.adapters.memory.generations import MemoryGenerations
+from hitmesh.adapters.memory.leases import MemoryLeases
 from hitmesh.adapters.memory.ledger import MemoryLedger
 from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.adapters.memory.log_reader import MemoryLogReader
@@ -124,6 +126,7 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         claims=MemoryOrderClaims(),
         outbox=MemoryOutbox(log, rows, PROCESSOR_GROUP),
         series=series,
+        leases=MemoryLeases(clock),
         ledger=MemoryLedger(),
         states=MemoryStateStore(),
         sink=MemoryRollupSink(rows, series),
@@ -140,7 +143,8 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
     raw_file = Database(directory / "raw.db", RAW_SCHEMA)
     settled_file = Database(directory / "settled.db", SETTLED_SCHEMA)
     state_file = Database(directory / "state.db", STATE_SCHEMA)
-    files = (log_file, raw_file, settled_file, state_file)
+    leases_file = Database(directory / "leases.db", LEASES_SCHEMA)
+    files = (log_file, raw_file, settled_file, state_file, leases_file)
     sites_and_keys = in_files(directory, clock, unknown_keys_s)
     catalogue, committed = LogCatalogue(log_file, partitions), ReaderPositions(raw_file)
     log = EmbeddedLog(log_file, catalogue, committed, clock)
@@ -170,6 +174,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         claims=EmbeddedOrderClaims(raw_file),
         outbox=EmbeddedOutbox(raw_file, catalogue, committed, PROCESSOR_GROUP, Compaction(raw_file)),
         series=series,
+        leases=EmbeddedLeases(leases_file, clock),
         ledger=EmbeddedLedger(raw_file),
         states=EmbeddedStateStore(state_file),
         sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop_generations)),

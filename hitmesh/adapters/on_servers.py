@@ -12,6 +12,7 @@ from hitmesh.adapters.cassandra.directory import CassandraSiteDirectory
 from hitmesh.adapters.cassandra.dirty import CassandraDirtyDays
 from hitmesh.adapters.cassandra.dropped import DroppedRows
 from hitmesh.adapters.cassandra.generations import CassandraGenerations
+from hitmesh.adapters.cassandra.leases import CassandraLeases
 from hitmesh.adapters.cassandra.ledger import CassandraLedger
 from hitmesh.adapters.cassandra.logs import DeclaredLogs
 from hitmesh.adapters.cassandra.progress import CassandraProgress
@@ -83,6 +84,7 @@ def stores_on(
         claims=CassandraOrderClaims(session),
         outbox=outbox,
         series=series,
+        leases=CassandraLeases(session, Writers(session)),
         ledger=CassandraLedger(session),
         states=CassandraStateStore(session),
         sink=sink,

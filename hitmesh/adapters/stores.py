@@ -11,6 +11,7 @@ from hitmesh.ports import (
     DirtyDays,
     EventLog,
     Generations,
+    Leases,
     Ledger,
     LogReader,
     LogScan,
@@ -54,6 +55,7 @@ class Stores:
     claims: OrderClaims
     outbox: Outbox
     series: SeriesStore
+    leases: Leases
     ledger: Ledger
     states: StateStore
     sink: RollupSink

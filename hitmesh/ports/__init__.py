@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from hitmesh.ports.clock import Clock
 from hitmesh.ports.directory import SiteDirectory
+from hitmesh.ports.leases import Leases
 from hitmesh.ports.log import EventLog, LogReader
 from hitmesh.ports.raw import RawStore, RejectedStore
 from hitmesh.ports.reporting import MetricStore, ProgressReader
@@ -22,6 +23,7 @@ __all__ = [
     "DirtyDays",
     "EventLog",
     "Generations",
+    "Leases",
     "Ledger",
     "LogReader",
     "LogScan",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Protocol
 
 from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
 from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.reprocessings import GenerationVersion
+from hitmesh.model.site_buckets import EVERY_BUCKET
 from hitmesh.model.sites import SiteDay
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ class DirtyDays(Protocol):
         Idempotent.
         """
 
-    def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
+    def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` marked or awaited site-days before the day `closed_before`, by (site, day).
 
-        Either all or none of a site's site-days are returned, unless the first site alone exceeds `limit`. Site-days
-        stay in the store until `clear` is called.
+        Only site-days of sites in these buckets (hitmesh.model.site_buckets) are returned. Either all or none of a
+        site's site-days are returned, unless the first site alone exceeds `limit`. Site-days stay in the store until
+        `clear` is called.
         """
 
     def clear(self, taken: DirtySiteDay) -> None:
@@ -72,17 +74,21 @@ class Generations(Protocol):
         now: int,
         drift: Drift | None = None,
         keep_until: int = 0,
+        seen_site_sequence: int | None = None,
     ) -> GenerationEntry:
         """Make a generation current, atomically with its ledger entry and the carry for the next day.
 
         `seen_sequence` is the sequence of the entry that was current when the scan began, 0 if there was no entry.
+        `seen_site_sequence` is the site's highest sequence at that time; None if the site's other days may have changed
+        since.
         `drift` is None if the stream counted no hit on the site-day. If the drift is confirmed, the attempt wrote no
         rows, and the entry's generation is STREAM_GENERATION. Otherwise, STREAM_GENERATION is superseded, unless an
         entry already exists. The replaced generation counts as superseded from `now`, or from `keep_until` (UTC ms) if
         that is later, so that `restore` can make the generation current again.
 
         Raises:
-            StaleGeneration: an entry was published since the scan began; nothing was written.
+            StaleGeneration: an entry was published since the scan began, on the site-day, or with
+                `seen_site_sequence` on any day of the site; nothing was written.
         """
 
     def restore(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hitmesh.adapters.factory import Stores
+from hitmesh.adapters.shared.marks import whole_sites
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import (
     SETTLEMENT_LOG,
@@ -20,6 +21,7 @@ from hitmesh.model.generations import (
     MarkRange,
 )
 from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.site_buckets import EVERY_BUCKET, site_bucket
 from hitmesh.model.sites import SiteDay
 from tests.support.opened import Opener
 
@@ -78,6 +80,18 @@ class TestDirtyDays:
         ]
         assert len(stores.dirty.take(5, NEVER)) == 5
         assert [dirty_day.site_day.site for dirty_day in stores.dirty.take(6, NEVER)] == ["s1"] * 3 + ["s2"] * 2
+
+    def test_only_site_days_of_the_given_buckets_are_taken(self, stores: Stores) -> None:
+        sites = [f"merchants/m/sites/s{number:02}" for number in range(12)]
+        marked, awaited = [SiteDay(site, 1) for site in sites[::2]], [SiteDay(site, 2) for site in sites[::3]]
+        stores.dirty.mark([a_mark(site_day, 5) for site_day in marked])
+        stores.dirty.await_close(awaited)
+        for buckets in (frozenset({site_bucket(sites[0])}), frozenset(map(site_bucket, sites[3:9])), EVERY_BUCKET):
+            chosen = sorted(site_day for site_day in marked + awaited if site_bucket(site_day.site) in buckets)
+            for limit in (1, 3, 99):
+                taken = stores.dirty.take(limit, NEVER, buckets)
+                assert [dirty_day.site_day for dirty_day in taken] == list(whole_sites(chosen, limit))
+        assert list(stores.dirty.take(9, NEVER, frozenset())) == []
 
     def test_clearing_a_marked_day_ends_its_waiting_but_keeps_later_marks(self, stores: Stores) -> None:
         stores.dirty.await_close([MONDAY])
@@ -155,6 +169,7 @@ def publish(
     generation: int = 0,
     drift: Drift | None = None,
     keep_until: int = 0,
+    seen_site: int | None = None,
 ) -> GenerationEntry:
     return stores.generations.publish(
         site_day,
@@ -167,6 +182,7 @@ def publish(
         now=now,
         drift=drift,
         keep_until=keep_until,
+        seen_site_sequence=seen_site,
     )
 
 
@@ -227,6 +243,15 @@ class TestGenerations:
             publish(stores, TUESDAY, first.sequence)
         assert stores.generations.current(SHOP, 20_000, 20_001)[20_000] == first
         assert stores.generations.carry(MONDAY) == b"1"
+
+    def test_publication_is_stale_if_any_day_of_the_site_was_published_since(self, opener: Opener) -> None:
+        monday = publish(opener(), MONDAY, 0, seen_site=0)
+        with pytest.raises(StaleGeneration, match="scan again"):
+            publish(opener(), TUESDAY, 0, seen_site=0)
+        assert set(opener().generations.current(SHOP, 0, 30_000)) == {20_000}
+        publish(opener(), SiteDay("other", 20_001), 0, seen_site=0)
+        tuesday = publish(opener(), TUESDAY, 0, seen_site=monday.sequence)
+        assert publish(opener(), MONDAY, monday.sequence, seen_site=tuesday.sequence).sequence > tuesday.sequence
 
     def test_attempt_older_than_the_current_generation_is_stale(self, stores: Stores) -> None:
         old = stores.generations.begin(MONDAY)

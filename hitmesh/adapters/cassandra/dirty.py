@@ -9,8 +9,7 @@ clocks, so a deletion's timestamp must not be lower than the timestamps of the d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
@@ -19,11 +18,10 @@ from hitmesh.adapters.cassandra.written import Written
 from hitmesh.adapters.shared.bits import to_signed, to_unsigned
 from hitmesh.adapters.shared.marks import gathered, taken_of, whole_sites
 from hitmesh.model.generations import DirtyMark, DirtySiteDay, MarkRange
-from hitmesh.model.keys import hash64
 from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.site_buckets import EVERY_BUCKET, SITE_BUCKETS, site_bucket
 from hitmesh.model.sites import SiteDay
 
-_BUCKETS: Final = 32
 _AWAITED_EVERY_S: Final = 10.0
 _INSERT: Final = """INSERT INTO dirty_marks (bucket, site, day, log, partition, offset, log_time, hits, sum64, xor64)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -61,10 +59,11 @@ class CassandraDirtyDays:
     def __init__(self, session: CassandraSession, *, long_s: float = LONG_S, share: int = SHARE) -> None:
         self._session = session
         self._awaited_written: Written[SiteDay] = Written()
-        self._marked, self._waiting = (Sweep(_BUCKETS, long_s=long_s, share=share) for _ in range(2))
+        self._marked, self._waiting = (Sweep(SITE_BUCKETS, long_s=long_s, share=share) for _ in range(2))
         self._taken: dict[tuple[SiteDay, PartitionId], int] = {}  # the highest write timestamp of the marks taken last
         self._looked_s = 0.0
-        self._none_before: int | None = None  # `closed_before` of the last read of awaited days, if nothing was found
+        # `closed_before` and the buckets of the last read of awaited days, if nothing was found.
+        self._none_before: tuple[int, Set[int]] | None = None
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
         """Store dirty marks. Idempotent: existing marks stay unchanged."""
@@ -92,29 +91,31 @@ class CassandraDirtyDays:
         if missing:
             self._none_before = None
 
-    def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
+    def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
-        marked = self._look(_MARKED, self._marked, limit, closed_before)
-        waiting = sorted(marked | self._closed(limit, closed_before))
+        marked = self._look(_MARKED, self._marked, limit, closed_before, buckets)
+        waiting = sorted(marked | self._closed(limit, closed_before, buckets))
         taken = whole_sites(waiting[: limit + 1], limit)
         answers = self._session.run_each(_OF_DAY, [_key(site_day) for site_day in taken if site_day in marked])
         rows = [row for answer in answers for row in answer]
         self._taken = {(SiteDay(row.site, row.day), PartitionId(row.log, row.partition)): row.written for row in rows}
         return taken_of(taken, gathered(map(_range, rows)))
 
-    def _look(self, cql: str, sweep: Sweep, limit: int, closed_before: int) -> set[SiteDay]:
-        parameters = [(bucket, first, closed_before, limit + 1) for bucket, first in enumerate(sweep.begin())]
-        answers = self._session.run_each(cql, parameters)
-        sweep.end([[row.site for row in rows[:1]] for rows in answers])
+    def _look(self, cql: str, sweep: Sweep, limit: int, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
+        begin = sweep.begin()
+        read = sorted(buckets)
+        answers = self._session.run_each(cql, [(bucket, begin[bucket], closed_before, limit + 1) for bucket in read])
+        first = {bucket: [row.site for row in rows[:1]] for bucket, rows in zip(read, answers, strict=True)}
+        sweep.end([first.get(bucket, []) for bucket in range(SITE_BUCKETS)])
         return _site_days(answers)
 
-    def _closed(self, limit: int, closed_before: int) -> set[SiteDay]:
+    def _closed(self, limit: int, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
         """Return awaited days that have closed; an empty result is reused for a while, as days close once a day."""
         now_s = time.monotonic()
-        if closed_before == self._none_before and now_s - self._looked_s < _AWAITED_EVERY_S:
+        if (closed_before, buckets) == self._none_before and now_s - self._looked_s < _AWAITED_EVERY_S:
             return set()
-        found = self._look(_AWAITED, self._waiting, limit, closed_before)
-        self._looked_s, self._none_before = now_s, None if found else closed_before
+        found = self._look(_AWAITED, self._waiting, limit, closed_before, buckets)
+        self._looked_s, self._none_before = now_s, None if found else (closed_before, buckets)
         return found
 
     def clear(self, taken: DirtySiteDay) -> None:
@@ -133,12 +134,12 @@ class CassandraDirtyDays:
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
         """Return the site's days that have dirty marks."""
-        return gathered(map(_range, self._session.run(_OF_SITE, (_bucket(site), site))))
+        return gathered(map(_range, self._session.run(_OF_SITE, (site_bucket(site), site))))
 
     def awaited(self, site: str) -> Sequence[int]:
         """Return the site's days that wait to close, in ascending order."""
         rows = self._session.run(
-            "SELECT day FROM awaited_site_days WHERE bucket = ? AND site = ?", (_bucket(site), site)
+            "SELECT day FROM awaited_site_days WHERE bucket = ? AND site = ?", (site_bucket(site), site)
         )
         return [row.day for row in rows]
 
@@ -147,18 +148,13 @@ class CassandraDirtyDays:
         rows = self._session.run(
             """SELECT site, day, log, partition, offset, log_time, hits, sum64, xor64 FROM dirty_marks
             WHERE bucket = ? AND site = ?""",
-            (_bucket(site), site),
+            (site_bucket(site), site),
         )
         return list(map(_mark, rows))
 
 
-@lru_cache(maxsize=65_536)
-def _bucket(site: str) -> int:
-    return hash64(site) % _BUCKETS
-
-
 def _key(site_day: SiteDay) -> tuple[int, str, int]:
-    return _bucket(site_day.site), site_day.site, site_day.day
+    return site_bucket(site_day.site), site_day.site, site_day.day
 
 
 def _site_days(answers: Iterable[Iterable[Row]]) -> set[SiteDay]:

@@ -21,6 +21,7 @@ from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.shared.publication import (
     is_restored,
     published_generation,
+    refuse_changed_site,
     replaced_by_restore,
     superseded_by,
 )
@@ -78,6 +79,7 @@ class CassandraGenerations:
         now: int,
         drift: Drift | None = None,
         keep_until: int = 0,
+        seen_site_sequence: int | None = None,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -93,6 +95,7 @@ class CassandraGenerations:
             if _published_by(there, generation) and there.entry is not None and there.entry.sequence > seen_sequence:
                 return there.entry
             _refuse_stale(site_day, there, generation, seen_sequence)
+            refuse_changed_site(site_day.site, there.last_sequence, seen_site_sequence)
             if chunks is None:
                 chunks = self._carries.put(site_day, generation, carry)
             before = there.entry.generation if there.entry else None

@@ -5,7 +5,7 @@ Each dirty mark is stored separately, so that `clear` removes exactly the marks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
@@ -13,10 +13,15 @@ from hitmesh.adapters.shared.bits import to_signed, to_unsigned
 from hitmesh.adapters.shared.marks import gathered, taken_of, whole_sites
 from hitmesh.model.generations import DirtyMark, DirtySiteDay, MarkRange
 from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.site_buckets import EVERY_BUCKET, site_bucket
 from hitmesh.model.sites import SiteDay
 
 _RANGES: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset), min(log_time)
     FROM dirty_marks WHERE {which} GROUP BY site, day, log_id, partition_no ORDER BY site, day, log_id, partition_no"""
+_WAITING: Final = """SELECT site, day FROM dirty_marks WHERE day < ?1 AND (site, day) > (?2, ?3)
+    UNION SELECT site, day FROM awaited_days WHERE day < ?1 AND (site, day) > (?2, ?3)
+    ORDER BY site, day LIMIT ?4"""
+_BEFORE_ALL: Final = SiteDay("", 0)
 _MARK_COLUMNS: Final = "site, day, log_id, partition_no, record_offset, log_time, hits, sum64, xor64"
 
 
@@ -49,16 +54,10 @@ class EmbeddedDirtyDays:
         with self._database.writing() as transaction:
             transaction.run_many("INSERT OR IGNORE INTO awaited_days VALUES (?, ?)", site_days)
 
-    def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
+    def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
         with self._database.reading() as transaction:
-            waiting = transaction.rows(
-                SiteDay,
-                """SELECT site, day FROM dirty_marks WHERE day < ?1 UNION SELECT site, day FROM awaited_days
-                WHERE day < ?1 ORDER BY site, day LIMIT ?2""",
-                (closed_before, limit + 1),
-            )
-            taken = whole_sites(waiting, limit)
+            taken = whole_sites(_waiting(transaction, limit + 1, closed_before, buckets), limit)
             if not taken:
                 return []
             which = "(site, day) >= (?, ?) AND (site, day) <= (?, ?)"
@@ -93,6 +92,19 @@ class EmbeddedDirtyDays:
                 ORDER BY day, log_id, partition_no, record_offset""",
                 (site,),
             )
+
+
+def _waiting(transaction: Transaction, limit: int, closed_before: int, buckets: Set[int]) -> list[SiteDay]:
+    """Return at most `limit` waiting site-days of these buckets, read in pages of `limit`."""
+    found: list[SiteDay] = []
+    after = _BEFORE_ALL
+    while len(found) < limit:
+        page = transaction.rows(SiteDay, _WAITING, (closed_before, *after, limit))
+        found += [site_day for site_day in page if site_bucket(site_day.site) in buckets]
+        if len(page) < limit:
+            break
+        after = page[-1]
+    return found[:limit]
 
 
 def _site_days(transaction: Transaction, which: str, values: Sequence[str | int]) -> list[DirtySiteDay]:

@@ -21,6 +21,7 @@ from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.shared.publication import (
     is_restored,
     published_generation,
+    refuse_changed_site,
     replaced_by_restore,
     superseded_by,
 )
@@ -78,6 +79,7 @@ class EmbeddedGenerations:
         now: int,
         drift: Drift | None = None,
         keep_until: int = 0,
+        seen_site_sequence: int | None = None,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry, in a single durable transaction.
 
@@ -89,13 +91,14 @@ class EmbeddedGenerations:
         """
         with self._database.writing() as transaction:
             current = _refuse_stale(transaction, site_day, generation, seen_sequence)
+            last_sequence = _last_sequence(transaction, site_day.site)
+            refuse_changed_site(site_day.site, last_sequence, seen_site_sequence)
             published = published_generation(generation, current, drift)
             _supersede_older_attempts(transaction, site_day, generation, now)
             _supersede(transaction, site_day, superseded_by(published, current, drift), max(now, keep_until))
             if drift is not None:
                 transaction.run("INSERT OR IGNORE INTO drifts VALUES (?, ?, ?)", (*site_day, packed_drift(drift)))
-            sequence = _last_sequence(transaction, site_day.site) + 1
-            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now)
+            entry = GenerationEntry(published, last_sequence + 1, logic_version, dict(read_through), now)
             _make_current(transaction, site_day, newest_of(entry, ledger, carry))
         return entry
 

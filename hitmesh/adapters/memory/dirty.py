@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from hitmesh.adapters.shared.marks import gathered, ranges_of, taken_of, whole_sites
 from hitmesh.model.generations import DirtyMark, DirtySiteDay
 from hitmesh.model.positions import Position
+from hitmesh.model.site_buckets import EVERY_BUCKET, site_bucket
 from hitmesh.model.sites import SiteDay
 
 
@@ -30,12 +31,14 @@ class MemoryDirtyDays:
         with self._lock:
             self._awaited.update(site_days)
 
-    def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
+    def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
         with self._lock:
             marks, awaited = list(self._marks.values()), set(self._awaited)
         waiting = sorted(
-            site_day for site_day in awaited | {mark.site_day for mark in marks} if site_day.day < closed_before
+            site_day
+            for site_day in awaited | {mark.site_day for mark in marks}
+            if site_day.day < closed_before and site_bucket(site_day.site) in buckets
         )
         return taken_of(whole_sites(waiting, limit), gathered(ranges_of(marks)))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hitmesh.adapters.shared.publication import (
     is_restored,
     published_generation,
+    refuse_changed_site,
     replaced_by_restore,
     superseded_by,
 )
@@ -81,6 +82,7 @@ class MemoryGenerations:
         now: int,
         drift: Drift | None = None,
         keep_until: int = 0,
+        seen_site_sequence: int | None = None,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -95,6 +97,7 @@ class MemoryGenerations:
             newest = attempts.published[-1].entry if attempts.published else None
             if (newest.sequence if newest else 0) != seen_sequence:
                 raise StaleGeneration(f"{site_day} was published after sequence {seen_sequence} was read; scan again")
+            refuse_changed_site(site_day.site, self._last_sequence(site_day.site), seen_site_sequence)
             if generation not in attempts.waiting:
                 raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")
             stale = {waiting for waiting in attempts.waiting if waiting < generation}

@@ -80,3 +80,15 @@ def replaced_by_restore(
             f"{entry.generation if entry else None}; settle the day again"
         )
     return entry.generation
+
+
+def refuse_changed_site(site: str, last_sequence: int, seen_site_sequence: int | None) -> None:
+    """Refuse a publication after any publication on the site since the attempt began; None: allow it.
+
+    Raises:
+        StaleGeneration: the site's highest sequence is another.
+    """
+    if seen_site_sequence is not None and last_sequence != seen_site_sequence:
+        raise StaleGeneration(
+            f"{site}: sequence {last_sequence} was published after sequence {seen_site_sequence} was read; scan again"
+        )

@@ -1,0 +1,82 @@
+"""Leases on Cassandra: rows with a time to live, changed by conditional writes only.
+
+A lease has expired when its row is gone. Cassandra's nodes decide that by their clocks, never by the clocks of the
+processes. A time to live has whole seconds and begins at the start of a second, so each row lives up to two seconds
+longer than the lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens, because an expired row no
+longer shows its token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.cassandra.writers import Writers
+from hitmesh.model.leases import Lease
+
+_TAKE: Final = "UPDATE leases USING TTL ? SET owner = ?, token = ?, load = ? WHERE name = ? IF token = null"
+_REPLACE: Final = "UPDATE leases USING TTL ? SET owner = ?, token = ?, load = ? WHERE name = ? IF token = ?"
+_RELEASE: Final = "DELETE FROM leases WHERE name = ? IF token = ?"
+_HELD: Final = "SELECT name, owner, token, load FROM leases WHERE name = ?"
+_TOKENS: Final = "leases"  # the owner of the writer numbers that serve as tokens
+
+
+class CassandraLeases:
+    """Implementation of Leases. Thread-safe."""
+
+    def __init__(self, session: CassandraSession, writers: Writers) -> None:
+        self._session = session
+        self._writers = writers
+
+    def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
+        """Acquire the names that are free or that an earlier process of the same owner holds; return these leases.
+
+        Raises:
+            Unavailable: the outcome is unknown; a repeated call by the same owner acquires the names again.
+        """
+        there = {lease.name: lease for lease in self._held(names, serial=True)}
+        free = [name for name in names if name not in there]
+        mine = [there[name] for name in names if name in there and there[name].owner == owner]
+        if not free and not mine:
+            return []
+        token = self._writers.next(_TOKENS)
+        taken = [Lease(name, owner, token) for name in free]
+        applied = self._session.apply_each(_TAKE, [_values(lease, length_ms) for lease in taken])
+        taken_over = [replace(lease, token=token, load=0) for lease in mine]
+        applied += self._session.apply_each(
+            _REPLACE, [(*_values(lease, length_ms), old.token) for lease, old in zip(taken_over, mine, strict=True)]
+        )
+        return [lease for lease, is_applied in zip([*taken, *taken_over], applied, strict=True) if is_applied]
+
+    def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
+        """Extend leases that have not expired, and store their load; return these leases.
+
+        Raises:
+            Unavailable: the outcome is unknown; a repeated call returns the outcome.
+        """
+        applied = self._session.apply_each(_REPLACE, [(*_values(lease, length_ms), lease.token) for lease in leases])
+        return [lease for lease, is_applied in zip(leases, applied, strict=True) if is_applied]
+
+    def release(self, leases: Sequence[Lease]) -> None:
+        """End leases; idempotent. A lease with another token stays."""
+        self._session.apply_each(_RELEASE, [(lease.name, lease.token) for lease in leases])
+
+    def held(self, names: Sequence[str]) -> Sequence[Lease]:
+        """Return the leases on these names that have not expired, in the order of `names`."""
+        return self._held(names, serial=False)
+
+    def _held(self, names: Sequence[str], *, serial: bool) -> list[Lease]:
+        answers = self._session.run_each(_HELD, [(name,) for name in names], serial=serial)
+        rows = [row for answer in answers for row in answer if row.token is not None]
+        return [Lease(row.name, row.owner, row.token, row.load) for row in rows]
+
+
+def _values(lease: Lease, length_ms: int) -> tuple[object, ...]:
+    return (_ttl_s(length_ms), lease.owner, lease.token, lease.load, lease.name)
+
+
+def _ttl_s(length_ms: int) -> int:
+    """Return the shortest time to live, in seconds, with which a lease does not expire too early."""
+    return -(-length_ms // 1_000) + 1

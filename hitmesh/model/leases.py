@@ -1,0 +1,22 @@
+"""A lease: the right of an owner to work alone on a named thing until the lease expires."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease that an owner holds.
+
+    Attributes:
+        name: the thing.
+        owner: the name of the holder; unique among running holders, and the same after a restart.
+        token: the fencing token; greater than the token of every earlier lease on the thing.
+        load: a number that the owner stores for the other owners.
+    """
+
+    name: str
+    owner: str
+    token: int
+    load: int = 0

@@ -1,0 +1,27 @@
+"""Buckets of sites: the unit of settlement work that a lease covers.
+
+Each day hands its carry to the site's next day, so a site's days are settled in order by a single settler. A bucket
+therefore contains whole sites. The number of buckets is part of the layout of Cassandra's tables and must not change.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from hitmesh.model.keys import hash64
+
+SITE_BUCKETS: Final = 32
+"""How many buckets there are, and so the maximum number of settlers that work at the same time."""
+EVERY_BUCKET: Final = frozenset(range(SITE_BUCKETS))
+
+
+@lru_cache(maxsize=65_536)
+def site_bucket(site: str) -> int:
+    """Return the bucket of a site.
+
+    Example:
+        >>> site_bucket("merchants/demo/sites/shop")
+        11
+    """
+    return hash64(site) % SITE_BUCKETS
