@@ -106,6 +106,7 @@ class Attempt:
         read_through: exclusive upper offsets of the scan, for all topics.
         generation: the reserved generation number; 0 before `settle`.
         current: the generation entry seen when the scan began; None without an entry.
+        site_sequence: the highest sequence of the site's entries when the attempt began.
         logic: the logic version that the attempt applies.
     """
 
@@ -122,6 +123,8 @@ class Attempt:
         fallback: Logic = CURRENT,
     ) -> None:
         site, day = site_day
+        # Read first: a publication that the reads below miss must change this number.
+        self.site_sequence = stores.generations.sequence(site)
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
         before_it = None if handed.carry is not None else stores.generations.carry(SiteDay(site, day - 1))
         handed_on = stores.generations.carry(site_day)

@@ -7,13 +7,16 @@ by one.
 
 The settler schedules the work and performs the effects. `Settler._publish_wave` documents the order in which effects
 become durable. Every effect before a publication is idempotent and dirty marks are cleared last, so a crash at any
-point costs only repeated work. Only one settler at a time may work on a site, because each day hands a carry to the
-next. `settlement` computes the results.
+point costs only repeated work. Because each day hands a carry to the next, a site belongs to a single settler at a
+time (`share`). If a settler stands still and another settler takes the site over meanwhile, the publication of the
+first is refused: a publication requires that no day of the site was published since the attempt began. `settlement`
+computes the results.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -26,6 +29,7 @@ from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtySi
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import CURRENT, Logic
 from hitmesh.model.positions import Topic
+from hitmesh.model.site_buckets import site_bucket
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger, traceback_of
@@ -34,10 +38,12 @@ from hitmesh.runtime.telemetry.labels import SettledResult
 from processor.settle.attempt import Attempt, SettlerStores
 from processor.settle.drift import with_stored_rows
 from processor.settle.loop import run_in_turns
+from processor.settle.overtaken import mark_if_overtaken, refuse_lost_lease
 from processor.settle.pace import SettlePace
 from processor.settle.reached import closed_before, day_reached, scan_bounds
 from processor.settle.readable import ReadableRows
 from processor.settle.settlement_marks import SettlementMarks
+from processor.settle.share import Share, WholeShare
 from processor.settle.wave import Computed, Pass, covered_by
 from processor.stream.collisions import collision_refusals
 from processor.stream.metering import count_not_settled, count_settled
@@ -59,6 +65,7 @@ class Settler:
         marks: partition number of the settler's own dirty marks (SettlementMarks).
         lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits); must equal the stream's.
         logic: the logic version for site-days that were never settled; a settled site-day keeps its version.
+        share: the sites to settle; None: every site.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class Settler:
         marks: int = 0,
         lg_k: int = LG_K_CELL,
         logic: Logic = CURRENT,
+        share: Share | None = None,
     ) -> None:
         self._stores = stores
         self._metrics = metrics or unmeasured()
@@ -86,6 +94,7 @@ class Settler:
         self._lg_k = lg_k
         self._logic = logic
         self._last_site = ""
+        self._share = share or WholeShare()
 
     def run(self, *, pause_s: float = 0.5) -> None:
         """Run passes until stopped (`run_in_turns`)."""
@@ -100,19 +109,22 @@ class Settler:
         started = self._clock.now()
         self._paced = {day: until for day, until in self._paced.items() if until > started}
         self._broken = {day: until for day, until in self._broken.items() if until > started}
+        buckets = self._share.begin()
+        if not buckets:
+            return 0
         closed = closed_before(self._stores.series, self._stores.progress)
-        taken = self._stores.dirty.take(self._pace.take_site_days, closed)
+        taken = self._stores.dirty.take(self._pace.take_site_days, closed, buckets)
         self._marks.note(taken)
+        self._share.note("settle", Counter(site_bucket(day.site_day.site) for day in taken if not self._must_wait(day)))
         # Read the positions after the dirty marks, because the stream stores marks before it commits positions.
         bounds = scan_bounds(self._stores.progress)
-        this = Pass(started, closed, bounds.hits, bounds.all, {entry.site_day for entry in taken})
+        this = Pass(started, closed, bounds.hits, bounds.all)
         for entry in self._in_turn(taken):
             if self._stop.is_set() or self._clock.now() - started > self._pace.pass_ms:
                 break
             self._last_site = entry.site_day.site
             covered = covered_by(entry, bounds.all)
             if covered is not None and not self._must_wait(covered):
-                this.waiting.discard(entry.site_day)
                 self._compute_if_possible(this, covered)
             if (
                 len(this.wave) >= self._pace.wave_site_days
@@ -120,7 +132,7 @@ class Settler:
             ):
                 self._publish_wave(this)
         self._publish_wave(this)
-        self._remove_superseded()
+        self._remove_superseded(buckets)
         return this.done
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
@@ -155,7 +167,7 @@ class Settler:
         except RetryError:
             raise
         except ANY_ERROR as error:
-            self._put_off(this, site_day, error)
+            self._put_off(site_day, error)
 
     def _publish_wave(self, this: Pass) -> None:
         """Publish the settlements in a wave. The order of a settlement's effects is defined only here.
@@ -169,12 +181,14 @@ class Settler:
         3. write the collisions;
         4. mark the days that this settlement changes. This must precede publication, because after a crash the repeated
            settlement would compare itself with the published result and find no change;
-        5. publish generation, ledger, carry and drift, unless another settler published first;
+        5. publish generation, ledger, carry and drift, unless another settler published a day of the site first;
         6. set duplicate flags of claims;
-        7. clear the dirty marks that this pass read.
+        7. clear the dirty marks that this pass read, and the marks that this pass made on the day in step 4: they
+           announce the results that the day's settlement was given.
 
         When a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the
-        carry of the day before.
+        carry of the day before. A site whose lease has ended fails before its next publication, and also after it:
+        another settler may have settled the day again meanwhile, so its flags and marks are left to that settler.
         """
         wave, this.wave = this.wave, []
         try:
@@ -187,7 +201,6 @@ class Settler:
         for computed in wave:
             site_day = computed.attempt.site_day
             if site_day.site in this.failed:
-                this.waiting.add(site_day)
                 continue
             try:
                 self._publish(this, computed)
@@ -195,9 +208,9 @@ class Settler:
                 raise
             except ANY_ERROR as error:
                 this.failed.add(site_day.site)
-                self._put_off(this, site_day, error)
+                self._put_off(site_day, error)
                 continue
-            self._stores.dirty.clear(computed.covered)
+            self._stores.dirty.clear(this.with_marks(computed.covered))
             this.done += 1
             self._note_done(computed)
 
@@ -215,27 +228,26 @@ class Settler:
         """Publish the site-days of a failed wave one by one, so that only the failing site-days are put off."""
         if len(wave) == 1:
             this.failed.add(wave[0].attempt.site_day.site)
-            self._put_off(this, wave[0].attempt.site_day, error)
+            self._put_off(wave[0].attempt.site_day, error)
             return
         for computed in wave:
             this.wave = [computed] if computed.attempt.site_day.site not in this.failed else []
-            this.waiting |= {computed.attempt.site_day} if not this.wave else set()
             self._publish_wave(this)
 
     def _publish(self, this: Pass, computed: Computed) -> None:
         stores, site_day, settled = self._stores, computed.attempt.site_day, computed.settled
+        refuse_lost_lease(self._share, site_day)
         generation = STREAM_GENERATION if computed.is_confirmed else computed.attempt.generation
         stores.series.put_settled(site_day, generation, computed.attempt.series_of(settled))
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
-        disturbed = computed.attempt.disturbed_days(settled) - {
-            day.day for day in this.waiting if day.site == site_day.site
-        }
         # An open day is settled anyway when it closes; until then, answers use the stream's rows for that day.
-        disturbed = {day for day in disturbed if day < this.closed_before}
+        disturbed = {day for day in computed.attempt.disturbed_days(settled) if day < this.closed_before}
         if disturbed:
-            stores.dirty.mark(self._marks.on(site_day.site, disturbed))
-        stores.generations.publish(
+            marks = self._marks.on(site_day.site, disturbed)
+            stores.dirty.mark(marks)
+            this.note_marked(marks)
+        entry = stores.generations.publish(
             site_day,
             computed.attempt.generation,
             logic_version=computed.attempt.logic.number,
@@ -245,14 +257,17 @@ class Settler:
             carry=settled.carry.to_bytes(),
             now=self._clock.now(),
             drift=computed.drift,
+            seen_site_sequence=this.seen_sequence(computed.attempt),
         )
+        this.note_published(computed.attempt, entry)
         count_settled(self._metrics, computed.drift)
+        refuse_lost_lease(self._share, site_day)
         if settled.orders.changed_flags:
             stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
+            mark_if_overtaken(stores.generations, stores.dirty, self._marks, site_day, entry.sequence, disturbed)
 
-    def _put_off(self, this: Pass, site_day: SiteDay, error: BaseException) -> None:
+    def _put_off(self, site_day: SiteDay, error: BaseException) -> None:
         """Leave a site-day dirty: retry at once if another settler published first, else back off exponentially."""
-        this.waiting.add(site_day)
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)
@@ -303,9 +318,10 @@ class Settler:
         """Return the first day whose stream rows may be missing from the metric store."""
         return day_reached(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
 
-    def _remove_superseded(self) -> None:
+    def _remove_superseded(self, buckets: frozenset[int]) -> None:
         """Delete rows of generations replaced long enough ago that no answer reads them."""
-        gone = self._stores.generations.superseded(self._clock.now() - self._pace.keep_superseded_ms)
+        replaced = self._stores.generations.superseded(self._clock.now() - self._pace.keep_superseded_ms)
+        gone = [(site_day, number) for site_day, number in replaced if site_bucket(site_day.site) in buckets]
         if gone:
             self._stores.sink.drop(gone)
             for site_day, generation in gone:

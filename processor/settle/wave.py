@@ -6,10 +6,10 @@ which dirty marks a pass covers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hitmesh.model.generations import SETTLEMENT_LOG, DirtySiteDay, Drift
+from hitmesh.model.generations import SETTLEMENT_LOG, DirtyMark, DirtySiteDay, Drift, GenerationEntry, MarkRange
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.sites import SiteDay
 from processor.settle.attempt import Attempt, Handed
@@ -39,16 +39,47 @@ class Computed:
 
 @dataclass(slots=True)
 class Pass:
-    """The state of a pass: starting positions and days, waiting site-days, the current wave, failed sites."""
+    """The state of a pass: starting positions and days, the current wave, failed sites.
+
+    `published` has, by site, the highest sequence that the last published attempt saw, and the publication's sequence;
+    `marked` has the dirty marks that the pass made.
+    """
 
     started: int
     closed_before: int
     hits_before: Mapping[PartitionId, int]
     before: Mapping[PartitionId, int]
-    waiting: set[SiteDay]
     wave: list[Computed] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     done: int = 0
+    published: dict[str, tuple[int, int]] = field(default_factory=dict)
+    marked: dict[SiteDay, list[DirtyMark]] = field(default_factory=dict)
+
+    def seen_sequence(self, attempt: Attempt) -> int:
+        """Return the site's highest sequence when the attempt began, raised by this wave's publications since."""
+        began, sequence = self.published.get(attempt.site_day.site, (-1, 0))
+        return sequence if began == attempt.site_sequence else attempt.site_sequence
+
+    def note_published(self, attempt: Attempt, entry: GenerationEntry) -> None:
+        """Note a publication of the wave."""
+        self.published[attempt.site_day.site] = (attempt.site_sequence, entry.sequence)
+
+    def note_marked(self, marks: Sequence[DirtyMark]) -> None:
+        """Note dirty marks that the pass made."""
+        for mark in marks:
+            self.marked.setdefault(mark.site_day, []).append(mark)
+
+    def with_marks(self, covered: DirtySiteDay) -> DirtySiteDay:
+        """Return the entry with the dirty marks that the pass made on the site-day.
+
+        A site's days are settled in ascending order, so the marks were made by settlements whose results the site-day's
+        settlement was given.
+        """
+        made = [
+            MarkRange(PartitionId(*mark.position[:2]), mark.position.offset, mark.position.offset, mark.log_time)
+            for mark in self.marked.get(covered.site_day, ())
+        ]
+        return replace(covered, marks=(*covered.marks, *made))
 
     def handed(self, site_day: SiteDay) -> Handed:
         """Return the results that the wave's settlements hand to a site-day."""

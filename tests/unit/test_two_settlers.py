@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from hitmesh.model.errors import StaleGeneration
-from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.sites import SiteDay
 from processor.settle.attempt import Attempt
 from processor.settle.pace import SettlePace
 from processor.settle.reached import ScanBounds, scan_bounds
 from processor.settle.settler import Settler
+from processor.settle.share import WholeShare
 from tests.support.reprocessing import imbalance
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
-from tests.unit.settling import TODAY, a_hit, a_mesh, dirty
+from tests.unit.settling import TODAY, TOMORROW, a_hit, a_mesh, an_order, dirty, entry
 
 
 class OvertakenProgress:
@@ -69,3 +71,90 @@ def test_attempt_is_stale_only_if_a_partition_that_both_know_was_read_further() 
         attempt_within(mesh, ScanBounds(bounds.hits, without_hits)).settle()
     others = {PartitionId("another-log", 0): 0}
     assert attempt_within(mesh, ScanBounds(bounds.hits, others)).settle() is not None
+
+
+class OvertakenGenerations:
+    """Generations before whose first attempt, but after the reads of that attempt, another settler works."""
+
+    def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
+        self._port, self._overtake = mesh.stores.generations, overtake
+        self._is_overtaken = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+    def begin(self, site_day: SiteDay) -> int:
+        number = self._port.begin(site_day)
+        if not self._is_overtaken:
+            self._is_overtaken = True
+            self._overtake()
+        return number
+
+
+def test_first_settlement_of_a_day_is_refused_if_the_day_before_was_published_since_its_carry_was_read() -> None:
+    mesh = a_mesh(a_hit(1_435))
+    mesh.settle()
+    mesh.send([a_hit(1_445)])
+    mesh.stream()
+
+    def overtake() -> None:
+        mesh.send([a_hit(1_430)])
+        mesh.stream()
+        only_today = SettlePace(resettle_after_ms=0, take_site_days=1)
+        assert Settler(settler_stores(mesh.stores), mesh.clock, only_today, marks=6).run_once() == 1
+
+    generations: Any = OvertakenGenerations(mesh, overtake)
+    stores = replace(settler_stores(mesh.stores), generations=generations)
+    overtaken = Settler(stores, mesh.clock, SettlePace(resettle_after_ms=0), marks=5)
+    assert overtaken.run_once() == 0
+    assert entry(mesh, TOMORROW) is None
+    assert TOMORROW in dirty(mesh)
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+class EndingShare(WholeShare):
+    """A share whose lease ends after some looks at it."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+
+    def holds(self, site: str) -> bool:
+        self._looks -= 1
+        return self._looks >= 0
+
+
+@pytest.mark.parametrize("looks", range(4))
+def test_settler_whose_lease_ends_leaves_the_day_dirty_and_another_settler_continues(looks: int) -> None:
+    mesh = a_mesh(an_order(5, "o"), a_hit(1_445))
+    mesh.settle()
+    mesh.send([an_order(3, "o", "w"), a_hit(1_450)])
+    mesh.stream()
+    share = EndingShare(looks)
+    ending = Settler(settler_stores(mesh.stores), mesh.clock, SettlePace(resettle_after_ms=0), marks=5, share=share)
+    assert ending.run_once() == looks // 2
+    assert (TODAY in dirty(mesh)) is (looks < 2)
+    mesh.settle()
+    assert (imbalance(mesh), dirty(mesh)) == (0, [])
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_flags_that_are_set_after_another_publication_are_decided_again() -> None:
+    mesh = a_mesh(an_order(5, "o", hit_id="same"), an_order(1_500, "o"))
+    mesh.settle()
+    mesh.send([an_order(3, "o", "w"), an_order(5.5, "o", hit_id="same")])
+    mesh.stream()
+    set_duplicates = mesh.stores.claims.set_duplicates
+
+    def late(site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
+        mesh.stores.claims.set_duplicates = set_duplicates  # type: ignore[method-assign]  # only once
+        mesh.settle()
+        set_duplicates(site, verdicts)
+
+    mesh.stores.claims.set_duplicates = late  # type: ignore[method-assign]  # another settler works before the write
+    overtaken = Settler(settler_stores(mesh.stores), mesh.clock, SettlePace(resettle_after_ms=0), marks=5)
+    overtaken.run_once()
+    assert TODAY in dirty(mesh)
+    mesh.settle()
+    assert (imbalance(mesh), dirty(mesh)) == (0, [])
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []

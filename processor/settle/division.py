@@ -1,0 +1,73 @@
+"""Divide the buckets of sites among settlers: which buckets a settler acquires and leaves. Pure.
+
+While no settler has much work, all settlers have the same number of buckets. A settler with much work leaves half of
+its busy buckets when another settler has little work, so that both finish at about the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from hitmesh.model.site_buckets import SITE_BUCKETS
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A settler, as all settlers see it: owner name, leased buckets, and number of waiting site-days."""
+
+    owner: str
+    buckets: frozenset[int]
+    load: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """The division as a settler sees it.
+
+    Attributes:
+        me: the settler that decides.
+        others: the other settlers.
+        much: from this number of waiting site-days on, a settler has much work.
+    """
+
+    me: Member
+    others: Sequence[Member]
+    much: int
+
+    def to_acquire(self, free: Set[int]) -> list[int]:
+        """Return which free buckets to acquire, in the order in which to try them.
+
+        Settlers begin at different buckets, so that they rarely try the same bucket at the same time.
+        """
+        rank, count = self._rank(self.me), len(self.others) + 1
+        order = sorted(free, key=lambda bucket: (bucket - rank * SITE_BUCKETS // count) % SITE_BUCKETS)
+        if self._has_little(self.me) and not all(map(self._has_little, self.others)):
+            return order
+        return order[: max(0, self._target(self.me) - len(self.me.buckets))]
+
+    def to_leave(self, loads: Mapping[int, int]) -> frozenset[int]:
+        """Return which buckets to leave.
+
+        Args:
+            loads: the settler's waiting site-days, by bucket.
+        """
+        idle = sum(map(self._has_little, self.others))
+        if not self._has_little(self.me):
+            busy = sorted((bucket for bucket in self.me.buckets if loads.get(bucket)), key=lambda each: -loads[each])
+            return frozenset(busy) - frozenset(busy[:: idle + 1])
+        excess = len(self.me.buckets) - self._target(self.me)
+        missing = sum(max(0, self._target(other) - len(other.buckets)) for other in self.others)
+        lightest = sorted(self.me.buckets, key=lambda bucket: (loads.get(bucket, 0), bucket))
+        return frozenset(lightest[: max(0, min(excess, missing))])
+
+    def _has_little(self, member: Member) -> bool:
+        return member.load < self.much
+
+    def _rank(self, member: Member) -> int:
+        return sorted([self.me.owner, *(other.owner for other in self.others)]).index(member.owner)
+
+    def _target(self, member: Member) -> int:
+        """Return how many buckets the settler has when all have the same number."""
+        count, over = divmod(SITE_BUCKETS, len(self.others) + 1)
+        return count + (self._rank(member) < over)

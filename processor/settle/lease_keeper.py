@@ -1,0 +1,230 @@
+"""The leases of a settler: acquired, renewed and left in a thread beside the settler's.
+
+A settlement may compute for minutes, so a separate thread renews the leases. The settler asks at the beginning of each
+pass which buckets are leased, and before each publication whether the lease still runs. A bucket that is to be left is
+released when the pass that uses the bucket has ended. docs/decisions/0082-settlers-in-parallel.md gives the reasons.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from hitmesh.model.errors import RetryError
+from hitmesh.model.leases import Lease
+from hitmesh.model.site_buckets import EVERY_BUCKET, SITE_BUCKETS, site_bucket
+from hitmesh.ports import Leases
+from hitmesh.runtime.logs import logger
+from processor.settle.division import Division, Member
+
+LEASE_MS: Final = 15_000
+_SLOTS: Final = tuple(f"settlers/{number}" for number in range(SITE_BUCKETS))
+_BUCKETS: Final = {f"buckets/{number}": number for number in range(SITE_BUCKETS)}
+_NAMES: Final = {number: name for name, number in _BUCKETS.items()}
+_OTHER_PROCESS: Final = "another process took the lease, or the lease ended: each process needs its name in NODE"
+
+
+@dataclass(frozen=True, slots=True)
+class LeasePace:
+    """The lengths of a settler's leases.
+
+    Attributes:
+        length_ms: length of a lease; a settler that dies is replaced within this time and a few seconds more.
+        much_site_days: a settler with at least so many waiting site-days shares them with a settler that has fewer.
+    """
+
+    length_ms: int = LEASE_MS
+    much_site_days: int = 64
+
+    @property
+    def turn_ms(self) -> int:
+        """The interval between two renewals: a lease outlasts two failed renewals."""
+        return self.length_ms // 3
+
+    @property
+    def margin_ms(self) -> int:
+        """The part at the end of a lease in which no publication begins."""
+        return self.length_ms // 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    lease: Lease
+    until_ms: float
+
+
+class LeaseKeeper:
+    """A settler's share of the sites, by leases. `begin`, `holds` and `note` belong to the settler's thread.
+
+    Args:
+        leases: the stored leases.
+        owner: this settler's name: unique among running settlers, and the same after a restart.
+        pace: the lengths of leases.
+        monotonic_ms: a clock that is never set, in ms.
+    """
+
+    def __init__(self, leases: Leases, owner: str, pace: LeasePace, monotonic_ms: Callable[[], float]) -> None:
+        self._leases = leases
+        self._owner = owner
+        self._pace = pace
+        self._now = monotonic_ms
+        self._lock = threading.Lock()
+        self._slot: Lease | None = None
+        self._held: dict[int, _Held] = {}
+        self._in_use: frozenset[int] = frozenset()
+        self._leaving: frozenset[int] = frozenset()
+        self._left: dict[int, float] = {}
+        self._loads: dict[str, Mapping[int, int]] = {}
+        self._is_closed = False
+
+    def begin(self) -> frozenset[int]:
+        """Begin a pass or a portion, which ends with the next call; return the buckets to work on."""
+        with self._lock:
+            running = frozenset(bucket for bucket in self._held if self._runs(bucket))
+            self._in_use = running - self._leaving
+            return self._in_use
+
+    def holds(self, site: str) -> bool:
+        """Return whether the lease on the site's bucket still runs, and long enough for a publication."""
+        with self._lock:
+            return self._runs(site_bucket(site))
+
+    def note(self, work: str, loads: Mapping[int, int]) -> None:
+        """Note how many site-days wait, by bucket, for a kind of work."""
+        with self._lock:
+            self._loads[work] = dict(loads)
+
+    def buckets(self) -> frozenset[int]:
+        """Return the leased buckets."""
+        with self._lock:
+            return frozenset(self._held)
+
+    def run(self, stop: threading.Event) -> None:
+        """Take turns until stopped. While the store is unavailable, the leases run out, and settlement waits."""
+        while True:
+            try:
+                self.turn()
+            except RetryError as error:
+                logger().warning("leases_wait", owner=self._owner, reason=error.reason, message=error.message)
+            if stop.wait(self._pace.turn_ms / 1_000):
+                return
+
+    def turn(self) -> None:
+        """Renew the leases; then acquire and leave buckets as the division requires.
+
+        Raises:
+            RetryError: the store is unavailable.
+        """
+        if self._is_closed:
+            return
+        loads = self._renew()
+        found = self._leases.held([*_SLOTS, *_BUCKETS])
+        self._take_slot([lease for lease in found if lease.name not in _BUCKETS])
+        if self._slot is None:
+            return
+        division = self._division(found, sum(loads.values()))
+        self._acquire(division, found)
+        self._leave(division.to_leave(loads))
+        self._release_left()
+
+    def close(self) -> None:
+        """Release all leases, so that another settler continues at once. The settler must have stopped."""
+        with self._lock:
+            self._is_closed = True
+            leases = [*self._all_leases()]
+            self._slot, self._held = None, {}
+        try:
+            self._leases.release(leases)
+        except RetryError as error:
+            logger().warning("leases_end_by_time", owner=self._owner, message=error.message)
+
+    def _runs(self, bucket: int) -> bool:
+        held = self._held.get(bucket)
+        return held is not None and held.until_ms - self._pace.margin_ms > self._now()
+
+    def _all_leases(self) -> Iterable[Lease]:
+        return (*([self._slot] if self._slot else ()), *(held.lease for held in self._held.values()))
+
+    def _renew(self) -> Counter[int]:
+        """Renew all leases with the current loads; return the loads of the leased buckets."""
+        with self._lock:
+            loads = Counter[int]()
+            for noted in self._loads.values():
+                loads.update({bucket: count for bucket, count in noted.items() if bucket in self._held})
+            of_leases = {name: loads[bucket] for name, bucket in _BUCKETS.items()}
+            leases = [replace(lease, load=of_leases.get(lease.name, loads.total())) for lease in self._all_leases()]
+        begun = self._now()
+        renewed = {lease.name: lease for lease in self._leases.renew(leases, self._pace.length_ms)}
+        lost = [lease.name for lease in leases if lease.name not in renewed]
+        with self._lock:
+            until_ms = begun + self._pace.length_ms
+            self._slot = renewed.get(self._slot.name) if self._slot else None
+            self._held = {
+                bucket: _Held(renewed[_NAMES[bucket]], until_ms) for bucket in self._held if _NAMES[bucket] in renewed
+            }
+        if lost:
+            logger().warning("leases_lost", owner=self._owner, leases=lost, message=_OTHER_PROCESS)
+        return loads
+
+    def _take_slot(self, slots: Sequence[Lease]) -> None:
+        """Become a member of the division; at most SITE_BUCKETS settlers are members at the same time."""
+        if self._slot is not None:
+            return
+        mine = [lease.name for lease in slots if lease.owner == self._owner]
+        taken = {lease.name for lease in slots}
+        free = [*mine, *(name for name in _SLOTS if name not in taken)]
+        acquired = self._acquired(free[:1])
+        if not free:
+            logger().warning("no_slot_for_settler", owner=self._owner, limit=SITE_BUCKETS)
+        with self._lock:
+            self._slot = next(iter(acquired), None)
+
+    def _division(self, found: Sequence[Lease], load: int) -> Division:
+        owners = {lease.owner: lease.load for lease in found if lease.name not in _BUCKETS}
+        buckets: dict[str, set[int]] = {owner: set() for owner in owners}
+        for lease in found:
+            if lease.name in _BUCKETS and lease.owner in buckets:
+                buckets[lease.owner].add(_BUCKETS[lease.name])
+        others = [Member(owner, frozenset(buckets[owner]), owners[owner]) for owner in owners if owner != self._owner]
+        return Division(Member(self._owner, self.buckets(), load), others, self._pace.much_site_days)
+
+    def _acquire(self, division: Division, found: Sequence[Lease]) -> None:
+        now = self._now()
+        taken = {_BUCKETS[lease.name] for lease in found if lease.name in _BUCKETS and lease.owner != self._owner}
+        self._left = {bucket: until for bucket, until in self._left.items() if until > now}
+        free = EVERY_BUCKET - taken - division.me.buckets - self._left.keys()
+        acquired = self._acquired([_NAMES[bucket] for bucket in division.to_acquire(free)])
+        with self._lock:
+            self._held |= {_BUCKETS[lease.name]: _Held(lease, now + self._pace.length_ms) for lease in acquired}
+        if acquired:
+            logger().info("leases_acquired", owner=self._owner, leases=[lease.name for lease in acquired])
+
+    def _acquired(self, names: Sequence[str]) -> Sequence[Lease]:
+        """Acquire leases; return none of the leases if the keeper was closed meanwhile."""
+        acquired = self._leases.acquire(names, self._owner, self._pace.length_ms)
+        if not self._is_closed:
+            return acquired
+        self._leases.release(acquired)
+        return []
+
+    def _leave(self, buckets: frozenset[int]) -> None:
+        """Note buckets to leave, unless buckets that were left before may still be on their way to another settler."""
+        with self._lock:
+            if not self._left and not self._leaving:
+                self._leaving = buckets
+
+    def _release_left(self) -> None:
+        """Release the buckets to leave that no pass uses."""
+        with self._lock:
+            unused = self._leaving - self._in_use
+            leases = [self._held.pop(bucket).lease for bucket in unused if bucket in self._held]
+            self._leaving -= unused
+            # Until then, another settler has acquired the buckets and stored its new load.
+            until_ms = self._now() + self._pace.length_ms
+            self._left |= dict.fromkeys(unused, until_ms)
+        if leases:
+            self._leases.release(leases)
+            logger().info("leases_left", owner=self._owner, leases=[lease.name for lease in leases])

@@ -1,0 +1,47 @@
+"""A settler whose lease on a site has ended: another settler may work on the site (settlement)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hitmesh.model.errors import StaleGeneration
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import DirtyDays, Generations
+from processor.settle.settlement_marks import SettlementMarks
+from processor.settle.share import Share
+
+
+def refuse_lost_lease(share: Share, site_day: SiteDay) -> None:
+    """Refuse to continue with a site-day whose lease has ended.
+
+    Raises:
+        StaleGeneration: the lease has ended, or ends too soon for a publication.
+    """
+    if not share.holds(site_day.site):
+        raise StaleGeneration(f"{site_day}: the lease on the site has ended; another settler continues")
+
+
+def mark_if_overtaken(
+    generations: Generations,
+    dirty: DirtyDays,
+    marks: SettlementMarks,
+    site_day: SiteDay,
+    sequence: int,
+    disturbed: Iterable[int],
+) -> None:
+    """Mark a published site-day and the disturbed days dirty if another day of the site was published since.
+
+    The duplicate flags that were just set may have replaced the flags of a later settlement of the site-day; the next
+    settlement finds the flags different and sets them again (rule D3). The settlements of disturbed days may have read
+    the flags before they were set.
+
+    Args:
+        generations: the published generations.
+        dirty: stores the marks.
+        marks: makes the marks.
+        site_day: the site-day.
+        sequence: the sequence of the site-day's publication.
+        disturbed: the site's days that depend on the flags.
+    """
+    if generations.sequence(site_day.site) != sequence:
+        dirty.mark(marks.on(site_day.site, {site_day.day, *disturbed}))
