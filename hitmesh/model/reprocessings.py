@@ -81,6 +81,25 @@ OPEN_STATES: Final = frozenset({State.RUNNING, State.DIFF_READY, State.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The part of a work that a settler does: the site-days whose sites are in these buckets.
+
+    Attributes:
+        work: the work; parts of an earlier work do not count.
+        buckets: the buckets of sites (hitmesh.model.site_buckets).
+        done: how many site-days are finished.
+        is_finished: whether all site-days are finished.
+        began_at: when the settler began, in UTC ms; 0 if another settler had done some of the site-days.
+    """
+
+    work: Work
+    buckets: tuple[int, ...]
+    done: int = 0
+    is_finished: bool = False
+    began_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Reprocessing:
     """A stored reprocessing. Times are UTC ms; days are UTC days since 1970-01-01.
 
@@ -102,6 +121,7 @@ class Reprocessing:
         recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished, and
             if RECOMPUTE was interrupted.
         version: counts the replacements; `Reprocessings.replace` compares it.
+        parts: the parts of the work in hand; no two have a bucket in common.
     """
 
     id: str
@@ -120,6 +140,7 @@ class Reprocessing:
     error: str = ""
     recompute_ms: int = 0
     version: int = 1
+    parts: tuple[Part, ...] = ()
 
     def overlaps(self, other: Reprocessing) -> bool:
         """Return whether the two have a site-day in common.

@@ -8,6 +8,7 @@ from hitmesh.model.reprocessings import Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Generations, Reprocessings, RollupSink
 from processor.reprocess.chain import Chain
+from processor.reprocess.pages import page_of
 
 
 class Cancelling:
@@ -25,7 +26,7 @@ class Cancelling:
         self._sink = sink
         self._page_site_days = page_site_days
 
-    def begin(self, id_: str, chain: Chain) -> Chain:
+    def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
         """Return the given chain: dropping rows again changes nothing."""
         return chain
 
@@ -33,7 +34,7 @@ class Cancelling:
         """Drop the next site-days' rows until the portion is over; return whether all rows are dropped."""
         begun = chain
         while chain is begun or not is_over():
-            page = self._reprocessings.rebuilt(reprocessing.id, chain.last, self._page_site_days)
+            page = page_of(self._reprocessings, reprocessing, chain.last, self._page_site_days)
             if not page:
                 return chain, True
             self._sink.drop(list(self._unpublished(page)))

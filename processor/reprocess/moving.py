@@ -25,6 +25,7 @@ from hitmesh.runtime.logs import logger
 from processor.reprocess.chain import Chain
 from processor.reprocess.failures import naming
 from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.pages import page_of
 from processor.reprocess.recomputing import Rebuilder, Recomputed, logic_for
 from processor.reprocess.sides import (
     Standing,
@@ -81,7 +82,7 @@ class Moving:
         self._pace = pace
         self._marks = marks
 
-    def begin(self, id_: str, chain: Chain) -> Chain:
+    def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
         """Return the given chain: each site-day's entry shows whether the site-day is moved already."""
         return chain
 
@@ -92,7 +93,7 @@ class Moving:
         """
         begun = chain
         while chain is begun or not is_over():
-            found = self._reprocessings.rebuilt(reprocessing.id, chain.last, self._pace.page_site_days + 1)
+            found = page_of(self._reprocessings, reprocessing, chain.last, self._pace.page_site_days + 1)
             if not found or reprocessing.work is None:
                 return chain, True
             page = _Page(
@@ -166,6 +167,11 @@ class Moving:
 
         A site-day that the settler settled since, under the wanted logic, is only marked: the day before may have
         changed its carry in this work, without a mark.
+
+        If the lease on the site has ended, another settler may work on the site. After step 3, days that were settled
+        for the first time meanwhile are marked too; and if any day was published meanwhile, the site-day and all
+        disturbed days are marked again, because their settlements may have read the flags too early. A site-day that is
+        no longer in the wanted generation is not stored as moved.
         """
         site, day = rebuilt.site_day
         if stands is Standing.SETTLED_SINCE:
@@ -173,13 +179,21 @@ class Moving:
             return
         if stands is Standing.MOVED and self._entry(rebuilt.site_day).sequence == rebuilt.sequence:
             return
-        self._mark(page, site, self._disturbed(page, rebuilt))
+        sequence = self._stores.generations.sequence(site)
+        disturbed = self._disturbed(page, rebuilt)
+        self._mark(page, site, disturbed)
         if stands is not Standing.MOVED:
             rebuilt = self._made_current(page, rebuilt)
-        if flags := flags_to_set(rebuilt, page.work):
+        flags = flags_to_set(rebuilt, page.work)
+        if flags:
             self._stores.claims.set_duplicates(site, flags)
-        moved = replace(rebuilt, sequence=self._entry(rebuilt.site_day).sequence)
-        self._reprocessings.put(page.reprocessing.id, [moved])
+        is_overtaken = self._stores.generations.sequence(site) != sequence + (stands is not Standing.MOVED)
+        again = {day, *disturbed} if flags and is_overtaken else set()
+        self._mark(page, site, again | (self._disturbed(page, rebuilt) - disturbed))
+        entry = self._entry(rebuilt.site_day)
+        if entry.generation != wanted(rebuilt, page.work).generation:
+            raise StaleGeneration(f"{rebuilt.site_day} was settled again before the move was stored; look again")
+        self._reprocessings.put(page.reprocessing.id, [replace(rebuilt, sequence=entry.sequence)])
 
     def _made_current(self, page: _Page, rebuilt: Rebuilt) -> Rebuilt:
         """Publish or restore the wanted generation; recompute the generation if its rows are no longer kept."""

@@ -29,6 +29,7 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
 from processor.reprocess.failures import naming
 from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.pages import all_of_site
 from processor.reprocess.sides import rebuilt_of
 from processor.settle.attempt import Attempt, Handed, SettlerStores
 from processor.settle.reached import ScanBounds, scan_bounds
@@ -154,11 +155,12 @@ class Recomputing:
         self._rebuilder = rebuilder
         self._page_site_days = page_site_days
 
-    def begin(self, id_: str, chain: Chain) -> Chain:
+    def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
         """Return the chain, continued over the site-days that are stored already."""
-        while page := self._reprocessings.rebuilt(id_, chain.last, self._page_site_days):
-            for rebuilt in page:
-                chain = chain.then(rebuilt, Work.RECOMPUTE)
+        for _, rebuilt in self._left(reprocessing, chain.last):
+            if rebuilt is None:
+                break
+            chain = chain.then(rebuilt, Work.RECOMPUTE)
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
@@ -166,7 +168,10 @@ class Recomputing:
         begun, logic, bounds = chain, logic_for(reprocessing), self._rebuilder.bounds()
         wave: list[Recomputed] = []
         is_done = True
-        for site_day in self._left(reprocessing, chain.last):
+        for site_day, rebuilt in self._left(reprocessing, chain.last):
+            if rebuilt is not None:
+                chain = chain.then(rebuilt, Work.RECOMPUTE)
+                continue
             if is_over() and chain is not begun:
                 is_done = False
                 break
@@ -179,13 +184,23 @@ class Recomputing:
         self._rebuilder.store(reprocessing.id, wave)
         return chain, is_done
 
-    def _left(self, reprocessing: Reprocessing, last: SiteDay | None) -> Iterator[SiteDay]:
-        """Yield the site-days after `last` that have a current generation; other days are settled when they close."""
+    def _left(self, reprocessing: Reprocessing, last: SiteDay | None) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
+        """Yield the site-days after `last` that have a current generation, each with its stored recomputation, if any.
+
+        Days without a current generation are settled when they close. Recomputations after `last` are stored if other
+        settlers did parts of the work before.
+        """
         for site in sorted(reprocessing.sites):
             if last is None or site >= last.site:
-                days = self._generations.current(site, reprocessing.first_day, reprocessing.end_day)
-                site_days = (SiteDay(site, day) for day in sorted(days))
-                yield from (site_day for site_day in site_days if last is None or site_day > last)
+                days = sorted(self._generations.current(site, reprocessing.first_day, reprocessing.end_day))
+                left = [SiteDay(site, day) for day in days if last is None or SiteDay(site, day) > last]
+                stored = all_of_site(self._reprocessings, reprocessing, site, last, self._page_site_days)
+                following = next(stored, None) if left else None
+                for site_day in left:
+                    while following is not None and following.site_day < site_day:
+                        following = next(stored, None)
+                    is_stored = following is not None and following.site_day == site_day
+                    yield site_day, following if is_stored else None
 
 
 def logic_for(reprocessing: Reprocessing) -> Logic | None:

@@ -1,13 +1,15 @@
 """The reprocessor: do the work that reprocessings request, portion by portion (architecture A9).
 
 A portion is bounded in time and runs between two settler passes, in the settler's thread, so that the two never
-work on a site at the same time and late hits are settled meanwhile. All work is idempotent: after a crash at any point,
+work on a site at the same time and late hits are settled meanwhile. Several settlers do parts of the same work at the
+same time, each for the buckets of sites that it leases (`parts`). All work is idempotent: after a crash at any point,
 the next portion continues with the site-days that are not done.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -15,7 +17,8 @@ from typing import Final, Protocol
 from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.plan import KEEP_FINISHED_DAYS
-from hitmesh.model.reprocessings import NEXT_STATE, Reprocessing, State, Work
+from hitmesh.model.reprocessings import Part, Reprocessing, State, Work
+from hitmesh.model.site_buckets import site_bucket
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock, Reprocessings
 from hitmesh.runtime.logs import logger, traceback_of
@@ -27,13 +30,16 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.failures import SiteDayFailed
 from processor.reprocess.moving import Moving
 from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.parts import buckets_left, loads_of, narrowed, new_part, parts_of, with_part
 from processor.reprocess.recomputing import Rebuilder, Recomputing
-from processor.reprocess.schedule import expired, next_to_work_on, removable
+from processor.reprocess.schedule import expired, removable, to_work_on
 from processor.settle.attempt import SettlerStores
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.settler import ANY_ERROR
+from processor.settle.share import Share, WholeShare
 
 _MAX_DOUBLINGS: Final = 20
+_MAX_TRIES: Final = 50
 _RESULTS: Mapping[Work, ReprocessedResult] = {
     Work.RECOMPUTE: ReprocessedResult.RECOMPUTED,
     Work.PUBLISH: ReprocessedResult.PUBLISHED,
@@ -45,7 +51,7 @@ _RESULTS: Mapping[Work, ReprocessedResult] = {
 class _Steps(Protocol):
     """The execution for a kind of work."""
 
-    def begin(self, id_: str, chain: Chain) -> Chain:
+    def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
         """Return where the work continues: the given chain, or further."""
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
@@ -54,17 +60,18 @@ class _Steps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """Where the current work continues, and where this process began it."""
+    """Where the work on a part continues, and where this process began the part."""
 
     id: str
-    work: Work
+    part: Part
     chain: Chain
     began_at: int
-    began_count: int
+    began_count: int | None = None
 
-    def is_of(self, id_: str, work: Work | None) -> bool:
-        """Return whether this is the progress of a reprocessing's work."""
-        return (self.id, self.work) == (id_, work)
+    def at(self, chain: Chain) -> _Progress:
+        """Return the progress with a chain; the first chain has the site-days that were done before."""
+        began_count = chain.count if self.began_count is None else self.began_count
+        return replace(self, chain=chain, began_count=began_count)
 
 
 class Reprocessor:
@@ -79,6 +86,7 @@ class Reprocessor:
         metrics: counters.
         marks: partition number for the reprocessor's own dirty marks (SettlementMarks).
         lg_k: the visitor sketches' size, as log2; must equal the settler's.
+        share: the sites to work on; None: every site.
     """
 
     def __init__(
@@ -92,7 +100,9 @@ class Reprocessor:
         *,
         marks: int = 0,
         lg_k: int = LG_K_CELL,
+        share: Share | None = None,
     ) -> None:
+        self._share = share or WholeShare()
         self._reprocessings = reprocessings
         self._clock = clock
         self._pace = pace or ReprocessPace()
@@ -124,8 +134,7 @@ class Reprocessor:
         try:
             stored = self._reprocessings.all()
             self._expire(stored)
-            reprocessing = next_to_work_on(stored)
-            return self._portion(reprocessing) if reprocessing else 0
+            return self._turn(list(to_work_on(stored)))
         except RetryError:
             self._back_off()
             raise
@@ -135,8 +144,21 @@ class Reprocessor:
             logger().error("reprocessing_waits", error=type(error).__name__, traceback=traceback_of(error))
             return 0
 
-    def _portion(self, reprocessing: Reprocessing) -> int:
-        """Claim the work if the work is not in hand, then do a portion.
+    def _turn(self, running: Sequence[Reprocessing]) -> int:
+        """Do a portion of the oldest reprocessing that has work for this process."""
+        held = self._share.begin()
+        loads = Counter[int]()
+        for reprocessing in running:
+            loads.update(loads_of(reprocessing, held))
+        self._share.note("reprocess", loads)
+        for reprocessing in running:
+            left = buckets_left(reprocessing)
+            if left & held or not left:
+                return self._portion(reprocessing, left & held)
+        return 0
+
+    def _portion(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> int:
+        """Claim a part of the work if no part is in hand, then do a portion.
 
         The control service takes a request back if another reprocessing has the same site-days. The claim is a new
         version of the stored value, so that either the claim or the taking back fails.
@@ -144,16 +166,30 @@ class Reprocessor:
         if reprocessing.work is None:
             self._fail(reprocessing, FatalError("the reprocessing runs without a work: request the work again"))
             return 0
-        claimed = reprocessing if self._is_in_hand(reprocessing) else self._replace(reprocessing)
-        return self._do_portion(claimed, reprocessing.work) if claimed else 0
+        if self._is_in_hand(reprocessing, buckets):
+            return self._do_portion(reprocessing)
+        now = self._clock.now()
+        part = new_part(reprocessing, reprocessing.work, buckets, now)
+        claimed = self._replace(with_part(reprocessing, part, now))
+        if claimed is None or claimed.work is None:
+            return 0
+        self._progress = _Progress(claimed.id, part, Chain(), now)
+        return self._do_portion(claimed)
 
-    def _do_portion(self, reprocessing: Reprocessing, work: Work) -> int:
+    def _do_portion(self, reprocessing: Reprocessing) -> int:
+        begun = self._progress
+        assert begun is not None  # the part is in hand
         ends_at = self._clock.now() + self._pace.portion_ms
+        steps, part = self._steps[begun.part.work], narrowed(reprocessing, begun.part.buckets)
+        of_buckets = {site_bucket(site): site for site in part.sites}.values()
+
+        def is_over() -> bool:
+            is_late = self._stop.is_set() or self._clock.now() > ends_at
+            return is_late or not all(map(self._share.holds, of_buckets))
+
         try:
-            begun = self._begun(reprocessing.id, work)
-            chain, is_done = self._steps[begun.work].advance(
-                reprocessing, begun.chain, lambda: self._stop.is_set() or self._clock.now() > ends_at
-            )
+            begun = self._progress = begun.at(steps.begin(part, begun.chain))
+            chain, is_done = steps.advance(part, begun.chain, is_over)
         except RetryError:
             raise
         except StaleGeneration as error:
@@ -163,15 +199,12 @@ class Reprocessor:
             self._fail(reprocessing, error)
             return 0
         self._unavailable = 0
-        self._progress = None if is_done else replace(begun, chain=chain)
         count = chain.count - begun.chain.count
-        self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.work])
-        self._log(reprocessing, begun, chain)
-        done = replace(reprocessing, done=chain.count)
-        if is_done:
-            took_ms = self._recompute_ms(reprocessing, begun)
-            done = replace(done, state=NEXT_STATE[begun.work], work=None, error="", recompute_ms=took_ms)
-        self._replace(done)
+        self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.part.work])
+        done = replace(begun.part, done=chain.count, is_finished=is_done)
+        self._log(reprocessing, begun, done)
+        self._progress = None if is_done else replace(begun, part=done, chain=chain)
+        self._change(reprocessing, lambda stored: with_part(stored, done, self._clock.now()))
         return count
 
     def _back_off(self) -> None:
@@ -180,28 +213,21 @@ class Reprocessor:
         self._unavailable += 1
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
 
-    def _recompute_ms(self, reprocessing: Reprocessing, begun: _Progress) -> int:
-        """Return how long RECOMPUTE took; the stored value for other work, or if another process did a part."""
-        if begun.work is not Work.RECOMPUTE or begun.began_count:
-            return reprocessing.recompute_ms
-        return max(self._clock.now() - begun.began_at, 1)
+    def _is_in_hand(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> bool:
+        """Return whether the progress is that of a stored part whose buckets are all leased still.
 
-    def _is_in_hand(self, reprocessing: Reprocessing) -> bool:
-        return self._progress is not None and self._progress.is_of(reprocessing.id, reprocessing.work)
-
-    def _begun(self, id_: str, work: Work) -> _Progress:
-        """Return the current work's progress, including site-days that an interrupted portion stored."""
-        in_hand = self._progress
-        if in_hand is None or not in_hand.is_of(id_, work):
-            chain = self._steps[work].begin(id_, Chain())
-            in_hand = _Progress(id_, work, chain, self._clock.now(), chain.count)
-        self._progress = replace(in_hand, chain=self._steps[work].begin(id_, in_hand.chain))
-        return self._progress
+        A new request removes the parts that are not finished, so that each request is claimed.
+        """
+        begun = self._progress
+        if begun is None or begun.id != reprocessing.id or not buckets.issuperset(begun.part.buckets):
+            return False
+        unfinished = [part.buckets for part in parts_of(reprocessing) if not part.is_finished]
+        return begun.part.work is reprocessing.work and begun.part.buckets in unfinished
 
     def _expire(self, stored: Sequence[Reprocessing]) -> None:
         now = self._clock.now()
         for reprocessing in expired(stored, now - self._pace.keep_plan_ms):
-            self._replace(replace(reprocessing, state=State.EXPIRED))
+            self._reprocessings.replace(self._next_version(replace(reprocessing, state=State.EXPIRED)))
         for reprocessing in removable(stored, now - self._pace.keep_expired_ms, now - KEEP_FINISHED_DAYS * DAY_MS):
             self._reprocessings.remove(reprocessing.id)
 
@@ -217,29 +243,49 @@ class Reprocessor:
             traceback="" if cause is None or isinstance(cause, HitmeshError) else traceback_of(cause),
         )
         self._metrics.add(PROCESSOR_REPROCESSED, 1, result=ReprocessedResult.FAILED)
-        self._replace(replace(reprocessing, state=State.FAILED, error=message))
+        self._change(reprocessing, lambda stored: replace(stored, state=State.FAILED, error=message))
+
+    def _change(self, reprocessing: Reprocessing, change: Callable[[Reprocessing], Reprocessing]) -> None:
+        """Change the stored value, again if another settler changed the value meanwhile.
+
+        If the work is no longer requested, for example because the control service cancelled the work, change nothing.
+        """
+        stored: Reprocessing | None = reprocessing
+        for _ in range(_MAX_TRIES):
+            if stored is None or (stored.state, stored.work) != (State.RUNNING, reprocessing.work):
+                break
+            if self._reprocessings.replace(self._next_version(change(stored))):
+                return
+            stored = self._reprocessings.get(reprocessing.id)
+        self._progress = None
+        logger().warning("reprocessing_was_changed", id=reprocessing.id)
+
+    def _next_version(self, reprocessing: Reprocessing) -> Reprocessing:
+        return replace(reprocessing, updated_at=self._clock.now(), version=reprocessing.version + 1)
 
     def _replace(self, reprocessing: Reprocessing) -> Reprocessing | None:
         """Replace the stored value and return the new version.
 
         If another process replaced the value since, return None: the next pass reads the other process's value.
         """
-        changed = replace(reprocessing, updated_at=self._clock.now(), version=reprocessing.version + 1)
+        changed = self._next_version(reprocessing)
         if self._reprocessings.replace(changed):
             return changed
         self._progress = None
         logger().warning("reprocessing_was_changed", id=reprocessing.id, version=changed.version)
         return None
 
-    def _log(self, reprocessing: Reprocessing, begun: _Progress, chain: Chain) -> None:
+    def _log(self, reprocessing: Reprocessing, begun: _Progress, done: Part) -> None:
+        """Log the progress of all parts together, with this settler's rate."""
         seconds = max(self._clock.now() - begun.began_at, 1) / 1_000
-        rate = (chain.count - begun.began_count) / seconds
-        left = max(reprocessing.site_days - chain.count, 0)
+        rate = (done.done - (begun.began_count or 0)) / seconds
+        site_days = with_part(reprocessing, done, begun.began_at).done
+        left = max(reprocessing.site_days - site_days, 0)
         logger().info(
             "reprocessed",
             id=reprocessing.id,
-            work=begun.work,
-            site_days=chain.count,
+            work=done.work,
+            site_days=site_days,
             of=reprocessing.site_days,
             per_s=round(rate, 2),
             left_s=round(left / rate) if rate else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, State
@@ -10,15 +10,14 @@ from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, State
 _FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED)
 
 
-def next_to_work_on(stored: Iterable[Reprocessing]) -> Reprocessing | None:
-    """Return the oldest running reprocessing; older open reprocessings with the same site-days come first."""
+def to_work_on(stored: Iterable[Reprocessing]) -> Iterator[Reprocessing]:
+    """Yield the running reprocessings that have no site-day in common with an older open reprocessing, oldest first."""
     older: list[Reprocessing] = []
     for reprocessing in sorted(stored, key=lambda reprocessing: (reprocessing.created_at, reprocessing.id)):
         if reprocessing.state is State.RUNNING and not any(map(reprocessing.overlaps, older)):
-            return reprocessing
+            yield reprocessing
         if reprocessing.state in OPEN_STATES:
             older.append(reprocessing)
-    return None
 
 
 def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Reprocessing]:

@@ -21,7 +21,7 @@ from hitmesh.model.sketches.unions import cell_sketches
 from hitmesh.runtime.telemetry import unmeasured
 from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
-from processor.reprocess.schedule import expired, next_to_work_on, removable
+from processor.reprocess.schedule import expired, removable, to_work_on
 from processor.reprocess.sides import Standing, flags_to_set, hand_on_the_same, standing, wanted
 from processor.rules.carry import CARRY_COLUMNS, Carry, no_open_visits
 from processor.settle.loop import run_in_turns
@@ -127,14 +127,14 @@ def a_reprocessing(id_: str, created_at: int, state: State = State.RUNNING, **fi
 
 
 @pytest.mark.parametrize("older", [State.RUNNING, State.DIFF_READY, State.FAILED])
-def test_oldest_running_reprocessing_is_worked_on_and_waits_for_older_open_ones(older: State) -> None:
+def test_oldest_running_reprocessing_comes_first_and_waits_for_older_open_ones(older: State) -> None:
     first = a_reprocessing("a", 1, older)
     young = a_reprocessing("b", 2)
     apart = a_reprocessing("c", 3, first_day=9, end_day=12)
-    expected = first if older is State.RUNNING else apart
-    assert next_to_work_on([apart, young, first]) == expected
-    assert next_to_work_on([young, replace(first, state=State.PUBLISHED)]) == young
-    assert next_to_work_on([replace(young, state=State.DIFF_READY)]) is None
+    expected = [first, apart] if older is State.RUNNING else [apart]
+    assert list(to_work_on([apart, young, first])) == expected
+    assert list(to_work_on([young, replace(first, state=State.PUBLISHED)])) == [young]
+    assert list(to_work_on([replace(young, state=State.DIFF_READY)])) == []
 
 
 def test_only_plans_expire_and_only_expired_and_finished_reprocessings_are_removed() -> None:

@@ -47,8 +47,9 @@ def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
     following = replace(reprocessing, updated_at=now, error="", version=reprocessing.version + 1)
     if state is State.PLANNED and work is Work.CANCEL:
         return replace(following, state=State.CANCELLED, work=None)
+    parts = tuple(part for part in reprocessing.parts if part.work is work and part.is_finished)
     done = reprocessing.done if reprocessing.work is work else 0
-    return replace(following, state=State.RUNNING, work=work, done=done)
+    return replace(following, state=State.RUNNING, work=work, done=done, parts=parts)
 
 
 def conflicting(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Sequence[Reprocessing]:

@@ -18,7 +18,7 @@ from hitmesh.model.errors import AlreadyExists, StoreCorrupt
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, State, Work
+from hitmesh.model.reprocessings import Change, GenerationVersion, Part, Rebuilt, Reprocessing, State, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import COPY_CURE, decoding, opened, sealed
 
@@ -60,6 +60,7 @@ def reprocessing_of(id_: str, value: bytes) -> Reprocessing:
                 "sites": tuple(fields["sites"]),
                 "state": State(fields["state"]),
                 "work": None if work is None else Work(work),
+                "parts": tuple(map(_part, fields.get("parts", ()))),
             }
         )
     _refuse_another(subject, COPY_CURE, id_, reprocessing.id)
@@ -120,6 +121,10 @@ def incomplete(id_: str, site_day: SiteDay, pieces: int, expected: int) -> Store
     return StoreCorrupt(
         f"{subject} has {pieces} of {expected} pieces; {_REBUILT_CURE}", place=subject, pieces=pieces, expected=expected
     )
+
+
+def _part(fields: Mapping[str, Any]) -> Part:
+    return Part(**{**fields, "work": Work(fields["work"]), "buckets": tuple(fields["buckets"])})
 
 
 def _version_fields(version: GenerationVersion) -> dict[str, Any]:
