@@ -9,7 +9,9 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import trace_pb2_grpc
@@ -25,15 +27,21 @@ from hitmesh.runtime.logs import configure, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
-from hitmesh.runtime.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_WATERMARK_AGE_SECONDS
+from hitmesh.runtime.telemetry.registry import (
+    PROCESSOR_LAG_SECONDS,
+    PROCESSOR_LEASED_BUCKETS,
+    PROCESSOR_WATERMARK_AGE_SECONDS,
+)
 from processor.fail_points import dying_at
 from processor.reprocess.reprocessor import Reprocessor
 from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
 from processor.settle.attempt import SettlerStores
+from processor.settle.lease_keeper import LeaseKeeper, LeasePace
 from processor.settle.loop import run_in_turns
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
+from processor.settle.share import Share
 from processor.stream.balance_watch import watch_balance
 from processor.stream.metering import StreamMeter, ages_s
 from processor.stream.runner import Runner
@@ -126,9 +134,14 @@ def run_stream(
 
 
 def build_settler(
-    stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threading.Event, metrics: Metrics | None = None
+    stores: Stores,
+    clock: Clock,
+    settings: ProcessorSettings,
+    stop: threading.Event,
+    metrics: Metrics | None = None,
+    share: Share | None = None,
 ) -> Settler:
-    """Return the settler over these stores."""
+    """Return the settler over these stores; `share` None: the settler settles every site."""
     pace = SettlePace(resettle_after_ms=settings.resettle_after_ms, keep_superseded_ms=settings.keep_superseded_ms)
     return Settler(
         settler_stores(stores),
@@ -138,13 +151,18 @@ def build_settler(
         metrics,
         marks=secrets.randbits(31),
         logic=settings.version,
+        share=share,
     )
 
 
 def build_reprocessor(
-    stores: Stores, clock: Clock, stop: threading.Event, metrics: Metrics | None = None
+    stores: Stores,
+    clock: Clock,
+    stop: threading.Event,
+    metrics: Metrics | None = None,
+    share: Share | None = None,
 ) -> Reprocessor:
-    """Return the reprocessor over these stores, for the settler's thread."""
+    """Return the reprocessor over these stores, for the settler's thread; `share` must be the settler's."""
     return Reprocessor(
         settler_stores(stores),
         stores.reprocessings,
@@ -152,7 +170,63 @@ def build_reprocessor(
         stop=stop,
         metrics=metrics,
         marks=secrets.randbits(31),
+        share=share,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SettlerThreads:
+    """A settler with its reprocessor, and the keeper of their leases: `settle` and `keep_leases` each run in a thread.
+
+    Attributes:
+        name: the owner of the leases.
+        keeper: the leases.
+        settle: settles and reprocesses until stopped, then releases the leases.
+        keep_leases: renews the leases until stopped.
+    """
+
+    name: str
+    keeper: LeaseKeeper
+    settle: Callable[[], None]
+    keep_leases: Callable[[], None]
+
+
+def settler_names(settings: ProcessorSettings) -> list[str]:
+    """Return the names of this process's settlers: each is the owner of leases, and the node name of its stores."""
+    return [settings.node, *(f"{settings.node}-settler-{number}" for number in range(1, settings.settlers))]
+
+
+def build_settlers(
+    stores: Sequence[Stores], clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
+) -> list[SettlerThreads]:
+    """Return this process's settlers, each over separate stores; the settlers of all processes share the sites."""
+    names = settler_names(settings)
+    return [
+        _settler_threads(name, of_settler, clock, settings, metrics, stop)
+        for name, of_settler in zip(names, stores, strict=True)
+    ]
+
+
+def _settler_threads(
+    name: str, stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
+) -> SettlerThreads:
+    keeper = LeaseKeeper(stores.leases, name, LeasePace(settings.lease_ms), lambda: time.monotonic() * 1_000)
+    settler = build_settler(stores, clock, settings, stop, metrics, keeper)
+    reprocessor = build_reprocessor(stores, clock, stop, metrics, keeper)
+
+    def settle() -> None:
+        try:
+            run_in_turns((settler.run_once, reprocessor.run_once), stop, metrics, pause_s=settings.settle_pause_s)
+        finally:
+            keeper.close()
+
+    return SettlerThreads(name, keeper, settle, lambda: keeper.run(stop))
+
+
+def observe_leases(keepers: Sequence[LeaseKeeper], metrics: Metrics) -> None:
+    """Register the gauge for the buckets of sites that this process's settlers lease."""
+    gauge = PROCESSOR_LEASED_BUCKETS
+    metrics.observe(gauge, lambda: [gauge.of(sum(len(keeper.buckets()) for keeper in keepers))])
 
 
 def trim_log(
@@ -201,15 +275,15 @@ def main() -> int:
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
         clock = SystemClock()
         # Separate connections: the stream must not wait while a settlement reads.
-        for_stream, for_settler = (
+        for_stream, for_settler, *for_more_settlers = (
             open_stores(
                 settings.store,
                 clock,
-                node=settings.node,
+                node=name,
                 keep_refused_days=settings.keep_refused_days,
                 unknown_keys_s=settings.unknown_keys_s,
             )
-            for _ in range(2)
+            for name in (settings.node, *settler_names(settings))
         )
         for_stream.check()
     except HitmeshError as error:
@@ -222,11 +296,12 @@ def main() -> int:
     if settings.role is not Role.SETTLER:
         workers.append(Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt))
     if settings.role is not Role.STREAM:
-        settler = build_settler(for_settler, clock, settings, halt, metrics)
-        reprocessor = build_reprocessor(for_settler, clock, halt, metrics)
-        in_turns = (settler.run_once, reprocessor.run_once)
+        settlers = build_settlers([for_settler, *for_more_settlers], clock, settings, metrics, halt)
+        observe_leases([settler.keeper for settler in settlers], metrics)
+        for settler in settlers:
+            workers.append(Worker(f"leases {settler.name}", settler.keep_leases, halt))
+            workers.append(Worker(f"settler {settler.name}", settler.settle, halt))
         workers += [
-            Worker("settler", lambda: run_in_turns(in_turns, halt, metrics, pause_s=settings.settle_pause_s), halt),
             Worker("trim", lambda: _trim(for_settler, clock, settings, halt), halt),
             Worker("watch", lambda: watch_balance(for_settler.ledger, settings.balance_every_s, metrics, halt), halt),
         ]
@@ -247,8 +322,8 @@ def main() -> int:
     if not end_within([worker.thread for worker in workers], ENDS_WITHIN_S):
         logger().error("workers_still_running", within_s=ENDS_WITHIN_S)
         os._exit(EXIT_FAILED)
-    for_stream.close()
-    for_settler.close()
+    for stores in (for_stream, for_settler, *for_more_settlers):
+        stores.close()
     telemetry.close()
     return code
 

@@ -14,14 +14,16 @@ from pydantic_settings import SettingsConfigDict
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import AHEAD_TOLERANCE_MS
 from hitmesh.model.logic import CURRENT, Logic, logic_named
+from hitmesh.model.site_buckets import SITE_BUCKETS
 from hitmesh.runtime.config import ServiceSettings
+from processor.settle.lease_keeper import LEASE_MS
 from processor.stream.pace import StreamPace
 
 _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 
 
 class Role(StrEnum):
-    """The work of a process. Several streams share the log's partitions; only one settler may run at a time."""
+    """The work of a process. Several streams share the log's partitions; several settlers share the sites by leases."""
 
     ALL = "all"
     STREAM = "stream"
@@ -52,6 +54,18 @@ class ProcessorSettings(ServiceSettings):
         description="A log time more than this many ms ahead of the clock is logged",
     )
     cache: str = Field(default="", description="Directory of a local disk for kept hits; empty = a temporary one")
+    settlers: int = Field(
+        default=1,
+        ge=1,
+        le=SITE_BUCKETS,
+        description="Settler threads in this process; further processes also settle",
+    )
+    lease_ms: int = Field(
+        default=LEASE_MS,
+        ge=1_000,
+        le=600_000,
+        description="Length of a settler's lease on sites in ms; sets how long the sites of a dead process wait",
+    )
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two searches for site-days to settle")
     resettle_after_ms: int = Field(
         default=2_000, ge=0, description="Minimum milliseconds between two settlements of a site-day"

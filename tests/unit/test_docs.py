@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from hitmesh.adapters.embedded import raw_schema, schema
+from hitmesh.adapters.embedded import leases, raw_schema, schema
 from hitmesh.tools.cli.__main__ import root as hitmesh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +123,7 @@ def test_every_table_of_the_stores_is_in_the_walk() -> None:
         schema.SETTLED_SCHEMA,
         schema.STATE_SCHEMA,
         schema.DIRECTORY_SCHEMA,
+        leases.LEASES_SCHEMA,
     )
     statements = "\n".join(statement for each in schemas for migration in each for statement in migration)
     tables = re.findall(r"CREATE TABLE (\w+)", statements)

@@ -140,12 +140,13 @@ def test_a_cluster_is_healthy_when_an_instance_passes_every_check_and_those_that
             {
                 "processor-0": {"ROLE": "stream"},
                 "processor-1": {"ROLE": "stream"},
-                "settler": {"ROLE": "settler"},
+                "settler-0": {"ROLE": "settler"},
+                "settler-1": {"ROLE": "settler"},
             },
         ),
     ],
 )
-def test_several_processors_leave_the_settlements_to_one_and_every_listener_has_an_address(
+def test_several_processors_leave_the_settlements_to_settlers_and_every_listener_has_an_address(
     replicas: int, processors: dict[str, dict[str, str]]
 ) -> None:
     free = iter([Address(tcp_ports.HOST, port) for port in range(1, 1 + instances.count(replicas))])

@@ -23,6 +23,7 @@ TOTAL: Final = "_total"
 class Unit(StrEnum):
     """A metric's unit; the metric's name ends with the unit (and `_total` for a counter)."""
 
+    BUCKETS = "buckets"
     BYTES = "bytes"
     ERRORS = "errors"
     FAILURES = "failures"

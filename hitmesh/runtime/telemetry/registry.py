@@ -170,6 +170,12 @@ PROCESSOR_REPROCESSED: Final = Counter(
     "Site-days that reprocessings recomputed, published, rolled back or cancelled",
     labels.by_reprocessed_result,
 )
+PROCESSOR_LEASED_BUCKETS: Final = Gauge(
+    "hitmesh_processor_leased_buckets",
+    Unit.BUCKETS,
+    "Buckets of sites that the process's settlers lease, of 32",
+    labels.unlabelled,
+)
 PROCESSOR_UNBALANCED_HITS: Final = Gauge(
     "hitmesh_processor_ledger_unbalanced_hits",
     Unit.HITS,
@@ -255,6 +261,7 @@ REGISTRY: Final[tuple[Metric[Any], ...]] = (
     PROCESSOR_SETTLED,
     PROCESSOR_DRIFT,
     PROCESSOR_REPROCESSED,
+    PROCESSOR_LEASED_BUCKETS,
     PROCESSOR_UNBALANCED_HITS,
     PROCESSOR_STORE_ERRORS,
     REPORTER_ROWS,

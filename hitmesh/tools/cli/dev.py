@@ -54,7 +54,7 @@ from hitmesh.tools.dev.home import Home
     default=1,
     show_default=True,
     metavar="N",
-    help="Instances of each service, with `--backend stack`; with 2 or more, a separate process settles.",
+    help="Instances of each service, with `--backend stack`; with 2 or more, N further processes settle.",
 )
 @click.option("--closed-reads", is_flag=True, help="Require a key for reports, as in production.")
 @click.option(
@@ -71,6 +71,14 @@ from hitmesh.tools.dev.home import Home
     help="Logic version for the live stream and for days that were never settled, to rehearse a change of the "
     f"logic. Default: {CURRENT.name}.",
 )
+@click.option(
+    "--settlers",
+    type=click.IntRange(1, 32),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Settler threads per process that settles.",
+)
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.pass_context
 def dev(
@@ -85,6 +93,7 @@ def dev(
     closed_reads: bool,
     hang_after: float,
     logic: str | None,
+    settlers: int,
 ) -> None:
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter, control.
 
@@ -111,6 +120,7 @@ def dev(
         closed_reads,
         hang_after,
         logic,
+        settlers,
     )
     context.exit(run_dev(place, lock, options, echo, note))
 

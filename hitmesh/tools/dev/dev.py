@@ -60,6 +60,7 @@ class DevOptions:
     closed_reads: bool = False
     hang_after_s: float = HANG_AFTER_S
     logic: str | None = None
+    settlers: int = 1
 
 
 class CannotStart(Exception):
@@ -309,7 +310,7 @@ class Mesh:
         free = iter(
             [Address(tcp_ports.HOST, free_port) for free_port in tcp_ports.any_free(wanted) if free_port != port]
         )
-        stats, planned = next(free), instances.planned(free, replicas, self._options.logic)
+        stats, planned = next(free), instances.planned(free, replicas, self._options.logic, self._options.settlers)
         log = self._home.logs / "access.jsonl"
         collectors, processors, reporters, controls = (instances.addresses(planned, service) for service in SERVICES)
         return Door(Address(tcp_ports.HOST, port), stats, collectors, reporters, processors, controls, log), planned

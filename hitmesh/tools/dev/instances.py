@@ -1,4 +1,4 @@
-"""Process plan of a mesh on a single machine: one process per service, or several per service plus a settler.
+"""Process plan of a mesh on a single machine: one process per service, or several per service plus settlers.
 
 The plan states the name, address and role of each process. The module `dev` starts the processes.
 """
@@ -37,19 +37,28 @@ class Instance:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def planned(free: Iterator[Address], replicas: int, logic: str | None = None) -> list[Instance]:
+def planned(free: Iterator[Address], replicas: int, logic: str | None = None, settlers: int = 1) -> list[Instance]:
     """Return the processes in the order in which a hit passes them.
 
     Args:
         free: addresses with free ports.
-        replicas: instances per service; if more than one, an additional processor does the settlements, and the others
-            only process the stream.
+        replicas: instances per service; if more than one, as many additional processors do the settlements, and the
+            others only process the stream.
         logic: logic version for processors; None = the processors' default.
+        settlers: settler threads per process.
     """
     version = {} if logic is None else {"LOGIC": logic}
+    threads = {} if settlers == 1 else {"SETTLERS": str(settlers)}
     if replicas == 1:
         return [
-            Instance(service, service, f"{service}-0", next(free), next(free), version if service == PROCESSOR else {})
+            Instance(
+                service,
+                service,
+                f"{service}-0",
+                next(free),
+                next(free),
+                {**version, **threads} if service == PROCESSOR else {},
+            )
             for service in SERVICES
         ]
     several: list[Instance] = []
@@ -59,14 +68,15 @@ def planned(free: Iterator[Address], replicas: int, logic: str | None = None) ->
             name = f"{service}-{number}"
             several.append(Instance(name, service, name, next(free), next(free), role))
         if service == PROCESSOR:
-            settling = {"ROLE": "settler", **version}
-            several.append(Instance(SETTLER, PROCESSOR, SETTLER, next(free), next(free), settling))
+            settling = {"ROLE": "settler", **version, **threads}
+            for name in (f"{SETTLER}-{number}" for number in range(replicas)):
+                several.append(Instance(name, PROCESSOR, name, next(free), next(free), settling))
     return several
 
 
 def count(replicas: int) -> int:
     """Return how many addresses a mesh's processes need."""
-    return 2 * (len(SERVICES) * replicas + (replicas > 1))
+    return 2 * (len(SERVICES) * replicas + (replicas if replicas > 1 else 0))
 
 
 def addresses(instances: Sequence[Instance], service: str) -> tuple[Address, ...]:

@@ -1,0 +1,105 @@
+"""Processes whose steps a test interleaves: each runs in a thread, and only the thread that the test chose is running.
+
+A process pauses before each call of a port. A test moves a process by some calls, or kills the process at its pause.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+
+class Killed(BaseException):
+    """The end of a process. Not an Exception, so no code handles it."""
+
+
+class Process:
+    """A process that repeats its work. Every pause is a port call of the work, or the beginning of a repetition.
+
+    Args:
+        name: the process's name.
+        work: called again and again with the process's own view of the ports.
+    """
+
+    def __init__(self, name: str, work: Callable[[Process], Callable[[], object]]) -> None:
+        self.name = name
+        self.last_call = ""
+        self._go, self._paused = threading.Semaphore(0), threading.Semaphore(0)
+        self._is_killed = False
+        self._error: BaseException | None = None
+        self._repeat = work(self)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        self._paused.acquire()
+
+    def move(self, calls: int = 1) -> None:
+        """Let the process continue for a number of calls.
+
+        Raises:
+            BaseException: the error that ended the process.
+        """
+        for _ in range(calls):
+            if not self._thread.is_alive():
+                return
+            self._go.release()
+            self._paused.acquire()
+            if self._error is not None:
+                raise self._error
+
+    def kill(self) -> None:
+        """End the process before its next call; idempotent."""
+        self._is_killed = True
+        self._go.release()
+        self._thread.join()
+
+    def view(self, port: T) -> T:
+        """Return the port; the process pauses before each call."""
+        return cast("T", _Paused(port, self))
+
+    def views(self, stores: T) -> T:
+        """Return a dataclass of ports; the process pauses before each call of a port."""
+        ports = {port.name: self.view(getattr(stores, port.name)) for port in fields(cast("Any", stores))}
+        return type(stores)(**ports)
+
+    def pause(self, call: str) -> None:
+        """Wait until the test moves the process. Called by the process's thread.
+
+        Raises:
+            Killed: the test killed the process.
+        """
+        self._paused.release()
+        self._go.acquire()
+        if self._is_killed:
+            raise Killed
+        self.last_call = call
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self.pause("")
+                self._repeat()
+        except Killed:
+            return
+        except BaseException as error:
+            self._error = error
+            self._paused.release()
+
+
+class _Paused:
+    def __init__(self, port: object, process: Process) -> None:
+        self._port, self._process = port, process
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._process.pause(name)
+            return found(*arguments, **named)
+
+        return call
