@@ -30,6 +30,7 @@ from tests.bench.scale import FULL, SMALL
 from tests.bench.settlement_run import run_settlement
 from tests.bench.texts_run import run_texts
 from tests.bench.traffic import load_traffic
+from tests.bench.two_settlers_run import run_two_settlers
 
 PACKAGES = ("grpcio", "protobuf", "ptars", "polars", "polars-hash", "pyarrow", "datasketches", "numpy")
 
@@ -53,6 +54,7 @@ def main() -> int:
             process.stop()
         results["reports"] = run_reports(Path(store), scale)
         results["dear_questions"] = run_dear(Path(store), scale.series_days, scale.dear_questions)
+    results["two_settlers"] = run_two_settlers(scale.shared_days, scale.shared_hits)
     results["mesh"] = run_mesh(scale)
     right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]
     results["where_the_time_goes"] = where_the_time_goes(results)

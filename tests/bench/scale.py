@@ -40,6 +40,7 @@ class Scale:
         one_visitor_hits, kept_of_visitor: hits with a single visitor id, and the number kept before hits wait.
         big_hits: hits on the settled day.
         series_days, series_hits: days in the reported site's series, and hits per day.
+        shared_days, shared_hits: days of each of 16 sites that two settlers share, and hits per site-day.
         settlements, calls: number of settlements of the day, and of calls per question.
         dear_questions: concurrent expensive questions before a small question.
         rates: hits per second offered to the mesh, ascending, until a rate is not held.
@@ -59,6 +60,8 @@ class Scale:
     big_hits: int
     series_days: int
     series_hits: int
+    shared_days: int
+    shared_hits: int
     settlements: int
     calls: int
     dear_questions: int
@@ -83,6 +86,8 @@ FULL: Final = Scale(
     big_hits=210_000,
     series_days=90,
     series_hits=5_000,
+    shared_days=40,
+    shared_hits=1_000,
     settlements=7,
     calls=200,
     dear_questions=50,
@@ -104,6 +109,8 @@ SMALL: Final = Scale(
     big_hits=2_000,
     series_days=3,
     series_hits=500,
+    shared_days=3,
+    shared_hits=100,
     settlements=1,
     calls=2,
     dear_questions=3,
