@@ -13,6 +13,7 @@ from hitmesh.ports import (
     LogScan,
     MetricStore,
     ProgressReader,
+    RejectedStore,
     Reprocessings,
     SiteDirectory,
 )
@@ -29,6 +30,7 @@ class Bookkeeping:
     log_scan: LogScan
     reprocessings: Reprocessings
     metrics: MetricStore
+    rejected: RejectedStore
 
 
 @dataclass(frozen=True, slots=True)
