@@ -28,6 +28,7 @@ from hitmesh.model.limits import MAX_SKEW_MS
 
 MAX_HITS: Final = 2_000
 """Maximum number of hits in a batch, as in the collector."""
+_END_MS: Final = 7_258_118_400_000  # 2200-01-01
 _BROKEN: Final = (json_format.ParseError, DecodeError, ValueError, TypeError, RecursionError, OverflowError)
 _JSON_FORMS: Final = (pb.REJECTED_HIT_FORM_HIT_JSON, pb.REJECTED_HIT_FORM_BATCH_JSON)
 _BATCH_FORMS: Final = (pb.REJECTED_HIT_FORM_BATCH, pb.REJECTED_HIT_FORM_BATCH_JSON)
@@ -73,7 +74,7 @@ def kept_of(rejected: pb.RejectedHit) -> Kept:
     try:
         return _kept(rejected)
     except _BROKEN as error:
-        raise Unmendable("the kept bytes do not decode: send the hits again from their source") from error
+        raise Unmendable("the kept bytes do not decode as hits: send the hits again from their source") from error
 
 
 def mended(rejected: pb.RejectedHit, edits: Edits) -> Mended:
@@ -166,7 +167,9 @@ def _hit(index: int, fields: object, edits: Edits) -> hit_pb2.Hit:
             problem = problem or str(error)[:200]
             continue
         return hit
-    raise Unmendable(f"hits[{index}] is not the JSON of a Hit ({problem}): mend the field with --set, --rename or --drop")
+    raise Unmendable(
+        f"hits[{index}] is not the JSON of a Hit ({problem}): mend the field with --set, --rename or --drop"
+    )
 
 
 def _parse(fields: dict[str, Any], message: Message) -> None:
@@ -200,10 +203,10 @@ def _set_time(hit: hit_pb2.Hit, rejected: pb.RejectedHit, envelope: hit_pb2.HitB
     elif hit.HasField("client_create_time") and envelope.HasField("client_send_time"):
         elapsed = _ms(envelope.client_send_time) - _ms(hit.client_create_time)
         event_time = received - elapsed if elapsed >= 0 else received
-    if event_time > collected + MAX_SKEW_MS:
+    if event_time > collected + MAX_SKEW_MS and not is_set:
         event_time = collected
-    if event_time < 0:
-        raise Unmendable("the event time is before 1970: set trueTime")
+    if not 0 <= event_time < _END_MS:
+        raise Unmendable("the event time is before 1970 or after 2199: set trueTime")
     hit.true_time.FromMilliseconds(event_time)
     hit.client_create_time.FromMilliseconds(event_time)
 

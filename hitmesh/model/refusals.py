@@ -16,7 +16,6 @@ from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.positions import Position
 from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import Origin, RejectedHit
-from hitmesh.model.stored import COPY_CURE
 
 MAX_KEPT_BYTES: Final = 4 << 10
 """Maximum bytes that are kept of a refused hit, of a refused batch and of a default context."""
@@ -181,7 +180,7 @@ def origin_of(value: bytes | None) -> Origin | None:
     try:
         found = origin_pb2.RefusalOrigin.FromString(bytes(value))
     except DecodeError as error:
-        raise StoreCorrupt(f"the origin of a refused hit is damaged: {COPY_CURE}") from error
+        raise StoreCorrupt("the origin of a refused hit is damaged: restore the store from a backup") from error
     return Origin(
         found.batch_id,
         found.batch_index,

@@ -116,8 +116,9 @@ class EmbeddedRejectedStore:
 
 def _conditions(wanted: RefusalRange, after: RefusalKey | None) -> tuple[str, tuple[Value, ...]]:
     """Return a WHERE clause with its values."""
+    values: list[Value]
     if wanted.site is not None:
-        conditions, values = "site = ? AND collect_time >= ? AND collect_time < ?", [wanted.site, *wanted[1:]]
+        conditions, values = "site = ? AND collect_time >= ? AND collect_time < ?", [*wanted]
         if after is not None:
             conditions += f" AND {_PLACE} < (?, ?, ?, ?, ?)"
             values += _place(after)
