@@ -124,7 +124,7 @@ def key_in(name: str) -> RefusalKey:
     """
     parts = name.removeprefix(PREFIX).split("_", _PARTS - 1)
     is_name = name.startswith(PREFIX) and len(name) <= MAX_NAME_CHARS and len(parts) == _PARTS
-    if not is_name or not all(map(_is_number, parts[2:6])) or not parts[6]:
+    if not is_name or not all(map(_is_number, parts[2:6])):
         raise _not_a_name(name)
     merchant, site, *numbers, log = parts
     full = f"merchants/{merchant}/sites/{site}" if merchant or site else ""

@@ -7,7 +7,7 @@ of all sites.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
@@ -106,7 +106,7 @@ class CassandraRejectedStore:
         for row in cells:
             if len(newest) >= limit:
                 break
-            newest += map(_rejected, self._session.run(_SELECT, (site, row.cell, limit - len(newest))))
+            newest += _refusals(self._session.run(_SELECT, (site, row.cell, limit - len(newest))))
         return newest
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
@@ -151,17 +151,17 @@ class CassandraRejectedStore:
             found = self._session.run(_SELECT_AFTER, values)
         else:
             found = self._session.run(_SELECT_UNTIL, (site, cell, wanted.until, limit))
-        return [hit for hit in map(_rejected, found) if wanted.since <= hit.collect_time < wanted.until]
+        return [hit for hit in _refusals(found) if wanted.since <= hit.collect_time < wanted.until]
 
     def get(self, key: RefusalKey) -> RejectedHit | None:
         """Return a refusal; None when absent."""
         found = self._session.run(f"{_COLUMNS} WHERE {_KEY}", _key_values(key))
-        return _rejected(found[0]) if found and found[0].reason is not None else None
+        return next(iter(_refusals(found)), None)
 
     def note_replayed(self, key: RefusalKey, at: int) -> bool:
         """Store durably that a replay was accepted; return whether the refusal exists.
 
-        A refusal is never removed, so a refusal that was read still exists when the time is written.
+        If the refusal expires between the read and the write, a row without a reason is left, which no read returns.
         """
         if self.get(key) is None:
             return False
@@ -198,6 +198,10 @@ def _row(hit: RejectedHit) -> tuple[object, ...]:
         hit.hit_id,
         hit.hits,
     )
+
+
+def _refusals(rows: Iterable[Row]) -> list[RejectedHit]:
+    return [_rejected(row) for row in rows if row.reason is not None]
 
 
 def _rejected(row: Row) -> RejectedHit:
