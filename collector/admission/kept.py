@@ -13,10 +13,14 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from collector.admission.envelopes import Frame
-from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.internal.log.v1 import origin_pb2, view_pb2
 from hitmesh.model.records import Origin
 from hitmesh.model.refusals import JSON_MARK, MAX_KEPT_BYTES, WHOLE_BATCH, origin_bytes
 
+MAX_CONTEXT_BYTES: Final = 1 << 10
+"""Maximum size of a default context that is kept with each refused hit; a larger context prevents the replay."""
+MAX_FIELDS: Final = 4_096
+"""Maximum number of fields that are read of a batch that was refused whole."""
 _KEY_FIELD: Final = 2  # HitBatch.ingest_key
 _EDGE_FIELD: Final = 8  # HitBatch.edge
 _MIN_KEY_BYTES: Final = 16  # masking a shorter text would damage the hits, and no key is so short
@@ -51,8 +55,16 @@ class KeptHits:
             envelope = view_pb2.HitBatchEnvelope()
         self._hits = envelope.hits
         context = envelope.default_context
-        self._has_context = len(context) <= MAX_KEPT_BYTES
-        self._batch = replace(batch, default_context=context if self._has_context else b"")
+        self._has_context = len(context) <= MAX_CONTEXT_BYTES
+        # Serialized once: concatenated messages merge, and the fields of each hit follow.
+        self._shared = origin_bytes(
+            replace(
+                batch,
+                batch_index=0,
+                is_json=frame.sent is not None,
+                default_context=context if self._has_context else b"",
+            )
+        )
 
     def hit(self, index: int) -> Kept:
         """Return a hit's kept bytes."""
@@ -62,14 +74,9 @@ class KeptHits:
             sent = self._hits[index]
         else:
             return NOTHING
-        origin = replace(
-            self._batch,
-            batch_index=index,
-            size=len(sent),
-            is_complete=self._has_context and len(sent) <= MAX_KEPT_BYTES,
-            is_json=self._json is not None,
-        )
-        return Kept(sent[:MAX_KEPT_BYTES], origin_bytes(origin))
+        is_complete = self._has_context and len(sent) <= MAX_KEPT_BYTES
+        of_hit = origin_pb2.RefusalOrigin(batch_index=index, size=len(sent), complete=is_complete)
+        return Kept(sent[:MAX_KEPT_BYTES], self._shared + of_hit.SerializeToString())
 
 
 def kept_batch(frame: Frame, key: str, batch: Origin) -> Kept:
@@ -100,7 +107,8 @@ def kept_batch(frame: Frame, key: str, batch: Origin) -> Kept:
 def without_secrets(batch: bytes) -> tuple[bytes, bool]:
     r"""Return the first bytes of a HitBatch without key and edge data, and whether nothing else is left out.
 
-    A field that is damaged ends the reading; its bytes and the bytes behind are kept unless the field is a secret.
+    A field that is damaged ends the reading; its bytes and the bytes behind are kept unless the field is a secret. At
+    most MAX_FIELDS are read.
 
     Example:
         >>> without_secrets(b"\x12\x03key\x32\x01h")
@@ -109,7 +117,9 @@ def without_secrets(batch: bytes) -> tuple[bytes, bool]:
         (b'', False)
     """
     kept, at, size = bytearray(), 0, 0
-    while at < len(batch):
+    for _ in range(MAX_FIELDS):
+        if at >= len(batch):
+            return bytes(kept), True
         number, end = _field(batch, at)
         if number not in (_KEY_FIELD, _EDGE_FIELD):
             until = len(batch) if end is None else end
@@ -120,7 +130,7 @@ def without_secrets(batch: bytes) -> tuple[bytes, bool]:
         elif end is None:
             return bytes(kept), False
         at = end
-    return bytes(kept), True
+    return bytes(kept), at >= len(batch)
 
 
 def _field(message: bytes, at: int) -> tuple[int, int | None]:

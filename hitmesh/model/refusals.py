@@ -18,7 +18,7 @@ from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import Origin, RejectedHit
 
 MAX_KEPT_BYTES: Final = 4 << 10
-"""Maximum bytes that are kept of a refused hit, of a refused batch and of a default context."""
+"""Maximum bytes that are kept of a refused hit or batch."""
 JSON_MARK: Final = b"\x07"
 """The first byte of kept JSON: a tag with field number 0 and wire type 7; protobuf allows neither."""
 WHOLE_BATCH: Final = -1

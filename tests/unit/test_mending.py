@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from collector.admission.kept import MAX_CONTEXT_BYTES, MAX_FIELDS, without_secrets
 from control.rpc.rejected.messages import rejected_message
 from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
 from hitmesh.api.hit.v1 import hit_pb2
@@ -171,9 +172,15 @@ def test_cut_bytes_are_never_replayed() -> None:
 
 
 def test_a_default_context_that_is_too_large_to_keep_prevents_the_replay() -> None:
-    context = hit_pb2.Context(device=hit_pb2.Device(user_agent="F" * 5_000))
+    context = hit_pb2.Context(device=hit_pb2.Device(user_agent="F" * MAX_CONTEXT_BYTES))
     with pytest.raises(Unmendable):
         mended(refused_of(a_hit(visitor_id=""), default_context=context), NO_EDITS)
+
+
+def test_the_work_per_refused_batch_is_bounded_whatever_its_fields() -> None:
+    assert without_secrets(b"\x42\x00" * MAX_FIELDS) == (b"", True)
+    assert without_secrets(b"\x42\x00" * (MAX_FIELDS + 1)) == (b"", False)
+    assert without_secrets(b"\x32\x00" * 500_000) == (b"\x32\x00" * 2_048, False)
 
 
 def test_a_quantity_with_decimals_stays_as_it_was_sent() -> None:
