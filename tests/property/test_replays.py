@@ -160,7 +160,7 @@ def test_replays_report_the_same_as_hits_sent_right_at_once(
         assert doors.received(WRONG) == (accepted + refused, refused, accepted, 0)
 
 
-def test_a_hit_that_is_refused_again_says_why_and_is_a_new_receipt(classifier: Classifier) -> None:
+def test_a_hit_that_is_refused_again_has_the_reason_and_is_a_new_receipt(classifier: Classifier) -> None:
     wrong = json_hit(0, Wanted(1, 0, True, True, False, True), is_wrong=True)
     for doors in opened(classifier):
         doors.send(WRONG, [wrong])
