@@ -16,6 +16,7 @@ from hitmesh.model.limits import CELL_MS
 from hitmesh.model.positions import Position
 from hitmesh.model.records import Origin, RejectedHit
 from hitmesh.model.refusals import JSON_MARK, key_of, name_of
+from tests.support.messages import timestamp
 from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, bearer, refusal, start
 from tests.support.settled_rows import SITE
 
@@ -103,8 +104,8 @@ def test_pages_list_each_refusal_once_by_site_reason_and_time(fresh: Mesh, monke
         assert names(fresh, page_size=size, site=SITE) == ["4", "3", "2", "7", "1"]
         assert names(fresh, page_size=size, reason=collector_pb2.REASON_DECODE) == ["4", "6"]
         assert names(fresh, page_size=size, without_site=True) == ["5"]
-    assert names(fresh, start_time={"seconds": NOW // 1_000 + 1}) == ["5", "4"]
-    assert names(fresh, end_time={"seconds": NOW // 1_000 + 1}, site=SITE) == ["3", "2", "7", "1"]
+    assert names(fresh, start_time=timestamp(NOW + 1_000)) == ["5", "4"]
+    assert names(fresh, end_time=timestamp(NOW + 1_000), site=SITE) == ["3", "2", "7", "1"]
 
 
 def test_a_token_belongs_to_its_list(fresh: Mesh) -> None:
@@ -121,7 +122,7 @@ def test_a_token_belongs_to_its_list(fresh: Mesh) -> None:
         (pb.ListRejectedHitsRequest(page_size=-1), "page_size"),
         (pb.ListRejectedHitsRequest(site="demo"), "site"),
         (pb.ListRejectedHitsRequest(site=SITE, without_site=True), "without_site"),
-        (pb.ListRejectedHitsRequest(start_time={"seconds": 9}, end_time={"seconds": 9}), "start_time"),
+        (pb.ListRejectedHitsRequest(start_time=timestamp(9), end_time=timestamp(9)), "start_time"),
         (pb.ListRejectedHitsRequest(reason=999), "reason"),  # type: ignore[arg-type]  # a number of a newer contract
         (pb.GetRejectedHitRequest(name="rejectedHits/demo_shop_1"), "name"),
         (pb.GetRejectedHitRequest(name="rejectedHits/DEMO_shop_1_0_0_0_log"), "name"),
