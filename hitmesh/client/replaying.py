@@ -17,6 +17,7 @@ from hitmesh.client.mesh import Mesh
 from hitmesh.client.patience import LASTING, Patience
 from hitmesh.client.send_window import Settled
 from hitmesh.client.sender import HitSender
+from hitmesh.model.refusals import REPLAY_PREFIX
 
 MAX_BATCH_HITS: Final = 200
 _ID_BYTES: Final = 16
@@ -163,5 +164,5 @@ def _batch(hits: list[hit_pb2.Hit], context: hit_pb2.Context, outcomes: list[Out
     for outcome in outcomes:
         digest.update(outcome.name.encode())
     digest.update(batch.SerializeToString(deterministic=True))
-    batch.batch_id = f"replay-{digest.hexdigest()}"
+    batch.batch_id = f"{REPLAY_PREFIX}{digest.hexdigest()}"
     return _Batch(batch, outcomes)

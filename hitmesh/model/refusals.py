@@ -22,6 +22,8 @@ MAX_KEPT_BYTES: Final = 4 << 10
 JSON_MARK: Final = b"\x07"
 """The first byte of kept JSON: a tag with field number 0 and wire type 7; protobuf allows neither."""
 WHOLE_BATCH: Final = -1
+REPLAY_PREFIX: Final = "replay-"
+"""The beginning of the ids of batches that a replay sends."""
 PREFIX: Final = "rejectedHits/"
 MAX_NAME_CHARS: Final = 512
 _PARTS: Final = 7
@@ -211,6 +213,8 @@ def obstacle_to_replay(hit: RejectedHit) -> str:
         return (
             "the bytes were kept by an earlier version, or of a damaged record: send the hits again from their source"
         )
+    if hit.origin.batch_id.startswith(REPLAY_PREFIX):
+        return "the hit is a replay that was refused: mend and replay the hit that was refused first"
     if not hit.origin.is_complete:
         return (
             f"only the first {len(hit.original):,} of {hit.origin.size:,} bytes are kept: send the hits again from "

@@ -12,6 +12,7 @@ import click
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import LocalReason
+from hitmesh.model.refusals import REPLAY_PREFIX
 from hitmesh.tools.cli.exits import ALL_REFUSED, CommandFailed, Exit
 from hitmesh.tools.cli.options import (
     connect_as_operator,
@@ -129,7 +130,7 @@ def replay(
 
     Fields are paths in the JSON of a hit, for example pageView.url; `show` prints the JSON. The hits pass every check
     of the collector, keep their ids, and get the event time that they had when they were rejected; hits that count
-    already are duplicates. Without ID, hits that were replayed before are left out.
+    already are duplicates. Without ID, hits that were replayed before are left out, and so are rejected replays.
     """
     from hitmesh.client.edits import edits_of
 
@@ -205,7 +206,9 @@ def _replay_all(
 
     report, sent = Report(), 0
     progress.phase("replaying")
-    for page in pages:
+    for listed in pages:
+        # The hit that was refused first is listed too, with all its fields.
+        page = [each for each in listed if not (skip_replayed and each.batch_id.startswith(REPLAY_PREFIX))]
         report.selected += len(page)
         fresh = [each for each in page if not (skip_replayed and each.HasField("replay_time"))]
         report.replayed_before += len(page) - len(fresh)
@@ -281,7 +284,7 @@ def _print(report: Report, output: str, *, dry_run: bool) -> None:
         echo(visible(f"{problem['id']}  {why}{problem['message']}"))
     done = "would be replayed" if dry_run else "replayed"
     echo(
-        f"{report.selected:,} selected: {report.replayed:,} {done} ({report.hits:,} hits), "
+        f"{report.selected:,} selected: {report.replayed:,} {done}, "
         f"{report.rejected:,} rejected again, {report.impossible:,} not possible, "
         f"{report.replayed_before:,} replayed before"
     )
