@@ -15,6 +15,7 @@ from hitmesh.ports import (
     LogScan,
     MetricStore,
     ProgressReader,
+    RejectedStore,
     Reprocessings,
     SiteDirectory,
 )
@@ -31,6 +32,7 @@ class Bookkeeping:
     log_scan: LogScan
     reprocessings: Reprocessings
     metrics: MetricStore
+    rejected: RejectedStore
 
 
 @dataclass(frozen=True, slots=True)

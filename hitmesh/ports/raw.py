@@ -7,6 +7,7 @@ from typing import Protocol
 
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord, RejectedHit
+from hitmesh.model.refusals import RefusalKey, RefusalPage, RefusalRange
 
 
 class RawStore(Protocol):
@@ -47,8 +48,26 @@ class RejectedStore(Protocol):
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
         """Return at most `limit` refusals of a site, newest first."""
 
-    def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of the refusals with a collect time before `older_than_ms`; return how many were emptied.
+    def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
+        """Return at most `limit` refusals of a range in list order (RefusalKey), beginning after a key.
 
-        The counts stay. A store whose server expires the bytes by itself does nothing and returns 0.
+        The work is bounded whatever the range: a page may be short or empty, and `RefusalPage.after` says whether the
+        list continues. A store on servers lists refusals of all sites only if this version or a later version stored
+        them.
+        """
+
+    def get(self, key: RefusalKey) -> RejectedHit | None:
+        """Return a refusal; None when there is no such refusal."""
+
+    def note_replayed(self, key: RefusalKey, at: int) -> bool:
+        """Store durably that a replay of a refusal was accepted at a time (UTC ms); idempotent.
+
+        Return whether the refusal exists. The last call determines the time.
+        """
+
+    def drop_bytes(self, older_than_ms: int) -> int:
+        """Empty `original` and `origin` of the refusals with a collect time before `older_than_ms`.
+
+        Return how many were emptied. The counts stay. A store whose server expires the bytes by itself does nothing and
+        returns 0.
         """

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.records import RawRecord, RejectedHit
+from hitmesh.model.records import Origin, RawRecord, RejectedHit
+from hitmesh.model.refusals import RefusalKey, RefusalRange, key_of
 from hitmesh.model.sites import SiteDay
+from hitmesh.ports import RejectedStore
 from tests.support.opened import Opener
 
 SHOP, OTHER = "merchants/m/sites/shop", "merchants/m/sites/other"
@@ -134,3 +137,73 @@ class TestRejectedStore:
     def test_refusals_that_name_no_site_are_kept(self, stores: Stores) -> None:
         stores.rejected.put([a_refusal(1, site="")])
         assert len(stores.rejected.recent("", 10)) == 1
+
+
+ORIGIN = Origin("b1", 3, "k1", 120, True, True, b"\x00context", 1_700_000_000_000, 7, True)
+EVER = 10**13
+
+
+def listed(store: RejectedStore, site: str | None, since: int = 0, until: int = EVER, limit: int = 2) -> list[int]:
+    """Return the offsets of all pages in list order."""
+    found: list[int] = []
+    after: RefusalKey | None = None
+    for _ in range(20):
+        page = store.page(RefusalRange(site, since, until), after, limit)
+        assert len(page.hits) <= limit
+        found += [hit.position.offset for hit in page.hits]
+        after = page.after
+        if after is None:
+            return found
+    raise AssertionError(f"the list does not end: {found}")
+
+
+class TestRefusalPages:
+    def test_origin_and_replay_time_come_back_as_they_were_put(self, opener: Opener) -> None:
+        hit = replace(a_refusal(1, 2, 3), origin=ORIGIN)
+        opener().rejected.put([hit, a_refusal(1, 3, 3)])
+        assert opener().rejected.get(key_of(hit)) == hit
+        assert opener().rejected.note_replayed(key_of(hit), 77)
+        opener().rejected.put([hit])
+        assert list(opener().rejected.recent(SHOP, 2)) == [a_refusal(1, 3, 3), replace(hit, replayed_at=77)]
+
+    def test_a_refusal_that_is_not_there_is_none_and_is_not_noted(self, stores: Stores) -> None:
+        stores.rejected.put([a_refusal(1)])
+        for key in (
+            key_of(a_refusal(2)),
+            key_of(a_refusal(1, 1)),
+            key_of(a_refusal(1, at=1)),
+            key_of(a_refusal(1, site=OTHER)),
+        ):
+            assert not stores.rejected.note_replayed(key, 5)
+            assert stores.rejected.get(key) is None
+        assert [hit.replayed_at for hit in stores.rejected.recent(SHOP, 9)] == [0]
+        assert list(stores.rejected.recent(OTHER, 9)) == []
+
+    def test_pages_of_a_site_are_newest_first_and_complete(self, stores: Stores) -> None:
+        times = [5, 5, 5, CELL_MS - 1, CELL_MS, 3 * CELL_MS, 3 * CELL_MS + 1]
+        stores.rejected.put([a_refusal(offset, at=at) for offset, at in enumerate(times)])
+        stores.rejected.put([a_refusal(9, at=5, site=OTHER), a_refusal(10, at=5, site="")])
+        for limit in (1, 2, 3, 7, 8):
+            assert listed(stores.rejected, SHOP, limit=limit) == [6, 5, 4, 3, 2, 1, 0]
+        assert listed(stores.rejected, "") == [10]
+        assert listed(stores.rejected, "merchants/m/sites/none") == []
+
+    def test_pages_have_the_refusals_of_the_range_only(self, stores: Stores) -> None:
+        stores.rejected.put([a_refusal(offset, at=offset * CELL_MS // 2) for offset in range(6)])
+        for site in (SHOP, None):
+            assert listed(stores.rejected, site, CELL_MS // 2, 2 * CELL_MS) == [3, 2, 1]
+            assert listed(stores.rejected, site, CELL_MS // 2 + 1, CELL_MS // 2 + 1) == []
+            assert listed(stores.rejected, site, 2 * CELL_MS, 2 * CELL_MS + 1) == [4]
+
+    def test_pages_of_all_sites_are_by_cell_from_the_newest_then_by_site(self, stores: Stores) -> None:
+        stores.rejected.put(
+            [
+                a_refusal(1, at=CELL_MS + 5),
+                a_refusal(2, at=CELL_MS + 9, site=OTHER),
+                a_refusal(3, at=CELL_MS + 7),
+                a_refusal(4, at=CELL_MS, site=""),
+                a_refusal(5, at=9, site=OTHER),
+            ]
+        )
+        for limit in (1, 2, 3, 5, 9):
+            assert listed(stores.rejected, None, limit=limit) == [4, 2, 3, 1, 5]
