@@ -1,7 +1,7 @@
 """ListRetiredGenerations: the generations whose rows the settler keeps for a while, or will remove next.
 
-Limits: a page has the generations of at most 500 site-days; a larger page_size is reduced to 500. The last page is empty,
-because a store cannot always tell that no further site-day follows.
+Limits: a page has the generations of at most 500 site-days; a larger page_size is reduced to 500. The last page is
+empty, because a store cannot always tell that no further site-day follows.
 """
 
 from __future__ import annotations
