@@ -76,7 +76,7 @@ class Standing:
     generations: Mapping[SiteDay, int]
     logics: Mapping[int, frozenset[int]]
     read_at: int
-    pin: Pin | None
+    pin: Pin | None = None
     is_remembered: bool = False
 
     @property

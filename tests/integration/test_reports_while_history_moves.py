@@ -60,7 +60,7 @@ def by_day() -> Question:
     )
 
 
-def asked(reporter: Faulty, site: Site, version: str = "") -> Answer:
+def answer_at(reporter: Faulty, site: Site, version: str = "") -> Answer:
     """Ask for every day, at an earlier data version if given."""
     pin = pin_in(version, (site,), site.name) if version else None
     return answer(reporter.backend, by_day(), (site,), site.currency, (), pin)
@@ -73,7 +73,7 @@ def file_of(found: Answer) -> bytes:
 
 def days_of(reporter: Faulty, site: Site, path: ServingPath) -> tuple[tuple[object, ...], ...]:
     """Ask for every day on a path; return the values of each day."""
-    found = asked(reporter, site)
+    found = answer_at(reporter, site)
     assert found.path is path
     rows = report_of(found)
     return tuple(tuple(rows[key][name] for name in NAMES) for key in sorted(rows))
@@ -104,7 +104,7 @@ def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path:
     plan(mesh, [SITE], logic="v1")
     done(mesh, Work.RECOMPUTE)
     assert days_of(reporter_on(mesh, path), site, path) == old, "no report reads recomputed days"
-    first = asked(reporter_on(mesh, path), site)
+    first = answer_at(reporter_on(mesh, path), site)
     assert first.is_pinnable
     pinned = {first.data_version: file_of(first)}
     seen: Counter[tuple[tuple[object, ...], ...]] = Counter()
@@ -116,7 +116,7 @@ def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path:
         while not is_over.is_set():
             try:
                 for version, file in list(pinned.items()):
-                    assert file_of(asked(reporter, site, version)) == file
+                    assert file_of(answer_at(reporter, site, version)) == file
                 seen[days_of(reporter, site, path)] += 1
             except Unavailable:
                 continue
@@ -132,7 +132,7 @@ def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path:
             done(mesh, Work.PUBLISH)
             new = days_of(reporter_on(mesh, path), site, path)
             if len(pinned) == 1:
-                moved = asked(reporter_on(mesh, path), site)
+                moved = answer_at(reporter_on(mesh, path), site)
                 pinned[moved.data_version] = file_of(moved)
             done(mesh, Work.ROLL_BACK)
             assert days_of(reporter_on(mesh, path), site, path) == old
@@ -144,7 +144,7 @@ def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path:
     assert not failures, failures
     assert len({*pinned.values()}) == 2
     for version, file in pinned.items():
-        assert file_of(asked(reporter_on(mesh, path), site, version)) == file
+        assert file_of(answer_at(reporter_on(mesh, path), site, version)) == file
     assert all(before != after for before, after in zip(old, new, strict=True))
     for days in seen:
         assert all(day in choices for day, choices in zip(days, zip(old, new, strict=True), strict=True)), days

@@ -1,4 +1,4 @@
-"""`hitmesh reprocess retired` against a control service on in-memory stores, and `--data-version` of `hitmesh query`."""
+"""`hitmesh reprocess retired` against a control service on in-memory stores, and `hitmesh query --data-version`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_retired_generations_are_listed_as_json(mesh: Mesh, capsys: pytest.Captu
         "utc_date": "2015-05-17",
         "generation": 0,
         "replace_time": None,
-        "keep_until_time": "2015-05-19T11:59:59Z",
+        "keep_until_time": "2015-05-18T23:59:59Z",
         "reason": "DUE",
         "reprocessing": None,
         "rows": None,
@@ -52,7 +52,7 @@ def test_retired_generations_of_a_site_are_a_table(mesh: Mesh, capsys: pytest.Ca
     assert run(["reprocess", "retired", "--site", "demo/shop", "-o", "table"]) == 0
     header, _, row = capsys.readouterr().out.strip().splitlines()
     assert header.split()[:4] == ["site", "UTC", "day", "replaced"]
-    assert row.split() == ["demo/shop", "2015-05-17", "–", "2015-05-19T11:59:59Z", "removed", "next", "0", "–"]
+    assert row.split() == ["demo/shop", "2015-05-17", "–", "2015-05-18T23:59:59Z", "removed", "next", "0", "–"]
 
 
 def test_the_list_is_bounded(mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_the_list_is_bounded(mesh: Mesh, capsys: pytest.CaptureFixture[str], mon
     assert "more than 1 generations: only these are listed; name a site with --site" in captured.err
 
 
-def test_query_asks_for_the_given_data_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_query_requests_the_given_data_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with mesh_of_home(tmp_path / "home", monkeypatch) as mesh:
         mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
         mesh.exports["csv"] = b""

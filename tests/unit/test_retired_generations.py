@@ -149,7 +149,7 @@ def after_failed_publish(mesh: SmallMesh) -> Sequence[RetiredGeneration]:
     return [each for each in retired(mesh) if each.replaced_at is None]
 
 
-def test_rows_that_a_failed_publication_did_not_reach_are_kept_like_replaced_rows_and_then_removed() -> None:
+def test_rows_after_the_site_day_where_a_publication_failed_are_kept_like_replaced_rows_and_then_removed() -> None:
     mesh = a_settled_mesh()
     rows = mesh.rows()
     unpublished = after_failed_publish(mesh)
