@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from control.backend import Backend, Bookkeeping
+from control.backend import Backend, Bookkeeping, ReprocessingLimits
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
 from control.rpc.reprocessing.difference_messages import (
     day_difference,
@@ -39,8 +39,6 @@ DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000
 DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
-MAX_COMPARED_SITE_DAYS: Final = 2_000
-"""Maximum number of site-days in a question about a dimension, because a store filters rows by each site-day."""
 READ_SITE_DAYS: Final = 32
 """Maximum number of recomputed site-days that are read at once, because each has two carries of up to megabytes."""
 
@@ -83,7 +81,7 @@ def get_reprocessing_diff(
     if not request.page_token:
         _add_sites(response, compared, request.order_by, top)
         if request.dimension:
-            _add_values(response, books, found, now, part, request, top, checkpoint)
+            _add_values(response, books, found, now, part, request, top, backend.limits, checkpoint)
     return response
 
 
@@ -136,11 +134,12 @@ def _add_values(
     part: Part,
     request: pb.GetReprocessingDiffRequest,
     top: int,
+    limits: ReprocessingLimits,
     checkpoint: Checkpoint,
 ) -> None:
     from control.rpc.reprocessing.values import Generations, changed_values  # loads Polars
 
-    rebuilt = _bounded(rebuilt_in(books.reprocessings, reprocessing.id, part, checkpoint))
+    rebuilt = _bounded(rebuilt_in(books.reprocessings, reprocessing.id, part, checkpoint), limits.compared_site_days)
     unchanged = _unchanged(books, rebuilt)
     refuse_without_rows(reprocessing, unchanged.values(), now)
     current = [each for each in rebuilt if each.site_day in unchanged]
@@ -157,17 +156,17 @@ def _add_values(
     )
 
 
-def _bounded(rebuilt: Iterator[Rebuilt]) -> list[Rebuilt]:
+def _bounded(rebuilt: Iterator[Rebuilt], limit: int) -> list[Rebuilt]:
+    """Return the site-days, refused beyond the limit, because a store filters rows by each site-day."""
     found = []
     for each in rebuilt:
         found.append(each)
-        if len(found) > MAX_COMPARED_SITE_DAYS:
+        if len(found) > limit:
             raise RefusedError(
-                f"a dimension of more than {MAX_COMPARED_SITE_DAYS:,} site-days cannot be compared: name a site, or "
-                "fewer days",
+                f"a dimension of more than {limit:,} site-days cannot be compared: name a site, or fewer days",
                 field="dimension",
                 reason=ErrorReason.TOO_MANY_SITE_DAYS,
-                limit=MAX_COMPARED_SITE_DAYS,
+                limit=limit,
             )
     return found
 

@@ -1,7 +1,4 @@
-"""The sites, days, site-days and hits of a plan.
-
-Limits: 1,000 names in a request, 20,000 sites, 20,000 site-days (hitmesh.model.plan.MAX_SITE_DAYS).
-"""
+"""The sites, days, site-days and hits of a plan, within the limits of control.backend.ReprocessingLimits."""
 
 from __future__ import annotations
 
@@ -9,19 +6,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from control.backend import ReprocessingLimits
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.closing import first_open_day
 from hitmesh.model.days import date_text, day_of
 from hitmesh.model.errors import NotFound, RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN
-from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.ports import Generations, SiteDirectory
 
-MAX_NAMES: Final = 1_000
-MAX_SITES: Final = 20_000
 ALL_SITES: Final = "merchants/-/sites/-"
 _PAGE: Final = 1_000
 _SITES_OF_MERCHANT: Final = re.compile(rf"({MERCHANT_PATTERN.pattern})/sites/-")
@@ -69,6 +64,7 @@ def scope_of(
     end_day: int,
     directory: SiteDirectory,
     generations: Generations,
+    limits: ReprocessingLimits,
     checkpoint: Checkpoint,
 ) -> Scope:
     """Return the sites that the names stand for, with their settled site-days in [first_day, end_day).
@@ -81,7 +77,7 @@ def scope_of(
         RefusedError: a name is invalid, or a limit is exceeded.
         Abandoned: raised by the checkpoint.
     """
-    named, listed = _resolved(names, directory, checkpoint)
+    named, listed = _resolved(names, directory, limits, checkpoint)
     sites, site_days, hits = [], 0, 0
     for site in sorted(named | listed):
         checkpoint()
@@ -90,12 +86,13 @@ def scope_of(
             sites.append(site)
         site_days += len(entries)
         hits += sum(entry.accepted for entry in entries.values())
-        if site_days > MAX_SITE_DAYS:
+        if site_days > limits.site_days:
             raise RefusedError(
-                f"the sites have more than {MAX_SITE_DAYS:,} settled site-days in the range: name fewer sites or days",
+                f"the sites have more than {limits.site_days:,} settled site-days in the range: name fewer sites or "
+                "days",
                 field=_path("sites"),
                 reason=ErrorReason.TOO_MANY_SITE_DAYS,
-                limit=MAX_SITE_DAYS,
+                limit=limits.site_days,
             )
     return Scope(tuple(sites), site_days, hits)
 
@@ -114,15 +111,17 @@ def _refuse_open(last: int, open_day: int) -> None:
     )
 
 
-def _resolved(names: Sequence[str], directory: SiteDirectory, checkpoint: Checkpoint) -> tuple[set[str], set[str]]:
+def _resolved(
+    names: Sequence[str], directory: SiteDirectory, limits: ReprocessingLimits, checkpoint: Checkpoint
+) -> tuple[set[str], set[str]]:
     """Return the sites that are named in full, and the sites that a `-` stands for."""
-    if not 1 <= len(names) <= MAX_NAMES:
+    if not 1 <= len(names) <= limits.names:
         raise RefusedError(
-            f"{len(names):,} sites are named; the limit is 1 to {MAX_NAMES:,}: name merchants/{{merchant}}/sites/- for "
-            "all sites of a merchant",
+            f"{len(names):,} sites are named; the limit is 1 to {limits.names:,}: name merchants/{{merchant}}/sites/- "
+            "for all sites of a merchant",
             field=_path("sites"),
             count=len(names),
-            limit=MAX_NAMES,
+            limit=limits.names,
         )
     named: set[str] = set()
     listed: set[str] = set()
@@ -130,9 +129,9 @@ def _resolved(names: Sequence[str], directory: SiteDirectory, checkpoint: Checkp
         path = _path(f"sites[{index}]")
         checkpoint()
         if name == ALL_SITES:
-            _add(listed, _sites(directory, None), path, name)
+            _add(listed, _sites(directory, None), path, name, limits.sites)
         elif found := _SITES_OF_MERCHANT.fullmatch(name):
-            _add(listed, _sites(directory, found[1]), path, name)
+            _add(listed, _sites(directory, found[1]), path, name, limits.sites)
         else:
             named.add(_existing(directory, name, path))
     return named, listed
@@ -152,16 +151,16 @@ def _existing(directory: SiteDirectory, name: str, path: str) -> str:
     return name
 
 
-def _add(listed: set[str], sites: Iterator[str], path: str, name: str) -> None:
+def _add(listed: set[str], sites: Iterator[str], path: str, name: str, limit: int) -> None:
     site = ""
     for site in sites:
         listed.add(site)
-        if len(listed) > MAX_SITES:
+        if len(listed) > limit:
             raise RefusedError(
-                f"there are more than {MAX_SITES:,} sites: name the sites of one merchant, or single sites",
+                f"there are more than {limit:,} sites: name the sites of one merchant, or single sites",
                 field=path,
                 reason=ErrorReason.TOO_MANY_SITES,
-                limit=MAX_SITES,
+                limit=limit,
             )
     if not site:
         raise NotFound(
