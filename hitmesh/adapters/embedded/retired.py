@@ -18,7 +18,7 @@ _SITE_DAYS: Final = """SELECT DISTINCT site, day FROM superseded
     WHERE (site, day) > (?, ?) AND site >= ? AND (? IS NULL OR site = ?) ORDER BY site, day LIMIT ?"""
 _RETIRED: Final = """SELECT superseded.generation, superseded_at, sum(row_count) FROM superseded
     LEFT JOIN manifest USING (site, day, generation)
-    WHERE superseded.site = ? AND superseded.day = ? GROUP BY superseded.generation"""
+    WHERE superseded.site = ? AND superseded.day = ? GROUP BY superseded.generation ORDER BY superseded.generation"""
 
 
 def past_of_days(transaction: Transaction, site: str, first_day: int, end_day: int) -> dict[int, Sequence[PastEntry]]:
