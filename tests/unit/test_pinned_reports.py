@@ -32,10 +32,8 @@ FIRST, LAST = "2024-10-04", "2024-10-06"  # the days of HITS
 METRICS = ("hits", "visits", "bounces", "visitors", "visit_duration_total")
 
 
-@pytest.fixture(params=["memory", "embedded"])
-def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallMesh]:
-    """Provide a mesh whose three days are settled, with a site of another merchant."""
-    url = "memory:" if request.param == "memory" else f"embedded:{tmp_path}"
+def a_settled_mesh(url: str) -> Iterator[SmallMesh]:
+    """Yield a mesh whose three days are settled, with a site of another merchant."""
     mesh = SmallMesh(DAY * DAY_MS, sites=[SITE, OTHER], url=url)
     mesh.stores.directory.create_site(Site(RIVAL, "UTC", "USD", b"secret of a rival"))
     mesh.send(HITS)
@@ -43,6 +41,16 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallMesh]:
     yield mesh
     mesh.runner.close()
     mesh.stores.close()
+
+
+@pytest.fixture
+def mesh() -> Iterator[SmallMesh]:
+    yield from a_settled_mesh("memory:")
+
+
+@pytest.fixture
+def mesh_in_files(tmp_path: Path) -> Iterator[SmallMesh]:
+    yield from a_settled_mesh(f"embedded:{tmp_path}")
 
 
 class Asker:
@@ -101,7 +109,10 @@ def settle_late_hit(mesh: SmallMesh, minute: int) -> None:
 
 
 @pytest.mark.parametrize("path", list(ServingPath))
-def test_pinned_answer_stays_equal_after_late_hits_publish_and_rollback(mesh: SmallMesh, path: ServingPath) -> None:
+def test_pinned_answer_stays_equal_after_late_hits_publish_and_rollback(
+    mesh_in_files: SmallMesh, path: ServingPath
+) -> None:
+    mesh = mesh_in_files
     asker = Asker(mesh, path)
     first = asker.run()
     version = first.meta.data_version
@@ -161,9 +172,8 @@ def test_settled_answer_that_was_published_into_has_no_version_to_ask_for(mesh: 
     assert ".q" in found.meta.data_version
 
 
-@pytest.mark.parametrize("path", list(ServingPath))
-def test_version_answers_other_questions_about_its_days(mesh: SmallMesh, path: ServingPath) -> None:
-    asker = Asker(mesh, path)
+def test_version_answers_other_questions_about_its_days(mesh: SmallMesh) -> None:
+    asker = Asker(mesh, ServingPath.SERIES)
     version, day = asker.run().meta.data_version, asker.run(last=FIRST)
     by_channel = asker.run(dimensions="channel")
     settle_late_hit(mesh, 30)
