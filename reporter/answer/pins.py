@@ -86,7 +86,7 @@ def pin_in(token: str, sites: Sequence[Site], site: str) -> Pin:
     fields, mac = content[: _FIELDS.size], content[_FIELDS.size :]
     if len(fields) != _FIELDS.size or not hmac.compare_digest(mac, _mac(fields, sites)):
         raise RefusedError(
-            f"data_version {token[:MAX_TOKEN_CHARS]!r} is not a version of {site} that can be asked for: use the "
+            f"data_version {token[:64]!r} is not a version of {site} that can be asked for: use the "
             "data_version of an answer about the same sites whose cell state is SETTLED",
             field="data_version",
             reason=ErrorReason.DATA_VERSION_MISMATCH,
@@ -105,13 +105,15 @@ def refuse_other_days(pin: Pin, days: range) -> None:
     """
     if days and not (pin.days.start <= days.start and days.stop <= pin.days.stop):
         first, last = _dates(pin.days)
+        value = " to ".join(_dates(days))
         raise RefusedError(
-            f"the report needs the UTC days {' to '.join(_dates(days))}, and data_version has {first} to {last}: ask "
-            "for days of the version, or leave data_version out",
+            f"the report needs the UTC days {value}, and data_version has {first} to {last}: ask for days of the "
+            "version, or leave data_version out",
             field="data_version",
             reason=ErrorReason.DATA_VERSION_MISMATCH,
-            first_day=first,
-            last_day=last,
+            value=value,
+            first=first,
+            last=last,
         )
 
 
@@ -134,21 +136,29 @@ def entries_at(
         for day, past in sorted(history.items()):
             entry = entry_as_of(past, pin.watermark, by_time=len(sites) > 1)
             if isinstance(entry, Unknown) or (entry is not None and not entry.is_kept(now)):
-                raise _expired(f"the numbers of {site.name} on the UTC day {date_text(day)} are no longer kept")
+                raise _expired(site.name, date_text(day))
             if entry is not None:
                 found[SiteDay(site.name, day)] = Settled(
                     entry.sequence, entry.generation, entry.logic_version, entry.published_at
                 )
     if _checksum(found) != pin.checksum:
-        raise _expired("its entries are no longer stored")
+        raise RefusedError(
+            "data_version has expired: its entries are no longer stored. Ask without data_version for the current "
+            "numbers",
+            field="data_version",
+            reason=ErrorReason.DATA_VERSION_EXPIRED,
+        )
     return found
 
 
-def _expired(why: str) -> RefusedError:
+def _expired(site: str, day: str) -> RefusedError:
     return RefusedError(
-        f"data_version has expired: {why}. Ask without data_version for the current numbers",
+        f"data_version has expired: the numbers of {site} on the UTC day {day} are no longer kept. Ask without "
+        "data_version for the current numbers",
         field="data_version",
         reason=ErrorReason.DATA_VERSION_EXPIRED,
+        site=site,
+        day=day,
     )
 
 

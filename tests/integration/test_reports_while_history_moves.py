@@ -18,7 +18,6 @@ from hitmesh.model.logic import V0
 from hitmesh.model.reprocessings import Work
 from hitmesh.model.sites import Site
 from hitmesh.model.zones import DAY_MS
-from hitmesh.runtime.clock import SystemClock
 from reporter.answer.formats import Format, to_file
 from reporter.answer.pins import pin_in
 from reporter.answer.route import Path as ServingPath
@@ -81,7 +80,7 @@ def days_of(reporter: Faulty, site: Site, path: ServingPath) -> tuple[tuple[obje
 
 def reporter_on(mesh: SmallMesh, path: ServingPath) -> Faulty:
     """Return a reporter that answers from this path only."""
-    reporter = Faulty(mesh.stores, SystemClock())
+    reporter = Faulty(mesh.stores, mesh.clock)
     reporter.series.is_silent = path is ServingPath.METRICS
     return reporter
 

@@ -52,7 +52,7 @@ def fail_to_ingest(mesh: SmallMesh, site_day: SiteDay) -> None:
             raise RetryError("the rows are not readable yet")
         return ingested(of_day, generation)
 
-    mesh.stores.sink.ingested = stuck  # type: ignore[method-assign]  # a store that lags
+    mesh.stores.sink.ingested = stuck  # type: ignore[assignment, method-assign]  # a store that lags
 
 
 def test_replaced_generation_is_listed_until_its_rows_are_removed_and_the_log_names_it() -> None:
@@ -134,7 +134,7 @@ def fail_to_publish(mesh: SmallMesh, site_day: SiteDay) -> Any:
             raise ValueError("broken")
         return publish(of_day, *arguments, **values)
 
-    mesh.stores.generations.publish = broken  # type: ignore[method-assign]  # a damaged store
+    mesh.stores.generations.publish = broken  # type: ignore[assignment, method-assign]  # a damaged store
     return publish
 
 

@@ -96,7 +96,8 @@ class ReplacedSiteDays:
 
         Some of these site-days may have no superseded generation.
         """
-        first = _bucket(site or after.site) if site or after else 0
+        begin = site or (after.site if after else "")
+        first = _bucket(begin) if begin else 0
         found: list[SiteDay] = []
         for bucket in range(first, first + 1 if site else _BUCKETS):
             place = after if after and bucket == _bucket(after.site) else SiteDay(site or "", _BEFORE_ALL)
