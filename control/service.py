@@ -28,6 +28,7 @@ from control.rpc.reprocessing.create_reprocessing import create_reprocessing
 from control.rpc.reprocessing.get_reprocessing import get_reprocessing
 from control.rpc.reprocessing.get_reprocessing_diff import get_reprocessing_diff
 from control.rpc.reprocessing.list_reprocessings import list_reprocessings
+from control.rpc.reprocessing.list_retired_generations import list_retired_generations
 from control.rpc.reprocessing.publish_reprocessing import publish_reprocessing
 from control.rpc.reprocessing.rollback_reprocessing import rollback_reprocessing
 from control.rpc.reprocessing.run_reprocessing import run_reprocessing
@@ -42,6 +43,7 @@ from hitmesh.api.control.v1 import (
     rejected_hits_pb2_grpc,
     reprocessing_pb2,
     reprocessing_pb2_grpc,
+    retired_pb2,
 )
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.sites import IngestKey
@@ -224,6 +226,11 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
         """Cancel a plan, or request that the new generations are removed."""
         return self._run(cancel_reprocessing, request, context)
 
+    def ListRetiredGenerations(
+        self, request: retired_pb2.ListRetiredGenerationsRequest, context: grpc.ServicerContext
+    ) -> retired_pb2.ListRetiredGenerationsResponse:
+        """List the generations whose rows are kept, or will be removed."""
+        return self._run(list_retired_generations, request, context)
 
 class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServicer):
     """Lists refused hits, and notes which were replayed."""

@@ -8,6 +8,7 @@ from typing import Final
 import grpc
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.api.control.v1 import retired_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
@@ -52,6 +53,18 @@ def list_reprocessings(mesh: Mesh) -> Iterator[pb.Reprocessing]:
         request = pb.ListReprocessingsRequest(page_size=_PAGE_SIZE, page_token=token)
         page = mesh.reprocessings.ListReprocessings(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
         yield from page.reprocessings
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def list_retired_generations(mesh: Mesh, site: str) -> Iterator[retired_pb2.RetiredGeneration]:
+    """Yield the retired generations of a site, or of all sites for an empty name."""
+    token = ""
+    while True:
+        request = retired_pb2.ListRetiredGenerationsRequest(site=site, page_size=_PAGE_SIZE, page_token=token)
+        page = mesh.reprocessings.ListRetiredGenerations(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+        yield from page.retired_generations
         token = page.next_page_token
         if not token:
             return

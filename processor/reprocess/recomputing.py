@@ -9,6 +9,7 @@ pending until the settler settles their day. So the ledger balances whichever ge
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from hitmesh.model.days import date_text
-from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.errors import RetryError, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import Logic, logic_named
 from hitmesh.model.plan import Kind
@@ -27,7 +28,7 @@ from hitmesh.ports import Clock, Generations, Reprocessings
 from hitmesh.runtime.logs import logger
 from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
-from processor.reprocess.failures import naming
+from processor.reprocess.failures import SiteDayFailed, naming
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.sides import rebuilt_of
 from processor.settle.attempt import Attempt, Handed, SettlerStores
@@ -65,6 +66,7 @@ class Rebuilder:
     ) -> None:
         self._stores = stores
         self._reprocessings = reprocessings
+        self._clock = clock
         self._pace = pace
         self._rows = ReadableRows(stores.sink, clock, stop, pace.ingest_timeout_s)
         self._lg_k = lg_k
@@ -102,18 +104,32 @@ class Rebuilder:
         2. write the series;
         3. store the recomputed site-days. This must be last, because a stored site-day may be published without a
            further look at its rows. After a crash before this step, the attempt is repeated under another generation
-           number, and the lost attempt's rows are removed at the site-day's next publication.
+           number, and the lost attempt's rows are removed after the site-day's next publication, or after CANCEL.
+
+        If step 1 or 2 fails, for example because the rows do not become readable in time, the wave's attempts are
+        abandoned, so that their rows are removed even if the work is never repeated.
         """
         if not wave:
             return
         first = wave[0].attempt.site_day
-        with naming(first):
-            self._rows.write([(done.attempt.site_day, done.attempt.generation, done.settled) for done in wave])
-        for done in wave:
-            with naming(done.attempt.site_day):
-                self._stores.series.put_settled(done.attempt.site_day, done.attempt.generation, done.series)
+        try:
+            with naming(first):
+                self._rows.write([(done.attempt.site_day, done.attempt.generation, done.settled) for done in wave])
+            for done in wave:
+                with naming(done.attempt.site_day):
+                    self._stores.series.put_settled(done.attempt.site_day, done.attempt.generation, done.series)
+        except (RetryError, SiteDayFailed):
+            self._abandon(wave)
+            raise
         with naming(first):
             self._reprocessings.put(id_, [done.rebuilt for done in wave])
+
+    def _abandon(self, wave: Sequence[Recomputed]) -> None:
+        """Supersede the attempts; if the store is unavailable too, the next publication or CANCEL supersedes them."""
+        with contextlib.suppress(RetryError):
+            for done in wave:
+                site, day = done.attempt.site_day
+                self._stores.generations.abandon(site, day, day + 1, now=self._clock.now())
 
     def is_full(self, wave: Sequence[Recomputed]) -> bool:
         """Return whether a wave has the maximum number of site-days or rows."""

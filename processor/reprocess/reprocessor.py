@@ -107,7 +107,7 @@ class Reprocessor:
             Work.RECOMPUTE: Recomputing(stores.generations, reprocessings, rebuilder, self._pace.page_site_days),
             Work.PUBLISH: moving,
             Work.ROLL_BACK: moving,
-            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink, self._pace.page_site_days),
+            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink, clock, self._pace.page_site_days),
         }
 
     def run_once(self) -> int:

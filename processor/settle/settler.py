@@ -37,6 +37,7 @@ from processor.settle.loop import run_in_turns
 from processor.settle.pace import SettlePace
 from processor.settle.reached import closed_before, day_reached, scan_bounds
 from processor.settle.readable import ReadableRows
+from processor.settle.removal import remove_superseded
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.wave import Computed, Pass, covered_by
 from processor.stream.collisions import collision_refusals
@@ -120,7 +121,9 @@ class Settler:
             ):
                 self._publish_wave(this)
         self._publish_wave(this)
-        self._remove_superseded()
+        remove_superseded(
+            self._stores, self._clock.now() - self._pace.keep_superseded_ms, self._pace.remove_generations
+        )
         return this.done
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
@@ -245,10 +248,18 @@ class Settler:
             carry=settled.carry.to_bytes(),
             now=self._clock.now(),
             drift=computed.drift,
+            keep_until=self._keep_until(computed),
         )
         count_settled(self._metrics, computed.drift)
         if settled.orders.changed_flags:
             stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
+
+    def _keep_until(self, computed: Computed) -> int:
+        """Return until when the replaced generation is kept; 0 for the stream's rows of a day without an entry.
+
+        No report asks for these rows again: only settled days have a data version that can be asked for.
+        """
+        return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
     def _put_off(self, this: Pass, site_day: SiteDay, error: BaseException) -> None:
         """Leave a site-day dirty: retry at once if another settler published first, else back off exponentially."""
@@ -302,14 +313,6 @@ class Settler:
     def _rows_closed_before(self) -> int:
         """Return the first day whose stream rows may be missing from the metric store."""
         return day_reached(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
-
-    def _remove_superseded(self) -> None:
-        """Delete rows of generations replaced long enough ago that no answer reads them."""
-        gone = self._stores.generations.superseded(self._clock.now() - self._pace.keep_superseded_ms)
-        if gone:
-            self._stores.sink.drop(gone)
-            for site_day, generation in gone:
-                self._stores.generations.forget(site_day, generation)
 
 
 def _with_stored_rows(computed: Computed, sums: Mapping[SiteDay, Mapping[str, int]]) -> Computed:

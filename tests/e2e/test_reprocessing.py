@@ -57,13 +57,20 @@ def import_shop(mesh: Mesh, file: Path) -> None:
     mesh.cli("import", "shop-csv", str(file), "--site", SITE, "--currency", "USD", timeout_s=300)
 
 
-def numbers(mesh: Mesh) -> tuple[int, ...]:
-    """Return METRICS of the day."""
+def answer(mesh: Mesh, version: str = "") -> dict[str, Any]:
+    """Return the report about METRICS of the day, at an earlier data version if given."""
     out = mesh.cli(
         *("query", "--site", SITE, "--metrics", ",".join(METRICS), "--since", DAY, "--until", DAY),
         *("--tz", "UTC", "--include-excluded", "--grain", "none", "-o", "json"),
+        *(("--data-version", version) if version else ()),
     )
-    (row,) = one_json_line(out)["rows"]
+    found: dict[str, Any] = one_json_line(out)
+    return found
+
+
+def numbers(mesh: Mesh, version: str = "") -> tuple[int, ...]:
+    """Return METRICS of the day."""
+    (row,) = answer(mesh, version)["rows"]
     return tuple(row[metric] for metric in METRICS)
 
 
@@ -100,6 +107,9 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
     assert numbers(mesh) == UNDER_V0, "a restart with another logic changes no settled day"
     a_late_view(mesh, tmp_path, 1)
     assert numbers(mesh) == more(UNDER_V0, 1), "a late hit is settled under the logic of the day"
+    meta = answer(mesh)["meta"]
+    assert meta["pinnable"]
+    version = meta["data_version"]
 
     planned = reprocess(mesh, "plan", "--site", SITE, "--since", DAY, "--until", DAY)
     assert (planned["site_days"], planned["hits"]) == (1, 17_435)
@@ -115,6 +125,7 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
     assert_balanced(mesh)
     a_late_view(mesh, tmp_path, 2)
     assert numbers(mesh) == more(UNDER_V1, 2), "a late hit keeps the published logic"
+    assert numbers(mesh, version) == more(UNDER_V0, 1), "a report at an earlier version has its numbers"
 
     reprocess(mesh, "rollback", id_, "--wait")
     assert numbers(mesh) == more(UNDER_V0, 2), "a rollback keeps hits that arrived meanwhile"
@@ -128,3 +139,7 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
     assert mesh.run("reprocess", "diff", again["id"], "--fail-above", "0%", "-o", "json").code == 0, "nothing changed"
     reprocess(mesh, "cancel", again["id"])
     assert numbers(mesh) == more(UNDER_V1, 2)
+    assert numbers(mesh, version) == more(UNDER_V0, 1)
+    retired = one_json_line(mesh.cli("reprocess", "retired", "--site", SITE, "-o", "json"))
+    assert {each["utc_date"] for each in retired} == {DAY}
+    assert "REPROCESSING" in {each["reason"] for each in retired}

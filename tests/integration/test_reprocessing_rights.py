@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.message import Message
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.api.control.v1 import retired_pb2
 from hitmesh.model.reprocessings import State
 from hitmesh.model.sites import IngestKey, KeyKind
 from tests.support.dates import a_date
@@ -46,6 +47,7 @@ READS: Mapping[str, Message] = {
     "GetReprocessing": pb.GetReprocessingRequest(name=NAME),
     "ListReprocessings": pb.ListReprocessingsRequest(),
     "GetReprocessingDiff": pb.GetReprocessingDiffRequest(name=NAME),
+    "ListRetiredGenerations": retired_pb2.ListRetiredGenerationsRequest(),
 }
 # A state in which each change is possible.
 STATES = {

@@ -10,7 +10,14 @@ from google.api import annotations_pb2, field_behavior_pb2, resource_pb2
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
 
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
-from hitmesh.api.control.v1 import admin_pb2, operations_pb2, rejected_hits_pb2, reprocessing_pb2, trace_pb2
+from hitmesh.api.control.v1 import (
+    admin_pb2,
+    operations_pb2,
+    rejected_hits_pb2,
+    reprocessing_pb2,
+    retired_pb2,
+    trace_pb2,
+)
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 
@@ -23,6 +30,7 @@ FILES = [
         operations_pb2,
         reprocessing_pb2,
         rejected_hits_pb2,
+        retired_pb2,
         trace_pb2,
         hit_pb2,
         export_pb2,
