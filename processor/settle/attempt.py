@@ -187,11 +187,17 @@ class Attempt:
                 )
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return the drift from the stream; None if the day already has a generation or was never streamed."""
+        """Return the drift from the stream; None if the day already has a generation or was never streamed.
+
+        A day with a damaged partial is not confirmed, so that its settled rows replace the stream's rows.
+        """
         if self.current is not None:
             return None
         site, day = self.site_day
-        streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        try:
+            streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        except StoreCorrupt:
+            return Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measures={})
         digest = digest_of(self._stores.directory)
         visits_wait = bool(days_with_provisional_visits(partial(self._stores.ledger.waiting, site), day, day + 1))
         return drift_of(
