@@ -67,6 +67,8 @@ def bookkeeping_of(stores: Stores) -> Bookkeeping:
         log_scan=stores.log_scan,
         reprocessings=stores.reprocessings,
         metrics=stores.metrics,
+        raw=stores.raw,
+        series=stores.series,
     )
 
 

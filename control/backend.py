@@ -13,7 +13,9 @@ from hitmesh.ports import (
     LogScan,
     MetricStore,
     ProgressReader,
+    RawStore,
     Reprocessings,
+    SeriesStore,
     SiteDirectory,
 )
 
@@ -29,6 +31,8 @@ class Bookkeeping:
     log_scan: LogScan
     reprocessings: Reprocessings
     metrics: MetricStore
+    raw: RawStore
+    series: SeriesStore
 
 
 @dataclass(frozen=True, slots=True)

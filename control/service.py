@@ -21,6 +21,7 @@ from control.rpc.operations.get_drift import get_drift
 from control.rpc.operations.get_ledger import get_ledger
 from control.rpc.operations.get_siteless_ledger import get_siteless_ledger
 from control.rpc.reprocessing.cancel_reprocessing import cancel_reprocessing
+from control.rpc.reprocessing.check_history import check_history
 from control.rpc.reprocessing.create_reprocessing import create_reprocessing
 from control.rpc.reprocessing.get_reprocessing import get_reprocessing
 from control.rpc.reprocessing.get_reprocessing_diff import get_reprocessing_diff
@@ -52,8 +53,8 @@ SERVICES: Final = (
     reprocessing_pb2.DESCRIPTOR.services_by_name["ReprocessingService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum time limit of a call in seconds. Only CreateReprocessing and GetReprocessingDiff call a checkpoint: no
-# other function that runs is abandoned.
+# Maximum time limit of a call in seconds. Only CreateReprocessing, GetReprocessingDiff and CheckHistory call a
+# checkpoint: no other function that runs is abandoned.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -216,3 +217,9 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
     ) -> reprocessing_pb2.CancelReprocessingResponse:
         """Cancel a plan, or request that the new generations are removed."""
         return self._run(cancel_reprocessing, request, context)
+
+    def CheckHistory(
+        self, request: reprocessing_pb2.CheckHistoryRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.CheckHistoryResponse:
+        """Check a page of settled site-days."""
+        return self._run_watched(check_history, request, context)

@@ -61,6 +61,10 @@ class ReprocessingServiceStub:
     """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
     the settler stops recomputing.
     """
+    CheckHistory: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]
+    """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+    Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+    """
 
 @_typing.type_check_only
 class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
@@ -94,6 +98,10 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     CancelReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CancelReprocessingRequest, _reprocessing_pb2.CancelReprocessingResponse]  # type: ignore[assignment]
     """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
     the settler stops recomputing.
+    """
+    CheckHistory: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]  # type: ignore[assignment]
+    """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+    Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
     """
 
 class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -173,6 +181,16 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reprocessing_pb2.CancelReprocessingResponse, _abc.Awaitable[_reprocessing_pb2.CancelReprocessingResponse]]:
         """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
         the settler stops recomputing.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckHistory(
+        self,
+        request: _reprocessing_pb2.CheckHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reprocessing_pb2.CheckHistoryResponse, _abc.Awaitable[_reprocessing_pb2.CheckHistoryResponse]]:
+        """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+        Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
         """
 
 def add_ReprocessingServiceServicer_to_server(servicer: ReprocessingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
