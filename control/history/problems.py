@@ -77,7 +77,9 @@ def raw_findings(expected: ExpectedHits, found: Count, unreadable: int, first: s
     if missing := expected.missing(found):
         yield Finding(Part.RAW, "hits", found.hits, found.hits + missing)
     elif not expected.is_complete(found):
-        yield damaged(Part.RAW, f"the {found.hits:,} raw hits have other checksums than the ledger: a hit was exchanged")
+        yield damaged(
+            Part.RAW, f"the {found.hits:,} raw hits have other checksums than the ledger: a hit was exchanged"
+        )
 
 
 def ledger_findings(expected: ExpectedHits, ledger: LedgerEntry) -> Iterator[Finding]:

@@ -194,10 +194,10 @@ class Restoring:
             if record.record.kind == RecordKind.HITS and (among := site_days_in(record.record.value, this.incomplete)):
                 found = [this.incomplete[site_day].found for site_day in among]
                 partition = PartitionId(record.position.log, record.position.partition)
-                known = max((each.log_times.get(record.position, 0) for each in found))
+                known = max(each.log_times.get(record.position, 0) for each in found)
                 at = this.reached[partition] = max(this.reached.get(partition, 0), record.log_time, known)
                 if any(record.position not in each.log_times for each in found):
-                    lost.append(replace(record, log_time=at if not known else known))
+                    lost.append(replace(record, log_time=known or at))
         if not lost:
             return
         intake = take_in(lost)

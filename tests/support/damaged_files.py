@@ -54,6 +54,15 @@ def _segments_flipped(home: Path, _: SiteDay) -> None:
         file.write_bytes(flipped(file.read_bytes()))
 
 
+def _stream_rows_lost(home: Path, _: SiteDay) -> None:
+    run(home / "raw.db", "DELETE FROM stream_chunks")
+
+
+def _stream_series_lost(home: Path, of: SiteDay) -> None:
+    run(home / "raw.db", f"DELETE FROM settled_series WHERE {_OF_DAY}", of)
+    run(home / "raw.db", f"DELETE FROM series_partials WHERE {_OF_DAY}", of)
+
+
 LOSSES: Mapping[str, Callable[[Path, SiteDay], None]] = {
     "rows": lambda home, of: run(home / "settled.db", f"DELETE FROM manifest WHERE {_OF_DAY}", of),
     "segments": _segments_lost,
@@ -63,6 +72,9 @@ LOSSES: Mapping[str, Callable[[Path, SiteDay], None]] = {
     "a bit of a segment": _segments_flipped,
     "a bit of a series": lambda home, of: flip(home / "raw.db", "settled_series", "value", _OF_DAY, of),
     "a bit of a raw record": lambda home, of: flip(home / "raw.db", "raw_records", "value", _RECORDS, of),
+    "stream rows": _stream_rows_lost,
+    "stream rows with a flipped bit": lambda home, _: flip(home / "raw.db", "stream_chunks", "value", "batch > 0"),
+    "stream series": _stream_series_lost,
     "a bit of a carry": lambda home, of: flip(home / "settled.db", "generations", "carry", _OF_DAY, of),
 }
-"""Each loss of a settled site-day's values, by name."""
+"""Each loss of a settled site-day's values, by name; those of the stream's rows need a confirmed day."""

@@ -34,7 +34,8 @@ TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(r"\{(?:parent|name|site)=(?:merchants/\*(?:/(?:sites|ingestKeys)/\*)?|reprocessings/\*)\}")
 # A noun, a verb after a colon, or a verb on a collection; `{}` stands for the name of a resource.
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
-VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "run", "publish", "rollback", "cancel"}
+VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke"}
+VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings
 
 
 def fields_of(files: list[FileDescriptor]) -> Iterator[FieldDescriptor]:

@@ -67,9 +67,7 @@ def reprocessing_message(reprocessing: Reprocessing, now: int, speed: Speed) -> 
 
 def _raw_repair_message(repair: RawRepair) -> pb.RawRepair:
     lost = (
-        pb.LostHits(
-            site=each.site_day.site, utc_date=day_message(each.site_day.day), hits=each.hits, kept=each.kept
-        )
+        pb.LostHits(site=each.site_day.site, utc_date=day_message(each.site_day.day), hits=each.hits, kept=each.kept)
         for each in repair.named
     )
     return pb.RawRepair(

@@ -102,9 +102,7 @@ def scope_of(
     return Scope(tuple(sites), site_days, hits)
 
 
-def sites_in_order(
-    names: Sequence[str], directory: SiteDirectory, first: str, checkpoint: Checkpoint
-) -> Iterator[str]:
+def sites_in_order(names: Sequence[str], directory: SiteDirectory, first: str, checkpoint: Checkpoint) -> Iterator[str]:
     """Return an iterator over the sites that the names stand for, by name, from the site `first` on.
 
     Names are checked at once; sites are read in pages while the iterator is consumed, so that their number is not

@@ -88,7 +88,10 @@ class CassandraRawStore:
     def salvage(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`, with None for a lost or damaged record; skip damaged index rows."""
+        """Yield the positions and records of `scan`, with None for a lost or damaged record.
+
+        Entries of damaged index rows are left out.
+        """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         wanted = {SiteDay(site, day) for day in days}
         found = [candidate.position for candidate in self._index.find_intact(site, days, before)]

@@ -123,9 +123,7 @@ class RawIndex:
     ) -> list[Found]:
         bucket, bits = _hashed(site)
         answers = self._session.each(_SELECT, [(day, bucket) for day in days], max_in_flight=_DAYS_AHEAD)
-        found = {
-            candidate for rows in answers for row in rows if is_wanted(row) for candidate in _found(row, bits)
-        }
+        found = {candidate for rows in answers for row in rows if is_wanted(row) for candidate in _found(row, bits)}
         return sorted(candidate for candidate in found if before is None or _is_before(candidate.position, before))
 
 

@@ -106,10 +106,7 @@ class EmbeddedRawStore:
                 (site,),
             )
 
-
-    def _found(
-        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None
-    ) -> list[_Found]:
+    def _found(self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None) -> list[_Found]:
         """Return the records of `scan` in log order."""
         with self._database.reading() as transaction:
             found = transaction.rows(
