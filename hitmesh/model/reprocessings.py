@@ -88,7 +88,10 @@ MAX_LOST_NAMED: Final = 100
 class LostHits:
     """Hits of a site-day that neither the raw store nor the log has.
 
-    `kept`: the repair left the site-day out, because it would be recomputed from fewer hits than its ledger entry has.
+    Attributes:
+        site_day: the site-day.
+        hits: how many hits are lost; 0 if hits of a neighbouring day that the recomputation reads are damaged.
+        kept: whether the repair left the site-day out, because it cannot be recomputed from all its hits.
     """
 
     site_day: SiteDay
@@ -104,8 +107,8 @@ class RawRepair:
         restored_records: records that are stored again.
         restored_hits: the hits in these records, of any sites and days.
         lost_hits: hits that neither the raw store nor the log has.
-        lost_site_days: the number of site-days with lost hits.
-        named: the first MAX_LOST_NAMED of these site-days, by (site, day).
+        lost_site_days: the number of site-days with lost hits, or beside such a site-day.
+        named: the first MAX_LOST_NAMED of these site-days.
     """
 
     restored_records: int = 0

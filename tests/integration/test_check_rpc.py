@@ -11,8 +11,7 @@ import pytest
 
 from control.history.checking import CheckLimits
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
-from hitmesh.model.generations import LedgerEntry
-from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.positions import Position
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import pack_record
 from hitmesh.model.rows.rollup_rows import RowSource
@@ -24,10 +23,10 @@ from tests.support.dates import a_date
 from tests.support.reporters import NOW, OPERATOR, Mesh, bearer, refusal, start
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, frame, traffic, visits
 from tests.support.small_mesh import hit_rows
+from tests.support.whole_days import LOG, settle_whole_day
 
 RIVAL = "merchants/rival/sites/shop"
 UTC_DAY = MIDNIGHT // DAY
-LOG = PartitionId("hits-1", 0)
 
 
 @pytest.fixture
@@ -36,26 +35,7 @@ def mesh() -> Iterator[Mesh]:
 
 
 def settle(mesh: Mesh, site: str = SITE, day: int = UTC_DAY, offset: int = 0, hits: int = 2) -> None:
-    """Settle a site-day whose rows, series, raw record and ledger agree."""
-    at, stores, site_day = day * DAY, mesh.stores, SiteDay(site, day)
-    rows = hit_rows([RefHit(site, "v", f"{day}-{number}", at + number) for number in range(hits)])
-    of_hits = frame(RowSource.TRAFFIC, [traffic(at, site=site, day=day, hits=hits)])
-    of_visits = frame(RowSource.VISITS, [visits(at, site=site, day=day, visits=1)])
-    stores.sink.write(of_hits, of_visits)
-    stores.series.put_settled(site_day, 1, settled_series(of_hits, of_visits))
-    position = Position(*LOG, offset)
-    stores.raw.put([RawRecord(position, NOW, hits, at, at + hits, pack_record(rows), 1, frozenset({site_day}))])
-    hashes = rows["hit_hash"]
-    stores.generations.publish(
-        site_day,
-        stores.generations.begin(site_day),
-        logic_version=2,
-        read_through={LOG: offset + 1},
-        seen_sequence=0,
-        ledger=LedgerEntry(hits, hits, 0, 0, int(hashes.sum()), int(hashes.bitwise_xor())),
-        carry=b"",
-        now=NOW,
-    )
+    settle_whole_day(mesh.stores, SiteDay(site, day), NOW, offset, hits)
 
 
 def check(mesh: Mesh, *sites: str, **fields: object) -> pb.CheckHistoryResponse:

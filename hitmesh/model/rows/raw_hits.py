@@ -79,9 +79,16 @@ def site_days_in(value: bytes, wanted: Collection[SiteDay]) -> dict[SiteDay, int
 
 
 def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
-    """Return the site-day's hits in a record; settlement skips a record by its first and last event time."""
+    """Return the site-day's hits in a record.
+
+    Raises:
+        StoreCorrupt: the record is damaged; also if settlement would skip the record by its first and last event time,
+            although it has the site-day.
+    """
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:
+        if site_day in record.site_days:
+            raise StoreCorrupt("the record's event times exclude one of its days")
         return Count()
     rows = _columns(record.value, _COUNTED)
     on_day = (pl.col("site") == site) & (pl.col("event_time") // DAY_MS == day)

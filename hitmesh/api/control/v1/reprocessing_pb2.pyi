@@ -308,10 +308,10 @@ class RawRepair(_message.Message):
     lost_hits: _builtins.int
     """Hits that neither the raw store nor the log has. They cannot be recomputed."""
     lost_site_days: _builtins.int
-    """Site-days with lost hits."""
+    """Site-days with lost hits, or beside such a site-day."""
     @_builtins.property
     def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostHits]:
-        """The first 100 site-days with lost hits, by site and UTC day."""
+        """The first 100 of these site-days."""
 
     def __init__(
         self,
@@ -343,9 +343,9 @@ class LostHits(_message.Message):
     site: _builtins.str
     """The site."""
     hits: _builtins.int
-    """How many hits are lost."""
+    """How many hits are lost. 0: hits of a neighbouring UTC day that the recomputation reads are damaged."""
     kept: _builtins.bool
-    """Whether the repair left the site-day out, because it would be recomputed from fewer hits than reports count."""
+    """Whether the repair left the site-day out, because the site-day cannot be recomputed from all its hits."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
