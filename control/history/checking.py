@@ -151,11 +151,14 @@ def _wanted(
     found: list[_Settled] = []
     last: SiteDay | None = None
     first_day, end_day = days
-    for number, site in enumerate(sites):
+    looked_at = 0
+    for site in sites:
         checkpoint()
-        if number == limits.sites or len(found) == limits.site_days:
+        if looked_at == limits.sites or len(found) == limits.site_days:
             return found, last
-        begin = max(first_day, after.day + 1) if after is not None and after.site == site else first_day
+        is_begun = after is not None and after.site == site
+        begin = max(first_day, after.day + 1) if after is not None and is_begun else first_day
+        looked_at += not is_begun  # so that each page with this limit gets further than the page before
         settled = _settled(books, site, begin, end_day, limits.site_days - len(found) + 1)
         room = limits.site_days - len(found)
         found += settled[:room]

@@ -99,14 +99,14 @@ class TestRollupSinkAndMetricStore:
         generations = {SiteDay(SHOP, DAY): 1, SiteDay(SHOP, DAY + 1): 1, SiteDay(OTHER, DAY): 1}
         site_days = sorted(generations)
 
-        def asked() -> dict[SiteDay, tuple[int, int]]:
+        def answered() -> dict[SiteDay, tuple[int, int]]:
             found = metric_sums(stores.metrics, generations, unwatched)
             sums = {site_day: found[site_day] for site_day in site_days}
             return {of: (each["hits"], each["gross_revenue"]) for of, each in sums.items() if not isinstance(each, str)}
 
-        assert list(asked().values()) == [(8, 0), (3, 0), (4, 10**18)]
+        assert list(answered().values()) == [(8, 0), (3, 0), (4, 10**18)]
         stores.sink.drop([(SiteDay(SHOP, DAY), 1)])
-        assert list(asked().values()) == [(8, 0), (0, 0), (4, 10**18)]
+        assert list(answered().values()) == [(8, 0), (0, 0), (4, 10**18)]
 
     def test_cells_fall_into_the_bucket_that_holds_them(self, stores: Stores) -> None:
         write(stores, *[a_row(cell=cell, hits=10**cell) for cell in range(6)])

@@ -56,13 +56,19 @@ def test_each_sum_that_differs_is_named_with_both_values(mesh: Mesh) -> None:
     of_hits = frame(RowSource.TRAFFIC, [traffic(UTC_DAY * DAY, hits=2, pageviews=1)])
     of_visits = frame(RowSource.VISITS, [visits(UTC_DAY * DAY, visits=4)])
     mesh.stores.sink.write(of_hits, of_visits)
-    mesh.stores.series.put_settled(SiteDay(SITE, UTC_DAY), 1, settled_series(of_hits.with_columns(hits=3), of_visits))
+    mesh.stores.series.put_settled(
+        SiteDay(SITE, UTC_DAY), 1, settled_series(of_hits.with_columns(hits=pl.lit(3, pl.Int64)), of_visits)
+    )
     (problem,) = check(mesh, SITE).problems
     assert [(each.store, each.measure, each.found, each.expected) for each in problem.findings] == [
         (pb.CHECKED_STORE_SERIES, "hits", 3, 2)
     ]
     mesh.stores.series.put_settled(
-        SiteDay(SITE, UTC_DAY), 1, settled_series(of_hits.with_columns(pageviews=9), of_visits.with_columns(visits=1))
+        SiteDay(SITE, UTC_DAY),
+        1,
+        settled_series(
+            of_hits.with_columns(pageviews=pl.lit(9, pl.Int64)), of_visits.with_columns(visits=pl.lit(1, pl.Int64))
+        ),
     )
     (problem,) = check(mesh, SITE).problems
     assert [(each.store, each.measure, each.found, each.expected) for each in problem.findings] == [

@@ -112,9 +112,7 @@ def test_a_printed_plan_can_be_run_as_printed(mesh: Mesh, capsys: pytest.Capture
     assert (planned["kind"], planned["sites"], planned["site_days"]) == ("repair", ["demo/shop"], 1)
 
 
-def test_lost_hits_are_told_apart_from_hits_that_a_repair_restores(
-    mesh: Mesh, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lost_hits_differ_from_hits_that_a_repair_restores(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     mesh.stores.raw._records.clear()  # type: ignore[attr-defined]  # a loss on purpose
     assert check("--site", "demo/shop", "--since", "2015-05-17", "-o", "table") == 7
     assert "demo/shop 2015-05-17: 2 raw hits are missing; the log still has 0, and 2 are lost beyond repair\n" in (
