@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,7 @@ from control.history.checking import CheckLimits
 from hitmesh.model.days import day_of
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.records import RawRecord
+from hitmesh.model.records import LoggedRecord, RawRecord
 from hitmesh.model.reprocessings import LostHits, RawRepair, State, Work
 from hitmesh.model.sites import SiteDay
 from processor.reprocess.pace import ReprocessPace
@@ -199,8 +199,10 @@ def test_log_times_of_restored_records_never_fall_behind_known_records() -> None
     lose(mesh, whole[1:])
     read = mesh.stores.log_scan.read
 
-    def without_log_times(partition: PartitionId, first: int, end: int, log_time: int = 0):  # type: ignore[no-untyped-def]  # as LogScan.read
-        return (replace(record, log_time=0) for record in read(partition, first, end, log_time))
+    def without_log_times(
+        partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
+    ) -> Iterator[LoggedRecord]:
+        return (replace(record, log_time=0) for record in read(partition, first_offset, end_offset, log_time))
 
     mesh.stores.log_scan.read = without_log_times  # type: ignore[method-assign]  # a log that keeps no log times
     repair(mesh)

@@ -139,7 +139,8 @@ def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[o
 
 def is_damaged(row: Row) -> bool:
     """Return whether a row's checksum does not match its entries."""
-    return to_signed(xxhash.xxh3_64_intdigest(row.records or b"")) != row.digest
+    digest: int = row.digest
+    return to_signed(xxhash.xxh3_64_intdigest(row.records or b"")) != digest
 
 
 def _refuse_damaged(row: Row) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from hitmesh.model.checkpoints import Checkpoint, unwatched
@@ -92,8 +93,9 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
         return Count()
     rows = _columns(record.value, _COUNTED)
     on_day = (pl.col("site") == site) & (pl.col("event_time") // DAY_MS == day)
-    hashes = rows.filter(on_day)["hit_hash"]
-    return Count(len(hashes), int(hashes.sum()), int(hashes.bitwise_xor())) if len(hashes) else Count()
+    hashes = rows.filter(on_day)["hit_hash"].to_numpy()
+    sum64, xor64 = np.add.reduce(hashes, dtype=np.uint64), np.bitwise_xor.reduce(hashes)
+    return Count(len(hashes), int(sum64), int(xor64)) if len(hashes) else Count()
 
 
 def _columns(value: bytes, names: tuple[str, ...]) -> pl.DataFrame:
