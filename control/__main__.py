@@ -68,6 +68,8 @@ def bookkeeping_of(stores: Stores) -> Bookkeeping:
         reprocessings=stores.reprocessings,
         metrics=stores.metrics,
         rejected=stores.rejected,
+        raw=stores.raw,
+        series=stores.series,
     )
 
 

@@ -15,8 +15,10 @@ from hitmesh.ports import (
     LogScan,
     MetricStore,
     ProgressReader,
+    RawStore,
     RejectedStore,
     Reprocessings,
+    SeriesStore,
     SiteDirectory,
 )
 
@@ -33,6 +35,8 @@ class Bookkeeping:
     reprocessings: Reprocessings
     metrics: MetricStore
     rejected: RejectedStore
+    raw: RawStore
+    series: SeriesStore
 
 
 @dataclass(frozen=True, slots=True)

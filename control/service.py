@@ -24,6 +24,7 @@ from control.rpc.rejected.get_rejected_hit import get_rejected_hit
 from control.rpc.rejected.list_rejected_hits import list_rejected_hits
 from control.rpc.rejected.mark_rejected_hits_replayed import mark_rejected_hits_replayed
 from control.rpc.reprocessing.cancel_reprocessing import cancel_reprocessing
+from control.rpc.reprocessing.check_history import check_history
 from control.rpc.reprocessing.create_reprocessing import create_reprocessing
 from control.rpc.reprocessing.get_reprocessing import get_reprocessing
 from control.rpc.reprocessing.get_reprocessing_diff import get_reprocessing_diff
@@ -60,8 +61,8 @@ SERVICES: Final = (
     rejected_hits_pb2.DESCRIPTOR.services_by_name["RejectedHitService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum time limit of a call in seconds. Only CreateReprocessing, GetReprocessingDiff and ListRejectedHits call a
-# checkpoint: no other function that runs is abandoned.
+# Maximum time limit of a call in seconds. Only CreateReprocessing, GetReprocessingDiff, CheckHistory and
+# ListRejectedHits call a checkpoint: no other function that runs is abandoned.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -226,11 +227,18 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
         """Cancel a plan, or request that the new generations are removed."""
         return self._run(cancel_reprocessing, request, context)
 
+    def CheckHistory(
+        self, request: reprocessing_pb2.CheckHistoryRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.CheckHistoryResponse:
+        """Check a page of settled site-days."""
+        return self._run_watched(check_history, request, context)
+
     def ListRetiredGenerations(
         self, request: retired_pb2.ListRetiredGenerationsRequest, context: grpc.ServicerContext
     ) -> retired_pb2.ListRetiredGenerationsResponse:
         """List the generations whose rows are kept, or will be removed."""
         return self._run(list_retired_generations, request, context)
+
 
 class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServicer):
     """Lists refused hits, and notes which were replayed."""

@@ -96,6 +96,7 @@ def settler_stores(stores: Stores) -> SettlerStores:
         series=stores.series,
         metrics=stores.metrics,
         ledger=stores.ledger,
+        log_scan=stores.log_scan,
     )
 
 

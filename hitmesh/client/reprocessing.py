@@ -150,3 +150,17 @@ def _diff_page(mesh: Mesh, request: pb.GetReprocessingDiffRequest, token: str) -
     of_page.CopyFrom(request)
     of_page.page_size, of_page.page_token = _DAYS, token
     return mesh.reprocessings.GetReprocessingDiff(of_page, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+
+
+def check_history(mesh: Mesh, request: pb.CheckHistoryRequest) -> Iterator[pb.CheckHistoryResponse]:
+    """Yield the pages of a check; a page may have no site-day."""
+    token = ""
+    while True:
+        of_page = pb.CheckHistoryRequest()
+        of_page.CopyFrom(request)
+        of_page.page_token = token
+        page = mesh.reprocessings.CheckHistory(of_page, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+        yield page
+        token = page.next_page_token
+        if not token:
+            return

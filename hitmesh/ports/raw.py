@@ -8,6 +8,7 @@ from typing import Protocol
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord, RejectedHit
 from hitmesh.model.refusals import RefusalKey, RefusalPage, RefusalRange
+from hitmesh.model.sites import SiteDay
 
 
 class RawStore(Protocol):
@@ -24,6 +25,23 @@ class RawStore(Protocol):
         A record may also hold hits of other sites and days, which the caller must filter out. With `before`, which
         gives an offset per partition, yield only records below the offset of their partition, and no record of a
         partition without an offset.
+        """
+
+    def salvage(
+        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[tuple[Position, RawRecord | None]]:
+        """Yield the positions and records of `scan`, with None for a lost or damaged record; never raise StoreCorrupt.
+
+        A yielded record may still have a damaged value. A lost record whose index entry is lost too is absent.
+        """
+
+    def restore(self, records: Sequence[RawRecord]) -> None:
+        """Store records durably with their index entries, in place of what is stored at their positions; idempotent."""
+
+    def mend_index(self, site_day: SiteDay) -> None:
+        """Restore damaged or lost index entries of a site-day from stored records, as far as the store can find them.
+
+        Idempotent. A store without a separate index does nothing.
         """
 
     def get(self, position: Position) -> RawRecord | None:

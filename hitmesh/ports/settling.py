@@ -122,7 +122,11 @@ class Generations(Protocol):
         """
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None if the site-day was never settled."""
+        """Return the carry of the current generation; None if the site-day was never settled.
+
+        Raises:
+            StoreCorrupt: a part of the carry is lost. A whole carry may still be damaged.
+        """
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
         """Return the ledger entry of each day's current generation in [first_day, end_day)."""

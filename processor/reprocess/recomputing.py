@@ -30,8 +30,9 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
 from processor.reprocess.failures import SiteDayFailed, naming
 from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.restoring import Restoring
 from processor.reprocess.sides import rebuilt_of
-from processor.settle.attempt import Attempt, Handed, SettlerStores
+from processor.settle.attempt import Attempt, Handed, SettlerStores, stored_carry
 from processor.settle.reached import ScanBounds, scan_bounds
 from processor.settle.readable import ReadableRows
 from processor.settle.settlement import Settled
@@ -149,7 +150,7 @@ class Rebuilder:
         site, day = attempt.site_day
         entry = attempt.current
         ledger = self._stores.generations.ledger(site, day, day + 1).get(day)
-        carry = self._stores.generations.carry(attempt.site_day)
+        carry = stored_carry(self._stores.generations, attempt.site_day)
         if entry is None or ledger is None or carry is None:
             raise StoreCorrupt("the published generation is no longer stored")
         return GenerationVersion(entry.generation, entry.logic_version, entry.read_through, ledger, carry)
@@ -158,16 +159,25 @@ class Rebuilder:
 class Recomputing:
     """Recomputes a reprocessing's site-days, sites and days ascending. Confined to one thread.
 
+    A repair first restores raw records from the log. A site-day whose raw hits are lost or damaged beyond that is kept
+    as it is.
+
     Args:
         page_site_days: how many recomputed site-days are read at once.
     """
 
     def __init__(
-        self, generations: Generations, reprocessings: Reprocessings, rebuilder: Rebuilder, page_site_days: int
+        self,
+        generations: Generations,
+        reprocessings: Reprocessings,
+        rebuilder: Rebuilder,
+        restoring: Restoring,
+        page_site_days: int,
     ) -> None:
         self._generations = generations
         self._reprocessings = reprocessings
         self._rebuilder = rebuilder
+        self._restoring = restoring
         self._page_site_days = page_site_days
 
     def begin(self, id_: str, chain: Chain) -> Chain:
@@ -179,6 +189,10 @@ class Recomputing:
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Recompute one or more site-days until the portion is over; return whether all are recomputed."""
+        is_repair = reprocessing.kind is Kind.REPAIR
+        kept = self._restoring.advance(reprocessing, is_over) if is_repair else frozenset()
+        if kept is None:
+            return chain, False
         begun, logic, bounds = chain, logic_for(reprocessing), self._rebuilder.bounds()
         wave: list[Recomputed] = []
         is_done = True
@@ -186,7 +200,17 @@ class Recomputing:
             if is_over() and chain is not begun:
                 is_done = False
                 break
-            done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE)
+            if site_day in kept:
+                chain = chain.past(site_day)
+                continue
+            try:
+                done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE)
+            except SiteDayFailed as error:
+                if not is_repair or not isinstance(error.__cause__, StoreCorrupt):
+                    raise
+                self._restoring.keep(site_day)
+                chain = chain.past(site_day)
+                continue
             chain = chain.then(done.rebuilt, Work.RECOMPUTE)
             wave.append(done)
             if self._rebuilder.is_full(wave):

@@ -21,7 +21,7 @@ from typing import Final
 import polars as pl
 
 from hitmesh.model.days import date_text
-from hitmesh.model.errors import FatalError, RetryError, StaleGeneration
+from hitmesh.model.errors import FatalError, RetryError, StaleGeneration, StoreCorrupt
 from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtySiteDay
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import CURRENT, Logic
@@ -32,7 +32,7 @@ from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import SettledResult
 from processor.settle.attempt import Attempt, SettlerStores
-from processor.settle.drift import with_stored_rows
+from processor.settle.drift import not_confirmed, with_stored_rows
 from processor.settle.loop import run_in_turns
 from processor.settle.pace import SettlePace
 from processor.settle.reached import closed_before, day_reached, scan_bounds
@@ -300,14 +300,20 @@ class Settler:
     def _compared(self, wave: Sequence[Computed]) -> list[Computed]:
         """Add to each drift the stream rows that the metric store lost or duplicated.
 
-        Partials cannot show such rows, because partials are in another store. A day whose rows differ is not confirmed.
+        Partials cannot show such rows, because partials are in another store. A day whose rows differ or are damaged is
+        not confirmed.
         """
         streamed = [computed for computed in wave if computed.drift is not None]
         if not streamed:
             return list(wave)
         last_day = max(computed.attempt.site_day.day for computed in streamed)
         self._rows.wait(lambda: self._rows_closed_before() > last_day, f"the stream's rows up to {date_text(last_day)}")
-        sums = self._stores.metrics.stream_sums([computed.attempt.site_day for computed in streamed])
+        try:
+            sums = self._stores.metrics.stream_sums([computed.attempt.site_day for computed in streamed])
+        except StoreCorrupt:
+            if len(wave) > 1:
+                raise  # the wave is repeated with single site-days
+            return [replace(computed, drift=not_confirmed(computed.drift)) for computed in wave]
         return [_with_stored_rows(computed, sums) for computed in wave]
 
     def _rows_closed_before(self) -> int:

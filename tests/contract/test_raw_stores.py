@@ -88,6 +88,30 @@ class TestRawStore:
         assert list(stores.raw.days(SHOP)) == [-4, 10, 12]
         assert list(stores.raw.days("merchants/m/sites/none")) == []
 
+    def test_salvage_yields_positions_and_records_of_a_scan(self, stores: Stores) -> None:
+        records = [a_raw(1, 10), a_raw(2, 10, 11), a_raw(3, 12), a_raw(4, 10, site=OTHER)]
+        stores.raw.put(records)
+        assert list(stores.raw.salvage(SHOP, 10, 12)) == [(record.position, record) for record in records[:2]]
+        before = {PartitionId("hits.1", 0): 2}
+        assert list(stores.raw.salvage(SHOP, 10, 12, before)) == [(records[0].position, records[0])]
+
+    def test_restored_record_replaces_what_is_stored_and_is_found_by_every_day(self, opener: Opener) -> None:
+        stores = opener()
+        stores.raw.put([replace(a_raw(1, 10), value=b"damaged", log_time=7), a_raw(2, 10)])
+        whole = [a_raw(1, 10, 11), a_raw(3, 10)]
+        for _ in range(2):
+            stores.raw.restore(whole)
+        assert list(opener().raw.scan(SHOP, 10, 11)) == [whole[0], a_raw(2, 10), whole[1]]
+        assert list(opener().raw.scan(SHOP, 11, 12)) == whole[:1]
+        assert stores.raw.days(SHOP) == [10, 11]
+
+    def test_mending_an_intact_index_changes_nothing(self, stores: Stores) -> None:
+        records = [a_raw(1, 10), a_raw(2, 10, 11)]
+        stores.raw.put(records)
+        for day in (10, 11):
+            stores.raw.mend_index(SiteDay(SHOP, day))
+        assert list(stores.raw.scan(SHOP, 10, 12)) == records
+
 
 def a_refusal(offset: int, row: int = 0, at: int = 0, site: str = SHOP, hits: int = 1) -> RejectedHit:
     return RejectedHit(

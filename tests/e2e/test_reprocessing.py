@@ -1,4 +1,4 @@
-"""A bug in the visit rules, corrected afterwards: plan, compare, publish and roll back, while late hits arrive.
+"""A bug in the visit rules, corrected afterwards while late hits arrive, and the repair of values that stores lost.
 
 A mesh with logic v0, whose visits end after 3 minutes, counts a real day of a shop. The mesh then runs the current
 logic: settled days keep v0 until a reprocessing changes them.
@@ -7,12 +7,19 @@ logic: settled days keep v0 until a reprocessing changes them.
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.factory import open_stores
+from hitmesh.model.sites import SiteDay
+from hitmesh.runtime.clock import SystemClock
+from tests.support.damaged_files import run
 from tests.support.mesh import Mesh, one_json_line
 
 SITE = "demo/corrected"
@@ -143,3 +150,59 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
     retired = one_json_line(mesh.cli("reprocess", "retired", "--site", SITE, "-o", "json"))
     assert {each["utc_date"] for each in retired} == {DAY}
     assert "REPROCESSING" in {each["reason"] for each in retired}
+
+
+def by_brand(mesh: Mesh) -> str:
+    """Return a report of the day from the metric store."""
+    return mesh.cli(
+        *("query", "--site", SITE, "--metrics", "hits,visitors", "--dimensions", "brand", "--tz", "UTC"),
+        *("--since", DAY, "--until", DAY, "--include-excluded", "--grain", "none", "--limit", "50", "-o", "csv"),
+    )
+
+
+def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
+    """Let each store lose values of the day, on purpose."""
+    site, day = f"merchants/{SITE.replace('/', '/sites/')}", (date.fromisoformat(DAY) - date(1970, 1, 1)).days
+    stores = open_stores(mesh.store_url, SystemClock())
+    lost = [record.position for record in stores.raw.scan(site, day, day + 1)][::2]
+    generation = stores.generations.current(site, day, day + 1)[day].generation
+    stores.sink.drop([(SiteDay(site, day), generation)])
+    stores.close()
+    if mesh.on_servers is None:
+        of = "log_id = ? AND partition_no = ? AND record_offset = ?"
+        for position in lost:
+            run(mesh.home / "data" / "raw.db", f"DELETE FROM raw_records WHERE {of}", position)
+        return
+    session = CassandraSession(mesh.on_servers)
+    for log, partition, offset in lost:
+        session.run(
+            "DELETE FROM raw_records WHERE log = ? AND partition = ? AND span = ? AND offset = ?",
+            (log, partition, offset >> 10, offset),
+        )
+    session.close()
+
+
+@pytest.mark.timeout(600)
+def test_the_printed_plan_brings_back_what_every_store_lost(corrected: Mesh) -> None:
+    mesh = corrected
+    before = numbers(mesh), by_brand(mesh)
+    check = ("reprocess", "check", "--site", SITE)
+    assert mesh.run(*check, "-o", "json").code == 0
+    lose_rows_series_and_raw_records(mesh)
+    done = mesh.run(*check, "-o", "json")
+    assert done.code == 7, done.err
+    found = one_json_line(done.out)
+    (problem,) = found["problems"]
+    assert {each["store"] for each in problem["findings"]} == {"raw", "series", "metrics"}
+    assert problem["missing_hits"] == problem["log_hits"] > 0
+    assert problem["lost_hits"] == 0
+
+    (plan,) = found["plans"]
+    planned = one_json_line(mesh.cli(*shlex.split(plan["command"])[1:], "-o", "json"))
+    ran = reprocess(mesh, "run", planned["id"], "--wait")
+    assert ran["raw_repair"]["restored_hits"] >= problem["missing_hits"]
+    assert (ran["raw_repair"]["lost_hits"], ran["raw_repair"]["lost"]) == (0, [])
+    reprocess(mesh, "publish", planned["id"], "--wait")
+    assert (numbers(mesh), by_brand(mesh)) == before
+    assert mesh.run(*check, "-o", "json").code == 0
+    assert_balanced(mesh)

@@ -45,10 +45,8 @@ RESOURCE = re.compile(
 )
 # A noun, a verb after a colon, or a verb on a collection; `{}` stands for the name of a resource.
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
-VERBS = {
-    *("send", "runReport", "explainReport", "export", "traceHit", "revoke", "run", "publish", "rollback", "cancel"),
-    "markReplayed",
-}
+VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed"}
+VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings
 
 
 def fields_of(files: list[FileDescriptor]) -> Iterator[FieldDescriptor]:

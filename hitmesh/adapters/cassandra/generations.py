@@ -26,12 +26,13 @@ from hitmesh.adapters.shared.publication import (
     replaced_by_restore,
     superseded_by,
 )
-from hitmesh.model.errors import StaleGeneration, Unavailable
+from hitmesh.model.errors import StaleGeneration, StoreCorrupt, Unavailable
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.history import PastEntry, RetiredGeneration, newest_entries, replaced_times
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import SETTLED_CURE
 
 _MAX_TRIES: Final = 20
 _SELECT: Final = f"SELECT day, last_sequence, {', '.join(ENTRY)} FROM generations"
@@ -200,14 +201,22 @@ class CassandraGenerations:
         return sum(self._abandon(SiteDay(site, day), max(now, keep_until)) for day in waiting)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None when the site-day was never settled."""
+        """Return the carry of the current generation; None when the site-day was never settled.
+
+        Raises:
+            StoreCorrupt: pieces of the carry are lost.
+        """
+        looked_at = None
         for _ in range(_MAX_TRIES):
             row = self._row(site_day)
             if row.entry is None:
                 return None
+            if row.carry == looked_at:
+                raise StoreCorrupt(f"pieces of the carry of {site_day} are lost; {SETTLED_CURE}", place=str(site_day))
             found = self._carries.get(site_day, row.carry, row.carry_chunks)
             if found is not None:
                 return found
+            looked_at = row.carry
         raise _busy(site_day)
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:

@@ -90,6 +90,11 @@ class ReprocessingServiceStub:
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsRequest.SerializeToString,
                 response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsResponse.FromString,
                 _registered_method=True)
+        self.CheckHistory = channel.unary_unary(
+                '/hitmesh.api.control.v1.ReprocessingService/CheckHistory',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryResponse.FromString,
+                _registered_method=True)
 
 
 class ReprocessingServiceServicer:
@@ -170,6 +175,14 @@ class ReprocessingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckHistory(self, request, context):
+        """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+        Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReprocessingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -217,6 +230,11 @@ def add_ReprocessingServiceServicer_to_server(servicer, server):
                     servicer.ListRetiredGenerations,
                     request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsRequest.FromString,
                     response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsResponse.SerializeToString,
+            ),
+            'CheckHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckHistory,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -472,6 +490,33 @@ class ReprocessingService:
             '/hitmesh.api.control.v1.ReprocessingService/ListRetiredGenerations',
             hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsRequest.SerializeToString,
             hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.ReprocessingService/CheckHistory',
+            hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,10 @@ class ReprocessingServiceStub:
     """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
     removes the rows by itself.
     """
+    CheckHistory: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]
+    """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+    Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+    """
 
 @_typing.type_check_only
 class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
@@ -103,6 +107,10 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     ListRetiredGenerations: _aio.UnaryUnaryMultiCallable[_retired_pb2.ListRetiredGenerationsRequest, _retired_pb2.ListRetiredGenerationsResponse]  # type: ignore[assignment]
     """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
     removes the rows by itself.
+    """
+    CheckHistory: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]  # type: ignore[assignment]
+    """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+    Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
     """
 
 class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -192,6 +200,16 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retired_pb2.ListRetiredGenerationsResponse, _abc.Awaitable[_retired_pb2.ListRetiredGenerationsResponse]]:
         """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
         removes the rows by itself.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckHistory(
+        self,
+        request: _reprocessing_pb2.CheckHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reprocessing_pb2.CheckHistoryResponse, _abc.Awaitable[_reprocessing_pb2.CheckHistoryResponse]]:
+        """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+        Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
         """
 
 def add_ReprocessingServiceServicer_to_server(servicer: ReprocessingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
