@@ -103,11 +103,30 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Built:
-    """The day's hits, later hits that may continue the day's visits, and the visits built from both.
+class DayVisits:
+    """The visits built from the day's hits, and from later hits that may continue the day's visits.
 
     Attributes:
+        copies: the verdict on each row of the window.
+        rows: (n,) the window's row of each hit.
         hits: window columns, no copies (n,).
+        carried: the visits open at the day's start.
+        visits: the visits built from the hits.
+    """
+
+    copies: Copies
+    rows: I64Array
+    hits: pl.DataFrame
+    carried: pl.DataFrame
+    visits: Visits
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """The day's visits with everything that their rows need.
+
+    Attributes:
+        hits: window columns, no copies, with the refund amounts that count (n,).
         carried: the visits open at the day's start.
         visits: the visits built from the hits.
         dimensions: each visit's CARRIED_DIMENSIONS.
@@ -129,18 +148,22 @@ class _Built:
 
 def settle(inputs: DayInputs) -> Settled:
     """Compute the day's settlement."""
-    owner, positions = inputs.owner, inputs.window.positions
+    return settle_visits(inputs, day_visits(inputs))
+
+
+def settle_visits(inputs: DayInputs, built_visits: DayVisits) -> Settled:
+    """Compute the day's settlement from the visits that `day_visits` built from the same inputs."""
+    owner, positions, copies = inputs.owner, inputs.window.positions, built_visits.copies
     hits = inputs.window.rows
     times = hits["event_time"].to_numpy()
-    of_day = (times >= owner.day * DAY_MS) & (times < (owner.day + 1) * DAY_MS)
-    copies = find_copies(hits)
+    of_day = hits_of_day(hits, owner.day)
     orders = _orders(inputs, times, copies)
-    built = _build(inputs, times, copies, orders)
+    built = _build(inputs, built_visits, orders)
     counted = _with_visit_dimensions(built)
     return Settled(
         traffic=traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected, inputs.lg_k),
         visits=_visits_rows(owner, built),
-        ledger=_ledger(hits["hit_hash"].to_numpy()[of_day], counted),
+        ledger=ledger_of(hits["hit_hash"].to_numpy()[of_day], counted),
         carry=_carry(built, inputs.policy),
         followed=_digest(built, built.in_day, built.visits.visits.first < 0),
         orders=orders,
@@ -160,22 +183,45 @@ def _orders(inputs: DayInputs, times: I64Array, copies: Copies) -> OrderVerdicts
     return decide_orders(inputs.claims, inputs.owner.day, duplicates, inputs.read_through, inputs.refund_days)
 
 
-def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerdicts) -> _Built:
-    """Build the visits from the day's hits and from later hits that may continue the day's last visits."""
-    begin, end = inputs.owner.day * DAY_MS, (inputs.owner.day + 1) * DAY_MS
+def hits_of_day(hits: pl.DataFrame, day: int) -> BoolArray:
+    """Return (n,) whether each hit's event time lies in the UTC day."""
+    times = hits["event_time"].to_numpy()
+    of_day: BoolArray = (times >= day * DAY_MS) & (times < (day + 1) * DAY_MS)
+    return of_day
+
+
+def day_visits(inputs: DayInputs, copies: Copies | None = None, followed: U64Array | None = None) -> DayVisits:
+    """Build the visits from the day's hits and from later hits that may continue the day's last visits.
+
+    Args:
+        inputs: the inputs.
+        copies: the copies among the window's hits, if they are known already.
+        followed: further visitors (visitor_lo) whose later hits are built into visits too.
+    """
+    end = (inputs.owner.day + 1) * DAY_MS
     rows = inputs.window.rows
-    visitors = rows["visitor_lo"].to_numpy()
-    active_at_end = visitors[(times >= end - inputs.policy.gap_ms) & (times < end)]
-    wanted = (times >= begin) & (times < end)
+    copies = copies or find_copies(rows)
+    times, visitors = rows["event_time"].to_numpy(), rows["visitor_lo"].to_numpy()
+    active = visitors[(times >= end - inputs.policy.gap_ms) & (times < end)]
+    if followed is not None:
+        active = np.concatenate([active, followed])
+    wanted = hits_of_day(rows, inputs.owner.day)
     following = (times >= end) & (times < inputs.known_until)
-    wanted[following] = np.isin(visitors[following], active_at_end)
-    refunded = settled_refunds(chosen(rows, wanted & ~copies.is_copy), inputs.window.positions, orders)
-    hits = refunded.hits
+    wanted[following] = np.isin(visitors[following], active)
+    wanted &= ~copies.is_copy
+    hits = chosen(rows, wanted)
     carried = inputs.carry.open_visits if inputs.carry else _derived_carry(inputs, times, copies.is_copy)
     if inputs.carry and inputs.carried_policy is not None:
         visits = build_after(hits, carried, inputs.carried_policy, inputs.policy, inputs.zone)
     else:
         visits = build_visits(hits, carried, inputs.policy, inputs.zone)
+    return DayVisits(copies, np.flatnonzero(wanted), hits, carried, visits)
+
+
+def _build(inputs: DayInputs, built: DayVisits, orders: OrderVerdicts) -> _Built:
+    refunded = settled_refunds(built.hits, inputs.window.positions, orders)
+    hits, carried, visits = refunded.hits, built.carried, built.visits
+    end = (inputs.owner.day + 1) * DAY_MS
     return _Built(
         hits=hits,
         carried=carried,
@@ -281,8 +327,13 @@ def _disturbed_days(inputs: DayInputs, times: I64Array, copies: Copies) -> froze
     return frozenset(disturbed)
 
 
-def _ledger(hashes: U64Array, counted: pl.DataFrame) -> LedgerEntry:
-    """Return the ledger entry for the day's accepted hits (rule D5); `hashes` is the hash64 of each id."""
+def ledger_of(hashes: U64Array, counted: pl.DataFrame) -> LedgerEntry:
+    """Return the ledger entry for the day's accepted hits (rule D5).
+
+    Args:
+        hashes: the hash64 of each accepted hit's id.
+        counted: the hits that are no copies, excluded hits included.
+    """
     excluded = int(counted["excluded"].sum())
     return LedgerEntry(
         accepted=len(hashes),
