@@ -41,8 +41,9 @@ from processor.rules.orders import HitAt, seen_claims, with_flags
 from processor.rules.refunds import claims_refund, takes_total, with_totals
 from processor.rules.rollups import RowOwner
 from processor.settle.drift import drift_of
+from processor.settle.inputs import DayInputs
 from processor.settle.series import settled_series
-from processor.settle.settlement import DayInputs, DayVisits, Settled, day_visits, settle_visits
+from processor.settle.settlement import Settled, settle
 from processor.settle.window import Window, read_window
 from processor.stream.stores import digest_of
 
@@ -87,11 +88,10 @@ NOTHING_HANDED: Final = Handed()
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """A settlement with the hits that it was computed from, which take much memory."""
+    """A settlement with its inputs, which contain all hits: keep a reference only as long as the hits are needed."""
 
     settled: Settled
     inputs: DayInputs
-    visits: DayVisits
 
 
 class Attempt:
@@ -174,7 +174,7 @@ class Attempt:
         return worked.settled if worked else None
 
     def work(self) -> Worked | None:
-        """Return the settlement as `settle` does, together with its inputs and visits.
+        """Return the settlement as `settle` does, together with its inputs.
 
         Raises:
             StaleGeneration: the current generation was read further than this attempt would read.
@@ -187,13 +187,16 @@ class Attempt:
         known = self._stores.directory.site(site)
         self._policy = known.policy if known else VisitPolicy()
         self.generation = self._stores.generations.begin(self.site_day)
-        for follow_ms in _FOLLOW_MS:
-            inputs = self._inputs(known, (day + 1) * DAY_MS + follow_ms, rejected)
-            visits = day_visits(inputs)
-            worked = Worked(settle_visits(inputs, visits), inputs, visits)
+        for follow_ms in _FOLLOW_MS[:-1]:
+            worked = self._worked(known, follow_ms, rejected)
             if worked.settled.complete:
-                break
-        return worked
+                return worked
+            del worked  # the hits of both tries must not be in memory together
+        return self._worked(known, _FOLLOW_MS[-1], rejected)
+
+    def _worked(self, site: Site | None, follow_ms: int, rejected: Mapping[int, int]) -> Worked:
+        inputs = self._inputs(site, (self.site_day.day + 1) * DAY_MS + follow_ms, rejected)
+        return Worked(settle(inputs), inputs)
 
     def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
         """Return inputs like the current generation's: its logic, and the carry that the day before has now.

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.reprocessings import Rebuilt, State, Work
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
@@ -169,6 +170,31 @@ def test_values_of_a_dimension_are_compared_from_the_rows_of_both_generations(me
     assert (found.site_days, found.changed_site_days) == (2, 1)
 
 
+def test_cells_are_compared_from_the_rows_of_both_generations(mesh: Mesh) -> None:
+    with_rows(mesh)
+    found = diff(mesh, cells=True)
+    (cell,) = found.cells
+    assert (cell.site, cell.start_time.ToMilliseconds()) == (SITE, MIDNIGHT)
+    assert [(each.metric, each.old, each.new) for each in cell.metrics] == [("visits", 5, 3)]
+    assert (found.cells_ranked_by, found.changed_cells, found.settled_again_site_days) == ("visits", 1, 1)
+    assert not found.values
+    assert not diff(mesh).cells
+
+
+def test_reasons_come_in_total_and_per_day(mesh: Mesh) -> None:
+    merged = ChangeReasons(merged_visits=2)
+    compared(
+        mesh,
+        a_rebuilt({"visits": (5, 3)}, reasons=merged),
+        a_rebuilt({"visits": (5, 3)}, UTC_DAY - 1, reasons=merged),
+        a_rebuilt({"visits": (5, 3)}, UTC_DAY - 2),
+    )
+    found = diff(mesh)
+    assert (found.reasons.explained_site_days, found.reasons.merged_visits) == (2, 4)
+    assert [day.reasons.merged_visits for day in found.days if day.HasField("reasons")] == [2, 2]
+    assert not diff(mesh, last_utc_date=a_date("2015-05-15")).HasField("reasons")
+
+
 @pytest.mark.parametrize(
     ("fields", "reason", "field"),
     [
@@ -189,6 +215,9 @@ def test_a_dimension_has_a_limit_of_site_days(mesh: Mesh) -> None:
     found = refusal(lambda: diff(mesh, dimension="channel"))
     assert (found.reason, found.field) == ("TOO_MANY_SITE_DAYS", "dimension")
     assert "more than 2,000 site-days" in found.message
+    found = refusal(lambda: diff(mesh, cells=True))
+    assert (found.reason, found.field) == ("TOO_MANY_SITE_DAYS", "cells")
+    assert "cells of more than 500 site-days" in found.message
 
 
 @pytest.mark.parametrize("state", [State.PUBLISHED, State.ROLLED_BACK])

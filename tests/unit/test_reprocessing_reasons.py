@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from hitmesh.model.change_reasons import ChangeReasons
@@ -14,14 +15,16 @@ from hitmesh.model.logic import V0, V1
 from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import Work
 from hitmesh.model.sites import SiteDay
+from processor.reprocess.hit_sides import COUNTED, DUPLICATE, EXCLUDED, Side, change_reasons, side_of
 from processor.reprocess.pace import ReprocessPace
-from processor.reprocess.reasons import compared, side_of
+from processor.reprocess.reasons import part_of
 from processor.settle.attempt import Attempt
+from processor.settle.inputs import DayInputs
 from tests.reference.hits import RefHit
 from tests.support.reprocessing import done, plan, rebuilt
 from tests.support.small_mesh import SmallMesh, settler_stores
 from tests.unit.reprocessed import a_settled_mesh, arrive, entries
-from tests.unit.settling import DAY, SITE, a_hit, a_mesh
+from tests.unit.settling import DAY, MIDNIGHT, MINUTE, SITE, a_hit, a_mesh
 
 
 def reasons(mesh: SmallMesh, logic: str = "", pace: ReprocessPace | None = None) -> dict[int, ChangeReasons | None]:
@@ -119,24 +122,68 @@ def test_rollback_that_recomputes_exchanges_the_sides() -> None:
     assert first.reasons == ChangeReasons(split_visits=2)
 
 
-def test_hits_that_become_excluded_or_duplicates_are_counted_once() -> None:
-    mesh = settled(*(a_hit(minute) for minute in (10, 12, 14, 16, 60)))
+def a_side(mesh: SmallMesh | None = None) -> tuple[DayInputs, Side]:
+    """Return the inputs of the day's settlement, and how the settlement treats the hits."""
+    mesh = mesh or settled(*(a_hit(minute) for minute in (10, 12, 14, 16, 60)))
     bounds = {name: offset + 99 for name, offset in entries(mesh)[DAY].read_through.items()}
     worked = Attempt(settler_stores(mesh.stores), SiteDay(SITE, DAY), bounds, bounds).work()
     assert worked is not None
-    new = side_of(worked.inputs, np.ones(5, np.bool_), worked.visits)
-    counted, excluded, duplicate = 1, 2, 3
-    for before, after, expected in (
-        (counted, excluded, ChangeReasons(newly_excluded_hits=1, removed_visits=1)),
-        (excluded, counted, ChangeReasons(no_longer_excluded_hits=1, added_visits=1)),
-        (counted, duplicate, ChangeReasons(newly_duplicate_hits=1, removed_visits=1)),
-        (duplicate, counted, ChangeReasons(no_longer_duplicate_hits=1, added_visits=1)),
-        (duplicate, excluded, ChangeReasons(no_longer_duplicate_hits=1)),
-    ):
-        sides = []
-        for outcome in (before, after):
-            outcomes = new.outcome.copy()
-            outcomes[4] = outcome  # the hit at 01:00 is alone in its visit
-            sides.append(replace(new, outcome=outcomes, begun=2 if outcome == counted else 1))
-        assert compared(worked, *sides) == expected
-        assert compared(worked, *reversed(sides)) == expected.inverse()
+    rows = worked.inputs.window.rows
+    return worked.inputs, side_of(worked.inputs, rows, np.ones(rows.height, np.bool_))
+
+
+def with_last(side: Side, outcome: int) -> Side:
+    """Return the side with another outcome of the last hit, which is alone in its visit."""
+    outcomes = side.outcome.copy()
+    outcomes[-1] = outcome
+    return replace(side, outcome=outcomes, begun=2 if outcome == COUNTED else 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (COUNTED, EXCLUDED, ChangeReasons(newly_excluded_hits=1, removed_visits=1)),
+        (COUNTED, DUPLICATE, ChangeReasons(newly_duplicate_hits=1, removed_visits=1)),
+        (EXCLUDED, DUPLICATE, ChangeReasons(newly_duplicate_hits=1)),
+        (DUPLICATE, EXCLUDED, ChangeReasons(no_longer_duplicate_hits=1)),
+    ],
+)
+def test_hit_that_becomes_excluded_or_a_duplicate_is_counted_once(
+    before: int, after: int, expected: ChangeReasons
+) -> None:
+    inputs, side = a_side()
+    old, new = (with_last(side, outcome) for outcome in (before, after))
+    hits = inputs.window.rows
+    of_day = np.ones(hits.height, np.bool_)
+    assert change_reasons(hits, of_day, side.end, old, new) == expected
+    assert change_reasons(hits, of_day, side.end, new, old) == expected.inverse()
+
+
+def test_excluded_hits_are_excluded_as_each_side_decides() -> None:
+    mesh = settled(*(a_hit(minute) for minute in (10, 12, 14, 60)))
+    inputs, _ = a_side(mesh)
+    rows = inputs.window.rows
+    bots = rows.with_columns(excluded=pl.col("event_time") == MIDNIGHT + 60 * MINUTE)
+    read = np.ones(rows.height, np.bool_)
+    part = part_of(inputs, inputs, rows, bots, read)
+    assert part.reasons == ChangeReasons(newly_excluded_hits=1, removed_visits=1)
+    assert (part.visits, part.ledger.excluded) == (2, 0)
+    back = part_of(inputs, inputs, bots, rows, read)
+    assert back.reasons == part.reasons.inverse()
+    assert (back.visits, back.ledger.excluded) == (1, 1)
+
+
+def test_ranges_of_visitors_add_up_to_the_whole() -> None:
+    mesh = settled(*(a_hit(minute, visitor) for minute in (10, 20, 1_435, 1_445) for visitor in "abcdef"))
+    inputs, _ = a_side(mesh)
+    old, rows = replace(inputs, policy=V0.policy(inputs.policy)), inputs.window.rows
+    read = rows["record"].to_numpy() >= 0
+    read[::5] = False
+    whole = part_of(old, inputs, rows, rows, read)
+    is_early = rows["visitor_lo"] < rows["visitor_lo"].median()
+    first, second = (
+        part_of(old, inputs, rows.filter(each), rows.filter(each), read[each.to_numpy()])
+        for each in (is_early, ~is_early)
+    )
+    assert first.plus(second) == whole
+    assert whole.reasons.merged_visits
