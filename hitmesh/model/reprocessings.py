@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
@@ -215,6 +216,7 @@ class Rebuilt:
         changes: each measure with its old and new sum; measures that are 0 in both are absent.
         disturbed_days: the site's other days that must be settled again when either generation becomes current, apart
             from the day after, which depends on the carries (rule L4).
+        reasons: why the numbers differ; None if the numbers are equal, or if the reasons are not known.
     """
 
     site_day: SiteDay
@@ -224,3 +226,4 @@ class Rebuilt:
     flags: Mapping[tuple[Position, int], bool]
     changes: Mapping[str, Change]
     disturbed_days: frozenset[int] = frozenset()
+    reasons: ChangeReasons | None = None

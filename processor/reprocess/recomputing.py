@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import RetryError, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import Logic, logic_named
 from hitmesh.model.plan import Kind
-from hitmesh.model.reprocessings import GenerationVersion, Rebuilt, Reprocessing, Work
+from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, Work
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Generations, Reprocessings
@@ -30,9 +31,10 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
 from processor.reprocess.failures import SiteDayFailed, naming
 from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.reasons import reasons_of
 from processor.reprocess.restoring import Restoring
 from processor.reprocess.sides import rebuilt_of
-from processor.settle.attempt import Attempt, Handed, SettlerStores, stored_carry
+from processor.settle.attempt import Attempt, Handed, SettlerStores, Worked, stored_carry
 from processor.settle.reached import ScanBounds, scan_bounds
 from processor.settle.readable import ReadableRows
 from processor.settle.settlement import Settled
@@ -89,14 +91,16 @@ class Rebuilder:
             attempt = Attempt(self._stores, site_day, bounds.hits, bounds.all, handed, lg_k=self._lg_k, logic=logic)
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
-            settled = attempt.settle()
-            if settled is None or attempt.current is None:
+            worked = attempt.work()
+            if worked is None or attempt.current is None:
                 raise StoreCorrupt("the published generation is no longer stored")
             current = self._current_version(attempt)
             old = self._series(site_day, current.generation)
-            series = attempt.series_of(settled)
-            rebuilt = rebuilt_of(attempt, settled, current, changes_of(old, series), work)
-            return Recomputed(attempt, settled, series, rebuilt)
+            series = attempt.series_of(worked.settled)
+            changes = changes_of(old, series)
+            reasons = self._reasons(attempt, worked, current, changes, has_series=not old.is_empty())
+            rebuilt = rebuilt_of(attempt, worked.settled, current, changes, work, reasons)
+            return Recomputed(attempt, worked.settled, series, rebuilt)
 
     def store(self, id_: str, wave: Sequence[Recomputed]) -> None:
         """Store recomputed site-days. The order of the effects is defined only here.
@@ -135,6 +139,22 @@ class Rebuilder:
     def is_full(self, wave: Sequence[Recomputed]) -> bool:
         """Return whether a wave has the maximum number of site-days or rows."""
         return len(wave) >= self._pace.wave_site_days or sum(done.rows for done in wave) > self._pace.wave_rows
+
+    def _reasons(
+        self,
+        attempt: Attempt,
+        worked: Worked,
+        current: GenerationVersion,
+        changes: Mapping[str, Change],
+        *,
+        has_series: bool,
+    ) -> ChangeReasons | None:
+        """Return why the numbers differ; None if the numbers are equal, or if the reasons are not known."""
+        is_equal = current.ledger == worked.settled.ledger
+        if is_equal and all(change.old == change.new for change in changes.values()):
+            return None
+        visits = changes.get("visits", Change(0, 0)).old if has_series else None
+        return reasons_of(attempt, worked, current, visits, self._pace.explained_hits)
 
     def _series(self, site_day: SiteDay, generation: int) -> pl.DataFrame:
         """Return a generation's series; a damaged series counts as empty, because the recomputation replaces it."""

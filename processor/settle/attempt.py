@@ -7,7 +7,7 @@ generation number (`Generations.begin`); `settler` performs all other effects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -42,8 +42,9 @@ from processor.rules.orders import HitAt, seen_claims, with_flags
 from processor.rules.refunds import claims_refund, takes_total, with_totals
 from processor.rules.rollups import RowOwner
 from processor.settle.drift import drift_of
+from processor.settle.inputs import DayInputs
 from processor.settle.series import settled_series
-from processor.settle.settlement import DayInputs, Settled, settle
+from processor.settle.settlement import Settled, settle
 from processor.settle.window import Window, read_window
 from processor.stream.stores import digest_of
 
@@ -85,6 +86,14 @@ class Handed:
 
 
 NOTHING_HANDED: Final = Handed()
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A settlement with its inputs, which contain all hits: keep a reference only as long as the hits are needed."""
+
+    settled: Settled
+    inputs: DayInputs
 
 
 class Attempt:
@@ -134,7 +143,9 @@ class Attempt:
         self.logic = logic or _logic_of(self.current) or fallback
         self._stores = stores
         self._hits_before = hits_before
-        self._logic_before = (handed.logic if handed.carry else _logic_of(entries.get(day - 1))) or self.logic
+        self._entry_before = entries.get(day - 1)
+        self._logic_before = (handed.logic if handed.carry else _logic_of(self._entry_before)) or self.logic
+        self._policy = VisitPolicy()
         self._next_is_settled = day + 1 in entries
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
@@ -161,18 +172,52 @@ class Attempt:
         Raises:
             StaleGeneration: the current generation was read further than this attempt would read.
         """
+        worked = self.work()
+        return worked.settled if worked else None
+
+    def work(self) -> Worked | None:
+        """Return the settlement as `settle` does, together with its inputs.
+
+        Raises:
+            StaleGeneration: the current generation was read further than this attempt would read.
+        """
         self._refuse_to_read_less()
         site, day = self.site_day
         rejected = self._stores.rejected.counts(site, day)
         if not rejected and self.current is None and day not in self._stores.raw.days(site):
             return None
         known = self._stores.directory.site(site)
+        self._policy = known.policy if known else VisitPolicy()
         self.generation = self._stores.generations.begin(self.site_day)
-        for follow_ms in _FOLLOW_MS:
-            settled = settle(self._inputs(known, (day + 1) * DAY_MS + follow_ms, rejected))
-            if settled.complete:
-                break
-        return settled
+        for follow_ms in _FOLLOW_MS[:-1]:
+            worked = self._worked(known, follow_ms, rejected)
+            if worked.settled.complete:
+                return worked
+            del worked  # the hits of both tries must not be in memory together
+        return self._worked(known, _FOLLOW_MS[-1], rejected)
+
+    def _worked(self, site: Site | None, follow_ms: int, rejected: Mapping[int, int]) -> Worked:
+        inputs = self._inputs(site, (self.site_day.day + 1) * DAY_MS + follow_ms, rejected)
+        return Worked(settle(inputs), inputs)
+
+    def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
+        """Return inputs like the current generation's: its logic, and the carry that the day before has now.
+
+        The window is still this attempt's. The result is None if the window does not reach back far enough, because
+        this attempt has a carry and the current generation had none.
+        """
+        site, day = self.site_day
+        stored = self._stores.generations.carry(SiteDay(site, day - 1))
+        carry, logic = _intact(stored), _logic_of(self.current)
+        if logic is None or (carry is None and self._carry is not None):
+            return None
+        before, policy = _logic_of(self._entry_before) or logic, self._policy
+        return replace(
+            inputs,
+            policy=logic.policy(policy),
+            carried_policy=None if _are_same(logic, before) else before.policy(policy),
+            carry=carry,
+        )
 
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that was read further: its hits have no dirty marks and would be lost.
@@ -240,7 +285,7 @@ class Attempt:
         name, day = self.site_day
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
-        policy, before = site.policy if site else VisitPolicy(), self._logic_before
+        policy, before = self._policy, self._logic_before
         claims, refund_days = self._claims(window, known_until)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),

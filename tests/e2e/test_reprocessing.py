@@ -7,6 +7,7 @@ logic: settled days keep v0 until a reprocessing changes them.
 from __future__ import annotations
 
 import csv
+import json
 import shlex
 from collections.abc import Iterator
 from datetime import date
@@ -124,8 +125,14 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
     id_ = planned["id"]
     reprocess(mesh, "run", id_, "--wait")
     assert numbers(mesh) == more(UNDER_V0, 1), "no report reads the new numbers before they are published"
-    done = mesh.run("reprocess", "diff", id_, "--fail-above", "0.5%", "-o", "json")
+    arguments = ("--fail-above", "0.5%", "--cells", "--order-by", "visits", "--top", "100")
+    done = mesh.run("reprocess", "diff", id_, *arguments, "-o", "json")
     assert done.code == 7, done.err
+    found = json.loads(done.out)
+    assert found["reasons"]["merged_visits"] - found["reasons"]["split_visits"] == 5_272 - 4_518
+    assert (found["reasons"]["explained_site_days"], found["reasons"]["added_visits"]) == (1, 0)
+    in_cells = [cell["metrics"]["visits"]["difference"] for cell in found["cells"] if "visits" in cell["metrics"]]
+    assert sum(in_cells) == 4_518 - 5_272
 
     reprocess(mesh, "publish", id_, "--wait")
     assert numbers(mesh) == more(UNDER_V1, 1)

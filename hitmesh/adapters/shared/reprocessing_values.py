@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.errors import AlreadyExists, StoreCorrupt
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
@@ -87,6 +88,7 @@ def rebuilt_value(rebuilt: Rebuilt) -> bytes:
             "flags": [[*position, row, flag] for (position, row), flag in rebuilt.flags.items()],
             "changes": {name: [change.old, change.new] for name, change in rebuilt.changes.items()},
             "disturbed_days": sorted(rebuilt.disturbed_days),
+            "reasons": None if rebuilt.reasons is None else asdict(rebuilt.reasons),
         }
     ).encode()
     lengths = _LENGTHS.pack(len(text), len(rebuilt.before.carry))
@@ -114,6 +116,7 @@ def rebuilt_of(id_: str, site_day: SiteDay, value: bytes) -> Rebuilt:
             {(Position(log, number, offset), row): flag for log, number, offset, row, flag in fields["flags"]},
             {name: Change(*sums) for name, sums in fields["changes"].items()},
             frozenset(fields["disturbed_days"]),
+            _reasons(fields.get("reasons")),
         )
     _refuse_another(subject, _REBUILT_CURE, site_day, rebuilt.site_day)
     return rebuilt
@@ -153,6 +156,11 @@ def _version(fields: Mapping[str, Any], carry: bytes) -> GenerationVersion:
     read_through = {PartitionId(log, partition): offset for log, partition, offset in fields["read_through"]}
     ledger = LedgerEntry(**fields["ledger"])
     return GenerationVersion(fields["generation"], fields["logic"], read_through, ledger, carry)
+
+
+def _reasons(fields: Mapping[str, int] | None) -> ChangeReasons | None:
+    """Return stored reasons; None for a value that an earlier version stored, which has none."""
+    return None if fields is None else ChangeReasons(**fields)
 
 
 def _refuse_another(subject: str, cure: str, key: object, found: object) -> None:

@@ -899,6 +899,7 @@ class GetReprocessingDiffRequest(_message.Message):
     DIMENSION_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     TOP_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`reprocessings/{id}`."""
     page_size: _builtins.int
@@ -912,11 +913,15 @@ class GetReprocessingDiffRequest(_message.Message):
     changed most, at most 2,000 site-days are compared, and both generations' rows must still be stored.
     """
     order_by: _builtins.str
-    """Metric whose absolute difference ranks sites and values, for example "visits". Not set: the metric that changed
+    """Metric whose absolute difference ranks sites, values and cells, for example "visits". Not set: the metric that changed
     most in per cent.
     """
     top: _builtins.int
-    """Maximum number, in the response, for sites and for values; default 10. Values above 100 are treated as 100."""
+    """Maximum number, in the response, for sites, for values and for cells; default 10. Values above 100 are treated as 100."""
+    cells: _builtins.bool
+    """Whether the response has the cells whose sums changed most. If true, at most 500 site-days are compared, and both
+    generations' rows must still be stored. Default false.
+    """
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
         """Compare no UTC day before. Not set: from the first day on."""
@@ -937,10 +942,11 @@ class GetReprocessingDiffRequest(_message.Message):
         dimension: _builtins.str | None = ...,
         order_by: _builtins.str | None = ...,
         top: _builtins.int = ...,
+        cells: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_dimension", b"_dimension", "_order_by", b"_order_by", "_site", b"_site", "dimension", b"dimension", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "order_by", b"order_by", "site", b"site"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dimension", b"_dimension", "_order_by", b"_order_by", "_site", b"_site", "dimension", b"dimension", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "name", b"name", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "site", b"site", "top", b"top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dimension", b"_dimension", "_order_by", b"_order_by", "_site", b"_site", "cells", b"cells", "dimension", b"dimension", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "name", b"name", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "site", b"site", "top", b"top"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dimension: _TypeAlias = _typing.Literal["dimension"]  # noqa: Y015
     _WhichOneofArgType__dimension: _TypeAlias = _typing.Literal["_dimension", b"_dimension"]  # noqa: Y015
@@ -1071,6 +1077,78 @@ class LedgerOutcome(_message.Message):
 Global___LedgerOutcome: _TypeAlias = LedgerOutcome  # noqa: Y015
 
 @_typing.final
+class ChangeReasons(_message.Message):
+    """Why changed site-days differ, as counts of visits and hits. Visits are those that reports count; hits are those with
+    an event time on the UTC day. A place is a hit that is in a visit on both sides, old and new. A place begins a visit if
+    the place is the visit's first place, and the visit began on the UTC day or later. Exactly: new visits − old visits =
+    split_visits − merged_visits + added_visits − removed_visits.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLAINED_SITE_DAYS_FIELD_NUMBER: _builtins.int
+    MERGED_VISITS_FIELD_NUMBER: _builtins.int
+    SPLIT_VISITS_FIELD_NUMBER: _builtins.int
+    MOVED_VISITS_FIELD_NUMBER: _builtins.int
+    ADDED_VISITS_FIELD_NUMBER: _builtins.int
+    REMOVED_VISITS_FIELD_NUMBER: _builtins.int
+    NEWLY_EXCLUDED_HITS_FIELD_NUMBER: _builtins.int
+    NO_LONGER_EXCLUDED_HITS_FIELD_NUMBER: _builtins.int
+    NEWLY_DUPLICATE_HITS_FIELD_NUMBER: _builtins.int
+    NO_LONGER_DUPLICATE_HITS_FIELD_NUMBER: _builtins.int
+    JOINED_HITS_FIELD_NUMBER: _builtins.int
+    explained_site_days: _builtins.int
+    """Changed site-days whose reasons are known. The reasons are not known if a store lost numbers or raw hits, or if the
+    site-day has more than 2,000,000 hits.
+    """
+    merged_visits: _builtins.int
+    """Places that begin a visit on the old side, and on the new side continue a visit, which may have begun on an earlier
+    day.
+    """
+    split_visits: _builtins.int
+    """Places that begin a visit on the new side, and on the old side continue a visit."""
+    moved_visits: _builtins.int
+    """Visits that begin at the same place on both sides, and start in another cell or on another UTC day."""
+    added_visits: _builtins.int
+    """New visits without a place, or that began on another UTC day on the old side."""
+    removed_visits: _builtins.int
+    """Old visits without a place, or that begin on another UTC day on the new side."""
+    newly_excluded_hits: _builtins.int
+    """Hits that are counted on the old side, and excluded on the new side."""
+    no_longer_excluded_hits: _builtins.int
+    """Hits that are excluded on the old side, and counted on the new side."""
+    newly_duplicate_hits: _builtins.int
+    """Hits that are duplicates only on the new side."""
+    no_longer_duplicate_hits: _builtins.int
+    """Hits that are duplicates only on the old side."""
+    joined_hits: _builtins.int
+    """Hits that only the new generations have read, for example late hits, minus hits that only the old generations have
+    read. Negative only if a rollback recomputed the old generations.
+    """
+    def __init__(
+        self,
+        *,
+        explained_site_days: _builtins.int = ...,
+        merged_visits: _builtins.int = ...,
+        split_visits: _builtins.int = ...,
+        moved_visits: _builtins.int = ...,
+        added_visits: _builtins.int = ...,
+        removed_visits: _builtins.int = ...,
+        newly_excluded_hits: _builtins.int = ...,
+        no_longer_excluded_hits: _builtins.int = ...,
+        newly_duplicate_hits: _builtins.int = ...,
+        no_longer_duplicate_hits: _builtins.int = ...,
+        joined_hits: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_visits", b"added_visits", "explained_site_days", b"explained_site_days", "joined_hits", b"joined_hits", "merged_visits", b"merged_visits", "moved_visits", b"moved_visits", "newly_duplicate_hits", b"newly_duplicate_hits", "newly_excluded_hits", b"newly_excluded_hits", "no_longer_duplicate_hits", b"no_longer_duplicate_hits", "no_longer_excluded_hits", b"no_longer_excluded_hits", "removed_visits", b"removed_visits", "split_visits", b"split_visits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeReasons: _TypeAlias = ChangeReasons  # noqa: Y015
+
+@_typing.final
 class DayDifference(_message.Message):
     """A UTC day before and after."""
 
@@ -1082,6 +1160,7 @@ class DayDifference(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     LEDGER_BEFORE_FIELD_NUMBER: _builtins.int
     LEDGER_AFTER_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
@@ -1102,6 +1181,10 @@ class DayDifference(_message.Message):
     def ledger_after(self) -> Global___LedgerOutcome:
         """The new generations' ledger."""
 
+    @_builtins.property
+    def reasons(self) -> Global___ChangeReasons:
+        """Why the day's site-days differ. Not set: no changed site-day is explained."""
+
     def __init__(
         self,
         *,
@@ -1111,10 +1194,11 @@ class DayDifference(_message.Message):
         metrics: _abc.Iterable[Global___MetricDifference] | None = ...,
         ledger_before: Global___LedgerOutcome | None = ...,
         ledger_after: Global___LedgerOutcome | None = ...,
+        reasons: Global___ChangeReasons | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "utc_date", b"utc_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "reasons", b"reasons", "utc_date", b"utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_site_days", b"changed_site_days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "metrics", b"metrics", "site_days", b"site_days", "utc_date", b"utc_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_site_days", b"changed_site_days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "metrics", b"metrics", "reasons", b"reasons", "site_days", b"site_days", "utc_date", b"utc_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1181,6 +1265,40 @@ class ValueDifference(_message.Message):
 Global___ValueDifference: _TypeAlias = ValueDifference  # noqa: Y015
 
 @_typing.final
+class CellDifference(_message.Message):
+    """A cell before and after: 15 minutes of a site."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """The site."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the cell."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
+        """Metrics with a difference, by id."""
+
+    def __init__(
+        self,
+        *,
+        site: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        metrics: _abc.Iterable[Global___MetricDifference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "site", b"site", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CellDifference: _TypeAlias = CellDifference  # noqa: Y015
+
+@_typing.final
 class GetReprocessingDiffResponse(_message.Message):
     """The difference between the old and the new generations. All lists are empty if nothing changed."""
 
@@ -1201,6 +1319,10 @@ class GetReprocessingDiffResponse(_message.Message):
     CHANGED_VALUES_FIELD_NUMBER: _builtins.int
     SETTLED_AGAIN_SITE_DAYS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    CELLS_RANKED_BY_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    CHANGED_CELLS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
@@ -1214,9 +1336,13 @@ class GetReprocessingDiffResponse(_message.Message):
     changed_values: _builtins.int
     """How many values have a difference."""
     settled_again_site_days: _builtins.int
-    """Site-days that `values` leave out, because they were settled again since; publication recomputes these site-days."""
+    """Site-days that `values` and `cells` leave out, because they were settled again since; publication recomputes these site-days."""
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
+    cells_ranked_by: _builtins.str
+    """Metric that ranks `cells`; empty unless `cells` was requested, and if no cell changed."""
+    changed_cells: _builtins.int
+    """How many cells have a difference."""
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
         """The reprocessing as it was when the difference was read."""
@@ -1245,6 +1371,14 @@ class GetReprocessingDiffResponse(_message.Message):
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueDifference]:
         """The dimension's most changed values, the most changed first. Only on the first page."""
 
+    @_builtins.property
+    def reasons(self) -> Global___ChangeReasons:
+        """Over all compared site-days, why they differ. Not set: no changed site-day is explained."""
+
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellDifference]:
+        """The most changed cells, the most changed first. Only on the first page."""
+
     def __init__(
         self,
         *,
@@ -1263,10 +1397,14 @@ class GetReprocessingDiffResponse(_message.Message):
         changed_values: _builtins.int = ...,
         settled_again_site_days: _builtins.int = ...,
         next_page_token: _builtins.str = ...,
+        reasons: Global___ChangeReasons | None = ...,
+        cells_ranked_by: _builtins.str = ...,
+        cells: _abc.Iterable[Global___CellDifference] | None = ...,
+        changed_cells: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "reprocessing", b"reprocessing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "reasons", b"reasons", "reprocessing", b"reprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "next_page_token", b"next_page_token", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "cells_ranked_by", b"cells_ranked_by", "changed_cells", b"changed_cells", "changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "next_page_token", b"next_page_token", "reasons", b"reasons", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
