@@ -16,6 +16,7 @@ from hitmesh.model.sites import VisitPolicy
 from processor.rules import copies, visits
 from processor.rules.carry import Carry
 from processor.settle import settlement
+from processor.settle.inputs import DayInputs
 from tests.generate.facts import SHOPS
 from tests.generate.hits import FIRST_DAY, generate_hits
 from tests.reference.hits import RefHit
@@ -111,7 +112,7 @@ def test_campaign_rule_that_splits_at_the_same_campaign_is_noticed(monkeypatch: 
 @pytest.mark.timeout(60)
 def test_dropped_carry_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_carry(settle: Callable[..., Any]) -> Callable[..., Any]:
-        def forgetful(inputs: settlement.DayInputs) -> Any:
+        def forgetful(inputs: DayInputs) -> Any:
             carry = inputs.carry and Carry(inputs.carry.open_visits.clear())
             return settle(dataclasses.replace(inputs, carry=carry))
 

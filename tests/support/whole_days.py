@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.positions import PartitionId, Position
@@ -31,14 +33,14 @@ def settle_whole_day(stores: Stores, site_day: SiteDay, now: int, offset: int = 
     stores.series.put_settled(site_day, 1, settled_series(of_hits, of_visits))
     position = Position(*LOG, offset)
     stores.raw.put([RawRecord(position, now, hits, at, at + hits, pack_record(rows), 1, frozenset({site_day}))])
-    hashes = rows["hit_hash"]
+    hashes = rows["hit_hash"].to_numpy()
     stores.generations.publish(
         site_day,
         stores.generations.begin(site_day),
         logic_version=2,
         read_through={LOG: offset + 1},
         seen_sequence=0,
-        ledger=LedgerEntry(hits, hits, 0, 0, int(hashes.sum()), int(hashes.bitwise_xor())),
+        ledger=LedgerEntry(hits, hits, 0, 0, int(hashes.sum()), int(np.bitwise_xor.reduce(hashes))),
         carry=b"",
         now=now,
     )
