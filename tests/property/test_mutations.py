@@ -15,7 +15,7 @@ from hitmesh.model.limits import COPY_WINDOW_MS
 from hitmesh.model.sites import VisitPolicy
 from processor.rules import copies, visits
 from processor.rules.carry import Carry
-from processor.settle import settlement
+from processor.settle import built, settlement
 from processor.settle.inputs import DayInputs
 from tests.generate.facts import SHOPS
 from tests.generate.hits import FIRST_DAY, generate_hits
@@ -105,7 +105,7 @@ def test_campaign_rule_that_splits_at_the_same_campaign_is_noticed(monkeypatch: 
         other = np.where(campaigns == 0, campaigns, campaigns ^ np.arange(1, len(campaigns) + 1, dtype=np.uint64))
         return build(rows.with_columns(pl.Series("campaign_hash", other)), *rest)
 
-    monkeypatch.setattr(settlement, "build_visits", each_its_own)
+    monkeypatch.setattr(built, "build_visits", each_its_own)
     assert found_differences()
 
 
