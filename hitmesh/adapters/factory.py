@@ -16,6 +16,7 @@ from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.claims import EmbeddedOrderClaims
 from hitmesh.adapters.embedded.compaction import Compaction
 from hitmesh.adapters.embedded.dirty import EmbeddedDirtyDays
+from hitmesh.adapters.embedded.erasures import EmbeddedErasures, EmbeddedLogEraser
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
 from hitmesh.adapters.embedded.ledger import EmbeddedLedger
 from hitmesh.adapters.embedded.log import EmbeddedLog
@@ -39,6 +40,7 @@ from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.memory.claims import MemoryOrderClaims
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
 from hitmesh.adapters.memory.dirty import MemoryDirtyDays
+from hitmesh.adapters.memory.erasures import MemoryErasures, MemoryLogEraser
 from hitmesh.adapters.memory.generations import MemoryGenerations
 from hitmesh.adapters.memory.ledger import MemoryLedger
 from hitmesh.adapters.memory.log import MemoryLog
@@ -131,6 +133,8 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         progress=progress,
         directory=MemorySiteDirectory(),
         trim=lambda older_than_ms: 0,
+        erasures=MemoryErasures(),
+        log_eraser=MemoryLogEraser(log),
         close=log.close,
     )
 
@@ -177,6 +181,8 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         progress=progress,
         directory=sites_and_keys.port,
         trim=log.trim,
+        erasures=EmbeddedErasures(settled_file),
+        log_eraser=EmbeddedLogEraser(log_file, catalogue, files),
         close=close,
         check=check,
     )

@@ -120,6 +120,12 @@ class Generations(Protocol):
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
         """Return the generations, published or not, that count as superseded from a time before `published_before`."""
 
+    def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
+        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them.
+
+        Afterwards, `restore` makes none of these generations current again. Idempotent.
+        """
+
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Delete a superseded generation's entry, after its rows are dropped; ignore any other generation."""
 
@@ -149,6 +155,9 @@ class OrderClaims(Protocol):
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
         """Set the duplicate flags of claims, keyed by position and row, as the settlement of their day decided."""
+
+    def remove(self, claims: Sequence[OrderClaim]) -> None:
+        """Remove claims durably, with their places as holders in the stream; idempotent."""
 
 
 class RollupSink(Protocol):

@@ -31,6 +31,10 @@ _INSERT: Final = """INSERT INTO raw_records (log, partition, span, offset, piece
     min_event_time, max_event_time, schema_version, site_days, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, value)
     VALUES (?, ?, ?, ?, ?, ?)"""
+_REPLACE_FIRST: Final = """UPDATE raw_records SET pieces = ?, value = ?
+    WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
+_DELETE_PIECE: Final = """DELETE FROM raw_records
+    WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = ?"""
 _SELECT: Final = """SELECT piece, pieces, log_time, row_count, min_event_time, max_event_time, schema_version,
     site_days, value FROM raw_records WHERE log = ? AND partition = ? AND span = ? AND offset = ?"""
 
@@ -57,6 +61,21 @@ class CassandraRawStore:
         self._session.run_many(_INSERT, map(_row, records), max_in_flight=_PIECES_IN_FLIGHT)
         self._index.add(records)
         self._add_days(records)
+
+    def replace(self, position: Position, value: bytes) -> None:
+        """Replace the value of a stored record durably. All pieces are one mutation, so a reader never mixes values."""
+        rows = self._session.run(_SELECT, _key(position))
+        if _record(position, rows) is None:
+            return
+        pieces = max(1, -(-len(value) // _PIECE_BYTES))
+        statements: list[tuple[str, tuple[object, ...]]] = [
+            (_REPLACE_FIRST, (pieces, value[:_PIECE_BYTES], *_key(position)))
+        ]
+        for piece in range(1, pieces):
+            part = value[piece * _PIECE_BYTES : (piece + 1) * _PIECE_BYTES]
+            statements.append((_INSERT_PIECE, (*_key(position), piece, part)))
+        statements += [(_DELETE_PIECE, (*_key(position), piece)) for piece in range(pieces, rows[0].pieces)]
+        self._session.run_batch(statements)
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None

@@ -5,7 +5,7 @@ A Cassandra partition holds one (site, cell), so even a sender of many invalid h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
@@ -24,6 +24,10 @@ _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, pa
 # Only the bytes expire, because the row must still be counted.
 _KEEP_BYTES: Final = """UPDATE rejected_hits USING TTL ? SET original = ? WHERE site = ? AND cell = ?
     AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
+_ERASE: Final = """UPDATE rejected_hits SET original = null, message = '', hit_id = '' WHERE site = ? AND cell = ?
+    AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
+_SELECT_CELL: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
+    original FROM rejected_hits WHERE site = ? AND cell = ?"""
 _SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
     original FROM rejected_hits WHERE site = ? AND cell = ? LIMIT ?"""
 
@@ -76,6 +80,19 @@ class CassandraRejectedStore:
     def drop_bytes(self, older_than_ms: int) -> int:
         """Do nothing: Cassandra expires the bytes by their time to live."""
         return 0
+
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
+        """Empty the texts of the site's wanted refusals durably, cell by cell; return how many."""
+        erased = 0
+        cells = self._session.stream(
+            "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
+        )
+        for row in cells:
+            refusals = map(_rejected, self._session.stream(_SELECT_CELL, (site, row.cell)))
+            found = [hit for hit in refusals if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
+            self._session.run_many(_ERASE, map(_key, found))
+            erased += len(found)
+        return erased
 
 
 def _cell(hit: RejectedHit) -> int:

@@ -141,6 +141,19 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         # Generations that are kept for a rollback stay in the table for weeks.
         "CREATE INDEX superseded_by_time ON superseded (superseded_at)",
     ),
+    (
+        "ALTER TABLE generations ADD COLUMN erased INTEGER NOT NULL DEFAULT 0",
+        # Which visitors' hits are refused, up to which event time; the digest is a hash of the visitor key.
+        """CREATE TABLE erasures (
+            site TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            until INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            reprocessing TEXT NOT NULL,
+            PRIMARY KEY (site, digest)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX erasures_by_time ON erasures (created_at)",
+    ),
 )
 
 STATE_SCHEMA: Final[tuple[Migration, ...]] = (

@@ -65,3 +65,12 @@ class MemoryOrderClaims:
                 claim = self._claims.get(key)
                 if claim is not None and claim.site == site:
                     self._claims[key] = replace(claim, duplicate=duplicate)
+
+    def remove(self, claims: Sequence[OrderClaim]) -> None:
+        """Remove claims, with their places as holders."""
+        with self._lock:
+            for claim in claims:
+                self._claims.pop((claim.position, claim.row), None)
+                key = (claim.site, claim.kind, claim.order_id, claim.excluded)
+                if self._holders.get(key) == (claim.position, claim.row):
+                    del self._holders[key]
