@@ -7,10 +7,14 @@ instant from which the visitor's hits are accepted again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from typing import Final
+
+import numpy as np
+
+from hitmesh.model.keys import hash64, timeline_keys
 
 MAX_KEYS: Final = 16
 """Maximum number of visitor keys in a request to erase."""
@@ -42,7 +46,7 @@ def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
 
     Args:
         mesh_secret: SiteDirectory.mesh_secret.
-        timeline: the visitor's timeline key, whose lowest bit is ignored (processor.stream.live.batch:timeline_keys).
+        timeline: the visitor's timeline key, whose lowest bit is ignored (hitmesh.model.keys:timeline_keys).
 
     Example:
         >>> timeline_digest(bytes(32), 6) == timeline_digest(bytes(32), 7)
@@ -67,6 +71,7 @@ class Receipt:
         carries: stored carries of reprocessings that lost the visitor's visits.
         site_days: site-days whose numbers were recomputed and published.
         generations: replaced generations that were removed.
+        days: UTC days that had the hits.
         open_days: UTC days with erased hits that were not closed: their sums are corrected when each day is settled.
         log_until: UTC ms until which the log may still hold the bytes; 0 if the log no longer holds the bytes.
         scanned: what the last scan read, by store: raw records, snapshots, carries, refusals, claimed ids.
@@ -82,6 +87,7 @@ class Receipt:
     carries: int = 0
     site_days: int = 0
     generations: int = 0
+    days: tuple[int, ...] = ()
     open_days: tuple[int, ...] = ()
     log_until: int = 0
     scanned: Mapping[str, int] = field(default_factory=dict)
@@ -96,6 +102,25 @@ class Receipt:
             5
         """
         return replace(self, **{name: getattr(self, name) + count for name, count in counts.items()})
+
+    def on_days(self, days: Iterable[int], open_days: Iterable[int]) -> Receipt:
+        """Return the receipt with further days that had the hits, and with those of them that are not closed.
+
+        Example:
+            >>> Receipt(days=(3,)).on_days([2, 3], [3]).days
+            (2, 3)
+        """
+        return replace(
+            self, days=tuple(sorted({*self.days, *days})), open_days=tuple(sorted({*self.open_days, *open_days}))
+        )
+
+    def held(self, until: int, pending: tuple[tuple[str, int, int], ...]) -> Receipt:
+        """Return the receipt with a later time of the log, and with the positions that are being rewritten."""
+        return replace(self, log_until=max(self.log_until, until), pending=pending)
+
+    def seen(self, **counts: int) -> Receipt:
+        """Return the receipt with these counts of scanned values, by store."""
+        return replace(self, scanned={**self.scanned, **counts})
 
     def to_text(self) -> str:
         """Return the receipt as JSON."""
@@ -116,7 +141,25 @@ class Receipt:
         return cls(
             **{
                 **fields,
+                "days": tuple(fields["days"]),
                 "open_days": tuple(fields["open_days"]),
                 "pending": tuple((log, partition, offset) for log, partition, offset in fields["pending"]),
             }
         )
+
+
+def visitor_digest(mesh_secret: bytes, site: str, key: tuple[int, int]) -> str:
+    """Return the digest of a visitor in marks.
+
+    Args:
+        mesh_secret: SiteDirectory.mesh_secret.
+        site: full name of the site.
+        key: the visitor key, high and low 64 bits (hitmesh.model.keys:visitor_key).
+
+    Example:
+        >>> len(visitor_digest(bytes(32), "merchants/demo/sites/shop", (1, 2)))
+        32
+    """
+    high, low = (np.array([part], np.uint64) for part in key)
+    site_hash = np.array([hash64(site)], np.uint64)
+    return timeline_digest(mesh_secret, int(timeline_keys(site_hash, high, low, np.zeros(1, np.bool_))[0]))

@@ -157,7 +157,11 @@ class OrderClaims(Protocol):
         """Set the duplicate flags of claims, keyed by position and row, as the settlement of their day decided."""
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims durably, with their places as holders in the stream; idempotent."""
+        """Remove claims durably; idempotent.
+
+        A claim that holds its id in the stream keeps this place, so that a replay of the log decides as before. The
+        place has the id and the position, and no visitor key.
+        """
 
 
 class RollupSink(Protocol):

@@ -7,7 +7,7 @@ from typing import Final
 
 from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, State
 
-_FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED)
+_FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.ERASED)
 
 
 def next_to_work_on(stored: Iterable[Reprocessing]) -> Reprocessing | None:

@@ -27,6 +27,8 @@ from hitmesh.ports import Clock, LogReader
 from hitmesh.runtime.logs import logger
 from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.runtime.telemetry.labels import Stage
+from processor.erase.known import KnownErasures
+from processor.erase.purge import holds_erased, purge
 from processor.stream.clock_ahead import ClockAhead
 from processor.stream.collisions import collision_refusals
 from processor.stream.commit import CommitStep, note_waiting, store_before_transaction
@@ -92,6 +94,7 @@ class Runner:
         self._can_go_on = False  # whether the current readers are at the committed positions
         self._flushed_at = clock.now()
         self._turns = Turns(self._pace.snapshot_ms)
+        self._erasures = KnownErasures(stores.erasures, stores.directory, clock, self._pace.erasures_ms)
         self.counts = PathCounts()
         self.recoveries = 0
         self._writer = stores.outbox.take_over()
@@ -108,6 +111,7 @@ class Runner:
             RetryError: a store is unavailable; call again.
             Fenced: another writer took over.
         """
+        self._forget_erased()
         if not self._is_certain:
             self._recover()
         self._meter.begin()
@@ -204,7 +208,7 @@ class Runner:
         """Apply a window and store its effects. Before `apply`, the states only learn new sites, so a retry is safe."""
         stores = self._stores
         self._meter.window(records)
-        intake = take_in(records)
+        intake = take_in(records, self._erasures.visitors)
         self._meter.record_stage(Stage.DECODE)
         store_before_transaction(intake, stores.raw, stores.rejected, stores.dirty, stores.claims, self._meter.reached)
         prepared = self._prepared(intake)
@@ -224,6 +228,25 @@ class Runner:
         note_waiting(self._stores.ledger, (result.waiting for result in stepped))
         self._commit(stepped)
         self._is_certain = True
+
+    def _forget_erased(self) -> None:
+        """Apply new erasure marks: if a state holds an erased visitor, save it without the visitor, and rebuild all.
+
+        The recovery removes the files of kept hits, and reads the kept hits again without the erased hits.
+        """
+        if not self._erasures.refresh() or not self._is_certain:
+            return
+        visitors = self._erasures.visitors
+        held = [partition for partition, state in self._hits.items() if holds_erased(state, visitors)]
+        if not held:
+            return
+        self.flush()
+        self._writer = self._stores.outbox.take_over()  # a snapshot at the same position must replace the last
+        self._is_certain = self._can_go_on = False
+        for partition in held:
+            purge(self._hits[partition], visitors)
+            self._save_state(partition)
+        logger().info("erased_from_state", partitions=sorted(partition.partition for partition in held))
 
     def _commit(self, stepped: Sequence[Stepped]) -> None:
         positions = {state.partition: state.position for state in self._states()}
@@ -347,6 +370,7 @@ class Runner:
     def _recover(self) -> None:
         """Discard the states and rebuild them; resume reading at the committed positions."""
         began = time.perf_counter()
+        self._erasures.refresh()
         if not self._can_go_on:
             self.close()  # a reader that is rewound loses records; a new reader starts at the committed position
         self._can_go_on = False
@@ -358,7 +382,15 @@ class Runner:
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
-        recovered = recover(self._stores, committed, self._kept, self._heartbeat_in_recovery, self._limits, self._logic)
+        recovered = recover(
+            self._stores,
+            committed,
+            self._kept,
+            self._heartbeat_in_recovery,
+            self._limits,
+            self._logic,
+            self._erasures.visitors,
+        )
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:

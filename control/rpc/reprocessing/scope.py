@@ -18,6 +18,7 @@ from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN
 from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.sites import Site
 from hitmesh.ports import Generations, SiteDirectory
 
 MAX_NAMES: Final = 1_000
@@ -134,22 +135,29 @@ def _resolved(names: Sequence[str], directory: SiteDirectory, checkpoint: Checkp
         elif found := _SITES_OF_MERCHANT.fullmatch(name):
             _add(listed, _sites(directory, found[1]), path, name)
         else:
-            named.add(_existing(directory, name, path))
+            named.add(existing_site(directory, name, path).name)
     return named, listed
 
 
-def _existing(directory: SiteDirectory, name: str, path: str) -> str:
+def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
+    """Return the site with a full name.
+
+    Raises:
+        NotFound: the site does not exist.
+        RefusedError: the name is not a site's.
+    """
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
             f"{name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, or - for all sites",
             field=path,
             value=name,
         )
-    if directory.site(name) is None:
+    site = directory.site(name)
+    if site is None:
         raise NotFound(
             f"site {name[:160]!r} does not exist: list the existing names with ListSites", field=path, value=name
         )
-    return name
+    return site
 
 
 def _add(listed: set[str], sites: Iterator[str], path: str, name: str) -> None:

@@ -34,8 +34,6 @@ _HOLD: Final = """INSERT INTO {kind}_holders (site, order_id, excluded, log, par
     VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"""
 _SET_VERDICT: Final = """UPDATE {kind}_claims SET verdict = ?
     WHERE site = ? AND order_id = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
-_RELEASE: Final = """DELETE FROM {kind}_holders WHERE site = ? AND order_id = ? AND excluded = ?
-    IF log = ? AND partition = ? AND offset = ? AND row_no = ?"""
 _DELETE_POSITION: Final = """DELETE FROM {kind}_positions
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND row_no = ?"""
 _DELETE: Final = """DELETE FROM {kind}_claims
@@ -96,7 +94,7 @@ class CassandraOrderClaims:
             tables.set_duplicates(site, verdicts)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims with their positions, and their places as holders. Idempotent."""
+        """Remove claims with their positions; holders stay. Idempotent."""
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]
             if of_kind:
@@ -152,18 +150,13 @@ class _Tables:
         )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove holders first, then positions, then claims: a repeated call finds the claims that are left."""
-        at = [(*claim.position, claim.row) for claim in claims]
-        orders = list(map(_order, claims))
-        self._session.apply_each(
-            self._cql(_RELEASE), [(*order, *place) for order, place in zip(orders, at, strict=True)]
-        )
+        """Remove positions first: a repeated call finds the claims that are left."""
         self._session.run_many(
             self._cql(_DELETE_POSITION), [_position_key(claim.position, claim.row) for claim in claims]
         )
         self._session.run_many(
             self._cql(_DELETE),
-            [(claim.site, claim.order_id, *place) for claim, place in zip(claims, at, strict=True)],
+            [(claim.site, claim.order_id, *claim.position, claim.row) for claim in claims],
         )
 
     def _holders(self, orders: Iterable[_Order]) -> dict[_Order, _Holder]:

@@ -26,8 +26,8 @@ _KEEP_BYTES: Final = """UPDATE rejected_hits USING TTL ? SET original = ? WHERE 
     AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
 _ERASE: Final = """UPDATE rejected_hits SET original = null, message = '', hit_id = '' WHERE site = ? AND cell = ?
     AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
-_SELECT_CELL: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
-    original FROM rejected_hits WHERE site = ? AND cell = ?"""
+_SELECT_CELL: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id,
+    hits, original FROM rejected_hits WHERE site = ? AND cell = ?"""
 _SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
     original FROM rejected_hits WHERE site = ? AND cell = ? LIMIT ?"""
 

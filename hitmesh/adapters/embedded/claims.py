@@ -17,7 +17,6 @@ from hitmesh.model.positions import PartitionId, Position
 _COLUMNS: Final = """site, order_id, log_id, partition_no, record_offset, row_no, log_time, visitor_hi,
     visitor_lo, hit_id, day, excluded, duplicate, total, currency"""
 _CLAIMS: Final = {kind: f"{kind}_claims" for kind in ClaimKind}
-_AT: Final = "log_id = ? AND partition_no = ? AND record_offset = ? AND row_no = ?"
 _HOLDERS: Final = {kind: f"{kind}_holders" for kind in ClaimKind}
 
 
@@ -108,12 +107,14 @@ class EmbeddedOrderClaims:
                 )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims and holders in a single durable transaction, and overwrite the removed bytes."""
+        """Remove claims in a single durable transaction, and overwrite the removed bytes; holders stay."""
         with self._database.erasing() as transaction:
-            for kind in ClaimKind:
-                at = [(*claim.position, claim.row) for claim in claims if claim.kind is kind]
-                for table in (_CLAIMS[kind], _HOLDERS[kind]):
-                    transaction.run_many(f"DELETE FROM {table} WHERE {_AT}", at)
+            for kind, table in _CLAIMS.items():
+                transaction.run_many(
+                    f"""DELETE FROM {table}
+                    WHERE log_id = ? AND partition_no = ? AND record_offset = ? AND row_no = ?""",
+                    [(*claim.position, claim.row) for claim in claims if claim.kind is kind],
+                )
 
 
 def _holder(log: str, partition: int, offset: int, row: int) -> tuple[Position, int]:

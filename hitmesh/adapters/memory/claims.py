@@ -67,10 +67,7 @@ class MemoryOrderClaims:
                     self._claims[key] = replace(claim, duplicate=duplicate)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims, with their places as holders."""
+        """Remove claims; holders stay."""
         with self._lock:
             for claim in claims:
                 self._claims.pop((claim.position, claim.row), None)
-                key = (claim.site, claim.kind, claim.order_id, claim.excluded)
-                if self._holders.get(key) == (claim.position, claim.row):
-                    del self._holders[key]
