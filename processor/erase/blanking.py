@@ -7,7 +7,7 @@ after a crash, because the raw record still has the hits.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import batched
+from itertools import islice
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.erasures import Receipt
@@ -41,7 +41,8 @@ class Blanking:
         """Yield the erased hits of a site-day that are not blank, in groups of records."""
         records = self._stores.raw.scan(site, day, day + 1)
         found = (hits for record in records if (hits := find_hits(record, visitors)) is not None)
-        yield from batched(found, self._group_records, strict=False)
+        while group := list(islice(found, self._group_records)):
+            yield group
 
     def erase(
         self,

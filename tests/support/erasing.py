@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hitmesh.model.erasures import Receipt, visitor_digest
 from hitmesh.model.plan import Kind
-from hitmesh.model.reprocessings import State, Work
+from hitmesh.model.reprocessings import Reprocessing, State, Work
 from hitmesh.model.zones import DAY_MS
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
@@ -26,13 +26,15 @@ def key_of(visitor: str) -> tuple[int, int]:
     return hash64("high", visitor), hash64("low", visitor)
 
 
-def plan_erasure(mesh: SmallMesh, site: str, visitor: str, id_: str = "e") -> None:
-    """Store the plan to erase a visitor's hits up to now."""
-    from hitmesh.model.reprocessings import Reprocessing
-
+def plan_erasure(
+    mesh: SmallMesh, site: str, visitor: str, id_: str = "e", digests: Sequence[str] | None = None
+) -> None:
+    """Store the plan to erase a visitor's hits up to now; `digests` replaces the visitor's digest."""
     now = mesh.clock.now()
     digest = visitor_digest(mesh.stores.directory.mesh_secret(), site, key_of(visitor))
-    planned = Reprocessing(id_, Kind.ERASE, "v1", (site,), 0, now // DAY_MS, now, now, visitors=(digest,))
+    planned = Reprocessing(
+        id_, Kind.ERASE, "v1", (site,), 0, now // DAY_MS, now, now, visitors=tuple(digests or (digest,))
+    )
     mesh.stores.reprocessings.create(planned)
 
 
