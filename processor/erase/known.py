@@ -11,6 +11,8 @@ from processor.erase.visitors import ErasedVisitors
 _OVERLAP_MS: Final = 600_000
 """Marks by other processes are looked for this far back, because their clocks may differ and their writes may take."""
 
+_NO_VISITORS: Final = ErasedVisitors(b"")
+
 
 class KnownErasures:
     """A cache of all marks. Confined to one thread.
@@ -30,24 +32,25 @@ class KnownErasures:
         self._marks: dict[tuple[str, str], ErasureMark] = {}
         self._read_at: int | None = None
         self._newest = 0
-        self.visitors = ErasedVisitors(b"")
+        self.visitors = _NO_VISITORS
 
-    def refresh(self) -> bool:
-        """Read new marks if the last read is older than the interval; return whether there are new marks.
+    def refresh(self) -> ErasedVisitors:
+        """Read new marks if the last read is older than the interval; return the visitors of new marks.
 
         Raises:
             RetryError: the store is unavailable.
         """
         now = self._clock.now()
         if self._read_at is not None and now - self._read_at < self._refresh_ms:
-            return False
+            return _NO_VISITORS
         found = self._erasures.since(0 if self._read_at is None else self._newest - _OVERLAP_MS)
         self._read_at = now
         fresh = {(mark.site, mark.digest): mark for mark in found}
         fresh = {key: mark for key, mark in fresh.items() if self._marks.get(key) != mark}
         if not fresh:
-            return False
+            return _NO_VISITORS
         self._marks |= fresh
         self._newest = max(mark.created_at for mark in self._marks.values())
-        self.visitors = ErasedVisitors(self._directory.mesh_secret(), self._marks.values())
-        return True
+        secret = self._directory.mesh_secret()
+        self.visitors = ErasedVisitors(secret, self._marks.values())
+        return ErasedVisitors(secret, fresh.values())

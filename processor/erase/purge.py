@@ -7,13 +7,18 @@ are read again from the log, without the erased hits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.zones import DAY_MS
 from processor.erase.visitors import ErasedVisitors
 from processor.stream.live.state import LiveState
+
+_MAX_AGE_MS: Final = 2 * DAY_MS
+"""A timeline in a state began at most this long before the state's log time: 24 h (rule S5), and lateness."""
 
 
 def holds_erased(state: LiveState, visitors: ErasedVisitors) -> bool:
@@ -29,7 +34,10 @@ def holds_erased(state: LiveState, visitors: ErasedVisitors) -> bool:
 
 def purge(state: LiveState, visitors: ErasedVisitors) -> None:
     """Remove the timelines of erased visitors that began before their erasure."""
+    visitors = visitors.later_than(state.log_time - _MAX_AGE_MS)
     names = state.sites.names
+    if visitors.sites.isdisjoint(names):
+        return
     timelines = state.timelines
     begun = np.where(timelines.now.hits > 0, timelines.now.start, timelines.seen)
     alive = begun >= _untils(timelines.now.key, timelines.now.site, names, visitors)

@@ -1,7 +1,7 @@
 """Recognise the hits of erased visitors from erasure marks. Pure.
 
-A mark has only a hash of the visitor. So each distinct visitor of a marked site is hashed, which costs about 1 µs; the
-visitors of other sites cost nothing.
+A mark has only a hash of the visitor. So each distinct visitor of a marked site is hashed, which costs about 1 µs. Hits
+of other sites cost nothing, and neither do hits after the site's latest mark, such as live traffic.
 """
 
 from __future__ import annotations
@@ -43,6 +43,15 @@ class ErasedVisitors:
         """The sites with erased visitors."""
         return frozenset(self._until)
 
+    def later_than(self, until: int) -> ErasedVisitors:
+        """Return the visitors whose marks reach beyond this time (UTC ms)."""
+        later = ErasedVisitors(self._secret)
+        for site, of_site in self._until.items():
+            found = {digest: end for digest, end in of_site.items() if end > until}
+            if found:
+                later._until[site] = found
+        return later
+
     def until(self, site: str, timelines: U64Array) -> I64Array:
         """Return, for each timeline key, the instant from which hits are accepted (UTC ms); 0 if not erased (n,)."""
         of_site = self._until.get(site)
@@ -62,7 +71,9 @@ class ErasedVisitors:
         erased = np.zeros(rows.height, np.bool_)
         marked = self.sites.intersection(rows["site"].unique().to_list()) if self._until else frozenset[str]()
         for site in marked:
-            at = np.flatnonzero(rows.select((pl.col("site") == site) & ~is_erased()).to_series().to_numpy())
+            latest = max(self._until[site].values())
+            earlier = (pl.col("site") == site) & (pl.col("event_time") < latest) & ~is_erased()
+            at = np.flatnonzero(rows.select(earlier).to_series().to_numpy())
             names = ("visitor_hi", "visitor_lo", "event_time")
             high, low, times = (rows[name].to_numpy()[at] for name in names)
             erased[at] = times < self.until(site, _timelines(site, high, low))

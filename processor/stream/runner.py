@@ -234,9 +234,9 @@ class Runner:
 
         The recovery removes the files of kept hits, and reads the kept hits again without the erased hits.
         """
-        if not self._erasures.refresh() or not self._is_certain:
+        visitors = self._erasures.refresh()
+        if not visitors or not self._is_certain:
             return
-        visitors = self._erasures.visitors
         held = [partition for partition, state in self._hits.items() if holds_erased(state, visitors)]
         if not held:
             return
