@@ -1,14 +1,11 @@
-"""Erasure marks, and changes to records of the log, in memory."""
+"""Erasure marks in memory."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 
-from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.model.erasures import ErasureMark
-from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.records import LoggedRecord
 
 
 class MemoryErasures:
@@ -35,26 +32,3 @@ class MemoryErasures:
         """Return all marks created at or after this time, by site and digest."""
         with self._lock:
             return [self._marks[key] for key in sorted(self._marks) if self._marks[key].created_at >= created_at]
-
-
-class MemoryLogEraser:
-    """Implementation of LogEraser on a MemoryLog."""
-
-    def __init__(self, log: MemoryLog) -> None:
-        self._log = log
-
-    def record(self, position: Position) -> LoggedRecord | None:
-        """Return the record at a position."""
-        records = self._log.records_of(PartitionId(position.log, position.partition))
-        return records[position.offset] if 0 <= position.offset < len(records) else None
-
-    def replace(self, position: Position, value: bytes) -> bool:
-        """Replace the value of a record."""
-        return self._log.replace_value(position, value)
-
-    def overwrite(self) -> None:
-        """Do nothing: memory keeps no replaced bytes."""
-
-    def kept_until(self, log_time: int) -> int:
-        """Return 0: `replace` removes the bytes."""
-        return 0
