@@ -127,7 +127,15 @@ class Erasing:
     def latest(self, reprocessing: Reprocessing) -> Reprocessing:
         """Return the stored version, which has the receipt; the given version if no erasure is in hand."""
         run = self._run
-        return run.reprocessing if run is not None and run.reprocessing.id == reprocessing.id else reprocessing
+        if run is None or run.reprocessing.id != reprocessing.id:
+            return reprocessing
+        return max(reprocessing, run.reprocessing, key=lambda each: each.version)
+
+    @property
+    def waiting(self) -> str:
+        """The id of an erasure that has nothing to do yet; empty if there is none."""
+        run = self._run
+        return run.reprocessing.id if run is not None and self._clock.now() < run.not_before else ""
 
     def drop(self) -> None:
         """Forget the erasure in hand, because the stored value may have changed."""
@@ -135,7 +143,8 @@ class Erasing:
 
     def _run_of(self, reprocessing: Reprocessing) -> _Run:
         run = self._run
-        if run is None or run.reprocessing.id != reprocessing.id:
+        is_known = run is not None and run.reprocessing.id == reprocessing.id
+        if run is None or not is_known or run.reprocessing.receipt != reprocessing.receipt:
             secret = self._stores.directory.mesh_secret()
             run = _Run(
                 reprocessing,

@@ -129,7 +129,7 @@ class Reprocessor:
         try:
             stored = self._reprocessings.all()
             self._expire(stored)
-            reprocessing = next_to_work_on(stored)
+            reprocessing = next_to_work_on(stored, self._erasing.waiting)
             return self._portion(reprocessing) if reprocessing else 0
         except RetryError:
             self._back_off()
@@ -203,7 +203,6 @@ class Reprocessor:
         """Return the current work's progress, including site-days that an interrupted portion stored."""
         in_hand, id_, steps = self._progress, reprocessing.id, self._steps_of(reprocessing, work)
         if in_hand is None or not in_hand.is_of(id_, work):
-            self._erasing.drop()
             chain = steps.begin(id_, Chain())
             in_hand = _Progress(id_, work, chain, self._clock.now(), chain.count)
         self._progress = replace(in_hand, chain=steps.begin(id_, in_hand.chain))

@@ -14,8 +14,8 @@ from hitmesh.model.positions import Position, Topic
 from hitmesh.model.records import LoggedRecord
 
 _CALL_S: Final = 30.0
-_FOREVER_MS: Final = 1 << 52
-"""The answer for a topic without a limit of time: beyond every date."""
+_FOREVER_MS: Final = 253_402_300_799_000
+"""The answer for a topic without a limit of time: the end of the year 9999."""
 
 
 class KafkaLogEraser:
