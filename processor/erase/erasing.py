@@ -113,11 +113,13 @@ class Erasing:
         """Continue with the stages until the portion is over; return whether the erasure is proven."""
         run = self._run_of(reprocessing)
         while self._clock.now() >= run.not_before:
-            if self._stages[run.stage](run, is_over):
-                logger().info("erased", id=reprocessing.id, stage=self._stages[run.stage].__name__.strip("_"))
-                run.stage += 1
-                run.days = None
-                self._store_receipt(run, run.receipt)
+            stage = self._stages[run.stage]
+            if not stage(run, is_over):
+                break
+            logger().info("erased", id=reprocessing.id, stage=stage.__name__.strip("_"))
+            run.stage += 1
+            run.days = None
+            self._store_receipt(run, run.receipt)
             if run.stage == len(self._stages):
                 return run.chain, True
             if is_over():

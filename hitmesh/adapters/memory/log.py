@@ -143,6 +143,12 @@ class MemoryLog:
         with self._changed:
             return list(self._records[partition])
 
+    def record_at(self, position: Position) -> LoggedRecord | None:
+        """Return a record; None when the log does not have the record."""
+        with self._changed:
+            records = self._records.get(PartitionId(position.log, position.partition), [])
+            return records[position.offset] if 0 <= position.offset < len(records) else None
+
     def replace_value(self, position: Position, value: bytes) -> bool:
         """Replace a record's value; return whether there is such a record."""
         with self._changed:

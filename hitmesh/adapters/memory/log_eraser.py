@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hitmesh.adapters.memory.log import MemoryLog
-from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.positions import Position
 from hitmesh.model.records import LoggedRecord
 
 
@@ -14,9 +14,8 @@ class MemoryLogEraser:
         self._log = log
 
     def record(self, position: Position) -> LoggedRecord | None:
-        """Return the record at a position."""
-        records = self._log.records_of(PartitionId(position.log, position.partition))
-        return records[position.offset] if 0 <= position.offset < len(records) else None
+        """Return the record at a position; None when the log does not have the record."""
+        return self._log.record_at(position)
 
     def replace(self, position: Position, value: bytes) -> bool:
         """Replace the value of a record."""
