@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
@@ -80,7 +81,7 @@ def _erased(rows: pl.DataFrame, names: Sequence[str], visitors: ErasedVisitors, 
     return erased
 
 
-def _untils(keys: U64Array, sites: np.ndarray, names: Sequence[str], visitors: ErasedVisitors) -> I64Array:  # type: ignore[type-arg]  # a site number of any integer type
+def _untils(keys: U64Array, sites: npt.NDArray[np.integer], names: Sequence[str], visitors: ErasedVisitors) -> I64Array:
     untils = np.full(len(keys), np.iinfo(np.int64).min)
     for number, name in enumerate(names):
         if name in visitors.sites:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 import polars as pl
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.erasures import visitor_digest
@@ -95,22 +95,27 @@ class Refusals:
 def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
     """Yield the ids in a hit or a batch, with their kinds as in hitmesh.model.keys:visitor_key.
 
+    Some bytes decode as either. A wrong decoding yields texts that are the id of no visitor.
+
     Raises:
         DecodeError: the bytes are neither a whole hit nor a whole batch.
     """
-    decoded = [
-        message for message in (_decoded(hit_pb2.Hit(), original), _decoded(hit_pb2.HitBatch(), original)) if message
-    ]
-    if not decoded:
+    hits = [*_hits_of_batch(original), *_hit(original)]
+    if not hits:
         raise DecodeError("neither a hit nor a batch")
-    for message in decoded:
-        for hit in message.hits if isinstance(message, hit_pb2.HitBatch) else [message]:
-            yield from (("visitor", hit.visitor_id), ("user", hit.user_id))
+    for hit in hits:
+        yield from (("visitor", hit.visitor_id), ("user", hit.user_id))
 
 
-def _decoded(message: Message, original: bytes) -> Message | None:
+def _hit(original: bytes) -> list[hit_pb2.Hit]:
     try:
-        message.ParseFromString(original)
+        return [hit_pb2.Hit.FromString(original)]
     except DecodeError:
-        return None
-    return message
+        return []
+
+
+def _hits_of_batch(original: bytes) -> list[hit_pb2.Hit]:
+    try:
+        return list(hit_pb2.HitBatch.FromString(original).hits)
+    except DecodeError:
+        return []
