@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from hitmesh.model.sites import SiteDay
-from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.tools.cli.__main__ import run
 from processor.reprocess.reprocessor import Reprocessor
@@ -34,8 +33,7 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
     home = operators_home(tmp_path / "home", monkeypatch)
     stop = threading.Event()
     with control_of_home(home) as mesh:
-        clock = SystemClock()
-        reprocessor = Reprocessor(settler_stores(mesh.stores), mesh.stores.reprocessings, clock, PACE, stop)
+        reprocessor = Reprocessor(settler_stores(mesh.stores), mesh.stores.reprocessings, mesh.clock, PACE, stop)
         worker = threading.Thread(
             target=lambda: run_in_turns((reprocessor.run_once,), stop, unmeasured(), pause_s=0.05)
         )
