@@ -1,7 +1,8 @@
 """Remove erased visitors from the state of a partition (kind ERASE).
 
-Rows that the stream emitted for these visitors stay until their day is settled. Kept hits are not removed here: they
-are read again from the log, without the erased hits.
+Rows that the stream emitted for these visitors stay until their day is settled. Kept hits are not removed here: after
+the removal, the stream recovers, which deletes the files of kept hits and reads the hits again from the log, without
+the erased hits.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ import numpy.typing as npt
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.positions import PartitionId
 from hitmesh.model.zones import DAY_MS
 from processor.erase.visitors import ErasedVisitors
 from processor.stream.live.state import LiveState
 
 _MAX_AGE_MS: Final = 2 * DAY_MS
 """A timeline in a state began at most this long before the state's log time: 24 h (rule S5), and lateness."""
+
+
+def partitions_with(states: Mapping[PartitionId, LiveState], visitors: ErasedVisitors) -> list[PartitionId]:
+    """Return the partitions whose states have a timeline or a kept hit of an erased visitor."""
+    return [partition for partition, state in states.items() if holds_erased(state, visitors)]
 
 
 def holds_erased(state: LiveState, visitors: ErasedVisitors) -> bool:

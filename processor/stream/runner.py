@@ -28,7 +28,7 @@ from hitmesh.runtime.logs import logger
 from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.runtime.telemetry.labels import Stage
 from processor.erase.known import KnownErasures
-from processor.erase.purge import holds_erased, purge
+from processor.erase.purge import partitions_with, purge
 from processor.stream.clock_ahead import ClockAhead
 from processor.stream.collisions import collision_refusals
 from processor.stream.commit import CommitStep, note_waiting, store_before_transaction
@@ -230,23 +230,16 @@ class Runner:
         self._is_certain = True
 
     def _forget_erased(self) -> None:
-        """Apply new erasure marks: if a state holds an erased visitor, save it without the visitor, and rebuild all.
-
-        The recovery removes the files of kept hits, and reads the kept hits again without the erased hits.
-        """
+        """Apply new erasure marks: save states that hold an erased visitor without the visitor, and rebuild all."""
         visitors = self._erasures.refresh()
-        if not visitors or not self._is_certain:
-            return
-        held = [partition for partition, state in self._hits.items() if holds_erased(state, visitors)]
-        if not held:
-            return
-        self.flush()
-        self._writer = self._stores.outbox.take_over()  # a snapshot at the same position must replace the last
-        self._is_certain = self._can_go_on = False
+        held = partitions_with(self._hits, visitors) if visitors and self._is_certain else []
+        if held:
+            self.flush()
+            self._writer = self._stores.outbox.take_over()  # a snapshot at the same position must replace the last
+            self._is_certain = self._can_go_on = False
         for partition in held:
             purge(self._hits[partition], visitors)
             self._save_state(partition)
-        logger().info("erased_from_state", partitions=sorted(partition.partition for partition in held))
 
     def _commit(self, stepped: Sequence[Stepped]) -> None:
         positions = {state.partition: state.position for state in self._states()}
