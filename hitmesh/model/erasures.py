@@ -76,6 +76,7 @@ class Receipt:
         log_until: UTC ms until which the log may still hold the bytes; 0 if the log no longer holds the bytes.
         scanned: what the last scan read, by store: raw records, snapshots, carries, refusals, claimed ids.
         proven_at: when the last scan found nothing, UTC ms; 0 before.
+        newest_log_time: the newest log time of a rewritten record, UTC ms.
         pending: positions of the records that are being rewritten: [log, partition, offset]. Empty at the end.
     """
 
@@ -92,6 +93,7 @@ class Receipt:
     log_until: int = 0
     scanned: Mapping[str, int] = field(default_factory=dict)
     proven_at: int = 0
+    newest_log_time: int = 0
     pending: tuple[tuple[str, int, int], ...] = ()
 
     def plus(self, **counts: int) -> Receipt:
@@ -114,9 +116,9 @@ class Receipt:
             self, days=tuple(sorted({*self.days, *days})), open_days=tuple(sorted({*self.open_days, *open_days}))
         )
 
-    def held(self, until: int, pending: tuple[tuple[str, int, int], ...]) -> Receipt:
-        """Return the receipt with a later time of the log, and with the positions that are being rewritten."""
-        return replace(self, log_until=max(self.log_until, until), pending=pending)
+    def rewriting(self, pending: tuple[tuple[str, int, int], ...], log_time: int) -> Receipt:
+        """Return the receipt with the positions that are being rewritten, and with their newest log time."""
+        return replace(self, pending=pending, newest_log_time=max(self.newest_log_time, log_time))
 
     def seen(self, **counts: int) -> Receipt:
         """Return the receipt with these counts of scanned values, by store."""

@@ -77,7 +77,7 @@ class Blanking:
             claims=sum(claim.position in fresh_positions for claim in claims),
             log_records=sum(self._stores.log_eraser.record(position) is not None for position in fresh_positions),
         ).on_days(days, [day for day in days if day >= closed])
-        receipt = receipt.held(self._stores.log_eraser.kept_until(newest), positions)
+        receipt = receipt.rewriting(positions, newest)
         save(receipt)
         again = sorted(day for day in (days | others).difference(moved) if day < closed)
         if again:
@@ -103,8 +103,9 @@ class Blanking:
         refunds = stores.refund_days(site, order_ids) if order_ids else {}
         return of_hits, others | {day for days in refunds.values() for day in days}
 
-    def _dirty(self, site: str, days: Iterable[int]) -> Sequence[DirtyMark]:
-        settled = self._stores.generations.current(site, 0, 1 << 30)
+    def _dirty(self, site: str, days: Sequence[int]) -> Sequence[DirtyMark]:
+        """Return marks for the settled days; other days are settled anyway."""
+        settled = self._stores.generations.current(site, min(days), max(days) + 1)
         return self._marks.on(site, [day for day in days if day in settled])
 
     def _blank_in_log(self, found: FoundHits, visitors: ErasedVisitors) -> None:

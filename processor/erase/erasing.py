@@ -232,7 +232,13 @@ class Erasing:
             logger().info("erasure_waits", id=run.reprocessing.id, left=found.left)
             run.not_before = self._clock.now() + self._pace.proof_wait_ms
             return False
-        run.receipt = replace(run.receipt.seen(**found.scanned), pending=(), proven_at=self._clock.now())
+        newest = run.receipt.newest_log_time
+        run.receipt = replace(
+            run.receipt.seen(**found.scanned),
+            log_until=self._stores.log_eraser.kept_until(newest) if newest else 0,
+            pending=(),
+            proven_at=self._clock.now(),
+        )
         return True
 
     def _over_days(self, run: _Run, is_over: IsOver) -> bool:
