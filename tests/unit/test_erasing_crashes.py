@@ -17,10 +17,11 @@ from tests.support.small_mesh import SmallMesh, differences, expected_rows, sett
 from tests.unit.settling import NOON, SITE, a_hit, an_order
 from tests.unit.test_reprocessing_crashes import Crash, Failing
 
-ERASING = ("put", "mark", "remove", "replace", "publish", "set_duplicates", "retire", "erase_texts", "overwrite")
-MANY = 100
-PORTIONS = 40
-STEP = 4
+ERASING = ("put", "mark", "remove", "replace", "publish", "set_duplicates", "erase_texts")
+"""The effects, without those that each look at the stores repeats."""
+MANY = 60
+PORTIONS = 15
+STEP = 6
 
 
 class FailingErasure(Failing):
