@@ -59,7 +59,7 @@ def print_list(found: Sequence[pb.Reprocessing], output: str) -> None:
 
 def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
     """Return the JSON of a reprocessing; a plan that is not stored has no id, state and times."""
-    stored = {
+    stored: dict[str, Any] = {
         "id": short_id(reprocessing.name),
         "state": state_name(reprocessing),
         "work": _work_name(reprocessing) or None,
