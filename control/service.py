@@ -232,6 +232,7 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
         """List the generations whose rows are kept, or will be removed."""
         return self._run(list_retired_generations, request, context)
 
+
 class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServicer):
     """Lists refused hits, and notes which were replayed."""
 

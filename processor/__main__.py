@@ -79,6 +79,7 @@ def stream_stores(stores: Stores) -> StreamStores:
         ledger=stores.ledger,
         states=stores.states,
         directory=stores.directory,
+        erasures=stores.erasures,
     )
 
 
@@ -96,6 +97,9 @@ def settler_stores(stores: Stores) -> SettlerStores:
         series=stores.series,
         metrics=stores.metrics,
         ledger=stores.ledger,
+        erasures=stores.erasures,
+        states=stores.states,
+        log_eraser=stores.log_eraser,
     )
 
 

@@ -66,7 +66,10 @@ class GenerationEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """The outcome of a site-day's accepted hits in a generation (rule D5), with checksums over hash64(hit)."""
+    """The outcome of a site-day's accepted hits in a generation (rule D5), with checksums over hash64(hit).
+
+    accepted = counted + duplicate + excluded + erased. Erased hits stay in `accepted` and in the checksums.
+    """
 
     accepted: int
     counted: int
@@ -74,6 +77,7 @@ class LedgerEntry:
     excluded: int
     sum64: int
     xor64: int
+    erased: int = 0
 
 
 @dataclass(frozen=True, slots=True)

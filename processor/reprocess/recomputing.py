@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from hitmesh.model.days import date_text
+from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import RetryError, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import Logic, logic_named
@@ -26,6 +27,8 @@ from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Generations, Reprocessings
 from hitmesh.runtime.logs import logger
+from processor.erase.records import find_hits
+from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
 from processor.reprocess.failures import SiteDayFailed, naming
@@ -76,16 +79,33 @@ class Rebuilder:
         return scan_bounds(self._stores.progress)
 
     def recompute(
-        self, site_day: SiteDay, logic: Logic | None, handed: Handed, bounds: ScanBounds, work: Work
+        self,
+        site_day: SiteDay,
+        logic: Logic | None,
+        handed: Handed,
+        bounds: ScanBounds,
+        work: Work,
+        erasing: Sequence[ErasureMark] = (),
     ) -> Recomputed:
         """Settle a site-day that has a current generation, under this logic or the current generation's logic.
+
+        `erasing` are marks of visitors that are about to be erased, and whose hits do not count.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
             RetryError: a store is unavailable.
         """
         with naming(site_day):
-            attempt = Attempt(self._stores, site_day, bounds.hits, bounds.all, handed, lg_k=self._lg_k, logic=logic)
+            attempt = Attempt(
+                self._stores,
+                site_day,
+                bounds.hits,
+                bounds.all,
+                handed,
+                lg_k=self._lg_k,
+                logic=logic,
+                erasing=erasing,
+            )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
             settled = attempt.settle()
@@ -96,6 +116,18 @@ class Rebuilder:
             series = attempt.series_of(settled)
             rebuilt = rebuilt_of(attempt, settled, current, changes_of(old, series), work)
             return Recomputed(attempt, settled, series, rebuilt)
+
+    def concerns(self, reprocessing: Reprocessing, site_day: SiteDay, bounds: ScanBounds) -> bool:
+        """Return whether a site-day must be recomputed: with kind ERASE, only if the visitor has hits on the day."""
+        if reprocessing.kind is not Kind.ERASE:
+            return True
+        visitors = ErasedVisitors(self._stores.directory.mesh_secret(), reprocessing.marks)
+        site, day = site_day
+        with naming(site_day):
+            records = self._stores.raw.scan(site, day, day + 1, bounds.hits)
+            return any(
+                found is not None and day in found.days for found in (find_hits(each, visitors) for each in records)
+            )
 
     def store(self, id_: str, wave: Sequence[Recomputed]) -> None:
         """Store recomputed site-days. The order of the effects is defined only here.
@@ -186,7 +218,12 @@ class Recomputing:
             if is_over() and chain is not begun:
                 is_done = False
                 break
-            done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE)
+            if not self._rebuilder.concerns(reprocessing, site_day, bounds):
+                chain = chain.past(site_day)
+                continue
+            done = self._rebuilder.recompute(
+                site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE, reprocessing.marks
+            )
             chain = chain.then(done.rebuilt, Work.RECOMPUTE)
             wave.append(done)
             if self._rebuilder.is_full(wave):
@@ -210,4 +247,4 @@ def logic_for(reprocessing: Reprocessing) -> Logic | None:
     Raises:
         RefusedError: the code does not have the reprocessing's logic.
     """
-    return None if reprocessing.kind is Kind.REPAIR else logic_named(reprocessing.logic)
+    return logic_named(reprocessing.logic) if reprocessing.kind is Kind.LOGIC else None

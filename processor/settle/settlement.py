@@ -140,7 +140,7 @@ def settle(inputs: DayInputs) -> Settled:
     return Settled(
         traffic=traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected, inputs.lg_k),
         visits=_visits_rows(owner, built),
-        ledger=_ledger(hits["hit_hash"].to_numpy()[of_day], counted),
+        ledger=_ledger(hits["hit_hash"].to_numpy()[of_day], counted, _erased_on(inputs.window.erased, owner.day)),
         carry=_carry(built, inputs.policy),
         followed=_digest(built, built.in_day, built.visits.visits.first < 0),
         orders=orders,
@@ -281,16 +281,31 @@ def _disturbed_days(inputs: DayInputs, times: I64Array, copies: Copies) -> froze
     return frozenset(disturbed)
 
 
-def _ledger(hashes: U64Array, counted: pl.DataFrame) -> LedgerEntry:
-    """Return the ledger entry for the day's accepted hits (rule D5); `hashes` is the hash64 of each id."""
+def _erased_on(erased: pl.DataFrame, day: int) -> U64Array:
+    """Return the hash64 of the ids of the day's erased hits."""
+    of_day = (pl.col("event_time") >= day * DAY_MS) & (pl.col("event_time") < (day + 1) * DAY_MS)
+    hashes: U64Array = erased.filter(of_day)["hit_hash"].to_numpy()
+    return hashes
+
+
+def _ledger(hashes: U64Array, counted: pl.DataFrame, erased: U64Array) -> LedgerEntry:
+    """Return the ledger entry for the day's accepted hits (rule D5).
+
+    Args:
+        hashes: the hash64 of the id of each hit that is not erased.
+        counted: the hits that are neither erased nor copies.
+        erased: the hash64 of the id of each erased hit.
+    """
     excluded = int(counted["excluded"].sum())
+    every = np.concatenate([hashes, erased])
     return LedgerEntry(
-        accepted=len(hashes),
+        accepted=len(every),
         counted=counted.height - excluded,
         duplicate=len(hashes) - counted.height,
         excluded=excluded,
-        sum64=int(np.add.reduce(hashes, dtype=np.uint64)),
-        xor64=int(np.bitwise_xor.reduce(hashes)),
+        sum64=int(np.add.reduce(every, dtype=np.uint64)),
+        xor64=int(np.bitwise_xor.reduce(every)),
+        erased=len(erased),
     )
 
 

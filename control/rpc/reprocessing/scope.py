@@ -15,6 +15,7 @@ from hitmesh.model.errors import NotFound, RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.sites import Site
 from hitmesh.ports import Generations, SiteDirectory
 
 ALL_SITES: Final = "merchants/-/sites/-"
@@ -133,22 +134,29 @@ def _resolved(
         elif found := _SITES_OF_MERCHANT.fullmatch(name):
             _add(listed, _sites(directory, found[1]), path, name, limits.sites)
         else:
-            named.add(_existing(directory, name, path))
+            named.add(existing_site(directory, name, path).name)
     return named, listed
 
 
-def _existing(directory: SiteDirectory, name: str, path: str) -> str:
+def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
+    """Return the site with a full name.
+
+    Raises:
+        NotFound: the site does not exist.
+        RefusedError: the name is not a site's.
+    """
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
             f"{name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, or - for all sites",
             field=path,
             value=name,
         )
-    if directory.site(name) is None:
+    site = directory.site(name)
+    if site is None:
         raise NotFound(
             f"site {name[:160]!r} does not exist: list the existing names with ListSites", field=path, value=name
         )
-    return name
+    return site
 
 
 def _add(listed: set[str], sites: Iterator[str], path: str, name: str, limit: int) -> None:
