@@ -17,7 +17,7 @@ from hitmesh.ports import Clock, Reprocessings
 from hitmesh.runtime.logs import logger
 from processor.erase.blanking import Blanking
 from processor.erase.carries import cleaned, rebuilt_of, rebuilt_of_site
-from processor.erase.proof import Proof
+from processor.erase.proof import Proof, with_following
 from processor.erase.refusals import Refusals
 from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.chain import Chain
@@ -185,7 +185,8 @@ class Erasing:
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
         """Let all replaced generations of the days go; the settler removes their rows when no query reads them."""
         now = self._clock.now()
-        count = sum(len(self._stores.generations.retire(SiteDay(run.site, day), now)) for day in self._days(run))
+        days = with_following(self._days(run))
+        count = sum(len(self._stores.generations.retire(SiteDay(run.site, day), now)) for day in days)
         run.receipt = replace(run.receipt, generations=max(run.receipt.generations, count))
         return True
 

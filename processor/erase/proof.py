@@ -44,7 +44,7 @@ class Proof:
     def look(self, site: str, visitors: ErasedVisitors, days: Iterable[int], now: int) -> Look:
         """Return what is left of the visitor on these days."""
         days = sorted(days)
-        kept = [day for day in days if self._stores.generations.retire(SiteDay(site, day), now)]
+        kept = [day for day in with_following(days) if self._stores.generations.retire(SiteDay(site, day), now)]
         if kept:
             return Look(f"replaced generations of {len(kept)} days are not removed yet", {})
         waiting = [entry for entry in self._stores.dirty.pending(site) if _is_by_settlement(entry.marks)]
@@ -74,6 +74,16 @@ class Proof:
                     count += 1
                     held += tables_with_erased(unpacked(joined(found[1])), visitors)
         return count, held
+
+
+def with_following(days: Iterable[int]) -> list[int]:
+    """Return the days and each day after: its replaced generations began with the carry of the day.
+
+    Example:
+        >>> with_following([1, 2, 9])
+        [1, 2, 3, 9, 10]
+    """
+    return sorted({day + step for day in days for step in (0, 1)})
 
 
 def _is_by_settlement(marks: Sequence[MarkRange]) -> bool:

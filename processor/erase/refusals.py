@@ -1,13 +1,15 @@
 """Find a visitor's refused hits among the kept bytes of refusals.
 
-A refusal keeps at most 4 KiB of the original bytes: a hit, or a batch that was refused whole. Bytes that do not decode
-may be the visitor's, so they count as the visitor's. Bytes without a visitor id and a user id belong to a visitor
-without cookies, whose key cannot be computed from them.
+A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON: a hit, or a batch that was refused whole.
+Bytes that do not decode may be the visitor's, so they count as the visitor's. Bytes without a visitor id and a user id
+belong to a visitor without cookies, whose key cannot be computed from them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
+from typing import Any, Final
 
 import polars as pl
 from google.protobuf.message import DecodeError
@@ -17,12 +19,14 @@ from hitmesh.model.erasures import visitor_digest
 from hitmesh.model.keys import visitor_key
 from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import RejectedHit
+from hitmesh.model.refusals import JSON_MARK
 from hitmesh.model.rows.columns import REJECTED_COLUMNS, pack_record, unpack_record
 from hitmesh.model.rows.erased_rows import is_erased
 from hitmesh.model.sites import Site
 from hitmesh.ports import LogEraser, RawStore
 from processor.settle.window import read_rows
 
+_JSON_IDS: Final = {"visitor": ("visitorId", "visitor_id"), "user": ("userId", "user_id")}
 _TEXTS = {"original": b"", "message": "", "hit_id": "", "batch_id": "", "origin": b""}
 
 
@@ -100,11 +104,36 @@ def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
     Raises:
         DecodeError: the bytes are neither a whole hit nor a whole batch.
     """
+    if original.startswith(JSON_MARK):
+        yield from _ids_in_json(original.removeprefix(JSON_MARK))
+        return
     hits = [*_hits_of_batch(original), *_hit(original)]
     if not hits:
         raise DecodeError("neither a hit nor a batch")
     for hit in hits:
         yield from (("visitor", hit.visitor_id), ("user", hit.user_id))
+
+
+def _ids_in_json(text: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the ids in the JSON of a hit or a batch, under both spellings of the fields; texts and numbers are ids."""
+    try:
+        sent = json.loads(text.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise DecodeError("neither a hit nor a batch") from error
+    for hit in [sent, *_list_of(sent, "hits")]:
+        if not isinstance(hit, dict):
+            raise DecodeError("a hit is no object")
+        for kind, names in _JSON_IDS.items():
+            yield from ((kind, _text(hit.get(name))) for name in names)
+
+
+def _text(id_: object) -> str:
+    return str(id_).encode("utf-8", "replace").decode() if isinstance(id_, str | int) else ""
+
+
+def _list_of(sent: Any, name: str) -> list[Any]:
+    found = sent.get(name) if isinstance(sent, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _hit(original: bytes) -> list[hit_pb2.Hit]:

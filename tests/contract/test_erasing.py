@@ -12,7 +12,7 @@ from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.positions import Position
-from hitmesh.model.records import RawRecord, RejectedHit
+from hitmesh.model.records import Origin, RawRecord, RejectedHit
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
 from tests.contract.test_order_claims import a_claim
@@ -21,6 +21,7 @@ from tests.support.opened import NOON, Opener
 SHOP, OTHER = "merchants/m/sites/shop", "merchants/m/sites/other"
 PIECE = 256 * 1024
 AT = Position("hits.1", 0, 7)
+ORIGIN = Origin("b", 0, "k", 8, True, False, b"context", NOON, 0, True)
 
 
 def a_mark(site: str = SHOP, digest: str = "d1", until: int = 10, created_at: int = 100) -> ErasureMark:
@@ -70,7 +71,9 @@ class TestRemoval:
 
     def test_wanted_refusals_lose_their_texts_and_still_count(self, stores: Stores) -> None:
         hits = [
-            RejectedHit(Position("rejected.1", 0, at), 0, site, NOON, "DECODE", "f", "m", f"h{at}", 1, b"original")
+            RejectedHit(
+                Position("rejected.1", 0, at), 0, site, NOON, "DECODE", "f", "m", f"h{at}", 1, b"original", ORIGIN
+            )
             for at, site in enumerate((SHOP, SHOP, OTHER))
         ]
         stores.rejected.put(hits)
@@ -83,8 +86,8 @@ class TestRemoval:
         assert stores.rejected.erase_texts(SHOP, wanted) == 1
         assert sorted(seen) == ["h0", "h1"]
         assert stores.rejected.erase_texts(SHOP, lambda hit: hit.hit_id != "h1") == 0
-        kept = {hit.position.offset: (hit.original, hit.message, hit.hit_id) for hit in stores.rejected.recent(SHOP, 9)}
-        assert kept == {0: (b"", "", ""), 1: (b"original", "m", "h1")}
+        kept = {hit.position.offset: hit for hit in stores.rejected.recent(SHOP, 9)}
+        assert kept == {0: replace(hits[0], original=b"", message="", hit_id="", origin=None), 1: hits[1]}
         assert sum(stores.rejected.counts(SHOP, NOON // 86_400_000).values()) == 2
         assert stores.rejected.recent(OTHER, 9) == [hits[2]]
 

@@ -10,7 +10,8 @@ from hitmesh.model.erasures import visitor_digest
 from hitmesh.model.keys import visitor_key
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import Position
-from hitmesh.model.records import RejectedHit
+from hitmesh.model.records import Origin, RejectedHit
+from hitmesh.model.refusals import JSON_MARK
 from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record
 from hitmesh.model.rows.erased_rows import is_erased
@@ -153,10 +154,18 @@ def test_refusals_of_the_visitor_lose_their_bytes_and_refusals_of_others_keep_th
         hit_pb2.HitBatch(hits=[hit_pb2.Hit(user_id="v-id")]).SerializeToString(),
         hit_pb2.Hit(visitor_id="other").SerializeToString(),
         b"\xff garbage",
+        JSON_MARK + b'{"visitorId":"other","user_id":"\\ud800"}',
+        JSON_MARK + b'{"hits":[{"visitorId":"other"},{"user_id":"v-id"}]}',
+        JSON_MARK + b'{"visitorId":"v-id","page":{}}',
+        JSON_MARK + b'{"visitorId":"oth',
     ]
+    origin = Origin("b", 0, "k", 1, True, False, b"context", NOON, 0, True)
+    others = (2, 4)
     mesh.stores.rejected.put(
         [
-            RejectedHit(Position("rejected.1", 0, 1), row, SITE, NOON, "INVALID_FIELD", "", "why", "id", 1, original)
+            RejectedHit(
+                Position("rejected.1", 0, 1), row, SITE, NOON, "INVALID_FIELD", "", "why", "id", 1, original, origin
+            )
             for row, original in enumerate(originals)
         ]
     )
@@ -167,7 +176,11 @@ def test_refusals_of_the_visitor_lose_their_bytes_and_refusals_of_others_keep_th
     plan_erasure(mesh, SITE, "v", digests=digests)
     done(mesh, Work.RECOMPUTE, "e")
     request(mesh, Work.PUBLISH, "e")
-    assert turns(mesh, erasing_reprocessor(mesh)).refusals == 3
-    kept = {hit.row: (hit.original, hit.message, hit.hit_id) for hit in mesh.stores.rejected.recent(SITE, 9)}
-    assert kept == {row: (originals[2], "why", "id") if row == 2 else (b"", "", "") for row in range(4)}
-    assert sum(mesh.stores.rejected.counts(SITE, NOON // DAY_MS).values()) == 4
+    assert turns(mesh, erasing_reprocessor(mesh)).refusals == 6
+    refusals = mesh.stores.rejected.recent(SITE, 9)
+    kept = {hit.row: (hit.original, hit.message, hit.hit_id, hit.origin) for hit in refusals}
+    assert kept == {
+        row: (original, "why", "id", origin) if row in others else (b"", "", "", None)
+        for row, original in enumerate(originals)
+    }
+    assert sum(mesh.stores.rejected.counts(SITE, NOON // DAY_MS).values()) == 8

@@ -88,7 +88,9 @@ def _planned_erasure(backend: Backend, wanted: pb.Reprocessing) -> Reprocessing:
     books, now = backend.bookkeeping(), backend.clock.now()
     site = erased_site(wanted, backend.directory)
     digests = visitor_digests(wanted.visitor, site, backend.directory.mesh_secret())
-    scope, first_day, end_day = erasure_scope(site.name, books.generations, books.progress.progress(Topic.HITS))
+    scope, first_day, end_day = erasure_scope(
+        site.name, books.generations, books.progress.progress(Topic.HITS), backend.limits.site_days
+    )
     return Reprocessing(
         id="",
         kind=Kind.ERASE,

@@ -18,7 +18,6 @@ from hitmesh.model.erasures import MAX_KEYS, Receipt, visitor_digest
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.keys import visitor_key
 from hitmesh.model.limits import MAX_VISITOR_ID_BYTES
-from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import Reprocessing
@@ -74,7 +73,7 @@ def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -
 
 
 def erasure_scope(
-    site: str, generations: Generations, progress: Mapping[PartitionId, PartitionProgress]
+    site: str, generations: Generations, progress: Mapping[PartitionId, PartitionProgress], max_site_days: int
 ) -> tuple[Scope, int, int]:
     """Return the settled site-days of a site, the first day, and the day after the last closed day.
 
@@ -84,12 +83,12 @@ def erasure_scope(
     open_day = first_open_day(min((reached.log_time for reached in progress.values()), default=0))
     end = max(open_day, 1)
     entries = generations.ledger(site, 0, end)
-    if len(entries) > MAX_SITE_DAYS:
+    if len(entries) > max_site_days:
         raise RefusedError(
-            f"the site has {len(entries):,} settled days; the limit is {MAX_SITE_DAYS:,}: remove older days first",
+            f"the site has {len(entries):,} settled days; the limit is {max_site_days:,}: remove older days first",
             field="reprocessing.sites",
             reason=ErrorReason.TOO_MANY_SITE_DAYS,
-            limit=MAX_SITE_DAYS,
+            limit=max_site_days,
         )
     hits = sum(entry.accepted for entry in entries.values())
     return Scope((site,), len(entries), hits), min(entries, default=end - 1), end
