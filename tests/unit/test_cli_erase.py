@@ -46,7 +46,7 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> Any:
-    return json.loads(capsys.readouterr().out)
+    return json.loads(capsys.readouterr().out.splitlines()[-1])  # the reprocessor logs to the same stream
 
 
 def test_an_erasure_shows_plan_and_difference_then_a_receipt(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
