@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from hitmesh.model.days import date_text
 from hitmesh.model.erasures import Receipt
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.reprocessings import Reprocessing
@@ -196,7 +197,7 @@ class Erasing:
             without = cleaned(rebuilt, run.visitors)
             if id_ == run.reprocessing.id:
                 # The differences are the visitor's numbers.
-                without = replace(without, changes={}, flags={})
+                without = replace(without, changes={}, flags={}, reasons=None)
             if without != rebuilt:
                 self._reprocessings.put(id_, [without])
                 run.receipt = run.receipt.plus(carries=1)
@@ -216,22 +217,24 @@ class Erasing:
         return True
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
-        """Read all raw hits of the site once more, after every stream knows the marks; erase hits that are left."""
+        """Read all raw hits of the site once more, after every stream knows the marks; erase hits that are left.
+
+        A day with such hits is read again later: a write by a process whose clock is ahead can undo the erasure.
+        """
         if self._clock.now() < run.began_at + self._pace.marks_known_ms:
             run.not_before = run.began_at + self._pace.marks_known_ms
             return False
         if run.days is None:
             run.days = list(self._stores.raw.days(run.site))
             run.receipt = run.receipt.seen(raw_days=len(run.days))
-        return self._over_days(run, is_over)
+        return self._over_days(run, is_over, is_proof=True)
 
     def _prove(self, run: _Run, is_over: IsOver) -> bool:
         """Look for the visitor in the other stores; wait while a stream or the settler has not finished."""
         self._stores.log_eraser.overwrite()
         found = self._proof.look(run.site, run.visitors, self._days(run), self._clock.now())
         if found.left:
-            logger().info("erasure_waits", id=run.reprocessing.id, left=found.left)
-            run.not_before = self._clock.now() + self._pace.proof_wait_ms
+            self._wait(run, found.left)
             return False
         newest = run.receipt.newest_log_time
         run.receipt = replace(
@@ -242,13 +245,25 @@ class Erasing:
         )
         return True
 
-    def _over_days(self, run: _Run, is_over: IsOver) -> bool:
-        """Erase the hits of one or more days until the portion is over; return whether no day is left."""
+    def _wait(self, run: _Run, left: str) -> None:
+        logger().info("erasure_waits", id=run.reprocessing.id, left=left)
+        run.not_before = self._clock.now() + self._pace.proof_wait_ms
+
+    def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
+        """Erase the hits of one or more days until the portion is over; return whether no day is left.
+
+        With `is_proof`, a day is left until a read finds no hit.
+        """
         while run.days:
+            found = False
             for group in self._blanking.groups(run.site, run.days[0], run.visitors):
+                found = True
                 run.receipt = self._blanking.erase(
                     run.site, group, run.visitors, run.receipt, run.moved, lambda each: self._store_receipt(run, each)
                 )
+            if found and is_proof:
+                self._wait(run, f"hits on the UTC day {date_text(run.days[0])} were left")
+                break
             run.days.pop(0)
             if is_over():
                 break

@@ -37,6 +37,8 @@ class KnownErasures:
     def refresh(self) -> ErasedVisitors:
         """Read new marks if the last read is older than the interval; return the visitors of new marks.
 
+        A visitor's mark with the latest `until` counts, although a mark that was planned earlier can be stored later.
+
         Raises:
             RetryError: the store is unavailable.
         """
@@ -45,12 +47,15 @@ class KnownErasures:
             return _NO_VISITORS
         found = self._erasures.since(0 if self._read_at is None else self._newest - _OVERLAP_MS)
         self._read_at = now
-        fresh = {(mark.site, mark.digest): mark for mark in found}
-        fresh = {key: mark for key, mark in fresh.items() if self._marks.get(key) != mark}
+        self._newest = max([self._newest, *(mark.created_at for mark in found)])
+        fresh = {(mark.site, mark.digest): mark for mark in found if self._reaches_further(mark)}
         if not fresh:
             return _NO_VISITORS
         self._marks |= fresh
-        self._newest = max(mark.created_at for mark in self._marks.values())
         secret = self._directory.mesh_secret()
         self.visitors = ErasedVisitors(secret, self._marks.values())
         return ErasedVisitors(secret, fresh.values())
+
+    def _reaches_further(self, mark: ErasureMark) -> bool:
+        known = self._marks.get((mark.site, mark.digest))
+        return known is None or known.until < mark.until

@@ -30,7 +30,7 @@ from processor.erase.known import KnownErasures
 from processor.erase.purge import partitions_with, purge
 from processor.stream.clock_ahead import ClockAhead
 from processor.stream.collisions import keep_collisions
-from processor.stream.commit import CommitStep, note_waiting, store_before_transaction
+from processor.stream.commit import CommitStep, new_writer, note_waiting, store_before_transaction
 from processor.stream.intake import Intake, PartitionIntake, never_back, take_in, windows
 from processor.stream.live.epochs import DueValues
 from processor.stream.live.limits import PRODUCTION, Limits
@@ -234,7 +234,8 @@ class Runner:
         held = partitions_with(self._hits, visitors) if visitors and self._is_certain else []
         if held:
             self.flush()
-            self._writer = self._stores.outbox.take_over()  # a snapshot at the same position must replace the last
+        if held or (visitors and not self._is_certain):
+            self._writer = new_writer(self._stores.outbox, self._writer)
             self._is_certain = self._can_go_on = False
         for partition in held:
             purge(self._hits[partition], visitors)
@@ -352,7 +353,8 @@ class Runner:
     def _recover(self) -> None:
         """Discard the states and rebuild them; resume reading at the committed positions."""
         began = time.perf_counter()
-        self._erasures.refresh()
+        if self._erasures.refresh() and self.recoveries:
+            self._writer = new_writer(self._stores.outbox, self._writer)
         if not self._can_go_on:
             self.close()  # a reader that is rewound loses records; a new reader starts at the committed position
         self._can_go_on = False

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.claims import ClaimKind
-from hitmesh.model.erasures import ErasureMark
+from hitmesh.model.erasures import ErasureMark, timeline_digest
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.positions import Position
 from hitmesh.model.records import Origin, RawRecord, RejectedHit
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.zones import DAY_MS
+from processor.erase.known import KnownErasures
 from tests.contract.test_order_claims import a_claim
+from tests.support.clock import ManualClock
 from tests.support.opened import NOON, Opener
 
 SHOP, OTHER = "merchants/m/sites/shop", "merchants/m/sites/other"
@@ -42,6 +46,14 @@ class TestErasures:
         for until in (10, 30, 20):
             stores.erasures.put([a_mark(until=until, created_at=100 + until)])
         assert [mark.until for mark in stores.erasures.of(SHOP)] == [30]
+
+    def test_a_process_keeps_the_later_time_when_an_earlier_plan_is_carried_out_later(self, stores: Stores) -> None:
+        known = KnownErasures(stores.erasures, stores.directory, ManualClock(NOON), refresh_ms=0)
+        digest = timeline_digest(stores.directory.mesh_secret(), 6)
+        for until, created_at in ((30, 0), (20, DAY_MS), (20, DAY_MS)):
+            stores.erasures.put([a_mark(digest=digest, until=until, created_at=created_at)])
+            known.refresh()
+        assert known.visitors.until(SHOP, np.array([6], np.uint64)).tolist() == [30]
 
 
 class TestRemoval:

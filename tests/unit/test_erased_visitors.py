@@ -18,7 +18,7 @@ from hitmesh.model.rows.erased_rows import is_erased
 from hitmesh.model.sites import Site
 from hitmesh.model.zones import DAY_MS
 from tests.reference.visits import V1
-from tests.support.erasing import erase, erasing_reprocessor, key_of, plan_erasure, turns, without
+from tests.support.erasing import PACE, erase, erasing_reprocessor, key_of, plan_erasure, turns, without
 from tests.support.reprocessing import done, imbalance, plan, rebuilt, request, stored
 from tests.support.small_mesh import SmallMesh, differences, expected_rows
 from tests.unit.settling import DAY, NOON, OTHER, SITE, a_hit, an_order
@@ -135,6 +135,22 @@ def test_a_repair_and_a_rollback_of_other_days_bring_no_erased_hit_back() -> Non
     mesh.settle()
     assert differences(mesh.rows(), expected_rows(without(mesh.sent, "v"), V1)) == []
     assert imbalance(mesh) == 0
+
+
+def test_an_erasure_is_not_proven_while_late_writes_bring_the_hits_back() -> None:
+    mesh = a_mesh()
+    whole = list(mesh.stores.raw.scan(SITE, DAY - 1, DAY + 9))
+    plan_erasure(mesh, SITE, "v")
+    done(mesh, Work.RECOMPUTE, "e")
+    request(mesh, Work.PUBLISH, "e")
+    reprocessor = erasing_reprocessor(mesh, replace(PACE, marks_known_ms=5_000))
+    for waits_ms in (1, 5_000, 1):
+        mesh.clock.advance(waits_ms)
+        reprocessor.run_once()
+        mesh.stores.raw.restore(whole)  # a write that was on its way
+    turns(mesh, reprocessor)
+    rows = [unpack_record(each.value, HITS_COLUMNS) for each in mesh.stores.raw.scan(SITE, DAY - 1, DAY + 9)]
+    assert key_of("v") not in {key for each in rows for key in each.select("visitor_hi", "visitor_lo").iter_rows()}
 
 
 def test_an_erasure_of_another_site_changes_nothing() -> None:
