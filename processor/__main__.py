@@ -87,6 +87,7 @@ def stream_stores(stores: Stores) -> StreamStores:
         ledger=stores.ledger,
         states=stores.states,
         directory=stores.directory,
+        erasures=stores.erasures,
     )
 
 
@@ -104,6 +105,10 @@ def settler_stores(stores: Stores) -> SettlerStores:
         series=stores.series,
         metrics=stores.metrics,
         ledger=stores.ledger,
+        log_scan=stores.log_scan,
+        erasures=stores.erasures,
+        states=stores.states,
+        log_eraser=stores.log_eraser,
     )
 
 
@@ -142,7 +147,11 @@ def build_settler(
     share: Share | None = None,
 ) -> Settler:
     """Return the settler over these stores; `share` None: the settler settles every site."""
-    pace = SettlePace(resettle_after_ms=settings.resettle_after_ms, keep_superseded_ms=settings.keep_superseded_ms)
+    pace = SettlePace(
+        resettle_after_ms=settings.resettle_after_ms,
+        keep_superseded_ms=settings.keep_superseded_ms,
+        keep_replaced_ms=settings.keep_replaced_ms,
+    )
     return Settler(
         settler_stores(stores),
         clock,

@@ -9,10 +9,12 @@ from typing import Final
 from hitmesh.model.positions import Topic
 from hitmesh.ports import (
     DirtyDays,
+    Erasures,
     EventLog,
     Generations,
     Leases,
     Ledger,
+    LogEraser,
     LogReader,
     LogScan,
     MetricStore,
@@ -63,5 +65,7 @@ class Stores:
     progress: ProgressReader
     directory: SiteDirectory
     trim: Callable[[int], int]
+    erasures: Erasures
+    log_eraser: LogEraser
     close: Callable[[], None]
     check: Callable[[], None] = lambda: None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from hitmesh.ports.clock import Clock
 from hitmesh.ports.directory import SiteDirectory
+from hitmesh.ports.erasing import Erasures, LogEraser
 from hitmesh.ports.leases import Leases
 from hitmesh.ports.log import EventLog, LogReader
 from hitmesh.ports.raw import RawStore, RejectedStore
@@ -21,10 +22,12 @@ from hitmesh.ports.streaming import Ledger, LogScan, Outbox, SeriesStore, StateS
 __all__ = [
     "Clock",
     "DirtyDays",
+    "Erasures",
     "EventLog",
     "Generations",
     "Leases",
     "Ledger",
+    "LogEraser",
     "LogReader",
     "LogScan",
     "MetricStore",

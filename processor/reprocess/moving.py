@@ -178,6 +178,7 @@ class Moving:
             self._mark(page, site, {day})
             return
         if stands is Standing.MOVED and self._entry(rebuilt.site_day).sequence == rebuilt.sequence:
+            self._abandon_unpublished(page, rebuilt)
             return
         sequence = self._stores.generations.sequence(site)
         disturbed = self._disturbed(page, rebuilt)
@@ -194,6 +195,16 @@ class Moving:
         if entry.generation != wanted(rebuilt, page.work).generation:
             raise StaleGeneration(f"{rebuilt.site_day} was settled again before the move was stored; look again")
         self._reprocessings.put(page.reprocessing.id, [replace(rebuilt, sequence=entry.sequence)])
+
+    def _abandon_unpublished(self, page: _Page, rebuilt: Rebuilt) -> None:
+        """Abandon the new generation of a site-day that a failed PUBLISH did not reach, when PUBLISH is undone.
+
+        The rows are kept like replaced rows, because a later PUBLISH restores the generation.
+        """
+        if page.work is Work.ROLL_BACK:
+            (site, day), now = rebuilt.site_day, self._clock.now()
+            keep_until = now + self._pace.keep_replaced_ms
+            self._stores.generations.abandon(site, day, day + 1, now=now, keep_until=keep_until)
 
     def _made_current(self, page: _Page, rebuilt: Rebuilt) -> Rebuilt:
         """Publish or restore the wanted generation; recompute the generation if its rows are no longer kept."""

@@ -7,11 +7,12 @@ all buckets.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Set
 from dataclasses import replace
 
-from hitmesh.model.reprocessings import NEXT_STATE, Part, Reprocessing, Work
+from hitmesh.model.reprocessings import Part, Reprocessing, Work, next_state
 from hitmesh.model.site_buckets import site_bucket
+from processor.reprocess.part_repairs import handed_on, total
 
 
 def parts_of(reprocessing: Reprocessing) -> list[Part]:
@@ -36,24 +37,36 @@ def loads_of(reprocessing: Reprocessing, held: Set[int]) -> dict[int, int]:
     return loads
 
 
-def narrowed(reprocessing: Reprocessing, buckets: Collection[int]) -> Reprocessing:
-    """Return the reprocessing with only the sites of these buckets."""
-    return replace(reprocessing, sites=tuple(site for site in reprocessing.sites if site_bucket(site) in buckets))
+def narrowed(reprocessing: Reprocessing, part: Part) -> Reprocessing:
+    """Return the reprocessing with only the sites of the part, and what the part found missing in the raw store."""
+    sites = tuple(site for site in reprocessing.sites if site_bucket(site) in part.buckets)
+    return replace(reprocessing, sites=sites, raw_repair=part.raw_repair)
 
 
 def new_part(reprocessing: Reprocessing, work: Work, buckets: Set[int], now: int) -> Part:
     """Return a part that a settler begins now; `began_at` is 0 if a part that was not finished had some buckets."""
     interrupted = any(buckets & set(part.buckets) for part in parts_of(reprocessing))
-    return Part(work, tuple(sorted(buckets)), began_at=0 if interrupted else now)
+    repair = None
+    if work is Work.RECOMPUTE and reprocessing.raw_repair is not None:
+        others = [part.raw_repair for part in _disjoint(reprocessing, buckets) if part.raw_repair is not None]
+        repair = handed_on(reprocessing.raw_repair, others, buckets)
+    return Part(work, tuple(sorted(buckets)), began_at=0 if interrupted else now, raw_repair=repair)
 
 
 def with_part(reprocessing: Reprocessing, part: Part, now: int) -> Reprocessing:
     """Return the reprocessing with a part in place of all parts that share a bucket; the last finished part ends it."""
-    others = [other for other in parts_of(reprocessing) if set(other.buckets).isdisjoint(part.buckets)]
-    parts = (*others, part)
+    parts = (*_disjoint(reprocessing, set(part.buckets)), part)
     changed = replace(reprocessing, parts=parts, done=sum(each.done for each in parts))
+    if part.work is Work.RECOMPUTE:
+        changed = replace(changed, raw_repair=total([each.raw_repair for each in parts if each.raw_repair is not None]))
     if buckets_left(changed):
         return changed
     began = min(each.began_at for each in parts)
     took_ms = max(now - began, 1) if began and part.work is Work.RECOMPUTE else reprocessing.recompute_ms
-    return replace(changed, state=NEXT_STATE[part.work], work=None, error="", recompute_ms=took_ms, parts=())
+    state = next_state(reprocessing.kind, part.work)
+    return replace(changed, state=state, work=None, error="", recompute_ms=took_ms, parts=())
+
+
+def _disjoint(reprocessing: Reprocessing, buckets: Set[int]) -> list[Part]:
+    """Return the parts of the requested work that have none of these buckets."""
+    return [part for part in parts_of(reprocessing) if buckets.isdisjoint(part.buckets)]

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
 from hitmesh.model.limits import LG_K_CELL
-from hitmesh.model.plan import KEEP_FINISHED_DAYS
+from hitmesh.model.plan import KEEP_FINISHED_DAYS, Kind
 from hitmesh.model.reprocessings import Part, Reprocessing, State, Work
 from hitmesh.model.site_buckets import site_bucket
 from hitmesh.model.zones import DAY_MS
@@ -25,6 +25,7 @@ from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import ReprocessedResult
 from hitmesh.runtime.telemetry.registry import PROCESSOR_REPROCESSED
+from processor.erase.erasing import Erasing
 from processor.reprocess.cancelling import Cancelling
 from processor.reprocess.chain import Chain
 from processor.reprocess.failures import SiteDayFailed
@@ -32,6 +33,7 @@ from processor.reprocess.moving import Moving
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.parts import buckets_left, loads_of, narrowed, new_part, parts_of, with_part
 from processor.reprocess.recomputing import Rebuilder, Recomputing
+from processor.reprocess.restoring import Restoring
 from processor.reprocess.schedule import expired, removable, to_work_on
 from processor.settle.attempt import SettlerStores
 from processor.settle.settlement_marks import SettlementMarks
@@ -111,13 +113,20 @@ class Reprocessor:
         self._progress: _Progress | None = None
         self._not_before = 0
         self._unavailable = 0
+        self._restoring = Restoring(stores, clock, self._pace)
         rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k)
-        moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, SettlementMarks(clock, marks))
+        dirty = SettlementMarks(clock, marks)
+        moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, dirty)
+        # An erasure keeps no replaced rows.
+        keeping_none = Moving(stores, reprocessings, rebuilder, clock, replace(self._pace, keep_replaced_ms=0), dirty)
+        self._erasing = Erasing(stores, reprocessings, keeping_none, clock, self._pace, dirty, self._replace)
         self._steps: Mapping[Work, _Steps] = {
-            Work.RECOMPUTE: Recomputing(stores.generations, reprocessings, rebuilder, self._pace.page_site_days),
+            Work.RECOMPUTE: Recomputing(
+                stores.generations, reprocessings, rebuilder, self._restoring, self._pace.page_site_days
+            ),
             Work.PUBLISH: moving,
             Work.ROLL_BACK: moving,
-            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink, self._pace.page_site_days),
+            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink, clock, self._pace.page_site_days),
         }
 
     def run_once(self) -> int:
@@ -134,7 +143,7 @@ class Reprocessor:
         try:
             stored = self._reprocessings.all()
             self._expire(stored)
-            return self._turn(list(to_work_on(stored)))
+            return self._turn(list(to_work_on(stored, self._erasing.waiting)))
         except RetryError:
             self._back_off()
             raise
@@ -173,6 +182,7 @@ class Reprocessor:
         claimed = self._replace(with_part(reprocessing, part, now))
         if claimed is None or claimed.work is None:
             return 0
+        self._restoring.forget()
         self._progress = _Progress(claimed.id, part, Chain(), now)
         return self._do_portion(claimed)
 
@@ -180,7 +190,7 @@ class Reprocessor:
         begun = self._progress
         assert begun is not None  # the part is in hand
         ends_at = self._clock.now() + self._pace.portion_ms
-        steps, part = self._steps[begun.part.work], narrowed(reprocessing, begun.part.buckets)
+        steps, part = self._steps_of(reprocessing, begun.part.work), narrowed(reprocessing, begun.part)
         of_buckets = {site_bucket(site): site for site in part.sites}.values()
 
         def is_over() -> bool:
@@ -193,17 +203,22 @@ class Reprocessor:
         except RetryError:
             raise
         except StaleGeneration as error:
+            self._erasing.drop()
             logger().warning("reprocessing_was_overtaken", id=reprocessing.id, message=error.message)
             return 0
         except ANY_ERROR as error:
             self._fail(reprocessing, error)
             return 0
         self._unavailable = 0
+        reprocessing = self._erasing.latest(reprocessing)
         count = chain.count - begun.chain.count
-        self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.part.work])
-        done = replace(begun.part, done=chain.count, is_finished=is_done)
-        self._log(reprocessing, begun, done)
+        repair = self._restoring.repair_of(part)
+        done = replace(begun.part, done=chain.count, is_finished=is_done, raw_repair=repair)
         self._progress = None if is_done else replace(begun, part=done, chain=chain)
+        if not is_done and chain is begun.chain and repair == begun.part.raw_repair:
+            return 0  # an erasure that waits changes nothing
+        self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.part.work])
+        self._log(reprocessing, begun, done)
         self._change(reprocessing, lambda stored: with_part(stored, done, self._clock.now()))
         return count
 
@@ -224,6 +239,10 @@ class Reprocessor:
         unfinished = [part.buckets for part in parts_of(reprocessing) if not part.is_finished]
         return begun.part.work is reprocessing.work and begun.part.buckets in unfinished
 
+    def _steps_of(self, reprocessing: Reprocessing, work: Work) -> _Steps:
+        is_erasure = reprocessing.kind is Kind.ERASE and work is Work.PUBLISH
+        return self._erasing if is_erasure else self._steps[work]
+
     def _expire(self, stored: Sequence[Reprocessing]) -> None:
         now = self._clock.now()
         for reprocessing in expired(stored, now - self._pace.keep_plan_ms):
@@ -233,6 +252,7 @@ class Reprocessor:
 
     def _fail(self, reprocessing: Reprocessing, error: BaseException) -> None:
         self._progress = None
+        reprocessing = self._erasing.latest(reprocessing)
         message = error.message if isinstance(error, HitmeshError) else f"{type(error).__name__}: {error}"
         cause = error.__cause__ if isinstance(error, SiteDayFailed) else error
         logger().error(

@@ -12,6 +12,7 @@ import threading
 import time
 
 import processor.settle.attempt
+import processor.settle.built
 import processor.settle.settlement
 from hitmesh.adapters.embedded.sink import EmbeddedRollupSink
 from hitmesh.adapters.factory import Stores, open_stores
@@ -28,7 +29,7 @@ from tests.bench.stages import StageTimer
 STAGES = (
     (processor.settle.attempt, "read_window", "read_and_decode"),
     (processor.settle.settlement, "find_copies", "duplicates"),
-    (processor.settle.settlement, "build_visits", "visits"),
+    (processor.settle.built, "build_visits", "visits"),
     (processor.settle.settlement, "traffic_rows", "traffic_rows"),
     (processor.settle.settlement, "visits_rows", "visits_rows"),
     (EmbeddedRollupSink, "write", "write"),
@@ -45,7 +46,7 @@ def main() -> None:
     for owner, attribute, stage in STAGES:
         timer.wrap(owner, attribute, stage)
     timer.wrap(processor.settle.attempt, "settle", "carry_ledger_and_rest", seen=last.note)
-    settings = ProcessorSettings(store=store, resettle_after_ms=0, keep_superseded_ms=0)
+    settings = ProcessorSettings(store=store, resettle_after_ms=0, keep_superseded_ms=0, keep_replaced_ms=0)
     while build_settler(stores, clock, settings, threading.Event()).run_once():
         pass
     _say({"ready": True})

@@ -3,7 +3,7 @@
 A lease has expired when its row is gone. Cassandra's nodes decide that by their clocks, never by the clocks of the
 processes. A time to live has whole seconds and begins at the start of a second, so each row lives up to two seconds
 longer than the lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens, because an expired row no
-longer shows its token.
+longer shows its token. The column of the token is `fence`, because TOKEN is a reserved word.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.cassandra.writers import Writers
 from hitmesh.model.leases import Lease
 
-_TAKE: Final = "UPDATE leases USING TTL ? SET owner = ?, token = ?, load = ? WHERE name = ? IF token = null"
-_REPLACE: Final = "UPDATE leases USING TTL ? SET owner = ?, token = ?, load = ? WHERE name = ? IF token = ?"
-_RELEASE: Final = "DELETE FROM leases WHERE name = ? IF token = ?"
-_HELD: Final = "SELECT name, owner, token, load FROM leases WHERE name = ?"
+_TAKE: Final = "UPDATE leases USING TTL ? SET owner = ?, fence = ?, load = ? WHERE name = ? IF fence = null"
+_REPLACE: Final = "UPDATE leases USING TTL ? SET owner = ?, fence = ?, load = ? WHERE name = ? IF fence = ?"
+_RELEASE: Final = "DELETE FROM leases WHERE name = ? IF fence = ?"
+_HELD: Final = "SELECT name, owner, fence, load FROM leases WHERE name = ?"
 _TOKENS: Final = "leases"  # the owner of the writer numbers that serve as tokens
 
 
@@ -69,8 +69,8 @@ class CassandraLeases:
 
     def _held(self, names: Sequence[str], *, serial: bool) -> list[Lease]:
         answers = self._session.run_each(_HELD, [(name,) for name in names], serial=serial)
-        rows = [row for answer in answers for row in answer if row.token is not None]
-        return [Lease(row.name, row.owner, row.token, row.load) for row in rows]
+        rows = [row for answer in answers for row in answer if row.fence is not None]
+        return [Lease(row.name, row.owner, row.fence, row.load) for row in rows]
 
 
 def _values(lease: Lease, length_ms: int) -> tuple[object, ...]:
