@@ -29,10 +29,10 @@ class LogEraser(Protocol):
     def record(self, position: Position) -> LoggedRecord | None:
         """Return the retained record at a position; None if the log no longer retains the record."""
 
-    def replace(self, position: Position, value: bytes) -> bool:
-        """Replace the value of a retained record durably; the position, the headers and the log time stay.
+    def replace(self, position: Position, seen: bytes, value: bytes) -> bool:
+        """Replace the value `seen` of a retained record durably; the position, the headers and the log time stay.
 
-        Returns False if the log cannot change records, or no longer retains the record.
+        Returns False if the log cannot change records, no longer retains the record, or has another value.
         """
 
     def overwrite(self) -> None:

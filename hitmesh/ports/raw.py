@@ -17,10 +17,11 @@ class RawStore(Protocol):
     def put(self, records: Sequence[RawRecord]) -> None:
         """Store records durably, keyed by position; idempotent."""
 
-    def replace(self, position: Position, value: bytes) -> None:
-        """Replace the value of a stored record durably and atomically; all other fields stay.
+    def replace(self, position: Position, seen: bytes, value: bytes) -> bool:
+        """Replace the value `seen` of a stored record durably and atomically; all other fields stay.
 
-        Used to erase hits. The new value must have the same rows, some of them blank. An absent record stays absent.
+        Used to erase hits. The new value must have the same rows, some of them blank. Returns False if the record is
+        absent or has another value. On Cassandra, of two concurrent calls with the same `seen` both may return True.
         """
 
     def scan(

@@ -11,6 +11,7 @@ from itertools import islice
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.erasures import Receipt
+from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import DirtyMark
 from hitmesh.model.rows.erased_rows import with_blank_rows
 from processor.erase.records import FoundHits, find_hits
@@ -63,6 +64,9 @@ class Blanking:
         3. remove the claims;
         4. blank the hits in the log, if the log can change records;
         5. blank the hits in the raw records.
+
+        Raises:
+            StaleGeneration: another settler rewrote a record, because of hits of another site; begin again.
         """
         positions = tuple((log, number, offset) for log, number, offset in (found.record.position for found in group))
         fresh = [found for found in group if tuple(found.record.position) not in receipt.pending]
@@ -85,7 +89,8 @@ class Blanking:
         self._stores.claims.remove(claims)
         for found in group:
             self._blank_in_log(found, visitors)
-            self._stores.raw.replace(found.record.position, found.blanked)
+            if not self._stores.raw.replace(found.record.position, found.record.value, found.blanked):
+                raise StaleGeneration(f"record {found.record.position} was rewritten since it was read; read it again")
         return receipt
 
     def _claims(self, site: str, group: Iterable[FoundHits]) -> tuple[list[OrderClaim], set[int]]:
@@ -114,4 +119,7 @@ class Blanking:
             return
         erased = visitors.hits(read_rows(logged.record.value, _ROWS))
         if erased.any():
-            self._stores.log_eraser.replace(found.record.position, with_blank_rows(logged.record.value, erased))
+            seen = logged.record.value
+            replaced = self._stores.log_eraser.replace(found.record.position, seen, with_blank_rows(seen, erased))
+            if not replaced and self._stores.log_eraser.record(found.record.position) is not None:
+                raise StaleGeneration(f"record {found.record.position} was rewritten since it was read; read it again")

@@ -184,8 +184,14 @@ class Erasing:
         return is_done
 
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
-        """Let all replaced generations of the days go; the settler removes their rows when no query reads them."""
+        """Let all replaced generations of the days go; the settler removes their rows when no query reads them.
+
+        Generations that began before the marks were stored, and that a settler without a lease may still publish, are
+        abandoned.
+        """
         now = self._clock.now()
+        first_day, end_day = run.reprocessing.first_day, run.reprocessing.end_day
+        self._stores.generations.abandon(run.site, first_day, end_day, now=now)
         days = with_following(self._days(run))
         count = sum(len(self._stores.generations.retire(SiteDay(run.site, day), now)) for day in days)
         run.receipt = replace(run.receipt, generations=max(run.receipt.generations, count))

@@ -164,7 +164,8 @@ class Attempt:
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
         self._flags = handed.flags
-        self._erased = ErasedVisitors(stores.directory.mesh_secret(), [*stores.erasures.of(site), *erasing])
+        self._erasing = erasing
+        self._erased = ErasedVisitors(b"", ())
         self._lg_k = lg_k
         self._handed_on = _intact(handed_on)
 
@@ -203,6 +204,9 @@ class Attempt:
         known = self._stores.directory.site(site)
         self._policy = known.policy if known else VisitPolicy()
         self.generation = self._stores.generations.begin(self.site_day)
+        # Read after the beginning: an erasure stores its marks, then abandons the generations that began before.
+        marks = [*self._stores.erasures.of(site), *self._erasing]
+        self._erased = ErasedVisitors(self._stores.directory.mesh_secret(), marks)
         for follow_ms in _FOLLOW_MS[:-1]:
             worked = self._worked(known, follow_ms, rejected)
             if worked.settled.complete:

@@ -61,8 +61,9 @@ class TestRemoval:
     def test_a_raw_record_gets_another_value_and_keeps_the_rest(self, opener: Opener, before: int, after: int) -> None:
         record = RawRecord(AT, 77, 500, -5, 50, b"b" * before, 2, frozenset({SiteDay(SHOP, 10)}))
         opener().raw.put([record])
-        opener().raw.replace(AT, b"a" * after)
-        opener().raw.replace(Position("hits.1", 0, 8), b"absent")
+        assert opener().raw.replace(AT, record.value, b"a" * after)
+        assert not opener().raw.replace(AT, record.value, b"another value was seen")
+        assert not opener().raw.replace(Position("hits.1", 0, 8), b"", b"absent")
         (found,) = opener().raw.scan(SHOP, 10, 11)
         assert found == opener().raw.get(AT)
         assert (found.value, found.rows, found.site_days) == (b"a" * after, 500, record.site_days)

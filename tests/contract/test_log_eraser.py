@@ -18,13 +18,14 @@ def at(stores: Stores) -> Position:
 
 def test_a_record_is_replaced_or_kept_for_a_known_time(opener: Opener, stores: Stores, at: Position) -> None:
     eraser = stores.log_eraser
-    if not eraser.replace(at, b"after"):
+    if not eraser.replace(at, b"before", b"after"):
         assert eraser.record(at) is None
         assert eraser.kept_until(1_000) > 1_000
         return
     (logged,) = opener().log_scan.read(PartitionId(at.log, at.partition), at.offset, at.offset + 1)
     assert (logged.record.value, logged.record.hits, logged.record.sum64) == (b"after", 1, 7)
     assert eraser.record(at) == logged
+    assert not eraser.replace(at, b"before", b"another value was seen")
     assert eraser.kept_until(1_000) == 0
     eraser.overwrite()
 
@@ -32,4 +33,4 @@ def test_a_record_is_replaced_or_kept_for_a_known_time(opener: Opener, stores: S
 def test_a_record_that_the_log_does_not_have_is_not_replaced(stores: Stores, at: Position) -> None:
     absent = [at._replace(offset=at.offset + 1), at._replace(log="hits.of-another-store")]
     assert [stores.log_eraser.record(position) for position in absent] == [None, None]
-    assert [stores.log_eraser.replace(position, b"") for position in absent] == [False, False]
+    assert [stores.log_eraser.replace(position, b"before", b"") for position in absent] == [False, False]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.zones import DAY_MS
+from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
 from processor.settle.lease_keeper import LeaseKeeper, LeasePace
 from processor.settle.pace import SettlePace
@@ -37,8 +38,8 @@ class Settling:
     running lease, like a process that stands still between a look at its lease and a write.
     """
 
-    def __init__(self, mesh: SmallMesh, dice: Random, count: int) -> None:
-        self.mesh, self._dice, self._number = mesh, dice, 0
+    def __init__(self, mesh: SmallMesh, dice: Random, count: int, pace: ReprocessPace = SMALL_PORTIONS) -> None:
+        self.mesh, self._dice, self._number, self._pace = mesh, dice, 0, pace
         self._keepers: dict[str, LeaseKeeper] = {}
         self._seen: dict[str, int] = {}  # the time at each settler's last renewal
         self.processes = [self._a_process(f"settler-{number}") for number in range(count)]
@@ -93,17 +94,18 @@ class Settling:
         def work(process: Process) -> Callable[[], object]:
             stores = process.views(settler_stores(mesh.stores))
             reprocessings = process.view(mesh.stores.reprocessings)
-            pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, wave_site_days=self._dice.choice((1, 2, 64)))
+            wave = self._dice.choice((1, 2, 64))
+            pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, wave_site_days=wave, keep_superseded_ms=0)
             settler = Settler(stores, mesh.clock, pace, marks=marks, share=keeper)
-            reprocessor = Reprocessor(stores, reprocessings, mesh.clock, SMALL_PORTIONS, marks=marks + 1, share=keeper)
+            reprocessor = Reprocessor(stores, reprocessings, mesh.clock, self._pace, marks=marks + 1, share=keeper)
             return lambda: (settler.run_once(), reprocessor.run_once())
 
         return Process(name, work)
 
 
 @contextmanager
-def settling(mesh: SmallMesh, dice: Random, count: int) -> Iterator[Settling]:
-    several = Settling(mesh, dice, count)
+def settling(mesh: SmallMesh, dice: Random, count: int, pace: ReprocessPace = SMALL_PORTIONS) -> Iterator[Settling]:
+    several = Settling(mesh, dice, count, pace)
     try:
         yield several
     finally:

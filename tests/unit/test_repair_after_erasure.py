@@ -37,7 +37,9 @@ def an_erased_mesh() -> SmallMesh:
     mesh.settle()
     mesh.runner.flush()
     for position, value in logged.items():
-        assert mesh.stores.log_eraser.replace(position, value)
+        there = mesh.stores.log_eraser.record(position)
+        assert there is not None
+        assert mesh.stores.log_eraser.replace(position, there.record.value, value)
     return mesh
 
 

@@ -33,7 +33,7 @@ def test_work_ends_with_the_last_finished_part_and_lasts_from_the_first_beginnin
     running = with_part(with_part(RUNNING, first, 1_000), replace(rest, done=3), 2_000)
     assert (running.state, running.done, buckets_left(running)) == (State.RUNNING, 3, BUCKETS)
     half = with_part(running, finished(rest, 10), 3_000)
-    assert (half.state, half.done, buckets_left(half)) == (State.RUNNING, 10, {FIRST})
+    assert (half.state, half.done, buckets_left(half)) == (State.RUNNING, 10, frozenset({FIRST}))
     whole = with_part(half, finished(first, 2), 4_000)
     assert (whole.state, whole.work, whole.done, whole.parts) == (State.DIFF_READY, None, 12, ())
     assert whole.recompute_ms == 3_000
@@ -64,7 +64,7 @@ def test_reprocessing_without_sites_is_finished_by_its_first_part() -> None:
 
 def test_loads_count_the_sites_of_leased_buckets_that_are_left() -> None:
     loads = loads_of(RUNNING, EVERY_BUCKET)
-    assert (set(loads), sum(loads.values())) == (BUCKETS, 12)
+    assert (frozenset(loads), sum(loads.values())) == (BUCKETS, 12)
     begun = with_part(RUNNING, Part(Work.RECOMPUTE, (FIRST,), is_finished=True), 2)
     assert set(loads_of(begun, EVERY_BUCKET)) == REST
     assert loads_of(begun, frozenset({FIRST})) == {}

@@ -73,11 +73,15 @@ class CassandraRawStore:
         self._index.add(records)
         self._add_days(records)
 
-    def replace(self, position: Position, value: bytes) -> None:
-        """Replace the value of a stored record durably. All pieces are one mutation, so a reader never mixes values."""
+    def replace(self, position: Position, seen: bytes, value: bytes) -> bool:
+        """Replace the value `seen` durably. All pieces are one mutation, so a reader never mixes values.
+
+        The value is compared, then written: a value that another process writes in between is lost.
+        """
         rows = self._session.run(_SELECT, _key(position))
-        if _record(position, rows) is None:
-            return
+        there = _record(position, rows)
+        if there is None or there.value != seen:
+            return False
         ttl_s = next((row.ttl or 0 for row in self._session.run(_TTL, _key(position))), 0)
         pieces = max(1, -(-len(value) // _PIECE_BYTES))
         statements: list[tuple[str, tuple[object, ...]]] = [
@@ -88,6 +92,7 @@ class CassandraRawStore:
             statements.append((_REPLACE_PIECE, (*_key(position), piece, part, ttl_s)))
         statements += [(_DELETE_PIECE, (*_key(position), piece)) for piece in range(pieces, rows[0].pieces)]
         self._session.run_batch(statements)
+        return True
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None

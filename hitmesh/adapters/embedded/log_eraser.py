@@ -36,8 +36,8 @@ class EmbeddedLogEraser:
             found = records_between(transaction, topic, PartitionId(log, number), offset, offset + 1)
         return next(iter(found), None)
 
-    def replace(self, position: Position, value: bytes) -> bool:
-        """Replace the value of a retained record durably, and overwrite the replaced bytes in the file."""
+    def replace(self, position: Position, seen: bytes, value: bytes) -> bool:
+        """Replace the value `seen` of a retained record durably, and overwrite the replaced bytes in the file."""
         log, number, offset = position
         try:
             topic = self._catalogue.topic_of(log)
@@ -45,8 +45,9 @@ class EmbeddedLogEraser:
             return False
         with self._database.erasing() as transaction:
             changed = transaction.run(
-                "UPDATE records SET value = ? WHERE topic = ? AND partition_no = ? AND record_offset = ?",
-                (value, topic, number, offset),
+                """UPDATE records SET value = ?
+                WHERE topic = ? AND partition_no = ? AND record_offset = ? AND value = ?""",
+                (value, topic, number, offset, seen),
             )
         return changed > 0
 

@@ -39,14 +39,15 @@ class EmbeddedRawStore:
             for record in records:
                 _insert(transaction, record)
 
-    def replace(self, position: Position, value: bytes) -> None:
-        """Replace the value of a stored record durably, and overwrite the replaced bytes."""
+    def replace(self, position: Position, seen: bytes, value: bytes) -> bool:
+        """Replace the value `seen` of a stored record durably, and overwrite the replaced bytes."""
         with self._database.erasing() as transaction:
-            transaction.run(
+            changed = transaction.run(
                 """UPDATE raw_records SET value = ?
-                WHERE log_id = ? AND partition_no = ? AND record_offset = ?""",
-                (value, *position),
+                WHERE log_id = ? AND partition_no = ? AND record_offset = ? AND value = ?""",
+                (value, *position, seen),
             )
+        return changed > 0
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None

@@ -149,13 +149,15 @@ class MemoryLog:
             records = self._records.get(PartitionId(position.log, position.partition), [])
             return records[position.offset] if 0 <= position.offset < len(records) else None
 
-    def replace_value(self, position: Position, value: bytes) -> bool:
-        """Replace a record's value; return whether there is such a record."""
+    def replace_value(self, position: Position, seen: bytes, value: bytes) -> bool:
+        """Replace a record's value; return whether there is a record with the value `seen`."""
         with self._changed:
             records = self._records.get(PartitionId(position.log, position.partition), [])
             if not 0 <= position.offset < len(records):
                 return False
             there = records[position.offset]
+            if there.record.value != seen:
+                return False
             self._bytes += len(value) - len(there.record.value)
             records[position.offset] = replace(there, record=replace(there.record, value=value))
             return True

@@ -24,11 +24,14 @@ class MemoryRawStore:
             for record in records:
                 self._records.setdefault(record.position, record)
 
-    def replace(self, position: Position, value: bytes) -> None:
-        """Replace the value of a stored record; an absent record stays absent."""
+    def replace(self, position: Position, seen: bytes, value: bytes) -> bool:
+        """Replace the value `seen` of a stored record; return whether the record has this value."""
         with self._lock:
-            if position in self._records:
-                self._records[position] = replace(self._records[position], value=value)
+            there = self._records.get(position)
+            if there is None or there.value != seen:
+                return False
+            self._records[position] = replace(there, value=value)
+            return True
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
