@@ -1,8 +1,13 @@
-"""Measure how two settlers in two processes share a store: their time against the time of a single settler."""
+"""Measure how two settlers in two processes share a store: their time against the time of a single settler.
+
+`python -m tests.bench.two_settlers_run DAYS HITS` runs this part alone.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -71,3 +76,7 @@ def _accepted(store: Path, days: int) -> dict[tuple[str, int], int]:
         }
     finally:
         stores.close()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(run_two_settlers(*map(int, sys.argv[1:3])), indent=2) + "\n")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hitmesh.model.logic import V0
 from hitmesh.model.plan import Kind
-from hitmesh.model.reprocessings import Part, Reprocessing, State, Work
+from hitmesh.model.reprocessings import LostHits, Part, RawRepair, Reprocessing, State, Work
 from hitmesh.model.site_buckets import EVERY_BUCKET, site_bucket
 from hitmesh.model.sites import SiteDay
 from processor.reprocess.pages import page_of
@@ -68,6 +68,42 @@ def test_loads_count_the_sites_of_leased_buckets_that_are_left() -> None:
     begun = with_part(RUNNING, Part(Work.RECOMPUTE, (FIRST,), is_finished=True), 2)
     assert set(loads_of(begun, EVERY_BUCKET)) == REST
     assert loads_of(begun, frozenset({FIRST})) == {}
+
+
+REPAIR = replace(RUNNING, kind=Kind.REPAIR)
+
+
+def a_repair(restored: int, *lost: LostHits) -> RawRepair:
+    return RawRepair(restored, 2 * restored, sum(each.hits for each in lost), len(lost), lost)
+
+
+def test_findings_of_a_repair_are_those_of_all_its_parts() -> None:
+    in_first, in_rest = (
+        LostHits(SiteDay(next(site for site in SITES if site_bucket(site) in buckets), DAY), 1, kept=True)
+        for buckets in ({FIRST}, REST)
+    )
+    first = new_part(REPAIR, Work.RECOMPUTE, frozenset({FIRST}), 1)
+    rest = new_part(REPAIR, Work.RECOMPUTE, REST, 1)
+    assert first.raw_repair is rest.raw_repair is None
+    half = with_part(REPAIR, replace(finished(first, 2), raw_repair=a_repair(3, in_first)), 2)
+    assert half.raw_repair == a_repair(3, in_first)
+    assert new_part(half, Work.RECOMPUTE, REST, 2).raw_repair == RawRepair()
+    running = with_part(half, replace(rest, raw_repair=a_repair(4, in_rest)), 3)
+    named = sorted((in_first, in_rest), key=lambda lost: lost.site_day)
+    assert running.raw_repair == a_repair(7, *named)
+    again = new_part(running, Work.RECOMPUTE, REST, 4)
+    assert again.raw_repair == a_repair(4, in_rest), "the records that an interrupted part restored stay counted"
+    whole = with_part(with_part(running, again, 4), finished(again, 10), 5)
+    assert (whole.state, whole.raw_repair) == (State.DIFF_READY, a_repair(7, *named))
+    published = replace(whole, state=State.RUNNING, work=Work.PUBLISH)
+    moved = with_part(published, finished(new_part(published, Work.PUBLISH, BUCKETS, 6), 12), 7)
+    assert (moved.state, moved.raw_repair) == (State.PUBLISHED, whole.raw_repair)
+
+
+def test_publication_of_an_erasure_ends_in_its_state() -> None:
+    erasing = replace(RUNNING, kind=Kind.ERASE, work=Work.PUBLISH, sites=SITES[:1])
+    part = new_part(erasing, Work.PUBLISH, frozenset({site_bucket(SITES[0])}), 1)
+    assert with_part(erasing, finished(part, 2), 2).state is State.ERASED
 
 
 def a_mesh_of_sites() -> SmallMesh:

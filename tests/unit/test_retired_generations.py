@@ -12,6 +12,7 @@ from hitmesh.model.errors import RetryError
 from hitmesh.model.history import RetiredGeneration
 from hitmesh.model.plan import KEEP_REPLACED_DAYS
 from hitmesh.model.reprocessings import State, Work
+from hitmesh.model.site_buckets import EVERY_BUCKET, site_bucket
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from processor.settle import removal
@@ -80,6 +81,7 @@ def test_removal_is_bounded_and_continues_with_the_next_pass() -> None:
             mesh.stores.generations.begin(site_day)
         mesh.stores.generations.abandon(*site_day, site_day.day + 1, now=1)
     count, limit = len(retired(mesh)), removal.LISTED + 1
+    assert remove_superseded(settler_stores(mesh.stores), 2, limit, EVERY_BUCKET - {site_bucket(SITE)}) == 0
     with structlog.testing.capture_logs() as lines:
         assert remove_superseded(settler_stores(mesh.stores), 2, limit) == limit
     assert (lines[0]["generations"], lines[0]["left"], len(lines[0]["removed"])) == (
