@@ -29,8 +29,8 @@ class LogEraser(Protocol):
     def record(self, position: Position) -> LoggedRecord | None:
         """Return the retained record at a position; None if the log no longer retains the record."""
 
-    def replace(self, position: Position, value: bytes) -> bool:
-        """Replace the value of a retained record durably; the position, the headers and the log time stay.
+    def replace(self, logged: LoggedRecord) -> bool:
+        """Replace value and event times of the retained record at a position durably; other headers stay.
 
         Returns False if the log cannot change records, or no longer retains the record.
         """

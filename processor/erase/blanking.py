@@ -12,8 +12,7 @@ from itertools import islice
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.erasures import Receipt
 from hitmesh.model.generations import DirtyMark
-from hitmesh.model.rows.erased_rows import with_blank_rows
-from processor.erase.records import FoundHits, find_hits
+from processor.erase.records import FoundHits, find_hits, without_erased_hits
 from processor.erase.visitors import ErasedVisitors
 from processor.settle.attempt import SettlerStores
 from processor.settle.reached import closed_before
@@ -85,7 +84,7 @@ class Blanking:
         self._stores.claims.remove(claims)
         for found in group:
             self._blank_in_log(found, visitors)
-            self._stores.raw.replace(found.record.position, found.blanked)
+            self._stores.raw.replace(found.blanked)
         return receipt
 
     def _claims(self, site: str, group: Iterable[FoundHits]) -> tuple[list[OrderClaim], set[int]]:
@@ -112,6 +111,6 @@ class Blanking:
         logged = self._stores.log_eraser.record(found.record.position)
         if logged is None:
             return
-        erased = visitors.hits(read_rows(logged.record.value, _ROWS))
-        if erased.any():
-            self._stores.log_eraser.replace(found.record.position, with_blank_rows(logged.record.value, erased))
+        blank, is_changed = without_erased_hits(logged, read_rows(logged.record.value, _ROWS), visitors)
+        if is_changed:
+            self._stores.log_eraser.replace(blank)

@@ -6,7 +6,7 @@ stage, and finds done what is done. The receipt is stored with the reprocessing 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from hitmesh.model.days import date_text
@@ -17,9 +17,9 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Reprocessings
 from hitmesh.runtime.logs import logger
 from processor.erase.blanking import Blanking
-from processor.erase.carries import cleaned, rebuilt_of, rebuilt_of_site
+from processor.erase.carries import rebuilt_of
+from processor.erase.cleaning import Step, clean_carries, clean_refusals, unread_refusals
 from processor.erase.proof import Proof, with_following
-from processor.erase.refusals import Refusals
 from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.chain import Chain
 from processor.reprocess.moving import Moving
@@ -45,6 +45,7 @@ class _Run:
         days: days whose raw records the current stage has not read; None before the first.
         chain: the site-days that are published.
         not_before: when the next look at the stores is due, UTC ms.
+        steps: the steps of the current stage that are left; None before the first.
     """
 
     reprocessing: Reprocessing
@@ -56,6 +57,7 @@ class _Run:
     days: list[int] | None = None
     chain: Chain = field(default_factory=Chain)
     not_before: int = 0
+    steps: Iterator[Step] | None = None
 
     @property
     def site(self) -> str:
@@ -101,8 +103,8 @@ class Erasing:
             self._move,
             self._retire,
             self._clean_carries,
-            self._clean_refusals,
             self._scan,
+            self._clean_refusals,
             self._prove,
         )
 
@@ -193,28 +195,16 @@ class Erasing:
 
     def _clean_carries(self, run: _Run, is_over: IsOver) -> bool:
         """Remove the visitor's visits from the carries in all reprocessings of the site."""
-        for id_, rebuilt in rebuilt_of_site(self._reprocessings, run.site):
-            without = cleaned(rebuilt, run.visitors)
-            if id_ == run.reprocessing.id:
-                # The differences are the visitor's numbers.
-                without = replace(without, changes={}, flags={}, reasons=None)
-            if without != rebuilt:
-                self._reprocessings.put(id_, [without])
-                run.receipt = run.receipt.plus(carries=1)
-        return True
+        id_ = run.reprocessing.id
+        return self._in_steps(run, is_over, lambda: clean_carries(self._reprocessings, id_, run.site, run.visitors))
 
     def _clean_refusals(self, run: _Run, is_over: IsOver) -> bool:
-        """Remove the texts of the visitor's refused hits."""
-        site = self._stores.directory.site(run.site)
-        if site is None:
-            return True
-        stores, reprocessing = self._stores, run.reprocessing
-        secret = stores.directory.mesh_secret()
-        refusals = Refusals(site, secret, reprocessing.visitors, reprocessing.created_at, stores.raw, stores.log_eraser)
-        erased = sum(stores.rejected.erase_texts(name, refusals.must_go) for name in (run.site, ""))
-        run.receipt = run.receipt.plus(refusals=erased, log_records=refusals.in_log)
-        run.receipt = run.receipt.seen(refusals=refusals.seen)
-        return True
+        """Remove the texts of the visitor's refused hits, after streams have stored all refusals of that time."""
+        unread = 0 if run.steps else unread_refusals(self._stores, run.began_at + self._pace.marks_known_ms)
+        if unread:
+            self._wait(run, f"refused hits in {unread} partitions of the log are not stored yet")
+            return False
+        return self._in_steps(run, is_over, lambda: clean_refusals(self._stores, run.reprocessing))
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
         """Read all raw hits of the site once more, after every stream knows the marks; erase hits that are left.
@@ -243,6 +233,17 @@ class Erasing:
             pending=(),
             proven_at=self._clock.now(),
         )
+        return True
+
+    def _in_steps(self, run: _Run, is_over: IsOver, begin: Callable[[], Iterator[Step]]) -> bool:
+        """Do steps until the portion is over; return whether none is left. After an error, the steps begin again."""
+        steps, run.steps = run.steps or begin(), None
+        for step in steps:
+            run.receipt = run.receipt.plus(**step.removed).seen(**step.scanned)
+            if is_over():
+                run.steps = steps
+                self._store_receipt(run, run.receipt)
+                return False
         return True
 
     def _wait(self, run: _Run, left: str) -> None:

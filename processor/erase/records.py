@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray
-from hitmesh.model.records import LoggedRecord, RawRecord
+from hitmesh.model.records import LoggedRecord, RawRecord, Record
 from hitmesh.model.rows.erased_rows import with_blank_rows
 from hitmesh.model.zones import DAY_MS
 from processor.erase.visitors import ErasedVisitors
@@ -17,6 +17,8 @@ from processor.settle.window import read_rows
 
 _RECOGNISED: Final = ("site", "visitor_hi", "visitor_lo", "event_time", "flags")
 _CLAIMING: Final = (*_RECOGNISED, "order_id", "refund_id")
+
+_Stored = TypeVar("_Stored", Record, RawRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,24 @@ class FoundHits:
         return frozenset(np.flatnonzero(self.erased).tolist())
 
     @property
-    def blanked(self) -> bytes:
-        """The record's value with these hits blank."""
-        return with_blank_rows(self.record.value, self.erased)
+    def blanked(self) -> RawRecord:
+        """The record with these hits blank."""
+        return blanked(self.record, self.erased)
+
+
+def blanked(record: _Stored, erased: BoolArray) -> _Stored:
+    """Return a record with its erased rows blank; first and last event time are those after blanking.
+
+    Args:
+        record: a record of hits.
+        erased: whether each row is erased (n,).
+
+    Raises:
+        StoreCorrupt: the record does not decode.
+    """
+    value = with_blank_rows(record.value, erased)
+    times = read_rows(value, ("event_time",))["event_time"].to_numpy()
+    return replace(record, value=value, min_event_time=int(times.min()), max_event_time=int(times.max()))
 
 
 def find_hits(record: RawRecord, visitors: ErasedVisitors) -> FoundHits | None:
@@ -89,5 +106,4 @@ def without_erased_hits(
     erased = visitors.hits(rows)
     if not erased.any():
         return record, False
-    value = with_blank_rows(record.record.value, erased)
-    return replace(record, record=replace(record.record, value=value)), True
+    return replace(record, record=blanked(record.record, erased)), True

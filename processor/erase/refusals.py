@@ -2,13 +2,15 @@
 
 A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON: a hit, or a batch that was refused whole.
 Bytes that do not decode may be the visitor's, so they count as the visitor's. Bytes without a visitor id and a user id
-belong to a visitor without cookies, whose key cannot be computed from them.
+belong to a visitor without cookies, whose key cannot be computed from them. A refusal without a site counts if its ids
+match: nothing says for which site an unknown key was meant. If the key is another merchant's, the refusal stays.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import polars as pl
@@ -37,17 +39,26 @@ class Refusals:
         site: the site, whose secret is the key of the visitor hashes.
         mesh_secret: the mesh secret.
         digests: the visitors' digests.
+        key_ids: the ids of keys that the site's hits can have been sent with.
         until: refusals collected from this time on (UTC ms) stay.
         raw: the raw records, which show whether the hit of an id collision is erased.
         log: the log.
     """
 
     def __init__(
-        self, site: Site, mesh_secret: bytes, digests: Collection[str], until: int, raw: RawStore, log: LogEraser
+        self,
+        site: Site,
+        mesh_secret: bytes,
+        digests: Collection[str],
+        key_ids: Collection[str],
+        until: int,
+        raw: RawStore,
+        log: LogEraser,
     ) -> None:
         self._site = site
         self._mesh_secret = mesh_secret
         self._digests = frozenset(digests)
+        self._key_ids = frozenset(key_ids)
         self._until = until
         self._raw = raw
         self._log = log
@@ -65,13 +76,17 @@ class Refusals:
     def _is_of_visitor(self, hit: RejectedHit) -> bool:
         if hit.reason == HitReason.ID_COLLISION:
             return self._is_blank(hit)
-        if not hit.original:
+        if not hit.original or self._is_of_another_merchant(hit):
             return False
         try:
             ids = list(_ids_in(hit.original))
         except DecodeError:
             return hit.site == self._site.name
         return any(self._digest(kind, id_) in self._digests for kind, id_ in ids)
+
+    def _is_of_another_merchant(self, hit: RejectedHit) -> bool:
+        key_id = hit.origin.key_id if hit.origin is not None else ""
+        return not hit.site and bool(key_id) and key_id not in self._key_ids
 
     def _is_blank(self, hit: RejectedHit) -> bool:
         record = self._raw.get(hit.position)
@@ -93,7 +108,7 @@ class Refusals:
             pl.when(is_row).then(pl.lit(text, REJECTED_COLUMNS[name])).otherwise(pl.col(name)).alias(name)
             for name, text in _TEXTS.items()
         )
-        return self._log.replace(hit.position, pack_record(blanked))
+        return self._log.replace(replace(logged, record=replace(logged.record, value=pack_record(blanked))))
 
 
 def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:

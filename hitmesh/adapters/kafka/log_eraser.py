@@ -32,7 +32,7 @@ class KafkaLogEraser:
         """Return None: no record can be changed."""
         return None
 
-    def replace(self, position: Position, value: bytes) -> bool:
+    def replace(self, logged: LoggedRecord) -> bool:
         """Return False: no record can be changed."""
         return False
 

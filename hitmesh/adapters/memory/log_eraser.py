@@ -17,9 +17,9 @@ class MemoryLogEraser:
         """Return the record at a position; None when the log does not have the record."""
         return self._log.record_at(position)
 
-    def replace(self, position: Position, value: bytes) -> bool:
-        """Replace the value of a record."""
-        return self._log.replace_value(position, value)
+    def replace(self, logged: LoggedRecord) -> bool:
+        """Replace value and event times of a record."""
+        return self._log.replace(logged)
 
     def overwrite(self) -> None:
         """Do nothing: memory keeps no replaced bytes."""
