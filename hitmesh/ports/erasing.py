@@ -1,4 +1,4 @@
-"""The ports that erasing a visitor uses: erasure marks, and changes to records of the log."""
+"""The ports that erasing a visitor uses: erasure marks, and changes to log records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LogEraser(Protocol):
         """Return the retained record at a position; None if the log no longer retains the record."""
 
     def replace(self, logged: LoggedRecord) -> bool:
-        """Replace value and event times of the retained record at a position durably; other headers stay.
+        """Replace a retained record's value and event times durably; position and other headers stay.
 
         Returns False if the log cannot change records, or no longer retains the record.
         """

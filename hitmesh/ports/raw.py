@@ -18,7 +18,7 @@ class RawStore(Protocol):
         """Store records durably, keyed by position; idempotent."""
 
     def replace(self, record: RawRecord) -> None:
-        """Replace value and event times of the stored record at a position durably and atomically; other fields stay.
+        """Replace a stored record's value and event times durably and atomically; other fields stay.
 
         Used to erase hits. The new value must have the same rows, some of them blank. An absent record stays absent.
         """
@@ -97,7 +97,7 @@ class RejectedStore(Protocol):
         """
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty `original`, `message` and `hit_id` of the site's wanted refusals durably, page by page.
+        """Empty `original`, `message` and `hit_id` in the site's wanted refusals durably, page by page.
 
         Yield after each page how many refusals were emptied. `wanted` is called for each refusal that has any of the
         three; the counts stay.

@@ -1,6 +1,6 @@
-"""Remove a visitor from the carries of reprocessings and from refused hits, in steps (kind ERASE).
+"""Remove a visitor from reprocessings' carries and from refused hits, in steps (kind ERASE).
 
-A step is small, so that a portion of the reprocessor can end after each. Each step states its counts for the receipt.
+A step is small, so that a portion can end after each. Each step states its counts for the receipt.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Step:
     """A finished step.
 
     Attributes:
-        removed: counts of this step, by field of the receipt.
-        scanned: counts of all steps so far, by store.
+        removed: this step's counts, by the receipt's fields.
+        scanned: all steps' counts so far, by store.
     """
 
     removed: Mapping[str, int]
@@ -51,7 +51,7 @@ def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: E
 
 
 def clean_refusals(stores: SettlerStores, erasure: Reprocessing) -> Iterator[Step]:
-    """Remove the texts of the visitor's refused hits, a page at a time."""
+    """Remove texts from the visitor's refused hits, a page at a time."""
     site = stores.directory.site(erasure.sites[0])
     if site is None:
         return
@@ -73,7 +73,7 @@ def unread_refusals(stores: SettlerStores, until: int) -> int:
 
 
 def _key_ids(stores: SettlerStores, site: Site) -> set[str]:
-    """Return the ids of the keys of the site's merchant and of operators."""
+    """Return the key ids that belong to the site's merchant and to operators."""
     found = SITE_PATTERN.fullmatch(site.name)
     merchants = (f"merchants/{found[1]}", OPERATORS) if found else (OPERATORS,)
     return {key.key_id for merchant in merchants for key in stores.directory.keys(merchant)}

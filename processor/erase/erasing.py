@@ -1,4 +1,4 @@
-"""Erase a visitor: the publication of a reprocessing with kind ERASE.
+"""Erase a visitor: how a reprocessing with kind ERASE is published.
 
 The stages follow each other, and each stage can be repeated: after a crash, the next process begins with the first
 stage, and finds done what is done. The receipt is stored with the reprocessing before any hit is removed.
@@ -41,11 +41,11 @@ class _Run:
         visitors: the visitor.
         began_at: when this process began the erasure, UTC ms.
         moved: the days that the reprocessing publishes.
-        stage: the number of the current stage.
+        stage: the current stage's number.
         days: days whose raw records the current stage has not read; None before the first.
         chain: the site-days that are published.
         not_before: when the next look at the stores is due, UTC ms.
-        steps: the steps of the current stage that are left; None before the first.
+        steps: the current stage's steps that are left; None before the first.
     """
 
     reprocessing: Reprocessing
@@ -138,7 +138,7 @@ class Erasing:
 
     @property
     def waiting(self) -> str:
-        """The id of an erasure that has nothing to do yet; empty if there is none."""
+        """The erasure's id while it has nothing to do yet; empty if there is none."""
         run = self._run
         return run.reprocessing.id if run is not None and self._clock.now() < run.not_before else ""
 
@@ -173,7 +173,7 @@ class Erasing:
         return True
 
     def _blank(self, run: _Run, is_over: IsOver) -> bool:
-        """Erase the hits of the published days, and of days that RECOMPUTE could not see as they are now."""
+        """Erase the hits on the published days, and on days that RECOMPUTE could not see as they are now."""
         if run.days is None:
             run.days = self._days_to_blank(run)
         return self._over_days(run, is_over)
@@ -186,7 +186,7 @@ class Erasing:
         return is_done
 
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
-        """Let all replaced generations of the days go; the settler removes their rows when no query reads them."""
+        """Let all the days' replaced generations go; the settler removes their rows when no query reads them."""
         now = self._clock.now()
         days = with_following(self._days(run))
         count = sum(len(self._stores.generations.retire(SiteDay(run.site, day), now)) for day in days)
@@ -194,12 +194,12 @@ class Erasing:
         return True
 
     def _clean_carries(self, run: _Run, is_over: IsOver) -> bool:
-        """Remove the visitor's visits from the carries in all reprocessings of the site."""
+        """Remove the visitor's visits from the carries in all the site's reprocessings."""
         id_ = run.reprocessing.id
         return self._in_steps(run, is_over, lambda: clean_carries(self._reprocessings, id_, run.site, run.visitors))
 
     def _clean_refusals(self, run: _Run, is_over: IsOver) -> bool:
-        """Remove the texts of the visitor's refused hits, after streams have stored all refusals of that time."""
+        """Remove texts from the visitor's refused hits, after streams have stored all refusals from that time."""
         unread = 0 if run.steps else unread_refusals(self._stores, run.began_at + self._pace.marks_known_ms)
         if unread:
             self._wait(run, f"refused hits in {unread} partitions of the log are not stored yet")
@@ -207,7 +207,7 @@ class Erasing:
         return self._in_steps(run, is_over, lambda: clean_refusals(self._stores, run.reprocessing))
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
-        """Read all raw hits of the site once more, after every stream knows the marks; erase hits that are left.
+        """Read all the site's raw hits once more, after every stream knows the marks; erase hits that are left.
 
         A day with such hits is read again later: a write by a process whose clock is ahead can undo the erasure.
         """
@@ -251,7 +251,7 @@ class Erasing:
         run.not_before = self._clock.now() + self._pace.proof_wait_ms
 
     def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
-        """Erase the hits of one or more days until the portion is over; return whether no day is left.
+        """Erase hits day by day until the portion is over; return whether no day is left.
 
         With `is_proof`, a day is left until a read finds no hit.
         """

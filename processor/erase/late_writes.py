@@ -1,6 +1,6 @@
-"""Take back what a window stored of visitors who were erased while the window was being stored (kind ERASE).
+"""Take back hits that a window stored although their visitors were erased meanwhile (kind ERASE).
 
-The proof of an erasure reads raw records a minute after the marks are stored. A stream that is suspended for longer can
+An erasure's proof reads raw records a minute after the marks are stored. A stream that is suspended for longer can
 write hits after the proof, so it reads the marks again after its writes.
 """
 
@@ -16,7 +16,7 @@ from processor.stream.stores import StreamStores
 def take_back(stores: StreamStores, stored: Intake, visitors: ErasedVisitors) -> bool:
     """Erase the visitors' hits from a window's raw records, claims and id collisions; return whether there were hits.
 
-    Raw records are last: as long as they have the hits, a repetition of the window erases the hits.
+    Raw records are last: as long as they have the hits, the window's repetition erases the hits.
     """
     if not visitors:
         return False

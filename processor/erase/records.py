@@ -1,4 +1,4 @@
-"""Blank the erased hits of a log record or of a raw record, and describe these hits. Pure."""
+"""Blank the erased hits in a log record or a raw record, and describe these hits. Pure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _Stored = TypeVar("_Stored", Record, RawRecord)
 
 @dataclass(frozen=True, slots=True)
 class FoundHits:
-    """The erased hits of a raw record that are not blank yet.
+    """A raw record's erased hits that are not blank yet.
 
     Attributes:
         record: the record.
         erased: whether each row is such a hit (n,).
-        days: the UTC days of these hits.
+        days: these hits' UTC days.
         order_ids: their order ids.
         refund_ids: their refund ids.
     """
@@ -41,12 +41,12 @@ class FoundHits:
 
     @property
     def hits(self) -> int:
-        """The number of hits."""
+        """How many hits there are."""
         return int(self.erased.sum())
 
     @property
     def rows(self) -> frozenset[int]:
-        """The numbers of the rows."""
+        """The rows' numbers."""
         return frozenset(np.flatnonzero(self.erased).tolist())
 
     @property
@@ -59,7 +59,7 @@ def blanked(record: _Stored, erased: BoolArray) -> _Stored:
     """Return a record with its erased rows blank; first and last event time are those after blanking.
 
     Args:
-        record: a record of hits.
+        record: a record with hits.
         erased: whether each row is erased (n,).
 
     Raises:
@@ -71,7 +71,7 @@ def blanked(record: _Stored, erased: BoolArray) -> _Stored:
 
 
 def find_hits(record: RawRecord, visitors: ErasedVisitors) -> FoundHits | None:
-    """Return the erased hits of a raw record; None if the record has none, or only blank rows.
+    """Return a raw record's erased hits; None if the record has none, or only blank rows.
 
     Raises:
         StoreCorrupt: the record does not decode.
@@ -97,7 +97,7 @@ def without_erased_hits(
     """Return a log record with its erased hits blank, and whether the record changed.
 
     Args:
-        record: a record of hits.
+        record: a record with hits.
         rows: the record's rows.
         visitors: the erased visitors.
     """

@@ -1,6 +1,6 @@
-"""Find a visitor's refused hits among the kept bytes of refusals.
+"""Find a visitor's refused hits among refusals' kept bytes.
 
-A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON: a hit, or a batch that was refused whole.
+A refusal keeps at most 4 KiB from the original bytes, in protobuf or JSON: a hit, or a batch that was refused whole.
 Bytes that do not decode may be the visitor's, so they count as the visitor's. Bytes without a visitor id and a user id
 belong to a visitor without cookies, whose key cannot be computed from them. A refusal without a site counts if its ids
 match: nothing says for which site an unknown key was meant. If the key is another merchant's, the refusal stays.
@@ -33,15 +33,15 @@ _TEXTS = {"original": b"", "message": "", "hit_id": "", "batch_id": "", "origin"
 
 
 class Refusals:
-    """Recognises the refusals of erased visitors, and removes their bytes from the log.
+    """Recognises erased visitors' refusals, and removes their bytes from the log.
 
     Args:
-        site: the site, whose secret is the key of the visitor hashes.
+        site: the site, whose secret is the key for visitor hashes.
         mesh_secret: the mesh secret.
         digests: the visitors' digests.
-        key_ids: the ids of keys that the site's hits can have been sent with.
+        key_ids: the keys, by id, that the site's hits can have been sent with.
         until: refusals collected from this time on (UTC ms) stay.
-        raw: the raw records, which show whether the hit of an id collision is erased.
+        raw: the raw records, which show whether an id collision's hit is erased.
         log: the log.
     """
 
@@ -114,7 +114,7 @@ class Refusals:
 def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
     """Yield the ids in a hit or a batch, with their kinds as in hitmesh.model.keys:visitor_key.
 
-    Some bytes decode as either. A wrong decoding yields texts that are the id of no visitor.
+    Some bytes decode as either. A wrong decoding yields texts that are no visitor's id.
 
     Raises:
         DecodeError: the bytes are neither a whole hit nor a whole batch.
@@ -130,7 +130,7 @@ def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _ids_in_json(text: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the ids in the JSON of a hit or a batch, under both spellings of the fields; texts and numbers are ids."""
+    """Yield the ids in a hit's or a batch's JSON, under both spellings; texts and numbers are ids."""
     try:
         sent = json.loads(text.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:

@@ -83,8 +83,8 @@ class Intake:
     """Values to store for a group of records, each list in log order per partition, and the stream's input.
 
     `awaited` are site-days that the stream counts; `marks` are for closed site-days, which the stream does not count.
-    `refunds` are the refunds that get their amount from the order. `blanked` are the positions of raw records that lost
-    erased hits.
+    `refunds` are the refunds that get their amount from the order. `blanked` has the positions whose raw
+    records lost erased hits.
     """
 
     raw: list[RawRecord] = field(default_factory=list)

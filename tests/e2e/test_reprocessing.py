@@ -286,7 +286,7 @@ def test_an_erased_visitor_is_in_no_report_and_in_no_store_and_does_not_come_bac
 
     shown = one_json_line(mesh.cli("erase", "--site", FORGOTTEN, "--visitor", "7", "-o", "json"))
     assert shown["state"] == "DIFF_READY"
-    assert one_json_line(mesh.cli(*query(FORGOTTEN, metrics))) == before, "a plan changes no report"
+    assert one_json_line(mesh.cli(*query(FORGOTTEN, metrics)))["rows"] == before["rows"], "a plan changes no report"
     erased = reprocess(mesh, "publish", shown["id"], "--wait")
     assert erased["state"] == "ERASED"
     receipt = erased["receipt"]

@@ -75,7 +75,7 @@ class CassandraRawStore:
         self._add_days(records)
 
     def replace(self, record: RawRecord) -> None:
-        """Replace value and event times of a stored record durably.
+        """Replace a stored record's value and event times durably.
 
         All pieces are a single mutation, so a reader never mixes values.
         """

@@ -175,7 +175,7 @@ class CassandraRejectedStore:
         return 0
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts of the site's wanted refusals durably; yield how many after each cell."""
+        """Empty the texts in the site's wanted refusals durably; yield how many after each cell."""
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
         )

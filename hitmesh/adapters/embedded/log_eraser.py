@@ -1,4 +1,4 @@
-"""Changes to records of the log on one machine (log.db), to erase hits."""
+"""Changes to log records on a single machine (log.db), to erase hits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hitmesh.model.records import LoggedRecord
 
 
 class EmbeddedLogEraser:
-    """Implementation of LogEraser on log.db.
+    """Implements LogEraser on log.db.
 
     Args:
         database: log.db.
-        catalogue: the log of each topic.
+        catalogue: each topic's log.
         files: all files from which hits are erased.
     """
 
@@ -37,7 +37,7 @@ class EmbeddedLogEraser:
         return next(iter(found), None)
 
     def replace(self, logged: LoggedRecord) -> bool:
-        """Replace value and event times of a retained record durably, and overwrite the replaced bytes in the file."""
+        """Replace a retained record's value and event times durably, and overwrite the replaced bytes in the file."""
         (log, number, offset), record = logged.position, logged.record
         try:
             topic = self._catalogue.topic_of(log)

@@ -40,7 +40,7 @@ class EmbeddedRawStore:
                 _insert(transaction, record)
 
     def replace(self, record: RawRecord) -> None:
-        """Replace value and event times of a stored record durably, and overwrite the replaced bytes."""
+        """Replace a stored record's value and event times durably, and overwrite the replaced bytes."""
         with self._database.erasing() as transaction:
             transaction.run(
                 """UPDATE raw_records SET value = ?, min_event_time = ?, max_event_time = ?

@@ -115,7 +115,7 @@ class EmbeddedRejectedStore:
             )
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts of the site's wanted refusals durably; yield how many after each page."""
+        """Empty the texts in the site's wanted refusals durably; yield how many after each page."""
         last, is_last = 0, False
         while not is_last:
             with self._database.reading() as transaction:

@@ -25,7 +25,7 @@ class MemoryRawStore:
                 self._records.setdefault(record.position, record)
 
     def replace(self, record: RawRecord) -> None:
-        """Replace value and event times of a stored record; an absent record stays absent."""
+        """Replace a stored record's value and event times; an absent record stays absent."""
         with self._lock:
             there = self._records.get(record.position)
             if there is not None:

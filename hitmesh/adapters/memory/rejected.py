@@ -82,7 +82,7 @@ class MemoryRejectedStore:
         return len(old)
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts of the site's wanted refusals; yield how many."""
+        """Empty the texts in the site's wanted refusals; yield how many."""
         found = [hit for hit in self._of(site) if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
         with self._lock:
             for hit in found:
