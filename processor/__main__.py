@@ -33,6 +33,7 @@ from hitmesh.runtime.telemetry.registry import (
     PROCESSOR_WATERMARK_AGE_SECONDS,
 )
 from processor.fail_points import dying_at
+from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
 from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
@@ -167,6 +168,7 @@ def build_settler(
 def build_reprocessor(
     stores: Stores,
     clock: Clock,
+    settings: ProcessorSettings,
     stop: threading.Event,
     metrics: Metrics | None = None,
     share: Share | None = None,
@@ -176,6 +178,7 @@ def build_reprocessor(
         settler_stores(stores),
         stores.reprocessings,
         clock,
+        ReprocessPace(marks_known_ms=settings.marks_known_ms),
         stop=stop,
         metrics=metrics,
         marks=secrets.randbits(31),
@@ -221,7 +224,7 @@ def _settler_threads(
 ) -> SettlerThreads:
     keeper = LeaseKeeper(stores.leases, name, LeasePace(settings.lease_ms), lambda: time.monotonic() * 1_000)
     settler = build_settler(stores, clock, settings, stop, metrics, keeper)
-    reprocessor = build_reprocessor(stores, clock, stop, metrics, keeper)
+    reprocessor = build_reprocessor(stores, clock, settings, stop, metrics, keeper)
 
     def settle() -> None:
         try:

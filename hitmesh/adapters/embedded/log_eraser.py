@@ -1,4 +1,4 @@
-"""Changes to records of the log on one machine (log.db), to erase hits."""
+"""Changes to log records on a single machine (log.db), to erase hits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hitmesh.model.records import LoggedRecord
 
 
 class EmbeddedLogEraser:
-    """Implementation of LogEraser on log.db.
+    """Implements LogEraser on log.db.
 
     Args:
         database: log.db.
-        catalogue: the log of each topic.
+        catalogue: each topic's log.
         files: all files from which hits are erased.
     """
 
@@ -36,18 +36,18 @@ class EmbeddedLogEraser:
             found = records_between(transaction, topic, PartitionId(log, number), offset, offset + 1)
         return next(iter(found), None)
 
-    def replace(self, position: Position, seen: bytes, value: bytes) -> bool:
-        """Replace the value `seen` of a retained record durably, and overwrite the replaced bytes in the file."""
-        log, number, offset = position
+    def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
+        """Replace a retained record's value and event times durably, and overwrite the replaced bytes in the file."""
+        (log, number, offset), record = logged.position, logged.record
         try:
             topic = self._catalogue.topic_of(log)
         except ValueError:
             return False
         with self._database.erasing() as transaction:
             changed = transaction.run(
-                """UPDATE records SET value = ?
-                WHERE topic = ? AND partition_no = ? AND record_offset = ? AND value = ?""",
-                (value, topic, number, offset, seen),
+                """UPDATE records SET value = ?1, min_event_time = ?2, max_event_time = ?3
+                WHERE topic = ?4 AND partition_no = ?5 AND record_offset = ?6 AND value = coalesce(?7, value)""",
+                (record.value, record.min_event_time, record.max_event_time, topic, number, offset, seen),
             )
         return changed > 0
 

@@ -39,13 +39,13 @@ class EmbeddedRawStore:
             for record in records:
                 _insert(transaction, record)
 
-    def replace(self, position: Position, seen: bytes, value: bytes) -> bool:
-        """Replace the value `seen` of a stored record durably, and overwrite the replaced bytes."""
+    def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
+        """Replace a stored record's value and event times durably, and overwrite the replaced bytes."""
         with self._database.erasing() as transaction:
             changed = transaction.run(
-                """UPDATE raw_records SET value = ?
-                WHERE log_id = ? AND partition_no = ? AND record_offset = ? AND value = ?""",
-                (value, *position, seen),
+                """UPDATE raw_records SET value = ?1, min_event_time = ?2, max_event_time = ?3
+                WHERE log_id = ?4 AND partition_no = ?5 AND record_offset = ?6 AND value = coalesce(?7, value)""",
+                (record.value, record.min_event_time, record.max_event_time, *record.position, seen),
             )
         return changed > 0
 

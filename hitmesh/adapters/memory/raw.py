@@ -24,13 +24,18 @@ class MemoryRawStore:
             for record in records:
                 self._records.setdefault(record.position, record)
 
-    def replace(self, position: Position, seen: bytes, value: bytes) -> bool:
-        """Replace the value `seen` of a stored record; return whether the record has this value."""
+    def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
+        """Replace a stored record's value and event times; an absent record stays absent."""
         with self._lock:
-            there = self._records.get(position)
-            if there is None or there.value != seen:
+            there = self._records.get(record.position)
+            if there is None or seen not in (None, there.value):
                 return False
-            self._records[position] = replace(there, value=value)
+            self._records[record.position] = replace(
+                there,
+                value=record.value,
+                min_event_time=record.min_event_time,
+                max_event_time=record.max_event_time,
+            )
             return True
 
     def scan(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import click
 
@@ -15,6 +17,16 @@ from hitmesh.tools.cli.options import examples
 from hitmesh.tools.cli.output import echo, note
 from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
 from hitmesh.tools.dev.home import Home
+
+_SETTING: Final = re.compile(r"[A-Za-z_]{1,64}=.*")
+
+
+def _settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str]:
+    """Return settings by name in upper case."""
+    for value in values:
+        if not _SETTING.fullmatch(value):
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE: give for example keep_superseded_ms=1000")
+    return {name.upper(): value for name, _, value in (value.partition("=") for value in values)}
 
 
 @click.command(
@@ -79,6 +91,15 @@ from hitmesh.tools.dev.home import Home
     metavar="N",
     help="Settler threads per process that settles.",
 )
+@click.option(
+    "--processor-setting",
+    "settings",
+    multiple=True,
+    callback=_settings,
+    metavar="NAME=VALUE",
+    help="Setting of the processor, for example keep_superseded_ms=1000, to rehearse with small numbers. Can be given "
+    "several times.",
+)
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.pass_context
 def dev(
@@ -94,6 +115,7 @@ def dev(
     hang_after: float,
     logic: str | None,
     settlers: int,
+    settings: Mapping[str, str],
 ) -> None:
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter, control.
 
@@ -119,8 +141,11 @@ def dev(
         replicas,
         closed_reads,
         hang_after,
-        logic,
-        settlers,
+        {
+            **settings,
+            **({"LOGIC": logic} if logic else {}),
+            **({"SETTLERS": str(settlers)} if settlers > 1 else {}),
+        },
     )
     context.exit(run_dev(place, lock, options, echo, note))
 
