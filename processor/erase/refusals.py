@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.erasures import visitor_digest
+from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.keys import visitor_key
 from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import RejectedHit
@@ -108,7 +109,10 @@ class Refusals:
             pl.when(is_row).then(pl.lit(text, REJECTED_COLUMNS[name])).otherwise(pl.col(name)).alias(name)
             for name, text in _TEXTS.items()
         )
-        return self._log.replace(replace(logged, record=replace(logged.record, value=pack_record(blanked))))
+        seen, record = logged.record.value, replace(logged.record, value=pack_record(blanked))
+        if not self._log.replace(replace(logged, record=record), seen):
+            raise StaleGeneration(f"refusals {hit.position} were rewritten since they were read; read them again")
+        return True
 
 
 def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
