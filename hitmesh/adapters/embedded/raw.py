@@ -39,6 +39,15 @@ class EmbeddedRawStore:
             for record in records:
                 _insert(transaction, record)
 
+    def replace(self, record: RawRecord) -> None:
+        """Replace a stored record's value and event times durably, and overwrite the replaced bytes."""
+        with self._database.erasing() as transaction:
+            transaction.run(
+                """UPDATE raw_records SET value = ?, min_event_time = ?, max_event_time = ?
+                WHERE log_id = ? AND partition_no = ? AND record_offset = ?""",
+                (record.value, record.min_event_time, record.max_event_time, *record.position),
+            )
+
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:

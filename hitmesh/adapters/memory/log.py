@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Final
 
 from hitmesh.adapters.shared.catalogue import DEFAULT_PARTITIONS
@@ -141,6 +142,29 @@ class MemoryLog:
         """Return all records in a partition in order; the offset is the index."""
         with self._changed:
             return list(self._records[partition])
+
+    def record_at(self, position: Position) -> LoggedRecord | None:
+        """Return a record; None when the log does not have the record."""
+        with self._changed:
+            records = self._records.get(PartitionId(position.log, position.partition), [])
+            return records[position.offset] if 0 <= position.offset < len(records) else None
+
+    def replace(self, logged: LoggedRecord) -> bool:
+        """Replace a record's value and event times; return whether there is such a record."""
+        there = self.record_at(logged.position)
+        if there is None:
+            return False
+        log, partition, offset = logged.position
+        record = replace(
+            there.record,
+            value=logged.record.value,
+            min_event_time=logged.record.min_event_time,
+            max_event_time=logged.record.max_event_time,
+        )
+        with self._changed:
+            self._bytes += len(record.value) - len(there.record.value)
+            self._records[PartitionId(log, partition)][offset] = replace(there, record=record)
+        return True
 
     def _ahead(self, topic: Topic, start: Mapping[PartitionId, PartitionProgress]) -> list[LoggedRecord]:
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
@@ -22,6 +23,18 @@ class MemoryRawStore:
         with self._lock:
             for record in records:
                 self._records.setdefault(record.position, record)
+
+    def replace(self, record: RawRecord) -> None:
+        """Replace a stored record's value and event times; an absent record stays absent."""
+        with self._lock:
+            there = self._records.get(record.position)
+            if there is not None:
+                self._records[record.position] = replace(
+                    there,
+                    value=record.value,
+                    min_event_time=record.min_event_time,
+                    max_event_time=record.max_event_time,
+                )
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None

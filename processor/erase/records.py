@@ -1,0 +1,109 @@
+"""Blank the erased hits in a log record or a raw record, and describe these hits. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray
+from hitmesh.model.records import LoggedRecord, RawRecord, Record
+from hitmesh.model.rows.erased_rows import with_blank_rows
+from hitmesh.model.zones import DAY_MS
+from processor.erase.visitors import ErasedVisitors
+from processor.settle.window import read_rows
+
+_RECOGNISED: Final = ("site", "visitor_hi", "visitor_lo", "event_time", "flags")
+_CLAIMING: Final = (*_RECOGNISED, "order_id", "refund_id")
+
+_Stored = TypeVar("_Stored", Record, RawRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHits:
+    """A raw record's erased hits that are not blank yet.
+
+    Attributes:
+        record: the record.
+        erased: whether each row is such a hit (n,).
+        days: these hits' UTC days.
+        order_ids: their order ids.
+        refund_ids: their refund ids.
+    """
+
+    record: RawRecord
+    erased: BoolArray
+    days: frozenset[int]
+    order_ids: frozenset[str]
+    refund_ids: frozenset[str]
+
+    @property
+    def hits(self) -> int:
+        """How many hits there are."""
+        return int(self.erased.sum())
+
+    @property
+    def rows(self) -> frozenset[int]:
+        """The rows' numbers."""
+        return frozenset(np.flatnonzero(self.erased).tolist())
+
+    @property
+    def blanked(self) -> RawRecord:
+        """The record with these hits blank."""
+        return blanked(self.record, self.erased)
+
+
+def blanked(record: _Stored, erased: BoolArray) -> _Stored:
+    """Return a record with its erased rows blank; first and last event time are those after blanking.
+
+    Args:
+        record: a record with hits.
+        erased: whether each row is erased (n,).
+
+    Raises:
+        StoreCorrupt: the record does not decode.
+    """
+    value = with_blank_rows(record.value, erased)
+    times = read_rows(value, ("event_time",))["event_time"].to_numpy()
+    return replace(record, value=value, min_event_time=int(times.min()), max_event_time=int(times.max()))
+
+
+def find_hits(record: RawRecord, visitors: ErasedVisitors) -> FoundHits | None:
+    """Return a raw record's erased hits; None if the record has none, or only blank rows.
+
+    Raises:
+        StoreCorrupt: the record does not decode.
+    """
+    if visitors.sites.isdisjoint(site for site, _ in record.site_days):
+        return None
+    if not visitors.hits(read_rows(record.value, _RECOGNISED)).any():
+        return None
+    rows = read_rows(record.value, _CLAIMING)
+    erased = visitors.hits(rows)
+    found = rows.filter(pl.Series(erased))
+    return FoundHits(
+        record,
+        erased,
+        frozenset((found["event_time"] // DAY_MS).to_list()),
+        *(frozenset(found[name].drop_nulls().to_list()) for name in ("order_id", "refund_id")),
+    )
+
+
+def without_erased_hits(
+    record: LoggedRecord, rows: pl.DataFrame, visitors: ErasedVisitors | None
+) -> tuple[LoggedRecord, bool]:
+    """Return a log record with its erased hits blank, and whether the record changed.
+
+    Args:
+        record: a record with hits.
+        rows: the record's rows.
+        visitors: the erased visitors.
+    """
+    if not visitors:
+        return record, False
+    erased = visitors.hits(rows)
+    if not erased.any():
+        return record, False
+    return replace(record, record=blanked(record.record, erased)), True
