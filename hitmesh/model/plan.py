@@ -27,10 +27,14 @@ MAX_SITE_DAYS: Final = 20_000
 
 
 class Kind(StrEnum):
-    """Why history is recomputed. LOGIC: the logic changed. REPAIR: a store lost or damaged values."""
+    """Why history is recomputed.
+
+    LOGIC: the logic changed. REPAIR: a store lost or damaged values. RULES: exclusion rules of sites changed.
+    """
 
     LOGIC = "logic"
     REPAIR = "repair"
+    RULES = "rules"
 
 
 @dataclass(frozen=True, slots=True)

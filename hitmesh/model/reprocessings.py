@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from hitmesh.model.exclusion import AS_COLLECTED
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
@@ -102,6 +103,9 @@ class Reprocessing:
         recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished, and
             if RECOMPUTE was interrupted.
         version: counts the replacements; `Reprocessings.replace` compares it.
+        rules: for kind RULES, the version of the exclusion rules of each site in `sites`; empty for other kinds.
+        not_applicable: for kind RULES, how many hits of the plan are of days before their site stored truncated IP
+            addresses, although the site has rules of kind NETWORK.
     """
 
     id: str
@@ -120,6 +124,18 @@ class Reprocessing:
     error: str = ""
     recompute_ms: int = 0
     version: int = 1
+    rules: tuple[int, ...] = ()
+    not_applicable: int = 0
+
+    def rules_of(self, site: str) -> int:
+        """Return the version of a site's exclusion rules.
+
+        Example:
+            >>> sites = ("merchants/demo/sites/a", "merchants/demo/sites/b")
+            >>> Reprocessing("r1", Kind.RULES, "v1", sites, 0, 7, 0, 0, rules=(3, 5)).rules_of(sites[1])
+            5
+        """
+        return self.rules[self.sites.index(site)]
 
     def overlaps(self, other: Reprocessing) -> bool:
         """Return whether the two have a site-day in common.
@@ -144,6 +160,7 @@ class GenerationVersion:
         read_through: the scan saw every record below these offsets.
         ledger: the ledger entry.
         carry: the carry for the next day.
+        rules: the version of the site's exclusion rules; AS_COLLECTED if the collector decided each hit.
     """
 
     generation: int
@@ -151,6 +168,7 @@ class GenerationVersion:
     read_through: Mapping[PartitionId, int]
     ledger: LedgerEntry
     carry: bytes = field(repr=False)
+    rules: int = AS_COLLECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +193,7 @@ class Rebuilt:
         changes: each measure with its old and new sum; measures that are 0 in both are absent.
         disturbed_days: the site's other days that must be settled again when either generation becomes current, apart
             from the day after, which depends on the carries (rule L4).
+        not_applicable: how many hits lack the network that the rules of the new generation look at.
     """
 
     site_day: SiteDay
@@ -184,3 +203,4 @@ class Rebuilt:
     flags: Mapping[tuple[Position, int], bool]
     changes: Mapping[str, Change]
     disturbed_days: frozenset[int] = frozenset()
+    not_applicable: int = 0

@@ -26,6 +26,7 @@ ENTRY: Final = (
     "carry_chunks",
     "drift",
     "replaced",
+    "rules_version",
 )
 
 
@@ -79,6 +80,7 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         # Not orjson, because differences in amounts may exceed 64 bits, beyond orjson's range.
         json.dumps(asdict(row.drift)) if row.drift else None,
         dict(row.replaced),
+        entry.rules_version if entry else None,
     )
 
 
@@ -105,7 +107,10 @@ def _entry(row: Any) -> GenerationEntry | None:
     if row.sequence is None:
         return None
     read_through = {PartitionId(log, partition): offset for log, partition, offset in orjson.loads(row.read_through)}
-    return GenerationEntry(row.generation, row.sequence, row.logic_version, read_through, row.published_at)
+    rules_version = row.rules_version or 0
+    return GenerationEntry(
+        row.generation, row.sequence, row.logic_version, read_through, row.published_at, rules_version
+    )
 
 
 def _json(value: Any) -> str:

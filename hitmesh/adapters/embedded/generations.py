@@ -22,6 +22,7 @@ from hitmesh.adapters.shared.publication import (
     is_restored,
     published_generation,
     replaced_by_restore,
+    restored_entry,
     superseded_by,
 )
 from hitmesh.model.errors import StaleGeneration
@@ -61,7 +62,7 @@ class EmbeddedGenerations:
 
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
         """Return the current entry of each day that has an entry."""
-        columns = "day, generation, sequence, logic_version, read_through, published_at"
+        columns = "day, generation, sequence, logic_version, read_through, published_at, rules_version"
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_entry, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
@@ -78,6 +79,7 @@ class EmbeddedGenerations:
         now: int,
         drift: Drift | None = None,
         keep_until: int = 0,
+        rules_version: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry, in a single durable transaction.
 
@@ -95,7 +97,7 @@ class EmbeddedGenerations:
             if drift is not None:
                 transaction.run("INSERT OR IGNORE INTO drifts VALUES (?, ?, ?)", (*site_day, packed_drift(drift)))
             sequence = _last_sequence(transaction, site_day.site) + 1
-            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now)
+            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now, rules_version)
             _make_current(transaction, site_day, newest_of(entry, ledger, carry))
         return entry
 
@@ -126,7 +128,7 @@ class EmbeddedGenerations:
             _supersede(transaction, site_day, [replaced], max(now, keep_until))
             transaction.run(_NOT_SUPERSEDED, key)
             sequence = _last_sequence(transaction, site_day.site) + 1
-            restored = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
+            restored = restored_entry(version, sequence, now)
             _make_current(transaction, site_day, newest_of(restored, version.ledger, version.carry))
         return restored
 
@@ -241,7 +243,7 @@ def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, gener
 def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
     """Store an entry in place of the generation's earlier entry."""
     transaction.run(_FORGET, (*site_day, newest.generation))
-    transaction.run(f"INSERT INTO generations VALUES ({', '.join('?' * 14)})", (*site_day, *newest))
+    transaction.run(f"INSERT INTO generations VALUES ({', '.join('?' * 15)})", (*site_day, *newest))
 
 
 def _last_sequence(transaction: Transaction, site: str) -> int:

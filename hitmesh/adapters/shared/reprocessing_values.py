@@ -58,6 +58,7 @@ def reprocessing_of(id_: str, value: bytes) -> Reprocessing:
                 **fields,
                 "kind": Kind(fields["kind"]),
                 "sites": tuple(fields["sites"]),
+                "rules": tuple(fields.get("rules", ())),
                 "state": State(fields["state"]),
                 "work": None if work is None else Work(work),
             }
@@ -77,6 +78,7 @@ def rebuilt_value(rebuilt: Rebuilt) -> bytes:
             "flags": [[*position, row, flag] for (position, row), flag in rebuilt.flags.items()],
             "changes": {name: [change.old, change.new] for name, change in rebuilt.changes.items()},
             "disturbed_days": sorted(rebuilt.disturbed_days),
+            "not_applicable": rebuilt.not_applicable,
         }
     ).encode()
     lengths = _LENGTHS.pack(len(text), len(rebuilt.before.carry))
@@ -104,6 +106,7 @@ def rebuilt_of(id_: str, site_day: SiteDay, value: bytes) -> Rebuilt:
             {(Position(log, number, offset), row): flag for log, number, offset, row, flag in fields["flags"]},
             {name: Change(*sums) for name, sums in fields["changes"].items()},
             frozenset(fields["disturbed_days"]),
+            fields.get("not_applicable", 0),
         )
     _refuse_another(subject, _REBUILT_CURE, site_day, rebuilt.site_day)
     return rebuilt
@@ -128,13 +131,15 @@ def _version_fields(version: GenerationVersion) -> dict[str, Any]:
         "logic": version.logic,
         "read_through": [[*partition, offset] for partition, offset in version.read_through.items()],
         "ledger": asdict(version.ledger),
+        "rules": version.rules,
     }
 
 
 def _version(fields: Mapping[str, Any], carry: bytes) -> GenerationVersion:
     read_through = {PartitionId(log, partition): offset for log, partition, offset in fields["read_through"]}
     ledger = LedgerEntry(**fields["ledger"])
-    return GenerationVersion(fields["generation"], fields["logic"], read_through, ledger, carry)
+    # A value of an earlier version of the code has no rules: the collector decided each hit.
+    return GenerationVersion(fields["generation"], fields["logic"], read_through, ledger, carry, fields.get("rules", 0))
 
 
 def _refuse_another(subject: str, cure: str, key: object, found: object) -> None:
