@@ -10,7 +10,7 @@ pending until the settler settles their day. So the ledger balances whichever ge
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -74,16 +74,32 @@ class Rebuilder:
         return scan_bounds(self._stores.progress)
 
     def recompute(
-        self, site_day: SiteDay, logic: Logic | None, handed: Handed, bounds: ScanBounds, work: Work
+        self,
+        site_day: SiteDay,
+        logic: Logic | None,
+        handed: Handed,
+        bounds: ScanBounds,
+        work: Work,
+        rules: Mapping[int, int],
     ) -> Recomputed:
         """Settle a site-day that has a current generation, under this logic or the current generation's logic.
+
+        Args:
+            site_day: the site-day.
+            logic: the logic; None: the current generation's logic.
+            handed: the results of earlier days.
+            bounds: the bounds for the scan.
+            work: the work that recomputes.
+            rules: the version of the exclusion rules by day; absent days keep their version.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
             RetryError: a store is unavailable.
         """
         with naming(site_day):
-            attempt = Attempt(self._stores, site_day, bounds.hits, bounds.all, handed, lg_k=self._lg_k, logic=logic)
+            attempt = Attempt(
+                self._stores, site_day, bounds.hits, bounds.all, handed, lg_k=self._lg_k, logic=logic, rules=rules
+            )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
             settled = attempt.settle()
@@ -136,7 +152,9 @@ class Rebuilder:
         carry = self._stores.generations.carry(attempt.site_day)
         if entry is None or ledger is None or carry is None:
             raise StoreCorrupt("the published generation is no longer stored")
-        return GenerationVersion(entry.generation, entry.logic_version, entry.read_through, ledger, carry)
+        return GenerationVersion(
+            entry.generation, entry.logic_version, entry.read_through, ledger, carry, entry.rules_version
+        )
 
 
 class Recomputing:
@@ -170,7 +188,8 @@ class Recomputing:
             if is_over() and chain is not begun:
                 is_done = False
                 break
-            done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE)
+            rules = rules_for(reprocessing, site_day)
+            done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE, rules)
             chain = chain.then(done.rebuilt, Work.RECOMPUTE)
             wave.append(done)
             if self._rebuilder.is_full(wave):
@@ -194,4 +213,13 @@ def logic_for(reprocessing: Reprocessing) -> Logic | None:
     Raises:
         RefusedError: the code does not have the reprocessing's logic.
     """
-    return None if reprocessing.kind is Kind.REPAIR else logic_named(reprocessing.logic)
+    return logic_named(reprocessing.logic) if reprocessing.kind is Kind.LOGIC else None
+
+
+def rules_for(reprocessing: Reprocessing, site_day: SiteDay) -> Mapping[int, int]:
+    """Return the version of the exclusion rules for a day and its neighbours; empty if the days keep their version."""
+    site, day = site_day
+    if reprocessing.kind is not Kind.RULES:
+        return {}
+    days = range(max(day - 1, reprocessing.first_day), min(day + 2, reprocessing.end_day))
+    return dict.fromkeys(days, reprocessing.rules_of(site))

@@ -15,6 +15,7 @@ import polars as pl
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
+from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, SiteRules
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
@@ -37,9 +38,11 @@ from hitmesh.ports import (
     SiteDirectory,
 )
 from processor.rules.carry import Carry
-from processor.rules.orders import HitAt, seen_claims, with_flags
+from processor.rules.day_rules import DayRules
+from processor.rules.orders import HitAt, claim_at, seen_claims, with_flags
 from processor.rules.refunds import claims_refund, takes_total, with_totals
 from processor.rules.rollups import RowOwner
+from processor.settle.claims_excluded import excluded_claims, versions_of, with_exclusion
 from processor.settle.drift import drift_of
 from processor.settle.series import settled_series
 from processor.settle.settlement import DayInputs, Settled, settle
@@ -100,6 +103,7 @@ class Attempt:
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
         logic: the logic version; None: the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
+        rules: the version of the exclusion rules for settled days, by day; absent days keep their version.
 
     Attributes:
         site_day: the site-day.
@@ -107,6 +111,8 @@ class Attempt:
         generation: the reserved generation number; 0 before `settle`.
         current: the generation entry seen when the scan began; None without an entry.
         logic: the logic version that the attempt applies.
+        rules_version: the version of the exclusion rules that decides the day's hits; AS_COLLECTED for a site-day
+            without a generation, so that the first settlement keeps the decisions of the collector.
     """
 
     def __init__(
@@ -120,6 +126,7 @@ class Attempt:
         lg_k: int = LG_K_CELL,
         logic: Logic | None = None,
         fallback: Logic = CURRENT,
+        rules: Mapping[int, int] | None = None,
     ) -> None:
         site, day = site_day
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
@@ -130,6 +137,9 @@ class Attempt:
         self.generation = 0
         self.current = entries.get(day)
         self.logic = logic or _logic_of(self.current) or fallback
+        self._overridden = rules or {}
+        self._versions = {each: self._overridden.get(each, entry.rules_version) for each, entry in entries.items()}
+        self.rules_version = self._versions.get(day, AS_COLLECTED)
         self._stores = stores
         self._hits_before = hits_before
         self._logic_before = (handed.logic if handed.carry else _logic_of(entries.get(day - 1))) or self.logic
@@ -231,9 +241,11 @@ class Attempt:
     def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
         name, day = self.site_day
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
-        window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
+        rules = DayRules(site.rules if site else NO_RULES, self._versions)
+        window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS, rules)
         policy, before = site.policy if site else VisitPolicy(), self._logic_before
         claims, refund_days = self._claims(window, known_until)
+        claims, excluded_before = self._decided(claims, rules.rules)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),
             policy=self.logic.policy(policy),
@@ -247,7 +259,21 @@ class Attempt:
             rejected=rejected,
             read_through=self.current.read_through if self.current else {},
             lg_k=self._lg_k,
+            excluded_before=excluded_before,
         )
+
+    def _decided(self, claims: list[OrderClaim], rules: SiteRules) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
+        """Return the claims, excluded under the rules of their days, and which were excluded before."""
+        if not rules.version:
+            return claims, {}
+        site, days = self.site_day.site, {claim.day for claim in claims}
+        generations, raw = self._stores.generations, self._stores.raw
+        after = versions_of(generations, site, days, self._overridden)
+        before = versions_of(generations, site, days, {}) if self._overridden else after
+        decided = with_exclusion(claims, excluded_claims(claims, rules, after, raw))
+        return decided, excluded_claims(claims, rules, before, raw) | {
+            claim_at(claim): claim.excluded for claim in claims if before.get(claim.day, AS_COLLECTED) == AS_COLLECTED
+        }
 
     def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
         """Return the claims on ids in the window's hits, and per order the days of refunds that use its total."""
@@ -267,9 +293,9 @@ class Attempt:
             claims = with_totals(claims, set(refunded), self._stores.raw)
         return claims, stores.refund_days(site, orders) if orders else {}
 
-    def _window(self, site: str, start: int, end: int) -> Window:
+    def _window(self, site: str, start: int, end: int, rules: DayRules) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
-        return read_window(records, site, start, end)
+        return read_window(records, site, start, end, rules, self.site_day.day)
 
 
 def _intact(carry: bytes | None) -> Carry | None:

@@ -245,6 +245,7 @@ class Settler:
             carry=settled.carry.to_bytes(),
             now=self._clock.now(),
             drift=computed.drift,
+            rules_version=computed.attempt.rules_version,
         )
         count_settled(self._metrics, computed.drift)
         if settled.orders.changed_flags:

@@ -18,10 +18,10 @@ import pyarrow as pa
 from hitmesh.model.arrays import BoolArray
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import Position
-from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import HITS_COLUMNS, RECORD_CURE
 from hitmesh.model.stored import decoding, opened
+from processor.rules.day_rules import COLLECTED, DayRules, with_excluded
 
 # The hit columns that settlement reads.
 READ_COLUMNS: Final[tuple[str, ...]] = (
@@ -103,12 +103,16 @@ class Window:
         positions: record positions, indexed by the column `record`.
         start: inclusive lower bound of event time, ms.
         end: exclusive upper bound of event time, ms.
+        rules: the exclusion rules that decided `flags` and `excluded`.
+        not_applicable: how many hits of the counted day lack the network that its rules look at (`read_window`).
     """
 
     rows: pl.DataFrame
     positions: tuple[Position, ...]
     start: int
     end: int
+    rules: DayRules = COLLECTED
+    not_applicable: int = 0
 
 
 def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -144,7 +148,14 @@ def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
         )
 
 
-def read_window(records: Iterable[RawRecord], site: str, start: int, end: int) -> Window:
+def read_window(
+    records: Iterable[RawRecord],
+    site: str,
+    start: int,
+    end: int,
+    rules: DayRules = COLLECTED,
+    counted_day: int = -1,
+) -> Window:
     """Return the site's hits with start <= event_time < end.
 
     Args:
@@ -152,34 +163,40 @@ def read_window(records: Iterable[RawRecord], site: str, start: int, end: int) -
         site: full resource name.
         start: UTC ms.
         end: UTC ms.
+        rules: the exclusion rules of the site's days.
+        counted_day: the day for `Window.not_applicable`.
 
     Raises:
         StoreCorrupt: a record does not decode.
     """
     wanted = [record for record in records if record.max_event_time >= start and record.min_event_time < end]
     parts = [
-        _rows_of(wanted[first : first + _RECORDS_AT_ONCE], first, site, start, end)
+        _rows_of(wanted[first : first + _RECORDS_AT_ONCE], first, site, start, end, rules.columns)
         for first in range(0, len(wanted), _RECORDS_AT_ONCE)
     ]
+    not_applicable = sum(rules.not_applicable(part, counted_day) for part in parts)
+    parts = [with_excluded(rules.decided(part)).select(*WINDOW_COLUMNS) for part in parts]
     rows = pl.concat(parts).rechunk() if parts else pl.DataFrame(schema=WINDOW_COLUMNS)
-    return Window(rows, tuple(record.position for record in wanted), start, end)
+    return Window(rows, tuple(record.position for record in wanted), start, end, rules, not_applicable)
 
 
-def _rows_of(records: list[RawRecord], first: int, site: str, start: int, end: int) -> pl.DataFrame:
-    """Return the wanted rows of these records; `first` is the first record's index in the window."""
-    parts = [read_rows(record.value, READ_COLUMNS) for record in records]
+def _rows_of(
+    records: list[RawRecord], first: int, site: str, start: int, end: int, more: tuple[str, ...]
+) -> pl.DataFrame:
+    """Return the wanted rows of these records, with more columns; `first` is the first record's index in the window."""
+    columns = tuple(dict.fromkeys((*READ_COLUMNS, *more)))
+    parts = [read_rows(record.value, columns) for record in records]
     heights = np.array([part.height for part in parts], np.int64)
     begins = np.cumsum(heights) - heights
     rows = pl.concat(parts).with_columns(
         pl.Series("log_time", np.repeat([record.log_time for record in records], heights), pl.Int64),
         pl.Series("record", np.repeat(np.arange(first, first + len(records)), heights), pl.Int64),
         pl.Series("row", np.arange(heights.sum()) - np.repeat(begins, heights), pl.Int64),
-        (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
     )
     wanted = rows.select(
         (pl.col("site") == site) & pl.col("event_time").is_between(start, end, closed="left")
     ).to_series()
-    return chosen(rows, wanted.to_numpy()).rename({"utm_campaign": "campaign"}).select(*WINDOW_COLUMNS)
+    return chosen(rows, wanted.to_numpy()).rename({"utm_campaign": "campaign"})
 
 
 def chosen(rows: pl.DataFrame, wanted: BoolArray) -> pl.DataFrame:
