@@ -12,6 +12,7 @@ from control.backend import Backend
 from control.rpc.reprocessing.messages import planned_message, reprocessing_message
 from control.rpc.reprocessing.names import CHANGE_RULE, new_id
 from control.rpc.reprocessing.scope import days_of, scope_of
+from control.rpc.reprocessing.site_rules import with_site_rules
 from control.rpc.reprocessing.speed import measured_speed
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
@@ -25,7 +26,11 @@ from hitmesh.model.reprocessings import Reprocessing
 from hitmesh.model.sites import IngestKey
 from hitmesh.ports import Reprocessings
 
-_KINDS: Final = {pb.REPROCESSING_KIND_LOGIC: Kind.LOGIC, pb.REPROCESSING_KIND_REPAIR: Kind.REPAIR}
+_KINDS: Final = {
+    pb.REPROCESSING_KIND_LOGIC: Kind.LOGIC,
+    pb.REPROCESSING_KIND_REPAIR: Kind.REPAIR,
+    pb.REPROCESSING_KIND_RULES: Kind.RULES,
+}
 _ATTEMPTS: Final = 5
 
 
@@ -59,6 +64,8 @@ def create_reprocessing(
         site_days=scope.site_days,
         hits=scope.hits,
     )
+    if kind is Kind.RULES:
+        planned = with_site_rules(planned, backend.directory, books.generations, checkpoint)
     speed = measured_speed(books.reprocessings.all())
     if request.validate_only:
         return pb.CreateReprocessingResponse(reprocessing=planned_message(planned, speed))
@@ -82,7 +89,7 @@ def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backen
 def _kind_of(wanted: pb.Reprocessing) -> Kind:
     if wanted.kind not in _KINDS:
         raise RefusedError(
-            "kind is missing: send REPROCESSING_KIND_LOGIC or REPROCESSING_KIND_REPAIR",
+            "kind is missing: send REPROCESSING_KIND_LOGIC, REPROCESSING_KIND_REPAIR or REPROCESSING_KIND_RULES",
             field="reprocessing.kind",
             reason=ErrorReason.MISSING_FIELD,
         )
@@ -90,12 +97,13 @@ def _kind_of(wanted: pb.Reprocessing) -> Kind:
 
 
 def _logic_of(wanted: pb.Reprocessing, kind: Kind) -> str:
-    """Return the name of the version; for a repair the current version, which a repair does not use."""
+    """Return the name of the version; for kinds that keep the version of each site-day, the current version."""
     if not wanted.HasField("logic"):
         return CURRENT.name
-    if kind is Kind.REPAIR:
+    if kind is not Kind.LOGIC:
+        name = "a repair" if kind is Kind.REPAIR else f"kind {kind.name}"
         raise RefusedError(
-            f"logic {wanted.logic[:40]!r} is set, but a repair keeps the version of each site-day: leave logic out",
+            f"logic {wanted.logic[:40]!r} is set, but {name} keeps the version of each site-day: leave logic out",
             field="reprocessing.logic",
             value=wanted.logic,
         )

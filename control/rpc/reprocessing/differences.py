@@ -81,6 +81,7 @@ class Tally:
     sums: dict[str, Sums] = field(default_factory=dict)
     before: Outcome = field(default_factory=Outcome)
     after: Outcome = field(default_factory=Outcome)
+    not_applicable: int = 0
 
     def add(self, rebuilt: Rebuilt) -> None:
         """Add a site-day."""
@@ -88,6 +89,7 @@ class Tally:
         self.changed_site_days += is_changed(rebuilt)
         self.before = self.before.plus(rebuilt.before.ledger)
         self.after = self.after.plus(rebuilt.after.ledger)
+        self.not_applicable += rebuilt.not_applicable
         for metric, change in rebuilt.changes.items():
             self.sums[metric] = self.sums.get(metric, Sums()).plus(change.old, change.new)
 
