@@ -30,7 +30,7 @@ def a_mesh(hits: list[RefHit]) -> SmallMesh:
 
 
 def is_of(site: str, kind: RuleKind, value: str, hit: RefHit) -> bool:
-    column = {RuleKind.HOST: hit.hostname, RuleKind.PAGE: hit.page_path, RuleKind.COUNTRY: hit.country}[kind]
+    column = {RuleKind.HOST: hit.hostname, RuleKind.PAGE: hit.page_path, RuleKind.REFERRER: hit.referrer_host}[kind]
     return hit.site == site and (value in (column or "") if kind is RuleKind.PAGE else column == value)
 
 
@@ -44,7 +44,7 @@ def test_rules_give_the_rows_of_the_reference_and_without_the_rules_the_rows_of_
     early = dice.randint(0, len(hits))
     mesh.send(hits[:early])
     mesh.settle()
-    values = {RuleKind.HOST: {hit.hostname for hit in hits}, RuleKind.COUNTRY: {hit.country for hit in hits}}
+    values = {RuleKind.HOST: {hit.hostname for hit in hits}, RuleKind.REFERRER: {hit.referrer_host for hit in hits}}
     choices = sorted((kind, value) for kind, found in values.items() for value in found if value)
     kind, value = dice.choice([*choices, (RuleKind.PAGE, "/")])
     id_ = add_rule(mesh.stores.directory, SITES[0], kind, value)
