@@ -15,7 +15,10 @@ from hitmesh.ports import (
     LogScan,
     MetricStore,
     ProgressReader,
+    RawStore,
+    RejectedStore,
     Reprocessings,
+    SeriesStore,
     SiteDirectory,
 )
 
@@ -31,6 +34,9 @@ class Bookkeeping:
     log_scan: LogScan
     reprocessings: Reprocessings
     metrics: MetricStore
+    rejected: RejectedStore
+    raw: RawStore
+    series: SeriesStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,17 @@ class ReprocessingLimits:
         names: maximum number of names in a request.
         sites: maximum number of sites of a plan.
         site_days: maximum number of site-days of a plan.
-        compared_site_days: maximum number of site-days in a comparison by dimension.
+        compared_site_days: maximum number of site-days in a comparison by dimension, because a store filters rows by
+            each site-day.
+        cell_site_days: maximum number of site-days in a comparison by cell: 48,000 cells with 27 sums on both sides
+            take about 40 MB.
     """
 
     names: int = 1_000
     sites: int = 20_000
     site_days: int = MAX_SITE_DAYS
     compared_site_days: int = 2_000
+    cell_site_days: int = 500
 
 
 PRODUCTION: Final = ReprocessingLimits()

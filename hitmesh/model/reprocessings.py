@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.exclusion import AS_COLLECTED
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
@@ -81,6 +82,44 @@ OPEN_STATES: Final = frozenset({State.RUNNING, State.DIFF_READY, State.FAILED})
 """States in which a reprocessing excludes every other reprocessing of the same site-days."""
 
 
+MAX_LOST_NAMED: Final = 100
+"""How many site-days with lost hits a repair names."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostHits:
+    """Hits of a site-day that neither the raw store nor the log has.
+
+    Attributes:
+        site_day: the site-day.
+        hits: how many hits are lost; 0 if hits of a neighbouring day that the recomputation reads are damaged.
+        kept: whether the repair left the site-day out, because it cannot be recomputed from all its hits.
+    """
+
+    site_day: SiteDay
+    hits: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RawRepair:
+    """What a repair found missing in the raw store, and restored from the log.
+
+    Attributes:
+        restored_records: records that are stored again.
+        restored_hits: the hits in these records, of any sites and days.
+        lost_hits: hits that neither the raw store nor the log has.
+        lost_site_days: the number of site-days with lost hits, or beside such a site-day.
+        named: the first MAX_LOST_NAMED of these site-days.
+    """
+
+    restored_records: int = 0
+    restored_hits: int = 0
+    lost_hits: int = 0
+    lost_site_days: int = 0
+    named: tuple[LostHits, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Reprocessing:
     """A stored reprocessing. Times are UTC ms; days are UTC days since 1970-01-01.
@@ -103,6 +142,7 @@ class Reprocessing:
         recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished, and
             if RECOMPUTE was interrupted.
         version: counts the replacements; `Reprocessings.replace` compares it.
+        raw_repair: for a repair, what it found missing in the raw store so far; otherwise None.
         rules: for kind RULES, the version of the exclusion rules of each site in `sites`; empty for other kinds.
         not_applicable: for kind RULES, how many hits of the plan are of days before their site stored truncated IP
             addresses, although the site has rules of kind NETWORK.
@@ -124,6 +164,7 @@ class Reprocessing:
     error: str = ""
     recompute_ms: int = 0
     version: int = 1
+    raw_repair: RawRepair | None = None
     rules: tuple[int, ...] = ()
     not_applicable: int = 0
 
@@ -193,6 +234,7 @@ class Rebuilt:
         changes: each measure with its old and new sum; measures that are 0 in both are absent.
         disturbed_days: the site's other days that must be settled again when either generation becomes current, apart
             from the day after, which depends on the carries (rule L4).
+        reasons: why the numbers differ; None if the numbers are equal, or if the reasons are not known.
         not_applicable: how many hits lack the network that the rules of the new generation look at.
     """
 
@@ -203,4 +245,5 @@ class Rebuilt:
     flags: Mapping[tuple[Position, int], bool]
     changes: Mapping[str, Change]
     disturbed_days: frozenset[int] = frozenset()
+    reasons: ChangeReasons | None = None
     not_applicable: int = 0

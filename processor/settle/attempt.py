@@ -7,7 +7,7 @@ generation number (`Generations.begin`); `settler` performs all other effects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -28,6 +28,7 @@ from hitmesh.ports import (
     DirtyDays,
     Generations,
     Ledger,
+    LogScan,
     MetricStore,
     OrderClaims,
     ProgressReader,
@@ -44,8 +45,9 @@ from processor.rules.refunds import claims_refund, takes_total, with_totals
 from processor.rules.rollups import RowOwner
 from processor.settle.claims_excluded import excluded_claims, versions_of, with_exclusion
 from processor.settle.drift import drift_of
+from processor.settle.inputs import DayInputs
 from processor.settle.series import settled_series
-from processor.settle.settlement import DayInputs, Settled, settle
+from processor.settle.settlement import Settled, settle
 from processor.settle.window import Window, read_window
 from processor.stream.stores import digest_of
 
@@ -68,6 +70,7 @@ class SettlerStores:
     series: SeriesStore
     ledger: Ledger
     metrics: MetricStore
+    log_scan: LogScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,14 @@ class Handed:
 
 
 NOTHING_HANDED: Final = Handed()
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A settlement with its inputs, which contain all hits: keep a reference only as long as the hits are needed."""
+
+    settled: Settled
+    inputs: DayInputs
 
 
 class Attempt:
@@ -130,19 +141,22 @@ class Attempt:
     ) -> None:
         site, day = site_day
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
-        before_it = None if handed.carry is not None else stores.generations.carry(SiteDay(site, day - 1))
-        handed_on = stores.generations.carry(site_day)
+        before_it = None if handed.carry is not None else stored_carry(stores.generations, SiteDay(site, day - 1))
+        handed_on = stored_carry(stores.generations, site_day)
         self.site_day = site_day
         self.read_through = dict(read_through)
         self.generation = 0
         self.current = entries.get(day)
         self.logic = logic or _logic_of(self.current) or fallback
         self._overridden = rules or {}
-        self._versions = {each: self._overridden.get(each, entry.rules_version) for each, entry in entries.items()}
+        self._versions_before = {each: entry.rules_version for each, entry in entries.items()}
+        self._versions = {each: self._overridden.get(each, version) for each, version in self._versions_before.items()}
         self.rules_version = self._versions.get(day, AS_COLLECTED)
         self._stores = stores
         self._hits_before = hits_before
-        self._logic_before = (handed.logic if handed.carry else _logic_of(entries.get(day - 1))) or self.logic
+        self._entry_before = entries.get(day - 1)
+        self._logic_before = (handed.logic if handed.carry else _logic_of(self._entry_before)) or self.logic
+        self._policy = VisitPolicy()
         self._next_is_settled = day + 1 in entries
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
@@ -169,18 +183,52 @@ class Attempt:
         Raises:
             StaleGeneration: the current generation was read further than this attempt would read.
         """
+        worked = self.work()
+        return worked.settled if worked else None
+
+    def work(self) -> Worked | None:
+        """Return the settlement as `settle` does, together with its inputs.
+
+        Raises:
+            StaleGeneration: the current generation was read further than this attempt would read.
+        """
         self._refuse_to_read_less()
         site, day = self.site_day
         rejected = self._stores.rejected.counts(site, day)
         if not rejected and self.current is None and day not in self._stores.raw.days(site):
             return None
         known = self._stores.directory.site(site)
+        self._policy = known.policy if known else VisitPolicy()
         self.generation = self._stores.generations.begin(self.site_day)
-        for follow_ms in _FOLLOW_MS:
-            settled = settle(self._inputs(known, (day + 1) * DAY_MS + follow_ms, rejected))
-            if settled.complete:
-                break
-        return settled
+        for follow_ms in _FOLLOW_MS[:-1]:
+            worked = self._worked(known, follow_ms, rejected)
+            if worked.settled.complete:
+                return worked
+            del worked  # the hits of both tries must not be in memory together
+        return self._worked(known, _FOLLOW_MS[-1], rejected)
+
+    def _worked(self, site: Site | None, follow_ms: int, rejected: Mapping[int, int]) -> Worked:
+        inputs = self._inputs(site, (self.site_day.day + 1) * DAY_MS + follow_ms, rejected)
+        return Worked(settle(inputs), inputs)
+
+    def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
+        """Return inputs like the current generation's: its logic, and the carry that the day before has now.
+
+        The window is still this attempt's. The result is None if the window does not reach back far enough, because
+        this attempt has a carry and the current generation had none.
+        """
+        site, day = self.site_day
+        stored = self._stores.generations.carry(SiteDay(site, day - 1))
+        carry, logic = _intact(stored), _logic_of(self.current)
+        if logic is None or (carry is None and self._carry is not None):
+            return None
+        before, policy = _logic_of(self._entry_before) or logic, self._policy
+        return replace(
+            inputs,
+            policy=logic.policy(policy),
+            carried_policy=None if _are_same(logic, before) else before.policy(policy),
+            carry=carry,
+        )
 
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that was read further: its hits have no dirty marks and would be lost.
@@ -197,11 +245,17 @@ class Attempt:
                 )
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return the drift from the stream; None if the day already has a generation or was never streamed."""
+        """Return the drift from the stream; None if the day already has a generation or was never streamed.
+
+        A day with a damaged partial is not confirmed, so that its settled rows replace the stream's rows.
+        """
         if self.current is not None:
             return None
         site, day = self.site_day
-        streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        try:
+            streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        except StoreCorrupt:
+            return Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measures={})
         digest = digest_of(self._stores.directory)
         visits_wait = bool(days_with_provisional_visits(partial(self._stores.ledger.waiting, site), day, day + 1))
         return drift_of(
@@ -243,7 +297,7 @@ class Attempt:
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
         rules = DayRules(site.rules if site else NO_RULES, self._versions)
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS, rules)
-        policy, before = site.policy if site else VisitPolicy(), self._logic_before
+        policy, before = self._policy, self._logic_before
         claims, refund_days = self._claims(window, known_until)
         claims, excluded_before = self._decided(claims, rules.rules)
         return DayInputs(
@@ -295,7 +349,16 @@ class Attempt:
 
     def _window(self, site: str, start: int, end: int, rules: DayRules) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
-        return read_window(records, site, start, end, rules, self.site_day.day)
+        before = DayRules(rules.rules, self._versions_before) if self._overridden else None
+        return read_window(records, site, start, end, rules, before, self.site_day.day)
+
+
+def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
+    """Return the stored carry; None if the site-day was never settled, and b"" if the carry is lost."""
+    try:
+        return generations.carry(site_day)
+    except StoreCorrupt:
+        return b""
 
 
 def _intact(carry: bytes | None) -> Carry | None:

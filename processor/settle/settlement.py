@@ -10,68 +10,31 @@ webhook therefore keeps its channel, and the rows of a breakdown add up to the t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray, I64Array, U64Array
-from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.arrays import BoolArray, I64Array
+from hitmesh.model.claims import ClaimKind
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.hit_types import HitType
-from hitmesh.model.limits import DERIVED_FROM_MS, LG_K_CELL
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.model.sites import VisitPolicy
 from hitmesh.model.zones import DAY_MS
-from processor.rules.carry import Carry, digest, no_open_visits, open_rows, visit_dimensions
+from processor.rules.carry import Carry, digest, open_rows, visit_dimensions
 from processor.rules.copies import Copies, find_copies
 from processor.rules.day_rules import excluded_by_rule
 from processor.rules.orders import HitAt, OrderVerdicts, decide_orders
 from processor.rules.refunds import claims_refund, settled_refunds
 from processor.rules.rollups import RowOwner, traffic_rows, visits_rows
-from processor.rules.seam import build_after
-from processor.rules.visits import VIEW_TYPES, Visits, build_visits, open_at
-from processor.settle.window import Window, chosen
-
-
-@dataclass(frozen=True, slots=True)
-class DayInputs:
-    """The inputs of a settlement.
-
-    Attributes:
-        owner: site, UTC day and generation.
-        policy: the site's visit policy under the day's logic version; its cap and its gap must be at most a day.
-        zone: the site's time zone.
-        window: the site's hits; must begin 2 h before the day, or 26 h before the day without a carry, and must end 2 h
-            after `known_until`.
-        known_until: the instant up to which visits are followed; at least the day's end.
-        carry: the previous day's carry; None when that day was never settled.
-        claims: all claims on the window's orders and refunds whose records the window's scan read; claims on the same
-            id must be in log order.
-        refund_days: per order in the window, the days with refunds that get their amount from the order.
-        rejected: number of refused hits per cell of the day, by collect time.
-        read_through: the offsets up to which the current generation was read; empty without a generation.
-        lg_k: log2 of the visitor sketches' size; must equal the stream's.
-        carried_policy: the visit policy for visits in the carry, if the previous day has another logic version; None:
-            `policy`.
-        excluded_before: whether the hits of claims are excluded in the current generations; absent: as the claim says.
-    """
-
-    owner: RowOwner
-    policy: VisitPolicy
-    zone: str
-    window: Window
-    known_until: int
-    carry: Carry | None
-    claims: Sequence[OrderClaim] = ()
-    refund_days: Mapping[str, Collection[int]] = field(default_factory=dict)
-    rejected: Mapping[int, int] = field(default_factory=dict)
-    read_through: Mapping[PartitionId, int] = field(default_factory=dict)
-    lg_k: int = LG_K_CELL
-    carried_policy: VisitPolicy | None = None
-    excluded_before: Mapping[HitAt, bool] = field(default_factory=dict)
+from processor.rules.visits import VIEW_TYPES, Visits, open_at
+from processor.settle.built import derived_carry, hits_before, visits_of_day, wanted_hits
+from processor.settle.inputs import DayInputs
+from processor.settle.verdicts import ledger_of, lies_in_day
+from processor.settle.window import chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +100,7 @@ def settle(inputs: DayInputs) -> Settled:
     owner, positions = inputs.owner, inputs.window.positions
     hits = inputs.window.rows
     times = hits["event_time"].to_numpy()
-    of_day = (times >= owner.day * DAY_MS) & (times < (owner.day + 1) * DAY_MS)
+    of_day = lies_in_day(inputs, times)
     copies = find_copies(hits)
     orders = _orders(inputs, times, copies)
     built = _build(inputs, times, copies, orders)
@@ -145,7 +108,7 @@ def settle(inputs: DayInputs) -> Settled:
     return Settled(
         traffic=traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected, inputs.lg_k),
         visits=_visits_rows(owner, built),
-        ledger=_ledger(hits["hit_hash"].to_numpy()[of_day], counted),
+        ledger=ledger_of(hits["hit_hash"].to_numpy()[of_day], counted.height, int(counted["excluded"].sum())),
         carry=_carry(built, inputs.policy),
         followed=_digest(built, built.in_day, built.visits.visits.first < 0),
         orders=orders,
@@ -175,20 +138,13 @@ def _orders(inputs: DayInputs, times: I64Array, copies: Copies) -> OrderVerdicts
 
 def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerdicts) -> _Built:
     """Build the visits from the day's hits and from later hits that may continue the day's last visits."""
-    begin, end = inputs.owner.day * DAY_MS, (inputs.owner.day + 1) * DAY_MS
-    rows = inputs.window.rows
-    visitors = rows["visitor_lo"].to_numpy()
-    active_at_end = visitors[(times >= end - inputs.policy.gap_ms) & (times < end)]
-    wanted = (times >= begin) & (times < end)
-    following = (times >= end) & (times < inputs.known_until)
-    wanted[following] = np.isin(visitors[following], active_at_end)
+    end, rows = (inputs.owner.day + 1) * DAY_MS, inputs.window.rows
+    wanted = wanted_hits(inputs, times, rows["visitor_lo"].to_numpy())
     refunded = settled_refunds(chosen(rows, wanted & ~copies.is_copy), inputs.window.positions, orders)
     hits = refunded.hits
-    carried = inputs.carry.open_visits if inputs.carry else _derived_carry(inputs, times, copies.is_copy)
-    if inputs.carry and inputs.carried_policy is not None:
-        visits = build_after(hits, carried, inputs.carried_policy, inputs.policy, inputs.zone)
-    else:
-        visits = build_visits(hits, carried, inputs.policy, inputs.zone)
+    before = hits_before(inputs, times) & ~copies.is_copy
+    carried = inputs.carry.open_visits if inputs.carry else derived_carry(inputs, rows.filter(before))
+    visits = visits_of_day(inputs)(hits, carried)
     return _Built(
         hits=hits,
         carried=carried,
@@ -199,16 +155,6 @@ def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerd
         completed=refunded.completed,
         end=end,
     )
-
-
-def _derived_carry(inputs: DayInputs, times: I64Array, is_copy: BoolArray) -> pl.DataFrame:
-    """Return the visits open at the day's start, from the raw hits in the preceding 24 h (rule L4)."""
-    begin = inputs.owner.day * DAY_MS
-    before = inputs.window.rows.filter((times >= begin - DERIVED_FROM_MS) & (times < begin) & ~is_copy)
-    if before.is_empty():
-        return no_open_visits()
-    visits = build_visits(before, no_open_visits(), inputs.policy, inputs.zone)
-    return open_rows(open_at(visits, begin, inputs.policy), before, no_open_visits())
 
 
 def _wins_order(hits: pl.DataFrame, positions: Sequence[Position], orders: OrderVerdicts) -> BoolArray:
@@ -293,19 +239,6 @@ def _disturbed_days(inputs: DayInputs, times: I64Array, copies: Copies) -> froze
         if offset >= inputs.read_through.get(PartitionId(log, partition), 0):
             disturbed.add(neighbour)
     return frozenset(disturbed)
-
-
-def _ledger(hashes: U64Array, counted: pl.DataFrame) -> LedgerEntry:
-    """Return the ledger entry for the day's accepted hits (rule D5); `hashes` is the hash64 of each id."""
-    excluded = int(counted["excluded"].sum())
-    return LedgerEntry(
-        accepted=len(hashes),
-        counted=counted.height - excluded,
-        duplicate=len(hashes) - counted.height,
-        excluded=excluded,
-        sum64=int(np.add.reduce(hashes, dtype=np.uint64)),
-        xor64=int(np.bitwise_xor.reduce(hashes)),
-    )
 
 
 def _places(hits: pl.DataFrame, positions: Sequence[Position]) -> Iterable[HitAt]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -103,16 +103,16 @@ class Window:
         positions: record positions, indexed by the column `record`.
         start: inclusive lower bound of event time, ms.
         end: exclusive upper bound of event time, ms.
-        rules: the exclusion rules that decided `flags` and `excluded`.
-        not_applicable: how many hits of the counted day lack the network that its rules look at (`read_window`).
+        not_applicable: how many hits of the settled day lack the network that the day's rules look at.
+        excluded_before: (n,) whether each hit is excluded under the rules before; None: as in `rows`.
     """
 
     rows: pl.DataFrame
     positions: tuple[Position, ...]
     start: int
     end: int
-    rules: DayRules = COLLECTED
     not_applicable: int = 0
+    excluded_before: pl.Series | None = None
 
 
 def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -154,7 +154,8 @@ def read_window(
     start: int,
     end: int,
     rules: DayRules = COLLECTED,
-    counted_day: int = -1,
+    before: DayRules | None = None,
+    day: int = -1,
 ) -> Window:
     """Return the site's hits with start <= event_time < end.
 
@@ -164,20 +165,47 @@ def read_window(
         start: UTC ms.
         end: UTC ms.
         rules: the exclusion rules of the site's days.
-        counted_day: the day for `Window.not_applicable`.
+        before: the exclusion rules for `Window.excluded_before`; None: the same rules.
+        day: the day for `Window.not_applicable`.
 
     Raises:
         StoreCorrupt: a record does not decode.
     """
     wanted = [record for record in records if record.max_event_time >= start and record.min_event_time < end]
+    columns = (*rules.columns, *(before.columns if before else ()))
     parts = [
-        _rows_of(wanted[first : first + _RECORDS_AT_ONCE], first, site, start, end, rules.columns)
+        _part_of(
+            _rows_of(wanted[first : first + _RECORDS_AT_ONCE], first, site, start, end, columns), rules, before, day
+        )
         for first in range(0, len(wanted), _RECORDS_AT_ONCE)
     ]
-    not_applicable = sum(rules.not_applicable(part, counted_day) for part in parts)
-    parts = [with_excluded(rules.decided(part)).select(*WINDOW_COLUMNS) for part in parts]
-    rows = pl.concat(parts).rechunk() if parts else pl.DataFrame(schema=WINDOW_COLUMNS)
-    return Window(rows, tuple(record.position for record in wanted), start, end, rules, not_applicable)
+    rows = pl.concat([part.rows for part in parts]).rechunk() if parts else pl.DataFrame(schema=WINDOW_COLUMNS)
+    excluded_before = [part.excluded_before for part in parts if part.excluded_before is not None]
+    return Window(
+        rows,
+        tuple(record.position for record in wanted),
+        start,
+        end,
+        sum(part.not_applicable for part in parts),
+        pl.concat(excluded_before) if excluded_before else None,
+    )
+
+
+class _Part(NamedTuple):
+    """The hits of some records, as in Window."""
+
+    rows: pl.DataFrame
+    excluded_before: pl.Series | None
+    not_applicable: int
+
+
+def _part_of(rows: pl.DataFrame, rules: DayRules, before: DayRules | None, day: int) -> _Part:
+    """Decide which hits are excluded, and drop the columns that only the rules look at."""
+    return _Part(
+        with_excluded(rules.decided(rows)).select(*WINDOW_COLUMNS),
+        with_excluded(before.decided(rows))["excluded"] if before else None,
+        rules.not_applicable(rows, day),
+    )
 
 
 def _rows_of(

@@ -236,7 +236,7 @@ def test_a_plan_has_limits_of_names_and_sites(bounded: Mesh) -> None:
 
 
 def test_limits_in_production_are_those_of_the_contract() -> None:
-    assert ReprocessingLimits() == ReprocessingLimits(1_000, 20_000, 20_000, 2_000)
+    assert ReprocessingLimits() == ReprocessingLimits(1_000, 20_000, 20_000, 2_000, 500)
 
 
 @pytest.mark.parametrize("sites", [(SITE, RIVAL_SITE), ("merchants/-/sites/-",)])

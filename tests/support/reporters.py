@@ -20,7 +20,7 @@ from control.backend import Backend as ControlBackend
 from control.service import SERVICES as CONTROL_SERVICES
 from control.service import build_server as control_server
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
-from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc, reprocessing_pb2_grpc
+from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc, rejected_hits_pb2_grpc, reprocessing_pb2_grpc
 from hitmesh.api.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.model.names import OPERATORS
 from hitmesh.model.positions import PartitionProgress, Topic
@@ -77,6 +77,10 @@ class Mesh:
     @property
     def reprocessings(self) -> reprocessing_pb2_grpc.ReprocessingServiceStub:
         return reprocessing_pb2_grpc.ReprocessingServiceStub(self.control_channel)
+
+    @property
+    def rejected_hits(self) -> rejected_hits_pb2_grpc.RejectedHitServiceStub:
+        return rejected_hits_pb2_grpc.RejectedHitServiceStub(self.control_channel)
 
     def settle(self, hits: list[dict[str, object]], starts: list[dict[str, object]]) -> None:
         """Publish rows like settlement."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from control.backend import ReprocessingLimits
@@ -97,6 +99,49 @@ def scope_of(
     return Scope(tuple(sites), site_days, hits)
 
 
+def sites_in_order(
+    names: Sequence[str], directory: SiteDirectory, first: str, limits: ReprocessingLimits, checkpoint: Checkpoint
+) -> Iterator[str]:
+    """Return an iterator over the sites that the names stand for, by name, from the site `first` on.
+
+    Names are checked at once; sites are read in pages while the iterator is consumed, so that their number is not
+    limited.
+
+    Raises:
+        NotFound: a site does not exist, or a merchant has no sites.
+        RefusedError: a name is invalid, or there are too many names.
+    """
+    _refuse_number(names, "sites", limits.names)
+    parts: list[Iterator[str]] = []
+    named: list[str] = []
+    for index, name in enumerate(names):
+        checkpoint()
+        path = f"sites[{index}]"
+        if name == ALL_SITES:
+            parts = [_from_site(directory, None, first)]
+            named = []
+            break
+        if found := _SITES_OF_MERCHANT.fullmatch(name):
+            _refuse_none(directory, found[1], path, name)
+            parts.append(_from_site(directory, found[1], first))
+        else:
+            named.append(_existing(directory, name, path))
+    merged = heapq.merge(sorted(site for site in named if site >= first), *parts)
+    return (site for site, _ in groupby(merged))
+
+
+def _from_site(directory: SiteDirectory, merchant: str | None, first: str) -> Iterator[str]:
+    """Yield a merchant's sites, or all sites, by name, from the site `first` on."""
+    if first and (merchant is None or first.startswith(f"{merchant}/")) and directory.site(first) is not None:
+        yield first
+    yield from _sites(directory, merchant, first)
+
+
+def _refuse_none(directory: SiteDirectory, merchant: str, path: str, name: str) -> None:
+    if not directory.sites(merchant, "", 1):
+        raise _stands_for_none(path, name)
+
+
 def _refuse_open(last: int, open_day: int) -> None:
     if last < open_day:
         return
@@ -115,14 +160,7 @@ def _resolved(
     names: Sequence[str], directory: SiteDirectory, limits: ReprocessingLimits, checkpoint: Checkpoint
 ) -> tuple[set[str], set[str]]:
     """Return the sites that are named in full, and the sites that a `-` stands for."""
-    if not 1 <= len(names) <= limits.names:
-        raise RefusedError(
-            f"{len(names):,} sites are named; the limit is 1 to {limits.names:,}: name merchants/{{merchant}}/sites/- "
-            "for all sites of a merchant",
-            field=_path("sites"),
-            count=len(names),
-            limit=limits.names,
-        )
+    _refuse_number(names, _path("sites"), limits.names)
     named: set[str] = set()
     listed: set[str] = set()
     for index, name in enumerate(names):
@@ -135,6 +173,17 @@ def _resolved(
         else:
             named.add(_existing(directory, name, path))
     return named, listed
+
+
+def _refuse_number(names: Sequence[str], path: str, limit: int) -> None:
+    if not 1 <= len(names) <= limit:
+        raise RefusedError(
+            f"{len(names):,} sites are named; the limit is 1 to {limit:,}: name merchants/{{merchant}}/sites/- for all "
+            "sites of a merchant",
+            field=path,
+            count=len(names),
+            limit=limit,
+        )
 
 
 def _existing(directory: SiteDirectory, name: str, path: str) -> str:
@@ -163,13 +212,16 @@ def _add(listed: set[str], sites: Iterator[str], path: str, name: str, limit: in
                 limit=limit,
             )
     if not site:
-        raise NotFound(
-            f"{name[:160]!r} stands for no site: list the existing sites with ListSites", field=path, value=name
-        )
+        raise _stands_for_none(path, name)
 
 
-def _sites(directory: SiteDirectory, merchant: str | None) -> Iterator[str]:
-    after = ""
+def _stands_for_none(path: str, name: str) -> NotFound:
+    return NotFound(
+        f"{name[:160]!r} stands for no site: list the existing sites with ListSites", field=path, value=name
+    )
+
+
+def _sites(directory: SiteDirectory, merchant: str | None, after: str = "") -> Iterator[str]:
     while page := directory.sites(merchant, after, _PAGE):
         yield from (site.name for site in page)
         after = page[-1].name

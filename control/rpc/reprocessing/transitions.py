@@ -125,7 +125,7 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
     )
 
 
-def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int) -> None:
+def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int, field: str) -> None:
     """Raise if the rows of a replaced generation may be removed: they are kept from the move of their site-day.
 
     A site-day whose entry is older than the reprocessing was not moved, so the rows of both generations are stored.
@@ -134,6 +134,7 @@ def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], no
         reprocessing: the reprocessing.
         published: when the current entry of each compared site-day was published, in UTC ms.
         now: the current time in UTC ms.
+        field: the field of the request that needs the rows.
 
     Raises:
         RefusedError: replaced rows are kept no longer (WRONG_STATE).
@@ -145,8 +146,8 @@ def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], no
         site_days = "1 site-day was" if count == 1 else f"{count:,} site-days were"
         raise RefusedError(
             f"{name} is {reprocessing.state.name}, and {site_days} replaced {KEEP_REPLACED_DAYS} or more days ago, so "
-            "the replaced rows are removed: leave dimension out, or select other days",
-            field="dimension",
+            f"the replaced rows are removed: leave {field} out, or select other days",
+            field=field,
             reason=ErrorReason.WRONG_STATE,
             value=name,
             state=reprocessing.state.name,
