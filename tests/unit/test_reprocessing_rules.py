@@ -45,6 +45,9 @@ def test_applied_rules_exclude_the_hits_that_match_and_taking_the_rule_back_brin
         assert changes["hits"] == Change(4, 2)
         assert changes["visitors"] == Change(2, 1)
         assert changes["excluded_hits"] == Change(0, 2)
+        reasons = rebuilt(mesh, turn)[0].reasons
+        assert reasons is not None
+        assert (reasons.newly_excluded_hits, reasons.no_longer_excluded_hits) == (2, 0)
         assert differences(without_bots(mesh.rows()), expected_under(mesh.sent, under_admin)) == []
         assert (len(set(versions(mesh))), imbalance(mesh)) == (1, 0)
         remove_rule(mesh.stores.directory, SITE, id_)
