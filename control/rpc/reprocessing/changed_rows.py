@@ -90,14 +90,13 @@ def _add_cells(
 def _bounded(
     rebuilt: Iterable[Rebuilt], request: pb.GetReprocessingDiffRequest, limits: ReprocessingLimits
 ) -> list[Rebuilt]:
-    of_cells = ("cells", "cells", limits.cell_site_days)
-    subject, field, limit = of_cells if request.cells else ("a dimension", "dimension", limits.compared_site_days)
+    field, limit = ("cells", limits.cell_site_days) if request.cells else ("dimension", limits.compared_site_days)
     found = []
     for each in rebuilt:
         found.append(each)
         if len(found) > limit:
             raise RefusedError(
-                f"{subject} of more than {limit:,} site-days cannot be compared: name a site, or fewer days",
+                f"{field} of more than {limit:,} site-days cannot be compared: name a site, or fewer days",
                 field=field,
                 reason=ErrorReason.TOO_MANY_SITE_DAYS,
                 limit=limit,
