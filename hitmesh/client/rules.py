@@ -35,9 +35,7 @@ def list_rules(mesh: Mesh, site: str) -> rules_pb2.ListExclusionRulesResponse:
 def delete_rule(mesh: Mesh, site: str, id_: str, *, validate_only: bool) -> int:
     """Delete a rule and return the version of the site's rules."""
     request = rules_pb2.DeleteExclusionRuleRequest(name=f"{site}/exclusionRules/{id_}", validate_only=validate_only)
-    return mesh.admin.DeleteExclusionRule(
-        request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials
-    ).rules_version
+    return mesh.admin.DeleteExclusionRule(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).rules_version
 
 
 def store_network(mesh: Mesh, site: str, *, stored: bool) -> admin_pb2.Site:

@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
 from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, SiteRules
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
@@ -26,8 +27,10 @@ from hitmesh.model.waiting_visits import days_with_provisional_visits
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import (
     DirtyDays,
+    Erasures,
     Generations,
     Ledger,
+    LogEraser,
     LogScan,
     MetricStore,
     OrderClaims,
@@ -37,7 +40,9 @@ from hitmesh.ports import (
     RollupSink,
     SeriesStore,
     SiteDirectory,
+    StateStore,
 )
+from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
 from processor.rules.day_rules import DayRules
 from processor.rules.orders import HitAt, claim_at, seen_claims, with_flags
@@ -48,7 +53,7 @@ from processor.settle.drift import drift_of
 from processor.settle.inputs import DayInputs
 from processor.settle.series import settled_series
 from processor.settle.settlement import Settled, settle
-from processor.settle.window import Window, read_window
+from processor.settle.window import Deciding, Window, read_window
 from processor.stream.stores import digest_of
 
 _FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed: first try, second try
@@ -71,6 +76,9 @@ class SettlerStores:
     ledger: Ledger
     metrics: MetricStore
     log_scan: LogScan
+    erasures: Erasures
+    states: StateStore
+    log_eraser: LogEraser
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,7 @@ class Attempt:
         logic: the logic version; None: the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
         rules: the version of the exclusion rules for settled days, by day; absent days keep their version.
+        erasing: marks of visitors that are about to be erased, in addition to the stored marks.
 
     Attributes:
         site_day: the site-day.
@@ -138,6 +147,7 @@ class Attempt:
         logic: Logic | None = None,
         fallback: Logic = CURRENT,
         rules: Mapping[int, int] | None = None,
+        erasing: Sequence[ErasureMark] = (),
     ) -> None:
         site, day = site_day
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
@@ -162,6 +172,7 @@ class Attempt:
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
         self._flags = handed.flags
+        self._erased = ErasedVisitors(stores.directory.mesh_secret(), [*stores.erasures.of(site), *erasing])
         self._lg_k = lg_k
         self._handed_on = _intact(handed_on)
 
@@ -342,6 +353,8 @@ class Attempt:
             *(stores.of(site, every) if every else ()),
             *(stores.of(site, refunds, ClaimKind.REFUND) if refunds else ()),
         ]
+        if self._erased:
+            found = [claim for claim in found if not self._erased.has_claim(claim)]
         claims = with_flags(seen_claims(found, self._hits_before), self._flags)
         if refunded:
             claims = with_totals(claims, set(refunded), self._stores.raw)
@@ -350,7 +363,8 @@ class Attempt:
     def _window(self, site: str, start: int, end: int, rules: DayRules) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
         before = DayRules(rules.rules, self._versions_before) if self._overridden else None
-        return read_window(records, site, start, end, rules, before, self.site_day.day)
+        deciding = Deciding(rules, before, self._erased, self.site_day.day)
+        return read_window(records, site, start, end, deciding)
 
 
 def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:

@@ -81,6 +81,7 @@ class Scene:
             series=Meanwhile(self.stores.series, "read", self.meanwhile),
             progress=self.stores.progress,
             ledger=self.stores.ledger,
+            erasures=self.stores.erasures,
             clock=ManualClock(NOW),
             new_token=lambda: f"token{next(tokens)}",
         )

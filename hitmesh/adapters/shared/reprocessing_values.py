@@ -69,6 +69,7 @@ def reprocessing_of(id_: str, value: bytes) -> Reprocessing:
                 "kind": Kind(fields["kind"]),
                 "sites": tuple(fields["sites"]),
                 "rules": tuple(fields.get("rules", ())),
+                "visitors": tuple(fields.get("visitors", ())),
                 "state": State(fields["state"]),
                 "work": None if work is None else Work(work),
                 "raw_repair": _raw_repair(fields.get("raw_repair")),

@@ -29,7 +29,7 @@ class RawHits:
     """The raw hits of a site-day.
 
     Attributes:
-        count: the hits in readable records.
+        count: the hits in readable records, erased hits included, because blank rows keep their hash64.
         log_times: the log time of each readable record, by position.
         damaged: the positions of records that are not readable.
         rows: how many hits were read, those of other sites and days included.

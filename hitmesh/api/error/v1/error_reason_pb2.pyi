@@ -201,7 +201,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day, site.
     """
     ERROR_REASON_DATA_VERSION_ERASED: _ErrorReason.ValueType  # 99
-    """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`."""
+    """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
+    Metadata: day, site.
+    """
     ERROR_REASON_TOO_MANY_RULES: _ErrorReason.ValueType  # 94
     """The site has as many exclusion rules as allowed. Delete a rule, or join several rules in a pattern. Metadata: count,
     limit.
@@ -481,7 +483,9 @@ ERROR_REASON_DATA_VERSION_EXPIRED: ErrorReason.ValueType  # 98
 last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day, site.
 """
 ERROR_REASON_DATA_VERSION_ERASED: ErrorReason.ValueType  # 99
-"""The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`."""
+"""The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
+Metadata: day, site.
+"""
 ERROR_REASON_TOO_MANY_RULES: ErrorReason.ValueType  # 94
 """The site has as many exclusion rules as allowed. Delete a rule, or join several rules in a pattern. Metadata: count,
 limit.
