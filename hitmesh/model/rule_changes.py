@@ -52,13 +52,13 @@ def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> Site
             reason=ErrorReason.RULE_NOT_APPLICABLE,
             value=value,
         )
-    for count, limit, which in (
+    for count, limit, hint in (
         (len(current), MAX_RULES, "at a time: delete a rule first"),
         (len(rules.rules), MAX_RULES_EVER, "over time, deleted rules included: join several rules in a pattern"),
     ):
         if count >= limit:
             raise RefusedError(
-                f"the site has {count:,} exclusion rules; the limit is {limit:,} {which}",
+                f"the site has {count:,} exclusion rules; the limit is {limit:,} {hint}",
                 field="rule",
                 reason=ErrorReason.TOO_MANY_RULES,
                 count=count,

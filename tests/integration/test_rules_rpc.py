@@ -144,10 +144,14 @@ def test_merchant_can_read_no_rule_of_another_merchant(mesh: Mesh) -> None:
     assert refusal(lambda: listed(mesh, None, RIVAL_SITE)).code is grpc.StatusCode.UNAUTHENTICATED
 
 
-def plan(mesh: Mesh, **fields: str) -> reprocessing_pb2.Reprocessing:
+def plan(mesh: Mesh, logic: str | None = None) -> reprocessing_pb2.Reprocessing:
     first, last = a_date("2015-05-15"), a_date("2015-05-16")
     wanted = reprocessing_pb2.Reprocessing(
-        sites=[SITE], kind=reprocessing_pb2.REPROCESSING_KIND_RULES, first_utc_date=first, last_utc_date=last, **fields
+        sites=[SITE],
+        kind=reprocessing_pb2.REPROCESSING_KIND_RULES,
+        logic=logic,
+        first_utc_date=first,
+        last_utc_date=last,
     )
     request = reprocessing_pb2.CreateReprocessingRequest(reprocessing=wanted)
     return mesh.reprocessings.CreateReprocessing(request, metadata=bearer(OPERATOR)).reprocessing

@@ -40,7 +40,7 @@ def _refuse_other_fields(request: pb.UpdateSiteRequest) -> None:
     other = next((path for path in request.update_mask.paths if path != CHANGEABLE), None)
     if other is not None:
         raise RefusedError(
-            f"field {other[:64]!r} cannot be changed: name only {CHANGEABLE} in update_mask",
+            f"field {other[:64]!r} cannot be changed: name only store_network in update_mask",
             field="update_mask",
             value=other[:64],
         )

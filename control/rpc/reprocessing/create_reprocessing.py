@@ -138,9 +138,8 @@ def _logic_of(wanted: pb.Reprocessing, kind: Kind) -> str:
     if not wanted.HasField("logic"):
         return CURRENT.name
     if kind is not Kind.LOGIC:
-        name = "a repair" if kind is Kind.REPAIR else f"kind {kind.name}"
         raise RefusedError(
-            f"logic {wanted.logic[:40]!r} is set, but {name} keeps the version of each site-day: leave logic out",
+            f"logic {wanted.logic[:40]!r} is set, but only kind LOGIC changes the version of site-days: leave logic out",
             field="reprocessing.logic",
             value=wanted.logic,
         )
