@@ -139,7 +139,7 @@ def _logic_of(wanted: pb.Reprocessing, kind: Kind) -> str:
         return CURRENT.name
     if kind is not Kind.LOGIC:
         raise RefusedError(
-            f"logic {wanted.logic[:40]!r} is set, but only kind LOGIC changes the version of site-days: leave logic out",
+            f"logic {wanted.logic[:40]!r} is set, but only kind LOGIC changes the version: leave logic out",
             field="reprocessing.logic",
             value=wanted.logic,
         )
