@@ -32,7 +32,7 @@ from hitmesh.runtime.rpc_errors import translating
 from hitmesh.runtime.rpc_values import timestamp
 from processor.inspect.fate import HitAt, InspectedCopy, InspectedVisit, Known, Timeliness, Verdict, inspect
 from processor.inspect.search import Found, search
-from processor.settle.claims_excluded import excluded_claims, versions_of, with_exclusion
+from processor.settle.claims_excluded import excluded_claims, rules_of_days, with_exclusion
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["TraceService"].full_name
 MAX_DAYS: Final = 31
@@ -162,8 +162,9 @@ def _known(stores: InspectStores, site: Site, found: Found, hit_id: str) -> Know
         if (ids := copies[name].drop_nulls().unique().to_list())
         for claim in stores.claims.of(site.name, ids, kind)
     ]
-    versions = versions_of(stores.generations, site.name, {claim.day for claim in claims}, {})
-    claims = with_exclusion(claims, excluded_claims(claims, site.rules, versions, stores.raw))
+    rules = rules_of_days(stores.generations, site.name, site.rules, {claim.day for claim in claims})
+    (excluded,) = excluded_claims(claims, [rules], stores.raw)
+    claims = with_exclusion(claims, excluded)
     return Known(site, entries, committed, claims, stores.logic)
 
 

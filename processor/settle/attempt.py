@@ -45,10 +45,10 @@ from hitmesh.ports import (
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
 from processor.rules.day_rules import DayRules
-from processor.rules.orders import HitAt, claim_at, seen_claims, with_flags
+from processor.rules.orders import HitAt, seen_claims, with_flags
 from processor.rules.refunds import claims_refund, takes_total, with_totals
 from processor.rules.rollups import RowOwner
-from processor.settle.claims_excluded import excluded_claims, versions_of, with_exclusion
+from processor.settle.claims_excluded import decided_claims, rules_of_days
 from processor.settle.drift import drift_of
 from processor.settle.inputs import DayInputs
 from processor.settle.series import settled_series
@@ -310,7 +310,7 @@ class Attempt:
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS, rules)
         policy, before = self._policy, self._logic_before
         claims, refund_days = self._claims(window, known_until)
-        claims, excluded_before = self._decided(claims, rules.rules)
+        claims, excluded_before = self._decided(claims, window, rules.rules)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),
             policy=self.logic.policy(policy),
@@ -327,18 +327,14 @@ class Attempt:
             excluded_before=excluded_before,
         )
 
-    def _decided(self, claims: list[OrderClaim], rules: SiteRules) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
-        """Return the claims, excluded under the rules of their days, and which were excluded before."""
-        if not rules.version:
-            return claims, {}
-        site, days = self.site_day.site, {claim.day for claim in claims}
-        generations, raw = self._stores.generations, self._stores.raw
-        after = versions_of(generations, site, days, self._overridden)
-        before = versions_of(generations, site, days, {}) if self._overridden else after
-        decided = with_exclusion(claims, excluded_claims(claims, rules, after, raw))
-        return decided, excluded_claims(claims, rules, before, raw) | {
-            claim_at(claim): claim.excluded for claim in claims if before.get(claim.day, AS_COLLECTED) == AS_COLLECTED
-        }
+    def _decided(
+        self, claims: list[OrderClaim], window: Window, rules: SiteRules
+    ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
+        """Return the claims, excluded under the rules of their days, and which claims were excluded before."""
+        site, day = self.site_day
+        before = rules_of_days(self._stores.generations, site, rules, {day, *(claim.day for claim in claims)})
+        after = DayRules(rules, {each: self._overridden.get(each, old) for each, old in before.versions.items()})
+        return decided_claims(claims, window, day, before, after, self._stores.raw)
 
     def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
         """Return the claims on ids in the window's hits, and per order the days of refunds that use its total."""
