@@ -35,7 +35,7 @@ def is_of(site: str, kind: RuleKind, value: str, hit: RefHit) -> bool:
 
 
 @pytest.mark.timeout(120)
-@examples(6)
+@examples(4)
 @given(ref_hits(), st.integers(0, 2**16))
 def test_rules_give_the_rows_of_the_reference_and_without_the_rules_the_rows_of_before(
     hits: list[RefHit], seed: int

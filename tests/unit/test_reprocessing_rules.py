@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hitmesh.model.exclusion import AS_COLLECTED, RuleKind
+from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import Change, Work
 from tests.reference.hits import RefHit
+from tests.support.erasing import erase, without
 from tests.support.reprocessing import done, imbalance, plan, rebuilt
 from tests.support.site_rules import (
     add_rule,
@@ -129,6 +131,22 @@ def test_other_kinds_keep_the_rules_of_each_day() -> None:
     done(mesh, Work.PUBLISH, "logic")
     assert versions(mesh) == [1, 1, 1]
     assert differences(without_bots(mesh.rows()), expected_under(mesh.sent, under_admin)) == []
+
+
+def test_erasure_and_repair_keep_the_rules_of_each_day() -> None:
+    mesh = a_settled_mesh(admin(12), admin(20, "w"), a_hit(30, "w"), admin(1_505, "w"))
+    id_ = add_rule(mesh.stores.directory, SITE, RuleKind.PAGE, "^/admin")
+    apply_rules(mesh, SITE)
+    remove_rule(mesh.stores.directory, SITE, id_)
+    erase(mesh, SITE, "w")
+    mesh.settle()
+    left = without(mesh.sent, "w")
+    assert differences(without_bots(mesh.rows()), expected_under(left, under_admin)) == []
+    plan(mesh, [SITE], id_="repair", kind=Kind.REPAIR)
+    done(mesh, Work.RECOMPUTE, "repair")
+    assert all(change.old == change.new for each in rebuilt(mesh, "repair") for change in each.changes.values())
+    done(mesh, Work.PUBLISH, "repair")
+    assert (versions(mesh), imbalance(mesh)) == ([1, 1, 1], 0)
 
 
 def test_visit_over_midnight_is_split_where_only_the_second_day_excludes_its_hits() -> None:
