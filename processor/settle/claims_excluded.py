@@ -1,8 +1,8 @@
-"""Whether the hits of claims are excluded, under the exclusion rules of their days (settlement, rule D3).
+"""Whether claiming hits are excluded, under the exclusion rules of their days (settlement, rule D3).
 
-A stored claim keeps the decision of the collector. Where a version of the site's rules decides a day anew, the hit of
-the claim decides. Hits of the settled day are in the window. The hits of other claims, which are few, are read again
-from their raw records; days without a version cost nothing.
+A stored claim keeps the collector's decision. Where a version of the site's rules decides a day anew, the claiming hit
+decides. The settled day's hits are in the window. Other hits, which are few, are read again from their raw records;
+days without a version cost nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from processor.settle.window import Window, read_rows
 
 
 def rules_of_days(generations: Generations, site: str, rules: SiteRules, days: Iterable[int]) -> DayRules:
-    """Return the rules of settled days; the collector decides the hits of other days."""
+    """Return the rules of settled days; the collector decides hits on other days."""
     wanted = set(days)
     entries = generations.current(site, min(wanted), max(wanted) + 1) if wanted and rules.version else {}
     return DayRules(rules, {day: entries[day].rules_version for day in wanted & entries.keys()})
@@ -36,11 +36,11 @@ def decided_claims(
     """Return the claims, excluded under the rules of their days, and which claims were excluded before.
 
     Args:
-        claims: the claims on ids of the window's hits.
-        window: the hits of the settled day and its neighbours.
+        claims: the claims on ids in the window's hits.
+        window: hits on the settled day and its neighbours.
         day: the settled day.
-        before: the rules of the claims' days, as the current generations have them.
-        after: the rules of the claims' days for this settlement.
+        before: the rules for the claims' days, as the current generations have them.
+        after: the rules for the claims' days in this settlement.
         raw: the store with the hits.
 
     Raises:
@@ -50,21 +50,21 @@ def decided_claims(
         return list(claims), {}
     others = [claim for claim in claims if claim.day != day]
     were, are = excluded_claims(others, (before, after), raw)
-    own = _of_day(window, day)
-    were |= {at: was for at, (was, _) in own.items()}
-    are |= {at: now for at, (_, now) in own.items()}
+    of_day = _excluded_on(window, day)
+    were |= {at: was for at, (was, _) in of_day.items()}
+    are |= {at: now for at, (_, now) in of_day.items()}
     return with_exclusion(claims, are), were
 
 
 def excluded_claims(
     claims: Sequence[OrderClaim], sides: Sequence[DayRules], raw: RawStore
 ) -> tuple[dict[HitAt, bool], ...]:
-    """Return whether the hit of each claim is excluded, under each of the rules.
+    """Return whether each claiming hit is excluded, under each side's rules.
 
     Args:
         claims: the claims.
-        sides: rules of the claims' days.
-        raw: the store with the hits. A record is read only if any of the rules decide one of its claims anew.
+        sides: rules for the claims' days.
+        raw: the store with the hits. A record is read only if a side decides any of its claims anew.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -92,8 +92,8 @@ def with_exclusion(claims: Iterable[OrderClaim], excluded: Mapping[HitAt, bool])
     return [replace(claim, excluded=excluded.get(claim_at(claim), claim.excluded)) for claim in claims]
 
 
-def _of_day(window: Window, day: int) -> dict[HitAt, tuple[bool, bool]]:
-    """Return whether each order and refund of a day was excluded before, and is excluded now."""
+def _excluded_on(window: Window, day: int) -> dict[HitAt, tuple[bool, bool]]:
+    """Return whether each order and refund on a day was excluded before, and is excluded now."""
     rows = window.rows
     before = rows["excluded"] if window.excluded_before is None else window.excluded_before
     hits = rows.select("record", "row", before.alias("before"), "excluded", "hit_type", "event_time").filter(
