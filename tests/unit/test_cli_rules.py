@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.tools.cli.__main__ import run
+from hitmesh.tools.cli.reprocess_tables import diff_fields, print_diff
 from tests.support.reporters import Mesh
 from tests.support.settled_rows import SITE
 from tests.unit.commands import control_of_home, operators_home
@@ -77,3 +79,13 @@ def test_tables_name_the_next_command(mesh: Mesh, capsys: pytest.CaptureFixture[
     site = mesh.stores.directory.site(SITE)
     assert site is not None
     assert site.rules.version == 1
+
+
+def test_difference_names_the_hits_that_have_no_network(capsys: pytest.CaptureFixture[str]) -> None:
+    warning = pb.ReprocessingWarning(reason="RULE_NOT_APPLICABLE", hits=7, message="seven hits")
+    found = pb.GetReprocessingDiffResponse(
+        site_days=1, changed_site_days=1, reasons=pb.ChangeReasons(), warnings=[warning]
+    )
+    print_diff(found, "")
+    assert "\n\nRULE_NOT_APPLICABLE: seven hits\n\n" in capsys.readouterr().out
+    assert diff_fields(found, "")["warnings"] == [{"reason": "RULE_NOT_APPLICABLE", "hits": 7, "message": "seven hits"}]

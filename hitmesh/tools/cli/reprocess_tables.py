@@ -29,7 +29,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         _print_sums(("metric",), [((), found.totals)])
     ledgers = (("before", found.ledger_before), ("after", found.ledger_after))
     print_table(("ledger", *_LEDGER), [(name, *_ledger_cells(ledger)) for name, ledger in ledgers], right_from=1)
-    echo("".join(f"\n{warning_text(each)}" for each in found.warnings))
+    echo("".join(f"\n{warning_text(each)}\n" for each in found.warnings))
     if found.changed_site_days:  # otherwise rows may differ all the same
         print_reasons(found)
         _print_days(found.days)

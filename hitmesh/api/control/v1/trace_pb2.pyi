@@ -34,7 +34,7 @@ class _HitVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitVerdict
     HIT_VERDICT_DUPLICATE: _HitVerdict.ValueType  # 2
     """Duplicate of an earlier copy."""
     HIT_VERDICT_EXCLUDED: _HitVerdict.ValueType  # 3
-    """Counted among the hits excluded by default (bots, referrer spam)."""
+    """Counted among the hits excluded by default (bots, referrer spam, exclusion rules)."""
     HIT_VERDICT_PENDING: _HitVerdict.ValueType  # 4
     """Stored, but counted only when the day is settled."""
 
@@ -48,7 +48,7 @@ HIT_VERDICT_COUNTED: HitVerdict.ValueType  # 1
 HIT_VERDICT_DUPLICATE: HitVerdict.ValueType  # 2
 """Duplicate of an earlier copy."""
 HIT_VERDICT_EXCLUDED: HitVerdict.ValueType  # 3
-"""Counted among the hits excluded by default (bots, referrer spam)."""
+"""Counted among the hits excluded by default (bots, referrer spam, exclusion rules)."""
 HIT_VERDICT_PENDING: HitVerdict.ValueType  # 4
 """Stored, but counted only when the day is settled."""
 Global___HitVerdict: _TypeAlias = HitVerdict  # noqa: Y015
