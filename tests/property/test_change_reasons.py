@@ -38,7 +38,7 @@ def known(each: Rebuilt) -> ChangeReasons:
 
 
 @pytest.mark.timeout(120)
-@examples(8)
+@examples(5)
 @given(ref_hits(), st.sampled_from([LOGICS, LOGICS[::-1]]))
 def test_without_late_hits_visits_are_only_split_and_merged(hits: list[RefHit], logics: tuple[Logic, Logic]) -> None:
     old, new = logics
@@ -54,7 +54,7 @@ def test_without_late_hits_visits_are_only_split_and_merged(hits: list[RefHit], 
 
 
 @pytest.mark.timeout(120)
-@examples(8)
+@examples(5)
 @given(ref_hits(), st.integers(0, 2**16), st.sampled_from(["v0", "v1", ""]))
 def test_with_late_hits_the_reasons_add_up(hits: list[RefHit], seed: int, logic: str) -> None:
     dice = Random(seed)

@@ -92,14 +92,13 @@ def _add_cells(
 
 
 def _bounded(rebuilt: Iterable[Rebuilt], request: pb.GetReprocessingDiffRequest) -> list[Rebuilt]:
-    of_cells = ("cells", "cells", MAX_CELL_SITE_DAYS)
-    subject, field, limit = of_cells if request.cells else ("a dimension", "dimension", MAX_DIMENSION_SITE_DAYS)
+    field, limit = ("cells", MAX_CELL_SITE_DAYS) if request.cells else ("dimension", MAX_DIMENSION_SITE_DAYS)
     found = []
     for each in rebuilt:
         found.append(each)
         if len(found) > limit:
             raise RefusedError(
-                f"{subject} of more than {limit:,} site-days cannot be compared: name a site, or fewer days",
+                f"{field} of more than {limit:,} site-days cannot be compared: name a site, or fewer days",
                 field=field,
                 reason=ErrorReason.TOO_MANY_SITE_DAYS,
                 limit=limit,
