@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Final
 
+from hitmesh.model.counts import Count
 from hitmesh.model.generations import STREAM_GENERATION, DirtyMark, GenerationEntry, LedgerEntry
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.positions import PartitionId
@@ -25,25 +26,7 @@ from hitmesh.model.positions import PartitionId
 if TYPE_CHECKING:
     import polars as pl
 
-_MODULUS: Final = 1 << 64
 _CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED)
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """A number of hits, with Σ mod 2⁶⁴ and ⊕ over the hits' hash64."""
-
-    hits: int = 0
-    sum64: int = 0
-    xor64: int = 0
-
-    def __add__(self, other: Count) -> Count:
-        """Return the sum of both counts."""
-        return Count(self.hits + other.hits, (self.sum64 + other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
-
-    def distance(self, other: Count) -> int:
-        """Return the difference between two counts: in hits, plus 1 for each checksum that differs."""
-        return abs(self.hits - other.hits) + (self.sum64 != other.sum64) + (self.xor64 != other.xor64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,44 @@ OPEN_STATES: Final = frozenset({State.RUNNING, State.DIFF_READY, State.FAILED})
 """States in which a reprocessing excludes every other reprocessing of the same site-days."""
 
 
+MAX_LOST_NAMED: Final = 100
+"""How many site-days with lost hits a repair names."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostHits:
+    """Hits of a site-day that neither the raw store nor the log has.
+
+    Attributes:
+        site_day: the site-day.
+        hits: how many hits are lost; 0 if hits of a neighbouring day that the recomputation reads are damaged.
+        kept: whether the repair left the site-day out, because it cannot be recomputed from all its hits.
+    """
+
+    site_day: SiteDay
+    hits: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RawRepair:
+    """What a repair found missing in the raw store, and restored from the log.
+
+    Attributes:
+        restored_records: records that are stored again.
+        restored_hits: the hits in these records, of any sites and days.
+        lost_hits: hits that neither the raw store nor the log has.
+        lost_site_days: the number of site-days with lost hits, or beside such a site-day.
+        named: the first MAX_LOST_NAMED of these site-days.
+    """
+
+    restored_records: int = 0
+    restored_hits: int = 0
+    lost_hits: int = 0
+    lost_site_days: int = 0
+    named: tuple[LostHits, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Reprocessing:
     """A stored reprocessing. Times are UTC ms; days are UTC days since 1970-01-01.
@@ -103,6 +141,7 @@ class Reprocessing:
         recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished, and
             if RECOMPUTE was interrupted.
         version: counts the replacements; `Reprocessings.replace` compares it.
+        raw_repair: for a repair, what it found missing in the raw store so far; otherwise None.
     """
 
     id: str
@@ -121,6 +160,7 @@ class Reprocessing:
     error: str = ""
     recompute_ms: int = 0
     version: int = 1
+    raw_repair: RawRepair | None = None
 
     def overlaps(self, other: Reprocessing) -> bool:
         """Return whether the two have a site-day in common.

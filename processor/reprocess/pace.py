@@ -24,6 +24,9 @@ class ReprocessPace:
             visits of the hits are built a second time.
         ingest_timeout_s: deadline for written rows to become readable; shorter than the settler's, because settlement
             waits meanwhile.
+        examined_positions: approximate maximum number of raw records of incomplete site-days whose positions a repair
+            remembers while it reads the log.
+        log_records: how many records of the log a repair reads before it looks whether the portion is over.
         retry_after_ms: delay after reprocessings could not be read or changed.
         unavailable_ms: delay after a store was unavailable, doubled after each such portion in a row.
         max_unavailable_ms: maximum delay after a store was unavailable.
@@ -38,6 +41,8 @@ class ReprocessPace:
     wave_rows: int = 200_000
     explained_hits: int = 2_000_000
     ingest_timeout_s: float = 30.0
+    examined_positions: int = 200_000
+    log_records: int = 256
     retry_after_ms: int = 60_000
     unavailable_ms: int = 15_000
     max_unavailable_ms: int = 480_000

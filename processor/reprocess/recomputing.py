@@ -9,6 +9,7 @@ pending until the settler settles their day. So the ledger balances whichever ge
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import polars as pl
 
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.days import date_text
-from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.errors import RetryError, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import Logic, logic_named
 from hitmesh.model.plan import Kind
@@ -28,11 +29,12 @@ from hitmesh.ports import Clock, Generations, Reprocessings
 from hitmesh.runtime.logs import logger
 from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
-from processor.reprocess.failures import naming
+from processor.reprocess.failures import SiteDayFailed, naming
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reasons import reasons_of
+from processor.reprocess.restoring import Restoring
 from processor.reprocess.sides import rebuilt_of
-from processor.settle.attempt import Attempt, Handed, SettlerStores, Worked
+from processor.settle.attempt import Attempt, Handed, SettlerStores, Worked, stored_carry
 from processor.settle.reached import ScanBounds, scan_bounds
 from processor.settle.readable import ReadableRows
 from processor.settle.settlement import Settled
@@ -67,6 +69,7 @@ class Rebuilder:
     ) -> None:
         self._stores = stores
         self._reprocessings = reprocessings
+        self._clock = clock
         self._pace = pace
         self._rows = ReadableRows(stores.sink, clock, stop, pace.ingest_timeout_s)
         self._lg_k = lg_k
@@ -106,18 +109,32 @@ class Rebuilder:
         2. write the series;
         3. store the recomputed site-days. This must be last, because a stored site-day may be published without a
            further look at its rows. After a crash before this step, the attempt is repeated under another generation
-           number, and the lost attempt's rows are removed at the site-day's next publication.
+           number, and the lost attempt's rows are removed after the site-day's next publication, or after CANCEL.
+
+        If step 1 or 2 fails, for example because the rows do not become readable in time, the wave's attempts are
+        abandoned, so that their rows are removed even if the work is never repeated.
         """
         if not wave:
             return
         first = wave[0].attempt.site_day
-        with naming(first):
-            self._rows.write([(done.attempt.site_day, done.attempt.generation, done.settled) for done in wave])
-        for done in wave:
-            with naming(done.attempt.site_day):
-                self._stores.series.put_settled(done.attempt.site_day, done.attempt.generation, done.series)
+        try:
+            with naming(first):
+                self._rows.write([(done.attempt.site_day, done.attempt.generation, done.settled) for done in wave])
+            for done in wave:
+                with naming(done.attempt.site_day):
+                    self._stores.series.put_settled(done.attempt.site_day, done.attempt.generation, done.series)
+        except (RetryError, SiteDayFailed):
+            self._abandon(wave)
+            raise
         with naming(first):
             self._reprocessings.put(id_, [done.rebuilt for done in wave])
+
+    def _abandon(self, wave: Sequence[Recomputed]) -> None:
+        """Supersede the attempts; if the store is unavailable too, the next publication or CANCEL supersedes them."""
+        with contextlib.suppress(RetryError):
+            for done in wave:
+                site, day = done.attempt.site_day
+                self._stores.generations.abandon(site, day, day + 1, now=self._clock.now())
 
     def is_full(self, wave: Sequence[Recomputed]) -> bool:
         """Return whether a wave has the maximum number of site-days or rows."""
@@ -153,7 +170,7 @@ class Rebuilder:
         site, day = attempt.site_day
         entry = attempt.current
         ledger = self._stores.generations.ledger(site, day, day + 1).get(day)
-        carry = self._stores.generations.carry(attempt.site_day)
+        carry = stored_carry(self._stores.generations, attempt.site_day)
         if entry is None or ledger is None or carry is None:
             raise StoreCorrupt("the published generation is no longer stored")
         return GenerationVersion(entry.generation, entry.logic_version, entry.read_through, ledger, carry)
@@ -162,16 +179,25 @@ class Rebuilder:
 class Recomputing:
     """Recomputes a reprocessing's site-days, sites and days ascending. Confined to one thread.
 
+    A repair first restores raw records from the log. A site-day whose raw hits are lost or damaged beyond that is kept
+    as it is.
+
     Args:
         page_site_days: how many recomputed site-days are read at once.
     """
 
     def __init__(
-        self, generations: Generations, reprocessings: Reprocessings, rebuilder: Rebuilder, page_site_days: int
+        self,
+        generations: Generations,
+        reprocessings: Reprocessings,
+        rebuilder: Rebuilder,
+        restoring: Restoring,
+        page_site_days: int,
     ) -> None:
         self._generations = generations
         self._reprocessings = reprocessings
         self._rebuilder = rebuilder
+        self._restoring = restoring
         self._page_site_days = page_site_days
 
     def begin(self, id_: str, chain: Chain) -> Chain:
@@ -183,6 +209,10 @@ class Recomputing:
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Recompute one or more site-days until the portion is over; return whether all are recomputed."""
+        is_repair = reprocessing.kind is Kind.REPAIR
+        kept = self._restoring.advance(reprocessing, is_over) if is_repair else frozenset()
+        if kept is None:
+            return chain, False
         begun, logic, bounds = chain, logic_for(reprocessing), self._rebuilder.bounds()
         wave: list[Recomputed] = []
         is_done = True
@@ -190,7 +220,17 @@ class Recomputing:
             if is_over() and chain is not begun:
                 is_done = False
                 break
-            done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE)
+            if site_day in kept:
+                chain = chain.past(site_day)
+                continue
+            try:
+                done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE)
+            except SiteDayFailed as error:
+                if not is_repair or not isinstance(error.__cause__, StoreCorrupt):
+                    raise
+                self._restoring.keep(site_day)
+                chain = chain.past(site_day)
+                continue
             chain = chain.then(done.rebuilt, Work.RECOMPUTE)
             wave.append(done)
             if self._rebuilder.is_full(wave):

@@ -28,6 +28,7 @@ from processor.reprocess.failures import SiteDayFailed
 from processor.reprocess.moving import Moving
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.recomputing import Rebuilder, Recomputing
+from processor.reprocess.restoring import Restoring
 from processor.reprocess.schedule import expired, next_to_work_on, removable
 from processor.settle.attempt import SettlerStores
 from processor.settle.settlement_marks import SettlementMarks
@@ -101,13 +102,16 @@ class Reprocessor:
         self._progress: _Progress | None = None
         self._not_before = 0
         self._unavailable = 0
+        self._restoring = Restoring(stores, self._pace)
         rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k)
         moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, SettlementMarks(clock, marks))
         self._steps: Mapping[Work, _Steps] = {
-            Work.RECOMPUTE: Recomputing(stores.generations, reprocessings, rebuilder, self._pace.page_site_days),
+            Work.RECOMPUTE: Recomputing(
+                stores.generations, reprocessings, rebuilder, self._restoring, self._pace.page_site_days
+            ),
             Work.PUBLISH: moving,
             Work.ROLL_BACK: moving,
-            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink, self._pace.page_site_days),
+            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink, clock, self._pace.page_site_days),
         }
 
     def run_once(self) -> int:
@@ -167,7 +171,7 @@ class Reprocessor:
         count = chain.count - begun.chain.count
         self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.work])
         self._log(reprocessing, begun, chain)
-        done = replace(reprocessing, done=chain.count)
+        done = replace(reprocessing, done=chain.count, raw_repair=self._restoring.repair_of(reprocessing))
         if is_done:
             took_ms = self._recompute_ms(reprocessing, begun)
             done = replace(done, state=NEXT_STATE[begun.work], work=None, error="", recompute_ms=took_ms)
@@ -193,6 +197,7 @@ class Reprocessor:
         """Return the current work's progress, including site-days that an interrupted portion stored."""
         in_hand = self._progress
         if in_hand is None or not in_hand.is_of(id_, work):
+            self._restoring.forget()
             chain = self._steps[work].begin(id_, Chain())
             in_hand = _Progress(id_, work, chain, self._clock.now(), chain.count)
         self._progress = replace(in_hand, chain=self._steps[work].begin(id_, in_hand.chain))

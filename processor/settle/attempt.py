@@ -27,6 +27,7 @@ from hitmesh.ports import (
     DirtyDays,
     Generations,
     Ledger,
+    LogScan,
     MetricStore,
     OrderClaims,
     ProgressReader,
@@ -66,6 +67,7 @@ class SettlerStores:
     series: SeriesStore
     ledger: Ledger
     metrics: MetricStore
+    log_scan: LogScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,8 @@ class Attempt:
     ) -> None:
         site, day = site_day
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
-        before_it = None if handed.carry is not None else stores.generations.carry(SiteDay(site, day - 1))
-        handed_on = stores.generations.carry(site_day)
+        before_it = None if handed.carry is not None else stored_carry(stores.generations, SiteDay(site, day - 1))
+        handed_on = stored_carry(stores.generations, site_day)
         self.site_day = site_day
         self.read_through = dict(read_through)
         self.generation = 0
@@ -232,11 +234,17 @@ class Attempt:
                 )
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return the drift from the stream; None if the day already has a generation or was never streamed."""
+        """Return the drift from the stream; None if the day already has a generation or was never streamed.
+
+        A day with a damaged partial is not confirmed, so that its settled rows replace the stream's rows.
+        """
         if self.current is not None:
             return None
         site, day = self.site_day
-        streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        try:
+            streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        except StoreCorrupt:
+            return Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measures={})
         digest = digest_of(self._stores.directory)
         visits_wait = bool(days_with_provisional_visits(partial(self._stores.ledger.waiting, site), day, day + 1))
         return drift_of(
@@ -315,6 +323,14 @@ class Attempt:
     def _window(self, site: str, start: int, end: int) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
         return read_window(records, site, start, end)
+
+
+def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
+    """Return the stored carry; None if the site-day was never settled, and b"" if the carry is lost."""
+    try:
+        return generations.carry(site_day)
+    except StoreCorrupt:
+        return b""
 
 
 def _intact(carry: bytes | None) -> Carry | None:

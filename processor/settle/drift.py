@@ -63,6 +63,11 @@ def drift_of(
     )
 
 
+def not_confirmed(drift: Drift | None) -> Drift | None:
+    """Return the drift of a site-day whose stream rows are damaged in the metric store."""
+    return None if drift is None else replace(drift, confirmed=False, rows_differ=True)
+
+
 def with_stored_rows(drift: Drift, traffic: pl.DataFrame, visits: pl.DataFrame, stored: Mapping[str, int]) -> Drift:
     """Add to the drift the difference between the metric store's rows and the stream's counts.
 

@@ -23,6 +23,7 @@ from hitmesh.model.ledger import LedgerClass
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reasons import EXCLUDING_FLAGS, HitReason
 from hitmesh.model.records import LoggedRecord, RawRecord, RecordKind, RejectedHit
+from hitmesh.model.refusals import origin_of
 from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
 from hitmesh.model.rows.hash_columns import hash64_column
 from hitmesh.model.sites import SiteDay
@@ -243,7 +244,7 @@ def _claims(hits: pl.DataFrame, records: Sequence[LoggedRecord]) -> list[OrderCl
 
 def _take_rejected(record: LoggedRecord, partition_intake: PartitionIntake, intake: Intake) -> None:
     rows = unpack_record(record.record.value, REJECTED_COLUMNS)
-    names = ("site", "collect_time", "reason", "field", "message", "hit_id", "hits", "original")
+    names = ("site", "collect_time", "reason", "field", "message", "hit_id", "hits", "original", "origin")
     refused = [
         RejectedHit(
             position=record.position,
@@ -256,8 +257,9 @@ def _take_rejected(record: LoggedRecord, partition_intake: PartitionIntake, inta
             hit_id=hit_id or "",
             hits=1 if hits is None else hits,
             original=(original or b"")[:KEPT_BYTES],
+            origin=origin_of(origin),
         )
-        for row, (site, collect_time, reason, path, message, hit_id, hits, original) in enumerate(
+        for row, (site, collect_time, reason, path, message, hit_id, hits, original, origin) in enumerate(
             rows.select(names).iter_rows()
         )
     ]

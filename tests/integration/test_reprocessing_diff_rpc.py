@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from control.backend import ReprocessingLimits
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.reprocessings import Rebuilt, State, Work
@@ -25,6 +26,11 @@ RIVAL_SITE = "merchants/rival/sites/shop"
 @pytest.fixture
 def mesh() -> Iterator[Mesh]:
     yield from start(open_reads=False)
+
+
+@pytest.fixture
+def bounded() -> Iterator[Mesh]:
+    yield from start(open_reads=False, reprocessing=ReprocessingLimits(compared_site_days=33, cell_site_days=5))
 
 
 def diff(mesh: Mesh, name: str = "reprocessings/r1", **fields: object) -> pb.GetReprocessingDiffResponse:
@@ -210,14 +216,17 @@ def test_a_dimension_that_cannot_be_compared_is_refused(
     assert (found.reason, found.field) == (reason, field)
 
 
-def test_a_dimension_has_a_limit_of_site_days(mesh: Mesh) -> None:
-    compared(mesh, *(a_rebuilt({}, UTC_DAY - 29 + day % 30, f"s{day // 30:03}") for day in range(2_001)))
-    found = refusal(lambda: diff(mesh, dimension="channel"))
+def test_a_dimension_has_a_limit_of_site_days(bounded: Mesh) -> None:
+    # A page of stored site-days has 32.
+    compared(bounded, *(a_rebuilt({}, UTC_DAY - day % 30, f"s{day // 30:03}") for day in range(33)))
+    assert diff(bounded, dimension="channel").changed_values == 0
+    bounded.stores.reprocessings.put("r1", [a_rebuilt({}, UTC_DAY - 29, RIVAL_SITE)])
+    found = refusal(lambda: diff(bounded, dimension="channel"))
     assert (found.reason, found.field) == ("TOO_MANY_SITE_DAYS", "dimension")
-    assert "more than 2,000 site-days" in found.message
-    found = refusal(lambda: diff(mesh, cells=True))
+    assert "more than 33 site-days" in found.message
+    found = refusal(lambda: diff(bounded, cells=True))
     assert (found.reason, found.field) == ("TOO_MANY_SITE_DAYS", "cells")
-    assert "cells of more than 500 site-days" in found.message
+    assert "cells of more than 5 site-days" in found.message
 
 
 @pytest.mark.parametrize("state", [State.PUBLISHED, State.ROLLED_BACK])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from control.ledger import Count, Day, Totals
+from control.ledger import Day, Totals
 from hitmesh.api.control.v1 import operations_pb2 as pb
+from hitmesh.model.counts import Count
 from hitmesh.model.days import day_message as utc_date_message
 from hitmesh.model.generations import STREAM_GENERATION
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from control.backend import Bookkeeping
+from control.backend import Bookkeeping, ReprocessingLimits
 from control.rpc.reprocessing.difference_messages import cell_difference, metric_messages
 from control.rpc.reprocessing.transitions import refuse_without_rows
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
@@ -19,11 +19,6 @@ from hitmesh.model.sites import SiteDay
 if TYPE_CHECKING:
     from control.rpc.reprocessing.compared_rows import Generations
 
-MAX_DIMENSION_SITE_DAYS: Final = 2_000
-"""Maximum number of site-days in a question about a dimension, because a store filters rows by each site-day."""
-MAX_CELL_SITE_DAYS: Final = 500
-"""Maximum number of site-days in a question about cells: 48,000 cells with 27 sums on both sides take about 40 MB."""
-
 
 def add_rows(
     response: pb.GetReprocessingDiffResponse,
@@ -33,6 +28,7 @@ def add_rows(
     rebuilt: Iterable[Rebuilt],
     request: pb.GetReprocessingDiffRequest,
     top: int,
+    limits: ReprocessingLimits,
     checkpoint: Checkpoint,
 ) -> None:
     """Add the values of the requested dimension and the requested cells.
@@ -42,7 +38,7 @@ def add_rows(
     """
     from control.rpc.reprocessing.compared_rows import Generations  # loads Polars
 
-    compared = _bounded(rebuilt, request)
+    compared = _bounded(rebuilt, request, limits)
     unchanged = _unchanged(books, compared)
     refuse_without_rows(reprocessing, unchanged.values(), now, "dimension" if request.dimension else "cells")
     current = [each for each in compared if each.site_day in unchanged]
@@ -91,8 +87,10 @@ def _add_cells(
     response.cells.extend(cell_difference(site, start, sums) for (site, start), sums in found.keys)
 
 
-def _bounded(rebuilt: Iterable[Rebuilt], request: pb.GetReprocessingDiffRequest) -> list[Rebuilt]:
-    field, limit = ("cells", MAX_CELL_SITE_DAYS) if request.cells else ("dimension", MAX_DIMENSION_SITE_DAYS)
+def _bounded(
+    rebuilt: Iterable[Rebuilt], request: pb.GetReprocessingDiffRequest, limits: ReprocessingLimits
+) -> list[Rebuilt]:
+    field, limit = ("cells", limits.cell_site_days) if request.cells else ("dimension", limits.compared_site_days)
     found = []
     for each in rebuilt:
         found.append(each)

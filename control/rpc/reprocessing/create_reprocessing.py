@@ -46,7 +46,7 @@ def create_reprocessing(
     logic = _logic_of(wanted, kind)
     books, now = backend.bookkeeping(), backend.clock.now()
     first_day, end_day = days_of(wanted, books.progress.progress(Topic.HITS))
-    scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations, checkpoint)
+    scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations, backend.limits, checkpoint)
     planned = Reprocessing(
         id="",
         kind=kind,

@@ -83,7 +83,7 @@ def get_reprocessing_diff(
         _add_sites(response, compared, request.order_by, top)
         if request.dimension or request.cells:
             rebuilt = rebuilt_in(books.reprocessings, id_, part, checkpoint)
-            add_rows(response, books, found, now, rebuilt, request, top, checkpoint)
+            add_rows(response, books, found, now, rebuilt, request, top, backend.limits, checkpoint)
     return response
 
 

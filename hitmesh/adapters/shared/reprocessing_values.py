@@ -19,7 +19,16 @@ from hitmesh.model.errors import AlreadyExists, StoreCorrupt
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, State, Work
+from hitmesh.model.reprocessings import (
+    Change,
+    GenerationVersion,
+    LostHits,
+    RawRepair,
+    Rebuilt,
+    Reprocessing,
+    State,
+    Work,
+)
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import COPY_CURE, decoding, opened, sealed
 
@@ -61,6 +70,7 @@ def reprocessing_of(id_: str, value: bytes) -> Reprocessing:
                 "sites": tuple(fields["sites"]),
                 "state": State(fields["state"]),
                 "work": None if work is None else Work(work),
+                "raw_repair": _raw_repair(fields.get("raw_repair")),
             }
         )
     _refuse_another(subject, COPY_CURE, id_, reprocessing.id)
@@ -123,6 +133,14 @@ def incomplete(id_: str, site_day: SiteDay, pieces: int, expected: int) -> Store
     return StoreCorrupt(
         f"{subject} has {pieces} of {expected} pieces; {_REBUILT_CURE}", place=subject, pieces=pieces, expected=expected
     )
+
+
+def _raw_repair(fields: Mapping[str, Any] | None) -> RawRepair | None:
+    """Return a repair's findings; values of earlier programs have none."""
+    if fields is None:
+        return None
+    named = (LostHits(SiteDay(*each["site_day"]), each["hits"], each["kept"]) for each in fields["named"])
+    return RawRepair(**{**fields, "named": tuple(named)})
 
 
 def _version_fields(version: GenerationVersion) -> dict[str, Any]:

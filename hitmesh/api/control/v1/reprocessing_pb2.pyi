@@ -131,6 +131,42 @@ REPROCESSING_WORK_CANCEL: ReprocessingWork.ValueType  # 4
 """Remove the new generations. Requested by Cancel."""
 Global___ReprocessingWork: _TypeAlias = ReprocessingWork  # noqa: Y015
 
+class _CheckedStore:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CheckedStoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckedStore.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHECKED_STORE_UNSPECIFIED: _CheckedStore.ValueType  # 0
+    """Not set: never returned."""
+    CHECKED_STORE_RAW: _CheckedStore.ValueType  # 1
+    """Raw hits, compared with the ledger."""
+    CHECKED_STORE_LEDGER: _CheckedStore.ValueType  # 2
+    """The site-day's ledger entry, compared with the live stream's ledger."""
+    CHECKED_STORE_SERIES: _CheckedStore.ValueType  # 3
+    """Settled series, which totals over time come from, compared with the ledger."""
+    CHECKED_STORE_METRICS: _CheckedStore.ValueType  # 4
+    """Rows in the metric store, compared with the ledger and with the series."""
+    CHECKED_STORE_CARRY: _CheckedStore.ValueType  # 5
+    """Open visits that are handed to the next day: whether the value is readable."""
+
+class CheckedStore(_CheckedStore, metaclass=_CheckedStoreEnumTypeWrapper):
+    """What was compared."""
+
+CHECKED_STORE_UNSPECIFIED: CheckedStore.ValueType  # 0
+"""Not set: never returned."""
+CHECKED_STORE_RAW: CheckedStore.ValueType  # 1
+"""Raw hits, compared with the ledger."""
+CHECKED_STORE_LEDGER: CheckedStore.ValueType  # 2
+"""The site-day's ledger entry, compared with the live stream's ledger."""
+CHECKED_STORE_SERIES: CheckedStore.ValueType  # 3
+"""Settled series, which totals over time come from, compared with the ledger."""
+CHECKED_STORE_METRICS: CheckedStore.ValueType  # 4
+"""Rows in the metric store, compared with the ledger and with the series."""
+CHECKED_STORE_CARRY: CheckedStore.ValueType  # 5
+"""Open visits that are handed to the next day: whether the value is readable."""
+Global___CheckedStore: _TypeAlias = CheckedStore  # noqa: Y015
+
 @_typing.final
 class Reprocessing(_message.Message):
     """Recomputes site-days. The resource with its state is the long-running operation: there is no separate operation."""
@@ -155,6 +191,7 @@ class Reprocessing(_message.Message):
     DONE_SITE_DAYS_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     ESTIMATED_DURATION_FIELD_NUMBER: _builtins.int
+    RAW_REPAIR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`reprocessings/{id}`, the id at most 64 characters from [a-z0-9-]. Empty in the response to a request with
     `validate_only`.
@@ -216,6 +253,10 @@ class Reprocessing(_message.Message):
         from a default speed.
         """
 
+    @_builtins.property
+    def raw_repair(self) -> Global___RawRepair:
+        """With kind REPAIR, from the first progress on: the raw records that the repair found missing."""
+
     def __init__(
         self,
         *,
@@ -237,16 +278,93 @@ class Reprocessing(_message.Message):
         done_site_days: _builtins.int = ...,
         stages: _abc.Iterable[Global___PlanStage] | None = ...,
         estimated_duration: _duration_pb2.Duration | None = ...,
+        raw_repair: Global___RawRepair | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "raw_repair", b"raw_repair", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "hits", b"hits", "kind", b"kind", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "hits", b"hits", "kind", b"kind", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "raw_repair", b"raw_repair", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logic: _TypeAlias = _typing.Literal["logic"]  # noqa: Y015
     _WhichOneofArgType__logic: _TypeAlias = _typing.Literal["_logic", b"_logic"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logic) -> _WhichOneofReturnType__logic | None: ...
 
 Global___Reprocessing: _TypeAlias = Reprocessing  # noqa: Y015
+
+@_typing.final
+class RawRepair(_message.Message):
+    """Raw records that the raw store had lost or damaged, and what the repair did with them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESTORED_RECORDS_FIELD_NUMBER: _builtins.int
+    RESTORED_HITS_FIELD_NUMBER: _builtins.int
+    LOST_HITS_FIELD_NUMBER: _builtins.int
+    LOST_SITE_DAYS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    restored_records: _builtins.int
+    """Records that the log still had, and that are stored again."""
+    restored_hits: _builtins.int
+    """Hits in these records, of any sites and days."""
+    lost_hits: _builtins.int
+    """Hits that neither the raw store nor the log has. They cannot be recomputed."""
+    lost_site_days: _builtins.int
+    """Site-days with lost hits, or beside such a site-day."""
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostHits]:
+        """The first 100 of these site-days."""
+
+    def __init__(
+        self,
+        *,
+        restored_records: _builtins.int = ...,
+        restored_hits: _builtins.int = ...,
+        lost_hits: _builtins.int = ...,
+        lost_site_days: _builtins.int = ...,
+        lost: _abc.Iterable[Global___LostHits] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost", b"lost", "lost_hits", b"lost_hits", "lost_site_days", b"lost_site_days", "restored_hits", b"restored_hits", "restored_records", b"restored_records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RawRepair: _TypeAlias = RawRepair  # noqa: Y015
+
+@_typing.final
+class LostHits(_message.Message):
+    """A site-day with lost hits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: _builtins.int
+    UTC_DATE_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """The site."""
+    hits: _builtins.int
+    """How many hits are lost. 0: hits of a neighbouring UTC day that the recomputation reads are damaged."""
+    kept: _builtins.bool
+    """Whether the repair left the site-day out, because the site-day cannot be recomputed from all its hits."""
+    @_builtins.property
+    def utc_date(self) -> _date_pb2.Date:
+        """The UTC day."""
+
+    def __init__(
+        self,
+        *,
+        site: _builtins.str = ...,
+        utc_date: _date_pb2.Date | None = ...,
+        hits: _builtins.int = ...,
+        kept: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["utc_date", b"utc_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "kept", b"kept", "site", b"site", "utc_date", b"utc_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LostHits: _TypeAlias = LostHits  # noqa: Y015
 
 @_typing.final
 class PlanStage(_message.Message):
@@ -1291,3 +1409,187 @@ class GetReprocessingDiffResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReprocessingDiffResponse: _TypeAlias = GetReprocessingDiffResponse  # noqa: Y015
+
+@_typing.final
+class CheckHistoryRequest(_message.Message):
+    """A request to check settled site-days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITES_FIELD_NUMBER: _builtins.int
+    FIRST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    LAST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Maximum number of site-days on the page; default 100. Values above 500 are treated as 500. A page also ends after
+    2,000,000 raw hits, after 1,000 sites, or after 10 s, so that a page can be empty.
+    """
+    page_token: _builtins.str
+    """`next_page_token` from the previous response to the same request."""
+    @_builtins.property
+    def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1,000 names: `merchants/{m}/sites/{s}`, `merchants/{m}/sites/-` for all sites that a merchant has, or
+        `merchants/-/sites/-` for all sites.
+        """
+
+    @_builtins.property
+    def first_utc_date(self) -> _date_pb2.Date:
+        """Check no UTC day before. Not set: from the first settled day on."""
+
+    @_builtins.property
+    def last_utc_date(self) -> _date_pb2.Date:
+        """Check no UTC day after, inclusive. Not set: up to the last settled day."""
+
+    def __init__(
+        self,
+        *,
+        sites: _abc.Iterable[_builtins.str] | None = ...,
+        first_utc_date: _date_pb2.Date | None = ...,
+        last_utc_date: _date_pb2.Date | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "page_size", b"page_size", "page_token", b"page_token", "sites", b"sites"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckHistoryRequest: _TypeAlias = CheckHistoryRequest  # noqa: Y015
+
+@_typing.final
+class HistoryFinding(_message.Message):
+    """A value that does not add up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORE_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
+    store: Global___CheckedStore.ValueType
+    """What was compared."""
+    measure: _builtins.str
+    """Measure, for example "hits"; empty with `damage`."""
+    found: _builtins.int
+    """The stored sum. Not set: beyond int64, or the value is not readable."""
+    expected: _builtins.int
+    """The expected sum. Not set: beyond int64, or the value is not readable."""
+    damage: _builtins.str
+    """Why the value is not readable, or how it differs without a difference in a sum; empty otherwise."""
+    def __init__(
+        self,
+        *,
+        store: Global___CheckedStore.ValueType = ...,
+        measure: _builtins.str = ...,
+        found: _builtins.int | None = ...,
+        expected: _builtins.int | None = ...,
+        damage: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected", b"_expected", "_found", b"_found", "expected", b"expected", "found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected", b"_expected", "_found", b"_found", "damage", b"damage", "expected", b"expected", "found", b"found", "measure", b"measure", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected: _TypeAlias = _typing.Literal["expected"]  # noqa: Y015
+    _WhichOneofArgType__expected: _TypeAlias = _typing.Literal["_expected", b"_expected"]  # noqa: Y015
+    _WhichOneofReturnType__found: _TypeAlias = _typing.Literal["found"]  # noqa: Y015
+    _WhichOneofArgType__found: _TypeAlias = _typing.Literal["_found", b"_found"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected) -> _WhichOneofReturnType__expected | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__found) -> _WhichOneofReturnType__found | None: ...
+
+Global___HistoryFinding: _TypeAlias = HistoryFinding  # noqa: Y015
+
+@_typing.final
+class HistoryProblem(_message.Message):
+    """A site-day whose stored values do not add up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: _builtins.int
+    UTC_DATE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    MISSING_HITS_FIELD_NUMBER: _builtins.int
+    LOG_HITS_FIELD_NUMBER: _builtins.int
+    LOST_HITS_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """The site."""
+    missing_hits: _builtins.int
+    """Raw hits that are missing."""
+    log_hits: _builtins.int
+    """Missing hits that the log still has, so that a repair restores them. Not set: the check read 2,000 records of the
+    log without reaching the end; the repair reads all of them.
+    """
+    lost_hits: _builtins.int
+    """Missing hits that are lost beyond repair: neither in the raw store nor in the log. Not set: as in `log_hits`."""
+    @_builtins.property
+    def utc_date(self) -> _date_pb2.Date:
+        """The UTC day."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryFinding]:
+        """Each value that does not add up."""
+
+    def __init__(
+        self,
+        *,
+        site: _builtins.str = ...,
+        utc_date: _date_pb2.Date | None = ...,
+        findings: _abc.Iterable[Global___HistoryFinding] | None = ...,
+        missing_hits: _builtins.int = ...,
+        log_hits: _builtins.int | None = ...,
+        lost_hits: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_hits", b"_log_hits", "_lost_hits", b"_lost_hits", "log_hits", b"log_hits", "lost_hits", b"lost_hits", "utc_date", b"utc_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_hits", b"_log_hits", "_lost_hits", b"_lost_hits", "findings", b"findings", "log_hits", b"log_hits", "lost_hits", b"lost_hits", "missing_hits", b"missing_hits", "site", b"site", "utc_date", b"utc_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__log_hits: _TypeAlias = _typing.Literal["log_hits"]  # noqa: Y015
+    _WhichOneofArgType__log_hits: _TypeAlias = _typing.Literal["_log_hits", b"_log_hits"]  # noqa: Y015
+    _WhichOneofReturnType__lost_hits: _TypeAlias = _typing.Literal["lost_hits"]  # noqa: Y015
+    _WhichOneofArgType__lost_hits: _TypeAlias = _typing.Literal["_lost_hits", b"_lost_hits"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_hits) -> _WhichOneofReturnType__log_hits | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lost_hits) -> _WhichOneofReturnType__lost_hits | None: ...
+
+Global___HistoryProblem: _TypeAlias = HistoryProblem  # noqa: Y015
+
+@_typing.final
+class CheckHistoryResponse(_message.Message):
+    """A page of a check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_DAYS_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    site_days: _builtins.int
+    """Checked site-days on the page."""
+    hits: _builtins.int
+    """Accepted hits in the ledger entries of these site-days."""
+    next_page_token: _builtins.str
+    """Token for the next page; empty on the last page."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryProblem]:
+        """Site-days that do not add up, by site and UTC day."""
+
+    def __init__(
+        self,
+        *,
+        site_days: _builtins.int = ...,
+        hits: _builtins.int = ...,
+        problems: _abc.Iterable[Global___HistoryProblem] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "next_page_token", b"next_page_token", "problems", b"problems", "site_days", b"site_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckHistoryResponse: _TypeAlias = CheckHistoryResponse  # noqa: Y015
