@@ -17,6 +17,7 @@ from control.rpc.admin.create_site import create_site
 from control.rpc.admin.get_site import get_site
 from control.rpc.admin.list_sites import list_sites
 from control.rpc.admin.revoke_ingest_key import revoke_ingest_key
+from control.rpc.admin.schedule_visit_policy import schedule_visit_policy
 from control.rpc.operations.get_drift import get_drift
 from control.rpc.operations.get_ledger import get_ledger
 from control.rpc.operations.get_siteless_ledger import get_siteless_ledger
@@ -140,6 +141,12 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.ListSitesResponse:
         """List sites."""
         return self._run(list_sites, request, context)
+
+    def ScheduleVisitPolicy(
+        self, request: admin_pb2.ScheduleVisitPolicyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ScheduleVisitPolicyResponse:
+        """Change the visit policy from a UTC day on."""
+        return self._run(schedule_visit_policy, request, context)
 
     def CreateIngestKey(
         self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext

@@ -146,15 +146,17 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
     site = admin_pb2.CreateSiteRequest(parent=parent, site_id="planted")
     key = admin_pb2.CreateIngestKeyRequest(parent=parent, key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER))
     revoke = admin_pb2.RevokeIngestKeyRequest(name=key_name)
+    policy = admin_pb2.ScheduleVisitPolicyRequest(name=f"{parent}/sites/shop")
     return {
         "CreateSite": lambda metadata: admin.CreateSite(site, metadata=metadata, timeout=10),
         "CreateIngestKey": lambda metadata: admin.CreateIngestKey(key, metadata=metadata, timeout=10),
         "RevokeIngestKey": lambda metadata: admin.RevokeIngestKey(revoke, metadata=metadata, timeout=10),
+        "ScheduleVisitPolicy": lambda metadata: admin.ScheduleVisitPolicy(policy, metadata=metadata, timeout=10),
     }
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("rpc", ["CreateSite", "CreateIngestKey", "RevokeIngestKey"])
+@pytest.mark.parametrize("rpc", ["CreateSite", "CreateIngestKey", "RevokeIngestKey", "ScheduleVisitPolicy"])
 def test_sites_and_keys_of_another_merchant_cannot_be_changed(tenants: Tenants, rpc: str) -> None:
     mesh = tenants.mesh
     request = admin_pb2.CreateIngestKeyRequest(
@@ -202,7 +204,7 @@ def test_a_browser_key_and_a_key_for_one_site_change_nothing(tenants: Tenants) -
             parent="merchants/demo", key=admin_pb2.IngestKey(kind=kind, site=tenants.demo_site)
         )
         secret = admin.CreateIngestKey(request, metadata=metadata, timeout=10).secret
-        for rpc in ("CreateSite", "CreateIngestKey"):
+        for rpc in ("CreateSite", "CreateIngestKey", "ScheduleVisitPolicy"):
             assert status_of(_admin_calls(tenants.mesh, "merchants/demo", "")[rpc], secret)[0] is DENIED
 
 

@@ -6,7 +6,7 @@ replay sees the same policies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,26 +15,38 @@ import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
 from hitmesh.model.keys import hash64
-from hitmesh.model.sites import VisitPolicy
+from hitmesh.model.sites import PolicyChange, VisitPolicy, policies_between
 
 
 class SiteRules(NamedTuple):
-    """How a site's hits become visits."""
+    """How a site's hits become visits: the policy before all changes, the zone, and changes of the policy."""
 
     policy: VisitPolicy
     zone: str
+    changes: tuple[PolicyChange, ...] = ()
 
     @property
     def group(self) -> SiteRules:
         """The rules that sites must share to build their visits together; the zone matters only for local midnights."""
-        return self if self.policy.split_at_local_midnight else SiteRules(self.policy, "UTC")
+        has_midnights = self.policy.split_at_local_midnight or any(
+            change.split_at_local_midnight for change in self.changes
+        )
+        return self if has_midnights else self._replace(zone="UTC")
+
+    def between(self, first: int, last: int) -> list[tuple[int, VisitPolicy]]:
+        """Return the policies for visits that begin in [first, last] (UTC ms), each with the instant of its change."""
+        return policies_between(self.policy, self.changes, first, last)
 
 
 DEFAULT_RULES: Final = SiteRules(VisitPolicy(), "UTC")
 
 
 class Sites:
-    """Sites by number, in the order in which they arrived."""
+    """Sites by number, in the order in which they arrived.
+
+    Attributes:
+        known_through: the UTC day through which the policies of all sites are known; None: not asked yet.
+    """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names: list[str] = []
@@ -43,6 +55,7 @@ class Sites:
         self._hashes = np.empty(0, np.uint64)
         self._gaps = np.empty(0, np.int64)
         self._group_of = np.empty(0, np.int32)
+        self.known_through: int | None = None
         self.add(dict.fromkeys(names, DEFAULT_RULES))
 
     def add(self, rules: Mapping[str, SiteRules]) -> None:
@@ -64,6 +77,10 @@ class Sites:
     def unknown(self, names: Sequence[str]) -> list[str]:
         """Return the names that have no number."""
         return [name for name in names if name not in self._numbers]
+
+    def known(self, names: Iterable[str]) -> list[str]:
+        """Return the names that have a number."""
+        return [name for name in names if name in self._numbers]
 
     def numbers(self, sites: pl.Series) -> I32Array:
         """Return each site's number (n,); all sites must be known."""
