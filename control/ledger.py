@@ -3,8 +3,9 @@
 The ledger must satisfy two equations:
 
 - received = rejected + accepted, for every 15-minute cell of collect time;
-- accepted = counted + duplicate + excluded + pending, for every UTC day of event time. The published generation
-  classifies the hits of a settled day, and the live stream those of other days.
+- accepted = counted + duplicate + excluded + erased + pending, for every UTC day of event time. The published
+  generation classifies the hits of a settled day, and the live stream those of other days. Erased hits were accepted
+  and keep their checksums; the rest of their content is removed.
 
 Besides the number of hits, sums and exclusive ors of the hits' hashes are compared, so that a loss masked by a
 duplicate is detected. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit
@@ -26,7 +27,7 @@ from hitmesh.model.positions import PartitionId
 if TYPE_CHECKING:
     import polars as pl
 
-_CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED)
+_CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED, LedgerClass.ERASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The ledger of a UTC day. `classified` covers counted, duplicate and excluded hits together."""
+    """The ledger of a UTC day. `classified` covers counted, duplicate, excluded and erased hits together."""
 
     day: int
     is_settled: bool
@@ -62,11 +63,12 @@ class Day:
     excluded: int
     classified: Count
     pending: Count
+    erased: int = 0
 
     @property
     def imbalance(self) -> int:
-        """0 when accepted = counted + duplicate + excluded + pending."""
-        classes = abs(self.classified.hits - self.counted - self.duplicate - self.excluded)
+        """0 when accepted = counted + duplicate + excluded + erased + pending."""
+        classes = abs(self.classified.hits - self.counted - self.duplicate - self.excluded - self.erased)
         return self.accepted.distance(self.classified + self.pending) + classes
 
 
@@ -142,11 +144,12 @@ def _settled_day(
         excluded=settled.excluded,
         classified=Count(settled.accepted, settled.sum64, settled.xor64),
         pending=total(beyond),
+        erased=settled.erased,
     )
 
 
 def _streamed_day(day: int, classes: Mapping[LedgerClass, Count]) -> Day:
-    counted, duplicate, excluded = (classes.get(name, Count()) for name in _CLASSIFIED)
+    counted, duplicate, excluded, erased = (classes.get(name, Count()) for name in _CLASSIFIED)
     return Day(
         day=day,
         is_settled=False,
@@ -155,8 +158,9 @@ def _streamed_day(day: int, classes: Mapping[LedgerClass, Count]) -> Day:
         counted=counted.hits,
         duplicate=duplicate.hits,
         excluded=excluded.hits,
-        classified=counted + duplicate + excluded,
+        classified=counted + duplicate + excluded + erased,
         pending=classes.get(LedgerClass.PENDING, Count()),
+        erased=erased.hits,
     )
 
 

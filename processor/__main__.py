@@ -79,6 +79,7 @@ def stream_stores(stores: Stores) -> StreamStores:
         ledger=stores.ledger,
         states=stores.states,
         directory=stores.directory,
+        erasures=stores.erasures,
     )
 
 
@@ -97,6 +98,9 @@ def settler_stores(stores: Stores) -> SettlerStores:
         metrics=stores.metrics,
         ledger=stores.ledger,
         log_scan=stores.log_scan,
+        erasures=stores.erasures,
+        states=stores.states,
+        log_eraser=stores.log_eraser,
     )
 
 

@@ -84,9 +84,9 @@ def raw_findings(expected: ExpectedHits, found: Count, unreadable: int, first: s
 
 def ledger_findings(expected: ExpectedHits, ledger: LedgerEntry) -> Iterator[Finding]:
     """Yield how a ledger entry differs from itself and from the stream's ledger."""
-    classified = ledger.counted + ledger.duplicate + ledger.excluded
+    classified = ledger.counted + ledger.duplicate + ledger.excluded + ledger.erased
     if classified != ledger.accepted:
-        yield Finding(Part.LEDGER, "counted + duplicate + excluded", classified, ledger.accepted)
+        yield Finding(Part.LEDGER, "counted + duplicate + excluded + erased", classified, ledger.accepted)
     if expected.settled.hits < expected.streamed.hits:
         yield Finding(Part.LEDGER, "accepted", expected.settled.hits, expected.streamed.hits)
     elif expected.settled.hits == expected.streamed.hits and expected.settled != expected.streamed:

@@ -74,14 +74,16 @@ def edits_of(values: Iterable[str], renames: Iterable[str], drops: Iterable[str]
     )
     count = len(found.renames) + len(found.drops) + len(found.values)
     if count > MAX_EDITS:
-        raise RefusedError(f"{count} edits; the limit is {MAX_EDITS}: give fewer", field="edits", limit=MAX_EDITS)
+        raise RefusedError(
+            f"{count} edits; the limit is {MAX_EDITS}: give fewer", field="edits", count=count, limit=MAX_EDITS
+        )
     return found
 
 
 def _halves(text: str, form: str) -> tuple[str, str]:
     first, separator, second = text.partition("=")
     if not separator or not first or (form == "old=new" and not second):
-        raise RefusedError(f"{text[:80]!r} is not an edit: write {form}", field="edits", value=text)
+        raise RefusedError(f"{text[:80]!r} is not an edit: write {form}", field="edits", value=text, known=form)
     return first, second
 
 
@@ -93,6 +95,7 @@ def _path(text: str) -> Path:
             "pageView.url",
             field="edits",
             value=text,
+            limit=MAX_NESTING,
         )
     return parts
 

@@ -30,5 +30,10 @@ class Count:
         return Count(self.hits - other.hits, (self.sum64 - other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
 
     def distance(self, other: Count) -> int:
-        """Return the difference between two counts: in hits, plus 1 for each checksum that differs."""
+        """Return the difference between two counts: in hits, plus 1 for each checksum that differs.
+
+        Example:
+            >>> Count(3, 7, 5).distance(Count(1, 7, 4))
+            3
+        """
         return abs(self.hits - other.hits) + (self.sum64 != other.sum64) + (self.xor64 != other.xor64)

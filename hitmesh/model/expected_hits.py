@@ -33,7 +33,13 @@ class ExpectedHits:
     streamed: Count
 
     def is_complete(self, found: Count) -> bool:
-        """Return whether no hit is missing, and no hit was exchanged for another hit."""
+        """Return whether no hit is missing, and no hit was exchanged for another hit.
+
+        Example:
+            >>> expected = ExpectedHits(settled=Count(5, 50, 1), streamed=Count(5, 50, 1))
+            >>> expected.is_complete(Count(5, 50, 1)), expected.is_complete(Count(5, 51, 1))
+            (True, False)
+        """
         is_other = found.hits == self.settled.hits and found not in (self.settled, self.streamed)
         return not self.missing(found) and not is_other
 
@@ -60,6 +66,11 @@ def expected_hits(
         ledger: its ledger entry.
         streamed: the accepted hits in the stream's ledger (`accepted_by_day`).
         marks: the dirty marks of the site-day; a mark beyond the offsets of the entry belongs to a hit that waits.
+
+    Example:
+        >>> entry = GenerationEntry(sequence=1, generation=1, logic_version=2, read_through={}, published_at=0)
+        >>> expected_hits(entry, LedgerEntry(5, 5, 0, 0, 50, 1), Count(5, 50, 1), []).settled
+        Count(hits=5, sum64=50, xor64=1)
     """
     waiting = Count()
     for mark in marks:
@@ -70,7 +81,14 @@ def expected_hits(
 
 
 def accepted_by_day(sums: pl.DataFrame) -> Mapping[int, Count]:
-    """Return the accepted hits by UTC day in a site's LEDGER_SUMS."""
+    """Return the accepted hits by UTC day in a site's LEDGER_SUMS.
+
+    Example:
+        >>> import polars as pl
+        >>> names = ("kind", "at", "class", "hits", "sum64", "xor64")
+        >>> accepted_by_day(pl.DataFrame([("day", 20_000, "accepted", 5, 50, 1)], schema=names, orient="row"))
+        {20000: Count(hits=5, sum64=50, xor64=1)}
+    """
     rows = sums.select("kind", "at", "class", "hits", "sum64", "xor64").iter_rows()
     return {
         at: Count(hits, sum64, xor64)

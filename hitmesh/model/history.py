@@ -41,7 +41,12 @@ class PastEntry:
     kept_until: int | None
 
     def is_kept(self, now: int) -> bool:
-        """Return whether reports can read the generation's rows at `now` (UTC ms)."""
+        """Return whether reports can read the generation's rows at `now` (UTC ms).
+
+        Example:
+            >>> PastEntry(3, 1, 2, 500, 900).is_kept(900), PastEntry(3, 1, 2, 500, 900).is_kept(901)
+            (True, False)
+        """
         return self.kept_until is None or now <= self.kept_until
 
 

@@ -43,7 +43,12 @@ class RefusalKey(NamedTuple):
 
     @property
     def cell(self) -> int:
-        """Start of the cell of collect time, UTC ms."""
+        """Start of the cell of collect time, UTC ms.
+
+        Example:
+            >>> RefusalKey("b", 900_001, Position("rejected.1", 0, 1), 0).cell
+            900000
+        """
         return self.collect_time // CELL_MS * CELL_MS
 
 
@@ -72,7 +77,13 @@ class RefusalPage(NamedTuple):
 
 
 def key_of(hit: RejectedHit) -> RefusalKey:
-    """Return the key of a refusal."""
+    """Return the key of a refusal.
+
+    Example:
+        >>> hit = RejectedHit(Position("rejected.1", 0, 1), 2, "b", 5, "DECODE", "", "", "", 1, b"")
+        >>> key_of(hit)
+        RefusalKey(site='b', collect_time=5, position=Position(log='rejected.1', partition=0, offset=1), row=2)
+    """
     return RefusalKey(hit.site, hit.collect_time, hit.position, hit.row)
 
 
@@ -88,12 +99,24 @@ def list_order(key: RefusalKey) -> tuple[object, ...]:
 
 
 def newest_first(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key within a site and cell, for a descending sort."""
+    """Return the sort key within a site and cell, for a descending sort.
+
+    Example:
+        >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 6))
+        >>> newest_first(early) < newest_first(late)
+        True
+    """
     return (key.collect_time, key.position, key.row)
 
 
 def is_after(key: RefusalKey, other: RefusalKey) -> bool:
-    """Return whether a key comes after another key in list order."""
+    """Return whether a key comes after another key in list order.
+
+    Example:
+        >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 6))
+        >>> is_after(early, late), is_after(late, early)
+        (True, False)
+    """
     mine, theirs = list_order(key), list_order(other)
     return mine > theirs or (mine == theirs and newest_first(key) < newest_first(other))
 
@@ -149,7 +172,12 @@ def _not_a_name(name: str) -> RefusedError:
 
 
 def origin_bytes(origin: Origin | None) -> bytes:
-    """Return an origin as bytes; empty for None."""
+    """Return an origin as bytes; empty for None.
+
+    Example:
+        >>> origin_bytes(None), origin_bytes(Origin("b1", 0, "", 0, False, False, b"", 0, 0, False))[2:4]
+        (b'', b'b1')
+    """
     if origin is None:
         return b""
     return origin_pb2.RefusalOrigin(

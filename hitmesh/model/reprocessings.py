@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from hitmesh.model.change_reasons import ChangeReasons
+from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
@@ -24,7 +25,8 @@ class State(StrEnum):
     PLANNED: stored, nothing computed. RUNNING: the settler performs `work`. DIFF_READY: every site-day is recomputed;
     reports still read the old generations. PUBLISHED, ROLLED_BACK: reports read the new or the old generations again.
     CANCELLED, EXPIRED: no report ever read the new generations, and their rows are removed. FAILED: the work ended with
-    an error, which `error` describes; the work can be requested again.
+    an error, which `error` describes; the work can be requested again. ERASED: a visitor's hits are removed; the old
+    generations are removed too, so there is no rollback.
     """
 
     PLANNED = "planned"
@@ -35,6 +37,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     FAILED = "failed"
     EXPIRED = "expired"
+    ERASED = "erased"
 
 
 class Work(StrEnum):
@@ -52,7 +55,18 @@ NEXT_STATE: Final[Mapping[Work, State]] = {
     Work.ROLL_BACK: State.ROLLED_BACK,
     Work.CANCEL: State.CANCELLED,
 }
-"""The state after each work is done."""
+"""The state after each work is done; `next_state` also knows the exception."""
+
+
+def next_state(kind: Kind, work: Work) -> State:
+    """Return the state after a work is done; the publication of an erasure ends in ERASED.
+
+    Example:
+        >>> next_state(Kind.ERASE, Work.PUBLISH), next_state(Kind.LOGIC, Work.PUBLISH)
+        (<State.ERASED: 'erased'>, <State.PUBLISHED: 'published'>)
+    """
+    return State.ERASED if kind is Kind.ERASE and work is Work.PUBLISH else NEXT_STATE[work]
+
 
 REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
     Work.RECOMPUTE: frozenset({State.PLANNED, State.FAILED}),
@@ -140,6 +154,9 @@ class Reprocessing:
         error: why the work failed; empty in all states except FAILED.
         recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished, and
             if RECOMPUTE was interrupted.
+        visitors: with kind ERASE, the digests of the visitor (hitmesh.model.erasures), never the visitor id or key; the
+            visitor's hits before `created_at` are erased.
+        receipt: with kind ERASE, a hitmesh.model.erasures.Receipt as text; empty before PUBLISH.
         version: counts the replacements; `Reprocessings.replace` compares it.
         raw_repair: for a repair, what it found missing in the raw store so far; otherwise None.
     """
@@ -160,7 +177,18 @@ class Reprocessing:
     error: str = ""
     recompute_ms: int = 0
     version: int = 1
+    visitors: tuple[str, ...] = ()
+    receipt: str = ""
     raw_repair: RawRepair | None = None
+
+    @property
+    def marks(self) -> tuple[ErasureMark, ...]:
+        """The erasure marks of this reprocessing; none unless the kind is ERASE."""
+        return tuple(
+            ErasureMark(site, digest, self.created_at, self.created_at, self.id)
+            for site in self.sites
+            for digest in self.visitors
+        )
 
     def overlaps(self, other: Reprocessing) -> bool:
         """Return whether the two have a site-day in common.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from hitmesh.model.positions import PartitionId, Position
@@ -16,6 +16,12 @@ class RawStore(Protocol):
 
     def put(self, records: Sequence[RawRecord]) -> None:
         """Store records durably, keyed by position; idempotent."""
+
+    def replace(self, position: Position, value: bytes) -> None:
+        """Replace the value of a stored record durably and atomically; all other fields stay.
+
+        Used to erase hits. The new value must have the same rows, some of them blank. An absent record stays absent.
+        """
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
@@ -88,4 +94,10 @@ class RejectedStore(Protocol):
 
         Return how many were emptied. The counts stay. A store whose server expires the bytes by itself does nothing and
         returns 0.
+        """
+
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
+        """Empty `original`, `message` and `hit_id` of the site's wanted refusals durably; return how many.
+
+        `wanted` is called for each refusal that has any of the three; the counts stay.
         """

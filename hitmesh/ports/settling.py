@@ -147,6 +147,12 @@ class Generations(Protocol):
         None means all sites; fewer site-days than `limit` may then be returned before the last page, but at least one.
         """
 
+    def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
+        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them.
+
+        Afterwards, `restore` makes none of these generations current again. Idempotent.
+        """
+
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Delete a superseded generation's entry, after its rows are dropped; ignore any other generation."""
 
@@ -176,6 +182,13 @@ class OrderClaims(Protocol):
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
         """Set the duplicate flags of claims, keyed by position and row, as the settlement of their day decided."""
+
+    def remove(self, claims: Sequence[OrderClaim]) -> None:
+        """Remove claims durably; idempotent.
+
+        A claim that holds its id in the stream keeps this place, so that a replay of the log decides as before. The
+        place has the id and the position, and no visitor key.
+        """
 
 
 class RollupSink(Protocol):

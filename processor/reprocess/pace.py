@@ -32,6 +32,10 @@ class ReprocessPace:
         max_unavailable_ms: maximum delay after a store was unavailable.
         keep_replaced_ms: how long replaced rows are kept for a rollback.
         keep_plan_ms: how long a plan that nobody runs is kept.
+        blanked_records: how many raw records are erased together.
+        marks_known_ms: how long after an erasure mark is stored every running stream has stored the raw records that it
+            took before it knew the mark.
+        proof_wait_ms: delay between two looks for an erased visitor.
         keep_expired_ms: how long an expired plan can be listed.
     """
 
@@ -48,4 +52,7 @@ class ReprocessPace:
     max_unavailable_ms: int = 480_000
     keep_replaced_ms: int = KEEP_REPLACED_DAYS * DAY_MS
     keep_plan_ms: int = KEEP_PLAN_DAYS * DAY_MS
+    blanked_records: int = 64
+    marks_known_ms: int = 60_000
+    proof_wait_ms: int = 5_000
     keep_expired_ms: int = _KEEP_EXPIRED_DAYS * DAY_MS

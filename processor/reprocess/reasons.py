@@ -3,7 +3,8 @@
 The current generation's hits are known: they are the hits of the new scan that lie below the offsets through which the
 current generation was read. The visits of these hits are built again under the current generation's logic, and both
 sides are compared hit by hit. The result counts only if the visits and the ledger that are built again equal the stored
-numbers; otherwise a store lost numbers or raw hits, and hits and visits do not explain the difference.
+numbers; otherwise a store lost numbers or raw hits, or hits were erased, and hits and visits do not explain the
+difference.
 
 Everything that is compared belongs to one visitor. A window may therefore be compared in ranges of visitors: `Part`
 adds up.
@@ -17,7 +18,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray
+from hitmesh.model.arrays import BoolArray, U64Array
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.positions import PartitionId
@@ -25,10 +26,10 @@ from hitmesh.model.reprocessings import GenerationVersion
 from processor.reprocess.hit_sides import COUNTED, DUPLICATE, EXCLUDED, Side, change_reasons, side_of
 from processor.settle.attempt import Attempt, Worked
 from processor.settle.inputs import DayInputs
-from processor.settle.verdicts import ledger_of, lies_in_day
+from processor.settle.verdicts import erased_in_day, ledger_of, lies_in_day
 from processor.settle.window import Window
 
-_MODULUS: Final = 1 << 64
+_NO_HITS: Final[U64Array] = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,7 @@ class Part:
 
     def plus(self, other: Part) -> Part:
         """Return the comparison of both visitors' hits."""
-        mine, others = self.ledger, other.ledger
-        ledger = LedgerEntry(
-            mine.accepted + others.accepted,
-            mine.counted + others.counted,
-            mine.duplicate + others.duplicate,
-            mine.excluded + others.excluded,
-            (mine.sum64 + others.sum64) % _MODULUS,
-            mine.xor64 ^ others.xor64,
-        )
-        return Part(self.reasons.plus(other.reasons), ledger, self.visits + other.visits)
+        return Part(self.reasons.plus(other.reasons), self.ledger.plus(other.ledger), self.visits + other.visits)
 
 
 def reasons_of(
@@ -74,13 +66,17 @@ def reasons_of(
     old, new = attempt.inputs_before(worked.inputs), worked.inputs
     if old is None or new.window.rows.height > max_hits:
         return None
-    rows = new.window.rows
-    read = _read_by(current, new.window, rows)
-    if read.all() and settle_alike(old, new):
+    rows, erased = new.window.rows, erased_in_day(new)
+    read, read_erased = (_read_by(current, new.window, hits) for hits in (rows, erased))
+    if int(read_erased.sum()) != current.ledger.erased:
+        return None  # the old side has visits of hits that are erased since
+    if read.all() and read_erased.all() and settle_alike(old, new):
         return None  # both sides are equal
     whole = part_of(old, new, rows, rows, read)
-    is_known = whole.ledger == current.ledger and visits in (None, whole.visits)
-    return whole.reasons if is_known else None
+    of_erased = ledger_of(_NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased])
+    is_known = whole.ledger.plus(of_erased) == current.ledger and visits in (None, whole.visits)
+    joined = ChangeReasons(joined_hits=int((~read_erased).sum()))
+    return whole.reasons.plus(joined) if is_known else None
 
 
 def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:
@@ -112,11 +108,11 @@ def settle_alike(inputs: DayInputs, others: DayInputs) -> bool:
     return inputs.carry.hands_on_the_same(others.carry)
 
 
-def _read_by(current: GenerationVersion, window: Window, rows: pl.DataFrame) -> BoolArray:
-    """Return (n,) which hits the current generation has read."""
+def _read_by(current: GenerationVersion, window: Window, hits: pl.DataFrame) -> BoolArray:
+    """Return (n,) which of the window's hits or erased hits the current generation has read."""
     through = current.read_through
     of_record = [offset < through.get(PartitionId(log, partition), 0) for log, partition, offset in window.positions]
-    read: BoolArray = np.array(of_record, np.bool_)[rows["record"].to_numpy()]
+    read: BoolArray = np.array(of_record, np.bool_)[hits["record"].to_numpy()]
     return read
 
 

@@ -18,6 +18,7 @@ import polars as pl
 
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.days import date_text
+from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import RetryError, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import Logic, logic_named
@@ -27,6 +28,8 @@ from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Generations, Reprocessings
 from hitmesh.runtime.logs import logger
+from processor.erase.records import find_hits
+from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
 from processor.reprocess.failures import SiteDayFailed, naming
@@ -79,16 +82,33 @@ class Rebuilder:
         return scan_bounds(self._stores.progress)
 
     def recompute(
-        self, site_day: SiteDay, logic: Logic | None, handed: Handed, bounds: ScanBounds, work: Work
+        self,
+        site_day: SiteDay,
+        logic: Logic | None,
+        handed: Handed,
+        bounds: ScanBounds,
+        work: Work,
+        erasing: Sequence[ErasureMark] = (),
     ) -> Recomputed:
         """Settle a site-day that has a current generation, under this logic or the current generation's logic.
+
+        `erasing` are marks of visitors that are about to be erased, and whose hits do not count.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
             RetryError: a store is unavailable.
         """
         with naming(site_day):
-            attempt = Attempt(self._stores, site_day, bounds.hits, bounds.all, handed, lg_k=self._lg_k, logic=logic)
+            attempt = Attempt(
+                self._stores,
+                site_day,
+                bounds.hits,
+                bounds.all,
+                handed,
+                lg_k=self._lg_k,
+                logic=logic,
+                erasing=erasing,
+            )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
             worked = attempt.work()
@@ -101,6 +121,18 @@ class Rebuilder:
             reasons = self._reasons(attempt, worked, current, changes, has_series=not old.is_empty())
             rebuilt = rebuilt_of(attempt, worked.settled, current, changes, work, reasons)
             return Recomputed(attempt, worked.settled, series, rebuilt)
+
+    def concerns(self, reprocessing: Reprocessing, site_day: SiteDay, bounds: ScanBounds) -> bool:
+        """Return whether a site-day must be recomputed: with kind ERASE, only if the visitor has hits on the day."""
+        if reprocessing.kind is not Kind.ERASE:
+            return True
+        visitors = ErasedVisitors(self._stores.directory.mesh_secret(), reprocessing.marks)
+        site, day = site_day
+        with naming(site_day):
+            records = self._stores.raw.scan(site, day, day + 1, bounds.hits)
+            return any(
+                found is not None and day in found.days for found in (find_hits(each, visitors) for each in records)
+            )
 
     def store(self, id_: str, wave: Sequence[Recomputed]) -> None:
         """Store recomputed site-days. The order of the effects is defined only here.
@@ -209,26 +241,19 @@ class Recomputing:
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Recompute one or more site-days until the portion is over; return whether all are recomputed."""
-        is_repair = reprocessing.kind is Kind.REPAIR
-        kept = self._restoring.advance(reprocessing, is_over) if is_repair else frozenset()
+        kept = self._restoring.advance(reprocessing, is_over) if reprocessing.kind is Kind.REPAIR else frozenset()
         if kept is None:
             return chain, False
-        begun, logic, bounds = chain, logic_for(reprocessing), self._rebuilder.bounds()
+        begun, bounds = chain, self._rebuilder.bounds()
         wave: list[Recomputed] = []
         is_done = True
         for site_day in self._left(reprocessing, chain.last):
             if is_over() and chain is not begun:
                 is_done = False
                 break
-            if site_day in kept:
-                chain = chain.past(site_day)
-                continue
-            try:
-                done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE)
-            except SiteDayFailed as error:
-                if not is_repair or not isinstance(error.__cause__, StoreCorrupt):
-                    raise
-                self._restoring.keep(site_day)
+            is_wanted = site_day not in kept and self._rebuilder.concerns(reprocessing, site_day, bounds)
+            done = self._recomputed(reprocessing, site_day, chain.handed(site_day), bounds) if is_wanted else None
+            if done is None:
                 chain = chain.past(site_day)
                 continue
             chain = chain.then(done.rebuilt, Work.RECOMPUTE)
@@ -238,6 +263,24 @@ class Recomputing:
                 wave = []
         self._rebuilder.store(reprocessing.id, wave)
         return chain, is_done
+
+    def _recomputed(
+        self, reprocessing: Reprocessing, site_day: SiteDay, handed: Handed, bounds: ScanBounds
+    ) -> Recomputed | None:
+        """Return a recomputed site-day; None if a repair keeps the site-day, because raw hits are damaged.
+
+        Raises:
+            SiteDayFailed: the site-day cannot be settled.
+            RetryError: a store is unavailable.
+        """
+        logic, erasing = logic_for(reprocessing), reprocessing.marks
+        try:
+            return self._rebuilder.recompute(site_day, logic, handed, bounds, Work.RECOMPUTE, erasing)
+        except SiteDayFailed as error:
+            if reprocessing.kind is not Kind.REPAIR or not isinstance(error.__cause__, StoreCorrupt):
+                raise
+        self._restoring.keep(site_day)
+        return None
 
     def _left(self, reprocessing: Reprocessing, last: SiteDay | None) -> Iterator[SiteDay]:
         """Yield the site-days after `last` that have a current generation; other days are settled when they close."""
@@ -254,4 +297,4 @@ def logic_for(reprocessing: Reprocessing) -> Logic | None:
     Raises:
         RefusedError: the code does not have the reprocessing's logic.
     """
-    return None if reprocessing.kind is Kind.REPAIR else logic_named(reprocessing.logic)
+    return logic_named(reprocessing.logic) if reprocessing.kind is Kind.LOGIC else None

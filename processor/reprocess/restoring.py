@@ -4,6 +4,9 @@ First, the raw hits of each site-day, and of the days before and after, are coun
 (hitmesh.model.expected_hits). The log is read only if hits are missing. Hits that the log lacks too are lost: a
 site-day that would be recomputed from fewer hits than its ledger entry has is kept as it is.
 
+Restored records have blank rows in place of erased hits, like the records that they replace. Blank rows count as raw
+hits, because both ledgers have them.
+
 All work is bounded by portions and idempotent. After a crash, the next process begins again.
 """
 
@@ -24,7 +27,9 @@ from hitmesh.model.reprocessings import MAX_LOST_NAMED, LostHits, RawRepair, Rep
 from hitmesh.model.rows.raw_hits import RawHits, raw_hits, site_days_in
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
+from processor.erase.known import KnownErasures
 from processor.reprocess.pace import ReprocessPace
 from processor.settle.attempt import SettlerStores
 from processor.stream.intake import take_in
@@ -68,9 +73,10 @@ class _Progress:
 class Restoring:
     """Restores raw records. Confined to one thread."""
 
-    def __init__(self, stores: SettlerStores, pace: ReprocessPace) -> None:
+    def __init__(self, stores: SettlerStores, clock: Clock, pace: ReprocessPace) -> None:
         self._stores = stores
         self._pace = pace
+        self._erased = KnownErasures(stores.erasures, stores.directory, clock, refresh_ms=0)
         self._progress: _Progress | None = None
         self._site: _SiteLedger | None = None
 
@@ -188,7 +194,10 @@ class Restoring:
                 yield records
 
     def _restore(self, this: _Progress, records: Sequence[LoggedRecord]) -> None:
-        """Store the records that are lost or damaged, with their claims, which may be lost as well."""
+        """Store the records that are lost or damaged, with their claims, which may be lost as well.
+
+        The erasure marks are read again for each call, so that no mark that is stored before the call is missed.
+        """
         lost: list[LoggedRecord] = []
         for record in records:
             if record.record.kind == RecordKind.HITS and (among := site_days_in(record.record.value, this.incomplete)):
@@ -200,7 +209,8 @@ class Restoring:
                     lost.append(replace(record, log_time=known or at))
         if not lost:
             return
-        intake = take_in(lost)
+        self._erased.refresh()
+        intake = take_in(lost, self._erased.visitors)
         self._stores.raw.restore(intake.raw)
         self._stores.claims.claim(intake.claims)
         self._stores.claims.note_refunds(sorted(intake.refunds))

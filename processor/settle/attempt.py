@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
@@ -25,8 +26,10 @@ from hitmesh.model.waiting_visits import days_with_provisional_visits
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import (
     DirtyDays,
+    Erasures,
     Generations,
     Ledger,
+    LogEraser,
     LogScan,
     MetricStore,
     OrderClaims,
@@ -36,7 +39,9 @@ from hitmesh.ports import (
     RollupSink,
     SeriesStore,
     SiteDirectory,
+    StateStore,
 )
+from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
 from processor.rules.orders import HitAt, seen_claims, with_flags
 from processor.rules.refunds import claims_refund, takes_total, with_totals
@@ -68,6 +73,9 @@ class SettlerStores:
     ledger: Ledger
     metrics: MetricStore
     log_scan: LogScan
+    erasures: Erasures
+    states: StateStore
+    log_eraser: LogEraser
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,7 @@ class Attempt:
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
         logic: the logic version; None: the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
+        erasing: marks of visitors that are about to be erased, in addition to the stored marks.
 
     Attributes:
         site_day: the site-day.
@@ -131,6 +140,7 @@ class Attempt:
         lg_k: int = LG_K_CELL,
         logic: Logic | None = None,
         fallback: Logic = CURRENT,
+        erasing: Sequence[ErasureMark] = (),
     ) -> None:
         site, day = site_day
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
@@ -151,6 +161,7 @@ class Attempt:
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
         self._flags = handed.flags
+        self._erased = ErasedVisitors(stores.directory.mesh_secret(), [*stores.erasures.of(site), *erasing])
         self._lg_k = lg_k
         self._handed_on = _intact(handed_on)
 
@@ -316,6 +327,8 @@ class Attempt:
             *(stores.of(site, every) if every else ()),
             *(stores.of(site, refunds, ClaimKind.REFUND) if refunds else ()),
         ]
+        if self._erased:
+            found = [claim for claim in found if not self._erased.has_claim(claim)]
         claims = with_flags(seen_claims(found, self._hits_before), self._flags)
         if refunded:
             claims = with_totals(claims, set(refunded), self._stores.raw)
@@ -323,7 +336,7 @@ class Attempt:
 
     def _window(self, site: str, start: int, end: int) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
-        return read_window(records, site, start, end)
+        return read_window(records, site, start, end, self._erased)
 
 
 def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:

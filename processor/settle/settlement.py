@@ -32,7 +32,7 @@ from processor.rules.rollups import RowOwner, traffic_rows, visits_rows
 from processor.rules.visits import VIEW_TYPES, Visits, open_at
 from processor.settle.built import derived_carry, hits_before, visits_of_day, wanted_hits
 from processor.settle.inputs import DayInputs
-from processor.settle.verdicts import ledger_of, lies_in_day
+from processor.settle.verdicts import erased_in_day, ledger_of, lies_in_day
 from processor.settle.window import chosen
 
 
@@ -105,7 +105,12 @@ def settle(inputs: DayInputs) -> Settled:
     return Settled(
         traffic=traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected, inputs.lg_k),
         visits=_visits_rows(owner, built),
-        ledger=ledger_of(hits["hit_hash"].to_numpy()[of_day], counted.height, int(counted["excluded"].sum())),
+        ledger=ledger_of(
+            hits["hit_hash"].to_numpy()[of_day],
+            counted.height,
+            int(counted["excluded"].sum()),
+            erased_in_day(inputs)["hit_hash"].to_numpy(),
+        ),
         carry=_carry(built, inputs.policy),
         followed=_digest(built, built.in_day, built.visits.visits.first < 0),
         orders=orders,

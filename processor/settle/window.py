@@ -7,9 +7,9 @@ only the needed columns costs 0.8 µs a hit, all columns 4 µs.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ from hitmesh.model.positions import Position
 from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import HITS_COLUMNS, RECORD_CURE
+from hitmesh.model.rows.erased_rows import is_erased
 from hitmesh.model.stored import decoding, opened
 
 # The hit columns that settlement reads.
@@ -91,6 +92,8 @@ _REQUIRED: Final = frozenset(
         "campaign_hash",
     }
 )
+_ERASED_COLUMNS: Final = ("event_time", "hit_hash", "record")
+_NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in _ERASED_COLUMNS})
 _RECORDS_AT_ONCE: Final = 256  # bounds the memory for other sites' hits in shared records
 
 
@@ -100,15 +103,18 @@ class Window:
 
     Attributes:
         rows: `WINDOW_COLUMNS`, in log order (rule D1).
-        positions: record positions, indexed by the column `record`.
+        positions: record positions, indexed by the columns `record`.
         start: inclusive lower bound of event time, ms.
         end: exclusive upper bound of event time, ms.
+        erased: event_time, hit_hash and record of the erased hits in the same range, which `rows` lacks. The event time
+            of a blank row is the start of its day.
     """
 
     rows: pl.DataFrame
     positions: tuple[Position, ...]
     start: int
     end: int
+    erased: pl.DataFrame = field(default_factory=_NONE_ERASED.clone)
 
 
 def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -144,7 +150,16 @@ def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
         )
 
 
-def read_window(records: Iterable[RawRecord], site: str, start: int, end: int) -> Window:
+class Erased(Protocol):
+    """Recognises the hits of erased visitors (processor.erase.visitors:ErasedVisitors)."""
+
+    def __bool__(self) -> bool: ...
+
+    def hits(self, rows: pl.DataFrame) -> BoolArray:
+        """Return whether each row is a hit of an erased visitor (n,)."""
+
+
+def read_window(records: Iterable[RawRecord], site: str, start: int, end: int, erased: Erased | None = None) -> Window:
     """Return the site's hits with start <= event_time < end.
 
     Args:
@@ -152,6 +167,7 @@ def read_window(records: Iterable[RawRecord], site: str, start: int, end: int) -
         site: full resource name.
         start: UTC ms.
         end: UTC ms.
+        erased: recognises erased hits that are not blank yet.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -162,7 +178,18 @@ def read_window(records: Iterable[RawRecord], site: str, start: int, end: int) -
         for first in range(0, len(wanted), _RECORDS_AT_ONCE)
     ]
     rows = pl.concat(parts).rechunk() if parts else pl.DataFrame(schema=WINDOW_COLUMNS)
-    return Window(rows, tuple(record.position for record in wanted), start, end)
+    rows, without = _without_erased(rows, site, erased)
+    return Window(rows, tuple(record.position for record in wanted), start, end, without)
+
+
+def _without_erased(rows: pl.DataFrame, site: str, erased: Erased | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that are not erased, and `_ERASED_COLUMNS` of the erased rows."""
+    gone = rows.select(is_erased()).to_series().to_numpy()
+    if erased:
+        gone = gone | erased.hits(rows.with_columns(pl.lit(site).alias("site")))
+    if not gone.any():
+        return rows, _NONE_ERASED
+    return rows.filter(pl.Series(~gone)), rows.filter(pl.Series(gone)).select(_ERASED_COLUMNS)
 
 
 def _rows_of(records: list[RawRecord], first: int, site: str, start: int, end: int) -> pl.DataFrame:

@@ -18,6 +18,7 @@ from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import (
     DirtyDays,
+    Erasures,
     Ledger,
     LogReader,
     LogScan,
@@ -51,6 +52,7 @@ class StreamStores:
     ledger: Ledger
     states: StateStore
     directory: SiteDirectory
+    erasures: Erasures
 
 
 def digest_of(directory: SiteDirectory) -> RowDigest:

@@ -15,15 +15,18 @@ import binascii
 import hashlib
 import hmac
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from hitmesh.model.days import date_text
+from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.history import PastEntry, Unknown, entry_as_of
+from hitmesh.model.plan import KEEP_REPLACED_DAYS
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import Site, SiteDay
+from hitmesh.model.zones import DAY_MS
 
 _PREFIX: Final = "k1-"
 _FIELDS: Final = struct.Struct(">iiQ8s")
@@ -118,7 +121,11 @@ def refuse_other_days(pin: Pin, days: range) -> None:
 
 
 def entries_at(
-    pin: Pin, sites: Sequence[Site], histories: Iterable[Mapping[int, Sequence[PastEntry]]], now: int
+    pin: Pin,
+    sites: Sequence[Site],
+    histories: Iterable[Mapping[int, Sequence[PastEntry]]],
+    now: int,
+    marks_of: Callable[[str], Sequence[ErasureMark]],
 ) -> dict[SiteDay, Settled]:
     """Return the entries of a version.
 
@@ -127,16 +134,21 @@ def entries_at(
         sites: its sites.
         histories: the entries of the version's days, for each site.
         now: the current time in UTC ms.
+        marks_of: returns the erasure marks of a site; called only if an entry is no longer kept.
 
     Raises:
-        RefusedError: an entry is no longer kept (DATA_VERSION_EXPIRED).
+        RefusedError: an entry is no longer kept (DATA_VERSION_EXPIRED), because a visitor was erased
+            (DATA_VERSION_ERASED).
     """
     found: dict[SiteDay, Settled] = {}
     for site, history in zip(sites, histories, strict=True):
         for day, past in sorted(history.items()):
             entry = entry_as_of(past, pin.watermark, by_time=len(sites) > 1)
-            if isinstance(entry, Unknown) or (entry is not None and not entry.is_kept(now)):
+            if isinstance(entry, Unknown):
                 raise _expired(site.name, date_text(day))
+            if entry is not None and not entry.is_kept(now):
+                gone = _erased if _ended_by_erasure(entry, past, marks_of(site.name)) else _expired
+                raise gone(site.name, date_text(day))
             if entry is not None:
                 found[SiteDay(site.name, day)] = Settled(
                     entry.sequence, entry.generation, entry.logic_version, entry.published_at
@@ -160,6 +172,27 @@ def _expired(site: str, day: str) -> RefusedError:
         site=site,
         day=day,
     )
+
+
+def _erased(site: str, day: str) -> RefusedError:
+    return RefusedError(
+        f"data_version can no longer be asked for: a visitor of {site} was erased, and the earlier numbers of the UTC "
+        f"day {day} are removed. Ask without data_version for the current numbers",
+        field="data_version",
+        reason=ErrorReason.DATA_VERSION_ERASED,
+        site=site,
+        day=day,
+    )
+
+
+def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
+    """Return whether a visitor was erased after an entry's publication, before its numbers would have expired.
+
+    Marks do not name days, so an entry that ended early for another reason in this time counts too.
+    """
+    later = (each.published_at for each in past if each.sequence > entry.sequence)
+    would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS
+    return any(entry.published_at <= mark.created_at < would_expire for mark in marks)
 
 
 def _content(token: str) -> bytes:

@@ -21,7 +21,7 @@ from hitmesh.model.placement import Progress, all_offsets, data_version, offsets
 from hitmesh.model.positions import Topic
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.zones import DAY_MS
-from hitmesh.ports import DirtyDays, Generations, ProgressReader
+from hitmesh.ports import DirtyDays, Erasures, Generations, ProgressReader
 from reporter.answer.freshness import Waiting, min_progress
 from reporter.answer.pins import Pin, Settled, entries_at, pin_of, token_of
 
@@ -136,6 +136,7 @@ class Books:
     dirty: DirtyDays
     generations: Generations
     progress: ProgressReader
+    erasures: Erasures
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
         """Return the sites' standing, read in the order that rule P15 needs; `reach` must be read first."""
@@ -160,10 +161,10 @@ class Books:
         """Return the sites' standing at an earlier version.
 
         Raises:
-            RefusedError: the version is no longer kept (DATA_VERSION_EXPIRED).
+            RefusedError: the version is no longer kept (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
         """
         histories = [self.generations.history(site.name, pin.days.start, pin.days.stop) for site in sites]
-        found = entries_at(pin, sites, histories, now_ms)
+        found = entries_at(pin, sites, histories, now_ms, self.erasures.of)
         entries = {site_day: entry for site_day, entry in found.items() if site_day.day in days}
         return Standing(
             progress={},

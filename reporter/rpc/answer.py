@@ -75,7 +75,7 @@ def answer(
     """Return the answer to a checked question about some sites, at the version `pin` or now.
 
     Raises:
-        RefusedError: TOO_MANY_ROWS, or the version is no longer kept (DATA_VERSION_EXPIRED).
+        RefusedError: TOO_MANY_ROWS, or the version is no longer kept (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
         Unavailable: no store that could answer is available.
     """
     began, query_id = backend.clock.now(), backend.new_token()[:16]
@@ -121,7 +121,7 @@ def read_pinned(backend: Backend, sites: Sequence[Site], days: range, pin: Pin) 
     """Return the sites' settlement state at an earlier version.
 
     Raises:
-        RefusedError: the version is no longer kept (DATA_VERSION_EXPIRED).
+        RefusedError: the version is no longer kept (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
         Unavailable: the settlement state is unavailable.
     """
     now = backend.clock.now()

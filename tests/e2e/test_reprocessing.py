@@ -162,7 +162,7 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
 def by_brand(mesh: Mesh) -> str:
     """Return a report of the day from the metric store."""
     return mesh.cli(
-        *("query", "--site", SITE, "--metrics", "hits,visitors", "--dimensions", "brand", "--tz", "UTC"),
+        *("query", "--site", SITE, "--metrics", "product_views,cart_adds", "--dimensions", "brand", "--tz", "UTC"),
         *("--since", DAY, "--until", DAY, "--include-excluded", "--grain", "none", "--limit", "50", "-o", "csv"),
     )
 

@@ -122,6 +122,7 @@ def start(
         series=stores.series,
         progress=stores.progress,
         ledger=stores.ledger,
+        erasures=stores.erasures,
         clock=clock,
         new_token=lambda: next(tokens),
         served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),

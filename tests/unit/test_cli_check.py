@@ -55,7 +55,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_days_that_add_up_end_with_0(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert check("-o", "table") == 0
-    assert capsys.readouterr().out == "6 site-days with 12 hits checked, 0 do not add up\n"
+    assert capsys.readouterr().out == "6 site-days with 12 hits checked: all add up\n"
     assert check("--site", "demo/shop", "--since", "2015-05-16", "-o", "json") == 0
     assert printed(capsys) == {"site_days": 2, "hits": 4, "problem_site_days": 0, "problems": [], "plans": []}
 

@@ -77,7 +77,7 @@ def test_a_difference_as_json_has_metrics_by_id(mesh: Mesh, capsys: pytest.Captu
         ("2015-05-16", ["visit_duration_total", "visits"]),
         ("2015-05-17", ["gross_revenue", "visits"]),
     ]
-    assert found["ledger"]["before"] == {"accepted": 9, "counted": 9, "duplicate": 0, "excluded": 0}
+    assert found["ledger"]["before"] == {"accepted": 9, "counted": 9, "duplicate": 0, "excluded": 0, "erased": 0}
     assert [each["site"] for each in found["sites"]] == ["demo/blog"]
     assert reprocess("diff", "r1", "--order-by", "visits", "-o", "json") == 0
     assert [each["site"] for each in printed(capsys)["sites"]] == ["demo/shop", "demo/blog"]

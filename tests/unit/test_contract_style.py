@@ -37,7 +37,7 @@ FILES = [
         reporter_pb2,
     )
 ]
-DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc_date"}
+DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc_date", "open_utc_dates"}
 # Written into URLs by people.
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(

@@ -21,6 +21,7 @@ from reporter.answer.route import Path as ServingPath
 from reporter.rpc.explain_report import explain_report
 from reporter.rpc.export_report import export_report
 from reporter.rpc.run_report import run_report
+from tests.support.erasing import erase
 from tests.support.reprocessing import done, plan
 from tests.support.small_mesh import SmallMesh
 from tests.support.two_paths import Faulty
@@ -240,3 +241,26 @@ def test_explanation_names_the_site_days_of_the_version(mesh: SmallMesh) -> None
     settle_late_hit(mesh, 1_520)
     found = explain_report(asker.reporter.backend, None, pb.ExplainReportRequest(report=report))
     assert [read.site_days for read in found.reads] == [3]
+
+
+@pytest.mark.parametrize("path", list(ServingPath))
+@pytest.mark.parametrize("store", ["mesh", "mesh_in_files"])
+def test_version_is_refused_as_erased_on_both_paths_after_a_visitor_was_erased(
+    request: pytest.FixtureRequest, store: str, path: ServingPath
+) -> None:
+    mesh = request.getfixturevalue(store)
+    mesh.send([a_hit(1_520, "erased"), replace(a_hit(1_521), site=OTHER)])
+    mesh.settle()
+    asker = Asker(mesh, path)
+    version, other = asker.run().meta.data_version, asker.run(site=OTHER)
+    erase(mesh, SITE, "erased")
+    mesh.settle()
+    found = refused(asker, version)
+    assert (found.reason, found.metadata()["day"]) == (ErrorReason.DATA_VERSION_ERASED, "2024-10-05")
+    assert found.message.startswith(f"data_version can no longer be asked for: a visitor of {SITE} was erased")
+    with pytest.raises(RefusedError) as caught:
+        asker.export(version)
+    assert caught.value.reason is ErrorReason.DATA_VERSION_ERASED
+    newer = asker.run()
+    assert numbers(asker.run(newer.meta.data_version)) == numbers(newer)
+    assert numbers(asker.run(other.meta.data_version, site=OTHER)) == numbers(other)

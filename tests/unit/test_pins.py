@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.history import MAX_PAST_ENTRIES, PastEntry
+from hitmesh.model.plan import KEEP_REPLACED_DAYS
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import Site, SiteDay
+from hitmesh.model.zones import DAY_MS
 from reporter.answer.pins import (
     MAX_TOKEN_CHARS,
     Pin,
@@ -27,6 +30,7 @@ from reporter.answer.pins import (
 
 SHOP = Site("merchants/demo/sites/shop", "UTC", "USD", b"secret of the shop")
 BLOG = Site("merchants/demo/sites/blog", "UTC", "USD", b"secret of the blog")
+KEPT_MS = KEEP_REPLACED_DAYS * DAY_MS
 RIVAL = Site("merchants/rival/sites/shop", "UTC", "USD", b"secret of a rival")
 DAYS = range(20_000, 20_003)
 ENTRIES = {SiteDay(SHOP.name, 20_000): Settled(3, 1, 2, 500), SiteDay(SHOP.name, 20_002): Settled(7, 2, 2, 800)}
@@ -38,16 +42,26 @@ HISTORY = {
 }
 
 
+def no_marks(site: str) -> Sequence[ErasureMark]:
+    raise AssertionError(f"the marks of {site} are read, although all entries are kept")
+
+
 def refused(token: str, sites: Sequence[Site] = (SHOP,)) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
         pin_in(token, sites, "merchants/demo/sites/shop")
     return caught.value
 
 
-def expired(history: Mapping[int, Sequence[PastEntry]], now: int = 1_000, pin: Pin = PIN) -> str:
+def expired(
+    history: Mapping[int, Sequence[PastEntry]],
+    now: int = 1_000,
+    pin: Pin = PIN,
+    marks: Sequence[ErasureMark] = (),
+    reason: ErrorReason = ErrorReason.DATA_VERSION_EXPIRED,
+) -> str:
     with pytest.raises(RefusedError) as caught:
-        entries_at(pin, [SHOP], [history], now)
-    assert caught.value.reason is ErrorReason.DATA_VERSION_EXPIRED
+        entries_at(pin, [SHOP], [history], now, lambda site: marks)
+    assert caught.value.reason is reason
     return caught.value.message
 
 
@@ -96,7 +110,7 @@ def test_other_days_than_those_of_the_version_are_refused() -> None:
 
 
 def test_entries_are_found_as_of_the_version() -> None:
-    assert entries_at(PIN, [SHOP], [HISTORY], 5_000) == ENTRIES
+    assert entries_at(PIN, [SHOP], [HISTORY], 5_000, no_marks) == ENTRIES
 
 
 def test_entries_of_several_sites_are_found_by_time() -> None:
@@ -104,7 +118,7 @@ def test_entries_of_several_sites_are_found_by_time() -> None:
     pin = pin_of([SHOP, BLOG], DAYS, entries)
     assert pin.watermark == 800
     histories = [HISTORY, {20_001: [PastEntry(90, 3, 2, 700, None)]}]
-    assert entries_at(pin, [SHOP, BLOG], histories, 1_000) == entries
+    assert entries_at(pin, [SHOP, BLOG], histories, 1_000, no_marks) == entries
 
 
 def test_a_version_expires_with_the_rows_of_any_of_its_entries() -> None:
@@ -118,3 +132,15 @@ def test_a_version_expires_if_its_entries_are_not_found_again() -> None:
     assert "its entries are no longer stored" in expired({**HISTORY, 20_000: HISTORY[20_000][1:]})
     long = [PastEntry(100 + at, at, 2, 10_000 + at, None) for at in range(MAX_PAST_ENTRIES)]
     assert "2024-10-05 are no longer kept" in expired({**HISTORY, 20_001: long})
+
+
+@pytest.mark.parametrize(
+    ("marked_at", "is_erased"), [(499, False), (500, True), (900 + KEPT_MS - 1, True), (900 + KEPT_MS, False)]
+)
+def test_version_is_erased_if_a_visitor_was_erased_before_its_numbers_would_have_expired(
+    marked_at: int, is_erased: bool
+) -> None:
+    mark = ErasureMark(SHOP.name, "d", marked_at, marked_at, "r")
+    reason = ErrorReason.DATA_VERSION_ERASED if is_erased else ErrorReason.DATA_VERSION_EXPIRED
+    message = expired(HISTORY, 5_001, marks=[mark], reason=reason)
+    assert ("a visitor of merchants/demo/sites/shop was erased" in message) == is_erased

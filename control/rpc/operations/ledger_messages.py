@@ -31,6 +31,7 @@ def day_message(day: Day) -> pb.LedgerDay:
         counted=day.counted,
         duplicate=day.duplicate,
         excluded=day.excluded,
+        erased=day.erased,
         classified=_count_message(day.classified),
         pending=_count_message(day.pending),
         imbalance=day.imbalance,

@@ -100,8 +100,8 @@ def _range_of(request: pb.ListRejectedHitsRequest) -> RefusalRange:
         raise RefusedError(
             f"start_time {since} ms is not before end_time {until} ms: send times from 1970 to 2199, in order",
             field="start_time",
-            start=since,
-            end=until,
+            first=since,
+            last=until,
         )
     return RefusalRange("" if request.without_site else request.site or None, since, until)
 

@@ -54,7 +54,11 @@ def ledger_message(outcome: Outcome) -> pb.LedgerOutcome:
     """Return a ledger as a message."""
     accepted = operations_pb2.LedgerCount(hits=outcome.accepted, sum64=outcome.sum64, xor64=outcome.xor64)
     return pb.LedgerOutcome(
-        accepted=accepted, counted=outcome.counted, duplicate=outcome.duplicate, excluded=outcome.excluded
+        accepted=accepted,
+        counted=outcome.counted,
+        duplicate=outcome.duplicate,
+        excluded=outcome.excluded,
+        erased=outcome.erased,
     )
 
 

@@ -57,6 +57,7 @@ class Outcome(NamedTuple):
     excluded: int = 0
     sum64: int = 0
     xor64: int = 0
+    erased: int = 0
 
     def plus(self, entry: LedgerEntry) -> Outcome:
         """Return the outcome with a further ledger entry."""
@@ -67,6 +68,7 @@ class Outcome(NamedTuple):
             self.excluded + entry.excluded,
             (self.sum64 + entry.sum64) % _MODULUS,
             self.xor64 ^ entry.xor64,
+            self.erased + entry.erased,
         )
 
 

@@ -6,6 +6,7 @@ from typing import Final, assert_never
 
 from google.protobuf.duration_pb2 import Duration
 
+from control.rpc.reprocessing.erasure import receipt_message
 from control.rpc.reprocessing.names import name_of
 from control.rpc.reprocessing.speed import Speed, plan_for
 from control.rpc.reprocessing.transitions import expires_at, state_at
@@ -21,7 +22,7 @@ MAX_SHOWN_SITES: Final = 100
 def planned_message(reprocessing: Reprocessing, speed: Speed) -> pb.Reprocessing:
     """Return what a plan consists of, without name, state and times."""
     plan = plan_for(reprocessing, speed)
-    is_repair = reprocessing.kind is Kind.REPAIR
+    is_repair = reprocessing.kind in (Kind.REPAIR, Kind.ERASE)  # each site-day keeps its version
     return pb.Reprocessing(
         kind=pb.ReprocessingKind.Value(f"REPROCESSING_KIND_{reprocessing.kind.name}"),
         logic=None if is_repair else reprocessing.logic,
@@ -60,6 +61,7 @@ def reprocessing_message(reprocessing: Reprocessing, now: int, speed: Speed) -> 
             expire_time=timestamp(expires_at(reprocessing)) if state in (State.PLANNED, State.EXPIRED) else None,
             done_site_days=reprocessing.done,
             raw_repair=None if reprocessing.raw_repair is None else _raw_repair_message(reprocessing.raw_repair),
+            receipt=receipt_message(reprocessing),
         )
     )
     return message

@@ -17,6 +17,7 @@ from hitmesh.model.errors import NotFound, RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.sites import Site
 from hitmesh.ports import Generations, SiteDirectory
 
 ALL_SITES: Final = "merchants/-/sites/-"
@@ -125,7 +126,7 @@ def sites_in_order(
             _refuse_none(directory, found[1], path, name)
             parts.append(_from_site(directory, found[1], first))
         else:
-            named.append(_existing(directory, name, path))
+            named.append(existing_site(directory, name, path).name)
     merged = heapq.merge(sorted(site for site in named if site >= first), *parts)
     return (site for site, _ in groupby(merged))
 
@@ -171,7 +172,7 @@ def _resolved(
         elif found := _SITES_OF_MERCHANT.fullmatch(name):
             _add(listed, _sites(directory, found[1]), path, name, limits.sites)
         else:
-            named.add(_existing(directory, name, path))
+            named.add(existing_site(directory, name, path).name)
     return named, listed
 
 
@@ -186,18 +187,25 @@ def _refuse_number(names: Sequence[str], path: str, limit: int) -> None:
         )
 
 
-def _existing(directory: SiteDirectory, name: str, path: str) -> str:
+def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
+    """Return the site with a full name.
+
+    Raises:
+        NotFound: the site does not exist.
+        RefusedError: the name is not a site's.
+    """
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
             f"{name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, or - for all sites",
             field=path,
             value=name,
         )
-    if directory.site(name) is None:
+    site = directory.site(name)
+    if site is None:
         raise NotFound(
             f"site {name[:160]!r} does not exist: list the existing names with ListSites", field=path, value=name
         )
-    return name
+    return site
 
 
 def _add(listed: set[str], sites: Iterator[str], path: str, name: str, limit: int) -> None:

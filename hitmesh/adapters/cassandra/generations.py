@@ -259,6 +259,19 @@ class CassandraGenerations:
             after = page[-1]
         return []
 
+    def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
+        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them."""
+        for _ in range(_MAX_TRIES):
+            there = self._row(site_day)
+            retired = {old: min(at, now) for old, at in there.replaced.items()}
+            if retired == there.replaced:
+                return sorted(retired)
+            self._replaced.note(site_day)
+            if self._changed(site_day, there, replace(there, replaced=retired)):
+                self._replaced.look_again(site_day)
+                return sorted(retired)
+        raise _busy(site_day)
+
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Forget a superseded generation; ignore any other."""
         for _ in range(_MAX_TRIES):

@@ -37,6 +37,15 @@ _INSERT_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset,
 _INSERT_DAY: Final = "INSERT INTO raw_site_days (site, day) VALUES (?, ?)"
 _SELECT_SPAN: Final = """SELECT offset, piece, log_time, site_days FROM raw_records
     WHERE log = ? AND partition = ? AND span = ?"""
+# The new value expires with the rest of the record.
+_TTL: Final = """SELECT TTL(value) AS ttl FROM raw_records
+    WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
+_REPLACE_FIRST: Final = """UPDATE raw_records USING TTL ? SET pieces = ?, value = ?
+    WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
+_REPLACE_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, value)
+    VALUES (?, ?, ?, ?, ?, ?) USING TTL ?"""
+_DELETE_PIECE: Final = """DELETE FROM raw_records
+    WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = ?"""
 _SELECT: Final = """SELECT piece, pieces, log_time, row_count, min_event_time, max_event_time, schema_version,
     site_days, value FROM raw_records WHERE log = ? AND partition = ? AND span = ? AND offset = ?"""
 
@@ -63,6 +72,22 @@ class CassandraRawStore:
         self._session.run_many(_INSERT, map(_row, records), max_in_flight=_PIECES_IN_FLIGHT)
         self._index.add(records)
         self._add_days(records)
+
+    def replace(self, position: Position, value: bytes) -> None:
+        """Replace the value of a stored record durably. All pieces are one mutation, so a reader never mixes values."""
+        rows = self._session.run(_SELECT, _key(position))
+        if _record(position, rows) is None:
+            return
+        ttl_s = next((row.ttl or 0 for row in self._session.run(_TTL, _key(position))), 0)
+        pieces = max(1, -(-len(value) // _PIECE_BYTES))
+        statements: list[tuple[str, tuple[object, ...]]] = [
+            (_REPLACE_FIRST, (ttl_s, pieces, value[:_PIECE_BYTES], *_key(position)))
+        ]
+        for piece in range(1, pieces):
+            part = value[piece * _PIECE_BYTES : (piece + 1) * _PIECE_BYTES]
+            statements.append((_REPLACE_PIECE, (*_key(position), piece, part, ttl_s)))
+        statements += [(_DELETE_PIECE, (*_key(position), piece)) for piece in range(pieces, rows[0].pieces)]
+        self._session.run_batch(statements)
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None

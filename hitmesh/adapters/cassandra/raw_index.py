@@ -124,7 +124,9 @@ class RawIndex:
         bucket, bits = _hashed(site)
         answers = self._session.each(_SELECT, [(day, bucket) for day in days], max_in_flight=_DAYS_AHEAD)
         found = {candidate for rows in answers for row in rows if is_wanted(row) for candidate in _found(row, bits)}
-        return sorted(candidate for candidate in found if before is None or _is_before(candidate.position, before))
+        # A record that was restored with another log time has two entries.
+        first = {candidate.position: candidate for candidate in sorted(found, reverse=True)}
+        return sorted(each for each in first.values() if before is None or _is_before(each.position, before))
 
 
 def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[object, ...]]:

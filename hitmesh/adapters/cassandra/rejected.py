@@ -7,7 +7,7 @@ of all sites.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
@@ -37,9 +37,11 @@ _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, pa
 # Only the bytes expire, because the row must still be counted.
 _KEY: Final = "site = ? AND cell = ? AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"
 _KEEP_BYTES: Final = f"UPDATE rejected_hits USING TTL ? SET original = ?, origin = ? WHERE {_KEY}"
+_ERASE: Final = f"UPDATE rejected_hits SET original = null, origin = null, message = '', hit_id = '' WHERE {_KEY}"
 _REPLAYED: Final = f"UPDATE rejected_hits SET replayed_at = ? WHERE {_KEY}"
 _COLUMNS: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
     original, origin, replayed_at FROM rejected_hits"""
+_SELECT_CELL: Final = f"{_COLUMNS} WHERE site = ? AND cell = ?"
 _SELECT: Final = f"{_COLUMNS} WHERE site = ? AND cell = ? LIMIT ?"
 _SELECT_AFTER: Final = f"""{_COLUMNS} WHERE site = ? AND cell = ?
     AND (collect_time, log, partition, offset, row_no) < (?, ?, ?, ?, ?) LIMIT ?"""
@@ -172,6 +174,19 @@ class CassandraRejectedStore:
         """Do nothing: Cassandra expires the bytes by their time to live."""
         return 0
 
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
+        """Empty the texts of the site's wanted refusals durably, cell by cell; return how many."""
+        erased = 0
+        cells = self._session.stream(
+            "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
+        )
+        for row in cells:
+            refusals = _refusals(self._session.stream(_SELECT_CELL, (site, row.cell)))
+            found = [hit for hit in refusals if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
+            self._session.run_many(_ERASE, map(_key, found))
+            erased += len(found)
+        return erased
+
 
 def _cell(hit: RejectedHit) -> int:
     return _cell_of(hit.collect_time)
@@ -200,8 +215,8 @@ def _row(hit: RejectedHit) -> tuple[object, ...]:
     )
 
 
-def _refusals(rows: Iterable[Row]) -> list[RejectedHit]:
-    return [_rejected(row) for row in rows if row.reason is not None]
+def _refusals(rows: Iterable[Row]) -> Iterator[RejectedHit]:
+    return (_rejected(row) for row in rows if row.reason is not None)
 
 
 def _rejected(row: Row) -> RejectedHit:

@@ -134,6 +134,18 @@ class CassandraSession:
             raise translated(error, cql) from error
         return not answer or bool(answer[0][0])
 
+    def run_batch(self, statements: Sequence[tuple[str, Values]]) -> None:
+        """Run idempotent statements within a single partition as one mutation: all or none take effect."""
+        batch = BatchStatement(BatchType.UNLOGGED)
+        batch.is_idempotent = True
+        cql = "; ".join(text for text, _ in statements)
+        try:
+            for text, values in statements:
+                batch.add(self._statement(text), values)
+            self._connected().execute(batch, execution_profile=profile_of(serial=False))
+        except EXPECTED as error:
+            raise translated(error, cql) from error
+
     def change_schema(self, cql: str) -> None:
         """Run a statement that creates or changes a table; return once all nodes agree on the schema."""
         statement = SimpleStatement(cql, keyspace=self._keyspace)

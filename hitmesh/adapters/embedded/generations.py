@@ -36,6 +36,7 @@ from hitmesh.model.sites import SiteDay
 _CURRENT: Final = """SELECT {columns}, max(sequence) FROM generations
     WHERE site = ? AND day >= ? AND day < ? GROUP BY day"""
 _FORGET: Final = "DELETE FROM generations WHERE site = ? AND day = ? AND generation = ?"
+_NEWEST: Final = f"site, day, {', '.join(Newest._fields)}"
 _NOT_SUPERSEDED: Final = "DELETE FROM superseded WHERE site = ? AND day = ? AND generation = ?"
 
 
@@ -162,7 +163,7 @@ class EmbeddedGenerations:
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
         """Return the ledger entry of the current generation per day."""
-        columns = "day, accepted, counted, duplicate, excluded, sum64, xor64"
+        columns = "day, accepted, counted, duplicate, excluded, sum64, xor64, erased"
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
@@ -198,9 +199,20 @@ class EmbeddedGenerations:
         with self._database.reading() as transaction:
             return retired_of(transaction, site, after, limit)
 
+    def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
+        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them."""
+        with self._database.writing() as transaction:
+            transaction.run(
+                "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",
+                (now, *site_day),
+            )
+            return transaction.rows(
+                int, "SELECT generation FROM superseded WHERE site = ? AND day = ? ORDER BY generation", site_day
+            )
+
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Forget a superseded generation; ignore any other."""
-        with self._database.writing() as transaction:
+        with self._database.erasing() as transaction:  # the entry's carry may hold an erased visitor's visits
             key = (*site_day, generation)
             if transaction.run(_NOT_SUPERSEDED, key):
                 transaction.run(_FORGET, key)
@@ -267,7 +279,7 @@ def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, gener
 def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
     """Store an entry in place of the generation's earlier entry, and record the entry."""
     transaction.run(_FORGET, (*site_day, newest.generation))
-    transaction.run(f"INSERT INTO generations VALUES ({', '.join('?' * 14)})", (*site_day, *newest))
+    transaction.run(f"INSERT INTO generations ({_NEWEST}) VALUES ({', '.join('?' * 15)})", (*site_day, *newest))
     transaction.run("INSERT INTO past_entries VALUES (?, ?, ?, ?, ?, ?)", (*site_day, *recorded(newest.entry)))
     transaction.run(
         """DELETE FROM past_entries WHERE site = ? AND day = ? AND sequence <=

@@ -6,7 +6,7 @@ This module stores the bytes of a refused hit but never parses the bytes.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database, Value
@@ -26,6 +26,7 @@ _CELL: Final = f"collect_time / {CELL_MS}"
 _NEWEST: Final = "collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC, row_no DESC"
 _PLACE: Final = "(collect_time, log_id, partition_no, record_offset, row_no)"
 _KEY: Final = "log_id = ? AND partition_no = ? AND record_offset = ? AND row_no = ? AND site = ? AND collect_time = ?"
+_PAGE: Final = 500
 
 
 class EmbeddedRejectedStore:
@@ -112,6 +113,30 @@ class EmbeddedRejectedStore:
                 WHERE collect_time < ? AND original != x''""",
                 (older_than_ms,),
             )
+
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
+        """Empty the texts of the site's wanted refusals durably, page by page; return how many."""
+        erased, last = 0, 0
+        while True:
+            with self._database.reading() as transaction:
+                page = transaction.rows(
+                    lambda rowid, *columns: (int(rowid), _rejected(*columns)),
+                    f"""SELECT rowid, {_REJECTED_COLUMNS} FROM rejected WHERE site = ? AND rowid > ?
+                    AND (original != x'' OR message != '' OR hit_id != '') ORDER BY rowid LIMIT ?""",
+                    (site, last, _PAGE),
+                )
+            found = [(rowid,) for rowid, hit in page if wanted(hit)]
+            if found:
+                with self._database.erasing() as transaction:
+                    transaction.run_many(
+                        """UPDATE rejected SET original = x'', packing = 0, message = '', hit_id = '', origin = x''
+                        WHERE rowid = ?""",
+                        found,
+                    )
+            erased += len(found)
+            if len(page) < _PAGE:
+                return erased
+            last = page[-1][0]
 
 
 def _conditions(wanted: RefusalRange, after: RefusalKey | None) -> tuple[str, tuple[Value, ...]]:

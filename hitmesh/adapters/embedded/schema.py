@@ -156,6 +156,19 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         """INSERT INTO past_entries SELECT site, day, sequence, generation, logic_version, published_at
             FROM generations""",
     ),
+    (
+        "ALTER TABLE generations ADD COLUMN erased INTEGER NOT NULL DEFAULT 0",
+        # Which visitors' hits are refused, up to which event time; the digest is a hash of the visitor key.
+        """CREATE TABLE erasures (
+            site TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            until INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            reprocessing TEXT NOT NULL,
+            PRIMARY KEY (site, digest)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX erasures_by_time ON erasures (created_at)",
+    ),
 )
 
 STATE_SCHEMA: Final[tuple[Migration, ...]] = (

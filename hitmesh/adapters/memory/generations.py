@@ -211,6 +211,13 @@ class MemoryGenerations:
                 for generation, kept_until in sorted(self._replaced(site_day).items())
             ]
 
+    def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
+        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them."""
+        with self._lock:
+            found = sorted(key for key in self._superseded if key[0] == site_day)
+            self._superseded |= {key: min(self._superseded[key], now) for key in found}
+        return [generation for _, generation in found]
+
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Forget a superseded generation; ignore any other."""
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
@@ -22,6 +23,12 @@ class MemoryRawStore:
         with self._lock:
             for record in records:
                 self._records.setdefault(record.position, record)
+
+    def replace(self, position: Position, value: bytes) -> None:
+        """Replace the value of a stored record; an absent record stays absent."""
+        with self._lock:
+            if position in self._records:
+                self._records[position] = replace(self._records[position], value=value)
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None

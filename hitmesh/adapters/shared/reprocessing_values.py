@@ -68,6 +68,7 @@ def reprocessing_of(id_: str, value: bytes) -> Reprocessing:
                 **fields,
                 "kind": Kind(fields["kind"]),
                 "sites": tuple(fields["sites"]),
+                "visitors": tuple(fields.get("visitors", ())),
                 "state": State(fields["state"]),
                 "work": None if work is None else Work(work),
                 "raw_repair": _raw_repair(fields.get("raw_repair")),

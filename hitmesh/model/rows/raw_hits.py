@@ -29,7 +29,7 @@ class RawHits:
     """The raw hits of a site-day.
 
     Attributes:
-        count: the hits in readable records.
+        count: the hits in readable records, erased hits included, because blank rows keep their hash64.
         log_times: the log time of each readable record, by position.
         damaged: the positions of records that are not readable.
         rows: how many hits were read, those of other sites and days included.
@@ -50,6 +50,11 @@ def raw_hits(
         records: the site-day's records as RawStore.salvage yields them.
         site_day: the site-day.
         checkpoint: called for each record.
+
+    Example:
+        >>> lost = Position("hits.1", 0, 7)
+        >>> raw_hits([(lost, None)], SiteDay("merchants/demo/sites/shop", 20_000)).damaged == (lost,)
+        True
     """
     count, rows = Count(), 0
     log_times: dict[Position, int] = {}
@@ -69,7 +74,12 @@ def raw_hits(
 
 
 def site_days_in(value: bytes, wanted: Collection[SiteDay]) -> dict[SiteDay, int]:
-    """Return how many hits of each wanted site-day a packed record has; nothing if the record does not decode."""
+    """Return how many hits of each wanted site-day a packed record has; nothing if the record does not decode.
+
+    Example:
+        >>> site_days_in(b"damaged", [SiteDay("merchants/demo/sites/shop", 20_000)])
+        {}
+    """
     try:
         rows = _columns(value, _PLACED)
     except StoreCorrupt:

@@ -90,7 +90,8 @@ def print_checked(found: Checked, output: str) -> None:
     if output == "json":
         print_json(_fields(found, plans))
         return
-    echo(f"{count_of(found.site_days)} with {found.hits:,} hits checked, {found.problem_site_days:,} do not add up")
+    verdict = "all add up" if not found.problem_site_days else f"{count_of(found.problem_site_days)} not adding up"
+    echo(f"{count_of(found.site_days)} with {found.hits:,} hits checked: {verdict}")
     if not found.problems:
         return
     echo()

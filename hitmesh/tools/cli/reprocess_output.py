@@ -11,6 +11,7 @@ from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.client.reprocessing import short_id
 from hitmesh.model.dates import date_text_of
 from hitmesh.model.names import short_site_name
+from hitmesh.tools.cli.erase_output import print_receipt, receipt_fields
 from hitmesh.tools.cli.output import echo, print_json, print_table, visible
 
 MAX_SITES: Final = 3
@@ -30,6 +31,8 @@ def print_reprocessing(reprocessing: pb.Reprocessing, output: str) -> None:
     print_table(
         ("stage", "work"), [(stage_name(stage), _work_of(stage)) for stage in reprocessing.stages], right_from=2
     )
+    if reprocessing.HasField("receipt"):
+        print_receipt(reprocessing.receipt)
 
 
 def print_list(found: Sequence[pb.Reprocessing], output: str) -> None:
@@ -56,7 +59,7 @@ def print_list(found: Sequence[pb.Reprocessing], output: str) -> None:
 
 def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
     """Return the JSON of a reprocessing; a plan that is not stored has no id, state and times."""
-    stored = {
+    stored: dict[str, Any] = {
         "id": short_id(reprocessing.name),
         "state": state_name(reprocessing),
         "work": _work_name(reprocessing) or None,
@@ -67,6 +70,8 @@ def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
         "expire_time": reprocessing.expire_time.ToJsonString() if reprocessing.HasField("expire_time") else None,
         "raw_repair": _raw_repair_fields(reprocessing),
     }
+    if reprocessing.HasField("receipt"):
+        stored["receipt"] = receipt_fields(reprocessing.receipt)
     return (stored if reprocessing.name else {}) | {
         "kind": _kind_name(reprocessing),
         "logic": reprocessing.logic if reprocessing.HasField("logic") else None,

@@ -17,7 +17,7 @@ from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
-_LEDGER: Final = ("accepted", "counted", "duplicate", "excluded")
+_LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
 
 
@@ -153,7 +153,8 @@ def _number(value: int, unit: str, *, is_set: bool, sign: str = "") -> str:
 
 
 def _ledger_cells(ledger: pb.LedgerOutcome) -> tuple[str, ...]:
-    return f"{ledger.accepted.hits:,}", f"{ledger.counted:,}", f"{ledger.duplicate:,}", f"{ledger.excluded:,}"
+    counts = (ledger.accepted.hits, ledger.counted, ledger.duplicate, ledger.excluded, ledger.erased)
+    return tuple(f"{count:,}" for count in counts)
 
 
 def _note_more(count: int, of_what: str, option: str) -> None:
@@ -194,4 +195,5 @@ def _outcome_fields(ledger: pb.LedgerOutcome) -> dict[str, int]:
         "counted": ledger.counted,
         "duplicate": ledger.duplicate,
         "excluded": ledger.excluded,
+        "erased": ledger.erased,
     }

@@ -35,6 +35,11 @@ class _ReprocessingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repr
     """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
     REPROCESSING_KIND_REPAIR: _ReprocessingKind.ValueType  # 2
     """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
+    REPROCESSING_KIND_ERASE: _ReprocessingKind.ValueType  # 4
+    """A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
+    hits, under the version that its current generation has. Publish removes the hits from all stores; there is no
+    Rollback.
+    """
 
 class ReprocessingKind(_ReprocessingKind, metaclass=_ReprocessingKindEnumTypeWrapper):
     """Why history is recomputed."""
@@ -45,6 +50,11 @@ REPROCESSING_KIND_LOGIC: ReprocessingKind.ValueType  # 1
 """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
 REPROCESSING_KIND_REPAIR: ReprocessingKind.ValueType  # 2
 """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
+REPROCESSING_KIND_ERASE: ReprocessingKind.ValueType  # 4
+"""A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
+hits, under the version that its current generation has. Publish removes the hits from all stores; there is no
+Rollback.
+"""
 Global___ReprocessingKind: _TypeAlias = ReprocessingKind  # noqa: Y015
 
 class _ReprocessingState:
@@ -73,6 +83,10 @@ class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rep
     """
     REPROCESSING_STATE_EXPIRED: _ReprocessingState.ValueType  # 8
     """Final: the plan was not run before `Reprocessing.expire_time`."""
+    REPROCESSING_STATE_ERASED: _ReprocessingState.ValueType  # 9
+    """Final, kind ERASE: the visitor's hits are removed, and `Reprocessing.receipt` says from where. The old generations
+    are removed too.
+    """
 
 class ReprocessingState(_ReprocessingState, metaclass=_ReprocessingStateEnumTypeWrapper):
     """A reprocessing's state."""
@@ -97,6 +111,10 @@ undoes the work: Cancel after RECOMPUTE, Rollback after PUBLISH, Publish after R
 """
 REPROCESSING_STATE_EXPIRED: ReprocessingState.ValueType  # 8
 """Final: the plan was not run before `Reprocessing.expire_time`."""
+REPROCESSING_STATE_ERASED: ReprocessingState.ValueType  # 9
+"""Final, kind ERASE: the visitor's hits are removed, and `Reprocessing.receipt` says from where. The old generations
+are removed too.
+"""
 Global___ReprocessingState: _TypeAlias = ReprocessingState  # noqa: Y015
 
 class _ReprocessingWork:
@@ -191,6 +209,8 @@ class Reprocessing(_message.Message):
     DONE_SITE_DAYS_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     ESTIMATED_DURATION_FIELD_NUMBER: _builtins.int
+    VISITOR_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     RAW_REPAIR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`reprocessings/{id}`, the id at most 64 characters from [a-z0-9-]. Empty in the response to a request with
@@ -254,6 +274,16 @@ class Reprocessing(_message.Message):
         """
 
     @_builtins.property
+    def visitor(self) -> Global___ErasedVisitor:
+        """Kind ERASE: the visitor; required in the request, never stored and never returned. Then `sites` must name a single
+        site in full, and both dates must be left out: all days are searched.
+        """
+
+    @_builtins.property
+    def receipt(self) -> Global___ErasureReceipt:
+        """Kind ERASE: what was removed from where; set as soon as Publish has removed the first hit, complete in state ERASED."""
+
+    @_builtins.property
     def raw_repair(self) -> Global___RawRepair:
         """With kind REPAIR, from the first progress on: the raw records that the repair found missing."""
 
@@ -278,17 +308,159 @@ class Reprocessing(_message.Message):
         done_site_days: _builtins.int = ...,
         stages: _abc.Iterable[Global___PlanStage] | None = ...,
         estimated_duration: _duration_pb2.Duration | None = ...,
+        visitor: Global___ErasedVisitor | None = ...,
+        receipt: Global___ErasureReceipt | None = ...,
         raw_repair: Global___RawRepair | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "raw_repair", b"raw_repair", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "raw_repair", b"raw_repair", "receipt", b"receipt", "update_time", b"update_time", "visitor", b"visitor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "hits", b"hits", "kind", b"kind", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "raw_repair", b"raw_repair", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "hits", b"hits", "kind", b"kind", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "raw_repair", b"raw_repair", "receipt", b"receipt", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "visitor", b"visitor", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logic: _TypeAlias = _typing.Literal["logic"]  # noqa: Y015
     _WhichOneofArgType__logic: _TypeAlias = _typing.Literal["_logic", b"_logic"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logic) -> _WhichOneofReturnType__logic | None: ...
 
 Global___Reprocessing: _TypeAlias = Reprocessing  # noqa: Y015
+
+@_typing.final
+class ErasedVisitor(_message.Message):
+    """The identifiers of a visitor. At least 1 and at most 16 identifiers together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VISITOR_IDS_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    VISITOR_KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def visitor_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Visitor ids as sent in `Hit.visitor_id`, 1 to 128 bytes each."""
+
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """User ids as sent in `Hit.user_id`, 1 to 128 bytes each. Only a site that identifies visitors by user id has such
+        visitors.
+        """
+
+    @_builtins.property
+    def visitor_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Visitor keys, 32 hexadecimal digits each, as TraceHit returns them: the only identifier of a visitor without an id."""
+
+    def __init__(
+        self,
+        *,
+        visitor_ids: _abc.Iterable[_builtins.str] | None = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        visitor_keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids", "visitor_ids", b"visitor_ids", "visitor_keys", b"visitor_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasedVisitor: _TypeAlias = ErasedVisitor  # noqa: Y015
+
+@_typing.final
+class ErasureReceipt(_message.Message):
+    """What an erasure removed from each store. After a crash, `carries` and `refusals` may be lower than the truth; `hits`,
+    `raw_records` and `claims` are exact.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ScannedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    RAW_RECORDS_FIELD_NUMBER: _builtins.int
+    LOG_RECORDS_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    CARRIES_FIELD_NUMBER: _builtins.int
+    SITE_DAYS_FIELD_NUMBER: _builtins.int
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    OPEN_UTC_DATES_FIELD_NUMBER: _builtins.int
+    LOG_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    PROVEN_TIME_FIELD_NUMBER: _builtins.int
+    SCANNED_FIELD_NUMBER: _builtins.int
+    hits: _builtins.int
+    """Hits that are blank rows now: site, UTC day, 15-minute cell of collect time and hash64 of the hit id are left."""
+    raw_records: _builtins.int
+    """Raw records that were rewritten."""
+    log_records: _builtins.int
+    """Log records that were rewritten; 0 if the log cannot change a record."""
+    claims: _builtins.int
+    """Claims on orders and refunds that were removed."""
+    refusals: _builtins.int
+    """Refusals that lost bytes, message and hit id."""
+    carries: _builtins.int
+    """Recomputed site-days, in any reprocessing, that lost the visitor's open visits."""
+    site_days: _builtins.int
+    """Site-days that were published without the hits."""
+    generations: _builtins.int
+    """Replaced generations that were removed."""
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Hits before this time (event time) are erased, and refused if they arrive again; later hits are accepted."""
+
+    @_builtins.property
+    def open_utc_dates(self) -> _containers.RepeatedCompositeFieldContainer[_date_pb2.Date]:
+        """UTC days with the hits that were not closed: their sums are corrected when the day is settled. At most 100."""
+
+    @_builtins.property
+    def log_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the log may still hold the bytes. Not set: the log no longer holds the bytes."""
+
+    @_builtins.property
+    def proven_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last scan found nothing. Not set: not yet."""
+
+    @_builtins.property
+    def scanned(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many values the last scan read, by store: "raw_days", "snapshots", "carries", "refusals"."""
+
+    def __init__(
+        self,
+        *,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        hits: _builtins.int = ...,
+        raw_records: _builtins.int = ...,
+        log_records: _builtins.int = ...,
+        claims: _builtins.int = ...,
+        refusals: _builtins.int = ...,
+        carries: _builtins.int = ...,
+        site_days: _builtins.int = ...,
+        generations: _builtins.int = ...,
+        open_utc_dates: _abc.Iterable[_date_pb2.Date] | None = ...,
+        log_until_time: _timestamp_pb2.Timestamp | None = ...,
+        proven_time: _timestamp_pb2.Timestamp | None = ...,
+        scanned: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["log_until_time", b"log_until_time", "proven_time", b"proven_time", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carries", b"carries", "claims", b"claims", "generations", b"generations", "hits", b"hits", "log_records", b"log_records", "log_until_time", b"log_until_time", "open_utc_dates", b"open_utc_dates", "proven_time", b"proven_time", "raw_records", b"raw_records", "refusals", b"refusals", "scanned", b"scanned", "site_days", b"site_days", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureReceipt: _TypeAlias = ErasureReceipt  # noqa: Y015
 
 @_typing.final
 class RawRepair(_message.Message):
@@ -1042,7 +1214,7 @@ Global___MetricDifference: _TypeAlias = MetricDifference  # noqa: Y015
 
 @_typing.final
 class LedgerOutcome(_message.Message):
-    """What became of the accepted hits: accepted = counted + duplicate + excluded."""
+    """What became of the accepted hits: accepted = counted + duplicate + excluded + erased."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1050,12 +1222,15 @@ class LedgerOutcome(_message.Message):
     COUNTED_FIELD_NUMBER: _builtins.int
     DUPLICATE_FIELD_NUMBER: _builtins.int
     EXCLUDED_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     counted: _builtins.int
     """Hits counted in reports."""
     duplicate: _builtins.int
     """Duplicate hits."""
     excluded: _builtins.int
     """Hits excluded by default."""
+    erased: _builtins.int
+    """Hits of erased visitors."""
     @_builtins.property
     def accepted(self) -> _operations_pb2.LedgerCount:
         """All accepted hits, with checksums."""
@@ -1067,10 +1242,11 @@ class LedgerOutcome(_message.Message):
         counted: _builtins.int = ...,
         duplicate: _builtins.int = ...,
         excluded: _builtins.int = ...,
+        erased: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "counted", b"counted", "duplicate", b"duplicate", "excluded", b"excluded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "counted", b"counted", "duplicate", b"duplicate", "erased", b"erased", "excluded", b"excluded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1098,8 +1274,8 @@ class ChangeReasons(_message.Message):
     NO_LONGER_DUPLICATE_HITS_FIELD_NUMBER: _builtins.int
     JOINED_HITS_FIELD_NUMBER: _builtins.int
     explained_site_days: _builtins.int
-    """Changed site-days whose reasons are known. The reasons are not known if a store lost numbers or raw hits, or if the
-    site-day has more than 2,000,000 hits.
+    """Changed site-days whose reasons are known. The reasons are not known if hits were erased, if a store lost numbers or
+    raw hits, or if the site-day has more than 2,000,000 hits.
     """
     merged_visits: _builtins.int
     """Places that begin a visit on the old side, and on the new side continue a visit, which may have begun on an earlier

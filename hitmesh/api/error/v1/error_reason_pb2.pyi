@@ -201,7 +201,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day, site.
     """
     ERROR_REASON_DATA_VERSION_ERASED: _ErrorReason.ValueType  # 99
-    """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`."""
+    """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
+    Metadata: day, site.
+    """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 100
     """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""
     ERROR_REASON_UNSUPPORTED_ENCODING: _ErrorReason.ValueType  # 101
@@ -473,7 +475,9 @@ ERROR_REASON_DATA_VERSION_EXPIRED: ErrorReason.ValueType  # 98
 last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day, site.
 """
 ERROR_REASON_DATA_VERSION_ERASED: ErrorReason.ValueType  # 99
-"""The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`."""
+"""The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
+Metadata: day, site.
+"""
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
 """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""
 ERROR_REASON_UNSUPPORTED_ENCODING: ErrorReason.ValueType  # 101

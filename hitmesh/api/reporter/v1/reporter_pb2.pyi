@@ -621,8 +621,8 @@ class RunReportRequest(_message.Message):
     """`ReportMeta.data_version` of an earlier response with `pinnable`, about the same sites and the same or more UTC
     days. The response then has the numbers of that version, whatever was settled, published or rolled back since:
     headers, rows and totals of an equal request are equal byte for byte. Replaced numbers are kept for 30 days, the
-    last 8 versions of a site-day at most; afterwards the request fails with DATA_VERSION_EXPIRED. Not set: the current
-    numbers.
+    last 8 versions of a site-day at most; afterwards the request fails with DATA_VERSION_EXPIRED, or with
+    DATA_VERSION_ERASED after the erasure of a visitor. Not set: the current numbers.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
