@@ -22,6 +22,7 @@ SAME_OVER_EVERY_STORE = frozenset(
         "test_dev.py",
         "test_hard_values.py",
         "test_real_files.py",
+        "test_rejected_hits.py",
         "test_rest.py",
         "test_stream_protocol.py",
         "test_telemetry.py",

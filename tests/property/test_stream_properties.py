@@ -313,7 +313,7 @@ def test_replay_from_a_snapshot_anywhere_changes_no_row(
 
 
 @pytest.mark.timeout(300)
-@FEWER
+@examples(2)
 @given(stream_hits(), policies(), SEEDS, LIMITS)
 def test_change_of_the_logic_anywhere_keeps_series_rows_and_ledger_equal(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
