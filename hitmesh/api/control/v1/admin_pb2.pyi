@@ -121,10 +121,10 @@ class VisitPolicyChange(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    FROM_UTC_DATE_FIELD_NUMBER: _builtins.int
+    FIRST_UTC_DATE_FIELD_NUMBER: _builtins.int
     VISIT_POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def from_utc_date(self) -> _date_pb2.Date:
+    def first_utc_date(self) -> _date_pb2.Date:
         """First UTC day whose visits follow the policy."""
 
     @_builtins.property
@@ -134,12 +134,12 @@ class VisitPolicyChange(_message.Message):
     def __init__(
         self,
         *,
-        from_utc_date: _date_pb2.Date | None = ...,
+        first_utc_date: _date_pb2.Date | None = ...,
         visit_policy: Global___VisitPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["from_utc_date", b"from_utc_date", "visit_policy", b"visit_policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "visit_policy", b"visit_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_utc_date", b"from_utc_date", "visit_policy", b"visit_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "visit_policy", b"visit_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,7 +285,7 @@ class ScheduleVisitPolicyRequest(_message.Message):
     """`merchants/{m}/sites/{s}`."""
     @_builtins.property
     def change(self) -> Global___VisitPolicyChange:
-        """The change. `from_utc_date` must begin at least 2 hours and at most 366 days from now."""
+        """The change. `first_utc_date` must begin at least 2 hours and at most 366 days from now."""
 
     def __init__(
         self,
