@@ -12,6 +12,7 @@ import pytest
 from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 from hitmesh.model.days import date_text
+from hitmesh.model.sites import MAX_POLICY_CHANGES, PolicyChange
 from tests.support.dates import a_date
 from tests.support.pieces import joined
 from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, a_question, a_site, bearer, refusal, start
@@ -314,3 +315,23 @@ def test_only_the_owner_changes_the_visit_policy(mesh: Mesh) -> None:
     stored = mesh.stores.directory.site(SITE)
     assert stored is not None
     assert not stored.policy_changes
+
+
+def test_a_change_without_a_policy_or_a_date_is_refused(mesh: Mesh) -> None:
+    day = a_date(date_text(mesh.clock.now() // 86_400_000 + 5))
+    for change, field in (
+        (admin_pb2.VisitPolicyChange(first_utc_date=day), "change.visit_policy"),
+        (admin_pb2.VisitPolicyChange(visit_policy=admin_pb2.VisitPolicy()), "change.first_utc_date"),
+    ):
+        request = admin_pb2.ScheduleVisitPolicyRequest(name=SITE, change=change)
+        found = refusal(lambda: mesh.admin.ScheduleVisitPolicy(request, metadata=bearer(OWNER)))  # noqa: B023 called at once
+        assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+def test_a_site_has_a_limited_number_of_changes_of_its_visit_policy(mesh: Mesh) -> None:
+    today = mesh.clock.now() // 86_400_000
+    for number in range(MAX_POLICY_CHANGES):
+        mesh.stores.directory.change_policy(SITE, PolicyChange(today + 2 + number, number % 2 == 0, False))
+    found = refusal(lambda: schedule(mesh, date_text(today + 2 + MAX_POLICY_CHANGES)))
+    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "change")
+    assert len(schedule(mesh, date_text(today + 2)).visit_policy_changes) == MAX_POLICY_CHANGES

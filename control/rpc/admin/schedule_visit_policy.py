@@ -14,6 +14,7 @@ from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.days import date_text, day_of
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import SITE_PATTERN, merchant_of
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import MAX_POLICY_AHEAD_DAYS, POLICY_AHEAD_MS, IngestKey, PolicyChange
 from hitmesh.model.zones import DAY_MS
 
@@ -29,7 +30,7 @@ def schedule_visit_policy(
         Unauthenticated, PermissionDenied: the caller does not own the merchant.
         NotFound: the merchant has no such site.
         AlreadyExists: the site has another change from the same day on.
-        RefusedError: a value is invalid, or the site has too many changes.
+        RefusedError: a value is missing or invalid, or the site has too many changes.
     """
     if not SITE_PATTERN.fullmatch(request.name):
         raise RefusedError(
@@ -39,6 +40,12 @@ def schedule_visit_policy(
         )
     require_owner(caller, merchant_of(request.name))
     wanted = request.change
+    if not wanted.HasField("visit_policy"):
+        raise RefusedError(
+            "change.visit_policy is missing, and a change cannot be edited later: send the whole policy; {} is policy v1",
+            field="change.visit_policy",
+            reason=ErrorReason.MISSING_FIELD,
+        )
     day = checked_day(day_of(_FIELD, wanted.first_utc_date), backend.clock.now())
     change = PolicyChange(
         day, not wanted.visit_policy.campaign_keeps_visit, wanted.visit_policy.split_at_local_midnight

@@ -88,6 +88,7 @@ def erasure_scope(
             f"the site has {len(entries):,} settled days; the limit is {max_site_days:,}: remove older days first",
             field="reprocessing.sites",
             reason=ErrorReason.TOO_MANY_SITE_DAYS,
+            count=len(entries),
             limit=max_site_days,
         )
     hits = sum(entry.accepted for entry in entries.values())
