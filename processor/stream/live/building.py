@@ -14,11 +14,10 @@ import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
-from hitmesh.model.sites import VisitPolicy
 from processor.rules.seam import build_by_start
 from processor.rules.visits import VIEW_TYPES, Summaries
 from processor.stream.live.interning import Interned
-from processor.stream.live.sites import SiteRules, Sites
+from processor.stream.live.sites import BuildingRules, Sites
 from processor.stream.live.visit_table import VisitColumns
 
 
@@ -53,9 +52,10 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
         interned: texts and tuples of CARRIED_DIMENSIONS; new texts and tuples are added.
     """
     of_hits, of_carried = hits["site"].to_numpy(), carried.site
-    groups = sites.by_rules(np.concatenate([of_hits, of_carried]))
-    if not groups:
+    times = np.concatenate([hits["event_time"].to_numpy(), carried.start])
+    if not len(times):
         return Built(VisitColumns.empty(), np.empty(0, np.int64), np.empty(0, np.int64))
+    groups = sites.by_rules(np.concatenate([of_hits, of_carried]), int(times.min()), int(times.max()))
     if len(groups) == 1:
         return _of_one_group(hits, carried, groups[0][0], sites, interned)
     parts: list[tuple[Built, I64Array, I64Array]] = []
@@ -83,9 +83,9 @@ def dimensions_of(hits: pl.DataFrame, built: Built, interned: Interned) -> I32Ar
 
 
 def _of_one_group(
-    hits: pl.DataFrame, carried: VisitColumns, rules: SiteRules, sites: Sites, interned: Interned
+    hits: pl.DataFrame, carried: VisitColumns, rules: BuildingRules, sites: Sites, interned: Interned
 ) -> Built:
-    visit_of, summaries = build_by_start(hits, _as_open(carried), _policies(hits, carried, rules), rules.zone, ("key",))
+    visit_of, summaries = build_by_start(hits, _as_open(carried), rules.policies, rules.zone, ("key",))
     is_carried = summaries.first < 0
     places = np.where(is_carried, -1 - summaries.first, -1)
     visits = VisitColumns.empty(len(summaries))
@@ -105,13 +105,8 @@ def _of_one_group(
     visits.has_order[is_carried] = before.has_order
     winning = visit_of[hits["wins_order"].to_numpy()]
     visits.has_order[winning[winning >= 0]] = True
-    return _by_timeline(Built(visits, visit_of, places)) if rules.changes else Built(visits, visit_of, places)
-
-
-def _policies(hits: pl.DataFrame, carried: VisitColumns, rules: SiteRules) -> list[tuple[int, VisitPolicy]]:
-    """Return the policies that may apply to these hits and visits."""
-    times = np.concatenate([hits["event_time"].to_numpy(), carried.start]) if rules.changes else np.zeros(1, np.int64)
-    return rules.between(int(times.min()), int(times.max()))
+    built = Built(visits, visit_of, places)
+    return _by_timeline(built) if len(rules.policies) > 1 else built
 
 
 def _by_timeline(built: Built) -> Built:
