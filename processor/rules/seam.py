@@ -2,9 +2,9 @@
 
 The day on which a visit begins decides the visit's policy: the logic version of that day, and the site's changes of its
 policy. `build_after` serves a day that was settled after a day with another policy, `build_by_start` any range of time.
- The carried-in visits therefore continue under the previous
-day's policy, as that day's settlement followed these visits; the other hits form visits under the day's own policy.
-Every hit is in at most one visit, whichever versions two neighbouring days have.
+The carried-in visits continue under the previous day's policy, as that day's settlement followed these visits; the
+other hits form visits under the day's own policy. Every hit is in at most one visit, whichever versions two
+neighbouring days have.
 """
 
 from __future__ import annotations

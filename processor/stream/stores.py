@@ -33,7 +33,7 @@ from hitmesh.ports import (
 from processor.stream.live.sites import DEFAULT_RULES, SiteRules, Sites
 from processor.stream.live.step import Prepared
 
-MAX_ASKED_DAYS: Final = 400
+MAX_DAYS_OF_CHANGES: Final = 400
 """Maximum number of days whose policy changes are asked for at once; after a longer pause, all sites are read again."""
 
 
@@ -101,8 +101,8 @@ def new_rules(
 
 def _changing(directory: SiteDirectory, sites: Sites, last: int) -> list[str]:
     """Return the known sites whose policy may have changed on a day that is not known, up to the last day."""
-    first = last - MAX_ASKED_DAYS + 1 if sites.known_through is None else sites.known_through + 1
-    if last - first >= MAX_ASKED_DAYS:
+    first = last - MAX_DAYS_OF_CHANGES + 1 if sites.known_through is None else sites.known_through + 1
+    if last - first >= MAX_DAYS_OF_CHANGES:
         return list(sites.names)
     return sites.known(directory.changing_sites(first, last + 1))
 

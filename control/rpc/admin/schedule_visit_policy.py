@@ -42,7 +42,7 @@ def schedule_visit_policy(
     wanted = request.change
     if not wanted.HasField("visit_policy"):
         raise RefusedError(
-            "change.visit_policy is missing, and a change cannot be edited later: send the whole policy; {} is policy v1",
+            "change.visit_policy is missing, and a change is never edited: send the whole policy; {} is policy v1",
             field="change.visit_policy",
             reason=ErrorReason.MISSING_FIELD,
         )
