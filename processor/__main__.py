@@ -27,6 +27,7 @@ from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_WATERMARK_AGE_SECONDS
 from processor.fail_points import dying_at
+from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
 from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
@@ -151,13 +152,14 @@ def build_settler(
 
 
 def build_reprocessor(
-    stores: Stores, clock: Clock, stop: threading.Event, metrics: Metrics | None = None
+    stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threading.Event, metrics: Metrics | None = None
 ) -> Reprocessor:
     """Return the reprocessor over these stores, for the settler's thread."""
     return Reprocessor(
         settler_stores(stores),
         stores.reprocessings,
         clock,
+        ReprocessPace(marks_known_ms=settings.marks_known_ms),
         stop=stop,
         metrics=metrics,
         marks=secrets.randbits(31),
@@ -232,7 +234,7 @@ def main() -> int:
         workers.append(Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt))
     if settings.role is not Role.STREAM:
         settler = build_settler(for_settler, clock, settings, halt, metrics)
-        reprocessor = build_reprocessor(for_settler, clock, halt, metrics)
+        reprocessor = build_reprocessor(for_settler, clock, settings, halt, metrics)
         in_turns = (settler.run_once, reprocessor.run_once)
         workers += [
             Worker("settler", lambda: run_in_turns(in_turns, halt, metrics, pause_s=settings.settle_pause_s), halt),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from hitmesh.model.exclusion import NO_RULES, SiteRules
 from hitmesh.model.limits import MAX_VISIT_HITS, VISIT_CAP_MS, VISIT_GAP_MS
 
 
@@ -103,8 +104,9 @@ class Site:
     """A site.
 
     `secret` is the key of the visitor hashes and never leaves the back end. `spread` is the number of partitions over
-    which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms.
-    `policy` is the policy before all `policy_changes`, which are in ascending order of days.
+    which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms. `rules` are the
+    exclusion rules, and whether truncated IP addresses are stored. `policy` is the policy before all `policy_changes`,
+    which are in ascending order of days.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Site:
     cookieless_counting: bool = False
     consent_by_default: bool = True
     identify_by_user_id: bool = False
+    rules: SiteRules = NO_RULES
     policy_changes: tuple[PolicyChange, ...] = ()
 
     def policy_on(self, day: int) -> VisitPolicy:

@@ -10,6 +10,7 @@ from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.sites import VisitPolicy
 from processor.rules.carry import Carry
+from processor.rules.orders import HitAt
 from processor.rules.rollups import RowOwner
 from processor.settle.window import Window
 
@@ -34,6 +35,7 @@ class DayInputs:
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
         carried_policy: the visit policy for visits that began before the day, if the previous day has another logic
             version or another policy; None: `policy`.
+        excluded_before: whether the hits of claims are excluded in the current generations; absent: as the claim says.
     """
 
     owner: RowOwner
@@ -48,3 +50,4 @@ class DayInputs:
     read_through: Mapping[PartitionId, int] = field(default_factory=dict)
     lg_k: int = LG_K_CELL
     carried_policy: VisitPolicy | None = None
+    excluded_before: Mapping[HitAt, bool] = field(default_factory=dict)

@@ -77,6 +77,7 @@ def site_message(site: Site) -> pb.Site:
             )
             for change in site.policy_changes
         ],
+        store_network=site.rules.networks_since is not None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import AlreadyExists, NotFound, RefusedError
+from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.sites import MAX_POLICY_CHANGES, PolicyChange, Site
 
 SALT_BYTES: Final = 16
@@ -73,6 +74,16 @@ def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
         )
     there[change.from_day] = change
     return replace(site, policy_changes=tuple(sorted(there.values())))
+
+
+def follows(stored: SiteRules, changed: SiteRules) -> bool:
+    """Return whether changed rules are the version after the stored rules."""
+    return changed.version == stored.version + 1
+
+
+def no_site(name: str) -> NotFound:
+    """Return the error for a site that does not exist."""
+    return NotFound(f"site {name[:160]!r} does not exist: check the name", field="site", value=name)
 
 
 def salted_date(local_date: date, today: date) -> date:
