@@ -24,10 +24,13 @@ from hitmesh.model.keys import hash64
 from hitmesh.model.limits import COPY_LOG_MS, COPY_WINDOW_MS, LATENESS_MS
 from hitmesh.model.logic import CURRENT, Logic, logic_numbered
 from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.sites import Site
+from hitmesh.model.reasons import EXCLUDING_FLAGS
+from hitmesh.model.sites import Site, policies_between
 from processor.rules.carry import no_open_visits
 from processor.rules.copies import find_copies
-from processor.rules.visits import ORPHAN, build_visits
+from processor.rules.day_rules import DayRules, with_excluded
+from processor.rules.seam import build_by_start
+from processor.rules.visits import ORPHAN
 from processor.stream.live.batch import are_on_time
 
 _LOG_ORDER: Final = ("log_time", "log", "partition", "offset", "row")
@@ -86,6 +89,7 @@ class InspectedCopy:
     cell: int
     is_settled: bool
     generation: int
+    exclusion_reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,11 @@ class Known:
         entry = self.entries.get(day)
         return self.logic if entry is None else logic_numbered(entry.logic_version)
 
+    @property
+    def rules(self) -> DayRules:
+        """The exclusion rules that decide the hits of settled days; the collector decides other hits."""
+        return DayRules(self.site.rules, {day: entry.rules_version for day, entry in self.entries.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
@@ -127,6 +136,7 @@ class _Hit:
     excluded: bool
     order_id: str
     refund_id: str
+    flags: int
 
     @property
     def day(self) -> int:
@@ -149,6 +159,7 @@ def inspect(hits: pl.DataFrame, hit_id: str, known: Known) -> list[InspectedCopy
         known: the site's generations, committed offsets and claims.
     """
     copies: list[InspectedCopy] = []
+    hits = with_excluded(known.rules.decided(hits))
     for _, visitor_hits in hits.sort(_LOG_ORDER).group_by(_VISITOR, maintain_order=True):
         found = _hits_of_id(visitor_hits, hit_id)
         for number, hit in enumerate(found):
@@ -177,6 +188,7 @@ def _hits_of_id(visitor_hits: pl.DataFrame, hit_id: str) -> list[_Hit]:
             excluded=row["excluded"],
             order_id=row["order_id"] or "",
             refund_id=row["refund_id"] or "",
+            flags=row["flags"],
         )
         for row in rows.iter_rows(named=True)
     ]
@@ -203,6 +215,7 @@ def _inspected(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, kno
         cell=cell_of(hit.event_time),
         is_settled=entry is not None,
         generation=STREAM_GENERATION if entry is None else entry.generation,
+        exclusion_reasons=tuple(flag.name or "" for flag in EXCLUDING_FLAGS if flag & hit.flags),
     )
 
 
@@ -262,12 +275,14 @@ def _visit(hit: _Hit, visitor_hits: pl.DataFrame, known: Known) -> InspectedVisi
     if not counts[hit.index]:
         return None
     hits = visitor_hits.filter(counts)
-    policy = known.logic_of(hit.day).policy(known.site.policy)
-    visits = build_visits(hits, no_open_visits(), policy, known.site.time_zone)
-    number = int(visits.visit_of[int(counts[: hit.index].sum())])
+    logic, times = known.logic_of(hit.day), hits["event_time"].to_numpy()
+    policies = policies_between(
+        logic.policy(known.site.policy), known.site.policy_changes, int(times.min()), int(times.max())
+    )
+    visit_of, found = build_by_start(hits, no_open_visits(), policies, known.site.time_zone)
+    number = int(visit_of[int(counts[: hit.index].sum())])
     if number == ORPHAN:
         return None
-    found = visits.visits
     start, landing = int(found.start[number]), int(found.landing[number])
     return InspectedVisit(
         visit_id=visit_id(known.site.name, hit.visitor_key, start, int(found.first_hash[number])),

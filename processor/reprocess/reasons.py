@@ -70,9 +70,10 @@ def reasons_of(
     read, read_erased = (_read_by(current, new.window, hits) for hits in (rows, erased))
     if int(read_erased.sum()) != current.ledger.erased:
         return None  # the old side has visits of hits that are erased since
-    if read.all() and read_erased.all() and settle_alike(old, new):
+    before = _with_rules_before(new.window)
+    if read.all() and read_erased.all() and settle_alike(old, new) and before["excluded"].equals(rows["excluded"]):
         return None  # both sides are equal
-    whole = part_of(old, new, rows, rows, read)
+    whole = part_of(old, new, before, rows, read)
     of_erased = ledger_of(_NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased])
     is_known = whole.ledger.plus(of_erased) == current.ledger and visits in (None, whole.visits)
     joined = ChangeReasons(joined_hits=int((~read_erased).sum()))
@@ -106,6 +107,12 @@ def settle_alike(inputs: DayInputs, others: DayInputs) -> bool:
     if inputs.carry is None or others.carry is None:
         return inputs.carry is others.carry
     return inputs.carry.hands_on_the_same(others.carry)
+
+
+def _with_rules_before(window: Window) -> pl.DataFrame:
+    """Return the window's hits, excluded under the exclusion rules of the current generations."""
+    excluded = window.excluded_before
+    return window.rows if excluded is None else window.rows.with_columns(excluded)
 
 
 def _read_by(current: GenerationVersion, window: Window, hits: pl.DataFrame) -> BoolArray:

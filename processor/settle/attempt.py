@@ -16,6 +16,7 @@ import polars as pl
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
+from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, SiteRules
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
@@ -43,14 +44,16 @@ from hitmesh.ports import (
 )
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
+from processor.rules.day_rules import DayRules
 from processor.rules.orders import HitAt, seen_claims, with_flags
 from processor.rules.refunds import claims_refund, takes_total, with_totals
 from processor.rules.rollups import RowOwner
+from processor.settle.claims_excluded import decided_claims, rules_of_days
 from processor.settle.drift import drift_of
 from processor.settle.inputs import DayInputs
 from processor.settle.series import settled_series
 from processor.settle.settlement import Settled, settle
-from processor.settle.window import Window, read_window
+from processor.settle.window import Deciding, Window, read_window
 from processor.stream.stores import digest_of
 
 _FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed: first try, second try
@@ -119,6 +122,7 @@ class Attempt:
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
         logic: the logic version; None: the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
+        rules: the version of the exclusion rules for settled days, by day; absent days keep their version.
         erasing: marks of visitors that are about to be erased, in addition to the stored marks.
 
     Attributes:
@@ -128,6 +132,8 @@ class Attempt:
         current: the generation entry seen when the scan began; None without an entry.
         site_sequence: the highest sequence of the site's entries when the attempt began.
         logic: the logic version that the attempt applies.
+        rules_version: the version of the exclusion rules that decides the day's hits; AS_COLLECTED for a site-day
+            without a generation, so that the first settlement keeps the decisions of the collector.
     """
 
     def __init__(
@@ -141,6 +147,7 @@ class Attempt:
         lg_k: int = LG_K_CELL,
         logic: Logic | None = None,
         fallback: Logic = CURRENT,
+        rules: Mapping[int, int] | None = None,
         erasing: Sequence[ErasureMark] = (),
     ) -> None:
         site, day = site_day
@@ -154,11 +161,15 @@ class Attempt:
         self.generation = 0
         self.current = entries.get(day)
         self.logic = logic or _logic_of(self.current) or fallback
+        self._overridden = rules or {}
+        self._versions_before = {each: entry.rules_version for each, entry in entries.items()}
+        self._versions = {each: self._overridden.get(each, version) for each, version in self._versions_before.items()}
+        self.rules_version = self._versions.get(day, AS_COLLECTED)
         self._stores = stores
         self._hits_before = hits_before
         self._entry_before = entries.get(day - 1)
         self._logic_before = (handed.logic if handed.carry else _logic_of(self._entry_before)) or self.logic
-        self._policy = VisitPolicy()
+        self._policies = (VisitPolicy(), VisitPolicy())
         self._next_is_settled = day + 1 in entries
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
@@ -202,7 +213,8 @@ class Attempt:
         if not rejected and self.current is None and day not in self._stores.raw.days(site):
             return None
         known = self._stores.directory.site(site)
-        self._policy = known.policy if known else VisitPolicy()
+        if known:
+            self._policies = known.policy_on(day - 1), known.policy_on(day)
         self.generation = self._stores.generations.begin(self.site_day)
         # Read after the beginning: an erasure stores its marks, then abandons the generations that began before.
         marks = [*self._stores.erasures.of(site), *self._erasing]
@@ -229,13 +241,13 @@ class Attempt:
         carry, logic = _intact(stored), _logic_of(self.current)
         if logic is None or (carry is None and self._carry is not None):
             return None
-        before, policy = _logic_of(self._entry_before) or logic, self._policy
-        return replace(
-            inputs,
-            policy=logic.policy(policy),
-            carried_policy=None if _are_same(logic, before) else before.policy(policy),
-            carry=carry,
-        )
+        carried_policy, policy = self._under(_logic_of(self._entry_before) or logic, logic)
+        return replace(inputs, policy=policy, carried_policy=carried_policy, carry=carry)
+
+    def _under(self, before: Logic, logic: Logic) -> tuple[VisitPolicy | None, VisitPolicy]:
+        """Return the policy for visits that began on the day before, None if it is the day's, and the day's policy."""
+        carried, policy = before.policy(self._policies[0]), logic.policy(self._policies[1])
+        return None if carried == policy else carried, policy
 
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that was read further: its hits have no dirty marks and would be lost.
@@ -302,13 +314,15 @@ class Attempt:
     def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
         name, day = self.site_day
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
-        window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
-        policy, before = self._policy, self._logic_before
+        rules = DayRules(site.rules if site else NO_RULES, self._versions)
+        window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS, rules)
+        carried_policy, policy = self._under(self._logic_before, self.logic)
         claims, refund_days = self._claims(window, known_until)
+        claims, excluded_before = self._decided(claims, window, rules.rules)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),
-            policy=self.logic.policy(policy),
-            carried_policy=None if _are_same(self.logic, before) else before.policy(policy),
+            policy=policy,
+            carried_policy=carried_policy,
             zone=site.time_zone if site else _UNKNOWN_ZONE,
             window=window,
             known_until=known_until,
@@ -318,7 +332,17 @@ class Attempt:
             rejected=rejected,
             read_through=self.current.read_through if self.current else {},
             lg_k=self._lg_k,
+            excluded_before=excluded_before,
         )
+
+    def _decided(
+        self, claims: list[OrderClaim], window: Window, rules: SiteRules
+    ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
+        """Return the claims, excluded under the rules of their days, and which claims were excluded before."""
+        site, day = self.site_day
+        before = rules_of_days(self._stores.generations, site, rules, {day, *(claim.day for claim in claims)})
+        after = DayRules(rules, {each: self._overridden.get(each, old) for each, old in before.versions.items()})
+        return decided_claims(claims, window, day, before, after, self._stores.raw)
 
     def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
         """Return the claims on ids in the window's hits, and per order the days of refunds that use its total."""
@@ -340,9 +364,11 @@ class Attempt:
             claims = with_totals(claims, set(refunded), self._stores.raw)
         return claims, stores.refund_days(site, orders) if orders else {}
 
-    def _window(self, site: str, start: int, end: int) -> Window:
+    def _window(self, site: str, start: int, end: int, rules: DayRules) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
-        return read_window(records, site, start, end, self._erased)
+        before = DayRules(rules.rules, self._versions_before) if self._overridden else None
+        deciding = Deciding(rules, before, self._erased, self.site_day.day)
+        return read_window(records, site, start, end, deciding)
 
 
 def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:

@@ -10,6 +10,7 @@ from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.sites import VisitPolicy
 from processor.rules.carry import Carry
+from processor.rules.orders import HitAt
 from processor.rules.rollups import RowOwner
 from processor.settle.window import Window
 
@@ -32,8 +33,9 @@ class DayInputs:
         rejected: number of refused hits per cell of the day, by collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
-        carried_policy: the visit policy for visits in the carry, if the previous day has another logic version; None:
-            `policy`.
+        carried_policy: the visit policy for visits that began before the day, if the previous day has another logic
+            version or another policy; None: `policy`.
+        excluded_before: whether the hits of claims are excluded in the current generations; absent: as the claim says.
     """
 
     owner: RowOwner
@@ -48,3 +50,4 @@ class DayInputs:
     read_through: Mapping[PartitionId, int] = field(default_factory=dict)
     lg_k: int = LG_K_CELL
     carried_policy: VisitPolicy | None = None
+    excluded_before: Mapping[HitAt, bool] = field(default_factory=dict)

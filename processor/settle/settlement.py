@@ -26,6 +26,7 @@ from hitmesh.model.sites import VisitPolicy
 from hitmesh.model.zones import DAY_MS
 from processor.rules.carry import Carry, digest, open_rows, visit_dimensions
 from processor.rules.copies import Copies, find_copies
+from processor.rules.day_rules import excluded_by_rule
 from processor.rules.orders import HitAt, OrderVerdicts, decide_orders
 from processor.rules.refunds import claims_refund, settled_refunds
 from processor.rules.rollups import RowOwner, traffic_rows, visits_rows
@@ -52,6 +53,7 @@ class Settled:
             `read_through`.
         full_refunds: the sum of the amounts that the day's refunds got from their orders, micros.
         collisions: the day's hits that are copies with other content (ID_COLLISION).
+        not_applicable: how many of the day's hits lack the network that the day's exclusion rules look at.
         complete: False when a visit may continue past `known_until`; the day must then be settled again with more hits.
     """
 
@@ -65,6 +67,7 @@ class Settled:
     full_refunds: int
     collisions: tuple[HitAt, ...]
     complete: bool
+    not_applicable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ def settle(inputs: DayInputs) -> Settled:
         full_refunds=sum(built.completed[built.in_day].tolist()),  # summed as Python integers: an int64 would wrap
         collisions=tuple(_places(hits.filter(of_day & copies.collides), positions)),
         complete=_is_complete(built, inputs),
+        not_applicable=inputs.window.not_applicable,
     )
 
 
@@ -127,7 +131,14 @@ def _orders(inputs: DayInputs, times: I64Array, copies: Copies) -> OrderVerdicts
     claiming = (pl.col("hit_type") == HitType.ORDER) | claims_refund()
     rows = inputs.window.rows.with_columns(pl.Series("is_copy", copies.is_copy)).filter(pl.Series(known), claiming)
     duplicates = dict(zip(_places(rows, inputs.window.positions), rows["is_copy"].to_list(), strict=True))
-    return decide_orders(inputs.claims, inputs.owner.day, duplicates, inputs.read_through, inputs.refund_days)
+    return decide_orders(
+        inputs.claims,
+        inputs.owner.day,
+        duplicates,
+        inputs.read_through,
+        inputs.refund_days,
+        inputs.excluded_before,
+    )
 
 
 def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerdicts) -> _Built:
@@ -203,7 +214,8 @@ def _digest(built: _Built, of_hits: BoolArray, of_visits: BoolArray) -> int:
     visit_of = built.visits.visit_of
     chosen = of_hits & (visit_of >= 0)
     chosen[chosen] = of_visits[visit_of[chosen]]
-    return digest(built.hits.filter(chosen), built.wins_order[chosen])
+    hits = built.hits.filter(chosen)
+    return digest(hits, built.wins_order[chosen], excluded_by_rule(hits["flags"].to_numpy()))
 
 
 def _is_complete(built: _Built, inputs: DayInputs) -> bool:

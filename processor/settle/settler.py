@@ -261,6 +261,7 @@ class Settler:
             drift=computed.drift,
             keep_until=self._keep_until(computed),
             seen_site_sequence=this.seen_sequence(computed.attempt),
+            rules_version=computed.attempt.rules_version,
         )
         this.note_published(computed.attempt, entry)
         count_settled(self._metrics, computed.drift)

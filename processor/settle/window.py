@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -18,11 +18,11 @@ import pyarrow as pa
 from hitmesh.model.arrays import BoolArray
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import Position
-from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import HITS_COLUMNS, RECORD_CURE
 from hitmesh.model.rows.erased_rows import is_erased
 from hitmesh.model.stored import decoding, opened
+from processor.rules.day_rules import COLLECTED, DayRules, with_excluded
 
 # The hit columns that settlement reads.
 READ_COLUMNS: Final[tuple[str, ...]] = (
@@ -103,11 +103,13 @@ class Window:
 
     Attributes:
         rows: `WINDOW_COLUMNS`, in log order (rule D1).
-        positions: record positions, indexed by the columns `record`.
+        positions: record positions, indexed by the column `record`.
         start: inclusive lower bound of event time, ms.
         end: exclusive upper bound of event time, ms.
         erased: event_time, hit_hash and record of the erased hits in the same range, which `rows` lacks. The event time
             of a blank row is the start of its day.
+        not_applicable: how many hits of the settled day lack the network that the day's rules look at.
+        excluded_before: (n,) whether each hit is excluded under the rules before; None: as in `rows`.
     """
 
     rows: pl.DataFrame
@@ -115,6 +117,8 @@ class Window:
     start: int
     end: int
     erased: pl.DataFrame = field(default_factory=_NONE_ERASED.clone)
+    not_applicable: int = 0
+    excluded_before: pl.Series | None = None
 
 
 def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -159,7 +163,55 @@ class Erased(Protocol):
         """Return whether each row is a hit of an erased visitor (n,)."""
 
 
-def read_window(records: Iterable[RawRecord], site: str, start: int, end: int, erased: Erased | None = None) -> Window:
+class _Part(NamedTuple):
+    """The hits of some records, as in Window."""
+
+    rows: pl.DataFrame
+    erased: pl.DataFrame
+    excluded_before: pl.Series | None
+    not_applicable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """Which hits of a window are erased, and which hits are excluded.
+
+    Attributes:
+        rules: the exclusion rules of the site's days.
+        before: the exclusion rules for `Window.excluded_before`; None: the same rules.
+        erased: recognises erased hits that are not blank yet.
+        day: the day for `Window.not_applicable`.
+    """
+
+    rules: DayRules = COLLECTED
+    before: DayRules | None = None
+    erased: Erased | None = None
+    day: int = -1
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The hit columns that the rules look at, in addition to READ_COLUMNS."""
+        looked_at = (*self.rules.columns, *(self.before.columns if self.before else ()))
+        return tuple(name for name in dict.fromkeys(looked_at) if name not in READ_COLUMNS)
+
+    def part_of(self, rows: pl.DataFrame) -> _Part:
+        """Divide hits into erased and other hits, and decide which of the others are excluded."""
+        rows, gone = _without_erased(rows, self.erased)
+        return _Part(
+            with_excluded(self.rules.decided(rows)).select(*WINDOW_COLUMNS),
+            gone.select(_ERASED_COLUMNS),
+            with_excluded(self.before.decided(rows))["excluded"] if self.before else None,
+            self.rules.not_applicable(rows, self.day),
+        )
+
+
+AS_STORED: Final = Deciding()
+"""Hits are excluded as the collector decided, and only blank rows are erased."""
+
+
+def read_window(
+    records: Iterable[RawRecord], site: str, start: int, end: int, deciding: Deciding = AS_STORED
+) -> Window:
     """Return the site's hits with start <= event_time < end.
 
     Args:
@@ -167,46 +219,52 @@ def read_window(records: Iterable[RawRecord], site: str, start: int, end: int, e
         site: full resource name.
         start: UTC ms.
         end: UTC ms.
-        erased: recognises erased hits that are not blank yet.
+        deciding: which hits are erased, and which hits are excluded.
 
     Raises:
         StoreCorrupt: a record does not decode.
     """
     wanted = [record for record in records if record.max_event_time >= start and record.min_event_time < end]
     parts = [
-        _rows_of(wanted[first : first + _RECORDS_AT_ONCE], first, site, start, end)
+        deciding.part_of(_rows_of(wanted[first : first + _RECORDS_AT_ONCE], first, site, start, end, deciding.columns))
         for first in range(0, len(wanted), _RECORDS_AT_ONCE)
     ]
-    rows = pl.concat(parts).rechunk() if parts else pl.DataFrame(schema=WINDOW_COLUMNS)
-    rows, without = _without_erased(rows, site, erased)
-    return Window(rows, tuple(record.position for record in wanted), start, end, without)
+    before = [part.excluded_before for part in parts if part.excluded_before is not None]
+    return Window(
+        pl.concat([part.rows for part in parts]).rechunk() if parts else pl.DataFrame(schema=WINDOW_COLUMNS),
+        tuple(record.position for record in wanted),
+        start,
+        end,
+        pl.concat([part.erased for part in parts]) if parts else _NONE_ERASED,
+        sum(part.not_applicable for part in parts),
+        pl.concat(before) if before else None,
+    )
 
 
-def _without_erased(rows: pl.DataFrame, site: str, erased: Erased | None) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows that are not erased, and `_ERASED_COLUMNS` of the erased rows."""
+def _without_erased(rows: pl.DataFrame, erased: Erased | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that are not erased, and the erased rows."""
     gone = rows.select(is_erased()).to_series().to_numpy()
     if erased:
-        gone = gone | erased.hits(rows.with_columns(pl.lit(site).alias("site")))
-    if not gone.any():
-        return rows, _NONE_ERASED
-    return rows.filter(pl.Series(~gone)), rows.filter(pl.Series(gone)).select(_ERASED_COLUMNS)
+        gone = gone | erased.hits(rows)
+    return (rows, rows.clear()) if not gone.any() else (rows.filter(pl.Series(~gone)), rows.filter(pl.Series(gone)))
 
 
-def _rows_of(records: list[RawRecord], first: int, site: str, start: int, end: int) -> pl.DataFrame:
-    """Return the wanted rows of these records; `first` is the first record's index in the window."""
-    parts = [read_rows(record.value, READ_COLUMNS) for record in records]
+def _rows_of(
+    records: list[RawRecord], first: int, site: str, start: int, end: int, more: tuple[str, ...]
+) -> pl.DataFrame:
+    """Return the wanted rows of these records, with more columns; `first` is the first record's index in the window."""
+    parts = [read_rows(record.value, (*READ_COLUMNS, *more)) for record in records]
     heights = np.array([part.height for part in parts], np.int64)
     begins = np.cumsum(heights) - heights
     rows = pl.concat(parts).with_columns(
         pl.Series("log_time", np.repeat([record.log_time for record in records], heights), pl.Int64),
         pl.Series("record", np.repeat(np.arange(first, first + len(records)), heights), pl.Int64),
         pl.Series("row", np.arange(heights.sum()) - np.repeat(begins, heights), pl.Int64),
-        (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
     )
     wanted = rows.select(
         (pl.col("site") == site) & pl.col("event_time").is_between(start, end, closed="left")
     ).to_series()
-    return chosen(rows, wanted.to_numpy()).rename({"utm_campaign": "campaign"}).select(*WINDOW_COLUMNS)
+    return chosen(rows, wanted.to_numpy()).rename({"utm_campaign": "campaign"})
 
 
 def chosen(rows: pl.DataFrame, wanted: BoolArray) -> pl.DataFrame:

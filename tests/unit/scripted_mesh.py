@@ -22,6 +22,7 @@ from hitmesh.api.control.v1 import (
     admin_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
+    rules_pb2,
     trace_pb2,
     trace_pb2_grpc,
 )
@@ -213,6 +214,11 @@ class ScriptedMesh(
             context.abort(grpc.StatusCode.NOT_FOUND, f"hit {request.hit_id!r} is not known")
         return self.traces[request.hit_id]
 
+    def ScheduleVisitPolicy(
+        self, request: admin_pb2.ScheduleVisitPolicyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ScheduleVisitPolicyResponse:
+        raise NotImplementedError
+
     def CreateIngestKey(
         self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext
     ) -> admin_pb2.CreateIngestKeyResponse:
@@ -221,6 +227,26 @@ class ScriptedMesh(
     def RevokeIngestKey(
         self, request: admin_pb2.RevokeIngestKeyRequest, context: grpc.ServicerContext
     ) -> admin_pb2.RevokeIngestKeyResponse:
+        raise NotImplementedError
+
+    def UpdateSite(
+        self, request: admin_pb2.UpdateSiteRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.UpdateSiteResponse:
+        raise NotImplementedError
+
+    def CreateExclusionRule(
+        self, request: rules_pb2.CreateExclusionRuleRequest, context: grpc.ServicerContext
+    ) -> rules_pb2.CreateExclusionRuleResponse:
+        raise NotImplementedError
+
+    def ListExclusionRules(
+        self, request: rules_pb2.ListExclusionRulesRequest, context: grpc.ServicerContext
+    ) -> rules_pb2.ListExclusionRulesResponse:
+        raise NotImplementedError
+
+    def DeleteExclusionRule(
+        self, request: rules_pb2.DeleteExclusionRuleRequest, context: grpc.ServicerContext
+    ) -> rules_pb2.DeleteExclusionRuleResponse:
         raise NotImplementedError
 
     def ExplainReport(

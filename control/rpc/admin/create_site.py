@@ -13,17 +13,18 @@ from control.rpc.admin.names import checked_merchant, site_message
 from hitmesh.access.callers import require_owner
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.exclusion import NO_RULES
 from hitmesh.model.money import CURRENCIES
 from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.sites import IngestKey, Site, VisitPolicy
+from hitmesh.model.rule_changes import with_networks
+from hitmesh.model.sites import IngestKey, Site, VisitPolicy, policy_version
 from hitmesh.model.zones import UnknownTimeZoneError, load_zone
 
 MAX_SPREAD: Final = 64
 DEFAULT_ZONE: Final = "UTC"
 DEFAULT_CURRENCY: Final = "USD"
 DEFAULT_SPREAD: Final = 1
-POLICY_V1: Final = VisitPolicy()
 
 
 def create_site(backend: Backend, caller: IngestKey | None, request: pb.CreateSiteRequest) -> pb.CreateSiteResponse:
@@ -65,6 +66,7 @@ def checked_site(merchant: str, request: pb.CreateSiteRequest, *, secret: bytes,
         policy=_policy(wanted.visit_policy),
         cookieless_counting=wanted.cookieless_counting,
         identify_by_user_id=wanted.identify_by_user_id,
+        rules=with_networks(NO_RULES, stored=wanted.store_network, now=now_ms),
     )
 
 
@@ -102,10 +104,7 @@ def _checked_spread(spread: int) -> int:
 
 
 def _policy(wanted: pb.VisitPolicy) -> VisitPolicy:
-    """Return the policy. Its version names the differences from v1, so that reports state the rules for visits."""
-    keeps, splits = wanted.campaign_keeps_visit, wanted.split_at_local_midnight
-    return VisitPolicy(
-        version=POLICY_V1.version + "-campaign-keeps" * keeps + "-midnight" * splits,
-        campaign_splits=not keeps,
-        split_at_local_midnight=splits,
-    )
+    """Return the policy that the message describes."""
+    splits, midnight = not wanted.campaign_keeps_visit, wanted.split_at_local_midnight
+    version = policy_version(campaign_splits=splits, split_at_local_midnight=midnight)
+    return VisitPolicy(version=version, campaign_splits=splits, split_at_local_midnight=midnight)

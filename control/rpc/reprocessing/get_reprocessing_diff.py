@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
 from control.rpc.reprocessing.changed_rows import add_rows
+from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.difference_messages import (
     day_difference,
     ledger_message,
@@ -20,7 +21,7 @@ from control.rpc.reprocessing.difference_messages import (
     site_difference,
 )
 from control.rpc.reprocessing.differences import UNITS, Differences, differences, most_changed, ranking
-from control.rpc.reprocessing.messages import reprocessing_message
+from control.rpc.reprocessing.messages import not_applicable_warnings, reprocessing_message
 from control.rpc.reprocessing.names import READ_RULE, id_of, not_found
 from control.rpc.reprocessing.speed import measured_speed
 from control.rpc.reprocessing.transitions import refuse_unreadable
@@ -78,7 +79,9 @@ def get_reprocessing_diff(
     part = _part_of(request, found)
     compared = differences(rebuilt_in(books.reprocessings, id_, part, checkpoint))
     response = _response(compared, [day for day in compared.days if day > after], page_size, request)
-    response.reprocessing.CopyFrom(reprocessing_message(found, now, measured_speed(books.reprocessings.all())))
+    response.reprocessing.CopyFrom(
+        reprocessing_message(found, now, measured_speed(books.reprocessings.all(note_damage)))
+    )
     if not request.page_token:
         _add_sites(response, compared, request.order_by, top)
         if request.dimension or request.cells:
@@ -118,6 +121,7 @@ def _response(
         days=[day_difference(day, compared.days[day]) for day in page],
         changed_sites=len(compared.sites),
         reasons=reasons_message(total),
+        warnings=not_applicable_warnings(total.not_applicable),
         next_page_token=token_of(str(page[-1]), _list_of(request)) if len(days) > page_size else "",
     )
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import orjson
 
-from hitmesh.adapters.shared.past_entries import RecordedEntry
+from hitmesh.adapters.shared.past_entries import RecordedEntry, past_entries, recorded, with_current
+from hitmesh.adapters.shared.publication import beyond_limit
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.history import PastEntry, RetiredGeneration, newest_entries, replaced_times
 from hitmesh.model.positions import PartitionId
+from hitmesh.model.sites import SiteDay
 
 ENTRY: Final = (
     "version",
@@ -28,6 +31,7 @@ ENTRY: Final = (
     "drift",
     "replaced",
     "history",
+    "rules_version",
 )
 
 
@@ -84,6 +88,7 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         json.dumps(asdict(row.drift)) if row.drift else None,
         dict(row.replaced),
         _json([list(entry) for entry in row.history]) if row.history else None,
+        entry.rules_version if entry else None,
     )
 
 
@@ -107,11 +112,36 @@ def row_of(row: Any) -> SiteDayRow:
     )
 
 
+def limited(replaced: Mapping[int, int], now: int) -> dict[int, int]:
+    """Return the superseded generations with a shorter time for those that are too many."""
+    return {**replaced, **dict.fromkeys(beyond_limit(replaced, now), now)}
+
+
+def history_with(there: SiteDayRow, entry: GenerationEntry) -> tuple[RecordedEntry, ...]:
+    """Return the recorded entries of a row, with its current entry and a new entry."""
+    return newest_entries((*with_current(there.history, there.entry), recorded(entry)))
+
+
+def past_of(row: SiteDayRow) -> tuple[PastEntry, ...]:
+    """Return the entries that were current, sequences ascending."""
+    return past_entries(with_current(row.history, row.entry), row.replaced)
+
+
+def retired_of(site_day: SiteDay, row: SiteDayRow) -> Iterator[RetiredGeneration]:
+    """Yield the superseded generations of a site-day, ascending."""
+    times = replaced_times(past_of(row))
+    for generation, kept_until in sorted(row.replaced.items()):
+        yield RetiredGeneration(site_day, generation, kept_until, times.get(generation))
+
+
 def _entry(row: Any) -> GenerationEntry | None:
     if row.sequence is None:
         return None
     read_through = {PartitionId(log, partition): offset for log, partition, offset in orjson.loads(row.read_through)}
-    return GenerationEntry(row.generation, row.sequence, row.logic_version, read_through, row.published_at)
+    rules_version = row.rules_version or 0
+    return GenerationEntry(
+        row.generation, row.sequence, row.logic_version, read_through, row.published_at, rules_version
+    )
 
 
 def _json(value: Any) -> str:

@@ -15,21 +15,29 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.cassandra.carries import Carries
-from hitmesh.adapters.cassandra.generation_rows import ENTRY, SiteDayRow, columns_of, row_of
+from hitmesh.adapters.cassandra.generation_rows import (
+    ENTRY,
+    SiteDayRow,
+    columns_of,
+    history_with,
+    limited,
+    past_of,
+    retired_of,
+    row_of,
+)
 from hitmesh.adapters.cassandra.replaced import ReplacedSiteDays
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.adapters.shared.past_entries import RecordedEntry, past_entries, recorded, with_current
 from hitmesh.adapters.shared.publication import (
-    beyond_limit,
     is_restored,
     published_generation,
     refuse_changed_site,
     replaced_by_restore,
+    restored_entry,
     superseded_by,
 )
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt, Unavailable
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
-from hitmesh.model.history import PastEntry, RetiredGeneration, newest_entries, replaced_times
+from hitmesh.model.history import PastEntry, RetiredGeneration
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
@@ -73,7 +81,7 @@ class CassandraGenerations:
     def history(self, site: str, first_day: int, end_day: int) -> Mapping[int, Sequence[PastEntry]]:
         """Return the entries of each day that has an entry."""
         rows = self._of_site(site, first_day, end_day)
-        return {row.day: _past(row) for row in rows if row.entry is not None}
+        return {row.day: past_of(row) for row in rows if row.entry is not None}
 
     def publish(
         self,
@@ -89,6 +97,7 @@ class CassandraGenerations:
         drift: Drift | None = None,
         keep_until: int = 0,
         seen_site_sequence: int | None = None,
+        rules_version: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -113,7 +122,9 @@ class CassandraGenerations:
             gone = superseded_by(published, before, drift)
             if stale or gone:
                 self._replaced.note(site_day)
-            entry = GenerationEntry(published, there.last_sequence + 1, logic_version, dict(read_through), now)
+            entry = GenerationEntry(
+                published, there.last_sequence + 1, logic_version, dict(read_through), now, rules_version
+            )
             after = replace(
                 there,
                 entry=entry,
@@ -122,7 +133,7 @@ class CassandraGenerations:
                 carry_chunks=chunks,
                 drift=there.drift or drift,
                 waiting=there.waiting - stale - {generation},
-                replaced=_limited(
+                replaced=limited(
                     {
                         **{old: at for old, at in there.replaced.items() if old != published},
                         **dict.fromkeys(stale, now),
@@ -130,7 +141,7 @@ class CassandraGenerations:
                     },
                     now,
                 ),
-                history=_history_with(there, entry),
+                history=history_with(there, entry),
             )
             if self._changed(site_day, there, after, sequence=entry.sequence):
                 self._replaced.look_again(site_day)
@@ -167,7 +178,7 @@ class CassandraGenerations:
                 continue
             self._replaced.note(site_day)
             sequence = there.last_sequence + 1
-            entry = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
+            entry = restored_entry(version, sequence, now)
             after = replace(
                 there,
                 entry=entry,
@@ -175,7 +186,7 @@ class CassandraGenerations:
                 carry=carry.number,
                 carry_chunks=carry.pieces,
                 waiting=there.waiting - {carry.number},
-                replaced=_limited(
+                replaced=limited(
                     {
                         **{
                             old: at
@@ -186,7 +197,7 @@ class CassandraGenerations:
                     },
                     now,
                 ),
-                history=_history_with(there, entry),
+                history=history_with(there, entry),
             )
             if self._changed(site_day, there, after, sequence=sequence):
                 self._replaced.look_again(site_day)
@@ -255,7 +266,7 @@ class CassandraGenerations:
             found = [
                 retired
                 for site_day, rows in zip(page, answers, strict=True)
-                for retired in _retired(site_day, row_of(rows[0]) if rows else SiteDayRow(site_day.day))
+                for retired in retired_of(site_day, row_of(rows[0]) if rows else SiteDayRow(site_day.day))
             ]
             if found:
                 return found
@@ -374,25 +385,6 @@ def _refuse_stale(site_day: SiteDay, there: SiteDayRow, generation: int, seen_se
         raise StaleGeneration(f"{site_day} was published after sequence {seen_sequence} was read; scan again")
     if generation not in there.waiting:
         raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")
-
-
-def _limited(replaced: Mapping[int, int], now: int) -> dict[int, int]:
-    """Return the superseded generations with a shorter time for those that are too many."""
-    return {**replaced, **dict.fromkeys(beyond_limit(replaced, now), now)}
-
-
-def _history_with(there: SiteDayRow, entry: GenerationEntry) -> tuple[RecordedEntry, ...]:
-    return newest_entries((*with_current(there.history, there.entry), recorded(entry)))
-
-
-def _past(row: SiteDayRow) -> tuple[PastEntry, ...]:
-    return past_entries(with_current(row.history, row.entry), row.replaced)
-
-
-def _retired(site_day: SiteDay, row: SiteDayRow) -> Iterator[RetiredGeneration]:
-    times = replaced_times(_past(row))
-    for generation, kept_until in sorted(row.replaced.items()):
-        yield RetiredGeneration(site_day, generation, kept_until, times.get(generation))
 
 
 def _busy(site_day: SiteDay) -> Unavailable:

@@ -13,6 +13,7 @@ from hitmesh.adapters.shared.publication import (
     published_generation,
     refuse_changed_site,
     replaced_by_restore,
+    restored_entry,
     superseded_by,
 )
 from hitmesh.model.errors import StaleGeneration
@@ -97,6 +98,7 @@ class MemoryGenerations:
         drift: Drift | None = None,
         keep_until: int = 0,
         seen_site_sequence: int | None = None,
+        rules_version: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -122,7 +124,7 @@ class MemoryGenerations:
             self._superseded |= {(site_day, old): max(now, keep_until) for old in replaced}
             self._limit(site_day, now)
             sequence = self._last_sequence(site_day.site) + 1
-            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now)
+            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now, rules_version)
             attempts.put(_Published(entry, ledger, carry))
             if drift is not None:
                 self._drifts.setdefault(site_day, drift)
@@ -155,7 +157,7 @@ class MemoryGenerations:
             del self._superseded[site_day, version.generation]
             self._limit(site_day, now)
             sequence = self._last_sequence(site_day.site) + 1
-            entry = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
+            entry = restored_entry(version, sequence, now)
             attempts.put(_Published(entry, version.ledger, version.carry))
             return entry
 

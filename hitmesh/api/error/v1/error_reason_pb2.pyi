@@ -84,7 +84,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 25
     """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days, default,
-    existing, first, known, last, limit, source, timeout_s, value.
+    existing, first, known, last, limit, size, source, timeout_s, value.
     """
     ERROR_REASON_MISSING_FIELD: _ErrorReason.ValueType  # 26
     """A required field is not set. Set the field that `google.rpc.BadRequest` names."""
@@ -182,7 +182,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOO_MANY_SITE_DAYS: _ErrorReason.ValueType  # 91
     """The reprocessing, or the question about a dimension, has more site-days than allowed. Name fewer sites or days.
-    Metadata: limit.
+    Metadata: count, limit.
     """
     ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 92
     """The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.
@@ -203,6 +203,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DATA_VERSION_ERASED: _ErrorReason.ValueType  # 99
     """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
     Metadata: day, site.
+    """
+    ERROR_REASON_TOO_MANY_RULES: _ErrorReason.ValueType  # 94
+    """The site has as many exclusion rules as allowed. Delete a rule, or join several rules in a pattern. Metadata: count,
+    limit.
+    """
+    ERROR_REASON_RULE_NOT_APPLICABLE: _ErrorReason.ValueType  # 95
+    """An exclusion rule needs truncated IP addresses, which the site does not store. Set `store_network` of the site.
+    Metadata: value.
     """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 100
     """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""
@@ -358,7 +366,7 @@ key_id, merchant, site, value.
 """
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 25
 """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days, default,
-existing, first, known, last, limit, source, timeout_s, value.
+existing, first, known, last, limit, size, source, timeout_s, value.
 """
 ERROR_REASON_MISSING_FIELD: ErrorReason.ValueType  # 26
 """A required field is not set. Set the field that `google.rpc.BadRequest` names."""
@@ -456,7 +464,7 @@ day; without `last`, no day is closed. Metadata: last, value.
 """
 ERROR_REASON_TOO_MANY_SITE_DAYS: ErrorReason.ValueType  # 91
 """The reprocessing, or the question about a dimension, has more site-days than allowed. Name fewer sites or days.
-Metadata: limit.
+Metadata: count, limit.
 """
 ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 92
 """The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.
@@ -477,6 +485,14 @@ last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day
 ERROR_REASON_DATA_VERSION_ERASED: ErrorReason.ValueType  # 99
 """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
 Metadata: day, site.
+"""
+ERROR_REASON_TOO_MANY_RULES: ErrorReason.ValueType  # 94
+"""The site has as many exclusion rules as allowed. Delete a rule, or join several rules in a pattern. Metadata: count,
+limit.
+"""
+ERROR_REASON_RULE_NOT_APPLICABLE: ErrorReason.ValueType  # 95
+"""An exclusion rule needs truncated IP addresses, which the site does not store. Set `store_network` of the site.
+Metadata: value.
 """
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
 """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""
