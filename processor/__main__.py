@@ -32,6 +32,7 @@ from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
 from processor.settle.attempt import SettlerStores
 from processor.settle.loop import run_in_turns
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
 from processor.stream.balance_watch import watch_balance
@@ -138,11 +139,16 @@ def build_settler(
         metrics,
         marks=secrets.randbits(31),
         logic=settings.version,
+        memory=settings.settle_memory,
     )
 
 
 def build_reprocessor(
-    stores: Stores, clock: Clock, stop: threading.Event, metrics: Metrics | None = None
+    stores: Stores,
+    clock: Clock,
+    stop: threading.Event,
+    metrics: Metrics | None = None,
+    memory: SettleMemory = DEFAULT_MEMORY,
 ) -> Reprocessor:
     """Return the reprocessor over these stores, for the settler's thread."""
     return Reprocessor(
@@ -152,6 +158,7 @@ def build_reprocessor(
         stop=stop,
         metrics=metrics,
         marks=secrets.randbits(31),
+        memory=memory,
     )
 
 
@@ -223,7 +230,7 @@ def main() -> int:
         workers.append(Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt))
     if settings.role is not Role.STREAM:
         settler = build_settler(for_settler, clock, settings, halt, metrics)
-        reprocessor = build_reprocessor(for_settler, clock, halt, metrics)
+        reprocessor = build_reprocessor(for_settler, clock, halt, metrics, settings.settle_memory)
         in_turns = (settler.run_once, reprocessor.run_once)
         workers += [
             Worker("settler", lambda: run_in_turns(in_turns, halt, metrics, pause_s=settings.settle_pause_s), halt),

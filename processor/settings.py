@@ -15,6 +15,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import AHEAD_TOLERANCE_MS
 from hitmesh.model.logic import CURRENT, Logic, logic_named
 from hitmesh.runtime.config import ServiceSettings
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.stream.pace import StreamPace
 
 _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
@@ -51,10 +52,16 @@ class ProcessorSettings(ServiceSettings):
         ge=0,
         description="A log time more than this many ms ahead of the clock is logged",
     )
-    cache: str = Field(default="", description="Directory of a local disk for kept hits; empty = a temporary one")
+    cache: str = Field(default="", description="Directory of a local disk for kept hits and large site-days; empty = a temporary one")
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two searches for site-days to settle")
     resettle_after_ms: int = Field(
         default=2_000, ge=0, description="Minimum milliseconds between two settlements of a site-day"
+    )
+    settle_range_hits: int = Field(
+        default=DEFAULT_MEMORY.range_hits,
+        ge=1_000,
+        description="Hits of a site-day that are settled at once; a larger site-day is settled in ranges of visitors, "
+        "with its hits and rows on the local disk",
     )
     keep_superseded_ms: int = Field(default=360_000, ge=0, description="Milliseconds that replaced rows stay readable")
     keep_log_days: int = Field(default=7, ge=2, description="Days that the log keeps records that are stored raw")
@@ -97,6 +104,12 @@ class ProcessorSettings(ServiceSettings):
             snapshot_ms=self.snapshot_ms,
             ahead_tolerance_ms=self.ahead_tolerance_ms,
         )
+
+    @property
+    def settle_memory(self) -> SettleMemory:
+        """The limits that bound the memory of a settlement."""
+        scratch = Path(self.cache or tempfile.gettempdir()) / f"hitmesh-{self.node}-settle"
+        return SettleMemory(self.settle_range_hits, scratch=scratch)
 
     @property
     def cache_dir(self) -> Path:

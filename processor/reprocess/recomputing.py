@@ -31,6 +31,7 @@ from processor.reprocess.failures import naming
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.sides import rebuilt_of
 from processor.settle.attempt import Attempt, Handed, SettlerStores
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.reached import ScanBounds, scan_bounds
 from processor.settle.readable import ReadableRows
 from processor.settle.settlement import Settled
@@ -48,7 +49,7 @@ class Recomputed:
     @property
     def rows(self) -> int:
         """The number of rows to write."""
-        return self.settled.traffic.height + self.settled.visits.height
+        return self.settled.rows.height
 
 
 class Rebuilder:
@@ -62,10 +63,12 @@ class Rebuilder:
         pace: ReprocessPace,
         stop: threading.Event,
         lg_k: int = LG_K_CELL,
+        memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
         self._stores = stores
         self._reprocessings = reprocessings
         self._pace = pace
+        self._memory = memory
         self._rows = ReadableRows(stores.sink, clock, stop, pace.ingest_timeout_s)
         self._lg_k = lg_k
 
@@ -83,7 +86,16 @@ class Rebuilder:
             RetryError: a store is unavailable.
         """
         with naming(site_day):
-            attempt = Attempt(self._stores, site_day, bounds.hits, bounds.all, handed, lg_k=self._lg_k, logic=logic)
+            attempt = Attempt(
+                self._stores,
+                site_day,
+                bounds.hits,
+                bounds.all,
+                handed,
+                lg_k=self._lg_k,
+                logic=logic,
+                memory=self._memory,
+            )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
             settled = attempt.settle()

@@ -30,6 +30,7 @@ from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.recomputing import Rebuilder, Recomputing
 from processor.reprocess.schedule import expired, next_to_work_on, removable
 from processor.settle.attempt import SettlerStores
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.settler import ANY_ERROR
 
@@ -79,6 +80,7 @@ class Reprocessor:
         metrics: counters.
         marks: partition number for the reprocessor's own dirty marks (SettlementMarks).
         lg_k: the visitor sketches' size, as log2; must equal the settler's.
+        memory: the limits that bound the memory of a site-day's settlement.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Reprocessor:
         *,
         marks: int = 0,
         lg_k: int = LG_K_CELL,
+        memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
         self._reprocessings = reprocessings
         self._clock = clock
@@ -101,7 +104,7 @@ class Reprocessor:
         self._progress: _Progress | None = None
         self._not_before = 0
         self._unavailable = 0
-        rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k)
+        rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k, memory)
         moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, SettlementMarks(clock, marks))
         self._steps: Mapping[Work, _Steps] = {
             Work.RECOMPUTE: Recomputing(stores.generations, reprocessings, rebuilder, self._pace.page_site_days),

@@ -23,20 +23,24 @@ from hitmesh.model.limits import CELL_MS, LATENESS_MS, LG_K_CELL
 from hitmesh.model.reasons import HitFlag
 from hitmesh.model.rows.rollup_rows import (
     HIT_DIMENSIONS,
-    TRAFFIC_COLUMNS,
+    ROW_COLUMNS,
     TRAFFIC_DIMENSIONS,
     TRAFFIC_MEASURES,
-    VISITS_COLUMNS,
     VISITS_DIMENSIONS,
     VISITS_MEASURES,
+    RowSource,
     with_escaped_names,
 )
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.sketches.unions import cell_sketches, exact_limit
 from processor.rules.visits import VIEW_TYPES, Summaries
 
-_TRAFFIC_KEY: Final = ("cell", "excluded", *TRAFFIC_DIMENSIONS)
-_VISITS_KEY: Final = ("cell", "excluded", *VISITS_DIMENSIONS)
+# The columns of contributions that distinguish a site-day's rows.
+ROW_KEYS: Final = {
+    RowSource.TRAFFIC: ("cell", "excluded", *TRAFFIC_DIMENSIONS),
+    RowSource.VISITS: ("cell", "excluded", *VISITS_DIMENSIONS),
+}
+MEASURES: Final = {RowSource.TRAFFIC: TRAFFIC_MEASURES, RowSource.VISITS: VISITS_MEASURES}
 _HIT_TYPE_NAMES: Final = {int(hit_type): hit_type.name for hit_type in HitType}
 _WINNING_ORDER_MEASURES: Final = {
     "gross_revenue": "total",
@@ -78,15 +82,38 @@ def traffic_rows(
         rejected: refused hits per cell, by collect time.
         lg_k: log2 of the visitor sketches' size.
     """
+    return folded_rows(RowSource.TRAFFIC, owner, [traffic_contributions(counted, copies, rejected)], lg_k)
+
+
+def traffic_contributions(counted: pl.DataFrame, copies: pl.DataFrame, rejected: Mapping[int, int]) -> pl.DataFrame:
+    """Return the contributions of hits, copies and refusals; the arguments are those of `traffic_rows`."""
     parts = hit_contributions(counted, TRAFFIC_DIMENSIONS)
     if copies.height:
         parts.append(copy_contributions(copies, HIT_DIMENSIONS))
     if rejected:
-        parts.append(_refusals(rejected))
+        parts.append(refusal_contributions(rejected))
     # Without `rechunk`, grouping a day's contributions takes four times as long.
-    contributions = pl.concat(parts, how="diagonal").rechunk()
-    folded = _folded(contributions, _TRAFFIC_KEY, TRAFFIC_MEASURES, lg_k)
-    return complete_rows(folded.with_columns(hit_type_name()), owner.columns, TRAFFIC_COLUMNS)
+    return pl.concat(parts, how="diagonal").rechunk()
+
+
+def folded_rows(
+    source: RowSource, owner: RowOwner, parts: Iterable[pl.DataFrame], lg_k: int = LG_K_CELL
+) -> pl.DataFrame:
+    """Return the rows for contributions that come in parts, of which only one is in memory at a time.
+
+    Args:
+        source: the row source.
+        owner: the owner of the rows.
+        parts: `traffic_contributions` or `visit_contributions`; at least one part.
+        lg_k: log2 of the visitor sketches' size.
+    """
+    key = ROW_KEYS[source]
+    partial = [_summed(part, key, source) for part in parts]
+    together = partial[0] if len(partial) == 1 else _summed(pl.concat(partial, how="diagonal").rechunk(), key, source)
+    if source is RowSource.TRAFFIC:
+        sketches = visitor_sketches(together["visitor"], lg_k)
+        together = together.with_columns(sketches, hit_type_name()).drop("visitor")
+    return complete_rows(as_rows(together), owner.columns, ROW_COLUMNS[source])
 
 
 def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[pl.DataFrame]:
@@ -111,10 +138,16 @@ def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[
 def visits_rows(
     owner: RowOwner, visits: Summaries, hits: pl.DataFrame, dimensions: pl.DataFrame, order_visits: BoolArray
 ) -> pl.DataFrame:
-    """Return `VISITS_COLUMNS` for visits, each in the cell where the visit starts.
+    """Return `VISITS_COLUMNS` for visits that start on the owner's day; arguments as in `visit_contributions`."""
+    return folded_rows(RowSource.VISITS, owner, [visit_contributions(visits, hits, dimensions, order_visits)])
+
+
+def visit_contributions(
+    visits: Summaries, hits: pl.DataFrame, dimensions: pl.DataFrame, order_visits: BoolArray
+) -> pl.DataFrame:
+    """Return the contributions of visits, each in the cell where the visit starts.
 
     Args:
-        owner: the owner of the rows; the visits must start on its day.
         visits: the visits, ended or as known so far (m,).
         hits: the rows to which the summaries' row numbers refer: excluded and page_path.
         dimensions: each visit's hostname and VISIT_DIMENSIONS (m,).
@@ -126,7 +159,7 @@ def visits_rows(
         .to_frame("row")
         .with_columns(pl.when(pl.col("row") >= 0).then(pl.col("row")).alias("row"))["row"]
     )
-    contributions = dimensions.with_columns(
+    return dimensions.with_columns(
         pl.Series("cell", visits.start - visits.start % CELL_MS),
         hits["excluded"].gather(visits.first).alias("excluded"),
         hits["page_path"].gather(exits).alias("exit_page"),
@@ -138,8 +171,6 @@ def visits_rows(
         pl.Series("exits", viewed.astype(np.int64)),
         pl.Series("order_visits", order_visits.astype(np.int64)),
     )
-    folded = _folded(contributions, _VISITS_KEY, VISITS_MEASURES)
-    return complete_rows(folded, owner.columns, VISITS_COLUMNS)
 
 
 def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
@@ -210,7 +241,7 @@ def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.Da
     )
 
 
-def _refusals(rejected: Mapping[int, int]) -> pl.DataFrame:
+def refusal_contributions(rejected: Mapping[int, int]) -> pl.DataFrame:
     """Return the contributions of refused hits. Their only dimension is the cell of the collect time."""
     cells = pl.DataFrame(
         {"cell": list(rejected), "rejected_hits": list(rejected.values())},
@@ -235,21 +266,18 @@ def hit_type_name() -> pl.Expr:
     return pl.col("hit_type").replace_strict(_HIT_TYPE_NAMES, default=None, return_dtype=pl.String)
 
 
-def _folded(
-    contributions: pl.DataFrame, key: Sequence[str], measures: Sequence[str], lg_k: int | None = None
-) -> pl.DataFrame:
-    """Return one row per key with sums and a visitor sketch; several rows where a sum exceeds an int64.
+def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) -> pl.DataFrame:
+    """Return a row per key with the sums of its contributions, or of rows that this function returned.
 
-    Without `lg_k`, build no sketches.
+    Traffic keeps the list of each row's visitors.
     """
-    sums = [name for name in measures if name in contributions.columns and (contributions[name] != 0).any()]
-    rows = contributions.group_by(key).agg(
-        *exact_sums(sums),
-        *([pl.col("visitor")] if lg_k is not None else []),
-    )
-    if lg_k is not None:
-        rows = rows.with_columns(visitor_sketches(rows["visitor"], lg_k)).drop("visitor")
-    return as_rows(rows)
+    there = [name for name in MEASURES[source] if name in contributions.columns]
+    sums = [name for name in there if (contributions[name] != 0).any()]
+    visitors = []
+    if source is RowSource.TRAFFIC:
+        is_list = contributions.schema["visitor"] == pl.List(pl.UInt64)
+        visitors = [pl.col("visitor").explode() if is_list else pl.col("visitor")]
+    return contributions.group_by(key).agg(*exact_sums(sums), *visitors)
 
 
 def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:

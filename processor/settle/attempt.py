@@ -41,9 +41,12 @@ from processor.rules.orders import HitAt, seen_claims, with_flags
 from processor.rules.refunds import claims_refund, takes_total, with_totals
 from processor.rules.rollups import RowOwner
 from processor.settle.drift import drift_of
+from processor.settle.inputs import DayInputs
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
+from processor.settle.ranges import settle
 from processor.settle.series import settled_series
-from processor.settle.settlement import DayInputs, Settled, settle
-from processor.settle.window import Window, read_window
+from processor.settle.settlement import Settled
+from processor.settle.window import SpilledWindow, Window, read_window
 from processor.stream.stores import digest_of
 
 _FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed: first try, second try
@@ -100,6 +103,7 @@ class Attempt:
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
         logic: the logic version; None: the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
+        memory: the limits that bound the memory.
 
     Attributes:
         site_day: the site-day.
@@ -120,6 +124,7 @@ class Attempt:
         lg_k: int = LG_K_CELL,
         logic: Logic | None = None,
         fallback: Logic = CURRENT,
+        memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
         site, day = site_day
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
@@ -139,6 +144,7 @@ class Attempt:
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
         self._flags = handed.flags
         self._lg_k = lg_k
+        self._memory = memory
         self._handed_on = _intact(handed_on)
 
     @property
@@ -167,7 +173,10 @@ class Attempt:
         known = self._stores.directory.site(site)
         self.generation = self._stores.generations.begin(self.site_day)
         for follow_ms in _FOLLOW_MS:
-            settled = settle(self._inputs(known, (day + 1) * DAY_MS + follow_ms, rejected))
+            inputs = self._inputs(known, (day + 1) * DAY_MS + follow_ms, rejected)
+            settled = settle(inputs)
+            if isinstance(inputs.window, SpilledWindow):
+                inputs.window.close()
             if settled.complete:
                 break
         return settled
@@ -194,13 +203,11 @@ class Attempt:
         streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
         digest = digest_of(self._stores.directory)
         visits_wait = bool(days_with_provisional_visits(partial(self._stores.ledger.waiting, site), day, day + 1))
-        return drift_of(
-            settled.traffic, settled.visits, streamed, digest, settled.full_refunds, visits_wait=visits_wait
-        )
+        return drift_of(settled.rows, streamed, digest, settled.full_refunds, visits_wait=visits_wait)
 
     def series_of(self, settled: Settled) -> pl.DataFrame:
         """Return the series for the settlement's rows."""
-        return settled_series(settled.traffic, settled.visits, digest_of(self._stores.directory), self._lg_k)
+        return settled_series(settled.rows, digest_of(self._stores.directory), self._lg_k)
 
     def disturbed_days(self, settled: Settled) -> set[int]:
         """Return the other days that must be settled (again) because of this settlement (rule L4)."""
@@ -247,12 +254,13 @@ class Attempt:
             rejected=rejected,
             read_through=self.current.read_through if self.current else {},
             lg_k=self._lg_k,
+            memory=self._memory,
         )
 
-    def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
+    def _claims(self, window: Window | SpilledWindow, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
         """Return the claims on ids in the window's hits, and per order the days of refunds that use its total."""
         site, day = self.site_day
-        known = window.rows.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
+        known = window.claiming.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
         orders = _ids(known, "order_id", (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
         refunded = _ids(known, "order_id", takes_total())
         refunds = _ids(known, "refund_id", claims_refund())
@@ -267,9 +275,9 @@ class Attempt:
             claims = with_totals(claims, set(refunded), self._stores.raw)
         return claims, stores.refund_days(site, orders) if orders else {}
 
-    def _window(self, site: str, start: int, end: int) -> Window:
+    def _window(self, site: str, start: int, end: int) -> Window | SpilledWindow:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
-        return read_window(records, site, start, end)
+        return read_window(records, site, start, end, self._memory)
 
 
 def _intact(carry: bytes | None) -> Carry | None:

@@ -44,10 +44,15 @@ class ReadableRows:
         Raises:
             Unavailable: the deadline passed, or the work was stopped.
         """
-        self._sink.write(
-            pl.concat([settled.traffic for _, _, settled in wave]),
-            pl.concat([settled.visits for _, _, settled in wave]),
-        )
+        small = [rows for rows in (settled.rows for _, _, settled in wave) if rows.is_in_memory]
+        if small:
+            self._sink.write(
+                pl.concat([portion for rows in small for portion in rows.traffic]),
+                pl.concat([portion for rows in small for portion in rows.visits]),
+            )
+        for _, _, settled in wave:
+            if not settled.rows.is_in_memory:
+                self._sink.write_portions(settled.rows.traffic, settled.rows.visits)
         waiting = [(site_day, generation) for site_day, generation, _ in wave]
 
         def are_ingested() -> bool:

@@ -34,6 +34,7 @@ from hitmesh.runtime.telemetry.labels import SettledResult
 from processor.settle.attempt import Attempt, SettlerStores
 from processor.settle.drift import with_stored_rows
 from processor.settle.loop import run_in_turns
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.pace import SettlePace
 from processor.settle.reached import closed_before, day_reached, scan_bounds
 from processor.settle.readable import ReadableRows
@@ -59,6 +60,7 @@ class Settler:
         marks: partition number of the settler's own dirty marks (SettlementMarks).
         lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits); must equal the stream's.
         logic: the logic version for site-days that were never settled; a settled site-day keeps its version.
+        memory: the limits that bound the memory.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Settler:
         marks: int = 0,
         lg_k: int = LG_K_CELL,
         logic: Logic = CURRENT,
+        memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
         self._stores = stores
         self._metrics = metrics or unmeasured()
@@ -85,6 +88,7 @@ class Settler:
         self._rows = ReadableRows(stores.sink, clock, self._stop, self._pace.ingest_timeout_s)
         self._lg_k = lg_k
         self._logic = logic
+        self._memory = memory
         self._last_site = ""
 
     def run(self, *, pause_s: float = 0.5) -> None:
@@ -142,7 +146,14 @@ class Settler:
         try:
             handed = this.handed(site_day)
             attempt = Attempt(
-                self._stores, site_day, this.hits_before, this.before, handed, lg_k=self._lg_k, fallback=self._logic
+                self._stores,
+                site_day,
+                this.hits_before,
+                this.before,
+                handed,
+                lg_k=self._lg_k,
+                fallback=self._logic,
+                memory=self._memory,
             )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
@@ -282,7 +293,7 @@ class Settler:
             date=date_text(computed.attempt.site_day.day),
             logic=computed.attempt.logic.name,
             hits=computed.settled.ledger.accepted,
-            rows=computed.settled.traffic.height + computed.settled.visits.height,
+            rows=computed.settled.rows.height,
             took_ms=ended - computed.started,
         )
 
@@ -316,7 +327,7 @@ def _with_stored_rows(computed: Computed, sums: Mapping[SiteDay, Mapping[str, in
     site_day, settled = computed.attempt.site_day, computed.settled
     if computed.drift is None:
         return computed
-    drift = with_stored_rows(computed.drift, settled.traffic, settled.visits, sums[site_day])
+    drift = with_stored_rows(computed.drift, settled.rows, sums[site_day])
     if drift.row_measures:
         logger().error(
             "stream_rows_differ",

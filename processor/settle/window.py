@@ -6,7 +6,7 @@ only the needed columns costs 0.8 µs a hit, all columns 4 µs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -15,13 +15,16 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from hitmesh.model.arrays import BoolArray
+from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.errors import StoreCorrupt
-from hitmesh.model.positions import Position
+from hitmesh.model.hit_types import HitType
 from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import HITS_COLUMNS, RECORD_CURE
 from hitmesh.model.stored import decoding, opened
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
+from processor.settle.record_positions import RecordPositions
+from processor.settle.spill import Spill
 
 # The hit columns that settlement reads.
 READ_COLUMNS: Final[tuple[str, ...]] = (
@@ -91,7 +94,19 @@ _REQUIRED: Final = frozenset(
         "campaign_hash",
     }
 )
-_RECORDS_AT_ONCE: Final = 256  # bounds the memory for other sites' hits in shared records
+_RECORDS_AT_ONCE: Final = 256
+_ROWS_AT_ONCE: Final = 131_072  # with other sites' hits in shared records
+# The columns of hits that claim an order or a refund, or use an order's total (rule D3).
+CLAIMING_COLUMNS: Final = (
+    "event_time",
+    "hit_type",
+    "order_id",
+    "refund_id",
+    "refund_amount",
+    "excluded",
+    "record",
+    "row",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +121,35 @@ class Window:
     """
 
     rows: pl.DataFrame
-    positions: tuple[Position, ...]
+    positions: RecordPositions
     start: int
     end: int
+
+    @property
+    def claiming(self) -> pl.DataFrame:
+        """The hits that may have claims: `CLAIMING_COLUMNS`."""
+        return _claiming(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class SpilledWindow:
+    """A window whose hits are on disk, in groups of visitors.
+
+    Attributes:
+        spill: `WINDOW_COLUMNS`, in log order within a group; all hits of a visitor are in one group.
+        positions, start, end: as in `Window`.
+        claiming: the hits that may have claims: `CLAIMING_COLUMNS`.
+    """
+
+    spill: Spill
+    positions: RecordPositions
+    claiming: pl.DataFrame
+    start: int
+    end: int
+
+    def close(self) -> None:
+        """Delete the hits from the disk."""
+        self.spill.close()
 
 
 def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -144,25 +185,68 @@ def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
         )
 
 
-def read_window(records: Iterable[RawRecord], site: str, start: int, end: int) -> Window:
-    """Return the site's hits with start <= event_time < end.
+def read_window(
+    records: Iterable[RawRecord], site: str, start: int, end: int, memory: SettleMemory = DEFAULT_MEMORY
+) -> Window | SpilledWindow:
+    """Return the site's hits with start <= event_time < end, on disk if there are more than `memory.range_hits`.
 
     Args:
         records: in log order, as RawStore.scan yields them.
         site: full resource name.
         start: UTC ms.
         end: UTC ms.
+        memory: limits.
 
     Raises:
         StoreCorrupt: a record does not decode.
     """
-    wanted = [record for record in records if record.max_event_time >= start and record.min_event_time < end]
-    parts = [
-        _rows_of(wanted[first : first + _RECORDS_AT_ONCE], first, site, start, end)
-        for first in range(0, len(wanted), _RECORDS_AT_ONCE)
-    ]
+    positions = RecordPositions()
+    parts: list[pl.DataFrame] = []
+    claiming: list[pl.DataFrame] = []
+    spill: Spill | None = None
+    hits = 0
+    wanted = (record for record in records if record.max_event_time >= start and record.min_event_time < end)
+    for together in _together(wanted):
+        parts.append(_rows_of(together, len(positions), site, start, end))
+        for record in together:
+            positions.add(record.position)
+        hits += parts[-1].height
+        if hits > memory.range_hits:
+            spill = spill or Spill(memory.scratch)
+            for part in parts:
+                claiming.append(_claiming(part))
+                spill.add(part, visitor_groups(part, memory.groups_log2))
+            parts.clear()
+    if spill is not None:
+        return SpilledWindow(spill, positions, pl.concat([*claiming, *map(_claiming, parts)]), start, end)
     rows = pl.concat(parts).rechunk() if parts else pl.DataFrame(schema=WINDOW_COLUMNS)
-    return Window(rows, tuple(record.position for record in wanted), start, end)
+    return Window(rows, positions, start, end)
+
+
+def visitor_groups(rows: pl.DataFrame, groups_log2: int) -> I64Array:
+    """Return each hit's group: the upper bits of the visitor key, which is keyed and so evenly distributed."""
+    if groups_log2 == 0:
+        return np.zeros(rows.height, np.int64)
+    groups: I64Array = (rows["visitor_lo"].to_numpy() >> np.uint64(64 - groups_log2)).astype(np.int64)
+    return groups
+
+
+def _claiming(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("hit_type").is_in((int(HitType.ORDER), int(HitType.REFUND)))).select(CLAIMING_COLUMNS)
+
+
+def _together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
+    """Yield records in lists that are decoded together."""
+    together: list[RawRecord] = []
+    rows = 0
+    for record in records:
+        together.append(record)
+        rows += record.rows
+        if len(together) >= _RECORDS_AT_ONCE or rows >= _ROWS_AT_ONCE:
+            yield together
+            together, rows = [], 0
+    if together:
+        yield together
 
 
 def _rows_of(records: list[RawRecord], first: int, site: str, start: int, end: int) -> pl.DataFrame:

@@ -12,6 +12,7 @@ import threading
 import time
 
 import processor.settle.attempt
+import processor.settle.built
 import processor.settle.settlement
 from hitmesh.adapters.embedded.sink import EmbeddedRollupSink
 from hitmesh.adapters.factory import Stores, open_stores
@@ -28,7 +29,7 @@ from tests.bench.stages import StageTimer
 STAGES = (
     (processor.settle.attempt, "read_window", "read_and_decode"),
     (processor.settle.settlement, "find_copies", "duplicates"),
-    (processor.settle.settlement, "build_visits", "visits"),
+    (processor.settle.built, "build_visits", "visits"),
     (processor.settle.settlement, "traffic_rows", "traffic_rows"),
     (processor.settle.settlement, "visits_rows", "visits_rows"),
     (EmbeddedRollupSink, "write", "write"),
@@ -65,7 +66,7 @@ class _Last:
 
     def note(self, settled: Settled) -> None:
         """Store the result's size."""
-        self.rows = settled.traffic.height + settled.visits.height
+        self.rows = settled.rows.height
         self.carry_visits = settled.carry.open_visits.height
 
 

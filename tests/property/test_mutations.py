@@ -15,7 +15,8 @@ from hitmesh.model.limits import COPY_WINDOW_MS
 from hitmesh.model.sites import VisitPolicy
 from processor.rules import copies, visits
 from processor.rules.carry import Carry
-from processor.settle import settlement
+from processor.settle import built, ranges, settlement
+from processor.settle.inputs import DayInputs
 from tests.generate.facts import SHOPS
 from tests.generate.hits import FIRST_DAY, generate_hits
 from tests.reference.hits import RefHit
@@ -61,7 +62,7 @@ def with_policy(change: Callable[[VisitPolicy], VisitPolicy]) -> Callable[[Calla
 
 
 def patch_settle(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    monkeypatch.setattr("processor.settle.attempt.settle", wrap(settlement.settle))
+    monkeypatch.setattr("processor.settle.attempt.settle", wrap(ranges.settle))
 
 
 @pytest.mark.timeout(60)
@@ -104,14 +105,14 @@ def test_campaign_rule_that_splits_at_the_same_campaign_is_noticed(monkeypatch: 
         other = np.where(campaigns == 0, campaigns, campaigns ^ np.arange(1, len(campaigns) + 1, dtype=np.uint64))
         return build(rows.with_columns(pl.Series("campaign_hash", other)), *rest)
 
-    monkeypatch.setattr(settlement, "build_visits", each_its_own)
+    monkeypatch.setattr(built, "build_visits", each_its_own)
     assert found_differences()
 
 
 @pytest.mark.timeout(60)
 def test_dropped_carry_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_carry(settle: Callable[..., Any]) -> Callable[..., Any]:
-        def forgetful(inputs: settlement.DayInputs) -> Any:
+        def forgetful(inputs: DayInputs) -> Any:
             carry = inputs.carry and Carry(inputs.carry.open_visits.clear())
             return settle(dataclasses.replace(inputs, carry=carry))
 

@@ -332,7 +332,7 @@ def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...]
     before = {partition: done.next_offset for partition, done in mesh.stores.progress.progress(Topic.HITS).items()}
     settled = Attempt(settler_stores(mesh.stores), site_day, before, before, lg_k=LG_K).settle()
     assert settled is not None
-    rows = settled.traffic.select("cell", "excluded", *TRAFFIC_DIMENSIONS, "visitors").rows()
+    rows = pl.concat(settled.rows.traffic).select("cell", "excluded", *TRAFFIC_DIMENSIONS, "visitors").rows()
     return {tuple(key): sketch for *key, sketch in rows if sketch is not None}
 
 
