@@ -52,7 +52,9 @@ class ProcessorSettings(ServiceSettings):
         ge=0,
         description="A log time more than this many ms ahead of the clock is logged",
     )
-    cache: str = Field(default="", description="Directory of a local disk for kept hits and large site-days; empty = a temporary one")
+    cache: str = Field(
+        default="", description="Directory of a local disk for kept hits and large site-days; empty = a temporary one"
+    )
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two searches for site-days to settle")
     resettle_after_ms: int = Field(
         default=2_000, ge=0, description="Minimum milliseconds between two settlements of a site-day"

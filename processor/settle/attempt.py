@@ -257,7 +257,9 @@ class Attempt:
             memory=self._memory,
         )
 
-    def _claims(self, window: Window | SpilledWindow, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
+    def _claims(
+        self, window: Window | SpilledWindow, known_until: int
+    ) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
         """Return the claims on ids in the window's hits, and per order the days of refunds that use its total."""
         site, day = self.site_day
         known = window.claiming.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))

@@ -1,8 +1,8 @@
 """Settle a site-day of any size in bounded memory (settlement).
 
 A site-day with at most `SettleMemory.range_hits` hits is settled at once. The hits of a larger site-day are on disk in
-groups of visitors. Each range of visitors is settled alone: copies first, then the claims of the whole site, then visits
-and contributions. Contributions lie on disk by cell and are folded into rows when all ranges are done. The result
+groups of visitors, and each range of visitors is settled alone: first the copies, then the claims of the whole site,
+then visits and contributions. Contributions are stored on disk by cell, and are folded into rows at the end. The result
 equals that of settling at once: sums, digests and sketches do not depend on the order in which they are added up.
 
 Beside a range, memory holds per hit of the day one bit, and about 1 KB per claim on an order or a refund.

@@ -80,6 +80,11 @@ class SettledRows:
     traffic: Portions
     visits: Portions
 
+    @classmethod
+    def in_memory(cls, traffic: pl.DataFrame, visits: pl.DataFrame) -> SettledRows:
+        """Return rows that are in memory."""
+        return cls(InMemory(traffic), InMemory(visits))
+
     @property
     def is_in_memory(self) -> bool:
         """Whether both sources are a single portion in memory."""

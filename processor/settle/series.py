@@ -20,14 +20,11 @@ from processor.settle.rows import SettledRows
 from processor.stream.live.epochs import EpochSums
 from processor.stream.live.rows import SignedRows
 
-
 _NO_TRAFFIC: Final = SignedRows(pl.DataFrame(schema=STREAM_COLUMNS[RowSource.TRAFFIC]), np.empty(0, np.uint64))
 _NO_VISITS: Final = SignedRows(pl.DataFrame(schema=STREAM_COLUMNS[RowSource.VISITS]), np.empty(0, np.uint64))
 
 
-def settled_series(
-    rows: SettledRows, digest: RowDigest | None = None, lg_k: int = LG_K_CELL
-) -> pl.DataFrame:
+def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int = LG_K_CELL) -> pl.DataFrame:
     """Return SERIES_COLUMNS for a site-day, one row per (cell, excluded, currency), in this order.
 
     Args:

@@ -37,7 +37,7 @@ from processor.settle.built import (
     wanted_hits,
 )
 from processor.settle.inputs import DayInputs
-from processor.settle.rows import InMemory, SettledRows
+from processor.settle.rows import SettledRows
 from processor.settle.verdicts import decided_orders, disturbed_days, ledger_of, lies_in_day, places
 from processor.settle.window import Window, chosen
 
@@ -85,7 +85,7 @@ def settle_at_once(inputs: DayInputs, window: Window) -> Settled:
     collisions = chosen(hits, of_day & copies.collides)[:MAX_COLLISIONS]
     traffic = traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected, inputs.lg_k)
     return Settled(
-        rows=SettledRows(InMemory(traffic), InMemory(visits_rows(owner, *own_visits(built)))),
+        rows=SettledRows.in_memory(traffic, visits_rows(owner, *own_visits(built))),
         ledger=ledger_of(hits["hit_hash"].to_numpy()[of_day], counted.height, int(counted["excluded"].sum())),
         carry=Carry(built.open_visits, built.follows),
         followed=built.followed,
@@ -97,9 +97,7 @@ def settle_at_once(inputs: DayInputs, window: Window) -> Settled:
     )
 
 
-def _build(
-    inputs: DayInputs, hits: pl.DataFrame, times: I64Array, is_copy: BoolArray, orders: OrderVerdicts
-) -> Built:
+def _build(inputs: DayInputs, hits: pl.DataFrame, times: I64Array, is_copy: BoolArray, orders: OrderVerdicts) -> Built:
     carried = inputs.carry.open_visits if inputs.carry else _derived(inputs, hits, times, is_copy)
     wanted = wanted_hits(inputs, times, hits["visitor_lo"].to_numpy())
     settled = chosen(hits, wanted & ~is_copy)

@@ -70,12 +70,16 @@ def _piece_numbers(times: pl.Series, hashes: pl.Series, wanted: BoolArray, limit
 
 
 def _next_cut(times: I64Array, hashes: U64Array, order: I64Array, end: int) -> int:
-    while end < len(order) and times[order[end]] == times[order[end - 1]] and hashes[order[end]] == hashes[order[end - 1]]:
+    while (
+        end < len(order) and times[order[end]] == times[order[end - 1]] and hashes[order[end]] == hashes[order[end - 1]]
+    ):
         end += 1
     return end
 
 
-def steps(pieces: Spill, carried: pl.DataFrame, build: Callable[[pl.DataFrame, pl.DataFrame], Visits]) -> Iterator[Step]:
+def steps(
+    pieces: Spill, carried: pl.DataFrame, build: Callable[[pl.DataFrame, pl.DataFrame], Visits]
+) -> Iterator[Step]:
     """Yield the visits piece by piece; each visit is finished in exactly one step.
 
     Args:

@@ -12,6 +12,7 @@ from itertools import count, islice
 from random import Random
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st

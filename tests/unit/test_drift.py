@@ -10,13 +10,13 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS
 from processor.settle.drift import drift_of, with_stored_rows
-from processor.settle.rows import InMemory, SettledRows
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from tests.support.settled_rows import MIDNIGHT, frame, traffic, visits
 
 TRAFFIC = frame(RowSource.TRAFFIC, [traffic(MIDNIGHT, hits=3, gross_revenue=2**62), traffic(MIDNIGHT, hits=4)])
 VISITS = frame(RowSource.VISITS, [visits(MIDNIGHT, visits=2, bounces=1)])
-ROWS = SettledRows(InMemory(TRAFFIC), InMemory(VISITS))
+ROWS = SettledRows.in_memory(TRAFFIC, VISITS)
 
 
 def streamed(**added: int) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from processor.settle.attempt import Attempt
-from processor.settle.rows import InMemory, SettledRows
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from processor.settle.settlement import Settled
 from processor.stream.stores import digest_of
@@ -108,8 +108,8 @@ def test_money_is_apart_by_currency_and_visits_are_of_none() -> None:
 
 
 def test_no_settled_rows_give_an_empty_series_of_the_same_columns() -> None:
-    no_rows = {source: InMemory(pl.DataFrame(schema=columns)) for source, columns in ROW_COLUMNS.items()}
-    nothing = settled_series(SettledRows(no_rows[RowSource.TRAFFIC], no_rows[RowSource.VISITS]))
+    no_rows = {source: pl.DataFrame(schema=columns) for source, columns in ROW_COLUMNS.items()}
+    nothing = settled_series(SettledRows.in_memory(no_rows[RowSource.TRAFFIC], no_rows[RowSource.VISITS]))
     assert (dict(nothing.schema), nothing.height) == (SERIES_COLUMNS, 0)
 
 
