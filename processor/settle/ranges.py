@@ -77,8 +77,8 @@ class _Copies:
         self.disturbed_days: frozenset[int] = frozenset()
         self._inputs = inputs
         self._is_copy: list[npt.NDArray[np.uint8]] = []
-        self._claims: list[pl.DataFrame] = []
         self._collisions = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in _PLACE})
+        self._claims = [self._collisions]
 
     def add(self, found: RangeCopies) -> None:
         suspects, copies = found.suspects, found.copies
