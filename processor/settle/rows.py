@@ -119,25 +119,39 @@ class Contributions:
         self._spill.add(_with_columns(contributions, _COLUMNS[self._source]), cells)
 
     def folded(self) -> OnDisk:
-        """Fold everything into rows, cell by cell, and delete the contributions."""
+        """Fold everything into rows, by ascending cell, and delete the contributions."""
         rows, number, height = Spill(self._memory.scratch, buffered_rows=0), 0, 0
-        for cell in self._spill.groups():
-            for parts in self._in_parts(cell):
+        for cells in self._cells_together():
+            for parts in self._in_parts(cells):
                 folded = folded_rows(self._source, self._owner, parts, self._lg_k)
                 rows.add(folded, np.full(folded.height, number, np.int64))
                 number, height = number + 1, height + folded.height
         self._spill.close()
         return OnDisk(rows, height)
 
-    def _in_parts(self, cell: int) -> Iterator[Iterator[pl.DataFrame]]:
-        """Yield the cell's contributions; a cell with too many is divided by a hash of the row key."""
+    def _cells_together(self) -> Iterator[list[int]]:
+        """Yield neighbouring cells that together have at most `range_hits` contributions, or a single cell."""
+        together: list[int] = []
+        height = 0
+        for cell in self._spill.groups():
+            if together and height + self._spill.height(cell) > self._memory.range_hits:
+                yield together
+                together, height = [], 0
+            together.append(cell)
+            height += self._spill.height(cell)
+        if together:
+            yield together
+
+    def _in_parts(self, cells: Sequence[int]) -> Iterator[Iterator[pl.DataFrame]]:
+        """Yield the cells' contributions; a cell with too many is divided by a hash of the row key."""
         limit = self._memory.range_hits
-        pieces = -(-self._spill.height(cell) // limit)
+        blocks = (block for cell in cells for block in self._spill.read(cell))
+        pieces = -(-sum(map(self._spill.height, cells)) // limit)
         if pieces == 1:
-            yield iter([pl.concat(self._spill.read(cell)).rechunk()])
+            yield iter([pl.concat(blocks).rechunk()])
             return
         divided = Spill(self._memory.scratch)
-        for part in self._spill.read(cell):
+        for part in blocks:
             divided.add(part, _pieces_of_keys(part, ROW_KEYS[self._source], pieces))
         for piece in divided.groups():
             yield _together(divided.read(piece), limit)

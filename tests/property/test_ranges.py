@@ -51,11 +51,15 @@ def a_window(hits: Sequence[RefHit], dice: Random) -> Window:
             records.append(len(positions))
             rows.append(row)
         positions.add(Position("log", dice.randrange(3), len(positions)))
-    columns = hit_rows(hits).rename({"utm_campaign": "campaign"}).with_columns(
-        pl.Series("excluded", [hit.excluded for hit in hits], pl.Boolean),
-        (pl.col("event_time") + DAY_MS).alias("log_time"),
-        pl.Series("record", records, pl.Int64),
-        pl.Series("row", rows, pl.Int64),
+    columns = (
+        hit_rows(hits)
+        .rename({"utm_campaign": "campaign"})
+        .with_columns(
+            pl.Series("excluded", [hit.excluded for hit in hits], pl.Boolean),
+            (pl.col("event_time") + DAY_MS).alias("log_time"),
+            pl.Series("record", records, pl.Int64),
+            pl.Series("row", rows, pl.Int64),
+        )
     )
     return Window(columns.select(*WINDOW_COLUMNS), positions, 0, 2**62)
 
