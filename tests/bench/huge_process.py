@@ -1,6 +1,6 @@
 """Fill an embedded store with a huge site-day, or settle the site-day and answer with the peak memory.
 
-`fill DIR HITS VISITORS` writes raw records; `settle DIR RANGE_HITS` settles as the settler does, from the raw records to
+`fill DIR HITS VISITORS` writes raw records; `settle DIR RANGE_HITS` settles as the settler does, from raw records to
 readable rows and series, and answers with one JSON line. These are separate processes, so that the memory for filling
 does not count.
 """

@@ -45,10 +45,8 @@ def _with_rate(answer: dict[str, Any]) -> Result:
 
 def _is_right(answer: dict[str, Any], hits: int, range_hits: int) -> bool:
     copies = answer["duplicate"]
-    counts_are_right = (
-        answer["accepted"] == hits and answer["hits_in_series"] == hits - copies and copies == hits // 1_000
-    )
-    return bool(counts_are_right and answer["in_ranges"] == (hits > range_hits))
+    counted = (answer["accepted"], answer["hits_in_series"], copies)
+    return bool(counted == (hits, hits - copies, hits // 1_000) and answer["in_ranges"] == (hits > range_hits))
 
 
 if __name__ == "__main__":

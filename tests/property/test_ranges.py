@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 from typing import Final
 
@@ -122,7 +123,7 @@ def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: Set
 def assert_same(ranged: Settled, whole: Settled) -> None:
     for found, expected in ((ranged.rows.traffic, whole.rows.traffic), (ranged.rows.visits, whole.rows.visits)):
         cells = [portion["cell"] for portion in found]
-        assert all(left.max() <= right.min() for left, right in zip(cells, cells[1:], strict=False))  # type: ignore[operator]  # cells are numbers
+        assert all(left.max() <= right.min() for left, right in pairwise(cells))  # type: ignore[operator]  # cells are numbers
         assert (found.height, sum(portion.height for portion in found)) == (expected.height, expected.height)
         if cells:
             assert in_order(found).equals(in_order(expected))
