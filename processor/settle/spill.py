@@ -21,7 +21,7 @@ import polars as pl
 from hitmesh.model.arrays import I64Array
 from hitmesh.model.errors import as_disk_full
 
-_BUFFERED_ROWS: Final = 65_536
+_BUFFERED_ROWS: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
