@@ -21,7 +21,7 @@ from hitmesh.model.zones import DAY_MS
 from processor.rules.carry import digest, no_open_visits, open_rows, visit_dimensions
 from processor.rules.orders import OrderVerdicts
 from processor.rules.refunds import settled_refunds
-from processor.rules.rollups import visit_contributions
+from processor.rules.rollups import DIMS, numbered_dimensions, visit_contributions
 from processor.rules.seam import build_after
 from processor.rules.visits import ORPHAN, VIEW_TYPES, Summaries, Visits, build_visits, open_at
 from processor.settle.inputs import DayInputs
@@ -184,32 +184,43 @@ def _moved(places: I64Array, rows: I64Array) -> I64Array:
     return moved
 
 
-def counted_hits(built: Built) -> pl.DataFrame:
-    """Return the day's hits with `wins_order` and their visits' dimensions; an orphan keeps its own dimensions."""
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the day counts.
+
+    Attributes:
+        hits: the day's hits with `wins_order` and `dims`, the number of the visit's dimensions in `texts`.
+        visits: the contributions of the visits that start on the day, followed to their end; also with `dims`.
+        texts: VISIT_DIMENSIONS by number.
+    """
+
+    hits: pl.DataFrame
+    visits: pl.DataFrame
+    texts: pl.DataFrame
+
+
+def counted(built: Built) -> Counted:
+    """Return what the day counts; an orphan has its own dimensions."""
     hits = chosen(built.hits, built.in_day)
     visit_of = built.visit_of[built.in_day]
     of_visits = built.dimensions.select(VISIT_DIMENSIONS)
     orphans = np.flatnonzero(visit_of < 0)
     is_view = pl.col("hit_type").is_in(VIEW_TYPES)
     of_orphans = hits[orphans].with_columns(pl.when(is_view).then(pl.col("page_path")).alias("landing_page"))
+    numbers, texts = numbered_dimensions(pl.concat([of_visits, of_orphans.select(VISIT_DIMENSIONS)]))
     owner = visit_of.copy()
     owner[orphans] = of_visits.height + np.arange(len(orphans))
-    dimensions = pl.concat([of_visits, of_orphans.select(VISIT_DIMENSIONS)]).rechunk()[owner]
-    return hits.with_columns(*dimensions, pl.Series("wins_order", built.wins_order[built.in_day]))
+    added = pl.Series(DIMS, numbers[owner]), pl.Series("wins_order", built.wins_order[built.in_day])
+    return Counted(hits.with_columns(*added), _own_visits(built, numbers[: of_visits.height]), texts)
 
 
-def own_visits(built: Built) -> tuple[Summaries, pl.DataFrame, pl.DataFrame, BoolArray]:
-    """Return the visits that start on the day, as `visit_contributions` and `visits_rows` take them."""
+def _own_visits(built: Built, numbers: I64Array) -> pl.DataFrame:
     is_own = built.starts_in_day
     with_order = np.zeros(len(is_own), np.bool_)
     visit_of_winner = built.visit_of[built.wins_order]
     with_order[visit_of_winner[visit_of_winner >= 0]] = True
-    return built.visits.only(is_own), built.hits, chosen(built.dimensions, is_own), with_order[is_own]
-
-
-def contributions_of_visits(built: Built) -> pl.DataFrame:
-    """Return the contributions of the visits that start on the day, followed to their end."""
-    return visit_contributions(*own_visits(built))
+    dimensions = built.dimensions.select("hostname", pl.Series(DIMS, numbers))
+    return visit_contributions(built.visits.only(is_own), built.hits, chosen(dimensions, is_own), with_order[is_own])
 
 
 def full_refunds(built: Built) -> int:

@@ -9,9 +9,9 @@ from hitmesh.model.arrays import BoolArray, U64Array
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.rows.rollup_rows import HIT_DIMENSIONS, RowSource
 from processor.rules.carry import Carry, no_open_visits
-from processor.rules.rollups import copy_contributions, refusal_contributions, traffic_contributions
+from processor.rules.rollups import copy_contributions, refusal_contributions, traffic_contributions, with_texts
 from processor.rules.visits import TIMELINE
-from processor.settle.built import Built, contributions_of_visits, counted_hits, full_refunds, is_complete
+from processor.settle.built import Built, counted, full_refunds, is_complete
 from processor.settle.inputs import DayInputs
 from processor.settle.rows import Contributions, SettledRows
 from processor.settle.verdicts import ledger_of, lies_in_day
@@ -59,8 +59,9 @@ class RangeSums:
     def add(self, built: Built) -> None:
         """Add visits and the hits in them."""
         inputs = self._inputs
-        self._traffic.add(traffic_contributions(counted_hits(built), _NO_COPIES, {}))
-        self._visits.add(contributions_of_visits(built))
+        day = counted(built)
+        self._traffic.add(with_texts(traffic_contributions(day.hits, _NO_COPIES, {}), day.texts))
+        self._visits.add(with_texts(day.visits, day.texts))
         self._open_visits.append(built.open_visits)
         self._follows = (self._follows + built.follows) % 2**64
         self.followed = (self.followed + built.followed) % 2**64

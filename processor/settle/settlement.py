@@ -27,12 +27,11 @@ from processor.rules.rollups import traffic_rows, visits_rows
 from processor.settle.built import (
     Built,
     built_day,
-    counted_hits,
+    counted,
     derived_carry,
     full_refunds,
     hits_before,
     is_complete,
-    own_visits,
     visits_of_day,
     wanted_hits,
 )
@@ -81,12 +80,13 @@ def settle_at_once(inputs: DayInputs, window: Window) -> Settled:
     copies = find_copies(hits)
     orders = decided_orders(inputs, hits, copies.is_copy)
     built = _build(inputs, hits, times, copies.is_copy, orders)
-    counted = counted_hits(built)
+    day = counted(built)
     collisions = chosen(hits, of_day & copies.collides)[:MAX_COLLISIONS]
-    traffic = traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected, inputs.lg_k)
+    copied = hits.filter(of_day & copies.is_copy)
+    traffic = traffic_rows(owner, day.hits, copied, inputs.rejected, inputs.lg_k, day.texts)
     return Settled(
-        rows=SettledRows.in_memory(traffic, visits_rows(owner, *own_visits(built))),
-        ledger=ledger_of(hits["hit_hash"].to_numpy()[of_day], counted.height, int(counted["excluded"].sum())),
+        rows=SettledRows.in_memory(traffic, visits_rows(owner, day.visits, day.texts)),
+        ledger=ledger_of(hits["hit_hash"].to_numpy()[of_day], day.hits.height, int(day.hits["excluded"].sum())),
         carry=Carry(built.open_visits, built.follows),
         followed=built.followed,
         orders=orders,
