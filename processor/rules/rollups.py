@@ -113,13 +113,20 @@ def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFram
     """
     nothing = pl.DataFrame(schema=dict.fromkeys(VISIT_DIMENSIONS, pl.String()), data=[[None]] * len(VISIT_DIMENSIONS))
     rows = pl.concat([nothing, dimensions.select(VISIT_DIMENSIONS)]).rechunk().with_row_index("row")
-    groups = rows.group_by(VISIT_DIMENSIONS).agg(pl.col("row"))
+    groups = rows.group_by(_with_values(rows, VISIT_DIMENSIONS)).agg(pl.col("row"))
     of_group = groups["row"].explode().to_numpy()
     numbers = np.empty(rows.height, np.int64)
     numbers[of_group] = np.repeat(np.arange(groups.height), groups["row"].list.len().to_numpy())
     swapped = np.arange(groups.height)
     swapped[[0, numbers[0]]] = swapped[[numbers[0], 0]]
-    return swapped[numbers[1:]], groups.select(VISIT_DIMENSIONS)[swapped]
+    firsts = groups["row"].list.first().to_numpy()[swapped]
+    return swapped[numbers[1:]], rows.select(VISIT_DIMENSIONS)[firsts]
+
+
+def _with_values(rows: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """Return the columns with a value in any row, or the first column: most dimensions are null in most traffic."""
+    there = [name for name in names if name in rows.columns and rows[name].null_count() < rows.height]
+    return there or [names[0]]
 
 
 def folded_rows(
@@ -310,7 +317,7 @@ def with_texts(rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
 def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) -> pl.DataFrame:
     """Return a row per key with the sums of its contributions, or of rows that this function returned.
 
-    Traffic keeps the list of each row's visitors.
+    Traffic keeps the list of each row's visitors. A dimension without values may be absent.
     """
     there = [name for name in MEASURES[source] if name in contributions.columns]
     sums = [name for name in there if (contributions[name] != 0).any()]
@@ -318,7 +325,7 @@ def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) 
     if source is RowSource.TRAFFIC:
         is_list = contributions.schema["visitor"] == pl.List(pl.UInt64)
         visitors = [pl.col("visitor").explode() if is_list else pl.col("visitor")]
-    return contributions.group_by(key).agg(*exact_sums(sums), *visitors)
+    return contributions.group_by(_with_values(contributions, key)).agg(*exact_sums(sums), *visitors)
 
 
 def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
