@@ -125,8 +125,8 @@ def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFram
 
 def _with_values(rows: pl.DataFrame, names: Sequence[str]) -> list[str]:
     """Return the columns with a value in any row, or the first column: most dimensions are null in most traffic."""
-    there = [name for name in names if name in rows.columns and rows[name].null_count() < rows.height]
-    return there or [names[0]]
+    there = [name for name in names if name in rows.columns]
+    return [name for name in there if rows.is_empty() or rows[name].null_count() < rows.height] or [names[0]]
 
 
 def folded_rows(

@@ -217,3 +217,19 @@ class TestRollupSinkAndMetricStore:
             assert answer["hits"].to_list() == list(range(40))
             total = ask(reader, generations=generations, end=START + 40 * DAY_MS, sketches=("visitors",))
             assert union(total["visitors"].to_list()).estimate() == 7.0
+
+    def test_portions_of_a_generation_answer_as_one_write(self, opener: Opener) -> None:
+        stores = opener()
+        portions = [
+            frame(
+                RowSource.TRAFFIC, *(a_row(cell=cell, page_path=f"/{n}", hits=n, visitors=a_sketch(n)) for n in (1, 2))
+            )
+            for cell in (0, 3, 9)
+        ]
+        stores.sink.write_portions(iter(portions), iter(()))
+        await_ingested(stores, *portions)
+        for reader in (stores, opener()):
+            assert hits_by(ask(reader, "page_path"), "page_path") == {"/1": 3, "/2": 6}
+            assert union(ask(reader, sketches=("visitors",))["visitors"].to_list()).estimate() == 2.0
+        with pytest.raises(ValueError, match="already written"):
+            stores.sink.write_portions(iter(portions[:1]), iter(()))

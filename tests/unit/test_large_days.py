@@ -1,0 +1,80 @@
+"""A day that is settled in ranges of visitors, from raw records to published rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.zones import DAY_MS
+from processor.settle.memory import SettleMemory
+from processor.settle.pace import SettlePace
+from processor.settle.settler import Settler
+from processor.settle.spill import Spill
+from processor.settle.window import SpilledWindow, Window, read_window
+from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
+from tests.unit.settling import DAY, NOON, SITE, a_hit, an_order
+
+SMALLEST = SettleMemory(range_hits=2, groups_log2=1)
+HITS = [
+    *(a_hit(minute, visitor) for visitor in "abc" for minute in (-40, -20, 5, 30, 90, 700, 1_430, 1_450)),
+    *(a_hit(minute, "a") for minute in (5, 90)),  # copies
+    *(an_order(100, "o1", visitor) for visitor in "ab"),
+    an_order(1_460, "o2", "c"),
+]
+
+
+def a_mesh(url: str, memory: SettleMemory) -> SmallMesh:
+    mesh = SmallMesh(NOON, sites=[SITE], url=url)
+    pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
+    mesh.settler = Settler(settler_stores(mesh.stores), mesh.clock, pace, memory=memory)
+    for begin in range(0, len(HITS), 5):
+        mesh.send(HITS[begin : begin + 5], begin % 3)
+    mesh.settle()
+    return mesh
+
+
+@pytest.mark.parametrize("store", ["memory:", "embedded:"])
+def test_large_day_is_published_as_any_other(store: str, tmp_path: Path) -> None:
+    url = store if store == "memory:" else f"{store}{tmp_path / 'store'}"
+    mesh = a_mesh(url, SettleMemory(range_hits=2, groups_log2=1, scratch=tmp_path / "scratch"))
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+    assert mesh.ledgers() == a_mesh("memory:", SettleMemory()).ledgers()
+    assert mesh.ledgers()[SiteDay(SITE, DAY)].duplicate == 2
+    assert list((tmp_path / "scratch").iterdir()) == []
+    mesh.stores.close()
+
+
+def test_window_beyond_the_limit_holds_the_same_hits_on_disk() -> None:
+    mesh = a_mesh("memory:", SMALLEST)
+    begin = DAY * DAY_MS
+
+    def window(memory: SettleMemory) -> Window | SpilledWindow:
+        return read_window(mesh.stores.raw.scan(SITE, DAY, DAY + 1), SITE, begin, begin + DAY_MS, memory)
+
+    whole, spilled = window(SettleMemory()), window(SMALLEST)
+    assert isinstance(whole, Window)
+    assert isinstance(spilled, SpilledWindow)
+    groups = [pl.concat(spilled.spill.read(group)) for group in spilled.spill.groups()]
+    assert len(groups) == 2
+    assert [len(set(group["visitor_lo"])) for group in groups].count(0) == 0
+    assert not set(groups[0]["visitor_lo"]) & set(groups[1]["visitor_lo"])
+    assert pl.concat(groups).sort("record", "row").equals(whole.rows)
+    assert spilled.claiming.equals(whole.claiming)
+
+
+def test_rows_on_disk_keep_their_order_within_a_group() -> None:
+    spill = Spill(None, buffered_rows=3)
+    for begin in range(0, 10, 2):
+        rows = pl.DataFrame({"number": range(begin, begin + 2), "text": ["x", None]})
+        spill.add(rows, np.array([begin % 3, 1]))
+    assert {group: pl.concat(spill.read(group, ["number"]))["number"].to_list() for group in spill.groups()} == {
+        0: [0, 6],
+        1: [1, 3, 4, 5, 7, 9],
+        2: [2, 8],
+    }
+    assert spill.height(1) == 6
+    assert list(spill.read(7)) == []
