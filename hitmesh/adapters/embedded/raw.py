@@ -6,8 +6,9 @@ An index finds the records of a site's day. This module never reads a record's v
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.model.positions import PartitionId, Position
@@ -15,6 +16,7 @@ from hitmesh.model.records import RawRecord
 from hitmesh.model.sites import SiteDay
 
 _SCAN_CHUNK_RECORDS: Final = 32
+_NO_RECORD: Final = -1
 _RECORD_COLUMNS: Final = """log_id, partition_no, record_offset, log_time, row_count, min_event_time,
     max_event_time, schema_version, site_days, value"""
 
@@ -57,20 +59,20 @@ class EmbeddedRawStore:
 
         Records stored after the first record was requested are not seen. Values are read in small chunks.
         """
+
+        def number_if_wanted(number: int, log: str, partition: int, offset: int, log_time: int) -> int:
+            return number if before is None or offset < before.get(PartitionId(log, partition), 0) else _NO_RECORD
+
         with self._database.reading() as transaction:
             found = transaction.rows(
-                _Found,
+                number_if_wanted,
                 """SELECT DISTINCT record, log_id, partition_no, record_offset, log_time
                 FROM raw_index JOIN raw_records USING (record)
                 WHERE site = ? AND day >= ? AND day < ?
                 ORDER BY log_time, log_id, partition_no, record_offset""",
                 (site, first_day, end_day),
             )
-        numbers = [
-            index_row.record
-            for index_row in found
-            if before is None or index_row.offset < before.get(PartitionId(index_row.log, index_row.partition), 0)
-        ]
+        numbers = array("q", (number for number in found if number != _NO_RECORD))
         for start in range(0, len(numbers), _SCAN_CHUNK_RECORDS):
             with self._database.reading() as transaction:
                 chunk = [_read(transaction, number) for number in numbers[start : start + _SCAN_CHUNK_RECORDS]]
@@ -99,14 +101,6 @@ class EmbeddedRawStore:
                 ) SELECT day FROM found WHERE day IS NOT NULL""",
                 (site,),
             )
-
-
-class _Found(NamedTuple):
-    record: int
-    log: str
-    partition: int
-    offset: int
-    log_time: int
 
 
 def _packed(site_days: Iterable[SiteDay]) -> str:
