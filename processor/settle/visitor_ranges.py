@@ -83,7 +83,7 @@ def visitor_ranges(window: SpilledWindow, memory: SettleMemory) -> Iterator[Visi
 def _divided(too_large: VisitorRange, memory: SettleMemory) -> list[VisitorRange]:
     """Return a group's hits in smaller ranges, each visitor beyond the limit apart."""
     visitors, counts = np.unique(too_large.column("visitor_lo").to_numpy(), return_counts=True)
-    numbers = _range_numbers(counts, memory.range_hits)
+    numbers = _range_numbers(counts.astype(np.int64), memory.range_hits)
     divided = Spill(memory.scratch)
     for rows in too_large.read():
         divided.add(rows, numbers[np.searchsorted(visitors, rows["visitor_lo"].to_numpy())])

@@ -1,6 +1,6 @@
 """Measure the peak memory for settling a huge site-day, with many visitors and with a single visitor.
 
-Standalone: `python -m tests.bench.huge_run 10000000` (hits) prints the result as JSON.
+Standalone: `python -m tests.bench.huge_run 10000000` (hits, and optionally hits per range) prints the result as JSON.
 """
 
 from __future__ import annotations
@@ -50,4 +50,4 @@ def _is_right(answer: dict[str, Any], hits: int, range_hits: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(run_huge(int(sys.argv[1])), indent=2) + "\n")
+    sys.stdout.write(json.dumps(run_huge(*map(int, sys.argv[1:3])), indent=2) + "\n")

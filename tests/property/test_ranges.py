@@ -20,6 +20,7 @@ from hitmesh.model.logic import LOGICS
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.zones import DAY_MS
+from processor.rules.carry import Carry
 from processor.rules.rollups import RowOwner
 from processor.settle.drift import drift_of
 from processor.settle.inputs import DayInputs
@@ -46,7 +47,9 @@ _FIRST_DAY: Final = MIDNIGHT_MS // DAY_MS - 1
 
 def a_window(hits: Sequence[RefHit], dice: Random) -> Window:
     """Return the hits as one window, in records of up to four hits in several partitions."""
-    positions, records, rows = RecordPositions(), [], []
+    positions = RecordPositions()
+    records: list[int] = []
+    rows: list[int] = []
     while len(records) < len(hits):
         for row in range(min(dice.randint(1, 4), len(hits) - len(records))):
             records.append(len(positions))
@@ -95,11 +98,13 @@ def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
 def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: SettleMemory) -> None:
     """Settle three days both ways, each with or without the carry from the day before, under any logic."""
     dice = Random(seed)
-    window, carry, logic = a_window(hits, dice), None, dice.choice(LOGICS)
+    window, logic = a_window(hits, dice), dice.choice(LOGICS)
+    carry: Carry | None = None
     for day in range(_FIRST_DAY, _FIRST_DAY + 3):
         begin, end = day * DAY_MS, (day + 1) * DAY_MS
         times = pl.col("event_time").is_between(begin - DERIVED_FROM_MS * 2, end + 2 * FOLLOWED_MS)
         before, logic = logic, dice.choice(LOGICS)
+        some_rejected: dict[int, int] = {begin: 2, end - CELL_MS: 1}
         inputs = DayInputs(
             owner=RowOwner(SITE, day, 7),
             policy=logic.policy(visit_policy(policy)),
@@ -108,7 +113,7 @@ def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: Set
             known_until=end + dice.choice((0, FOLLOWED_MS)),
             carry=carry,
             claims=claims_of(window),
-            rejected=dice.choice(({}, {begin: 2, end - CELL_MS: 1})),
+            rejected=some_rejected if dice.random() < 0.5 else {},
             read_through={PartitionId("log", number): dice.randrange(5) for number in range(3)},
             lg_k=dice.choice((4, 12)),
             carried_policy=None if before == logic else before.policy(visit_policy(policy)),

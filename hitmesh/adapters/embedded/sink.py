@@ -99,21 +99,21 @@ class EmbeddedRollupSink:
 
     def _save_portions(self, source: RowSource, portions: Iterable[pl.DataFrame]) -> list[Slice]:
         """Write a generation's portions to a single file."""
-        owner: list[tuple[str, int, int]] = []
-        height = 0
+        heights: list[int] = []
+        owners: set[tuple[str, int, int]] = set()
 
         def in_order() -> Iterator[pl.DataFrame]:
-            nonlocal height
             for portion in portions:
-                owner[:] = owner or [portion.select("site", "day", "generation").row(0)]
-                height += portion.height
-                yield as_stored(portion, source).sort(_SORTED_BY)
+                if portion.height:
+                    owners.update(portion.select("site", "day", "generation").unique().iter_rows())
+                    heights.append(portion.height)
+                    yield as_stored(portion, source).sort(_SORTED_BY)
 
-        file = self._segments.save_portions((portion for portion in in_order() if portion.height), source)
+        file = self._segments.save_portions(in_order(), source)
         if file is None:
             return []
-        ((site, day, generation),) = owner
-        return _placed(site, source, file, [(day, generation, height)])
+        ((site, day, generation),) = owners
+        return _placed(site, source, file, [(day, generation, sum(heights))])
 
     def _compact_if_whole(self, site: str, source: RowSource) -> None:
         """Merge small files; a damaged file is only logged, because the new rows are already stored."""
