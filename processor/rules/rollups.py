@@ -124,9 +124,10 @@ def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFram
 
 
 def _with_values(rows: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Return the columns with a value in any row, or the first column: most dimensions are null in most traffic."""
+    """Return the columns except texts that no row has: most dimensions are null in most traffic."""
     there = [name for name in names if name in rows.columns]
-    return [name for name in there if rows.is_empty() or rows[name].null_count() < rows.height] or [names[0]]
+    kept = [name for name in there if rows.schema[name] != pl.String or rows[name].null_count() < rows.height]
+    return kept or [names[0]]
 
 
 def folded_rows(
