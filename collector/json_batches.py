@@ -9,17 +9,18 @@ JSON; protobuf has a separate field for such quantities.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from google.protobuf import json_format
 
 from collector.admission.envelopes import MAX_HITS, FoundFault
-from collector.json_faults import MAX_NESTING, Broken, unknown_type, wrong_in
-from collector.json_split import SplitBatch, split_batch
+from collector.json_faults import Broken, unknown_type, wrong_in
+from collector.json_split import SentJson, SplitBatch, split_batch
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.internal.log.v1 import view_pb2
 from hitmesh.model.errors import RefusedError, Variable
+from hitmesh.model.json_hits import MAX_NESTING, readings
 from hitmesh.model.reasons import ErrorReason, HitReason
 
 # A tag with field number 0 and wire type 7; protobuf allows neither.
@@ -28,7 +29,6 @@ _UNDECODABLE: Final = b"\x07"
 _UNREAD_HIT: Final = b"\x32\x00"
 _UNKNOWN_TYPE: Final = hit_pb2.HIT_TYPE_UNSPECIFIED
 _MAX_ID_CHARS: Final = 128
-_PAYLOADS: Final = ("order", "cart", "productView", "product_view")
 # The field at fault is searched in at most this many hits per batch, and in hits with at most this many bytes of JSON.
 DETAILED_HITS: Final = 8
 DETAILED_BYTES: Final = 8 << 10
@@ -43,11 +43,13 @@ class JsonBatch(NamedTuple):
         batch: the bytes.
         faults: faults of hits, by the hit's index in the batch.
         sizes: bytes of JSON sent for each hit.
+        sent: the JSON.
     """
 
     batch: bytes
     faults: dict[int, FoundFault]
     sizes: list[int]
+    sent: SentJson
 
 
 def batch_of_json(
@@ -88,11 +90,11 @@ def batch_of_json(
     except Broken as error:
         raise _refused(f"the batch is not the JSON of a HitBatch: {error}", cause=str(error)) from error
     if len(hits) > MAX_HITS or not may_send(message.ingest_key):
-        return JsonBatch(batch + _UNREAD_HIT * len(hits), {}, sizes)
+        return JsonBatch(batch + _UNREAD_HIT * len(hits), {}, sizes, split.sent)
     reader = _HitReader(split, detailed)
     read = [reader.read(index, hit) for index, hit in enumerate(hits)]
     # Concatenated serialisations merge into a message: envelope fields first, then hits.
-    return JsonBatch(batch + view_pb2.HitBatchEnvelope(hits=read).SerializeToString(), reader.faults, sizes)
+    return JsonBatch(batch + view_pb2.HitBatchEnvelope(hits=read).SerializeToString(), reader.faults, sizes, split.sent)
 
 
 def plain_body(body: bytes, encoding: str) -> bytes:
@@ -130,7 +132,7 @@ class _HitReader:
         """Return the bytes of a hit; undecodable bytes if the hit does not parse."""
         try:
             fields: object = hit
-            for fields in _readings(hit):
+            for fields in readings(hit):
                 message = hit_pb2.Hit()
                 try:
                     found = _parsed(fields, message)
@@ -138,7 +140,7 @@ class _HitReader:
                     continue
                 self._check_type(index, fields, message)
                 return found
-            broken = _UNDECODABLE + self._split.sent(index)
+            broken = _UNDECODABLE + self._split.sent.hit(index)
             self._find_fault(index, fields, len(broken))
             return broken
         except RecursionError:
@@ -170,42 +172,6 @@ def _id_alone(hit: object) -> bytes:
         return hit_pb2.Hit(hit_id=sent).SerializeToString()
     except ValueError:  # not UTF-8
         return b""
-
-
-def _readings(hit: object) -> Iterator[dict[str, Any]]:
-    """Yield the hit unchanged; then, if any quantity is not whole, the hit with `quantityExact` for such quantities."""
-    if not isinstance(hit, dict):
-        return
-    yield hit
-    exact = {payload: _made_exact(hit[payload]) for payload in _PAYLOADS if payload in hit}
-    if any(made is not hit[payload] for payload, made in exact.items()):
-        yield {**hit, **exact}
-
-
-def _made_exact(payload: Any) -> Any:
-    """Return a payload with `quantityExact` for quantities that are not whole; the same object if there are none."""
-    if not isinstance(payload, dict):
-        return payload
-    made = dict(payload)
-    if isinstance(payload.get("items"), list):
-        items = [_exact_item(item) for item in payload["items"]]
-        if any(new is not old for new, old in zip(items, payload["items"], strict=True)):
-            made["items"] = items
-    if "item" in payload:
-        made["item"] = _exact_item(payload["item"])
-    return made if any(made[name] is not payload[name] for name in made) else payload
-
-
-def _exact_item(item: Any) -> Any:
-    quantity = item.get("quantity") if isinstance(item, dict) else None
-    try:
-        number = float(quantity) if isinstance(quantity, float | str) else 0.0
-    except ValueError:
-        return item
-    if number.is_integer() or "quantityExact" in item or "quantity_exact" in item:
-        return item
-    exact = {name: value for name, value in item.items() if name != "quantity"}
-    return {**exact, "quantityExact": number}
 
 
 def _parsed(fields: dict[str, Any], message: hit_pb2.Hit | hit_pb2.HitBatch) -> bytes:

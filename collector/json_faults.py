@@ -19,8 +19,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from collector.admission.verdicts import shown
 from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.json_hits import MAX_NESTING
 
-MAX_NESTING: Final = 32
 Broken = (json_format.ParseError, DecodeError, ValueError, TypeError, RecursionError)
 
 _PREFIX: Final = "HIT_TYPE_"

@@ -14,6 +14,18 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _DECODER: Final = json.JSONDecoder()
 
 
+class SentJson(NamedTuple):
+    """A JSON batch as sent, with the start and end of each hit's text."""
+
+    text: str
+    spans: list[tuple[int, int]]
+
+    def hit(self, index: int) -> bytes:
+        """Return a hit's text as bytes."""
+        start, end = self.spans[index]
+        return self.text[start:end].encode("utf-8", "surrogatepass")
+
+
 class SplitBatch(NamedTuple):
     """The fields of a batch other than hits, the hits, and the start and end of each hit's text."""
 
@@ -22,16 +34,16 @@ class SplitBatch(NamedTuple):
     hits: list[Any]
     spans: list[tuple[int, int]]
 
-    def sent(self, index: int) -> bytes:
-        """Return a hit's text as bytes."""
-        start, end = self.spans[index]
-        return self.text[start:end].encode("utf-8", "surrogatepass")
+    @property
+    def sent(self) -> SentJson:
+        """The text without the parsed values."""
+        return SentJson(self.text, self.spans)
 
     def sizes(self) -> list[int]:
         """Return the size in bytes of each hit's text."""
         if self.text.isascii():
             return [end - start for start, end in self.spans]
-        return [len(self.sent(index)) for index in range(len(self.spans))]
+        return [len(self.sent.hit(index)) for index in range(len(self.spans))]
 
 
 def split_batch(body: bytes) -> SplitBatch | None:

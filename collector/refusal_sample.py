@@ -80,5 +80,6 @@ def _sums(refused: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
         pl.lit("").alias("batch_id"),
         pl.lit(-1, dtype=pl.Int32()).alias("batch_index"),
         pl.lit(b"", dtype=pl.Binary()).alias("original"),
+        pl.lit(None, dtype=pl.Binary()).alias("origin"),
     )
     return sums.select(columns).cast(refused.schema)

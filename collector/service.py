@@ -22,7 +22,8 @@ from collector.batcher import MicroBatcher
 from collector.budget import ByteBudget
 from collector.frames import read_unary_frame
 from collector.gate import Gate, key_in_json
-from collector.json_batches import MAX_JSON_BYTES, batch_of_json, plain_body
+from collector.json_batches import MAX_JSON_BYTES, JsonBatch, batch_of_json, plain_body
+from collector.json_split import SentJson
 from collector.metering import CollectorMeter
 from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome, issue_messages, receipt_messages
@@ -231,14 +232,14 @@ class CollectorService:
             except RefusedError:
                 self._gate.charge_units(key, address, min(len(body), MAX_JSON_BYTES))
                 raise
-            return self._send(_Sent(read.batch, context, key, read.faults, len(body), read.sizes))
+            return self._send(_Sent(read.batch, context, key, read, len(body)))
 
     def _send(self, sent: _Sent) -> BatchOutcome:
         if not self._budget.take(len(sent.batch), sent.left_s):
             self._charge_abandoned(sent)
             raise RetryError("the collector is busy: send the batch again with the same batch_id")
         answer: Future[BatchOutcome] = Future()
-        frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults)
+        frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
 
         def on_outcome(outcome: BatchOutcome) -> None:
             # The bytes are returned and the sender is charged here, because the caller may have left before the
@@ -277,9 +278,8 @@ class _Sent:
         batch: bytes of the HitBatch.
         context: context of the call.
         key: the sender's key, if found without reading the batch.
-        faults: faults of hits by index, as in Frame.
+        read: the JSON from which the batch was made; None for a batch that was sent as protobuf.
         size: bytes that were sent; None = size of `batch`.
-        sizes: bytes that were sent for each hit; None = sizes in `batch`.
     """
 
     def __init__(
@@ -287,15 +287,17 @@ class _Sent:
         batch: bytes,
         context: grpc.ServicerContext,
         key: str | None = None,
-        faults: Mapping[int, FoundFault] | None = None,
+        read: JsonBatch | None = None,
         size: int | None = None,
-        sizes: Sequence[int] | None = None,
     ) -> None:
         remaining = context.time_remaining()
         timeout_s = UNARY_TIMEOUT_S if remaining is None else min(remaining, UNARY_TIMEOUT_S)
         self._ends_s = time.monotonic() + timeout_s
         self._context = context
-        self.batch, self.key, self.faults, self.sizes = batch, key, faults or {}, sizes
+        self.batch, self.key = batch, key
+        self.faults: Mapping[int, FoundFault] = {} if read is None else read.faults
+        self.sizes: Sequence[int] | None = None if read is None else read.sizes
+        self.json: SentJson | None = None if read is None else read.sent
         self.size = len(batch) if size is None else size
         self.site, self.address = _site_header(context), _address(context)
 

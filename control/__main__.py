@@ -67,6 +67,9 @@ def bookkeeping_of(stores: Stores) -> Bookkeeping:
         log_scan=stores.log_scan,
         reprocessings=stores.reprocessings,
         metrics=stores.metrics,
+        rejected=stores.rejected,
+        raw=stores.raw,
+        series=stores.series,
     )
 
 

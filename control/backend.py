@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.ports import (
     Clock,
     DirtyDays,
@@ -13,7 +15,10 @@ from hitmesh.ports import (
     LogScan,
     MetricStore,
     ProgressReader,
+    RawStore,
+    RejectedStore,
     Reprocessings,
+    SeriesStore,
     SiteDirectory,
 )
 
@@ -29,6 +34,33 @@ class Bookkeeping:
     log_scan: LogScan
     reprocessings: Reprocessings
     metrics: MetricStore
+    rejected: RejectedStore
+    raw: RawStore
+    series: SeriesStore
+
+
+@dataclass(frozen=True, slots=True)
+class ReprocessingLimits:
+    """Limits of a plan and of a comparison.
+
+    Attributes:
+        names: maximum number of names in a request.
+        sites: maximum number of sites of a plan.
+        site_days: maximum number of site-days of a plan.
+        compared_site_days: maximum number of site-days in a comparison by dimension, because a store filters rows by
+            each site-day.
+        cell_site_days: maximum number of site-days in a comparison by cell: 48,000 cells with 27 sums on both sides
+            take about 40 MB.
+    """
+
+    names: int = 1_000
+    sites: int = 20_000
+    site_days: int = MAX_SITE_DAYS
+    compared_site_days: int = 2_000
+    cell_site_days: int = 500
+
+
+PRODUCTION: Final = ReprocessingLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +71,7 @@ class Backend:
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
     `open_reads`: every caller who reaches the listener may read every site; otherwise a caller needs a server key of
     the merchant.
+    `limits`: limits of reprocessings.
     """
 
     directory: SiteDirectory
@@ -46,3 +79,4 @@ class Backend:
     clock: Clock
     new_token: Callable[[], str]
     open_reads: bool = False
+    limits: ReprocessingLimits = PRODUCTION

@@ -3,8 +3,9 @@
 The ledger must satisfy two equations:
 
 - received = rejected + accepted, for every 15-minute cell of collect time;
-- accepted = counted + duplicate + excluded + pending, for every UTC day of event time. The published generation
-  classifies the hits of a settled day, and the live stream those of other days.
+- accepted = counted + duplicate + excluded + erased + pending, for every UTC day of event time. The published
+  generation classifies the hits of a settled day, and the live stream those of other days. Erased hits were accepted
+  and keep their checksums; the rest of their content is removed.
 
 Besides the number of hits, sums and exclusive ors of the hits' hashes are compared, so that a loss masked by a
 duplicate is detected. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Final
 
+from hitmesh.model.counts import Count
 from hitmesh.model.generations import STREAM_GENERATION, DirtyMark, GenerationEntry, LedgerEntry
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.positions import PartitionId
@@ -25,25 +27,7 @@ from hitmesh.model.positions import PartitionId
 if TYPE_CHECKING:
     import polars as pl
 
-_MODULUS: Final = 1 << 64
-_CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED)
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """A number of hits, with Σ mod 2⁶⁴ and ⊕ over the hits' hash64."""
-
-    hits: int = 0
-    sum64: int = 0
-    xor64: int = 0
-
-    def __add__(self, other: Count) -> Count:
-        """Return the sum of both counts."""
-        return Count(self.hits + other.hits, (self.sum64 + other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
-
-    def distance(self, other: Count) -> int:
-        """Return the difference between two counts: in hits, plus 1 for each checksum that differs."""
-        return abs(self.hits - other.hits) + (self.sum64 != other.sum64) + (self.xor64 != other.xor64)
+_CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED, LedgerClass.ERASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +52,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The ledger of a UTC day. `classified` covers counted, duplicate and excluded hits together."""
+    """The ledger of a UTC day. `classified` covers counted, duplicate, excluded and erased hits together."""
 
     day: int
     is_settled: bool
@@ -79,11 +63,12 @@ class Day:
     excluded: int
     classified: Count
     pending: Count
+    erased: int = 0
 
     @property
     def imbalance(self) -> int:
-        """0 when accepted = counted + duplicate + excluded + pending."""
-        classes = abs(self.classified.hits - self.counted - self.duplicate - self.excluded)
+        """0 when accepted = counted + duplicate + excluded + erased + pending."""
+        classes = abs(self.classified.hits - self.counted - self.duplicate - self.excluded - self.erased)
         return self.accepted.distance(self.classified + self.pending) + classes
 
 
@@ -159,11 +144,12 @@ def _settled_day(
         excluded=settled.excluded,
         classified=Count(settled.accepted, settled.sum64, settled.xor64),
         pending=total(beyond),
+        erased=settled.erased,
     )
 
 
 def _streamed_day(day: int, classes: Mapping[LedgerClass, Count]) -> Day:
-    counted, duplicate, excluded = (classes.get(name, Count()) for name in _CLASSIFIED)
+    counted, duplicate, excluded, erased = (classes.get(name, Count()) for name in _CLASSIFIED)
     return Day(
         day=day,
         is_settled=False,
@@ -172,8 +158,9 @@ def _streamed_day(day: int, classes: Mapping[LedgerClass, Count]) -> Day:
         counted=counted.hits,
         duplicate=duplicate.hits,
         excluded=excluded.hits,
-        classified=counted + duplicate + excluded,
+        classified=counted + duplicate + excluded + erased,
         pending=classes.get(LedgerClass.PENDING, Count()),
+        erased=erased.hits,
     )
 
 

@@ -20,11 +20,16 @@ from control.rpc.admin.revoke_ingest_key import revoke_ingest_key
 from control.rpc.operations.get_drift import get_drift
 from control.rpc.operations.get_ledger import get_ledger
 from control.rpc.operations.get_siteless_ledger import get_siteless_ledger
+from control.rpc.rejected.get_rejected_hit import get_rejected_hit
+from control.rpc.rejected.list_rejected_hits import list_rejected_hits
+from control.rpc.rejected.mark_rejected_hits_replayed import mark_rejected_hits_replayed
 from control.rpc.reprocessing.cancel_reprocessing import cancel_reprocessing
+from control.rpc.reprocessing.check_history import check_history
 from control.rpc.reprocessing.create_reprocessing import create_reprocessing
 from control.rpc.reprocessing.get_reprocessing import get_reprocessing
 from control.rpc.reprocessing.get_reprocessing_diff import get_reprocessing_diff
 from control.rpc.reprocessing.list_reprocessings import list_reprocessings
+from control.rpc.reprocessing.list_retired_generations import list_retired_generations
 from control.rpc.reprocessing.publish_reprocessing import publish_reprocessing
 from control.rpc.reprocessing.rollback_reprocessing import rollback_reprocessing
 from control.rpc.reprocessing.run_reprocessing import run_reprocessing
@@ -35,8 +40,11 @@ from hitmesh.api.control.v1 import (
     admin_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
+    rejected_hits_pb2,
+    rejected_hits_pb2_grpc,
     reprocessing_pb2,
     reprocessing_pb2_grpc,
+    retired_pb2,
 )
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.sites import IngestKey
@@ -50,10 +58,11 @@ SERVICES: Final = (
     admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
     operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name,
     reprocessing_pb2.DESCRIPTOR.services_by_name["ReprocessingService"].full_name,
+    rejected_hits_pb2.DESCRIPTOR.services_by_name["RejectedHitService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum time limit of a call in seconds. Only CreateReprocessing and GetReprocessingDiff call a checkpoint: no
-# other function that runs is abandoned.
+# Maximum time limit of a call in seconds. Only CreateReprocessing, GetReprocessingDiff, CheckHistory and
+# ListRejectedHits call a checkpoint: no other function that runs is abandoned.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -77,6 +86,7 @@ def build_server(
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, calls), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, calls), server)
     reprocessing_pb2_grpc.add_ReprocessingServiceServicer_to_server(ReprocessingService(backend, calls), server)
+    rejected_hits_pb2_grpc.add_RejectedHitServiceServicer_to_server(RejectedHitService(backend, calls), server)
     return server
 
 
@@ -216,3 +226,37 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
     ) -> reprocessing_pb2.CancelReprocessingResponse:
         """Cancel a plan, or request that the new generations are removed."""
         return self._run(cancel_reprocessing, request, context)
+
+    def CheckHistory(
+        self, request: reprocessing_pb2.CheckHistoryRequest, context: grpc.ServicerContext
+    ) -> reprocessing_pb2.CheckHistoryResponse:
+        """Check a page of settled site-days."""
+        return self._run_watched(check_history, request, context)
+
+    def ListRetiredGenerations(
+        self, request: retired_pb2.ListRetiredGenerationsRequest, context: grpc.ServicerContext
+    ) -> retired_pb2.ListRetiredGenerationsResponse:
+        """List the generations whose rows are kept, or will be removed."""
+        return self._run(list_retired_generations, request, context)
+
+
+class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServicer):
+    """Lists refused hits, and notes which were replayed."""
+
+    def ListRejectedHits(
+        self, request: rejected_hits_pb2.ListRejectedHitsRequest, context: grpc.ServicerContext
+    ) -> rejected_hits_pb2.ListRejectedHitsResponse:
+        """List refusals."""
+        return self._run_watched(list_rejected_hits, request, context)
+
+    def GetRejectedHit(
+        self, request: rejected_hits_pb2.GetRejectedHitRequest, context: grpc.ServicerContext
+    ) -> rejected_hits_pb2.GetRejectedHitResponse:
+        """Return a refusal."""
+        return self._run(get_rejected_hit, request, context)
+
+    def MarkRejectedHitsReplayed(
+        self, request: rejected_hits_pb2.MarkRejectedHitsReplayedRequest, context: grpc.ServicerContext
+    ) -> rejected_hits_pb2.MarkRejectedHitsReplayedResponse:
+        """Note that replays were accepted."""
+        return self._run(mark_rejected_hits_replayed, request, context)

@@ -15,6 +15,8 @@ pytest=.venv/bin/pytest
 started=$(date +%s)
 RUN_OF_TESTS=$$-$started
 export RUN_OF_TESTS
+# The servers run for minutes, so the optimising compiler would cost more time than it saves.
+export JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:--XX:TieredStopAtLevel=1}"
 
 # The longest tests come first, so that short tests keep both workers busy at the end.
 alone="tests/replays tests/integration tests/property tests/contract tests/unit"
@@ -22,6 +24,16 @@ of_servers="tests/real/cassandra tests/real/kafka tests/real/druid tests/real/pa
 spread="-n 2 --dist worksteal"
 # A mesh mostly waits, so two meshes share two cores. The tests of a file run in the same worker, longest files first.
 side_by_side="-n 2 --dist loadfile --no-loadscope-reorder"
+
+# Keep the servers' data in memory where memory is plentiful, because a new table costs Cassandra dozens of flushes to
+# disk. The logs of a failed run are copied to .stack/logs.
+servers=$PWD/.stack
+free_kib() { df -k --output=avail /dev/shm 2>/dev/null | awk 'END { print $1 + 0 }'; }
+available_kib() { awk '/MemAvailable/ { print $2 }' /proc/meminfo; }
+if [ "$mode" != fast ] && [ "$(free_kib)" -gt 8000000 ] && [ "$(available_kib)" -gt 16000000 ]; then
+    servers=/dev/shm/hitmesh-$RUN_OF_TESTS
+fi
+export HITMESH_TEST_STACK_HOME="${HITMESH_TEST_STACK_HOME:-$servers}"
 
 part() {
     title=$1
@@ -39,8 +51,12 @@ part() {
 tidy() {
     code=$?
     trap - EXIT INT TERM
-    [ "$mode" = fast ] || .venv/bin/hitmesh stack down --home .stack >/dev/null 2>&1 || true
+    [ "$mode" = fast ] || .venv/bin/hitmesh stack down --home "$HITMESH_TEST_STACK_HOME" >/dev/null 2>&1 || true
     .venv/bin/python dev/sweep.py "$RUN_OF_TESTS"
+    if [ "$servers" != "$PWD/.stack" ]; then
+        [ $code = 0 ] || { mkdir -p .stack && cp -r "$servers/stack/logs" .stack/; } 2>/dev/null || true
+        rm -rf "$servers"
+    fi
     exit $code
 }
 trap tidy EXIT
@@ -48,11 +64,15 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 .venv/bin/python dev/yardstick.py
+if [ "$mode" = all ]; then
+    # Fetch the servers' programs while the first parts run; `stack up` waits for this fetch, and repeats a failed fetch.
+    .venv/bin/hitmesh stack fetch >/dev/null 2>&1 &
+fi
 if [ "$mode" = long ]; then
     part "whole files" $pytest -q --durations 10 $spread -m "long and not servers" $alone
     part "properties on ten times the examples" env EXAMPLES=10 $pytest -q --durations 10 $spread -m "not servers" \
         tests/property
-    part "servers" .venv/bin/hitmesh stack up --home .stack
+    part "servers" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
     part "long tests on servers" $pytest -q --durations 10 -m "long and servers" tests
 else
     part "examples of the vocabulary" $pytest -q --doctest-modules hitmesh/model
@@ -60,7 +80,7 @@ else
     part "a small pass of the benchmark" sh -c '.venv/bin/python -m tests.bench --small >/dev/null'
     part "meshes on files" $pytest -q --durations 15 $side_by_side -m "not servers and not long" tests/breaking/kill tests/e2e
     if [ "$mode" = all ]; then
-        part "servers" .venv/bin/hitmesh stack up --home .stack
+        part "servers" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
         part "meshes on servers" $pytest -q --durations 40 $side_by_side -m "servers and not long" \
             tests/breaking/kill tests/breaking/faults tests/e2e tests/contract $of_servers
         part "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages

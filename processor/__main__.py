@@ -80,6 +80,7 @@ def stream_stores(stores: Stores) -> StreamStores:
         ledger=stores.ledger,
         states=stores.states,
         directory=stores.directory,
+        erasures=stores.erasures,
     )
 
 
@@ -97,6 +98,10 @@ def settler_stores(stores: Stores) -> SettlerStores:
         series=stores.series,
         metrics=stores.metrics,
         ledger=stores.ledger,
+        log_scan=stores.log_scan,
+        erasures=stores.erasures,
+        states=stores.states,
+        log_eraser=stores.log_eraser,
     )
 
 
@@ -130,7 +135,11 @@ def build_settler(
     stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threading.Event, metrics: Metrics | None = None
 ) -> Settler:
     """Return the settler over these stores."""
-    pace = SettlePace(resettle_after_ms=settings.resettle_after_ms, keep_superseded_ms=settings.keep_superseded_ms)
+    pace = SettlePace(
+        resettle_after_ms=settings.resettle_after_ms,
+        keep_superseded_ms=settings.keep_superseded_ms,
+        keep_replaced_ms=settings.keep_replaced_ms,
+    )
     return Settler(
         settler_stores(stores),
         clock,

@@ -14,6 +14,8 @@ from pydantic_settings import SettingsConfigDict
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import AHEAD_TOLERANCE_MS
 from hitmesh.model.logic import CURRENT, Logic, logic_named
+from hitmesh.model.plan import KEEP_REPLACED_DAYS
+from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.config import ServiceSettings
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.stream.pace import StreamPace
@@ -66,6 +68,11 @@ class ProcessorSettings(ServiceSettings):
         "with its hits and rows on the local disk",
     )
     keep_superseded_ms: int = Field(default=360_000, ge=0, description="Milliseconds that replaced rows stay readable")
+    keep_replaced_ms: int = Field(
+        default=KEEP_REPLACED_DAYS * DAY_MS,
+        ge=0,
+        description="Milliseconds that a replaced generation is kept for reports at an earlier data version",
+    )
     keep_log_days: int = Field(default=7, ge=2, description="Days that the log keeps records that are stored raw")
     keep_refused_days: int = Field(
         default=30, ge=1, le=7_300, description="Days that bytes of refused hits are kept; the counts stay"

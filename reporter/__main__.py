@@ -90,6 +90,7 @@ def main() -> int:
             series=stores.series,
             progress=stores.progress,
             ledger=stores.ledger,
+            erasures=stores.erasures,
             clock=clock,
             new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
             served_by=_STORES.get(settings.store.partition(":")[0], {}),

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from collector.admission.verdicts import NO_VARIABLES
+from collector.json_split import SentJson
 from hitmesh.internal.log.v1 import view_pb2
 from hitmesh.model.errors import Variable
 from hitmesh.model.reasons import HitReason
@@ -42,6 +43,7 @@ class Frame:
         site_header: value of the metadata `hitmesh-site`, or "".
         received_at: when the collector received the batch, UTC ms; becomes the hits' collect_time.
         found: faults by hit index that were found before, because the bytes do not show them.
+        sent: the JSON from which the batch was made; None for a batch that was sent as protobuf.
     """
 
     batch: bytes
@@ -49,6 +51,7 @@ class Frame:
     site_header: str
     received_at: int
     found: Mapping[int, FoundFault] = field(default_factory=dict)
+    sent: SentJson | None = None
 
 
 class Sender(NamedTuple):

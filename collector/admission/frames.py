@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from google.protobuf.message import DecodeError
 
 from collector.admission.broken_hits import without_damage
 from collector.admission.envelopes import (
@@ -173,17 +172,6 @@ def read_frames(frames: Sequence[Frame]) -> tuple[list[Envelope], tuple[Sender, 
     """Return all envelopes, and the distinct senders to look up before hits are read."""
     envelopes = [read_envelope(frame) for frame in frames]
     return envelopes, senders_of(envelopes)
-
-
-def original_hits(batch: bytes) -> list[bytes]:
-    """Return the bytes of each hit as sent; an empty list when the batch is damaged.
-
-    A batch that ptars decoded may fail here, because the two decoders may disagree about damage in unknown fields.
-    """
-    try:
-        return list(view_pb2.HitBatchEnvelope.FromString(batch).hits)
-    except DecodeError:
-        return []
 
 
 def _take_found_faults(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:

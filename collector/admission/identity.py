@@ -22,14 +22,14 @@ from collector.admission.verdicts import Verdicts
 from collector.admission.visitor_memory import VisitorMemory
 from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
 from hitmesh.model.keys import visitor_key
-from hitmesh.model.limits import CELL_MS
+from hitmesh.model.limits import CELL_MS, MAX_VISITOR_ID_BYTES
 from hitmesh.model.reasons import HitReason
 from hitmesh.model.sites import Site
 
 SaltOf = Callable[[str, date, date], bytes]
 """(site, hit's date, today's date), dates local to the site → the salt for the hit's date (rule I2)."""
 
-MAX_ID_BYTES: Final = 128
+MAX_ID_BYTES: Final = MAX_VISITOR_ID_BYTES
 GRANTED: Final = 1
 DENIED: Final = 2
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

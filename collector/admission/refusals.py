@@ -1,12 +1,12 @@
 """Issues for the sender, and the stored parts of refused hits.
 
 Of a refused hit, the reason and at most 4 KiB of bytes are stored. If the visitor denied consent, neither the hit's id
-nor its bytes are stored (rule I4). Of a batch that is refused whole, the first 4 KiB are stored unchanged.
+nor its bytes are stored (rule I4). Of a batch that is refused whole, the first 4 KiB are stored (`kept`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import repeat
 from operator import itemgetter
@@ -18,14 +18,16 @@ import polars as pl
 import pyarrow as pa
 
 from collector.admission.batches import Answer, Batches, Grant, Refusal
-from collector.admission.frames import Decoded, original_hits
+from collector.admission.frames import Decoded
 from collector.admission.hits import Hits, Identified
+from collector.admission.kept import NOTHING, Kept, KeptHits, kept_batch
 from collector.admission.verdicts import Issue, Notes, Outcome, Verdicts
+from hitmesh.access.roles import rights_of
 from hitmesh.model.arrays import I64Array
+from hitmesh.model.records import Origin
+from hitmesh.model.refusals import WHOLE_BATCH
 from hitmesh.model.rows.columns import REJECTED_COLUMNS
 
-MAX_KEPT_BYTES: Final = 4 << 10
-WHOLE_BATCH: Final = -1
 _SCHEMA: Final = {**REJECTED_COLUMNS, "frame": pl.UInt32()}
 _PLACE: Final = itemgetter(0, 1)  # frame and index of an issue
 
@@ -88,7 +90,7 @@ def _rejected_batches(notes: Notes, decoded: Decoded, batches: Batches) -> pl.Da
         "hits": [
             fault.hits if fault else int(decoded.held[frame]) for frame, fault in zip(frames, faults, strict=True)
         ],
-        "original": [decoded.frames[frame].batch[:MAX_KEPT_BYTES] for frame in frames],
+        **_columns([_kept_batch(frame, decoded, batches) for frame in frames]),
     }
     reasons = notes.of_causes(notes.reasons)
     final = [not _may_retry(*note, batches) for note in zip(frames, reasons, strict=True)]
@@ -101,17 +103,42 @@ def _rejected_hits(
     frames, indexes = hits.frame[notes.rows], hits.index[notes.rows]
     silent = identified.visitor.denied[notes.rows].tolist()
     ids = _ids_of(notes.rows, identified)
-    originals = {frame: original_hits(decoded.frames[frame].batch) for frame in np.unique(frames).tolist()}
+    kept = {frame: KeptHits(decoded.frames[frame], _origin(frame, batches)) for frame in np.unique(frames).tolist()}
     places = zip(frames.tolist(), indexes.tolist(), silent, strict=True)
     rows = _rows(notes, frames, batches) | {
         "hit_id": ["" if denied else _storable(each) for denied, each in zip(silent, ids, strict=True)],
         "batch_index": indexes,
         "hits": np.ones(len(frames), dtype=np.int64),
-        "original": [
-            b"" if denied else _original(originals[frame], index)[:MAX_KEPT_BYTES] for frame, index, denied in places
-        ],
+        **_columns([NOTHING if denied else kept[frame].hit(index) for frame, index, denied in places]),
     }
     return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def _kept_batch(frame: int, decoded: Decoded, batches: Batches) -> Kept:
+    return kept_batch(decoded.frames[frame], decoded.sender_of[frame].key, _origin(frame, batches))
+
+
+def _columns(kept: Sequence[Kept]) -> dict[str, list[bytes]]:
+    return {"original": [each.original for each in kept], "origin": [each.origin for each in kept]}
+
+
+def _origin(frame: int, batches: Batches) -> Origin:
+    """Return the facts about a batch."""
+    answer = batches.senders.answers[int(batches.sender[frame])]
+    edge, sent = batches.edge_time, batches.sent
+    has_edge = edge is not None and bool(edge.known[frame])
+    return Origin(
+        batch_id="" if batches.batch_id is None else batches.batch_id.value(frame),
+        batch_index=WHOLE_BATCH,
+        key_id=_names_of(answer)[1],
+        size=0,
+        is_complete=False,
+        is_json=False,
+        default_context=b"",
+        received_at=int(edge.values[frame] if has_edge and edge is not None else batches.collected[frame]),
+        sent_at=int(sent.values[frame]) if sent is not None and sent.known[frame] else 0,
+        sets_times=isinstance(answer, Grant) and rights_of(answer.key).sets_times,
+    )
 
 
 def _rows(
@@ -137,10 +164,6 @@ def _rows(
 def _names_of(answer: Answer) -> tuple[str, str]:
     """Return a sender's site and key id."""
     return (answer.site.name, answer.key.key_id) if isinstance(answer, Grant) else (answer.site, answer.key_id)
-
-
-def _original(hits: list[bytes], index: int) -> bytes:
-    return hits[index] if index < len(hits) else b""
 
 
 def _storable(text: str) -> str:

@@ -16,9 +16,11 @@ from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.claims import EmbeddedOrderClaims
 from hitmesh.adapters.embedded.compaction import Compaction
 from hitmesh.adapters.embedded.dirty import EmbeddedDirtyDays
+from hitmesh.adapters.embedded.erasures import EmbeddedErasures
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
 from hitmesh.adapters.embedded.ledger import EmbeddedLedger
 from hitmesh.adapters.embedded.log import EmbeddedLog
+from hitmesh.adapters.embedded.log_eraser import EmbeddedLogEraser
 from hitmesh.adapters.embedded.log_reader import EmbeddedLogReader
 from hitmesh.adapters.embedded.log_scan import EmbeddedLogScan
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore
@@ -39,9 +41,11 @@ from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.memory.claims import MemoryOrderClaims
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
 from hitmesh.adapters.memory.dirty import MemoryDirtyDays
+from hitmesh.adapters.memory.erasures import MemoryErasures
 from hitmesh.adapters.memory.generations import MemoryGenerations
 from hitmesh.adapters.memory.ledger import MemoryLedger
 from hitmesh.adapters.memory.log import MemoryLog
+from hitmesh.adapters.memory.log_eraser import MemoryLogEraser
 from hitmesh.adapters.memory.log_reader import MemoryLogReader
 from hitmesh.adapters.memory.log_scan import MemoryLogScan
 from hitmesh.adapters.memory.metrics import MemoryMetricStore
@@ -131,6 +135,8 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         progress=progress,
         directory=MemorySiteDirectory(),
         trim=lambda older_than_ms: 0,
+        erasures=MemoryErasures(),
+        log_eraser=MemoryLogEraser(log),
         close=log.close,
     )
 
@@ -177,6 +183,8 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         progress=progress,
         directory=sites_and_keys.port,
         trim=log.trim,
+        erasures=EmbeddedErasures(settled_file),
+        log_eraser=EmbeddedLogEraser(log_file, catalogue, files),
         close=close,
         check=check,
     )

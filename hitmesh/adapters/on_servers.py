@@ -11,6 +11,7 @@ from hitmesh.adapters.cassandra.claims import CassandraOrderClaims
 from hitmesh.adapters.cassandra.directory import CassandraSiteDirectory
 from hitmesh.adapters.cassandra.dirty import CassandraDirtyDays
 from hitmesh.adapters.cassandra.dropped import DroppedRows
+from hitmesh.adapters.cassandra.erasures import CassandraErasures
 from hitmesh.adapters.cassandra.generations import CassandraGenerations
 from hitmesh.adapters.cassandra.ledger import CassandraLedger
 from hitmesh.adapters.cassandra.logs import DeclaredLogs
@@ -26,6 +27,7 @@ from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.metrics import DruidMetricStore
 from hitmesh.adapters.druid.sink import DruidRollupSink
 from hitmesh.adapters.kafka.log import KafkaEventLog
+from hitmesh.adapters.kafka.log_eraser import KafkaLogEraser
 from hitmesh.adapters.kafka.log_reader import KafkaLogReader
 from hitmesh.adapters.kafka.log_scan import KafkaLogScan
 from hitmesh.adapters.kafka.members import GroupMembers
@@ -90,5 +92,7 @@ def stores_on(
         progress=progress,
         directory=CassandraSiteDirectory(session, clock, unknown_keys_s=unknown_keys_s),
         trim=lambda older_than_ms: 0,  # Kafka's retention deletes old records
+        erasures=CassandraErasures(session),
+        log_eraser=KafkaLogEraser(servers),
         close=close,
     )

@@ -9,9 +9,11 @@ from typing import Final
 from hitmesh.model.positions import Topic
 from hitmesh.ports import (
     DirtyDays,
+    Erasures,
     EventLog,
     Generations,
     Ledger,
+    LogEraser,
     LogReader,
     LogScan,
     MetricStore,
@@ -61,5 +63,7 @@ class Stores:
     progress: ProgressReader
     directory: SiteDirectory
     trim: Callable[[int], int]
+    erasures: Erasures
+    log_eraser: LogEraser
     close: Callable[[], None]
     check: Callable[[], None] = lambda: None

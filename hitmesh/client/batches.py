@@ -41,10 +41,16 @@ def batches(
 
 
 class OutgoingBatch(NamedTuple):
-    """A batch for the send window, with its size in bytes."""
+    """A batch for the send window, with its size in bytes.
+
+    A part of a submitted batch has in `whole_id` the id of the submitted batch, and in `places` the index there of each
+    hit; a submitted batch has neither.
+    """
 
     batch: hit_pb2.HitBatch
     size: int
+    whole_id: str = ""
+    places: tuple[int, ...] = ()
 
     @property
     def hits(self) -> int:
@@ -53,7 +59,17 @@ class OutgoingBatch(NamedTuple):
 
     def part(self, indexes: Sequence[int], attempt: int) -> OutgoingBatch:
         """Return a batch with the hits at these indexes; `attempt` is appended to the batch id."""
-        return outgoing(part_of(self.batch, indexes, attempt))
+        part = outgoing(part_of(self.batch, indexes, attempt))
+        return part._replace(whole_id=self.submitted_id, places=tuple(map(self.place, indexes)))
+
+    @property
+    def submitted_id(self) -> str:
+        """Id of the submitted batch."""
+        return self.whole_id or self.batch.batch_id
+
+    def place(self, index: int) -> int:
+        """Return the index of a hit in the submitted batch."""
+        return self.places[index] if self.places else index
 
 
 def outgoing(batch: hit_pb2.HitBatch) -> OutgoingBatch:

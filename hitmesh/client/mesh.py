@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hitmesh.api.collector.v1.collector_pb2_grpc import CollectorServiceStub
     from hitmesh.api.control.v1.admin_pb2_grpc import AdminServiceStub
     from hitmesh.api.control.v1.operations_pb2_grpc import OperationsServiceStub
+    from hitmesh.api.control.v1.rejected_hits_pb2_grpc import RejectedHitServiceStub
     from hitmesh.api.control.v1.reprocessing_pb2_grpc import ReprocessingServiceStub
     from hitmesh.api.control.v1.trace_pb2_grpc import TraceServiceStub
     from hitmesh.api.reporter.v1.export_pb2_grpc import ExportServiceStub
@@ -113,6 +114,13 @@ class Mesh:
         from hitmesh.api.control.v1.reprocessing_pb2_grpc import ReprocessingServiceStub
 
         return ReprocessingServiceStub(self.channel)
+
+    @property
+    def rejected_hits(self) -> RejectedHitServiceStub:
+        """The stub for rejected hits."""
+        from hitmesh.api.control.v1.rejected_hits_pb2_grpc import RejectedHitServiceStub
+
+        return RejectedHitServiceStub(self.channel)
 
     @property
     def traces(self) -> TraceServiceStub:

@@ -8,6 +8,7 @@ from typing import Final
 import grpc
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.api.control.v1 import retired_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
@@ -52,6 +53,18 @@ def list_reprocessings(mesh: Mesh) -> Iterator[pb.Reprocessing]:
         request = pb.ListReprocessingsRequest(page_size=_PAGE_SIZE, page_token=token)
         page = mesh.reprocessings.ListReprocessings(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
         yield from page.reprocessings
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def list_retired_generations(mesh: Mesh, site: str) -> Iterator[retired_pb2.RetiredGeneration]:
+    """Yield the retired generations of a site, or of all sites for an empty name."""
+    token = ""
+    while True:
+        request = retired_pb2.ListRetiredGenerationsRequest(site=site, page_size=_PAGE_SIZE, page_token=token)
+        page = mesh.reprocessings.ListRetiredGenerations(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+        yield from page.retired_generations
         token = page.next_page_token
         if not token:
             return
@@ -137,3 +150,17 @@ def _diff_page(mesh: Mesh, request: pb.GetReprocessingDiffRequest, token: str) -
     of_page.CopyFrom(request)
     of_page.page_size, of_page.page_token = _DAYS, token
     return mesh.reprocessings.GetReprocessingDiff(of_page, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+
+
+def check_history(mesh: Mesh, request: pb.CheckHistoryRequest) -> Iterator[pb.CheckHistoryResponse]:
+    """Yield the pages of a check; a page may have no site-day."""
+    token = ""
+    while True:
+        of_page = pb.CheckHistoryRequest()
+        of_page.CopyFrom(request)
+        of_page.page_token = token
+        page = mesh.reprocessings.CheckHistory(of_page, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+        yield page
+        token = page.next_page_token
+        if not token:
+            return

@@ -49,8 +49,9 @@ class Settled(NamedTuple, Generic[B]):
     """The outcome of an acknowledged batch.
 
     Hits that are neither accepted nor rejected are sent again in another batch, unless `given_up` is not empty. Then
-    these hits were sent too often and are dropped; `given_up` is the collector's last message. `refusals` has the first
-    MAX_REFUSALS issues that reject hits. `resent` counts the hits that were sent again because a stream broke.
+    these hits were sent too often and are dropped; `given_up` is the collector's last message. `again` has the indexes
+    of these hits. `refusals` has the first issues that reject hits (SendWindow: `max_refusals`). `resent` counts the
+    hits that were sent again because a stream broke.
     """
 
     batch: B
@@ -61,15 +62,17 @@ class Settled(NamedTuple, Generic[B]):
     refusals: Sequence[collector_pb2.HitIssue]
     receipts: Sequence[collector_pb2.Receipt]
     given_up: str
+    again: frozenset[int] = frozenset()
 
 
 class _Verdicts:
     """What the issues of a batch have said so far: rejected hits, and hits to send again."""
 
-    __slots__ = ("again", "delay_ms", "hits", "message", "refusals", "rejected")
+    __slots__ = ("again", "delay_ms", "hits", "max_refusals", "message", "refusals", "rejected")
 
-    def __init__(self, hits: int) -> None:
+    def __init__(self, hits: int, max_refusals: int) -> None:
         self.hits = hits
+        self.max_refusals = max_refusals
         self.rejected: set[int] = set()
         self.again: set[int] = set()
         self.refusals: list[collector_pb2.HitIssue] = []
@@ -83,7 +86,7 @@ class _Verdicts:
             first, end = max(issue.index, 0), min(issue.index + 1, self.hits)
         if issue.outcome == collector_pb2.OUTCOME_REJECTED:
             self.rejected.update(range(first, end))
-            if len(self.refusals) < MAX_REFUSALS:
+            if len(self.refusals) < self.max_refusals:
                 self.refusals.append(issue)
         elif issue.outcome == collector_pb2.OUTCOME_RETRY:
             self.again.update(range(first, end))
@@ -118,13 +121,15 @@ class SendWindow(Generic[B]):
 
     Args:
         patience: maximum number of attempts per batch, minimum pause before a retry, and maximum silence of a stream.
+        max_refusals: maximum number of issues kept per batch.
     """
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, max_refusals: int = MAX_REFUSALS) -> None:
         self.acked_through = 0
         self.progressed = False
         self.is_draining = False
         self._patience = patience
+        self._max_refusals = max_refusals
         self._waiting: deque[_Outgoing[B]] = deque()
         self._in_flight: dict[int, _Outgoing[B]] = {}
         self._put_off: list[tuple[float, int, _Outgoing[B]]] = []
@@ -244,7 +249,7 @@ class SendWindow(Generic[B]):
         for issue in ack.issues:
             if (outgoing := self._in_flight.get(issue.batch_seq)) is not None:
                 if outgoing.verdicts is None:
-                    outgoing.verdicts = _Verdicts(outgoing.batch.hits)
+                    outgoing.verdicts = _Verdicts(outgoing.batch.hits, self._max_refusals)
                 outgoing.verdicts.note(issue)
         for receipt in ack.receipts:
             if (outgoing := self._in_flight.get(receipt.batch_seq)) is not None:
@@ -270,7 +275,9 @@ class SendWindow(Generic[B]):
             due_s = now_s + max(verdicts.delay_ms / 1_000, self._patience.first_s)
             self._put_back(batch, attempts, sorted(again), due_s)
         accepted = batch.hits - rejected - len(again)
-        return Settled(batch, accepted, rejected, acked.resent, attempts, verdicts.refusals, receipts, given_up)
+        return Settled(
+            batch, accepted, rejected, acked.resent, attempts, verdicts.refusals, receipts, given_up, frozenset(again)
+        )
 
     def _put_back(self, acked: B, attempts: int, indexes: Sequence[int], due_s: float) -> None:
         """Delay the hits to retry until `due_s`. A whole batch keeps its id; a part becomes a batch with a new id."""

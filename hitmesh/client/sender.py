@@ -21,7 +21,7 @@ from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.client.batches import OutgoingBatch, outgoing
 from hitmesh.client.mesh import Mesh
 from hitmesh.client.patience import LASTING, Backoff, Patience
-from hitmesh.client.send_window import SendWindow, Settled
+from hitmesh.client.send_window import MAX_REFUSALS, SendWindow, Settled
 from hitmesh.client.stream import OpenStream
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.reasons import LocalReason
@@ -78,7 +78,18 @@ class SendTotals:
 
 
 class HitSender:
-    """Sends batches for a single site. Confined to one thread. Use the sender in a `with`, which closes the stream."""
+    """Sends batches for a single site. Confined to one thread. Use the sender in a `with`, which closes the stream.
+
+    Args:
+        mesh: connection with an ingest key.
+        site: full name of the site.
+        patience: when to give up.
+        on_settled: called with the outcome of each acknowledged batch, in another thread and under a lock, so the
+            function must return at once.
+        max_refusals: maximum number of refused hits that an outcome describes.
+        clock_s: monotonic clock.
+        randomly: returns a number in [0, 1).
+    """
 
     def __init__(
         self,
@@ -86,6 +97,8 @@ class HitSender:
         site: str,
         *,
         patience: Patience = LASTING,
+        on_settled: Callable[[Settled[OutgoingBatch]], None] = lambda settled: None,
+        max_refusals: int = MAX_REFUSALS,
         clock_s: Callable[[], float] = time.monotonic,
         randomly: Callable[[], float] = random.random,
     ) -> None:
@@ -94,7 +107,8 @@ class HitSender:
         self._clock_s = clock_s
         self._changed = threading.Condition()
         self._stream: OpenStream | None = None
-        self._window: SendWindow[OutgoingBatch] = SendWindow(patience)
+        self._on_settled = on_settled
+        self._window: SendWindow[OutgoingBatch] = SendWindow(patience, max_refusals)
         self._backoff = Backoff(patience, randomly)
         self._given_up: SendStopped | None = None
         self._totals = SendTotals()
@@ -207,6 +221,7 @@ class HitSender:
                 return
             for settled in self._window.respond(response, self._clock_s()):
                 self._count(settled)
+                self._on_settled(settled)
             if response.HasField("go_away"):
                 stream.half_close()
             self._changed.notify_all()

@@ -15,6 +15,8 @@ SETTLEMENT_LOG = "settlement"
 # The generation number of all stream rows; the generations of settlements are numbered from 1.
 STREAM_GENERATION: Final = 0
 
+_MODULUS: Final = 1 << 64
+
 
 @dataclass(frozen=True, slots=True)
 class DirtyMark:
@@ -66,7 +68,10 @@ class GenerationEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """The outcome of a site-day's accepted hits in a generation (rule D5), with checksums over hash64(hit)."""
+    """The outcome of a site-day's accepted hits in a generation (rule D5), with checksums over hash64(hit).
+
+    accepted = counted + duplicate + excluded + erased. Erased hits stay in `accepted` and in the checksums.
+    """
 
     accepted: int
     counted: int
@@ -74,6 +79,24 @@ class LedgerEntry:
     excluded: int
     sum64: int
     xor64: int
+    erased: int = 0
+
+    def plus(self, other: LedgerEntry) -> LedgerEntry:
+        """Return the entry for the hits of both.
+
+        Example:
+            >>> LedgerEntry(2, 1, 1, 0, sum64=7, xor64=5).plus(LedgerEntry(1, 0, 0, 0, sum64=9, xor64=4, erased=1))
+            LedgerEntry(accepted=3, counted=1, duplicate=1, excluded=0, sum64=16, xor64=1, erased=1)
+        """
+        return LedgerEntry(
+            self.accepted + other.accepted,
+            self.counted + other.counted,
+            self.duplicate + other.duplicate,
+            self.excluded + other.excluded,
+            (self.sum64 + other.sum64) % _MODULUS,
+            self.xor64 ^ other.xor64,
+            self.erased + other.erased,
+        )
 
 
 @dataclass(frozen=True, slots=True)

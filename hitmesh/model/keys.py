@@ -13,9 +13,13 @@ from hashlib import blake2b
 import numpy as np
 import xxhash
 
-from hitmesh.model.arrays import I32Array, U64Array
+from hitmesh.model.arrays import BoolArray, I32Array, U64Array
 
 _U64 = np.uint64
+_MULTIPLIERS = tuple(
+    np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
+)
+_NOT_EXCLUDED = ~np.uint64(1)
 
 
 def hash64(*parts: str) -> int:
@@ -78,3 +82,30 @@ def partition_of(
     """
     shifted = site_hash % _U64(partitions) + visitor_lo % np.maximum(spread, _U64(1))
     return (shifted % _U64(partitions)).astype(np.int32)
+
+
+def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Array, excluded: BoolArray) -> U64Array:
+    """Return each hit's timeline key: a hash of site and visitor whose lowest bit marks excluded hits.
+
+    Snapshots and erasure marks depend on these keys, so this function never changes.
+
+    Example:
+        >>> site, high, low = (np.array([word], np.uint64) for word in (1, 2, 3))
+        >>> keys = timeline_keys(site, high, low, np.array([True]))
+        >>> int(keys[0] & np.uint64(1)), visitors_of(keys) == timeline_keys(site, high, low, np.array([False]))
+        (1, array([ True]))
+    """
+    mixed = site_hashes * _MULTIPLIERS[0] ^ visitor_hi * _MULTIPLIERS[1] ^ visitor_lo
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= _MULTIPLIERS[2]
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= _MULTIPLIERS[3]
+    mixed ^= mixed >> np.uint64(32)
+    keys: U64Array = (mixed & _NOT_EXCLUDED) | excluded.astype(np.uint64)
+    return keys
+
+
+def visitors_of(keys: U64Array) -> U64Array:
+    """Return each timeline's visitor key, shared by excluded hits and others (n,)."""
+    visitors: U64Array = keys & _NOT_EXCLUDED
+    return visitors

@@ -9,7 +9,7 @@ class LedgerKind(StrEnum):
     """The kind of a ledger row, which decides the meaning of its `at`."""
 
     CELL = "cell"  # `at` is the start of the collect time's cell, UTC ms: received = rejected + accepted
-    DAY = "day"  # `at` is the UTC day of event time: accepted = counted + duplicate + excluded + pending
+    DAY = "day"  # `at` is the UTC day of event time: accepted = counted + duplicate + excluded + erased + pending
     # `at` is the UTC day of event time: counted or excluded hits in no visit until the day is settled (rule S9)
     WAITS = "waits"
 
@@ -24,3 +24,4 @@ class LedgerClass(StrEnum):
     DUPLICATE = "duplicate"
     EXCLUDED = "excluded"
     PENDING = "pending"  # history hits: only in the raw store until the day is settled
+    ERASED = "erased"  # hits of an erased visitor: only their checksums remain

@@ -58,3 +58,5 @@ MAX_ABS_MICROS: Final = 10**18
 """Rule M1: largest absolute amount in micros, 10^12 currency units. Sums may exceed int64 (hitmesh.model.amounts)."""
 UNKNOWN_KEYS_S: Final = 200
 """Rate limit in each process: maximum look-ups per second for unknown ingest keys."""
+MAX_VISITOR_ID_BYTES: Final = 128
+"""Rule I1: maximum size of a visitor id and of a user id, in bytes."""

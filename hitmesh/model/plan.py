@@ -27,10 +27,14 @@ MAX_SITE_DAYS: Final = 20_000
 
 
 class Kind(StrEnum):
-    """Why history is recomputed. LOGIC: the logic changed. REPAIR: a store lost or damaged values."""
+    """Why history is recomputed.
+
+    LOGIC: the logic changed. REPAIR: a store lost or damaged values. ERASE: a visitor's hits must disappear.
+    """
 
     LOGIC = "logic"
     REPAIR = "repair"
+    ERASE = "erase"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,15 @@ class Plan:
     seconds: float
 
 
-def plan_of(logic: str, site_days: int, hits: int, *, hit_us: float = HIT_US, site_day_ms: float = SITE_DAY_MS) -> Plan:
+def plan_of(
+    logic: str,
+    site_days: int,
+    hits: int,
+    *,
+    hit_us: float = HIT_US,
+    site_day_ms: float = SITE_DAY_MS,
+    keep_days: int = KEEP_REPLACED_DAYS,
+) -> Plan:
     """Return the plan to recompute some site-days.
 
     Args:
@@ -97,6 +109,7 @@ def plan_of(logic: str, site_days: int, hits: int, *, hit_us: float = HIT_US, si
         hits: the number of accepted hits of these site-days.
         hit_us: the measured or estimated time per hit, in µs.
         site_day_ms: the measured or estimated time per site-day, in ms.
+        keep_days: how long replaced rows are kept for a rollback, in days.
 
     Example:
         >>> plan = plan_of("v1", site_days=2, hits=1_000_000)
@@ -111,6 +124,6 @@ def plan_of(logic: str, site_days: int, hits: int, *, hit_us: float = HIT_US, si
         Recompute(logic, site_days, seconds),
         Compare(site_days),
         Publish(site_days),
-        Retire(KEEP_REPLACED_DAYS if site_days else 0),
+        Retire(keep_days if site_days else 0),
     )
     return Plan(stages, seconds)

@@ -20,6 +20,7 @@ class MetricQuery:
     `bucket_starts` are ascending UTC ms, multiples of 15 min. Bucket i is [bucket_starts[i], bucket_starts[i+1]), and
     the last bucket ends at `end`. With a single start, the whole range is a single bucket.
     `generations` gives the generation to read for each site-day; the query must ignore all other rows.
+    `fresh`: answer from stored rows, not from a cache.
     """
 
     source: RowSource
@@ -33,3 +34,4 @@ class MetricQuery:
     filter: Filter | None = None
     include_excluded: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)  # dimension of the report → column, if the names differ
+    fresh: bool = False

@@ -65,10 +65,41 @@ class RawRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Facts about a refused hit or batch that a replay needs and that the kept bytes do not contain.
+
+    Attributes:
+        batch_id: as sent.
+        batch_index: index of the hit in its batch; -1 for a batch that was refused whole.
+        key_id: id of the ingest key; "" if the key is unknown.
+        size: bytes that were sent.
+        is_complete: whether all these bytes are kept, but for the ingest key and the edge's data of a batch.
+        is_json: whether the kept bytes are hitmesh.model.refusals.JSON_MARK followed by JSON; otherwise protobuf.
+        default_context: the batch's default context, as sent; empty for a batch that was refused whole.
+        received_at: when the edge or, without an edge, the collector received the batch, UTC ms.
+        sent_at: time by the device's clock at the send attempt, UTC ms; 0 if not sent.
+        sets_times: whether the key may set `true_time` (rule T1).
+    """
+
+    batch_id: str
+    batch_index: int
+    key_id: str
+    size: int
+    is_complete: bool
+    is_json: bool
+    default_context: bytes
+    received_at: int
+    sent_at: int
+    sets_times: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedHit:
     """A stored refusal of a hit, or of a batch: the reason and at most 4 KiB of the original bytes.
 
-    `hits` counts the refused hits: 1, or all hits in a batch that was refused whole.
+    `hits` counts the refused hits: 1, or all hits in a batch that was refused whole. `origin` is None if earlier
+    versions stored the refusal, or if no collector stored it. `replayed_at` is when an accepted replay was last noted
+    (UTC ms); 0 if never.
     """
 
     position: Position
@@ -81,3 +112,5 @@ class RejectedHit:
     hit_id: str
     hits: int
     original: bytes
+    origin: Origin | None = None
+    replayed_at: int = 0

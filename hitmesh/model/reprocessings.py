@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from hitmesh.model.change_reasons import ChangeReasons
+from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
@@ -23,7 +25,8 @@ class State(StrEnum):
     PLANNED: stored, nothing computed. RUNNING: the settler performs `work`. DIFF_READY: every site-day is recomputed;
     reports still read the old generations. PUBLISHED, ROLLED_BACK: reports read the new or the old generations again.
     CANCELLED, EXPIRED: no report ever read the new generations, and their rows are removed. FAILED: the work ended with
-    an error, which `error` describes; the work can be requested again.
+    an error, which `error` describes; the work can be requested again. ERASED: a visitor's hits are removed; the old
+    generations are removed too, so there is no rollback.
     """
 
     PLANNED = "planned"
@@ -34,6 +37,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     FAILED = "failed"
     EXPIRED = "expired"
+    ERASED = "erased"
 
 
 class Work(StrEnum):
@@ -51,7 +55,18 @@ NEXT_STATE: Final[Mapping[Work, State]] = {
     Work.ROLL_BACK: State.ROLLED_BACK,
     Work.CANCEL: State.CANCELLED,
 }
-"""The state after each work is done."""
+"""The state after each work is done; `next_state` also knows the exception."""
+
+
+def next_state(kind: Kind, work: Work) -> State:
+    """Return the state after a work is done; the publication of an erasure ends in ERASED.
+
+    Example:
+        >>> next_state(Kind.ERASE, Work.PUBLISH), next_state(Kind.LOGIC, Work.PUBLISH)
+        (<State.ERASED: 'erased'>, <State.PUBLISHED: 'published'>)
+    """
+    return State.ERASED if kind is Kind.ERASE and work is Work.PUBLISH else NEXT_STATE[work]
+
 
 REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
     Work.RECOMPUTE: frozenset({State.PLANNED, State.FAILED}),
@@ -80,6 +95,44 @@ OPEN_STATES: Final = frozenset({State.RUNNING, State.DIFF_READY, State.FAILED})
 """States in which a reprocessing excludes every other reprocessing of the same site-days."""
 
 
+MAX_LOST_NAMED: Final = 100
+"""How many site-days with lost hits a repair names."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostHits:
+    """Hits of a site-day that neither the raw store nor the log has.
+
+    Attributes:
+        site_day: the site-day.
+        hits: how many hits are lost; 0 if hits of a neighbouring day that the recomputation reads are damaged.
+        kept: whether the repair left the site-day out, because it cannot be recomputed from all its hits.
+    """
+
+    site_day: SiteDay
+    hits: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RawRepair:
+    """What a repair found missing in the raw store, and restored from the log.
+
+    Attributes:
+        restored_records: records that are stored again.
+        restored_hits: the hits in these records, of any sites and days.
+        lost_hits: hits that neither the raw store nor the log has.
+        lost_site_days: the number of site-days with lost hits, or beside such a site-day.
+        named: the first MAX_LOST_NAMED of these site-days.
+    """
+
+    restored_records: int = 0
+    restored_hits: int = 0
+    lost_hits: int = 0
+    lost_site_days: int = 0
+    named: tuple[LostHits, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Reprocessing:
     """A stored reprocessing. Times are UTC ms; days are UTC days since 1970-01-01.
@@ -101,7 +154,11 @@ class Reprocessing:
         error: why the work failed; empty in all states except FAILED.
         recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished, and
             if RECOMPUTE was interrupted.
+        visitors: with kind ERASE, the digests of the visitor (hitmesh.model.erasures), never the visitor id or key; the
+            visitor's hits before `created_at` are erased.
+        receipt: with kind ERASE, a hitmesh.model.erasures.Receipt as text; empty before PUBLISH.
         version: counts the replacements; `Reprocessings.replace` compares it.
+        raw_repair: for a repair, what it found missing in the raw store so far; otherwise None.
     """
 
     id: str
@@ -120,6 +177,18 @@ class Reprocessing:
     error: str = ""
     recompute_ms: int = 0
     version: int = 1
+    visitors: tuple[str, ...] = ()
+    receipt: str = ""
+    raw_repair: RawRepair | None = None
+
+    @property
+    def marks(self) -> tuple[ErasureMark, ...]:
+        """The erasure marks of this reprocessing; none unless the kind is ERASE."""
+        return tuple(
+            ErasureMark(site, digest, self.created_at, self.created_at, self.id)
+            for site in self.sites
+            for digest in self.visitors
+        )
 
     def overlaps(self, other: Reprocessing) -> bool:
         """Return whether the two have a site-day in common.
@@ -175,6 +244,7 @@ class Rebuilt:
         changes: each measure with its old and new sum; measures that are 0 in both are absent.
         disturbed_days: the site's other days that must be settled again when either generation becomes current, apart
             from the day after, which depends on the carries (rule L4).
+        reasons: why the numbers differ; None if the numbers are equal, or if the reasons are not known.
     """
 
     site_day: SiteDay
@@ -184,3 +254,4 @@ class Rebuilt:
     flags: Mapping[tuple[Position, int], bool]
     changes: Mapping[str, Change]
     disturbed_days: frozenset[int] = frozenset()
+    reasons: ChangeReasons | None = None

@@ -27,7 +27,7 @@ _SEALED: Final = struct.Struct("<4sQ")
 COPY_CURE: Final = "restore the store from a backup"
 """The remedy, in error messages, for damage that is not repaired automatically."""
 SETTLED_CURE: Final = (
-    f"a history hit for the day causes the day to be settled again from raw hits; otherwise {COPY_CURE}"
+    f"hitmesh reprocess plan --kind repair, run and published, replaces the value of the day; otherwise {COPY_CURE}"
 )
 """The remedy, in error messages, for damage to settlement results."""
 ARROW_STREAM: Final = b"\xff\xff\xff\xff"

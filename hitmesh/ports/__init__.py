@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from hitmesh.ports.clock import Clock
 from hitmesh.ports.directory import SiteDirectory
+from hitmesh.ports.erasing import Erasures, LogEraser
 from hitmesh.ports.log import EventLog, LogReader
 from hitmesh.ports.raw import RawStore, RejectedStore
 from hitmesh.ports.reporting import MetricStore, ProgressReader
@@ -20,9 +21,11 @@ from hitmesh.ports.streaming import Ledger, LogScan, Outbox, SeriesStore, StateS
 __all__ = [
     "Clock",
     "DirtyDays",
+    "Erasures",
     "EventLog",
     "Generations",
     "Ledger",
+    "LogEraser",
     "LogReader",
     "LogScan",
     "MetricStore",

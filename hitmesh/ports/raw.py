@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord, RejectedHit
+from hitmesh.model.refusals import RefusalKey, RefusalPage, RefusalRange
+from hitmesh.model.sites import SiteDay
 
 
 class RawStore(Protocol):
@@ -14,6 +16,12 @@ class RawStore(Protocol):
 
     def put(self, records: Sequence[RawRecord]) -> None:
         """Store records durably, keyed by position; idempotent."""
+
+    def replace(self, position: Position, value: bytes) -> None:
+        """Replace the value of a stored record durably and atomically; all other fields stay.
+
+        Used to erase hits. The new value must have the same rows, some of them blank. An absent record stays absent.
+        """
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
@@ -23,6 +31,23 @@ class RawStore(Protocol):
         A record may also hold hits of other sites and days, which the caller must filter out. With `before`, which
         gives an offset per partition, yield only records below the offset of their partition, and no record of a
         partition without an offset.
+        """
+
+    def salvage(
+        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[tuple[Position, RawRecord | None]]:
+        """Yield the positions and records of `scan`, with None for a lost or damaged record; never raise StoreCorrupt.
+
+        A yielded record may still have a damaged value. A lost record whose index entry is lost too is absent.
+        """
+
+    def restore(self, records: Sequence[RawRecord]) -> None:
+        """Store records durably with their index entries, in place of what is stored at their positions; idempotent."""
+
+    def mend_index(self, site_day: SiteDay) -> None:
+        """Restore damaged or lost index entries of a site-day from stored records, as far as the store can find them.
+
+        Idempotent. A store without a separate index does nothing.
         """
 
     def get(self, position: Position) -> RawRecord | None:
@@ -47,8 +72,32 @@ class RejectedStore(Protocol):
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
         """Return at most `limit` refusals of a site, newest first."""
 
-    def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of the refusals with a collect time before `older_than_ms`; return how many were emptied.
+    def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
+        """Return at most `limit` refusals of a range in list order (RefusalKey), beginning after a key.
 
-        The counts stay. A store whose server expires the bytes by itself does nothing and returns 0.
+        The work is bounded whatever the range: a page may be short or empty, and `RefusalPage.after` says whether the
+        list continues. A store on servers lists refusals of all sites only if this version or a later version stored
+        them.
+        """
+
+    def get(self, key: RefusalKey) -> RejectedHit | None:
+        """Return a refusal; None when there is no such refusal."""
+
+    def note_replayed(self, key: RefusalKey, at: int) -> bool:
+        """Store durably that a replay of a refusal was accepted at a time (UTC ms); idempotent.
+
+        Return whether the refusal exists. The last call determines the time.
+        """
+
+    def drop_bytes(self, older_than_ms: int) -> int:
+        """Empty `original` and `origin` of the refusals with a collect time before `older_than_ms`.
+
+        Return how many were emptied. The counts stay. A store whose server expires the bytes by itself does nothing and
+        returns 0.
+        """
+
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
+        """Empty `original`, `message` and `hit_id` of the site's wanted refusals durably; return how many.
+
+        `wanted` is called for each refusal that has any of the three; the counts stay.
         """

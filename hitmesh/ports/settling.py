@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
 from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.history import PastEntry, RetiredGeneration
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
@@ -59,6 +60,13 @@ class Generations(Protocol):
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
         """Return the current entry of each day in [first_day, end_day); days without an entry are absent."""
 
+    def history(self, site: str, first_day: int, end_day: int) -> Mapping[int, Sequence[PastEntry]]:
+        """Return the entries of each day in [first_day, end_day), sequences ascending; days without entries are absent.
+
+        The last entry of a day is the current entry. A day has the last MAX_PAST_ENTRIES entries, even after the rows
+        of their generations were removed. Entries from before a store recorded its history are absent.
+        """
+
     def publish(
         self,
         site_day: SiteDay,
@@ -79,7 +87,8 @@ class Generations(Protocol):
         `drift` is None if the stream counted no hit on the site-day. If the drift is confirmed, the attempt wrote no
         rows, and the entry's generation is STREAM_GENERATION. Otherwise, STREAM_GENERATION is superseded, unless an
         entry already exists. The replaced generation counts as superseded from `now`, or from `keep_until` (UTC ms) if
-        that is later, so that `restore` can make the generation current again.
+        that is later, so that `restore` can make the generation current again. If more than MAX_KEPT_GENERATIONS are
+        kept then, the generation whose time is earliest counts as superseded from `now`.
 
         Raises:
             StaleGeneration: an entry was published since the scan began; nothing was written.
@@ -105,8 +114,19 @@ class Generations(Protocol):
                 nothing was written.
         """
 
+    def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
+        """Supersede all attempts for the days in [first_day, end_day) that were not published; return their number.
+
+        The attempts count as superseded from `keep_until` (UTC ms), or from `now` if that is later. Until then,
+        `restore` can make such a generation current; `publish` raises StaleGeneration. Idempotent.
+        """
+
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None if the site-day was never settled."""
+        """Return the carry of the current generation; None if the site-day was never settled.
+
+        Raises:
+            StoreCorrupt: a part of the carry is lost. A whole carry may still be damaged.
+        """
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
         """Return the ledger entry of each day's current generation in [first_day, end_day)."""
@@ -119,6 +139,19 @@ class Generations(Protocol):
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
         """Return the generations, published or not, that count as superseded from a time before `published_before`."""
+
+    def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
+        """Return the superseded and the kept generations of at most `limit` site-days that follow `after`.
+
+        The generations of a site-day are returned together, and site-days in an order that the store chooses. `site`
+        None means all sites; fewer site-days than `limit` may then be returned before the last page, but at least one.
+        """
+
+    def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
+        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them.
+
+        Afterwards, `restore` makes none of these generations current again. Idempotent.
+        """
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Delete a superseded generation's entry, after its rows are dropped; ignore any other generation."""
@@ -149,6 +182,13 @@ class OrderClaims(Protocol):
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
         """Set the duplicate flags of claims, keyed by position and row, as the settlement of their day decided."""
+
+    def remove(self, claims: Sequence[OrderClaim]) -> None:
+        """Remove claims durably; idempotent.
+
+        A claim that holds its id in the stream keeps this place, so that a replay of the log decides as before. The
+        place has the id and the position, and no visitor key.
+        """
 
 
 class RollupSink(Protocol):

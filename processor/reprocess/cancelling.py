@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
-from hitmesh.ports import Generations, Reprocessings, RollupSink
+from hitmesh.ports import Clock, Generations, Reprocessings, RollupSink
 from processor.reprocess.chain import Chain
 
 
 class Cancelling:
-    """Drops the rows and series that belong to unpublished generations.
+    """Drops the rows and series that belong to unpublished generations, site by site.
+
+    Attempts whose rows were written, but not stored as recomputed site-days, are abandoned: the settler removes their
+    rows later.
 
     Args:
         page_site_days: how many recomputed site-days are read at once.
     """
 
     def __init__(
-        self, generations: Generations, reprocessings: Reprocessings, sink: RollupSink, page_site_days: int
+        self,
+        generations: Generations,
+        reprocessings: Reprocessings,
+        sink: RollupSink,
+        clock: Clock,
+        page_site_days: int,
     ) -> None:
         self._generations = generations
         self._reprocessings = reprocessings
         self._sink = sink
+        self._clock = clock
         self._page_site_days = page_site_days
 
     def begin(self, id_: str, chain: Chain) -> Chain:
@@ -33,11 +43,18 @@ class Cancelling:
         """Drop the next site-days' rows until the portion is over; return whether all rows are dropped."""
         begun = chain
         while chain is begun or not is_over():
-            page = self._reprocessings.rebuilt(reprocessing.id, chain.last, self._page_site_days)
-            if not page:
+            site = _next_site(reprocessing, chain.last)
+            if site is None:
                 return chain, True
-            self._sink.drop(list(self._unpublished(page)))
-            chain = Chain(page[-1].site_day, count=chain.count + len(page))
+            found = self._reprocessings.rebuilt(reprocessing.id, chain.last, self._page_site_days)
+            page = _of_site(found, site)
+            if page:
+                self._sink.drop(list(self._unpublished(page)))
+                chain = Chain(page[-1].site_day, count=chain.count + len(page))
+            else:
+                first_day, end_day = reprocessing.first_day, reprocessing.end_day
+                self._generations.abandon(site, first_day, end_day, now=self._clock.now())
+                chain = Chain(SiteDay(site, end_day), count=chain.count)
         return chain, False
 
     def _unpublished(self, page: Sequence[Rebuilt]) -> Iterator[tuple[SiteDay, int]]:
@@ -47,3 +64,15 @@ class Cancelling:
             entry = self._generations.current(site, day, day + 1).get(day)
             if entry is None or entry.generation != rebuilt.after.generation:
                 yield rebuilt.site_day, rebuilt.after.generation
+
+
+def _of_site(found: Sequence[Rebuilt], site: str) -> list[Rebuilt]:
+    return list(takewhile(lambda rebuilt: rebuilt.site_day.site == site, found))
+
+
+def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
+    """Return the first site that is not finished; the chain's last site-day is `end_day` once a site is finished."""
+    return min(
+        (site for site in reprocessing.sites if last is None or SiteDay(site, reprocessing.end_day) > last),
+        default=None,
+    )

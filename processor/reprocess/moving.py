@@ -172,6 +172,7 @@ class Moving:
             self._mark(page, site, {day})
             return
         if stands is Standing.MOVED and self._entry(rebuilt.site_day).sequence == rebuilt.sequence:
+            self._abandon_unpublished(page, rebuilt)
             return
         self._mark(page, site, self._disturbed(page, rebuilt))
         if stands is not Standing.MOVED:
@@ -180,6 +181,16 @@ class Moving:
             self._stores.claims.set_duplicates(site, flags)
         moved = replace(rebuilt, sequence=self._entry(rebuilt.site_day).sequence)
         self._reprocessings.put(page.reprocessing.id, [moved])
+
+    def _abandon_unpublished(self, page: _Page, rebuilt: Rebuilt) -> None:
+        """Abandon the new generation of a site-day that a failed PUBLISH did not reach, when PUBLISH is undone.
+
+        The rows are kept like replaced rows, because a later PUBLISH restores the generation.
+        """
+        if page.work is Work.ROLL_BACK:
+            (site, day), now = rebuilt.site_day, self._clock.now()
+            keep_until = now + self._pace.keep_replaced_ms
+            self._stores.generations.abandon(site, day, day + 1, now=now, keep_until=keep_until)
 
     def _made_current(self, page: _Page, rebuilt: Rebuilt) -> Rebuilt:
         """Publish or restore the wanted generation; recompute the generation if its rows are no longer kept."""

@@ -9,28 +9,35 @@ pending until the settler settles their day. So the ledger balances whichever ge
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.days import date_text
-from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.erasures import ErasureMark
+from hitmesh.model.errors import RetryError, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import Logic, logic_named
 from hitmesh.model.plan import Kind
-from hitmesh.model.reprocessings import GenerationVersion, Rebuilt, Reprocessing, Work
+from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, Work
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Generations, Reprocessings
 from hitmesh.runtime.logs import logger
+from processor.erase.records import find_hits
+from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.chain import Chain
 from processor.reprocess.changes import changes_of
-from processor.reprocess.failures import naming
+from processor.reprocess.failures import SiteDayFailed, naming
 from processor.reprocess.pace import ReprocessPace
+from processor.reprocess.reasons import reasons_of
+from processor.reprocess.restoring import Restoring
 from processor.reprocess.sides import rebuilt_of
-from processor.settle.attempt import Attempt, Handed, SettlerStores
+from processor.settle.attempt import Attempt, Handed, SettlerStores, Worked, stored_carry
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.reached import ScanBounds, scan_bounds
 from processor.settle.readable import ReadableRows
@@ -67,6 +74,7 @@ class Rebuilder:
     ) -> None:
         self._stores = stores
         self._reprocessings = reprocessings
+        self._clock = clock
         self._pace = pace
         self._memory = memory
         self._rows = ReadableRows(stores.sink, clock, stop, pace.ingest_timeout_s)
@@ -77,9 +85,17 @@ class Rebuilder:
         return scan_bounds(self._stores.progress)
 
     def recompute(
-        self, site_day: SiteDay, logic: Logic | None, handed: Handed, bounds: ScanBounds, work: Work
+        self,
+        site_day: SiteDay,
+        logic: Logic | None,
+        handed: Handed,
+        bounds: ScanBounds,
+        work: Work,
+        erasing: Sequence[ErasureMark] = (),
     ) -> Recomputed:
         """Settle a site-day that has a current generation, under this logic or the current generation's logic.
+
+        `erasing` are marks of visitors that are about to be erased, and whose hits do not count.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
@@ -94,18 +110,40 @@ class Rebuilder:
                 handed,
                 lg_k=self._lg_k,
                 logic=logic,
+                erasing=erasing,
                 memory=self._memory,
             )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
-            settled = attempt.settle()
-            if settled is None or attempt.current is None:
+            worked = attempt.work()
+            if worked is None:
                 raise StoreCorrupt("the published generation is no longer stored")
-            current = self._current_version(attempt)
-            old = self._series(site_day, current.generation)
-            series = attempt.series_of(settled)
-            rebuilt = rebuilt_of(attempt, settled, current, changes_of(old, series), work)
-            return Recomputed(attempt, settled, series, rebuilt)
+            try:
+                return self._compared(attempt, worked, work)
+            finally:
+                worked.close()
+
+    def _compared(self, attempt: Attempt, worked: Worked, work: Work) -> Recomputed:
+        """Compare a settlement with the current generation."""
+        current = self._current_version(attempt)
+        old = self._series(attempt.site_day, current.generation)
+        series = attempt.series_of(worked.settled)
+        changes = changes_of(old, series)
+        reasons = self._reasons(attempt, worked, current, changes, has_series=not old.is_empty())
+        rebuilt = rebuilt_of(attempt, worked.settled, current, changes, work, reasons)
+        return Recomputed(attempt, worked.settled, series, rebuilt)
+
+    def concerns(self, reprocessing: Reprocessing, site_day: SiteDay, bounds: ScanBounds) -> bool:
+        """Return whether a site-day must be recomputed: with kind ERASE, only if the visitor has hits on the day."""
+        if reprocessing.kind is not Kind.ERASE:
+            return True
+        visitors = ErasedVisitors(self._stores.directory.mesh_secret(), reprocessing.marks)
+        site, day = site_day
+        with naming(site_day):
+            records = self._stores.raw.scan(site, day, day + 1, bounds.hits)
+            return any(
+                found is not None and day in found.days for found in (find_hits(each, visitors) for each in records)
+            )
 
     def store(self, id_: str, wave: Sequence[Recomputed]) -> None:
         """Store recomputed site-days. The order of the effects is defined only here.
@@ -114,22 +152,52 @@ class Rebuilder:
         2. write the series;
         3. store the recomputed site-days. This must be last, because a stored site-day may be published without a
            further look at its rows. After a crash before this step, the attempt is repeated under another generation
-           number, and the lost attempt's rows are removed at the site-day's next publication.
+           number, and the lost attempt's rows are removed after the site-day's next publication, or after CANCEL.
+
+        If step 1 or 2 fails, for example because the rows do not become readable in time, the wave's attempts are
+        abandoned, so that their rows are removed even if the work is never repeated.
         """
         if not wave:
             return
         first = wave[0].attempt.site_day
-        with naming(first):
-            self._rows.write([(done.attempt.site_day, done.attempt.generation, done.settled) for done in wave])
-        for done in wave:
-            with naming(done.attempt.site_day):
-                self._stores.series.put_settled(done.attempt.site_day, done.attempt.generation, done.series)
+        try:
+            with naming(first):
+                self._rows.write([(done.attempt.site_day, done.attempt.generation, done.settled) for done in wave])
+            for done in wave:
+                with naming(done.attempt.site_day):
+                    self._stores.series.put_settled(done.attempt.site_day, done.attempt.generation, done.series)
+        except (RetryError, SiteDayFailed):
+            self._abandon(wave)
+            raise
         with naming(first):
             self._reprocessings.put(id_, [done.rebuilt for done in wave])
+
+    def _abandon(self, wave: Sequence[Recomputed]) -> None:
+        """Supersede the attempts; if the store is unavailable too, the next publication or CANCEL supersedes them."""
+        with contextlib.suppress(RetryError):
+            for done in wave:
+                site, day = done.attempt.site_day
+                self._stores.generations.abandon(site, day, day + 1, now=self._clock.now())
 
     def is_full(self, wave: Sequence[Recomputed]) -> bool:
         """Return whether a wave has the maximum number of site-days or rows."""
         return len(wave) >= self._pace.wave_site_days or sum(done.rows for done in wave) > self._pace.wave_rows
+
+    def _reasons(
+        self,
+        attempt: Attempt,
+        worked: Worked,
+        current: GenerationVersion,
+        changes: Mapping[str, Change],
+        *,
+        has_series: bool,
+    ) -> ChangeReasons | None:
+        """Return why the numbers differ; None if the numbers are equal, or if the reasons are not known."""
+        is_equal = current.ledger == worked.settled.ledger
+        if is_equal and all(change.old == change.new for change in changes.values()):
+            return None
+        visits = changes.get("visits", Change(0, 0)).old if has_series else None
+        return reasons_of(attempt, worked, current, visits, self._pace.explained_hits)
 
     def _series(self, site_day: SiteDay, generation: int) -> pl.DataFrame:
         """Return a generation's series; a damaged series counts as empty, because the recomputation replaces it."""
@@ -145,7 +213,7 @@ class Rebuilder:
         site, day = attempt.site_day
         entry = attempt.current
         ledger = self._stores.generations.ledger(site, day, day + 1).get(day)
-        carry = self._stores.generations.carry(attempt.site_day)
+        carry = stored_carry(self._stores.generations, attempt.site_day)
         if entry is None or ledger is None or carry is None:
             raise StoreCorrupt("the published generation is no longer stored")
         return GenerationVersion(entry.generation, entry.logic_version, entry.read_through, ledger, carry)
@@ -154,16 +222,25 @@ class Rebuilder:
 class Recomputing:
     """Recomputes a reprocessing's site-days, sites and days ascending. Confined to one thread.
 
+    A repair first restores raw records from the log. A site-day whose raw hits are lost or damaged beyond that is kept
+    as it is.
+
     Args:
         page_site_days: how many recomputed site-days are read at once.
     """
 
     def __init__(
-        self, generations: Generations, reprocessings: Reprocessings, rebuilder: Rebuilder, page_site_days: int
+        self,
+        generations: Generations,
+        reprocessings: Reprocessings,
+        rebuilder: Rebuilder,
+        restoring: Restoring,
+        page_site_days: int,
     ) -> None:
         self._generations = generations
         self._reprocessings = reprocessings
         self._rebuilder = rebuilder
+        self._restoring = restoring
         self._page_site_days = page_site_days
 
     def begin(self, id_: str, chain: Chain) -> Chain:
@@ -175,14 +252,21 @@ class Recomputing:
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Recompute one or more site-days until the portion is over; return whether all are recomputed."""
-        begun, logic, bounds = chain, logic_for(reprocessing), self._rebuilder.bounds()
+        kept = self._restoring.advance(reprocessing, is_over) if reprocessing.kind is Kind.REPAIR else frozenset()
+        if kept is None:
+            return chain, False
+        begun, bounds = chain, self._rebuilder.bounds()
         wave: list[Recomputed] = []
         is_done = True
         for site_day in self._left(reprocessing, chain.last):
             if is_over() and chain is not begun:
                 is_done = False
                 break
-            done = self._rebuilder.recompute(site_day, logic, chain.handed(site_day), bounds, Work.RECOMPUTE)
+            is_wanted = site_day not in kept and self._rebuilder.concerns(reprocessing, site_day, bounds)
+            done = self._recomputed(reprocessing, site_day, chain.handed(site_day), bounds) if is_wanted else None
+            if done is None:
+                chain = chain.past(site_day)
+                continue
             chain = chain.then(done.rebuilt, Work.RECOMPUTE)
             wave.append(done)
             if self._rebuilder.is_full(wave):
@@ -190,6 +274,24 @@ class Recomputing:
                 wave = []
         self._rebuilder.store(reprocessing.id, wave)
         return chain, is_done
+
+    def _recomputed(
+        self, reprocessing: Reprocessing, site_day: SiteDay, handed: Handed, bounds: ScanBounds
+    ) -> Recomputed | None:
+        """Return a recomputed site-day; None if a repair keeps the site-day, because raw hits are damaged.
+
+        Raises:
+            SiteDayFailed: the site-day cannot be settled.
+            RetryError: a store is unavailable.
+        """
+        logic, erasing = logic_for(reprocessing), reprocessing.marks
+        try:
+            return self._rebuilder.recompute(site_day, logic, handed, bounds, Work.RECOMPUTE, erasing)
+        except SiteDayFailed as error:
+            if reprocessing.kind is not Kind.REPAIR or not isinstance(error.__cause__, StoreCorrupt):
+                raise
+        self._restoring.keep(site_day)
+        return None
 
     def _left(self, reprocessing: Reprocessing, last: SiteDay | None) -> Iterator[SiteDay]:
         """Yield the site-days after `last` that have a current generation; other days are settled when they close."""
@@ -206,4 +308,4 @@ def logic_for(reprocessing: Reprocessing) -> Logic | None:
     Raises:
         RefusedError: the code does not have the reprocessing's logic.
     """
-    return None if reprocessing.kind is Kind.REPAIR else logic_named(reprocessing.logic)
+    return logic_named(reprocessing.logic) if reprocessing.kind is Kind.LOGIC else None

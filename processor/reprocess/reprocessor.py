@@ -14,20 +14,22 @@ from typing import Final, Protocol
 
 from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
 from hitmesh.model.limits import LG_K_CELL
-from hitmesh.model.plan import KEEP_FINISHED_DAYS
-from hitmesh.model.reprocessings import NEXT_STATE, Reprocessing, State, Work
+from hitmesh.model.plan import KEEP_FINISHED_DAYS, Kind
+from hitmesh.model.reprocessings import Reprocessing, State, Work, next_state
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock, Reprocessings
 from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import ReprocessedResult
 from hitmesh.runtime.telemetry.registry import PROCESSOR_REPROCESSED
+from processor.erase.erasing import Erasing
 from processor.reprocess.cancelling import Cancelling
 from processor.reprocess.chain import Chain
 from processor.reprocess.failures import SiteDayFailed
 from processor.reprocess.moving import Moving
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.recomputing import Rebuilder, Recomputing
+from processor.reprocess.restoring import Restoring
 from processor.reprocess.schedule import expired, next_to_work_on, removable
 from processor.settle.attempt import SettlerStores
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
@@ -104,13 +106,20 @@ class Reprocessor:
         self._progress: _Progress | None = None
         self._not_before = 0
         self._unavailable = 0
+        self._restoring = Restoring(stores, clock, self._pace)
         rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k, memory)
-        moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, SettlementMarks(clock, marks))
+        dirty = SettlementMarks(clock, marks)
+        moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, dirty)
+        # An erasure keeps no replaced rows.
+        keeping_none = Moving(stores, reprocessings, rebuilder, clock, replace(self._pace, keep_replaced_ms=0), dirty)
+        self._erasing = Erasing(stores, reprocessings, keeping_none, clock, self._pace, dirty, self._replace)
         self._steps: Mapping[Work, _Steps] = {
-            Work.RECOMPUTE: Recomputing(stores.generations, reprocessings, rebuilder, self._pace.page_site_days),
+            Work.RECOMPUTE: Recomputing(
+                stores.generations, reprocessings, rebuilder, self._restoring, self._pace.page_site_days
+            ),
             Work.PUBLISH: moving,
             Work.ROLL_BACK: moving,
-            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink, self._pace.page_site_days),
+            Work.CANCEL: Cancelling(stores.generations, reprocessings, stores.sink, clock, self._pace.page_site_days),
         }
 
     def run_once(self) -> int:
@@ -127,7 +136,7 @@ class Reprocessor:
         try:
             stored = self._reprocessings.all()
             self._expire(stored)
-            reprocessing = next_to_work_on(stored)
+            reprocessing = next_to_work_on(stored, self._erasing.waiting)
             return self._portion(reprocessing) if reprocessing else 0
         except RetryError:
             self._back_off()
@@ -153,27 +162,32 @@ class Reprocessor:
     def _do_portion(self, reprocessing: Reprocessing, work: Work) -> int:
         ends_at = self._clock.now() + self._pace.portion_ms
         try:
-            begun = self._begun(reprocessing.id, work)
-            chain, is_done = self._steps[begun.work].advance(
+            begun = self._begun(reprocessing, work)
+            chain, is_done = self._steps_of(reprocessing, begun.work).advance(
                 reprocessing, begun.chain, lambda: self._stop.is_set() or self._clock.now() > ends_at
             )
         except RetryError:
             raise
         except StaleGeneration as error:
+            self._erasing.drop()
             logger().warning("reprocessing_was_overtaken", id=reprocessing.id, message=error.message)
             return 0
         except ANY_ERROR as error:
             self._fail(reprocessing, error)
             return 0
         self._unavailable = 0
+        reprocessing = self._erasing.latest(reprocessing)
         self._progress = None if is_done else replace(begun, chain=chain)
         count = chain.count - begun.chain.count
+        if not is_done and chain is begun.chain:
+            return 0  # an erasure that waits changes nothing
         self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.work])
         self._log(reprocessing, begun, chain)
-        done = replace(reprocessing, done=chain.count)
+        done = replace(reprocessing, done=chain.count, raw_repair=self._restoring.repair_of(reprocessing))
         if is_done:
             took_ms = self._recompute_ms(reprocessing, begun)
-            done = replace(done, state=NEXT_STATE[begun.work], work=None, error="", recompute_ms=took_ms)
+            state = next_state(reprocessing.kind, begun.work)
+            done = replace(done, state=state, work=None, error="", recompute_ms=took_ms)
         self._replace(done)
         return count
 
@@ -192,14 +206,19 @@ class Reprocessor:
     def _is_in_hand(self, reprocessing: Reprocessing) -> bool:
         return self._progress is not None and self._progress.is_of(reprocessing.id, reprocessing.work)
 
-    def _begun(self, id_: str, work: Work) -> _Progress:
+    def _begun(self, reprocessing: Reprocessing, work: Work) -> _Progress:
         """Return the current work's progress, including site-days that an interrupted portion stored."""
-        in_hand = self._progress
+        in_hand, id_, steps = self._progress, reprocessing.id, self._steps_of(reprocessing, work)
         if in_hand is None or not in_hand.is_of(id_, work):
-            chain = self._steps[work].begin(id_, Chain())
+            self._restoring.forget()
+            chain = steps.begin(id_, Chain())
             in_hand = _Progress(id_, work, chain, self._clock.now(), chain.count)
-        self._progress = replace(in_hand, chain=self._steps[work].begin(id_, in_hand.chain))
+        self._progress = replace(in_hand, chain=steps.begin(id_, in_hand.chain))
         return self._progress
+
+    def _steps_of(self, reprocessing: Reprocessing, work: Work) -> _Steps:
+        is_erasure = reprocessing.kind is Kind.ERASE and work is Work.PUBLISH
+        return self._erasing if is_erasure else self._steps[work]
 
     def _expire(self, stored: Sequence[Reprocessing]) -> None:
         now = self._clock.now()
@@ -210,6 +229,7 @@ class Reprocessor:
 
     def _fail(self, reprocessing: Reprocessing, error: BaseException) -> None:
         self._progress = None
+        reprocessing = self._erasing.latest(reprocessing)
         message = error.message if isinstance(error, HitmeshError) else f"{type(error).__name__}: {error}"
         cause = error.__cause__ if isinstance(error, SiteDayFailed) else error
         logger().error(

@@ -7,14 +7,18 @@ from typing import Final
 
 from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, State
 
-_FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED)
+_FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.ERASED)
 
 
-def next_to_work_on(stored: Iterable[Reprocessing]) -> Reprocessing | None:
-    """Return the oldest running reprocessing; older open reprocessings with the same site-days come first."""
+def next_to_work_on(stored: Iterable[Reprocessing], waiting: str = "") -> Reprocessing | None:
+    """Return the oldest running reprocessing; older open reprocessings with the same site-days come first.
+
+    `waiting` is the id of an erasure that waits for streams or for the settler: others do not wait for this erasure.
+    """
     older: list[Reprocessing] = []
     for reprocessing in sorted(stored, key=lambda reprocessing: (reprocessing.created_at, reprocessing.id)):
-        if reprocessing.state is State.RUNNING and not any(map(reprocessing.overlaps, older)):
+        is_ready = reprocessing.state is State.RUNNING and reprocessing.id != waiting
+        if is_ready and not any(map(reprocessing.overlaps, older)):
             return reprocessing
         if reprocessing.state in OPEN_STATES:
             older.append(reprocessing)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.generations import GenerationEntry
 from hitmesh.model.logic import logic_numbered
@@ -59,7 +60,12 @@ def recomputed_version(attempt: Attempt, settled: Settled) -> GenerationVersion:
 
 
 def rebuilt_of(
-    attempt: Attempt, settled: Settled, current: GenerationVersion, changes: Mapping[str, Change], work: Work
+    attempt: Attempt,
+    settled: Settled,
+    current: GenerationVersion,
+    changes: Mapping[str, Change],
+    work: Work,
+    reasons: ChangeReasons | None = None,
 ) -> Rebuilt:
     """Return a recomputed site-day; a rollback recomputes the generation that the new generation had replaced.
 
@@ -69,6 +75,7 @@ def rebuilt_of(
         current: the generation that reports read.
         changes: each measure in the current generation and in the attempt, in this order.
         work: the work that recomputes.
+        reasons: why the attempt differs from the current generation; None if that is not known.
     """
     new, flags = recomputed_version(attempt, settled), settled.orders.changed_flags
     rebuilt = Rebuilt(
@@ -79,11 +86,19 @@ def rebuilt_of(
         flags=flags,
         changes=changes,
         disturbed_days=frozenset(attempt.disturbed_by_hits(settled)),
+        reasons=reasons,
     )
     if work is not Work.ROLL_BACK:
         return rebuilt
     swapped = {name: Change(change.new, change.old) for name, change in changes.items()}
-    return replace(rebuilt, before=new, after=current, flags=_inverse(flags), changes=swapped)
+    return replace(
+        rebuilt,
+        before=new,
+        after=current,
+        flags=_inverse(flags),
+        changes=swapped,
+        reasons=reasons.inverse() if reasons else None,
+    )
 
 
 def flags_to_set(rebuilt: Rebuilt, work: Work) -> Mapping[HitAt, bool]:

@@ -7,13 +7,14 @@ generation number (`Generations.begin`); `settler` performs all other effects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 import polars as pl
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
@@ -25,8 +26,11 @@ from hitmesh.model.waiting_visits import days_with_provisional_visits
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import (
     DirtyDays,
+    Erasures,
     Generations,
     Ledger,
+    LogEraser,
+    LogScan,
     MetricStore,
     OrderClaims,
     ProgressReader,
@@ -35,7 +39,9 @@ from hitmesh.ports import (
     RollupSink,
     SeriesStore,
     SiteDirectory,
+    StateStore,
 )
+from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
 from processor.rules.orders import HitAt, seen_claims, with_flags
 from processor.rules.refunds import claims_refund, takes_total, with_totals
@@ -68,6 +74,10 @@ class SettlerStores:
     series: SeriesStore
     ledger: Ledger
     metrics: MetricStore
+    log_scan: LogScan
+    erasures: Erasures
+    states: StateStore
+    log_eraser: LogEraser
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,19 @@ class Handed:
 NOTHING_HANDED: Final = Handed()
 
 
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A settlement with its inputs, which contain all hits: keep a reference only as long as the hits are needed."""
+
+    settled: Settled
+    inputs: DayInputs
+
+    def close(self) -> None:
+        """Delete hits that are on disk; the settlement stays readable."""
+        if isinstance(self.inputs.window, SpilledWindow):
+            self.inputs.window.close()
+
+
 class Attempt:
     """A single attempt to settle a site-day.
 
@@ -103,6 +126,7 @@ class Attempt:
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
         logic: the logic version; None: the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
+        erasing: marks of visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
 
     Attributes:
@@ -124,12 +148,13 @@ class Attempt:
         lg_k: int = LG_K_CELL,
         logic: Logic | None = None,
         fallback: Logic = CURRENT,
+        erasing: Sequence[ErasureMark] = (),
         memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
         site, day = site_day
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
-        before_it = None if handed.carry is not None else stores.generations.carry(SiteDay(site, day - 1))
-        handed_on = stores.generations.carry(site_day)
+        before_it = None if handed.carry is not None else stored_carry(stores.generations, SiteDay(site, day - 1))
+        handed_on = stored_carry(stores.generations, site_day)
         self.site_day = site_day
         self.read_through = dict(read_through)
         self.generation = 0
@@ -137,12 +162,15 @@ class Attempt:
         self.logic = logic or _logic_of(self.current) or fallback
         self._stores = stores
         self._hits_before = hits_before
-        self._logic_before = (handed.logic if handed.carry else _logic_of(entries.get(day - 1))) or self.logic
+        self._entry_before = entries.get(day - 1)
+        self._logic_before = (handed.logic if handed.carry else _logic_of(self._entry_before)) or self.logic
+        self._policy = VisitPolicy()
         self._next_is_settled = day + 1 in entries
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
         self._flags = handed.flags
+        self._erased = ErasedVisitors(stores.directory.mesh_secret(), [*stores.erasures.of(site), *erasing])
         self._lg_k = lg_k
         self._memory = memory
         self._handed_on = _intact(handed_on)
@@ -165,21 +193,56 @@ class Attempt:
         Raises:
             StaleGeneration: the current generation was read further than this attempt would read.
         """
+        worked = self.work()
+        if worked is None:
+            return None
+        worked.close()
+        return worked.settled
+
+    def work(self) -> Worked | None:
+        """Return the settlement as `settle` does, together with its inputs, which the caller must close.
+
+        Raises:
+            StaleGeneration: the current generation was read further than this attempt would read.
+        """
         self._refuse_to_read_less()
         site, day = self.site_day
         rejected = self._stores.rejected.counts(site, day)
         if not rejected and self.current is None and day not in self._stores.raw.days(site):
             return None
         known = self._stores.directory.site(site)
+        self._policy = known.policy if known else VisitPolicy()
         self.generation = self._stores.generations.begin(self.site_day)
-        for follow_ms in _FOLLOW_MS:
-            inputs = self._inputs(known, (day + 1) * DAY_MS + follow_ms, rejected)
-            settled = settle(inputs)
-            if isinstance(inputs.window, SpilledWindow):
-                inputs.window.close()
-            if settled.complete:
-                break
-        return settled
+        for follow_ms in _FOLLOW_MS[:-1]:
+            worked = self._worked(known, follow_ms, rejected)
+            if worked.settled.complete:
+                return worked
+            worked.close()
+            del worked  # the hits of both tries must not be in memory together
+        return self._worked(known, _FOLLOW_MS[-1], rejected)
+
+    def _worked(self, site: Site | None, follow_ms: int, rejected: Mapping[int, int]) -> Worked:
+        inputs = self._inputs(site, (self.site_day.day + 1) * DAY_MS + follow_ms, rejected)
+        return Worked(settle(inputs), inputs)
+
+    def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
+        """Return inputs like the current generation's: its logic, and the carry that the day before has now.
+
+        The window is still this attempt's. The result is None if the window does not reach back far enough, because
+        this attempt has a carry and the current generation had none.
+        """
+        site, day = self.site_day
+        stored = self._stores.generations.carry(SiteDay(site, day - 1))
+        carry, logic = _intact(stored), _logic_of(self.current)
+        if logic is None or (carry is None and self._carry is not None):
+            return None
+        before, policy = _logic_of(self._entry_before) or logic, self._policy
+        return replace(
+            inputs,
+            policy=logic.policy(policy),
+            carried_policy=None if _are_same(logic, before) else before.policy(policy),
+            carry=carry,
+        )
 
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that was read further: its hits have no dirty marks and would be lost.
@@ -196,11 +259,17 @@ class Attempt:
                 )
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return the drift from the stream; None if the day already has a generation or was never streamed."""
+        """Return the drift from the stream; None if the day already has a generation or was never streamed.
+
+        A day with a damaged partial is not confirmed, so that its settled rows replace the stream's rows.
+        """
         if self.current is not None:
             return None
         site, day = self.site_day
-        streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        try:
+            streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        except StoreCorrupt:
+            return Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measures={})
         digest = digest_of(self._stores.directory)
         visits_wait = bool(days_with_provisional_visits(partial(self._stores.ledger.waiting, site), day, day + 1))
         return drift_of(settled.rows, streamed, digest, settled.full_refunds, visits_wait=visits_wait)
@@ -239,7 +308,7 @@ class Attempt:
         name, day = self.site_day
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
-        policy, before = site.policy if site else VisitPolicy(), self._logic_before
+        policy, before = self._policy, self._logic_before
         claims, refund_days = self._claims(window, known_until)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),
@@ -272,6 +341,8 @@ class Attempt:
             *(stores.of(site, every) if every else ()),
             *(stores.of(site, refunds, ClaimKind.REFUND) if refunds else ()),
         ]
+        if self._erased:
+            found = [claim for claim in found if not self._erased.has_claim(claim)]
         claims = with_flags(seen_claims(found, self._hits_before), self._flags)
         if refunded:
             claims = with_totals(claims, set(refunded), self._stores.raw)
@@ -279,7 +350,15 @@ class Attempt:
 
     def _window(self, site: str, start: int, end: int) -> Window | SpilledWindow:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
-        return read_window(records, site, start, end, self._memory)
+        return read_window(records, site, start, end, self._memory, self._erased)
+
+
+def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
+    """Return the stored carry; None if the site-day was never settled, and b"" if the carry is lost."""
+    try:
+        return generations.carry(site_day)
+    except StoreCorrupt:
+        return b""
 
 
 def _intact(carry: bytes | None) -> Carry | None:

@@ -76,6 +76,11 @@ def _by_source(rows: SettledRows) -> tuple[tuple[RowSource, Portions, tuple[str,
     )
 
 
+def not_confirmed(drift: Drift | None) -> Drift | None:
+    """Return the drift of a site-day whose stream rows are damaged in the metric store."""
+    return None if drift is None else replace(drift, confirmed=False, rows_differ=True)
+
+
 def with_stored_rows(drift: Drift, rows: SettledRows, stored: Mapping[str, int]) -> Drift:
     """Add to the drift the difference between the metric store's rows and the stream's counts.
 

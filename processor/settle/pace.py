@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hitmesh.model.plan import KEEP_REPLACED_DAYS
+from hitmesh.model.zones import DAY_MS
+
 
 @dataclass(frozen=True, slots=True)
 class SettlePace:
@@ -16,7 +19,10 @@ class SettlePace:
             took longer, the delay is as long as that settlement.
         retry_after_ms: delay before a failed site-day is tried again, doubled after each failure.
         max_retry_after_ms: maximum retry delay.
-        keep_superseded_ms: how long rows stay readable after a newer generation was published.
+        keep_superseded_ms: how long rows stay readable after their generation counts as superseded.
+        keep_replaced_ms: how long a settled generation is kept after it was replaced, for reports at an earlier data
+            version; then it counts as superseded.
+        remove_generations: maximum number of superseded generations whose rows are removed per pass.
         ingest_timeout_s: deadline for written rows to become readable.
         wave_site_days: maximum number of site-days in a wave.
         wave_rows: approximate maximum number of rows in a wave.
@@ -28,6 +34,8 @@ class SettlePace:
     retry_after_ms: int = 60_000
     max_retry_after_ms: int = 3_600_000
     keep_superseded_ms: int = 360_000
+    keep_replaced_ms: int = KEEP_REPLACED_DAYS * DAY_MS
+    remove_generations: int = 1_000
     ingest_timeout_s: float = 120.0
     wave_site_days: int = 64
     wave_rows: int = 200_000

@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, U64Array
-from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.rows.rollup_rows import HIT_DIMENSIONS, RowSource
 from processor.rules.carry import Carry, no_open_visits
 from processor.rules.rollups import copy_contributions, refusal_contributions, traffic_contributions, with_texts
@@ -14,7 +13,7 @@ from processor.rules.visits import TIMELINE
 from processor.settle.built import Built, counted, full_refunds, is_complete
 from processor.settle.inputs import DayInputs
 from processor.settle.rows import Contributions, SettledRows
-from processor.settle.verdicts import ledger_of, lies_in_day
+from processor.settle.verdicts import NO_HITS, erased_in_day, ledger_of, lies_in_day
 from processor.settle.window import WINDOW_COLUMNS, chosen
 
 _NO_COPIES = pl.DataFrame(schema=WINDOW_COLUMNS)
@@ -27,14 +26,14 @@ class RangeSums:
         inputs: the settlement's inputs.
 
     Attributes:
-        ledger: the ledger entry for the hits so far.
+        ledger: the ledger entry for the erased hits and the hits so far.
         followed: digest of the day's hits in carried-in visits.
         full_refunds: the sum of the amounts that refunds got from their orders, micros.
         complete: whether no visit may continue past `DayInputs.known_until`.
     """
 
     def __init__(self, inputs: DayInputs) -> None:
-        self.ledger = LedgerEntry(0, 0, 0, 0, 0, 0)
+        self.ledger = ledger_of(NO_HITS, 0, 0, erased_in_day(inputs)["hit_hash"].to_numpy())
         self.followed = 0
         self.full_refunds = 0
         self.complete = True
@@ -52,7 +51,7 @@ class RangeSums:
         hashes: U64Array = hits["hit_hash"].to_numpy()[of_day]
         copies = chosen(hits, of_day & is_copy)
         excluded = int((of_day & ~is_copy & hits["excluded"].to_numpy()).sum())
-        self.ledger = _sum(self.ledger, ledger_of(hashes, len(hashes) - copies.height, excluded))
+        self.ledger = self.ledger.plus(ledger_of(hashes, len(hashes) - copies.height, excluded))
         if copies.height:
             self._traffic.add(copy_contributions(copies, HIT_DIMENSIONS))
 
@@ -80,14 +79,3 @@ class RangeSums:
 def carried_by(carry: Carry, visitors: U64Array) -> pl.DataFrame:
     """Return the visits in the carry that are of these visitors (visitor_lo)."""
     return carry.open_visits.filter(pl.Series(np.isin(carry.open_visits["visitor_lo"].to_numpy(), visitors)))
-
-
-def _sum(entry: LedgerEntry, other: LedgerEntry) -> LedgerEntry:
-    return LedgerEntry(
-        accepted=entry.accepted + other.accepted,
-        counted=entry.counted + other.counted,
-        duplicate=entry.duplicate + other.duplicate,
-        excluded=entry.excluded + other.excluded,
-        sum64=(entry.sum64 + other.sum64) % 2**64,
-        xor64=entry.xor64 ^ other.xor64,
-    )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from hitmesh.model.positions import Position
+import numpy as np
+
+from hitmesh.model.arrays import BoolArray
+from hitmesh.model.positions import PartitionId, Position
 
 
 class RecordPositions:
@@ -15,6 +18,8 @@ class RecordPositions:
         >>> positions = RecordPositions([Position("a", 0, 7)])
         >>> positions.add(Position("b", 2, 9)), len(positions), positions[1]
         (None, 2, Position(log='b', partition=2, offset=9))
+        >>> positions.are_below({PartitionId("a", 0): 8, PartitionId("b", 2): 9}).tolist()
+        [True, False]
     """
 
     def __init__(self, positions: Iterable[Position] = ()) -> None:
@@ -37,3 +42,13 @@ class RecordPositions:
     def __getitem__(self, number: int) -> Position:
         log, partition, offset = self._numbers[3 * number : 3 * number + 3]
         return Position(self._names[log], partition, offset)
+
+    def are_below(self, offsets: Mapping[PartitionId, int]) -> BoolArray:
+        """Return whether each position lies below its partition's offset (n,); a missing partition has offset 0."""
+        numbers = np.array(self._numbers, np.int64).reshape(-1, 3)
+        below = np.zeros(len(numbers), np.bool_)
+        for (log, partition), offset in offsets.items():
+            if log in self._logs:
+                of_partition = (numbers[:, 0] == self._logs[log]) & (numbers[:, 1] == partition)
+                below |= of_partition & (numbers[:, 2] < offset)
+        return below

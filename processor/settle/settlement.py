@@ -37,7 +37,7 @@ from processor.settle.built import (
 )
 from processor.settle.inputs import DayInputs
 from processor.settle.rows import SettledRows
-from processor.settle.verdicts import decided_orders, disturbed_days, ledger_of, lies_in_day, places
+from processor.settle.verdicts import decided_orders, disturbed_days, erased_in_day, ledger_of, lies_in_day, places
 from processor.settle.window import Window, chosen
 
 MAX_COLLISIONS: Final = 1_000  # a sender that reuses an id must not fill the memory or the store
@@ -86,7 +86,12 @@ def settle_at_once(inputs: DayInputs, window: Window) -> Settled:
     traffic = traffic_rows(owner, day.hits, copied, inputs.rejected, inputs.lg_k, day.texts)
     return Settled(
         rows=SettledRows.in_memory(traffic, visits_rows(owner, day.visits, day.texts)),
-        ledger=ledger_of(hits["hit_hash"].to_numpy()[of_day], day.hits.height, int(day.hits["excluded"].sum())),
+        ledger=ledger_of(
+            hits["hit_hash"].to_numpy()[of_day],
+            day.hits.height,
+            int(day.hits["excluded"].sum()),
+            erased_in_day(inputs)["hit_hash"].to_numpy(),
+        ),
         carry=Carry(built.open_visits, built.follows),
         followed=built.followed,
         orders=orders,

@@ -21,7 +21,7 @@ from typing import Final
 import polars as pl
 
 from hitmesh.model.days import date_text
-from hitmesh.model.errors import FatalError, RetryError, StaleGeneration
+from hitmesh.model.errors import FatalError, RetryError, StaleGeneration, StoreCorrupt
 from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtySiteDay
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import CURRENT, Logic
@@ -32,12 +32,13 @@ from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import SettledResult
 from processor.settle.attempt import Attempt, SettlerStores
-from processor.settle.drift import with_stored_rows
+from processor.settle.drift import not_confirmed, with_stored_rows
 from processor.settle.loop import run_in_turns
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.pace import SettlePace
 from processor.settle.reached import closed_before, day_reached, scan_bounds
 from processor.settle.readable import ReadableRows
+from processor.settle.removal import remove_superseded
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.wave import Computed, Pass, covered_by
 from processor.stream.collisions import collision_refusals
@@ -124,7 +125,9 @@ class Settler:
             ):
                 self._publish_wave(this)
         self._publish_wave(this)
-        self._remove_superseded()
+        remove_superseded(
+            self._stores, self._clock.now() - self._pace.keep_superseded_ms, self._pace.remove_generations
+        )
         return this.done
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
@@ -256,10 +259,18 @@ class Settler:
             carry=settled.carry.to_bytes(),
             now=self._clock.now(),
             drift=computed.drift,
+            keep_until=self._keep_until(computed),
         )
         count_settled(self._metrics, computed.drift)
         if settled.orders.changed_flags:
             stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
+
+    def _keep_until(self, computed: Computed) -> int:
+        """Return until when the replaced generation is kept; 0 for the stream's rows of a day without an entry.
+
+        No report asks for these rows again: only settled days have a data version that can be asked for.
+        """
+        return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
     def _put_off(self, this: Pass, site_day: SiteDay, error: BaseException) -> None:
         """Leave a site-day dirty: retry at once if another settler published first, else back off exponentially."""
@@ -300,27 +311,25 @@ class Settler:
     def _compared(self, wave: Sequence[Computed]) -> list[Computed]:
         """Add to each drift the stream rows that the metric store lost or duplicated.
 
-        Partials cannot show such rows, because partials are in another store. A day whose rows differ is not confirmed.
+        Partials cannot show such rows, because partials are in another store. A day whose rows differ or are damaged is
+        not confirmed.
         """
         streamed = [computed for computed in wave if computed.drift is not None]
         if not streamed:
             return list(wave)
         last_day = max(computed.attempt.site_day.day for computed in streamed)
         self._rows.wait(lambda: self._rows_closed_before() > last_day, f"the stream's rows up to {date_text(last_day)}")
-        sums = self._stores.metrics.stream_sums([computed.attempt.site_day for computed in streamed])
+        try:
+            sums = self._stores.metrics.stream_sums([computed.attempt.site_day for computed in streamed])
+        except StoreCorrupt:
+            if len(wave) > 1:
+                raise  # the wave is repeated with single site-days
+            return [replace(computed, drift=not_confirmed(computed.drift)) for computed in wave]
         return [_with_stored_rows(computed, sums) for computed in wave]
 
     def _rows_closed_before(self) -> int:
         """Return the first day whose stream rows may be missing from the metric store."""
         return day_reached(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
-
-    def _remove_superseded(self) -> None:
-        """Delete rows of generations replaced long enough ago that no answer reads them."""
-        gone = self._stores.generations.superseded(self._clock.now() - self._pace.keep_superseded_ms)
-        if gone:
-            self._stores.sink.drop(gone)
-            for site_day, generation in gone:
-                self._stores.generations.forget(site_day, generation)
 
 
 def _with_stored_rows(computed: Computed, sums: Mapping[SiteDay, Mapping[str, int]]) -> Computed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,8 @@ from processor.rules.orders import HitAt, OrderVerdicts, decide_orders
 from processor.rules.refunds import claims_refund
 from processor.settle.inputs import DayInputs
 from processor.settle.record_positions import RecordPositions
+
+NO_HITS: Final[U64Array] = np.empty(0, np.uint64)
 
 
 def lies_in_day(inputs: DayInputs, times: I64Array) -> BoolArray:
@@ -60,21 +63,30 @@ def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> fro
     return frozenset(disturbed)
 
 
-def ledger_of(hashes: U64Array, counted: int, excluded: int) -> LedgerEntry:
+def erased_in_day(inputs: DayInputs) -> pl.DataFrame:
+    """Return the rows of `Window.erased` that lie in the day itself."""
+    erased = inputs.window.erased
+    return erased.filter(pl.Series(lies_in_day(inputs, erased["event_time"].to_numpy())))
+
+
+def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = NO_HITS) -> LedgerEntry:
     """Return the ledger entry for accepted hits (rule D5).
 
     Args:
-        hashes: the hash64 of each id, of copies too.
-        counted: how many of the hits are no copies.
-        excluded: how many of these are excluded.
+        hashes: the hash64 of the id of each hit that is not erased, of copies too.
+        counted: how many of these hits are no copies.
+        excluded: how many of the counted hits are excluded.
+        erased: the hash64 of the id of each erased hit.
     """
+    every = np.concatenate([hashes, erased]) if len(erased) else hashes
     return LedgerEntry(
-        accepted=len(hashes),
+        accepted=len(every),
         counted=counted - excluded,
         duplicate=len(hashes) - counted,
         excluded=excluded,
-        sum64=int(np.add.reduce(hashes, dtype=np.uint64)),
-        xor64=int(np.bitwise_xor.reduce(hashes)),
+        sum64=int(np.add.reduce(every, dtype=np.uint64)),
+        xor64=int(np.bitwise_xor.reduce(every)),
+        erased=len(erased),
     )
 
 

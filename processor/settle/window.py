@@ -7,9 +7,9 @@ only the needed columns costs 0.8 µs a hit, all columns 4 µs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ from hitmesh.model.hit_types import HitType
 from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import HITS_COLUMNS, RECORD_CURE
+from hitmesh.model.rows.erased_rows import is_erased
 from hitmesh.model.stored import decoding, opened
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.record_positions import RecordPositions
@@ -94,6 +95,8 @@ _REQUIRED: Final = frozenset(
         "campaign_hash",
     }
 )
+_ERASED_COLUMNS: Final = ("event_time", "hit_hash", "record")
+_NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in _ERASED_COLUMNS})
 _RECORDS_AT_ONCE: Final = 256
 _ROWS_AT_ONCE: Final = 131_072  # with other sites' hits in shared records
 # The columns of hits that claim an order or a refund, or use an order's total (rule D3).
@@ -118,12 +121,15 @@ class Window:
         positions: record positions, indexed by the column `record`.
         start: inclusive lower bound of event time, ms.
         end: exclusive upper bound of event time, ms.
+        erased: event_time, hit_hash and record of the erased hits in the same range, which `rows` lacks. The event time
+            of a blank row is the start of its day.
     """
 
     rows: pl.DataFrame
     positions: RecordPositions
     start: int
     end: int
+    erased: pl.DataFrame = field(default_factory=_NONE_ERASED.clone)
 
     @property
     def claiming(self) -> pl.DataFrame:
@@ -137,7 +143,7 @@ class SpilledWindow:
 
     Attributes:
         spill: `WINDOW_COLUMNS`, in log order within a group; all hits of a visitor are in one group.
-        positions, start, end: as in `Window`.
+        positions, start, end, erased: as in `Window`.
         claiming: the hits that may have claims: `CLAIMING_COLUMNS`.
     """
 
@@ -146,6 +152,7 @@ class SpilledWindow:
     claiming: pl.DataFrame
     start: int
     end: int
+    erased: pl.DataFrame = field(default_factory=_NONE_ERASED.clone)
 
     def close(self) -> None:
         """Delete the hits from the disk."""
@@ -185,8 +192,22 @@ def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
         )
 
 
+class Erased(Protocol):
+    """Recognises the hits of erased visitors (processor.erase.visitors:ErasedVisitors)."""
+
+    def __bool__(self) -> bool: ...
+
+    def hits(self, rows: pl.DataFrame) -> BoolArray:
+        """Return whether each row is a hit of an erased visitor (n,)."""
+
+
 def read_window(
-    records: Iterable[RawRecord], site: str, start: int, end: int, memory: SettleMemory = DEFAULT_MEMORY
+    records: Iterable[RawRecord],
+    site: str,
+    start: int,
+    end: int,
+    memory: SettleMemory = DEFAULT_MEMORY,
+    erased: Erased | None = None,
 ) -> Window | SpilledWindow:
     """Return the site's hits with start <= event_time < end, on disk if there are more than `memory.range_hits`.
 
@@ -196,14 +217,14 @@ def read_window(
         start: UTC ms.
         end: UTC ms.
         memory: limits.
+        erased: recognises erased hits that are not blank yet.
 
     Raises:
         StoreCorrupt: a record does not decode.
     """
     positions = RecordPositions()
     parts: list[_Part] = []
-    claiming: list[pl.DataFrame] = []
-    spill: Spill | None = None
+    spilled: _Spilled | None = None
     hits = 0
     wanted = (record for record in records if record.max_event_time >= start and record.min_event_time < end)
     for together in _together(wanted):
@@ -212,15 +233,36 @@ def read_window(
             positions.add(record.position)
         hits += parts[-1].hits.height
         if hits > memory.range_hits:
-            spill = spill or Spill(memory.scratch)
+            spilled = spilled or _Spilled(Spill(memory.scratch), [], [])
             for part in parts:
-                rows = _window_rows([part])
-                claiming.append(_claiming(rows))
-                spill.add(rows, visitor_groups(rows, memory.groups_log2))
+                rows, without = _without_erased(_window_rows([part]), site, erased)
+                spilled.claiming.append(_claiming(rows))
+                spilled.erased.append(without)
+                spilled.hits.add(rows, visitor_groups(rows, memory.groups_log2))
             parts.clear()
-    if spill is not None:
-        return SpilledWindow(spill, positions, pl.concat(claiming), start, end)
-    return Window(_window_rows(parts), positions, start, end)
+    if spilled is not None:
+        claiming, without = pl.concat(spilled.claiming), pl.concat(spilled.erased).rechunk()
+        return SpilledWindow(spilled.hits, positions, claiming, start, end, without)
+    rows, without = _without_erased(_window_rows(parts), site, erased)
+    return Window(rows, positions, start, end, without)
+
+
+class _Spilled(NamedTuple):
+    """The parts of a window whose hits are on disk."""
+
+    hits: Spill
+    claiming: list[pl.DataFrame]
+    erased: list[pl.DataFrame]
+
+
+def _without_erased(rows: pl.DataFrame, site: str, erased: Erased | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that are not erased, and `_ERASED_COLUMNS` of the erased rows."""
+    gone = rows.select(is_erased()).to_series().to_numpy()
+    if erased:
+        gone = gone | erased.hits(rows.with_columns(pl.lit(site).alias("site")))
+    if not gone.any():
+        return rows, _NONE_ERASED
+    return rows.filter(pl.Series(~gone)), rows.filter(pl.Series(gone)).select(_ERASED_COLUMNS)
 
 
 def visitor_groups(rows: pl.DataFrame, groups_log2: int) -> I64Array:

@@ -13,7 +13,13 @@ _EQUATIONS: Final = {
     LedgerKind.CELL: (LedgerClass.RECEIVED, (LedgerClass.REJECTED, LedgerClass.ACCEPTED)),
     LedgerKind.DAY: (
         LedgerClass.ACCEPTED,
-        (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED, LedgerClass.PENDING),
+        (
+            LedgerClass.COUNTED,
+            LedgerClass.DUPLICATE,
+            LedgerClass.EXCLUDED,
+            LedgerClass.PENDING,
+            LedgerClass.ERASED,
+        ),
     ),
 }
 

@@ -6,17 +6,35 @@ These hits were accepted and count as duplicates. Their refusals therefore count
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray
+from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import RejectedHit
-from hitmesh.ports import RawStore
+from hitmesh.ports import RawStore, RejectedStore
 from processor.rules.orders import HitAt
 from processor.settle.window import read_rows
 from processor.stream.intake import KEPT_BYTES
 
 _COLUMNS: Final = ("site", "collect_time", "hit_id", "payload")
+
+
+def keep_collisions(
+    rejected: RejectedStore, raw: RawStore, prepared: Mapping[PartitionId, tuple[pl.DataFrame, BoolArray]]
+) -> None:
+    """Store the id collisions of a window as refusals: per partition, the rows, and whether each row collides (n,)."""
+    collisions = [
+        (Position(partition.log, partition.partition, offset), row)
+        for partition, (rows, collides) in prepared.items()
+        for offset, row in rows.select("offset", "row")[np.flatnonzero(collides)].iter_rows()
+    ]
+    if collisions:
+        rejected.put(collision_refusals(raw, collisions))
 
 
 def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[RejectedHit]:

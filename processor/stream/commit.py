@@ -26,7 +26,7 @@ from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.closing import is_closed
 from hitmesh.model.generations import DirtyMark
 from hitmesh.model.sites import SiteDay
-from hitmesh.ports import DirtyDays, Ledger, OrderClaims, RawStore, RejectedStore
+from hitmesh.ports import DirtyDays, Ledger, OrderClaims, Outbox, RawStore, RejectedStore
 from processor.stream.intake import Intake
 
 
@@ -49,6 +49,16 @@ Reached = Callable[[CommitStep], None]
 
 def ignore_step(step: CommitStep) -> None:
     """Ignore the step."""
+
+
+def new_writer(outbox: Outbox, writer: int) -> int:
+    """Return a later number for a writer, so that a snapshot at the same position replaces the writer's last snapshot.
+
+    Raises:
+        Fenced: another writer took over.
+    """
+    outbox.resolve(writer)
+    return outbox.take_over()
 
 
 def store_before_transaction(

@@ -23,13 +23,17 @@ from hitmesh.model.ledger import LedgerClass
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reasons import EXCLUDING_FLAGS, HitReason
 from hitmesh.model.records import LoggedRecord, RawRecord, RecordKind, RejectedHit
+from hitmesh.model.refusals import origin_of
 from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
+from hitmesh.model.rows.erased_rows import is_erased
 from hitmesh.model.rows.hash_columns import hash64_column
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
+from processor.erase.records import without_erased_hits
+from processor.erase.visitors import ErasedVisitors
 from processor.rules.refunds import claims_refund, takes_total
 from processor.settle.window import READ_COLUMNS, read_rows
-from processor.stream.live.ledger import unreadable
+from processor.stream.live.ledger import erased_of, unreadable
 
 KEPT_BYTES: Final = 4_096  # maximum number of original bytes kept per refusal
 
@@ -65,7 +69,7 @@ class PartitionIntake:
         ends: (offset, log time) of every record, including heartbeats and records that do not decode.
         hits: accepted hits with `_HIT_COLUMNS`, in log order.
         refused: refusals with `_REFUSAL_COLUMNS`, in log order.
-        siteless: ledger rows that belong to no site.
+        siteless: ledger rows that belong to no site, or to erased hits.
     """
 
     ends: list[tuple[int, int]] = field(default_factory=list)
@@ -104,8 +108,12 @@ def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, in
     return raised
 
 
-def take_in(records: Iterable[LoggedRecord]) -> Intake:
-    """Return the effects of hit, refusal and heartbeat records from any partitions."""
+def take_in(records: Iterable[LoggedRecord], erased: ErasedVisitors | None = None) -> Intake:
+    """Return the effects of hit, refusal and heartbeat records from any partitions.
+
+    The earlier hits of erased visitors become blank rows: raw records have no more of them, and only the ledger counts
+    them.
+    """
     intake = Intake()
     hits: dict[PartitionId, list[tuple[LoggedRecord, pl.DataFrame]]] = {}
     for record in records:
@@ -118,6 +126,8 @@ def take_in(records: Iterable[LoggedRecord]) -> Intake:
         try:
             if kind == RecordKind.HITS:
                 rows = read_rows(record.record.value, _READ)
+                record, is_changed = without_erased_hits(record, rows, erased)
+                rows = read_rows(record.record.value, _READ) if is_changed else rows
                 hits.setdefault(partition, []).append((record, rows))
             elif kind == RecordKind.REJECTED:
                 _take_rejected(record, partition_intake, intake)
@@ -152,7 +162,7 @@ def _take_hits(
             (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
         )
     )
-    partition_intake.hits = hits.select(*_HIT_COLUMNS)
+    _take_apart(hits, partition_intake)
     days = (
         hits.lazy()
         .group_by("record", "site", (pl.col("event_time") // DAY_MS).alias("day"), maintain_order=True)
@@ -182,6 +192,15 @@ def _take_hits(
     intake.claims += _claims(hits, records)
     whole = hits.filter(takes_total()).select("site", "order_id", "event_time")
     intake.refunds |= {WholeRefund(site, order_id, time // DAY_MS) for site, order_id, time in whole.iter_rows()}
+
+
+def _take_apart(hits: pl.DataFrame, partition_intake: PartitionIntake) -> None:
+    """Separate blank rows, which the stream does not count, from hits."""
+    blank = hits.select(is_erased()).to_series()
+    if blank.any():
+        partition_intake.siteless += erased_of(hits.filter(blank))
+        hits = hits.filter(~blank)
+    partition_intake.hits = hits.select(*_HIT_COLUMNS)
 
 
 def _raw_record(record: LoggedRecord, rows: int, times: pl.Series, site_days: frozenset[SiteDay]) -> RawRecord:
@@ -243,7 +262,7 @@ def _claims(hits: pl.DataFrame, records: Sequence[LoggedRecord]) -> list[OrderCl
 
 def _take_rejected(record: LoggedRecord, partition_intake: PartitionIntake, intake: Intake) -> None:
     rows = unpack_record(record.record.value, REJECTED_COLUMNS)
-    names = ("site", "collect_time", "reason", "field", "message", "hit_id", "hits", "original")
+    names = ("site", "collect_time", "reason", "field", "message", "hit_id", "hits", "original", "origin")
     refused = [
         RejectedHit(
             position=record.position,
@@ -256,8 +275,9 @@ def _take_rejected(record: LoggedRecord, partition_intake: PartitionIntake, inta
             hit_id=hit_id or "",
             hits=1 if hits is None else hits,
             original=(original or b"")[:KEPT_BYTES],
+            origin=origin_of(origin),
         )
-        for row, (site, collect_time, reason, path, message, hit_id, hits, original) in enumerate(
+        for row, (site, collect_time, reason, path, message, hit_id, hits, original, origin) in enumerate(
             rows.select(names).iter_rows()
         )
     ]

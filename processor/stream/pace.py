@@ -18,6 +18,7 @@ class StreamPace:
         flush_ms: interval for writing partials and ledger, which are also written when idle.
         snapshot_ms: minimum interval between snapshots of a partition (`processor.stream.turns`).
         ahead_tolerance_ms: a warning is logged when a log time is further ahead of the clock (`clock_ahead`).
+        erasures_ms: interval between two reads of erasure marks.
     """
 
     max_hits: int = 50_000
@@ -26,3 +27,4 @@ class StreamPace:
     flush_ms: int = 10_000
     snapshot_ms: int = 180_000
     ahead_tolerance_ms: int = AHEAD_TOLERANCE_MS
+    erasures_ms: int = 1_000

@@ -28,6 +28,8 @@ from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
 from hitmesh.model.stream_values import SnapshotManifest
 from hitmesh.runtime.logs import logger
+from processor.erase.purge import purge
+from processor.erase.visitors import ErasedVisitors
 from processor.rules.refunds import with_wins
 from processor.stream.intake import Intake, take_in
 from processor.stream.live.batch import epoch_of, epochs_of
@@ -80,6 +82,7 @@ class _Task:
     limits: Limits
     logic: Logic
     recovered: Recovered
+    erased: ErasedVisitors | None = None
 
     def empty_state(self, partition: PartitionId) -> LiveState:
         """Return the state of a hits partition before its first record."""
@@ -93,6 +96,7 @@ def recover(
     heartbeat: Heartbeat = lambda: None,
     limits: Limits = PRODUCTION,
     logic: Logic = CURRENT,
+    erased: ErasedVisitors | None = None,
 ) -> Recovered:
     """Return the states at the committed positions.
 
@@ -104,12 +108,13 @@ def recover(
             the reader is not polled.
         limits: thresholds of the states' tables, and how many hits are read at once.
         logic: the logic version that the stream continues with.
+        erased: visitors whose earlier hits are not read again.
 
     Raises:
         RetryError: a store is unavailable, or `heartbeat` raised because the reader's partitions moved.
         StoreCorrupt: a committed record does not decode.
     """
-    task = _Task(stores, cache, heartbeat, limits, logic, Recovered())
+    task = _Task(stores, cache, heartbeat, limits, logic, Recovered(), erased)
     for partition, reached in committed.get(Topic.HITS, {}).items():
         other = _other_logic(task, partition)
         task.recovered.hits[partition] = (
@@ -128,6 +133,8 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
         manifest, tables = found
         state = restored(tables, partition, state.spill, state.limits, state.digest)
         state.sites.add(rules_of(stores.directory, state.sites.names, task.logic))
+        if task.erased:
+            purge(state, task.erased)  # the snapshot may be older than the erasure
         copies, waiting = copies_of(tables), waiting_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
         for records in _in_batches(kept, task):
@@ -192,7 +199,7 @@ def _keep_again(
     waiting: Mapping[int, I64Array],
 ) -> int:
     """Restore the kept hits from before a snapshot; return how many. The snapshot lists copies and waiting hits."""
-    intake = take_in(records)
+    intake = take_in(records, task.erased)
     known = placed(state, _records_of(intake, state.partition), _new_rules(task, state, intake))
     rows = known.rows.with_columns(_among(known.rows, copies).alias("is_copy"))
     known = replace(known, rows=rows)
@@ -221,7 +228,7 @@ def _replay(task: _Task, state: LiveState, end_offset: int) -> Iterator[DueValue
     """Replay the records from the state's position to `end_offset`, without effects; yield values of ended epochs."""
     since = task.stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
     for records in _in_batches(since, task):
-        intake = take_in(records)
+        intake = take_in(records, task.erased)
         prepared = prepare(state, _records_of(intake, state.partition), _new_rules(task, state, intake))
         wins = wins_of({state.partition: prepared}, intake.claims, task.stores.claims)
         stepped = apply(state, prepared, wins[state.partition], is_redo=True)

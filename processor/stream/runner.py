@@ -14,12 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from hitmesh.model.errors import HitmeshError, PartitionsMoved, RetryError, as_disk_full
 from hitmesh.model.logic import CURRENT, Logic
-from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
 from hitmesh.model.rows.stream_columns import EPOCH_MS
 from hitmesh.model.stream_values import SnapshotManifest
@@ -27,9 +26,11 @@ from hitmesh.ports import Clock, LogReader
 from hitmesh.runtime.logs import logger
 from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.runtime.telemetry.labels import Stage
+from processor.erase.known import KnownErasures
+from processor.erase.purge import partitions_with, purge
 from processor.stream.clock_ahead import ClockAhead
-from processor.stream.collisions import collision_refusals
-from processor.stream.commit import CommitStep, note_waiting, store_before_transaction
+from processor.stream.collisions import keep_collisions
+from processor.stream.commit import CommitStep, new_writer, note_waiting, store_before_transaction
 from processor.stream.intake import Intake, PartitionIntake, never_back, take_in, windows
 from processor.stream.live.epochs import DueValues
 from processor.stream.live.limits import PRODUCTION, Limits
@@ -92,6 +93,7 @@ class Runner:
         self._can_go_on = False  # whether the current readers are at the committed positions
         self._flushed_at = clock.now()
         self._turns = Turns(self._pace.snapshot_ms)
+        self._erasures = KnownErasures(stores.erasures, stores.directory, clock, self._pace.erasures_ms)
         self.counts = PathCounts()
         self.recoveries = 0
         self._writer = stores.outbox.take_over()
@@ -108,6 +110,7 @@ class Runner:
             RetryError: a store is unavailable; call again.
             Fenced: another writer took over.
         """
+        self._forget_erased()
         if not self._is_certain:
             self._recover()
         self._meter.begin()
@@ -204,11 +207,11 @@ class Runner:
         """Apply a window and store its effects. Before `apply`, the states only learn new sites, so a retry is safe."""
         stores = self._stores
         self._meter.window(records)
-        intake = take_in(records)
+        intake = take_in(records, self._erasures.visitors)
         self._meter.record_stage(Stage.DECODE)
         store_before_transaction(intake, stores.raw, stores.rejected, stores.dirty, stores.claims, self._meter.reached)
         prepared = self._prepared(intake)
-        self._keep_collisions(prepared)
+        keep_collisions(stores.rejected, stores.raw, {of: (step.rows, step.collides) for of, step in prepared.items()})
         wins = wins_of(prepared, intake.claims, stores.claims)
         self._meter.record_stage(Stage.COPIES)
         self._is_certain = False  # from here on the states are ahead of the committed positions
@@ -224,6 +227,19 @@ class Runner:
         note_waiting(self._stores.ledger, (result.waiting for result in stepped))
         self._commit(stepped)
         self._is_certain = True
+
+    def _forget_erased(self) -> None:
+        """Apply new erasure marks: save states that hold an erased visitor without the visitor, and rebuild all."""
+        visitors = self._erasures.refresh()
+        held = partitions_with(self._hits, visitors) if visitors and self._is_certain else []
+        if held:
+            self.flush()
+        if held or (visitors and not self._is_certain):
+            self._writer = new_writer(self._stores.outbox, self._writer)
+            self._is_certain = self._can_go_on = False
+        for partition in held:
+            purge(self._hits[partition], visitors)
+            self._save_state(partition)
 
     def _commit(self, stepped: Sequence[Stepped]) -> None:
         positions = {state.partition: state.position for state in self._states()}
@@ -260,16 +276,6 @@ class Runner:
             RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless),
             rules_of(self._stores.directory, unknown, self._logic),
         )
-
-    def _keep_collisions(self, prepared: Mapping[PartitionId, Prepared]) -> None:
-        """Store id collisions as refusals, for inspection (rule D1)."""
-        collisions = [
-            (Position(partition.log, partition.partition, offset), row)
-            for partition, step in prepared.items()
-            for offset, row in step.rows.select("offset", "row")[np.flatnonzero(step.collides)].iter_rows()
-        ]
-        if collisions:
-            self._stores.rejected.put(collision_refusals(self._stores.raw, collisions))
 
     def _poll(self, timeout_s: float) -> list[LoggedRecord]:
         """Return records of both topics: wait `timeout_s` for the first records, then gather until the window ends."""
@@ -347,6 +353,8 @@ class Runner:
     def _recover(self) -> None:
         """Discard the states and rebuild them; resume reading at the committed positions."""
         began = time.perf_counter()
+        if self._erasures.refresh() and self.recoveries:
+            self._writer = new_writer(self._stores.outbox, self._writer)
         if not self._can_go_on:
             self.close()  # a reader that is rewound loses records; a new reader starts at the committed position
         self._can_go_on = False
@@ -358,7 +366,10 @@ class Runner:
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
-        recovered = recover(self._stores, committed, self._kept, self._heartbeat_in_recovery, self._limits, self._logic)
+        erased = self._erasures.visitors
+        recovered = recover(
+            self._stores, committed, self._kept, self._heartbeat_in_recovery, self._limits, self._logic, erased
+        )
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:

@@ -16,6 +16,7 @@ from hitmesh.model.positions import PartitionId, Position, Topic
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.ports import (
     DirtyDays,
+    Erasures,
     Ledger,
     LogReader,
     LogScan,
@@ -46,6 +47,7 @@ class StreamStores:
     ledger: Ledger
     states: StateStore
     directory: SiteDirectory
+    erasures: Erasures
 
 
 def digest_of(directory: SiteDirectory) -> RowDigest:

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from hitmesh.model import closing
 from hitmesh.model.cells import cell_of, day_start_ms
 from hitmesh.model.generations import SETTLEMENT_LOG, DirtySiteDay, MarkRange
-from hitmesh.model.limits import AHEAD_TOLERANCE_MS, DEGRADED_AFTER_MS, DELAYED_AFTER_MS
+from hitmesh.model.limits import AHEAD_TOLERANCE_MS, CLOSED_AFTER_MS, DEGRADED_AFTER_MS, DELAYED_AFTER_MS
 from hitmesh.model.placement import own_partitions
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import Site
@@ -171,6 +171,26 @@ def freshness(
         resettling_days=sum(any(map(_settlement, dirty.marks)) for dirty in marked),
         open_days=sum(len(site_waiting.awaited) for site_waiting in of_sites),
         ahead=ahead,
+    )
+
+
+def pinned_freshness(end_day: int) -> Freshness:
+    """Return the freshness of a report at an earlier version whose last day is the day before `end_day`.
+
+    Every day of such a version was closed and settled, so every hit that was acknowledged before its last day closed is
+    in the answer.
+    """
+    return Freshness(
+        complete_through=day_start_ms(end_day) + CLOSED_AFTER_MS,
+        lag_ms=0,
+        state=State.LIVE,
+        partitions={},
+        stalled=(),
+        unsettled_days=(),
+        open_from_day=end_day,
+        dirty_days=0,
+        resettling_days=0,
+        open_days=0,
     )
 
 

@@ -21,8 +21,9 @@ from hitmesh.model.placement import Progress, all_offsets, data_version, offsets
 from hitmesh.model.positions import Topic
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.zones import DAY_MS
-from hitmesh.ports import DirtyDays, Generations, ProgressReader
+from hitmesh.ports import DirtyDays, Erasures, Generations, ProgressReader
 from reporter.answer.freshness import Waiting, min_progress
+from reporter.answer.pins import Pin, Settled, entries_at, pin_of, token_of
 
 MAX_AGE_MS: Final = 5 * 60_000
 MAX_KEPT: Final = 4_096
@@ -53,23 +54,29 @@ class Standing:
     Attributes:
         progress: the answering store's progress, read before all other fields.
         waiting: unsettled days by site name.
-        version: the version of the sites' metric values (hitmesh.model.placement.data_version).
+        sequences: the sum of the sites' highest sequences, read before the generations.
+        version: the version of the sites' metric values (hitmesh.model.placement.data_version); the requested version
+            for a report at an earlier version.
         is_caught_up: the store held all committed records, so that the version determines the metric values.
         days: UTC days whose generations were read.
         generations: the generation to read for each site-day in `days` that has rows.
         logics: for each logic version, by number, the days with a settled generation of that version.
         read_at: time of the read, UTC ms.
+        pin: the version of the settled entries in `days`, which a later report can ask for if every day is closed; None
+            if a day waits for settlement.
         is_remembered: the standing was read for an earlier question, because a store is unavailable now.
     """
 
     progress: Progress
     waiting: Mapping[str, Waiting]
+    sequences: int
     version: str
     is_caught_up: bool
     days: range
     generations: Mapping[SiteDay, int]
     logics: Mapping[int, frozenset[int]]
     read_at: int
+    pin: Pin | None = None
     is_remembered: bool = False
 
     @property
@@ -129,21 +136,47 @@ class Books:
     dirty: DirtyDays
     generations: Generations
     progress: ProgressReader
+    erasures: Erasures
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
         """Return the sites' standing, read in the order that rule P15 needs; `reach` must be read first."""
         waiting = self.waiting(sites)
         committed = self.committed()
-        generations, logics = self._current(sites, waiting, days)
+        sequences = self.sequences(sites)
+        entries = self._current(sites, days)
         return Standing(
             progress=reach.hits,
             waiting=waiting,
-            version=self._version(sites, committed),
+            sequences=sequences,
+            version=data_version(sites, committed.hits, committed.refusals, sequences),
             is_caught_up=reach.holds(sites, committed),
             days=days,
-            generations=generations,
-            logics=logics,
+            generations=_streamed(waiting, days) | _numbers(entries),
+            logics=_logics(entries),
             read_at=now_ms,
+            pin=None if _waits(waiting, days) else pin_of(sites, days, entries),
+        )
+
+    def read_pinned(self, sites: Sequence[Site], days: range, pin: Pin, now_ms: int) -> Standing:
+        """Return the sites' standing at an earlier version.
+
+        Raises:
+            RefusedError: the version is no longer kept (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
+        """
+        histories = [self.generations.history(site.name, pin.days.start, pin.days.stop) for site in sites]
+        found = entries_at(pin, sites, histories, now_ms, self.erasures.of)
+        entries = {site_day: entry for site_day, entry in found.items() if site_day.day in days}
+        return Standing(
+            progress={},
+            waiting={},
+            sequences=0,
+            version=token_of(pin, sites),
+            is_caught_up=True,
+            days=days,
+            generations=_numbers(entries),
+            logics=_logics(entries),
+            read_at=now_ms,
+            pin=pin,
         )
 
     def committed(self) -> Reach:
@@ -158,34 +191,56 @@ class Books:
         """Return the version of the sites' metric values."""
         return self._version(sites, self.committed())
 
-    def _current(
-        self, sites: Sequence[Site], waiting: Mapping[str, Waiting], days: range
-    ) -> tuple[dict[SiteDay, int], dict[int, frozenset[int]]]:
-        """Return the generation to read for each site-day that has rows, and the days by logic version.
+    def sequences(self, sites: Sequence[Site]) -> int:
+        """Return the sum of the sites' highest sequences, which changes with every publication."""
+        return sum(self.generations.sequence(site.name) for site in sites)
 
-        A day without a published entry is read from the live stream if the day is awaited: the stream notes an awaited
-        day before the day's first rows. Settlement publishes an entry before the day is no longer awaited, so `waiting`
-        must be read first.
-        """
+    def _current(self, sites: Sequence[Site], days: range) -> dict[SiteDay, Settled]:
+        """Return the current entry of each site-day that has an entry."""
         if not days:
-            return {}, {}
-        logics: dict[int, set[int]] = {}
-        generations = {
-            SiteDay(site.name, day): STREAM_GENERATION
+            return {}
+        return {
+            SiteDay(site.name, day): Settled(entry.sequence, entry.generation, entry.logic_version, entry.published_at)
             for site in sites
-            for day in waiting[site.name].awaited
-            if day in days
+            for day, entry in self.generations.current(site.name, days.start, days.stop).items()
         }
-        for site in sites:
-            entries = self.generations.current(site.name, days.start, days.stop)
-            generations |= {SiteDay(site.name, day): entry.generation for day, entry in entries.items()}
-            for day, entry in entries.items():
-                logics.setdefault(entry.logic_version, set()).add(day)
-        return generations, {number: frozenset(found) for number, found in logics.items()}
 
     def _version(self, sites: Sequence[Site], committed: Reach) -> str:
-        sequences = sum(self.generations.sequence(site.name) for site in sites)
-        return data_version(sites, committed.hits, committed.refusals, sequences)
+        return data_version(sites, committed.hits, committed.refusals, self.sequences(sites))
+
+
+def _streamed(waiting: Mapping[str, Waiting], days: range) -> dict[SiteDay, int]:
+    """Return the site-days that are read from the live stream, unless they have an entry.
+
+    The stream notes an awaited day before the day's first rows. Settlement publishes an entry before the day is no
+    longer awaited, so `waiting` must be read before the entries.
+    """
+    return {
+        SiteDay(site, day): STREAM_GENERATION
+        for site, of_site in waiting.items()
+        for day in of_site.awaited
+        if day in days
+    }
+
+
+def _waits(waiting: Mapping[str, Waiting], days: range) -> bool:
+    """Return whether a site-day in `days` waits for settlement."""
+    return any(
+        any(day in days for day in of_site.awaited) or any(dirty.site_day.day in days for dirty in of_site.marked)
+        for of_site in waiting.values()
+    )
+
+
+def _numbers(entries: Mapping[SiteDay, Settled]) -> dict[SiteDay, int]:
+    return {site_day: entry.generation for site_day, entry in entries.items()}
+
+
+def _logics(entries: Mapping[SiteDay, Settled]) -> dict[int, frozenset[int]]:
+    """Return the days by the number of their logic version."""
+    logics: dict[int, set[int]] = {}
+    for site_day, entry in entries.items():
+        logics.setdefault(entry.logic_version, set()).add(site_day.day)
+    return {number: frozenset(days) for number, days in logics.items()}
 
 
 def days_between(start: int, end: int) -> range:

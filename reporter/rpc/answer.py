@@ -16,9 +16,10 @@ from hitmesh.model.errors import Unavailable
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.waiting_visits import days_with_provisional_visits
-from reporter.answer.freshness import Freshness, freshness
+from reporter.answer.freshness import CellState, Freshness, freshness, pinned_freshness
 from reporter.answer.parts import Parts, combine, with_folded
 from reporter.answer.paths import Fetched, reach_of, read_legs
+from reporter.answer.pins import Pin, token_of
 from reporter.answer.route import Path, Route, route
 from reporter.answer.series import Series, series
 from reporter.answer.standing import Reach, Standing, days_between, remembered
@@ -40,6 +41,7 @@ class Answer:
     totals: Series | None
     freshness: Freshness
     data_version: str
+    is_pinnable: bool
     logic_versions: tuple[str, ...]
     missing_currencies: tuple[str, ...]
     excluded_hits: int
@@ -61,16 +63,21 @@ class Answer:
 
 
 def answer(
-    backend: Backend, question: Question, sites: tuple[Site, ...], currency: str, warnings: Sequence[str]
+    backend: Backend,
+    question: Question,
+    sites: tuple[Site, ...],
+    currency: str,
+    warnings: Sequence[str],
+    pin: Pin | None = None,
 ) -> Answer:
-    """Return the answer to a checked question about some sites.
+    """Return the answer to a checked question about some sites, at the version `pin` or now.
 
     Raises:
-        RefusedError: TOO_MANY_ROWS.
+        RefusedError: TOO_MANY_ROWS, or the version is no longer kept (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
         Unavailable: no store that could answer is available.
     """
     began, query_id = backend.clock.now(), backend.new_token()[:16]
-    found = _find_on_a_path(backend, _Request(question, sites, currency, query_id))
+    found = _find_on_a_path(backend, _Request(question, sites, currency, query_id, pin))
     rows = series(question, found.parts, backend.checkpoint)
     backend.checkpoint()
     missing = found.parts.missing_currencies
@@ -81,6 +88,7 @@ def answer(
         totals=None if found.totals is None else series(question.of_totals(), found.totals, backend.checkpoint),
         freshness=found.freshness,
         data_version=found.version,
+        is_pinnable=found.is_settled,
         logic_versions=found.logic_versions,
         missing_currencies=missing,
         excluded_hits=found.excluded_hits,
@@ -107,25 +115,48 @@ def read_standing(backend: Backend, sites: Sequence[Site], days: range, reach: R
     return standing
 
 
+def read_pinned(backend: Backend, sites: Sequence[Site], days: range, pin: Pin) -> Standing:
+    """Return the sites' settlement state at an earlier version.
+
+    Raises:
+        RefusedError: the version is no longer kept (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
+        Unavailable: the settlement state is unavailable.
+    """
+    now = backend.clock.now()
+    return backend.breakers.books.call(backend.clock, lambda: backend.books.read_pinned(sites, days, pin, now))
+
+
 @dataclass(frozen=True)
 class _Request:
-    """A question with sites and query id."""
+    """A question with sites, query id and, for a report at an earlier version, the version."""
 
     question: Question
     sites: tuple[Site, ...]
     currency: str
     query_id: str
+    pin: Pin | None = None
+
+    @property
+    def days(self) -> range:
+        """The UTC days that the question touches."""
+        return days_between(self.question.start, self.question.end)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The data read from a store. All data have the same version, unless the version is unique to this answer."""
+    """The data read from a store. All data have the same version, unless the version is unique to this answer.
+
+    `is_settled`: every day of the question is settled, so the version depends on `sequences` only. `is_caught_up`: the
+    store held all committed records.
+    """
 
     path: Path
     freshness: Freshness
+    sequences: int
     version: str
     logic_versions: tuple[str, ...]
-    is_pinned: bool
+    is_settled: bool
+    is_caught_up: bool
     parts: Parts
     totals: Parts | None
     excluded_hits: int
@@ -162,33 +193,57 @@ def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -
 def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Found | None:
     """Return data at a single version: read again when rows were committed or published during the read.
 
-    If the version changes during each of three reads, or the store lags behind the committed positions, the answer gets
-    a unique version, because the answer is not reproducible. Return None when the series cannot answer.
+    If the version changes during each of three reads, or the store lags behind the committed positions of days that are
+    not settled, the answer gets a unique version, because the answer is not reproducible. Return None when the series
+    cannot answer.
     """
     for _ in range(_VERSION_READS):
         backend.checkpoint()
         found = _find(backend, path, request)
-        if found is None or not found.is_pinned:
-            break
-        if _version_now(backend, request.sites) == found.version:
+        if found is None or request.pin is not None:
             return found
-    return found and replace(found, version=f"{found.version}.q{request.query_id}")
+        if not (found.is_settled or found.is_caught_up):
+            break
+        if _is_unchanged(backend, request.sites, found):
+            return found
+    return found and replace(found, version=f"{found.version}.q{request.query_id}", is_settled=False)
 
 
-def _version_now(backend: Backend, sites: Sequence[Site]) -> str | None:
-    """Return the version; None when the settlement state is unavailable."""
+def _is_unchanged(backend: Backend, sites: Sequence[Site], found: _Found) -> bool:
+    """Return whether the version is still the version that was read; False when the settlement state is unavailable."""
+    books = backend.books
     try:
-        return backend.breakers.books.call(backend.clock, lambda: backend.books.version(sites))
+        if found.is_settled:
+            return backend.breakers.books.call(backend.clock, lambda: books.sequences(sites)) == found.sequences
+        return backend.breakers.books.call(backend.clock, lambda: books.version(sites)) == found.version
     except Unavailable:
+        return False
+
+
+def _standing(backend: Backend, path: Path, request: _Request) -> tuple[Standing, Freshness]:
+    """Return the settlement state, now or at the requested version, and the freshness that follows."""
+    if request.pin is not None:
+        return read_pinned(backend, request.sites, request.days, request.pin), pinned_freshness(request.pin.days.stop)
+    standing = read_standing(backend, request.sites, request.days, reach_of(backend, path))
+    return standing, freshness(request.sites, standing.progress, standing.waiting, backend.clock.now())
+
+
+def _settled_version(question: Question, sites: Sequence[Site], standing: Standing, reached: Freshness) -> str | None:
+    """Return the version that a later report can ask for; None unless every cell of the question is settled.
+
+    Only a publication can change the answer then.
+    """
+    is_final = reached.state_between(question.start, question.end) is CellState.SETTLED and bool(standing.days)
+    if standing.pin is None or standing.is_remembered or not is_final:
         return None
+    return token_of(standing.pin, sites)
 
 
 def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
     """Read once, in the order that guarantees `complete_through`."""
     question, sites = request.question, request.sites
-    reach = reach_of(backend, path)
-    standing = read_standing(backend, sites, days_between(question.start, question.end), reach)
-    reached = freshness(sites, standing.progress, standing.waiting, backend.clock.now())
+    standing, reached = _standing(backend, path, request)
+    settled_version = _settled_version(question, sites, standing, reached)
     row_legs = legs(question, standing.generations)
     whole = question.of_totals()
     has_own_totals = question.include_totals and (bool(question.dimensions) or question.has_time)
@@ -202,7 +257,7 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
     answered = list(zip(planned, fetched.tables, strict=True))
     begin = len(row_legs) + len(of_totals)
     counted = [(leg, rows) for (leg, _), (_, rows) in zip(folded, answered[begin : begin + len(folded)], strict=True)]
-    visits_wait = _visits_wait(backend, question, standing.generations)
+    visits_wait = settled_version is None and _visits_wait(backend, question, standing.generations)
     own_parts = with_folded(combine(question, answered[: len(row_legs)], request.currency), counted)
     parts = replace(own_parts, of_waiting_visits=resting_on_visits(question) if visits_wait else frozenset())
     totals = parts if question.include_totals else None
@@ -212,9 +267,11 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
     return _Found(
         path=path,
         freshness=reached,
-        version=standing.version,
+        sequences=standing.sequences,
+        version=settled_version or standing.version,
         logic_versions=standing.logic_versions,
-        is_pinned=standing.is_caught_up,
+        is_settled=settled_version is not None,
+        is_caught_up=standing.is_caught_up,
         parts=parts,
         totals=totals,
         excluded_hits=_excluded_hits(fetched) if excluded else 0,

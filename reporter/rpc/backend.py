@@ -10,6 +10,7 @@ from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.ports import (
     Clock,
     DirtyDays,
+    Erasures,
     Generations,
     Ledger,
     MetricStore,
@@ -42,6 +43,7 @@ class Backend:
     series: SeriesStore
     progress: ProgressReader
     ledger: Ledger
+    erasures: Erasures
     clock: Clock
     new_token: Callable[[], str]
     served_by: Mapping[Path, pb.Store.ValueType] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class Backend:
     @property
     def books(self) -> Books:
         """The implementations of hitmesh.ports that provide settlement state."""
-        return Books(self.dirty, self.generations, self.progress)
+        return Books(self.dirty, self.generations, self.progress, self.erasures)
 
     def store_of(self, path: Path) -> pb.Store.ValueType:
         """Return the store that serves a path."""

@@ -17,7 +17,7 @@ from reporter.answer.paths import reach_of
 from reporter.answer.route import Path, Route, route
 from reporter.answer.standing import days_between
 from reporter.question.plan import Leg, excluded_hits_leg, folded_leg, legs
-from reporter.rpc.answer import read_standing
+from reporter.rpc.answer import read_pinned, read_standing
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import PATHS, understood
 from reporter.rpc.run_report import checked_question
@@ -47,7 +47,11 @@ def explain_report(
     question, sites = checked_report.question, checked_report.sites
     way = route(question, len(sites))
     path, reason = _path_now(backend, way)
-    standing = read_standing(backend, sites, days_between(question.start, question.end), reach_of(backend, path))
+    days = days_between(question.start, question.end)
+    if checked_report.pin is not None:
+        standing = read_pinned(backend, sites, days, checked_report.pin)
+    else:
+        standing = read_standing(backend, sites, days, reach_of(backend, path))
     planned = list(legs(question, standing.generations))
     folded = [of_leg for leg in planned if (of_leg := folded_leg(question, leg)) is not None]
     if question.include_totals and (question.dimensions or question.has_time):

@@ -127,6 +127,7 @@ def _question(
         include_totals=request.include_totals,
         gap_fill=_gap_fill(request, form),
         include_excluded=request.include_excluded,
+        data_version=request.data_version,
     )
 
 

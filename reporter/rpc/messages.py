@@ -154,6 +154,7 @@ def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, obje
         "stalled_partitions": [f"{log}/{partition}" for log, partition in reached.stalled],
         "partitions_ahead": [f"{log}/{partition}" for (log, partition), *_ in reached.ahead],
         "data_version": answer.data_version,
+        "pinnable": answer.is_pinnable,
         "metric_version": METRIC_VERSION,
         "policy_version": answer.policy_version,
         "logic_versions": list(answer.logic_versions),
@@ -272,6 +273,7 @@ def _meta(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.Valu
         state=_CELL_STATES[answer.freshness.state_between(question.start, question.end)],
         path=PATHS[answer.path],
         logic_versions=answer.logic_versions,
+        pinnable=answer.is_pinnable,
     )
 
 
@@ -296,4 +298,5 @@ def understood(question: Question, request: pb.RunReportRequest) -> pb.RunReport
         include_totals=question.include_totals,
         gap_fill=_GAP_FILL_NUMBERS[question.gap_fill],
         include_excluded=question.include_excluded,
+        data_version=request.data_version,
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.sites import IngestKey, Site
+from reporter.answer.pins import Pin, pin_in, refuse_other_days
+from reporter.answer.standing import days_between
 from reporter.question.check import checked
 from reporter.question.question import Question
 from reporter.rpc.answer import Answer, answer
@@ -39,17 +41,18 @@ def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportR
     """Return the answer before it becomes a message or a file."""
     report = checked_question(backend, caller, request)
     with backend.lanes.turn(report.question, backend.checkpoint):
-        return answer(backend, report.question, report.sites, report.currency, report.warnings)
+        return answer(backend, report.question, report.sites, report.currency, report.warnings, report.pin)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedQuestion:
-    """A question that passed all checks, and the sites that the question covers."""
+    """A question that passed all checks, the sites that the question covers, and the requested version if any."""
 
     question: Question
     sites: tuple[Site, ...]
     currency: str
     warnings: tuple[str, ...]
+    pin: Pin | None = None
 
 
 def checked_question(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> CheckedQuestion:
@@ -60,7 +63,10 @@ def checked_question(backend: Backend, caller: IngestKey | None, request: pb.Run
         RefusedError: the question cannot be answered; the error names field, rule and remedy.
     """
     sites = readable_sites(backend, caller, request.site)
+    pin = pin_in(request.data_version, sites, request.site) if request.data_version else None
     zone, warnings = default_zone(sites)
     question = checked(request, zone, backend.clock.now())
+    if pin is not None:
+        refuse_other_days(pin, days_between(question.start, question.end))
     currency = currency_of(sites, question.metrics)
-    return CheckedQuestion(question, sites, currency, () if request.time_zone else warnings)
+    return CheckedQuestion(question, sites, currency, () if request.time_zone else warnings, pin)

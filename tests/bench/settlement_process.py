@@ -46,7 +46,7 @@ def main() -> None:
     for owner, attribute, stage in STAGES:
         timer.wrap(owner, attribute, stage)
     timer.wrap(processor.settle.attempt, "settle", "carry_ledger_and_rest", seen=last.note)
-    settings = ProcessorSettings(store=store, resettle_after_ms=0, keep_superseded_ms=0)
+    settings = ProcessorSettings(store=store, resettle_after_ms=0, keep_superseded_ms=0, keep_replaced_ms=0)
     while build_settler(stores, clock, settings, threading.Event()).run_once():
         pass
     _say({"ready": True})

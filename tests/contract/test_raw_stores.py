@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.records import RawRecord, RejectedHit
+from hitmesh.model.records import Origin, RawRecord, RejectedHit
+from hitmesh.model.refusals import RefusalKey, RefusalRange, key_of
 from hitmesh.model.sites import SiteDay
+from hitmesh.ports import RejectedStore
 from tests.support.opened import Opener
 
 SHOP, OTHER = "merchants/m/sites/shop", "merchants/m/sites/other"
@@ -85,6 +88,30 @@ class TestRawStore:
         assert list(stores.raw.days(SHOP)) == [-4, 10, 12]
         assert list(stores.raw.days("merchants/m/sites/none")) == []
 
+    def test_salvage_yields_positions_and_records_of_a_scan(self, stores: Stores) -> None:
+        records = [a_raw(1, 10), a_raw(2, 10, 11), a_raw(3, 12), a_raw(4, 10, site=OTHER)]
+        stores.raw.put(records)
+        assert list(stores.raw.salvage(SHOP, 10, 12)) == [(record.position, record) for record in records[:2]]
+        before = {PartitionId("hits.1", 0): 2}
+        assert list(stores.raw.salvage(SHOP, 10, 12, before)) == [(records[0].position, records[0])]
+
+    def test_restored_record_replaces_what_is_stored_and_is_found_by_every_day(self, opener: Opener) -> None:
+        stores = opener()
+        stores.raw.put([replace(a_raw(1, 10), value=b"damaged", log_time=7), a_raw(2, 10)])
+        whole = [a_raw(1, 10, 11), a_raw(3, 10)]
+        for _ in range(2):
+            stores.raw.restore(whole)
+        assert list(opener().raw.scan(SHOP, 10, 11)) == [whole[0], a_raw(2, 10), whole[1]]
+        assert list(opener().raw.scan(SHOP, 11, 12)) == whole[:1]
+        assert stores.raw.days(SHOP) == [10, 11]
+
+    def test_mending_an_intact_index_changes_nothing(self, stores: Stores) -> None:
+        records = [a_raw(1, 10), a_raw(2, 10, 11)]
+        stores.raw.put(records)
+        for day in (10, 11):
+            stores.raw.mend_index(SiteDay(SHOP, day))
+        assert list(stores.raw.scan(SHOP, 10, 12)) == records
+
 
 def a_refusal(offset: int, row: int = 0, at: int = 0, site: str = SHOP, hits: int = 1) -> RejectedHit:
     return RejectedHit(
@@ -134,3 +161,73 @@ class TestRejectedStore:
     def test_refusals_that_name_no_site_are_kept(self, stores: Stores) -> None:
         stores.rejected.put([a_refusal(1, site="")])
         assert len(stores.rejected.recent("", 10)) == 1
+
+
+ORIGIN = Origin("b1", 3, "k1", 120, True, True, b"\x00context", 1_700_000_000_000, 7, True)
+EVER = 10**13
+
+
+def listed(store: RejectedStore, site: str | None, since: int = 0, until: int = EVER, limit: int = 2) -> list[int]:
+    """Return the offsets of all pages in list order."""
+    found: list[int] = []
+    after: RefusalKey | None = None
+    for _ in range(20):
+        page = store.page(RefusalRange(site, since, until), after, limit)
+        assert len(page.hits) <= limit
+        found += [hit.position.offset for hit in page.hits]
+        after = page.after
+        if after is None:
+            return found
+    raise AssertionError(f"the list does not end: {found}")
+
+
+class TestRefusalPages:
+    def test_origin_and_replay_time_come_back_as_they_were_put(self, opener: Opener) -> None:
+        hit = replace(a_refusal(1, 2, 3), origin=ORIGIN)
+        opener().rejected.put([hit, a_refusal(1, 3, 3)])
+        assert opener().rejected.get(key_of(hit)) == hit
+        assert opener().rejected.note_replayed(key_of(hit), 77)
+        opener().rejected.put([hit])
+        assert list(opener().rejected.recent(SHOP, 2)) == [a_refusal(1, 3, 3), replace(hit, replayed_at=77)]
+
+    def test_a_refusal_that_is_not_there_is_none_and_is_not_noted(self, stores: Stores) -> None:
+        stores.rejected.put([a_refusal(1)])
+        for key in (
+            key_of(a_refusal(2)),
+            key_of(a_refusal(1, 1)),
+            key_of(a_refusal(1, at=1)),
+            key_of(a_refusal(1, site=OTHER)),
+        ):
+            assert not stores.rejected.note_replayed(key, 5)
+            assert stores.rejected.get(key) is None
+        assert [hit.replayed_at for hit in stores.rejected.recent(SHOP, 9)] == [0]
+        assert list(stores.rejected.recent(OTHER, 9)) == []
+
+    def test_pages_of_a_site_are_newest_first_and_complete(self, stores: Stores) -> None:
+        times = [5, 5, 5, CELL_MS - 1, CELL_MS, 3 * CELL_MS, 3 * CELL_MS + 1]
+        stores.rejected.put([a_refusal(offset, at=at) for offset, at in enumerate(times)])
+        stores.rejected.put([a_refusal(9, at=5, site=OTHER), a_refusal(10, at=5, site="")])
+        for limit in (1, 2, 3, 7, 8):
+            assert listed(stores.rejected, SHOP, limit=limit) == [6, 5, 4, 3, 2, 1, 0]
+        assert listed(stores.rejected, "") == [10]
+        assert listed(stores.rejected, "merchants/m/sites/none") == []
+
+    def test_pages_have_the_refusals_of_the_range_only(self, stores: Stores) -> None:
+        stores.rejected.put([a_refusal(offset, at=offset * CELL_MS // 2) for offset in range(6)])
+        for site in (SHOP, None):
+            assert listed(stores.rejected, site, CELL_MS // 2, 2 * CELL_MS) == [3, 2, 1]
+            assert listed(stores.rejected, site, CELL_MS // 2 + 1, CELL_MS // 2 + 1) == []
+            assert listed(stores.rejected, site, 2 * CELL_MS, 2 * CELL_MS + 1) == [4]
+
+    def test_pages_of_all_sites_are_by_cell_from_the_newest_then_by_site(self, stores: Stores) -> None:
+        stores.rejected.put(
+            [
+                a_refusal(1, at=CELL_MS + 5),
+                a_refusal(2, at=CELL_MS + 9, site=OTHER),
+                a_refusal(3, at=CELL_MS + 7),
+                a_refusal(4, at=CELL_MS, site=""),
+                a_refusal(5, at=9, site=OTHER),
+            ]
+        )
+        for limit in (1, 2, 3, 5, 9):
+            assert listed(stores.rejected, None, limit=limit) == [4, 2, 3, 1, 5]

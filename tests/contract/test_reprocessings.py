@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from hitmesh.adapters.factory import Stores
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.errors import AlreadyExists
 from hitmesh.model.generations import STREAM_GENERATION, LedgerEntry
 from hitmesh.model.plan import Kind
@@ -34,6 +35,7 @@ def a_rebuilt(site: str = SHOP, day: int = 20_000, *, sequence: int = 7, carry: 
         {(Position("hits.1", 3, 2**40), 7): True, (Position("hits.1", 3, 9), 0): False},
         {"gross_revenue": Change(-(10**30), 2**64), "visits": Change(5_272, 4_518)},
         frozenset({day - 1, day + 40}),
+        ChangeReasons(merged_visits=2**40, joined_hits=-1),
     )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from control.history.stored_sums import metric_sums
 from hitmesh.adapters.factory import Stores
+from hitmesh.model.checkpoints import unwatched
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import And, Filter, Not, Operator, Or
 from hitmesh.model.rows.rollup_rows import RowSource
@@ -90,6 +92,21 @@ class TestRollupSinkAndMetricStore:
         both = {SiteDay(SHOP, DAY): 1, SiteDay(OTHER, DAY): 1}
         assert ask(stores, generations=both)["hits"].to_list() == [3]
         assert hits_by(ask(stores, "site", generations=both), "site") == {SHOP: 1, OTHER: 2}
+
+    def test_fresh_question_by_site_and_day_sees_what_was_removed(self, stores: Stores) -> None:
+        next_day = a_row(cell=96, day=DAY + 1, hits=4, gross_revenue=10**18)
+        write(stores, a_row(hits=1), a_row(hits=2, excluded=True), next_day, a_row(hits=8, site=OTHER))
+        generations = {SiteDay(SHOP, DAY): 1, SiteDay(SHOP, DAY + 1): 1, SiteDay(OTHER, DAY): 1}
+        site_days = sorted(generations)
+
+        def answered() -> dict[SiteDay, tuple[int, int]]:
+            found = metric_sums(stores.metrics, generations, unwatched)
+            sums = {site_day: found[site_day] for site_day in site_days}
+            return {of: (each["hits"], each["gross_revenue"]) for of, each in sums.items() if not isinstance(each, str)}
+
+        assert list(answered().values()) == [(8, 0), (3, 0), (4, 10**18)]
+        stores.sink.drop([(SiteDay(SHOP, DAY), 1)])
+        assert list(answered().values()) == [(8, 0), (0, 0), (4, 10**18)]
 
     def test_cells_fall_into_the_bucket_that_holds_them(self, stores: Stores) -> None:
         write(stores, *[a_row(cell=cell, hits=10**cell) for cell in range(6)])

@@ -20,15 +20,18 @@ SAME_OVER_EVERY_STORE = frozenset(
         "test_bad_input.py",
         "test_command_line.py",
         "test_dev.py",
+        "test_hard_values.py",
         "test_real_files.py",
+        "test_rejected_hits.py",
         "test_rest.py",
         "test_stream_protocol.py",
         "test_telemetry.py",
         "test_tenants.py",
     }
 )
-"""Modules about the door, the command line and the client: on real servers they are among the long tests."""
-SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py"})
+"""Modules about the door, the command line, the client, and values that `tests/contract` stores in every store: on real
+servers they are among the long tests."""
+SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py", "test_live_stream.py"})
 """Modules whose long replays on servers are among the long tests: in each run `tests/real/paths` compares every path
 with the model, and `tests/breaking` kills processes and servers under load."""
 LOADS_ON_SERVERS = frozenset(

@@ -1,4 +1,4 @@
-"""A bug in the visit rules, corrected afterwards: plan, compare, publish and roll back, while late hits arrive.
+"""A bug in the visit rules, corrected afterwards while late hits arrive, and the repair of values that stores lost.
 
 A mesh with logic v0, whose visits end after 3 minutes, counts a real day of a shop. The mesh then runs the current
 logic: settled days keep v0 until a reprocessing changes them.
@@ -7,13 +7,22 @@ logic: settled days keep v0 until a reprocessing changes them.
 from __future__ import annotations
 
 import csv
+import json
+import shlex
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.factory import open_stores
+from hitmesh.model.sites import SiteDay
+from hitmesh.runtime.clock import SystemClock
+from tests.support.damaged_files import run
 from tests.support.mesh import Mesh, one_json_line
+from tests.support.waiting import eventually
 
 SITE = "demo/corrected"
 DAY = "2019-10-01"
@@ -57,13 +66,20 @@ def import_shop(mesh: Mesh, file: Path) -> None:
     mesh.cli("import", "shop-csv", str(file), "--site", SITE, "--currency", "USD", timeout_s=300)
 
 
-def numbers(mesh: Mesh) -> tuple[int, ...]:
-    """Return METRICS of the day."""
+def answer(mesh: Mesh, version: str = "") -> dict[str, Any]:
+    """Return the report about METRICS of the day, at an earlier data version if given."""
     out = mesh.cli(
         *("query", "--site", SITE, "--metrics", ",".join(METRICS), "--since", DAY, "--until", DAY),
         *("--tz", "UTC", "--include-excluded", "--grain", "none", "-o", "json"),
+        *(("--data-version", version) if version else ()),
     )
-    (row,) = one_json_line(out)["rows"]
+    found: dict[str, Any] = one_json_line(out)
+    return found
+
+
+def numbers(mesh: Mesh, version: str = "") -> tuple[int, ...]:
+    """Return METRICS of the day."""
+    (row,) = answer(mesh, version)["rows"]
     return tuple(row[metric] for metric in METRICS)
 
 
@@ -100,6 +116,9 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
     assert numbers(mesh) == UNDER_V0, "a restart with another logic changes no settled day"
     a_late_view(mesh, tmp_path, 1)
     assert numbers(mesh) == more(UNDER_V0, 1), "a late hit is settled under the logic of the day"
+    meta = answer(mesh)["meta"]
+    assert meta["pinnable"]
+    version = meta["data_version"]
 
     planned = reprocess(mesh, "plan", "--site", SITE, "--since", DAY, "--until", DAY)
     assert (planned["site_days"], planned["hits"]) == (1, 17_435)
@@ -107,14 +126,21 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
     id_ = planned["id"]
     reprocess(mesh, "run", id_, "--wait")
     assert numbers(mesh) == more(UNDER_V0, 1), "no report reads the new numbers before they are published"
-    done = mesh.run("reprocess", "diff", id_, "--fail-above", "0.5%", "-o", "json")
+    arguments = ("--fail-above", "0.5%", "--cells", "--order-by", "visits", "--top", "100")
+    done = mesh.run("reprocess", "diff", id_, *arguments, "-o", "json")
     assert done.code == 7, done.err
+    found = json.loads(done.out)
+    assert found["reasons"]["merged_visits"] - found["reasons"]["split_visits"] == 5_272 - 4_518
+    assert (found["reasons"]["explained_site_days"], found["reasons"]["added_visits"]) == (1, 0)
+    in_cells = [cell["metrics"]["visits"]["difference"] for cell in found["cells"] if "visits" in cell["metrics"]]
+    assert sum(in_cells) == 4_518 - 5_272
 
     reprocess(mesh, "publish", id_, "--wait")
     assert numbers(mesh) == more(UNDER_V1, 1)
     assert_balanced(mesh)
     a_late_view(mesh, tmp_path, 2)
     assert numbers(mesh) == more(UNDER_V1, 2), "a late hit keeps the published logic"
+    assert numbers(mesh, version) == more(UNDER_V0, 1), "a report at an earlier version has its numbers"
 
     reprocess(mesh, "rollback", id_, "--wait")
     assert numbers(mesh) == more(UNDER_V0, 2), "a rollback keeps hits that arrived meanwhile"
@@ -128,3 +154,75 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
     assert mesh.run("reprocess", "diff", again["id"], "--fail-above", "0%", "-o", "json").code == 0, "nothing changed"
     reprocess(mesh, "cancel", again["id"])
     assert numbers(mesh) == more(UNDER_V1, 2)
+    assert numbers(mesh, version) == more(UNDER_V0, 1)
+    retired = one_json_line(mesh.cli("reprocess", "retired", "--site", SITE, "-o", "json"))
+    assert {each["utc_date"] for each in retired} == {DAY}
+    assert "REPROCESSING" in {each["reason"] for each in retired}
+
+
+def by_brand(mesh: Mesh) -> str:
+    """Return a report of the day from the metric store."""
+    return mesh.cli(
+        *("query", "--site", SITE, "--metrics", "product_views,cart_adds", "--dimensions", "brand", "--tz", "UTC"),
+        *("--since", DAY, "--until", DAY, "--include-excluded", "--grain", "none", "--limit", "50", "-o", "csv"),
+    )
+
+
+def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
+    """Let each store lose values of the day, on purpose."""
+    site, day = f"merchants/{SITE.replace('/', '/sites/')}", (date.fromisoformat(DAY) - date(1970, 1, 1)).days
+    stores = open_stores(mesh.store_url, SystemClock())
+    lost = [record.position for record in stores.raw.scan(site, day, day + 1)][::2]
+    generation = stores.generations.current(site, day, day + 1)[day].generation
+    stores.sink.drop([(SiteDay(site, day), generation)])
+    stores.close()
+    if mesh.on_servers is None:
+        of = "log_id = ? AND partition_no = ? AND record_offset = ?"
+        for position in lost:
+            run(mesh.home / "data" / "raw.db", f"DELETE FROM raw_records WHERE {of}", position)
+        return
+    session = CassandraSession(mesh.on_servers)
+    for log, partition, offset in lost:
+        session.run(
+            "DELETE FROM raw_records WHERE log = ? AND partition = ? AND span = ? AND offset = ?",
+            (log, partition, offset >> 10, offset),
+        )
+    session.close()
+
+
+def found_in_three_stores(mesh: Mesh, check: tuple[str, ...]) -> dict[str, Any]:
+    """Return the check's findings once they name three stores; the list of dropped rows is cached for a second."""
+    expected, stores = {"raw", "series", "metrics"}, set[str]()
+
+    def found() -> dict[str, Any] | None:
+        done = mesh.run(*check, "-o", "json")
+        assert done.code == 7, done.err
+        findings: dict[str, Any] = one_json_line(done.out)
+        stores.clear()
+        stores.update(each["store"] for problem in findings["problems"] for each in problem["findings"])
+        return findings if stores == expected else None
+
+    return eventually(found, "the check names three stores", 30)
+
+
+@pytest.mark.timeout(600)
+def test_the_printed_plan_brings_back_what_every_store_lost(corrected: Mesh) -> None:
+    mesh = corrected
+    before = numbers(mesh), by_brand(mesh)
+    check = ("reprocess", "check", "--site", SITE)
+    assert mesh.run(*check, "-o", "json").code == 0
+    lose_rows_series_and_raw_records(mesh)
+    found = found_in_three_stores(mesh, check)
+    (problem,) = found["problems"]
+    assert problem["missing_hits"] == problem["log_hits"] > 0
+    assert problem["lost_hits"] == 0
+
+    (plan,) = found["plans"]
+    planned = one_json_line(mesh.cli(*shlex.split(plan["command"])[1:], "-o", "json"))
+    ran = reprocess(mesh, "run", planned["id"], "--wait")
+    assert ran["raw_repair"]["restored_hits"] >= problem["missing_hits"]
+    assert (ran["raw_repair"]["lost_hits"], ran["raw_repair"]["lost"]) == (0, [])
+    reprocess(mesh, "publish", planned["id"], "--wait")
+    assert (numbers(mesh), by_brand(mesh)) == before
+    assert mesh.run(*check, "-o", "json").code == 0
+    assert_balanced(mesh)

@@ -118,7 +118,9 @@ def test_an_export_that_would_be_cut_is_refused_and_a_limit_cuts_it_with_a_warni
     ]
 
 
-@pytest.mark.parametrize("form", ["csv", "ndjson", "json"])
+@pytest.mark.parametrize(
+    "form", ["csv", pytest.param("ndjson", marks=pytest.mark.long), pytest.param("json", marks=pytest.mark.long)]
+)
 def test_an_export_of_more_rows_than_a_file_holds_names_number_rule_and_remedy(mesh: Mesh, form: str) -> None:
     many_pages(mesh, 100_001)
     found = refusal(lambda: export(mesh, metrics=["hits"], dimensions=["page_path"], format=form))

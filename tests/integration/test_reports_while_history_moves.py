@@ -1,4 +1,7 @@
-"""Reports that run while corrected days are published and rolled back: each day is the old day or the new day."""
+"""Reports that run while corrected days are published and rolled back: each day is the old day or the new day.
+
+Reports at an earlier data version have the same bytes all the time.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,12 @@ from hitmesh.model.logic import V0
 from hitmesh.model.reprocessings import Work
 from hitmesh.model.sites import Site
 from hitmesh.model.zones import DAY_MS
-from hitmesh.runtime.clock import SystemClock
+from reporter.answer.formats import Format, to_file
+from reporter.answer.pins import pin_in
 from reporter.answer.route import Path as ServingPath
 from reporter.question.catalogue import METRICS
 from reporter.question.question import GapFill, Question
-from reporter.rpc.answer import answer
+from reporter.rpc.answer import Answer, answer
 from tests.reference.hits import RefHit
 from tests.support.dates import buckets
 from tests.support.reprocessing import done, plan
@@ -55,9 +59,20 @@ def by_day() -> Question:
     )
 
 
+def answer_at(reporter: Faulty, site: Site, version: str = "") -> Answer:
+    """Ask for every day, at an earlier data version if given."""
+    pin = pin_in(version, (site,), site.name) if version else None
+    return answer(reporter.backend, by_day(), (site,), site.currency, (), pin)
+
+
+def file_of(found: Answer) -> bytes:
+    """Return an answer as a file."""
+    return to_file(Format.CSV, found.rows, found.totals, {}, found.currency)
+
+
 def days_of(reporter: Faulty, site: Site, path: ServingPath) -> tuple[tuple[object, ...], ...]:
     """Ask for every day on a path; return the values of each day."""
-    found = answer(reporter.backend, by_day(), (site,), site.currency, ())
+    found = answer_at(reporter, site)
     assert found.path is path
     rows = report_of(found)
     return tuple(tuple(rows[key][name] for name in NAMES) for key in sorted(rows))
@@ -65,7 +80,7 @@ def days_of(reporter: Faulty, site: Site, path: ServingPath) -> tuple[tuple[obje
 
 def reporter_on(mesh: SmallMesh, path: ServingPath) -> Faulty:
     """Return a reporter that answers from this path only."""
-    reporter = Faulty(mesh.stores, SystemClock())
+    reporter = Faulty(mesh.stores, mesh.clock)
     reporter.series.is_silent = path is ServingPath.METRICS
     return reporter
 
@@ -88,6 +103,9 @@ def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path:
     plan(mesh, [SITE], logic="v1")
     done(mesh, Work.RECOMPUTE)
     assert days_of(reporter_on(mesh, path), site, path) == old, "no report reads recomputed days"
+    first = answer_at(reporter_on(mesh, path), site)
+    assert first.is_pinnable
+    pinned = {first.data_version: file_of(first)}
     seen: Counter[tuple[tuple[object, ...], ...]] = Counter()
     is_over = threading.Event()
     failures: list[BaseException] = []
@@ -96,6 +114,8 @@ def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path:
         reporter = reporter_on(mesh, path)
         while not is_over.is_set():
             try:
+                version, file = list(pinned.items())[seen.total() % len(pinned)]
+                assert file_of(answer_at(reporter, site, version)) == file
                 seen[days_of(reporter, site, path)] += 1
             except Unavailable:
                 continue
@@ -110,6 +130,9 @@ def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path:
         for _ in range(MOVES):
             done(mesh, Work.PUBLISH)
             new = days_of(reporter_on(mesh, path), site, path)
+            if len(pinned) == 1:
+                moved = answer_at(reporter_on(mesh, path), site)
+                pinned[moved.data_version] = file_of(moved)
             done(mesh, Work.ROLL_BACK)
             assert days_of(reporter_on(mesh, path), site, path) == old
             wait_for_answers(seen, seen.total(), failures)
@@ -118,6 +141,9 @@ def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path:
         for asker in askers:
             asker.join()
     assert not failures, failures
+    assert len({*pinned.values()}) == 2
+    for version, file in pinned.items():
+        assert file_of(answer_at(reporter_on(mesh, path), site, version)) == file
     assert all(before != after for before, after in zip(old, new, strict=True))
     for days in seen:
         assert all(day in choices for day, choices in zip(days, zip(old, new, strict=True), strict=True)), days

@@ -8,7 +8,9 @@ from typing import Any
 import grpc
 import pytest
 
+from control.backend import ReprocessingLimits
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.reprocessings import Rebuilt, State, Work
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
@@ -24,6 +26,11 @@ RIVAL_SITE = "merchants/rival/sites/shop"
 @pytest.fixture
 def mesh() -> Iterator[Mesh]:
     yield from start(open_reads=False)
+
+
+@pytest.fixture
+def bounded() -> Iterator[Mesh]:
+    yield from start(open_reads=False, reprocessing=ReprocessingLimits(compared_site_days=33, cell_site_days=5))
 
 
 def diff(mesh: Mesh, name: str = "reprocessings/r1", **fields: object) -> pb.GetReprocessingDiffResponse:
@@ -169,6 +176,31 @@ def test_values_of_a_dimension_are_compared_from_the_rows_of_both_generations(me
     assert (found.site_days, found.changed_site_days) == (2, 1)
 
 
+def test_cells_are_compared_from_the_rows_of_both_generations(mesh: Mesh) -> None:
+    with_rows(mesh)
+    found = diff(mesh, cells=True)
+    (cell,) = found.cells
+    assert (cell.site, cell.start_time.ToMilliseconds()) == (SITE, MIDNIGHT)
+    assert [(each.metric, each.old, each.new) for each in cell.metrics] == [("visits", 5, 3)]
+    assert (found.cells_ranked_by, found.changed_cells, found.settled_again_site_days) == ("visits", 1, 1)
+    assert not found.values
+    assert not diff(mesh).cells
+
+
+def test_reasons_come_in_total_and_per_day(mesh: Mesh) -> None:
+    merged = ChangeReasons(merged_visits=2)
+    compared(
+        mesh,
+        a_rebuilt({"visits": (5, 3)}, reasons=merged),
+        a_rebuilt({"visits": (5, 3)}, UTC_DAY - 1, reasons=merged),
+        a_rebuilt({"visits": (5, 3)}, UTC_DAY - 2),
+    )
+    found = diff(mesh)
+    assert (found.reasons.explained_site_days, found.reasons.merged_visits) == (2, 4)
+    assert [day.reasons.merged_visits for day in found.days if day.HasField("reasons")] == [2, 2]
+    assert not diff(mesh, last_utc_date=a_date("2015-05-15")).HasField("reasons")
+
+
 @pytest.mark.parametrize(
     ("fields", "reason", "field"),
     [
@@ -184,11 +216,17 @@ def test_a_dimension_that_cannot_be_compared_is_refused(
     assert (found.reason, found.field) == (reason, field)
 
 
-def test_a_dimension_has_a_limit_of_site_days(mesh: Mesh) -> None:
-    compared(mesh, *(a_rebuilt({}, UTC_DAY - 29 + day % 30, f"s{day // 30:03}") for day in range(2_001)))
-    found = refusal(lambda: diff(mesh, dimension="channel"))
+def test_a_dimension_has_a_limit_of_site_days(bounded: Mesh) -> None:
+    # A page of stored site-days has 32.
+    compared(bounded, *(a_rebuilt({}, UTC_DAY - day % 30, f"s{day // 30:03}") for day in range(33)))
+    assert diff(bounded, dimension="channel").changed_values == 0
+    bounded.stores.reprocessings.put("r1", [a_rebuilt({}, UTC_DAY - 29, RIVAL_SITE)])
+    found = refusal(lambda: diff(bounded, dimension="channel"))
     assert (found.reason, found.field) == ("TOO_MANY_SITE_DAYS", "dimension")
-    assert "more than 2,000 site-days" in found.message
+    assert "more than 33 site-days" in found.message
+    found = refusal(lambda: diff(bounded, cells=True))
+    assert (found.reason, found.field) == ("TOO_MANY_SITE_DAYS", "cells")
+    assert "cells of more than 5 site-days" in found.message
 
 
 @pytest.mark.parametrize("state", [State.PUBLISHED, State.ROLLED_BACK])

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.message import Message
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.api.control.v1 import retired_pb2
 from hitmesh.model.reprocessings import State
 from hitmesh.model.sites import IngestKey, KeyKind
 from tests.support.dates import a_date
@@ -41,11 +42,14 @@ CHANGES: Mapping[str, Message] = {
     "PublishReprocessing": pb.PublishReprocessingRequest(name=NAME),
     "RollbackReprocessing": pb.RollbackReprocessingRequest(name=NAME),
     "CancelReprocessing": pb.CancelReprocessingRequest(name=NAME),
+    # A check changes nothing, but takes the time that all merchants share.
+    "CheckHistory": pb.CheckHistoryRequest(sites=["merchants/-/sites/-"]),
 }
 READS: Mapping[str, Message] = {
     "GetReprocessing": pb.GetReprocessingRequest(name=NAME),
     "ListReprocessings": pb.ListReprocessingsRequest(),
     "GetReprocessingDiff": pb.GetReprocessingDiffRequest(name=NAME),
+    "ListRetiredGenerations": retired_pb2.ListRetiredGenerationsRequest(),
 }
 # A state in which each change is possible.
 STATES = {

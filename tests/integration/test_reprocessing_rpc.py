@@ -12,11 +12,11 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from control.backend import ReprocessingLimits
 from control.rpc.reprocessing.create_reprocessing import create_reprocessing
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.errors import Abandoned
 from hitmesh.model.names import OPERATORS
-from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
 from tests.support.dates import a_date
@@ -34,6 +34,11 @@ LAST_CLOSED = "2015-05-16"
 @pytest.fixture
 def mesh() -> Iterator[Mesh]:
     yield from start(open_reads=False)
+
+
+@pytest.fixture
+def bounded() -> Iterator[Mesh]:
+    yield from start(open_reads=False, reprocessing=ReprocessingLimits(names=2, sites=3, site_days=3))
 
 
 @pytest.fixture
@@ -209,14 +214,29 @@ def test_a_plan_that_is_refused_names_field_value_and_remedy(
     assert mesh.stores.reprocessings.all() == []
 
 
-def test_a_plan_has_a_limit_of_site_days(mesh: Mesh) -> None:
-    for day in range(UTC_DAY - MAX_SITE_DAYS // 2 - 1, UTC_DAY):
+def test_a_plan_has_a_limit_of_site_days(bounded: Mesh) -> None:
+    for day in range(UTC_DAY - 2, UTC_DAY):
         for site in (SITE, RIVAL_SITE):
-            settle(mesh, site, day, 1)
-    found = refusal(lambda: create(mesh, "merchants/-/sites/-", first_utc_date=a_date("1970-01-01")))
+            settle(bounded, site, day, 1)
+    found = refusal(lambda: create(bounded, "merchants/-/sites/-"))
     assert (found.reason, found.field) == ("TOO_MANY_SITE_DAYS", "reprocessing.sites")
-    assert "more than 20,000 settled site-days" in found.message
-    assert create(mesh, SITE, first_utc_date=a_date("1970-01-01")).site_days == MAX_SITE_DAYS // 2 + 1
+    assert "more than 3 settled site-days" in found.message
+    assert create(bounded, SITE).site_days == 2
+
+
+def test_a_plan_has_limits_of_names_and_sites(bounded: Mesh) -> None:
+    bounded.stores.directory.create_site(a_site(BLOG))
+    assert create(bounded, "merchants/demo/sites/-", "merchants/-/sites/-", validate_only=True).site_count == 0
+    bounded.stores.directory.create_site(a_site("merchants/demo/sites/news"))
+    found = refusal(lambda: create(bounded, "merchants/-/sites/-"))
+    assert (found.reason, found.field) == ("TOO_MANY_SITES", "reprocessing.sites[0]")
+    assert "more than 3 sites" in found.message
+    found = refusal(lambda: create(bounded, SITE, SITE, RIVAL_SITE))
+    assert (found.field, "3 sites are named; the limit is 1 to 2" in found.message) == ("reprocessing.sites", True)
+
+
+def test_limits_in_production_are_those_of_the_contract() -> None:
+    assert ReprocessingLimits() == ReprocessingLimits(1_000, 20_000, 20_000, 2_000, 500)
 
 
 @pytest.mark.parametrize("sites", [(SITE, RIVAL_SITE), ("merchants/-/sites/-",)])

@@ -71,9 +71,9 @@ CAMPAIGNS = (("shop", "email", "spring", ""), ("shop", "cpc", "", "click"))
 
 @st.composite
 def crowds(draw: st.DrawFn) -> list[RefHit]:
-    """Draw 10 to 80 visitors in a cell with a few visits each, from all partitions or one; some return the next day."""
+    """Draw 10 to 48 visitors in a cell with a few visits each, from all partitions or one; some return the next day."""
     # Hypothesis tries the simplest crowd first, which is the largest, in a single partition.
-    names = visitors_of(80 - draw(st.integers(0, 70)), of_one=not draw(st.booleans()))
+    names = visitors_of(48 - draw(st.integers(0, 38)), of_one=not draw(st.booleans()))
     pages, from_campaigns, dice = draw(st.integers(1, 2)), draw(st.sampled_from((0, 0.05, 0.5))), Random(draw(SEEDS))
     return [
         RefHit(

@@ -43,8 +43,8 @@ ANY_LOGIC = st.sampled_from(LOGICS)
 ALL_LIMITS = st.sampled_from([FOLDING, SMALLEST, PRODUCTION])
 MAX_HITS = 40
 DAY = 24 * HOUR
-FEW = examples(8)
-FEWER = examples(4)
+FEW = examples(5)
+FEWER = examples(3)
 """For properties that start many runners, or settle several days."""
 
 ON_TIME_MS = (0, 0, 0, 1, SECOND, 5 * MINUTE, 29 * MINUTE, 40 * MINUTE)
@@ -191,7 +191,7 @@ def test_net_rows_are_those_of_the_reference_at_any_time(
 
 
 @pytest.mark.timeout(300)
-@examples(3)
+@examples(2)
 @given(stream_hits(), SEEDS)
 def test_net_rows_of_the_embedded_store_are_those_of_the_reference(hits: list[RefHit], seed: int) -> None:
     with Stream(url="embedded:HOME/data", limits=SMALLEST) as mesh:
@@ -313,7 +313,7 @@ def test_replay_from_a_snapshot_anywhere_changes_no_row(
 
 
 @pytest.mark.timeout(300)
-@FEWER
+@examples(2)
 @given(stream_hits(), policies(), SEEDS, LIMITS)
 def test_change_of_the_logic_anywhere_keeps_series_rows_and_ledger_equal(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits

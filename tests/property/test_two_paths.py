@@ -98,7 +98,7 @@ def streamed_entries(mesh: Stream) -> dict[str, list[Entry]]:
 
 
 @pytest.mark.timeout(300)
-@examples(8)
+@examples(5)
 @given(stream_hits(), SEEDS)
 def test_both_paths_answer_live_days_like_the_reference(hits: list[RefHit], seed: int) -> None:
     dice = Random(seed)
@@ -112,7 +112,7 @@ def test_both_paths_answer_live_days_like_the_reference(hits: list[RefHit], seed
 
 
 @pytest.mark.timeout(300)
-@examples(4)
+@examples(3)
 @given(stream_hits(), SEEDS)
 def test_both_paths_answer_settled_days_like_the_reference(hits: list[RefHit], seed: int) -> None:
     dice = Random(seed)

@@ -122,7 +122,13 @@ def ledger_faults(entries: pl.DataFrame) -> list[str]:
     whole = {LedgerKind.CELL: LedgerClass.RECEIVED, LedgerKind.DAY: LedgerClass.ACCEPTED}
     parts = {
         LedgerKind.CELL: (LedgerClass.REJECTED, LedgerClass.ACCEPTED),
-        LedgerKind.DAY: (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED, LedgerClass.PENDING),
+        LedgerKind.DAY: (
+            LedgerClass.COUNTED,
+            LedgerClass.DUPLICATE,
+            LedgerClass.EXCLUDED,
+            LedgerClass.PENDING,
+            LedgerClass.ERASED,
+        ),
     }
     counts: dict[tuple[str, str, int], dict[str, tuple[int, int, int]]] = defaultdict(dict)
     for site, kind, at, of_class, hits, sum64, xor64 in entries.iter_rows():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, State, Work
@@ -48,6 +49,7 @@ def a_rebuilt(
     ledgers: tuple[LedgerEntry, LedgerEntry] = (a_ledger(3), a_ledger(3)),
     generations: tuple[int, int] = (1, 2),
     sequence: int = 1,
+    reasons: ChangeReasons | None = None,
 ) -> Rebuilt:
     """Return a recomputed site-day; `changes` has (old, new) per measure."""
     before, after = (
@@ -61,4 +63,5 @@ def a_rebuilt(
         sequence,
         flags={},
         changes={measure: Change(old, new) for measure, (old, new) in changes.items()},
+        reasons=reasons,
     )

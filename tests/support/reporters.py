@@ -15,11 +15,12 @@ from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
 from control.__main__ import bookkeeping_of
+from control.backend import PRODUCTION, ReprocessingLimits
 from control.backend import Backend as ControlBackend
 from control.service import SERVICES as CONTROL_SERVICES
 from control.service import build_server as control_server
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
-from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc, reprocessing_pb2_grpc
+from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc, rejected_hits_pb2_grpc, reprocessing_pb2_grpc
 from hitmesh.api.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.model.names import OPERATORS
 from hitmesh.model.positions import PartitionProgress, Topic
@@ -78,6 +79,10 @@ class Mesh:
     def reprocessings(self) -> reprocessing_pb2_grpc.ReprocessingServiceStub:
         return reprocessing_pb2_grpc.ReprocessingServiceStub(self.control_channel)
 
+    @property
+    def rejected_hits(self) -> rejected_hits_pb2_grpc.RejectedHitServiceStub:
+        return rejected_hits_pb2_grpc.RejectedHitServiceStub(self.control_channel)
+
     def settle(self, hits: list[dict[str, object]], starts: list[dict[str, object]]) -> None:
         """Publish rows like settlement."""
         of_hits, of_visits = frame(RowSource.TRAFFIC, hits), frame(RowSource.VISITS, starts)
@@ -104,6 +109,7 @@ def start(
     metrics: Metrics | None = None,
     limits: Mapping[str, Any] | None = None,
     around: Callable[[MetricStore], MetricStore] = lambda store: store,
+    reprocessing: ReprocessingLimits = PRODUCTION,
 ) -> Iterator[Mesh]:
     """Run a reporter with `limits` for build_server, and a control service; `around` wraps the metric store."""
     clock = ManualClock(NOW)
@@ -117,6 +123,7 @@ def start(
         series=stores.series,
         progress=stores.progress,
         ledger=stores.ledger,
+        erasures=stores.erasures,
         clock=clock,
         new_token=lambda: next(tokens),
         served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),
@@ -124,7 +131,7 @@ def start(
     )
     server = build_server(backend, metrics=metrics, **({"workers": 2} | dict(limits or {})))
     port = served(server, SERVICES)
-    control = control_server(control_backend(stores, clock, open_reads=open_reads), metrics)
+    control = control_server(control_backend(stores, clock, open_reads=open_reads, limits=reprocessing), metrics)
     control_port = served(control, CONTROL_SERVICES)
     with (
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
@@ -157,7 +164,9 @@ def numbered_tokens() -> Iterator[str]:
     return (f"token-{number:04d}-{'x' * 32}" for number in itertools.count())
 
 
-def control_backend(stores: Stores, clock: Clock, *, open_reads: bool) -> ControlBackend:
+def control_backend(
+    stores: Stores, clock: Clock, *, open_reads: bool, limits: ReprocessingLimits = PRODUCTION
+) -> ControlBackend:
     """Return the backend of a control service over these stores; tokens are numbered."""
     tokens = numbered_tokens()
     return ControlBackend(
@@ -166,6 +175,7 @@ def control_backend(stores: Stores, clock: Clock, *, open_reads: bool) -> Contro
         clock=clock,
         new_token=lambda: next(tokens),
         open_reads=open_reads,
+        limits=limits,
     )
 
 

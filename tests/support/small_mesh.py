@@ -132,11 +132,16 @@ class SmallMesh:
                 Site(site, policy.midnight_zone, "USD", b"secret of a test", policy=visit_policy(policy))
             )
 
-    def change_logic(self, logic: Logic) -> None:
+    def change_logic(self, logic: Logic, *, is_saved: bool = True) -> None:
         """Stop the processor, which saves snapshots, and continue with a processor of another version of the logic."""
-        self.runner.snapshot()
+        if is_saved:
+            self.runner.snapshot()
         self.runner = runner_over(self.stores, self._home, self.clock, logic)
         self.settler = self._a_settler(logic)
+
+    def restart(self) -> None:
+        """Stop the processor without a snapshot, as in a crash, and start a new processor."""
+        self.change_logic(CURRENT, is_saved=False)
 
     def _a_settler(self, logic: Logic) -> Settler:
         pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)

@@ -66,6 +66,7 @@ class Faulty:
             series=self.series,
             progress=self.progress,
             ledger=self.stores.ledger,
+            erasures=self.stores.erasures,
             clock=self.clock,
             new_token=lambda: f"token{next(tokens)}",
             served_by=SERVED_BY,

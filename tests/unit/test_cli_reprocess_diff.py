@@ -10,13 +10,17 @@ from typing import Any
 import click
 import pytest
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.reprocessings import Rebuilt, State
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.reprocess import reprocess_group
 from hitmesh.tools.cli.reprocess_diff import per_cent
+from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_rebuilt, a_reprocessing
 from tests.support.reporters import NOW, Mesh
-from tests.support.settled_rows import SITE
+from tests.support.settled_rows import MIDNIGHT, SITE, frame, visits
 from tests.unit.commands import control_of_home, operators_home
 
 BLOG = "merchants/demo/sites/blog"
@@ -73,7 +77,7 @@ def test_a_difference_as_json_has_metrics_by_id(mesh: Mesh, capsys: pytest.Captu
         ("2015-05-16", ["visit_duration_total", "visits"]),
         ("2015-05-17", ["gross_revenue", "visits"]),
     ]
-    assert found["ledger"]["before"] == {"accepted": 9, "counted": 9, "duplicate": 0, "excluded": 0}
+    assert found["ledger"]["before"] == {"accepted": 9, "counted": 9, "duplicate": 0, "excluded": 0, "erased": 0}
     assert [each["site"] for each in found["sites"]] == ["demo/blog"]
     assert reprocess("diff", "r1", "--order-by", "visits", "-o", "json") == 0
     assert [each["site"] for each in printed(capsys)["sites"]] == ["demo/shop", "demo/blog"]
@@ -156,3 +160,37 @@ def test_a_dimension_and_a_part_are_passed_on(mesh: Mesh, capsys: pytest.Capture
     )
     assert reprocess("diff", "r1", "--dimension", "chanel", "-o", "json") == 67
     assert "did you mean channel" in capsys.readouterr().err
+
+
+def test_reasons_are_shown_as_a_table_and_in_json(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    store(
+        mesh,
+        a_rebuilt({"visits": (5_272, 4_518)}, reasons=ChangeReasons(merged_visits=1_754, split_visits=1_000)),
+        a_rebuilt({"visits": (1, 2)}, UTC_DAY - 1),
+    )
+    assert reprocess("diff", "r1", "-o", "table") == 0
+    captured = capsys.readouterr()
+    words = " ".join(captured.out.split())
+    assert "visits merged into earlier visits 1,754 visits split off earlier visits 1,000" in words
+    assert "moved" not in words
+    assert "the reasons are not known for 1 of 2 changed site-days" in captured.err
+    assert reprocess("diff", "r1", "-o", "json") == 0
+    found = printed(capsys)
+    assert (found["reasons"]["explained_site_days"], found["reasons"]["merged_visits"]) == (1, 1_754)
+    assert [day["reasons"] is None for day in found["days"]] == [True, False]
+    assert "cells" not in found
+
+
+def test_cells_are_shown_even_if_no_series_changed(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    for generation, count in ((1, 5), (2, 3)):
+        rows = [visits(MIDNIGHT + 900_000, generation=generation, visits=count)]
+        mesh.stores.sink.write(frame(RowSource.TRAFFIC, []), frame(RowSource.VISITS, rows))
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY), NOW, a_ledger(3))
+    store(mesh, a_rebuilt({"visits": (3, 3)}))
+    assert reprocess("diff", "r1", "--cells", "-o", "table") == 0
+    assert "demo/shop 2015-05-17 00:15 visits 5 3 -2 -40.00 %" in " ".join(capsys.readouterr().out.split())
+    assert reprocess("diff", "r1", "--cells", "-o", "json") == 0
+    found = printed(capsys)
+    assert (found["cells_ranked_by"], found["changed_cells"], found["settled_again_site_days"]) == ("visits", 1, 0)
+    assert (found["cells"][0]["site"], found["cells"][0]["start"]) == ("demo/shop", "2015-05-17T00:15:00Z")
+    assert found["cells"][0]["metrics"]["visits"]["new"] == 3

@@ -10,7 +10,14 @@ from google.api import annotations_pb2, field_behavior_pb2, resource_pb2
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
 
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
-from hitmesh.api.control.v1 import admin_pb2, operations_pb2, reprocessing_pb2, trace_pb2
+from hitmesh.api.control.v1 import (
+    admin_pb2,
+    operations_pb2,
+    rejected_hits_pb2,
+    reprocessing_pb2,
+    retired_pb2,
+    trace_pb2,
+)
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 
@@ -22,19 +29,24 @@ FILES = [
         admin_pb2,
         operations_pb2,
         reprocessing_pb2,
+        rejected_hits_pb2,
+        retired_pb2,
         trace_pb2,
         hit_pb2,
         export_pb2,
         reporter_pb2,
     )
 ]
-DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc_date"}
+DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc_date", "open_utc_dates"}
 # Written into URLs by people.
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
-RESOURCE = re.compile(r"\{(?:parent|name|site)=(?:merchants/\*(?:/(?:sites|ingestKeys)/\*)?|reprocessings/\*)\}")
+RESOURCE = re.compile(
+    r"\{(?:parent|name|site)=(?:merchants/\*(?:/(?:sites|ingestKeys)/\*)?|(?:reprocessings|rejectedHits)/\*)\}"
+)
 # A noun, a verb after a colon, or a verb on a collection; `{}` stands for the name of a resource.
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
-VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "run", "publish", "rollback", "cancel"}
+VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed"}
+VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings
 
 
 def fields_of(files: list[FileDescriptor]) -> Iterator[FieldDescriptor]:
@@ -79,11 +91,12 @@ def test_fields_with_the_name_of_a_resource_refer_to_the_resource() -> None:
             assert (reference.type or reference.child_type).startswith("hitmesh.dev/"), name_of(field)
 
 
-def test_merchants_sites_keys_and_reprocessings_are_resources() -> None:
+def test_merchants_sites_keys_reprocessings_and_rejected_hits_are_resources() -> None:
     messages = (
         admin_pb2.Site.DESCRIPTOR,
         admin_pb2.IngestKey.DESCRIPTOR,
         reprocessing_pb2.Reprocessing.DESCRIPTOR,
+        rejected_hits_pb2.RejectedHit.DESCRIPTOR,
     )
     resources = [message.GetOptions().Extensions[resource_pb2.resource] for message in messages]
     definitions = admin_pb2.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource_definition]
@@ -92,6 +105,7 @@ def test_merchants_sites_keys_and_reprocessings_are_resources() -> None:
         "hitmesh.dev/Site": ["merchants/{merchant}/sites/{site}"],
         "hitmesh.dev/IngestKey": ["merchants/{merchant}/ingestKeys/{ingest_key}"],
         "hitmesh.dev/Reprocessing": ["reprocessings/{reprocessing}"],
+        "hitmesh.dev/RejectedHit": ["rejectedHits/{rejected_hit}"],
     }
 
 

@@ -111,6 +111,7 @@ class Shop:
             series=stores.series,
             progress=stores.progress,
             ledger=stores.ledger,
+            erasures=stores.erasures,
             clock=self.mesh.clock,
             new_token=lambda: f"token{next(tokens)}",
         )

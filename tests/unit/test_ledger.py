@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import polars as pl
 import pytest
 
-from control.ledger import Count, site_ledger, siteless_totals
+from control.ledger import site_ledger, siteless_totals
+from hitmesh.model.counts import Count
 from hitmesh.model.generations import DirtyMark, GenerationEntry, LedgerEntry
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.rows.stream_columns import LEDGER_SUMS

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from hitmesh.model.arrays import I32Array
+from hitmesh.model.keys import timeline_keys, visitors_of
 from hitmesh.model.rows.row_digest import RowDigest
-from processor.stream.live.batch import hit_ids, timeline_keys, visitors_of
+from processor.stream.live.batch import hit_ids
 from processor.stream.live.hash_index import MISSING, HashIndex
 from processor.stream.live.id_filter import IdFilter
 from processor.stream.live.interning import NULL, Interned, Texts, Tuples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -70,6 +71,7 @@ def after_a_crash(mesh: SmallMesh, home: Path) -> Rows:
     return mesh.rows()
 
 
+@cache
 def undisturbed() -> Rows:
     mesh = a_mesh()
     mesh.send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.factory import KEEP_REFUSED_DAYS, open_stores
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import Position
-from hitmesh.model.records import RejectedHit
+from hitmesh.model.records import Origin, RejectedHit
 from hitmesh.runtime.clock import SystemClock
 from processor.settings import ProcessorSettings
 
@@ -85,3 +86,14 @@ def test_servers_keep_bytes_for_the_configured_days(days: int) -> None:
 
 def test_the_default_of_the_processor_is_that_of_the_stores() -> None:
     assert ProcessorSettings(store="memory:").keep_refused_days == KEEP_REFUSED_DAYS
+
+
+def test_origin_is_dropped_with_the_bytes(tmp_path: Path) -> None:
+    origin = Origin("b", 0, "k", 5, True, False, b"", 7, 0, True)
+    hit = replace(refusal(b"bytes"), origin=origin)
+    for url in ("memory:", f"embedded:{tmp_path}"):
+        stores = open_stores(url, SystemClock())
+        stores.rejected.put([hit])
+        assert stores.rejected.drop_bytes(8) == 1
+        assert list(stores.rejected.recent(SITE, 1)) == [refusal(b"")]
+        stores.close()

@@ -135,12 +135,13 @@ def test_oldest_running_reprocessing_is_worked_on_and_waits_for_older_open_ones(
     assert next_to_work_on([apart, young, first]) == expected
     assert next_to_work_on([young, replace(first, state=State.PUBLISHED)]) == young
     assert next_to_work_on([replace(young, state=State.DIFF_READY)]) is None
+    assert next_to_work_on([apart, first], waiting="a") == apart
 
 
 def test_only_plans_expire_and_only_expired_and_finished_reprocessings_are_removed() -> None:
     states = {state: a_reprocessing(state, 1, state) for state in State}
     assert expired(states.values(), 2) == [states[State.PLANNED]]
-    finished = [states[state] for state in (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED)]
+    finished = [states[state] for state in (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.ERASED)]
     assert removable(states.values(), 2, 1) == [states[State.EXPIRED]]
     assert removable(states.values(), 1, 2) == finished
     assert not expired(states.values(), 1)

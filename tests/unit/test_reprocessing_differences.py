@@ -7,13 +7,17 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from control.rpc.reprocessing.difference_messages import metric_messages
+from control.rpc.reprocessing.cells import changed_cells
+from control.rpc.reprocessing.compared_rows import ChangedKeys, Generations
+from control.rpc.reprocessing.difference_messages import metric_messages, reasons_message
 from control.rpc.reprocessing.differences import MICROS, UNITS, Sums, differences, most_changed, ranking
 from control.rpc.reprocessing.get_reprocessing_diff import READ_SITE_DAYS, Part, rebuilt_in
-from control.rpc.reprocessing.values import DIMENSIONS, ChangedValues, Generations, changed_values, legs
+from control.rpc.reprocessing.values import DIMENSIONS, ChangedValues, changed_values, legs
 from hitmesh.adapters.factory import open_stores
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.checkpoints import unwatched
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.money import INT64_MAX
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reasons import ErrorReason
@@ -31,7 +35,7 @@ from reporter.question.catalogue import DIMENSIONS as REPORT_DIMENSIONS
 from reporter.question.catalogue import ITEM_METRICS, METRICS, PARTS
 from tests.support.clock import ManualClock
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_rebuilt
-from tests.support.settled_rows import SITE, frame, traffic, visits
+from tests.support.settled_rows import DAY, MIDNIGHT, SITE, frame, traffic, visits
 
 BLOG = "merchants/demo/sites/blog"
 
@@ -221,3 +225,67 @@ def test_a_metric_that_does_not_go_with_the_dimension_is_refused(rows: MetricSto
 
 def test_no_site_day_gives_no_value(rows: MetricStore) -> None:
     assert changed_values(rows, Generations({}, {}), "channel", "", 10, unwatched) == ChangedValues("", [], 0)
+
+
+def test_reasons_are_added_up_over_the_site_days_that_are_explained() -> None:
+    merged, joined = ChangeReasons(merged_visits=3), ChangeReasons(merged_visits=1, joined_hits=2)
+    found = differences(
+        [
+            a_rebuilt({"visits": (9, 6)}, reasons=merged),
+            a_rebuilt({"visits": (9, 8)}, site=BLOG, reasons=joined),
+            a_rebuilt({"visits": (1, 2)}, UTC_DAY + 1),
+        ]
+    )
+    assert (found.total.explained_site_days, found.total.reasons) == (2, merged.plus(joined))
+    message = reasons_message(found.days[UTC_DAY])
+    assert message is not None
+    assert (message.explained_site_days, message.merged_visits, message.joined_hits) == (2, 4, 2)
+    assert reasons_message(found.days[UTC_DAY + 1]) is None
+
+
+@pytest.fixture
+def cell_rows() -> MetricStore:
+    """Return a store with generations 1 and 2 of two days of SITE, ten days apart, and of a day of BLOG."""
+    stores = open_stores("memory:", ManualClock(0))
+    far = MIDNIGHT + 10 * DAY
+    for generation, count in {1: 5, 2: 3}.items():
+        hits = [traffic(at, generation=generation, hits=9, site=site) for site in (SITE, BLOG) for at in (MIDNIGHT,)]
+        starts = [
+            visits(MIDNIGHT + CELL_MS, generation=generation, visits=count),
+            visits(MIDNIGHT + CELL_MS, generation=generation, visits=count, site=BLOG, channel="email"),
+            visits(MIDNIGHT, generation=generation, visits=7),
+            visits(far + DAY - CELL_MS, generation=generation, visits=2 * count, bounces=4),
+            visits(far, generation=generation, visits=generation, excluded=True),
+        ]
+        stores.sink.write(frame(RowSource.TRAFFIC, hits), frame(RowSource.VISITS, starts))
+    return stores.metrics
+
+
+def cells_of(rows: MetricStore, site_days: Sequence[SiteDay], order_by: str = "", top: int = 10) -> ChangedKeys:
+    generations = Generations(dict.fromkeys(site_days, 1), dict.fromkeys(site_days, 2))
+    return changed_cells(rows, generations, order_by, top, unwatched)
+
+
+def test_cells_whose_sums_changed_are_ranked_over_sites_and_days(cell_rows: MetricStore) -> None:
+    days = [SiteDay(SITE, UTC_DAY), SiteDay(SITE, UTC_DAY + 10), SiteDay(BLOG, UTC_DAY)]
+    found = cells_of(cell_rows, days)
+    late, early = MIDNIGHT + 11 * DAY - CELL_MS, MIDNIGHT + CELL_MS
+    assert (found.ranked_by, found.total) == ("visits", 3)
+    assert found.keys == [
+        ((SITE, late), {"visits": Sums(10, 6, 4)}),
+        ((BLOG, early), {"visits": Sums(5, 3, 2)}),
+        ((SITE, early), {"visits": Sums(5, 3, 2)}),
+    ]
+    assert [key for key, _ in cells_of(cell_rows, days, "visits", top=1).keys] == [(SITE, late)]
+    assert [key for key, _ in cells_of(cell_rows, days[2:]).keys] == [(BLOG, early)]
+
+
+def test_cells_without_a_change_and_no_site_day_give_no_cell(cell_rows: MetricStore) -> None:
+    assert cells_of(cell_rows, []) == ChangedKeys("", [], 0)
+    assert cells_of(cell_rows, [SiteDay(SITE, UTC_DAY)], "bounces") == ChangedKeys("", [], 1)
+
+
+def test_a_metric_that_cells_do_not_have_is_refused(cell_rows: MetricStore) -> None:
+    with pytest.raises(RefusedError, match="visitors cannot be broken down by cell: use one of hits") as caught:
+        cells_of(cell_rows, [SiteDay(SITE, UTC_DAY)], "visitors")
+    assert caught.value.field == "order_by"

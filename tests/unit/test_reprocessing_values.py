@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -13,12 +15,14 @@ from hitmesh.adapters.shared.reprocessing_values import (
     reprocessing_of,
     reprocessing_value,
 )
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, State, Work
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import opened, sealed
 
 MADE = Reprocessing("r1", Kind.LOGIC, "v0", ("merchants/m/sites/s",), 1, 3, 5, 6)
 DAY = SiteDay("merchants/m/sites/s", 1)
@@ -51,10 +55,27 @@ class TestRebuiltValues:
         version = GenerationVersion(2**40, 0, {PartitionId("hits-ü", 63): 2**62}, ledger, bytes(range(256)))
         flags = {(Position("log", 1, 2**62), row): row % 2 == 0 for row in range(500)}
         changes = {"gross_revenue": Change(-(10**40), 10**40), "hits": Change(0, 1)}
+        reasons = ChangeReasons(merged_visits=2**40, split_visits=1, joined_hits=-5)
         rebuilt = Rebuilt(
-            DAY, version, replace(version, carry=b"other" * 1_000), 2**50, flags, changes, frozenset({0, 19_999})
+            DAY,
+            version,
+            replace(version, carry=b"other" * 1_000),
+            2**50,
+            flags,
+            changes,
+            frozenset({0, 19_999}),
+            reasons,
         )
         assert came_back(rebuilt) == rebuilt
+
+    def test_value_that_an_earlier_version_stored_has_no_reasons(self) -> None:
+        rebuilt = Rebuilt(DAY, EMPTY, EMPTY, 1, {}, {})
+        content = zlib.decompress(opened(rebuilt_value(rebuilt), "", ""))
+        lengths = struct.Struct("<II")
+        text = content[lengths.size :].replace(b', "reasons": null', b"")
+        assert len(text) < len(content) - lengths.size
+        earlier = sealed(zlib.compress(lengths.pack(len(text), 0) + text))
+        assert rebuilt_of("r1", DAY, earlier) == rebuilt
 
     @pytest.mark.parametrize(("before", "after"), [(b"", b""), (b"a", b""), (b"", b"a"), (b"{", b"}")])
     def test_empty_carries_come_back(self, before: bytes, after: bytes) -> None:

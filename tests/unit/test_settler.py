@@ -15,11 +15,13 @@ from hitmesh.adapters.memory.metrics import MemoryMetricStore
 from hitmesh.model.days import date_text
 from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtyMark, GenerationEntry
 from hitmesh.model.logic import CURRENT
+from hitmesh.model.plan import KEEP_REPLACED_DAYS
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows
+from hitmesh.model.zones import DAY_MS
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
@@ -115,11 +117,14 @@ def test_live_hits_leave_the_day_before_alone_unless_they_continue_its_visits() 
     assert dirty(mesh) == [YESTERDAY]
 
 
-def test_superseded_rows_are_removed_after_six_minutes() -> None:
+def test_replaced_rows_are_removed_six_minutes_after_the_time_for_which_they_are_kept() -> None:
     mesh = a_mesh(a_hit(0))
     mesh.settle()
     mesh.send([a_hit(1)])
     mesh.settle()
+    assert list(mesh.stores.generations.superseded(2 * NOON)) == [(TODAY, 1)]
+    mesh.clock.advance(KEEP_REPLACED_DAYS * DAY_MS)
+    mesh.settler.run_once()
     assert list(mesh.stores.generations.superseded(2 * NOON)) == [(TODAY, 1)]
     mesh.clock.advance(360_000)
     mesh.settler.run_once()

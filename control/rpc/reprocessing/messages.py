@@ -6,13 +6,14 @@ from typing import Final, assert_never
 
 from google.protobuf.duration_pb2 import Duration
 
+from control.rpc.reprocessing.erasure import receipt_message
 from control.rpc.reprocessing.names import name_of
 from control.rpc.reprocessing.speed import Speed, plan_for
 from control.rpc.reprocessing.transitions import expires_at, state_at
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.days import day_message
 from hitmesh.model.plan import Compare, Kind, Publish, Recompute, Retire, Scan, Stage
-from hitmesh.model.reprocessings import Reprocessing, State
+from hitmesh.model.reprocessings import RawRepair, Reprocessing, State
 from hitmesh.runtime.rpc_values import timestamp
 
 MAX_SHOWN_SITES: Final = 100
@@ -21,7 +22,7 @@ MAX_SHOWN_SITES: Final = 100
 def planned_message(reprocessing: Reprocessing, speed: Speed) -> pb.Reprocessing:
     """Return what a plan consists of, without name, state and times."""
     plan = plan_for(reprocessing, speed)
-    is_repair = reprocessing.kind is Kind.REPAIR
+    is_repair = reprocessing.kind in (Kind.REPAIR, Kind.ERASE)  # each site-day keeps its version
     return pb.Reprocessing(
         kind=pb.ReprocessingKind.Value(f"REPROCESSING_KIND_{reprocessing.kind.name}"),
         logic=None if is_repair else reprocessing.logic,
@@ -59,9 +60,25 @@ def reprocessing_message(reprocessing: Reprocessing, now: int, speed: Speed) -> 
             update_time=timestamp(reprocessing.updated_at),
             expire_time=timestamp(expires_at(reprocessing)) if state in (State.PLANNED, State.EXPIRED) else None,
             done_site_days=reprocessing.done,
+            raw_repair=None if reprocessing.raw_repair is None else _raw_repair_message(reprocessing.raw_repair),
+            receipt=receipt_message(reprocessing),
         )
     )
     return message
+
+
+def _raw_repair_message(repair: RawRepair) -> pb.RawRepair:
+    lost = (
+        pb.LostHits(site=each.site_day.site, utc_date=day_message(each.site_day.day), hits=each.hits, kept=each.kept)
+        for each in repair.named
+    )
+    return pb.RawRepair(
+        restored_records=repair.restored_records,
+        restored_hits=repair.restored_hits,
+        lost_hits=repair.lost_hits,
+        lost_site_days=repair.lost_site_days,
+        lost=lost,
+    )
 
 
 def _stage_message(stage: Stage, *, is_repair: bool) -> pb.PlanStage:

@@ -1,27 +1,25 @@
-"""The sites, days, site-days and hits of a plan.
-
-Limits: 1,000 names in a request, 20,000 sites, 20,000 site-days (hitmesh.model.plan.MAX_SITE_DAYS).
-"""
+"""The sites, days, site-days and hits of a plan, within the limits of control.backend.ReprocessingLimits."""
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Final, NamedTuple
 
+from control.backend import ReprocessingLimits
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.closing import first_open_day
 from hitmesh.model.days import date_text, day_of
 from hitmesh.model.errors import NotFound, RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN
-from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.sites import Site
 from hitmesh.ports import Generations, SiteDirectory
 
-MAX_NAMES: Final = 1_000
-MAX_SITES: Final = 20_000
 ALL_SITES: Final = "merchants/-/sites/-"
 _PAGE: Final = 1_000
 _SITES_OF_MERCHANT: Final = re.compile(rf"({MERCHANT_PATTERN.pattern})/sites/-")
@@ -69,6 +67,7 @@ def scope_of(
     end_day: int,
     directory: SiteDirectory,
     generations: Generations,
+    limits: ReprocessingLimits,
     checkpoint: Checkpoint,
 ) -> Scope:
     """Return the sites that the names stand for, with their settled site-days in [first_day, end_day).
@@ -81,7 +80,7 @@ def scope_of(
         RefusedError: a name is invalid, or a limit is exceeded.
         Abandoned: raised by the checkpoint.
     """
-    named, listed = _resolved(names, directory, checkpoint)
+    named, listed = _resolved(names, directory, limits, checkpoint)
     sites, site_days, hits = [], 0, 0
     for site in sorted(named | listed):
         checkpoint()
@@ -90,14 +89,58 @@ def scope_of(
             sites.append(site)
         site_days += len(entries)
         hits += sum(entry.accepted for entry in entries.values())
-        if site_days > MAX_SITE_DAYS:
+        if site_days > limits.site_days:
             raise RefusedError(
-                f"the sites have more than {MAX_SITE_DAYS:,} settled site-days in the range: name fewer sites or days",
+                f"the sites have more than {limits.site_days:,} settled site-days in the range: name fewer sites or "
+                "days",
                 field=_path("sites"),
                 reason=ErrorReason.TOO_MANY_SITE_DAYS,
-                limit=MAX_SITE_DAYS,
+                limit=limits.site_days,
             )
     return Scope(tuple(sites), site_days, hits)
+
+
+def sites_in_order(
+    names: Sequence[str], directory: SiteDirectory, first: str, limits: ReprocessingLimits, checkpoint: Checkpoint
+) -> Iterator[str]:
+    """Return an iterator over the sites that the names stand for, by name, from the site `first` on.
+
+    Names are checked at once; sites are read in pages while the iterator is consumed, so that their number is not
+    limited.
+
+    Raises:
+        NotFound: a site does not exist, or a merchant has no sites.
+        RefusedError: a name is invalid, or there are too many names.
+    """
+    _refuse_number(names, "sites", limits.names)
+    parts: list[Iterator[str]] = []
+    named: list[str] = []
+    for index, name in enumerate(names):
+        checkpoint()
+        path = f"sites[{index}]"
+        if name == ALL_SITES:
+            parts = [_from_site(directory, None, first)]
+            named = []
+            break
+        if found := _SITES_OF_MERCHANT.fullmatch(name):
+            _refuse_none(directory, found[1], path, name)
+            parts.append(_from_site(directory, found[1], first))
+        else:
+            named.append(existing_site(directory, name, path).name)
+    merged = heapq.merge(sorted(site for site in named if site >= first), *parts)
+    return (site for site, _ in groupby(merged))
+
+
+def _from_site(directory: SiteDirectory, merchant: str | None, first: str) -> Iterator[str]:
+    """Yield a merchant's sites, or all sites, by name, from the site `first` on."""
+    if first and (merchant is None or first.startswith(f"{merchant}/")) and directory.site(first) is not None:
+        yield first
+    yield from _sites(directory, merchant, first)
+
+
+def _refuse_none(directory: SiteDirectory, merchant: str, path: str, name: str) -> None:
+    if not directory.sites(merchant, "", 1):
+        raise _stands_for_none(path, name)
 
 
 def _refuse_open(last: int, open_day: int) -> None:
@@ -114,63 +157,79 @@ def _refuse_open(last: int, open_day: int) -> None:
     )
 
 
-def _resolved(names: Sequence[str], directory: SiteDirectory, checkpoint: Checkpoint) -> tuple[set[str], set[str]]:
+def _resolved(
+    names: Sequence[str], directory: SiteDirectory, limits: ReprocessingLimits, checkpoint: Checkpoint
+) -> tuple[set[str], set[str]]:
     """Return the sites that are named in full, and the sites that a `-` stands for."""
-    if not 1 <= len(names) <= MAX_NAMES:
-        raise RefusedError(
-            f"{len(names):,} sites are named; the limit is 1 to {MAX_NAMES:,}: name merchants/{{merchant}}/sites/- for "
-            "all sites of a merchant",
-            field=_path("sites"),
-            count=len(names),
-            limit=MAX_NAMES,
-        )
+    _refuse_number(names, _path("sites"), limits.names)
     named: set[str] = set()
     listed: set[str] = set()
     for index, name in enumerate(names):
         path = _path(f"sites[{index}]")
         checkpoint()
         if name == ALL_SITES:
-            _add(listed, _sites(directory, None), path, name)
+            _add(listed, _sites(directory, None), path, name, limits.sites)
         elif found := _SITES_OF_MERCHANT.fullmatch(name):
-            _add(listed, _sites(directory, found[1]), path, name)
+            _add(listed, _sites(directory, found[1]), path, name, limits.sites)
         else:
-            named.add(_existing(directory, name, path))
+            named.add(existing_site(directory, name, path).name)
     return named, listed
 
 
-def _existing(directory: SiteDirectory, name: str, path: str) -> str:
+def _refuse_number(names: Sequence[str], path: str, limit: int) -> None:
+    if not 1 <= len(names) <= limit:
+        raise RefusedError(
+            f"{len(names):,} sites are named; the limit is 1 to {limit:,}: name merchants/{{merchant}}/sites/- for all "
+            "sites of a merchant",
+            field=path,
+            count=len(names),
+            limit=limit,
+        )
+
+
+def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
+    """Return the site with a full name.
+
+    Raises:
+        NotFound: the site does not exist.
+        RefusedError: the name is not a site's.
+    """
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
             f"{name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, or - for all sites",
             field=path,
             value=name,
         )
-    if directory.site(name) is None:
+    site = directory.site(name)
+    if site is None:
         raise NotFound(
             f"site {name[:160]!r} does not exist: list the existing names with ListSites", field=path, value=name
         )
-    return name
+    return site
 
 
-def _add(listed: set[str], sites: Iterator[str], path: str, name: str) -> None:
+def _add(listed: set[str], sites: Iterator[str], path: str, name: str, limit: int) -> None:
     site = ""
     for site in sites:
         listed.add(site)
-        if len(listed) > MAX_SITES:
+        if len(listed) > limit:
             raise RefusedError(
-                f"there are more than {MAX_SITES:,} sites: name the sites of one merchant, or single sites",
+                f"there are more than {limit:,} sites: name the sites of one merchant, or single sites",
                 field=path,
                 reason=ErrorReason.TOO_MANY_SITES,
-                limit=MAX_SITES,
+                limit=limit,
             )
     if not site:
-        raise NotFound(
-            f"{name[:160]!r} stands for no site: list the existing sites with ListSites", field=path, value=name
-        )
+        raise _stands_for_none(path, name)
 
 
-def _sites(directory: SiteDirectory, merchant: str | None) -> Iterator[str]:
-    after = ""
+def _stands_for_none(path: str, name: str) -> NotFound:
+    return NotFound(
+        f"{name[:160]!r} stands for no site: list the existing sites with ListSites", field=path, value=name
+    )
+
+
+def _sites(directory: SiteDirectory, merchant: str | None, after: str = "") -> Iterator[str]:
     while page := directory.sites(merchant, after, _PAGE):
         yield from (site.name for site in page)
         after = page[-1].name

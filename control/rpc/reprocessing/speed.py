@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from hitmesh.model.plan import HIT_US, SITE_DAY_MS, Plan, plan_of
+from hitmesh.model.plan import HIT_US, KEEP_REPLACED_DAYS, SITE_DAY_MS, Kind, Plan, plan_of
 from hitmesh.model.reprocessings import Reprocessing
 
 MIN_MEASURED_MS: Final = 1_000
@@ -40,4 +40,5 @@ def plan_for(reprocessing: Reprocessing, speed: Speed) -> Plan:
         reprocessing.hits,
         hit_us=speed.hit_us,
         site_day_ms=speed.site_day_ms,
+        keep_days=0 if reprocessing.kind is Kind.ERASE else KEEP_REPLACED_DAYS,
     )

@@ -8,9 +8,9 @@ from typing import Final
 
 from control.rpc.reprocessing.names import name_of
 from hitmesh.model.errors import RefusedError
-from hitmesh.model.plan import KEEP_PLAN_DAYS, KEEP_REPLACED_DAYS
+from hitmesh.model.plan import KEEP_PLAN_DAYS, KEEP_REPLACED_DAYS, Kind
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.reprocessings import AFTER_FAILURE, NEXT_STATE, OPEN_STATES, REQUESTABLE, Reprocessing, State, Work
+from hitmesh.model.reprocessings import AFTER_FAILURE, OPEN_STATES, REQUESTABLE, Reprocessing, State, Work, next_state
 from hitmesh.model.zones import DAY_MS
 
 _READABLE: Final = (State.DIFF_READY, State.PUBLISHED, State.ROLLED_BACK)
@@ -30,7 +30,7 @@ def state_at(reprocessing: Reprocessing, now: int) -> State:
 def is_requested_or_done(reprocessing: Reprocessing, work: Work) -> bool:
     """Return whether a request for the work changes nothing."""
     is_requested = reprocessing.state is State.RUNNING and reprocessing.work is work
-    return is_requested or reprocessing.state is NEXT_STATE[work]
+    return is_requested or reprocessing.state is next_state(reprocessing.kind, work)
 
 
 def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
@@ -72,23 +72,26 @@ def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
 
 def _is_requestable(reprocessing: Reprocessing, state: State, work: Work) -> bool:
     if state is State.FAILED:
-        return work in _after_failure(reprocessing.work)
+        return work in _after_failure(reprocessing)
     if state is State.RUNNING and reprocessing.work is not Work.RECOMPUTE:
         return False
     return state in REQUESTABLE[work]
 
 
-def _after_failure(failed: Work | None) -> frozenset[Work]:
-    """Return the works that can be requested after a work failed."""
-    return AFTER_FAILURE[failed] if failed else frozenset()
+def _after_failure(reprocessing: Reprocessing) -> frozenset[Work]:
+    """Return the works that can be requested after a work failed; an erasure that removed hits can only continue."""
+    works = AFTER_FAILURE[reprocessing.work] if reprocessing.work else frozenset[Work]()
+    return works - {Work.ROLL_BACK} if reprocessing.kind is Kind.ERASE else works
 
 
 def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> RefusedError:
     name, wanted = name_of(reprocessing.id), work.name
     states = ", ".join(each.name for each in State if each in REQUESTABLE[work])
     if state is State.FAILED:
-        works = ", ".join(each.name for each in Work if each in _after_failure(reprocessing.work))
+        works = ", ".join(each.name for each in Work if each in _after_failure(reprocessing))
         rule = f"after the failure only {works} is possible"
+    elif state is State.ERASED:
+        rule = "the visitor's hits are removed from all stores, so nothing can follow"
     elif state is State.RUNNING and reprocessing.work:
         rule = f"wait until {reprocessing.work.name} has ended; only RECOMPUTE can be cancelled while it runs"
     else:
@@ -112,6 +115,7 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
     """
     state = state_at(reprocessing, now)
     is_moving = state in (State.RUNNING, State.FAILED) and reprocessing.work in (Work.PUBLISH, Work.ROLL_BACK)
+    is_moving &= reprocessing.kind is not Kind.ERASE  # the differences are the visitor's numbers, and are removed
     if is_moving or state in _READABLE:
         return
     name, states = name_of(reprocessing.id), ", ".join(each.name for each in _READABLE)
@@ -125,7 +129,7 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
     )
 
 
-def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int) -> None:
+def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int, field: str) -> None:
     """Raise if the rows of a replaced generation may be removed: they are kept from the move of their site-day.
 
     A site-day whose entry is older than the reprocessing was not moved, so the rows of both generations are stored.
@@ -134,6 +138,7 @@ def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], no
         reprocessing: the reprocessing.
         published: when the current entry of each compared site-day was published, in UTC ms.
         now: the current time in UTC ms.
+        field: the field of the request that needs the rows.
 
     Raises:
         RefusedError: replaced rows are kept no longer (WRONG_STATE).
@@ -145,8 +150,8 @@ def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], no
         site_days = "1 site-day was" if count == 1 else f"{count:,} site-days were"
         raise RefusedError(
             f"{name} is {reprocessing.state.name}, and {site_days} replaced {KEEP_REPLACED_DAYS} or more days ago, so "
-            "the replaced rows are removed: leave dimension out, or select other days",
-            field="dimension",
+            f"the replaced rows are removed: leave {field} out, or select other days",
+            field=field,
             reason=ErrorReason.WRONG_STATE,
             value=name,
             state=reprocessing.state.name,

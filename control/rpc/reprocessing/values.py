@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from control.rpc.reprocessing.differences import Sums, ranking
+from control.rpc.reprocessing.compared_rows import Generations, compare, most_changed_keys
+from control.rpc.reprocessing.differences import Sums
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import null_name
@@ -37,6 +38,7 @@ EXIT_PAGE: Final = "exit_page"
 DIMENSIONS: Final = tuple(dict.fromkeys((*TRAFFIC_DIMENSIONS, *VISITS_DIMENSIONS)))
 _ITEM_DIMENSIONS: Final = frozenset({"product", "category", "brand"})
 _ITEM_MEASURES: Final = ("items_sold", "item_revenue", "product_views", "cart_adds")
+_KEYS: Final = ("value",)
 _EXITS: Final = ("exits",)
 # Refused hits have no dimension.
 _HIT_MEASURES: Final = tuple(measure for measure in TRAFFIC_MEASURES if measure != "rejected_hits")
@@ -49,13 +51,6 @@ class Leg(NamedTuple):
     source: RowSource
     column: str
     measures: tuple[str, ...]
-
-
-class Generations(NamedTuple):
-    """The generation of each compared site-day before and after."""
-
-    before: Mapping[SiteDay, int]
-    after: Mapping[SiteDay, int]
 
 
 class ChangedValues(NamedTuple):
@@ -117,39 +112,12 @@ def changed_values(
     _refuse_order(order_by, dimension, [measure for leg in of_dimension for measure in leg.measures])
     if not generations.before:
         return ChangedValues("", [], 0)
-    compared = [_compared(metrics, generations, dimension, leg, checkpoint) for leg in of_dimension]
-    sums = {metric: found for _, of_leg in compared for metric, found in of_leg.items()}
-    changes = pl.concat([rows for rows, _ in compared])
-    ranked_by = order_by or ranking(sums)
-    of_metric = changes.filter(pl.col("metric") == ranked_by).with_columns(
-        (pl.col("new") - pl.col("old")).abs().alias("by")
-    )
-    ranked = of_metric.sort("by", "value", descending=[True, False]).head(top)["value"].to_list()
-    shown = {value: dict[str, Sums]() for value in ranked}
-    for value, metric, old, new in changes.filter(pl.col("value").is_in(ranked)).iter_rows():
-        shown[value][metric] = Sums().plus(old, new)
-    return ChangedValues(ranked_by if ranked else "", list(shown.items()), changes["value"].n_unique())
-
-
-def _compared(
-    metrics: MetricStore, generations: Generations, dimension: str, leg: Leg, checkpoint: Checkpoint
-) -> tuple[pl.DataFrame, dict[str, Sums]]:
-    """Return the changed (value, metric, old, new), and the sums of each measure over all values."""
-    sides = [
-        _rows(metrics, of_side, dimension, leg, side, checkpoint)
-        for side, of_side in (("old", generations.before), ("new", generations.after))
-    ]
-    both = pl.concat(sides, how="diagonal").group_by("value").agg(pl.all().sum())
-    changes = [
-        both.select(
-            "value",
-            pl.lit(measure).alias("metric"),
-            pl.col(f"old {measure}").alias("old"),
-            pl.col(f"new {measure}").alias("new"),
-        ).filter(pl.col("old") != pl.col("new"))
-        for measure in leg.measures
-    ]
-    return pl.concat(changes), {measure: _sums(both, measure) for measure in leg.measures}
+    compared = []
+    for leg in of_dimension:
+        old, new = (_rows(metrics, of_side, dimension, leg, checkpoint) for of_side in generations)
+        compared.append(compare(old, new, _KEYS, leg.measures))
+    found = most_changed_keys(compared, _KEYS, order_by, top)
+    return ChangedValues(found.ranked_by, [(value, sums) for (value,), sums in found.keys], found.total)
 
 
 def _rows(
@@ -157,10 +125,9 @@ def _rows(
     generations: Mapping[SiteDay, int],
     dimension: str,
     leg: Leg,
-    side: str,
     checkpoint: Checkpoint,
 ) -> pl.DataFrame:
-    """Return (value, `side` measure, …), a row per value; a null is shown as in reports."""
+    """Return (value, measure, …), a row per value; a null is shown as in reports."""
     days = [site_day.day for site_day in generations]
     start = min(days) * DAY_MS
     question = MetricQuery(
@@ -176,13 +143,8 @@ def _rows(
     checkpoint()
     return metrics.query(question, checkpoint).select(
         pl.col(dimension).fill_null(null_name(dimension)).alias("value"),
-        *(pl.col(measure).cast(AMOUNT_SUM).alias(f"{side} {measure}") for measure in leg.measures),
+        *(pl.col(measure).cast(AMOUNT_SUM) for measure in leg.measures),
     )
-
-
-def _sums(both: pl.DataFrame, measure: str) -> Sums:
-    old, new = pl.col(f"old {measure}"), pl.col(f"new {measure}")
-    return Sums(*both.select(old.sum(), new.sum().alias("new"), (new - old).abs().sum().alias("absolute")).row(0))
 
 
 def _refuse_order(order_by: str, dimension: str, measures: Sequence[str]) -> None:

@@ -34,6 +34,10 @@ _HOLD: Final = """INSERT INTO {kind}_holders (site, order_id, excluded, log, par
     VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"""
 _SET_VERDICT: Final = """UPDATE {kind}_claims SET verdict = ?
     WHERE site = ? AND order_id = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
+_DELETE_POSITION: Final = """DELETE FROM {kind}_positions
+    WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND row_no = ?"""
+_DELETE: Final = """DELETE FROM {kind}_claims
+    WHERE site = ? AND order_id = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
 _NOTE_REFUND: Final = "INSERT INTO refund_days (site, order_id, day) VALUES (?, ?, ?)"
 _SELECT_REFUNDS: Final = "SELECT order_id, day FROM refund_days WHERE site = ? AND order_id = ?"
 
@@ -89,6 +93,13 @@ class CassandraOrderClaims:
         for tables in self._tables.values():
             tables.set_duplicates(site, verdicts)
 
+    def remove(self, claims: Sequence[OrderClaim]) -> None:
+        """Remove claims with their positions; holders stay. Idempotent."""
+        for kind, tables in self._tables.items():
+            of_kind = [claim for claim in claims if claim.kind is kind]
+            if of_kind:
+                tables.remove(of_kind)
+
 
 class _Tables:
     """The tables for one kind of claim."""
@@ -136,6 +147,16 @@ class _Tables:
                 for ((position, row), duplicate), rows in zip(verdicts.items(), answers, strict=True)
                 if rows and rows[0].site == site
             ],
+        )
+
+    def remove(self, claims: Sequence[OrderClaim]) -> None:
+        """Remove positions first: a repeated call finds the claims that are left."""
+        self._session.run_many(
+            self._cql(_DELETE_POSITION), [_position_key(claim.position, claim.row) for claim in claims]
+        )
+        self._session.run_many(
+            self._cql(_DELETE),
+            [(claim.site, claim.order_id, *claim.position, claim.row) for claim in claims],
         )
 
     def _holders(self, orders: Iterable[_Order]) -> dict[_Order, _Holder]:

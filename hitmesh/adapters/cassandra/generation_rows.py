@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from hitmesh.adapters.shared.past_entries import RecordedEntry
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.positions import PartitionId
 
@@ -26,6 +27,7 @@ ENTRY: Final = (
     "carry_chunks",
     "drift",
     "replaced",
+    "history",
 )
 
 
@@ -44,6 +46,7 @@ class SiteDayRow:
         carry_chunks: how many pieces the carry has.
         drift: the drift of the first entry that had a drift, otherwise None.
         replaced: superseded generations, each with the time (UTC ms) at which it was superseded.
+        history: the recorded entries, sequences ascending; the current entry may be missing.
         last_sequence: the site's highest sequence.
     """
 
@@ -57,6 +60,7 @@ class SiteDayRow:
     carry_chunks: int = 0
     drift: Drift | None = None
     replaced: Mapping[int, int] = field(default_factory=dict)
+    history: tuple[RecordedEntry, ...] = ()
     last_sequence: int = 0
 
 
@@ -79,6 +83,7 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         # Not orjson, because differences in amounts may exceed 64 bits, beyond orjson's range.
         json.dumps(asdict(row.drift)) if row.drift else None,
         dict(row.replaced),
+        _json([list(entry) for entry in row.history]) if row.history else None,
     )
 
 
@@ -97,6 +102,7 @@ def row_of(row: Any) -> SiteDayRow:
         carry_chunks=row.carry_chunks or 0,
         drift=Drift(**json.loads(row.drift)) if row.drift else None,
         replaced=dict(row.replaced or {}),
+        history=tuple(RecordedEntry(*entry) for entry in orjson.loads(row.history)) if row.history else (),
         last_sequence=row.last_sequence or 0,
     )
 

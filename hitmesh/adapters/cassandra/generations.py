@@ -18,17 +18,21 @@ from hitmesh.adapters.cassandra.carries import Carries
 from hitmesh.adapters.cassandra.generation_rows import ENTRY, SiteDayRow, columns_of, row_of
 from hitmesh.adapters.cassandra.replaced import ReplacedSiteDays
 from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.shared.past_entries import RecordedEntry, past_entries, recorded, with_current
 from hitmesh.adapters.shared.publication import (
+    beyond_limit,
     is_restored,
     published_generation,
     replaced_by_restore,
     superseded_by,
 )
-from hitmesh.model.errors import StaleGeneration, Unavailable
+from hitmesh.model.errors import StaleGeneration, StoreCorrupt, Unavailable
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.history import PastEntry, RetiredGeneration, newest_entries, replaced_times
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import SETTLED_CURE
 
 _MAX_TRIES: Final = 20
 _SELECT: Final = f"SELECT day, last_sequence, {', '.join(ENTRY)} FROM generations"
@@ -64,6 +68,11 @@ class CassandraGenerations:
         """Return the current entry of each day that has an entry."""
         rows = self._of_site(site, first_day, end_day)
         return {row.day: row.entry for row in rows if row.entry is not None}
+
+    def history(self, site: str, first_day: int, end_day: int) -> Mapping[int, Sequence[PastEntry]]:
+        """Return the entries of each day that has an entry."""
+        rows = self._of_site(site, first_day, end_day)
+        return {row.day: _past(row) for row in rows if row.entry is not None}
 
     def publish(
         self,
@@ -110,11 +119,15 @@ class CassandraGenerations:
                 carry_chunks=chunks,
                 drift=there.drift or drift,
                 waiting=there.waiting - stale - {generation},
-                replaced={
-                    **{old: at for old, at in there.replaced.items() if old != published},
-                    **dict.fromkeys(stale, now),
-                    **dict.fromkeys(gone, max(now, keep_until)),
-                },
+                replaced=_limited(
+                    {
+                        **{old: at for old, at in there.replaced.items() if old != published},
+                        **dict.fromkeys(stale, now),
+                        **dict.fromkeys(gone, max(now, keep_until)),
+                    },
+                    now,
+                ),
+                history=_history_with(there, entry),
             )
             if self._changed(site_day, there, after, sequence=entry.sequence):
                 self._replaced.look_again(site_day)
@@ -159,10 +172,18 @@ class CassandraGenerations:
                 carry=carry.number,
                 carry_chunks=carry.pieces,
                 waiting=there.waiting - {carry.number},
-                replaced={
-                    **{old: at for old, at in there.replaced.items() if old != version.generation},
-                    replaced: max(now, keep_until),
-                },
+                replaced=_limited(
+                    {
+                        **{
+                            old: at
+                            for old, at in there.replaced.items()
+                            if old not in (version.generation, carry.number)  # `abandon` may supersede the number
+                        },
+                        replaced: max(now, keep_until),
+                    },
+                    now,
+                ),
+                history=_history_with(there, entry),
             )
             if self._changed(site_day, there, after, sequence=sequence):
                 self._replaced.look_again(site_day)
@@ -170,15 +191,32 @@ class CassandraGenerations:
                 return entry
         raise _busy(site_day)
 
+    def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
+        """Supersede the attempts for these days that were not published, site-day by site-day.
+
+        Raises:
+            Unavailable: Cassandra is unavailable; some attempts may be superseded already.
+        """
+        waiting = [row.day for row in self._of_site(site, first_day, end_day) if row.waiting]
+        return sum(self._abandon(SiteDay(site, day), max(now, keep_until)) for day in waiting)
+
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None when the site-day was never settled."""
+        """Return the carry of the current generation; None when the site-day was never settled.
+
+        Raises:
+            StoreCorrupt: pieces of the carry are lost.
+        """
+        looked_at = None
         for _ in range(_MAX_TRIES):
             row = self._row(site_day)
             if row.entry is None:
                 return None
+            if row.carry == looked_at:
+                raise StoreCorrupt(f"pieces of the carry of {site_day} are lost; {SETTLED_CURE}", place=str(site_day))
             found = self._carries.get(site_day, row.carry, row.carry_chunks)
             if found is not None:
                 return found
+            looked_at = row.carry
         raise _busy(site_day)
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
@@ -207,6 +245,33 @@ class CassandraGenerations:
         """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
         return self._replaced.superseded(published_before)
 
+    def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
+        """Return the superseded generations of the next site-days, in the order of `replaced_site_days`."""
+        while page := self._replaced.site_days(site, after, limit):
+            answers = self._session.run_each(f"{_SELECT} WHERE site = ? AND day = ?", page)
+            found = [
+                retired
+                for site_day, rows in zip(page, answers, strict=True)
+                for retired in _retired(site_day, row_of(rows[0]) if rows else SiteDayRow(site_day.day))
+            ]
+            if found:
+                return found
+            after = page[-1]
+        return []
+
+    def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
+        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them."""
+        for _ in range(_MAX_TRIES):
+            there = self._row(site_day)
+            retired = {old: min(at, now) for old, at in there.replaced.items()}
+            if retired == there.replaced:
+                return sorted(retired)
+            self._replaced.note(site_day)
+            if self._changed(site_day, there, replace(there, replaced=retired)):
+                self._replaced.look_again(site_day)
+                return sorted(retired)
+        raise _busy(site_day)
+
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Forget a superseded generation; ignore any other."""
         for _ in range(_MAX_TRIES):
@@ -221,6 +286,18 @@ class CassandraGenerations:
                     # later timestamp.
                     self._replaced.drop(site_day, read_us)
                 return
+        raise _busy(site_day)
+
+    def _abandon(self, site_day: SiteDay, kept_until: int) -> int:
+        for _ in range(_MAX_TRIES):
+            there = self._row(site_day)
+            if not there.waiting:
+                return 0
+            self._replaced.note(site_day)
+            replaced = {**there.replaced, **dict.fromkeys(there.waiting, kept_until)}
+            if self._changed(site_day, there, replace(there, waiting=frozenset(), replaced=replaced)):
+                self._replaced.look_again(site_day)
+                return len(there.waiting)
         raise _busy(site_day)
 
     def _has_restored(
@@ -294,6 +371,25 @@ def _refuse_stale(site_day: SiteDay, there: SiteDayRow, generation: int, seen_se
         raise StaleGeneration(f"{site_day} was published after sequence {seen_sequence} was read; scan again")
     if generation not in there.waiting:
         raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")
+
+
+def _limited(replaced: Mapping[int, int], now: int) -> dict[int, int]:
+    """Return the superseded generations with a shorter time for those that are too many."""
+    return {**replaced, **dict.fromkeys(beyond_limit(replaced, now), now)}
+
+
+def _history_with(there: SiteDayRow, entry: GenerationEntry) -> tuple[RecordedEntry, ...]:
+    return newest_entries((*with_current(there.history, there.entry), recorded(entry)))
+
+
+def _past(row: SiteDayRow) -> tuple[PastEntry, ...]:
+    return past_entries(with_current(row.history, row.entry), row.replaced)
+
+
+def _retired(site_day: SiteDay, row: SiteDayRow) -> Iterator[RetiredGeneration]:
+    times = replaced_times(_past(row))
+    for generation, kept_until in sorted(row.replaced.items()):
+        yield RetiredGeneration(site_day, generation, kept_until, times.get(generation))
 
 
 def _busy(site_day: SiteDay) -> Unavailable:

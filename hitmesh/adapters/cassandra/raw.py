@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from hitmesh.adapters.cassandra.raw_index import SPAN_BITS, RawIndex
+from hitmesh.adapters.cassandra.raw_index import SPAN_BITS, Indexed, RawIndex
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
 from hitmesh.model.errors import StoreCorrupt
@@ -26,11 +26,26 @@ _PIECE_BYTES: Final = 256 * 1024
 _PIECES_IN_FLIGHT: Final = 64
 _RECORDS_AHEAD: Final = 16
 _FAST: Final = 1
-_CURE: Final = "restore the table raw_records from a backup"
+_CURE: Final = (
+    "hitmesh reprocess plan --kind repair restores the record while the log has it; otherwise restore the table "
+    "raw_records from a backup"
+)
 _INSERT: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, pieces, log_time, row_count,
     min_event_time, max_event_time, schema_version, site_days, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, value)
     VALUES (?, ?, ?, ?, ?, ?)"""
+_INSERT_DAY: Final = "INSERT INTO raw_site_days (site, day) VALUES (?, ?)"
+_SELECT_SPAN: Final = """SELECT offset, piece, log_time, site_days FROM raw_records
+    WHERE log = ? AND partition = ? AND span = ?"""
+# The new value expires with the rest of the record.
+_TTL: Final = """SELECT TTL(value) AS ttl FROM raw_records
+    WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
+_REPLACE_FIRST: Final = """UPDATE raw_records USING TTL ? SET pieces = ?, value = ?
+    WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
+_REPLACE_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, value)
+    VALUES (?, ?, ?, ?, ?, ?) USING TTL ?"""
+_DELETE_PIECE: Final = """DELETE FROM raw_records
+    WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = ?"""
 _SELECT: Final = """SELECT piece, pieces, log_time, row_count, min_event_time, max_event_time, schema_version,
     site_days, value FROM raw_records WHERE log = ? AND partition = ? AND span = ? AND offset = ?"""
 
@@ -58,6 +73,22 @@ class CassandraRawStore:
         self._index.add(records)
         self._add_days(records)
 
+    def replace(self, position: Position, value: bytes) -> None:
+        """Replace the value of a stored record durably. All pieces are one mutation, so a reader never mixes values."""
+        rows = self._session.run(_SELECT, _key(position))
+        if _record(position, rows) is None:
+            return
+        ttl_s = next((row.ttl or 0 for row in self._session.run(_TTL, _key(position))), 0)
+        pieces = max(1, -(-len(value) // _PIECE_BYTES))
+        statements: list[tuple[str, tuple[object, ...]]] = [
+            (_REPLACE_FIRST, (ttl_s, pieces, value[:_PIECE_BYTES], *_key(position)))
+        ]
+        for piece in range(1, pieces):
+            part = value[piece * _PIECE_BYTES : (piece + 1) * _PIECE_BYTES]
+            statements.append((_REPLACE_PIECE, (*_key(position), piece, part, ttl_s)))
+        statements += [(_DELETE_PIECE, (*_key(position), piece)) for piece in range(pieces, rows[0].pieces)]
+        self._session.run_batch(statements)
+
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
@@ -79,6 +110,50 @@ class CassandraRawStore:
             if not wanted.isdisjoint(record.site_days):
                 yield record
 
+    def salvage(
+        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[tuple[Position, RawRecord | None]]:
+        """Yield the positions and records of `scan`, with None for a lost or damaged record.
+
+        Entries of damaged index rows are left out.
+        """
+        days = [day for day in self.days(site) if first_day <= day < end_day]
+        wanted = {SiteDay(site, day) for day in days}
+        found = [candidate.position for candidate in self._index.find_intact(site, days, before)]
+        answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
+        for position, pieces in zip(found, answers, strict=True):
+            try:
+                record = _record(position, pieces)
+            except StoreCorrupt:
+                record = None
+            if record is None or not wanted.isdisjoint(record.site_days):
+                yield position, record
+
+    def restore(self, records: Sequence[RawRecord]) -> None:
+        """Store records durably in place of what is stored at their positions."""
+        self.put(records)
+        self._session.run_many(_INSERT_DAY, {site_day for record in records for site_day in record.site_days})
+
+    def mend_index(self, site_day: SiteDay) -> None:
+        """Restore the damaged index rows of a site-day, and that the site has hits of the day.
+
+        A damaged row is replaced by entries for all records of its span that are still stored.
+        """
+        self._session.run(_INSERT_DAY, site_day)
+        for damaged in self._index.damaged(site_day):
+            first = Position(damaged.log, damaged.partition, damaged.first_offset)
+            self._index.replace(site_day, damaged, self._indexed(first))
+
+    def _indexed(self, first: Position) -> Iterator[Indexed]:
+        """Yield what the index needs to know about the intact records of a span."""
+        log, partition, span, _ = _key(first)
+        for row in self._session.stream(_SELECT_SPAN, (log, partition, span)):
+            try:
+                site_days = _unpacked(row.site_days or b"")
+            except StoreCorrupt:
+                continue
+            yield Indexed(row.offset, row.log_time, site_days)
+
     def get(self, position: Position) -> RawRecord | None:
         """Return the record at a position; None when absent."""
         return _record(position, self._session.run(_SELECT, _key(position)))
@@ -92,9 +167,7 @@ class CassandraRawStore:
         missing = self._days_written.missing(
             (site_day, record.log_time // DAY_MS) for record in records for site_day in record.site_days
         )
-        self._session.run_many(
-            "INSERT INTO raw_site_days (site, day) VALUES (?, ?)", {site_day for site_day, _ in missing}
-        )
+        self._session.run_many(_INSERT_DAY, {site_day for site_day, _ in missing})
         self._days_written.note(missing)
 
 

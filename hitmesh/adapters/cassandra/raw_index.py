@@ -12,7 +12,7 @@ discards them because their list of sites lacks the wanted site.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -25,12 +25,16 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.keys import hash64
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
+from hitmesh.model.sites import SiteDay
 
 SPAN_BITS: Final = 10  # a Cassandra partition of raw records holds 1,024 offsets
 _BUCKETS: Final = 256
 _MAX_ENTRIES: Final = 32_768  # per row: 448 KiB
 _DAYS_AHEAD: Final = 4
 _ENTRY: Final = np.dtype([("site", "<u4"), ("offset", "<u2"), ("log_time", "<i8")])
+_SELECT: Final = "SELECT log, partition, first_offset, digest, records FROM raw_index WHERE day = ? AND bucket = ?"
+_DELETE: Final = """DELETE FROM raw_index WHERE day = ? AND bucket = ? AND log = ? AND partition = ?
+    AND first_offset = ? AND digest = ?"""
 _INSERT: Final = """INSERT INTO raw_index (day, bucket, log, partition, first_offset, digest, records)
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
 
@@ -40,6 +44,14 @@ class Found(NamedTuple):
 
     log_time: int
     position: Position
+
+
+class Indexed(NamedTuple):
+    """What the index needs to know about a stored record."""
+
+    offset: int
+    log_time: int
+    site_days: frozenset[SiteDay]
 
 
 class _Group(NamedTuple):
@@ -67,16 +79,54 @@ class RawIndex:
                 groups[_Group(day, bucket, log, partition, span)].add((bits, offset, record.log_time))
         self._session.run_many(_INSERT, (row for group, entries in groups.items() for row in _rows(group, entries)))
 
+    def find_intact(self, site: str, days: Sequence[int], before: Mapping[PartitionId, int] | None) -> list[Found]:
+        """Return the records of `find`, without the entries of damaged rows."""
+        return self._find(site, days, before, lambda row: not is_damaged(row))
+
+    def damaged(self, site_day: SiteDay) -> list[Row]:
+        """Return the damaged rows in which a site-day has its entries."""
+        bucket, _ = _hashed(site_day.site)
+        return [row for row in self._session.run(_SELECT, (site_day.day, bucket)) if is_damaged(row)]
+
+    def replace(self, site_day: SiteDay, damaged: Row, records: Iterable[Indexed]) -> None:
+        """Replace a damaged row by entries for the records of its span; entries for other site-days are left out."""
+        bucket, _ = _hashed(site_day.site)
+        span = damaged.first_offset >> SPAN_BITS
+        group = _Group(site_day.day, bucket, damaged.log, damaged.partition, span)
+        entries = {
+            (bits, offset, log_time)
+            for offset, log_time, site_days in records
+            for site, day in site_days
+            for of_site, bits in [_hashed(site)]
+            if (of_site, day) == (bucket, site_day.day)
+        }
+        rows = list(_rows(group, entries))
+        self._session.run_many(_INSERT, rows)
+        key = (site_day.day, bucket, damaged.log, damaged.partition, damaged.first_offset, damaged.digest)
+        if key not in {row[:-1] for row in rows}:  # equal entries have the key of the damaged row, and replaced it
+            self._session.run(_DELETE, key)
+
     def find(self, site: str, days: Sequence[int], before: Mapping[PartitionId, int] | None) -> list[Found]:
-        """Return the distinct records below `before` that may hold the site's hits on these days, in log order."""
+        """Return the distinct records below `before` that may hold the site's hits on these days, in log order.
+
+        Raises:
+            StoreCorrupt: a row is damaged.
+        """
+        return self._find(site, days, before, _refuse_damaged)
+
+    def _find(
+        self,
+        site: str,
+        days: Sequence[int],
+        before: Mapping[PartitionId, int] | None,
+        is_wanted: Callable[[Row], bool],
+    ) -> list[Found]:
         bucket, bits = _hashed(site)
-        answers = self._session.each(
-            "SELECT log, partition, first_offset, digest, records FROM raw_index WHERE day = ? AND bucket = ?",
-            [(day, bucket) for day in days],
-            max_in_flight=_DAYS_AHEAD,
-        )
-        found = {candidate for rows in answers for row in rows for candidate in _found(row, bits)}
-        return sorted(candidate for candidate in found if before is None or _is_before(candidate.position, before))
+        answers = self._session.each(_SELECT, [(day, bucket) for day in days], max_in_flight=_DAYS_AHEAD)
+        found = {candidate for rows in answers for row in rows if is_wanted(row) for candidate in _found(row, bits)}
+        # A record that was restored with another log time has two entries.
+        first = {candidate.position: candidate for candidate in sorted(found, reverse=True)}
+        return sorted(each for each in first.values() if before is None or _is_before(each.position, before))
 
 
 def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[object, ...]]:
@@ -89,14 +139,24 @@ def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[o
         yield (group.day, group.bucket, group.log, group.partition, first_offset, digest, value)
 
 
-def _found(row: Row, bits: int) -> Iterator[Found]:
-    if to_signed(xxhash.xxh3_64_intdigest(row.records)) != row.digest:
+def is_damaged(row: Row) -> bool:
+    """Return whether a row's checksum does not match its entries."""
+    digest: int = row.digest
+    return to_signed(xxhash.xxh3_64_intdigest(row.records or b"")) != digest
+
+
+def _refuse_damaged(row: Row) -> bool:
+    if is_damaged(row):
         first = Position(row.log, row.partition, row.first_offset)
         raise StoreCorrupt(
-            f"table raw_index is damaged: the checksum of its row at {first} does not match; restore the table from a "
-            "backup",
+            f"table raw_index is damaged: the checksum of its row at {first} does not match; repair the day with "
+            "hitmesh reprocess plan --kind repair",
             position=str(first),
         )
+    return True
+
+
+def _found(row: Row, bits: int) -> Iterator[Found]:
     entries = np.frombuffer(row.records, _ENTRY)
     mine = entries[entries["site"] == bits]
     for offset, log_time in zip(mine["offset"].tolist(), mine["log_time"].tolist(), strict=True):

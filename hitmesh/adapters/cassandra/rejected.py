@@ -1,11 +1,13 @@
 """Refused hits on Cassandra, counted by cell of collect time (step 6 of the journey, rule D5).
 
-A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions.
+A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. The
+site "*" in rejected_cells stands for all sites: its cells, with the sites of each cell in rejected_sites, list refusals
+of all sites.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
@@ -14,18 +16,37 @@ from hitmesh.adapters.stores import KEEP_REFUSED_DAYS
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.positions import Position
 from hitmesh.model.records import RejectedHit
+from hitmesh.model.refusals import (
+    RefusalKey,
+    RefusalPage,
+    RefusalRange,
+    key_of,
+    origin_bytes,
+    origin_of,
+)
 from hitmesh.model.zones import DAY_MS
 
 _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
+_ALL_SITES: Final = "*"  # no site has this name
+# Maximum number of (site, cell) that a page reads; at least 2, because a page reads the last place of the page before.
+MAX_PLACES: Final = 256
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 # Only the bytes expire, because the row must still be counted.
-_KEEP_BYTES: Final = """UPDATE rejected_hits USING TTL ? SET original = ? WHERE site = ? AND cell = ?
-    AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
-_SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
-    original FROM rejected_hits WHERE site = ? AND cell = ? LIMIT ?"""
+_KEY: Final = "site = ? AND cell = ? AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"
+_KEEP_BYTES: Final = f"UPDATE rejected_hits USING TTL ? SET original = ?, origin = ? WHERE {_KEY}"
+_ERASE: Final = f"UPDATE rejected_hits SET original = null, origin = null, message = '', hit_id = '' WHERE {_KEY}"
+_REPLAYED: Final = f"UPDATE rejected_hits SET replayed_at = ? WHERE {_KEY}"
+_COLUMNS: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
+    original, origin, replayed_at FROM rejected_hits"""
+_SELECT_CELL: Final = f"{_COLUMNS} WHERE site = ? AND cell = ?"
+_SELECT: Final = f"{_COLUMNS} WHERE site = ? AND cell = ? LIMIT ?"
+_SELECT_AFTER: Final = f"""{_COLUMNS} WHERE site = ? AND cell = ?
+    AND (collect_time, log, partition, offset, row_no) < (?, ?, ?, ?, ?) LIMIT ?"""
+_SELECT_UNTIL: Final = f"{_COLUMNS} WHERE site = ? AND cell = ? AND collect_time < ? LIMIT ?"
+_CELLS: Final = "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell <= ?"
 
 
 class CassandraRejectedStore:
@@ -35,17 +56,34 @@ class CassandraRejectedStore:
         keep_bytes_days: how many days a refused hit's bytes are kept after the write.
     """
 
-    def __init__(self, session: CassandraSession, *, keep_bytes_days: int = KEEP_REFUSED_DAYS) -> None:
+    def __init__(
+        self,
+        session: CassandraSession,
+        *,
+        keep_bytes_days: int = KEEP_REFUSED_DAYS,
+        max_places: int = MAX_PLACES,
+    ) -> None:
         self.keep_bytes_days = keep_bytes_days
+        self._max_places = max_places
         self._session = session
         self._cells_written: Written[tuple[str, int, int]] = Written()
+        self._sites_written: Written[tuple[int, str]] = Written()
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
         """Store refusals durably, then their cells."""
         self._session.run_many(_INSERT, map(_row, hits))
-        with_bytes = ((self.keep_bytes_days * _DAY_S, hit.original, *_key(hit)) for hit in hits if hit.original)
+        with_bytes = (
+            (self.keep_bytes_days * _DAY_S, hit.original, origin_bytes(hit.origin) or None, *_key(hit))
+            for hit in hits
+            if hit.original
+        )
         self._session.run_many(_KEEP_BYTES, with_bytes)
-        cells = self._cells_written.missing((hit.site, _ZERO, _cell(hit)) for hit in hits)
+        sites = self._sites_written.missing((_cell(hit), hit.site) for hit in hits)
+        self._session.run_many("INSERT INTO rejected_sites (cell, site) VALUES (?, ?)", sites)
+        self._sites_written.note(sites)
+        cells = self._cells_written.missing(
+            (site, _ZERO, _cell(hit)) for hit in hits for site in (hit.site, _ALL_SITES)
+        )
         self._session.run_many("INSERT INTO rejected_cells (site, zero, cell) VALUES (?, ?, ?)", cells)
         self._cells_written.note(cells)
 
@@ -70,16 +108,96 @@ class CassandraRejectedStore:
         for row in cells:
             if len(newest) >= limit:
                 break
-            newest += map(_rejected, self._session.run(_SELECT, (site, row.cell, limit - len(newest))))
+            newest += _refusals(self._session.run(_SELECT, (site, row.cell, limit - len(newest))))
         return newest
+
+    def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
+        """Return at most `limit` refusals in list order, beginning after a key.
+
+        A page reads at most `max_places` pairs of site and cell.
+        """
+        hits: list[RejectedHit] = []
+        end_of_place: RefusalKey | None = None
+        for number, (cell, site) in enumerate(self._places(wanted, after)):
+            if number == self._max_places:
+                return RefusalPage(hits, end_of_place)
+            hits += self._in_place(cell, site, wanted, after, limit + 1 - len(hits))
+            if len(hits) > limit:
+                return RefusalPage(hits[:limit], key_of(hits[limit - 1]))
+            end_of_place = RefusalKey(site, cell, Position("", 0, 0), 0)
+        return RefusalPage(hits, None)
+
+    def _places(self, wanted: RefusalRange, after: RefusalKey | None) -> Iterator[tuple[int, str]]:
+        """Yield the cells and sites with refusals in list order, beginning with the place of `after`."""
+        first, last = _cell_of(wanted.since), _cell_of(wanted.until - 1)
+        last = last if after is None else min(last, after.cell)
+        listed = _ALL_SITES if wanted.site is None else wanted.site
+        cells = self._session.stream(_CELLS, (listed, _ZERO, first, last), page_rows=_CELLS_PER_PAGE)
+        for row in cells:
+            if wanted.site is not None:
+                yield row.cell, wanted.site
+                continue
+            min_site = after.site if after is not None and row.cell == after.cell else ""
+            sites = self._session.stream(
+                "SELECT site FROM rejected_sites WHERE cell = ? AND site >= ?", (row.cell, min_site)
+            )
+            for found in sites:
+                yield row.cell, found.site
+
+    def _in_place(
+        self, cell: int, site: str, wanted: RefusalRange, after: RefusalKey | None, limit: int
+    ) -> list[RejectedHit]:
+        """Return a site's refusals in a cell, newest first, beginning after a key."""
+        if after is not None and (after.cell, after.site) == (cell, site):
+            values: tuple[object, ...] = (site, cell, after.collect_time, *after.position, after.row, limit)
+            found = self._session.run(_SELECT_AFTER, values)
+        else:
+            found = self._session.run(_SELECT_UNTIL, (site, cell, wanted.until, limit))
+        return [hit for hit in _refusals(found) if wanted.since <= hit.collect_time < wanted.until]
+
+    def get(self, key: RefusalKey) -> RejectedHit | None:
+        """Return a refusal; None when absent."""
+        found = self._session.run(f"{_COLUMNS} WHERE {_KEY}", _key_values(key))
+        return next(iter(_refusals(found)), None)
+
+    def note_replayed(self, key: RefusalKey, at: int) -> bool:
+        """Store durably that a replay was accepted; return whether the refusal exists.
+
+        If the refusal expires between the read and the write, a row without a reason is left, which no read returns.
+        """
+        if self.get(key) is None:
+            return False
+        self._session.run(_REPLAYED, (at, *_key_values(key)))
+        return True
 
     def drop_bytes(self, older_than_ms: int) -> int:
         """Do nothing: Cassandra expires the bytes by their time to live."""
         return 0
 
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
+        """Empty the texts of the site's wanted refusals durably, cell by cell; return how many."""
+        erased = 0
+        cells = self._session.stream(
+            "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
+        )
+        for row in cells:
+            refusals = _refusals(self._session.stream(_SELECT_CELL, (site, row.cell)))
+            found = [hit for hit in refusals if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
+            self._session.run_many(_ERASE, map(_key, found))
+            erased += len(found)
+        return erased
+
 
 def _cell(hit: RejectedHit) -> int:
-    return hit.collect_time // CELL_MS * CELL_MS
+    return _cell_of(hit.collect_time)
+
+
+def _cell_of(time: int) -> int:
+    return time // CELL_MS * CELL_MS
+
+
+def _key_values(key: RefusalKey) -> tuple[object, ...]:
+    return (key.site, key.cell, key.collect_time, *key.position, key.row)
 
 
 def _key(hit: RejectedHit) -> tuple[object, ...]:
@@ -97,6 +215,10 @@ def _row(hit: RejectedHit) -> tuple[object, ...]:
     )
 
 
+def _refusals(rows: Iterable[Row]) -> Iterator[RejectedHit]:
+    return (_rejected(row) for row in rows if row.reason is not None)
+
+
 def _rejected(row: Row) -> RejectedHit:
     return RejectedHit(
         position=Position(row.log, row.partition, row.offset),
@@ -109,4 +231,6 @@ def _rejected(row: Row) -> RejectedHit:
         hit_id=row.hit_id,
         hits=row.hits,
         original=row.original or b"",
+        origin=origin_of(row.origin),
+        replayed_at=row.replayed_at or 0,
     )

@@ -18,6 +18,8 @@ from hitmesh.model.keys import hash64
 from hitmesh.model.sites import SiteDay
 
 _BUCKETS: Final = 32
+# Less than every day.
+_BEFORE_ALL: Final = -(1 << 31)
 # Microseconds by which two settlers' clocks may differ without the loss of a row in `replaced_site_days`.
 _CLOCK_MARGIN_US: Final = 60_000_000
 
@@ -88,6 +90,26 @@ class ReplacedSiteDays:
             for generation, at in replaced.items()
             if at < published_before
         )
+
+    def site_days(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[SiteDay]:
+        """Return at most `limit` site-days after `after`, by (bucket, site, day); `site` None means all sites.
+
+        Some of these site-days may have no superseded generation.
+        """
+        begin = site or (after.site if after else "")
+        first = _bucket(begin) if begin else 0
+        found: list[SiteDay] = []
+        for bucket in range(first, first + 1 if site else _BUCKETS):
+            place = after if after and bucket == _bucket(after.site) else SiteDay(site or "", _BEFORE_ALL)
+            rows = self._session.stream(
+                "SELECT site, day FROM replaced_site_days WHERE bucket = ? AND (site, day) > (?, ?)"
+                f"{' AND (site) <= (?)' if site else ''} LIMIT ?",
+                (bucket, *place, *([site] if site else []), limit - len(found)),
+            )
+            found += (SiteDay(row.site, row.day) for row in rows)
+            if len(found) == limit:
+                break
+        return found
 
     def _read_all(self) -> None:
         answers = self._session.run_each(

@@ -134,15 +134,29 @@ class CassandraSession:
             raise translated(error, cql) from error
         return not answer or bool(answer[0][0])
 
+    def run_batch(self, statements: Sequence[tuple[str, Values]]) -> None:
+        """Run idempotent statements within a single partition as one mutation: all or none take effect."""
+        batch = BatchStatement(BatchType.UNLOGGED)
+        batch.is_idempotent = True
+        cql = "; ".join(text for text, _ in statements)
+        try:
+            for text, values in statements:
+                batch.add(self._statement(text), values)
+            self._connected().execute(batch, execution_profile=profile_of(serial=False))
+        except EXPECTED as error:
+            raise translated(error, cql) from error
+
     def change_schema(self, cql: str) -> None:
         """Run a statement that creates or changes a table; return once all nodes agree on the schema."""
         statement = SimpleStatement(cql, keyspace=self._keyspace)
         try:
-            future = self._connected().execute_async(statement, timeout=SCHEMA_TIMEOUT_S)
-            future.result()
+            session = self._connected()
+            session.execute(statement, timeout=SCHEMA_TIMEOUT_S)
+            # The driver checks the agreement by itself only for a session that loads the schema.
+            agreed = session.cluster.control_connection.wait_for_schema_agreement(wait_time=SCHEMA_TIMEOUT_S)
         except EXPECTED as error:
             raise translated(error, cql) from error
-        if not future.is_schema_agreed:
+        if not agreed:
             raise Unavailable(
                 f"Cassandra's nodes did not agree on a schema within {SCHEMA_TIMEOUT_S:.0f} s; run the command again",
                 timeout_s=SCHEMA_TIMEOUT_S,
@@ -223,7 +237,7 @@ class CassandraSession:
             if self._closed:
                 raise FatalError("the connection to Cassandra is closed; open the stores again")
             if self._session is None:
-                self._session = connect(self._servers, self._request_timeout_s)
+                self._session = connect(self._servers, self._request_timeout_s, self._keyspace)
             return self._session
 
 

@@ -45,6 +45,12 @@ Matches = Callable[[Comparison], Sequence[str]]
 
 MAX_ROWS: Final = 300_000
 BUCKET: Final = "bucket"
+_UNCACHED: Final = {
+    "useCache": False,
+    "populateCache": False,
+    "useResultLevelCache": False,
+    "populateResultLevelCache": False,
+}
 
 
 def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Native:
@@ -65,6 +71,7 @@ def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Nat
         virtualColumns=[_bucket(question)],
         filter=exists(question, matches),
         limit_spec=limit_spec(MAX_ROWS + 1),
+        **({"context": _UNCACHED} if question.fresh else {}),
     )
 
 

@@ -106,10 +106,11 @@ class DruidRollupSink:
                     stored = {source: as_stored(portion, source)}
                     counted = _counted(stored)
                     self._refuse_known(counted)
-                    self._producer.send(_by_site(stored))
                     _add(sent, counted)
+                    self._producer.send(_by_site(stored))
         except BaseException:
             self._arrived |= dict.fromkeys(sent)  # nothing waits for these rows, and they are not sent again
+            _forget_oldest(self._arrived)
             raise
         self._sent |= sent
         _forget_oldest(self._sent)

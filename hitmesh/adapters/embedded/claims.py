@@ -106,6 +106,16 @@ class EmbeddedOrderClaims:
                     [(duplicate, *position, row, site) for (position, row), duplicate in verdicts.items()],
                 )
 
+    def remove(self, claims: Sequence[OrderClaim]) -> None:
+        """Remove claims in a single durable transaction, and overwrite the removed bytes; holders stay."""
+        with self._database.erasing() as transaction:
+            for kind, table in _CLAIMS.items():
+                transaction.run_many(
+                    f"""DELETE FROM {table}
+                    WHERE log_id = ? AND partition_no = ? AND record_offset = ? AND row_no = ?""",
+                    [(*claim.position, claim.row) for claim in claims if claim.kind is kind],
+                )
+
 
 def _holder(log: str, partition: int, offset: int, row: int) -> tuple[Position, int]:
     return Position(log, partition, offset), row

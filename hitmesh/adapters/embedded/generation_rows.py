@@ -13,7 +13,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class Newest(NamedTuple):
-    """A site-day's current entry as columns, in the table's order after `site` and `day`."""
+    """A site-day's current entry as columns."""
 
     sequence: int
     generation: int
@@ -27,6 +27,7 @@ class Newest(NamedTuple):
     sum64: int
     xor64: int
     carry: bytes
+    erased: int
 
     @property
     def entry(self) -> GenerationEntry:
@@ -38,7 +39,7 @@ class Newest(NamedTuple):
     @property
     def ledger(self) -> LedgerEntry:
         """Return the ledger entry."""
-        return _ledger(self.accepted, self.counted, self.duplicate, self.excluded, self.sum64, self.xor64)
+        return _ledger(self.accepted, self.counted, self.duplicate, self.excluded, self.sum64, self.xor64, self.erased)
 
 
 def newest_of(entry: GenerationEntry, ledger: LedgerEntry, carry: bytes) -> Newest:
@@ -56,6 +57,7 @@ def newest_of(entry: GenerationEntry, ledger: LedgerEntry, carry: bytes) -> Newe
         to_signed(ledger.sum64),
         to_signed(ledger.xor64),
         carry,
+        ledger.erased,
     )
 
 
@@ -92,10 +94,18 @@ def day_entry(
 
 
 def day_ledger(
-    day: int, accepted: int, counted: int, duplicate: int, excluded: int, sum64: int, xor64: int, _newest: int
+    day: int,
+    accepted: int,
+    counted: int,
+    duplicate: int,
+    excluded: int,
+    sum64: int,
+    xor64: int,
+    erased: int,
+    _newest: int,
 ) -> tuple[int, LedgerEntry]:
     """Decode the day and the ledger entry from a `generations` row."""
-    return day, _ledger(accepted, counted, duplicate, excluded, sum64, xor64)
+    return day, _ledger(accepted, counted, duplicate, excluded, sum64, xor64, erased)
 
 
 def site_day_generation(site: str, day: int, generation: int) -> tuple[SiteDay, int]:
@@ -111,5 +121,7 @@ def _through(read_through: str) -> dict[PartitionId, int]:
     return {PartitionId(log, partition): offset for log, partition, offset in json.loads(read_through)}
 
 
-def _ledger(accepted: int, counted: int, duplicate: int, excluded: int, sum64: int, xor64: int) -> LedgerEntry:
-    return LedgerEntry(accepted, counted, duplicate, excluded, to_unsigned(sum64), to_unsigned(xor64))
+def _ledger(
+    accepted: int, counted: int, duplicate: int, excluded: int, sum64: int, xor64: int, erased: int
+) -> LedgerEntry:
+    return LedgerEntry(accepted, counted, duplicate, excluded, to_unsigned(sum64), to_unsigned(xor64), erased)

@@ -17,7 +17,9 @@ from hitmesh.adapters.embedded.generation_rows import (
     site_day_drift,
     site_day_generation,
 )
+from hitmesh.adapters.embedded.retired import limit_kept, past_of_days, retired_of
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
+from hitmesh.adapters.shared.past_entries import recorded
 from hitmesh.adapters.shared.publication import (
     is_restored,
     published_generation,
@@ -26,6 +28,7 @@ from hitmesh.adapters.shared.publication import (
 )
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.history import MAX_PAST_ENTRIES, PastEntry, RetiredGeneration
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
@@ -33,6 +36,7 @@ from hitmesh.model.sites import SiteDay
 _CURRENT: Final = """SELECT {columns}, max(sequence) FROM generations
     WHERE site = ? AND day >= ? AND day < ? GROUP BY day"""
 _FORGET: Final = "DELETE FROM generations WHERE site = ? AND day = ? AND generation = ?"
+_NEWEST: Final = f"site, day, {', '.join(Newest._fields)}"
 _NOT_SUPERSEDED: Final = "DELETE FROM superseded WHERE site = ? AND day = ? AND generation = ?"
 
 
@@ -65,6 +69,11 @@ class EmbeddedGenerations:
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_entry, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
+    def history(self, site: str, first_day: int, end_day: int) -> Mapping[int, Sequence[PastEntry]]:
+        """Return the entries of each day that has an entry."""
+        with self._database.reading() as transaction:
+            return past_of_days(transaction, site, first_day, end_day)
+
     def publish(
         self,
         site_day: SiteDay,
@@ -92,6 +101,7 @@ class EmbeddedGenerations:
             published = published_generation(generation, current, drift)
             _supersede_older_attempts(transaction, site_day, generation, now)
             _supersede(transaction, site_day, superseded_by(published, current, drift), max(now, keep_until))
+            limit_kept(transaction, site_day, now)
             if drift is not None:
                 transaction.run("INSERT OR IGNORE INTO drifts VALUES (?, ?, ?)", (*site_day, packed_drift(drift)))
             sequence = _last_sequence(transaction, site_day.site) + 1
@@ -125,10 +135,22 @@ class EmbeddedGenerations:
             replaced = replaced_by_restore(site_day, version.generation, seen_sequence, entry, kept_until, now)
             _supersede(transaction, site_day, [replaced], max(now, keep_until))
             transaction.run(_NOT_SUPERSEDED, key)
+            limit_kept(transaction, site_day, now)
             sequence = _last_sequence(transaction, site_day.site) + 1
             restored = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
             _make_current(transaction, site_day, newest_of(restored, version.ledger, version.carry))
         return restored
+
+    def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
+        """Supersede the attempts for these days that were not published, in a single durable transaction."""
+        days = (site, first_day, end_day)
+        with self._database.writing() as transaction:
+            transaction.run(
+                """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
+                WHERE site = ? AND day >= ? AND day < ?""",
+                (max(now, keep_until), *days),
+            )
+            return transaction.run("DELETE FROM attempts WHERE site = ? AND day >= ? AND day < ?", days)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
         """Return the carry of the current generation; None when the site-day was never settled."""
@@ -141,7 +163,7 @@ class EmbeddedGenerations:
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
         """Return the ledger entry of the current generation per day."""
-        columns = "day, accepted, counted, duplicate, excluded, sum64, xor64"
+        columns = "day, accepted, counted, duplicate, excluded, sum64, xor64, erased"
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
@@ -172,9 +194,25 @@ class EmbeddedGenerations:
                 (published_before,),
             )
 
+    def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
+        """Return the superseded generations of the next site-days, in the order (site, day)."""
+        with self._database.reading() as transaction:
+            return retired_of(transaction, site, after, limit)
+
+    def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
+        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them."""
+        with self._database.writing() as transaction:
+            transaction.run(
+                "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",
+                (now, *site_day),
+            )
+            return transaction.rows(
+                int, "SELECT generation FROM superseded WHERE site = ? AND day = ? ORDER BY generation", site_day
+            )
+
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Forget a superseded generation; ignore any other."""
-        with self._database.writing() as transaction:
+        with self._database.erasing() as transaction:  # the entry's carry may hold an erased visitor's visits
             key = (*site_day, generation)
             if transaction.run(_NOT_SUPERSEDED, key):
                 transaction.run(_FORGET, key)
@@ -239,9 +277,15 @@ def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, gener
 
 
 def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
-    """Store an entry in place of the generation's earlier entry."""
+    """Store an entry in place of the generation's earlier entry, and record the entry."""
     transaction.run(_FORGET, (*site_day, newest.generation))
-    transaction.run(f"INSERT INTO generations VALUES ({', '.join('?' * 14)})", (*site_day, *newest))
+    transaction.run(f"INSERT INTO generations ({_NEWEST}) VALUES ({', '.join('?' * 15)})", (*site_day, *newest))
+    transaction.run("INSERT INTO past_entries VALUES (?, ?, ?, ?, ?, ?)", (*site_day, *recorded(newest.entry)))
+    transaction.run(
+        """DELETE FROM past_entries WHERE site = ? AND day = ? AND sequence <=
+        (SELECT sequence FROM past_entries WHERE site = ? AND day = ? ORDER BY sequence DESC LIMIT 1 OFFSET ?)""",
+        (*site_day, *site_day, MAX_PAST_ENTRIES),
+    )
 
 
 def _last_sequence(transaction: Transaction, site: str) -> int:

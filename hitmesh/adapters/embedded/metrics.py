@@ -20,13 +20,14 @@ from hitmesh.adapters.shared.answers import answer, needed_columns, rows_with, s
 from hitmesh.adapters.shared.stream_rows import sums_of
 from hitmesh.adapters.shared.work_limits import MAX_VALUES, refuse_values
 from hitmesh.model.checkpoints import Checkpoint, unwatched
-from hitmesh.model.errors import Unavailable
+from hitmesh.model.errors import StoreCorrupt, Unavailable
 from hitmesh.model.filters import comparisons_in
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import SETTLED_CURE
 from hitmesh.ports import ProgressReader
 
 MAX_CACHED_BYTES: Final = 64 << 20
@@ -125,23 +126,32 @@ class EmbeddedMetricStore:
         parts = self._settled(question, settled_columns(columns), checkpoint) if len(live) < len(generations) else []
         checkpoint()
         if live:
-            parts.append(self._streamed.of(question.source, live))
+            parts.append(self._streamed.of(question.source, live, fresh=question.fresh))
         return rows_with(parts, question.source, columns)
 
     def _settled(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint) -> list[pl.DataFrame]:
         """Return the settled rows in the requested generations.
 
-        A file may be merged or dropped after the manifest was read; the manifest is then read again.
+        A file may be merged or dropped after the manifest was read; the manifest is then read again. A file is deleted
+        only after the manifest no longer names the file, so a missing file that is named again is lost.
+
+        Raises:
+            StoreCorrupt: a file is damaged or lost.
         """
+        missing = ""
+        read = self._segments.read if question.fresh else self._columns.of
         for _ in range(_ATTEMPTS):
             slices = self._segments.named(question.source, question.generations.items())
+            if missing in {file_slice.file for file_slice in slices}:
+                raise StoreCorrupt(f"segment {missing} is lost; {SETTLED_CURE}", file=missing)
             comparisons = len(comparisons_in(question.filter))
             refuse_values(sum(file_slice.rows for file_slice in slices), len(columns), comparisons, self._max_values)
             frames: dict[str, pl.DataFrame] = {}
             try:
                 for file in {file_slice.file for file_slice in slices}:
                     checkpoint()
-                    frames[file] = self._columns.of(file, columns)
+                    missing = file
+                    frames[file] = read(file, columns)
             except FileNotFoundError:
                 continue
             return [frames[file].slice(first, rows) for file, first, rows in _joined(slices)]

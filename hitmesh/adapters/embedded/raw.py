@@ -8,17 +8,28 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
+from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import COPY_CURE, decoding
 
 _SCAN_CHUNK_RECORDS: Final = 32
 _NO_RECORD: Final = -1
+_CURE: Final = f"hitmesh reprocess plan --kind repair restores the record while the log has it; otherwise {COPY_CURE}"
 _RECORD_COLUMNS: Final = """log_id, partition_no, record_offset, log_time, row_count, min_event_time,
     max_event_time, schema_version, site_days, value"""
+
+_FIND: Final = """SELECT DISTINCT record, log_id, partition_no, record_offset, log_time
+    FROM raw_index JOIN raw_records USING (record)
+    WHERE site = ? AND day >= ? AND day < ?
+    ORDER BY log_time, log_id, partition_no, record_offset"""
+_REPLACED: Final = ("log_time", "row_count", "min_event_time", "max_event_time", "schema_version", "site_days", "value")
+_REPLACE: Final = f"""(log_id, partition_no, record_offset) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in _REPLACED)}"""
 
 
 class EmbeddedRawStore:
@@ -31,26 +42,16 @@ class EmbeddedRawStore:
         """Store records durably in a single transaction; existing records stay unchanged."""
         with self._database.writing() as transaction:
             for record in records:
-                number = transaction.first(
-                    int,
-                    f"""INSERT INTO raw_records ({_RECORD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                    ON CONFLICT DO NOTHING RETURNING record""",
-                    (
-                        *record.position,
-                        record.log_time,
-                        record.rows,
-                        record.min_event_time,
-                        record.max_event_time,
-                        record.schema_version,
-                        _packed(record.site_days),
-                        record.value,
-                    ),
-                )
-                if number is not None:
-                    transaction.run_many(
-                        "INSERT INTO raw_index VALUES (?, ?, ?)",
-                        [(site, day, number) for site, day in sorted(record.site_days)],
-                    )
+                _insert(transaction, record)
+
+    def replace(self, position: Position, value: bytes) -> None:
+        """Replace the value of a stored record durably, and overwrite the replaced bytes."""
+        with self._database.erasing() as transaction:
+            transaction.run(
+                """UPDATE raw_records SET value = ?
+                WHERE log_id = ? AND partition_no = ? AND record_offset = ?""",
+                (value, *position),
+            )
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
@@ -60,23 +61,51 @@ class EmbeddedRawStore:
         Records stored after the first record was requested are not seen. Values are read in small chunks.
         """
 
-        def number_if_wanted(number: int, log: str, partition: int, offset: int, log_time: int) -> int:
-            return number if before is None or offset < before.get(PartitionId(log, partition), 0) else _NO_RECORD
+        def number_if_wanted(number: int, log: str, partition: int, offset: int, _: int) -> int:
+            return number if _is_before(before, log, partition, offset) else _NO_RECORD
 
         with self._database.reading() as transaction:
-            found = transaction.rows(
-                number_if_wanted,
-                """SELECT DISTINCT record, log_id, partition_no, record_offset, log_time
-                FROM raw_index JOIN raw_records USING (record)
-                WHERE site = ? AND day >= ? AND day < ?
-                ORDER BY log_time, log_id, partition_no, record_offset""",
-                (site, first_day, end_day),
-            )
+            found = transaction.rows(number_if_wanted, _FIND, (site, first_day, end_day))
         numbers = array("q", (number for number in found if number != _NO_RECORD))
+        del found  # a day of small records has millions
         for start in range(0, len(numbers), _SCAN_CHUNK_RECORDS):
             with self._database.reading() as transaction:
                 chunk = [_read(transaction, number) for number in numbers[start : start + _SCAN_CHUNK_RECORDS]]
             yield from chunk
+
+    def salvage(
+        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[tuple[Position, RawRecord | None]]:
+        """Yield the positions and records of `scan`, with None for a damaged record."""
+        with self._database.reading() as transaction:
+            found = transaction.rows(_Found, _FIND, (site, first_day, end_day))
+        for index_row in found:
+            if not _is_before(before, index_row.log, index_row.partition, index_row.offset):
+                continue
+            try:
+                with self._database.reading() as transaction:
+                    record = _read(transaction, index_row.record)
+            except StoreCorrupt:
+                record = None
+            yield Position(index_row.log, index_row.partition, index_row.offset), record
+
+    def restore(self, records: Sequence[RawRecord]) -> None:
+        """Store records durably in a single transaction, in place of what is stored at their positions."""
+        with self._database.writing() as transaction:
+            for record in records:
+                _insert(transaction, record, _REPLACE)
+
+    def mend_index(self, site_day: SiteDay) -> None:
+        """Restore the site-day's index entries from the site-days in all records; costs a scan of the table."""
+        with self._database.writing() as transaction:
+            transaction.run(
+                """INSERT OR IGNORE INTO raw_index SELECT ?1, ?2, record FROM raw_records
+                WHERE EXISTS (
+                    SELECT 1 FROM json_each(CASE WHEN json_valid(site_days) THEN site_days ELSE '{}' END) AS of_site,
+                    json_each(of_site.value) AS of_day WHERE of_site.key = ?1 AND of_day.value = ?2
+                )""",
+                site_day,
+            )
 
     def get(self, position: Position) -> RawRecord | None:
         """Return the record at a position; None when absent."""
@@ -103,6 +132,18 @@ class EmbeddedRawStore:
             )
 
 
+class _Found(NamedTuple):
+    record: int
+    log: str
+    partition: int
+    offset: int
+    log_time: int
+
+
+def _is_before(before: Mapping[PartitionId, int] | None, log: str, partition: int, offset: int) -> bool:
+    return before is None or offset < before.get(PartitionId(log, partition), 0)
+
+
 def _packed(site_days: Iterable[SiteDay]) -> str:
     """Return the days by site as JSON, which takes half the space of a list of pairs."""
     by_site: dict[str, list[int]] = {}
@@ -112,8 +153,34 @@ def _packed(site_days: Iterable[SiteDay]) -> str:
 
 
 def _unpacked(site_days: str) -> frozenset[SiteDay]:
-    by_site: dict[str, list[int]] = json.loads(site_days)
+    with decoding("the site-days of a raw record", _CURE):
+        by_site: dict[str, list[int]] = json.loads(site_days)
     return frozenset(SiteDay(site, day) for site, days in by_site.items() for day in days)
+
+
+def _insert(transaction: Transaction, record: RawRecord, on_conflict: str = "DO NOTHING") -> None:
+    """Insert a record with its index entries; by default, an existing record stays unchanged."""
+    number = transaction.first(
+        int,
+        f"""INSERT INTO raw_records ({_RECORD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT {on_conflict} RETURNING record""",
+        (
+            *record.position,
+            record.log_time,
+            record.rows,
+            record.min_event_time,
+            record.max_event_time,
+            record.schema_version,
+            _packed(record.site_days),
+            record.value,
+        ),
+    )
+    if number is not None:
+        # A lost record leaves index entries with its number, which SQLite assigns again if it was the highest number.
+        transaction.run_many(
+            "INSERT OR IGNORE INTO raw_index VALUES (?, ?, ?)",
+            [(site, day, number) for site, day in sorted(record.site_days)],
+        )
 
 
 def _read(transaction: Transaction, number: int) -> RawRecord:

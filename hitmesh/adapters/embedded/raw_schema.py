@@ -256,4 +256,14 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     # Encoding of `original`: 0 as sent, 1 zlib.
     ("ALTER TABLE rejected ADD COLUMN packing INTEGER NOT NULL DEFAULT 0",),
+    (
+        # hitmesh.internal.log.v1.RefusalOrigin; empty if unknown.
+        "ALTER TABLE rejected ADD COLUMN origin BLOB NOT NULL DEFAULT x''",
+        # When an accepted replay was noted, UTC ms; 0 = never.
+        "ALTER TABLE rejected ADD COLUMN replayed_at INTEGER NOT NULL DEFAULT 0",
+        """CREATE INDEX rejected_by_cell ON rejected (
+            collect_time / 900000 DESC, site, collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC,
+            row_no DESC
+        )""",
+    ),
 )

@@ -141,6 +141,34 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         # Generations that are kept for a rollback stay in the table for weeks.
         "CREATE INDEX superseded_by_time ON superseded (superseded_at)",
     ),
+    (
+        # All entries that became current, for reports at an earlier data version. `generations` has one entry per
+        # generation.
+        """CREATE TABLE past_entries (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            sequence INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            logic_version INTEGER NOT NULL,
+            published_at INTEGER NOT NULL,
+            PRIMARY KEY (site, day, sequence)
+        ) WITHOUT ROWID""",
+        """INSERT INTO past_entries SELECT site, day, sequence, generation, logic_version, published_at
+            FROM generations""",
+    ),
+    (
+        "ALTER TABLE generations ADD COLUMN erased INTEGER NOT NULL DEFAULT 0",
+        # Which visitors' hits are refused, up to which event time; the digest is a hash of the visitor key.
+        """CREATE TABLE erasures (
+            site TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            until INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            reprocessing TEXT NOT NULL,
+            PRIMARY KEY (site, digest)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX erasures_by_time ON erasures (created_at)",
+    ),
 )
 
 STATE_SCHEMA: Final[tuple[Migration, ...]] = (

@@ -18,6 +18,7 @@ from hitmesh.adapters.shared.answers import as_stored
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import SETTLED_CURE
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
@@ -116,11 +117,13 @@ class EmbeddedRollupSink:
         return _placed(site, source, file, [(day, generation, sum(heights))])
 
     def _compact_if_whole(self, site: str, source: RowSource) -> None:
-        """Merge small files; a damaged file is only logged, because the new rows are already stored."""
+        """Merge small files; a damaged or lost file is only logged, because the new rows are already stored."""
         try:
             self._compact(site, source)
         except StoreCorrupt as error:
             logger().error("segments_not_merged", message=error.message)
+        except FileNotFoundError as error:
+            logger().error("segments_not_merged", message=f"segment {error.filename} is lost; {SETTLED_CURE}")
 
     def _compact(self, site: str, source: RowSource) -> None:
         """Merge a site's small files when the site has more than `MAX_FILES`."""

@@ -108,6 +108,20 @@ class Database:
                 raise
 
     @contextmanager
+    def erasing(self) -> Iterator[Transaction]:
+        """Open a write transaction that overwrites replaced and deleted values with zeros.
+
+        The write-ahead log keeps earlier pages until the next `checkpoint`.
+        """
+        with self.writing() as transaction:
+            transaction.run("PRAGMA secure_delete = ON")
+            try:
+                yield transaction
+            finally:
+                if not self._secure_delete:
+                    transaction.run("PRAGMA secure_delete = OFF")
+
+    @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Open a transaction in which all reads see the same state of the file."""
         with translated(self._path):

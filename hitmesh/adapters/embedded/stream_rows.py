@@ -110,16 +110,20 @@ class StreamRows:
         self._database = database
         self._kept = KeptFrames(max_cached_bytes)
 
-    def of(self, source: RowSource, site_days: Iterable[SiteDay]) -> pl.DataFrame:
-        """Return the rows in these site-days (STREAM_COLUMNS), folded per key, without keys whose rows cancel out."""
+    def of(self, source: RowSource, site_days: Iterable[SiteDay], *, fresh: bool = False) -> pl.DataFrame:
+        """Return the rows in these site-days (STREAM_COLUMNS), folded per key, without keys whose rows cancel out.
+
+        With `fresh`, no cached rows are used.
+        """
+        kept = KeptFrames(0) if fresh else self._kept
         wanted = frozenset(site_days)
         if not wanted:
             return pl.DataFrame(schema=STREAM_COLUMNS[source])
         with self._database.reading() as transaction:
             pieces = _pieces(transaction, source, wanted - _dropped(transaction, wanted))
-            parts = {piece: self._part(transaction, piece, source) for piece in pieces}
+            parts = {piece: self._part(transaction, piece, source, kept) for piece in pieces}
         found = {piece: part for piece, part in parts.items() if part.height}
-        return self._kept.of((source, *found), lambda: _net(found, source))
+        return kept.of((source, *found), lambda: _net(found, source))
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
         """Hide all stream rows of site-days whose superseded generation is the stream's; merges remove them later."""
@@ -132,7 +136,7 @@ class StreamRows:
                 [(*site_day, bucket_of(site_day.site)) for site_day in gone],
             )
 
-    def _part(self, transaction: Transaction, piece: Piece, source: RowSource) -> pl.DataFrame:
+    def _part(self, transaction: Transaction, piece: Piece, source: RowSource, kept: KeptFrames) -> pl.DataFrame:
         """Return a piece's rows for its site-days; chunks and blobs never change."""
 
         def read() -> pl.DataFrame:
@@ -140,7 +144,7 @@ class StreamRows:
             (value,) = transaction.rows(bytes, f"SELECT value FROM {piece.table} WHERE {column} = ?", (piece.number,))
             return of_site_days(unpacked(value, source), piece.site_days, how="semi")
 
-        return self._kept.of(piece, read)
+        return kept.of(piece, read)
 
 
 def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) -> pl.DataFrame:

@@ -65,3 +65,9 @@ class MemoryOrderClaims:
                 claim = self._claims.get(key)
                 if claim is not None and claim.site == site:
                     self._claims[key] = replace(claim, duplicate=duplicate)
+
+    def remove(self, claims: Sequence[OrderClaim]) -> None:
+        """Remove claims; holders stay."""
+        with self._lock:
+            for claim in claims:
+                self._claims.pop((claim.position, claim.row), None)

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hitmesh.adapters.shared.past_entries import RecordedEntry, past_entries, recorded
 from hitmesh.adapters.shared.publication import (
+    beyond_limit,
     is_restored,
     published_generation,
     replaced_by_restore,
@@ -14,6 +16,7 @@ from hitmesh.adapters.shared.publication import (
 )
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.history import PastEntry, RetiredGeneration, newest_entries, replaced_times
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
@@ -28,16 +31,18 @@ class _Published:
 
 @dataclass(slots=True)
 class _Attempts:
-    """Attempts for a site-day: last number, unpublished numbers, published entries by sequence."""
+    """Attempts for a site-day: last number, unpublished numbers, kept entries by sequence, and all entries."""
 
     last: int = 0
     waiting: set[int] = field(default_factory=set)
     published: list[_Published] = field(default_factory=list)
+    past: tuple[RecordedEntry, ...] = ()
 
     def put(self, newest: _Published) -> None:
         """Make an entry current; an earlier entry of the same generation is removed."""
         self.remove(newest.entry.generation)
         self.published.append(newest)
+        self.past = newest_entries((*self.past, recorded(newest.entry)))
 
     def remove(self, generation: int) -> None:
         """Remove a generation's entry."""
@@ -67,6 +72,15 @@ class MemoryGenerations:
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
         """Return the current entry of each day that has an entry."""
         return {day: newest.entry for day, newest in self._newest(site, first_day, end_day).items()}
+
+    def history(self, site: str, first_day: int, end_day: int) -> Mapping[int, Sequence[PastEntry]]:
+        """Return the entries of each day that has an entry."""
+        with self._lock:
+            return {
+                site_day.day: self._past(site_day)
+                for site_day, attempts in sorted(self._attempts.items())
+                if site_day.site == site and first_day <= site_day.day < end_day and attempts.past
+            }
 
     def publish(
         self,
@@ -103,6 +117,7 @@ class MemoryGenerations:
             self._superseded |= {(site_day, old): now for old in stale}
             replaced = superseded_by(published, newest.generation if newest else None, drift)
             self._superseded |= {(site_day, old): max(now, keep_until) for old in replaced}
+            self._limit(site_day, now)
             sequence = self._last_sequence(site_day.site) + 1
             entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now)
             attempts.put(_Published(entry, ledger, carry))
@@ -135,10 +150,25 @@ class MemoryGenerations:
             replaced = replaced_by_restore(site_day, version.generation, seen_sequence, entry, kept_until, now)
             self._superseded[site_day, replaced] = max(now, keep_until)
             del self._superseded[site_day, version.generation]
+            self._limit(site_day, now)
             sequence = self._last_sequence(site_day.site) + 1
             entry = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
             attempts.put(_Published(entry, version.ledger, version.carry))
             return entry
+
+    def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
+        """Supersede the attempts for these days that were not published."""
+        with self._lock:
+            waiting = {
+                (site_day, generation)
+                for site_day, attempts in self._attempts.items()
+                if site_day.site == site and first_day <= site_day.day < end_day
+                for generation in attempts.waiting
+            }
+            self._superseded |= dict.fromkeys(waiting, max(now, keep_until))
+            for site_day, generation in waiting:
+                self._attempts[site_day].waiting.discard(generation)
+            return len(waiting)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
         """Return the carry of the current generation; None when the site-day was never settled."""
@@ -168,6 +198,26 @@ class MemoryGenerations:
         with self._lock:
             return sorted(key for key, time in self._superseded.items() if time < published_before)
 
+    def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
+        """Return the superseded generations of the next site-days, in the order (site, day)."""
+        with self._lock:
+            of_sites = {site_day for site_day, _ in self._superseded if site in (None, site_day.site)}
+            page = sorted(site_day for site_day in of_sites if after is None or site_day > after)[:limit]
+            return [
+                RetiredGeneration(
+                    site_day, generation, kept_until, replaced_times(self._past(site_day)).get(generation)
+                )
+                for site_day in page
+                for generation, kept_until in sorted(self._replaced(site_day).items())
+            ]
+
+    def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
+        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them."""
+        with self._lock:
+            found = sorted(key for key in self._superseded if key[0] == site_day)
+            self._superseded |= {key: min(self._superseded[key], now) for key in found}
+        return [generation for _, generation in found]
+
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Forget a superseded generation; ignore any other."""
         with self._lock:
@@ -181,6 +231,17 @@ class MemoryGenerations:
                 for site_day, attempts in sorted(self._attempts.items())
                 if site_day.site == site and first_day <= site_day.day < end_day and attempts.published
             }
+
+    def _past(self, site_day: SiteDay) -> tuple[PastEntry, ...]:
+        return past_entries(self._attempts[site_day].past, self._replaced(site_day))
+
+    def _replaced(self, site_day: SiteDay) -> dict[int, int]:
+        """Return the site-day's superseded generations with their times."""
+        return {generation: at for (of_day, generation), at in self._superseded.items() if of_day == site_day}
+
+    def _limit(self, site_day: SiteDay, now: int) -> None:
+        """Shorten the time of the generations that are too many."""
+        self._superseded |= {(site_day, old): now for old in beyond_limit(self._replaced(site_day), now)}
 
     def _last_sequence(self, site: str) -> int:
         return max(

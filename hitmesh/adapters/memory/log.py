@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Final
 
 from hitmesh.adapters.shared.catalogue import DEFAULT_PARTITIONS
@@ -141,6 +142,23 @@ class MemoryLog:
         """Return all records in a partition in order; the offset is the index."""
         with self._changed:
             return list(self._records[partition])
+
+    def record_at(self, position: Position) -> LoggedRecord | None:
+        """Return a record; None when the log does not have the record."""
+        with self._changed:
+            records = self._records.get(PartitionId(position.log, position.partition), [])
+            return records[position.offset] if 0 <= position.offset < len(records) else None
+
+    def replace_value(self, position: Position, value: bytes) -> bool:
+        """Replace a record's value; return whether there is such a record."""
+        with self._changed:
+            records = self._records.get(PartitionId(position.log, position.partition), [])
+            if not 0 <= position.offset < len(records):
+                return False
+            there = records[position.offset]
+            self._bytes += len(value) - len(there.record.value)
+            records[position.offset] = replace(there, record=replace(there.record, value=value))
+            return True
 
     def _ahead(self, topic: Topic, start: Mapping[PartitionId, PartitionProgress]) -> list[LoggedRecord]:
         return [

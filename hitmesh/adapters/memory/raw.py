@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
+from hitmesh.model.sites import SiteDay
 
 
 class MemoryRawStore:
@@ -22,6 +24,12 @@ class MemoryRawStore:
             for record in records:
                 self._records.setdefault(record.position, record)
 
+    def replace(self, position: Position, value: bytes) -> None:
+        """Replace the value of a stored record; an absent record stays absent."""
+        with self._lock:
+            if position in self._records:
+                self._records[position] = replace(self._records[position], value=value)
+
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
@@ -36,6 +44,21 @@ class MemoryRawStore:
             log, partition, offset = record.position
             if before is None or offset < before.get(PartitionId(log, partition), 0):
                 yield record
+
+    def salvage(
+        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[tuple[Position, RawRecord | None]]:
+        """Yield the positions and records of `scan`."""
+        for record in self.scan(site, first_day, end_day, before):
+            yield record.position, record
+
+    def restore(self, records: Sequence[RawRecord]) -> None:
+        """Store records in place of what is stored at their positions."""
+        with self._lock:
+            self._records.update({record.position: record for record in records})
+
+    def mend_index(self, site_day: SiteDay) -> None:
+        """Do nothing: there is no index."""
 
     def get(self, position: Position) -> RawRecord | None:
         """Return the record at a position; None when absent."""

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.positions import Position
 from hitmesh.model.records import RejectedHit
+from hitmesh.model.refusals import (
+    RefusalKey,
+    RefusalPage,
+    RefusalRange,
+    is_after,
+    key_of,
+    list_order,
+    newest_first,
+)
 from hitmesh.model.zones import DAY_MS
 
 
@@ -39,12 +48,46 @@ class MemoryRejectedStore:
         newest = sorted(self._of(site), key=lambda hit: (hit.collect_time, hit.position, hit.row), reverse=True)
         return newest[:limit]
 
+    def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
+        """Return at most `limit` refusals in list order, beginning after a key."""
+        with self._lock:
+            inside = [hit for hit in self._hits.values() if wanted.since <= hit.collect_time < wanted.until]
+        found = [hit for hit in inside if wanted.site in (None, hit.site)]
+        found = [hit for hit in found if after is None or is_after(key_of(hit), after)]
+        found.sort(key=lambda hit: newest_first(key_of(hit)), reverse=True)
+        found.sort(key=lambda hit: list_order(key_of(hit)))
+        page = found[:limit]
+        return RefusalPage(page, key_of(page[-1]) if len(found) > limit else None)
+
+    def get(self, key: RefusalKey) -> RejectedHit | None:
+        """Return a refusal; None when absent."""
+        with self._lock:
+            hit = self._hits.get((key.position, key.row))
+        return hit if hit is not None and key_of(hit) == key else None
+
+    def note_replayed(self, key: RefusalKey, at: int) -> bool:
+        """Store that a replay was accepted; return whether the refusal exists."""
+        hit = self.get(key)
+        if hit is None:
+            return False
+        with self._lock:
+            self._hits[key.position, key.row] = replace(hit, replayed_at=at)
+        return True
+
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of refusals collected before `older_than_ms`; return the number of changed refusals."""
+        """Empty the bytes of refusals collected before `older_than_ms`; return the number of changed refusals."""
         with self._lock:
             old = {at: hit for at, hit in self._hits.items() if hit.collect_time < older_than_ms and hit.original}
-            self._hits.update({at: replace(hit, original=b"") for at, hit in old.items()})
+            self._hits.update({at: replace(hit, original=b"", origin=None) for at, hit in old.items()})
         return len(old)
+
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
+        """Empty the texts of the site's wanted refusals; return how many."""
+        found = [hit for hit in self._of(site) if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
+        with self._lock:
+            for hit in found:
+                self._hits[hit.position, hit.row] = replace(hit, original=b"", message="", hit_id="", origin=None)
+        return len(found)
 
     def _of(self, site: str) -> list[RejectedHit]:
         with self._lock:

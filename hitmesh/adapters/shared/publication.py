@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.history import MAX_KEPT_GENERATIONS
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
 
@@ -80,3 +83,15 @@ def replaced_by_restore(
             f"{entry.generation if entry else None}; settle the day again"
         )
     return entry.generation
+
+
+def beyond_limit(replaced: Mapping[int, int], now: int, limit: int = MAX_KEPT_GENERATIONS) -> set[int]:
+    """Return the generations that are kept no longer at `now`, because more than `limit` would be kept.
+
+    Args:
+        replaced: a site-day's superseded generations, each with the time until which the generation is kept, UTC ms.
+        now: the time of the publication, UTC ms.
+        limit: maximum number of kept generations.
+    """
+    kept = sorted((until, generation) for generation, until in replaced.items() if until > now)
+    return {generation for _, generation in kept[: max(0, len(kept) - limit)]}

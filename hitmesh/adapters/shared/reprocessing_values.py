@@ -14,11 +14,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.errors import AlreadyExists, StoreCorrupt
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, State, Work
+from hitmesh.model.reprocessings import (
+    Change,
+    GenerationVersion,
+    LostHits,
+    RawRepair,
+    Rebuilt,
+    Reprocessing,
+    State,
+    Work,
+)
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import COPY_CURE, decoding, opened, sealed
 
@@ -58,8 +68,10 @@ def reprocessing_of(id_: str, value: bytes) -> Reprocessing:
                 **fields,
                 "kind": Kind(fields["kind"]),
                 "sites": tuple(fields["sites"]),
+                "visitors": tuple(fields.get("visitors", ())),
                 "state": State(fields["state"]),
                 "work": None if work is None else Work(work),
+                "raw_repair": _raw_repair(fields.get("raw_repair")),
             }
         )
     _refuse_another(subject, COPY_CURE, id_, reprocessing.id)
@@ -77,6 +89,7 @@ def rebuilt_value(rebuilt: Rebuilt) -> bytes:
             "flags": [[*position, row, flag] for (position, row), flag in rebuilt.flags.items()],
             "changes": {name: [change.old, change.new] for name, change in rebuilt.changes.items()},
             "disturbed_days": sorted(rebuilt.disturbed_days),
+            "reasons": None if rebuilt.reasons is None else asdict(rebuilt.reasons),
         }
     ).encode()
     lengths = _LENGTHS.pack(len(text), len(rebuilt.before.carry))
@@ -104,6 +117,7 @@ def rebuilt_of(id_: str, site_day: SiteDay, value: bytes) -> Rebuilt:
             {(Position(log, number, offset), row): flag for log, number, offset, row, flag in fields["flags"]},
             {name: Change(*sums) for name, sums in fields["changes"].items()},
             frozenset(fields["disturbed_days"]),
+            _reasons(fields.get("reasons")),
         )
     _refuse_another(subject, _REBUILT_CURE, site_day, rebuilt.site_day)
     return rebuilt
@@ -122,6 +136,14 @@ def incomplete(id_: str, site_day: SiteDay, pieces: int, expected: int) -> Store
     )
 
 
+def _raw_repair(fields: Mapping[str, Any] | None) -> RawRepair | None:
+    """Return a repair's findings; values of earlier programs have none."""
+    if fields is None:
+        return None
+    named = (LostHits(SiteDay(*each["site_day"]), each["hits"], each["kept"]) for each in fields["named"])
+    return RawRepair(**{**fields, "named": tuple(named)})
+
+
 def _version_fields(version: GenerationVersion) -> dict[str, Any]:
     return {
         "generation": version.generation,
@@ -135,6 +157,11 @@ def _version(fields: Mapping[str, Any], carry: bytes) -> GenerationVersion:
     read_through = {PartitionId(log, partition): offset for log, partition, offset in fields["read_through"]}
     ledger = LedgerEntry(**fields["ledger"])
     return GenerationVersion(fields["generation"], fields["logic"], read_through, ledger, carry)
+
+
+def _reasons(fields: Mapping[str, int] | None) -> ChangeReasons | None:
+    """Return stored reasons; None for a value that an earlier version stored, which has none."""
+    return None if fields is None else ChangeReasons(**fields)
 
 
 def _refuse_another(subject: str, cure: str, key: object, found: object) -> None:

@@ -90,7 +90,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
 }
 
 # Refusals: a row per refused hit, or per batch that was refused whole. `original` has at most 4 KiB.
-REJECTED_SCHEMA_VERSION = 1
+REJECTED_SCHEMA_VERSION = 2
 REJECTED_COLUMNS: dict[str, pl.DataType] = {
     "site": pl.String(),  # "" when the key names no site
     "collect_time": pl.Int64(),
@@ -103,6 +103,7 @@ REJECTED_COLUMNS: dict[str, pl.DataType] = {
     "hits": pl.Int64(),  # number of refused hits: 1, or all hits of a batch that was refused whole
     "original": pl.Binary(),
     "key_id": pl.String(),
+    "origin": pl.Binary(),  # RefusalOrigin, on rows with bytes; absent in records before schema version 2
 }
 
 

@@ -28,6 +28,8 @@ COMMANDS = {
     "reprocess": LazyCommand(
         "hitmesh.tools.cli.reprocess:reprocess_group", "Recompute settled days, compare, publish, undo."
     ),
+    "rejected": LazyCommand("hitmesh.tools.cli.rejected:rejected_group", "List, mend and replay rejected hits."),
+    "erase": LazyCommand("hitmesh.tools.cli.erase:erase", "Erase a visitor from reports and stores."),
     "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
     "init": LazyCommand("hitmesh.tools.cli.init:init", "Create or check topics, tables and data sources."),
     "version": LazyCommand("hitmesh.tools.cli.version:version", "Print the version."),

@@ -69,9 +69,9 @@ def ledger(
 ) -> None:
     """Check that every hit of a site, or of every site, is accounted for.
 
-    Received hits are rejected or accepted; accepted hits are counted, duplicate, excluded or pending settlement.
-    Checksums over the ids reveal a loss that a duplicate would hide. With --site, days are listed, and JSON is one
-    object; else JSON has a list of sites and, where readable, the hits without a site.
+    Received hits are rejected or accepted; accepted hits are counted, duplicate, excluded, erased or pending
+    settlement. Checksums over the ids reveal a loss that a duplicate would hide. With --site, days are listed, and JSON
+    is one object; else JSON has a list of sites and, where readable, the hits without a site.
     """
     from hitmesh.client.sites import list_sites
 
@@ -175,13 +175,14 @@ def _print_days(found: operations_pb2.GetLedgerResponse) -> None:
             f"{day.counted:,}",
             f"{day.duplicate:,}",
             f"{day.excluded:,}",
+            f"{day.erased:,}",
             f"{day.pending.hits:,}",
             f"{day.imbalance:,}",
         )
         for day in found.days
     ]
-    headers = ("UTC day", "state", "accepted", "counted", "duplicate", "excluded", "pending", "imbalance")
-    print_table(headers, rows, right_from=2, caption="accepted = counted + duplicate + excluded + pending")
+    headers = ("UTC day", "state", "accepted", "counted", "duplicate", "excluded", "erased", "pending", "imbalance")
+    print_table(headers, rows, right_from=2, caption="accepted = counted + duplicate + excluded + erased + pending")
     if found.omitted_days:
         note(f"{found.omitted_days:,} more days with hits are not listed: give --since and --until")
 
@@ -211,6 +212,7 @@ def _site_fields(found: operations_pb2.GetLedgerResponse) -> dict[str, Any]:
                 "counted": day.counted,
                 "duplicate": day.duplicate,
                 "excluded": day.excluded,
+                "erased": day.erased,
                 "pending": _count_fields(day.pending),
                 "imbalance": day.imbalance,
             }

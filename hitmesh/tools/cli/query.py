@@ -97,6 +97,13 @@ class Range(NamedTuple):
     "--gap-fill", type=click.Choice(GAP_FILLS), help="Buckets without a hit: left out, 0 or empty. Default: zero."
 )
 @click.option(
+    "--data-version",
+    default="",
+    metavar="V",
+    help="The numbers of an earlier answer: its data_version in the meta of json. Only answers about settled days have "
+    "a version that can be asked for, for 30 days after later numbers replaced theirs.",
+)
+@click.option(
     "--plot", is_flag=True, help="Draw the first metric below the table; implies -o table unless -o is given."
 )
 @output_option("table", "csv", "json", "ndjson")
@@ -116,6 +123,7 @@ def query(
     limit: int | None,
     order_by: str,
     gap_fill: str | None,
+    data_version: str,
     plot: bool,
     output: str,
     endpoint: str | None,
@@ -151,6 +159,7 @@ def query(
             include_excluded=include_excluded,
             format="json" if output == "table" else output,
             gap_fill=gap_fill or "",
+            data_version=data_version,
         )
         answer = _answer(mesh, request)
         if output == "table":

@@ -29,6 +29,8 @@ _WORK = "hitmesh.tools.cli.reprocess_work"
         "rollback": LazyCommand(f"{_WORK}:rollback", "Let reports read the days as before."),
         "cancel": LazyCommand(f"{_WORK}:cancel", "Drop a plan, or the recomputed days."),
         "list": LazyCommand(f"{_SHOW}:list_command", "List all reprocessings, the newest first."),
+        "retired": LazyCommand("hitmesh.tools.cli.reprocess_retired:retired", "List replaced rows and their removal."),
+        "check": LazyCommand("hitmesh.tools.cli.reprocess_check:check", "Find days whose stored values do not add up."),
     },
     name="reprocess",
     short_help="Recompute settled days, compare, publish, undo.",

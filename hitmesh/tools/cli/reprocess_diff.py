@@ -36,6 +36,7 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     epilog=examples(
         "hitmesh reprocess diff 20261129-x7k2p4",
         "hitmesh reprocess diff 20261129-x7k2p4 --dimension channel --order-by visits",
+        "hitmesh reprocess diff 20261129-x7k2p4 --cells --since 2026-11-01 --until 2026-11-01",
         "hitmesh reprocess diff 20261129-x7k2p4 --fail-above 0.5% -o json",
     )
     + "\n\n\b\nExit codes:\n  0    compared\n  7    a metric changed by more than --fail-above, or raw hits "
@@ -55,14 +56,20 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     "--until", callback=date_text, metavar="DAY", help="Last UTC day to compare, inclusive. Default: the last."
 )
 @click.option("--dimension", default="", metavar="D", help="Show the most changed values, for example of channel.")
+@click.option("--cells", is_flag=True, help="Show the most changed cells: 15 minutes UTC of a site.")
 @click.option(
     "--order-by",
     default="",
     metavar="METRIC",
-    help="Metric that ranks sites and values. Default: the metric that changed most in per cent.",
+    help="Metric that ranks sites, values and cells. Default: the metric that changed most in per cent.",
 )
 @click.option(
-    "--top", type=click.IntRange(1, 100), default=10, show_default=True, metavar="N", help="Sites and values to show."
+    "--top",
+    type=click.IntRange(1, 100),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Sites, values and cells to show.",
 )
 @output_option("table", "json")
 @operator_options
@@ -74,6 +81,7 @@ def diff(
     since: str | None,
     until: str | None,
     dimension: str,
+    cells: bool,
     order_by: str,
     top: int,
     output: str,
@@ -82,8 +90,8 @@ def diff(
 ) -> None:
     """Compare the recomputed UTC days of ID with the days that reports read before.
 
-    Shows each changed metric, day and site, and the ledger before and after; nothing is listed if nothing changed. JSON
-    is one object; money is in micros and durations in ms.
+    Shows each changed metric, day and site, the ledger before and after, and why the numbers differ as far as that is
+    known; nothing is listed if nothing changed. JSON is one object; money is in micros and durations in ms.
     """
     first, last = utc_dates(since, until)
     with connect_as_operator(endpoint, home) as mesh:
@@ -97,14 +105,15 @@ def diff(
             first_utc_date=first,
             last_utc_date=last,
             dimension=dimension or None,
+            cells=cells,
             order_by=order_by or None,
             top=top,
         )
         found = whole_diff(mesh, request)
     if output == "json":
-        print_json(diff_fields(found, dimension))
+        print_json(diff_fields(found, dimension, cells=cells))
     else:
-        print_diff(found, dimension)
+        print_diff(found, dimension, cells=cells)
     if fail_above is not None:
         _refuse_lost_hits(found)
         _fail_above(found, fail_above)

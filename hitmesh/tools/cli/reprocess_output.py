@@ -11,6 +11,7 @@ from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.client.reprocessing import short_id
 from hitmesh.model.dates import date_text_of
 from hitmesh.model.names import short_site_name
+from hitmesh.tools.cli.erase_output import print_receipt, receipt_fields
 from hitmesh.tools.cli.output import echo, print_json, print_table, visible
 
 MAX_SITES: Final = 3
@@ -30,6 +31,8 @@ def print_reprocessing(reprocessing: pb.Reprocessing, output: str) -> None:
     print_table(
         ("stage", "work"), [(stage_name(stage), _work_of(stage)) for stage in reprocessing.stages], right_from=2
     )
+    if reprocessing.HasField("receipt"):
+        print_receipt(reprocessing.receipt)
 
 
 def print_list(found: Sequence[pb.Reprocessing], output: str) -> None:
@@ -56,7 +59,7 @@ def print_list(found: Sequence[pb.Reprocessing], output: str) -> None:
 
 def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
     """Return the JSON of a reprocessing; a plan that is not stored has no id, state and times."""
-    stored = {
+    stored: dict[str, Any] = {
         "id": short_id(reprocessing.name),
         "state": state_name(reprocessing),
         "work": _work_name(reprocessing) or None,
@@ -65,7 +68,10 @@ def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
         "create_time": reprocessing.create_time.ToJsonString(),
         "update_time": reprocessing.update_time.ToJsonString(),
         "expire_time": reprocessing.expire_time.ToJsonString() if reprocessing.HasField("expire_time") else None,
+        "raw_repair": _raw_repair_fields(reprocessing),
     }
+    if reprocessing.HasField("receipt"):
+        stored["receipt"] = receipt_fields(reprocessing.receipt)
     return (stored if reprocessing.name else {}) | {
         "kind": _kind_name(reprocessing),
         "logic": reprocessing.logic if reprocessing.HasField("logic") else None,
@@ -112,8 +118,47 @@ def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
         ("sites", _sites(reprocessing)),
         ("UTC days", _days(reprocessing)),
         ("takes", f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"),
+        ("raw", _raw_repair_text(reprocessing)),
         ("expires", reprocessing.expire_time.ToJsonString() if reprocessing.HasField("expire_time") else ""),
     ]
+
+
+def _raw_repair_text(reprocessing: pb.Reprocessing) -> str:
+    """Return what a repair restored and what is lost; empty if no raw record was missing."""
+    repair = reprocessing.raw_repair
+    restored = f"{repair.restored_records:,} records with {repair.restored_hits:,} hits restored from the log"
+    if not repair.lost_site_days:
+        return restored if repair.restored_records else ""
+    named = ", ".join(
+        f"{short_site_name(each.site)} {date_text_of(each.utc_date)}{' (kept as it is)' if each.kept else ''}"
+        for each in repair.lost[:MAX_SITES]
+    )
+    more = repair.lost_site_days - min(len(repair.lost), MAX_SITES)
+    return (
+        f"{restored}; {repair.lost_hits:,} hits of {count_of(repair.lost_site_days)} are lost: {named}"
+        f"{f', {more:,} more: give -o json' if more > 0 else ''}"
+    )
+
+
+def _raw_repair_fields(reprocessing: pb.Reprocessing) -> dict[str, Any] | None:
+    if not reprocessing.HasField("raw_repair"):
+        return None
+    repair = reprocessing.raw_repair
+    return {
+        "restored_records": repair.restored_records,
+        "restored_hits": repair.restored_hits,
+        "lost_hits": repair.lost_hits,
+        "lost_site_days": repair.lost_site_days,
+        "lost": [
+            {
+                "site": short_site_name(each.site),
+                "utc_date": date_text_of(each.utc_date),
+                "hits": each.hits,
+                "kept": each.kept,
+            }
+            for each in repair.lost
+        ],
+    }
 
 
 def _work_of(stage: pb.PlanStage) -> str:

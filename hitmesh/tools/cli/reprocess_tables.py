@@ -12,15 +12,16 @@ from hitmesh.tools.cli.output import echo, note, print_table
 from hitmesh.tools.cli.plot import MAX_BARS, bars, columns
 from hitmesh.tools.cli.report_table import EMPTY, has_blocks, plot_width
 from hitmesh.tools.cli.reprocess_output import count_of, title_of
+from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
-_LEDGER: Final = ("accepted", "counted", "duplicate", "excluded")
+_LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
 
 
-def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str) -> None:
+def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: bool = False) -> None:
     """Print the difference for a person."""
     echo(title_of(found.reprocessing))
     echo(f"{found.changed_site_days:,} of {count_of(found.site_days)} changed\n")
@@ -29,23 +30,24 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str) -> None:
     ledgers = (("before", found.ledger_before), ("after", found.ledger_after))
     print_table(("ledger", *_LEDGER), [(name, *_ledger_cells(ledger)) for name, ledger in ledgers], right_from=1)
     echo()
-    if not found.changed_site_days:
-        return
-    _print_days(found.days)
+    if found.changed_site_days:  # otherwise rows may differ all the same
+        print_reasons(found)
+        _print_days(found.days)
     if found.changed_sites > 1:
         _print_sums(("site", "metric"), [((short_site_name(each.site),), each.metrics) for each in found.sites])
         _note_more(found.changed_sites - len(found.sites), "changed sites", "--top")
     if dimension:
         _print_sums((dimension, "metric"), [((each.value,), each.metrics) for each in found.values])
         _note_more(found.changed_values - len(found.values), "changed values", "--top")
-        if found.settled_again_site_days:
-            note(
-                f"without the values of {count_of(found.settled_again_site_days)} that the settler settled again since"
-            )
+    if cells:
+        _print_sums(("site", "cell (UTC)", "metric"), [(_cell_keys(each), each.metrics) for each in found.cells])
+        _note_more(found.changed_cells - len(found.cells), "changed cells", "--top")
+    if found.settled_again_site_days:
+        note(f"without the rows of {count_of(found.settled_again_site_days)} that the settler settled again since")
     _plot(found)
 
 
-def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str) -> dict[str, Any]:
+def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: bool = False) -> dict[str, Any]:
     """Return the JSON of the difference; metrics are objects by id."""
     fields: dict[str, Any] = {
         "id": found.reprocessing.name.partition("/")[2],
@@ -54,6 +56,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str) -> dict[s
         "changed_site_days": found.changed_site_days,
         "totals": _metric_fields(found.totals),
         "ledger": _ledger_fields(found),
+        "reasons": reason_fields(found.reasons) if found.HasField("reasons") else None,
         "days": [
             {
                 "utc_date": date_text_of(day.utc_date),
@@ -61,6 +64,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str) -> dict[s
                 "changed_site_days": day.changed_site_days,
                 "metrics": _metric_fields(day.metrics),
                 "ledger": _ledger_fields(day),
+                "reasons": reason_fields(day.reasons) if day.HasField("reasons") else None,
             }
             for day in found.days
         ],
@@ -80,10 +84,28 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str) -> dict[s
             "dimension": dimension,
             "values_ranked_by": found.values_ranked_by or None,
             "changed_values": found.changed_values,
-            "settled_again_site_days": found.settled_again_site_days,
             "values": [{"value": each.value, "metrics": _metric_fields(each.metrics)} for each in found.values],
         }
+    if cells:
+        fields |= {
+            "cells_ranked_by": found.cells_ranked_by or None,
+            "changed_cells": found.changed_cells,
+            "cells": [
+                {
+                    "site": short_site_name(each.site),
+                    "start": each.start_time.ToJsonString(),
+                    "metrics": _metric_fields(each.metrics),
+                }
+                for each in found.cells
+            ],
+        }
+    if dimension or cells:
+        fields["settled_again_site_days"] = found.settled_again_site_days
     return fields
+
+
+def _cell_keys(cell: pb.CellDifference) -> tuple[str, str]:
+    return short_site_name(cell.site), f"{cell.start_time.ToDatetime():%Y-%m-%d %H:%M}"
 
 
 def _print_days(days: Sequence[pb.DayDifference]) -> None:
@@ -131,7 +153,8 @@ def _number(value: int, unit: str, *, is_set: bool, sign: str = "") -> str:
 
 
 def _ledger_cells(ledger: pb.LedgerOutcome) -> tuple[str, ...]:
-    return f"{ledger.accepted.hits:,}", f"{ledger.counted:,}", f"{ledger.duplicate:,}", f"{ledger.excluded:,}"
+    counts = (ledger.accepted.hits, ledger.counted, ledger.duplicate, ledger.excluded, ledger.erased)
+    return tuple(f"{count:,}" for count in counts)
 
 
 def _note_more(count: int, of_what: str, option: str) -> None:
@@ -172,4 +195,5 @@ def _outcome_fields(ledger: pb.LedgerOutcome) -> dict[str, int]:
         "counted": ledger.counted,
         "duplicate": ledger.duplicate,
         "excluded": ledger.excluded,
+        "erased": ledger.erased,
     }

@@ -67,8 +67,8 @@ def run_command(id_: str, wait: bool, output: str, endpoint: str | None, home: P
 def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
     """Let reports read the recomputed days of ID, one day of a site after the other.
 
-    The replaced numbers are kept for 30 days, so that `rollback` can bring them back. Repeating the command changes
-    nothing.
+    The replaced numbers are kept for 30 days, so that `rollback` can bring them back; an erasure (`hitmesh erase`)
+    removes them, and the hits, for good. Repeating the command changes nothing.
     """
     from hitmesh.client.reprocessing import publish_reprocessing
 
@@ -141,14 +141,14 @@ def _work(
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
         found = request(mesh, full_name(id_))
         if wait:
-            found = _finished(mesh, found)
+            found = finished(mesh, found)
     print_reprocessing(found, output)
     if state_name(found) == "FAILED":
         raise CommandFailed(Exit.PROBLEMS_FOUND, found.error, reason=LocalReason.REPROCESSING_FAILED)
     return found
 
 
-def _finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
+def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
     """Wait until the work has ended, with a progress bar."""
     from hitmesh.client.reprocessing import short_id, wait_while_running
     from hitmesh.tools.cli.reprocess_output import title_of
@@ -167,7 +167,7 @@ def _advise(found: reprocessing_pb2.Reprocessing, output: str, *verbs: str) -> N
     from hitmesh.client.reprocessing import short_id
     from hitmesh.tools.cli.reprocess_output import state_name
 
-    if output == "json" or state_name(found) == "CANCELLED":
+    if output == "json" or state_name(found) in ("CANCELLED", "ERASED"):
         return
     if state_name(found) == "RUNNING":
         verbs = ("status",)

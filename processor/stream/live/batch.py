@@ -1,7 +1,7 @@
 """Classify the hits of a step and compute their keys (steps 4 and 5 of the journey, rule T4).
 
 The record's log time decides whether a hit is an on-time, late or history hit. The class of a hit depends neither on
-other hits nor on the partition's state. This module also assigns each hit to a timeline.
+other hits nor on the partition's state.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from typing import Final
 import numpy as np
 
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.keys import visitors_of
 from hitmesh.model.limits import CLOSED_AFTER_MS, LATENESS_MS
 from hitmesh.model.rows.stream_columns import EPOCH_MS
 from hitmesh.model.zones import DAY_MS
 
-_MULTIPLIERS: Final = tuple(
-    np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
-)
-_NOT_EXCLUDED: Final = ~np.uint64(1)
+_MULTIPLIERS: Final = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F))
 
 
 def epoch_of(log_time: int) -> int:
@@ -39,24 +37,6 @@ def are_history(event_times: I64Array, log_times: I64Array) -> BoolArray:
 def are_on_time(event_times: I64Array, log_times: I64Array) -> BoolArray:
     """Return whether each hit's log time is at most the allowed lateness after its event time (n,)."""
     return log_times - event_times <= LATENESS_MS
-
-
-def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Array, excluded: BoolArray) -> U64Array:
-    """Return each hit's timeline key: a hash of site and visitor whose lowest bit marks excluded hits."""
-    mixed = site_hashes * _MULTIPLIERS[0] ^ visitor_hi * _MULTIPLIERS[1] ^ visitor_lo
-    mixed ^= mixed >> np.uint64(32)
-    mixed *= _MULTIPLIERS[2]
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= _MULTIPLIERS[3]
-    mixed ^= mixed >> np.uint64(32)
-    keys: U64Array = (mixed & _NOT_EXCLUDED) | excluded.astype(np.uint64)
-    return keys
-
-
-def visitors_of(keys: U64Array) -> U64Array:
-    """Return each timeline's visitor key, shared by excluded hits and others (n,)."""
-    visitors: U64Array = keys & _NOT_EXCLUDED
-    return visitors
 
 
 def hit_ids(keys: U64Array, hit_hashes: U64Array) -> U64Array:

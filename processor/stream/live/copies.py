@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, U64Array
+from hitmesh.model.keys import visitors_of
 from hitmesh.model.limits import COPY_LOG_MS, COPY_WINDOW_MS
 from processor.rules.copies import are_apart
-from processor.stream.live.batch import hit_ids, visitors_of
+from processor.stream.live.batch import hit_ids
 from processor.stream.live.id_filter import IdFilter
 from processor.stream.live.kept import Chosen, KeptHits
 from processor.stream.live.limits import PRODUCTION

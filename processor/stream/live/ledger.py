@@ -1,7 +1,8 @@
 """Count the outcome of each hit for the ledger (step 5 of the journey, rule D5).
 
 Each hit is entered as received and as accepted in the cell of its collect time. On the UTC day of its event time, the
-hit is entered as accepted, and also as counted, duplicate, excluded or pending. Refusals have collect times only.
+hit is entered as accepted, and also as counted, duplicate, excluded, pending or erased. Refusals have collect times
+only.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hitmesh.model.rows.stream_columns import LEDGER_SUMS
 from hitmesh.model.zones import DAY_MS
 
 _FATES: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED, LedgerClass.PENDING)
+_NONE: Final = {"hits": pl.Int64, "sum64": pl.UInt64, "xor64": pl.UInt64}
 _CELL: Final = (pl.col("collect_time") - pl.col("collect_time") % CELL_MS).alias("at")
 _DAY: Final = (pl.col("event_time") // DAY_MS).alias("at")
 _SUMS: Final = (
@@ -50,6 +52,28 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
         _named(by_cell, LedgerKind.CELL, LedgerClass.ACCEPTED),
         _named(_grouped(named, _DAY, None), LedgerKind.DAY, LedgerClass.ACCEPTED),
         _named(by_fate, LedgerKind.DAY, None),
+    ]
+
+
+def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return LEDGER_SUMS for blank rows: received and accepted as before, and erased in place of any other outcome.
+
+    A replay overwrites entries that the hits had before their erasure. So each other outcome gets an entry of 0.
+
+    Args:
+        hits: site, event_time, collect_time, hit_hash of the blank rows.
+    """
+    if hits.is_empty():
+        return []
+    named = hits.select("site", "collect_time", "event_time", pl.col("hit_hash").alias("hash"))
+    by_cell, by_day = _grouped(named, _CELL, None), _grouped(named, _DAY, None)
+    none = by_day.with_columns(pl.lit(0, dtype).alias(name) for name, dtype in _NONE.items())
+    return [
+        _named(by_cell, LedgerKind.CELL, LedgerClass.RECEIVED),
+        _named(by_cell, LedgerKind.CELL, LedgerClass.ACCEPTED),
+        _named(by_day, LedgerKind.DAY, LedgerClass.ACCEPTED),
+        _named(by_day, LedgerKind.DAY, LedgerClass.ERASED),
+        *(_named(none, LedgerKind.DAY, fate) for fate in _FATES),
     ]
 
 

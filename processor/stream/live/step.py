@@ -17,15 +17,10 @@ import polars as pl
 
 from hitmesh.model.arrays import BoolArray, U64Array
 from hitmesh.model.hit_types import HitType
+from hitmesh.model.keys import timeline_keys
 from hitmesh.model.stream_values import FoldedRows
 from processor.rules.refunds import claims_refund, with_wins
-from processor.stream.live.batch import (
-    are_history,
-    are_on_time,
-    epoch_of,
-    hit_ids,
-    timeline_keys,
-)
+from processor.stream.live.batch import are_history, are_on_time, epoch_of, hit_ids
 from processor.stream.live.building import own_dimensions
 from processor.stream.live.contributions import Contributions
 from processor.stream.live.copies import find_stream_copies

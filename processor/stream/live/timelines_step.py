@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
+from hitmesh.model.keys import visitors_of
 from processor.rules.visits import VIEW_TYPES
-from processor.stream.live.batch import visitors_of
 from processor.stream.live.building import Built, build, dimensions_of
 from processor.stream.live.contributions import Contributions, moved_in_smaller_steps
 from processor.stream.live.kept import KEPT_COLUMNS, Chosen, forms_visits

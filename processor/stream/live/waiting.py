@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
-from processor.stream.live.batch import visitors_of
+from hitmesh.model.keys import visitors_of
 from processor.stream.live.state import LiveState
 
 _NEVER: Final = np.iinfo(np.int64).min

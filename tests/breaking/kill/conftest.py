@@ -10,17 +10,20 @@ import pytest
 from processor.stream.commit import CommitStep
 from tests.support.servers import Meshes
 
-STEPS_OF_EVERY_RUN = frozenset({CommitStep.TRANSACTION, CommitStep.PARTIALS})
-"""Steps at which a processor on real servers dies in every run: rows without values, and values not noted as flushed.
-On files the processor dies at each step in each run; on servers the other steps are among the long tests."""
+STEP_OF_EVERY_RUN = CommitStep.TRANSACTION
+"""The step at which a processor on real servers dies in every run: rows are written, and their values are not. On files
+the processor dies at each step in each run; on servers the other steps are among the long tests."""
+
+
+LONG_ON_SERVERS = frozenset({"test_random.py", "test_zombies.py"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the deaths at the other steps, and at random under load, on real servers `long`."""
+    """Mark the deaths at the other steps, at random under load, and the zombies, on real servers `long`."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        is_shown = parameters.get("step", CommitStep.PARTIALS) in STEPS_OF_EVERY_RUN
-        if parameters.get("store_url") == "servers" and (not is_shown or item.path.name == "test_random.py"):
+        is_shown = parameters.get("step", STEP_OF_EVERY_RUN) is STEP_OF_EVERY_RUN
+        if parameters.get("store_url") == "servers" and (not is_shown or item.path.name in LONG_ON_SERVERS):
             item.add_marker(pytest.mark.long)
 
 

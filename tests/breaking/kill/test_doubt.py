@@ -18,7 +18,7 @@ from tests.support.live_faults import Fuse, fused
 from tests.support.live_mesh import LiveMesh
 
 NOW = 1_743_854_400_000
-VISITORS = 14
+VISITORS = 9
 SLICE_HITS, SLICE_MS = 60, 10 * MINUTE
 BEFORE, AFTER = 0, 1
 """Number of chances that a fuse passes. The fuse blows before the transaction, or after it."""

@@ -90,7 +90,7 @@ def test_a_visitor_who_left_a_row_and_came_back_before_a_crash_is_known_to_have_
 
 
 @pytest.mark.timeout(120)
-@examples(12)
+@examples(6)
 @given(ref_hits(20), policies(), st.integers(0, 2**16))
 def test_every_cell_that_a_record_could_have_left_something_in_is_known_to_any_redo(
     hits: list[RefHit], policy: RefPolicy, seed: int

@@ -16,8 +16,8 @@ from tests.support.senders import Senders, portions
 from tests.support.services import KEY, Cluster, Service
 from tests.support.waiting import eventually
 
-VISITORS = 450
-KILLS_OF_EACH = 3
+VISITORS = 300
+KILLS_OF_EACH = 2
 GETS_ON_S = 30.0
 
 
@@ -29,7 +29,9 @@ def test_hits_are_counted_once_whichever_service_is_killed_under_load(
     now, dice = SystemClock().now(), Random(seed)
     hits = hits_of_now(seed, now, VISITORS)
     with Cluster(tmp_path, store_url) as cluster, Senders(cluster.address, KEY, SITES) as senders:
-        victims = dice.sample([["processor"], ["collector"], ["processor", "collector"]] * KILLS_OF_EACH, 9)
+        victims = dice.sample(
+            [["processor"], ["collector"], ["processor", "collector"]] * KILLS_OF_EACH, 3 * KILLS_OF_EACH
+        )
         share, *shares = portions(messages_of(hits, now, "random"), [1] * (len(victims) + 1))
         senders.give(share)
         for service in (cluster.collector, cluster.processor):

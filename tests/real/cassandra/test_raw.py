@@ -65,3 +65,47 @@ def test_stale_index_entry_yields_no_record_of_another_site(session: CassandraSe
     session.run("DELETE FROM raw_records WHERE log = 'vain' AND partition = 0 AND span = 0")
     raw.put([replace(a_record("vain", 1, ["other"]))])
     assert list(raw.scan("vain", 0, 9)) == []
+
+
+def test_salvage_goes_on_after_lost_and_damaged_records(session: CassandraSession) -> None:
+    raw = CassandraRawStore(session)
+    records = [a_record("salvage", offset, ["salvage"], bytes(300_000)) for offset in range(4)]
+    raw.put(records)
+    of = "DELETE FROM raw_records WHERE log = 'salvage' AND partition = 0 AND span = 0 AND offset ="
+    session.run(f"{of} 1")
+    session.run(f"{of} 2 AND piece = 1")
+    found = list(raw.salvage("salvage", 0, 9))
+    assert found == [(record.position, record if at in (0, 3) else None) for at, record in enumerate(records)]
+    raw.restore(records[1:3])
+    assert list(raw.scan("salvage", 0, 9)) == records
+
+
+@pytest.mark.parametrize("is_rebuilt_alike", [True, False])
+def test_damaged_index_row_is_rebuilt_from_the_records_of_its_span(
+    session: CassandraSession, is_rebuilt_alike: bool
+) -> None:
+    name = f"index-{is_rebuilt_alike}"
+    raw, records = CassandraRawStore(session), [a_record(name, offset, [name]) for offset in range(3)]
+    raw.put(records)
+    rows = session.run("SELECT bucket, digest FROM raw_index WHERE day = 7 AND log = ? ALLOW FILTERING", (name,))
+    if not is_rebuilt_alike:  # a later put makes another row for the same span
+        records.append(a_record(name, 9, [name]))
+        raw.put(records[3:])
+    session.run(
+        """INSERT INTO raw_index (day, bucket, log, partition, first_offset, digest, records)
+        VALUES (7, ?, ?, 0, 0, ?, ?)""",
+        (rows[0].bucket, name, rows[0].digest, bytes(28)),
+    )
+    with pytest.raises(StoreCorrupt, match="raw_index is damaged"):
+        list(raw.scan(name, 0, 9))
+    raw.mend_index(SiteDay(name, 7))
+    assert list(raw.scan(name, 0, 9)) == records
+
+
+def test_lost_day_of_a_site_is_found_again(session: CassandraSession) -> None:
+    raw, record = CassandraRawStore(session), a_record("days", 1, ["days"])
+    raw.put([record])
+    session.run("DELETE FROM raw_site_days WHERE site = 'days'")
+    assert list(raw.salvage("days", 0, 9)) == []
+    raw.mend_index(SiteDay("days", 7))
+    assert list(raw.scan("days", 0, 9)) == [record]

@@ -100,7 +100,7 @@ Global___LedgerTotals: _TypeAlias = LedgerTotals  # noqa: Y015
 
 @_typing.final
 class LedgerDay(_message.Message):
-    """A UTC day of event times: accepted = counted + duplicate + excluded + pending."""
+    """A UTC day of event times: accepted = counted + duplicate + excluded + erased + pending."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -114,6 +114,7 @@ class LedgerDay(_message.Message):
     CLASSIFIED_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
     IMBALANCE_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     settled: _builtins.bool
     """Whether a settlement of the day was published. Otherwise the live stream's counts are returned."""
     generation: _builtins.int
@@ -125,7 +126,9 @@ class LedgerDay(_message.Message):
     excluded: _builtins.int
     """Hits excluded by default (bots, referrer spam)."""
     imbalance: _builtins.int
-    """0 when accepted = counted + duplicate + excluded + pending; otherwise as in LedgerTotals.imbalance."""
+    """0 when accepted = counted + duplicate + excluded + erased + pending; otherwise as in LedgerTotals.imbalance."""
+    erased: _builtins.int
+    """Hits of erased visitors. Only their checksums remain."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -136,7 +139,7 @@ class LedgerDay(_message.Message):
 
     @_builtins.property
     def classified(self) -> Global___LedgerCount:
-        """Counted, duplicate and excluded hits together, with checksums."""
+        """Counted, duplicate, excluded and erased hits together, with checksums."""
 
     @_builtins.property
     def pending(self) -> Global___LedgerCount:
@@ -155,10 +158,11 @@ class LedgerDay(_message.Message):
         classified: Global___LedgerCount | None = ...,
         pending: Global___LedgerCount | None = ...,
         imbalance: _builtins.int = ...,
+        erased: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "accepted", b"accepted", "classified", b"classified", "generation", b"generation", "pending", b"pending", "utc_date", b"utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "accepted", b"accepted", "classified", b"classified", "counted", b"counted", "duplicate", b"duplicate", "excluded", b"excluded", "generation", b"generation", "imbalance", b"imbalance", "pending", b"pending", "settled", b"settled", "utc_date", b"utc_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "accepted", b"accepted", "classified", b"classified", "counted", b"counted", "duplicate", b"duplicate", "erased", b"erased", "excluded", b"excluded", "generation", b"generation", "imbalance", b"imbalance", "pending", b"pending", "settled", b"settled", "utc_date", b"utc_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__generation: _TypeAlias = _typing.Literal["generation"]  # noqa: Y015
     _WhichOneofArgType__generation: _TypeAlias = _typing.Literal["_generation", b"_generation"]  # noqa: Y015

@@ -35,6 +35,11 @@ class _ReprocessingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repr
     """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
     REPROCESSING_KIND_REPAIR: _ReprocessingKind.ValueType  # 2
     """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
+    REPROCESSING_KIND_ERASE: _ReprocessingKind.ValueType  # 4
+    """A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
+    hits, under the version that its current generation has. Publish removes the hits from all stores; there is no
+    Rollback.
+    """
 
 class ReprocessingKind(_ReprocessingKind, metaclass=_ReprocessingKindEnumTypeWrapper):
     """Why history is recomputed."""
@@ -45,6 +50,11 @@ REPROCESSING_KIND_LOGIC: ReprocessingKind.ValueType  # 1
 """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
 REPROCESSING_KIND_REPAIR: ReprocessingKind.ValueType  # 2
 """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
+REPROCESSING_KIND_ERASE: ReprocessingKind.ValueType  # 4
+"""A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
+hits, under the version that its current generation has. Publish removes the hits from all stores; there is no
+Rollback.
+"""
 Global___ReprocessingKind: _TypeAlias = ReprocessingKind  # noqa: Y015
 
 class _ReprocessingState:
@@ -73,6 +83,10 @@ class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rep
     """
     REPROCESSING_STATE_EXPIRED: _ReprocessingState.ValueType  # 8
     """Final: the plan was not run before `Reprocessing.expire_time`."""
+    REPROCESSING_STATE_ERASED: _ReprocessingState.ValueType  # 9
+    """Final, kind ERASE: the visitor's hits are removed, and `Reprocessing.receipt` says from where. The old generations
+    are removed too.
+    """
 
 class ReprocessingState(_ReprocessingState, metaclass=_ReprocessingStateEnumTypeWrapper):
     """A reprocessing's state."""
@@ -97,6 +111,10 @@ undoes the work: Cancel after RECOMPUTE, Rollback after PUBLISH, Publish after R
 """
 REPROCESSING_STATE_EXPIRED: ReprocessingState.ValueType  # 8
 """Final: the plan was not run before `Reprocessing.expire_time`."""
+REPROCESSING_STATE_ERASED: ReprocessingState.ValueType  # 9
+"""Final, kind ERASE: the visitor's hits are removed, and `Reprocessing.receipt` says from where. The old generations
+are removed too.
+"""
 Global___ReprocessingState: _TypeAlias = ReprocessingState  # noqa: Y015
 
 class _ReprocessingWork:
@@ -131,6 +149,42 @@ REPROCESSING_WORK_CANCEL: ReprocessingWork.ValueType  # 4
 """Remove the new generations. Requested by Cancel."""
 Global___ReprocessingWork: _TypeAlias = ReprocessingWork  # noqa: Y015
 
+class _CheckedStore:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CheckedStoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckedStore.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHECKED_STORE_UNSPECIFIED: _CheckedStore.ValueType  # 0
+    """Not set: never returned."""
+    CHECKED_STORE_RAW: _CheckedStore.ValueType  # 1
+    """Raw hits, compared with the ledger."""
+    CHECKED_STORE_LEDGER: _CheckedStore.ValueType  # 2
+    """The site-day's ledger entry, compared with the live stream's ledger."""
+    CHECKED_STORE_SERIES: _CheckedStore.ValueType  # 3
+    """Settled series, which totals over time come from, compared with the ledger."""
+    CHECKED_STORE_METRICS: _CheckedStore.ValueType  # 4
+    """Rows in the metric store, compared with the ledger and with the series."""
+    CHECKED_STORE_CARRY: _CheckedStore.ValueType  # 5
+    """Open visits that are handed to the next day: whether the value is readable."""
+
+class CheckedStore(_CheckedStore, metaclass=_CheckedStoreEnumTypeWrapper):
+    """What was compared."""
+
+CHECKED_STORE_UNSPECIFIED: CheckedStore.ValueType  # 0
+"""Not set: never returned."""
+CHECKED_STORE_RAW: CheckedStore.ValueType  # 1
+"""Raw hits, compared with the ledger."""
+CHECKED_STORE_LEDGER: CheckedStore.ValueType  # 2
+"""The site-day's ledger entry, compared with the live stream's ledger."""
+CHECKED_STORE_SERIES: CheckedStore.ValueType  # 3
+"""Settled series, which totals over time come from, compared with the ledger."""
+CHECKED_STORE_METRICS: CheckedStore.ValueType  # 4
+"""Rows in the metric store, compared with the ledger and with the series."""
+CHECKED_STORE_CARRY: CheckedStore.ValueType  # 5
+"""Open visits that are handed to the next day: whether the value is readable."""
+Global___CheckedStore: _TypeAlias = CheckedStore  # noqa: Y015
+
 @_typing.final
 class Reprocessing(_message.Message):
     """Recomputes site-days. The resource with its state is the long-running operation: there is no separate operation."""
@@ -155,6 +209,9 @@ class Reprocessing(_message.Message):
     DONE_SITE_DAYS_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     ESTIMATED_DURATION_FIELD_NUMBER: _builtins.int
+    VISITOR_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    RAW_REPAIR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`reprocessings/{id}`, the id at most 64 characters from [a-z0-9-]. Empty in the response to a request with
     `validate_only`.
@@ -216,6 +273,20 @@ class Reprocessing(_message.Message):
         from a default speed.
         """
 
+    @_builtins.property
+    def visitor(self) -> Global___ErasedVisitor:
+        """Kind ERASE: the visitor; required in the request, never stored and never returned. Then `sites` must name a single
+        site in full, and both dates must be left out: all days are searched.
+        """
+
+    @_builtins.property
+    def receipt(self) -> Global___ErasureReceipt:
+        """Kind ERASE: what was removed from where; set as soon as Publish has removed the first hit, complete in state ERASED."""
+
+    @_builtins.property
+    def raw_repair(self) -> Global___RawRepair:
+        """With kind REPAIR, from the first progress on: the raw records that the repair found missing."""
+
     def __init__(
         self,
         *,
@@ -237,16 +308,235 @@ class Reprocessing(_message.Message):
         done_site_days: _builtins.int = ...,
         stages: _abc.Iterable[Global___PlanStage] | None = ...,
         estimated_duration: _duration_pb2.Duration | None = ...,
+        visitor: Global___ErasedVisitor | None = ...,
+        receipt: Global___ErasureReceipt | None = ...,
+        raw_repair: Global___RawRepair | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "raw_repair", b"raw_repair", "receipt", b"receipt", "update_time", b"update_time", "visitor", b"visitor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "hits", b"hits", "kind", b"kind", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "hits", b"hits", "kind", b"kind", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "raw_repair", b"raw_repair", "receipt", b"receipt", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "visitor", b"visitor", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logic: _TypeAlias = _typing.Literal["logic"]  # noqa: Y015
     _WhichOneofArgType__logic: _TypeAlias = _typing.Literal["_logic", b"_logic"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logic) -> _WhichOneofReturnType__logic | None: ...
 
 Global___Reprocessing: _TypeAlias = Reprocessing  # noqa: Y015
+
+@_typing.final
+class ErasedVisitor(_message.Message):
+    """The identifiers of a visitor. At least 1 and at most 16 identifiers together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VISITOR_IDS_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    VISITOR_KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def visitor_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Visitor ids as sent in `Hit.visitor_id`, 1 to 128 bytes each."""
+
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """User ids as sent in `Hit.user_id`, 1 to 128 bytes each. Only a site that identifies visitors by user id has such
+        visitors.
+        """
+
+    @_builtins.property
+    def visitor_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Visitor keys, 32 hexadecimal digits each, as TraceHit returns them: the only identifier of a visitor without an id."""
+
+    def __init__(
+        self,
+        *,
+        visitor_ids: _abc.Iterable[_builtins.str] | None = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        visitor_keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids", "visitor_ids", b"visitor_ids", "visitor_keys", b"visitor_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasedVisitor: _TypeAlias = ErasedVisitor  # noqa: Y015
+
+@_typing.final
+class ErasureReceipt(_message.Message):
+    """What an erasure removed from each store. After a crash, `carries` and `refusals` may be lower than the truth; `hits`,
+    `raw_records` and `claims` are exact.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ScannedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    RAW_RECORDS_FIELD_NUMBER: _builtins.int
+    LOG_RECORDS_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    CARRIES_FIELD_NUMBER: _builtins.int
+    SITE_DAYS_FIELD_NUMBER: _builtins.int
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    OPEN_UTC_DATES_FIELD_NUMBER: _builtins.int
+    LOG_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    PROVEN_TIME_FIELD_NUMBER: _builtins.int
+    SCANNED_FIELD_NUMBER: _builtins.int
+    hits: _builtins.int
+    """Hits that are blank rows now: site, UTC day, 15-minute cell of collect time and hash64 of the hit id are left."""
+    raw_records: _builtins.int
+    """Raw records that were rewritten."""
+    log_records: _builtins.int
+    """Log records that were rewritten; 0 if the log cannot change a record."""
+    claims: _builtins.int
+    """Claims on orders and refunds that were removed."""
+    refusals: _builtins.int
+    """Refusals that lost bytes, message and hit id."""
+    carries: _builtins.int
+    """Recomputed site-days, in any reprocessing, that lost the visitor's open visits."""
+    site_days: _builtins.int
+    """Site-days that were published without the hits."""
+    generations: _builtins.int
+    """Replaced generations that were removed."""
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Hits before this time (event time) are erased, and refused if they arrive again; later hits are accepted."""
+
+    @_builtins.property
+    def open_utc_dates(self) -> _containers.RepeatedCompositeFieldContainer[_date_pb2.Date]:
+        """UTC days with the hits that were not closed: their sums are corrected when the day is settled. At most 100."""
+
+    @_builtins.property
+    def log_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the log may still hold the bytes. Not set: the log no longer holds the bytes."""
+
+    @_builtins.property
+    def proven_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last scan found nothing. Not set: not yet."""
+
+    @_builtins.property
+    def scanned(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many values the last scan read, by store: "raw_days", "snapshots", "carries", "refusals"."""
+
+    def __init__(
+        self,
+        *,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        hits: _builtins.int = ...,
+        raw_records: _builtins.int = ...,
+        log_records: _builtins.int = ...,
+        claims: _builtins.int = ...,
+        refusals: _builtins.int = ...,
+        carries: _builtins.int = ...,
+        site_days: _builtins.int = ...,
+        generations: _builtins.int = ...,
+        open_utc_dates: _abc.Iterable[_date_pb2.Date] | None = ...,
+        log_until_time: _timestamp_pb2.Timestamp | None = ...,
+        proven_time: _timestamp_pb2.Timestamp | None = ...,
+        scanned: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["log_until_time", b"log_until_time", "proven_time", b"proven_time", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carries", b"carries", "claims", b"claims", "generations", b"generations", "hits", b"hits", "log_records", b"log_records", "log_until_time", b"log_until_time", "open_utc_dates", b"open_utc_dates", "proven_time", b"proven_time", "raw_records", b"raw_records", "refusals", b"refusals", "scanned", b"scanned", "site_days", b"site_days", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureReceipt: _TypeAlias = ErasureReceipt  # noqa: Y015
+
+@_typing.final
+class RawRepair(_message.Message):
+    """Raw records that the raw store had lost or damaged, and what the repair did with them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESTORED_RECORDS_FIELD_NUMBER: _builtins.int
+    RESTORED_HITS_FIELD_NUMBER: _builtins.int
+    LOST_HITS_FIELD_NUMBER: _builtins.int
+    LOST_SITE_DAYS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    restored_records: _builtins.int
+    """Records that the log still had, and that are stored again."""
+    restored_hits: _builtins.int
+    """Hits in these records, of any sites and days."""
+    lost_hits: _builtins.int
+    """Hits that neither the raw store nor the log has. They cannot be recomputed."""
+    lost_site_days: _builtins.int
+    """Site-days with lost hits, or beside such a site-day."""
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostHits]:
+        """The first 100 of these site-days."""
+
+    def __init__(
+        self,
+        *,
+        restored_records: _builtins.int = ...,
+        restored_hits: _builtins.int = ...,
+        lost_hits: _builtins.int = ...,
+        lost_site_days: _builtins.int = ...,
+        lost: _abc.Iterable[Global___LostHits] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost", b"lost", "lost_hits", b"lost_hits", "lost_site_days", b"lost_site_days", "restored_hits", b"restored_hits", "restored_records", b"restored_records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RawRepair: _TypeAlias = RawRepair  # noqa: Y015
+
+@_typing.final
+class LostHits(_message.Message):
+    """A site-day with lost hits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: _builtins.int
+    UTC_DATE_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """The site."""
+    hits: _builtins.int
+    """How many hits are lost. 0: hits of a neighbouring UTC day that the recomputation reads are damaged."""
+    kept: _builtins.bool
+    """Whether the repair left the site-day out, because the site-day cannot be recomputed from all its hits."""
+    @_builtins.property
+    def utc_date(self) -> _date_pb2.Date:
+        """The UTC day."""
+
+    def __init__(
+        self,
+        *,
+        site: _builtins.str = ...,
+        utc_date: _date_pb2.Date | None = ...,
+        hits: _builtins.int = ...,
+        kept: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["utc_date", b"utc_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "kept", b"kept", "site", b"site", "utc_date", b"utc_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LostHits: _TypeAlias = LostHits  # noqa: Y015
 
 @_typing.final
 class PlanStage(_message.Message):
@@ -781,6 +1071,7 @@ class GetReprocessingDiffRequest(_message.Message):
     DIMENSION_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     TOP_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`reprocessings/{id}`."""
     page_size: _builtins.int
@@ -794,11 +1085,15 @@ class GetReprocessingDiffRequest(_message.Message):
     changed most, at most 2,000 site-days are compared, and both generations' rows must still be stored.
     """
     order_by: _builtins.str
-    """Metric whose absolute difference ranks sites and values, for example "visits". Not set: the metric that changed
+    """Metric whose absolute difference ranks sites, values and cells, for example "visits". Not set: the metric that changed
     most in per cent.
     """
     top: _builtins.int
-    """Maximum number, in the response, for sites and for values; default 10. Values above 100 are treated as 100."""
+    """Maximum number, in the response, for sites, for values and for cells; default 10. Values above 100 are treated as 100."""
+    cells: _builtins.bool
+    """Whether the response has the cells whose sums changed most. If true, at most 500 site-days are compared, and both
+    generations' rows must still be stored. Default false.
+    """
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
         """Compare no UTC day before. Not set: from the first day on."""
@@ -819,10 +1114,11 @@ class GetReprocessingDiffRequest(_message.Message):
         dimension: _builtins.str | None = ...,
         order_by: _builtins.str | None = ...,
         top: _builtins.int = ...,
+        cells: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_dimension", b"_dimension", "_order_by", b"_order_by", "_site", b"_site", "dimension", b"dimension", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "order_by", b"order_by", "site", b"site"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dimension", b"_dimension", "_order_by", b"_order_by", "_site", b"_site", "dimension", b"dimension", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "name", b"name", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "site", b"site", "top", b"top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dimension", b"_dimension", "_order_by", b"_order_by", "_site", b"_site", "cells", b"cells", "dimension", b"dimension", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "name", b"name", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "site", b"site", "top", b"top"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dimension: _TypeAlias = _typing.Literal["dimension"]  # noqa: Y015
     _WhichOneofArgType__dimension: _TypeAlias = _typing.Literal["_dimension", b"_dimension"]  # noqa: Y015
@@ -918,7 +1214,7 @@ Global___MetricDifference: _TypeAlias = MetricDifference  # noqa: Y015
 
 @_typing.final
 class LedgerOutcome(_message.Message):
-    """What became of the accepted hits: accepted = counted + duplicate + excluded."""
+    """What became of the accepted hits: accepted = counted + duplicate + excluded + erased."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -926,12 +1222,15 @@ class LedgerOutcome(_message.Message):
     COUNTED_FIELD_NUMBER: _builtins.int
     DUPLICATE_FIELD_NUMBER: _builtins.int
     EXCLUDED_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     counted: _builtins.int
     """Hits counted in reports."""
     duplicate: _builtins.int
     """Duplicate hits."""
     excluded: _builtins.int
     """Hits excluded by default."""
+    erased: _builtins.int
+    """Hits of erased visitors."""
     @_builtins.property
     def accepted(self) -> _operations_pb2.LedgerCount:
         """All accepted hits, with checksums."""
@@ -943,14 +1242,87 @@ class LedgerOutcome(_message.Message):
         counted: _builtins.int = ...,
         duplicate: _builtins.int = ...,
         excluded: _builtins.int = ...,
+        erased: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "counted", b"counted", "duplicate", b"duplicate", "excluded", b"excluded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "counted", b"counted", "duplicate", b"duplicate", "erased", b"erased", "excluded", b"excluded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LedgerOutcome: _TypeAlias = LedgerOutcome  # noqa: Y015
+
+@_typing.final
+class ChangeReasons(_message.Message):
+    """Why changed site-days differ, as counts of visits and hits. Visits are those that reports count; hits are those with
+    an event time on the UTC day. A place is a hit that is in a visit on both sides, old and new. A place begins a visit if
+    the place is the visit's first place, and the visit began on the UTC day or later. Exactly: new visits − old visits =
+    split_visits − merged_visits + added_visits − removed_visits.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLAINED_SITE_DAYS_FIELD_NUMBER: _builtins.int
+    MERGED_VISITS_FIELD_NUMBER: _builtins.int
+    SPLIT_VISITS_FIELD_NUMBER: _builtins.int
+    MOVED_VISITS_FIELD_NUMBER: _builtins.int
+    ADDED_VISITS_FIELD_NUMBER: _builtins.int
+    REMOVED_VISITS_FIELD_NUMBER: _builtins.int
+    NEWLY_EXCLUDED_HITS_FIELD_NUMBER: _builtins.int
+    NO_LONGER_EXCLUDED_HITS_FIELD_NUMBER: _builtins.int
+    NEWLY_DUPLICATE_HITS_FIELD_NUMBER: _builtins.int
+    NO_LONGER_DUPLICATE_HITS_FIELD_NUMBER: _builtins.int
+    JOINED_HITS_FIELD_NUMBER: _builtins.int
+    explained_site_days: _builtins.int
+    """Changed site-days whose reasons are known. The reasons are not known if hits were erased, if a store lost numbers or
+    raw hits, or if the site-day has more than 2,000,000 hits.
+    """
+    merged_visits: _builtins.int
+    """Places that begin a visit on the old side, and on the new side continue a visit, which may have begun on an earlier
+    day.
+    """
+    split_visits: _builtins.int
+    """Places that begin a visit on the new side, and on the old side continue a visit."""
+    moved_visits: _builtins.int
+    """Visits that begin at the same place on both sides, and start in another cell or on another UTC day."""
+    added_visits: _builtins.int
+    """New visits without a place, or that began on another UTC day on the old side."""
+    removed_visits: _builtins.int
+    """Old visits without a place, or that begin on another UTC day on the new side."""
+    newly_excluded_hits: _builtins.int
+    """Hits that are counted on the old side, and excluded on the new side."""
+    no_longer_excluded_hits: _builtins.int
+    """Hits that are excluded on the old side, and counted on the new side."""
+    newly_duplicate_hits: _builtins.int
+    """Hits that are duplicates only on the new side."""
+    no_longer_duplicate_hits: _builtins.int
+    """Hits that are duplicates only on the old side."""
+    joined_hits: _builtins.int
+    """Hits that only the new generations have read, for example late hits, minus hits that only the old generations have
+    read. Negative only if a rollback recomputed the old generations.
+    """
+    def __init__(
+        self,
+        *,
+        explained_site_days: _builtins.int = ...,
+        merged_visits: _builtins.int = ...,
+        split_visits: _builtins.int = ...,
+        moved_visits: _builtins.int = ...,
+        added_visits: _builtins.int = ...,
+        removed_visits: _builtins.int = ...,
+        newly_excluded_hits: _builtins.int = ...,
+        no_longer_excluded_hits: _builtins.int = ...,
+        newly_duplicate_hits: _builtins.int = ...,
+        no_longer_duplicate_hits: _builtins.int = ...,
+        joined_hits: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_visits", b"added_visits", "explained_site_days", b"explained_site_days", "joined_hits", b"joined_hits", "merged_visits", b"merged_visits", "moved_visits", b"moved_visits", "newly_duplicate_hits", b"newly_duplicate_hits", "newly_excluded_hits", b"newly_excluded_hits", "no_longer_duplicate_hits", b"no_longer_duplicate_hits", "no_longer_excluded_hits", b"no_longer_excluded_hits", "removed_visits", b"removed_visits", "split_visits", b"split_visits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeReasons: _TypeAlias = ChangeReasons  # noqa: Y015
 
 @_typing.final
 class DayDifference(_message.Message):
@@ -964,6 +1336,7 @@ class DayDifference(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     LEDGER_BEFORE_FIELD_NUMBER: _builtins.int
     LEDGER_AFTER_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
@@ -984,6 +1357,10 @@ class DayDifference(_message.Message):
     def ledger_after(self) -> Global___LedgerOutcome:
         """The new generations' ledger."""
 
+    @_builtins.property
+    def reasons(self) -> Global___ChangeReasons:
+        """Why the day's site-days differ. Not set: no changed site-day is explained."""
+
     def __init__(
         self,
         *,
@@ -993,10 +1370,11 @@ class DayDifference(_message.Message):
         metrics: _abc.Iterable[Global___MetricDifference] | None = ...,
         ledger_before: Global___LedgerOutcome | None = ...,
         ledger_after: Global___LedgerOutcome | None = ...,
+        reasons: Global___ChangeReasons | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "utc_date", b"utc_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "reasons", b"reasons", "utc_date", b"utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_site_days", b"changed_site_days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "metrics", b"metrics", "site_days", b"site_days", "utc_date", b"utc_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_site_days", b"changed_site_days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "metrics", b"metrics", "reasons", b"reasons", "site_days", b"site_days", "utc_date", b"utc_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1063,6 +1441,40 @@ class ValueDifference(_message.Message):
 Global___ValueDifference: _TypeAlias = ValueDifference  # noqa: Y015
 
 @_typing.final
+class CellDifference(_message.Message):
+    """A cell before and after: 15 minutes of a site."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """The site."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the cell."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
+        """Metrics with a difference, by id."""
+
+    def __init__(
+        self,
+        *,
+        site: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        metrics: _abc.Iterable[Global___MetricDifference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "site", b"site", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CellDifference: _TypeAlias = CellDifference  # noqa: Y015
+
+@_typing.final
 class GetReprocessingDiffResponse(_message.Message):
     """The difference between the old and the new generations. All lists are empty if nothing changed."""
 
@@ -1083,6 +1495,10 @@ class GetReprocessingDiffResponse(_message.Message):
     CHANGED_VALUES_FIELD_NUMBER: _builtins.int
     SETTLED_AGAIN_SITE_DAYS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    CELLS_RANKED_BY_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    CHANGED_CELLS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
@@ -1096,9 +1512,13 @@ class GetReprocessingDiffResponse(_message.Message):
     changed_values: _builtins.int
     """How many values have a difference."""
     settled_again_site_days: _builtins.int
-    """Site-days that `values` leave out, because they were settled again since; publication recomputes these site-days."""
+    """Site-days that `values` and `cells` leave out, because they were settled again since; publication recomputes these site-days."""
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
+    cells_ranked_by: _builtins.str
+    """Metric that ranks `cells`; empty unless `cells` was requested, and if no cell changed."""
+    changed_cells: _builtins.int
+    """How many cells have a difference."""
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
         """The reprocessing as it was when the difference was read."""
@@ -1127,6 +1547,14 @@ class GetReprocessingDiffResponse(_message.Message):
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueDifference]:
         """The dimension's most changed values, the most changed first. Only on the first page."""
 
+    @_builtins.property
+    def reasons(self) -> Global___ChangeReasons:
+        """Over all compared site-days, why they differ. Not set: no changed site-day is explained."""
+
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellDifference]:
+        """The most changed cells, the most changed first. Only on the first page."""
+
     def __init__(
         self,
         *,
@@ -1145,11 +1573,199 @@ class GetReprocessingDiffResponse(_message.Message):
         changed_values: _builtins.int = ...,
         settled_again_site_days: _builtins.int = ...,
         next_page_token: _builtins.str = ...,
+        reasons: Global___ChangeReasons | None = ...,
+        cells_ranked_by: _builtins.str = ...,
+        cells: _abc.Iterable[Global___CellDifference] | None = ...,
+        changed_cells: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "reprocessing", b"reprocessing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "reasons", b"reasons", "reprocessing", b"reprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "next_page_token", b"next_page_token", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "cells_ranked_by", b"cells_ranked_by", "changed_cells", b"changed_cells", "changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "next_page_token", b"next_page_token", "reasons", b"reasons", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReprocessingDiffResponse: _TypeAlias = GetReprocessingDiffResponse  # noqa: Y015
+
+@_typing.final
+class CheckHistoryRequest(_message.Message):
+    """A request to check settled site-days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITES_FIELD_NUMBER: _builtins.int
+    FIRST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    LAST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Maximum number of site-days on the page; default 100. Values above 500 are treated as 500. A page also ends after
+    2,000,000 raw hits, after 1,000 sites, or after 10 s, so that a page can be empty.
+    """
+    page_token: _builtins.str
+    """`next_page_token` from the previous response to the same request."""
+    @_builtins.property
+    def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1,000 names: `merchants/{m}/sites/{s}`, `merchants/{m}/sites/-` for all sites that a merchant has, or
+        `merchants/-/sites/-` for all sites.
+        """
+
+    @_builtins.property
+    def first_utc_date(self) -> _date_pb2.Date:
+        """Check no UTC day before. Not set: from the first settled day on."""
+
+    @_builtins.property
+    def last_utc_date(self) -> _date_pb2.Date:
+        """Check no UTC day after, inclusive. Not set: up to the last settled day."""
+
+    def __init__(
+        self,
+        *,
+        sites: _abc.Iterable[_builtins.str] | None = ...,
+        first_utc_date: _date_pb2.Date | None = ...,
+        last_utc_date: _date_pb2.Date | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "page_size", b"page_size", "page_token", b"page_token", "sites", b"sites"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckHistoryRequest: _TypeAlias = CheckHistoryRequest  # noqa: Y015
+
+@_typing.final
+class HistoryFinding(_message.Message):
+    """A value that does not add up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORE_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
+    store: Global___CheckedStore.ValueType
+    """What was compared."""
+    measure: _builtins.str
+    """Measure, for example "hits"; empty with `damage`."""
+    found: _builtins.int
+    """The stored sum. Not set: beyond int64, or the value is not readable."""
+    expected: _builtins.int
+    """The expected sum. Not set: beyond int64, or the value is not readable."""
+    damage: _builtins.str
+    """Why the value is not readable, or how it differs without a difference in a sum; empty otherwise."""
+    def __init__(
+        self,
+        *,
+        store: Global___CheckedStore.ValueType = ...,
+        measure: _builtins.str = ...,
+        found: _builtins.int | None = ...,
+        expected: _builtins.int | None = ...,
+        damage: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected", b"_expected", "_found", b"_found", "expected", b"expected", "found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected", b"_expected", "_found", b"_found", "damage", b"damage", "expected", b"expected", "found", b"found", "measure", b"measure", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected: _TypeAlias = _typing.Literal["expected"]  # noqa: Y015
+    _WhichOneofArgType__expected: _TypeAlias = _typing.Literal["_expected", b"_expected"]  # noqa: Y015
+    _WhichOneofReturnType__found: _TypeAlias = _typing.Literal["found"]  # noqa: Y015
+    _WhichOneofArgType__found: _TypeAlias = _typing.Literal["_found", b"_found"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected) -> _WhichOneofReturnType__expected | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__found) -> _WhichOneofReturnType__found | None: ...
+
+Global___HistoryFinding: _TypeAlias = HistoryFinding  # noqa: Y015
+
+@_typing.final
+class HistoryProblem(_message.Message):
+    """A site-day whose stored values do not add up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: _builtins.int
+    UTC_DATE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    MISSING_HITS_FIELD_NUMBER: _builtins.int
+    LOG_HITS_FIELD_NUMBER: _builtins.int
+    LOST_HITS_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """The site."""
+    missing_hits: _builtins.int
+    """Raw hits that are missing."""
+    log_hits: _builtins.int
+    """Missing hits that the log still has, so that a repair restores them. Not set: the check read 2,000 records of the
+    log without reaching the end; the repair reads all of them.
+    """
+    lost_hits: _builtins.int
+    """Missing hits that are lost beyond repair: neither in the raw store nor in the log. Not set: as in `log_hits`."""
+    @_builtins.property
+    def utc_date(self) -> _date_pb2.Date:
+        """The UTC day."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryFinding]:
+        """Each value that does not add up."""
+
+    def __init__(
+        self,
+        *,
+        site: _builtins.str = ...,
+        utc_date: _date_pb2.Date | None = ...,
+        findings: _abc.Iterable[Global___HistoryFinding] | None = ...,
+        missing_hits: _builtins.int = ...,
+        log_hits: _builtins.int | None = ...,
+        lost_hits: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_hits", b"_log_hits", "_lost_hits", b"_lost_hits", "log_hits", b"log_hits", "lost_hits", b"lost_hits", "utc_date", b"utc_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_hits", b"_log_hits", "_lost_hits", b"_lost_hits", "findings", b"findings", "log_hits", b"log_hits", "lost_hits", b"lost_hits", "missing_hits", b"missing_hits", "site", b"site", "utc_date", b"utc_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__log_hits: _TypeAlias = _typing.Literal["log_hits"]  # noqa: Y015
+    _WhichOneofArgType__log_hits: _TypeAlias = _typing.Literal["_log_hits", b"_log_hits"]  # noqa: Y015
+    _WhichOneofReturnType__lost_hits: _TypeAlias = _typing.Literal["lost_hits"]  # noqa: Y015
+    _WhichOneofArgType__lost_hits: _TypeAlias = _typing.Literal["_lost_hits", b"_lost_hits"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_hits) -> _WhichOneofReturnType__log_hits | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lost_hits) -> _WhichOneofReturnType__lost_hits | None: ...
+
+Global___HistoryProblem: _TypeAlias = HistoryProblem  # noqa: Y015
+
+@_typing.final
+class CheckHistoryResponse(_message.Message):
+    """A page of a check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_DAYS_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    site_days: _builtins.int
+    """Checked site-days on the page."""
+    hits: _builtins.int
+    """Accepted hits in the ledger entries of these site-days."""
+    next_page_token: _builtins.str
+    """Token for the next page; empty on the last page."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryProblem]:
+        """Site-days that do not add up, by site and UTC day."""
+
+    def __init__(
+        self,
+        *,
+        site_days: _builtins.int = ...,
+        hits: _builtins.int = ...,
+        problems: _abc.Iterable[Global___HistoryProblem] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "next_page_token", b"next_page_token", "problems", b"problems", "site_days", b"site_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckHistoryResponse: _TypeAlias = CheckHistoryResponse  # noqa: Y015

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2
+from hitmesh.api.control.v1 import retired_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -30,8 +31,8 @@ class ReprocessingServiceStub:
     published.
 
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings and GetReprocessingDiff; no other
-    method is ever open.
+    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations; no other method is ever open.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
     other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
@@ -84,6 +85,16 @@ class ReprocessingServiceStub:
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CancelReprocessingRequest.SerializeToString,
                 response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CancelReprocessingResponse.FromString,
                 _registered_method=True)
+        self.ListRetiredGenerations = channel.unary_unary(
+                '/hitmesh.api.control.v1.ReprocessingService/ListRetiredGenerations',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsResponse.FromString,
+                _registered_method=True)
+        self.CheckHistory = channel.unary_unary(
+                '/hitmesh.api.control.v1.ReprocessingService/CheckHistory',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryResponse.FromString,
+                _registered_method=True)
 
 
 class ReprocessingServiceServicer:
@@ -91,8 +102,8 @@ class ReprocessingServiceServicer:
     published.
 
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings and GetReprocessingDiff; no other
-    method is ever open.
+    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations; no other method is ever open.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
     other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
@@ -156,6 +167,22 @@ class ReprocessingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRetiredGenerations(self, request, context):
+        """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
+        removes the rows by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckHistory(self, request, context):
+        """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+        Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReprocessingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -199,6 +226,16 @@ def add_ReprocessingServiceServicer_to_server(servicer, server):
                     request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CancelReprocessingRequest.FromString,
                     response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CancelReprocessingResponse.SerializeToString,
             ),
+            'ListRetiredGenerations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRetiredGenerations,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsResponse.SerializeToString,
+            ),
+            'CheckHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckHistory,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hitmesh.api.control.v1.ReprocessingService', rpc_method_handlers)
@@ -212,8 +249,8 @@ class ReprocessingService:
     published.
 
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings and GetReprocessingDiff; no other
-    method is ever open.
+    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations; no other method is ever open.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
     other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
@@ -426,6 +463,60 @@ class ReprocessingService:
             '/hitmesh.api.control.v1.ReprocessingService/CancelReprocessing',
             hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CancelReprocessingRequest.SerializeToString,
             hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CancelReprocessingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRetiredGenerations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.ReprocessingService/ListRetiredGenerations',
+            hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_retired__pb2.ListRetiredGenerationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.ReprocessingService/CheckHistory',
+            hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_reprocessing__pb2.CheckHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Reprocessing API: correct history, look at the difference before reports show th
 from collections import abc as _abc
 from grpc import aio as _aio
 from hitmesh.api.control.v1 import reprocessing_pb2 as _reprocessing_pb2
+from hitmesh.api.control.v1 import retired_pb2 as _retired_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -31,8 +32,8 @@ class ReprocessingServiceStub:
     published.
 
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings and GetReprocessingDiff; no other
-    method is ever open.
+    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations; no other method is ever open.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
     other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
@@ -61,6 +62,14 @@ class ReprocessingServiceStub:
     """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
     the settler stops recomputing.
     """
+    ListRetiredGenerations: _grpc.UnaryUnaryMultiCallable[_retired_pb2.ListRetiredGenerationsRequest, _retired_pb2.ListRetiredGenerationsResponse]
+    """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
+    removes the rows by itself.
+    """
+    CheckHistory: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]
+    """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+    Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+    """
 
 @_typing.type_check_only
 class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
@@ -68,8 +77,8 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     published.
 
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings and GetReprocessingDiff; no other
-    method is ever open.
+    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations; no other method is ever open.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
     other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
@@ -95,14 +104,22 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
     the settler stops recomputing.
     """
+    ListRetiredGenerations: _aio.UnaryUnaryMultiCallable[_retired_pb2.ListRetiredGenerationsRequest, _retired_pb2.ListRetiredGenerationsResponse]  # type: ignore[assignment]
+    """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
+    removes the rows by itself.
+    """
+    CheckHistory: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]  # type: ignore[assignment]
+    """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+    Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+    """
 
 class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
     published.
 
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings and GetReprocessingDiff; no other
-    method is ever open.
+    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations; no other method is ever open.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
     other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
@@ -173,6 +190,26 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reprocessing_pb2.CancelReprocessingResponse, _abc.Awaitable[_reprocessing_pb2.CancelReprocessingResponse]]:
         """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
         the settler stops recomputing.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRetiredGenerations(
+        self,
+        request: _retired_pb2.ListRetiredGenerationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retired_pb2.ListRetiredGenerationsResponse, _abc.Awaitable[_retired_pb2.ListRetiredGenerationsResponse]]:
+        """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
+        removes the rows by itself.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckHistory(
+        self,
+        request: _reprocessing_pb2.CheckHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reprocessing_pb2.CheckHistoryResponse, _abc.Awaitable[_reprocessing_pb2.CheckHistoryResponse]]:
+        """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
+        Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
         """
 
 def add_ReprocessingServiceServicer_to_server(servicer: ReprocessingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

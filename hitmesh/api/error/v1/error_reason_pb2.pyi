@@ -192,6 +192,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
     reprocessing, state, value.
     """
+    ERROR_REASON_DATA_VERSION_MISMATCH: _ErrorReason.ValueType  # 97
+    """`data_version` is not a version that can be asked for, or is a version of other sites or other days. Use the
+    `data_version` of an answer about the same sites with `pinnable`. Metadata: first, last, site, value.
+    """
+    ERROR_REASON_DATA_VERSION_EXPIRED: _ErrorReason.ValueType  # 98
+    """The numbers of `data_version` are no longer kept: they are kept for 30 days after later numbers replaced them, the
+    last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day, site.
+    """
+    ERROR_REASON_DATA_VERSION_ERASED: _ErrorReason.ValueType  # 99
+    """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
+    Metadata: day, site.
+    """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 100
     """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""
     ERROR_REASON_UNSUPPORTED_ENCODING: _ErrorReason.ValueType  # 101
@@ -453,6 +465,18 @@ Metadata: count, days, state, states, value, work.
 ERROR_REASON_REPROCESSING_CONFLICT: ErrorReason.ValueType  # 93
 """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
 reprocessing, state, value.
+"""
+ERROR_REASON_DATA_VERSION_MISMATCH: ErrorReason.ValueType  # 97
+"""`data_version` is not a version that can be asked for, or is a version of other sites or other days. Use the
+`data_version` of an answer about the same sites with `pinnable`. Metadata: first, last, site, value.
+"""
+ERROR_REASON_DATA_VERSION_EXPIRED: ErrorReason.ValueType  # 98
+"""The numbers of `data_version` are no longer kept: they are kept for 30 days after later numbers replaced them, the
+last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day, site.
+"""
+ERROR_REASON_DATA_VERSION_ERASED: ErrorReason.ValueType  # 99
+"""The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
+Metadata: day, site.
 """
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
 """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""

@@ -28,7 +28,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hitmesh/api/reporter/v1/export.proto\x12\x17hitmesh.api.reporter.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x19google/api/resource.proto\"\xc0\x03\n\x13\x45xportReportRequest\x12\'\n\x04site\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x15\n\x07metrics\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\x12\x18\n\ndimensions\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nfirst_date\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tlast_date\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04last\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\ntime_grain\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\ttime_zone\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\t \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\n \x03(\tB\x04\xe2\x41\x01\x01\x12\x18\n\x05limit\x18\x0b \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1e\n\x10include_excluded\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ormat\x18\r \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08gap_fill\x18\x0e \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0einclude_totals\x18\x0f \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x08\n\x06_limitR\x05grainR\x05sinceR\x02tzR\x05until2\xc1\x01\n\rExportService\x12\xaf\x01\n\x0c\x45xportReport\x12,.hitmesh.api.reporter.v1.ExportReportRequest\x1a\x14.google.api.HttpBody\"Y\x82\xd3\xe4\x93\x02S\x12%/v1/{site=merchants/*/sites/*}:exportZ*\"%/v1/{site=merchants/*/sites/*}:export:\x01*0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hitmesh/api/reporter/v1/export.proto\x12\x17hitmesh.api.reporter.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x19google/api/resource.proto\"\xdc\x03\n\x13\x45xportReportRequest\x12\'\n\x04site\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x15\n\x07metrics\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\x12\x18\n\ndimensions\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nfirst_date\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tlast_date\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04last\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\ntime_grain\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\ttime_zone\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\t \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\n \x03(\tB\x04\xe2\x41\x01\x01\x12\x18\n\x05limit\x18\x0b \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1e\n\x10include_excluded\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ormat\x18\r \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08gap_fill\x18\x0e \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0einclude_totals\x18\x0f \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0c\x64\x61ta_version\x18\x10 \x01(\tB\x04\xe2\x41\x01\x01\x42\x08\n\x06_limitR\x05grainR\x05sinceR\x02tzR\x05until2\xc1\x01\n\rExportService\x12\xaf\x01\n\x0c\x45xportReport\x12,.hitmesh.api.reporter.v1.ExportReportRequest\x1a\x14.google.api.HttpBody\"Y\x82\xd3\xe4\x93\x02S\x12%/v1/{site=merchants/*/sites/*}:exportZ*\"%/v1/{site=merchants/*/sites/*}:export:\x01*0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,10 +65,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTREPORTREQUEST'].fields_by_name['gap_fill']._serialized_options = b'\342A\001\001'
   _globals['_EXPORTREPORTREQUEST'].fields_by_name['include_totals']._loaded_options = None
   _globals['_EXPORTREPORTREQUEST'].fields_by_name['include_totals']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['data_version']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['data_version']._serialized_options = b'\342A\001\001'
   _globals['_EXPORTSERVICE'].methods_by_name['ExportReport']._loaded_options = None
   _globals['_EXPORTSERVICE'].methods_by_name['ExportReport']._serialized_options = b'\202\323\344\223\002S\022%/v1/{site=merchants/*/sites/*}:exportZ*\"%/v1/{site=merchants/*/sites/*}:export:\001*'
   _globals['_EXPORTREPORTREQUEST']._serialized_start=183
-  _globals['_EXPORTREPORTREQUEST']._serialized_end=631
-  _globals['_EXPORTSERVICE']._serialized_start=634
-  _globals['_EXPORTSERVICE']._serialized_end=827
+  _globals['_EXPORTREPORTREQUEST']._serialized_end=659
+  _globals['_EXPORTSERVICE']._serialized_start=662
+  _globals['_EXPORTSERVICE']._serialized_end=855
 # @@protoc_insertion_point(module_scope)

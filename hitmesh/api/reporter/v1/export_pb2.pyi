@@ -41,6 +41,7 @@ class ExportReportRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     GAP_FILL_FIELD_NUMBER: _builtins.int
     INCLUDE_TOTALS_FIELD_NUMBER: _builtins.int
+    DATA_VERSION_FIELD_NUMBER: _builtins.int
     site: _builtins.str
     """`merchants/{m}/sites/{s}`, or `merchants/{m}/sites/-` for all sites of the merchant."""
     first_date: _builtins.str
@@ -70,6 +71,10 @@ class ExportReportRequest(_message.Message):
     """
     include_totals: _builtins.bool
     """Whether JSON includes totals."""
+    data_version: _builtins.str
+    """`data_version` of an earlier answer, as in RunReportRequest: the file has the numbers of that version. A csv or
+    ndjson file is equal byte for byte; the meta of json names this answer's time and cost.
+    """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Metric ids, 1 to 20; an entry may be a comma-separated list."""
@@ -102,10 +107,11 @@ class ExportReportRequest(_message.Message):
         format: _builtins.str = ...,
         gap_fill: _builtins.str = ...,
         include_totals: _builtins.bool = ...,
+        data_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "dimensions", b"dimensions", "filter", b"filter", "first_date", b"first_date", "format", b"format", "gap_fill", b"gap_fill", "include_excluded", b"include_excluded", "include_totals", b"include_totals", "last", b"last", "last_date", b"last_date", "limit", b"limit", "metrics", b"metrics", "order_by", b"order_by", "site", b"site", "time_grain", b"time_grain", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "data_version", b"data_version", "dimensions", b"dimensions", "filter", b"filter", "first_date", b"first_date", "format", b"format", "gap_fill", b"gap_fill", "include_excluded", b"include_excluded", "include_totals", b"include_totals", "last", b"last", "last_date", b"last_date", "limit", b"limit", "metrics", b"metrics", "order_by", b"order_by", "site", b"site", "time_grain", b"time_grain", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015

@@ -599,6 +599,7 @@ class RunReportRequest(_message.Message):
     INCLUDE_TOTALS_FIELD_NUMBER: _builtins.int
     GAP_FILL_FIELD_NUMBER: _builtins.int
     INCLUDE_EXCLUDED_FIELD_NUMBER: _builtins.int
+    DATA_VERSION_FIELD_NUMBER: _builtins.int
     site: _builtins.str
     """`merchants/{m}/sites/{s}`, or `merchants/{m}/sites/-` for all sites of the merchant."""
     time_grain: Global___TimeGrain.ValueType
@@ -616,6 +617,13 @@ class RunReportRequest(_message.Message):
     """
     include_excluded: _builtins.bool
     """Whether to include the hits that are excluded by default (bots, referrer spam)."""
+    data_version: _builtins.str
+    """`ReportMeta.data_version` of an earlier response with `pinnable`, about the same sites and the same or more UTC
+    days. The response then has the numbers of that version, whatever was settled, published or rolled back since:
+    headers, rows and totals of an equal request are equal byte for byte. Replaced numbers are kept for 30 days, the
+    last 8 versions of a site-day at most; afterwards the request fails with DATA_VERSION_EXPIRED, or with
+    DATA_VERSION_ERASED after the erasure of a visitor. Not set: the current numbers.
+    """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Metric ids, 1 to 20."""
@@ -651,10 +659,11 @@ class RunReportRequest(_message.Message):
         include_totals: _builtins.bool = ...,
         gap_fill: Global___GapFill.ValueType = ...,
         include_excluded: _builtins.bool = ...,
+        data_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "filter", b"filter", "limit", b"limit", "time_range", b"time_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "dimensions", b"dimensions", "filter", b"filter", "gap_fill", b"gap_fill", "include_excluded", b"include_excluded", "include_totals", b"include_totals", "limit", b"limit", "metrics", b"metrics", "order_by", b"order_by", "site", b"site", "time_grain", b"time_grain", "time_range", b"time_range", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "data_version", b"data_version", "dimensions", b"dimensions", "filter", b"filter", "gap_fill", b"gap_fill", "include_excluded", b"include_excluded", "include_totals", b"include_totals", "limit", b"limit", "metrics", b"metrics", "order_by", b"order_by", "site", b"site", "time_grain", b"time_grain", "time_range", b"time_range", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
@@ -1079,8 +1088,12 @@ class ReportMeta(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     LOGIC_VERSIONS_FIELD_NUMBER: _builtins.int
+    PINNABLE_FIELD_NUMBER: _builtins.int
     data_version: _builtins.str
-    """Version of the site's metric values. Responses with equal versions and equal `request` have equal rows."""
+    """Version of the site's metric values. Responses with equal versions and equal `request` have equal rows. If
+    `pinnable` is set, the version changes only with the settled days in the range, has at most 64 characters, and a
+    later request can ask for the version. A response to a request with `data_version` has the requested version.
+    """
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str
@@ -1105,9 +1118,15 @@ class ReportMeta(_message.Message):
     """State of the least final 15-minute cell in the range."""
     path: Global___ServingPath.ValueType
     """Data path behind the response; ExplainReport gives the reason."""
+    pinnable: _builtins.bool
+    """Whether a later request can set `data_version` to this response's version. True if `state` is SETTLED: all days in
+    the range are settled, and no hits wait. False while any day can change by itself.
+    """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """Freshness."""
+        """Freshness. For a request with `data_version`, `complete_through` is the time at which the version's last day
+        closed; the lag is 0 and the state is LIVE, because such a response does not follow the present.
+        """
 
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
@@ -1164,10 +1183,11 @@ class ReportMeta(_message.Message):
         state: Global___CellState.ValueType = ...,
         path: Global___ServingPath.ValueType = ...,
         logic_versions: _abc.Iterable[_builtins.str] | None = ...,
+        pinnable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "end", b"end", "freshness", b"freshness", "request", b"request", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "currency", b"currency", "data_version", b"data_version", "end", b"end", "excluded_hits", b"excluded_hits", "filter", b"filter", "freshness", b"freshness", "include_excluded", b"include_excluded", "logic_versions", b"logic_versions", "metric_version", b"metric_version", "missing_currencies", b"missing_currencies", "path", b"path", "policy_version", b"policy_version", "query_id", b"query_id", "request", b"request", "served_by", b"served_by", "start", b"start", "state", b"state", "time_zone", b"time_zone", "tzdb_version", b"tzdb_version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "currency", b"currency", "data_version", b"data_version", "end", b"end", "excluded_hits", b"excluded_hits", "filter", b"filter", "freshness", b"freshness", "include_excluded", b"include_excluded", "logic_versions", b"logic_versions", "metric_version", b"metric_version", "missing_currencies", b"missing_currencies", "path", b"path", "pinnable", b"pinnable", "policy_version", b"policy_version", "query_id", b"query_id", "request", b"request", "served_by", b"served_by", "start", b"start", "state", b"state", "time_zone", b"time_zone", "tzdb_version", b"tzdb_version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

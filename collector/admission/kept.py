@@ -1,0 +1,160 @@
+"""The bytes that are kept of refused hits and batches, with their origin, so that they can be replayed.
+
+Decides what is never kept: the ingest key and the edge's data of a batch. The work per refusal is bounded by
+MAX_KEPT_BYTES, whatever the size of the batch.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from collector.admission.envelopes import Frame
+from hitmesh.internal.log.v1 import origin_pb2, view_pb2
+from hitmesh.model.records import Origin
+from hitmesh.model.refusals import JSON_MARK, MAX_KEPT_BYTES, WHOLE_BATCH, origin_bytes
+
+MAX_CONTEXT_BYTES: Final = 1 << 10
+"""Maximum size of a default context that is kept with each refused hit; a larger context prevents the replay."""
+MAX_FIELDS: Final = 4_096
+"""Maximum number of fields that are read of a batch that was refused whole."""
+_KEY_FIELD: Final = 2  # HitBatch.ingest_key
+_EDGE_FIELD: Final = 8  # HitBatch.edge
+_MIN_KEY_BYTES: Final = 16  # masking a shorter text would damage the hits, and no key is so short
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MAX_VARINT_BYTES: Final = 10
+_SECRETS: Final = re.compile(r'"(ingestKey|ingest_key|clientIp|client_ip)"\s*:\s*"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL)
+
+
+class Kept(NamedTuple):
+    """Kept bytes, and their origin (hitmesh.internal.log.v1.RefusalOrigin)."""
+
+    original: bytes
+    origin: bytes
+
+
+NOTHING: Final = Kept(b"", b"")
+
+
+class KeptHits:
+    """Keeps hits of a single batch.
+
+    Args:
+        frame: the batch.
+        batch: facts about the batch; `batch_index`, `size` and `is_complete` are those of a hit.
+    """
+
+    def __init__(self, frame: Frame, batch: Origin) -> None:
+        self._json = frame.sent
+        try:
+            envelope = view_pb2.HitBatchEnvelope.FromString(frame.batch)
+        except DecodeError:  # the decoders may disagree about damage in unknown fields
+            envelope = view_pb2.HitBatchEnvelope()
+        self._hits = envelope.hits
+        context = envelope.default_context
+        self._has_context = len(context) <= MAX_CONTEXT_BYTES
+        # Serialized once: concatenated messages merge, and the fields of each hit follow.
+        self._shared = origin_bytes(
+            replace(
+                batch,
+                batch_index=0,
+                is_json=frame.sent is not None,
+                default_context=context if self._has_context else b"",
+            )
+        )
+
+    def hit(self, index: int) -> Kept:
+        """Return a hit's kept bytes."""
+        if self._json is not None and index < len(self._json.spans):
+            sent = JSON_MARK + self._json.hit(index)
+        elif index < len(self._hits):
+            sent = self._hits[index]
+        else:
+            return NOTHING
+        is_complete = self._has_context and len(sent) <= MAX_KEPT_BYTES
+        of_hit = origin_pb2.RefusalOrigin(batch_index=index, size=len(sent), complete=is_complete)
+        return Kept(sent[:MAX_KEPT_BYTES], self._shared + of_hit.SerializeToString())
+
+
+def kept_batch(frame: Frame, key: str, batch: Origin) -> Kept:
+    """Return the kept bytes of a batch that is refused whole.
+
+    Args:
+        frame: the batch.
+        key: the ingest key as sent.
+        batch: facts about the batch.
+    """
+    if frame.sent is not None:
+        text = frame.sent.text
+        start = _SECRETS.sub(r'"\1":""', text[: 2 * MAX_KEPT_BYTES])
+        sent = JSON_MARK + start.encode("utf-8", "surrogatepass")
+        is_complete = len(text) <= 2 * MAX_KEPT_BYTES and len(sent) <= MAX_KEPT_BYTES
+        size = len(text.encode("utf-8", "surrogatepass"))
+    else:
+        sent, is_complete = without_secrets(frame.batch)
+        size = len(frame.batch)
+    secret = key.encode("utf-8", "surrogatepass")
+    kept = sent[:MAX_KEPT_BYTES]
+    if len(secret) >= _MIN_KEY_BYTES:
+        kept = kept.replace(secret, b"*" * len(secret))
+    origin = replace(batch, batch_index=WHOLE_BATCH, size=size, is_complete=is_complete, is_json=frame.sent is not None)
+    return Kept(kept, origin_bytes(origin))
+
+
+def without_secrets(batch: bytes) -> tuple[bytes, bool]:
+    r"""Return the first bytes of a HitBatch without key and edge data, and whether nothing else is left out.
+
+    A field that is damaged ends the reading; its bytes and the bytes behind are kept unless the field is a secret. At
+    most MAX_FIELDS are read.
+
+    Example:
+        >>> without_secrets(b"\x12\x03key\x32\x01h")
+        (b'2\x01h', True)
+        >>> without_secrets(b"\x12\x7fpart of a key")
+        (b'', False)
+    """
+    kept, at, size = bytearray(), 0, 0
+    for _ in range(MAX_FIELDS):
+        if at >= len(batch):
+            return bytes(kept), True
+        number, end = _field(batch, at)
+        if number not in (_KEY_FIELD, _EDGE_FIELD):
+            until = len(batch) if end is None else end
+            kept += batch[at : min(until, at + MAX_KEPT_BYTES - size)]
+            size += until - at
+            if size > MAX_KEPT_BYTES or end is None:
+                return bytes(kept), size <= MAX_KEPT_BYTES
+        elif end is None:
+            return bytes(kept), False
+        at = end
+    return bytes(kept), at >= len(batch)
+
+
+def _field(message: bytes, at: int) -> tuple[int, int | None]:
+    """Return the number of the field at a position, and its end; None for an end that is damaged or missing."""
+    tag, at = _varint(message, at)
+    if tag is None:
+        return 0, None
+    number, kind = tag >> 3, tag & 7
+    end: int | None = None
+    if kind == _VARINT:
+        value, after = _varint(message, at)
+        end = None if value is None else after
+    elif kind == _BYTES:
+        length, after = _varint(message, at)
+        end = None if length is None else after + length
+    elif kind in (_FIXED64, _FIXED32):
+        end = at + (8 if kind == _FIXED64 else 4)
+    return number, end if end is not None and end <= len(message) else None
+
+
+def _varint(message: bytes, at: int) -> tuple[int | None, int]:
+    value = 0
+    for index, byte in enumerate(message[at : at + _MAX_VARINT_BYTES]):
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, at + index + 1
+    return None, at

@@ -1,0 +1,1 @@
+"""Check settled site-days: compare the stored values of each with the ledger and across stores."""

@@ -1,0 +1,114 @@
+"""What can be wrong with a settled site-day's stored values, and the comparison of sums. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from hitmesh.model.counts import Count
+from hitmesh.model.expected_hits import ExpectedHits
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.sites import SiteDay
+
+SHOWN_DAMAGE_CHARS: Final = 300
+
+
+class Part(StrEnum):
+    """What was compared; the values are the last words of the contract's CheckedStore."""
+
+    RAW = "raw"
+    LEDGER = "ledger"
+    SERIES = "series"
+    METRICS = "metrics"
+    CARRY = "carry"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A value that does not add up: a sum that differs, or with `damage` a value that is not readable."""
+
+    part: Part
+    measure: str = ""
+    found: int = 0
+    expected: int = 0
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingHits:
+    """Raw hits that are missing, and how many of them the log still has; None if the log was not read to its end."""
+
+    hits: int = 0
+    in_log: int | None = 0
+
+    @property
+    def lost(self) -> int | None:
+        """The hits that are lost beyond repair."""
+        return None if self.in_log is None else max(0, self.hits - self.in_log)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A site-day that does not add up."""
+
+    site_day: SiteDay
+    findings: tuple[Finding, ...]
+    missing: MissingHits = field(default_factory=MissingHits)
+
+
+def damaged(part: Part, message: str) -> Finding:
+    """Return the finding for a value that is not readable."""
+    return Finding(part, damage=message[:SHOWN_DAMAGE_CHARS])
+
+
+def raw_findings(expected: ExpectedHits, found: Count, unreadable: int, first: str) -> Iterator[Finding]:
+    """Yield how a site-day's raw hits differ from both ledgers.
+
+    Args:
+        expected: the hits that there must be.
+        found: the hits in readable records.
+        unreadable: how many records are not readable.
+        first: the position of the first of these records.
+    """
+    if unreadable:
+        yield damaged(Part.RAW, f"{unreadable:,} raw records are damaged or lost, the first at {first}")
+    if missing := expected.missing(found):
+        yield Finding(Part.RAW, "hits", found.hits, found.hits + missing)
+    elif not expected.is_complete(found):
+        yield damaged(
+            Part.RAW, f"the {found.hits:,} raw hits have other checksums than the ledger: a hit was exchanged"
+        )
+
+
+def ledger_findings(expected: ExpectedHits, ledger: LedgerEntry) -> Iterator[Finding]:
+    """Yield how a ledger entry differs from itself and from the stream's ledger."""
+    classified = ledger.counted + ledger.duplicate + ledger.excluded + ledger.erased
+    if classified != ledger.accepted:
+        yield Finding(Part.LEDGER, "counted + duplicate + excluded + erased", classified, ledger.accepted)
+    if expected.settled.hits < expected.streamed.hits:
+        yield Finding(Part.LEDGER, "accepted", expected.settled.hits, expected.streamed.hits)
+    elif expected.settled.hits == expected.streamed.hits and expected.settled != expected.streamed:
+        yield damaged(Part.LEDGER, "the checksums differ from the live stream's ledger")
+
+
+def of_ledger(ledger: LedgerEntry) -> dict[str, int]:
+    """Return the sums over all rows of a site-day that its ledger entry fixes.
+
+    Example:
+        >>> of_ledger(LedgerEntry(accepted=9, counted=5, duplicate=1, excluded=3, sum64=0, xor64=0))
+        {'hits': 8, 'excluded_hits': 3, 'duplicate_hits': 1}
+    """
+    return {
+        "hits": ledger.counted + ledger.excluded,
+        "excluded_hits": ledger.excluded,
+        "duplicate_hits": ledger.duplicate,
+    }
+
+
+def different(part: Part, found: Mapping[str, int], expected: Mapping[str, int]) -> list[Finding]:
+    """Return a finding for each measure whose sum differs, in the order of `expected`."""
+    return [
+        Finding(part, measure, found[measure], value) for measure, value in expected.items() if found[measure] != value
+    ]

@@ -1,0 +1,1 @@
+"""RejectedHitService: a module per RPC."""

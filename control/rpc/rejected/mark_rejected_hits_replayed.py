@@ -1,0 +1,46 @@
+"""MarkRejectedHitsReplayed: note that the replays of refusals were accepted.
+
+Limit: 500 names. Only the note changes: the replayed hits are accepted hits like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from control.backend import Backend
+from control.rpc.rejected.messages import not_found
+from hitmesh.access.callers import require_operator
+from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.refusals import key_in
+from hitmesh.model.sites import IngestKey
+from hitmesh.runtime.rpc_values import timestamp
+
+MAX_NAMES: Final = 500
+_RULE: Final = "rejected hits are kept for operators"
+
+
+def mark_rejected_hits_replayed(
+    backend: Backend, caller: IngestKey | None, request: pb.MarkRejectedHitsReplayedRequest
+) -> pb.MarkRejectedHitsReplayedResponse:
+    """Store the time of the replays. If a refusal does not exist, the refusals before it are noted already.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator.
+        RefusedError: there are no names or too many, or a name is invalid.
+        NotFound: a refusal does not exist.
+    """
+    require_operator(caller, False, _RULE)
+    if not 1 <= len(request.names) <= MAX_NAMES:
+        raise RefusedError(
+            f"names has {len(request.names):,} entries: send 1 to {MAX_NAMES:,}",
+            field="names",
+            count=len(request.names),
+            limit=MAX_NAMES,
+        )
+    keys = list(map(key_in, request.names))
+    now, rejected = backend.clock.now(), backend.bookkeeping().rejected
+    for key in keys:
+        if not rejected.note_replayed(key, now):
+            raise not_found(key)
+    return pb.MarkRejectedHitsReplayedResponse(replay_time=timestamp(now))

@@ -1,0 +1,129 @@
+"""CheckHistory: whether the stored values of settled site-days add up to the ledger and to each other, page by page.
+
+Limits: 1,000 names of sites; per page 500 site-days, 1,000 sites, about 2,000,000 raw hits, 2,000 records of the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from control.backend import Backend
+from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
+from control.rpc.reprocessing.scope import sites_in_order
+from hitmesh.access.callers import require_operator
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.checkpoints import Checkpoint
+from hitmesh.model.days import date_text, day_message, day_of
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.money import INT64_MAX, INT64_MIN
+from hitmesh.model.sites import IngestKey, SiteDay
+
+if TYPE_CHECKING:
+    from control.history.checking import CheckLimits
+    from control.history.problems import Finding, Problem
+
+MAX_PAGE: Final = 500
+_RULE: Final = "a check reads the raw hits of sites, and all merchants share the time that it takes"
+_FAR: Final = 10**6
+"""A day after every date that the contract accepts."""
+
+
+def check_history(
+    backend: Backend,
+    caller: IngestKey | None,
+    request: pb.CheckHistoryRequest,
+    checkpoint: Checkpoint,
+    limits: CheckLimits | None = None,
+) -> pb.CheckHistoryResponse:
+    """Return a page of checked site-days.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator.
+        NotFound: a site does not exist, or a merchant has no sites.
+        RefusedError: a value is invalid, or the token belongs to another request (PAGE_TOKEN_MISMATCH).
+        Abandoned: raised by the checkpoint, which is called between reads.
+    """
+    require_operator(caller, False, _RULE)
+    from control.history.checking import CheckLimits, check_page  # loads Polars
+
+    limits = limits or CheckLimits()
+    size = checked_size("page_size", request.page_size, limits.site_days, MAX_PAGE)
+    days, after = _days_of(request), _after(request)
+    page = check_page(
+        backend.bookkeeping(),
+        backend.clock,
+        sites_in_order(request.sites, backend.directory, after.site if after else "", backend.limits, checkpoint),
+        after,
+        days,
+        replace(limits, site_days=size),
+        checkpoint,
+    )
+    return pb.CheckHistoryResponse(
+        site_days=page.site_days,
+        hits=page.hits,
+        problems=map(_problem_message, page.problems),
+        next_page_token=token_of(f"{page.last.site} {page.last.day}", _list_of(request)) if page.last else "",
+    )
+
+
+def _problem_message(problem: Problem) -> pb.HistoryProblem:
+    missing = problem.missing
+    return pb.HistoryProblem(
+        site=problem.site_day.site,
+        utc_date=day_message(problem.site_day.day),
+        findings=map(_finding_message, problem.findings),
+        missing_hits=missing.hits,
+        log_hits=missing.in_log,
+        lost_hits=missing.lost,
+    )
+
+
+def _finding_message(finding: Finding) -> pb.HistoryFinding:
+    return pb.HistoryFinding(
+        store=pb.CheckedStore.Value(f"CHECKED_STORE_{finding.part.name}"),
+        measure=finding.measure,
+        found=_if_sum(finding, finding.found),
+        expected=_if_sum(finding, finding.expected),
+        damage=finding.damage,
+    )
+
+
+def _if_sum(finding: Finding, value: int) -> int | None:
+    return None if finding.damage or not INT64_MIN <= value <= INT64_MAX else value
+
+
+def _days_of(request: pb.CheckHistoryRequest) -> tuple[int, int]:
+    first, end = 0, _FAR
+    if request.HasField("first_utc_date"):
+        first = day_of("first_utc_date", request.first_utc_date)
+    if request.HasField("last_utc_date"):
+        end = day_of("last_utc_date", request.last_utc_date) + 1
+    if first >= end:
+        raise RefusedError(
+            f"first_utc_date {date_text(first)} is after last_utc_date {date_text(end - 1)}: swap the dates",
+            field="first_utc_date",
+            first=date_text(first),
+            last=date_text(end - 1),
+        )
+    return first, end
+
+
+def _after(request: pb.CheckHistoryRequest) -> SiteDay | None:
+    """Return the last site-day of the page before; None for the first page."""
+    last = last_in(request.page_token, _list_of(request))
+    if not last:
+        return None
+    site, _, day = last.rpartition(" ")
+    if not site or not day.isdecimal():
+        raise page_token_mismatch()
+    return SiteDay(site, int(day))
+
+
+def _list_of(request: pb.CheckHistoryRequest) -> str:
+    """Return a text that identifies the request apart from its page."""
+    of_page = pb.CheckHistoryRequest()
+    of_page.CopyFrom(request)
+    of_page.ClearField("page_token")
+    of_page.ClearField("page_size")
+    return of_page.SerializeToString(deterministic=True).hex()

@@ -1,0 +1,142 @@
+"""The erasure of a visitor (kind ERASE): its keys, its scope, and the receipt as a message.
+
+Limits: a single site, 16 identifiers of 1 to 128 bytes, 20,000 settled site-days. The identifiers are hashed at once
+and never stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from control.rpc.reprocessing.scope import Scope, existing_site
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.closing import first_open_day
+from hitmesh.model.days import day_message
+from hitmesh.model.erasures import MAX_KEYS, Receipt, visitor_digest
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.keys import visitor_key
+from hitmesh.model.limits import MAX_VISITOR_ID_BYTES
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.reprocessings import Reprocessing
+from hitmesh.model.sites import Site
+from hitmesh.ports import Generations, SiteDirectory
+from hitmesh.runtime.rpc_values import timestamp
+
+MAX_OPEN_DATES: Final = 100
+_KEY: Final = re.compile(r"[0-9a-f]{32}")
+_VISITOR: Final = "reprocessing.visitor"
+
+
+def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
+    """Return the site whose visitor is erased.
+
+    Raises:
+        NotFound: the site does not exist.
+        RefusedError: not exactly one site is named, or a date or a logic version is set.
+    """
+    if len(wanted.sites) != 1:
+        raise RefusedError(
+            f"{len(wanted.sites):,} sites are named, but an erasure has exactly one site: create an erasure per site",
+            field="reprocessing.sites",
+            count=len(wanted.sites),
+            limit=1,
+        )
+    for field in ("first_utc_date", "last_utc_date", "logic"):
+        if wanted.HasField(field):
+            raise RefusedError(
+                f"{field} is set, but an erasure covers all days and keeps the version of each day: leave {field} out",
+                field=f"reprocessing.{field}",
+            )
+    return existing_site(directory, wanted.sites[0], "reprocessing.sites[0]")
+
+
+def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -> tuple[str, ...]:
+    """Return the digests of a visitor's keys; the keys are computed as at admission (rule I1).
+
+    Raises:
+        RefusedError: there are no or too many identifiers, or an identifier is invalid.
+    """
+    count = len(visitor.visitor_ids) + len(visitor.user_ids) + len(visitor.visitor_keys)
+    if not 1 <= count <= MAX_KEYS:
+        raise RefusedError(
+            f"{count:,} identifiers are given; the limit is 1 to {MAX_KEYS}: send visitor_ids, user_ids or "
+            "visitor_keys",
+            field=_VISITOR,
+            count=count,
+            limit=MAX_KEYS,
+        )
+    keys = [*_keys_of_ids(visitor, site), *map(_key_of, visitor.visitor_keys)]
+    return tuple(sorted({visitor_digest(mesh_secret, site.name, key) for key in keys}))
+
+
+def erasure_scope(
+    site: str, generations: Generations, progress: Mapping[PartitionId, PartitionProgress], max_site_days: int
+) -> tuple[Scope, int, int]:
+    """Return the settled site-days of a site, the first day, and the day after the last closed day.
+
+    Raises:
+        RefusedError: the site has too many settled days.
+    """
+    open_day = first_open_day(min((reached.log_time for reached in progress.values()), default=0))
+    end = max(open_day, 1)
+    entries = generations.ledger(site, 0, end)
+    if len(entries) > max_site_days:
+        raise RefusedError(
+            f"the site has {len(entries):,} settled days; the limit is {max_site_days:,}: remove older days first",
+            field="reprocessing.sites",
+            reason=ErrorReason.TOO_MANY_SITE_DAYS,
+            limit=max_site_days,
+        )
+    hits = sum(entry.accepted for entry in entries.values())
+    return Scope((site,), len(entries), hits), min(entries, default=end - 1), end
+
+
+def receipt_message(reprocessing: Reprocessing) -> pb.ErasureReceipt | None:
+    """Return the receipt as a message; None before the first removal."""
+    if not reprocessing.receipt:
+        return None
+    receipt = Receipt.from_text(reprocessing.receipt)
+    return pb.ErasureReceipt(
+        until_time=timestamp(reprocessing.created_at),
+        hits=receipt.hits,
+        raw_records=receipt.raw_records,
+        log_records=receipt.log_records,
+        claims=receipt.claims,
+        refusals=receipt.refusals,
+        carries=receipt.carries,
+        site_days=receipt.site_days,
+        generations=receipt.generations,
+        open_utc_dates=map(day_message, receipt.open_days[:MAX_OPEN_DATES]),
+        log_until_time=timestamp(receipt.log_until) if receipt.log_until else None,
+        proven_time=timestamp(receipt.proven_at) if receipt.proven_at else None,
+        scanned=receipt.scanned,
+    )
+
+
+def _keys_of_ids(visitor: pb.ErasedVisitor, site: Site) -> Iterator[tuple[int, int]]:
+    for kind, field, ids in (("visitor", "visitor_ids", visitor.visitor_ids), ("user", "user_ids", visitor.user_ids)):
+        for number, id_ in enumerate(ids):
+            size = len(id_.encode())
+            if not 1 <= size <= MAX_VISITOR_ID_BYTES:
+                raise RefusedError(
+                    f"{field} has an id of {size:,} bytes; the limit is 1 to {MAX_VISITOR_ID_BYTES}: send the id "
+                    "that the hits have",
+                    field=f"{_VISITOR}.{field}[{number}]",
+                    size=size,
+                    limit=MAX_VISITOR_ID_BYTES,
+                )
+            yield visitor_key(site.secret, kind, id_)
+
+
+def _key_of(text: str) -> tuple[int, int]:
+    if not _KEY.fullmatch(text):
+        raise RefusedError(
+            f"a visitor key of {len(text):,} characters is invalid: send 32 hexadecimal digits, as TraceHit returns "
+            "them",
+            field=f"{_VISITOR}.visitor_keys",
+            count=len(text),
+        )
+    return int(text[:16], 16), int(text[16:], 16)

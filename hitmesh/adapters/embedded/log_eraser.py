@@ -1,0 +1,60 @@
+"""Changes to records of the log on one machine (log.db), to erase hits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hitmesh.adapters.embedded.catalogue import LogCatalogue
+from hitmesh.adapters.embedded.log_reader import records_between
+from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.records import LoggedRecord
+
+
+class EmbeddedLogEraser:
+    """Implementation of LogEraser on log.db.
+
+    Args:
+        database: log.db.
+        catalogue: the log of each topic.
+        files: all files from which hits are erased.
+    """
+
+    def __init__(self, database: Database, catalogue: LogCatalogue, files: Sequence[Database] = ()) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._files = files
+
+    def record(self, position: Position) -> LoggedRecord | None:
+        """Return the retained record at a position; None when trimmed, or when the log is another store's."""
+        log, number, offset = position
+        try:
+            topic = self._catalogue.topic_of(log)
+        except ValueError:
+            return None
+        with self._database.reading() as transaction:
+            found = records_between(transaction, topic, PartitionId(log, number), offset, offset + 1)
+        return next(iter(found), None)
+
+    def replace(self, position: Position, value: bytes) -> bool:
+        """Replace the value of a retained record durably, and overwrite the replaced bytes in the file."""
+        log, number, offset = position
+        try:
+            topic = self._catalogue.topic_of(log)
+        except ValueError:
+            return False
+        with self._database.erasing() as transaction:
+            changed = transaction.run(
+                "UPDATE records SET value = ? WHERE topic = ? AND partition_no = ? AND record_offset = ?",
+                (value, topic, number, offset),
+            )
+        return changed > 0
+
+    def overwrite(self) -> None:
+        """Move all changes from the write-ahead logs into the files, and empty the write-ahead logs."""
+        for file in self._files:
+            file.checkpoint()
+
+    def kept_until(self, log_time: int) -> int:
+        """Return 0: `replace` removes the bytes."""
+        return 0

@@ -1,0 +1,68 @@
+"""How long Kafka holds the bytes of erased hits: a record of a topic cannot be changed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # exported without a declaration
+
+from hitmesh.adapters.kafka.errors import unavailable
+from hitmesh.adapters.servers import Servers
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.positions import Position, Topic
+from hitmesh.model.records import LoggedRecord
+
+_CALL_S: Final = 30.0
+_FOREVER_MS: Final = 253_402_300_799_000
+"""The answer for a topic without a limit of time: the end of the year 9999."""
+
+
+class KafkaLogEraser:
+    """Implementation of LogEraser on Kafka.
+
+    Kafka deletes a closed segment when the segment's newest record is older than `retention.ms`. A segment is closed
+    after `segment.ms` at the latest, and the check runs every `log.retention.check.interval.ms` (5 min by default).
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+
+    def record(self, position: Position) -> LoggedRecord | None:
+        """Return None: no record can be changed."""
+        return None
+
+    def replace(self, position: Position, value: bytes) -> bool:
+        """Return False: no record can be changed."""
+        return False
+
+    def overwrite(self) -> None:
+        """Do nothing: compaction removes replaced bytes from Cassandra, and retention from Kafka."""
+
+    def kept_until(self, log_time: int) -> int:
+        """Return until when the hits topic may hold a record, from the topic's settings.
+
+        Raises:
+            Unavailable: Kafka does not answer.
+        """
+        config = self._config()
+        retention, roll, delay = (
+            config.get(name, -1) for name in ("retention.ms", "segment.ms", "file.delete.delay.ms")
+        )
+        return _FOREVER_MS if retention < 0 else log_time + retention + max(roll, 0) + max(delay, 0)
+
+    def _config(self) -> dict[str, int]:
+        name = self._servers.topic(Topic.HITS)
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        try:
+            admin = AdminClient({"bootstrap.servers": self._servers.kafka, "log_level": 3})
+            entries = admin.describe_configs([resource], request_timeout=_CALL_S)[resource].result(_CALL_S)
+        except KafkaException as error:
+            raise unavailable(error, f"settings of topic {name}") from error
+        except TimeoutError as error:
+            raise Unavailable(f"Kafka does not return the settings of topic {name}; try again", topic=name) from error
+        return {key: int(entry.value) for key, entry in entries.items() if _is_number(entry.value)}
+
+
+def _is_number(text: object) -> bool:
+    return isinstance(text, str) and text.lstrip("-").isdecimal()

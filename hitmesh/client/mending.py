@@ -1,0 +1,215 @@
+"""Read the kept bytes of rejected hits, mend them, and make the hits that a replay sends. Performs no I/O.
+
+The kept bytes are hostile: size and nesting are bounded as in the collector. Guarantees of the hits that are made:
+
+- Ids. A hit keeps its id. A hit that was sent without an id gets the id that the collector derives from key, batch and
+  index (rule D1), so that the sender's retry and the replay are copies of each other. Without a batch id, the id is
+  derived from the name of the refusal, so that two replays are copies of each other.
+- Times. `true_time` is the event time that the hit would have had when it was refused (rules T1, T2): the collect time
+  takes the place of a time that was not sent. `client_create_time` is the same instant, for keys that may not set
+  `true_time`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, NamedTuple
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.client.edits import Edits, Unmendable
+from hitmesh.model.json_hits import MAX_NESTING, readings
+from hitmesh.model.keys import hash64
+from hitmesh.model.limits import MAX_SKEW_MS
+
+MAX_HITS: Final = 2_000
+"""Maximum number of hits in a batch, as in the collector."""
+_END_MS: Final = 7_258_118_400_000  # 2200-01-01
+_BROKEN: Final = (json_format.ParseError, DecodeError, ValueError, TypeError, RecursionError, OverflowError)
+_JSON_FORMS: Final = (pb.REJECTED_HIT_FORM_HIT_JSON, pb.REJECTED_HIT_FORM_BATCH_JSON)
+_BATCH_FORMS: Final = (pb.REJECTED_HIT_FORM_BATCH, pb.REJECTED_HIT_FORM_BATCH_JSON)
+
+
+class Kept(NamedTuple):
+    """Kept bytes as JSON.
+
+    Attributes:
+        batch: the fields of a batch other than its hits; empty for a single hit.
+        hits: the hits as JSON; not checked.
+    """
+
+    batch: dict[str, Any]
+    hits: list[Any]
+
+
+class Mended(NamedTuple):
+    """The hits of a refusal, as a replay sends them.
+
+    Attributes:
+        name: name of the refusal.
+        site: full name of the hits' site; "" if unknown.
+        hits: the hits.
+        default_context: default context of the hits.
+        batch_id: id that the batch must have, because the collector derives the ids of the hits from the batch; the
+            hits then form a batch of their own. "" = any batch.
+    """
+
+    name: str
+    site: str
+    hits: tuple[hit_pb2.Hit, ...]
+    default_context: hit_pb2.Context
+    batch_id: str
+
+
+def kept_of(rejected: pb.RejectedHit) -> Kept:
+    """Return the kept bytes as JSON.
+
+    Raises:
+        Unmendable: no bytes are kept, or the bytes do not decode.
+    """
+    try:
+        return _kept(rejected)
+    except _BROKEN as error:
+        raise Unmendable("the kept bytes do not decode as hits: send the hits again from their source") from error
+
+
+def mended(rejected: pb.RejectedHit, edits: Edits) -> Mended:
+    """Return the hits for a replay.
+
+    Raises:
+        Unmendable: the refusal cannot be replayed, the bytes do not decode, or an edited hit is not a Hit.
+    """
+    if rejected.replay_obstacle:
+        raise Unmendable(rejected.replay_obstacle)
+    kept = kept_of(rejected)
+    if not 1 <= len(kept.hits) <= MAX_HITS:
+        raise Unmendable(f"the batch has {len(kept.hits):,} hits: send 1 to {MAX_HITS:,} from their source")
+    envelope, context = _envelope_of(rejected, kept)
+    batch_id = _batch_id_to_keep(rejected, envelope)
+    hits = [_hit(index, hit, edits) for index, hit in enumerate(kept.hits)]
+    for index, hit in enumerate(hits):
+        _set_time(hit, rejected, envelope, is_set=edits.sets("trueTime"))
+        if not hit.hit_id and not batch_id:
+            hit.hit_id = _derived_id(rejected, index)
+    has_ids = all(hit.hit_id for hit in hits)
+    return Mended(rejected.name, rejected.site, tuple(hits), context, "" if has_ids else batch_id)
+
+
+def _kept(rejected: pb.RejectedHit) -> Kept:
+    form, original = rejected.form, rejected.original
+    if form == pb.REJECTED_HIT_FORM_UNSPECIFIED:
+        raise Unmendable(rejected.replay_obstacle or "no bytes are kept: send the hits again from their source")
+    if form in _JSON_FORMS:
+        fields = _json_of(original)
+        if form == pb.REJECTED_HIT_FORM_HIT_JSON:
+            return Kept({}, [fields])
+        hits = fields.pop("hits", [])
+        return Kept(fields, hits if isinstance(hits, list) else [])
+    if form == pb.REJECTED_HIT_FORM_HIT:
+        return Kept({}, [_fields_of(hit_pb2.Hit.FromString(original))])
+    batch = hit_pb2.HitBatch.FromString(original)
+    hits = [_fields_of(hit) for hit in batch.hits]
+    del batch.hits[:]
+    return Kept(_fields_of(batch), hits)
+
+
+def _json_of(text: bytes) -> dict[str, Any]:
+    fields = json.loads(text.decode("utf-8", "surrogatepass"), parse_constant=str)
+    if not isinstance(fields, dict) or _depth(fields) > MAX_NESTING + 2:  # a batch has two levels around a hit
+        raise ValueError("not an object, or nested too deeply")
+    return fields
+
+
+def _depth(value: Any) -> int:
+    """Return the nesting of a JSON value; bounded by the value's size, without recursion."""
+    depth, level = 0, [value]
+    while level:
+        containers = [each for each in level if isinstance(each, dict | list)]
+        depth += bool(containers)
+        level = [child for each in containers for child in (each.values() if isinstance(each, dict) else each)]
+    return depth
+
+
+def _fields_of(message: Message) -> dict[str, Any]:
+    fields: dict[str, Any] = json_format.MessageToDict(message)
+    return fields
+
+
+def _envelope_of(rejected: pb.RejectedHit, kept: Kept) -> tuple[hit_pb2.HitBatch, hit_pb2.Context]:
+    """Return the batch's fields other than the hits, and the hits' default context."""
+    try:
+        if rejected.form in _BATCH_FORMS:
+            envelope = hit_pb2.HitBatch()
+            _parse(kept.batch, envelope)
+            return envelope, envelope.default_context
+        envelope = hit_pb2.HitBatch(batch_id=rejected.batch_id)
+        if rejected.HasField("client_send_time"):
+            envelope.client_send_time.CopyFrom(rejected.client_send_time)
+        return envelope, hit_pb2.Context.FromString(rejected.default_context)
+    except _BROKEN as error:
+        raise Unmendable("the batch's fields do not decode: send the hits again from their source") from error
+
+
+def _hit(index: int, fields: object, edits: Edits) -> hit_pb2.Hit:
+    if not isinstance(fields, dict):
+        raise Unmendable(f"hits[{index}] is not a JSON object: send the hits again from their source")
+    edited = edits.applied(fields)
+    problem = ""
+    for reading in readings(edited):
+        hit = hit_pb2.Hit()
+        try:
+            _parse(reading, hit)
+        except _BROKEN as error:
+            problem = problem or str(error)[:200]
+            continue
+        return hit
+    raise Unmendable(
+        f"hits[{index}] is not the JSON of a Hit ({problem}): mend the field with --set, --rename or --drop"
+    )
+
+
+def _parse(fields: dict[str, Any], message: Message) -> None:
+    json_format.ParseDict(fields, message, ignore_unknown_fields=True, max_recursion_depth=MAX_NESTING)
+    message.SerializeToString()  # refuses text that is not UTF-8
+
+
+def _batch_id_to_keep(rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch) -> str:
+    """Return the batch id from which the collector derives the ids, if only the collector can derive them.
+
+    The key of a batch with an unknown key is not known, so the key of the replay takes its place.
+    """
+    return envelope.batch_id if rejected.form in _BATCH_FORMS and not rejected.key_id else ""
+
+
+def _derived_id(rejected: pb.RejectedHit, index: int) -> str:
+    place = rejected.batch_index if rejected.HasField("batch_index") else index
+    if rejected.batch_id and rejected.key_id:
+        return f"{hash64(rejected.key_id, rejected.batch_id, str(place)):016x}"
+    return f"{hash64('rejected', rejected.name, str(index)):016x}"
+
+
+def _set_time(hit: hit_pb2.Hit, rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch, *, is_set: bool) -> None:
+    """Set the times of a hit to its event time when it was refused."""
+    received, collected = _ms(rejected.receive_time), _ms(rejected.collect_time)
+    # The key of the replay stands for a key that was unknown.
+    is_trusted = rejected.key_sets_times or not rejected.key_id
+    event_time = received
+    if hit.HasField("true_time") and (is_trusted or is_set):
+        event_time = _ms(hit.true_time)
+    elif hit.HasField("client_create_time") and envelope.HasField("client_send_time"):
+        elapsed = _ms(envelope.client_send_time) - _ms(hit.client_create_time)
+        event_time = received - elapsed if elapsed >= 0 else received
+    if event_time > collected + MAX_SKEW_MS and not is_set:
+        event_time = collected
+    if not 0 <= event_time < _END_MS:
+        raise Unmendable("the event time is before 1970 or after 2199: set trueTime")
+    hit.true_time.FromMilliseconds(event_time)
+    hit.client_create_time.FromMilliseconds(event_time)
+
+
+def _ms(time: Timestamp) -> int:
+    return time.seconds * 1_000 + time.nanos // 1_000_000

@@ -1,0 +1,84 @@
+"""Why the numbers of a site-day differ between two generations: which hits and visits the two sides treat differently.
+
+Visits are those that reports count, so visits of excluded hits are left out. Hits are those with an event time in the
+UTC day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeReasons:
+    """Counts of visits and hits that differ between the old and the new generation of site-days.
+
+    A place is a hit that is in a visit on both sides. A place begins a visit on a side if the place is the first place
+    of the visit, and the visit did not begin before the UTC day. Exactly:
+
+        visits(new) − visits(old) = split_visits − merged_visits + added_visits − removed_visits
+
+    Attributes:
+        merged_visits: places that begin a visit of the day on the old side only, and continue an earlier visit on the
+            new side. The earlier visit may have begun on an earlier day.
+        split_visits: places that begin a visit of the day on the new side only, and continue an earlier visit on the
+            old side.
+        moved_visits: visits that begin at the same place on both sides, but start in another cell or on another day.
+        added_visits: visits of the day on the new side that have no place, or began on another day on the old side.
+        removed_visits: visits of the day on the old side that have no place, or begin on another day on the new side.
+        newly_excluded_hits: hits that are counted on the old side and excluded on the new side.
+        no_longer_excluded_hits: hits that are excluded on the old side and counted on the new side.
+        newly_duplicate_hits: hits that are duplicates on the new side only.
+        no_longer_duplicate_hits: hits that are duplicates on the old side only.
+        joined_hits: hits that only the new side has read, minus hits that only the old side has read.
+    """
+
+    merged_visits: int = 0
+    split_visits: int = 0
+    moved_visits: int = 0
+    added_visits: int = 0
+    removed_visits: int = 0
+    newly_excluded_hits: int = 0
+    no_longer_excluded_hits: int = 0
+    newly_duplicate_hits: int = 0
+    no_longer_duplicate_hits: int = 0
+    joined_hits: int = 0
+
+    @property
+    def visits(self) -> int:
+        """The difference in visits, new minus old.
+
+        Example:
+            >>> ChangeReasons(merged_visits=3, split_visits=1).visits
+            -2
+        """
+        return self.split_visits - self.merged_visits + self.added_visits - self.removed_visits
+
+    def plus(self, other: ChangeReasons) -> ChangeReasons:
+        """Return the sum of both.
+
+        Example:
+            >>> ChangeReasons(joined_hits=2).plus(ChangeReasons(joined_hits=3)).joined_hits
+            5
+        """
+        return ChangeReasons(*(mine + others for mine, others in zip(astuple(self), astuple(other), strict=True)))
+
+    def inverse(self) -> ChangeReasons:
+        """Return the reasons with the two sides exchanged.
+
+        Example:
+            >>> ChangeReasons(merged_visits=3).inverse().split_visits
+            3
+        """
+        return ChangeReasons(
+            merged_visits=self.split_visits,
+            split_visits=self.merged_visits,
+            moved_visits=self.moved_visits,
+            added_visits=self.removed_visits,
+            removed_visits=self.added_visits,
+            newly_excluded_hits=self.no_longer_excluded_hits,
+            no_longer_excluded_hits=self.newly_excluded_hits,
+            newly_duplicate_hits=self.no_longer_duplicate_hits,
+            no_longer_duplicate_hits=self.newly_duplicate_hits,
+            joined_hits=-self.joined_hits,
+        )

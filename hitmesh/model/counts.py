@@ -1,0 +1,39 @@
+"""A number of hits with checksums over the hits (rule D5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+_MODULUS: Final = 1 << 64
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number of hits, with Σ mod 2⁶⁴ and ⊕ over the hits' hash64."""
+
+    hits: int = 0
+    sum64: int = 0
+    xor64: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        """Return the sum of both counts."""
+        return Count(self.hits + other.hits, (self.sum64 + other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
+
+    def __sub__(self, other: Count) -> Count:
+        """Return the count without the hits of the other count.
+
+        Example:
+            >>> Count(3, 7, 5) - Count(1, 9, 4)
+            Count(hits=2, sum64=18446744073709551614, xor64=1)
+        """
+        return Count(self.hits - other.hits, (self.sum64 - other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
+
+    def distance(self, other: Count) -> int:
+        """Return the difference between two counts: in hits, plus 1 for each checksum that differs.
+
+        Example:
+            >>> Count(3, 7, 5).distance(Count(1, 7, 4))
+            3
+        """
+        return abs(self.hits - other.hits) + (self.sum64 != other.sum64) + (self.xor64 != other.xor64)

@@ -1,0 +1,167 @@
+"""The erasure of a visitor: the marks that refuse the visitor's earlier hits, and the receipt (kind ERASE).
+
+A mark never holds a visitor id or a visitor key. The mark holds a hash of the key, under the mesh secret, and the
+instant from which the visitor's hits are accepted again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+
+from hitmesh.model.keys import hash64, timeline_keys
+
+MAX_KEYS: Final = 16
+"""Maximum number of visitor keys in a request to erase."""
+_DIGEST_BYTES: Final = 16
+_PERSON: Final = b"erasure"
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureMark:
+    """States that the hits of a visitor with an event time before `until` are erased.
+
+    Attributes:
+        site: full name of the site.
+        digest: `timeline_digest` of the visitor.
+        until: event time, UTC ms; hits from this time on are accepted.
+        created_at: when the mark was stored, UTC ms.
+        reprocessing: the id of the reprocessing that erases the visitor.
+    """
+
+    site: str
+    digest: str
+    until: int
+    created_at: int
+    reprocessing: str
+
+
+def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
+    """Return the hash of a visitor on a site, under the mesh secret, as hexadecimal digits.
+
+    Args:
+        mesh_secret: SiteDirectory.mesh_secret.
+        timeline: the visitor's timeline key, whose lowest bit is ignored (hitmesh.model.keys:timeline_keys).
+
+    Example:
+        >>> timeline_digest(bytes(32), 6) == timeline_digest(bytes(32), 7)
+        True
+        >>> timeline_digest(bytes(32), 6) == timeline_digest(bytes(31) + b"s", 6)
+        False
+    """
+    word = (timeline & ~1).to_bytes(8, "little")
+    return blake2b(word, digest_size=_DIGEST_BYTES, key=mesh_secret, person=_PERSON).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an erasure removed from each store, and until when the log still holds the bytes.
+
+    Attributes:
+        hits: hits that were blanked in raw records.
+        raw_records: raw records that were rewritten.
+        log_records: records of the log that were rewritten; 0 if the log cannot change a record.
+        claims: claims on orders and refunds that were removed.
+        refusals: refusals that lost their bytes.
+        carries: stored carries of reprocessings that lost the visitor's visits.
+        site_days: site-days whose numbers were recomputed and published.
+        generations: replaced generations that were removed.
+        days: UTC days that had the hits.
+        open_days: UTC days with erased hits that were not closed: their sums are corrected when each day is settled.
+        log_until: UTC ms until which the log may still hold the bytes; 0 if the log no longer holds the bytes.
+        scanned: what the last scan read, by store: raw records, snapshots, carries, refusals, claimed ids.
+        proven_at: when the last scan found nothing, UTC ms; 0 before.
+        newest_log_time: the newest log time of a rewritten record, UTC ms.
+        pending: positions of the records that are being rewritten: [log, partition, offset]. Empty at the end.
+    """
+
+    hits: int = 0
+    raw_records: int = 0
+    log_records: int = 0
+    claims: int = 0
+    refusals: int = 0
+    carries: int = 0
+    site_days: int = 0
+    generations: int = 0
+    days: tuple[int, ...] = ()
+    open_days: tuple[int, ...] = ()
+    log_until: int = 0
+    scanned: Mapping[str, int] = field(default_factory=dict)
+    proven_at: int = 0
+    newest_log_time: int = 0
+    pending: tuple[tuple[str, int, int], ...] = ()
+
+    def plus(self, **counts: int) -> Receipt:
+        """Return the receipt with these counts added.
+
+        Example:
+            >>> Receipt(hits=2).plus(hits=3, claims=1).hits
+            5
+        """
+        return replace(self, **{name: getattr(self, name) + count for name, count in counts.items()})
+
+    def on_days(self, days: Iterable[int], open_days: Iterable[int]) -> Receipt:
+        """Return the receipt with further days that had the hits, and with those of them that are not closed.
+
+        Example:
+            >>> Receipt(days=(3,)).on_days([2, 3], [3]).days
+            (2, 3)
+        """
+        return replace(
+            self, days=tuple(sorted({*self.days, *days})), open_days=tuple(sorted({*self.open_days, *open_days}))
+        )
+
+    def rewriting(self, pending: tuple[tuple[str, int, int], ...], log_time: int) -> Receipt:
+        """Return the receipt with the positions that are being rewritten, and with their newest log time."""
+        return replace(self, pending=pending, newest_log_time=max(self.newest_log_time, log_time))
+
+    def seen(self, **counts: int) -> Receipt:
+        """Return the receipt with these counts of scanned values, by store."""
+        return replace(self, scanned={**self.scanned, **counts})
+
+    def to_text(self) -> str:
+        """Return the receipt as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Receipt:
+        """Return the receipt in a text; an empty receipt for an empty text.
+
+        Example:
+            >>> receipt = Receipt(hits=1, open_days=(20_000,), pending=(("hits.1", 0, 7),))
+            >>> Receipt.from_text(receipt.to_text()) == receipt, Receipt.from_text("") == Receipt()
+            (True, True)
+        """
+        if not text:
+            return cls()
+        fields = json.loads(text)
+        return cls(
+            **{
+                **fields,
+                "days": tuple(fields["days"]),
+                "open_days": tuple(fields["open_days"]),
+                "pending": tuple((log, partition, offset) for log, partition, offset in fields["pending"]),
+            }
+        )
+
+
+def visitor_digest(mesh_secret: bytes, site: str, key: tuple[int, int]) -> str:
+    """Return the digest of a visitor in marks.
+
+    Args:
+        mesh_secret: SiteDirectory.mesh_secret.
+        site: full name of the site.
+        key: the visitor key, high and low 64 bits (hitmesh.model.keys:visitor_key).
+
+    Example:
+        >>> len(visitor_digest(bytes(32), "merchants/demo/sites/shop", (1, 2)))
+        32
+    """
+    high, low = (np.array([part], np.uint64) for part in key)
+    site_hash = np.array([hash64(site)], np.uint64)
+    return timeline_digest(mesh_secret, int(timeline_keys(site_hash, high, low, np.zeros(1, np.bool_))[0]))

@@ -1,0 +1,119 @@
+"""Count a site-day's hits in raw records, and in records of the log, without the columns that settlement reads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.counts import Count
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.positions import Position
+from hitmesh.model.records import RawRecord
+from hitmesh.model.rows.columns import RECORD_CURE
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import decoding, opened
+from hitmesh.model.zones import DAY_MS
+
+_PLACED: Final = ("site", "event_time")
+_COUNTED: Final = (*_PLACED, "hit_hash")
+
+
+@dataclass(frozen=True, slots=True)
+class RawHits:
+    """The raw hits of a site-day.
+
+    Attributes:
+        count: the hits in readable records, erased hits included, because blank rows keep their hash64.
+        log_times: the log time of each readable record, by position.
+        damaged: the positions of records that are not readable.
+        rows: how many hits were read, those of other sites and days included.
+    """
+
+    count: Count
+    log_times: Mapping[Position, int]
+    damaged: tuple[Position, ...]
+    rows: int
+
+
+def raw_hits(
+    records: Iterable[tuple[Position, RawRecord | None]], site_day: SiteDay, checkpoint: Checkpoint = unwatched
+) -> RawHits:
+    """Return the hits of a site-day.
+
+    Args:
+        records: the site-day's records as RawStore.salvage yields them.
+        site_day: the site-day.
+        checkpoint: called for each record.
+
+    Example:
+        >>> lost = Position("hits.1", 0, 7)
+        >>> raw_hits([(lost, None)], SiteDay("merchants/demo/sites/shop", 20_000)).damaged == (lost,)
+        True
+    """
+    count, rows = Count(), 0
+    log_times: dict[Position, int] = {}
+    damaged: list[Position] = []
+    for position, record in records:
+        checkpoint()
+        try:
+            if record is None:
+                raise StoreCorrupt("the record is not readable")
+            count += _count_in(record, site_day)
+        except StoreCorrupt:
+            damaged.append(position)
+            continue
+        log_times[position] = record.log_time
+        rows += record.rows
+    return RawHits(count, log_times, tuple(damaged), rows)
+
+
+def site_days_in(value: bytes, wanted: Collection[SiteDay]) -> dict[SiteDay, int]:
+    """Return how many hits of each wanted site-day a packed record has; nothing if the record does not decode.
+
+    Example:
+        >>> site_days_in(b"damaged", [SiteDay("merchants/demo/sites/shop", 20_000)])
+        {}
+    """
+    try:
+        rows = _columns(value, _PLACED)
+    except StoreCorrupt:
+        return {}
+    days = rows.select("site", (pl.col("event_time") // DAY_MS).alias("day")).group_by("site", "day").len()
+    found = {SiteDay(site, day): hits for site, day, hits in days.iter_rows()}
+    return {site_day: hits for site_day, hits in found.items() if site_day in wanted}
+
+
+def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
+    """Return the site-day's hits in a record.
+
+    Raises:
+        StoreCorrupt: the record is damaged; also if settlement would skip the record by its first and last event time,
+            although it has the site-day.
+    """
+    site, day = site_day
+    if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:
+        if site_day in record.site_days:
+            raise StoreCorrupt("the record's event times exclude one of its days")
+        return Count()
+    rows = _columns(record.value, _COUNTED)
+    on_day = (pl.col("site") == site) & (pl.col("event_time") // DAY_MS == day)
+    hashes = rows.filter(on_day)["hit_hash"].to_numpy()
+    sum64, xor64 = np.add.reduce(hashes, dtype=np.uint64), np.bitwise_xor.reduce(hashes)
+    return Count(len(hashes), int(sum64), int(xor64)) if len(hashes) else Count()
+
+
+def _columns(value: bytes, names: tuple[str, ...]) -> pl.DataFrame:
+    """Decode some columns of a packed record.
+
+    Raises:
+        StoreCorrupt: the record is damaged.
+    """
+    inner = opened(value, "a record", RECORD_CURE)
+    with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
+        return pl.read_ipc_stream(BytesIO(inner), columns=list(names))

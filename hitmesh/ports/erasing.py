@@ -1,0 +1,42 @@
+"""The ports that erasing a visitor uses: erasure marks, and changes to records of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from hitmesh.model.erasures import ErasureMark
+from hitmesh.model.positions import Position
+from hitmesh.model.records import LoggedRecord
+
+
+class Erasures(Protocol):
+    """Stores erasure marks. A mark is never removed, because an import or a replay may bring the hits at any time."""
+
+    def put(self, marks: Sequence[ErasureMark]) -> None:
+        """Store marks durably; for a visitor with a mark, the mark with the later `until` stays. Idempotent."""
+
+    def of(self, site: str) -> Sequence[ErasureMark]:
+        """Return the site's marks, by digest."""
+
+    def since(self, created_at: int) -> Sequence[ErasureMark]:
+        """Return all marks with `created_at` at or after this time (UTC ms), by site and digest."""
+
+
+class LogEraser(Protocol):
+    """Removes values from records that the log retains, where the log can change a record."""
+
+    def record(self, position: Position) -> LoggedRecord | None:
+        """Return the retained record at a position; None if the log no longer retains the record."""
+
+    def replace(self, position: Position, value: bytes) -> bool:
+        """Replace the value of a retained record durably; the position, the headers and the log time stay.
+
+        Returns False if the log cannot change records, or no longer retains the record.
+        """
+
+    def overwrite(self) -> None:
+        """Remove the bytes that stores in files replaced or deleted from these files; other stores do nothing."""
+
+    def kept_until(self, log_time: int) -> int:
+        """Return until when (UTC ms) the log may hold a record with this log time; 0 if `replace` removes the bytes."""

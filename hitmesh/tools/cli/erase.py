@@ -1,0 +1,122 @@
+"""`hitmesh erase`: find a visitor's hits, show how reports change, and remove the hits from all stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hitmesh.model.reasons import LocalReason
+from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.options import connect_as_operator, examples, full_name_of_site, operator_options, output_option
+from hitmesh.tools.cli.output import echo, note, print_json
+
+if TYPE_CHECKING:
+    from hitmesh.api.control.v1 import reprocessing_pb2
+    from hitmesh.client.mesh import Mesh
+
+_EXITS = "\n\n\b\nExit codes:\n  0    done\n  7    the work failed, see the message"
+
+
+@click.command(
+    short_help="Erase a visitor from reports and stores.",
+    epilog=examples(
+        "hitmesh erase --site demo/example --visitor 3f9c2a",
+        "hitmesh erase --site demo/example --visitor 3f9c2a --publish -o json",
+        "hitmesh erase --site demo/example --key 00112233445566778899aabbccddeeff --dry-run",
+    )
+    + _EXITS,
+)
+@click.option(
+    "--site", required=True, callback=full_name_of_site, metavar="MERCHANT/SITE", help="Site, for example demo/example."
+)
+@click.option(
+    "--visitor", "visitors", multiple=True, metavar="ID", help="Visitor id as sent. Can be given several times."
+)
+@click.option("--user", "users", multiple=True, metavar="ID", help="User id as sent. Can be given several times.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="HEX",
+    help="Visitor key, as hitmesh trace shows it, for a visitor without an id. Can be given several times.",
+)
+@click.option(
+    "--publish", "is_published", is_flag=True, help="Remove the hits at once, without a look at the difference."
+)
+@click.option("--dry-run", is_flag=True, help="Show the plan without storing the plan.")
+@output_option("table", "json")
+@operator_options
+def erase(
+    *,
+    site: str,
+    visitors: tuple[str, ...],
+    users: tuple[str, ...],
+    keys: tuple[str, ...],
+    is_published: bool,
+    dry_run: bool,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+) -> None:
+    """Find all hits of a visitor up to now, and show plan and difference; with --publish, remove the hits for good.
+
+    Without --publish, no report changes: `hitmesh reprocess publish ID` removes the hits, and there is no rollback.
+    JSON is one object, with the difference in "diff", or with "receipt" after --publish.
+    """
+    if not visitors + users + keys:
+        raise click.UsageError("no visitor is named: give --visitor, --user or --key")
+    with connect_as_operator(endpoint, home, needs_key=True) as mesh:
+        from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+        from hitmesh.client.reprocessing import create_reprocessing, publish_reprocessing, run_reprocessing
+        from hitmesh.tools.cli.reprocess_output import print_reprocessing
+
+        wanted = pb.Reprocessing(
+            kind=pb.REPROCESSING_KIND_ERASE,
+            sites=[site],
+            visitor=pb.ErasedVisitor(visitor_ids=visitors, user_ids=users, visitor_keys=keys),
+        )
+        planned = create_reprocessing(mesh, wanted, validate_only=dry_run)
+        if dry_run:
+            print_reprocessing(planned, output)
+            return
+        found = _worked_off(mesh, run_reprocessing(mesh, planned.name))
+        if not is_published:
+            _show_difference(mesh, found, output)
+            return
+        print_reprocessing(_worked_off(mesh, publish_reprocessing(mesh, found.name)), output)
+
+
+def _worked_off(mesh: Mesh, running: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
+    """Wait until the work has ended.
+
+    Raises:
+        CommandFailed: the work failed.
+    """
+    from hitmesh.tools.cli.reprocess_output import state_name
+    from hitmesh.tools.cli.reprocess_work import finished
+
+    found = finished(mesh, running)
+    if state_name(found) == "FAILED":
+        raise CommandFailed(Exit.PROBLEMS_FOUND, found.error, reason=LocalReason.REPROCESSING_FAILED)
+    return found
+
+
+def _show_difference(mesh: Mesh, found: reprocessing_pb2.Reprocessing, output: str) -> None:
+    from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+    from hitmesh.client.reprocessing import short_id, whole_diff
+    from hitmesh.tools.cli.reprocess_output import fields_of, print_reprocessing
+    from hitmesh.tools.cli.reprocess_tables import diff_fields, print_diff
+
+    difference = whole_diff(mesh, pb.GetReprocessingDiffRequest(name=found.name))
+    if output == "json":
+        print_json(fields_of(found) | {"diff": diff_fields(difference, "")})
+        return
+    print_reprocessing(found, output)
+    echo()
+    print_diff(difference, "")
+    note(
+        f"no report changed yet; next: hitmesh reprocess publish {short_id(found.name)} --wait, which removes the hits "
+        "for good"
+    )

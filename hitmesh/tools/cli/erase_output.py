@@ -1,0 +1,53 @@
+"""The receipt of an erasure as a table and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.dates import date_text_of
+from hitmesh.tools.cli.output import echo, print_table
+
+_NOT_YET = "not yet: the work goes on"
+
+
+def print_receipt(receipt: pb.ErasureReceipt) -> None:
+    """Print a receipt for a person."""
+    rows = [
+        ("raw records", f"{receipt.hits:,} hits blanked, {receipt.raw_records:,} records rewritten"),
+        ("log", _log_text(receipt)),
+        ("claims", f"{receipt.claims:,} claims on orders and refunds removed"),
+        ("refusals", f"{receipt.refusals:,} refusals emptied"),
+        ("carries", f"{receipt.carries:,} recomputed site-days cleaned"),
+        ("reports", f"{receipt.site_days:,} site-days published, {receipt.generations:,} replaced generations removed"),
+        ("open days", ", ".join(map(date_text_of, receipt.open_utc_dates)) or "none"),
+        ("scan", _scan_text(receipt)),
+    ]
+    echo()
+    print_table(("store", "receipt"), rows, right_from=2)
+
+
+def receipt_fields(receipt: pb.ErasureReceipt) -> dict[str, Any]:
+    """Return the JSON of a receipt."""
+    counts = (*("hits", "raw_records", "log_records", "claims", "refusals", "carries", "site_days", "generations"),)
+    return {
+        "until_time": receipt.until_time.ToJsonString(),
+        **{name: int(getattr(receipt, name)) for name in counts},
+        "open_utc_dates": [date_text_of(date) for date in receipt.open_utc_dates],
+        "log_until_time": receipt.log_until_time.ToJsonString() if receipt.HasField("log_until_time") else None,
+        "proven_time": receipt.proven_time.ToJsonString() if receipt.HasField("proven_time") else None,
+        "scanned": dict(sorted(receipt.scanned.items())),
+    }
+
+
+def _log_text(receipt: pb.ErasureReceipt) -> str:
+    if receipt.HasField("log_until_time"):
+        return f"holds the hits until {receipt.log_until_time.ToJsonString()}, then its retention removes them"
+    return f"{receipt.log_records:,} records rewritten"
+
+
+def _scan_text(receipt: pb.ErasureReceipt) -> str:
+    if not receipt.HasField("proven_time"):
+        return _NOT_YET
+    read = ", ".join(f"{count:,} {store.replace('_', ' ')}" for store, count in sorted(receipt.scanned.items()))
+    return f"nothing found at {receipt.proven_time.ToJsonString()} ({read})"

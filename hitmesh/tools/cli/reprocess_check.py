@@ -1,0 +1,91 @@
+"""`hitmesh reprocess check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hitmesh.model.reasons import LocalReason
+from hitmesh.tools.cli.dates import date_text, utc_dates
+from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.options import connect_as_operator, examples, operator_options, output_option
+from hitmesh.tools.cli.output import note
+from hitmesh.tools.cli.reprocess_plan import full_names_of_sites
+
+if TYPE_CHECKING:
+    from hitmesh.api.control.v1 import reprocessing_pb2
+    from hitmesh.tools.cli.reprocess_check_output import Checked
+
+_ALL = "merchants/-/sites/-"
+
+
+@click.command(
+    short_help="Find days whose stored values do not add up.",
+    epilog=examples(
+        "hitmesh reprocess check",
+        "hitmesh reprocess check --site demo/example --since 2026-11-01 --until 2026-11-07",
+        "hitmesh reprocess check --site demo/example -o json",
+    )
+    + "\n\n\b\nExit codes:\n  0    every checked day adds up\n  7    a day does not add up: see the plans",
+)
+@click.option(
+    "--site",
+    "sites",
+    multiple=True,
+    callback=full_names_of_sites,
+    metavar="MERCHANT/SITE",
+    help="Site, for example demo/example. Can be given several times. Default: all sites.",
+)
+@click.option("--since", callback=date_text, metavar="DAY", help="First UTC day to check. Default: the first settled.")
+@click.option(
+    "--until", callback=date_text, metavar="DAY", help="Last UTC day to check, inclusive. Default: the last settled."
+)
+@output_option("table", "json")
+@operator_options
+def check(
+    *,
+    sites: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+) -> None:
+    """Compare the stored values of each settled UTC day with the ledger, and across stores. Changes nothing.
+
+    Compares raw hits, both ledgers, series, rows of the metric store, and the visits handed to the next day. For each
+    day that does not add up, shows the differences and the hits that are lost beyond repair; then the plans that repair
+    these days. JSON is one object.
+    """
+    first, last = utc_dates(since, until)
+    with connect_as_operator(endpoint, home, needs_key=True) as mesh:
+        from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+        from hitmesh.client.reprocessing import check_history
+        from hitmesh.tools.cli.reprocess_check_output import print_checked
+
+        request = pb.CheckHistoryRequest(sites=sites or [_ALL], first_utc_date=first, last_utc_date=last)
+        found = _collected(check_history(mesh, request))
+    print_checked(found, output)
+    if found.problem_site_days:
+        days = "1 site-day does" if found.problem_site_days == 1 else f"{found.problem_site_days:,} site-days do"
+        raise CommandFailed(
+            Exit.PROBLEMS_FOUND,
+            f"{days} not add up: run and publish the plans that repair them",
+            reason=LocalReason.HISTORY_DAMAGED,
+        )
+
+
+def _collected(pages: Iterable[reprocessing_pb2.CheckHistoryResponse]) -> Checked:
+    """Return the whole check, with progress on stderr."""
+    from hitmesh.tools.cli.reprocess_check_output import EVERY_SITE_DAYS, Checked
+
+    found, shown = Checked(), 0
+    for page in pages:
+        found.add(page)
+        if found.site_days - shown >= EVERY_SITE_DAYS:
+            shown = found.site_days
+            note(f"{found.site_days:,} site-days checked, {found.problem_site_days:,} do not add up")
+    return found

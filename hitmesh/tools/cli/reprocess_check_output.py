@@ -1,0 +1,171 @@
+"""A check of settled site-days as a table, as JSON, and as the plans that repair what the check found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.dates import date_text_of
+from hitmesh.model.names import short_site_name
+from hitmesh.tools.cli.output import echo, note, print_json, print_table
+from hitmesh.tools.cli.report_table import EMPTY
+from hitmesh.tools.cli.reprocess_output import count_of
+
+EVERY_SITE_DAYS: Final = 1_000
+"""How many site-days are checked between two lines of progress."""
+MAX_PROBLEMS: Final = 10_000
+"""How many site-days with problems are kept and planned; further site-days are only counted."""
+MAX_SHOWN: Final = 60
+MAX_PLANS: Final = 20
+_SITES_IN_PLAN: Final = 100
+_NAMES: Final = {
+    pb.CHECKED_STORE_RAW: "raw hits",
+    pb.CHECKED_STORE_LEDGER: "ledger entry",
+    pb.CHECKED_STORE_SERIES: "series",
+    pb.CHECKED_STORE_METRICS: "metric store",
+    pb.CHECKED_STORE_CARRY: "carry",
+}
+
+
+@dataclass(slots=True)
+class Checked:
+    """All pages of a check."""
+
+    site_days: int = 0
+    hits: int = 0
+    problem_site_days: int = 0
+    problems: list[pb.HistoryProblem] = field(default_factory=list)
+
+    def add(self, page: pb.CheckHistoryResponse) -> None:
+        """Add a page."""
+        self.site_days += page.site_days
+        self.hits += page.hits
+        self.problem_site_days += len(page.problems)
+        self.problems += page.problems[: MAX_PROBLEMS - len(self.problems)]
+
+
+class RepairPlan(NamedTuple):
+    """A plan that repairs site-days: sites with a range of UTC days."""
+
+    sites: tuple[str, ...]
+    first: date
+    last: date
+
+    @property
+    def command(self) -> str:
+        """The command that stores the plan."""
+        sites = " ".join(f"--site {short_site_name(site)}" for site in self.sites)
+        return f"hitmesh reprocess plan --kind repair {sites} --since {self.first} --until {self.last}"
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The body of `POST /v1/reprocessings`."""
+        days = {"firstUtcDate": self.first, "lastUtcDate": self.last}
+        dates = {name: {"year": day.year, "month": day.month, "day": day.day} for name, day in days.items()}
+        return {"sites": list(self.sites), "kind": "REPROCESSING_KIND_REPAIR", **dates}
+
+
+def plans_for(problems: Iterable[pb.HistoryProblem]) -> list[RepairPlan]:
+    """Return the plans that repair the site-days: runs of days per site, sites with equal runs together."""
+    runs: dict[tuple[date, date], list[str]] = {}
+    for site, of_site in groupby(problems, key=lambda problem: problem.site):
+        days = sorted(date.fromisoformat(date_text_of(problem.utc_date)) for problem in of_site)
+        for _, run in groupby(enumerate(days), key=lambda numbered: numbered[1].toordinal() - numbered[0]):
+            in_run = [day for _, day in run]
+            runs.setdefault((in_run[0], in_run[-1]), []).append(site)
+    return [
+        RepairPlan(tuple(sites[start : start + _SITES_IN_PLAN]), *days)
+        for days, sites in sorted(runs.items())
+        for start in range(0, len(sites), _SITES_IN_PLAN)
+    ]
+
+
+def print_checked(found: Checked, output: str) -> None:
+    """Print a check; `output` is table or json."""
+    plans = plans_for(found.problems)
+    if output == "json":
+        print_json(_fields(found, plans))
+        return
+    verdict = "all add up" if not found.problem_site_days else f"{count_of(found.problem_site_days)} not adding up"
+    echo(f"{count_of(found.site_days)} with {found.hits:,} hits checked: {verdict}")
+    if not found.problems:
+        return
+    echo()
+    _print_problems(found.problems)
+    echo()
+    echo("plans that repair these site-days:")
+    for plan in plans[:MAX_PLANS]:
+        echo(f"  {plan.command}")
+    _note_more(len(plans) - MAX_PLANS, "plans")
+
+
+def _print_problems(problems: Sequence[pb.HistoryProblem]) -> None:
+    rows = [
+        (short_site_name(problem.site), date_text_of(problem.utc_date), *_cells(finding))
+        for problem in problems[:MAX_SHOWN]
+        for finding in problem.findings
+    ]
+    print_table(("site", "UTC day", "store", "what", "found", "expected", "difference"), rows, right_from=4)
+    for problem in problems[:MAX_SHOWN]:
+        if problem.missing_hits:
+            note(f"{short_site_name(problem.site)} {date_text_of(problem.utc_date)}: {_missing_text(problem)}")
+    _note_more(len(problems) - MAX_SHOWN, "site-days")
+
+
+def _cells(finding: pb.HistoryFinding) -> tuple[str, ...]:
+    is_sum = finding.HasField("found") and finding.HasField("expected")
+    return (
+        _NAMES.get(finding.store, EMPTY),
+        finding.measure or finding.damage,
+        f"{finding.found:,}" if finding.HasField("found") else EMPTY,
+        f"{finding.expected:,}" if finding.HasField("expected") else EMPTY,
+        f"{finding.found - finding.expected:+,}" if is_sum else EMPTY,
+    )
+
+
+def _missing_text(problem: pb.HistoryProblem) -> str:
+    missing = f"{problem.missing_hits:,} raw hits are missing"
+    if not problem.HasField("lost_hits"):
+        return f"{missing}; the repair finds out how many of them the log still has"
+    if not problem.lost_hits:
+        return f"{missing}; the log still has all of them, and a repair restores them"
+    return f"{missing}; the log still has {problem.log_hits:,}, and {problem.lost_hits:,} are lost beyond repair"
+
+
+def _note_more(count: int, of_what: str) -> None:
+    if count > 0:
+        note(f"{count:,} more {of_what}: give -o json")
+
+
+def _fields(found: Checked, plans: Sequence[RepairPlan]) -> dict[str, Any]:
+    return {
+        "site_days": found.site_days,
+        "hits": found.hits,
+        "problem_site_days": found.problem_site_days,
+        "problems": [
+            {
+                "site": short_site_name(problem.site),
+                "utc_date": date_text_of(problem.utc_date),
+                "findings": [_finding_fields(finding) for finding in problem.findings],
+                "missing_hits": problem.missing_hits,
+                "log_hits": problem.log_hits if problem.HasField("log_hits") else None,
+                "lost_hits": problem.lost_hits if problem.HasField("lost_hits") else None,
+            }
+            for problem in found.problems
+        ],
+        "plans": [{"command": plan.command, "request": plan.request} for plan in plans],
+    }
+
+
+def _finding_fields(finding: pb.HistoryFinding) -> dict[str, Any]:
+    return {
+        "store": pb.CheckedStore.Name(finding.store).removeprefix("CHECKED_STORE_").lower(),
+        "measure": finding.measure or None,
+        "found": finding.found if finding.HasField("found") else None,
+        "expected": finding.expected if finding.HasField("expected") else None,
+        "damage": finding.damage or None,
+    }

@@ -1,0 +1,117 @@
+"""Erase the visitor's hits from raw records, claims and log (kind ERASE).
+
+`Blanking.erase` defines the order in which a group of hits disappears. Every effect before the last is found again
+after a crash, because the raw record still has the hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
+
+from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.erasures import Receipt
+from hitmesh.model.generations import DirtyMark
+from hitmesh.model.rows.erased_rows import with_blank_rows
+from processor.erase.records import FoundHits, find_hits
+from processor.erase.visitors import ErasedVisitors
+from processor.settle.attempt import SettlerStores
+from processor.settle.reached import closed_before
+from processor.settle.settlement_marks import SettlementMarks
+from processor.settle.window import read_rows
+
+_ROWS = ("site", "visitor_hi", "visitor_lo", "event_time", "flags")
+
+
+class Blanking:
+    """Erases hits, a group of records at a time. Confined to one thread.
+
+    Args:
+        stores: the stores.
+        marks: makes the dirty marks.
+        group_records: how many records are erased together.
+    """
+
+    def __init__(self, stores: SettlerStores, marks: SettlementMarks, group_records: int) -> None:
+        self._stores = stores
+        self._marks = marks
+        self._group_records = group_records
+
+    def groups(self, site: str, day: int, visitors: ErasedVisitors) -> Iterator[Sequence[FoundHits]]:
+        """Yield the erased hits of a site-day that are not blank, in groups of records."""
+        records = self._stores.raw.scan(site, day, day + 1)
+        found = (hits for record in records if (hits := find_hits(record, visitors)) is not None)
+        while group := list(islice(found, self._group_records)):
+            yield group
+
+    def erase(
+        self,
+        site: str,
+        group: Sequence[FoundHits],
+        visitors: ErasedVisitors,
+        receipt: Receipt,
+        moved: Collection[int],
+        save: Callable[[Receipt], None],
+    ) -> Receipt:
+        """Erase a group of hits; return the receipt. The order of the effects is defined only here.
+
+        `moved` are the days that the reprocessing itself publishes.
+
+        1. store the receipt with these hits and their positions. A repetition after a crash counts no hit twice;
+        2. mark the days that must be settled again: closed days of these hits, days of other claims on the same ids,
+           and days of refunds that get their amount from these orders;
+        3. remove the claims;
+        4. blank the hits in the log, if the log can change records;
+        5. blank the hits in the raw records.
+        """
+        positions = tuple((log, number, offset) for log, number, offset in (found.record.position for found in group))
+        fresh = [found for found in group if tuple(found.record.position) not in receipt.pending]
+        claims, others = self._claims(site, group)
+        closed = closed_before(self._stores.series, self._stores.progress)
+        days = {day for found in group for day in found.days}
+        newest = max(found.record.log_time for found in group)
+        fresh_positions = {found.record.position for found in fresh}
+        receipt = receipt.plus(
+            hits=sum(found.hits for found in fresh),
+            raw_records=len(fresh),
+            claims=sum(claim.position in fresh_positions for claim in claims),
+            log_records=sum(self._stores.log_eraser.record(position) is not None for position in fresh_positions),
+        ).on_days(days, [day for day in days if day >= closed])
+        receipt = receipt.rewriting(positions, newest)
+        save(receipt)
+        again = sorted(day for day in (days | others).difference(moved) if day < closed)
+        if again:
+            self._stores.dirty.mark(self._dirty(site, again))
+        self._stores.claims.remove(claims)
+        for found in group:
+            self._blank_in_log(found, visitors)
+            self._stores.raw.replace(found.record.position, found.blanked)
+        return receipt
+
+    def _claims(self, site: str, group: Iterable[FoundHits]) -> tuple[list[OrderClaim], set[int]]:
+        """Return the claims of these hits, and the days of other claims and of refunds that depend on the claims."""
+        stores = self._stores.claims
+        places = {(found.record.position, row) for found in group for row in found.rows}
+        order_ids = sorted({id_ for found in group for id_ in found.order_ids})
+        refund_ids = sorted({id_ for found in group for id_ in found.refund_ids})
+        every = [
+            *(stores.of(site, order_ids) if order_ids else ()),
+            *(stores.of(site, refund_ids, ClaimKind.REFUND) if refund_ids else ()),
+        ]
+        of_hits = [claim for claim in every if (claim.position, claim.row) in places]
+        others = {claim.day for claim in every if (claim.position, claim.row) not in places}
+        refunds = stores.refund_days(site, order_ids) if order_ids else {}
+        return of_hits, others | {day for days in refunds.values() for day in days}
+
+    def _dirty(self, site: str, days: Sequence[int]) -> Sequence[DirtyMark]:
+        """Return marks for the settled days; other days are settled anyway."""
+        settled = self._stores.generations.current(site, min(days), max(days) + 1)
+        return self._marks.on(site, [day for day in days if day in settled])
+
+    def _blank_in_log(self, found: FoundHits, visitors: ErasedVisitors) -> None:
+        logged = self._stores.log_eraser.record(found.record.position)
+        if logged is None:
+            return
+        erased = visitors.hits(read_rows(logged.record.value, _ROWS))
+        if erased.any():
+            self._stores.log_eraser.replace(found.record.position, with_blank_rows(logged.record.value, erased))

@@ -1,0 +1,71 @@
+"""Remove erased visitors from stored carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.reprocessings import Rebuilt
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Reprocessings
+from processor.erase.visitors import ErasedVisitors
+from processor.rules.carry import Carry
+
+_PAGE: Final = 32  # each recomputed site-day has two carries of up to megabytes
+
+
+def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes:
+    """Return a carry without the erased visitors' visits; the same bytes if there are none.
+
+    A carry that does not decode becomes empty, because it may hold such a visit; a reader treats both alike.
+    """
+    if not carry:
+        return carry
+    try:
+        decoded = Carry.from_bytes(carry)
+    except StoreCorrupt:
+        return b""
+    rows = decoded.open_visits.select(
+        pl.lit(site).alias("site"),
+        "visitor_hi",
+        "visitor_lo",
+        pl.col("start").alias("event_time"),
+        pl.lit(0, pl.UInt32).alias("flags"),
+    )
+    gone = visitors.hits(rows)
+    return (
+        replace(decoded, open_visits=decoded.open_visits.filter(pl.Series(~gone))).to_bytes() if gone.any() else carry
+    )
+
+
+def cleaned(rebuilt: Rebuilt, visitors: ErasedVisitors) -> Rebuilt:
+    """Return a recomputed site-day whose two carries lack the erased visitors' visits."""
+    site = rebuilt.site_day.site
+    before, after = (
+        replace(version, carry=without_visitors(version.carry, site, visitors))
+        for version in (rebuilt.before, rebuilt.after)
+    )
+    return replace(rebuilt, before=before, after=after)
+
+
+def rebuilt_of_site(reprocessings: Reprocessings, site: str) -> Iterator[tuple[str, Rebuilt]]:
+    """Yield the site's recomputed site-days of all reprocessings, each with the reprocessing's id."""
+    for reprocessing in reprocessings.all():
+        if site in reprocessing.sites:
+            for rebuilt in rebuilt_of(reprocessings, reprocessing.id, site):
+                yield reprocessing.id, rebuilt
+
+
+def rebuilt_of(reprocessings: Reprocessings, id_: str, site: str) -> Iterator[Rebuilt]:
+    """Yield the site's recomputed site-days of a reprocessing, days ascending."""
+    after = SiteDay(site, -(1 << 31))
+    while page := reprocessings.rebuilt(id_, after, _PAGE):
+        for rebuilt in page:
+            if rebuilt.site_day.site != site:
+                return
+            yield rebuilt
+        after = page[-1].site_day

@@ -1,0 +1,289 @@
+"""Erase a visitor: the publication of a reprocessing with kind ERASE.
+
+The stages follow each other, and each stage can be repeated: after a crash, the next process begins with the first
+stage, and finds done what is done. The receipt is stored with the reprocessing before any hit is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from hitmesh.model.days import date_text
+from hitmesh.model.erasures import Receipt
+from hitmesh.model.errors import StaleGeneration
+from hitmesh.model.reprocessings import Reprocessing
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Clock, Reprocessings
+from hitmesh.runtime.logs import logger
+from processor.erase.blanking import Blanking
+from processor.erase.carries import cleaned, rebuilt_of, rebuilt_of_site
+from processor.erase.proof import Proof, with_following
+from processor.erase.refusals import Refusals
+from processor.erase.visitors import ErasedVisitors
+from processor.reprocess.chain import Chain
+from processor.reprocess.moving import Moving
+from processor.reprocess.pace import ReprocessPace
+from processor.settle.attempt import SettlerStores
+from processor.settle.settlement_marks import SettlementMarks
+
+IsOver = Callable[[], bool]
+Save = Callable[[Reprocessing], Reprocessing | None]
+
+
+@dataclass(slots=True)
+class _Run:
+    """The erasure in hand.
+
+    Attributes:
+        reprocessing: the stored reprocessing.
+        receipt: its receipt.
+        visitors: the visitor.
+        began_at: when this process began the erasure, UTC ms.
+        moved: the days that the reprocessing publishes.
+        stage: the number of the current stage.
+        days: days whose raw records the current stage has not read; None before the first.
+        chain: the site-days that are published.
+        not_before: when the next look at the stores is due, UTC ms.
+    """
+
+    reprocessing: Reprocessing
+    receipt: Receipt
+    visitors: ErasedVisitors
+    began_at: int
+    moved: frozenset[int]
+    stage: int = 0
+    days: list[int] | None = None
+    chain: Chain = field(default_factory=Chain)
+    not_before: int = 0
+
+    @property
+    def site(self) -> str:
+        """The site."""
+        return self.reprocessing.sites[0]
+
+
+class Erasing:
+    """Performs erasures. Confined to one thread.
+
+    Args:
+        stores: the settler's stores.
+        reprocessings: the stored reprocessings.
+        moving: publishes site-days, and keeps no replaced rows.
+        clock: decides when to look at the stores again.
+        pace: limits and delays.
+        marks: makes dirty marks.
+        save: replaces the stored reprocessing; returns the new version, or None if another process replaced it.
+    """
+
+    def __init__(
+        self,
+        stores: SettlerStores,
+        reprocessings: Reprocessings,
+        moving: Moving,
+        clock: Clock,
+        pace: ReprocessPace,
+        marks: SettlementMarks,
+        save: Save,
+    ) -> None:
+        self._stores = stores
+        self._reprocessings = reprocessings
+        self._moving = moving
+        self._clock = clock
+        self._pace = pace
+        self._blanking = Blanking(stores, marks, pace.blanked_records)
+        self._proof = Proof(stores, reprocessings)
+        self._save = save
+        self._run: _Run | None = None
+        self._stages = (
+            self._store_marks,
+            self._blank,
+            self._move,
+            self._retire,
+            self._clean_carries,
+            self._clean_refusals,
+            self._scan,
+            self._prove,
+        )
+
+    def begin(self, id_: str, chain: Chain) -> Chain:
+        """Return the given chain: every stage can be repeated."""
+        return chain
+
+    def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: IsOver) -> tuple[Chain, bool]:
+        """Continue with the stages until the portion is over; return whether the erasure is proven."""
+        run = self._run_of(reprocessing)
+        while self._clock.now() >= run.not_before:
+            stage = self._stages[run.stage]
+            if not stage(run, is_over):
+                break
+            logger().info("erased", id=reprocessing.id, stage=stage.__name__.strip("_"))
+            run.stage += 1
+            run.days = None
+            self._store_receipt(run, run.receipt)
+            if run.stage == len(self._stages):
+                return run.chain, True
+            if is_over():
+                break
+        return run.chain, False
+
+    def latest(self, reprocessing: Reprocessing) -> Reprocessing:
+        """Return the stored version, which has the receipt; the given version if no erasure is in hand."""
+        run = self._run
+        if run is None or run.reprocessing.id != reprocessing.id:
+            return reprocessing
+        return max(reprocessing, run.reprocessing, key=lambda each: each.version)
+
+    @property
+    def waiting(self) -> str:
+        """The id of an erasure that has nothing to do yet; empty if there is none."""
+        run = self._run
+        return run.reprocessing.id if run is not None and self._clock.now() < run.not_before else ""
+
+    def drop(self) -> None:
+        """Forget the erasure in hand, because the stored value may have changed."""
+        self._run = None
+
+    def _run_of(self, reprocessing: Reprocessing) -> _Run:
+        run = self._run
+        is_known = run is not None and run.reprocessing.id == reprocessing.id
+        if run is None or not is_known or run.reprocessing.receipt != reprocessing.receipt:
+            secret = self._stores.directory.mesh_secret()
+            run = _Run(
+                reprocessing,
+                Receipt.from_text(reprocessing.receipt),
+                ErasedVisitors(secret, reprocessing.marks),
+                self._clock.now(),
+                frozenset(
+                    rebuilt.site_day.day
+                    for rebuilt in rebuilt_of(self._reprocessings, reprocessing.id, reprocessing.sites[0])
+                ),
+            )
+        run.reprocessing = reprocessing
+        self._run = run
+        return run
+
+    def _store_marks(self, run: _Run, is_over: IsOver) -> bool:
+        """Store the erasure marks: from now on, streams and settlements refuse the hits."""
+        now = self._clock.now()
+        self._stores.erasures.put([replace(mark, created_at=now) for mark in run.reprocessing.marks])
+        run.began_at = now
+        return True
+
+    def _blank(self, run: _Run, is_over: IsOver) -> bool:
+        """Erase the hits of the published days, and of days that RECOMPUTE could not see as they are now."""
+        if run.days is None:
+            run.days = self._days_to_blank(run)
+        return self._over_days(run, is_over)
+
+    def _move(self, run: _Run, is_over: IsOver) -> bool:
+        """Publish the recomputed site-days."""
+        run.chain, is_done = self._moving.advance(run.reprocessing, run.chain, is_over)
+        if is_done:
+            run.receipt = replace(run.receipt, site_days=run.chain.count)
+        return is_done
+
+    def _retire(self, run: _Run, is_over: IsOver) -> bool:
+        """Let all replaced generations of the days go; the settler removes their rows when no query reads them."""
+        now = self._clock.now()
+        days = with_following(self._days(run))
+        count = sum(len(self._stores.generations.retire(SiteDay(run.site, day), now)) for day in days)
+        run.receipt = replace(run.receipt, generations=max(run.receipt.generations, count))
+        return True
+
+    def _clean_carries(self, run: _Run, is_over: IsOver) -> bool:
+        """Remove the visitor's visits from the carries in all reprocessings of the site."""
+        for id_, rebuilt in rebuilt_of_site(self._reprocessings, run.site):
+            without = cleaned(rebuilt, run.visitors)
+            if id_ == run.reprocessing.id:
+                # The differences are the visitor's numbers.
+                without = replace(without, changes={}, flags={}, reasons=None)
+            if without != rebuilt:
+                self._reprocessings.put(id_, [without])
+                run.receipt = run.receipt.plus(carries=1)
+        return True
+
+    def _clean_refusals(self, run: _Run, is_over: IsOver) -> bool:
+        """Remove the texts of the visitor's refused hits."""
+        site = self._stores.directory.site(run.site)
+        if site is None:
+            return True
+        stores, reprocessing = self._stores, run.reprocessing
+        secret = stores.directory.mesh_secret()
+        refusals = Refusals(site, secret, reprocessing.visitors, reprocessing.created_at, stores.raw, stores.log_eraser)
+        erased = sum(stores.rejected.erase_texts(name, refusals.must_go) for name in (run.site, ""))
+        run.receipt = run.receipt.plus(refusals=erased, log_records=refusals.in_log)
+        run.receipt = run.receipt.seen(refusals=refusals.seen)
+        return True
+
+    def _scan(self, run: _Run, is_over: IsOver) -> bool:
+        """Read all raw hits of the site once more, after every stream knows the marks; erase hits that are left.
+
+        A day with such hits is read again later: a write by a process whose clock is ahead can undo the erasure.
+        """
+        if self._clock.now() < run.began_at + self._pace.marks_known_ms:
+            run.not_before = run.began_at + self._pace.marks_known_ms
+            return False
+        if run.days is None:
+            run.days = list(self._stores.raw.days(run.site))
+            run.receipt = run.receipt.seen(raw_days=len(run.days))
+        return self._over_days(run, is_over, is_proof=True)
+
+    def _prove(self, run: _Run, is_over: IsOver) -> bool:
+        """Look for the visitor in the other stores; wait while a stream or the settler has not finished."""
+        self._stores.log_eraser.overwrite()
+        found = self._proof.look(run.site, run.visitors, self._days(run), self._clock.now())
+        if found.left:
+            self._wait(run, found.left)
+            return False
+        newest = run.receipt.newest_log_time
+        run.receipt = replace(
+            run.receipt.seen(**found.scanned),
+            log_until=self._stores.log_eraser.kept_until(newest) if newest else 0,
+            pending=(),
+            proven_at=self._clock.now(),
+        )
+        return True
+
+    def _wait(self, run: _Run, left: str) -> None:
+        logger().info("erasure_waits", id=run.reprocessing.id, left=left)
+        run.not_before = self._clock.now() + self._pace.proof_wait_ms
+
+    def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
+        """Erase the hits of one or more days until the portion is over; return whether no day is left.
+
+        With `is_proof`, a day is left until a read finds no hit.
+        """
+        while run.days:
+            found = False
+            for group in self._blanking.groups(run.site, run.days[0], run.visitors):
+                found = True
+                run.receipt = self._blanking.erase(
+                    run.site, group, run.visitors, run.receipt, run.moved, lambda each: self._store_receipt(run, each)
+                )
+            if found and is_proof:
+                self._wait(run, f"hits on the UTC day {date_text(run.days[0])} were left")
+                break
+            run.days.pop(0)
+            if is_over():
+                break
+        return not run.days
+
+    def _days_to_blank(self, run: _Run) -> list[int]:
+        stores, since = self._stores, run.reprocessing.created_at
+        entries = stores.generations.current(run.site, run.reprocessing.first_day, run.reprocessing.end_day)
+        waiting = {entry.site_day.day for entry in stores.dirty.pending(run.site)}
+        unseen = {day for day in stores.raw.days(run.site) if day not in entries or day in waiting}
+        unseen |= {day for day, entry in entries.items() if entry.published_at >= since}
+        return sorted(run.moved | unseen)
+
+    def _days(self, run: _Run) -> list[int]:
+        """Return the days that had the visitor's hits."""
+        return sorted(run.moved.union(run.receipt.days))
+
+    def _store_receipt(self, run: _Run, receipt: Receipt) -> None:
+        saved = self._save(replace(run.reprocessing, receipt=receipt.to_text()))
+        if saved is None:
+            self._run = None
+            raise StaleGeneration(f"reprocessing {run.reprocessing.id} was changed by another process; read it again")
+        run.reprocessing = saved

@@ -1,0 +1,61 @@
+"""The erasure marks that a process knows, read again from the store at intervals."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hitmesh.model.erasures import ErasureMark
+from hitmesh.ports import Clock, Erasures, SiteDirectory
+from processor.erase.visitors import ErasedVisitors
+
+_OVERLAP_MS: Final = 600_000
+"""Marks by other processes are looked for this far back, because their clocks may differ and their writes may take."""
+
+_NO_VISITORS: Final = ErasedVisitors(b"")
+
+
+class KnownErasures:
+    """A cache of all marks. Confined to one thread.
+
+    Args:
+        erasures: the stored marks.
+        directory: returns the mesh secret.
+        clock: decides when to read again.
+        refresh_ms: interval between two reads.
+    """
+
+    def __init__(self, erasures: Erasures, directory: SiteDirectory, clock: Clock, refresh_ms: int) -> None:
+        self._erasures = erasures
+        self._directory = directory
+        self._clock = clock
+        self._refresh_ms = refresh_ms
+        self._marks: dict[tuple[str, str], ErasureMark] = {}
+        self._read_at: int | None = None
+        self._newest = 0
+        self.visitors = _NO_VISITORS
+
+    def refresh(self) -> ErasedVisitors:
+        """Read new marks if the last read is older than the interval; return the visitors of new marks.
+
+        A visitor's mark with the latest `until` counts, although a mark that was planned earlier can be stored later.
+
+        Raises:
+            RetryError: the store is unavailable.
+        """
+        now = self._clock.now()
+        if self._read_at is not None and now - self._read_at < self._refresh_ms:
+            return _NO_VISITORS
+        found = self._erasures.since(0 if self._read_at is None else self._newest - _OVERLAP_MS)
+        self._read_at = now
+        self._newest = max([self._newest, *(mark.created_at for mark in found)])
+        fresh = {(mark.site, mark.digest): mark for mark in found if self._reaches_further(mark)}
+        if not fresh:
+            return _NO_VISITORS
+        self._marks |= fresh
+        secret = self._directory.mesh_secret()
+        self.visitors = ErasedVisitors(secret, self._marks.values())
+        return ErasedVisitors(secret, fresh.values())
+
+    def _reaches_further(self, mark: ErasureMark) -> bool:
+        known = self._marks.get((mark.site, mark.digest))
+        return known is None or known.until < mark.until

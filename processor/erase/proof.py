@@ -1,0 +1,90 @@
+"""Look for an erased visitor in every store that can hold the visitor's key, apart from raw records (kind ERASE).
+
+Raw records are read separately, because reading them takes long. The log is not read: a store in files has no record
+with the hits after blanking, and a topic of Kafka keeps its records until the time in the receipt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hitmesh.model.generations import SETTLEMENT_LOG, MarkRange
+from hitmesh.model.logic import LOGICS
+from hitmesh.model.positions import Topic
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Reprocessings
+from processor.erase.carries import cleaned, rebuilt_of_site, without_visitors
+from processor.erase.purge import tables_with_erased
+from processor.erase.visitors import ErasedVisitors
+from processor.settle.attempt import SettlerStores
+from processor.stream.live.snapshot import joined, unpacked
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at the stores.
+
+    Attributes:
+        left: why the erasure is not complete; empty if it is.
+        scanned: how many values were read, by store.
+    """
+
+    left: str
+    scanned: Mapping[str, int]
+
+
+class Proof:
+    """Looks for a visitor. Changes nothing, except that replaced generations that are still kept are retired."""
+
+    def __init__(self, stores: SettlerStores, reprocessings: Reprocessings) -> None:
+        self._stores = stores
+        self._reprocessings = reprocessings
+
+    def look(self, site: str, visitors: ErasedVisitors, days: Iterable[int], now: int) -> Look:
+        """Return what is left of the visitor on these days."""
+        days = sorted(days)
+        kept = [day for day in with_following(days) if self._stores.generations.retire(SiteDay(site, day), now)]
+        if kept:
+            return Look(f"replaced generations of {len(kept)} days are not removed yet", {})
+        waiting = [entry for entry in self._stores.dirty.pending(site) if _is_by_settlement(entry.marks)]
+        if waiting:
+            return Look(f"{len(waiting)} days wait to be settled again", {})
+        snapshots, held = self._snapshots(visitors)
+        if held:
+            return Look(f"snapshots of {held} partitions still have the visitor", {})
+        near = sorted({day + step for day in days for step in (-1, 0, 1)})
+        carries = [carry for day in near if (carry := self._stores.generations.carry(SiteDay(site, day))) is not None]
+        if any(without_visitors(carry, site, visitors) != carry for carry in carries):
+            return Look("a published carry still has the visitor", {})
+        rebuilt = 0
+        for _, each in rebuilt_of_site(self._reprocessings, site):
+            rebuilt += 1
+            if cleaned(each, visitors) != each:
+                return Look("a recomputed site-day still has the visitor", {})
+        return Look("", {"snapshots": snapshots, "carries": len(carries) + 2 * rebuilt})
+
+    def _snapshots(self, visitors: ErasedVisitors) -> tuple[int, int]:
+        """Return how many snapshots there are, and how many of them have the visitor."""
+        count = held = 0
+        for partition in self._stores.progress.progress(Topic.HITS):
+            for logic in LOGICS:
+                found = self._stores.states.load(partition, logic.number)
+                if found is not None:
+                    count += 1
+                    held += tables_with_erased(unpacked(joined(found[1])), visitors)
+        return count, held
+
+
+def with_following(days: Iterable[int]) -> list[int]:
+    """Return the days and each day after: its replaced generations began with the carry of the day.
+
+    Example:
+        >>> with_following([1, 2, 9])
+        [1, 2, 3, 9, 10]
+    """
+    return sorted({day + step for day in days for step in (0, 1)})
+
+
+def _is_by_settlement(marks: Sequence[MarkRange]) -> bool:
+    return any(mark_range.partition.log == SETTLEMENT_LOG for mark_range in marks)

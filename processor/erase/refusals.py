@@ -1,0 +1,150 @@
+"""Find a visitor's refused hits among the kept bytes of refusals.
+
+A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON: a hit, or a batch that was refused whole.
+Bytes that do not decode may be the visitor's, so they count as the visitor's. Bytes without a visitor id and a user id
+belong to a visitor without cookies, whose key cannot be computed from them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from typing import Any, Final
+
+import polars as pl
+from google.protobuf.message import DecodeError
+
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.erasures import visitor_digest
+from hitmesh.model.keys import visitor_key
+from hitmesh.model.reasons import HitReason
+from hitmesh.model.records import RejectedHit
+from hitmesh.model.refusals import JSON_MARK
+from hitmesh.model.rows.columns import REJECTED_COLUMNS, pack_record, unpack_record
+from hitmesh.model.rows.erased_rows import is_erased
+from hitmesh.model.sites import Site
+from hitmesh.ports import LogEraser, RawStore
+from processor.settle.window import read_rows
+
+_JSON_IDS: Final = {"visitor": ("visitorId", "visitor_id"), "user": ("userId", "user_id")}
+_TEXTS = {"original": b"", "message": "", "hit_id": "", "batch_id": "", "origin": b""}
+
+
+class Refusals:
+    """Recognises the refusals of erased visitors, and removes their bytes from the log.
+
+    Args:
+        site: the site, whose secret is the key of the visitor hashes.
+        mesh_secret: the mesh secret.
+        digests: the visitors' digests.
+        until: refusals collected from this time on (UTC ms) stay.
+        raw: the raw records, which show whether the hit of an id collision is erased.
+        log: the log.
+    """
+
+    def __init__(
+        self, site: Site, mesh_secret: bytes, digests: Collection[str], until: int, raw: RawStore, log: LogEraser
+    ) -> None:
+        self._site = site
+        self._mesh_secret = mesh_secret
+        self._digests = frozenset(digests)
+        self._until = until
+        self._raw = raw
+        self._log = log
+        self.seen = 0
+        self.in_log = 0
+
+    def must_go(self, hit: RejectedHit) -> bool:
+        """Return whether a refusal's texts must be removed; if so, they are removed from the log first."""
+        self.seen += 1
+        if hit.collect_time >= self._until or not self._is_of_visitor(hit):
+            return False
+        self.in_log += self._removed_from_log(hit)
+        return True
+
+    def _is_of_visitor(self, hit: RejectedHit) -> bool:
+        if hit.reason == HitReason.ID_COLLISION:
+            return self._is_blank(hit)
+        if not hit.original:
+            return False
+        try:
+            ids = list(_ids_in(hit.original))
+        except DecodeError:
+            return hit.site == self._site.name
+        return any(self._digest(kind, id_) in self._digests for kind, id_ in ids)
+
+    def _is_blank(self, hit: RejectedHit) -> bool:
+        record = self._raw.get(hit.position)
+        if record is None:
+            return False
+        blank = read_rows(record.value, ("flags",)).select(is_erased()).to_series()
+        return hit.row < len(blank) and bool(blank[hit.row])
+
+    def _digest(self, kind: str, id_: str) -> str:
+        return visitor_digest(self._mesh_secret, self._site.name, visitor_key(self._site.secret, kind, id_))
+
+    def _removed_from_log(self, hit: RejectedHit) -> bool:
+        logged = self._log.record(hit.position)
+        if logged is None or hit.reason == HitReason.ID_COLLISION or (hit.reason == HitReason.DECODE and not hit.site):
+            return False
+        rows = unpack_record(logged.record.value, REJECTED_COLUMNS)
+        is_row = pl.int_range(pl.len()) == hit.row
+        blanked = rows.with_columns(
+            pl.when(is_row).then(pl.lit(text, REJECTED_COLUMNS[name])).otherwise(pl.col(name)).alias(name)
+            for name, text in _TEXTS.items()
+        )
+        return self._log.replace(hit.position, pack_record(blanked))
+
+
+def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the ids in a hit or a batch, with their kinds as in hitmesh.model.keys:visitor_key.
+
+    Some bytes decode as either. A wrong decoding yields texts that are the id of no visitor.
+
+    Raises:
+        DecodeError: the bytes are neither a whole hit nor a whole batch.
+    """
+    if original.startswith(JSON_MARK):
+        yield from _ids_in_json(original.removeprefix(JSON_MARK))
+        return
+    hits = [*_hits_of_batch(original), *_hit(original)]
+    if not hits:
+        raise DecodeError("neither a hit nor a batch")
+    for hit in hits:
+        yield from (("visitor", hit.visitor_id), ("user", hit.user_id))
+
+
+def _ids_in_json(text: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the ids in the JSON of a hit or a batch, under both spellings of the fields; texts and numbers are ids."""
+    try:
+        sent = json.loads(text.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise DecodeError("neither a hit nor a batch") from error
+    for hit in [sent, *_list_of(sent, "hits")]:
+        if not isinstance(hit, dict):
+            raise DecodeError("a hit is no object")
+        for kind, names in _JSON_IDS.items():
+            yield from ((kind, _text(hit.get(name))) for name in names)
+
+
+def _text(id_: object) -> str:
+    return str(id_).encode("utf-8", "replace").decode() if isinstance(id_, str | int) else ""
+
+
+def _list_of(sent: Any, name: str) -> list[Any]:
+    found = sent.get(name) if isinstance(sent, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _hit(original: bytes) -> list[hit_pb2.Hit]:
+    try:
+        return [hit_pb2.Hit.FromString(original)]
+    except DecodeError:
+        return []
+
+
+def _hits_of_batch(original: bytes) -> list[hit_pb2.Hit]:
+    try:
+        return list(hit_pb2.HitBatch.FromString(original).hits)
+    except DecodeError:
+        return []

@@ -1,0 +1,133 @@
+"""Find out why the numbers of a recomputed site-day differ from the current generation's. Pure.
+
+The current generation's hits are known: they are the hits of the new scan that lie below the offsets through which the
+current generation was read. The visits of these hits are built again under the current generation's logic, and both
+sides are compared hit by hit. The result counts only if the visits and the ledger that are built again equal the stored
+numbers; otherwise a store lost numbers or raw hits, or hits were erased, and hits and visits do not explain the
+difference.
+
+Everything that is compared belongs to one visitor. A window on disk is therefore compared in ranges of visitors: `Part`
+adds up. A visitor with more hits than fit into memory is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray
+from hitmesh.model.change_reasons import ChangeReasons
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.reprocessings import GenerationVersion
+from processor.reprocess.compared_hits import Together, compared_together, of_visitors
+from processor.reprocess.hit_sides import COUNTED, DUPLICATE, EXCLUDED, Side, change_reasons, side_of
+from processor.settle.attempt import Attempt, Worked
+from processor.settle.inputs import DayInputs
+from processor.settle.verdicts import NO_HITS, erased_in_day, ledger_of, lies_in_day
+from processor.settle.window import SpilledWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The comparison of some visitors' hits.
+
+    Attributes:
+        reasons: why the numbers differ.
+        ledger: the ledger entry of the old side, built again.
+        visits: the old side's visits of the day, built again, without excluded hits.
+    """
+
+    reasons: ChangeReasons
+    ledger: LedgerEntry
+    visits: int
+
+    def plus(self, other: Part) -> Part:
+        """Return the comparison of both visitors' hits."""
+        return Part(self.reasons.plus(other.reasons), self.ledger.plus(other.ledger), self.visits + other.visits)
+
+
+def reasons_of(
+    attempt: Attempt, worked: Worked, current: GenerationVersion, visits: int | None, max_hits: int
+) -> ChangeReasons | None:
+    """Return why the attempt's numbers differ from the current generation's; None if the reasons are not known.
+
+    Args:
+        attempt: the attempt that settled the site-day.
+        worked: its settlement, which is not closed.
+        current: the current generation.
+        visits: the current generation's visits; None if its series is no longer stored.
+        max_hits: the maximum number of hits in the window, because the comparison builds their visits again.
+    """
+    old, new = attempt.inputs_before(worked.inputs), worked.inputs
+    if old is None:
+        return None
+    together = compared_together(new)
+    if not _fits(together, new, max_hits):
+        return None
+    is_read = new.window.positions.are_below(current.read_through)
+    erased = erased_in_day(new)
+    read_erased = is_read[erased["record"].to_numpy()]
+    if int(read_erased.sum()) != current.ledger.erased:
+        return None  # the old side has visits of hits that are erased since
+    if read_erased.all() and settle_alike(old, new) and all(is_read[each.records()].all() for each in together):
+        return None  # both sides are equal
+    whole = Part(ChangeReasons(), ledger_of(NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased]), 0)
+    for each in together:
+        whole = whole.plus(_compared(old, new, each.rows(), is_read))
+    is_known = whole.ledger == current.ledger and visits in (None, whole.visits)
+    joined = ChangeReasons(joined_hits=int((~read_erased).sum()))
+    return whole.reasons.plus(joined) if is_known else None
+
+
+def _fits(together: Sequence[Together], inputs: DayInputs, max_hits: int) -> bool:
+    """Return whether the hits may be compared; hits on disk that are compared together must fit into memory."""
+    if isinstance(inputs.window, SpilledWindow) and any(each.hits > inputs.memory.range_hits for each in together):
+        return False
+    return sum(each.hits for each in together) <= max_hits
+
+
+def _compared(old: DayInputs, new: DayInputs, rows: pl.DataFrame, is_read: BoolArray) -> Part:
+    """Compare all hits of some visitors; `is_read` is per record."""
+    visitors, read = rows["visitor_lo"].to_numpy(), is_read[rows["record"].to_numpy()]
+    return part_of(of_visitors(old, visitors), of_visitors(new, visitors), rows, rows, read)
+
+
+def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:
+    """Compare hits; all hits of their visitors must be among them.
+
+    Args:
+        old: the inputs of the old side; its window is not used.
+        new: the inputs of the new side; its window is not used.
+        before: the window's columns (n,), excluded as the old side decides.
+        after: the same hits (n,), excluded as the new side decides.
+        read: (n,) which of the hits the old side has read.
+    """
+    new_side = side_of(new, after, np.ones(after.height, np.bool_))
+    is_copy = new_side.outcome == DUPLICATE if read.all() else None
+    old_side = side_of(old, before, read, is_copy, new_side.followed)
+    return Part(
+        change_reasons(after, lies_in_day(new, after["event_time"].to_numpy()), new_side.end, old_side, new_side),
+        _ledger(old, before, old_side, read),
+        old_side.begun,
+    )
+
+
+def settle_alike(inputs: DayInputs, others: DayInputs) -> bool:
+    """Return whether both inputs give the same visits for the same hits."""
+    if (inputs.policy, inputs.carried_policy) != (others.policy, others.carried_policy):
+        return False
+    if inputs.carry is None or others.carry is None:
+        return inputs.carry is others.carry
+    return inputs.carry.hands_on_the_same(others.carry)
+
+
+def _ledger(inputs: DayInputs, hits: pl.DataFrame, side: Side, read: BoolArray) -> LedgerEntry:
+    of_day = read & lies_in_day(inputs, hits["event_time"].to_numpy())
+    outcome = side.outcome[of_day]
+    excluded = int((outcome == EXCLUDED).sum())
+    counted = int((outcome == COUNTED).sum())
+    assert len(outcome) == excluded + counted + int((outcome == DUPLICATE).sum())
+    return ledger_of(hits["hit_hash"].to_numpy()[of_day], counted + excluded, excluded)

@@ -1,0 +1,35 @@
+"""LogEraser on stores whose log can change records. A topic of Kafka cannot, and says until when it keeps a record."""
+
+from __future__ import annotations
+
+import pytest
+
+from hitmesh.adapters.factory import Stores
+from hitmesh.model.positions import PartitionId, Position, Topic
+from hitmesh.model.records import Record, RecordKind
+from tests.support.opened import Opener
+
+
+@pytest.fixture
+def at(stores: Stores) -> Position:
+    record = Record(RecordKind.HITS, b"before", 1, hits=1, sum64=7)
+    return stores.log.append(Topic.HITS, 0, record).result(30).position
+
+
+def test_a_record_is_replaced_or_kept_for_a_known_time(opener: Opener, stores: Stores, at: Position) -> None:
+    eraser = stores.log_eraser
+    if not eraser.replace(at, b"after"):
+        assert eraser.record(at) is None
+        assert eraser.kept_until(1_000) > 1_000
+        return
+    (logged,) = opener().log_scan.read(PartitionId(at.log, at.partition), at.offset, at.offset + 1)
+    assert (logged.record.value, logged.record.hits, logged.record.sum64) == (b"after", 1, 7)
+    assert eraser.record(at) == logged
+    assert eraser.kept_until(1_000) == 0
+    eraser.overwrite()
+
+
+def test_a_record_that_the_log_does_not_have_is_not_replaced(stores: Stores, at: Position) -> None:
+    absent = [at._replace(offset=at.offset + 1), at._replace(log="hits.of-another-store")]
+    assert [stores.log_eraser.record(position) for position in absent] == [None, None]
+    assert [stores.log_eraser.replace(position, b"") for position in absent] == [False, False]

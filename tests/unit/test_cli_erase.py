@@ -1,0 +1,77 @@
+"""`hitmesh erase` against a control service and a reprocessor on in-memory stores."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitmesh.model.sites import SiteDay
+from hitmesh.runtime.telemetry import unmeasured
+from hitmesh.tools.cli.__main__ import run
+from processor.reprocess.reprocessor import Reprocessor
+from processor.settle.loop import run_in_turns
+from tests.support.erasing import PACE
+from tests.support.published_days import publish_day
+from tests.support.rebuilt_days import UTC_DAY, a_ledger
+from tests.support.reporters import NOW, Mesh
+from tests.support.settled_rows import SITE
+from tests.support.small_mesh import settler_stores
+from tests.unit.commands import control_of_home, operators_home
+
+ERASE = ("erase", "--site", "demo/shop")
+ID = "an-id-of-a-person"
+
+
+@pytest.fixture
+def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
+    """Run a mesh whose reprocessor works in the background."""
+    home = operators_home(tmp_path / "home", monkeypatch)
+    stop = threading.Event()
+    with control_of_home(home) as mesh:
+        reprocessor = Reprocessor(settler_stores(mesh.stores), mesh.stores.reprocessings, mesh.clock, PACE, stop)
+        worker = threading.Thread(
+            target=lambda: run_in_turns((reprocessor.run_once,), stop, unmeasured(), pause_s=0.05)
+        )
+        worker.start()
+        try:
+            yield mesh
+        finally:
+            stop.set()
+            worker.join()
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])  # the reprocessor logs to the same stream
+
+
+def test_an_erasure_shows_plan_and_difference_then_a_receipt(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(7))
+    assert run([*ERASE, "--visitor", ID, "-o", "json"]) == 0
+    planned = printed(capsys)
+    assert (planned["kind"], planned["state"], planned["site_days"], planned["hits"]) == ("erase", "DIFF_READY", 1, 7)
+    assert planned["diff"]["site_days"] == 0
+    assert mesh.stores.erasures.of(SITE) == []
+    assert run(["reprocess", "publish", planned["id"], "--wait", "-o", "json"]) == 0
+    erased = printed(capsys)
+    assert (erased["state"], erased["receipt"]["hits"], erased["receipt"]["log_until_time"]) == ("ERASED", 0, None)
+    assert erased["receipt"]["scanned"] == {"carries": 0, "raw_days": 0, "refusals": 0, "snapshots": 0}
+    assert len(mesh.stores.erasures.of(SITE)) == 1
+    assert run(["reprocess", "status", planned["id"], "-o", "table"]) == 0
+    out = capsys.readouterr().out
+    assert "nothing found at" in out
+    assert ID not in out
+    assert run(["reprocess", "rollback", planned["id"]]) == 73
+    assert "is ERASED: the visitor's hits are removed" in capsys.readouterr().err
+
+
+def test_a_dry_run_stores_nothing_and_a_visitor_is_required(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*ERASE, "--key", "0" * 32, "--dry-run", "-o", "json"]) == 0
+    assert "id" not in printed(capsys)
+    assert run([*ERASE]) == 2
+    assert "give --visitor, --user or --key" in capsys.readouterr().err
+    assert mesh.stores.reprocessings.all() == []
