@@ -78,7 +78,8 @@ def key_hashes(hits: pl.DataFrame) -> U64Array:
 def repeated_hashes(hashes: U64Array) -> U64Array:
     """Return the hashes that occur more than once, sorted."""
     ordered = np.sort(hashes)
-    return ordered[1:][ordered[1:] == ordered[:-1]]
+    repeated: U64Array = ordered[1:][ordered[1:] == ordered[:-1]]
+    return repeated
 
 
 def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I64Array) -> None:

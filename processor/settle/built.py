@@ -162,13 +162,13 @@ def finished_part(built: Built, finished: BoolArray) -> Built:
     kept[~kept] = finished[built.visit_of[~kept]]
     rows, numbers = np.cumsum(kept) - 1, np.cumsum(finished) - 1
     visits = built.visits.only(finished)
-    places = {name: _moved(getattr(visits, name), rows) for name in ("first", "landing", "exit")}
+    first, landing, exits = (_moved(places, rows) for places in (visits.first, visits.landing, visits.exit))
     visit_of = built.visit_of[kept]
     is_open = np.isin(built.open_firsts, built.visits.first[finished])
     return Built(
         hits=chosen(built.hits, kept),
         visit_of=np.where(visit_of == ORPHAN, ORPHAN, numbers[visit_of]) if len(numbers) else visit_of,
-        visits=replace(visits, **places),
+        visits=replace(visits, first=first, landing=landing, exit=exits),
         dimensions=chosen(built.dimensions, finished),
         open_visits=chosen(built.open_visits, is_open),
         open_firsts=_moved(built.open_firsts[is_open], rows),

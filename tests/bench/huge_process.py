@@ -114,7 +114,7 @@ def _settle(directory: str, range_hits: int) -> dict[str, object]:
     rows.write([(HUGE_DAY, attempt.generation, settled)])
     series = attempt.series_of(settled)
     stores.series.put_settled(HUGE_DAY, attempt.generation, series)
-    answer = {
+    answer: dict[str, object] = {
         "accepted": settled.ledger.accepted,
         "duplicate": settled.ledger.duplicate,
         "hits_in_series": int(series["hits"].sum()),

@@ -86,13 +86,20 @@ def claims_of(window: Window) -> list[OrderClaim]:
     return claims
 
 
+def some_erased(begin: int, dice: Random) -> pl.DataFrame:
+    """Return erased hits of the day that begins at this time, and of the days beside it."""
+    rows = [(begin + dice.randint(-1, 1) * DAY_MS, dice.getrandbits(64), 0) for _ in range(dice.randrange(4))]
+    schema = {name: WINDOW_COLUMNS[name] for name in ("event_time", "hit_hash", "record")}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
     """Return the window as `read_window` returns a window beyond the limit."""
     spill = Spill(memory.scratch, buffered_rows=5)
     for begin in range(0, window.rows.height, 3):
         rows = window.rows[begin : begin + 3]
         spill.add(rows, visitor_groups(rows, memory.groups_log2))
-    return SpilledWindow(spill, window.positions, window.claiming, window.start, window.end)
+    return SpilledWindow(spill, window.positions, window.claiming, window.start, window.end, window.erased)
 
 
 def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: SettleMemory) -> None:
@@ -109,7 +116,7 @@ def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: Set
             owner=RowOwner(SITE, day, 7),
             policy=logic.policy(visit_policy(policy)),
             zone=policy.midnight_zone,
-            window=replace(window, rows=window.rows.filter(times)),
+            window=replace(window, rows=window.rows.filter(times), erased=some_erased(begin, dice)),
             known_until=end + dice.choice((0, FOLLOWED_MS)),
             carry=carry,
             claims=claims_of(window),

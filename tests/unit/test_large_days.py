@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from hitmesh.model.change_reasons import ChangeReasons
+from hitmesh.model.erasures import ErasureMark, visitor_digest
+from hitmesh.model.reprocessings import Rebuilt, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
-from processor.settle.memory import SettleMemory
+from processor.erase.visitors import ErasedVisitors
+from processor.reprocess.reprocessor import Reprocessor
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
 from processor.settle.spill import Spill
 from processor.settle.window import SpilledWindow, Window, read_window
+from tests.support.erasing import key_of, plan_erasure
+from tests.support.reprocessing import plan, rebuilt, request, work_off
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
 from tests.unit.settling import DAY, NOON, SITE, a_hit, an_order
 
@@ -48,12 +56,15 @@ def test_large_day_is_published_as_any_other(store: str, tmp_path: Path) -> None
     mesh.stores.close()
 
 
-def test_window_beyond_the_limit_holds_the_same_hits_on_disk() -> None:
+@pytest.mark.parametrize("erased", ["", "a"])
+def test_window_beyond_the_limit_holds_the_same_hits_on_disk(erased: str) -> None:
     mesh = a_mesh("memory:", SMALLEST)
-    begin = DAY * DAY_MS
+    begin, secret = DAY * DAY_MS, b"secret"
+    digest = visitor_digest(secret, SITE, key_of(erased))
+    visitors = ErasedVisitors(secret, [ErasureMark(SITE, digest, begin + DAY_MS // 2, 0, "e")] if erased else ())
 
     def window(memory: SettleMemory) -> Window | SpilledWindow:
-        return read_window(mesh.stores.raw.scan(SITE, DAY, DAY + 1), SITE, begin, begin + DAY_MS, memory)
+        return read_window(mesh.stores.raw.scan(SITE, DAY, DAY + 1), SITE, begin, begin + DAY_MS, memory, visitors)
 
     whole, spilled = window(SettleMemory()), window(SMALLEST)
     assert isinstance(whole, Window)
@@ -64,6 +75,8 @@ def test_window_beyond_the_limit_holds_the_same_hits_on_disk() -> None:
     assert not set(groups[0]["visitor_lo"]) & set(groups[1]["visitor_lo"])
     assert pl.concat(groups).sort("record", "row").equals(whole.rows)
     assert spilled.claiming.equals(whole.claiming)
+    assert spilled.erased.equals(whole.erased)
+    assert (whole.erased.height > 0) == bool(erased)
 
 
 def test_rows_on_disk_keep_their_order_within_a_group() -> None:
@@ -78,3 +91,40 @@ def test_rows_on_disk_keep_their_order_within_a_group() -> None:
     }
     assert spill.height(1) == 6
     assert list(spill.read(7)) == []
+
+
+def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:
+    """Recompute a mesh's days within these limits: under v0, or without visitor a."""
+    mesh = a_mesh("memory:", DEFAULT_MEMORY)
+    mesh.send([a_hit(31, "b"), a_hit(2, "d")])
+    mesh.heartbeat()
+    mesh.stream()
+    if id_ == "e":
+        plan_erasure(mesh, SITE, "a")
+    else:
+        plan(mesh, [SITE], id_=id_)
+    request(mesh, Work.RECOMPUTE, id_)
+    reprocessor = Reprocessor(
+        settler_stores(mesh.stores), mesh.stores.reprocessings, mesh.clock, marks=7, memory=memory
+    )
+    work_off(mesh, reprocessor, id_)
+    return rebuilt(mesh, id_)
+
+
+def numbers_of(rebuilt: Rebuilt) -> Sequence[object]:
+    """Return everything but the positions in the log, which differ between meshes."""
+    sides = (rebuilt.before, rebuilt.after)
+    return [rebuilt.site_day, rebuilt.changes, rebuilt.reasons, *((side.ledger, side.carry) for side in sides)]
+
+
+@pytest.mark.parametrize("id_", ["r", "e"])
+def test_large_day_is_recomputed_as_any_other_with_the_same_reasons(id_: str) -> None:
+    whole = recomputed(DEFAULT_MEMORY, id_)
+    ranged = recomputed(SettleMemory(range_hits=17, groups_log2=2), id_)
+    assert [numbers_of(each) for each in ranged] == [numbers_of(each) for each in whole]
+    assert any(each.reasons not in (None, ChangeReasons()) for each in whole) or id_ == "e"
+    assert any(each.after.ledger.erased for each in whole) == (id_ == "e")
+
+
+def test_reasons_are_not_known_if_a_single_visitor_does_not_fit_into_memory() -> None:
+    assert {each.reasons for each in recomputed(SMALLEST, "r")} == {None}

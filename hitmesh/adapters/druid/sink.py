@@ -103,6 +103,8 @@ class DruidRollupSink:
         try:
             for source, portions in ((RowSource.TRAFFIC, traffic), (RowSource.VISITS, visits)):
                 for portion in portions:
+                    if portion.is_empty():
+                        continue
                     stored = {source: as_stored(portion, source)}
                     counted = _counted(stored)
                     self._refuse_known(counted)
