@@ -13,8 +13,8 @@ from hitmesh.model.arrays import I64Array, U64Array
 from processor.rules.carry import Carry
 from processor.settle.inputs import DayInputs
 from processor.settle.range_sums import carried_by
+from processor.settle.site_window import Window
 from processor.settle.visitor_ranges import VisitorRange, visitor_ranges
-from processor.settle.window import Window
 
 
 class Together(Protocol):

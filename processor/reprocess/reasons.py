@@ -26,8 +26,8 @@ from processor.reprocess.compared_hits import Together, compared_together, of_vi
 from processor.reprocess.hit_sides import COUNTED, DUPLICATE, EXCLUDED, Side, change_reasons, side_of
 from processor.settle.attempt import Attempt, Worked
 from processor.settle.inputs import DayInputs
+from processor.settle.site_window import SpilledWindow
 from processor.settle.verdicts import NO_HITS, erased_in_day, ledger_of, lies_in_day
-from processor.settle.window import SpilledWindow
 
 
 @dataclass(frozen=True, slots=True)

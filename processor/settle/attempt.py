@@ -52,7 +52,7 @@ from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.ranges import settle
 from processor.settle.series import settled_series
 from processor.settle.settlement import Settled
-from processor.settle.window import SpilledWindow, Window, read_window
+from processor.settle.site_window import SpilledWindow, Window, read_window
 from processor.stream.stores import digest_of
 
 _FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed: first try, second try

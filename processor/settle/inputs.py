@@ -12,7 +12,7 @@ from hitmesh.model.sites import VisitPolicy
 from processor.rules.carry import Carry
 from processor.rules.rollups import RowOwner
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
-from processor.settle.window import SpilledWindow, Window
+from processor.settle.site_window import SpilledWindow, Window
 
 
 @dataclass(frozen=True, slots=True)

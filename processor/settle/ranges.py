@@ -31,10 +31,11 @@ from processor.settle.built import (
 from processor.settle.inputs import DayInputs
 from processor.settle.range_sums import RangeSums, carried_by
 from processor.settle.settlement import MAX_COLLISIONS, Settled, settle_at_once
+from processor.settle.site_window import SpilledWindow, Window
 from processor.settle.time_pieces import cut_in_pieces, derived_in_pieces, steps
 from processor.settle.verdicts import decided_orders, disturbed_days, lies_in_day, places
 from processor.settle.visitor_ranges import RangeCopies, VisitorRange, copies_in, visitor_ranges
-from processor.settle.window import WINDOW_COLUMNS, SpilledWindow, Window, chosen
+from processor.settle.window import WINDOW_COLUMNS, chosen
 
 _PLACE: Final = ("record", "row")
 

@@ -37,8 +37,9 @@ from processor.settle.built import (
 )
 from processor.settle.inputs import DayInputs
 from processor.settle.rows import SettledRows
+from processor.settle.site_window import Window
 from processor.settle.verdicts import decided_orders, disturbed_days, erased_in_day, ledger_of, lies_in_day, places
-from processor.settle.window import Window, chosen
+from processor.settle.window import chosen
 
 MAX_COLLISIONS: Final = 1_000  # a sender that reuses an id must not fill the memory or the store
 

@@ -16,8 +16,9 @@ import polars as pl
 from hitmesh.model.arrays import BoolArray, I64Array
 from processor.rules.copies import KEY_COLUMNS, Copies, find_copies, key_hashes, repeated_hashes
 from processor.settle.memory import SettleMemory
+from processor.settle.site_window import SpilledWindow
 from processor.settle.spill import Spill
-from processor.settle.window import WINDOW_COLUMNS, SpilledWindow
+from processor.settle.window import WINDOW_COLUMNS
 
 # The columns of hits that may be copies.
 _SUSPECT_COLUMNS: Final = (*KEY_COLUMNS, "hit_id", "content_hash", "event_time", "hit_type", "record", "row")

@@ -30,8 +30,9 @@ from processor.settle.record_positions import RecordPositions
 from processor.settle.rows import Portions
 from processor.settle.series import settled_series
 from processor.settle.settlement import Settled
+from processor.settle.site_window import SpilledWindow, Window, visitor_groups
 from processor.settle.spill import Spill
-from processor.settle.window import WINDOW_COLUMNS, SpilledWindow, Window, visitor_groups
+from processor.settle.window import WINDOW_COLUMNS
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
 from tests.reference.hits import RefHit
 from tests.reference.visits import RefPolicy

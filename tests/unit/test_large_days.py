@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,20 @@ import pytest
 
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.erasures import ErasureMark, visitor_digest
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.positions import Topic
 from hitmesh.model.reprocessings import Rebuilt, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.reprocessor import Reprocessor
+from processor.settle.attempt import Attempt
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.pace import SettlePace
+from processor.settle.readable import ReadableRows
 from processor.settle.settler import Settler
+from processor.settle.site_window import SpilledWindow, Window, read_window
 from processor.settle.spill import Spill
-from processor.settle.window import SpilledWindow, Window, read_window
 from tests.support.erasing import key_of, plan_erasure
 from tests.support.reprocessing import plan, rebuilt, request, work_off
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
@@ -91,6 +97,29 @@ def test_rows_on_disk_keep_their_order_within_a_group() -> None:
     }
     assert spill.height(1) == 6
     assert list(spill.read(7)) == []
+
+
+@pytest.mark.parametrize(("rows_in_time", "expected"), [(1, nullcontext()), (250_000, pytest.raises(Unavailable))])
+def test_deadline_for_readable_rows_follows_their_number(
+    rows_in_time: int, expected: AbstractContextManager[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh, site_day = a_mesh("memory:", SMALLEST), SiteDay(SITE, DAY)
+    reached = mesh.stores.progress.progress(Topic.HITS)
+    through = {partition: progress.next_offset for partition, progress in reached.items()}
+    attempt = Attempt(settler_stores(mesh.stores), site_day, through, through, memory=SMALLEST)
+    settled = attempt.settle()
+    assert settled is not None
+    looks: list[int] = []
+
+    def after_1500_ms(_: SiteDay, generation: int) -> bool:
+        looks.append(generation)
+        mesh.clock.advance(1_500)
+        return len(looks) > 1
+
+    monkeypatch.setattr(mesh.stores.sink, "ingested", after_1500_ms)
+    rows = ReadableRows(mesh.stores.sink, mesh.clock, threading.Event(), 1.0, rows_in_time)
+    with expected:
+        rows.write([(site_day, attempt.generation, settled)])
 
 
 def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:

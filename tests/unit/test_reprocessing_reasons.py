@@ -20,7 +20,7 @@ from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reasons import part_of
 from processor.settle.attempt import Attempt
 from processor.settle.inputs import DayInputs
-from processor.settle.window import Window
+from processor.settle.site_window import Window
 from tests.reference.hits import RefHit
 from tests.support.reprocessing import done, plan, rebuilt
 from tests.support.small_mesh import SmallMesh, settler_stores
