@@ -29,7 +29,8 @@ test-long: setup ## What takes too long for every day: whole files, long outages
 
 check: static unit ## Style, types, layering, contract, generated code, unit and property tests.
 
-static: lint types layers protos generated words ## The checks that run no test.
+static: setup ## The checks that run no test, two at a time.
+	@$(MAKE) -j 2 -O types lint layers protos generated words
 
 lint: setup ## Style and formatting.
 	@$(BIN)/ruff check .

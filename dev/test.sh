@@ -20,10 +20,12 @@ export JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:--XX:TieredStopAtLevel=1}"
 
 # The longest tests come first, so that short tests keep both workers busy at the end.
 alone="tests/replays tests/integration tests/property tests/contract tests/unit"
-of_servers="tests/real/cassandra tests/real/kafka tests/real/druid tests/real/paths"
+of_servers="tests/real/paths tests/real/kafka tests/real/cassandra tests/real/druid"
 spread="-n 2 --dist worksteal"
 # A mesh mostly waits, so two meshes share two cores. The tests of a file run in the same worker, longest files first.
 side_by_side="-n 2 --dist loadfile --no-loadscope-reorder"
+# A test of an adapter mostly waits for a server.
+three="-n 3 --dist loadfile --no-loadscope-reorder"
 
 # Keep the servers' data in memory where memory is plentiful, because a new table costs Cassandra dozens of flushes to
 # disk. The logs of a failed run are copied to .stack/logs.
@@ -77,12 +79,12 @@ if [ "$mode" = long ]; then
 else
     part "examples of the vocabulary" $pytest -q --doctest-modules hitmesh/model
     part "what needs nothing" $pytest -q --durations 25 $spread -m "not servers and not long" $alone
-    part "a small pass of the benchmark" sh -c '.venv/bin/python -m tests.bench --small >/dev/null'
     part "meshes on files" $pytest -q --durations 15 $side_by_side -m "not servers and not long" tests/breaking/kill tests/e2e
     if [ "$mode" = all ]; then
         part "servers" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
         part "meshes on servers" $pytest -q --durations 40 $side_by_side -m "servers and not long" \
-            tests/breaking/kill tests/breaking/faults tests/e2e tests/contract $of_servers
+            tests/breaking/kill tests/breaking/faults tests/e2e
+        part "adapters on servers" $pytest -q --durations 25 $three -m "servers and not long" $of_servers tests/contract
         part "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages
     fi
 fi

@@ -27,12 +27,12 @@ from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_WATERMARK_AGE_SECONDS
 from processor.fail_points import dying_at
+from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
 from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
 from processor.settle.attempt import SettlerStores
 from processor.settle.loop import run_in_turns
-from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
 from processor.stream.balance_watch import watch_balance
@@ -153,21 +153,18 @@ def build_settler(
 
 
 def build_reprocessor(
-    stores: Stores,
-    clock: Clock,
-    stop: threading.Event,
-    metrics: Metrics | None = None,
-    memory: SettleMemory = DEFAULT_MEMORY,
+    stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threading.Event, metrics: Metrics | None = None
 ) -> Reprocessor:
     """Return the reprocessor over these stores, for the settler's thread."""
     return Reprocessor(
         settler_stores(stores),
         stores.reprocessings,
         clock,
+        ReprocessPace(marks_known_ms=settings.marks_known_ms),
         stop=stop,
         metrics=metrics,
         marks=secrets.randbits(31),
-        memory=memory,
+        memory=settings.settle_memory,
     )
 
 
@@ -239,7 +236,7 @@ def main() -> int:
         workers.append(Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt))
     if settings.role is not Role.STREAM:
         settler = build_settler(for_settler, clock, settings, halt, metrics)
-        reprocessor = build_reprocessor(for_settler, clock, halt, metrics, settings.settle_memory)
+        reprocessor = build_reprocessor(for_settler, clock, settings, halt, metrics)
         in_turns = (settler.run_once, reprocessor.run_once)
         workers += [
             Worker("settler", lambda: run_in_turns(in_turns, halt, metrics, pause_s=settings.settle_pause_s), halt),

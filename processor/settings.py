@@ -73,6 +73,12 @@ class ProcessorSettings(ServiceSettings):
         ge=0,
         description="Milliseconds that a replaced generation is kept for reports at an earlier data version",
     )
+    marks_known_ms: int = Field(
+        default=60_000,
+        ge=0,
+        description="Milliseconds after which every stream applies an erasure; must exceed the time in which a "
+        "stream stores a window",
+    )
     keep_log_days: int = Field(default=7, ge=2, description="Days that the log keeps records that are stored raw")
     keep_refused_days: int = Field(
         default=30, ge=1, le=7_300, description="Days that bytes of refused hits are kept; the counts stay"

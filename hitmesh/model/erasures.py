@@ -1,6 +1,6 @@
-"""The erasure of a visitor: the marks that refuse the visitor's earlier hits, and the receipt (kind ERASE).
+"""A visitor's erasure: the marks that refuse the visitor's earlier hits, and the receipt (kind ERASE).
 
-A mark never holds a visitor id or a visitor key. The mark holds a hash of the key, under the mesh secret, and the
+A mark never holds a visitor id or a visitor key. The mark holds the key's hash, under the mesh secret, and the
 instant from which the visitor's hits are accepted again.
 """
 
@@ -17,21 +17,21 @@ import numpy as np
 from hitmesh.model.keys import hash64, timeline_keys
 
 MAX_KEYS: Final = 16
-"""Maximum number of visitor keys in a request to erase."""
+"""Most visitor keys in a request to erase."""
 _DIGEST_BYTES: Final = 16
 _PERSON: Final = b"erasure"
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureMark:
-    """States that the hits of a visitor with an event time before `until` are erased.
+    """States that a visitor's hits with an event time before `until` are erased.
 
     Attributes:
-        site: full name of the site.
-        digest: `timeline_digest` of the visitor.
+        site: the site's full name.
+        digest: the visitor's `timeline_digest`.
         until: event time, UTC ms; hits from this time on are accepted.
         created_at: when the mark was stored, UTC ms.
-        reprocessing: the id of the reprocessing that erases the visitor.
+        reprocessing: the erasing reprocessing's id.
     """
 
     site: str
@@ -42,7 +42,7 @@ class ErasureMark:
 
 
 def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
-    """Return the hash of a visitor on a site, under the mesh secret, as hexadecimal digits.
+    """Return a visitor's hash on a site, under the mesh secret, as hexadecimal digits.
 
     Args:
         mesh_secret: SiteDirectory.mesh_secret.
@@ -65,10 +65,10 @@ class Receipt:
     Attributes:
         hits: hits that were blanked in raw records.
         raw_records: raw records that were rewritten.
-        log_records: records of the log that were rewritten; 0 if the log cannot change a record.
+        log_records: log records that were rewritten; 0 if the log cannot change a record.
         claims: claims on orders and refunds that were removed.
         refusals: refusals that lost their bytes.
-        carries: stored carries of reprocessings that lost the visitor's visits.
+        carries: carries stored with reprocessings that lost the visitor's visits.
         site_days: site-days whose numbers were recomputed and published.
         generations: replaced generations that were removed.
         days: UTC days that had the hits.
@@ -76,8 +76,8 @@ class Receipt:
         log_until: UTC ms until which the log may still hold the bytes; 0 if the log no longer holds the bytes.
         scanned: what the last scan read, by store: raw records, snapshots, carries, refusals, claimed ids.
         proven_at: when the last scan found nothing, UTC ms; 0 before.
-        newest_log_time: the newest log time of a rewritten record, UTC ms.
-        pending: positions of the records that are being rewritten: [log, partition, offset]. Empty at the end.
+        newest_log_time: the newest log time among rewritten records, UTC ms.
+        pending: positions that are being rewritten: [log, partition, offset]. Empty at the end.
     """
 
     hits: int = 0
@@ -106,7 +106,7 @@ class Receipt:
         return replace(self, **{name: getattr(self, name) + count for name, count in counts.items()})
 
     def on_days(self, days: Iterable[int], open_days: Iterable[int]) -> Receipt:
-        """Return the receipt with further days that had the hits, and with those of them that are not closed.
+        """Return the receipt with further days that had the hits, and with the days among them that are not closed.
 
         Example:
             >>> Receipt(days=(3,)).on_days([2, 3], [3]).days
@@ -121,7 +121,7 @@ class Receipt:
         return replace(self, pending=pending, newest_log_time=max(self.newest_log_time, log_time))
 
     def seen(self, **counts: int) -> Receipt:
-        """Return the receipt with these counts of scanned values, by store."""
+        """Return the receipt with these numbers for scanned values, by store."""
         return replace(self, scanned={**self.scanned, **counts})
 
     def to_text(self) -> str:
@@ -151,11 +151,11 @@ class Receipt:
 
 
 def visitor_digest(mesh_secret: bytes, site: str, key: tuple[int, int]) -> str:
-    """Return the digest of a visitor in marks.
+    """Return a visitor's digest in marks.
 
     Args:
         mesh_secret: SiteDirectory.mesh_secret.
-        site: full name of the site.
+        site: the site's full name.
         key: the visitor key, high and low 64 bits (hitmesh.model.keys:visitor_key).
 
     Example:

@@ -1,4 +1,4 @@
-"""The ports that erasing a visitor uses: erasure marks, and changes to records of the log."""
+"""The ports that erasing a visitor uses: erasure marks, and changes to log records."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class LogEraser(Protocol):
     def record(self, position: Position) -> LoggedRecord | None:
         """Return the retained record at a position; None if the log no longer retains the record."""
 
-    def replace(self, position: Position, value: bytes) -> bool:
-        """Replace the value of a retained record durably; the position, the headers and the log time stay.
+    def replace(self, logged: LoggedRecord) -> bool:
+        """Replace a retained record's value and event times durably; position and other headers stay.
 
         Returns False if the log cannot change records, or no longer retains the record.
         """

@@ -17,8 +17,8 @@ class RawStore(Protocol):
     def put(self, records: Sequence[RawRecord]) -> None:
         """Store records durably, keyed by position; idempotent."""
 
-    def replace(self, position: Position, value: bytes) -> None:
-        """Replace the value of a stored record durably and atomically; all other fields stay.
+    def replace(self, record: RawRecord) -> None:
+        """Replace a stored record's value and event times durably and atomically; other fields stay.
 
         Used to erase hits. The new value must have the same rows, some of them blank. An absent record stays absent.
         """
@@ -96,8 +96,9 @@ class RejectedStore(Protocol):
         returns 0.
         """
 
-    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
-        """Empty `original`, `message` and `hit_id` of the site's wanted refusals durably; return how many.
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
+        """Empty `original`, `message` and `hit_id` in the site's wanted refusals durably, page by page.
 
-        `wanted` is called for each refusal that has any of the three; the counts stay.
+        Yield after each page how many refusals were emptied. `wanted` is called for each refusal that has any of the
+        three; the counts stay.
         """

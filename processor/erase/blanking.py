@@ -1,6 +1,6 @@
 """Erase the visitor's hits from raw records, claims and log (kind ERASE).
 
-`Blanking.erase` defines the order in which a group of hits disappears. Every effect before the last is found again
+`Blanking.erase` defines the order in which hits disappear. Every effect before the last is found again
 after a crash, because the raw record still has the hits.
 """
 
@@ -12,8 +12,7 @@ from itertools import islice
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.erasures import Receipt
 from hitmesh.model.generations import DirtyMark
-from hitmesh.model.rows.erased_rows import with_blank_rows
-from processor.erase.records import FoundHits, find_hits
+from processor.erase.records import FoundHits, find_hits, without_erased_hits
 from processor.erase.visitors import ErasedVisitors
 from processor.settle.attempt import SettlerStores
 from processor.settle.reached import closed_before
@@ -24,7 +23,7 @@ _ROWS = ("site", "visitor_hi", "visitor_lo", "event_time", "flags")
 
 
 class Blanking:
-    """Erases hits, a group of records at a time. Confined to one thread.
+    """Erases hits, some records at a time. Confined to one thread.
 
     Args:
         stores: the stores.
@@ -38,7 +37,7 @@ class Blanking:
         self._group_records = group_records
 
     def groups(self, site: str, day: int, visitors: ErasedVisitors) -> Iterator[Sequence[FoundHits]]:
-        """Yield the erased hits of a site-day that are not blank, in groups of records."""
+        """Yield a site-day's erased hits that are not blank, grouped by records."""
         records = self._stores.raw.scan(site, day, day + 1)
         found = (hits for record in records if (hits := find_hits(record, visitors)) is not None)
         while group := list(islice(found, self._group_records)):
@@ -53,13 +52,13 @@ class Blanking:
         moved: Collection[int],
         save: Callable[[Receipt], None],
     ) -> Receipt:
-        """Erase a group of hits; return the receipt. The order of the effects is defined only here.
+        """Erase a group's hits; return the receipt. The effects' order is defined only here.
 
         `moved` are the days that the reprocessing itself publishes.
 
         1. store the receipt with these hits and their positions. A repetition after a crash counts no hit twice;
-        2. mark the days that must be settled again: closed days of these hits, days of other claims on the same ids,
-           and days of refunds that get their amount from these orders;
+        2. mark the days that must be settled again: closed days with these hits, days with other claims on these
+           ids, and days with refunds that get their amount from these orders;
         3. remove the claims;
         4. blank the hits in the log, if the log can change records;
         5. blank the hits in the raw records.
@@ -85,11 +84,11 @@ class Blanking:
         self._stores.claims.remove(claims)
         for found in group:
             self._blank_in_log(found, visitors)
-            self._stores.raw.replace(found.record.position, found.blanked)
+            self._stores.raw.replace(found.blanked)
         return receipt
 
     def _claims(self, site: str, group: Iterable[FoundHits]) -> tuple[list[OrderClaim], set[int]]:
-        """Return the claims of these hits, and the days of other claims and of refunds that depend on the claims."""
+        """Return these hits' claims, and the days with other claims and with refunds that depend on the claims."""
         stores = self._stores.claims
         places = {(found.record.position, row) for found in group for row in found.rows}
         order_ids = sorted({id_ for found in group for id_ in found.order_ids})
@@ -112,6 +111,6 @@ class Blanking:
         logged = self._stores.log_eraser.record(found.record.position)
         if logged is None:
             return
-        erased = visitors.hits(read_rows(logged.record.value, _ROWS))
-        if erased.any():
-            self._stores.log_eraser.replace(found.record.position, with_blank_rows(logged.record.value, erased))
+        blank, is_changed = without_erased_hits(logged, read_rows(logged.record.value, _ROWS), visitors)
+        if is_changed:
+            self._stores.log_eraser.replace(blank)

@@ -15,7 +15,7 @@ from hitmesh.ports import Reprocessings
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
 
-_PAGE: Final = 32  # each recomputed site-day has two carries of up to megabytes
+_PAGE: Final = 32  # each recomputed site-day has two carries, up to megabytes
 
 
 def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes:
@@ -53,7 +53,7 @@ def cleaned(rebuilt: Rebuilt, visitors: ErasedVisitors) -> Rebuilt:
 
 
 def rebuilt_of_site(reprocessings: Reprocessings, site: str) -> Iterator[tuple[str, Rebuilt]]:
-    """Yield the site's recomputed site-days of all reprocessings, each with the reprocessing's id."""
+    """Yield the site's recomputed site-days in all reprocessings, each with the reprocessing's id."""
     for reprocessing in reprocessings.all():
         if site in reprocessing.sites:
             for rebuilt in rebuilt_of(reprocessings, reprocessing.id, site):
@@ -61,7 +61,7 @@ def rebuilt_of_site(reprocessings: Reprocessings, site: str) -> Iterator[tuple[s
 
 
 def rebuilt_of(reprocessings: Reprocessings, id_: str, site: str) -> Iterator[Rebuilt]:
-    """Yield the site's recomputed site-days of a reprocessing, days ascending."""
+    """Yield the site's recomputed site-days in a reprocessing, days ascending."""
     after = SiteDay(site, -(1 << 31))
     while page := reprocessings.rebuilt(id_, after, _PAGE):
         for rebuilt in page:

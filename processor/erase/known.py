@@ -15,7 +15,7 @@ _NO_VISITORS: Final = ErasedVisitors(b"")
 
 
 class KnownErasures:
-    """A cache of all marks. Confined to one thread.
+    """Caches all marks. Confined to one thread.
 
     Args:
         erasures: the stored marks.
@@ -35,7 +35,7 @@ class KnownErasures:
         self.visitors = _NO_VISITORS
 
     def refresh(self) -> ErasedVisitors:
-        """Read new marks if the last read is older than the interval; return the visitors of new marks.
+        """Read new marks if the last read is older than the interval; return the visitors in new marks.
 
         A visitor's mark with the latest `until` counts, although a mark that was planned earlier can be stored later.
 

@@ -1,7 +1,7 @@
 """Look for an erased visitor in every store that can hold the visitor's key, apart from raw records (kind ERASE).
 
 Raw records are read separately, because reading them takes long. The log is not read: a store in files has no record
-with the hits after blanking, and a topic of Kafka keeps its records until the time in the receipt.
+with the hits after blanking, and a Kafka topic keeps its records until the time in the receipt.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Proof:
         self._reprocessings = reprocessings
 
     def look(self, site: str, visitors: ErasedVisitors, days: Iterable[int], now: int) -> Look:
-        """Return what is left of the visitor on these days."""
+        """Return which store still has the visitor on these days."""
         days = sorted(days)
         kept = [day for day in with_following(days) if self._stores.generations.retire(SiteDay(site, day), now)]
         if kept:
@@ -65,7 +65,7 @@ class Proof:
         return Look("", {"snapshots": snapshots, "carries": len(carries) + 2 * rebuilt})
 
     def _snapshots(self, visitors: ErasedVisitors) -> tuple[int, int]:
-        """Return how many snapshots there are, and how many of them have the visitor."""
+        """Return how many snapshots there are, and how many have the visitor."""
         count = held = 0
         for partition in self._stores.progress.progress(Topic.HITS):
             for logic in LOGICS:
@@ -77,7 +77,7 @@ class Proof:
 
 
 def with_following(days: Iterable[int]) -> list[int]:
-    """Return the days and each day after: its replaced generations began with the carry of the day.
+    """Return the days and each day after: its replaced generations began with the day's carry.
 
     Example:
         >>> with_following([1, 2, 9])

@@ -1,7 +1,7 @@
-"""Remove erased visitors from the state of a partition (kind ERASE).
+"""Remove erased visitors from a partition's state (kind ERASE).
 
 Rows that the stream emitted for these visitors stay until their day is settled. Kept hits are not removed here: after
-the removal, the stream recovers, which deletes the files of kept hits and reads the hits again from the log, without
+the removal, the stream recovers, which deletes the files with kept hits and reads the hits again from the log, without
 the erased hits.
 """
 
@@ -25,12 +25,12 @@ _MAX_AGE_MS: Final = 2 * DAY_MS
 
 
 def partitions_with(states: Mapping[PartitionId, LiveState], visitors: ErasedVisitors) -> list[PartitionId]:
-    """Return the partitions whose states have a timeline or a kept hit of an erased visitor."""
+    """Return the partitions whose states have an erased visitor's timeline or kept hit."""
     return [partition for partition, state in states.items() if holds_erased(state, visitors)]
 
 
 def holds_erased(state: LiveState, visitors: ErasedVisitors) -> bool:
-    """Return whether the state has a timeline or a kept hit of an erased visitor."""
+    """Return whether the state has an erased visitor's timeline or kept hit."""
     names = state.sites.names
     if visitors.sites.isdisjoint(names):
         return False
@@ -41,7 +41,7 @@ def holds_erased(state: LiveState, visitors: ErasedVisitors) -> bool:
 
 
 def purge(state: LiveState, visitors: ErasedVisitors) -> None:
-    """Remove the timelines of erased visitors that began before their erasure."""
+    """Remove erased visitors' timelines that began before the erasure."""
     visitors = visitors.later_than(state.log_time - _MAX_AGE_MS)
     names = state.sites.names
     if visitors.sites.isdisjoint(names):
@@ -57,7 +57,7 @@ def purge(state: LiveState, visitors: ErasedVisitors) -> None:
 
 
 def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisitors) -> bool:
-    """Return whether the tables of a snapshot have an erased visitor (processor.stream.live.snapshot:unpacked)."""
+    """Return whether a snapshot's tables have an erased visitor (processor.stream.live.snapshot:unpacked)."""
     if "sites" not in tables:  # refusals form no timelines
         return False
     names = tables["sites"]["name"].to_list()
@@ -68,7 +68,7 @@ def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisit
 
 
 def rows_of_erased(table: pl.DataFrame, names: Sequence[str], visitors: ErasedVisitors) -> BoolArray:
-    """Return whether each row of a table of visits or hits belongs to an erased visitor's earlier hits (n,)."""
+    """Return whether each row in a table with visits or hits belongs to an erased visitor's earlier hits (n,)."""
     if "event_time" in table.columns:
         return _erased(table, names, visitors, "event_time")
     if "seen" in table.columns:

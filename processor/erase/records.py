@@ -1,15 +1,15 @@
-"""Blank the erased hits of a log record or of a raw record, and describe these hits. Pure."""
+"""Blank the erased hits in a log record or a raw record, and describe these hits. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray
-from hitmesh.model.records import LoggedRecord, RawRecord
+from hitmesh.model.records import LoggedRecord, RawRecord, Record
 from hitmesh.model.rows.erased_rows import with_blank_rows
 from hitmesh.model.zones import DAY_MS
 from processor.erase.visitors import ErasedVisitors
@@ -18,15 +18,17 @@ from processor.settle.window import read_rows
 _RECOGNISED: Final = ("site", "visitor_hi", "visitor_lo", "event_time", "flags")
 _CLAIMING: Final = (*_RECOGNISED, "order_id", "refund_id")
 
+_Stored = TypeVar("_Stored", Record, RawRecord)
+
 
 @dataclass(frozen=True, slots=True)
 class FoundHits:
-    """The erased hits of a raw record that are not blank yet.
+    """A raw record's erased hits that are not blank yet.
 
     Attributes:
         record: the record.
         erased: whether each row is such a hit (n,).
-        days: the UTC days of these hits.
+        days: these hits' UTC days.
         order_ids: their order ids.
         refund_ids: their refund ids.
     """
@@ -39,22 +41,37 @@ class FoundHits:
 
     @property
     def hits(self) -> int:
-        """The number of hits."""
+        """How many hits there are."""
         return int(self.erased.sum())
 
     @property
     def rows(self) -> frozenset[int]:
-        """The numbers of the rows."""
+        """The rows' numbers."""
         return frozenset(np.flatnonzero(self.erased).tolist())
 
     @property
-    def blanked(self) -> bytes:
-        """The record's value with these hits blank."""
-        return with_blank_rows(self.record.value, self.erased)
+    def blanked(self) -> RawRecord:
+        """The record with these hits blank."""
+        return blanked(self.record, self.erased)
+
+
+def blanked(record: _Stored, erased: BoolArray) -> _Stored:
+    """Return a record with its erased rows blank; first and last event time are those after blanking.
+
+    Args:
+        record: a record with hits.
+        erased: whether each row is erased (n,).
+
+    Raises:
+        StoreCorrupt: the record does not decode.
+    """
+    value = with_blank_rows(record.value, erased)
+    times = read_rows(value, ("event_time",))["event_time"].to_numpy()
+    return replace(record, value=value, min_event_time=int(times.min()), max_event_time=int(times.max()))
 
 
 def find_hits(record: RawRecord, visitors: ErasedVisitors) -> FoundHits | None:
-    """Return the erased hits of a raw record; None if the record has none, or only blank rows.
+    """Return a raw record's erased hits; None if the record has none, or only blank rows.
 
     Raises:
         StoreCorrupt: the record does not decode.
@@ -80,7 +97,7 @@ def without_erased_hits(
     """Return a log record with its erased hits blank, and whether the record changed.
 
     Args:
-        record: a record of hits.
+        record: a record with hits.
         rows: the record's rows.
         visitors: the erased visitors.
     """
@@ -89,5 +106,4 @@ def without_erased_hits(
     erased = visitors.hits(rows)
     if not erased.any():
         return record, False
-    value = with_blank_rows(record.record.value, erased)
-    return replace(record, record=replace(record.record, value=value)), True
+    return replace(record, record=blanked(record.record, erased)), True

@@ -1,14 +1,16 @@
-"""Find a visitor's refused hits among the kept bytes of refusals.
+"""Find a visitor's refused hits among refusals' kept bytes.
 
-A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON: a hit, or a batch that was refused whole.
+A refusal keeps at most 4 KiB from the original bytes, in protobuf or JSON: a hit, or a batch that was refused whole.
 Bytes that do not decode may be the visitor's, so they count as the visitor's. Bytes without a visitor id and a user id
-belong to a visitor without cookies, whose key cannot be computed from them.
+belong to a visitor without cookies, whose key cannot be computed from them. A refusal without a site counts if its ids
+match: nothing says for which site an unknown key was meant. If the key is another merchant's, the refusal stays.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import polars as pl
@@ -31,23 +33,32 @@ _TEXTS = {"original": b"", "message": "", "hit_id": "", "batch_id": "", "origin"
 
 
 class Refusals:
-    """Recognises the refusals of erased visitors, and removes their bytes from the log.
+    """Recognises erased visitors' refusals, and removes their bytes from the log.
 
     Args:
-        site: the site, whose secret is the key of the visitor hashes.
+        site: the site, whose secret is the key for visitor hashes.
         mesh_secret: the mesh secret.
         digests: the visitors' digests.
+        key_ids: the keys, by id, that the site's hits can have been sent with.
         until: refusals collected from this time on (UTC ms) stay.
-        raw: the raw records, which show whether the hit of an id collision is erased.
+        raw: the raw records, which show whether an id collision's hit is erased.
         log: the log.
     """
 
     def __init__(
-        self, site: Site, mesh_secret: bytes, digests: Collection[str], until: int, raw: RawStore, log: LogEraser
+        self,
+        site: Site,
+        mesh_secret: bytes,
+        digests: Collection[str],
+        key_ids: Collection[str],
+        until: int,
+        raw: RawStore,
+        log: LogEraser,
     ) -> None:
         self._site = site
         self._mesh_secret = mesh_secret
         self._digests = frozenset(digests)
+        self._key_ids = frozenset(key_ids)
         self._until = until
         self._raw = raw
         self._log = log
@@ -65,13 +76,17 @@ class Refusals:
     def _is_of_visitor(self, hit: RejectedHit) -> bool:
         if hit.reason == HitReason.ID_COLLISION:
             return self._is_blank(hit)
-        if not hit.original:
+        if not hit.original or self._is_of_another_merchant(hit):
             return False
         try:
             ids = list(_ids_in(hit.original))
         except DecodeError:
             return hit.site == self._site.name
         return any(self._digest(kind, id_) in self._digests for kind, id_ in ids)
+
+    def _is_of_another_merchant(self, hit: RejectedHit) -> bool:
+        key_id = hit.origin.key_id if hit.origin is not None else ""
+        return not hit.site and bool(key_id) and key_id not in self._key_ids
 
     def _is_blank(self, hit: RejectedHit) -> bool:
         record = self._raw.get(hit.position)
@@ -93,13 +108,13 @@ class Refusals:
             pl.when(is_row).then(pl.lit(text, REJECTED_COLUMNS[name])).otherwise(pl.col(name)).alias(name)
             for name, text in _TEXTS.items()
         )
-        return self._log.replace(hit.position, pack_record(blanked))
+        return self._log.replace(replace(logged, record=replace(logged.record, value=pack_record(blanked))))
 
 
 def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
     """Yield the ids in a hit or a batch, with their kinds as in hitmesh.model.keys:visitor_key.
 
-    Some bytes decode as either. A wrong decoding yields texts that are the id of no visitor.
+    Some bytes decode as either. A wrong decoding yields texts that are no visitor's id.
 
     Raises:
         DecodeError: the bytes are neither a whole hit nor a whole batch.
@@ -115,7 +130,7 @@ def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _ids_in_json(text: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the ids in the JSON of a hit or a batch, under both spellings of the fields; texts and numbers are ids."""
+    """Yield the ids in a hit's or a batch's JSON, under both spellings; texts and numbers are ids."""
     try:
         sent = json.loads(text.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""Recognise the hits of erased visitors from erasure marks. Pure.
+"""Recognise erased visitors' hits from erasure marks. Pure.
 
-A mark has only a hash of the visitor. So each distinct visitor of a marked site is hashed, which costs about 1 µs. Hits
-of other sites cost nothing, and neither do hits after the site's latest mark, such as live traffic.
+A mark has only the visitor's hash. So each distinct visitor on a marked site is hashed, which costs about 1 µs. Hits
+on other sites cost nothing, and neither do hits after the site's latest mark, such as live traffic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.zones import DAY_MS
 
 
 class ErasedVisitors:
-    """The erased visitors of some sites.
+    """The erased visitors on some sites.
 
     Args:
         mesh_secret: the mesh secret.
@@ -63,7 +63,7 @@ class ErasedVisitors:
         return untils
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return whether each row is a hit of an erased visitor, and not blank yet (n,).
+        """Return whether each row is an erased visitor's hit, and not blank yet (n,).
 
         Args:
             rows: site, visitor_hi, visitor_lo, event_time, flags.
@@ -82,7 +82,7 @@ class ErasedVisitors:
     def has_claim(self, claim: OrderClaim) -> bool:
         """Return whether a claim comes from an erased hit.
 
-        A claim has the UTC day of its hit, and not the time. On the day of `until`, log time takes its place.
+        A claim has its hit's UTC day, and not the time. On the day that has `until`, log time takes its place.
         """
         high, low = (np.array([part], np.uint64) for part in (claim.visitor_hi, claim.visitor_lo))
         until = int(self.until(claim.site, _timelines(claim.site, high, low))[0])

@@ -77,6 +77,9 @@ def store_before_transaction(
     """
     if intake.raw:
         raw.put(intake.raw)
+    for record in intake.raw:
+        if record.position in intake.blanked:
+            raw.replace(record)  # a window before the erasure may have stored the record
     if intake.rejected:
         rejected.put(intake.rejected)
     reached(CommitStep.RAW)

@@ -20,7 +20,7 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.generations import DirtyMark
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.ledger import LedgerClass
-from hitmesh.model.positions import PartitionId
+from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.reasons import EXCLUDING_FLAGS, HitReason
 from hitmesh.model.records import LoggedRecord, RawRecord, RecordKind, RejectedHit
 from hitmesh.model.refusals import origin_of
@@ -83,7 +83,8 @@ class Intake:
     """Values to store for a group of records, each list in log order per partition, and the stream's input.
 
     `awaited` are site-days that the stream counts; `marks` are for closed site-days, which the stream does not count.
-    `refunds` are the refunds that get their amount from the order.
+    `refunds` are the refunds that get their amount from the order. `blanked` has the positions whose raw
+    records lost erased hits.
     """
 
     raw: list[RawRecord] = field(default_factory=list)
@@ -92,6 +93,7 @@ class Intake:
     claims: list[OrderClaim] = field(default_factory=list)
     refunds: set[WholeRefund] = field(default_factory=set)
     rejected: list[RejectedHit] = field(default_factory=list)
+    blanked: set[Position] = field(default_factory=set)
     partitions: dict[PartitionId, PartitionIntake] = field(default_factory=dict)
 
 
@@ -127,7 +129,9 @@ def take_in(records: Iterable[LoggedRecord], erased: ErasedVisitors | None = Non
             if kind == RecordKind.HITS:
                 rows = read_rows(record.record.value, _READ)
                 record, is_changed = without_erased_hits(record, rows, erased)
-                rows = read_rows(record.record.value, _READ) if is_changed else rows
+                if is_changed:
+                    rows = read_rows(record.record.value, _READ)
+                    intake.blanked.add(record.position)
                 hits.setdefault(partition, []).append((record, rows))
             elif kind == RecordKind.REJECTED:
                 _take_rejected(record, partition_intake, intake)

@@ -27,6 +27,7 @@ from hitmesh.runtime.logs import logger
 from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.runtime.telemetry.labels import Stage
 from processor.erase.known import KnownErasures
+from processor.erase.late_writes import take_back
 from processor.erase.purge import partitions_with, purge
 from processor.stream.clock_ahead import ClockAhead
 from processor.stream.collisions import keep_collisions
@@ -212,15 +213,16 @@ class Runner:
         store_before_transaction(intake, stores.raw, stores.rejected, stores.dirty, stores.claims, self._meter.reached)
         prepared = self._prepared(intake)
         keep_collisions(stores.rejected, stores.raw, {of: (step.rows, step.collides) for of, step in prepared.items()})
+        self._forget_erased(intake)
+        if not self._is_certain:
+            return  # after recovery, the window is taken again
         wins = wins_of(prepared, intake.claims, stores.claims)
         self._meter.record_stage(Stage.COPIES)
         self._is_certain = False  # from here on the states are ahead of the committed positions
         stepped = [apply(self._hits[partition], step, wins[partition]) for partition, step in prepared.items()]
         stepped += [
-            take_refusals(
-                self._refusals[partition], partition_intake.ends, partition_intake.refused, partition_intake.siteless
-            )
-            for partition, partition_intake in intake.partitions.items()
+            take_refusals(self._refusals[partition], taken.ends, taken.refused, taken.siteless)
+            for partition, taken in intake.partitions.items()
             if partition in self._refusals
         ]
         self._meter.record_stage(Stage.VISITS)
@@ -228,15 +230,18 @@ class Runner:
         self._commit(stepped)
         self._is_certain = True
 
-    def _forget_erased(self) -> None:
-        """Apply new erasure marks: save states that hold an erased visitor without the visitor, and rebuild all."""
-        visitors = self._erasures.refresh()
-        held = partitions_with(self._hits, visitors) if visitors and self._is_certain else []
+    def _forget_erased(self, stored: Intake | None = None) -> None:
+        """Apply new erasure marks: take back a stored window, save states without the visitors, and rebuild all."""
+        visitors, was_certain = self._erasures.refresh(), self._is_certain
+        held = partitions_with(self._hits, visitors) if visitors and was_certain else []
+        self._is_certain = was_certain and not visitors  # after an error, a recovery applies the marks
+        is_late = stored is not None and take_back(self._stores, stored, visitors)
         if held:
             self.flush()
-        if held or (visitors and not self._is_certain):
-            self._writer = new_writer(self._stores.outbox, self._writer)
-            self._is_certain = self._can_go_on = False
+        if held or is_late or (visitors and not was_certain):
+            self._writer, self._can_go_on = new_writer(self._stores.outbox, self._writer), False
+        else:
+            self._is_certain = was_certain
         for partition in held:
             purge(self._hits[partition], visitors)
             self._save_state(partition)
@@ -271,11 +276,8 @@ class Runner:
 
     def _prepare(self, state: LiveState, partition_intake: PartitionIntake) -> Prepared:
         unknown = state.sites.unknown(partition_intake.hits["site"].unique().to_list())
-        return prepare(
-            state,
-            RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless),
-            rules_of(self._stores.directory, unknown, self._logic),
-        )
+        rules = rules_of(self._stores.directory, unknown, self._logic)
+        return prepare(state, RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless), rules)
 
     def _poll(self, timeout_s: float) -> list[LoggedRecord]:
         """Return records of both topics: wait `timeout_s` for the first records, then gather until the window ends."""
@@ -366,10 +368,8 @@ class Runner:
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
-        erased = self._erasures.visitors
-        recovered = recover(
-            self._stores, committed, self._kept, self._heartbeat_in_recovery, self._limits, self._logic, erased
-        )
+        heartbeat, erased = self._heartbeat_in_recovery, self._erasures.visitors
+        recovered = recover(self._stores, committed, self._kept, heartbeat, self._limits, self._logic, erased)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:

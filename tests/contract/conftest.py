@@ -19,6 +19,8 @@ SERVERS = "servers"
 # These modules need Druid, whose tasks take seconds to start.
 WITH_DRUID = ("test_rows", "test_streaming", "test_streamed_rows")
 SERVERS_TIMEOUT_S = 180
+LONG_ON_SERVERS = frozenset({"test_many_small_transactions_answer_as_one_large[servers-400]"})
+"""Tests on real servers whose smaller sizes run each time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if callspec is not None and callspec.params.get("opener") == SERVERS:
             item.add_marker(pytest.mark.timeout(SERVERS_TIMEOUT_S))
             item.add_marker(pytest.mark.servers)
+            if item.name in LONG_ON_SERVERS:
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture

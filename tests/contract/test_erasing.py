@@ -61,12 +61,23 @@ class TestRemoval:
     def test_a_raw_record_gets_another_value_and_keeps_the_rest(self, opener: Opener, before: int, after: int) -> None:
         record = RawRecord(AT, 77, 500, -5, 50, b"b" * before, 2, frozenset({SiteDay(SHOP, 10)}))
         opener().raw.put([record])
-        opener().raw.replace(AT, b"a" * after)
-        opener().raw.replace(Position("hits.1", 0, 8), b"absent")
+        changed = replace(record, value=b"a" * after, min_event_time=-7, max_event_time=7, rows=0, log_time=0)
+        opener().raw.replace(changed)
+        opener().raw.replace(replace(changed, position=Position("hits.1", 0, 8)))
         (found,) = opener().raw.scan(SHOP, 10, 11)
         assert found == opener().raw.get(AT)
-        assert (found.value, found.rows, found.site_days) == (b"a" * after, 500, record.site_days)
+        assert found == replace(record, value=b"a" * after, min_event_time=-7, max_event_time=7)
         assert opener().raw.get(Position("hits.1", 0, 8)) is None
+
+    def test_a_shorter_value_leaves_nothing_of_a_longer_value(self, stores: Stores) -> None:
+        record = RawRecord(AT, 77, 500, -5, 50, b"b" * 3 * PIECE, 2, frozenset({SiteDay(SHOP, 10)}))
+        shorter = replace(record, value=b"a" * (PIECE + 1))
+        stores.raw.put([record])
+        stores.raw.restore([shorter])
+        assert stores.raw.get(AT) == shorter
+        stores.raw.replace(shorter)
+        stores.raw.restore([replace(record, value=b"c" * PIECE)])
+        assert list(stores.raw.scan(SHOP, 10, 11)) == [replace(record, value=b"c" * PIECE)]
 
     def test_removed_claims_are_gone_and_holders_stay(self, stores: Stores) -> None:
         first, second = a_claim("o", 1), a_claim("o", 2)
@@ -95,9 +106,9 @@ class TestRemoval:
             seen.append(hit.hit_id)
             return hit.hit_id == "h0"
 
-        assert stores.rejected.erase_texts(SHOP, wanted) == 1
+        assert sum(stores.rejected.erase_texts(SHOP, wanted)) == 1
         assert sorted(seen) == ["h0", "h1"]
-        assert stores.rejected.erase_texts(SHOP, lambda hit: hit.hit_id != "h1") == 0
+        assert sum(stores.rejected.erase_texts(SHOP, lambda hit: hit.hit_id != "h1")) == 0
         kept = {hit.position.offset: hit for hit in stores.rejected.recent(SHOP, 9)}
         assert kept == {0: replace(hits[0], original=b"", message="", hit_id="", origin=None), 1: hits[1]}
         assert sum(stores.rejected.counts(SHOP, NOON // 86_400_000).values()) == 2

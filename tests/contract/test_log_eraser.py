@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.positions import PartitionId, Position, Topic
-from hitmesh.model.records import Record, RecordKind
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from tests.support.opened import Opener
 
 
@@ -18,12 +20,14 @@ def at(stores: Stores) -> Position:
 
 def test_a_record_is_replaced_or_kept_for_a_known_time(opener: Opener, stores: Stores, at: Position) -> None:
     eraser = stores.log_eraser
-    if not eraser.replace(at, b"after"):
+    (before,) = stores.log_scan.read(PartitionId(at.log, at.partition), at.offset, at.offset + 1)
+    if not eraser.replace(replace(before, record=Record(RecordKind.HITS, b"after", 9, -7, 7, sum64=9))):
         assert eraser.record(at) is None
         assert eraser.kept_until(1_000) > 1_000
         return
     (logged,) = opener().log_scan.read(PartitionId(at.log, at.partition), at.offset, at.offset + 1)
-    assert (logged.record.value, logged.record.hits, logged.record.sum64) == (b"after", 1, 7)
+    changed = replace(before.record, value=b"after", min_event_time=-7, max_event_time=7)
+    assert logged == replace(before, record=changed)
     assert eraser.record(at) == logged
     assert eraser.kept_until(1_000) == 0
     eraser.overwrite()
@@ -32,4 +36,5 @@ def test_a_record_is_replaced_or_kept_for_a_known_time(opener: Opener, stores: S
 def test_a_record_that_the_log_does_not_have_is_not_replaced(stores: Stores, at: Position) -> None:
     absent = [at._replace(offset=at.offset + 1), at._replace(log="hits.of-another-store")]
     assert [stores.log_eraser.record(position) for position in absent] == [None, None]
-    assert [stores.log_eraser.replace(position, b"") for position in absent] == [False, False]
+    logged = [LoggedRecord(position, 1, Record(RecordKind.HITS)) for position in absent]
+    assert list(map(stores.log_eraser.replace, logged)) == [False, False]

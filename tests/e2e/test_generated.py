@@ -28,7 +28,7 @@ from tests.support.tenants import authorized, new_merchant
 SPAN = (FIRST_DAY - timedelta(days=3), FIRST_DAY + timedelta(days=DAYS + 2))
 CURRENCIES = {shop.site: shop.currency for shop in SHOPS}
 COPIES = frozenset({"duplicate_hits"})
-PART = 12_500
+PART = 8_000
 """Hits in the short file: every scenario and few random visitors."""
 
 

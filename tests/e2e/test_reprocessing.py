@@ -1,4 +1,4 @@
-"""A bug in the visit rules, corrected afterwards while late hits arrive, and the repair of values that stores lost.
+"""A bug in the visit rules, corrected while late hits arrive; repair of lost values; the erasure of a visitor.
 
 A mesh with logic v0, whose visits end after 3 minutes, counts a real day of a shop. The mesh then runs the current
 logic: settled days keep v0 until a reprocessing changes them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ import pytest
 
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.factory import open_stores
+from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record
 from hitmesh.model.sites import SiteDay
 from hitmesh.runtime.clock import SystemClock
 from tests.support.damaged_files import run
 from tests.support.mesh import Mesh, one_json_line
+from tests.support.tenants import authorized
 from tests.support.waiting import eventually
 
 SITE = "demo/corrected"
@@ -29,6 +32,12 @@ DAY = "2019-10-01"
 METRICS = ("visits", "bounces", "visit_duration_total")
 UNDER_V0 = (5_272, 2_192, 524_463)
 UNDER_V1 = (4_518, 1_664, 793_204)
+SMALL_WAITS = (
+    *("--processor-setting", "keep_superseded_ms=5000"),  # longer than any query here
+    *("--processor-setting", "marks_known_ms=3000"),
+)
+"""An erasure waits until no query reads the replaced rows, and until every stream knows the visitor."""
+FORGOTTEN = "demo/forgotten"
 FIELDS = (
     "event_time",
     "event_type",
@@ -52,7 +61,7 @@ def corrected(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]
         import_shop(mesh, shop_csv)
         assert numbers(mesh) == UNDER_V0
         assert mesh.stop() == 0
-        mesh.options = ("--no-demo-data",)
+        mesh.options = ("--no-demo-data", *SMALL_WAITS)
         mesh.start()
         yield mesh
         assert mesh.stop() == 0
@@ -62,18 +71,22 @@ def corrected(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]
         mesh.drop_from_servers()
 
 
-def import_shop(mesh: Mesh, file: Path) -> None:
-    mesh.cli("import", "shop-csv", str(file), "--site", SITE, "--currency", "USD", timeout_s=300)
+def import_shop(mesh: Mesh, file: Path, site: str = SITE) -> None:
+    mesh.cli("import", "shop-csv", str(file), "--site", site, "--currency", "USD", timeout_s=300)
+
+
+def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ...]:
+    """Return the command for a report of the day, at an earlier data version if given."""
+    return (
+        *("query", "--site", site, "--metrics", ",".join(metrics), "--since", DAY, "--until", DAY),
+        *("--tz", "UTC", "--include-excluded", "--grain", "none", "-o", "json"),
+        *(("--data-version", version) if version else ()),
+    )
 
 
 def answer(mesh: Mesh, version: str = "") -> dict[str, Any]:
     """Return the report about METRICS of the day, at an earlier data version if given."""
-    out = mesh.cli(
-        *("query", "--site", SITE, "--metrics", ",".join(METRICS), "--since", DAY, "--until", DAY),
-        *("--tz", "UTC", "--include-excluded", "--grain", "none", "-o", "json"),
-        *(("--data-version", version) if version else ()),
-    )
-    found: dict[str, Any] = one_json_line(out)
+    found: dict[str, Any] = one_json_line(mesh.cli(*query(SITE, METRICS, version)))
     return found
 
 
@@ -89,18 +102,23 @@ def reprocess(mesh: Mesh, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def a_late_view(mesh: Mesh, folder: Path, visitor: int) -> None:
-    """Import a view of a new visitor on the settled day: a visit and a bounce more, under any logic."""
-    file = folder / f"late-{visitor}.csv"
+def shop_file(file: Path, *events: tuple[str, str, int]) -> Path:
+    """Write events of the day, each with time, type and visitor."""
     with file.open("w", newline="") as output:
         writer = csv.writer(output)
         writer.writerow(FIELDS)
-        writer.writerow([f"{DAY} 05:00:00 UTC", "view", 1, 1, "", "", "9.99", visitor, f"late-{visitor}"])
-    import_shop(mesh, file)
+        for time, kind, visitor in events:
+            writer.writerow([f"{DAY} {time} UTC", kind, 1, 1, "", "", "9.99", visitor, f"late-{visitor}"])
+    return file
 
 
-def assert_balanced(mesh: Mesh) -> None:
-    assert one_json_line(mesh.cli("ledger", "--site", SITE, "-o", "json"))["imbalance"] == 0
+def a_late_view(mesh: Mesh, folder: Path, visitor: int) -> None:
+    """Import a view of a new visitor on the settled day: a visit and a bounce more, under any logic."""
+    import_shop(mesh, shop_file(folder / f"late-{visitor}.csv", ("05:00:00", "view", visitor)))
+
+
+def assert_balanced(mesh: Mesh, site: str = SITE) -> None:
+    assert one_json_line(mesh.cli("ledger", "--site", site, "-o", "json"))["imbalance"] == 0
 
 
 def more(known: tuple[int, ...], late: int) -> tuple[int, ...]:
@@ -226,3 +244,68 @@ def test_the_printed_plan_brings_back_what_every_store_lost(corrected: Mesh) -> 
     assert (numbers(mesh), by_brand(mesh)) == before
     assert mesh.run(*check, "-o", "json").code == 0
     assert_balanced(mesh)
+
+
+def refused(mesh: Mesh, *arguments: str) -> str:
+    """Run a command that the mesh refuses because of the state; return the message."""
+    done = mesh.run(*arguments)
+    assert done.code == 73, done
+    return done.err
+
+
+def visitors_in_raw(mesh: Mesh, site: str) -> set[tuple[int, int]]:
+    """Return the visitor keys in the raw records of a site."""
+    stores = open_stores(mesh.store_url, SystemClock())
+    records = list(stores.raw.scan(site, 0, 10**6))
+    stores.close()
+    keys = ("visitor_hi", "visitor_lo")
+    return {key for each in records for key in unpack_record(each.value, HITS_COLUMNS).select(keys).iter_rows()}
+
+
+@pytest.mark.timeout(300)
+def test_an_erased_visitor_is_in_no_report_and_in_no_store_and_does_not_come_back(
+    corrected: Mesh, tmp_path: Path
+) -> None:
+    mesh, metrics = corrected, ("hits", "visits", "orders")
+    site = "merchants/demo/sites/forgotten"
+    mesh.admin().CreateSite(
+        admin_pb2.CreateSiteRequest(
+            parent="merchants/demo", site_id="forgotten", site=admin_pb2.Site(currency="USD", time_zone="UTC")
+        ),
+        metadata=authorized(mesh.key),
+        timeout=60,
+    )
+    events = (("05:00:00", "view", 7), ("05:01:00", "purchase", 7), ("05:02:00", "view", 8))
+    file = shop_file(tmp_path / "forgotten.csv", *events)
+    import_shop(mesh, file, FORGOTTEN)
+    before = one_json_line(mesh.cli(*query(FORGOTTEN, metrics)))
+    assert before["rows"] == [{"hits": 3, "visits": 2, "orders": 1}]
+    assert before["meta"]["pinnable"]
+    keys = visitors_in_raw(mesh, site)
+    assert len(keys) == 2
+
+    shown = one_json_line(mesh.cli("erase", "--site", FORGOTTEN, "--visitor", "7", "-o", "json"))
+    assert shown["state"] == "DIFF_READY"
+    assert one_json_line(mesh.cli(*query(FORGOTTEN, metrics)))["rows"] == before["rows"], "a plan changes no report"
+    erased = reprocess(mesh, "publish", shown["id"], "--wait")
+    assert erased["state"] == "ERASED"
+    receipt = erased["receipt"]
+    assert (receipt["hits"], receipt["raw_records"], receipt["claims"], receipt["site_days"]) == (2, 1, 1, 1)
+    assert receipt["generations"] >= 1
+    assert receipt["proven_time"]
+    assert {"raw_days", "snapshots", "carries", "refusals"} <= receipt["scanned"].keys()
+    assert (receipt["log_until_time"] is None) == (mesh.on_servers is None), "files keep nothing, Kafka keeps records"
+
+    assert one_json_line(mesh.cli(*query(FORGOTTEN, metrics)))["rows"] == [{"hits": 1, "visits": 1, "orders": 0}]
+    assert len(visitors_in_raw(mesh, site) & keys) == 1
+    assert_balanced(mesh, FORGOTTEN)
+    assert "WRONG_STATE" in refused(mesh, "reprocess", "rollback", shown["id"], "-o", "json")
+    version = before["meta"]["data_version"]
+    assert "DATA_VERSION_ERASED" in refused(mesh, *query(FORGOTTEN, metrics, version))
+
+    import_shop(mesh, file, FORGOTTEN)
+    again = shop_file(tmp_path / "again.csv", ("05:03:00", "view", 7), ("05:04:00", "view", 8))
+    import_shop(mesh, again, FORGOTTEN)
+    assert one_json_line(mesh.cli(*query(FORGOTTEN, ("hits", "orders"))))["rows"] == [{"hits": 2, "orders": 0}]
+    assert len(visitors_in_raw(mesh, site) & keys) == 1
+    assert_balanced(mesh, FORGOTTEN)

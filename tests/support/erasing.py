@@ -38,17 +38,19 @@ def plan_erasure(
     mesh.stores.reprocessings.create(planned)
 
 
-def turns(mesh: SmallMesh, reprocessor: Reprocessor, id_: str = "e") -> Receipt:
+def a_settler(mesh: SmallMesh) -> Settler:
+    """Return a settler that removes replaced rows at once."""
+    pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, keep_superseded_ms=0)
+    return Settler(settler_stores(mesh.stores), mesh.clock, pace, marks=5)
+
+
+def turns(mesh: SmallMesh, reprocessor: Reprocessor, id_: str = "e", *, is_streaming: bool = True) -> Receipt:
     """Let stream, settler and reprocessor work in turns until the erasure is proven; return the receipt."""
-    settler = Settler(
-        settler_stores(mesh.stores),
-        mesh.clock,
-        SettlePace(resettle_after_ms=0, pass_ms=10**9, keep_superseded_ms=0),
-        marks=5,
-    )
+    settler = a_settler(mesh)
     for _ in range(MAX_TURNS):
         mesh.clock.advance(1_000)
-        mesh.runner.step(0.0)
+        if is_streaming:
+            mesh.runner.step(0.0)
         settler.run_once()
         reprocessor.run_once()
         if stored(mesh, id_).state is not State.RUNNING:

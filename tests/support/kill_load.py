@@ -50,15 +50,17 @@ def hits_of_now(seed: int, now: int, visitors: int) -> list[RefHit]:
     return hits
 
 
-def messages_of(hits: Sequence[RefHit], now: int, prefix: str) -> dict[str, list[hit_pb2.HitBatch]]:
+def messages_of(
+    hits: Sequence[RefHit], now: int, prefix: str, batch_hits: int = BATCH_HITS
+) -> dict[str, list[hit_pb2.HitBatch]]:
     """Return each site's batches in order. Each batch has an additional hit with a future time, to be refused."""
     of_site: dict[str, list[hit_pb2.Hit]] = defaultdict(list)
     for number, hit in enumerate(hits):
         of_site[hit.site].append(message_of(hit))
-        if number % BATCH_HITS == 0:
+        if number % batch_hits == 0:
             of_site[hit.site].append(page_view(f"{prefix}-ahead-{number}", now + 2 * DAY))
     return {
-        site: list(batches(messages, f"{prefix}-{site[-5:]}", max_hits=BATCH_HITS))
+        site: list(batches(messages, f"{prefix}-{site[-5:]}", max_hits=batch_hits))
         for site, messages in of_site.items()
     }
 

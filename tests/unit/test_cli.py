@@ -97,6 +97,7 @@ def test_without_a_command_help_is_shown_as_wrong_usage(capsys: pytest.CaptureFi
         (["qery"], "did you mean query?"),
         (["import", "acces-log"], "did you mean access-log?"),
         (["xyzzy"], "commands are dev, import"),
+        (["dev", "--processor-setting", "keep_superseded_ms"], "'keep_superseded_ms' is not NAME=VALUE"),
         (["query"], "Missing option '--site'"),
         ([*QUERY], "the range is missing"),
         ([*QUERY, "--until", "2015-05-20"], "the range is missing"),

@@ -20,7 +20,7 @@ from tests.unit.test_reprocessing_crashes import Crash, Failing
 ERASING = ("put", "mark", "remove", "replace", "publish", "set_duplicates", "erase_texts")
 """The effects, without those that each look at the stores repeats."""
 MANY = 60
-PORTIONS = 15
+PORTIONS = 25
 STEP = 6
 
 

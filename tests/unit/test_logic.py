@@ -248,11 +248,11 @@ def test_unknown_version_in_the_settings_is_refused_with_the_known_ones() -> Non
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_mesh_passes_the_version_to_its_processors_only(replicas: int) -> None:
-    def planned(logic: str | None) -> dict[str, str | None]:
+def test_mesh_passes_settings_to_its_processors_only(replicas: int) -> None:
+    def planned(of_processors: dict[str, str]) -> dict[str, str | None]:
         free = iter([Address("127.0.0.1", port) for port in range(1, 99)])
-        return {found.name: found.settings.get("LOGIC") for found in instances.planned(free, replicas, logic)}
+        return {found.name: found.settings.get("LOGIC") for found in instances.planned(free, replicas, of_processors)}
 
-    processors = {name for name in planned(None) if name.startswith(("processor", "settler"))}
-    assert {name for name, version in planned("v0").items() if version == "v0"} == processors
-    assert set(planned(None).values()) == {None}
+    processors = {name for name in planned({}) if name.startswith(("processor", "settler"))}
+    assert {name for name, version in planned({"LOGIC": "v0"}).items() if version == "v0"} == processors
+    assert set(planned({}).values()) == {None}

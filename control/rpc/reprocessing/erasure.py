@@ -1,6 +1,6 @@
-"""The erasure of a visitor (kind ERASE): its keys, its scope, and the receipt as a message.
+"""A visitor's erasure (kind ERASE): its keys, its scope, and the receipt as a message.
 
-Limits: a single site, 16 identifiers of 1 to 128 bytes, 20,000 settled site-days. The identifiers are hashed at once
+Limits: a single site, 16 identifiers with 1 to 128 bytes, 20,000 settled site-days. The identifiers are hashed at once
 and never stored.
 """
 
@@ -54,7 +54,7 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
 
 
 def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -> tuple[str, ...]:
-    """Return the digests of a visitor's keys; the keys are computed as at admission (rule I1).
+    """Return digests for a visitor's keys; the keys are computed as at admission (rule I1).
 
     Raises:
         RefusedError: there are no or too many identifiers, or an identifier is invalid.
@@ -75,7 +75,7 @@ def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -
 def erasure_scope(
     site: str, generations: Generations, progress: Mapping[PartitionId, PartitionProgress], max_site_days: int
 ) -> tuple[Scope, int, int]:
-    """Return the settled site-days of a site, the first day, and the day after the last closed day.
+    """Return a site's settled site-days, the first day, and the day after the last closed day.
 
     Raises:
         RefusedError: the site has too many settled days.

@@ -1,4 +1,4 @@
-"""Erasure marks on Cassandra, by site and by time of creation.
+"""Erasure marks on Cassandra, by site and by creation time.
 
 Rows are only added, so that two writers cannot shorten a mark; a read takes the mark with the latest `until`.
 """
@@ -18,7 +18,7 @@ _COLUMNS: Final = "site, digest, until, created_at, reprocessing"
 
 
 class CassandraErasures:
-    """Implementation of Erasures. Thread-safe."""
+    """Implements Erasures. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

@@ -40,7 +40,8 @@ _SELECT_SPAN: Final = """SELECT offset, piece, log_time, site_days FROM raw_reco
 # The new value expires with the rest of the record.
 _TTL: Final = """SELECT TTL(value) AS ttl FROM raw_records
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
-_REPLACE_FIRST: Final = """UPDATE raw_records USING TTL ? SET pieces = ?, value = ?
+_REPLACE_FIRST: Final = """UPDATE raw_records USING TTL ?
+    SET pieces = ?, min_event_time = ?, max_event_time = ?, value = ?
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
 _REPLACE_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, value)
     VALUES (?, ?, ?, ?, ?, ?) USING TTL ?"""
@@ -73,20 +74,27 @@ class CassandraRawStore:
         self._index.add(records)
         self._add_days(records)
 
-    def replace(self, position: Position, value: bytes) -> None:
-        """Replace the value of a stored record durably. All pieces are one mutation, so a reader never mixes values."""
+    def replace(self, record: RawRecord) -> None:
+        """Replace a stored record's value and event times durably.
+
+        All pieces are a single mutation, so a reader never mixes values.
+        """
+        position, value = record.position, record.value
         rows = self._session.run(_SELECT, _key(position))
         if _record(position, rows) is None:
             return
         ttl_s = next((row.ttl or 0 for row in self._session.run(_TTL, _key(position))), 0)
         pieces = max(1, -(-len(value) // _PIECE_BYTES))
         statements: list[tuple[str, tuple[object, ...]]] = [
-            (_REPLACE_FIRST, (ttl_s, pieces, value[:_PIECE_BYTES], *_key(position)))
+            (
+                _REPLACE_FIRST,
+                (ttl_s, pieces, record.min_event_time, record.max_event_time, value[:_PIECE_BYTES], *_key(position)),
+            )
         ]
         for piece in range(1, pieces):
             part = value[piece * _PIECE_BYTES : (piece + 1) * _PIECE_BYTES]
             statements.append((_REPLACE_PIECE, (*_key(position), piece, part, ttl_s)))
-        statements += [(_DELETE_PIECE, (*_key(position), piece)) for piece in range(pieces, rows[0].pieces)]
+        statements += [(_DELETE_PIECE, (*_key(position), row.piece)) for row in rows if row.piece >= pieces]
         self._session.run_batch(statements)
 
     def scan(
@@ -192,10 +200,14 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 
 
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
-    """Assemble the record from its pieces; return None without the first piece, which is written last."""
+    """Assemble the record from its pieces; return None without the first piece, which is written last.
+
+    Later pieces than the first piece states are from an earlier, longer value.
+    """
     if not pieces or pieces[0].piece != 0:
         return None
     first = pieces[0]
+    pieces = [piece for piece in pieces if piece.piece < first.pieces]
     if len(pieces) != first.pieces:
         raise StoreCorrupt(
             f"raw record {position} has {len(pieces)} of {first.pieces} pieces; {_CURE}",

@@ -174,9 +174,8 @@ class CassandraRejectedStore:
         """Do nothing: Cassandra expires the bytes by their time to live."""
         return 0
 
-    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
-        """Empty the texts of the site's wanted refusals durably, cell by cell; return how many."""
-        erased = 0
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
+        """Empty the texts in the site's wanted refusals durably; yield how many after each cell."""
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
         )
@@ -184,8 +183,7 @@ class CassandraRejectedStore:
             refusals = _refusals(self._session.stream(_SELECT_CELL, (site, row.cell)))
             found = [hit for hit in refusals if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
             self._session.run_many(_ERASE, map(_key, found))
-            erased += len(found)
-        return erased
+            yield len(found)
 
 
 def _cell(hit: RejectedHit) -> int:

@@ -12,13 +12,13 @@ _COLUMNS: Final = "site, digest, until, created_at, reprocessing"
 
 
 class EmbeddedErasures:
-    """Implementation of Erasures in settled.db."""
+    """Implements Erasures in settled.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably in a single transaction; the later `until` of a visitor stays."""
+        """Store marks durably in a single transaction; a visitor's later `until` stays."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 f"""INSERT INTO erasures ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)

@@ -1,4 +1,4 @@
-"""Changes to records of the log on one machine (log.db), to erase hits."""
+"""Changes to log records on a single machine (log.db), to erase hits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hitmesh.model.records import LoggedRecord
 
 
 class EmbeddedLogEraser:
-    """Implementation of LogEraser on log.db.
+    """Implements LogEraser on log.db.
 
     Args:
         database: log.db.
-        catalogue: the log of each topic.
+        catalogue: each topic's log.
         files: all files from which hits are erased.
     """
 
@@ -36,17 +36,18 @@ class EmbeddedLogEraser:
             found = records_between(transaction, topic, PartitionId(log, number), offset, offset + 1)
         return next(iter(found), None)
 
-    def replace(self, position: Position, value: bytes) -> bool:
-        """Replace the value of a retained record durably, and overwrite the replaced bytes in the file."""
-        log, number, offset = position
+    def replace(self, logged: LoggedRecord) -> bool:
+        """Replace a retained record's value and event times durably, and overwrite the replaced bytes in the file."""
+        (log, number, offset), record = logged.position, logged.record
         try:
             topic = self._catalogue.topic_of(log)
         except ValueError:
             return False
         with self._database.erasing() as transaction:
             changed = transaction.run(
-                "UPDATE records SET value = ? WHERE topic = ? AND partition_no = ? AND record_offset = ?",
-                (value, topic, number, offset),
+                """UPDATE records SET value = ?, min_event_time = ?, max_event_time = ?
+                WHERE topic = ? AND partition_no = ? AND record_offset = ?""",
+                (record.value, record.min_event_time, record.max_event_time, topic, number, offset),
             )
         return changed > 0
 

@@ -44,13 +44,13 @@ class EmbeddedRawStore:
             for record in records:
                 _insert(transaction, record)
 
-    def replace(self, position: Position, value: bytes) -> None:
-        """Replace the value of a stored record durably, and overwrite the replaced bytes."""
+    def replace(self, record: RawRecord) -> None:
+        """Replace a stored record's value and event times durably, and overwrite the replaced bytes."""
         with self._database.erasing() as transaction:
             transaction.run(
-                """UPDATE raw_records SET value = ?
+                """UPDATE raw_records SET value = ?, min_event_time = ?, max_event_time = ?
                 WHERE log_id = ? AND partition_no = ? AND record_offset = ?""",
-                (value, *position),
+                (record.value, record.min_event_time, record.max_event_time, *record.position),
             )
 
     def scan(

@@ -6,7 +6,7 @@ This module stores the bytes of a refused hit but never parses the bytes.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database, Value
@@ -114,10 +114,10 @@ class EmbeddedRejectedStore:
                 (older_than_ms,),
             )
 
-    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
-        """Empty the texts of the site's wanted refusals durably, page by page; return how many."""
-        erased, last = 0, 0
-        while True:
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
+        """Empty the texts in the site's wanted refusals durably; yield how many after each page."""
+        last, is_last = 0, False
+        while not is_last:
             with self._database.reading() as transaction:
                 page = transaction.rows(
                     lambda rowid, *columns: (int(rowid), _rejected(*columns)),
@@ -133,10 +133,9 @@ class EmbeddedRejectedStore:
                         WHERE rowid = ?""",
                         found,
                     )
-            erased += len(found)
-            if len(page) < _PAGE:
-                return erased
-            last = page[-1][0]
+            is_last = len(page) < _PAGE
+            last = page[-1][0] if page else last
+            yield len(found)
 
 
 def _conditions(wanted: RefusalRange, after: RefusalKey | None) -> tuple[str, tuple[Value, ...]]:

@@ -1,4 +1,4 @@
-"""How long Kafka holds the bytes of erased hits: a record of a topic cannot be changed."""
+"""How long Kafka holds erased hits' bytes: a record in a topic cannot be changed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hitmesh.model.records import LoggedRecord
 
 _CALL_S: Final = 30.0
 _FOREVER_MS: Final = 253_402_300_799_000
-"""The answer for a topic without a limit of time: the end of the year 9999."""
+"""The answer for a topic without a time limit: when the year 9999 ends."""
 
 
 class KafkaLogEraser:
-    """Implementation of LogEraser on Kafka.
+    """Implements LogEraser on Kafka.
 
     Kafka deletes a closed segment when the segment's newest record is older than `retention.ms`. A segment is closed
     after `segment.ms` at the latest, and the check runs every `log.retention.check.interval.ms` (5 min by default).
@@ -32,7 +32,7 @@ class KafkaLogEraser:
         """Return None: no record can be changed."""
         return None
 
-    def replace(self, position: Position, value: bytes) -> bool:
+    def replace(self, logged: LoggedRecord) -> bool:
         """Return False: no record can be changed."""
         return False
 

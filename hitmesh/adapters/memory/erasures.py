@@ -9,14 +9,14 @@ from hitmesh.model.erasures import ErasureMark
 
 
 class MemoryErasures:
-    """Implementation of Erasures in memory."""
+    """Implements Erasures in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._marks: dict[tuple[str, str], ErasureMark] = {}
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks; the later `until` of a visitor stays."""
+        """Store marks; a visitor's later `until` stays."""
         with self._lock:
             for mark in marks:
                 there = self._marks.get((mark.site, mark.digest))

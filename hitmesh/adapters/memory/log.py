@@ -149,16 +149,22 @@ class MemoryLog:
             records = self._records.get(PartitionId(position.log, position.partition), [])
             return records[position.offset] if 0 <= position.offset < len(records) else None
 
-    def replace_value(self, position: Position, value: bytes) -> bool:
-        """Replace a record's value; return whether there is such a record."""
+    def replace(self, logged: LoggedRecord) -> bool:
+        """Replace a record's value and event times; return whether there is such a record."""
+        there = self.record_at(logged.position)
+        if there is None:
+            return False
+        log, partition, offset = logged.position
+        record = replace(
+            there.record,
+            value=logged.record.value,
+            min_event_time=logged.record.min_event_time,
+            max_event_time=logged.record.max_event_time,
+        )
         with self._changed:
-            records = self._records.get(PartitionId(position.log, position.partition), [])
-            if not 0 <= position.offset < len(records):
-                return False
-            there = records[position.offset]
-            self._bytes += len(value) - len(there.record.value)
-            records[position.offset] = replace(there, record=replace(there.record, value=value))
-            return True
+            self._bytes += len(record.value) - len(there.record.value)
+            self._records[PartitionId(log, partition)][offset] = replace(there, record=record)
+        return True
 
     def _ahead(self, topic: Topic, start: Mapping[PartitionId, PartitionProgress]) -> list[LoggedRecord]:
         return [

@@ -1,4 +1,4 @@
-"""Changes to records of the log in memory."""
+"""Changes to log records in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hitmesh.model.records import LoggedRecord
 
 
 class MemoryLogEraser:
-    """Implementation of LogEraser on a MemoryLog."""
+    """Implements LogEraser on a MemoryLog."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
@@ -17,9 +17,9 @@ class MemoryLogEraser:
         """Return the record at a position; None when the log does not have the record."""
         return self._log.record_at(position)
 
-    def replace(self, position: Position, value: bytes) -> bool:
-        """Replace the value of a record."""
-        return self._log.replace_value(position, value)
+    def replace(self, logged: LoggedRecord) -> bool:
+        """Replace a record's value and event times."""
+        return self._log.replace(logged)
 
     def overwrite(self) -> None:
         """Do nothing: memory keeps no replaced bytes."""

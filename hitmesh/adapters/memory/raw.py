@@ -24,11 +24,17 @@ class MemoryRawStore:
             for record in records:
                 self._records.setdefault(record.position, record)
 
-    def replace(self, position: Position, value: bytes) -> None:
-        """Replace the value of a stored record; an absent record stays absent."""
+    def replace(self, record: RawRecord) -> None:
+        """Replace a stored record's value and event times; an absent record stays absent."""
         with self._lock:
-            if position in self._records:
-                self._records[position] = replace(self._records[position], value=value)
+            there = self._records.get(record.position)
+            if there is not None:
+                self._records[record.position] = replace(
+                    there,
+                    value=record.value,
+                    min_event_time=record.min_event_time,
+                    max_event_time=record.max_event_time,
+                )
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hitmesh.model.limits import CELL_MS
@@ -81,13 +81,13 @@ class MemoryRejectedStore:
             self._hits.update({at: replace(hit, original=b"", origin=None) for at, hit in old.items()})
         return len(old)
 
-    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> int:
-        """Empty the texts of the site's wanted refusals; return how many."""
+    def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
+        """Empty the texts in the site's wanted refusals; yield how many."""
         found = [hit for hit in self._of(site) if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
         with self._lock:
             for hit in found:
                 self._hits[hit.position, hit.row] = replace(hit, original=b"", message="", hit_id="", origin=None)
-        return len(found)
+        yield len(found)
 
     def _of(self, site: str) -> list[RejectedHit]:
         with self._lock:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import click
 
@@ -15,6 +17,16 @@ from hitmesh.tools.cli.options import examples
 from hitmesh.tools.cli.output import echo, note
 from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
 from hitmesh.tools.dev.home import Home
+
+_SETTING: Final = re.compile(r"[A-Za-z_]{1,64}=.*")
+
+
+def _settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str]:
+    """Return settings by name in upper case."""
+    for value in values:
+        if not _SETTING.fullmatch(value):
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE: give for example keep_superseded_ms=1000")
+    return {name.upper(): value for name, _, value in (value.partition("=") for value in values)}
 
 
 @click.command(
@@ -71,6 +83,15 @@ from hitmesh.tools.dev.home import Home
     help="Logic version for the live stream and for days that were never settled, to rehearse a change of the "
     f"logic. Default: {CURRENT.name}.",
 )
+@click.option(
+    "--processor-setting",
+    "settings",
+    multiple=True,
+    callback=_settings,
+    metavar="NAME=VALUE",
+    help="Setting of the processor, for example keep_superseded_ms=1000, to rehearse with small numbers. Can be given "
+    "several times.",
+)
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.pass_context
 def dev(
@@ -85,6 +106,7 @@ def dev(
     closed_reads: bool,
     hang_after: float,
     logic: str | None,
+    settings: Mapping[str, str],
 ) -> None:
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter, control.
 
@@ -110,7 +132,7 @@ def dev(
         replicas,
         closed_reads,
         hang_after,
-        logic,
+        {**settings, **({"LOGIC": logic} if logic else {})},
     )
     context.exit(run_dev(place, lock, options, echo, note))
 

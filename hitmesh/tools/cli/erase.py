@@ -60,7 +60,7 @@ def erase(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
-    """Find all hits of a visitor up to now, and show plan and difference; with --publish, remove the hits for good.
+    """Find all a visitor's hits up to now, and show plan and difference; with --publish, remove the hits for good.
 
     Without --publish, no report changes: `hitmesh reprocess publish ID` removes the hits, and there is no rollback.
     JSON is one object, with the difference in "diff", or with "receipt" after --publish.

@@ -1,4 +1,4 @@
-"""The receipt of an erasure as a table and as JSON."""
+"""An erasure's receipt as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def print_receipt(receipt: pb.ErasureReceipt) -> None:
 
 
 def receipt_fields(receipt: pb.ErasureReceipt) -> dict[str, Any]:
-    """Return the JSON of a receipt."""
+    """Return a receipt's JSON."""
     counts = (*("hits", "raw_records", "log_records", "claims", "refusals", "carries", "site_days", "generations"),)
     return {
         "until_time": receipt.until_time.ToJsonString(),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -59,7 +59,7 @@ class DevOptions:
     replicas: int = 1
     closed_reads: bool = False
     hang_after_s: float = HANG_AFTER_S
-    logic: str | None = None
+    processor_settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class CannotStart(Exception):
@@ -309,7 +309,7 @@ class Mesh:
         free = iter(
             [Address(tcp_ports.HOST, free_port) for free_port in tcp_ports.any_free(wanted) if free_port != port]
         )
-        stats, planned = next(free), instances.planned(free, replicas, self._options.logic)
+        stats, planned = next(free), instances.planned(free, replicas, self._options.processor_settings)
         log = self._home.logs / "access.jsonl"
         collectors, processors, reporters, controls = (instances.addresses(planned, service) for service in SERVICES)
         return Door(Address(tcp_ports.HOST, port), stats, collectors, reporters, processors, controls, log), planned

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from hitmesh.tools.dev.envoy import Address
@@ -37,29 +38,32 @@ class Instance:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def planned(free: Iterator[Address], replicas: int, logic: str | None = None) -> list[Instance]:
+def planned(
+    free: Iterator[Address], replicas: int, of_processors: Mapping[str, str] = MappingProxyType({})
+) -> list[Instance]:
     """Return the processes in the order in which a hit passes them.
 
     Args:
         free: addresses with free ports.
         replicas: instances per service; if more than one, an additional processor does the settlements, and the others
             only process the stream.
-        logic: logic version for processors; None = the processors' default.
+        of_processors: settings of the processors, by name without the service's prefix.
     """
-    version = {} if logic is None else {"LOGIC": logic}
     if replicas == 1:
         return [
-            Instance(service, service, f"{service}-0", next(free), next(free), version if service == PROCESSOR else {})
+            Instance(
+                service, service, f"{service}-0", next(free), next(free), of_processors if service == PROCESSOR else {}
+            )
             for service in SERVICES
         ]
     several: list[Instance] = []
     for service in SERVICES:
-        role = {"ROLE": "stream", **version} if service == PROCESSOR else {}
+        role = {"ROLE": "stream", **of_processors} if service == PROCESSOR else {}
         for number in range(replicas):
             name = f"{service}-{number}"
             several.append(Instance(name, service, name, next(free), next(free), role))
         if service == PROCESSOR:
-            settling = {"ROLE": "settler", **version}
+            settling = {"ROLE": "settler", **of_processors}
             several.append(Instance(SETTLER, PROCESSOR, SETTLER, next(free), next(free), settling))
     return several
 

@@ -20,6 +20,8 @@ from hitmesh.model.rows.row_digest import NOT_SET_HASH, RowDigest
 from processor.stream.live.exact_index import HASH_BITS, ExactIndex, seed
 
 NULL: Final = 0
+_FEW_ROWS: Final = 256
+"""Up to this number of rows, the fixed cost of a comparison per column exceeds the cost of comparing every text."""
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
@@ -160,6 +162,11 @@ class Tuples:
         return hashes * _MIX
 
 
+def _column_by_column(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
+    """Return the texts of all rows in a single series: those of the first column, then those of the second, …."""
+    return pl.concat([rows[name] for name in columns])
+
+
 def are_all_equal(texts: pl.Series, others: pl.Series) -> bool:
     """Return whether the texts are equal pair by pair (n,); null equals null."""
     equal = texts == others  # null where either text is null
@@ -224,6 +231,10 @@ class Interned:
         Where a column has the same text (or null) in every row, only a single text is compared.
         """
         codes = self.tuples.codes(numbers)
+        if len(numbers) <= _FEW_ROWS and are_all_equal(
+            self.texts.texts(codes.T.ravel()), _column_by_column(rows, self.columns)
+        ):
+            return np.ones(len(numbers), np.bool_)
         differ = [
             (known, sent)
             for known, sent in self._to_compare(codes, rows)
@@ -242,10 +253,9 @@ class Interned:
             yield (self.texts.texts(of_column[:1]), sent[:1]) if is_constant else (self.texts.texts(of_column), sent)
 
     def _new_numbers(self, rows: pl.DataFrame) -> I32Array:
-        codes = np.empty((rows.height, len(self.columns)), np.int32)
-        for place, name in enumerate(self.columns):
-            codes[:, place] = self.texts.codes(rows[name])
-        return self.tuples.numbers(codes)
+        # A single lookup for all columns, because a window has few new tuples and each lookup has a fixed cost.
+        codes = self.texts.codes(_column_by_column(rows, self.columns)).reshape(len(self.columns), rows.height)
+        return self.tuples.numbers(np.ascontiguousarray(codes.T))
 
     def names(
         self, numbers: npt.NDArray[np.integer], columns: Sequence[str]

@@ -24,7 +24,7 @@ from tests.support.services import KEY, Cluster, Service
 from tests.support.waiting import eventually
 from tests.support.witness import Witness
 
-REFUSED_S: Final = 30.0
+REFUSED_S: Final = 20.0
 HITS_PER_S: Final = 2_000
 WINDOW_HITS: Final = 4_000
 SETTLES_S: Final = REFUSED_S / 4

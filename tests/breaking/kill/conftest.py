@@ -10,20 +10,22 @@ import pytest
 from processor.stream.commit import CommitStep
 from tests.support.servers import Meshes
 
-STEP_OF_EVERY_RUN = CommitStep.TRANSACTION
+STEP_OF_EVERY_RUN = (CommitStep.TRANSACTION,)
 """The step at which a processor on real servers dies in every run: rows are written, and their values are not. On files
-the processor dies at each step in each run; on servers the other steps are among the long tests."""
+the processor of every run dies at each step in turn. The other deaths are among the long tests."""
 
 
 LONG_ON_SERVERS = frozenset({"test_random.py", "test_zombies.py"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the deaths at the other steps, at random under load, and the zombies, on real servers `long`."""
+    """Mark the other deaths `long`, and on real servers deaths at random under load and the zombies."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        is_shown = parameters.get("step", STEP_OF_EVERY_RUN) is STEP_OF_EVERY_RUN
-        if parameters.get("store_url") == "servers" and (not is_shown or item.path.name in LONG_ON_SERVERS):
+        on_servers = parameters.get("store_url") == "servers"
+        of_every_run = STEP_OF_EVERY_RUN if on_servers else tuple(CommitStep)
+        is_shown = parameters.get("steps", of_every_run) == of_every_run
+        if not is_shown or (on_servers and item.path.name in LONG_ON_SERVERS):
             item.add_marker(pytest.mark.long)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,29 +28,37 @@ DIES_AT: Mapping[CommitStep, int] = {
     CommitStep.CHUNKS: 7,
     CommitStep.MANIFEST: 7,
 }
-VISITORS = 120
+ONE_AFTER_ANOTHER = tuple(CommitStep)
+STEPS = [*((step,) for step in CommitStep), ONE_AFTER_ANOTHER]
+VISITORS, BATCH_HITS = 120, 40
+MORE_VISITORS, SMALL_BATCH_HITS = 200, 10
+"""Hits for the death at each step in turn."""
 
 
 def test_every_step_has_a_run() -> None:
-    assert set(DIES_AT) == set(CommitStep)
+    assert set(DIES_AT) == set(CommitStep) == set(ONE_AFTER_ANOTHER)
 
 
 @pytest.mark.timeout(SLACK_MS // 1_000)
-@pytest.mark.parametrize("step", CommitStep)
+@pytest.mark.parametrize("steps", STEPS, ids="-".join)
 def test_processor_killed_after_a_step_loses_and_doubles_nothing(
-    step: CommitStep, store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    steps: Sequence[CommitStep], store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = SystemClock().now()
-    hits = hits_of_now(list(CommitStep).index(step), now, VISITORS)
-    before, after = portions(messages_of(hits, now, step), (2, 1))
+    visitors, batch_hits = (VISITORS, BATCH_HITS) if len(steps) == 1 else (MORE_VISITORS, SMALL_BATCH_HITS)
+    hits = hits_of_now(list(CommitStep).index(steps[0]), now, visitors)
+    *shares, last = portions(messages_of(hits, now, steps[0], batch_hits), [*(2 for _ in steps), 1])
+    lines: list[str] = []
     with Cluster(tmp_path, store_url, heartbeat_s=60.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
         cluster.collector.start()
-        cluster.processor.start(FAIL_AT=f"{step}:{DIES_AT[step]}")
-        feed(cluster, senders, before)
-        assert cluster.processor.wait_ended() == -signal.SIGKILL, cluster.processor.log_tail()
-        ahead = sum(log_ends(cluster.stores).values()) - cluster.committed()
+        for step, share in zip(steps, shares, strict=True):
+            cluster.processor.start(FAIL_AT=f"{step}:{DIES_AT[step]}")
+            feed(cluster, senders, share)
+            assert cluster.processor.wait_ended() == -signal.SIGKILL, cluster.processor.log_tail()
+            ahead = sum(log_ends(cluster.stores).values()) - cluster.committed()
+            lines.append(f"died after {step}, done {DIES_AT[step]} times, {ahead} records behind the log")
         cluster.processor.start()
-        senders.give(after)
+        senders.give(last)
         senders.wait_acknowledged()
         cluster.wait_counted()
         cluster.stop()
@@ -60,7 +68,7 @@ def test_processor_killed_after_a_step_loses_and_doubles_nothing(
         assert all((counted.copies, counted.late, counted.pending, counted.open_visits))
     assert SystemClock().now() - now < SLACK_MS
     with capsys.disabled():
-        print(f"\ndied after {step}, done {DIES_AT[step]} times, {ahead} records behind the log")  # noqa: T201  # each step was hit
+        print("", *lines, sep="\n")  # noqa: T201  # each step was hit
 
 
 def feed(cluster: Cluster, senders: Senders, portion: Portion) -> None:

@@ -34,8 +34,8 @@ from tests.support.senders import Senders, portions
 from tests.support.services import KEY, Cluster
 
 NOW = 1_743_854_400_000
-VISITORS = 45
-SLICE_HITS, SLICE_MS = 100, 10 * MINUTE
+VISITORS, HELD_HITS = 30, 50
+SLICE_HITS, SLICE_MS = 100, 30 * MINUTE
 BEFORE_ITS_TRANSACTION = (CommitStep.RAW, CommitStep.MARKS, CommitStep.CLAIMS)
 EVERYTHING_AT_ONCE = StreamPace(flush_ms=0, snapshot_ms=0)
 
@@ -75,7 +75,7 @@ def test_a_runner_that_slept_after_a_step_changes_nothing_when_it_wakes_up(step:
 
         def another_takes_over() -> None:
             mesh.runner = mesh.a_runner()
-            let_arrive(mesh, sent[third + 100 : 2 * third])
+            let_arrive(mesh, sent[third + HELD_HITS : 2 * third])
             mesh.step()
             mesh.runner.snapshot()
             seen.append(visible(mesh))
@@ -83,7 +83,7 @@ def test_a_runner_that_slept_after_a_step_changes_nothing_when_it_wakes_up(step:
         sleeper = Sleeper(step, another_takes_over)
         asleep = open_stores(url, mesh.clock)
         zombie = a_zombie(asleep, mesh, tmp_path / "kept-by-zombie", sleeper)
-        let_arrive(mesh, sent[third : third + 100])
+        let_arrive(mesh, sent[third : third + HELD_HITS])
         if step in BEFORE_ITS_TRANSACTION:
             with pytest.raises(Fenced):
                 zombie.step(0.0)

@@ -18,7 +18,7 @@ from tests.support.services import KEY, Cluster
 from tests.support.waiting import eventually
 from tests.support.witness import Witness
 
-VISITORS = 240
+VISITORS, BATCH_HITS = 120, 20
 COUNTED_S = 120.0
 PATIENT = Patience(attempts=6_000, first_s=0.05, max_s=0.2, stall_s=20.0)
 """Servers take a minute to start."""
@@ -33,7 +33,7 @@ def test_everything_dies_at_once_and_what_was_acknowledged_is_counted_once(
     now = SystemClock().now()
     hits = hits_of_now(8, now, VISITORS)
     with Cluster(tmp_path, store_url) as cluster, Senders(cluster.address, KEY, SITES, PATIENT) as senders:
-        first, second, third = portions(messages_of(hits, now, "power"), [1, 1, 1])
+        first, second, third = portions(messages_of(hits, now, "power", BATCH_HITS), [1, 1, 1])
         reporter = cluster.a_reporter()
         services = (cluster.collector, cluster.processor, reporter)
         for service in services:

@@ -17,6 +17,8 @@ from tests.real.kafka.parts import GROUP, Parts
 from tests.support.opened import NOON
 
 DONE = PartitionProgress(7, NOON)
+FRAMES = 30
+"""Frames of rows per partition in a large transaction."""
 
 
 def test_rows_of_a_partition_go_before_its_mark_into_one_partition_of_each_topic(parts: Parts) -> None:
@@ -103,8 +105,8 @@ def test_writer_that_kafka_itself_ended_is_in_doubt_and_goes_on(parts: Parts) ->
 def test_large_transaction_is_whole(parts: Parts) -> None:
     outbox = parts.outbox("a")
     writer = outbox.take_over()
-    for number in range(1, 4):
-        rows = [parts.rows(partition, hits=1) for partition in range(4) for _ in range(200)]
+    for number in range(1, 3):
+        rows = [parts.rows(partition, hits=1) for partition in range(4) for _ in range(FRAMES)]
         done = {parts.partition(partition): PartitionProgress(number, NOON) for partition in range(4)}
         outbox.transaction(writer, rows, done)
-    assert parts.hits() == 3 * 800
+    assert parts.hits() == 2 * 4 * FRAMES

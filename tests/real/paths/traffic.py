@@ -31,7 +31,7 @@ END: Final = START + 2 * DAY_MS + 3 * HOUR
 """An hour after the first day has closed; the second day and the third, incomplete day are live."""
 AWAKE: Final = tuple(
     (START + round(begins * HOUR), START + round(ends * HOUR))
-    for begins, ends in ((13.5, 16.5), (22, 26), (44, 46), (48.5, 51))
+    for begins, ends in ((14, 16), (23, 25.5), (45, 46), (49.5, 51))
 )
 """When hits happen and arrive, [start, end): few hours, since streaming takes a moment per quarter-hour."""
 CLOSED: Final = START + DAY_MS + CLOSED_AFTER_MS
