@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +57,7 @@ def main() -> None:
 def _fill(directory: str, hits: int, visitors: int) -> None:
     stores = open_stores(f"embedded:{directory}", SystemClock())
     records = _records(hits, visitors)
-    while together := [record for record, _ in zip(records, range(_RECORDS_AT_ONCE), strict=False)]:
+    while together := list(islice(records, _RECORDS_AT_ONCE)):
         stores.raw.put(together)
     stores.close()
 
