@@ -117,15 +117,30 @@ class Receipt:
         )
 
     def rewriting(self, pending: tuple[tuple[str, int, int], ...], log_time: int) -> Receipt:
-        """Return the receipt with the positions that are being rewritten, and with their newest log time."""
+        """Return the receipt with the positions that are being rewritten, and with their newest log time.
+
+        Example:
+            >>> Receipt(newest_log_time=7).rewriting((("hits.1", 0, 3),), 5).newest_log_time
+            7
+        """
         return replace(self, pending=pending, newest_log_time=max(self.newest_log_time, log_time))
 
     def seen(self, **counts: int) -> Receipt:
-        """Return the receipt with these numbers for scanned values, by store."""
+        """Return the receipt with these numbers for scanned values, by store.
+
+        Example:
+            >>> Receipt().seen(carries=4).seen(carries=2, refusals=1).scanned
+            {'carries': 2, 'refusals': 1}
+        """
         return replace(self, scanned={**self.scanned, **counts})
 
     def to_text(self) -> str:
-        """Return the receipt as JSON."""
+        """Return the receipt as JSON.
+
+        Example:
+            >>> Receipt(hits=2).to_text()[:10]
+            '{"hits": 2'
+        """
         return json.dumps(asdict(self))
 
     @classmethod

@@ -106,6 +106,11 @@ def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Ar
 
 
 def visitors_of(keys: U64Array) -> U64Array:
-    """Return each timeline's visitor key, shared by excluded hits and others (n,)."""
+    """Return each timeline's visitor key, shared by excluded hits and others (n,).
+
+    Example:
+        >>> visitors_of(np.array([6, 7, 8], np.uint64)).tolist()
+        [6, 6, 8]
+    """
     visitors: U64Array = keys & _NOT_EXCLUDED
     return visitors

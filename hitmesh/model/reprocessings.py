@@ -183,7 +183,12 @@ class Reprocessing:
 
     @property
     def marks(self) -> tuple[ErasureMark, ...]:
-        """The erasure marks of this reprocessing; none unless the kind is ERASE."""
+        """The erasure marks of this reprocessing; none unless the kind is ERASE.
+
+        Example:
+            >>> Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0).marks
+            ()
+        """
         return tuple(
             ErasureMark(site, digest, self.created_at, self.created_at, self.id)
             for site in self.sites

@@ -31,7 +31,12 @@ _BLANK: Final[dict[str, pl.Expr]] = {
 
 
 def is_erased() -> pl.Expr:
-    """Return an expression: whether a row is blank."""
+    """Return an expression: whether a row is blank.
+
+    Example:
+        >>> pl.DataFrame({"flags": [0, ERASED_FLAG]}).select(is_erased())["flags"].to_list()
+        [False, True]
+    """
     return pl.col("flags") & ERASED_FLAG != 0
 
 
