@@ -12,11 +12,15 @@ import grpc
 from google.protobuf.message import Message
 
 from control.backend import Backend
+from control.rpc.admin.create_exclusion_rule import create_exclusion_rule
 from control.rpc.admin.create_ingest_key import create_ingest_key
 from control.rpc.admin.create_site import create_site
+from control.rpc.admin.delete_exclusion_rule import delete_exclusion_rule
 from control.rpc.admin.get_site import get_site
+from control.rpc.admin.list_exclusion_rules import list_exclusion_rules
 from control.rpc.admin.list_sites import list_sites
 from control.rpc.admin.revoke_ingest_key import revoke_ingest_key
+from control.rpc.admin.update_site import update_site
 from control.rpc.operations.get_drift import get_drift
 from control.rpc.operations.get_ledger import get_ledger
 from control.rpc.operations.get_siteless_ledger import get_siteless_ledger
@@ -45,6 +49,7 @@ from hitmesh.api.control.v1 import (
     reprocessing_pb2,
     reprocessing_pb2_grpc,
     retired_pb2,
+    rules_pb2,
 )
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.sites import IngestKey
@@ -123,7 +128,7 @@ class _Shell:
 
 
 class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
-    """Manages sites and keys."""
+    """Manages sites, keys and exclusion rules."""
 
     def CreateSite(
         self, request: admin_pb2.CreateSiteRequest, context: grpc.ServicerContext
@@ -152,6 +157,30 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.RevokeIngestKeyResponse:
         """Revoke a key."""
         return self._run(revoke_ingest_key, request, context)
+
+    def UpdateSite(
+        self, request: admin_pb2.UpdateSiteRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.UpdateSiteResponse:
+        """Change whether a site stores truncated IP addresses."""
+        return self._run(update_site, request, context)
+
+    def CreateExclusionRule(
+        self, request: rules_pb2.CreateExclusionRuleRequest, context: grpc.ServicerContext
+    ) -> rules_pb2.CreateExclusionRuleResponse:
+        """Create an exclusion rule."""
+        return self._run(create_exclusion_rule, request, context)
+
+    def ListExclusionRules(
+        self, request: rules_pb2.ListExclusionRulesRequest, context: grpc.ServicerContext
+    ) -> rules_pb2.ListExclusionRulesResponse:
+        """List a site's exclusion rules."""
+        return self._run(list_exclusion_rules, request, context)
+
+    def DeleteExclusionRule(
+        self, request: rules_pb2.DeleteExclusionRuleRequest, context: grpc.ServicerContext
+    ) -> rules_pb2.DeleteExclusionRuleResponse:
+        """Delete an exclusion rule."""
+        return self._run(delete_exclusion_rule, request, context)
 
 
 class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):

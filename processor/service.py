@@ -32,6 +32,7 @@ from hitmesh.runtime.rpc_errors import translating
 from hitmesh.runtime.rpc_values import timestamp
 from processor.inspect.fate import HitAt, InspectedCopy, InspectedVisit, Known, Timeliness, Verdict, inspect
 from processor.inspect.search import Found, search
+from processor.settle.claims_excluded import excluded_claims, rules_of_days, with_exclusion
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["TraceService"].full_name
 MAX_DAYS: Final = 31
@@ -154,13 +155,16 @@ def _known(stores: InspectStores, site: Site, found: Found, hit_id: str) -> Know
     copies = found.hits.filter(found.hits["hit_id"] == hit_id)
     committed = {partition: reached.next_offset for partition, reached in stores.progress.progress(Topic.HITS).items()}
     days = utc_day_of(copies["event_time"].to_numpy())
-    entries = stores.generations.current(site.name, int(days.min()), int(days.max()) + 1) if len(days) else {}
+    entries = stores.generations.current(site.name, int(days.min()) - 1, int(days.max()) + 2) if len(days) else {}
     claims = [
         claim
         for name, kind in (("order_id", ClaimKind.ORDER), ("refund_id", ClaimKind.REFUND))
         if (ids := copies[name].drop_nulls().unique().to_list())
         for claim in stores.claims.of(site.name, ids, kind)
     ]
+    rules = rules_of_days(stores.generations, site.name, site.rules, {claim.day for claim in claims})
+    (excluded,) = excluded_claims(claims, [rules], stores.raw)
+    claims = with_exclusion(claims, excluded)
     return Known(site, entries, committed, claims, stores.logic)
 
 
@@ -197,6 +201,7 @@ def _copy_message(copy: InspectedCopy) -> pb.TracedCopy:
         settled=copy.is_settled,
         generation=None if copy.generation == STREAM_GENERATION else copy.generation,
         visitor_key=copy.visitor_key,
+        exclusion_reasons=copy.exclusion_reasons,
     )
 
 

@@ -23,6 +23,7 @@ from collector.admission.frames import Decoded, Frame, FrameDecoder, read_frames
 from collector.admission.hits import NOBODY, Hits, Tools, hits_of, read_hits
 from collector.admission.identity import SaltOf
 from collector.admission.refusals import issues_of, rejected_of
+from collector.admission.rule_flags import with_rule_flags
 from collector.admission.verdicts import Issue, Verdicts
 from hitmesh.model.arrays import I64Array, U64Array
 from hitmesh.model.keys import hash64, partition_of
@@ -121,7 +122,7 @@ def _stored(
     taken: I64Array,
     partitions: int,
 ) -> pl.DataFrame:
-    """Return the accepted rows, sorted by partition (architecture A4)."""
+    """Return the accepted rows, sorted by partition (architecture A4), with the flags of the sites' rules."""
     senders = batches.senders
     site = senders.site[hits.sender[taken]]
     site_hash = np.array([_site_hash(each.name) for each in senders.sites], dtype=np.uint64)
@@ -131,8 +132,9 @@ def _stored(
     narrow = partition.astype(np.int16) if partitions <= np.iinfo(np.int16).max else partition
     order = np.argsort(narrow, kind="stable")
     rows = taken[order]
+    accepted = with_rule_flags(columns.series_of(rows), senders.sites, site[order])
     origin = [
         pl.Series("frame", hits.frame[rows].astype(np.uint32)),
         pl.Series("partition", partition[order].astype(np.int32)),
     ]
-    return pl.DataFrame(columns.series_of(rows) + origin)
+    return pl.DataFrame(accepted + origin)

@@ -34,6 +34,7 @@ from collector.admission.events import (
 )
 from collector.admission.frames import Decoded, HitFault
 from collector.admission.identity import MAX_ID_BYTES, Identities, SaltOf, VisitorKeys, visitor_keys
+from collector.admission.networks import stored_networks
 from collector.admission.orders import check_cart, check_order, check_product_view, check_refund
 from collector.admission.pages import Pages, read_pages
 from collector.admission.payloads import check_types, read_payloads
@@ -137,6 +138,7 @@ def read_hits(
     _store_origin(hits, batches, sent_id, tools, columns)
     _store_times(hits, batches, times, columns)
     _store_context(context, campaigns, columns)
+    columns.set_text("network", stored_networks(hits.frame, hits.sender, visitor.denied, batches))
     _store_pages(pages, columns)
     for name, numbers in (
         ("hit_type", types.astype(np.uint8)),

@@ -110,6 +110,32 @@ def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
     return caller
 
 
+def require_owner_or_operator(caller: IngestKey | None, merchant: str) -> None:
+    """Raise unless the caller may change the merchant's sites and keys, or is an operator.
+
+    Raises:
+        Unauthenticated: the caller sent no key.
+        PermissionDenied: the key is neither an operator's key nor a server key for all sites of this merchant.
+    """
+    if caller is None or not has_role(caller, Role.OPERATE):
+        require_owner(caller, merchant)
+
+
+def checked_site_name(name: str, field: str) -> str:
+    """Return the name of a site unchanged.
+
+    Raises:
+        RefusedError: the text is not a full site name.
+    """
+    if not SITE_PATTERN.fullmatch(name):
+        raise RefusedError(
+            f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 and '-'",
+            field=field,
+            value=name,
+        )
+    return name
+
+
 def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey | None, name: str) -> Site:
     """Return the site with this name.
 
@@ -117,12 +143,7 @@ def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey 
         NotFound: no such site exists, or the caller may not read the site.
         RefusedError: the name is not a full site name, merchants/{merchant}/sites/{site}.
     """
-    if not SITE_PATTERN.fullmatch(name):
-        raise RefusedError(
-            f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 and '-'",
-            field="site",
-            value=name,
-        )
+    checked_site_name(name, "site")
     site = directory.site(name) if may_read(caller, open_reads, merchant_of(name), name) else None
     if site is None:
         raise site_not_found(name, "site")

@@ -19,7 +19,8 @@ class Role(StrEnum):
     """An action that the holder of a key may perform.
 
     SEND: send hits of a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites
-    and keys of a merchant. OPERATE: read data that belongs to no merchant, and recompute history.
+    and keys of a merchant. OPERATE: read data that belongs to no merchant, recompute history, and change exclusion
+    rules.
     """
 
     SEND = "send"

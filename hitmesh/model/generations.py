@@ -64,6 +64,7 @@ class GenerationEntry:
     logic_version: int
     read_through: Mapping[PartitionId, int]  # the scan saw every record below these offsets
     published_at: int
+    rules_version: int = 0  # hitmesh.model.exclusion: the site's rules that decided each hit; 0 = the collector did
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,13 @@ MAX_SITE_DAYS: Final = 20_000
 class Kind(StrEnum):
     """Why history is recomputed.
 
-    LOGIC: the logic changed. REPAIR: a store lost or damaged values. ERASE: a visitor's hits must disappear.
+    LOGIC: the logic changed. REPAIR: a store lost or damaged values. RULES: exclusion rules of sites changed. ERASE: a
+    visitor's hits must disappear.
     """
 
     LOGIC = "logic"
     REPAIR = "repair"
+    RULES = "rules"
     ERASE = "erase"
 
 

@@ -45,10 +45,25 @@ class HitFlag(IntFlag):
     CLOCK_SKEW = 1
     BOT_UA = 2
     SPAM_REFERRER = 4
+    RULE_HOST = 8
+    RULE_PAGE = 16
+    RULE_COUNTRY = 32
+    RULE_USER_AGENT = 64
+    RULE_REFERRER = 128
+    RULE_NETWORK = 256
 
 
+# The flags of a site's exclusion rules (hitmesh.model.exclusion). Settlement can decide these flags anew.
+RULE_FLAGS: Final = (
+    HitFlag.RULE_HOST
+    | HitFlag.RULE_PAGE
+    | HitFlag.RULE_COUNTRY
+    | HitFlag.RULE_USER_AGENT
+    | HitFlag.RULE_REFERRER
+    | HitFlag.RULE_NETWORK
+)
 # A hit with any of these flags is stored, and excluded from reports by default.
-EXCLUDING_FLAGS: Final = HitFlag.BOT_UA | HitFlag.SPAM_REFERRER
+EXCLUDING_FLAGS: Final = HitFlag.BOT_UA | HitFlag.SPAM_REFERRER | RULE_FLAGS
 
 
 class ErrorReason(StrEnum):
@@ -111,6 +126,8 @@ class ErrorReason(StrEnum):
     DATA_VERSION_MISMATCH = "DATA_VERSION_MISMATCH"
     DATA_VERSION_EXPIRED = "DATA_VERSION_EXPIRED"
     DATA_VERSION_ERASED = "DATA_VERSION_ERASED"
+    TOO_MANY_RULES = "TOO_MANY_RULES"
+    RULE_NOT_APPLICABLE = "RULE_NOT_APPLICABLE"
 
     INVALID_REQUEST = "INVALID_REQUEST"
     UNSUPPORTED_ENCODING = "UNSUPPORTED_ENCODING"

@@ -13,6 +13,7 @@ from typing import Final
 
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.erasures import ErasureMark
+from hitmesh.model.exclusion import AS_COLLECTED
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
@@ -159,6 +160,9 @@ class Reprocessing:
         receipt: with kind ERASE, a hitmesh.model.erasures.Receipt as text; empty before PUBLISH.
         version: counts the replacements; `Reprocessings.replace` compares it.
         raw_repair: for a repair, what it found missing in the raw store so far; otherwise None.
+        rules: for kind RULES, the version of the exclusion rules of each site in `sites`; empty for other kinds.
+        not_applicable: for kind RULES, how many hits of the plan are of days before their site stored truncated IP
+            addresses, although the site has rules of kind NETWORK.
     """
 
     id: str
@@ -180,6 +184,18 @@ class Reprocessing:
     visitors: tuple[str, ...] = ()
     receipt: str = ""
     raw_repair: RawRepair | None = None
+    rules: tuple[int, ...] = ()
+    not_applicable: int = 0
+
+    def rules_of(self, site: str) -> int:
+        """Return the version of a site's exclusion rules.
+
+        Example:
+            >>> sites = ("merchants/demo/sites/a", "merchants/demo/sites/b")
+            >>> Reprocessing("r1", Kind.RULES, "v1", sites, 0, 7, 0, 0, rules=(3, 5)).rules_of(sites[1])
+            5
+        """
+        return self.rules[self.sites.index(site)]
 
     @property
     def marks(self) -> tuple[ErasureMark, ...]:
@@ -218,6 +234,7 @@ class GenerationVersion:
         read_through: the scan saw every record below these offsets.
         ledger: the ledger entry.
         carry: the carry for the next day.
+        rules: the version of the site's exclusion rules; AS_COLLECTED if the collector decided each hit.
     """
 
     generation: int
@@ -225,6 +242,7 @@ class GenerationVersion:
     read_through: Mapping[PartitionId, int]
     ledger: LedgerEntry
     carry: bytes = field(repr=False)
+    rules: int = AS_COLLECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +268,7 @@ class Rebuilt:
         disturbed_days: the site's other days that must be settled again when either generation becomes current, apart
             from the day after, which depends on the carries (rule L4).
         reasons: why the numbers differ; None if the numbers are equal, or if the reasons are not known.
+        not_applicable: how many hits lack the network that the rules of the new generation look at.
     """
 
     site_day: SiteDay
@@ -260,3 +279,4 @@ class Rebuilt:
     changes: Mapping[str, Change]
     disturbed_days: frozenset[int] = frozenset()
     reasons: ChangeReasons | None = None
+    not_applicable: int = 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from hitmesh.model.exclusion import NO_RULES, SiteRules
 from hitmesh.model.limits import MAX_VISIT_HITS, VISIT_CAP_MS, VISIT_GAP_MS
 
 
@@ -26,7 +27,8 @@ class Site:
     """A site.
 
     `secret` is the key of the visitor hashes and never leaves the back end. `spread` is the number of partitions over
-    which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms.
+    which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms. `rules` are the
+    exclusion rules, and whether truncated IP addresses are stored.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Site:
     cookieless_counting: bool = False
     consent_by_default: bool = True
     identify_by_user_id: bool = False
+    rules: SiteRules = NO_RULES
 
 
 class KeyKind(StrEnum):

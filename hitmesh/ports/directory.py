@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Protocol
 
+from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.sites import IngestKey, Site
 
 
@@ -23,6 +24,16 @@ class SiteDirectory(Protocol):
 
         Raises:
             AlreadyExists: a site with this name has a different time zone, currency or policy.
+        """
+
+    def change_rules(self, site: str, rules: SiteRules) -> bool:
+        """Store the next version of a site's exclusion rules durably; return whether that succeeded.
+
+        The version must follow the stored version; another caller may have changed the rules first. The next call of
+        `site` in this process returns the stored rules. A repeated call with the same rules returns True.
+
+        Raises:
+            NotFound: no site has this name.
         """
 
     def key(self, secret: str) -> IngestKey | None:

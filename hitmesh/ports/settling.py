@@ -80,6 +80,7 @@ class Generations(Protocol):
         now: int,
         drift: Drift | None = None,
         keep_until: int = 0,
+        rules_version: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, atomically with its ledger entry and the carry for the next day.
 
@@ -88,7 +89,8 @@ class Generations(Protocol):
         rows, and the entry's generation is STREAM_GENERATION. Otherwise, STREAM_GENERATION is superseded, unless an
         entry already exists. The replaced generation counts as superseded from `now`, or from `keep_until` (UTC ms) if
         that is later, so that `restore` can make the generation current again. If more than MAX_KEPT_GENERATIONS are
-        kept then, the generation whose time is earliest counts as superseded from `now`.
+        kept then, the generation whose time is earliest counts as superseded from `now`. `rules_version` is the version
+        of the site's exclusion rules (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: an entry was published since the scan began; nothing was written.

@@ -24,9 +24,11 @@ from hitmesh.model.keys import hash64
 from hitmesh.model.limits import COPY_LOG_MS, COPY_WINDOW_MS, LATENESS_MS
 from hitmesh.model.logic import CURRENT, Logic, logic_numbered
 from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.sites import Site
 from processor.rules.carry import no_open_visits
 from processor.rules.copies import find_copies
+from processor.rules.day_rules import DayRules, with_excluded
 from processor.rules.visits import ORPHAN, build_visits
 from processor.stream.live.batch import are_on_time
 
@@ -86,6 +88,7 @@ class InspectedCopy:
     cell: int
     is_settled: bool
     generation: int
+    exclusion_reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,11 @@ class Known:
         entry = self.entries.get(day)
         return self.logic if entry is None else logic_numbered(entry.logic_version)
 
+    @property
+    def rules(self) -> DayRules:
+        """The exclusion rules that decide the hits of settled days; the collector decides other hits."""
+        return DayRules(self.site.rules, {day: entry.rules_version for day, entry in self.entries.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
@@ -127,6 +135,7 @@ class _Hit:
     excluded: bool
     order_id: str
     refund_id: str
+    flags: int
 
     @property
     def day(self) -> int:
@@ -149,6 +158,7 @@ def inspect(hits: pl.DataFrame, hit_id: str, known: Known) -> list[InspectedCopy
         known: the site's generations, committed offsets and claims.
     """
     copies: list[InspectedCopy] = []
+    hits = with_excluded(known.rules.decided(hits))
     for _, visitor_hits in hits.sort(_LOG_ORDER).group_by(_VISITOR, maintain_order=True):
         found = _hits_of_id(visitor_hits, hit_id)
         for number, hit in enumerate(found):
@@ -177,6 +187,7 @@ def _hits_of_id(visitor_hits: pl.DataFrame, hit_id: str) -> list[_Hit]:
             excluded=row["excluded"],
             order_id=row["order_id"] or "",
             refund_id=row["refund_id"] or "",
+            flags=row["flags"],
         )
         for row in rows.iter_rows(named=True)
     ]
@@ -203,6 +214,7 @@ def _inspected(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, kno
         cell=cell_of(hit.event_time),
         is_settled=entry is not None,
         generation=STREAM_GENERATION if entry is None else entry.generation,
+        exclusion_reasons=tuple(flag.name or "" for flag in EXCLUDING_FLAGS if flag & hit.flags),
     )
 
 

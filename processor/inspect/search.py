@@ -14,11 +14,11 @@ import polars as pl
 
 from hitmesh.model.keys import hash64
 from hitmesh.model.positions import Position
-from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import HITS_COLUMNS
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock, RawStore
+from processor.rules.day_rules import with_excluded
 from processor.settle.window import read_rows
 
 # The maximum number of records is per reading; the maximum time is for both readings together.
@@ -43,6 +43,11 @@ READ_COLUMNS: Final = (
     "campaign_hash",
     "order_id",
     "refund_id",
+    "hostname",
+    "country",
+    "user_agent",
+    "referrer_host",
+    "network",
 )
 INSPECT_COLUMNS: Final[dict[str, pl.DataType]] = {
     **{name: HITS_COLUMNS[name] for name in READ_COLUMNS},
@@ -135,8 +140,8 @@ def inspected_rows(record: RawRecord) -> pl.DataFrame:
     log, partition, offset = record.position
     return (
         read_rows(record.value, READ_COLUMNS)
+        .pipe(with_excluded)
         .with_columns(
-            (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
             pl.lit(record.log_time, pl.Int64).alias("log_time"),
             pl.lit(log).alias("log"),
             pl.lit(partition, pl.Int64).alias("partition"),

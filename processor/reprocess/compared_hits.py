@@ -13,7 +13,7 @@ from hitmesh.model.arrays import I64Array, U64Array
 from processor.rules.carry import Carry
 from processor.settle.inputs import DayInputs
 from processor.settle.range_sums import carried_by
-from processor.settle.site_window import Window
+from processor.settle.site_window import EXCLUDED_BEFORE, Window
 from processor.settle.visitor_ranges import VisitorRange, visitor_ranges
 
 
@@ -24,11 +24,11 @@ class Together(Protocol):
     def hits(self) -> int:
         """The number of hits."""
 
-    def records(self) -> I64Array:
-        """Return the record of each hit."""
+    def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
+        """Return the record of each hit, whether each hit is excluded, and whether each hit was excluded before."""
 
-    def rows(self) -> pl.DataFrame:
-        """Return the window's columns; a visitor's hits are in log order."""
+    def rows(self) -> tuple[pl.DataFrame, pl.Series]:
+        """Return the window's columns, and whether each hit was excluded before; a visitor's hits are in log order."""
 
 
 class _InMemory:
@@ -39,11 +39,13 @@ class _InMemory:
     def hits(self) -> int:
         return self._window.rows.height
 
-    def records(self) -> I64Array:
-        return self._window.rows["record"].to_numpy()
+    def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
+        rows, excluded_before = self.rows()
+        return rows["record"].to_numpy(), rows["excluded"], excluded_before
 
-    def rows(self) -> pl.DataFrame:
-        return self._window.rows
+    def rows(self) -> tuple[pl.DataFrame, pl.Series]:
+        rows, excluded_before = self._window.rows, self._window.excluded_before
+        return rows, rows["excluded"] if excluded_before is None else excluded_before
 
 
 class _OnDisk:
@@ -54,11 +56,13 @@ class _OnDisk:
     def hits(self) -> int:
         return self._visitors.hits
 
-    def records(self) -> I64Array:
-        return self._visitors.column("record").to_numpy()
+    def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
+        hits = pl.concat(self._visitors.read(("record", "excluded", EXCLUDED_BEFORE))).rechunk()
+        return hits["record"].to_numpy(), hits["excluded"], hits[EXCLUDED_BEFORE]
 
-    def rows(self) -> pl.DataFrame:
-        return pl.concat(self._visitors.read()).rechunk()
+    def rows(self) -> tuple[pl.DataFrame, pl.Series]:
+        hits = pl.concat(self._visitors.read(None)).rechunk()
+        return hits.drop(EXCLUDED_BEFORE), hits[EXCLUDED_BEFORE]
 
 
 def compared_together(inputs: DayInputs) -> Sequence[Together]:

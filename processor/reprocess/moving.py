@@ -11,13 +11,14 @@ fails, and the site-day keeps the current generation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
 from hitmesh.model.generations import GenerationEntry
 from hitmesh.model.logic import Logic, logic_numbered
+from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Reprocessings
@@ -25,7 +26,7 @@ from hitmesh.runtime.logs import logger
 from processor.reprocess.chain import Chain
 from processor.reprocess.failures import naming
 from processor.reprocess.pace import ReprocessPace
-from processor.reprocess.recomputing import Rebuilder, Recomputed, logic_for
+from processor.reprocess.recomputing import Rebuilder, Recomputed, logic_for, rules_for
 from processor.reprocess.sides import (
     Standing,
     flags_to_set,
@@ -60,6 +61,12 @@ class _Page:
     def logic(self, rebuilt: Rebuilt) -> Logic | None:
         """Return the wanted generation's logic."""
         return logic_numbered(rebuilt.before.logic) if self.work is Work.ROLL_BACK else logic_for(self.reprocessing)
+
+    def rules(self, rebuilt: Rebuilt) -> Mapping[int, int]:
+        """Return the wanted generation's version of the exclusion rules, if the reprocessing changes the rules."""
+        if self.reprocessing.kind is Kind.RULES and self.work is Work.ROLL_BACK:
+            return {rebuilt.site_day.day: rebuilt.before.rules}
+        return rules_for(self.reprocessing, rebuilt.site_day)
 
 
 class Moving:
@@ -143,7 +150,9 @@ class Moving:
             SiteDayFailed: raw hits are missing, or the site-day cannot be settled.
         """
         site, day = rebuilt.site_day
-        done = self._rebuilder.recompute(rebuilt.site_day, page.logic(rebuilt), handed, page.bounds, page.work)
+        done = self._rebuilder.recompute(
+            rebuilt.site_day, page.logic(rebuilt), handed, page.bounds, page.work, page.rules(rebuilt)
+        )
         with naming(rebuilt.site_day):
             refuse_fewer_hits(done.rebuilt, page.work)
         if not hand_on_the_same(wanted(rebuilt, page.work), wanted(done.rebuilt, page.work)):
@@ -218,6 +227,7 @@ class Moving:
                 rebuilt.site_day,
                 to.generation,
                 logic_version=to.logic,
+                rules_version=to.rules,
                 read_through=to.read_through,
                 seen_sequence=rebuilt.sequence,
                 ledger=to.ledger,

@@ -72,11 +72,11 @@ def reasons_of(
     read_erased = is_read[erased["record"].to_numpy()]
     if int(read_erased.sum()) != current.ledger.erased:
         return None  # the old side has visits of hits that are erased since
-    if read_erased.all() and settle_alike(old, new) and all(is_read[each.records()].all() for each in together):
+    if read_erased.all() and settle_alike(old, new) and all(_are_equal(each, is_read) for each in together):
         return None  # both sides are equal
     whole = Part(ChangeReasons(), ledger_of(NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased]), 0)
     for each in together:
-        whole = whole.plus(_compared(old, new, each.rows(), is_read))
+        whole = whole.plus(_compared(old, new, each, is_read))
     is_known = whole.ledger == current.ledger and visits in (None, whole.visits)
     joined = ChangeReasons(joined_hits=int((~read_erased).sum()))
     return whole.reasons.plus(joined) if is_known else None
@@ -89,10 +89,18 @@ def _fits(together: Sequence[Together], inputs: DayInputs, max_hits: int) -> boo
     return sum(each.hits for each in together) <= max_hits
 
 
-def _compared(old: DayInputs, new: DayInputs, rows: pl.DataFrame, is_read: BoolArray) -> Part:
+def _are_equal(together: Together, is_read: BoolArray) -> bool:
+    """Return whether the old side has read all hits, and excludes the same hits; `is_read` is per record."""
+    records, excluded, excluded_before = together.decided()
+    return bool(is_read[records].all()) and excluded.equals(excluded_before)
+
+
+def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolArray) -> Part:
     """Compare all hits of some visitors; `is_read` is per record."""
-    visitors, read = rows["visitor_lo"].to_numpy(), is_read[rows["record"].to_numpy()]
-    return part_of(of_visitors(old, visitors), of_visitors(new, visitors), rows, rows, read)
+    after, excluded_before = together.rows()
+    before = after.with_columns(excluded_before.alias("excluded"))
+    visitors, read = after["visitor_lo"].to_numpy(), is_read[after["record"].to_numpy()]
+    return part_of(of_visitors(old, visitors), of_visitors(new, visitors), before, after, read)
 
 
 def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:

@@ -91,11 +91,19 @@ class Rebuilder:
         handed: Handed,
         bounds: ScanBounds,
         work: Work,
+        rules: Mapping[int, int],
         erasing: Sequence[ErasureMark] = (),
     ) -> Recomputed:
         """Settle a site-day that has a current generation, under this logic or the current generation's logic.
 
-        `erasing` are marks of visitors that are about to be erased, and whose hits do not count.
+        Args:
+            site_day: the site-day.
+            logic: the logic; None: the current generation's logic.
+            handed: the results of earlier days.
+            bounds: the bounds for the scan.
+            work: the work that recomputes.
+            rules: the version of the exclusion rules by day; absent days keep their version.
+            erasing: marks of visitors that are about to be erased, and whose hits do not count.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
@@ -110,6 +118,7 @@ class Rebuilder:
                 handed,
                 lg_k=self._lg_k,
                 logic=logic,
+                rules=rules,
                 erasing=erasing,
                 memory=self._memory,
             )
@@ -216,7 +225,9 @@ class Rebuilder:
         carry = stored_carry(self._stores.generations, attempt.site_day)
         if entry is None or ledger is None or carry is None:
             raise StoreCorrupt("the published generation is no longer stored")
-        return GenerationVersion(entry.generation, entry.logic_version, entry.read_through, ledger, carry)
+        return GenerationVersion(
+            entry.generation, entry.logic_version, entry.read_through, ledger, carry, entry.rules_version
+        )
 
 
 class Recomputing:
@@ -284,9 +295,9 @@ class Recomputing:
             SiteDayFailed: the site-day cannot be settled.
             RetryError: a store is unavailable.
         """
-        logic, erasing = logic_for(reprocessing), reprocessing.marks
+        logic, rules, erasing = logic_for(reprocessing), rules_for(reprocessing, site_day), reprocessing.marks
         try:
-            return self._rebuilder.recompute(site_day, logic, handed, bounds, Work.RECOMPUTE, erasing)
+            return self._rebuilder.recompute(site_day, logic, handed, bounds, Work.RECOMPUTE, rules, erasing)
         except SiteDayFailed as error:
             if reprocessing.kind is not Kind.REPAIR or not isinstance(error.__cause__, StoreCorrupt):
                 raise
@@ -309,3 +320,12 @@ def logic_for(reprocessing: Reprocessing) -> Logic | None:
         RefusedError: the code does not have the reprocessing's logic.
     """
     return logic_named(reprocessing.logic) if reprocessing.kind is Kind.LOGIC else None
+
+
+def rules_for(reprocessing: Reprocessing, site_day: SiteDay) -> Mapping[int, int]:
+    """Return the version of the exclusion rules for a day and its neighbours; empty if the days keep their version."""
+    site, day = site_day
+    if reprocessing.kind is not Kind.RULES:
+        return {}
+    days = range(max(day - 1, reprocessing.first_day), min(day + 2, reprocessing.end_day))
+    return dict.fromkeys(days, reprocessing.rules_of(site))

@@ -25,8 +25,8 @@ class Standing(StrEnum):
     """How the current entry relates to the recomputed site-day.
 
     MOVED: the wanted generation is current. AS_LEFT: the other generation is current, as the reprocessing left the
-    site-day. SETTLED_SINCE: the settler settled the site-day again, under the wanted logic, so the work had made the
-    wanted generation current before. STALE: the settler settled the site-day again otherwise.
+    site-day. SETTLED_SINCE: the settler settled the site-day again, under the wanted logic and rules, so the work had
+    made the wanted generation current before. STALE: the settler settled the site-day again otherwise.
     """
 
     MOVED = "moved"
@@ -47,7 +47,8 @@ def standing(rebuilt: Rebuilt, work: Work, current: GenerationEntry) -> Standing
         return Standing.MOVED
     if current.sequence == rebuilt.sequence:
         return Standing.AS_LEFT
-    if current.logic_version == to.logic != _other(rebuilt, work).logic:
+    other = _other(rebuilt, work)
+    if (current.logic_version, current.rules_version) == (to.logic, to.rules) != (other.logic, other.rules):
         return Standing.SETTLED_SINCE
     return Standing.STALE
 
@@ -55,7 +56,12 @@ def standing(rebuilt: Rebuilt, work: Work, current: GenerationEntry) -> Standing
 def recomputed_version(attempt: Attempt, settled: Settled) -> GenerationVersion:
     """Return the generation that an attempt settled."""
     return GenerationVersion(
-        attempt.generation, attempt.logic.number, attempt.read_through, settled.ledger, settled.carry.to_bytes()
+        attempt.generation,
+        attempt.logic.number,
+        attempt.read_through,
+        settled.ledger,
+        settled.carry.to_bytes(),
+        attempt.rules_version,
     )
 
 
@@ -87,6 +93,7 @@ def rebuilt_of(
         changes=changes,
         disturbed_days=frozenset(attempt.disturbed_by_hits(settled)),
         reasons=reasons,
+        not_applicable=settled.not_applicable,
     )
     if work is not Work.ROLL_BACK:
         return rebuilt

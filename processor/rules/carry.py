@@ -140,17 +140,22 @@ def first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, n
     return pl.concat([of_hits, of_carry])[np.argsort(places)]
 
 
-def digest(hits: pl.DataFrame, wins_order: BoolArray) -> int:
+def digest(hits: pl.DataFrame, wins_order: BoolArray, excluded_by_rule: BoolArray | None = None) -> int:
     """Return the sum mod 2⁶⁴ of a hash per hit, computed from the values by which a hit can change its visit.
 
     Args:
         hits: hits in visits, in any order.
         wins_order: (n,) whether the hit is the ORDER that counts (rule D3).
+        excluded_by_rule: (n,) whether only an exclusion rule excludes the hit; None: no hit. Rules can be decided anew,
+            other flags cannot.
     """
     mixed = np.zeros(hits.height, np.uint64)
     columns = [hits[name].to_numpy() for name in ("visitor_lo", "hit_hash", "content_hash")]
+    decided = wins_order.astype(np.uint64)
+    if excluded_by_rule is not None:
+        decided += excluded_by_rule.astype(np.uint64) * np.uint64(2)
     for values, odd in zip(
-        [*columns, hits["event_time"].to_numpy().view(np.uint64), wins_order.astype(np.uint64)],
+        [*columns, hits["event_time"].to_numpy().view(np.uint64), decided],
         _MULTIPLIERS,
         strict=True,
     ):

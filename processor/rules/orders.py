@@ -58,6 +58,7 @@ def decide_orders(
     duplicates: Mapping[HitAt, bool],
     read_through: Mapping[PartitionId, int],
     refund_days: Mapping[str, Collection[int]] | None = None,
+    excluded_before: Mapping[HitAt, bool] | None = None,
 ) -> OrderVerdicts:
     """Return the winning claims and the changes that follow.
 
@@ -68,11 +69,15 @@ def decide_orders(
         read_through: the offsets up to which the day's current generation was read; empty without a generation. The
             day's claims beyond these offsets are new, and may take an order from a claim on another day.
         refund_days: per order, the days with refunds that get their amount from the order.
+        excluded_before: whether the claiming hits were excluded before; absent: as the claim says. An exclusion rule
+            that is decided anew may move an order to another claim.
     """
     current = {claim_at(claim): claim.duplicate for claim in claims}
     decided = {key: duplicates.get(key, stored) for key, stored in current.items()}
     known = [
-        claim for claim in claims if claim.day != day or claim.position.offset < read_through.get(_partition(claim), 0)
+        replace(claim, excluded=(excluded_before or {}).get(claim_at(claim), claim.excluded))
+        for claim in claims
+        if claim.day != day or claim.position.offset < read_through.get(_partition(claim), 0)
     ]
     before, after = _winners(known, current), _winners(claims, decided)
     moved = {claimed for claimed in before.keys() | after.keys() if before.get(claimed) != after.get(claimed)}

@@ -13,11 +13,11 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.claims import OrderClaim
 from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
+from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, SiteRules
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
-from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
 from hitmesh.model.logic import CURRENT, Logic, logic_numbered
 from hitmesh.model.positions import PartitionId
@@ -43,9 +43,12 @@ from hitmesh.ports import (
 )
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
-from processor.rules.orders import HitAt, seen_claims, with_flags
-from processor.rules.refunds import claims_refund, takes_total, with_totals
+from processor.rules.day_rules import DayRules
+from processor.rules.orders import HitAt
 from processor.rules.rollups import RowOwner
+from processor.settle.claims_excluded import decided_claims, rules_of_days
+from processor.settle.day_claims import DayClaims
+from processor.settle.deciding import Deciding
 from processor.settle.drift import drift_of
 from processor.settle.inputs import DayInputs
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
@@ -126,6 +129,7 @@ class Attempt:
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
         logic: the logic version; None: the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
+        rules: the version of the exclusion rules for settled days, by day; absent days keep their version.
         erasing: marks of visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
 
@@ -135,6 +139,8 @@ class Attempt:
         generation: the reserved generation number; 0 before `settle`.
         current: the generation entry seen when the scan began; None without an entry.
         logic: the logic version that the attempt applies.
+        rules_version: the version of the exclusion rules that decides the day's hits; AS_COLLECTED for a site-day
+            without a generation, so that the first settlement keeps the decisions of the collector.
     """
 
     def __init__(
@@ -148,6 +154,7 @@ class Attempt:
         lg_k: int = LG_K_CELL,
         logic: Logic | None = None,
         fallback: Logic = CURRENT,
+        rules: Mapping[int, int] | None = None,
         erasing: Sequence[ErasureMark] = (),
         memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
@@ -160,6 +167,10 @@ class Attempt:
         self.generation = 0
         self.current = entries.get(day)
         self.logic = logic or _logic_of(self.current) or fallback
+        self._overridden = rules or {}
+        self._versions_before = {each: entry.rules_version for each, entry in entries.items()}
+        self._versions = {each: self._overridden.get(each, version) for each, version in self._versions_before.items()}
+        self.rules_version = self._versions.get(day, AS_COLLECTED)
         self._stores = stores
         self._hits_before = hits_before
         self._entry_before = entries.get(day - 1)
@@ -169,8 +180,8 @@ class Attempt:
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
-        self._flags = handed.flags
         self._erased = ErasedVisitors(stores.directory.mesh_secret(), [*stores.erasures.of(site), *erasing])
+        self._claims = DayClaims(site_day, stores.claims, stores.raw, hits_before, handed.flags, self._erased)
         self._lg_k = lg_k
         self._memory = memory
         self._handed_on = _intact(handed_on)
@@ -307,9 +318,11 @@ class Attempt:
     def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
         name, day = self.site_day
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
-        window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
+        rules = DayRules(site.rules if site else NO_RULES, self._versions)
+        window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS, rules)
         policy, before = self._policy, self._logic_before
-        claims, refund_days = self._claims(window, known_until)
+        claims, refund_days = self._claims.of(window, known_until)
+        claims, excluded_before = self._decided(claims, window, rules.rules)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),
             policy=self.logic.policy(policy),
@@ -324,33 +337,23 @@ class Attempt:
             read_through=self.current.read_through if self.current else {},
             lg_k=self._lg_k,
             memory=self._memory,
+            excluded_before=excluded_before,
         )
 
-    def _claims(
-        self, window: Window | SpilledWindow, known_until: int
-    ) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
-        """Return the claims on ids in the window's hits, and per order the days of refunds that use its total."""
+    def _decided(
+        self, claims: list[OrderClaim], window: Window | SpilledWindow, rules: SiteRules
+    ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
+        """Return the claims, excluded under the rules of their days, and which claims were excluded before."""
         site, day = self.site_day
-        known = window.claiming.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
-        orders = _ids(known, "order_id", (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
-        refunded = _ids(known, "order_id", takes_total())
-        refunds = _ids(known, "refund_id", claims_refund())
-        stores = self._stores.claims
-        every = sorted({*orders, *refunded})
-        found = [
-            *(stores.of(site, every) if every else ()),
-            *(stores.of(site, refunds, ClaimKind.REFUND) if refunds else ()),
-        ]
-        if self._erased:
-            found = [claim for claim in found if not self._erased.has_claim(claim)]
-        claims = with_flags(seen_claims(found, self._hits_before), self._flags)
-        if refunded:
-            claims = with_totals(claims, set(refunded), self._stores.raw)
-        return claims, stores.refund_days(site, orders) if orders else {}
+        before = rules_of_days(self._stores.generations, site, rules, {day, *(claim.day for claim in claims)})
+        after = DayRules(rules, {each: self._overridden.get(each, old) for each, old in before.versions.items()})
+        return decided_claims(claims, window, day, before, after, self._stores.raw)
 
-    def _window(self, site: str, start: int, end: int) -> Window | SpilledWindow:
+    def _window(self, site: str, start: int, end: int, rules: DayRules) -> Window | SpilledWindow:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
-        return read_window(records, site, start, end, self._memory, self._erased)
+        before = DayRules(rules.rules, self._versions_before) if self._overridden else None
+        deciding = Deciding(rules, before, self._erased, self.site_day.day)
+        return read_window(records, site, start, end, self._memory, deciding)
 
 
 def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
@@ -378,9 +381,3 @@ def _logic_of(entry: GenerationEntry | None) -> Logic | None:
 
 def _are_same(logic: Logic, other: Logic | None) -> bool:
     return other is not None and logic.number == other.number
-
-
-def _ids(hits: pl.DataFrame, name: str, wanted: pl.Expr) -> list[str]:
-    """Return the distinct ids in a column, over the wanted hits, sorted."""
-    found: list[str] = hits.filter(wanted)[name].unique().sort().to_list()
-    return found

@@ -19,6 +19,7 @@ from hitmesh.model.limits import DERIVED_FROM_MS
 from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.model.zones import DAY_MS
 from processor.rules.carry import digest, no_open_visits, open_rows, visit_dimensions
+from processor.rules.day_rules import excluded_by_rule
 from processor.rules.orders import OrderVerdicts
 from processor.rules.refunds import settled_refunds
 from processor.rules.rollups import DIMS, numbered_dimensions, visit_contributions
@@ -76,7 +77,8 @@ class Built:
     def _digest(self, of_hits: BoolArray, of_visits: BoolArray) -> int:
         wanted = of_hits & (self.visit_of >= 0)
         wanted[wanted] = of_visits[self.visit_of[wanted]]
-        return digest(chosen(self.hits, wanted), self.wins_order[wanted])
+        hits = chosen(self.hits, wanted)
+        return digest(hits, self.wins_order[wanted], excluded_by_rule(hits["flags"].to_numpy()))
 
 
 def wanted_hits(inputs: DayInputs, times: I64Array, visitors: I64Array) -> BoolArray:

@@ -10,6 +10,7 @@ from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.sites import VisitPolicy
 from processor.rules.carry import Carry
+from processor.rules.orders import HitAt
 from processor.rules.rollups import RowOwner
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.site_window import SpilledWindow, Window
@@ -36,6 +37,7 @@ class DayInputs:
         carried_policy: the visit policy for visits in the carry, if the previous day has another logic version; None:
             `policy`.
         memory: limits; no number depends on them.
+        excluded_before: whether the hits of claims are excluded in the current generations; absent: as the claim says.
     """
 
     owner: RowOwner
@@ -51,3 +53,4 @@ class DayInputs:
     lg_k: int = LG_K_CELL
     carried_policy: VisitPolicy | None = None
     memory: SettleMemory = DEFAULT_MEMORY
+    excluded_before: Mapping[HitAt, bool] = field(default_factory=dict)

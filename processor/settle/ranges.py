@@ -68,6 +68,7 @@ def settle_in_ranges(inputs: DayInputs, window: SpilledWindow) -> Settled:
         full_refunds=sums.full_refunds,
         collisions=found.collisions(),
         complete=sums.complete,
+        not_applicable=window.not_applicable,
     )
 
 

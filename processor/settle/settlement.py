@@ -59,6 +59,7 @@ class Settled:
             `read_through`.
         full_refunds: the sum of the amounts that the day's refunds got from their orders, micros.
         collisions: the first `MAX_COLLISIONS` of the day's hits that are copies with other content (ID_COLLISION).
+        not_applicable: how many of the day's hits lack the network that the day's exclusion rules look at.
         complete: False when a visit may continue past `known_until`; the day must then be settled again with more hits.
     """
 
@@ -71,6 +72,7 @@ class Settled:
     full_refunds: int
     collisions: tuple[HitAt, ...]
     complete: bool
+    not_applicable: int = 0
 
 
 def settle_at_once(inputs: DayInputs, window: Window) -> Settled:
@@ -100,6 +102,7 @@ def settle_at_once(inputs: DayInputs, window: Window) -> Settled:
         full_refunds=full_refunds(built),
         collisions=tuple(places(collisions, window.positions)),
         complete=is_complete(built, inputs),
+        not_applicable=window.not_applicable,
     )
 
 

@@ -260,6 +260,7 @@ class Settler:
             now=self._clock.now(),
             drift=computed.drift,
             keep_until=self._keep_until(computed),
+            rules_version=computed.attempt.rules_version,
         )
         count_settled(self._metrics, computed.drift)
         if settled.orders.changed_flags:

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray, I64Array
+from hitmesh.model.arrays import I64Array
 from hitmesh.model.hit_types import HitType
-from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RawRecord
-from hitmesh.model.rows.erased_rows import is_erased
+from processor.settle.deciding import AS_STORED, ERASED_COLUMNS, Decided, Deciding
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.record_positions import RecordPositions
 from processor.settle.spill import Spill
 from processor.settle.window import READ_COLUMNS, WINDOW_COLUMNS, read_rows
 
-_ERASED_COLUMNS: Final = ("event_time", "hit_hash", "record")
-_NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in _ERASED_COLUMNS})
+_NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in ERASED_COLUMNS})
+EXCLUDED_BEFORE: Final = "excluded_before"
 _RECORDS_AT_ONCE: Final = 256
 _ROWS_AT_ONCE: Final = 131_072  # with other sites' hits in shared records
 # The columns of hits that claim an order or a refund, or use an order's total (rule D3).
@@ -34,6 +33,7 @@ CLAIMING_COLUMNS: Final = (
     "refund_id",
     "refund_amount",
     "excluded",
+    EXCLUDED_BEFORE,
     "record",
     "row",
 )
@@ -50,6 +50,8 @@ class Window:
         end: exclusive upper bound of event time, ms.
         erased: event_time, hit_hash and record of the erased hits in the same range, which `rows` lacks. The event time
             of a blank row is the start of its day.
+        not_applicable: how many hits of the settled day lack the network that the day's rules look at.
+        excluded_before: (n,) whether each hit is excluded under the rules before; None: as in `rows`.
     """
 
     rows: pl.DataFrame
@@ -57,11 +59,13 @@ class Window:
     start: int
     end: int
     erased: pl.DataFrame = field(default_factory=_NONE_ERASED.clone)
+    not_applicable: int = 0
+    excluded_before: pl.Series | None = None
 
     @property
     def claiming(self) -> pl.DataFrame:
         """The hits that may have claims: `CLAIMING_COLUMNS`."""
-        return _claiming(self.rows)
+        return claiming_in(with_excluded_before(self.rows, self.excluded_before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,9 @@ class SpilledWindow:
     """A window whose hits are on disk, in groups of visitors.
 
     Attributes:
-        spill: `WINDOW_COLUMNS`, in log order within a group; all hits of a visitor are in one group.
-        positions, start, end, erased: as in `Window`.
+        spill: `WINDOW_COLUMNS` and EXCLUDED_BEFORE (never null), in log order within a group; all hits of a visitor are
+            in one group.
+        positions, start, end, erased, not_applicable: as in `Window`.
         claiming: the hits that may have claims: `CLAIMING_COLUMNS`.
     """
 
@@ -80,19 +85,11 @@ class SpilledWindow:
     start: int
     end: int
     erased: pl.DataFrame = field(default_factory=_NONE_ERASED.clone)
+    not_applicable: int = 0
 
     def close(self) -> None:
         """Delete the hits from the disk."""
         self.spill.close()
-
-
-class Erased(Protocol):
-    """Recognises the hits of erased visitors (processor.erase.visitors:ErasedVisitors)."""
-
-    def __bool__(self) -> bool: ...
-
-    def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return whether each row is a hit of an erased visitor (n,)."""
 
 
 def read_window(
@@ -101,7 +98,7 @@ def read_window(
     start: int,
     end: int,
     memory: SettleMemory = DEFAULT_MEMORY,
-    erased: Erased | None = None,
+    deciding: Deciding = AS_STORED,
 ) -> Window | SpilledWindow:
     """Return the site's hits with start <= event_time < end, on disk if there are more than `memory.range_hits`.
 
@@ -111,7 +108,7 @@ def read_window(
         start: UTC ms.
         end: UTC ms.
         memory: limits.
-        erased: recognises erased hits that are not blank yet.
+        deciding: which hits are erased, and which hits are excluded.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -122,41 +119,48 @@ def read_window(
     hits = 0
     wanted = (record for record in records if record.max_event_time >= start and record.min_event_time < end)
     for together in _together(wanted):
-        parts.append(_part_of(together, len(positions), site, start, end))
+        parts.append(_part_of(together, len(positions), site, start, end, deciding.columns))
         for record in together:
             positions.add(record.position)
         hits += parts[-1].hits.height
         if hits > memory.range_hits:
-            spilled = spilled or _Spilled(Spill(memory.scratch), [], [])
+            spilled = spilled or _Spilled(memory)
             for part in parts:
-                rows, without = _without_erased(_window_rows([part]), site, erased)
-                spilled.claiming.append(_claiming(rows))
-                spilled.erased.append(without)
-                spilled.hits.add(rows, visitor_groups(rows, memory.groups_log2))
+                spilled.add(deciding.decide(_window_rows([part])))
             parts.clear()
     if spilled is not None:
-        claiming, without = pl.concat(spilled.claiming), pl.concat(spilled.erased).rechunk()
-        return SpilledWindow(spilled.hits, positions, claiming, start, end, without)
-    rows, without = _without_erased(_window_rows(parts), site, erased)
-    return Window(rows, positions, start, end, without)
+        return spilled.window(positions, start, end)
+    if not parts:
+        return Window(pl.DataFrame(schema=WINDOW_COLUMNS), positions, start, end)
+    rows, erased, excluded_before, not_applicable = deciding.decide(_window_rows(parts))
+    return Window(rows, positions, start, end, erased, not_applicable, excluded_before)
 
 
-class _Spilled(NamedTuple):
+class _Spilled:
     """The parts of a window whose hits are on disk."""
 
-    hits: Spill
-    claiming: list[pl.DataFrame]
-    erased: list[pl.DataFrame]
+    def __init__(self, memory: SettleMemory) -> None:
+        self._groups_log2 = memory.groups_log2
+        self._hits = Spill(memory.scratch)
+        self._claiming: list[pl.DataFrame] = []
+        self._erased: list[pl.DataFrame] = []
+        self._not_applicable = 0
+
+    def add(self, part: Decided) -> None:
+        rows = with_excluded_before(part.rows, part.excluded_before)
+        self._hits.add(rows, visitor_groups(rows, self._groups_log2))
+        self._claiming.append(claiming_in(rows))
+        self._erased.append(part.erased)
+        self._not_applicable += part.not_applicable
+
+    def window(self, positions: RecordPositions, start: int, end: int) -> SpilledWindow:
+        claiming, erased = pl.concat(self._claiming), pl.concat(self._erased).rechunk()
+        return SpilledWindow(self._hits, positions, claiming, start, end, erased, self._not_applicable)
 
 
-def _without_erased(rows: pl.DataFrame, site: str, erased: Erased | None) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows that are not erased, and `_ERASED_COLUMNS` of the erased rows."""
-    gone = rows.select(is_erased()).to_series().to_numpy()
-    if erased:
-        gone = gone | erased.hits(rows.with_columns(pl.lit(site).alias("site")))
-    if not gone.any():
-        return rows, _NONE_ERASED
-    return rows.filter(pl.Series(~gone)), rows.filter(pl.Series(gone)).select(_ERASED_COLUMNS)
+def with_excluded_before(rows: pl.DataFrame, excluded_before: pl.Series | None) -> pl.DataFrame:
+    """Return a window's rows with EXCLUDED_BEFORE; None: as in `rows`."""
+    return rows.with_columns((rows["excluded"] if excluded_before is None else excluded_before).alias(EXCLUDED_BEFORE))
 
 
 def visitor_groups(rows: pl.DataFrame, groups_log2: int) -> I64Array:
@@ -167,7 +171,8 @@ def visitor_groups(rows: pl.DataFrame, groups_log2: int) -> I64Array:
     return groups
 
 
-def _claiming(rows: pl.DataFrame) -> pl.DataFrame:
+def claiming_in(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return `CLAIMING_COLUMNS` of the hits that may have claims; the rows have EXCLUDED_BEFORE."""
     return rows.filter(pl.col("hit_type").is_in((int(HitType.ORDER), int(HitType.REFUND)))).select(CLAIMING_COLUMNS)
 
 
@@ -186,7 +191,7 @@ def _together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
 
 
 class _Part(NamedTuple):
-    """The wanted hits of some records: READ_COLUMNS, in as many chunks as there are records, and three more columns."""
+    """The wanted hits of some records: the columns read, in as many chunks as there are records, and three others."""
 
     hits: pl.DataFrame
     log_time: I64Array
@@ -194,9 +199,9 @@ class _Part(NamedTuple):
     row: I64Array
 
 
-def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: int) -> _Part:
-    """Return the wanted hits of these records; `first` is the first record's index in the window."""
-    parts = [read_rows(record.value, READ_COLUMNS) for record in records]
+def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: int, more: tuple[str, ...]) -> _Part:
+    """Return the wanted hits of these records, with more columns; `first` is the first record's index in the window."""
+    parts = [read_rows(record.value, (*READ_COLUMNS, *more)) for record in records]
     heights = np.array([part.height for part in parts], np.int64)
     begins = np.cumsum(heights) - heights
     added = (
@@ -211,14 +216,11 @@ def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: i
 
 
 def _window_rows(parts: Sequence[_Part]) -> pl.DataFrame:
-    """Return `WINDOW_COLUMNS`, each in a single chunk. The hits are copied only here."""
-    if not parts:
-        return pl.DataFrame(schema=WINDOW_COLUMNS)
+    """Return the hits that `Deciding.decide` takes, each column in a single chunk. The hits are copied only here."""
     rows = pl.concat([part.hits for part in parts]).rechunk()
     return rows.with_columns(
         pl.Series("log_time", np.concatenate([part.log_time for part in parts])),
         pl.Series("record", np.concatenate([part.record for part in parts])),
         pl.Series("row", np.concatenate([part.row for part in parts])),
-        (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
         pl.col("utm_campaign").alias("campaign"),
-    ).select(*WINDOW_COLUMNS)
+    )

@@ -34,14 +34,21 @@ def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) ->
 
     Args:
         inputs: the settlement's inputs.
-        hits: the hits that may have claims, `CLAIMING_COLUMNS` (n,); others are ignored.
+        hits: the hits that may have claims, `CLAIMING_COLUMNS` or `WINDOW_COLUMNS` (n,); others are ignored.
         is_copy: whether each hit is a copy (n,).
     """
     known = pl.col("event_time").is_between(inputs.owner.day * DAY_MS, inputs.known_until, closed="left")
     claiming = (pl.col("hit_type") == HitType.ORDER) | claims_refund()
     rows = hits.with_columns(pl.Series("is_copy", is_copy)).filter(known & claiming)
     duplicates = dict(zip(places(rows, inputs.window.positions), rows["is_copy"].to_list(), strict=True))
-    return decide_orders(inputs.claims, inputs.owner.day, duplicates, inputs.read_through, inputs.refund_days)
+    return decide_orders(
+        inputs.claims,
+        inputs.owner.day,
+        duplicates,
+        inputs.read_through,
+        inputs.refund_days,
+        inputs.excluded_before,
+    )
 
 
 def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> frozenset[int]:

@@ -30,7 +30,7 @@ class VisitorRange:
     """A range of visitors.
 
     Attributes:
-        spill: the hits, `WINDOW_COLUMNS`.
+        spill: the hits, as in `SpilledWindow`.
         groups: the range's groups in `spill`.
         hits: number of hits.
     """
@@ -39,8 +39,8 @@ class VisitorRange:
     groups: Sequence[int]
     hits: int
 
-    def read(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-        """Yield the hits block by block, all columns or only these; a visitor's hits are in log order."""
+    def read(self, columns: Sequence[str] | None = tuple(WINDOW_COLUMNS)) -> Iterator[pl.DataFrame]:
+        """Yield the hits block by block, these columns or all (None); a visitor's hits are in log order."""
         for group in self.groups:
             yield from self.spill.read(group, columns)
 
@@ -86,7 +86,7 @@ def _divided(too_large: VisitorRange, memory: SettleMemory) -> list[VisitorRange
     visitors, counts = np.unique(too_large.column("visitor_lo").to_numpy(), return_counts=True)
     numbers = _range_numbers(counts.astype(np.int64), memory.range_hits)
     divided = Spill(memory.scratch)
-    for rows in too_large.read():
+    for rows in too_large.read(None):
         divided.add(rows, numbers[np.searchsorted(visitors, rows["visitor_lo"].to_numpy())])
     return [VisitorRange(divided, (number,), divided.height(number)) for number in divided.groups()]
 

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.message import Message
 
 from hitmesh.api.collector.v1 import collector_pb2
-from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
+from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc, rules_pb2
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.model.names import OPERATORS
@@ -146,16 +146,27 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
     site = admin_pb2.CreateSiteRequest(parent=parent, site_id="planted")
     key = admin_pb2.CreateIngestKeyRequest(parent=parent, key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER))
     revoke = admin_pb2.RevokeIngestKeyRequest(name=key_name)
+    update = admin_pb2.UpdateSiteRequest(site=admin_pb2.Site(name=RIVAL_SITE, store_network=True))
+    rule = rules_pb2.ExclusionRule(kind=rules_pb2.EXCLUSION_RULE_KIND_PAGE, value=".")
+    add = rules_pb2.CreateExclusionRuleRequest(parent=RIVAL_SITE, rule=rule)
+    delete = rules_pb2.DeleteExclusionRuleRequest(name=f"{RIVAL_SITE}/exclusionRules/1")
     return {
         "CreateSite": lambda metadata: admin.CreateSite(site, metadata=metadata, timeout=10),
         "CreateIngestKey": lambda metadata: admin.CreateIngestKey(key, metadata=metadata, timeout=10),
         "RevokeIngestKey": lambda metadata: admin.RevokeIngestKey(revoke, metadata=metadata, timeout=10),
+        "UpdateSite": lambda metadata: admin.UpdateSite(update, metadata=metadata, timeout=10),
+        "CreateExclusionRule": lambda metadata: admin.CreateExclusionRule(add, metadata=metadata, timeout=10),
+        "DeleteExclusionRule": lambda metadata: admin.DeleteExclusionRule(delete, metadata=metadata, timeout=10),
     }
 
 
+OF_OWNERS = ("CreateSite", "CreateIngestKey", "RevokeIngestKey")
+OF_OWNERS_AND_OPERATORS = ("UpdateSite", "CreateExclusionRule", "DeleteExclusionRule")
+
+
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("rpc", ["CreateSite", "CreateIngestKey", "RevokeIngestKey"])
-def test_sites_and_keys_of_another_merchant_cannot_be_changed(tenants: Tenants, rpc: str) -> None:
+@pytest.mark.parametrize("rpc", [*OF_OWNERS, *OF_OWNERS_AND_OPERATORS])
+def test_sites_keys_and_rules_of_another_merchant_cannot_be_changed(tenants: Tenants, rpc: str) -> None:
     mesh = tenants.mesh
     request = admin_pb2.CreateIngestKeyRequest(
         parent="merchants/rival", key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER)
@@ -170,6 +181,10 @@ def test_sites_and_keys_of_another_merchant_cannot_be_changed(tenants: Tenants, 
         collector_pb2.SendHitsRequest(batch=still), metadata=(("hitmesh-site", RIVAL_SITE),), timeout=10
     )
     assert answer.accepted_count == 1
+    rules = mesh.admin().ListExclusionRules(
+        rules_pb2.ListExclusionRulesRequest(parent=RIVAL_SITE), metadata=authorized(tenants.rival_key), timeout=10
+    )
+    assert rules.rules_version == 0
 
 
 @pytest.mark.timeout(30)
@@ -314,11 +329,14 @@ def test_the_key_of_an_operator_sends_no_hits(tenants: Tenants) -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("rpc", ["RunReport", "ExportReport", "GetFreshness", "GetSite"])
-def test_the_key_of_an_operator_reads_and_changes_no_merchant(tenants: Tenants, closed: grpc.Channel, rpc: str) -> None:
+def test_the_key_of_an_operator_reads_no_report_and_changes_no_key(
+    tenants: Tenants, closed: grpc.Channel, rpc: str
+) -> None:
     key = tenants.mesh.operator_key
     assert status_of(_reads(closed, tenants.demo_site)[rpc], key)[0] is NOT_FOUND
-    for call in _admin_calls(tenants.mesh, "merchants/demo", "merchants/demo/ingestKeys/any").values():
-        assert status_of(call, key)[0] is DENIED
+    calls = _admin_calls(tenants.mesh, "merchants/demo", "merchants/demo/ingestKeys/any")
+    for owners_call in OF_OWNERS:
+        assert status_of(calls[owners_call], key)[0] is DENIED
 
 
 @pytest.mark.timeout(60)

@@ -174,7 +174,7 @@ def test_a_plan_takes_the_speed_of_the_newest_reprocessing(mesh: Mesh) -> None:
         ({"logic": "v9"}, "INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.logic", "use one of v0, v1"),
         (
             {"logic": "v1", "kind": pb.REPROCESSING_KIND_REPAIR},
-            *("INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.logic", "a repair keeps the version"),
+            *("INVALID_ARGUMENT", "INVALID_FIELD", "reprocessing.logic", "only kind LOGIC changes the version"),
         ),
         ({"first_utc_date": None}, "INVALID_ARGUMENT", "MISSING_FIELD", "reprocessing.first_utc_date", "is missing"),
         ({"last_utc_date": None}, "INVALID_ARGUMENT", "MISSING_FIELD", "reprocessing.last_utc_date", "is missing"),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.model.change_reasons import ChangeReasons
+from hitmesh.model.exclusion import RuleKind
 from hitmesh.model.logic import LOGICS, Logic
 from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import Rebuilt, Work
@@ -17,6 +18,7 @@ from tests.generate.strategies import MIDNIGHT_MS, ref_hits
 from tests.reference.hits import RefHit
 from tests.support.examples import examples
 from tests.support.reprocessing import done, plan, rebuilt
+from tests.support.site_rules import add_rule, plan_rules
 from tests.support.small_mesh import PARTITIONS, SmallMesh
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
@@ -66,6 +68,26 @@ def test_with_late_hits_the_reasons_add_up(hits: list[RefHit], seed: int, logic:
     mesh.heartbeat()
     mesh.stream()
     plan(mesh, SITES, kind=Kind.LOGIC if logic else Kind.REPAIR, logic=logic)
+    done(mesh, Work.RECOMPUTE)
+    for each in rebuilt(mesh):
+        known(each)
+
+
+@pytest.mark.timeout(120)
+@examples(5)
+@given(ref_hits(), st.integers(0, 2**16))
+def test_reasons_of_changed_rules_are_excluded_hits_and_add_up(hits: list[RefHit], seed: int) -> None:
+    dice = Random(seed)
+    mesh = SmallMesh(LATER, sites=SITES)
+    early = [hit for hit in hits if dice.randrange(2)]
+    mesh.send(early)
+    mesh.settle()
+    hosts = sorted({hit.hostname for hit in hits if hit.hostname}) or ["shop.example"]
+    add_rule(mesh.stores.directory, SITES[0], RuleKind.HOST, dice.choice(hosts))
+    mesh.send([hit for hit in hits if hit not in early], dice.randrange(PARTITIONS))
+    mesh.heartbeat()
+    mesh.stream()
+    plan_rules(mesh, SITES[0], id_="r")
     done(mesh, Work.RECOMPUTE)
     for each in rebuilt(mesh):
         known(each)

@@ -30,7 +30,7 @@ from processor.settle.record_positions import RecordPositions
 from processor.settle.rows import Portions
 from processor.settle.series import settled_series
 from processor.settle.settlement import Settled
-from processor.settle.site_window import SpilledWindow, Window, visitor_groups
+from processor.settle.site_window import SpilledWindow, Window, visitor_groups, with_excluded_before
 from processor.settle.spill import Spill
 from processor.settle.window import WINDOW_COLUMNS
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
@@ -97,8 +97,9 @@ def some_erased(begin: int, dice: Random) -> pl.DataFrame:
 def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
     """Return the window as `read_window` returns a window beyond the limit."""
     spill = Spill(memory.scratch, buffered_rows=5)
+    everything = with_excluded_before(window.rows, window.excluded_before)
     for begin in range(0, window.rows.height, 3):
-        rows = window.rows[begin : begin + 3]
+        rows = everything[begin : begin + 3]
         spill.add(rows, visitor_groups(rows, memory.groups_log2))
     return SpilledWindow(spill, window.positions, window.claiming, window.start, window.end, window.erased)
 

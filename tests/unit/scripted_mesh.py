@@ -22,6 +22,7 @@ from hitmesh.api.control.v1 import (
     admin_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
+    rules_pb2,
     trace_pb2,
     trace_pb2_grpc,
 )
@@ -221,6 +222,26 @@ class ScriptedMesh(
     def RevokeIngestKey(
         self, request: admin_pb2.RevokeIngestKeyRequest, context: grpc.ServicerContext
     ) -> admin_pb2.RevokeIngestKeyResponse:
+        raise NotImplementedError
+
+    def UpdateSite(
+        self, request: admin_pb2.UpdateSiteRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.UpdateSiteResponse:
+        raise NotImplementedError
+
+    def CreateExclusionRule(
+        self, request: rules_pb2.CreateExclusionRuleRequest, context: grpc.ServicerContext
+    ) -> rules_pb2.CreateExclusionRuleResponse:
+        raise NotImplementedError
+
+    def ListExclusionRules(
+        self, request: rules_pb2.ListExclusionRulesRequest, context: grpc.ServicerContext
+    ) -> rules_pb2.ListExclusionRulesResponse:
+        raise NotImplementedError
+
+    def DeleteExclusionRule(
+        self, request: rules_pb2.DeleteExclusionRuleRequest, context: grpc.ServicerContext
+    ) -> rules_pb2.DeleteExclusionRuleResponse:
         raise NotImplementedError
 
     def ExplainReport(

@@ -155,7 +155,10 @@ def test_table_has_numbers_to_the_right_and_a_caption(mesh: ScriptedMesh, capsys
     assert shown[0].split() == ["time", "visits", "bounce_rate"]
     assert shown[2].endswith("   1,399         0.719")
     assert shown[3].endswith("       0             –")
-    assert "complete through 2026-01-01T00:00:00Z (live) · 1,234 hits left out (bots, referrer spam)" in shown[4]
+    assert (
+        "complete through 2026-01-01T00:00:00Z (live) · 1,234 hits left out (bots, referrer spam, exclusion rules)"
+        in shown[4]
+    )
     assert "visits" in shown
     assert "\x1b" not in "".join(shown)
 

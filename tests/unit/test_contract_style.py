@@ -16,6 +16,7 @@ from hitmesh.api.control.v1 import (
     rejected_hits_pb2,
     reprocessing_pb2,
     retired_pb2,
+    rules_pb2,
     trace_pb2,
 )
 from hitmesh.api.hit.v1 import hit_pb2
@@ -31,6 +32,7 @@ FILES = [
         reprocessing_pb2,
         rejected_hits_pb2,
         retired_pb2,
+        rules_pb2,
         trace_pb2,
         hit_pb2,
         export_pb2,
@@ -41,7 +43,8 @@ DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc
 # Written into URLs by people.
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(
-    r"\{(?:parent|name|site)=(?:merchants/\*(?:/(?:sites|ingestKeys)/\*)?|(?:reprocessings|rejectedHits)/\*)\}"
+    r"\{(?:parent|name|site|site\.name)="
+    r"(?:merchants/\*(?:/(?:sites|ingestKeys)/\*(?:/exclusionRules/\*)?)?|(?:reprocessings|rejectedHits)/\*)\}"
 )
 # A noun, a verb after a colon, or a verb on a collection; `{}` stands for the name of a resource.
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
@@ -97,6 +100,7 @@ def test_merchants_sites_keys_reprocessings_and_rejected_hits_are_resources() ->
         admin_pb2.IngestKey.DESCRIPTOR,
         reprocessing_pb2.Reprocessing.DESCRIPTOR,
         rejected_hits_pb2.RejectedHit.DESCRIPTOR,
+        rules_pb2.ExclusionRule.DESCRIPTOR,
     )
     resources = [message.GetOptions().Extensions[resource_pb2.resource] for message in messages]
     definitions = admin_pb2.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource_definition]
@@ -106,6 +110,7 @@ def test_merchants_sites_keys_reprocessings_and_rejected_hits_are_resources() ->
         "hitmesh.dev/IngestKey": ["merchants/{merchant}/ingestKeys/{ingest_key}"],
         "hitmesh.dev/Reprocessing": ["reprocessings/{reprocessing}"],
         "hitmesh.dev/RejectedHit": ["rejectedHits/{rejected_hit}"],
+        "hitmesh.dev/ExclusionRule": ["merchants/{merchant}/sites/{site}/exclusionRules/{exclusion_rule}"],
     }
 
 

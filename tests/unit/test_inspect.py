@@ -10,10 +10,12 @@ import pytest
 
 from hitmesh.adapters.memory.raw import MemoryRawStore
 from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.exclusion import NO_RULES, RuleKind
 from hitmesh.model.generations import GenerationEntry
 from hitmesh.model.logic import CURRENT, V0, V1, Logic
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
+from hitmesh.model.rule_changes import with_rule, without_rule
 from hitmesh.model.sites import Site
 from processor.inspect import search as search_module
 from processor.inspect.fate import InspectedCopy, Known, Timeliness, Verdict, inspect
@@ -223,3 +225,13 @@ def test_reading_stops_at_a_limit_with_the_newest_days_read(monkeypatch: pytest.
     assert "h1" in newest.hits["hit_id"].to_list()
     oldest = search(raw, ManualClock(NOON), SITE.name, "h3", days)
     assert (oldest.hits.height, oldest.truncated) == (0, True)
+
+
+def test_excluded_copy_names_the_kind_of_the_rule_under_which_its_day_is_settled() -> None:
+    rules = without_rule(with_rule(NO_RULES, RuleKind.PAGE, "^/$", now=0), "1")
+    record = a_record([a_hit()], NOON, 0)
+    for version, verdict, reasons in ((1, Verdict.EXCLUDED, ("RULE_PAGE",)), (2, Verdict.COUNTED, ())):
+        known = replace(settled(), site=replace(SITE, rules=rules))
+        entry = replace(known.entries[DAY], rules_version=version)
+        (copy,) = inspected([record], replace(known, entries={DAY: entry}))
+        assert (copy.verdict, copy.exclusion_reasons) == (verdict, reasons)

@@ -21,11 +21,12 @@ from hitmesh.model.zones import DAY_MS
 from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.reprocessor import Reprocessor
 from processor.settle.attempt import Attempt
+from processor.settle.deciding import Deciding
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.pace import SettlePace
 from processor.settle.readable import ReadableRows
 from processor.settle.settler import Settler
-from processor.settle.site_window import SpilledWindow, Window, read_window
+from processor.settle.site_window import SpilledWindow, Window, read_window, with_excluded_before
 from processor.settle.spill import Spill
 from tests.support.erasing import key_of, plan_erasure
 from tests.support.reprocessing import plan, rebuilt, request, work_off
@@ -69,8 +70,10 @@ def test_window_beyond_the_limit_holds_the_same_hits_on_disk(erased: str) -> Non
     digest = visitor_digest(secret, SITE, key_of(erased))
     visitors = ErasedVisitors(secret, [ErasureMark(SITE, digest, begin + DAY_MS // 2, 0, "e")] if erased else ())
 
+    deciding = Deciding(erased=visitors)
+
     def window(memory: SettleMemory) -> Window | SpilledWindow:
-        return read_window(mesh.stores.raw.scan(SITE, DAY, DAY + 1), SITE, begin, begin + DAY_MS, memory, visitors)
+        return read_window(mesh.stores.raw.scan(SITE, DAY, DAY + 1), SITE, begin, begin + DAY_MS, memory, deciding)
 
     whole, spilled = window(SettleMemory()), window(SMALLEST)
     assert isinstance(whole, Window)
@@ -79,7 +82,7 @@ def test_window_beyond_the_limit_holds_the_same_hits_on_disk(erased: str) -> Non
     assert len(groups) == 2
     assert [len(set(group["visitor_lo"])) for group in groups].count(0) == 0
     assert not set(groups[0]["visitor_lo"]) & set(groups[1]["visitor_lo"])
-    assert pl.concat(groups).sort("record", "row").equals(whole.rows)
+    assert pl.concat(groups).sort("record", "row").equals(with_excluded_before(whole.rows, None))
     assert spilled.claiming.equals(whole.claiming)
     assert spilled.erased.equals(whole.erased)
     assert (whole.erased.height > 0) == bool(erased)

@@ -13,9 +13,11 @@ from control.rpc.admin.names import checked_merchant, site_message
 from hitmesh.access.callers import require_owner
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.exclusion import NO_RULES
 from hitmesh.model.money import CURRENCIES
 from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.rule_changes import with_networks
 from hitmesh.model.sites import IngestKey, Site, VisitPolicy
 from hitmesh.model.zones import UnknownTimeZoneError, load_zone
 
@@ -65,6 +67,7 @@ def checked_site(merchant: str, request: pb.CreateSiteRequest, *, secret: bytes,
         policy=_policy(wanted.visit_policy),
         cookieless_counting=wanted.cookieless_counting,
         identify_by_user_id=wanted.identify_by_user_id,
+        rules=with_networks(NO_RULES, stored=wanted.store_network, now=now_ms),
     )
 
 

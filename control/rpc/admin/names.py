@@ -66,6 +66,7 @@ def site_message(site: Site) -> pb.Site:
         cookieless_counting=site.cookieless_counting,
         identify_by_user_id=site.identify_by_user_id,
         spread=site.spread,
+        store_network=site.rules.networks_since is not None,
     )
 
 

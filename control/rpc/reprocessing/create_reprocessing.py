@@ -13,6 +13,7 @@ from control.rpc.reprocessing.erasure import erased_site, erasure_scope, visitor
 from control.rpc.reprocessing.messages import planned_message, reprocessing_message
 from control.rpc.reprocessing.names import CHANGE_RULE, new_id
 from control.rpc.reprocessing.scope import days_of, scope_of
+from control.rpc.reprocessing.site_rules import with_site_rules
 from control.rpc.reprocessing.speed import measured_speed
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
@@ -29,6 +30,7 @@ from hitmesh.ports import Reprocessings
 _KINDS: Final = {
     pb.REPROCESSING_KIND_LOGIC: Kind.LOGIC,
     pb.REPROCESSING_KIND_REPAIR: Kind.REPAIR,
+    pb.REPROCESSING_KIND_RULES: Kind.RULES,
     pb.REPROCESSING_KIND_ERASE: Kind.ERASE,
 }
 _ATTEMPTS: Final = 5
@@ -69,7 +71,7 @@ def _planned(backend: Backend, wanted: pb.Reprocessing, kind: Kind, checkpoint: 
     books, now = backend.bookkeeping(), backend.clock.now()
     first_day, end_day = days_of(wanted, books.progress.progress(Topic.HITS))
     scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations, backend.limits, checkpoint)
-    return Reprocessing(
+    planned = Reprocessing(
         id="",
         kind=kind,
         logic=logic,
@@ -81,6 +83,9 @@ def _planned(backend: Backend, wanted: pb.Reprocessing, kind: Kind, checkpoint: 
         site_days=scope.site_days,
         hits=scope.hits,
     )
+    if kind is Kind.RULES:
+        return with_site_rules(planned, backend.directory, books.generations, checkpoint)
+    return planned
 
 
 def _planned_erasure(backend: Backend, wanted: pb.Reprocessing) -> Reprocessing:
@@ -121,7 +126,7 @@ def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backen
 def _kind_of(wanted: pb.Reprocessing) -> Kind:
     if wanted.kind not in _KINDS:
         raise RefusedError(
-            "kind is missing: send REPROCESSING_KIND_LOGIC, REPROCESSING_KIND_REPAIR or REPROCESSING_KIND_ERASE",
+            "kind is missing: send REPROCESSING_KIND_LOGIC, _REPAIR, _RULES or _ERASE",
             field="reprocessing.kind",
             reason=ErrorReason.MISSING_FIELD,
         )
@@ -129,12 +134,12 @@ def _kind_of(wanted: pb.Reprocessing) -> Kind:
 
 
 def _logic_of(wanted: pb.Reprocessing, kind: Kind) -> str:
-    """Return the name of the version; for a repair the current version, which a repair does not use."""
+    """Return the name of the version; for kinds that keep the version of each site-day, the current version."""
     if not wanted.HasField("logic"):
         return CURRENT.name
-    if kind is Kind.REPAIR:
+    if kind is not Kind.LOGIC:
         raise RefusedError(
-            f"logic {wanted.logic[:40]!r} is set, but a repair keeps the version of each site-day: leave logic out",
+            f"logic {wanted.logic[:40]!r} is set, but only kind LOGIC changes the version: leave logic out",
             field="reprocessing.logic",
             value=wanted.logic,
         )

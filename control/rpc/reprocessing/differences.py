@@ -87,6 +87,7 @@ class Tally:
     after: Outcome = field(default_factory=Outcome)
     explained_site_days: int = 0
     reasons: ChangeReasons = field(default_factory=ChangeReasons)
+    not_applicable: int = 0
 
     def add(self, rebuilt: Rebuilt) -> None:
         """Add a site-day."""
@@ -94,6 +95,7 @@ class Tally:
         self.changed_site_days += is_changed(rebuilt)
         self.before = self.before.plus(rebuilt.before.ledger)
         self.after = self.after.plus(rebuilt.after.ledger)
+        self.not_applicable += rebuilt.not_applicable
         for metric, change in rebuilt.changes.items():
             self.sums[metric] = self.sums.get(metric, Sums()).plus(change.old, change.new)
         if rebuilt.reasons is not None:

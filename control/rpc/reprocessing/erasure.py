@@ -85,7 +85,7 @@ def erasure_scope(
     entries = generations.ledger(site, 0, end)
     if len(entries) > max_site_days:
         raise RefusedError(
-            f"the site has {len(entries):,} settled days; the limit is {max_site_days:,}: remove older days first",
+            f"the site has more than {max_site_days:,} settled days, the limit: remove older days first",
             field="reprocessing.sites",
             reason=ErrorReason.TOO_MANY_SITE_DAYS,
             limit=max_site_days,
@@ -125,7 +125,7 @@ def _keys_of_ids(visitor: pb.ErasedVisitor, site: Site) -> Iterator[tuple[int, i
                     f"{field} has an id of {size:,} bytes; the limit is 1 to {MAX_VISITOR_ID_BYTES}: send the id "
                     "that the hits have",
                     field=f"{_VISITOR}.{field}[{number}]",
-                    size=size,
+                    count=size,
                     limit=MAX_VISITOR_ID_BYTES,
                 )
             yield visitor_key(site.secret, kind, id_)

@@ -20,7 +20,7 @@ from control.rpc.reprocessing.difference_messages import (
     site_difference,
 )
 from control.rpc.reprocessing.differences import UNITS, Differences, differences, most_changed, ranking
-from control.rpc.reprocessing.messages import reprocessing_message
+from control.rpc.reprocessing.messages import not_applicable_warnings, reprocessing_message
 from control.rpc.reprocessing.names import READ_RULE, id_of, not_found
 from control.rpc.reprocessing.speed import measured_speed
 from control.rpc.reprocessing.transitions import refuse_unreadable
@@ -118,6 +118,7 @@ def _response(
         days=[day_difference(day, compared.days[day]) for day in page],
         changed_sites=len(compared.sites),
         reasons=reasons_message(total),
+        warnings=not_applicable_warnings(total.not_applicable),
         next_page_token=token_of(str(page[-1]), _list_of(request)) if len(days) > page_size else "",
     )
 

@@ -13,6 +13,7 @@ from control.rpc.reprocessing.transitions import expires_at, state_at
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.days import day_message
 from hitmesh.model.plan import Compare, Kind, Publish, Recompute, Retire, Scan, Stage
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import RawRepair, Reprocessing, State
 from hitmesh.runtime.rpc_values import timestamp
 
@@ -22,19 +23,29 @@ MAX_SHOWN_SITES: Final = 100
 def planned_message(reprocessing: Reprocessing, speed: Speed) -> pb.Reprocessing:
     """Return what a plan consists of, without name, state and times."""
     plan = plan_for(reprocessing, speed)
-    is_repair = reprocessing.kind in (Kind.REPAIR, Kind.ERASE)  # each site-day keeps its version
+    keeps_logic = reprocessing.kind is not Kind.LOGIC  # each site-day keeps its version
     return pb.Reprocessing(
         kind=pb.ReprocessingKind.Value(f"REPROCESSING_KIND_{reprocessing.kind.name}"),
-        logic=None if is_repair else reprocessing.logic,
+        logic=None if keeps_logic else reprocessing.logic,
         sites=reprocessing.sites[:MAX_SHOWN_SITES],
         site_count=len(reprocessing.sites),
         first_utc_date=day_message(reprocessing.first_day),
         last_utc_date=day_message(reprocessing.end_day - 1),
         site_days=reprocessing.site_days,
         hits=reprocessing.hits,
-        stages=[_stage_message(stage, is_repair=is_repair) for stage in plan.stages],
+        stages=[_stage_message(stage, keeps_logic=keeps_logic) for stage in plan.stages],
         estimated_duration=_duration(plan.seconds),
+        rules_version=reprocessing.rules[0] if len(reprocessing.rules) == 1 else None,
+        warnings=not_applicable_warnings(reprocessing.not_applicable),
     )
+
+
+def not_applicable_warnings(hits: int) -> list[pb.ReprocessingWarning]:
+    """Return the warning about hits that rules of kind NETWORK cannot match; empty without such hits."""
+    if not hits:
+        return []
+    text = f"rules of kind NETWORK do not apply to {hits:,} hits, because no truncated IP address was stored with them"
+    return [pb.ReprocessingWarning(reason=ErrorReason.RULE_NOT_APPLICABLE, hits=hits, message=text)]
 
 
 def reprocessing_message(reprocessing: Reprocessing, now: int, speed: Speed) -> pb.Reprocessing:
@@ -81,13 +92,13 @@ def _raw_repair_message(repair: RawRepair) -> pb.RawRepair:
     )
 
 
-def _stage_message(stage: Stage, *, is_repair: bool) -> pb.PlanStage:
+def _stage_message(stage: Stage, *, keeps_logic: bool) -> pb.PlanStage:
     match stage:
         case Scan(site_days=site_days, hits=hits, raw_bytes=raw_bytes):
             return pb.PlanStage(scan=pb.ScanStage(site_days=site_days, hits=hits, raw_bytes=raw_bytes))
         case Recompute(logic=logic, site_days=site_days, seconds=seconds):
             recompute = pb.RecomputeStage(
-                logic=None if is_repair else logic, site_days=site_days, estimated_duration=_duration(seconds)
+                logic=None if keeps_logic else logic, site_days=site_days, estimated_duration=_duration(seconds)
             )
             return pb.PlanStage(recompute=recompute)
         case Compare(site_days=site_days):

@@ -23,13 +23,17 @@ from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
     agreed,
+    follows,
+    no_site,
     oldest_salted,
     oldest_salted_anywhere,
     salted_date,
     secret_digest,
 )
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
+from hitmesh.adapters.shared.rule_values import rules_of, rules_value
 from hitmesh.model.errors import AlreadyExists, HitmeshError, NotFound, Unavailable
+from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
@@ -45,7 +49,7 @@ _MAX_UNKNOWN: Final = 10_000
 _BUCKETS: Final = 16
 _SALT_TTL_S: Final = 4 * 86_400
 _SITE: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
-    consent_by_default, identify_by_user_id"""
+    consent_by_default, identify_by_user_id, rules"""
 _KEY: Final = "merchant, key_id, kind, site, unbounded_history, created_at, revoked_at"
 
 
@@ -103,7 +107,8 @@ class CassandraSiteDirectory:
             AlreadyExists: the name is taken with another zone, currency or policy.
         """
         self._session.apply(
-            f"INSERT INTO sites ({_SITE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", _site_values(site)
+            f"INSERT INTO sites ({_SITE}, rules_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS",
+            (*_site_values(site), site.rules.version or None),
         )
         rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (site.name,), serial=True)
         there = agreed(_site(rows[0]), site)
@@ -115,6 +120,28 @@ class CassandraSiteDirectory:
             "INSERT INTO site_names (bucket, name) VALUES (?, ?)", (hash64(site.name) % _BUCKETS, site.name)
         )
         return there
+
+    def change_rules(self, site: str, rules: SiteRules) -> bool:
+        """Store the next version of a site's rules durably; return False if another version is stored.
+
+        Raises:
+            NotFound: no site has this name.
+        """
+        query = f"SELECT {_SITE} FROM sites WHERE name = ?"
+        found = self._session.run(query, (site,), serial=True)
+        if not found:
+            raise no_site(site)
+        stored = _site(found[0]).rules
+        if follows(stored, rules):
+            self._session.apply(
+                "UPDATE sites SET rules = ?, rules_version = ? WHERE name = ? IF rules_version = ?",
+                (rules_value(rules), rules.version, site, stored.version or None),
+            )
+            stored = _site(self._session.run(query, (site,), serial=True)[0]).rules
+        if stored == rules:  # also if an earlier call failed before it invalidated the caches
+            self._note_change()
+        self._sites.pop(site, None)
+        return stored == rules
 
     def key(self, secret: str) -> IngestKey | None:
         """Return the key with this secret, even if revoked.
@@ -322,6 +349,7 @@ def _site_values(site: Site) -> tuple[Any, ...]:
         site.cookieless_counting,
         site.consent_by_default,
         site.identify_by_user_id,
+        rules_value(site.rules),
     )
 
 
@@ -337,6 +365,7 @@ def _site(row: Row) -> Site:
         cookieless_counting=row.cookieless_counting,
         consent_by_default=row.consent_by_default,
         identify_by_user_id=row.identify_by_user_id,
+        rules=rules_of(row.rules),
     )
 
 

@@ -28,6 +28,7 @@ ENTRY: Final = (
     "drift",
     "replaced",
     "history",
+    "rules_version",
 )
 
 
@@ -84,6 +85,7 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         json.dumps(asdict(row.drift)) if row.drift else None,
         dict(row.replaced),
         _json([list(entry) for entry in row.history]) if row.history else None,
+        entry.rules_version if entry else None,
     )
 
 
@@ -111,7 +113,10 @@ def _entry(row: Any) -> GenerationEntry | None:
     if row.sequence is None:
         return None
     read_through = {PartitionId(log, partition): offset for log, partition, offset in orjson.loads(row.read_through)}
-    return GenerationEntry(row.generation, row.sequence, row.logic_version, read_through, row.published_at)
+    rules_version = row.rules_version or 0
+    return GenerationEntry(
+        row.generation, row.sequence, row.logic_version, read_through, row.published_at, rules_version
+    )
 
 
 def _json(value: Any) -> str:

@@ -24,6 +24,7 @@ from hitmesh.adapters.shared.publication import (
     is_restored,
     published_generation,
     replaced_by_restore,
+    restored_entry,
     superseded_by,
 )
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt, Unavailable
@@ -87,6 +88,7 @@ class CassandraGenerations:
         now: int,
         drift: Drift | None = None,
         keep_until: int = 0,
+        rules_version: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -110,7 +112,9 @@ class CassandraGenerations:
             gone = superseded_by(published, before, drift)
             if stale or gone:
                 self._replaced.note(site_day)
-            entry = GenerationEntry(published, there.last_sequence + 1, logic_version, dict(read_through), now)
+            entry = GenerationEntry(
+                published, there.last_sequence + 1, logic_version, dict(read_through), now, rules_version
+            )
             after = replace(
                 there,
                 entry=entry,
@@ -164,7 +168,7 @@ class CassandraGenerations:
                 continue
             self._replaced.note(site_day)
             sequence = there.last_sequence + 1
-            entry = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
+            entry = restored_entry(version, sequence, now)
             after = replace(
                 there,
                 entry=entry,

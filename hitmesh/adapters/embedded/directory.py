@@ -20,13 +20,17 @@ from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
     agreed,
+    follows,
+    no_site,
     oldest_salted,
     oldest_salted_anywhere,
     salted_date,
     secret_digest,
 )
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
+from hitmesh.adapters.shared.rule_values import rules_of, rules_value
 from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
 from hitmesh.model.sites import IngestKey, KeyKind, Site, VisitPolicy
@@ -34,7 +38,7 @@ from hitmesh.ports import Clock
 
 CHECK_INTERVAL_MS: Final = 500
 _SITE_COLUMNS: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
-    consent_by_default, identify_by_user_id"""
+    consent_by_default, identify_by_user_id, rules"""
 _KEY_COLUMNS: Final = "key_id, merchant, kind, site, unbounded_history, created_at, revoked_at"
 
 
@@ -93,7 +97,7 @@ class EmbeddedSiteDirectory:
             if existing is not None:
                 return agreed(existing, site)
             transaction.run(
-                f"INSERT INTO sites ({_SITE_COLUMNS}, merchant) VALUES ({', '.join('?' * 11)})",
+                f"INSERT INTO sites ({_SITE_COLUMNS}, merchant) VALUES ({', '.join('?' * 12)})",
                 (
                     site.name,
                     site.time_zone,
@@ -105,10 +109,27 @@ class EmbeddedSiteDirectory:
                     site.cookieless_counting,
                     site.consent_by_default,
                     site.identify_by_user_id,
+                    rules_value(site.rules),
                     merchant_of(site.name),
                 ),
             )
         return site
+
+    def change_rules(self, site: str, rules: SiteRules) -> bool:
+        """Store the next version of a site's rules durably; return False if another version is stored.
+
+        Raises:
+            NotFound: no site has this name.
+        """
+        with self._database.writing() as transaction:
+            there = transaction.first(_site, f"SELECT {_SITE_COLUMNS} FROM sites WHERE name = ?", (site,))
+            if there is None:
+                raise no_site(site)
+            is_next = follows(there.rules, rules)
+            if is_next:
+                transaction.run("UPDATE sites SET rules = ? WHERE name = ?", (rules_value(rules), site))
+        self._sites.pop(site, None)
+        return is_next or there.rules == rules
 
     def key(self, secret: str) -> IngestKey | None:
         """Return the key with this secret, even if revoked.
@@ -266,6 +287,7 @@ def _site(
     cookieless_counting: int,
     consent_by_default: int,
     identify_by_user_id: int,
+    rules: str | None,
 ) -> Site:
     return Site(
         name=name,
@@ -278,6 +300,7 @@ def _site(
         cookieless_counting=bool(cookieless_counting),
         consent_by_default=bool(consent_by_default),
         identify_by_user_id=bool(identify_by_user_id),
+        rules=rules_of(rules),
     )
 
 

@@ -28,12 +28,18 @@ class Newest(NamedTuple):
     xor64: int
     carry: bytes
     erased: int
+    rules_version: int
 
     @property
     def entry(self) -> GenerationEntry:
         """Return the entry."""
         return GenerationEntry(
-            self.generation, self.sequence, self.logic_version, _through(self.read_through), self.published_at
+            self.generation,
+            self.sequence,
+            self.logic_version,
+            _through(self.read_through),
+            self.published_at,
+            self.rules_version,
         )
 
     @property
@@ -58,6 +64,7 @@ def newest_of(entry: GenerationEntry, ledger: LedgerEntry, carry: bytes) -> Newe
         to_signed(ledger.xor64),
         carry,
         ledger.erased,
+        entry.rules_version,
     )
 
 
@@ -87,10 +94,13 @@ def day_entry(
     logic_version: int,
     read_through: str,
     published_at: int,
+    rules_version: int,
     _newest: int,
 ) -> tuple[int, GenerationEntry]:
     """Decode the day and the entry from a `generations` row."""
-    return day, GenerationEntry(generation, sequence, logic_version, _through(read_through), published_at)
+    return day, GenerationEntry(
+        generation, sequence, logic_version, _through(read_through), published_at, rules_version
+    )
 
 
 def day_ledger(

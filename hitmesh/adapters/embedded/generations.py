@@ -24,6 +24,7 @@ from hitmesh.adapters.shared.publication import (
     is_restored,
     published_generation,
     replaced_by_restore,
+    restored_entry,
     superseded_by,
 )
 from hitmesh.model.errors import StaleGeneration
@@ -65,7 +66,7 @@ class EmbeddedGenerations:
 
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
         """Return the current entry of each day that has an entry."""
-        columns = "day, generation, sequence, logic_version, read_through, published_at"
+        columns = "day, generation, sequence, logic_version, read_through, published_at, rules_version"
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_entry, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
@@ -87,6 +88,7 @@ class EmbeddedGenerations:
         now: int,
         drift: Drift | None = None,
         keep_until: int = 0,
+        rules_version: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry, in a single durable transaction.
 
@@ -105,7 +107,7 @@ class EmbeddedGenerations:
             if drift is not None:
                 transaction.run("INSERT OR IGNORE INTO drifts VALUES (?, ?, ?)", (*site_day, packed_drift(drift)))
             sequence = _last_sequence(transaction, site_day.site) + 1
-            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now)
+            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now, rules_version)
             _make_current(transaction, site_day, newest_of(entry, ledger, carry))
         return entry
 
@@ -137,7 +139,7 @@ class EmbeddedGenerations:
             transaction.run(_NOT_SUPERSEDED, key)
             limit_kept(transaction, site_day, now)
             sequence = _last_sequence(transaction, site_day.site) + 1
-            restored = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
+            restored = restored_entry(version, sequence, now)
             _make_current(transaction, site_day, newest_of(restored, version.ledger, version.carry))
         return restored
 
@@ -279,7 +281,7 @@ def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, gener
 def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
     """Store an entry in place of the generation's earlier entry, and record the entry."""
     transaction.run(_FORGET, (*site_day, newest.generation))
-    transaction.run(f"INSERT INTO generations ({_NEWEST}) VALUES ({', '.join('?' * 15)})", (*site_day, *newest))
+    transaction.run(f"INSERT INTO generations ({_NEWEST}) VALUES ({', '.join('?' * 16)})", (*site_day, *newest))
     transaction.run("INSERT INTO past_entries VALUES (?, ?, ?, ?, ?, ?)", (*site_day, *recorded(newest.entry)))
     transaction.run(
         """DELETE FROM past_entries WHERE site = ? AND day = ? AND sequence <=

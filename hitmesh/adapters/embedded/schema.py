@@ -169,6 +169,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX erasures_by_time ON erasures (created_at)",
     ),
+    # The version of the exclusion rules under which a generation was settled; 0 means the decisions of the collector.
+    ("ALTER TABLE generations ADD COLUMN rules_version INTEGER NOT NULL DEFAULT 0",),
 )
 
 STATE_SCHEMA: Final[tuple[Migration, ...]] = (
@@ -231,4 +233,6 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     ("CREATE TABLE mesh_secrets (one INTEGER PRIMARY KEY CHECK (one = 1), secret BLOB NOT NULL)",),
+    # The exclusion rules in every version, as JSON; NULL before the first change.
+    ("ALTER TABLE sites ADD COLUMN rules TEXT",),
 )

@@ -12,12 +12,15 @@ from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
     agreed,
+    follows,
+    no_site,
     oldest_salted,
     oldest_salted_anywhere,
     salted_date,
     secret_digest,
 )
 from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.names import merchant_of
 from hitmesh.model.sites import IngestKey, Site
 
@@ -50,6 +53,20 @@ class MemorySiteDirectory:
         """
         with self._lock:
             return agreed(self._sites.setdefault(site.name, site), site)
+
+    def change_rules(self, site: str, rules: SiteRules) -> bool:
+        """Store the next version of a site's rules; return False if another version is stored.
+
+        Raises:
+            NotFound: no site has this name.
+        """
+        with self._lock:
+            there = self._sites.get(site)
+            if there is None:
+                raise no_site(site)
+            if follows(there.rules, rules):
+                self._sites[site] = replace(there, rules=rules)
+            return self._sites[site].rules == rules
 
     def key(self, secret: str) -> IngestKey | None:
         """Return the key with this secret, even if revoked."""

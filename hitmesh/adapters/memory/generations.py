@@ -12,6 +12,7 @@ from hitmesh.adapters.shared.publication import (
     is_restored,
     published_generation,
     replaced_by_restore,
+    restored_entry,
     superseded_by,
 )
 from hitmesh.model.errors import StaleGeneration
@@ -95,6 +96,7 @@ class MemoryGenerations:
         now: int,
         drift: Drift | None = None,
         keep_until: int = 0,
+        rules_version: int = 0,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -119,7 +121,7 @@ class MemoryGenerations:
             self._superseded |= {(site_day, old): max(now, keep_until) for old in replaced}
             self._limit(site_day, now)
             sequence = self._last_sequence(site_day.site) + 1
-            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now)
+            entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now, rules_version)
             attempts.put(_Published(entry, ledger, carry))
             if drift is not None:
                 self._drifts.setdefault(site_day, drift)
@@ -152,7 +154,7 @@ class MemoryGenerations:
             del self._superseded[site_day, version.generation]
             self._limit(site_day, now)
             sequence = self._last_sequence(site_day.site) + 1
-            entry = GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now)
+            entry = restored_entry(version, sequence, now)
             attempts.put(_Published(entry, version.ledger, version.carry))
             return entry
 

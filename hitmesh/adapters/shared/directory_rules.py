@@ -6,7 +6,8 @@ from datetime import date, timedelta
 from hashlib import sha256
 from typing import Final
 
-from hitmesh.model.errors import AlreadyExists
+from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.sites import Site
 
 SALT_BYTES: Final = 16
@@ -40,6 +41,16 @@ def agreed(existing: Site, requested: Site) -> Site:
                 existing=str(there),
             )
     return existing
+
+
+def follows(stored: SiteRules, changed: SiteRules) -> bool:
+    """Return whether changed rules are the version after the stored rules."""
+    return changed.version == stored.version + 1
+
+
+def no_site(name: str) -> NotFound:
+    """Return the error for a site that does not exist."""
+    return NotFound(f"site {name[:160]!r} does not exist: check the name", field="site", value=name)
 
 
 def salted_date(local_date: date, today: date) -> date:

@@ -45,8 +45,13 @@ def is_restored(
     """
     if entry is None or entry.sequence <= seen_sequence:
         return False
-    current = (entry.generation, entry.logic_version, dict(entry.read_through), ledger)
-    return current == (version.generation, version.logic, dict(version.read_through), version.ledger)
+    current = (entry.generation, entry.logic_version, entry.rules_version, dict(entry.read_through), ledger)
+    return current == (version.generation, version.logic, version.rules, dict(version.read_through), version.ledger)
+
+
+def restored_entry(version: GenerationVersion, sequence: int, now: int) -> GenerationEntry:
+    """Return the entry that makes a version current again."""
+    return GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now, version.rules)
 
 
 def replaced_by_restore(

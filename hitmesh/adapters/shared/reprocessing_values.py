@@ -68,6 +68,7 @@ def reprocessing_of(id_: str, value: bytes) -> Reprocessing:
                 **fields,
                 "kind": Kind(fields["kind"]),
                 "sites": tuple(fields["sites"]),
+                "rules": tuple(fields.get("rules", ())),
                 "visitors": tuple(fields.get("visitors", ())),
                 "state": State(fields["state"]),
                 "work": None if work is None else Work(work),
@@ -90,6 +91,7 @@ def rebuilt_value(rebuilt: Rebuilt) -> bytes:
             "changes": {name: [change.old, change.new] for name, change in rebuilt.changes.items()},
             "disturbed_days": sorted(rebuilt.disturbed_days),
             "reasons": None if rebuilt.reasons is None else asdict(rebuilt.reasons),
+            "not_applicable": rebuilt.not_applicable,
         }
     ).encode()
     lengths = _LENGTHS.pack(len(text), len(rebuilt.before.carry))
@@ -118,6 +120,7 @@ def rebuilt_of(id_: str, site_day: SiteDay, value: bytes) -> Rebuilt:
             {name: Change(*sums) for name, sums in fields["changes"].items()},
             frozenset(fields["disturbed_days"]),
             _reasons(fields.get("reasons")),
+            fields.get("not_applicable", 0),
         )
     _refuse_another(subject, _REBUILT_CURE, site_day, rebuilt.site_day)
     return rebuilt
@@ -150,13 +153,15 @@ def _version_fields(version: GenerationVersion) -> dict[str, Any]:
         "logic": version.logic,
         "read_through": [[*partition, offset] for partition, offset in version.read_through.items()],
         "ledger": asdict(version.ledger),
+        "rules": version.rules,
     }
 
 
 def _version(fields: Mapping[str, Any], carry: bytes) -> GenerationVersion:
     read_through = {PartitionId(log, partition): offset for log, partition, offset in fields["read_through"]}
     ledger = LedgerEntry(**fields["ledger"])
-    return GenerationVersion(fields["generation"], fields["logic"], read_through, ledger, carry)
+    # A value of an earlier version of the code has no rules: the collector decided each hit.
+    return GenerationVersion(fields["generation"], fields["logic"], read_through, ledger, carry, fields.get("rules", 0))
 
 
 def _reasons(fields: Mapping[str, int] | None) -> ChangeReasons | None:

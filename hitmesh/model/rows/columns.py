@@ -12,7 +12,7 @@ import polars as pl
 
 from hitmesh.model.stored import decoding, opened, sealed
 
-HITS_SCHEMA_VERSION = 2
+HITS_SCHEMA_VERSION = 3
 RECORD_CURE = "work that needs the record is set aside; restore the record from a backup of the log or of the raw store"
 
 ITEM = pl.Struct(
@@ -87,6 +87,8 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "batch_id": pl.String(),
     "batch_index": pl.UInt32(),
     "refund_id": pl.String(),  # on REFUND; absent in records before schema version 2
+    # The truncated client address (rule I1), if the site stores it; absent in records before schema version 3.
+    "network": pl.String(),
 }
 
 # Refusals: a row per refused hit, or per batch that was refused whole. `original` has at most 4 KiB.

@@ -53,7 +53,7 @@ def caption(meta: Mapping[str, Any], *, has_cut: bool = False) -> str:
     """Return range, zone, freshness and exclusions from the meta of a JSON answer, and the meaning of `*` if used."""
     start, through = meta.get("start"), meta.get("complete_through")
     state = str(meta.get("state", "")).lower()
-    excluded = int(meta.get("excluded_hits", 0))
+    excluded = 0 if meta.get("include_excluded") else int(meta.get("excluded_hits", 0))
     missing = ", ".join(meta.get("missing_currencies", ()))
     parts = [
         f"{start} to {meta.get('end')}" if start else "",
@@ -61,7 +61,7 @@ def caption(meta: Mapping[str, Any], *, has_cut: bool = False) -> str:
         f"complete through {through} ({state})" if through else "",
         f"provisional from {meta.get('provisional_from')}" if meta.get("cell_state") in _NOT_SETTLED else "",
         f"filter {meta['filter']}" if meta.get("filter") else "",
-        f"{excluded:,} hits left out (bots, referrer spam)" if excluded and not meta.get("include_excluded") else "",
+        f"{excluded:,} hits left out (bots, referrer spam, exclusion rules)" if excluded else "",
         f"money in {missing} left out" if missing else "",
         *meta.get("warnings", ()),
         f"{CUT_MARK} {CUT} this bucket" if has_cut else "",

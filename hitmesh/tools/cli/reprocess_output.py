@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -79,11 +79,23 @@ def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
         "site_count": reprocessing.site_count,
         "first_utc_date": date_text_of(reprocessing.first_utc_date),
         "last_utc_date": date_text_of(reprocessing.last_utc_date),
+        "rules_version": reprocessing.rules_version if reprocessing.HasField("rules_version") else None,
+        "warnings": warning_fields(reprocessing.warnings),
         "site_days": reprocessing.site_days,
         "hits": reprocessing.hits,
         "minutes": _minutes(reprocessing.estimated_duration),
         "stages": [_stage_fields(stage) for stage in reprocessing.stages],
     }
+
+
+def warning_fields(warnings: Iterable[pb.ReprocessingWarning]) -> list[dict[str, Any]]:
+    """Return the JSON of warnings."""
+    return [{"reason": each.reason, "hits": each.hits, "message": each.message} for each in warnings]
+
+
+def warning_text(warning: pb.ReprocessingWarning) -> str:
+    """Return a warning as a line."""
+    return f"{warning.reason}: {warning.message}"
 
 
 def state_name(reprocessing: pb.Reprocessing) -> str:
@@ -119,6 +131,7 @@ def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
         ("UTC days", _days(reprocessing)),
         ("takes", f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"),
         ("raw", _raw_repair_text(reprocessing)),
+        *(("warning", warning_text(each)) for each in reprocessing.warnings),
         ("expires", reprocessing.expire_time.ToJsonString() if reprocessing.HasField("expire_time") else ""),
     ]
 
@@ -203,7 +216,8 @@ def _stage_fields(stage: pb.PlanStage) -> dict[str, Any]:
 
 
 def _purpose(reprocessing: pb.Reprocessing) -> str:
-    return " ".join((_kind_name(reprocessing), reprocessing.logic)).strip()
+    version = f"version {reprocessing.rules_version}" if reprocessing.HasField("rules_version") else ""
+    return " ".join((_kind_name(reprocessing), reprocessing.logic, version)).strip().replace("  ", " ")
 
 
 def _kind_name(reprocessing: pb.Reprocessing) -> str:

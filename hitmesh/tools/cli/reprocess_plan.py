@@ -41,6 +41,7 @@ def sites_of_merchants(_ctx: click.Context, param: click.Parameter, values: tupl
     epilog=examples(
         "hitmesh reprocess plan --site demo/example --since 2026-11-01 --until 2026-11-07",
         "hitmesh reprocess plan --site demo/example --since 2026-11-01 --until 2026-11-01 --kind repair",
+        "hitmesh reprocess plan --site demo/example --since 2026-11-01 --until 2026-11-07 --kind rules",
         "hitmesh reprocess plan --merchant demo --since 2026-11-01 --until 2026-11-07 --dry-run -o json",
     ),
 )
@@ -67,12 +68,12 @@ def sites_of_merchants(_ctx: click.Context, param: click.Parameter, values: tupl
 )
 @click.option(
     "--kind",
-    type=click.Choice(("logic", "repair")),
+    type=click.Choice(("logic", "repair", "rules")),
     default="logic",
     show_default=True,
-    help="logic: the logic changed. repair: a store lost or damaged values.",
+    help="logic: the logic changed. repair: a store lost or damaged values. rules: exclusion rules changed.",
 )
-@click.option("--logic", metavar="VERSION", help="Version of the logic. Default: the current version. Not with repair.")
+@click.option("--logic", metavar="VERSION", help="Version of the logic. Default: the current version. Only with logic.")
 @click.option("--dry-run", is_flag=True, help="Show the plan without storing the plan.")
 @output_option("table", "json")
 @operator_options

@@ -11,7 +11,7 @@ from hitmesh.model.names import short_site_name
 from hitmesh.tools.cli.output import echo, note, print_table
 from hitmesh.tools.cli.plot import MAX_BARS, bars, columns
 from hitmesh.tools.cli.report_table import EMPTY, has_blocks, plot_width
-from hitmesh.tools.cli.reprocess_output import count_of, title_of
+from hitmesh.tools.cli.reprocess_output import count_of, title_of, warning_fields, warning_text
 from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 
 MAX_DAY_ROWS: Final = 60
@@ -29,7 +29,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         _print_sums(("metric",), [((), found.totals)])
     ledgers = (("before", found.ledger_before), ("after", found.ledger_after))
     print_table(("ledger", *_LEDGER), [(name, *_ledger_cells(ledger)) for name, ledger in ledgers], right_from=1)
-    echo()
+    echo("".join(f"\n{warning_text(each)}\n" for each in found.warnings))
     if found.changed_site_days:  # otherwise rows may differ all the same
         print_reasons(found)
         _print_days(found.days)
@@ -57,6 +57,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
         "totals": _metric_fields(found.totals),
         "ledger": _ledger_fields(found),
         "reasons": reason_fields(found.reasons) if found.HasField("reasons") else None,
+        "warnings": warning_fields(found.warnings),
         "days": [
             {
                 "utc_date": date_text_of(day.utc_date),

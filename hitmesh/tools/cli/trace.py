@@ -96,6 +96,7 @@ def _copy_fields(copy: trace_pb2.TracedCopy) -> dict[str, Any]:
     return {
         "position": _place(copy.position),
         "verdict": _verdict(copy),
+        "excluded_by": ", ".join(copy.exclusion_reasons) or None,
         "duplicate_of": _place(copy.original) if copy.HasField("original") else None,
         "id_collision": copy.id_collision,
         "timeliness": trace_pb2.HitTimeliness.Name(copy.timeliness).removeprefix("HIT_TIMELINESS_"),

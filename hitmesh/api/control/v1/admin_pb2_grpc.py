@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from hitmesh.api.control.v1 import admin_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2
+from hitmesh.api.control.v1 import rules_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -26,8 +27,9 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`; the methods that
-    create or revoke need a server key for all sites of the merchant.
+    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
+    methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods for
+    exclusion rules and UpdateSite also accept an operator's key.
     """
 
     def __init__(self, channel):
@@ -61,11 +63,32 @@ class AdminServiceStub:
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RevokeIngestKeyRequest.SerializeToString,
                 response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RevokeIngestKeyResponse.FromString,
                 _registered_method=True)
+        self.UpdateSite = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/UpdateSite',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteResponse.FromString,
+                _registered_method=True)
+        self.CreateExclusionRule = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/CreateExclusionRule',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.CreateExclusionRuleRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.CreateExclusionRuleResponse.FromString,
+                _registered_method=True)
+        self.ListExclusionRules = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/ListExclusionRules',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.ListExclusionRulesRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.ListExclusionRulesResponse.FromString,
+                _registered_method=True)
+        self.DeleteExclusionRule = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/DeleteExclusionRule',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
-    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`; the methods that
-    create or revoke need a server key for all sites of the merchant.
+    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
+    methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods for
+    exclusion rules and UpdateSite also accept an operator's key.
     """
 
     def CreateSite(self, request, context):
@@ -103,6 +126,34 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateSite(self, request, context):
+        """Changes whether a site stores truncated IP addresses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateExclusionRule(self, request, context):
+        """Creates a rule that excludes hits from now on; settled days change only by a reprocessing of kind RULES.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExclusionRules(self, request, context):
+        """Lists a site's rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteExclusionRule(self, request, context):
+        """Deletes a rule: hits count again from now on; settled days change only by a reprocessing of kind RULES.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +182,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RevokeIngestKeyRequest.FromString,
                     response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RevokeIngestKeyResponse.SerializeToString,
             ),
+            'UpdateSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSite,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteResponse.SerializeToString,
+            ),
+            'CreateExclusionRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateExclusionRule,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.CreateExclusionRuleRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.CreateExclusionRuleResponse.SerializeToString,
+            ),
+            'ListExclusionRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExclusionRules,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.ListExclusionRulesRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.ListExclusionRulesResponse.SerializeToString,
+            ),
+            'DeleteExclusionRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteExclusionRule,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hitmesh.api.control.v1.AdminService', rpc_method_handlers)
@@ -140,8 +211,9 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`; the methods that
-    create or revoke need a server key for all sites of the merchant.
+    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
+    methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods for
+    exclusion rules and UpdateSite also accept an operator's key.
     """
 
     @staticmethod
@@ -269,6 +341,114 @@ class AdminService:
             '/hitmesh.api.control.v1.AdminService/RevokeIngestKey',
             hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RevokeIngestKeyRequest.SerializeToString,
             hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RevokeIngestKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/UpdateSite',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateExclusionRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/CreateExclusionRule',
+            hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.CreateExclusionRuleRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.CreateExclusionRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExclusionRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/ListExclusionRules',
+            hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.ListExclusionRulesRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.ListExclusionRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteExclusionRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/DeleteExclusionRule',
+            hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleResponse.FromString,
             options,
             channel_credentials,
             insecure,

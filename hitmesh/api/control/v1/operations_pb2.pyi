@@ -124,7 +124,7 @@ class LedgerDay(_message.Message):
     duplicate: _builtins.int
     """Duplicate hits."""
     excluded: _builtins.int
-    """Hits excluded by default (bots, referrer spam)."""
+    """Hits excluded by default (bots, referrer spam, exclusion rules)."""
     imbalance: _builtins.int
     """0 when accepted = counted + duplicate + excluded + erased + pending; otherwise as in LedgerTotals.imbalance."""
     erased: _builtins.int

@@ -35,6 +35,10 @@ class _ReprocessingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repr
     """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
     REPROCESSING_KIND_REPAIR: _ReprocessingKind.ValueType  # 2
     """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
+    REPROCESSING_KIND_RULES: _ReprocessingKind.ValueType  # 3
+    """Exclusion rules changed: the rules that each site has when the plan is made decide every hit on the site-days anew.
+    Every site-day keeps its logic version.
+    """
     REPROCESSING_KIND_ERASE: _ReprocessingKind.ValueType  # 4
     """A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
     hits, under the version that its current generation has. Publish removes the hits from all stores; there is no
@@ -50,6 +54,10 @@ REPROCESSING_KIND_LOGIC: ReprocessingKind.ValueType  # 1
 """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
 REPROCESSING_KIND_REPAIR: ReprocessingKind.ValueType  # 2
 """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
+REPROCESSING_KIND_RULES: ReprocessingKind.ValueType  # 3
+"""Exclusion rules changed: the rules that each site has when the plan is made decide every hit on the site-days anew.
+Every site-day keeps its logic version.
+"""
 REPROCESSING_KIND_ERASE: ReprocessingKind.ValueType  # 4
 """A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
 hits, under the version that its current generation has. Publish removes the hits from all stores; there is no
@@ -212,6 +220,8 @@ class Reprocessing(_message.Message):
     VISITOR_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     RAW_REPAIR_FIELD_NUMBER: _builtins.int
+    RULES_VERSION_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`reprocessings/{id}`, the id at most 64 characters from [a-z0-9-]. Empty in the response to a request with
     `validate_only`.
@@ -219,7 +229,7 @@ class Reprocessing(_message.Message):
     kind: Global___ReprocessingKind.ValueType
     """Why history is recomputed."""
     logic: _builtins.str
-    """Logic version, for example "v1". Not set in a request with kind LOGIC: the current version. With kind REPAIR:
+    """Logic version, for example "v1". Not set in a request with kind LOGIC: the current version. With kinds REPAIR and RULES:
     refused in a request and not set in a response, because each site-day keeps its version.
     """
     site_count: _builtins.int
@@ -236,6 +246,8 @@ class Reprocessing(_message.Message):
     """Accepted hits on these site-days, counted when the plan was made."""
     done_site_days: _builtins.int
     """Site-days that the work in hand has finished."""
+    rules_version: _builtins.int
+    """With kind RULES and a single site: the version of the site's exclusion rules."""
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """In a request 1 to 1,000 names: `merchants/{m}/sites/{s}`, `merchants/{m}/sites/-` for all sites that a merchant
@@ -287,6 +299,10 @@ class Reprocessing(_message.Message):
     def raw_repair(self) -> Global___RawRepair:
         """With kind REPAIR, from the first progress on: the raw records that the repair found missing."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReprocessingWarning]:
+        """Reasons why the result may not be as expected."""
+
     def __init__(
         self,
         *,
@@ -311,14 +327,21 @@ class Reprocessing(_message.Message):
         visitor: Global___ErasedVisitor | None = ...,
         receipt: Global___ErasureReceipt | None = ...,
         raw_repair: Global___RawRepair | None = ...,
+        rules_version: _builtins.int | None = ...,
+        warnings: _abc.Iterable[Global___ReprocessingWarning] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "raw_repair", b"raw_repair", "receipt", b"receipt", "update_time", b"update_time", "visitor", b"visitor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "_rules_version", b"_rules_version", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "raw_repair", b"raw_repair", "receipt", b"receipt", "rules_version", b"rules_version", "update_time", b"update_time", "visitor", b"visitor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "hits", b"hits", "kind", b"kind", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "raw_repair", b"raw_repair", "receipt", b"receipt", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "visitor", b"visitor", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "_rules_version", b"_rules_version", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "hits", b"hits", "kind", b"kind", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "raw_repair", b"raw_repair", "receipt", b"receipt", "rules_version", b"rules_version", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "visitor", b"visitor", "warnings", b"warnings", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logic: _TypeAlias = _typing.Literal["logic"]  # noqa: Y015
     _WhichOneofArgType__logic: _TypeAlias = _typing.Literal["_logic", b"_logic"]  # noqa: Y015
+    _WhichOneofReturnType__rules_version: _TypeAlias = _typing.Literal["rules_version"]  # noqa: Y015
+    _WhichOneofArgType__rules_version: _TypeAlias = _typing.Literal["_rules_version", b"_rules_version"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logic) -> _WhichOneofReturnType__logic | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rules_version) -> _WhichOneofReturnType__rules_version | None: ...
 
 Global___Reprocessing: _TypeAlias = Reprocessing  # noqa: Y015
 
@@ -537,6 +560,38 @@ class LostHits(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LostHits: _TypeAlias = LostHits  # noqa: Y015
+
+@_typing.final
+class ReprocessingWarning(_message.Message):
+    """A reason why a result may not be as expected."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """RULE_NOT_APPLICABLE: the site has rules of kind NETWORK, which cannot match hits without a truncated IP address."""
+    hits: _builtins.int
+    """Concerned hits. In a plan, the hits of days that began before the site stored addresses; in a difference, the hits
+    without an address.
+    """
+    message: _builtins.str
+    """What the warning means."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        hits: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReprocessingWarning: _TypeAlias = ReprocessingWarning  # noqa: Y015
 
 @_typing.final
 class PlanStage(_message.Message):
@@ -1499,6 +1554,7 @@ class GetReprocessingDiffResponse(_message.Message):
     CELLS_RANKED_BY_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
     CHANGED_CELLS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
@@ -1555,6 +1611,10 @@ class GetReprocessingDiffResponse(_message.Message):
     def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellDifference]:
         """The most changed cells, the most changed first. Only on the first page."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReprocessingWarning]:
+        """Reasons why the result may not be as expected, over all compared site-days."""
+
     def __init__(
         self,
         *,
@@ -1577,10 +1637,11 @@ class GetReprocessingDiffResponse(_message.Message):
         cells_ranked_by: _builtins.str = ...,
         cells: _abc.Iterable[Global___CellDifference] | None = ...,
         changed_cells: _builtins.int = ...,
+        warnings: _abc.Iterable[Global___ReprocessingWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "reasons", b"reasons", "reprocessing", b"reprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "cells_ranked_by", b"cells_ranked_by", "changed_cells", b"changed_cells", "changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "next_page_token", b"next_page_token", "reasons", b"reasons", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "cells_ranked_by", b"cells_ranked_by", "changed_cells", b"changed_cells", "changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "next_page_token", b"next_page_token", "reasons", b"reasons", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,7 +34,7 @@ class _HitVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitVerdict
     HIT_VERDICT_DUPLICATE: _HitVerdict.ValueType  # 2
     """Duplicate of an earlier copy."""
     HIT_VERDICT_EXCLUDED: _HitVerdict.ValueType  # 3
-    """Counted among the hits excluded by default (bots, referrer spam)."""
+    """Counted among the hits excluded by default (bots, referrer spam, exclusion rules)."""
     HIT_VERDICT_PENDING: _HitVerdict.ValueType  # 4
     """Stored, but counted only when the day is settled."""
 
@@ -48,7 +48,7 @@ HIT_VERDICT_COUNTED: HitVerdict.ValueType  # 1
 HIT_VERDICT_DUPLICATE: HitVerdict.ValueType  # 2
 """Duplicate of an earlier copy."""
 HIT_VERDICT_EXCLUDED: HitVerdict.ValueType  # 3
-"""Counted among the hits excluded by default (bots, referrer spam)."""
+"""Counted among the hits excluded by default (bots, referrer spam, exclusion rules)."""
 HIT_VERDICT_PENDING: HitVerdict.ValueType  # 4
 """Stored, but counted only when the day is settled."""
 Global___HitVerdict: _TypeAlias = HitVerdict  # noqa: Y015
@@ -209,6 +209,7 @@ class TracedCopy(_message.Message):
     SETTLED_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     VISITOR_KEY_FIELD_NUMBER: _builtins.int
+    EXCLUSION_REASONS_FIELD_NUMBER: _builtins.int
     hit_type: _builtins.str
     """Hit type, for example "PAGE_VIEW"."""
     verdict: Global___HitVerdict.ValueType
@@ -255,6 +256,12 @@ class TracedCopy(_message.Message):
     def cell(self) -> _timestamp_pb2.Timestamp:
         """Start of the 15-minute cell that counts the hit."""
 
+    @_builtins.property
+    def exclusion_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why the copy is excluded, for example BOT_UA, SPAM_REFERRER or RULE_PAGE, the kind of an exclusion rule; empty if
+        nothing excludes the copy.
+        """
+
     def __init__(
         self,
         *,
@@ -274,10 +281,11 @@ class TracedCopy(_message.Message):
         settled: _builtins.bool = ...,
         generation: _builtins.int | None = ...,
         visitor_key: _builtins.str = ...,
+        exclusion_reasons: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "_order_id", b"_order_id", "cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "generation", b"generation", "log_time", b"log_time", "order_id", b"order_id", "original", b"original", "position", b"position", "visit", b"visit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "_order_id", b"_order_id", "cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "generation", b"generation", "hit_type", b"hit_type", "id_collision", b"id_collision", "log_time", b"log_time", "order", b"order", "order_id", b"order_id", "original", b"original", "position", b"position", "settled", b"settled", "timeliness", b"timeliness", "verdict", b"verdict", "visit", b"visit", "visitor_key", b"visitor_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "_order_id", b"_order_id", "cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "exclusion_reasons", b"exclusion_reasons", "generation", b"generation", "hit_type", b"hit_type", "id_collision", b"id_collision", "log_time", b"log_time", "order", b"order", "order_id", b"order_id", "original", b"original", "position", b"position", "settled", b"settled", "timeliness", b"timeliness", "verdict", b"verdict", "visit", b"visit", "visitor_key", b"visitor_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__generation: _TypeAlias = _typing.Literal["generation"]  # noqa: Y015
     _WhichOneofArgType__generation: _TypeAlias = _typing.Literal["_generation", b"_generation"]  # noqa: Y015

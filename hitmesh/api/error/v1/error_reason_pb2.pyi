@@ -204,6 +204,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
     Metadata: day, site.
     """
+    ERROR_REASON_TOO_MANY_RULES: _ErrorReason.ValueType  # 94
+    """The site has as many exclusion rules as allowed. Delete a rule, or join several rules in a pattern. Metadata: count,
+    limit.
+    """
+    ERROR_REASON_RULE_NOT_APPLICABLE: _ErrorReason.ValueType  # 95
+    """An exclusion rule needs truncated IP addresses, which the site does not store. Set `store_network` of the site.
+    Metadata: value.
+    """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 100
     """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""
     ERROR_REASON_UNSUPPORTED_ENCODING: _ErrorReason.ValueType  # 101
@@ -477,6 +485,14 @@ last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day
 ERROR_REASON_DATA_VERSION_ERASED: ErrorReason.ValueType  # 99
 """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
 Metadata: day, site.
+"""
+ERROR_REASON_TOO_MANY_RULES: ErrorReason.ValueType  # 94
+"""The site has as many exclusion rules as allowed. Delete a rule, or join several rules in a pattern. Metadata: count,
+limit.
+"""
+ERROR_REASON_RULE_NOT_APPLICABLE: ErrorReason.ValueType  # 95
+"""An exclusion rule needs truncated IP addresses, which the site does not store. Set `store_network` of the site.
+Metadata: value.
 """
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
 """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""

@@ -61,7 +61,7 @@ class ExportReportRequest(_message.Message):
     limit: _builtins.int
     """Maximum number of rows, 1 to 100,000. Not set: all rows; a report with more than 100,000 rows is refused."""
     include_excluded: _builtins.bool
-    """Whether to include the hits that are excluded by default (bots, referrer spam)."""
+    """Whether to include the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
     format: _builtins.str
     """Format of the file: csv, json or ndjson; default csv."""
     gap_fill: _builtins.str

@@ -616,7 +616,7 @@ class RunReportRequest(_message.Message):
     buckets out and adds a warning.
     """
     include_excluded: _builtins.bool
-    """Whether to include the hits that are excluded by default (bots, referrer spam)."""
+    """Whether to include the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
     data_version: _builtins.str
     """`ReportMeta.data_version` of an earlier response with `pinnable`, about the same sites and the same or more UTC
     days. The response then has the numbers of that version, whatever was settled, published or rolled back since:

@@ -1,0 +1,56 @@
+"""CreateExclusionRule: exclude hits that match, from now on. Idempotent: an equal rule is returned unchanged.
+
+Limits: 50 rules per site, 1,000 over time; values of 200 characters; 500 RE2 instructions per kind of pattern.
+"""
+
+from __future__ import annotations
+
+from control.backend import Backend
+from control.rpc.admin.rules import KINDS, changeable_site, changed_rules, rule_message
+from hitmesh.api.control.v1 import rules_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.exclusion import ExclusionRule, RuleKind, SiteRules
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.rule_changes import checked_value, with_rule
+from hitmesh.model.sites import IngestKey
+
+
+def create_exclusion_rule(
+    backend: Backend, caller: IngestKey | None, request: pb.CreateExclusionRuleRequest
+) -> pb.CreateExclusionRuleResponse:
+    """Return the rule; with `validate_only`, store nothing.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller neither owns the merchant nor is an operator.
+        NotFound: the site does not exist.
+        RefusedError: a value is invalid, or a limit is exceeded.
+    """
+    site = changeable_site(backend.directory, caller, request.parent, "parent")
+    kind, now = _kind_of(request.rule), backend.clock.now()
+
+    def change(rules: SiteRules) -> SiteRules:
+        return with_rule(rules, kind, request.rule.value, now=now)
+
+    if request.validate_only:
+        rule = rule_message(site.name, _found(change(site.rules), kind, request.rule.value))
+        rule.name = ""
+        return pb.CreateExclusionRuleResponse(rule=rule, rules_version=site.rules.version)
+    rules = changed_rules(backend.directory, site.name, change)
+    return pb.CreateExclusionRuleResponse(
+        rule=rule_message(site.name, _found(rules, kind, request.rule.value)), rules_version=rules.version
+    )
+
+
+def _kind_of(wanted: pb.ExclusionRule) -> RuleKind:
+    if wanted.kind not in KINDS:
+        raise RefusedError(
+            "kind is missing: send EXCLUSION_RULE_KIND_HOST, _PAGE, _COUNTRY, _USER_AGENT, _REFERRER or _NETWORK",
+            field="rule.kind",
+            reason=ErrorReason.MISSING_FIELD,
+        )
+    return KINDS[wanted.kind]
+
+
+def _found(rules: SiteRules, kind: RuleKind, value: str) -> ExclusionRule:
+    wanted = (kind, checked_value(kind, value))
+    return next(rule for rule in rules.current if (rule.kind, rule.value) == wanted)

@@ -1,0 +1,30 @@
+"""DeleteExclusionRule: hits that match count again, from now on."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from control.backend import Backend
+from control.rpc.admin.rules import changeable_site, changed_rules, rule_of
+from hitmesh.api.control.v1 import rules_pb2 as pb
+from hitmesh.model.rule_changes import without_rule
+from hitmesh.model.sites import IngestKey
+
+
+def delete_exclusion_rule(
+    backend: Backend, caller: IngestKey | None, request: pb.DeleteExclusionRuleRequest
+) -> pb.DeleteExclusionRuleResponse:
+    """Delete a rule; with `validate_only`, change nothing.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller neither owns the merchant nor is an operator.
+        NotFound: the site or the rule does not exist.
+        RefusedError: the name is invalid.
+    """
+    name, id_ = rule_of(request.name)
+    site = changeable_site(backend.directory, caller, name, "name")
+    if request.validate_only:
+        without_rule(site.rules, id_)
+        return pb.DeleteExclusionRuleResponse(rules_version=site.rules.version)
+    rules = changed_rules(backend.directory, name, partial(without_rule, id_=id_))
+    return pb.DeleteExclusionRuleResponse(rules_version=rules.version)

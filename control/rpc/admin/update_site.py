@@ -1,0 +1,46 @@
+"""UpdateSite: change whether a site stores truncated IP addresses. Idempotent; other fields are immutable."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from control.backend import Backend
+from control.rpc.admin.names import site_message
+from control.rpc.admin.rules import changeable_site, changed_rules
+from hitmesh.access.callers import site_not_found
+from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.rule_changes import with_networks
+from hitmesh.model.sites import IngestKey
+
+CHANGEABLE: Final = "store_network"
+
+
+def update_site(backend: Backend, caller: IngestKey | None, request: pb.UpdateSiteRequest) -> pb.UpdateSiteResponse:
+    """Return the changed site.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller neither owns the merchant nor is an operator.
+        NotFound: the site does not exist.
+        RefusedError: the mask names another field, or rules of kind NETWORK need the addresses (RULE_NOT_APPLICABLE).
+    """
+    _refuse_other_fields(request)
+    name = request.site.name
+    changeable_site(backend.directory, caller, name, "site.name")
+    stored, now = request.site.store_network, backend.clock.now()
+    changed_rules(backend.directory, name, partial(with_networks, stored=stored, now=now))
+    site = backend.directory.site(name)
+    if site is None:
+        raise site_not_found(name, "site.name")
+    return pb.UpdateSiteResponse(site=site_message(site))
+
+
+def _refuse_other_fields(request: pb.UpdateSiteRequest) -> None:
+    other = next((path for path in request.update_mask.paths if path != CHANGEABLE), None)
+    if other is not None:
+        raise RefusedError(
+            f"field {other[:64]!r} cannot be changed: name only store_network in update_mask",
+            field="update_mask",
+            value=other[:64],
+        )

@@ -1,0 +1,42 @@
+"""The exclusion rules of a planned reprocessing of kind RULES: each site's version, and hits that have no network.
+
+A plan keeps the versions that the sites had when the plan was made, so the work is the same whatever changes later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hitmesh.model.checkpoints import Checkpoint
+from hitmesh.model.exclusion import NO_RULES, RuleKind, SiteRules
+from hitmesh.model.reprocessings import Reprocessing
+from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import Generations, SiteDirectory
+
+
+def with_site_rules(
+    planned: Reprocessing, directory: SiteDirectory, generations: Generations, checkpoint: Checkpoint
+) -> Reprocessing:
+    """Return the plan with the version of each site's rules. Each site is a separate read.
+
+    Raises:
+        Abandoned: raised by the checkpoint, which is called before each read.
+    """
+    versions, not_applicable = [], 0
+    for name in planned.sites:
+        checkpoint()
+        site = directory.site(name)
+        rules = site.rules if site else NO_RULES
+        versions.append(rules.version)
+        end_day = _first_day_with_networks(rules, planned)
+        if end_day > planned.first_day and any(rule.kind is RuleKind.NETWORK for rule in rules.current):
+            ledgers = generations.ledger(name, planned.first_day, end_day)
+            not_applicable += sum(entry.accepted for entry in ledgers.values())
+    return replace(planned, rules=tuple(versions), not_applicable=not_applicable)
+
+
+def _first_day_with_networks(rules: SiteRules, planned: Reprocessing) -> int:
+    """Return the first planned day that began after the site stored truncated addresses; the end without such a day."""
+    if rules.networks_since is None:
+        return planned.end_day
+    return min(-(-rules.networks_since // DAY_MS), planned.end_day)

@@ -1,0 +1,30 @@
+"""Encode and decode a site's exclusion rules, in the same way for every store; a site without changes has no value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from hitmesh.model.exclusion import NO_RULES, ExclusionRule, RuleKind, SiteRules
+from hitmesh.model.stored import decoding
+
+_CURE = "restore the directory of sites from a backup"
+
+
+def rules_value(rules: SiteRules) -> str | None:
+    """Return a site's rules as text; None before the first change."""
+    return None if rules == NO_RULES else json.dumps(asdict(rules))
+
+
+def rules_of(value: str | None) -> SiteRules:
+    """Return the rules in a stored text.
+
+    Raises:
+        StoreCorrupt: the text is damaged.
+    """
+    if value is None:
+        return NO_RULES
+    with decoding("the exclusion rules of a site", _CURE):
+        fields = json.loads(value)
+        rules = tuple(ExclusionRule(**{**rule, "kind": RuleKind(rule["kind"])}) for rule in fields["rules"])
+        return SiteRules(fields["version"], rules, fields["networks_since"])

@@ -1,0 +1,87 @@
+"""Exclusion rules of a site: which hits are stored but left out of reports by default (docs/rules.md, Excluded hits).
+
+The rules of a site have a version, which counts the changes. A removed rule is kept with the version that removed it,
+so the rules of every version are known permanently: a settled day keeps the version under which the day was settled.
+Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+AS_COLLECTED: Final = 0
+"""The rules version of a generation that keeps the decision that the collector made for each hit."""
+
+
+class RuleKind(StrEnum):
+    """The column that a rule looks at. Stores keep these values.
+
+    HOST: the page's host. PAGE: an RE2 pattern in the path of the page. COUNTRY: ISO 3166-1 code. USER_AGENT: an RE2
+    pattern. REFERRER: the referrer's host. NETWORK: the truncated IP address.
+    """
+
+    HOST = "host"
+    PAGE = "page"
+    COUNTRY = "country"
+    USER_AGENT = "user_agent"
+    REFERRER = "referrer"
+    NETWORK = "network"
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusionRule:
+    """A rule. Times are UTC ms.
+
+    Attributes:
+        id: the last part of the resource name; unique among all rules that the site ever had.
+        kind: the column that the rule looks at.
+        value: host, pattern, country or network, in normal form.
+        since: the first version of the site's rules that has the rule.
+        created_at: when the rule was added.
+        until: the first version without the rule; None if the rule holds.
+    """
+
+    id: str
+    kind: RuleKind
+    value: str
+    since: int
+    created_at: int
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRules:
+    """A site's rules in every version.
+
+    Attributes:
+        version: the number of changes so far; 0 before the first change.
+        rules: all rules that the site ever had, in the order in which they were added.
+        networks_since: the time (UTC ms) since which truncated IP addresses are stored; None if none are stored.
+    """
+
+    version: int = 0
+    rules: tuple[ExclusionRule, ...] = ()
+    networks_since: int | None = None
+
+    def at(self, version: int) -> tuple[ExclusionRule, ...]:
+        """Return the rules that held in a version.
+
+        Example:
+            >>> austria = ExclusionRule("1", RuleKind.COUNTRY, "AT", since=1, created_at=0, until=2)
+            >>> rules = SiteRules(2, (austria,))
+            >>> [rule.value for rule in rules.at(1)], rules.at(2)
+            (['AT'], ())
+        """
+        return tuple(
+            rule for rule in self.rules if rule.since <= version and (rule.until is None or version < rule.until)
+        )
+
+    @property
+    def current(self) -> tuple[ExclusionRule, ...]:
+        """The rules that hold now."""
+        return self.at(self.version)
+
+
+NO_RULES: Final = SiteRules()

@@ -1,0 +1,165 @@
+"""Match hits against exclusion rules: the flags of the rules, for admission and for settlement alike. Pure.
+
+Admission and settlement look at the same stored columns, so the same rules exclude the same hits in both. Each distinct
+value is matched once, in time linear in its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import re2
+
+from hitmesh.model.exclusion import ExclusionRule, RuleKind
+from hitmesh.model.reasons import HitFlag
+from hitmesh.model.rule_changes import PATTERN_MEMORY, joined_pattern
+
+
+class Matched(NamedTuple):
+    """The column that rules of a kind look at, and the flag of a hit that matches."""
+
+    column: str
+    flag: HitFlag
+
+
+MATCHED: Final[Mapping[RuleKind, Matched]] = MappingProxyType(
+    {
+        RuleKind.HOST: Matched("hostname", HitFlag.RULE_HOST),
+        RuleKind.PAGE: Matched("page_path", HitFlag.RULE_PAGE),
+        RuleKind.COUNTRY: Matched("country", HitFlag.RULE_COUNTRY),
+        RuleKind.USER_AGENT: Matched("user_agent", HitFlag.RULE_USER_AGENT),
+        RuleKind.REFERRER: Matched("referrer_host", HitFlag.RULE_REFERRER),
+        RuleKind.NETWORK: Matched("network", HitFlag.RULE_NETWORK),
+    }
+)
+RULE_COLUMNS: Final = tuple(matched.column for matched in MATCHED.values())
+_REMEMBERED: Final = 512
+
+Matches = Callable[[str], bool]
+
+
+class RuleMatcher:
+    """A site's rules, ready to match. Not thread-safe.
+
+    Attributes:
+        by_kind: for each kind that has rules, whether any of its rules matches a value.
+    """
+
+    def __init__(self, rules: Sequence[tuple[RuleKind, str]]) -> None:
+        self.by_kind: Mapping[RuleKind, Matches] = {
+            kind: _COMPILED[kind](values)
+            for kind in RuleKind
+            if (values := tuple(value for of, value in rules if of is kind))
+        }
+
+
+def matcher_of(rules: Sequence[ExclusionRule]) -> RuleMatcher:
+    """Return the matcher of these rules; compiled rules are remembered.
+
+    Example:
+        >>> rule = ExclusionRule("1", RuleKind.HOST, "*.example.com", since=1, created_at=0)
+        >>> matcher_of([rule]).by_kind[RuleKind.HOST]("shop.example.com")
+        True
+    """
+    return _remembered(tuple((rule.kind, rule.value) for rule in rules))
+
+
+@lru_cache(_REMEMBERED)
+def _remembered(rules: tuple[tuple[RuleKind, str], ...]) -> RuleMatcher:
+    return RuleMatcher(rules)
+
+
+def rule_flags(
+    rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer]
+) -> npt.NDArray[np.uint32]:
+    """Return the rule flags of hits.
+
+    Args:
+        rows: hits with the columns that the matchers look at (RULE_COLUMNS).
+        matchers: the matchers, for example of several sites.
+        which: (n,) the index into `matchers` of each hit.
+
+    Example:
+        >>> rule = ExclusionRule("1", RuleKind.COUNTRY, "AT", since=1, created_at=0)
+        >>> rule_flags(pl.DataFrame({"country": ["AT", "DE", None]}), [matcher_of([rule])], np.zeros(3, np.int32))
+        array([32,  0,  0], dtype=uint32)
+    """
+    flags = np.zeros(rows.height, np.uint32)
+    for kind, (column, flag) in MATCHED.items():
+        concerned = np.array([kind in matcher.by_kind for matcher in matchers], dtype=np.bool_)
+        at = np.flatnonzero(concerned[which] if concerned.any() else False)
+        if len(at):
+            flags[at[_matching(rows[column].gather(at), matchers, which[at], kind)]] |= np.uint32(flag)
+    return flags
+
+
+def _matching(
+    values: pl.Series, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer], kind: RuleKind
+) -> npt.NDArray[np.uint32]:
+    """Return the row numbers that match, calling the matcher once per distinct (matcher, value)."""
+    pairs = pl.DataFrame({"which": which.astype(np.int32), "value": values}).with_row_index("at")
+    distinct = pairs.select("which", "value").drop_nulls().unique()
+    found = [matchers[number].by_kind[kind](value) for number, value in distinct.iter_rows()]
+    matched = distinct.filter(pl.Series(found, dtype=pl.Boolean))
+    return pairs.join(matched, on=["which", "value"], how="semi")["at"].to_numpy()
+
+
+def _of_hosts(values: tuple[str, ...]) -> Matches:
+    hosts = frozenset(value for value in values if not value.startswith("*."))
+    domains = frozenset(value.removeprefix("*.") for value in values if value.startswith("*."))
+
+    def matches(host: str) -> bool:
+        if host in hosts:
+            return True
+        labels = host.split(".") if domains else []
+        return any(".".join(labels[first:]) in domains for first in range(len(labels)))
+
+    return matches
+
+
+def _of_patterns(values: tuple[str, ...]) -> Matches:
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = PATTERN_MEMORY
+    pattern = re2.compile(joined_pattern(values), options)
+    return lambda text: pattern.search(text) is not None
+
+
+def _of_countries(values: tuple[str, ...]) -> Matches:
+    return frozenset(values).__contains__
+
+
+def _of_networks(values: tuple[str, ...]) -> Matches:
+    networks = [ip_network(value) for value in values]
+
+    def matches(network: str) -> bool:
+        try:
+            address = ip_network(network)
+        except ValueError:
+            return False
+        return any(_contains(wider, address) for wider in networks)
+
+    return matches
+
+
+def _contains(wider: IPv4Network | IPv6Network, narrower: IPv4Network | IPv6Network) -> bool:
+    return wider.version == narrower.version and narrower.network_address in wider
+
+
+_COMPILED: Final[Mapping[RuleKind, Callable[[tuple[str, ...]], Matches]]] = MappingProxyType(
+    {
+        RuleKind.HOST: _of_hosts,
+        RuleKind.PAGE: _of_patterns,
+        RuleKind.COUNTRY: _of_countries,
+        RuleKind.USER_AGENT: _of_patterns,
+        RuleKind.REFERRER: _of_hosts,
+        RuleKind.NETWORK: _of_networks,
+    }
+)

@@ -1,0 +1,211 @@
+"""Changes of a site's exclusion rules: what a rule may say, how many rules a site may have, the next version. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from ipaddress import ip_network
+from types import MappingProxyType
+from typing import Final
+
+from hitmesh.model.errors import NotFound, RefusedError
+from hitmesh.model.exclusion import ExclusionRule, RuleKind, SiteRules
+from hitmesh.model.limits import IPV4_PREFIX_BITS, IPV6_PREFIX_BITS
+from hitmesh.model.patterns import program_of
+from hitmesh.model.reasons import ErrorReason
+
+MAX_RULES: Final = 50
+"""Maximum number of a site's rules at a time."""
+MAX_RULES_EVER: Final = 1_000
+"""Maximum number of rules that a site has over time, removed rules included."""
+MAX_VALUE_CHARS: Final = 200
+"""Maximum length of a rule's value."""
+MAX_RULE_PROGRAM: Final = 500
+"""Maximum RE2 instructions of a site's patterns of one kind: admission matches the patterns for every new text."""
+PATTERN_MEMORY: Final = 1 << 18
+"""Maximum memory of a site's compiled patterns of one kind, in bytes."""
+_HOST: Final = re.compile(r"(?:\*\.)?[^\s*/?#@]+")
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")
+
+
+def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> SiteRules:
+    """Return the next version, with a further rule; the same version if the rule holds already.
+
+    Raises:
+        RefusedError: the value is invalid (INVALID_FIELD, INVALID_REGEXP), a limit is exceeded (TOO_MANY_RULES,
+            FILTER_TOO_DEAR), or the site stores no truncated addresses (RULE_NOT_APPLICABLE).
+
+    Example:
+        >>> with_rule(SiteRules(), RuleKind.HOST, "Staging.Example.com", now=0).current[0].value
+        'staging.example.com'
+    """
+    wanted = checked_value(kind, value)
+    current = rules.current
+    if any((rule.kind, rule.value) == (kind, wanted) for rule in current):
+        return rules
+    if kind is RuleKind.NETWORK and rules.networks_since is None:
+        raise RefusedError(
+            f"network {value!r}: the site stores no truncated IP addresses, so the rule would match no hit; set "
+            "store_network of the site first",
+            field="rule.value",
+            reason=ErrorReason.RULE_NOT_APPLICABLE,
+            value=value,
+        )
+    for count, limit, hint in (
+        (len(current), MAX_RULES, "at a time: delete a rule first"),
+        (len(rules.rules), MAX_RULES_EVER, "over time, deleted rules included: join several rules in a pattern"),
+    ):
+        if count >= limit:
+            raise RefusedError(
+                f"the site has {count:,} exclusion rules; the limit is {limit:,} {hint}",
+                field="rule",
+                reason=ErrorReason.TOO_MANY_RULES,
+                count=count,
+                limit=limit,
+            )
+    version = rules.version + 1
+    added = replace(
+        rules, version=version, rules=(*rules.rules, ExclusionRule(str(version), kind, wanted, version, now))
+    )
+    _refuse_dear_patterns(added.current, kind)
+    return added
+
+
+def without_rule(rules: SiteRules, id_: str) -> SiteRules:
+    """Return the next version, without a rule.
+
+    Raises:
+        NotFound: the site has no such rule.
+    """
+    if all(rule.id != id_ for rule in rules.current):
+        raise NotFound(
+            f"exclusion rule {id_[:40]!r} does not exist: list the existing rules", field="name", value=id_[:40]
+        )
+    version = rules.version + 1
+    return replace(
+        rules,
+        version=version,
+        rules=tuple(replace(rule, until=version) if rule.id == id_ else rule for rule in rules.rules),
+    )
+
+
+def with_networks(rules: SiteRules, *, stored: bool, now: int) -> SiteRules:
+    """Return the next version, in which truncated IP addresses are stored or not; the same version if nothing changes.
+
+    Raises:
+        RefusedError: a NETWORK rule holds, so the addresses are needed (RULE_NOT_APPLICABLE).
+
+    Example:
+        >>> with_networks(SiteRules(), stored=True, now=5).networks_since
+        5
+    """
+    if stored == (rules.networks_since is not None):
+        return rules
+    if not stored and any(rule.kind is RuleKind.NETWORK for rule in rules.current):
+        raise RefusedError(
+            "store_network cannot be unset, because the site has exclusion rules of kind NETWORK, which would match "
+            "no further hit; delete these rules first",
+            field="site.store_network",
+            reason=ErrorReason.RULE_NOT_APPLICABLE,
+        )
+    return replace(rules, version=rules.version + 1, networks_since=now if stored else None)
+
+
+def checked_value(kind: RuleKind, value: str) -> str:
+    """Return a rule's value in normal form.
+
+    Raises:
+        RefusedError: the value does not suit the kind, or is too long.
+
+    Example:
+        >>> checked_value(RuleKind.NETWORK, "203.0.113.0/24"), checked_value(RuleKind.REFERRER, "www.Spam.example")
+        ('203.0.113.0/24', 'spam.example')
+    """
+    if not value or len(value) > MAX_VALUE_CHARS:
+        raise _invalid(value, f"has {len(value)} characters; the limit is 1 to {MAX_VALUE_CHARS}: use several rules")
+    return _CHECKS[kind](value)
+
+
+def _checked_host(value: str) -> str:
+    host = value.lower().removesuffix(".")
+    if not _HOST.fullmatch(host):
+        raise _invalid(
+            value, "is not a host: write a host as reports show it, or *. and a host for the host and its subdomains"
+        )
+    return host
+
+
+def _checked_pattern(value: str) -> str:
+    try:
+        size = program_of(value)
+    except RefusedError as error:
+        error.field = "rule.value"
+        raise
+    _refuse_program(size)
+    return value
+
+
+def _checked_country(value: str) -> str:
+    if not _COUNTRY.fullmatch(value.upper()):
+        raise _invalid(value, "is not a country: write two letters of ISO 3166-1, for example AT")
+    return value.upper()
+
+
+def _checked_referrer(value: str) -> str:
+    return _checked_host(value).removeprefix("www.")
+
+
+def _checked_network(value: str) -> str:
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError as error:
+        raise _invalid(value, "is not an IP range: write for example 203.0.113.0/24 or 2001:db8::/32") from error
+    bits = IPV4_PREFIX_BITS if network.version == 4 else IPV6_PREFIX_BITS
+    if network.prefixlen > bits:
+        wider = ip_network((network.network_address, bits), strict=False)
+        raise _invalid(value, f"is smaller than the truncated addresses that are stored: write {wider}")
+    return str(network)
+
+
+_CHECKS: Final[Mapping[RuleKind, Callable[[str], str]]] = MappingProxyType(
+    {
+        RuleKind.HOST: _checked_host,
+        RuleKind.PAGE: _checked_pattern,
+        RuleKind.COUNTRY: _checked_country,
+        RuleKind.USER_AGENT: _checked_pattern,
+        RuleKind.REFERRER: _checked_referrer,
+        RuleKind.NETWORK: _checked_network,
+    }
+)
+
+
+def joined_pattern(values: tuple[str, ...]) -> str:
+    """Return the RE2 pattern that matches where any of the patterns matches.
+
+    Example:
+        >>> joined_pattern(("^/a", "(?i)b"))
+        '(?:^/a)|(?:(?i)b)'
+    """
+    return "|".join(f"(?:{value})" for value in values)
+
+
+def _refuse_dear_patterns(rules: tuple[ExclusionRule, ...], kind: RuleKind) -> None:
+    if kind in (RuleKind.PAGE, RuleKind.USER_AGENT):
+        _refuse_program(program_of(joined_pattern(tuple(rule.value for rule in rules if rule.kind is kind))))
+
+
+def _refuse_program(size: int) -> None:
+    if size > MAX_RULE_PROGRAM:
+        raise RefusedError(
+            f"the site's patterns of this kind compile to {size:,} instructions; the limit is {MAX_RULE_PROGRAM:,}: "
+            "use shorter patterns, or smaller counts in {…}",
+            field="rule.value",
+            reason=ErrorReason.FILTER_TOO_DEAR,
+            size=size,
+            limit=MAX_RULE_PROGRAM,
+        )
+
+
+def _invalid(value: str, rule: str) -> RefusedError:
+    return RefusedError(f"value {value[:64]!r} {rule}", field="rule.value", value=value[:64])

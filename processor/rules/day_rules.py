@@ -1,0 +1,99 @@
+"""Which version of a site's exclusion rules decides the hits of a UTC day, and which hits are excluded (settlement).
+
+The rules of a hit are those of the hit's own day, also where the settlement of a neighbouring day reads the hit. So
+each hit is excluded in all settlements or in none. A day without a version keeps the decisions of the collector, which
+the log carries. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray, I64Array
+from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, RuleKind, SiteRules
+from hitmesh.model.reasons import EXCLUDING_FLAGS, RULE_FLAGS
+from hitmesh.model.rows.rule_flags import MATCHED, matcher_of, rule_flags
+from hitmesh.model.zones import DAY_MS
+
+_NETWORK: Final = MATCHED[RuleKind.NETWORK].column
+
+
+@dataclass(frozen=True, slots=True)
+class DayRules:
+    """The rules of a site's days.
+
+    Attributes:
+        rules: the site's rules in every version.
+        versions: the version per UTC day; AS_COLLECTED for absent days.
+    """
+
+    rules: SiteRules = NO_RULES
+    versions: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The hit columns that the rules look at, in the order of RULE_COLUMNS."""
+        kinds = {rule.kind for version in self._decided for rule in self.rules.at(version)}
+        return tuple(matched.column for kind, matched in MATCHED.items() if kind in kinds)
+
+    @property
+    def decide_anew(self) -> bool:
+        """Whether the rules decide the hits of any day, instead of the collector."""
+        return bool(self._decided)
+
+    def decided(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return hits with the flags that the rules of their days give.
+
+        Args:
+            rows: hits with event_time, flags, and `columns`.
+        """
+        if not self.decide_anew or rows.is_empty():
+            return rows
+        versions = self._decided
+        matchers = [matcher_of(self.rules.at(version)) for version in versions]
+        days = rows["event_time"].to_numpy() // DAY_MS
+        version = self._version_of(days)
+        anew = version != AS_COLLECTED
+        which = np.searchsorted(versions, version[anew])
+        flags = rows["flags"].to_numpy().copy()
+        looked_at = rows.select("flags", *self.columns).filter(pl.Series(anew))
+        flags[anew] = (flags[anew] & ~np.uint32(RULE_FLAGS)) | rule_flags(looked_at, matchers, which)
+        return rows.with_columns(pl.Series("flags", flags, pl.UInt32))
+
+    def not_applicable(self, rows: pl.DataFrame, day: int) -> int:
+        """Return how many hits of a day have no stored network although the day's rules look at the network."""
+        rules = self.rules.at(self.versions.get(day, AS_COLLECTED))
+        if not any(rule.kind is RuleKind.NETWORK for rule in rules):
+            return 0
+        return rows.filter(pl.col("event_time") // DAY_MS == day, pl.col(_NETWORK).is_null()).height
+
+    @property
+    def _decided(self) -> list[int]:
+        """The versions of the days that the rules decide, ascending."""
+        return sorted({version for version in self.versions.values() if version != AS_COLLECTED})
+
+    def _version_of(self, days: I64Array) -> I64Array:
+        distinct, place = np.unique(days, return_inverse=True)
+        return np.array([self.versions.get(int(day), AS_COLLECTED) for day in distinct], np.int64)[place]
+
+
+COLLECTED: Final = DayRules()
+"""Every hit as the collector decided."""
+
+
+def excluded_by_rule(flags: npt.NDArray[np.uint32]) -> BoolArray:
+    """Return whether only exclusion rules exclude each hit, not its user agent or the list of referrer spam."""
+    others = np.uint32(EXCLUDING_FLAGS & ~RULE_FLAGS)
+    found: BoolArray = (flags & np.uint32(RULE_FLAGS) != 0) & (flags & others == 0)
+    return found
+
+
+def with_excluded(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return hits with the column `excluded`: whether a flag excludes the hit."""
+    return rows.with_columns((pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"))

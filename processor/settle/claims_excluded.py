@@ -1,0 +1,104 @@
+"""Whether claiming hits are excluded, under the exclusion rules of their days (settlement, rule D3).
+
+A stored claim keeps the collector's decision. Where a version of the site's rules decides a day anew, the claiming hit
+decides. The settled day's hits are in the window. Other hits, which are few, are read again from their raw records;
+days without a version cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from hitmesh.model.claims import OrderClaim
+from hitmesh.model.exclusion import AS_COLLECTED, SiteRules
+from hitmesh.model.positions import Position
+from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import Generations, RawStore
+from processor.rules.day_rules import DayRules, with_excluded
+from processor.rules.orders import HitAt, claim_at
+from processor.settle.site_window import EXCLUDED_BEFORE, SpilledWindow, Window
+from processor.settle.window import read_rows
+
+
+def rules_of_days(generations: Generations, site: str, rules: SiteRules, days: Iterable[int]) -> DayRules:
+    """Return the rules of settled days; the collector decides hits on other days."""
+    wanted = set(days)
+    entries = generations.current(site, min(wanted), max(wanted) + 1) if wanted and rules.version else {}
+    return DayRules(rules, {day: entries[day].rules_version for day in wanted & entries.keys()})
+
+
+def decided_claims(
+    claims: Sequence[OrderClaim],
+    window: Window | SpilledWindow,
+    day: int,
+    before: DayRules,
+    after: DayRules,
+    raw: RawStore,
+) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
+    """Return the claims, excluded under the rules of their days, and which claims were excluded before.
+
+    Args:
+        claims: the claims on ids in the window's hits.
+        window: hits on the settled day and its neighbours.
+        day: the settled day.
+        before: the rules for the claims' days, as the current generations have them.
+        after: the rules for the claims' days in this settlement.
+        raw: the store with the hits.
+
+    Raises:
+        StoreCorrupt: a record does not decode.
+    """
+    if not before.decide_anew and not after.decide_anew:
+        return list(claims), {}
+    others = [claim for claim in claims if claim.day != day]
+    were, are = excluded_claims(others, (before, after), raw)
+    of_day = _excluded_on(window, day)
+    were |= {at: was for at, (was, _) in of_day.items()}
+    are |= {at: now for at, (_, now) in of_day.items()}
+    return with_exclusion(claims, are), were
+
+
+def excluded_claims(
+    claims: Sequence[OrderClaim], sides: Sequence[DayRules], raw: RawStore
+) -> tuple[dict[HitAt, bool], ...]:
+    """Return whether each claiming hit is excluded, under each side's rules.
+
+    Args:
+        claims: the claims.
+        sides: rules for the claims' days.
+        raw: the store with the hits. A record is read only if a side decides any of its claims anew.
+
+    Raises:
+        StoreCorrupt: a record does not decode.
+    """
+    found = tuple({claim_at(claim): claim.excluded for claim in claims} for _ in sides)
+    decided = {day for side in sides for day, version in side.versions.items() if version != AS_COLLECTED}
+    records: dict[Position, list[OrderClaim]] = {}
+    for claim in claims:
+        if claim.day in decided:
+            records.setdefault(claim.position, []).append(claim)
+    columns = tuple(dict.fromkeys(("event_time", "flags", *(name for side in sides for name in side.columns))))
+    for position, of_record in records.items():
+        record = raw.get(position)
+        if record is None:
+            continue
+        rows = read_rows(record.value, columns)[[claim.row for claim in of_record]]
+        for side, excluded in zip(sides, found, strict=True):
+            places = map(claim_at, of_record)
+            excluded |= zip(places, with_excluded(side.decided(rows))["excluded"].to_list(), strict=True)
+    return found
+
+
+def with_exclusion(claims: Iterable[OrderClaim], excluded: Mapping[HitAt, bool]) -> list[OrderClaim]:
+    """Return the claims, excluded or not as given; other claims keep the collector's decision."""
+    return [replace(claim, excluded=excluded.get(claim_at(claim), claim.excluded)) for claim in claims]
+
+
+def _excluded_on(window: Window | SpilledWindow, day: int) -> dict[HitAt, tuple[bool, bool]]:
+    """Return whether each order and refund on a day was excluded before, and is excluded now."""
+    hits = window.claiming.filter(pl.col("event_time") // DAY_MS == day)
+    places = hits.select("record", "row", EXCLUDED_BEFORE, "excluded")
+    return {(window.positions[record], row): (was, now) for record, row, was, now in places.iter_rows()}
