@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from google.protobuf import json_format
 
+from collector.admission.denials import state_of_json
 from collector.admission.envelopes import MAX_HITS, FoundFault
 from collector.json_faults import Broken, unknown_type, wrong_in
 from collector.json_split import SentJson, SplitBatch, split_batch
@@ -160,18 +162,18 @@ class _HitReader:
         else:
             field = ""
             message = f"hits[{index}] is not the JSON of a Hit: send the hit in a smaller batch to learn why"
-        self.faults[index] = FoundFault(HitReason.DECODE, field, message, _id_alone(hit))
+        self.faults[index] = FoundFault(HitReason.DECODE, field, message, _id_and_consent(hit))
 
 
-def _id_alone(hit: object) -> bytes:
-    """Return a serialized Hit with only the id; b"" if the id is missing or invalid."""
+def _id_and_consent(hit: object) -> bytes:
+    """Return a serialized Hit with only the id, if the id is valid, and the consent."""
     sent = (hit.get("hitId") or hit.get("hit_id")) if isinstance(hit, dict) else None
-    if not isinstance(sent, str) or len(sent) > _MAX_ID_CHARS:
-        return b""
-    try:
-        return hit_pb2.Hit(hit_id=sent).SerializeToString()
-    except ValueError:  # not UTF-8
-        return b""
+    found = view_pb2.HitView()
+    found.context.consent.analytics = state_of_json(hit)
+    if isinstance(sent, str) and len(sent) <= _MAX_ID_CHARS:
+        with suppress(ValueError):  # not UTF-8
+            found.hit_id = sent
+    return found.SerializeToString()
 
 
 def _parsed(fields: dict[str, Any], message: hit_pb2.Hit | hit_pb2.HitBatch) -> bytes:

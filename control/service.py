@@ -20,6 +20,7 @@ from control.rpc.admin.get_site import get_site
 from control.rpc.admin.list_exclusion_rules import list_exclusion_rules
 from control.rpc.admin.list_sites import list_sites
 from control.rpc.admin.revoke_ingest_key import revoke_ingest_key
+from control.rpc.admin.schedule_visit_policy import schedule_visit_policy
 from control.rpc.admin.update_site import update_site
 from control.rpc.operations.get_drift import get_drift
 from control.rpc.operations.get_ledger import get_ledger
@@ -145,6 +146,12 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.ListSitesResponse:
         """List sites."""
         return self._run(list_sites, request, context)
+
+    def ScheduleVisitPolicy(
+        self, request: admin_pb2.ScheduleVisitPolicyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ScheduleVisitPolicyResponse:
+        """Change the visit policy from a UTC day on."""
+        return self._run(schedule_visit_policy, request, context)
 
     def CreateIngestKey(
         self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext

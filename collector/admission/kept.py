@@ -1,7 +1,6 @@
 """The bytes that are kept of refused hits and batches, with their origin, so that they can be replayed.
 
-Decides what is never kept: the ingest key and the edge's data of a batch. The work per refusal is bounded by
-MAX_KEPT_BYTES, whatever the size of the batch.
+Decides what is never kept: the ingest key and the edge's data of a batch, and hits whose visitor denied consent.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from collector.admission.denials import may_deny, state_of_hit
 from collector.admission.envelopes import Frame
+from collector.admission.identity import DENIED
 from hitmesh.internal.log.v1 import origin_pb2, view_pb2
 from hitmesh.model.records import Origin
 from hitmesh.model.refusals import JSON_MARK, MAX_KEPT_BYTES, WHOLE_BATCH, origin_bytes
@@ -67,11 +68,13 @@ class KeptHits:
         )
 
     def hit(self, index: int) -> Kept:
-        """Return a hit's kept bytes."""
+        """Return a hit's kept bytes; nothing if consent is denied in bytes that do not decode."""
         if self._json is not None and index < len(self._json.spans):
             sent = JSON_MARK + self._json.hit(index)
         elif index < len(self._hits):
             sent = self._hits[index]
+            if state_of_hit(sent) == DENIED:
+                return NOTHING
         else:
             return NOTHING
         is_complete = self._has_context and len(sent) <= MAX_KEPT_BYTES
@@ -79,14 +82,17 @@ class KeptHits:
         return Kept(sent[:MAX_KEPT_BYTES], self._shared + of_hit.SerializeToString())
 
 
-def kept_batch(frame: Frame, key: str, batch: Origin) -> Kept:
-    """Return the kept bytes of a batch that is refused whole.
+def kept_batch(frame: Frame, key: str, batch: Origin, is_denied_by_default: bool) -> Kept:
+    """Return the kept bytes of a batch that is refused whole; nothing if any of its hits may deny consent (rule I4).
 
     Args:
         frame: the batch.
         key: the ingest key as sent.
         batch: facts about the batch.
+        is_denied_by_default: whether the site denies consent for hits without a state.
     """
+    if may_deny(frame, is_denied_by_default):
+        return NOTHING
     if frame.sent is not None:
         text = frame.sent.text
         start = _SECRETS.sub(r'"\1":""', text[: 2 * MAX_KEPT_BYTES])

@@ -1,7 +1,8 @@
 """Issues for the sender, and the stored parts of refused hits.
 
 Of a refused hit, the reason and at most 4 KiB of bytes are stored. If the visitor denied consent, neither the hit's id
-nor its bytes are stored (rule I4). Of a batch that is refused whole, the first 4 KiB are stored (`kept`).
+nor its bytes are stored (rule I4). Of a batch that is refused whole, the first 4 KiB are stored (`kept`), unless the
+visitor of a hit denied consent.
 """
 
 from __future__ import annotations
@@ -115,7 +116,11 @@ def _rejected_hits(
 
 
 def _kept_batch(frame: int, decoded: Decoded, batches: Batches) -> Kept:
-    return kept_batch(decoded.frames[frame], decoded.sender_of[frame].key, _origin(frame, batches))
+    answer = batches.senders.answers[int(batches.sender[frame])]
+    is_denied_by_default = isinstance(answer, Grant) and not answer.site.consent_by_default
+    return kept_batch(
+        decoded.frames[frame], decoded.sender_of[frame].key, _origin(frame, batches), is_denied_by_default
+    )
 
 
 def _columns(kept: Sequence[Kept]) -> dict[str, list[bytes]]:

@@ -75,3 +75,15 @@ def _create(mesh: Mesh, name: str, currency: str) -> admin_pb2.Site:
         if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
             raise
         return get_site(mesh, name)  # another client created the site in between
+
+
+def schedule_policy(mesh: Mesh, name: str, change: admin_pb2.VisitPolicyChange) -> admin_pb2.Site:
+    """Store a change of a site's visit policy and return the site. Idempotent.
+
+    Raises:
+        RefusedError: the mesh has no key (NO_KEY).
+        grpc.RpcError: the admin service refuses the call.
+    """
+    mesh.require_key()
+    request = admin_pb2.ScheduleVisitPolicyRequest(name=name, change=change)
+    return mesh.admin.ScheduleVisitPolicy(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).site

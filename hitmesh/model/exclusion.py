@@ -80,7 +80,12 @@ class SiteRules:
 
     @property
     def current(self) -> tuple[ExclusionRule, ...]:
-        """The rules that hold now."""
+        """The rules that hold now.
+
+        Example:
+            >>> SiteRules(1, (ExclusionRule("1", RuleKind.COUNTRY, "AT", since=1, created_at=0),)).current[0].value
+            'AT'
+        """
         return self.at(self.version)
 
 

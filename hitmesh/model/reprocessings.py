@@ -6,18 +6,22 @@ state. Both replace the stored value only if nobody changed it since it was read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.erasures import ErasureMark
+from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.exclusion import AS_COLLECTED
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
+
+OnDamage = Callable[[StoreCorrupt], None]
+"""Called with the error for a stored reprocessing that is damaged and left out."""
 
 
 class State(StrEnum):

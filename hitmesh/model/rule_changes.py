@@ -77,6 +77,11 @@ def without_rule(rules: SiteRules, id_: str) -> SiteRules:
 
     Raises:
         NotFound: the site has no such rule.
+
+    Example:
+        >>> rules = with_rule(SiteRules(), RuleKind.COUNTRY, "AT", now=0)
+        >>> without_rule(rules, rules.current[0].id).current
+        ()
     """
     if all(rule.id != id_ for rule in rules.current):
         raise NotFound(

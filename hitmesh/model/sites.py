@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hitmesh.model.exclusion import NO_RULES, SiteRules
 from hitmesh.model.limits import MAX_VISIT_HITS, VISIT_CAP_MS, VISIT_GAP_MS
@@ -22,13 +23,90 @@ class VisitPolicy:
     split_at_local_midnight: bool = False
 
 
+POLICY_AHEAD_MS: Final = 2 * 3_600_000
+"""A change of a site's policy must be stored this long before its UTC day begins, because processes may keep what they
+know about sites for up to an hour while the store is unavailable."""
+MAX_POLICY_AHEAD_DAYS: Final = 366
+"""A change of a site's policy may take effect at most this many days ahead."""
+_DAY_MS: Final = 86_400_000
+MAX_POLICY_CHANGES: Final = 100
+"""Maximum number of changes of a site's policy."""
+
+
+class PolicyChange(NamedTuple):
+    """A change of the switches in a site's policy, for visits that begin on the UTC day `from_day` or later.
+
+    A change is stored before its day begins, and never edited or removed. Visits that began earlier continue under the
+    policy of the day on which they began.
+    """
+
+    from_day: int
+    campaign_splits: bool
+    split_at_local_midnight: bool
+
+
+def policy_version(*, campaign_splits: bool, split_at_local_midnight: bool) -> str:
+    """Return the version of a policy, which names the differences from v1, so that reports state the rules for visits.
+
+    Example:
+        >>> policy_version(campaign_splits=False, split_at_local_midnight=False)
+        'v1-campaign-keeps'
+    """
+    return "v1" + "-campaign-keeps" * (not campaign_splits) + "-midnight" * split_at_local_midnight
+
+
+def changed_policy(policy: VisitPolicy, change: PolicyChange) -> VisitPolicy:
+    """Return the policy after a change; gap and caps stay.
+
+    Example:
+        >>> changed_policy(VisitPolicy(), PolicyChange(20_000, False, False)).version
+        'v1-campaign-keeps'
+    """
+    _, splits, midnight = change
+    version = policy_version(campaign_splits=splits, split_at_local_midnight=midnight)
+    return replace(policy, version=version, campaign_splits=splits, split_at_local_midnight=midnight)
+
+
+def policy_on(policy: VisitPolicy, changes: Iterable[PolicyChange], day: int) -> VisitPolicy:
+    """Return the policy for visits that begin on a UTC day.
+
+    Args:
+        policy: the policy before all changes.
+        changes: the changes, in ascending order of days.
+        day: the UTC day.
+
+    Example:
+        >>> changes = (PolicyChange(20_000, False, False), PolicyChange(20_003, True, False))
+        >>> [policy_on(VisitPolicy(), changes, day).version for day in (19_999, 20_000, 20_002, 20_003)]
+        ['v1', 'v1-campaign-keeps', 'v1-campaign-keeps', 'v1']
+    """
+    reached = [change for change in changes if change.from_day <= day]
+    return changed_policy(policy, reached[-1]) if reached else policy
+
+
+def policies_between(
+    policy: VisitPolicy, changes: Iterable[PolicyChange], first: int, last: int
+) -> list[tuple[int, VisitPolicy]]:
+    """Return the policies for visits that begin in [first, last] (UTC ms), each with the instant from which it applies.
+
+    Example:
+        >>> found = policies_between(VisitPolicy(), (PolicyChange(1, False, False),), 1_000, 86_400_000)
+        >>> [(instant, policy.version) for instant, policy in found]
+        [(0, 'v1'), (86400000, 'v1-campaign-keeps')]
+    """
+    every, day = tuple(changes), first // _DAY_MS
+    later = [change.from_day for change in every if day < change.from_day <= last // _DAY_MS]
+    return [(each * _DAY_MS, policy_on(policy, every, each)) for each in (day, *later)]
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """A site.
 
     `secret` is the key of the visitor hashes and never leaves the back end. `spread` is the number of partitions over
     which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms. `rules` are the
-    exclusion rules, and whether truncated IP addresses are stored.
+    exclusion rules, and whether truncated IP addresses are stored. `policy` is the policy before all `policy_changes`,
+    which are in ascending order of days.
     """
 
     name: str
@@ -42,6 +120,16 @@ class Site:
     consent_by_default: bool = True
     identify_by_user_id: bool = False
     rules: SiteRules = NO_RULES
+    policy_changes: tuple[PolicyChange, ...] = ()
+
+    def policy_on(self, day: int) -> VisitPolicy:
+        """Return the policy for visits that begin on a UTC day."""
+        return policy_on(self.policy, self.policy_changes, day)
+
+    def policies(self, first_day: int, end_day: int) -> tuple[VisitPolicy, ...]:
+        """Return the policies for visits that begin in [first_day, end_day), in order of time."""
+        days = [first_day, *(each.from_day for each in self.policy_changes if first_day < each.from_day < end_day)]
+        return tuple(self.policy_on(day) for day in days)
 
 
 class KeyKind(StrEnum):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Protocol
 
 from hitmesh.model.exclusion import SiteRules
-from hitmesh.model.sites import IngestKey, Site
+from hitmesh.model.sites import IngestKey, PolicyChange, Site
 
 
 class SiteDirectory(Protocol):
@@ -24,6 +24,23 @@ class SiteDirectory(Protocol):
 
         Raises:
             AlreadyExists: a site with this name has a different time zone, currency or policy.
+        """
+
+    def change_policy(self, name: str, change: PolicyChange) -> Site:
+        """Store a change of a site's policy durably and return the site. Idempotent.
+
+        Must be called only before the change's day begins (POLICY_AHEAD_MS).
+
+        Raises:
+            NotFound: no site has this name.
+            AlreadyExists: the site has another change from the same day on.
+            RefusedError: the site has MAX_POLICY_CHANGES changes.
+        """
+
+    def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
+        """Return the names of sites whose policy changes on a day in [first_day, end_day), read from the store.
+
+        A change whose storing was interrupted may be included.
         """
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:

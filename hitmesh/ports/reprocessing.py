@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from hitmesh.model.reprocessings import Rebuilt, Reprocessing
+from hitmesh.model.reprocessings import OnDamage, Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
 
 
@@ -26,11 +26,14 @@ class Reprocessings(Protocol):
             StoreCorrupt: the stored value does not decode.
         """
 
-    def all(self) -> Sequence[Reprocessing]:
+    def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
         """Return all reprocessings, newest first (`created_at`, then id, both descending).
 
+        Args:
+            on_damage: called with the error for each value that does not decode, which is then left out.
+
         Raises:
-            StoreCorrupt: a stored value does not decode.
+            StoreCorrupt: a stored value does not decode, and `on_damage` is None.
         """
 
     def replace(self, reprocessing: Reprocessing) -> bool:

@@ -25,11 +25,12 @@ from hitmesh.model.limits import COPY_LOG_MS, COPY_WINDOW_MS, LATENESS_MS
 from hitmesh.model.logic import CURRENT, Logic, logic_numbered
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.reasons import EXCLUDING_FLAGS
-from hitmesh.model.sites import Site
+from hitmesh.model.sites import Site, policies_between
 from processor.rules.carry import no_open_visits
 from processor.rules.copies import find_copies
 from processor.rules.day_rules import DayRules, with_excluded
-from processor.rules.visits import ORPHAN, build_visits
+from processor.rules.seam import build_by_start
+from processor.rules.visits import ORPHAN
 from processor.stream.live.batch import are_on_time
 
 _LOG_ORDER: Final = ("log_time", "log", "partition", "offset", "row")
@@ -274,12 +275,14 @@ def _visit(hit: _Hit, visitor_hits: pl.DataFrame, known: Known) -> InspectedVisi
     if not counts[hit.index]:
         return None
     hits = visitor_hits.filter(counts)
-    policy = known.logic_of(hit.day).policy(known.site.policy)
-    visits = build_visits(hits, no_open_visits(), policy, known.site.time_zone)
-    number = int(visits.visit_of[int(counts[: hit.index].sum())])
+    logic, times = known.logic_of(hit.day), hits["event_time"].to_numpy()
+    policies = policies_between(
+        logic.policy(known.site.policy), known.site.policy_changes, int(times.min()), int(times.max())
+    )
+    visit_of, found = build_by_start(hits, no_open_visits(), policies, known.site.time_zone)
+    number = int(visit_of[int(counts[: hit.index].sum())])
     if number == ORPHAN:
         return None
-    found = visits.visits
     start, landing = int(found.start[number]), int(found.landing[number])
     return InspectedVisit(
         visit_id=visit_id(known.site.name, hit.visitor_key, start, int(found.first_hash[number])),

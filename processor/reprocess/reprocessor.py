@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
+from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.plan import KEEP_FINISHED_DAYS, Kind
 from hitmesh.model.reprocessings import Reprocessing, State, Work, next_state
@@ -37,6 +37,7 @@ from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.settler import ANY_ERROR
 
 _MAX_DOUBLINGS: Final = 20
+_MAX_NOTED: Final = 1_000
 _RESULTS: Mapping[Work, ReprocessedResult] = {
     Work.RECOMPUTE: ReprocessedResult.RECOMPUTED,
     Work.PUBLISH: ReprocessedResult.PUBLISHED,
@@ -104,6 +105,7 @@ class Reprocessor:
         self._stop = stop or threading.Event()
         self._metrics = metrics or unmeasured()
         self._progress: _Progress | None = None
+        self._noted: set[str] = set()
         self._not_before = 0
         self._unavailable = 0
         self._restoring = Restoring(stores, clock, self._pace)
@@ -134,7 +136,7 @@ class Reprocessor:
         if self._stop.is_set() or self._clock.now() < self._not_before:
             return 0
         try:
-            stored = self._reprocessings.all()
+            stored = self._reprocessings.all(self._note_damage)
             self._expire(stored)
             reprocessing = next_to_work_on(stored, self._erasing.waiting)
             return self._portion(reprocessing) if reprocessing else 0
@@ -146,6 +148,12 @@ class Reprocessor:
             self._not_before = self._clock.now() + self._pace.retry_after_ms
             logger().error("reprocessing_waits", error=type(error).__name__, traceback=traceback_of(error))
             return 0
+
+    def _note_damage(self, error: StoreCorrupt) -> None:
+        """Log once that a stored reprocessing is damaged, and go on with the others."""
+        if error.message not in self._noted and len(self._noted) < _MAX_NOTED:
+            self._noted.add(error.message)
+            logger().error("reprocessing_is_damaged", message=error.message)
 
     def _portion(self, reprocessing: Reprocessing) -> int:
         """Claim the work if the work is not in hand, then do a portion.

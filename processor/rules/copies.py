@@ -9,7 +9,6 @@ the length of the window.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -116,11 +115,29 @@ def are_apart(texts: pl.Series, first: BoolArray) -> BoolArray:
 
 
 def _mark_far_copies(rows: I64Array, times: I64Array, window_ms: int, original: I64Array) -> None:
-    """Apply the rule hit by hit, for the rare id that repeats more than two hours apart."""
-    seen: list[tuple[int, int]] = []  # (event time, row) of earlier records, sorted: neighbours are nearest
-    for row, time in zip(rows.tolist(), times.tolist(), strict=True):
-        place = bisect_left(seen, (time, -1))
-        near = [earlier for at, earlier in seen[max(place - 1, 0) : place + 1] if abs(at - time) <= window_ms]
+    """Apply the rule hit by hit, for the rare id that repeats more than two hours apart.
+
+    A hit is compared with the earlier hits that are nearest in event time. Hits are taken out from the last to the
+    first, so that the neighbours of a hit in the linked list of instants are earlier hits. Costs n log n.
+    """
+    instants, places = np.unique(times, return_inverse=True)
+    at, place_of = instants.tolist(), places.tolist()
+    rows_at: list[list[int]] = [[] for _ in at]
+    for row, place in zip(rows.tolist(), place_of, strict=True):
+        rows_at[place].append(row)
+    before, after = list(range(-1, len(at) - 1)), list(range(1, len(at) + 1))
+    for place in reversed(place_of):
+        here = rows_at[place]
+        row, left, right = here.pop(), before[place], place if here else after[place]
+        near = []
+        if left >= 0 and at[place] - at[left] <= window_ms:
+            near.append(rows_at[left][-1])
+        if right < len(at) and at[right] - at[place] <= window_ms:
+            near.append(rows_at[right][0])
         if near:
             original[row] = min(near)
-        seen.insert(place, (time, row))
+        if not here:
+            if left >= 0:
+                after[left] = right
+            if right < len(at):
+                before[right] = left

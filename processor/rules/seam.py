@@ -1,13 +1,18 @@
-"""Build a day's visits after a day that was settled under another logic version (settlement, rule L4).
+"""Build visits across days with different policies (settlement, stream; rules L4 and §4).
 
-The day on which a visit begins decides the visit's version. The carried-in visits therefore continue under the previous
-day's policy, as that day's settlement followed these visits; the other hits form visits under the day's own policy.
-Every hit is in at most one visit, whichever versions two neighbouring days have.
+The day on which a visit begins decides the visit's policy: the logic version of that day, and the site's changes of its
+policy. `build_after` serves a day that was settled after a day with another policy, `build_by_start` any range of time.
+The carried-in visits continue under the previous day's policy, as that day's settlement followed these visits; the
+other hits form visits under the day's own policy. Every hit is in at most one visit, whichever versions two
+neighbouring days have.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -15,7 +20,9 @@ import polars as pl
 from hitmesh.model.arrays import I64Array
 from hitmesh.model.sites import VisitPolicy
 from processor.rules.carry import no_open_visits
-from processor.rules.visits import ORPHAN, Summaries, Visits, build_visits
+from processor.rules.visits import ORPHAN, TIMELINE, Summaries, Visits, build_visits
+
+_NEVER: Final = np.iinfo(np.int64).max
 
 
 def build_after(
@@ -45,6 +52,55 @@ def build_after(
     visit_of[rest] = _numbered_from(len(before), begun.visit_of)
     line = replace(begun.line, row=rest[begun.line.row], number=_numbered_from(len(before), begun.line.number))
     return Visits(visit_of, _together(before, after), line)
+
+
+def build_by_start(
+    hits: pl.DataFrame,
+    carried: pl.DataFrame,
+    policies: Sequence[tuple[int, VisitPolicy]],
+    zone: str,
+    timeline: Sequence[str] = TIMELINE,
+) -> tuple[I64Array, Summaries]:
+    """Build visits under the policy in force when each visit begins.
+
+    Args:
+        hits: as for `build_visits`.
+        carried: as for `build_visits`; the visits may have begun under different policies.
+        policies: the instant from which each policy is in force, ascending; the first must not be after any hit or
+            carried-in visit.
+        zone: the site's time zone, for split_at_local_midnight.
+        timeline: as for `build_visits`.
+
+    Returns:
+        Each hit's visit or ORPHAN, and the visits. Visits that began under an earlier policy come first; under a
+        policy, they are in the order of `build_visits`.
+    """
+    if len(policies) == 1:
+        found = build_visits(hits, carried, policies[0][1], zone, timeline)
+        return found.visit_of, found.visits
+    visit_of = np.full(hits.height, ORPHAN, np.int64)
+    times, starts = hits["event_time"].to_numpy(), carried["start"].to_numpy()
+    rows, number, parts = np.arange(hits.height), 0, []
+    for place, (begin, policy) in enumerate(policies):
+        end = policies[place + 1][0] if place + 1 < len(policies) else _NEVER
+        of_part = np.flatnonzero((starts < end) & ((starts >= begin) | (place == 0)))
+        found = build_visits(hits[rows], carried[of_part], policy, zone, timeline)
+        is_kept = found.visits.start < end
+        of_kept = found.visit_of != ORPHAN
+        of_kept[of_kept] = is_kept[found.visit_of[of_kept]]
+        visit_of[rows[of_kept]] = number + (np.cumsum(is_kept) - 1)[found.visit_of[of_kept]]
+        parts.append(_with_carried(_with_rows(found.visits.only(is_kept), rows), of_part))
+        number += int(is_kept.sum())
+        rows = rows[~of_kept & (times[rows] >= end)]
+    return visit_of, reduce(_together, parts)
+
+
+def _with_carried(visits: Summaries, places: I64Array) -> Summaries:
+    """Return the summaries with numbers of carried-in visits that refer to all of these, given the place of each."""
+    first = visits.first.copy()
+    is_carried = first < 0
+    first[is_carried] = -1 - places[-1 - first[is_carried]]
+    return replace(visits, first=first)
 
 
 def _with_rows(visits: Summaries, rows: I64Array) -> Summaries:

@@ -175,7 +175,7 @@ class Attempt:
         self._hits_before = hits_before
         self._entry_before = entries.get(day - 1)
         self._logic_before = (handed.logic if handed.carry else _logic_of(self._entry_before)) or self.logic
-        self._policy = VisitPolicy()
+        self._policies = (VisitPolicy(), VisitPolicy())
         self._next_is_settled = day + 1 in entries
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
@@ -222,7 +222,8 @@ class Attempt:
         if not rejected and self.current is None and day not in self._stores.raw.days(site):
             return None
         known = self._stores.directory.site(site)
-        self._policy = known.policy if known else VisitPolicy()
+        if known:
+            self._policies = known.policy_on(day - 1), known.policy_on(day)
         self.generation = self._stores.generations.begin(self.site_day)
         for follow_ms in _FOLLOW_MS[:-1]:
             worked = self._worked(known, follow_ms, rejected)
@@ -247,13 +248,13 @@ class Attempt:
         carry, logic = _intact(stored), _logic_of(self.current)
         if logic is None or (carry is None and self._carry is not None):
             return None
-        before, policy = _logic_of(self._entry_before) or logic, self._policy
-        return replace(
-            inputs,
-            policy=logic.policy(policy),
-            carried_policy=None if _are_same(logic, before) else before.policy(policy),
-            carry=carry,
-        )
+        carried_policy, policy = self._under(_logic_of(self._entry_before) or logic, logic)
+        return replace(inputs, policy=policy, carried_policy=carried_policy, carry=carry)
+
+    def _under(self, before: Logic, logic: Logic) -> tuple[VisitPolicy | None, VisitPolicy]:
+        """Return the policy for visits that began on the day before, None if it is the day's, and the day's policy."""
+        carried, policy = before.policy(self._policies[0]), logic.policy(self._policies[1])
+        return None if carried == policy else carried, policy
 
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that was read further: its hits have no dirty marks and would be lost.
@@ -320,13 +321,13 @@ class Attempt:
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
         rules = DayRules(site.rules if site else NO_RULES, self._versions)
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS, rules)
-        policy, before = self._policy, self._logic_before
+        carried_policy, policy = self._under(self._logic_before, self.logic)
         claims, refund_days = self._claims.of(window, known_until)
         claims, excluded_before = self._decided(claims, window, rules.rules)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),
-            policy=self.logic.policy(policy),
-            carried_policy=None if _are_same(self.logic, before) else before.policy(policy),
+            policy=policy,
+            carried_policy=carried_policy,
             zone=site.time_zone if site else _UNKNOWN_ZONE,
             window=window,
             known_until=known_until,

@@ -108,16 +108,16 @@ def derived_carry(inputs: DayInputs, before: pl.DataFrame) -> pl.DataFrame:
     """Return the visits open at the day's start, from `hits_before` without copies."""
     if before.is_empty():
         return no_open_visits()
-    begin = inputs.owner.day * DAY_MS
-    visits = build_visits(before, no_open_visits(), inputs.policy, inputs.zone)
-    return open_rows(open_at(visits, begin, inputs.policy), before, no_open_visits())
+    begin, policy = inputs.owner.day * DAY_MS, inputs.carried_policy or inputs.policy
+    visits = build_visits(before, no_open_visits(), policy, inputs.zone)
+    return open_rows(open_at(visits, begin, policy), before, no_open_visits())
 
 
 def visits_of_day(inputs: DayInputs) -> Callable[[pl.DataFrame, pl.DataFrame], Visits]:
     """Return the function that builds visits from hits and carried-in visits, under the day's policies."""
 
     def build(hits: pl.DataFrame, carried: pl.DataFrame) -> Visits:
-        if inputs.carry and inputs.carried_policy is not None:
+        if inputs.carried_policy is not None:
             return build_after(hits, carried, inputs.carried_policy, inputs.policy, inputs.zone)
         return build_visits(hits, carried, inputs.policy, inputs.zone)
 

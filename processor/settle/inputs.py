@@ -34,8 +34,8 @@ class DayInputs:
         rejected: number of refused hits per cell of the day, by collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
-        carried_policy: the visit policy for visits in the carry, if the previous day has another logic version; None:
-            `policy`.
+        carried_policy: the visit policy for visits that began before the day, if the previous day has another logic
+            version or another policy; None: `policy`.
         memory: limits; no number depends on them.
         excluded_before: whether the hits of claims are excluded in the current generations; absent: as the claim says.
     """

@@ -115,13 +115,13 @@ def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Arr
 
 def derived_in_pieces(inputs: DayInputs, pieces: Spill, begin: int) -> pl.DataFrame:
     """Return the visitor's visits open at the day's start `begin`, from hits before the day (rule L4)."""
-    found = [no_open_visits()]
+    found, policy = [no_open_visits()], inputs.carried_policy or inputs.policy
 
     def build(hits: pl.DataFrame, carried: pl.DataFrame) -> Visits:
-        return build_visits(hits, carried, inputs.policy, inputs.zone)
+        return build_visits(hits, carried, policy, inputs.zone)
 
     for step in steps(pieces, no_open_visits(), build):
-        still_open = open_at(step.visits, begin, inputs.policy)
+        still_open = open_at(step.visits, begin, policy)
         is_finished = np.isin(still_open.first, step.visits.visits.first[step.finished])
         found.append(open_rows(still_open.only(is_finished), step.hits, step.carried))
     return pl.concat(found)

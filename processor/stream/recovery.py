@@ -50,7 +50,7 @@ from processor.stream.live.snapshot import (
 from processor.stream.live.state import LiveState
 from processor.stream.live.step import RecordsOf, apply, placed, prepare
 from processor.stream.spilled import SpillFiles
-from processor.stream.stores import StreamStores, digest_of, rules_of, wins_of
+from processor.stream.stores import StreamStores, digest_of, new_rules, rules_of, wins_of
 
 Heartbeat = Callable[[], None]
 """Sends a heartbeat for the log reader; raises when the reader's partitions moved."""
@@ -258,8 +258,7 @@ def _records_of(intake: Intake, partition: PartitionId) -> RecordsOf:
 
 
 def _new_rules(task: _Task, state: LiveState, intake: Intake) -> Mapping[str, SiteRules]:
-    names = intake.partitions[state.partition].hits["site"].unique().to_list()
-    return rules_of(task.stores.directory, state.sites.unknown(names), task.logic)
+    return new_rules(task.stores.directory, state.sites, intake.partitions[state.partition].hits, task.logic)
 
 
 def _in_batches(records: Iterator[LoggedRecord], task: _Task) -> Iterator[list[LoggedRecord]]:

@@ -42,7 +42,7 @@ from processor.stream.live.step import Prepared, RecordsOf, Stepped, apply, prep
 from processor.stream.metering import StreamMeter
 from processor.stream.pace import StreamPace
 from processor.stream.recovery import recover
-from processor.stream.stores import StreamStores, rules_of, wins_of
+from processor.stream.stores import StreamStores, new_rules, wins_of
 from processor.stream.turns import Turns
 
 KEPT_DIRECTORY: Final = "kept-hits"
@@ -275,9 +275,11 @@ class Runner:
         }
 
     def _prepare(self, state: LiveState, partition_intake: PartitionIntake) -> Prepared:
-        unknown = state.sites.unknown(partition_intake.hits["site"].unique().to_list())
-        rules = rules_of(self._stores.directory, unknown, self._logic)
-        return prepare(state, RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless), rules)
+        return prepare(
+            state,
+            RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless),
+            new_rules(self._stores.directory, state.sites, partition_intake.hits, self._logic),
+        )
 
     def _poll(self, timeout_s: float) -> list[LoggedRecord]:
         """Return records of both topics: wait `timeout_s` for the first records, then gather until the window ends."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from hitmesh.model.claims import OrderClaim
 from hitmesh.model.logic import CURRENT, Logic
 from hitmesh.model.positions import PartitionId, Position, Topic
 from hitmesh.model.rows.row_digest import RowDigest
+from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import (
     DirtyDays,
     Erasures,
@@ -28,8 +30,11 @@ from hitmesh.ports import (
     SiteDirectory,
     StateStore,
 )
-from processor.stream.live.sites import DEFAULT_RULES, SiteRules
+from processor.stream.live.sites import DEFAULT_RULES, SiteRules, Sites
 from processor.stream.live.step import Prepared
+
+MAX_DAYS_OF_CHANGES: Final = 400
+"""Maximum number of days whose policy changes are asked for at once; after a longer pause, all sites are read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,40 @@ def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURR
     A site that is no longer known gets the policy and time zone of DEFAULT_RULES.
     """
     found = {name: directory.site(name) for name in names}
-    rules = {name: SiteRules(site.policy, site.time_zone) if site else DEFAULT_RULES for name, site in found.items()}
+    rules = {
+        name: SiteRules(site.policy, site.time_zone, site.policy_changes) if site else DEFAULT_RULES
+        for name, site in found.items()
+    }
     return {name: of_site._replace(policy=logic.policy(of_site.policy)) for name, of_site in rules.items()}
+
+
+def new_rules(
+    directory: SiteDirectory, sites: Sites, hits: pl.DataFrame, logic: Logic = CURRENT
+) -> Mapping[str, SiteRules]:
+    """Return the rules for the hits' sites that are not known yet, and for sites whose policy changes on a new day.
+
+    A change is stored hours before its day begins (POLICY_AHEAD_MS), and no event time is that far ahead. Therefore all
+    changes that apply to hits are known if the store is asked when the first hit of a UTC day arrives. The rules are
+    added to `sites` at once.
+    """
+    if hits.is_empty():
+        return {}
+    names = sites.unknown(hits["site"].unique().to_list())
+    last = int(hits["event_time"].max()) // DAY_MS  # type: ignore[arg-type]  # not empty, and event_time is an integer
+    if sites.known_through is None or last > sites.known_through:
+        names += _changing(directory, sites, last)
+    rules = rules_of(directory, names, logic)
+    sites.add(rules)
+    sites.known_through = max(last, -1 if sites.known_through is None else sites.known_through)
+    return rules
+
+
+def _changing(directory: SiteDirectory, sites: Sites, last: int) -> list[str]:
+    """Return the known sites whose policy may have changed on a day that is not known, up to the last day."""
+    first = last - MAX_DAYS_OF_CHANGES + 1 if sites.known_through is None else sites.known_through + 1
+    if last - first >= MAX_DAYS_OF_CHANGES:
+        return list(sites.names)
+    return sites.known(directory.changing_sites(first, last + 1))
 
 
 def wins_of(

@@ -16,6 +16,7 @@ from hitmesh.model.errors import Unavailable
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.waiting_visits import days_with_provisional_visits
+from hitmesh.model.zones import DAY_MS
 from reporter.answer.freshness import CellState, Freshness, freshness, pinned_freshness
 from reporter.answer.parts import Parts, combine, with_folded
 from reporter.answer.paths import Fetched, reach_of, read_legs
@@ -58,8 +59,9 @@ class Answer:
 
     @property
     def policy_version(self) -> str:
-        """The sites' visit policies, comma-separated."""
-        return ",".join(sorted({site.policy.version for site in self.sites}))
+        """The sites' visit policies on the UTC days of the range, comma-separated."""
+        first, end = self.question.start // DAY_MS, -(-self.question.end // DAY_MS)
+        return ",".join(sorted({policy.version for site in self.sites for policy in site.policies(first, end)}))
 
 
 def answer(

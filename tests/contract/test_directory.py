@@ -10,7 +10,7 @@ import pytest
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.errors import AlreadyExists, NotFound
 from hitmesh.model.names import OPERATORS
-from hitmesh.model.sites import IngestKey, KeyKind, Site, VisitPolicy
+from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPolicy
 from tests.support.clock import ManualClock
 from tests.support.opened import Opener
 
@@ -54,6 +54,39 @@ class TestSiteDirectory:
         with pytest.raises(AlreadyExists):
             stores.directory.create_site(other)
         assert stores.directory.site(SHOP.name) == SHOP
+
+    def test_changes_of_a_policy_are_seen_by_another_process_in_the_order_of_days(self, opener: Opener) -> None:
+        first, second = opener(), opener()
+        first.directory.create_site(SHOP)
+        assert second.directory.site(SHOP.name) == SHOP
+        late, early = PolicyChange(20_010, False, True), PolicyChange(20_001, True, True)
+        for change in (late, early, late):
+            first.directory.change_policy(SHOP.name, change)
+        changed = replace(SHOP, policy_changes=(early, late))
+        assert first.directory.site(SHOP.name) == changed
+        assert opener().directory.site(SHOP.name) == changed
+        assert list(opener().directory.sites("merchants/m", "", 9)) == [changed]
+        assert opener().directory.create_site(SHOP) == changed
+
+    def test_change_of_a_policy_is_never_edited(self, stores: Stores) -> None:
+        change = PolicyChange(20_010, False, True)
+        with pytest.raises(NotFound):
+            stores.directory.change_policy(SHOP.name, change)
+        stores.directory.create_site(SHOP)
+        assert stores.directory.change_policy(SHOP.name, change).policy_changes == (change,)
+        with pytest.raises(AlreadyExists, match="never edited"):
+            stores.directory.change_policy(SHOP.name, change._replace(campaign_splits=True))
+        assert stores.directory.site(SHOP.name) == replace(SHOP, policy_changes=(change,))
+
+    def test_sites_whose_policy_changes_are_found_by_day(self, stores: Stores) -> None:
+        names = [f"merchants/m/sites/{number}" for number in range(3)]
+        for number, name in enumerate(names):
+            stores.directory.create_site(replace(SHOP, name=name))
+            stores.directory.change_policy(name, PolicyChange(20_000 + number, False, False))
+            stores.directory.change_policy(name, PolicyChange(20_005, False, True))
+        assert set(stores.directory.changing_sites(20_000, 20_002)) == set(names[:2])
+        assert set(stores.directory.changing_sites(20_005, 20_006)) == set(names)
+        assert not stores.directory.changing_sites(20_003, 20_005)
 
     def test_sites_are_listed_by_name_in_pages(self, stores: Stores) -> None:
         names = ["merchants/a/sites/y", "merchants/a/sites/z", "merchants/b/sites/x", "merchants/ab/sites/x"]

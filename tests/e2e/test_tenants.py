@@ -146,6 +146,7 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
     site = admin_pb2.CreateSiteRequest(parent=parent, site_id="planted")
     key = admin_pb2.CreateIngestKeyRequest(parent=parent, key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER))
     revoke = admin_pb2.RevokeIngestKeyRequest(name=key_name)
+    policy = admin_pb2.ScheduleVisitPolicyRequest(name=f"{parent}/sites/shop")
     update = admin_pb2.UpdateSiteRequest(site=admin_pb2.Site(name=RIVAL_SITE, store_network=True))
     rule = rules_pb2.ExclusionRule(kind=rules_pb2.EXCLUSION_RULE_KIND_PAGE, value=".")
     add = rules_pb2.CreateExclusionRuleRequest(parent=RIVAL_SITE, rule=rule)
@@ -154,13 +155,14 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
         "CreateSite": lambda metadata: admin.CreateSite(site, metadata=metadata, timeout=10),
         "CreateIngestKey": lambda metadata: admin.CreateIngestKey(key, metadata=metadata, timeout=10),
         "RevokeIngestKey": lambda metadata: admin.RevokeIngestKey(revoke, metadata=metadata, timeout=10),
+        "ScheduleVisitPolicy": lambda metadata: admin.ScheduleVisitPolicy(policy, metadata=metadata, timeout=10),
         "UpdateSite": lambda metadata: admin.UpdateSite(update, metadata=metadata, timeout=10),
         "CreateExclusionRule": lambda metadata: admin.CreateExclusionRule(add, metadata=metadata, timeout=10),
         "DeleteExclusionRule": lambda metadata: admin.DeleteExclusionRule(delete, metadata=metadata, timeout=10),
     }
 
 
-OF_OWNERS = ("CreateSite", "CreateIngestKey", "RevokeIngestKey")
+OF_OWNERS = ("CreateSite", "CreateIngestKey", "RevokeIngestKey", "ScheduleVisitPolicy")
 OF_OWNERS_AND_OPERATORS = ("UpdateSite", "CreateExclusionRule", "DeleteExclusionRule")
 
 
@@ -217,7 +219,7 @@ def test_a_browser_key_and_a_key_for_one_site_change_nothing(tenants: Tenants) -
             parent="merchants/demo", key=admin_pb2.IngestKey(kind=kind, site=tenants.demo_site)
         )
         secret = admin.CreateIngestKey(request, metadata=metadata, timeout=10).secret
-        for rpc in ("CreateSite", "CreateIngestKey"):
+        for rpc in ("CreateSite", "CreateIngestKey", "ScheduleVisitPolicy"):
             assert status_of(_admin_calls(tenants.mesh, "merchants/demo", "")[rpc], secret)[0] is DENIED
 
 

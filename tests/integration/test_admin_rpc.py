@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from typing import Any
 
 import grpc
@@ -10,6 +11,9 @@ import pytest
 
 from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
+from hitmesh.model.days import date_text
+from hitmesh.model.sites import MAX_POLICY_CHANGES, PolicyChange
+from tests.support.dates import a_date
 from tests.support.pieces import joined
 from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, a_question, a_site, bearer, refusal, start
 from tests.support.settled_rows import SITE
@@ -271,3 +275,63 @@ def test_a_page_token_of_another_list_is_refused(mesh: Mesh) -> None:
 def test_listing_all_sites_returns_only_those_of_the_owner(closed: Mesh) -> None:
     listed = closed.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/-"), metadata=bearer(OWNER))
     assert [site.name for site in listed.sites] == [SITE]
+
+
+def schedule(mesh: Mesh, day: str, secret: str | None = OWNER, name: str = SITE, **policy: bool) -> admin_pb2.Site:
+    change = admin_pb2.VisitPolicyChange(first_utc_date=a_date(day), visit_policy=admin_pb2.VisitPolicy(**policy))
+    request = admin_pb2.ScheduleVisitPolicyRequest(name=name, change=change)
+    return mesh.admin.ScheduleVisitPolicy(request, metadata=bearer(secret) if secret else None).site
+
+
+def test_a_change_of_the_visit_policy_is_stored_shown_and_never_edited(mesh: Mesh) -> None:
+    day = date_text(mesh.clock.now() // 86_400_000 + 9)
+    site = schedule(mesh, day, campaign_keeps_visit=True)
+    (change,) = site.visit_policy_changes
+    assert (change.first_utc_date, change.visit_policy.campaign_keeps_visit) == (a_date(day), True)
+    assert schedule(mesh, day, campaign_keeps_visit=True) == site
+    assert mesh.admin.GetSite(admin_pb2.GetSiteRequest(name=SITE), metadata=bearer(OWNER)).site == site
+    assert refusal(lambda: schedule(mesh, day, split_at_local_midnight=True)).code is grpc.StatusCode.ALREADY_EXISTS
+
+
+def test_a_change_of_the_visit_policy_begins_hours_ahead(mesh: Mesh) -> None:
+    midnight = mesh.clock.now() - mesh.clock.now() % 86_400_000
+    today = date.fromisoformat(date_text(midnight // 86_400_000))
+    tomorrow = str(today + timedelta(days=1))
+    mesh.clock.advance(midnight + 22 * 3_600_000 - mesh.clock.now())
+    assert schedule(mesh, tomorrow).visit_policy_changes[0].first_utc_date == a_date(tomorrow)
+    mesh.clock.advance(1)
+    for day in (str(today), tomorrow, str(today + timedelta(days=367))):
+        found = refusal(lambda: schedule(mesh, day))  # noqa: B023 called at once
+        assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "change.first_utc_date")
+        assert "must begin at least 2 hours and at most 366 days from now" in found.message
+
+
+def test_only_the_owner_changes_the_visit_policy(mesh: Mesh) -> None:
+    for secret, code in ((RIVAL, grpc.StatusCode.PERMISSION_DENIED), (None, grpc.StatusCode.UNAUTHENTICATED)):
+        assert refusal(lambda: schedule(mesh, "2016-01-01", secret)).code is code  # noqa: B023 called at once
+    none = "merchants/demo/sites/none"
+    found = refusal(lambda: schedule(mesh, date_text(mesh.clock.now() // 86_400_000 + 5), name=none))
+    assert found.code is grpc.StatusCode.NOT_FOUND
+    stored = mesh.stores.directory.site(SITE)
+    assert stored is not None
+    assert not stored.policy_changes
+
+
+def test_a_change_without_a_policy_or_a_date_is_refused(mesh: Mesh) -> None:
+    day = a_date(date_text(mesh.clock.now() // 86_400_000 + 5))
+    for change, field in (
+        (admin_pb2.VisitPolicyChange(first_utc_date=day), "change.visit_policy"),
+        (admin_pb2.VisitPolicyChange(visit_policy=admin_pb2.VisitPolicy()), "change.first_utc_date"),
+    ):
+        request = admin_pb2.ScheduleVisitPolicyRequest(name=SITE, change=change)
+        found = refusal(lambda: mesh.admin.ScheduleVisitPolicy(request, metadata=bearer(OWNER)))  # noqa: B023 called at once
+        assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+def test_a_site_has_a_limited_number_of_changes_of_its_visit_policy(mesh: Mesh) -> None:
+    today = mesh.clock.now() // 86_400_000
+    for number in range(MAX_POLICY_CHANGES):
+        mesh.stores.directory.change_policy(SITE, PolicyChange(today + 2 + number, number % 2 == 0, False))
+    found = refusal(lambda: schedule(mesh, date_text(today + 2 + MAX_POLICY_CHANGES)))
+    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "change")
+    assert len(schedule(mesh, date_text(today + 2)).visit_policy_changes) == MAX_POLICY_CHANGES

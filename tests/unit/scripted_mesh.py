@@ -214,6 +214,11 @@ class ScriptedMesh(
             context.abort(grpc.StatusCode.NOT_FOUND, f"hit {request.hit_id!r} is not known")
         return self.traces[request.hit_id]
 
+    def ScheduleVisitPolicy(
+        self, request: admin_pb2.ScheduleVisitPolicyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ScheduleVisitPolicyResponse:
+        raise NotImplementedError
+
     def CreateIngestKey(
         self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext
     ) -> admin_pb2.CreateIngestKeyResponse:

@@ -48,7 +48,7 @@ RESOURCE = re.compile(
 )
 # A noun, a verb after a colon, or a verb on a collection; `{}` stands for the name of a resource.
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
-VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed"}
+VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed", "scheduleVisitPolicy"}
 VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings
 
 

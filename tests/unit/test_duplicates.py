@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
 
 from processor.rules.copies import Copies, find_copies
 
@@ -71,3 +73,24 @@ def test_copy_with_other_content_is_a_collision() -> None:
 
 def test_no_hits_have_no_copies() -> None:
     assert copies().is_copy.tolist() == []
+
+
+def nearest(times: list[int], window_ms: int) -> list[int]:
+    """Return the earlier row that each hit copies: the nearest in time on either side, the first row of the two."""
+    found = []
+    for row, time in enumerate(times):
+        before = [(earlier, each) for each, earlier in enumerate(times[:row]) if earlier < time]
+        later = [(earlier, each) for each, earlier in enumerate(times[:row]) if earlier >= time]
+        near = [*([max(before)] if before else []), *([min(later)] if later else [])]
+        found.append(min((each for earlier, each in near if abs(earlier - time) <= window_ms), default=-1))
+    return found
+
+
+@given(st.lists(st.integers(0, 12), max_size=40))
+def test_an_id_that_repeats_over_hours_is_compared_with_the_nearest_earlier_hits(hours: list[int]) -> None:
+    times = [hour * HOUR for hour in hours]
+    found = copies(*(("v", "a", time, 1) for time in times))
+    expected = nearest(times, 2 * HOUR)
+    if max(times, default=0) - min(times, default=0) <= 2 * HOUR:
+        expected = [0 if row else -1 for row in range(len(times))]
+    assert found.original.tolist() == expected

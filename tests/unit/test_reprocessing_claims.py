@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from hitmesh.model.logic import V0
-from hitmesh.model.reprocessings import Reprocessing, State, Work
+from hitmesh.model.reprocessings import OnDamage, Reprocessing, State, Work
 from processor.reprocess.pace import ReprocessPace
 from tests.support.reprocessing import SMALL_PORTIONS, done, plan, rebuilt, reprocessor_of, request, stored, work_off
 from tests.support.small_mesh import SmallMesh
@@ -36,8 +36,8 @@ def test_request_that_is_taken_back_before_the_claim_moves_no_site_day() -> None
     mesh = a_requested_publication()
     before, read_all = entries(mesh), mesh.stores.reprocessings.all
 
-    def then_taken_back() -> Sequence[Reprocessing]:
-        found = read_all()
+    def then_taken_back(on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
+        found = read_all(on_damage)
         if stored(mesh).state is State.RUNNING:
             assert mesh.stores.reprocessings.replace(taken_back(mesh))
         return found

@@ -17,7 +17,7 @@ from hitmesh.model.errors import NotFound, RefusedError, Unavailable
 from hitmesh.model.plan import HIT_US, SITE_DAY_MS
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.reprocessings import NEXT_STATE, REQUESTABLE, Reprocessing, State, Work
+from hitmesh.model.reprocessings import NEXT_STATE, REQUESTABLE, OnDamage, Reprocessing, State, Work
 from hitmesh.ports import Reprocessings
 from tests.support.clock import ManualClock
 from tests.support.dates import a_date
@@ -192,9 +192,9 @@ class Racing:
             assert self.stored.replace(self.rival)
         return self.stored.replace(reprocessing)
 
-    def all(self) -> Sequence[Reprocessing]:
+    def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
         """Return all reprocessings."""
-        return self.stored.all()
+        return self.stored.all(on_damage)
 
 
 def racing(stored: Reprocessings, rival: Reprocessing, acts: int = 1) -> Reprocessings:

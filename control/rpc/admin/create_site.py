@@ -18,14 +18,13 @@ from hitmesh.model.money import CURRENCIES
 from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.rule_changes import with_networks
-from hitmesh.model.sites import IngestKey, Site, VisitPolicy
+from hitmesh.model.sites import IngestKey, Site, VisitPolicy, policy_version
 from hitmesh.model.zones import UnknownTimeZoneError, load_zone
 
 MAX_SPREAD: Final = 64
 DEFAULT_ZONE: Final = "UTC"
 DEFAULT_CURRENCY: Final = "USD"
 DEFAULT_SPREAD: Final = 1
-POLICY_V1: Final = VisitPolicy()
 
 
 def create_site(backend: Backend, caller: IngestKey | None, request: pb.CreateSiteRequest) -> pb.CreateSiteResponse:
@@ -105,10 +104,7 @@ def _checked_spread(spread: int) -> int:
 
 
 def _policy(wanted: pb.VisitPolicy) -> VisitPolicy:
-    """Return the policy. Its version names the differences from v1, so that reports state the rules for visits."""
-    keeps, splits = wanted.campaign_keeps_visit, wanted.split_at_local_midnight
-    return VisitPolicy(
-        version=POLICY_V1.version + "-campaign-keeps" * keeps + "-midnight" * splits,
-        campaign_splits=not keeps,
-        split_at_local_midnight=splits,
-    )
+    """Return the policy that the message describes."""
+    splits, midnight = not wanted.campaign_keeps_visit, wanted.split_at_local_midnight
+    version = policy_version(campaign_splits=splits, split_at_local_midnight=midnight)
+    return VisitPolicy(version=version, campaign_splits=splits, split_at_local_midnight=midnight)

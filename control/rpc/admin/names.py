@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.days import day_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN
 from hitmesh.model.sites import IngestKey, KeyKind, Site
@@ -66,6 +67,16 @@ def site_message(site: Site) -> pb.Site:
         cookieless_counting=site.cookieless_counting,
         identify_by_user_id=site.identify_by_user_id,
         spread=site.spread,
+        visit_policy_changes=[
+            pb.VisitPolicyChange(
+                first_utc_date=day_message(change.from_day),
+                visit_policy=pb.VisitPolicy(
+                    campaign_keeps_visit=not change.campaign_splits,
+                    split_at_local_midnight=change.split_at_local_midnight,
+                ),
+            )
+            for change in site.policy_changes
+        ],
         store_network=site.rules.networks_since is not None,
     )
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from control.backend import Backend
+from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.erasure import erased_site, erasure_scope, visitor_digests
 from control.rpc.reprocessing.messages import planned_message, reprocessing_message
 from control.rpc.reprocessing.names import CHANGE_RULE, new_id
@@ -52,7 +53,7 @@ def create_reprocessing(
     kind = _kind_of(wanted)
     planned = _planned_erasure(backend, wanted) if kind is Kind.ERASE else _planned(backend, wanted, kind, checkpoint)
     reprocessings, now = backend.bookkeeping().reprocessings, planned.created_at
-    speed = measured_speed(reprocessings.all())
+    speed = measured_speed(reprocessings.all(note_damage))
     if request.validate_only:
         return pb.CreateReprocessingResponse(reprocessing=planned_message(planned, speed))
     checkpoint()

@@ -88,6 +88,7 @@ def erasure_scope(
             f"the site has more than {max_site_days:,} settled days, the limit: remove older days first",
             field="reprocessing.sites",
             reason=ErrorReason.TOO_MANY_SITE_DAYS,
+            count=len(entries),
             limit=max_site_days,
         )
     hits = sum(entry.accepted for entry in entries.values())

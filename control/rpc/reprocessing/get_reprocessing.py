@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from control.backend import Backend
+from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.messages import reprocessing_message
 from control.rpc.reprocessing.names import READ_RULE, id_of, not_found
 from control.rpc.reprocessing.speed import measured_speed
@@ -27,5 +28,5 @@ def get_reprocessing(
     found = stored.get(id_)
     if found is None:
         raise not_found(request.name)
-    message = reprocessing_message(found, backend.clock.now(), measured_speed(stored.all()))
+    message = reprocessing_message(found, backend.clock.now(), measured_speed(stored.all(note_damage)))
     return pb.GetReprocessingResponse(reprocessing=message)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
 from control.rpc.reprocessing.changed_rows import add_rows
+from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.difference_messages import (
     day_difference,
     ledger_message,
@@ -78,7 +79,9 @@ def get_reprocessing_diff(
     part = _part_of(request, found)
     compared = differences(rebuilt_in(books.reprocessings, id_, part, checkpoint))
     response = _response(compared, [day for day in compared.days if day > after], page_size, request)
-    response.reprocessing.CopyFrom(reprocessing_message(found, now, measured_speed(books.reprocessings.all())))
+    response.reprocessing.CopyFrom(
+        reprocessing_message(found, now, measured_speed(books.reprocessings.all(note_damage)))
+    )
     if not request.page_token:
         _add_sites(response, compared, request.order_by, top)
         if request.dimension or request.cells:

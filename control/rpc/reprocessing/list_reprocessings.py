@@ -9,6 +9,7 @@ from typing import Final
 
 from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
+from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.messages import reprocessing_message
 from control.rpc.reprocessing.names import READ_RULE
 from control.rpc.reprocessing.speed import measured_speed
@@ -34,7 +35,7 @@ def list_reprocessings(
     require_operator(caller, backend.open_reads, READ_RULE)
     page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)
     before = _key_in(request.page_token)
-    stored = backend.bookkeeping().reprocessings.all()
+    stored = backend.bookkeeping().reprocessings.all(note_damage)
     following = [each for each in stored if before is None or _key(each) < before]
     page, now, speed = following[:page_size], backend.clock.now(), measured_speed(stored)
     token = token_of(f"{page[-1].created_at}:{page[-1].id}", _LIST) if len(following) > page_size else ""

@@ -11,6 +11,7 @@ from typing import Final
 
 from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
+from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.names import READ_RULE, name_of
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import retired_pb2 as pb
@@ -74,7 +75,7 @@ def _holders(stored: Reprocessings, found: Sequence[RetiredGeneration]) -> dict[
     """Return the reprocessing that can make each generation current, the newest if there are several."""
     site_days = sorted({each.site_day for each in found})
     holders: dict[tuple[SiteDay, int], str] = {}
-    for reprocessing in reversed(stored.all() if found else ()):
+    for reprocessing in reversed(stored.all(note_damage) if found else ()):
         if reprocessing.state not in _UNDOABLE:
             continue
         for site_day in site_days:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from control.backend import Backend
+from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.messages import reprocessing_message
 from control.rpc.reprocessing.names import CHANGE_RULE, id_of, not_found
 from control.rpc.reprocessing.speed import measured_speed
@@ -39,7 +40,7 @@ def answer_request(backend: Backend, caller: IngestKey | None, name: str, work: 
     id_ = id_of(name)
     stored = backend.bookkeeping().reprocessings
     found = request_work(stored, id_, work, backend.clock.now)
-    return reprocessing_message(found, backend.clock.now(), measured_speed(stored.all()))
+    return reprocessing_message(found, backend.clock.now(), measured_speed(stored.all(note_damage)))
 
 
 def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], int]) -> Reprocessing:
@@ -65,13 +66,13 @@ def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing) 
     If the settler has begun the work meanwhile, the request stays: the settler works on the reprocessings in sequence,
     and a publication recomputes site-days that another publication changed.
     """
-    others = conflicting(following, stored.all())
+    others = conflicting(following, stored.all(note_damage))
     if others and stored.replace(replace(before, version=following.version + 1)):
         raise conflict(before, others[0])
     return following
 
 
 def _refuse_conflict(stored: Reprocessings, reprocessing: Reprocessing) -> None:
-    others = conflicting(reprocessing, stored.all())
+    others = conflicting(reprocessing, stored.all(note_damage))
     if others:
         raise conflict(reprocessing, others[0])

@@ -13,7 +13,7 @@ import json
 import secrets
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from typing import Any, Final
@@ -29,6 +29,7 @@ from hitmesh.adapters.shared.directory_rules import (
     oldest_salted_anywhere,
     salted_date,
     secret_digest,
+    with_change,
 )
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
 from hitmesh.adapters.shared.rule_values import rules_of, rules_value
@@ -37,7 +38,7 @@ from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, KeyKind, Site, VisitPolicy
+from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPolicy
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
@@ -50,6 +51,7 @@ _BUCKETS: Final = 16
 _SALT_TTL_S: Final = 4 * 86_400
 _SITE: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
     consent_by_default, identify_by_user_id, rules"""
+_CHANGES: Final = "SELECT from_day, campaign_splits, split_at_local_midnight FROM policy_changes WHERE site = ?"
 _KEY: Final = "merchant, key_id, kind, site, unbounded_history, created_at, revoked_at"
 
 
@@ -82,10 +84,10 @@ class CassandraSiteDirectory:
         self._refresh()
         kept = self._sites
         if name not in kept:
-            rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (name,))
-            if not rows:
+            stored = self._stored_site(name)
+            if stored is None:
                 return None
-            kept[name] = _site(rows[0])
+            kept[name] = stored
         return kept[name]
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
@@ -98,7 +100,7 @@ class CassandraSiteDirectory:
         names = heapq.merge(*([row.name for row in rows] for rows in answers))
         wanted = [name for _, name in zip(range(limit), names, strict=False)]
         found = self._session.run_each(f"SELECT {_SITE} FROM sites WHERE name = ?", [(name,) for name in wanted])
-        return [_site(rows[0]) for rows in found if rows]
+        return self._with_changes([_site(rows[0]) for rows in found if rows])
 
     def create_site(self, site: Site) -> Site:
         """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
@@ -111,7 +113,7 @@ class CassandraSiteDirectory:
             (*_site_values(site), site.rules.version or None),
         )
         rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (site.name,), serial=True)
-        there = agreed(_site(rows[0]), site)
+        (there,) = self._with_changes([agreed(_site(rows[0]), site)])
         # Written even if the site exists, because the process that created the site may have failed at this point.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
@@ -120,6 +122,43 @@ class CassandraSiteDirectory:
             "INSERT INTO site_names (bucket, name) VALUES (?, ?)", (hash64(site.name) % _BUCKETS, site.name)
         )
         return there
+
+    def change_policy(self, name: str, change: PolicyChange) -> Site:
+        """Store a change of a site's policy durably; return the site.
+
+        Raises:
+            NotFound: no site has this name.
+            AlreadyExists: the site has another change from the same day on.
+            RefusedError: the site has MAX_POLICY_CHANGES changes.
+        """
+        with_change(self._stored_site(name), name, change)
+        # Written first: the stream must find every site whose policy changes on a day.
+        self._session.run("INSERT INTO policy_change_days (from_day, site) VALUES (?, ?)", (change.from_day, name))
+        self._session.apply(
+            """INSERT INTO policy_changes (site, from_day, campaign_splits, split_at_local_midnight)
+            VALUES (?, ?, ?, ?) IF NOT EXISTS""",
+            (name, *change),
+        )
+        self._note_change()
+        return with_change(self._stored_site(name, serial=True), name, change)
+
+    def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
+        """Return the names of sites whose policy changes on a day in [first_day, end_day)."""
+        answers = self._session.run_each(
+            "SELECT site FROM policy_change_days WHERE from_day = ?", [(day,) for day in range(first_day, end_day)]
+        )
+        return {row.site for rows in answers for row in rows}
+
+    def _stored_site(self, name: str, *, serial: bool = False) -> Site | None:
+        rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (name,))
+        return self._with_changes([_site(rows[0])], serial=serial)[0] if rows else None
+
+    def _with_changes(self, sites: Sequence[Site], *, serial: bool = False) -> list[Site]:
+        answers = self._session.run_each(_CHANGES, [(site.name,) for site in sites], serial=serial)
+        return [
+            replace(site, policy_changes=tuple(map(_policy_change, rows)))
+            for site, rows in zip(sites, answers, strict=True)
+        ]
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
         """Store the next version of a site's rules durably; return False if another version is stored.
@@ -367,6 +406,10 @@ def _site(row: Row) -> Site:
         identify_by_user_id=row.identify_by_user_id,
         rules=rules_of(row.rules),
     )
+
+
+def _policy_change(row: Row) -> PolicyChange:
+    return PolicyChange(row.from_day, row.campaign_splits, row.split_at_local_midnight)
 
 
 def _key_values(key: IngestKey) -> tuple[Any, ...]:

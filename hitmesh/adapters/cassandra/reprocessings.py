@@ -12,15 +12,15 @@ from typing import Final
 from hitmesh.adapters.cassandra.rebuilt_values import RebuiltValues
 from hitmesh.adapters.cassandra.session import CassandraSession, Values
 from hitmesh.adapters.shared.reprocessing_values import (
-    newest_first,
     rebuilt_of,
     rebuilt_value,
     reprocessing_of,
     reprocessing_value,
+    reprocessings_of,
     taken,
 )
 from hitmesh.model.errors import Unavailable
-from hitmesh.model.reprocessings import Rebuilt, Reprocessing
+from hitmesh.model.reprocessings import OnDamage, Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
 
 _INSERT: Final = "INSERT INTO reprocessings (zero, id, version, value) VALUES (0, ?, ?, ?) IF NOT EXISTS"
@@ -53,14 +53,14 @@ class CassandraReprocessings:
         """
         return self._get(id_, serial=False)
 
-    def all(self) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first.
+    def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
+        """Return all reprocessings, newest first; call `on_damage` for each value that does not decode.
 
         Raises:
-            StoreCorrupt: a stored value does not decode.
+            StoreCorrupt: a stored value does not decode, and `on_damage` is None.
         """
         rows = self._session.run("SELECT id, value FROM reprocessings WHERE zero = 0")
-        return newest_first(reprocessing_of(row.id, row.value) for row in rows)
+        return reprocessings_of(((row.id, row.value) for row in rows), on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
         """Replace the preceding version; return whether the given value is stored now.

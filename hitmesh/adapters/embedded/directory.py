@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 from datetime import date
 from typing import Final
 
-from hitmesh.adapters.embedded.sqlite import Database, Watch
+from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch
 from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
@@ -26,6 +26,7 @@ from hitmesh.adapters.shared.directory_rules import (
     oldest_salted_anywhere,
     salted_date,
     secret_digest,
+    with_change,
 )
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
 from hitmesh.adapters.shared.rule_values import rules_of, rules_value
@@ -33,7 +34,7 @@ from hitmesh.model.errors import AlreadyExists, NotFound
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, KeyKind, Site, VisitPolicy
+from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPolicy
 from hitmesh.ports import Clock
 
 CHECK_INTERVAL_MS: Final = 500
@@ -71,7 +72,7 @@ class EmbeddedSiteDirectory:
         site = kept.get(name)
         if site is None:
             with self._database.reading() as transaction:
-                site = transaction.first(_site, f"SELECT {_SITE_COLUMNS} FROM sites WHERE name = ?", (name,))
+                site = _stored_site(transaction, name)
             if site is not None:
                 kept[name] = site
         return site
@@ -79,12 +80,13 @@ class EmbeddedSiteDirectory:
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
         """Return sites by name, for one merchant or for all, with names greater than `after`."""
         with self._database.reading() as transaction:
-            return transaction.rows(
+            found = transaction.rows(
                 _site,
                 f"""SELECT {_SITE_COLUMNS} FROM sites WHERE (?1 IS NULL OR merchant = ?1) AND name > ?2
                 ORDER BY name LIMIT ?3""",
                 (merchant, after, limit),
             )
+            return [_with_changes(transaction, site) for site in found]
 
     def create_site(self, site: Site) -> Site:
         """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
@@ -93,7 +95,7 @@ class EmbeddedSiteDirectory:
             AlreadyExists: the name is taken with another zone, currency or policy.
         """
         with self._database.writing() as transaction:
-            existing = transaction.first(_site, f"SELECT {_SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,))
+            existing = _stored_site(transaction, site.name)
             if existing is not None:
                 return agreed(existing, site)
             transaction.run(
@@ -114,6 +116,29 @@ class EmbeddedSiteDirectory:
                 ),
             )
         return site
+
+    def change_policy(self, name: str, change: PolicyChange) -> Site:
+        """Store a change of a site's policy durably; return the site.
+
+        Raises:
+            NotFound: no site has this name.
+            AlreadyExists: the site has another change from the same day on.
+            RefusedError: the site has MAX_POLICY_CHANGES changes.
+        """
+        with self._database.writing() as transaction:
+            site = with_change(_stored_site(transaction, name), name, change)
+            transaction.run("INSERT OR IGNORE INTO policy_changes VALUES (?, ?, ?, ?)", (name, *change))
+        self._checked_at = None
+        return site
+
+    def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
+        """Return the names of sites whose policy changes on a day in [first_day, end_day)."""
+        with self._database.reading() as transaction:
+            return transaction.rows(
+                str,
+                "SELECT DISTINCT site FROM policy_changes WHERE from_day >= ? AND from_day < ?",
+                (first_day, end_day),
+            )
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
         """Store the next version of a site's rules durably; return False if another version is stored.
@@ -274,6 +299,25 @@ class EmbeddedSiteDirectory:
                 self._sites = {}
                 self._keys.forget()
             self._checked_at = now
+
+
+def _stored_site(transaction: Transaction, name: str) -> Site | None:
+    site = transaction.first(_site, f"SELECT {_SITE_COLUMNS} FROM sites WHERE name = ?", (name,))
+    return None if site is None else _with_changes(transaction, site)
+
+
+def _with_changes(transaction: Transaction, site: Site) -> Site:
+    changes = transaction.rows(
+        _policy_change,
+        """SELECT from_day, campaign_splits, split_at_local_midnight FROM policy_changes WHERE site = ?
+        ORDER BY from_day""",
+        (site.name,),
+    )
+    return replace(site, policy_changes=tuple(changes)) if changes else site
+
+
+def _policy_change(from_day: int, campaign_splits: int, split_at_local_midnight: int) -> PolicyChange:
+    return PolicyChange(from_day, bool(campaign_splits), bool(split_at_local_midnight))
 
 
 def _site(

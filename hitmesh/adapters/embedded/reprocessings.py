@@ -11,14 +11,14 @@ from typing import Final
 
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.shared.reprocessing_values import (
-    newest_first,
     rebuilt_of,
     rebuilt_value,
     reprocessing_of,
     reprocessing_value,
+    reprocessings_of,
     taken,
 )
-from hitmesh.model.reprocessings import Rebuilt, Reprocessing
+from hitmesh.model.reprocessings import OnDamage, Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
 
 _BEFORE_ALL: Final = SiteDay("", 0)
@@ -56,14 +56,15 @@ class EmbeddedReprocessings:
         with self._database.reading() as transaction:
             return transaction.first(reprocessing_of, "SELECT id, value FROM reprocessings WHERE id = ?", (id_,))
 
-    def all(self) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first.
+    def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
+        """Return all reprocessings, newest first; call `on_damage` for each value that does not decode.
 
         Raises:
-            StoreCorrupt: a stored value does not decode.
+            StoreCorrupt: a stored value does not decode, and `on_damage` is None.
         """
         with self._database.reading() as transaction:
-            return newest_first(transaction.rows(reprocessing_of, "SELECT id, value FROM reprocessings"))
+            rows = transaction.rows(lambda id_, value: (id_, value), "SELECT id, value FROM reprocessings")
+        return reprocessings_of(rows, on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
         """Replace the preceding version; return whether the given value is stored now."""

@@ -235,4 +235,14 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
     ("CREATE TABLE mesh_secrets (one INTEGER PRIMARY KEY CHECK (one = 1), secret BLOB NOT NULL)",),
     # The exclusion rules in every version, as JSON; NULL before the first change.
     ("ALTER TABLE sites ADD COLUMN rules TEXT",),
+    (
+        """CREATE TABLE policy_changes (
+            site TEXT NOT NULL,
+            from_day INTEGER NOT NULL,
+            campaign_splits INTEGER NOT NULL,
+            split_at_local_midnight INTEGER NOT NULL,
+            PRIMARY KEY (site, from_day)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX policy_changes_by_day ON policy_changes (from_day)",
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -18,11 +18,12 @@ from hitmesh.adapters.shared.directory_rules import (
     oldest_salted_anywhere,
     salted_date,
     secret_digest,
+    with_change,
 )
 from hitmesh.model.errors import AlreadyExists, NotFound
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, Site
+from hitmesh.model.sites import IngestKey, PolicyChange, Site
 
 
 class MemorySiteDirectory:
@@ -53,6 +54,26 @@ class MemorySiteDirectory:
         """
         with self._lock:
             return agreed(self._sites.setdefault(site.name, site), site)
+
+    def change_policy(self, name: str, change: PolicyChange) -> Site:
+        """Store a change of a site's policy; return the site.
+
+        Raises:
+            NotFound: no site has this name.
+            AlreadyExists: the site has another change from the same day on.
+            RefusedError: the site has MAX_POLICY_CHANGES changes.
+        """
+        with self._lock:
+            self._sites[name] = with_change(self._sites.get(name), name, change)
+            return self._sites[name]
+
+    def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
+        """Return the names of sites whose policy changes on a day in [first_day, end_day)."""
+        with self._lock:
+            sites = list(self._sites.values())
+        return {
+            site.name for site in sites if any(first_day <= each.from_day < end_day for each in site.policy_changes)
+        }
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
         """Store the next version of a site's rules; return False if another version is stored.

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from hitmesh.adapters.shared.reprocessing_values import newest_first, taken
-from hitmesh.model.reprocessings import Rebuilt, Reprocessing
+from hitmesh.model.reprocessings import OnDamage, Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
 
 
@@ -34,8 +34,8 @@ class MemoryReprocessings:
         with self._lock:
             return self._reprocessings.get(id_)
 
-    def all(self) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first."""
+    def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
+        """Return all reprocessings, newest first; values in memory are never damaged."""
         with self._lock:
             return newest_first(self._reprocessings.values())
 

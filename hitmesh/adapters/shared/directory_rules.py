@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from hashlib import sha256
 from typing import Final
 
-from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.days import date_text
+from hitmesh.model.errors import AlreadyExists, NotFound, RefusedError
 from hitmesh.model.exclusion import SiteRules
-from hitmesh.model.sites import Site
+from hitmesh.model.sites import MAX_POLICY_CHANGES, PolicyChange, Site
 
 SALT_BYTES: Final = 16
 MESH_SECRET_BYTES: Final = 32
@@ -41,6 +43,37 @@ def agreed(existing: Site, requested: Site) -> Site:
                 existing=str(there),
             )
     return existing
+
+
+def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
+    """Return the site with a change of its policy; the same site if the site has the change.
+
+    Raises:
+        NotFound: there is no site.
+        AlreadyExists: the site has another change from the same day on.
+        RefusedError: the site has MAX_POLICY_CHANGES changes.
+    """
+    if site is None:
+        raise NotFound(f"site {name} does not exist", field="name", value=name)
+    there = {each.from_day: each for each in site.policy_changes}
+    if there.get(change.from_day, change) != change:
+        raise AlreadyExists(
+            f"site {name} has another change of its visit policy from {date_text(change.from_day)} on, and changes are "
+            "never edited; use a later day",
+            field="change.first_utc_date",
+            site=name,
+            value=date_text(change.from_day),
+        )
+    if change.from_day not in there and len(there) >= MAX_POLICY_CHANGES:
+        raise RefusedError(
+            f"site {name} has {MAX_POLICY_CHANGES} changes of its visit policy, which is the limit; no further change "
+            "can be stored",
+            field="change",
+            value=name,
+            limit=MAX_POLICY_CHANGES,
+        )
+    there[change.from_day] = change
+    return replace(site, policy_changes=tuple(sorted(there.values())))
 
 
 def follows(stored: SiteRules, changed: SiteRules) -> bool:

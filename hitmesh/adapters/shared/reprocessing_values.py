@@ -23,6 +23,7 @@ from hitmesh.model.reprocessings import (
     Change,
     GenerationVersion,
     LostHits,
+    OnDamage,
     RawRepair,
     Rebuilt,
     Reprocessing,
@@ -40,6 +41,27 @@ _REBUILT_CURE: Final = "plan a new reprocessing of the day"
 def newest_first(reprocessings: Iterable[Reprocessing]) -> list[Reprocessing]:
     """Return reprocessings by (created_at, id), descending."""
     return sorted(reprocessings, key=lambda reprocessing: (reprocessing.created_at, reprocessing.id), reverse=True)
+
+
+def reprocessings_of(rows: Iterable[tuple[str, bytes]], on_damage: OnDamage | None) -> list[Reprocessing]:
+    """Return the reprocessings in stored values, newest first.
+
+    Args:
+        rows: the ids and values.
+        on_damage: called with the error for each damaged value, which is then left out.
+
+    Raises:
+        StoreCorrupt: a value is damaged, and `on_damage` is None.
+    """
+    found = []
+    for id_, value in rows:
+        try:
+            found.append(reprocessing_of(id_, value))
+        except StoreCorrupt as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+    return newest_first(found)
 
 
 def taken(id_: str) -> AlreadyExists:

@@ -14,9 +14,10 @@ import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
-from processor.rules.visits import VIEW_TYPES, Summaries, build_visits
+from processor.rules.seam import build_by_start
+from processor.rules.visits import VIEW_TYPES, Summaries
 from processor.stream.live.interning import Interned
-from processor.stream.live.sites import SiteRules, Sites
+from processor.stream.live.sites import BuildingRules, Sites
 from processor.stream.live.visit_table import VisitColumns
 
 
@@ -51,9 +52,10 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
         interned: texts and tuples of CARRIED_DIMENSIONS; new texts and tuples are added.
     """
     of_hits, of_carried = hits["site"].to_numpy(), carried.site
-    groups = sites.by_rules(np.concatenate([of_hits, of_carried]))
-    if not groups:
+    times = np.concatenate([hits["event_time"].to_numpy(), carried.start])
+    if not len(times):
         return Built(VisitColumns.empty(), np.empty(0, np.int64), np.empty(0, np.int64))
+    groups = sites.by_rules(np.concatenate([of_hits, of_carried]), int(times.min()), int(times.max()))
     if len(groups) == 1:
         return _of_one_group(hits, carried, groups[0][0], sites, interned)
     parts: list[tuple[Built, I64Array, I64Array]] = []
@@ -81,10 +83,9 @@ def dimensions_of(hits: pl.DataFrame, built: Built, interned: Interned) -> I32Ar
 
 
 def _of_one_group(
-    hits: pl.DataFrame, carried: VisitColumns, rules: SiteRules, sites: Sites, interned: Interned
+    hits: pl.DataFrame, carried: VisitColumns, rules: BuildingRules, sites: Sites, interned: Interned
 ) -> Built:
-    found = build_visits(hits, _as_open(carried), rules.policy, rules.zone, ("key",))
-    summaries = found.visits
+    visit_of, summaries = build_by_start(hits, _as_open(carried), rules.policies, rules.zone, ("key",))
     is_carried = summaries.first < 0
     places = np.where(is_carried, -1 - summaries.first, -1)
     visits = VisitColumns.empty(len(summaries))
@@ -102,9 +103,20 @@ def _of_one_group(
     visits.deadline = visits.last + sites.gaps(visits.site)
     _fill_pages(visits, summaries, is_carried, before, hits, interned)
     visits.has_order[is_carried] = before.has_order
-    winning = found.visit_of[hits["wins_order"].to_numpy()]
+    winning = visit_of[hits["wins_order"].to_numpy()]
     visits.has_order[winning[winning >= 0]] = True
-    return Built(visits, found.visit_of, places)
+    built = Built(visits, visit_of, places)
+    return _by_timeline(built) if len(rules.policies) > 1 else built
+
+
+def _by_timeline(built: Built) -> Built:
+    """Return the visits ordered by timeline and start."""
+    order = np.lexsort((built.visits.start, built.visits.key))
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    visit_of = built.visit_of.copy()
+    visit_of[visit_of >= 0] = number[visit_of[visit_of >= 0]]
+    return Built(built.visits.take(order), visit_of, built.carried[order])
 
 
 def _fill_pages(

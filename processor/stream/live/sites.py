@@ -6,7 +6,8 @@ replay sees the same policies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,34 +16,55 @@ import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
 from hitmesh.model.keys import hash64
-from hitmesh.model.sites import VisitPolicy
+from hitmesh.model.sites import PolicyChange, VisitPolicy, policies_between
 
 
 class SiteRules(NamedTuple):
-    """How a site's hits become visits."""
+    """How a site's hits become visits: the policy before all changes, the zone, and changes of the policy."""
 
     policy: VisitPolicy
     zone: str
+    changes: tuple[PolicyChange, ...] = ()
 
-    @property
-    def group(self) -> SiteRules:
-        """The rules that sites must share to build their visits together; the zone matters only for local midnights."""
-        return self if self.policy.split_at_local_midnight else SiteRules(self.policy, "UTC")
+    def between(self, first: int, last: int) -> BuildingRules:
+        """Return the rules for visits that begin in [first, last] (UTC ms)."""
+        found = policies_between(self.policy, self.changes, first, last)
+        policies = tuple(found[:1] + [after for before, after in pairwise(found) if after[1] != before[1]])
+        has_midnights = any(policy.split_at_local_midnight for _, policy in policies)
+        return BuildingRules(policies, self.zone if has_midnights else "UTC")
+
+
+class BuildingRules(NamedTuple):
+    """The rules that sites must share to build their visits together; the zone matters only for local midnights.
+
+    Attributes:
+        policies: the policies that are in force, each with the instant from which it applies (UTC ms), ascending.
+        zone: the time zone for local midnights.
+    """
+
+    policies: tuple[tuple[int, VisitPolicy], ...]
+    zone: str
 
 
 DEFAULT_RULES: Final = SiteRules(VisitPolicy(), "UTC")
 
 
 class Sites:
-    """Sites by number, in the order in which they arrived."""
+    """Sites by number, in the order in which they arrived.
+
+    Attributes:
+        known_through: the UTC day through which the policies of all sites are known; None: not asked yet.
+    """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._groups: list[SiteRules] = []
+        self._rules: list[SiteRules] = []
+        self._numbers_of_rules: dict[SiteRules, int] = {}
         self._hashes = np.empty(0, np.uint64)
         self._gaps = np.empty(0, np.int64)
-        self._group_of = np.empty(0, np.int32)
+        self._rules_of = np.empty(0, np.int32)
+        self.known_through: int | None = None
         self.add(dict.fromkeys(names, DEFAULT_RULES))
 
     def add(self, rules: Mapping[str, SiteRules]) -> None:
@@ -53,17 +75,22 @@ class Sites:
             self.names.append(name)
         self._hashes = np.concatenate([self._hashes, np.array([hash64(name) for name in fresh], np.uint64)])
         self._gaps = np.concatenate([self._gaps, np.zeros(len(fresh), np.int64)])
-        self._group_of = np.concatenate([self._group_of, np.zeros(len(fresh), np.int32)])
+        self._rules_of = np.concatenate([self._rules_of, np.zeros(len(fresh), np.int32)])
         for name, rule in rules.items():
             number = self._numbers[name]
-            if rule.group not in self._groups:
-                self._groups.append(rule.group)
             self._gaps[number] = rule.policy.gap_ms
-            self._group_of[number] = self._groups.index(rule.group)
+            if rule not in self._numbers_of_rules:
+                self._numbers_of_rules[rule] = len(self._rules)
+                self._rules.append(rule)
+            self._rules_of[number] = self._numbers_of_rules[rule]
 
     def unknown(self, names: Sequence[str]) -> list[str]:
         """Return the names that have no number."""
         return [name for name in names if name not in self._numbers]
+
+    def known(self, names: Iterable[str]) -> list[str]:
+        """Return the names that have a number."""
+        return [name for name in names if name in self._numbers]
 
     def numbers(self, sites: pl.Series) -> I32Array:
         """Return each site's number (n,); all sites must be known."""
@@ -85,10 +112,19 @@ class Sites:
         """Return the gap in each site's policy, ms (n,)."""
         return self._gaps[numbers]
 
-    def by_rules(self, numbers: I32Array) -> list[tuple[SiteRules, BoolArray | None]]:
-        """Return the distinct rules, each with a mask for its sites (n,); None for rules that all sites share."""
-        group_of = self._group_of[numbers]
-        found = np.unique(group_of)
-        if len(found) <= 1:
-            return [(self._groups[int(group)], None) for group in found]
-        return [(self._groups[int(group)], group_of == group) for group in found]
+    def by_rules(self, numbers: I32Array, first: int, last: int) -> list[tuple[BuildingRules, BoolArray | None]]:
+        """Return the distinct rules for visits that begin in [first, last] (UTC ms), each with a mask for its sites.
+
+        Sites that differ only in changes outside this time share their rules, so that the number of groups does not
+        follow the number of sites.
+
+        Returns:
+            The rules and the mask (n,); None instead of the mask for rules that all sites share.
+        """
+        rules_of = self._rules_of[numbers]
+        groups: dict[BuildingRules, list[int]] = {}
+        for number in np.unique(rules_of):
+            groups.setdefault(self._rules[int(number)].between(first, last), []).append(int(number))
+        if len(groups) <= 1:
+            return [(rules, None) for rules in groups]
+        return [(rules, np.isin(rules_of, members)) for rules, members in groups.items()]

@@ -27,10 +27,11 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from hitmesh.api.control.v1 import rules_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hitmesh/api/control/v1/admin.proto\x12\x16hitmesh.api.control.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"hitmesh/api/control/v1/rules.proto\"\x97\x03\n\x04Site\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ttime_zone\x18\x02 \x01(\tB\x05\xe2\x41\x02\x01\x05\x12\x17\n\x08\x63urrency\x18\x03 \x01(\tB\x05\xe2\x41\x02\x01\x05\x12\x35\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12@\n\x0cvisit_policy\x18\x05 \x01(\x0b\x32#.hitmesh.api.control.v1.VisitPolicyB\x05\xe2\x41\x02\x01\x05\x12!\n\x13\x63ookieless_counting\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12!\n\x13identify_by_user_id\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x06spread\x18\x08 \x01(\x05\x42\x05\xe2\x41\x02\x01\x05H\x00\x88\x01\x01\x12\x1b\n\rstore_network\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x01:E\xea\x41\x42\n\x10hitmesh.dev/Site\x12!merchants/{merchant}/sites/{site}*\x05sites2\x04siteB\t\n\x07_spread\"X\n\x0bVisitPolicy\x12\"\n\x14\x63\x61mpaign_keeps_visit\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12%\n\x17split_at_local_midnight\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x87\x01\n\x11\x43reateSiteRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hitmesh.dev/Site\x12\x15\n\x07site_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x30\n\x04site\x18\x03 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.SiteB\x04\xe2\x41\x01\x01\"@\n\x12\x43reateSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"9\n\x0eGetSiteRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\"=\n\x0fGetSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"p\n\x10ListSitesRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hitmesh.dev/Site\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Y\n\x11ListSitesResponse\x12+\n\x05sites\x18\x01 \x03(\x0b\x32\x1c.hitmesh.api.control.v1.Site\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfe\x02\n\tIngestKey\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.hitmesh.api.control.v1.KeyKindB\x05\xe2\x41\x02\x02\x05\x12-\n\x04site\x18\x03 \x01(\tB\x1a\xe2\x41\x02\x01\x05\xfa\x41\x12\n\x10hitmesh.dev/SiteH\x00\x88\x01\x01\x12 \n\x11unbounded_history\x18\x04 \x01(\x08\x42\x05\xe2\x41\x02\x01\x05\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:_\xea\x41\\\n\x15hitmesh.dev/IngestKey\x12,merchants/{merchant}/ingestKeys/{ingest_key}*\ningestKeys2\tingestKeyB\x07\n\x05_site\"\xa3\x01\n\x16\x43reateIngestKeyRequest\x12.\n\x06parent\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\x12\x15hitmesh.dev/IngestKey\x12\x34\n\x03key\x18\x05 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKeyB\x04\xe2\x41\x01\x02J\x04\x08\x02\x10\x05R\x04kindR\x04siteR\x11unbounded_history\"Y\n\x17\x43reateIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"F\n\x16RevokeIngestKeyRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15hitmesh.dev/IngestKey\"I\n\x17RevokeIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\"|\n\x11UpdateSiteRequest\x12\x30\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.SiteB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"@\n\x12UpdateSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site*a\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_KIND_BROWSER\x10\x01\x12\x13\n\x0fKEY_KIND_SERVER\x10\x02\x12\x11\n\rKEY_KIND_EDGE\x10\x03\x32\xcf\x0b\n\x0c\x41\x64minService\x12\x91\x01\n\nCreateSite\x12).hitmesh.api.control.v1.CreateSiteRequest\x1a*.hitmesh.api.control.v1.CreateSiteResponse\",\x82\xd3\xe4\x93\x02&\"\x1e/v1/{parent=merchants/*}/sites:\x04site\x12\x82\x01\n\x07GetSite\x12&.hitmesh.api.control.v1.GetSiteRequest\x1a\'.hitmesh.api.control.v1.GetSiteResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{name=merchants/*/sites/*}\x12\x88\x01\n\tListSites\x12(.hitmesh.api.control.v1.ListSitesRequest\x1a).hitmesh.api.control.v1.ListSitesResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{parent=merchants/*}/sites\x12\xa4\x01\n\x0f\x43reateIngestKey\x12..hitmesh.api.control.v1.CreateIngestKeyRequest\x1a/.hitmesh.api.control.v1.CreateIngestKeyResponse\"0\x82\xd3\xe4\x93\x02*\"#/v1/{parent=merchants/*}/ingestKeys:\x03key\x12\xa9\x01\n\x0fRevokeIngestKey\x12..hitmesh.api.control.v1.RevokeIngestKeyRequest\x1a/.hitmesh.api.control.v1.RevokeIngestKeyResponse\"5\x82\xd3\xe4\x93\x02/\"*/v1/{name=merchants/*/ingestKeys/*}:revoke:\x01*\x12\x96\x01\n\nUpdateSite\x12).hitmesh.api.control.v1.UpdateSiteRequest\x1a*.hitmesh.api.control.v1.UpdateSiteResponse\"1\x82\xd3\xe4\x93\x02+2#/v1/{site.name=merchants/*/sites/*}:\x04site\x12\xbd\x01\n\x13\x43reateExclusionRule\x12\x32.hitmesh.api.control.v1.CreateExclusionRuleRequest\x1a\x33.hitmesh.api.control.v1.CreateExclusionRuleResponse\"=\x82\xd3\xe4\x93\x02\x37\"//v1/{parent=merchants/*/sites/*}/exclusionRules:\x04rule\x12\xb4\x01\n\x12ListExclusionRules\x12\x31.hitmesh.api.control.v1.ListExclusionRulesRequest\x1a\x32.hitmesh.api.control.v1.ListExclusionRulesResponse\"7\x82\xd3\xe4\x93\x02\x31\x12//v1/{parent=merchants/*/sites/*}/exclusionRules\x12\xb7\x01\n\x13\x44\x65leteExclusionRule\x12\x32.hitmesh.api.control.v1.DeleteExclusionRuleRequest\x1a\x33.hitmesh.api.control.v1.DeleteExclusionRuleResponse\"7\x82\xd3\xe4\x93\x02\x31*//v1/{name=merchants/*/sites/*/exclusionRules/*}BD\xea\x41\x41\n\x14hitmesh.dev/Merchant\x12\x14merchants/{merchant}*\tmerchants2\x08merchantb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hitmesh/api/control/v1/admin.proto\x12\x16hitmesh.api.control.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\"hitmesh/api/control/v1/rules.proto\"\xe6\x03\n\x04Site\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ttime_zone\x18\x02 \x01(\tB\x05\xe2\x41\x02\x01\x05\x12\x17\n\x08\x63urrency\x18\x03 \x01(\tB\x05\xe2\x41\x02\x01\x05\x12\x35\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12@\n\x0cvisit_policy\x18\x05 \x01(\x0b\x32#.hitmesh.api.control.v1.VisitPolicyB\x05\xe2\x41\x02\x01\x05\x12!\n\x13\x63ookieless_counting\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12!\n\x13identify_by_user_id\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x06spread\x18\x08 \x01(\x05\x42\x05\xe2\x41\x02\x01\x05H\x00\x88\x01\x01\x12\x1b\n\rstore_network\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x01\x12M\n\x14visit_policy_changes\x18\x14 \x03(\x0b\x32).hitmesh.api.control.v1.VisitPolicyChangeB\x04\xe2\x41\x01\x03:E\xea\x41\x42\n\x10hitmesh.dev/Site\x12!merchants/{merchant}/sites/{site}*\x05sites2\x04siteB\t\n\x07_spread\"\x85\x01\n\x11VisitPolicyChange\x12/\n\x0e\x66irst_utc_date\x18\x01 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x02\x12?\n\x0cvisit_policy\x18\x02 \x01(\x0b\x32#.hitmesh.api.control.v1.VisitPolicyB\x04\xe2\x41\x01\x02\"X\n\x0bVisitPolicy\x12\"\n\x14\x63\x61mpaign_keeps_visit\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12%\n\x17split_at_local_midnight\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x87\x01\n\x11\x43reateSiteRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hitmesh.dev/Site\x12\x15\n\x07site_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x30\n\x04site\x18\x03 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.SiteB\x04\xe2\x41\x01\x01\"@\n\x12\x43reateSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"9\n\x0eGetSiteRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\"=\n\x0fGetSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"\x86\x01\n\x1aScheduleVisitPolicyRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12?\n\x06\x63hange\x18\x02 \x01(\x0b\x32).hitmesh.api.control.v1.VisitPolicyChangeB\x04\xe2\x41\x01\x02\"I\n\x1bScheduleVisitPolicyResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"p\n\x10ListSitesRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hitmesh.dev/Site\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Y\n\x11ListSitesResponse\x12+\n\x05sites\x18\x01 \x03(\x0b\x32\x1c.hitmesh.api.control.v1.Site\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfe\x02\n\tIngestKey\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.hitmesh.api.control.v1.KeyKindB\x05\xe2\x41\x02\x02\x05\x12-\n\x04site\x18\x03 \x01(\tB\x1a\xe2\x41\x02\x01\x05\xfa\x41\x12\n\x10hitmesh.dev/SiteH\x00\x88\x01\x01\x12 \n\x11unbounded_history\x18\x04 \x01(\x08\x42\x05\xe2\x41\x02\x01\x05\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:_\xea\x41\\\n\x15hitmesh.dev/IngestKey\x12,merchants/{merchant}/ingestKeys/{ingest_key}*\ningestKeys2\tingestKeyB\x07\n\x05_site\"\xa3\x01\n\x16\x43reateIngestKeyRequest\x12.\n\x06parent\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\x12\x15hitmesh.dev/IngestKey\x12\x34\n\x03key\x18\x05 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKeyB\x04\xe2\x41\x01\x02J\x04\x08\x02\x10\x05R\x04kindR\x04siteR\x11unbounded_history\"Y\n\x17\x43reateIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"F\n\x16RevokeIngestKeyRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15hitmesh.dev/IngestKey\"I\n\x17RevokeIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\"|\n\x11UpdateSiteRequest\x12\x30\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.SiteB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"@\n\x12UpdateSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site*a\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_KIND_BROWSER\x10\x01\x12\x13\n\x0fKEY_KIND_SERVER\x10\x02\x12\x11\n\rKEY_KIND_EDGE\x10\x03\x32\x8f\r\n\x0c\x41\x64minService\x12\x91\x01\n\nCreateSite\x12).hitmesh.api.control.v1.CreateSiteRequest\x1a*.hitmesh.api.control.v1.CreateSiteResponse\",\x82\xd3\xe4\x93\x02&\"\x1e/v1/{parent=merchants/*}/sites:\x04site\x12\x82\x01\n\x07GetSite\x12&.hitmesh.api.control.v1.GetSiteRequest\x1a\'.hitmesh.api.control.v1.GetSiteResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{name=merchants/*/sites/*}\x12\x88\x01\n\tListSites\x12(.hitmesh.api.control.v1.ListSitesRequest\x1a).hitmesh.api.control.v1.ListSitesResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{parent=merchants/*}/sites\x12\xbd\x01\n\x13ScheduleVisitPolicy\x12\x32.hitmesh.api.control.v1.ScheduleVisitPolicyRequest\x1a\x33.hitmesh.api.control.v1.ScheduleVisitPolicyResponse\"=\x82\xd3\xe4\x93\x02\x37\"2/v1/{name=merchants/*/sites/*}:scheduleVisitPolicy:\x01*\x12\xa4\x01\n\x0f\x43reateIngestKey\x12..hitmesh.api.control.v1.CreateIngestKeyRequest\x1a/.hitmesh.api.control.v1.CreateIngestKeyResponse\"0\x82\xd3\xe4\x93\x02*\"#/v1/{parent=merchants/*}/ingestKeys:\x03key\x12\xa9\x01\n\x0fRevokeIngestKey\x12..hitmesh.api.control.v1.RevokeIngestKeyRequest\x1a/.hitmesh.api.control.v1.RevokeIngestKeyResponse\"5\x82\xd3\xe4\x93\x02/\"*/v1/{name=merchants/*/ingestKeys/*}:revoke:\x01*\x12\x96\x01\n\nUpdateSite\x12).hitmesh.api.control.v1.UpdateSiteRequest\x1a*.hitmesh.api.control.v1.UpdateSiteResponse\"1\x82\xd3\xe4\x93\x02+2#/v1/{site.name=merchants/*/sites/*}:\x04site\x12\xbd\x01\n\x13\x43reateExclusionRule\x12\x32.hitmesh.api.control.v1.CreateExclusionRuleRequest\x1a\x33.hitmesh.api.control.v1.CreateExclusionRuleResponse\"=\x82\xd3\xe4\x93\x02\x37\"//v1/{parent=merchants/*/sites/*}/exclusionRules:\x04rule\x12\xb4\x01\n\x12ListExclusionRules\x12\x31.hitmesh.api.control.v1.ListExclusionRulesRequest\x1a\x32.hitmesh.api.control.v1.ListExclusionRulesResponse\"7\x82\xd3\xe4\x93\x02\x31\x12//v1/{parent=merchants/*/sites/*}/exclusionRules\x12\xb7\x01\n\x13\x44\x65leteExclusionRule\x12\x32.hitmesh.api.control.v1.DeleteExclusionRuleRequest\x1a\x33.hitmesh.api.control.v1.DeleteExclusionRuleResponse\"7\x82\xd3\xe4\x93\x02\x31*//v1/{name=merchants/*/sites/*/exclusionRules/*}BD\xea\x41\x41\n\x14hitmesh.dev/Merchant\x12\x14merchants/{merchant}*\tmerchants2\x08merchantb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,8 +57,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SITE'].fields_by_name['spread']._serialized_options = b'\342A\002\001\005'
   _globals['_SITE'].fields_by_name['store_network']._loaded_options = None
   _globals['_SITE'].fields_by_name['store_network']._serialized_options = b'\342A\001\001'
+  _globals['_SITE'].fields_by_name['visit_policy_changes']._loaded_options = None
+  _globals['_SITE'].fields_by_name['visit_policy_changes']._serialized_options = b'\342A\001\003'
   _globals['_SITE']._loaded_options = None
   _globals['_SITE']._serialized_options = b'\352AB\n\020hitmesh.dev/Site\022!merchants/{merchant}/sites/{site}*\005sites2\004site'
+  _globals['_VISITPOLICYCHANGE'].fields_by_name['first_utc_date']._loaded_options = None
+  _globals['_VISITPOLICYCHANGE'].fields_by_name['first_utc_date']._serialized_options = b'\342A\001\002'
+  _globals['_VISITPOLICYCHANGE'].fields_by_name['visit_policy']._loaded_options = None
+  _globals['_VISITPOLICYCHANGE'].fields_by_name['visit_policy']._serialized_options = b'\342A\001\002'
   _globals['_VISITPOLICY'].fields_by_name['campaign_keeps_visit']._loaded_options = None
   _globals['_VISITPOLICY'].fields_by_name['campaign_keeps_visit']._serialized_options = b'\342A\001\001'
   _globals['_VISITPOLICY'].fields_by_name['split_at_local_midnight']._loaded_options = None
@@ -70,6 +77,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATESITEREQUEST'].fields_by_name['site']._serialized_options = b'\342A\001\001'
   _globals['_GETSITEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETSITEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\022\n\020hitmesh.dev/Site'
+  _globals['_SCHEDULEVISITPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_SCHEDULEVISITPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\022\n\020hitmesh.dev/Site'
+  _globals['_SCHEDULEVISITPOLICYREQUEST'].fields_by_name['change']._loaded_options = None
+  _globals['_SCHEDULEVISITPOLICYREQUEST'].fields_by_name['change']._serialized_options = b'\342A\001\002'
   _globals['_LISTSITESREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_LISTSITESREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\022\022\020hitmesh.dev/Site'
   _globals['_LISTSITESREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -106,6 +117,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['GetSite']._serialized_options = b'\202\323\344\223\002 \022\036/v1/{name=merchants/*/sites/*}'
   _globals['_ADMINSERVICE'].methods_by_name['ListSites']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['ListSites']._serialized_options = b'\202\323\344\223\002 \022\036/v1/{parent=merchants/*}/sites'
+  _globals['_ADMINSERVICE'].methods_by_name['ScheduleVisitPolicy']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ScheduleVisitPolicy']._serialized_options = b'\202\323\344\223\0027\"2/v1/{name=merchants/*/sites/*}:scheduleVisitPolicy:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['CreateIngestKey']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['CreateIngestKey']._serialized_options = b'\202\323\344\223\002*\"#/v1/{parent=merchants/*}/ingestKeys:\003key'
   _globals['_ADMINSERVICE'].methods_by_name['RevokeIngestKey']._loaded_options = None
@@ -118,38 +131,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['ListExclusionRules']._serialized_options = b'\202\323\344\223\0021\022//v1/{parent=merchants/*/sites/*}/exclusionRules'
   _globals['_ADMINSERVICE'].methods_by_name['DeleteExclusionRule']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['DeleteExclusionRule']._serialized_options = b'\202\323\344\223\0021*//v1/{name=merchants/*/sites/*/exclusionRules/*}'
-  _globals['_KEYKIND']._serialized_start=2267
-  _globals['_KEYKIND']._serialized_end=2364
-  _globals['_SITE']._serialized_start=256
-  _globals['_SITE']._serialized_end=663
-  _globals['_VISITPOLICY']._serialized_start=665
-  _globals['_VISITPOLICY']._serialized_end=753
-  _globals['_CREATESITEREQUEST']._serialized_start=756
-  _globals['_CREATESITEREQUEST']._serialized_end=891
-  _globals['_CREATESITERESPONSE']._serialized_start=893
-  _globals['_CREATESITERESPONSE']._serialized_end=957
-  _globals['_GETSITEREQUEST']._serialized_start=959
-  _globals['_GETSITEREQUEST']._serialized_end=1016
-  _globals['_GETSITERESPONSE']._serialized_start=1018
-  _globals['_GETSITERESPONSE']._serialized_end=1079
-  _globals['_LISTSITESREQUEST']._serialized_start=1081
-  _globals['_LISTSITESREQUEST']._serialized_end=1193
-  _globals['_LISTSITESRESPONSE']._serialized_start=1195
-  _globals['_LISTSITESRESPONSE']._serialized_end=1284
-  _globals['_INGESTKEY']._serialized_start=1287
-  _globals['_INGESTKEY']._serialized_end=1669
-  _globals['_CREATEINGESTKEYREQUEST']._serialized_start=1672
-  _globals['_CREATEINGESTKEYREQUEST']._serialized_end=1835
-  _globals['_CREATEINGESTKEYRESPONSE']._serialized_start=1837
-  _globals['_CREATEINGESTKEYRESPONSE']._serialized_end=1926
-  _globals['_REVOKEINGESTKEYREQUEST']._serialized_start=1928
-  _globals['_REVOKEINGESTKEYREQUEST']._serialized_end=1998
-  _globals['_REVOKEINGESTKEYRESPONSE']._serialized_start=2000
-  _globals['_REVOKEINGESTKEYRESPONSE']._serialized_end=2073
-  _globals['_UPDATESITEREQUEST']._serialized_start=2075
-  _globals['_UPDATESITEREQUEST']._serialized_end=2199
-  _globals['_UPDATESITERESPONSE']._serialized_start=2201
-  _globals['_UPDATESITERESPONSE']._serialized_end=2265
-  _globals['_ADMINSERVICE']._serialized_start=2367
-  _globals['_ADMINSERVICE']._serialized_end=3854
+  _globals['_KEYKIND']._serialized_start=2718
+  _globals['_KEYKIND']._serialized_end=2815
+  _globals['_SITE']._serialized_start=280
+  _globals['_SITE']._serialized_end=766
+  _globals['_VISITPOLICYCHANGE']._serialized_start=769
+  _globals['_VISITPOLICYCHANGE']._serialized_end=902
+  _globals['_VISITPOLICY']._serialized_start=904
+  _globals['_VISITPOLICY']._serialized_end=992
+  _globals['_CREATESITEREQUEST']._serialized_start=995
+  _globals['_CREATESITEREQUEST']._serialized_end=1130
+  _globals['_CREATESITERESPONSE']._serialized_start=1132
+  _globals['_CREATESITERESPONSE']._serialized_end=1196
+  _globals['_GETSITEREQUEST']._serialized_start=1198
+  _globals['_GETSITEREQUEST']._serialized_end=1255
+  _globals['_GETSITERESPONSE']._serialized_start=1257
+  _globals['_GETSITERESPONSE']._serialized_end=1318
+  _globals['_SCHEDULEVISITPOLICYREQUEST']._serialized_start=1321
+  _globals['_SCHEDULEVISITPOLICYREQUEST']._serialized_end=1455
+  _globals['_SCHEDULEVISITPOLICYRESPONSE']._serialized_start=1457
+  _globals['_SCHEDULEVISITPOLICYRESPONSE']._serialized_end=1530
+  _globals['_LISTSITESREQUEST']._serialized_start=1532
+  _globals['_LISTSITESREQUEST']._serialized_end=1644
+  _globals['_LISTSITESRESPONSE']._serialized_start=1646
+  _globals['_LISTSITESRESPONSE']._serialized_end=1735
+  _globals['_INGESTKEY']._serialized_start=1738
+  _globals['_INGESTKEY']._serialized_end=2120
+  _globals['_CREATEINGESTKEYREQUEST']._serialized_start=2123
+  _globals['_CREATEINGESTKEYREQUEST']._serialized_end=2286
+  _globals['_CREATEINGESTKEYRESPONSE']._serialized_start=2288
+  _globals['_CREATEINGESTKEYRESPONSE']._serialized_end=2377
+  _globals['_REVOKEINGESTKEYREQUEST']._serialized_start=2379
+  _globals['_REVOKEINGESTKEYREQUEST']._serialized_end=2449
+  _globals['_REVOKEINGESTKEYRESPONSE']._serialized_start=2451
+  _globals['_REVOKEINGESTKEYRESPONSE']._serialized_end=2524
+  _globals['_UPDATESITEREQUEST']._serialized_start=2526
+  _globals['_UPDATESITEREQUEST']._serialized_end=2650
+  _globals['_UPDATESITERESPONSE']._serialized_start=2652
+  _globals['_UPDATESITERESPONSE']._serialized_end=2716
+  _globals['_ADMINSERVICE']._serialized_start=2818
+  _globals['_ADMINSERVICE']._serialized_end=4497
 # @@protoc_insertion_point(module_scope)

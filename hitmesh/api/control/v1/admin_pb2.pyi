@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -64,6 +65,7 @@ class Site(_message.Message):
     IDENTIFY_BY_USER_ID_FIELD_NUMBER: _builtins.int
     SPREAD_FIELD_NUMBER: _builtins.int
     STORE_NETWORK_FIELD_NUMBER: _builtins.int
+    VISIT_POLICY_CHANGES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`merchants/{m}/sites/{s}`, both parts 1 to 64 characters of [a-z0-9-]."""
     time_zone: _builtins.str
@@ -88,7 +90,11 @@ class Site(_message.Message):
 
     @_builtins.property
     def visit_policy(self) -> Global___VisitPolicy:
-        """Visit policy; immutable after creation."""
+        """Visit policy before all `visit_policy_changes`; immutable after creation."""
+
+    @_builtins.property
+    def visit_policy_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VisitPolicyChange]:
+        """Changes of the visit policy, by ascending date; at most 100."""
 
     def __init__(
         self,
@@ -102,16 +108,49 @@ class Site(_message.Message):
         identify_by_user_id: _builtins.bool = ...,
         spread: _builtins.int | None = ...,
         store_network: _builtins.bool = ...,
+        visit_policy_changes: _abc.Iterable[Global___VisitPolicyChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spread", b"_spread", "create_time", b"create_time", "spread", b"spread", "visit_policy", b"visit_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spread", b"_spread", "cookieless_counting", b"cookieless_counting", "create_time", b"create_time", "currency", b"currency", "identify_by_user_id", b"identify_by_user_id", "name", b"name", "spread", b"spread", "store_network", b"store_network", "time_zone", b"time_zone", "visit_policy", b"visit_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spread", b"_spread", "cookieless_counting", b"cookieless_counting", "create_time", b"create_time", "currency", b"currency", "identify_by_user_id", b"identify_by_user_id", "name", b"name", "spread", b"spread", "store_network", b"store_network", "time_zone", b"time_zone", "visit_policy", b"visit_policy", "visit_policy_changes", b"visit_policy_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spread: _TypeAlias = _typing.Literal["spread"]  # noqa: Y015
     _WhichOneofArgType__spread: _TypeAlias = _typing.Literal["_spread", b"_spread"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__spread) -> _WhichOneofReturnType__spread | None: ...
 
 Global___Site: _TypeAlias = Site  # noqa: Y015
+
+@_typing.final
+class VisitPolicyChange(_message.Message):
+    """A change of a site's visit policy. Visits that began earlier continue under the policy of the UTC day on which they
+    began.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    VISIT_POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def first_utc_date(self) -> _date_pb2.Date:
+        """First UTC day whose visits follow the policy."""
+
+    @_builtins.property
+    def visit_policy(self) -> Global___VisitPolicy:
+        """The policy."""
+
+    def __init__(
+        self,
+        *,
+        first_utc_date: _date_pb2.Date | None = ...,
+        visit_policy: Global___VisitPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "visit_policy", b"visit_policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "visit_policy", b"visit_policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VisitPolicyChange: _TypeAlias = VisitPolicyChange  # noqa: Y015
 
 @_typing.final
 class VisitPolicy(_message.Message):
@@ -240,6 +279,58 @@ class GetSiteResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSiteResponse: _TypeAlias = GetSiteResponse  # noqa: Y015
+
+@_typing.final
+class ScheduleVisitPolicyRequest(_message.Message):
+    """A request to change a site's visit policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`merchants/{m}/sites/{s}`."""
+    @_builtins.property
+    def change(self) -> Global___VisitPolicyChange:
+        """The change. `first_utc_date` must begin at least 2 hours and at most 366 days from now."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        change: Global___VisitPolicyChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleVisitPolicyRequest: _TypeAlias = ScheduleVisitPolicyRequest  # noqa: Y015
+
+@_typing.final
+class ScheduleVisitPolicyResponse(_message.Message):
+    """The changed site."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def site(self) -> Global___Site:
+        """The site."""
+
+    def __init__(
+        self,
+        *,
+        site: Global___Site | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["site", b"site"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["site", b"site"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleVisitPolicyResponse: _TypeAlias = ScheduleVisitPolicyResponse  # noqa: Y015
 
 @_typing.final
 class ListSitesRequest(_message.Message):

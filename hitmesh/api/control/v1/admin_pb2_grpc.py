@@ -53,6 +53,11 @@ class AdminServiceStub:
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListSitesRequest.SerializeToString,
                 response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListSitesResponse.FromString,
                 _registered_method=True)
+        self.ScheduleVisitPolicy = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/ScheduleVisitPolicy',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ScheduleVisitPolicyRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ScheduleVisitPolicyResponse.FromString,
+                _registered_method=True)
         self.CreateIngestKey = channel.unary_unary(
                 '/hitmesh.api.control.v1.AdminService/CreateIngestKey',
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.CreateIngestKeyRequest.SerializeToString,
@@ -107,6 +112,15 @@ class AdminServiceServicer:
 
     def ListSites(self, request, context):
         """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScheduleVisitPolicy(self, request, context):
+        """Changes the visit policy for visits that begin on a UTC day or later, which must begin 2 hours or more from now. A
+        change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a server
+        key for all sites of the merchant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +185,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListSites,
                     request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListSitesRequest.FromString,
                     response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListSitesResponse.SerializeToString,
+            ),
+            'ScheduleVisitPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScheduleVisitPolicy,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ScheduleVisitPolicyRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ScheduleVisitPolicyResponse.SerializeToString,
             ),
             'CreateIngestKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateIngestKey,
@@ -287,6 +306,33 @@ class AdminService:
             '/hitmesh.api.control.v1.AdminService/ListSites',
             hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListSitesRequest.SerializeToString,
             hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListSitesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScheduleVisitPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/ScheduleVisitPolicy',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ScheduleVisitPolicyRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ScheduleVisitPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

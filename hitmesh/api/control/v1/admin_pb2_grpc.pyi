@@ -43,6 +43,11 @@ class AdminServiceStub:
     """Returns a site."""
     ListSites: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]
     """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
+    ScheduleVisitPolicy: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]
+    """Changes the visit policy for visits that begin on a UTC day or later, which must begin 2 hours or more from now. A
+    change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a server
+    key for all sites of the merchant.
+    """
     CreateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]
     """Creates a key. Only this response contains the secret."""
     RevokeIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeIngestKeyRequest, _admin_pb2.RevokeIngestKeyResponse]
@@ -70,6 +75,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Returns a site."""
     ListSites: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]  # type: ignore[assignment]
     """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
+    ScheduleVisitPolicy: _aio.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]  # type: ignore[assignment]
+    """Changes the visit policy for visits that begin on a UTC day or later, which must begin 2 hours or more from now. A
+    change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a server
+    key for all sites of the merchant.
+    """
     CreateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]  # type: ignore[assignment]
     """Creates a key. Only this response contains the secret."""
     RevokeIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeIngestKeyRequest, _admin_pb2.RevokeIngestKeyResponse]  # type: ignore[assignment]
@@ -112,6 +122,17 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListSitesResponse, _abc.Awaitable[_admin_pb2.ListSitesResponse]]:
         """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
+
+    @_abc_1.abstractmethod
+    def ScheduleVisitPolicy(
+        self,
+        request: _admin_pb2.ScheduleVisitPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ScheduleVisitPolicyResponse, _abc.Awaitable[_admin_pb2.ScheduleVisitPolicyResponse]]:
+        """Changes the visit policy for visits that begin on a UTC day or later, which must begin 2 hours or more from now. A
+        change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a server
+        key for all sites of the merchant.
+        """
 
     @_abc_1.abstractmethod
     def CreateIngestKey(

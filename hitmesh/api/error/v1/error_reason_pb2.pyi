@@ -84,7 +84,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 25
     """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days, default,
-    existing, first, known, last, limit, source, timeout_s, value.
+    existing, first, known, last, limit, size, source, timeout_s, value.
     """
     ERROR_REASON_MISSING_FIELD: _ErrorReason.ValueType  # 26
     """A required field is not set. Set the field that `google.rpc.BadRequest` names."""
@@ -182,7 +182,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOO_MANY_SITE_DAYS: _ErrorReason.ValueType  # 91
     """The reprocessing, or the question about a dimension, has more site-days than allowed. Name fewer sites or days.
-    Metadata: limit.
+    Metadata: count, limit.
     """
     ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 92
     """The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.
@@ -366,7 +366,7 @@ key_id, merchant, site, value.
 """
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 25
 """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days, default,
-existing, first, known, last, limit, source, timeout_s, value.
+existing, first, known, last, limit, size, source, timeout_s, value.
 """
 ERROR_REASON_MISSING_FIELD: ErrorReason.ValueType  # 26
 """A required field is not set. Set the field that `google.rpc.BadRequest` names."""
@@ -464,7 +464,7 @@ day; without `last`, no day is closed. Metadata: last, value.
 """
 ERROR_REASON_TOO_MANY_SITE_DAYS: ErrorReason.ValueType  # 91
 """The reprocessing, or the question about a dimension, has more site-days than allowed. Name fewer sites or days.
-Metadata: limit.
+Metadata: count, limit.
 """
 ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 92
 """The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.

@@ -1097,7 +1097,7 @@ class ReportMeta(_message.Message):
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str
-    """Version of the sites' visit policy. A logic version in `logic_versions` may replace this policy."""
+    """Visit policies in force in the range, comma-separated. A logic version in `logic_versions` may replace the gap."""
     time_zone: _builtins.str
     """Time zone for the buckets."""
     tzdb_version: _builtins.str

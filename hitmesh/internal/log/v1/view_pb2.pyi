@@ -551,6 +551,54 @@ class ConsentView(_message.Message):
 Global___ConsentView: _TypeAlias = ConsentView  # noqa: Y015
 
 @_typing.final
+class HitConsentView(_message.Message):
+    """A Hit reduced to the consent, which therefore decodes although other fields hold invalid text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> Global___ContextConsentView:
+        """As in Hit."""
+
+    def __init__(
+        self,
+        *,
+        context: Global___ContextConsentView | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitConsentView: _TypeAlias = HitConsentView  # noqa: Y015
+
+@_typing.final
+class ContextConsentView(_message.Message):
+    """A Context reduced to the consent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def consent(self) -> Global___ConsentView:
+        """As in Context."""
+
+    def __init__(
+        self,
+        *,
+        consent: Global___ConsentView | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextConsentView: _TypeAlias = ContextConsentView  # noqa: Y015
+
+@_typing.final
 class EdgeContextView(_message.Message):
     """An EdgeContext."""
 

@@ -1,0 +1,11 @@
+"""Stored reprocessings that do not decode: named in the log, and left out, so that the others stay in use."""
+
+from __future__ import annotations
+
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.runtime.logs import logger
+
+
+def note_damage(error: StoreCorrupt) -> None:
+    """Log that a stored reprocessing is left out; the message names the reprocessing."""
+    logger().error("reprocessing_is_damaged", message=error.message)
