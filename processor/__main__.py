@@ -162,6 +162,7 @@ def build_settler(
         marks=secrets.randbits(31),
         logic=settings.version,
         share=share,
+        memory=settings.settle_memory,
     )
 
 
@@ -183,6 +184,7 @@ def build_reprocessor(
         metrics=metrics,
         marks=secrets.randbits(31),
         share=share,
+        memory=settings.settle_memory,
     )
 
 

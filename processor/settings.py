@@ -19,6 +19,7 @@ from hitmesh.model.site_buckets import SITE_BUCKETS
 from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.config import ServiceSettings
 from processor.settle.lease_keeper import LEASE_MS
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.stream.pace import StreamPace
 
 _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
@@ -55,7 +56,9 @@ class ProcessorSettings(ServiceSettings):
         ge=0,
         description="A log time more than this many ms ahead of the clock is logged",
     )
-    cache: str = Field(default="", description="Directory of a local disk for kept hits; empty = a temporary one")
+    cache: str = Field(
+        default="", description="Directory of a local disk for kept hits and large site-days; empty = a temporary one"
+    )
     settlers: int = Field(
         default=1,
         ge=1,
@@ -71,6 +74,12 @@ class ProcessorSettings(ServiceSettings):
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two searches for site-days to settle")
     resettle_after_ms: int = Field(
         default=2_000, ge=0, description="Minimum milliseconds between two settlements of a site-day"
+    )
+    settle_range_hits: int = Field(
+        default=DEFAULT_MEMORY.range_hits,
+        ge=1_000,
+        description="Hits of a site-day that are settled at once; a larger site-day is settled in ranges of visitors, "
+        "with its hits and rows on the local disk",
     )
     keep_superseded_ms: int = Field(default=360_000, ge=0, description="Milliseconds that replaced rows stay readable")
     keep_replaced_ms: int = Field(
@@ -124,6 +133,12 @@ class ProcessorSettings(ServiceSettings):
             snapshot_ms=self.snapshot_ms,
             ahead_tolerance_ms=self.ahead_tolerance_ms,
         )
+
+    @property
+    def settle_memory(self) -> SettleMemory:
+        """The limits that bound the memory of a settlement."""
+        scratch = Path(self.cache or tempfile.gettempdir()) / f"hitmesh-{self.node}-settle"
+        return SettleMemory(self.settle_range_hits, scratch=scratch)
 
     @property
     def cache_dir(self) -> Path:

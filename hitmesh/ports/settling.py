@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Protocol
 
 from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
@@ -204,6 +204,13 @@ class RollupSink(Protocol):
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
         """Store rows (columns of rollup_rows) durably. A (site, day, generation) must be written only once."""
+
+    def write_portions(self, traffic: Iterable[pl.DataFrame], visits: Iterable[pl.DataFrame]) -> None:
+        """Store the rows of a single generation of a site-day durably, as `write` does, portion by portion.
+
+        The portions come by ascending cell. The store holds only a few portions in memory. If the call fails, a part
+        of the rows may be stored; the generation must then be neither published nor written again.
+        """
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Return whether the metric store can answer from the generation's rows."""

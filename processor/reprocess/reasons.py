@@ -6,30 +6,28 @@ sides are compared hit by hit. The result counts only if the visits and the ledg
 numbers; otherwise a store lost numbers or raw hits, or hits were erased, and hits and visits do not explain the
 difference.
 
-Everything that is compared belongs to one visitor. A window may therefore be compared in ranges of visitors: `Part`
-adds up.
+Everything that is compared belongs to one visitor. A window on disk is therefore compared in ranges of visitors: `Part`
+adds up. A visitor with more hits than fit into memory is not compared.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray, U64Array
+from hitmesh.model.arrays import BoolArray
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.generations import LedgerEntry
-from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
+from processor.reprocess.compared_hits import Together, compared_together, of_visitors
 from processor.reprocess.hit_sides import COUNTED, DUPLICATE, EXCLUDED, Side, change_reasons, side_of
 from processor.settle.attempt import Attempt, Worked
 from processor.settle.inputs import DayInputs
-from processor.settle.verdicts import erased_in_day, ledger_of, lies_in_day
-from processor.settle.window import Window
-
-_NO_HITS: Final[U64Array] = np.empty(0, np.uint64)
+from processor.settle.site_window import SpilledWindow
+from processor.settle.verdicts import NO_HITS, erased_in_day, ledger_of, lies_in_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +56,51 @@ def reasons_of(
 
     Args:
         attempt: the attempt that settled the site-day.
-        worked: its settlement.
+        worked: its settlement, which is not closed.
         current: the current generation.
         visits: the current generation's visits; None if its series is no longer stored.
         max_hits: the maximum number of hits in the window, because the comparison builds their visits again.
     """
     old, new = attempt.inputs_before(worked.inputs), worked.inputs
-    if old is None or new.window.rows.height > max_hits:
+    if old is None:
         return None
-    rows, erased = new.window.rows, erased_in_day(new)
-    read, read_erased = (_read_by(current, new.window, hits) for hits in (rows, erased))
+    together = compared_together(new)
+    if not _fits(together, new, max_hits):
+        return None
+    is_read = new.window.positions.are_below(current.read_through)
+    erased = erased_in_day(new)
+    read_erased = is_read[erased["record"].to_numpy()]
     if int(read_erased.sum()) != current.ledger.erased:
         return None  # the old side has visits of hits that are erased since
-    before = _with_rules_before(new.window)
-    if read.all() and read_erased.all() and settle_alike(old, new) and before["excluded"].equals(rows["excluded"]):
+    if read_erased.all() and settle_alike(old, new) and all(_are_equal(each, is_read) for each in together):
         return None  # both sides are equal
-    whole = part_of(old, new, before, rows, read)
-    of_erased = ledger_of(_NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased])
-    is_known = whole.ledger.plus(of_erased) == current.ledger and visits in (None, whole.visits)
+    whole = Part(ChangeReasons(), ledger_of(NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased]), 0)
+    for each in together:
+        whole = whole.plus(_compared(old, new, each, is_read))
+    is_known = whole.ledger == current.ledger and visits in (None, whole.visits)
     joined = ChangeReasons(joined_hits=int((~read_erased).sum()))
     return whole.reasons.plus(joined) if is_known else None
+
+
+def _fits(together: Sequence[Together], inputs: DayInputs, max_hits: int) -> bool:
+    """Return whether the hits may be compared; hits on disk that are compared together must fit into memory."""
+    if isinstance(inputs.window, SpilledWindow) and any(each.hits > inputs.memory.range_hits for each in together):
+        return False
+    return sum(each.hits for each in together) <= max_hits
+
+
+def _are_equal(together: Together, is_read: BoolArray) -> bool:
+    """Return whether the old side has read all hits, and excludes the same hits; `is_read` is per record."""
+    records, excluded, excluded_before = together.decided()
+    return bool(is_read[records].all()) and excluded.equals(excluded_before)
+
+
+def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolArray) -> Part:
+    """Compare all hits of some visitors; `is_read` is per record."""
+    after, excluded_before = together.rows()
+    before = after.with_columns(excluded_before.alias("excluded"))
+    visitors, read = after["visitor_lo"].to_numpy(), is_read[after["record"].to_numpy()]
+    return part_of(of_visitors(old, visitors), of_visitors(new, visitors), before, after, read)
 
 
 def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:
@@ -107,20 +130,6 @@ def settle_alike(inputs: DayInputs, others: DayInputs) -> bool:
     if inputs.carry is None or others.carry is None:
         return inputs.carry is others.carry
     return inputs.carry.hands_on_the_same(others.carry)
-
-
-def _with_rules_before(window: Window) -> pl.DataFrame:
-    """Return the window's hits, excluded under the exclusion rules of the current generations."""
-    excluded = window.excluded_before
-    return window.rows if excluded is None else window.rows.with_columns(excluded)
-
-
-def _read_by(current: GenerationVersion, window: Window, hits: pl.DataFrame) -> BoolArray:
-    """Return (n,) which of the window's hits or erased hits the current generation has read."""
-    through = current.read_through
-    of_record = [offset < through.get(PartitionId(log, partition), 0) for log, partition, offset in window.positions]
-    read: BoolArray = np.array(of_record, np.bool_)[hits["record"].to_numpy()]
-    return read
 
 
 def _ledger(inputs: DayInputs, hits: pl.DataFrame, side: Side, read: BoolArray) -> LedgerEntry:

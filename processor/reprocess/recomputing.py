@@ -39,6 +39,7 @@ from processor.reprocess.reasons import reasons_of
 from processor.reprocess.restoring import Restoring
 from processor.reprocess.sides import rebuilt_of
 from processor.settle.attempt import Attempt, Handed, SettlerStores, Worked, stored_carry
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.reached import ScanBounds, scan_bounds
 from processor.settle.readable import ReadableRows
 from processor.settle.settlement import Settled
@@ -56,7 +57,7 @@ class Recomputed:
     @property
     def rows(self) -> int:
         """The number of rows to write."""
-        return self.settled.traffic.height + self.settled.visits.height
+        return self.settled.rows.height
 
 
 class Rebuilder:
@@ -70,11 +71,13 @@ class Rebuilder:
         pace: ReprocessPace,
         stop: threading.Event,
         lg_k: int = LG_K_CELL,
+        memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
         self._stores = stores
         self._reprocessings = reprocessings
         self._clock = clock
         self._pace = pace
+        self._memory = memory
         self._rows = ReadableRows(stores.sink, clock, stop, pace.ingest_timeout_s)
         self._lg_k = lg_k
 
@@ -118,19 +121,27 @@ class Rebuilder:
                 logic=logic,
                 rules=rules,
                 erasing=erasing,
+                memory=self._memory,
             )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
             worked = attempt.work()
-            if worked is None or attempt.current is None:
+            if worked is None:
                 raise StoreCorrupt("the published generation is no longer stored")
-            current = self._current_version(attempt)
-            old = self._series(site_day, current.generation)
-            series = attempt.series_of(worked.settled)
-            changes = changes_of(old, series)
-            reasons = self._reasons(attempt, worked, current, changes, has_series=not old.is_empty())
-            rebuilt = rebuilt_of(attempt, worked.settled, current, changes, work, reasons)
-            return Recomputed(attempt, worked.settled, series, rebuilt)
+            try:
+                return self._compared(attempt, worked, work)
+            finally:
+                worked.close()
+
+    def _compared(self, attempt: Attempt, worked: Worked, work: Work) -> Recomputed:
+        """Compare a settlement with the current generation."""
+        current = self._current_version(attempt)
+        old = self._series(attempt.site_day, current.generation)
+        series = attempt.series_of(worked.settled)
+        changes = changes_of(old, series)
+        reasons = self._reasons(attempt, worked, current, changes, has_series=not old.is_empty())
+        rebuilt = rebuilt_of(attempt, worked.settled, current, changes, work, reasons)
+        return Recomputed(attempt, worked.settled, series, rebuilt)
 
     def concerns(self, reprocessing: Reprocessing, site_day: SiteDay, bounds: ScanBounds) -> bool:
         """Return whether a site-day must be recomputed: with kind ERASE, only if the visitor has hits on the day."""

@@ -36,6 +36,7 @@ from processor.reprocess.recomputing import Rebuilder, Recomputing
 from processor.reprocess.restoring import Restoring
 from processor.reprocess.schedule import expired, removable, to_work_on
 from processor.settle.attempt import SettlerStores
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.settler import ANY_ERROR
 from processor.settle.share import Share, WholeShare
@@ -90,6 +91,7 @@ class Reprocessor:
         marks: partition number for the reprocessor's own dirty marks (SettlementMarks).
         lg_k: the visitor sketches' size, as log2; must equal the settler's.
         share: the sites to work on; None: every site.
+        memory: the limits that bound the memory of a site-day's settlement.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Reprocessor:
         marks: int = 0,
         lg_k: int = LG_K_CELL,
         share: Share | None = None,
+        memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
         self._share = share or WholeShare()
         self._reprocessings = reprocessings
@@ -116,7 +119,7 @@ class Reprocessor:
         self._not_before = 0
         self._unavailable = 0
         self._restoring = Restoring(stores, clock, self._pace)
-        rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k)
+        rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k, memory)
         dirty = SettlementMarks(clock, marks)
         moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, dirty)
         # An erasure keeps no replaced rows.

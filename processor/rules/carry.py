@@ -19,7 +19,7 @@ from hitmesh.model.arrays import BoolArray
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.model.stored import SETTLED_CURE, decoding, opened, sealed
-from processor.rules.visits import OPEN_COLUMNS, Summaries
+from processor.rules.visits import OPEN_COLUMNS, TIMELINE, Summaries
 
 # The dimensions that a carry contains for each open visit.
 CARRIED_DIMENSIONS: Final = ("hostname", *VISIT_DIMENSIONS)
@@ -29,7 +29,6 @@ CARRY_COLUMNS: Final[dict[str, pl.DataType]] = {
 }
 _MAGIC: Final = b"HMC1"
 _HEADER: Final = struct.Struct("<4sQ")
-_TIMELINE: Final = ("visitor_hi", "visitor_lo", "excluded")
 _MULTIPLIERS: Final = tuple(
     np.uint64(odd)
     for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
@@ -51,7 +50,7 @@ class Carry:
     def to_bytes(self) -> bytes:
         """Return the carry as bytes: header with version and digest, then an Arrow IPC stream."""
         target = BytesIO()
-        rows = self.open_visits.select(*CARRY_COLUMNS).sort(_TIMELINE).rechunk()
+        rows = self.open_visits.select(*CARRY_COLUMNS).sort(TIMELINE).rechunk()
         rows.write_ipc_stream(target, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
         return sealed(_HEADER.pack(_MAGIC, self.followed) + target.getvalue())
 
@@ -92,7 +91,7 @@ def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> p
         hits: the rows to which the summaries' row numbers refer: timeline, page_path and dimensions.
         carried: the carry's rows, to which negative row numbers in the summaries refer.
     """
-    timelines = _first_values(visits, hits, carried, _TIMELINE)
+    timelines = first_values(visits, hits, carried, TIMELINE)
     numbers = pl.DataFrame(
         {
             "start": visits.start,
@@ -118,7 +117,7 @@ def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFram
         if landing is not None
         else pl.Series([None] * len(visits), dtype=pl.String)
     )
-    dimensions = _first_values(visits, hits, carried, of_first).with_columns(pages.alias("landing_page"))
+    dimensions = first_values(visits, hits, carried, of_first).with_columns(pages.alias("landing_page"))
     if not (visits.first < 0).any():
         return dimensions.select(CARRIED_DIMENSIONS)
     # The first view of a carried-in visit came before these hits or is among them.
@@ -130,7 +129,7 @@ def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFram
     ).select(CARRIED_DIMENSIONS)
 
 
-def _first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+def first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     """Return these columns from each visit's first hit, or from the open visit that was carried in."""
     is_carried = visits.first < 0
     if not is_carried.any():

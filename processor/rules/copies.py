@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray, I64Array
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 from hitmesh.model.limits import COPY_WINDOW_MS
 
 _MIX_HIGH: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_LOW: Final = np.uint64(0xC2B2AE3D27D4EB4F)
-_KEY: Final = ("visitor_hi", "visitor_lo", "hit_hash")
+KEY_COLUMNS: Final = ("visitor_hi", "visitor_lo", "hit_hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +60,33 @@ def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
 
 def _suspects(hits: pl.DataFrame) -> I64Array:
     """Return the rows whose key may repeat. Nearly always no key repeats, and the search costs a single sort."""
-    high, low, hit_hash = (hits[name].to_numpy() for name in _KEY)
-    mixed = (high * _MIX_HIGH) ^ (low * _MIX_LOW) ^ hit_hash
-    ordered = np.sort(mixed)
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    mixed = key_hashes(hits)
+    repeated = repeated_hashes(mixed)
     if len(repeated) == 0:
         return np.empty(0, np.int64)
     return np.flatnonzero(np.isin(mixed, repeated)).astype(np.int64)
 
 
+def key_hashes(hits: pl.DataFrame) -> U64Array:
+    """Return a hash of each hit's `KEY_COLUMNS`, which finds candidates for copies (rule D0)."""
+    high, low, hit_hash = (hits[name].to_numpy() for name in KEY_COLUMNS)
+    hashes: U64Array = (high * _MIX_HIGH) ^ (low * _MIX_LOW) ^ hit_hash
+    return hashes
+
+
+def repeated_hashes(hashes: U64Array) -> U64Array:
+    """Return the hashes that occur more than once, sorted."""
+    ordered = np.sort(hashes)
+    repeated: U64Array = ordered[1:][ordered[1:] == ordered[:-1]]
+    return repeated
+
+
 def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I64Array) -> None:
     """Set `original` for every copy among `rows`, which must be ascending."""
-    keys = hits.select(*_KEY, "hit_id", "event_time")[rows]
-    order, first = _groups(keys, _KEY)
+    keys = hits.select(*KEY_COLUMNS, "hit_id", "event_time")[rows]
+    order, first = _groups(keys, KEY_COLUMNS)
     if are_apart(keys["hit_id"][order], first).any():
-        order, first = _groups(keys, (*_KEY, "hit_id"))
+        order, first = _groups(keys, (*KEY_COLUMNS, "hit_id"))
     times = keys["event_time"].to_numpy()[order]
     begins = np.flatnonzero(first)
     spread = np.maximum.reduceat(times, begins) - np.minimum.reduceat(times, begins)

@@ -62,7 +62,8 @@ class DayRules:
         anew = version != AS_COLLECTED
         which = np.searchsorted(versions, version[anew])
         flags = rows["flags"].to_numpy().copy()
-        flags[anew] = (flags[anew] & ~np.uint32(RULE_FLAGS)) | rule_flags(rows.filter(pl.Series(anew)), matchers, which)
+        looked_at = rows.select("flags", *self.columns).filter(pl.Series(anew))
+        flags[anew] = (flags[anew] & ~np.uint32(RULE_FLAGS)) | rule_flags(looked_at, matchers, which)
         return rows.with_columns(pl.Series("flags", flags, pl.UInt32))
 
     def not_applicable(self, rows: pl.DataFrame, day: int) -> int:

@@ -47,6 +47,8 @@ def seen_claims(claims: Iterable[OrderClaim], before: Mapping[PartitionId, int])
 
 def with_flags(claims: Iterable[OrderClaim], flags: Mapping[HitAt, bool]) -> list[OrderClaim]:
     """Return the claims, with their duplicate flags replaced by `flags` where given."""
+    if not flags:
+        return list(claims)
     return [replace(claim, duplicate=flags.get(claim_at(claim), claim.duplicate)) for claim in claims]
 
 

@@ -6,7 +6,7 @@ the order's total, once the order is known. Refunds are few, so this is plain Py
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +15,9 @@ import polars as pl
 from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.hit_types import HitType
-from hitmesh.model.positions import Position
 from hitmesh.ports import RawStore
 from processor.rules.orders import OrderVerdicts
+from processor.settle.record_positions import RecordPositions
 from processor.settle.window import read_rows
 
 
@@ -58,7 +58,7 @@ def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
     )
 
 
-def settled_refunds(hits: pl.DataFrame, positions: Sequence[Position], orders: OrderVerdicts) -> Refunded:
+def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: OrderVerdicts) -> Refunded:
     """Return hits with the refund amounts that count at settlement. `hits` must contain no copies."""
     completed = np.zeros(hits.height, np.int64)
     rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.REFUND)

@@ -13,12 +13,11 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.claims import OrderClaim
 from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
 from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, SiteRules
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
-from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
 from hitmesh.model.logic import CURRENT, Logic, logic_numbered
 from hitmesh.model.positions import PartitionId
@@ -45,15 +44,18 @@ from hitmesh.ports import (
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
 from processor.rules.day_rules import DayRules
-from processor.rules.orders import HitAt, seen_claims, with_flags
-from processor.rules.refunds import claims_refund, takes_total, with_totals
+from processor.rules.orders import HitAt
 from processor.rules.rollups import RowOwner
 from processor.settle.claims_excluded import decided_claims, rules_of_days
+from processor.settle.day_claims import DayClaims
+from processor.settle.deciding import Deciding
 from processor.settle.drift import drift_of
 from processor.settle.inputs import DayInputs
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
+from processor.settle.ranges import settle
 from processor.settle.series import settled_series
-from processor.settle.settlement import Settled, settle
-from processor.settle.window import Deciding, Window, read_window
+from processor.settle.settlement import Settled
+from processor.settle.site_window import SpilledWindow, Window, read_window
 from processor.stream.stores import digest_of
 
 _FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed: first try, second try
@@ -106,6 +108,11 @@ class Worked:
     settled: Settled
     inputs: DayInputs
 
+    def close(self) -> None:
+        """Delete hits that are on disk; the settlement stays readable."""
+        if isinstance(self.inputs.window, SpilledWindow):
+            self.inputs.window.close()
+
 
 class Attempt:
     """A single attempt to settle a site-day.
@@ -124,6 +131,7 @@ class Attempt:
         fallback: the logic version for a site-day without a generation.
         rules: the version of the exclusion rules for settled days, by day; absent days keep their version.
         erasing: marks of visitors that are about to be erased, in addition to the stored marks.
+        memory: the limits that bound the memory.
 
     Attributes:
         site_day: the site-day.
@@ -149,6 +157,7 @@ class Attempt:
         fallback: Logic = CURRENT,
         rules: Mapping[int, int] | None = None,
         erasing: Sequence[ErasureMark] = (),
+        memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
         site, day = site_day
         # Read first: a publication that the reads below miss must change this number.
@@ -174,10 +183,11 @@ class Attempt:
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
-        self._flags = handed.flags
         self._erasing = erasing
         self._erased = ErasedVisitors(b"", ())
+        self._claims = DayClaims(site_day, stores.claims, stores.raw, hits_before, handed.flags, self._erased)
         self._lg_k = lg_k
+        self._memory = memory
         self._handed_on = _intact(handed_on)
 
     @property
@@ -199,10 +209,13 @@ class Attempt:
             StaleGeneration: the current generation was read further than this attempt would read.
         """
         worked = self.work()
-        return worked.settled if worked else None
+        if worked is None:
+            return None
+        worked.close()
+        return worked.settled
 
     def work(self) -> Worked | None:
-        """Return the settlement as `settle` does, together with its inputs.
+        """Return the settlement as `settle` does, together with its inputs, which the caller must close.
 
         Raises:
             StaleGeneration: the current generation was read further than this attempt would read.
@@ -219,10 +232,12 @@ class Attempt:
         # Read after the beginning: an erasure stores its marks, then abandons the generations that began before.
         marks = [*self._stores.erasures.of(site), *self._erasing]
         self._erased = ErasedVisitors(self._stores.directory.mesh_secret(), marks)
+        self._claims = replace(self._claims, erased=self._erased)
         for follow_ms in _FOLLOW_MS[:-1]:
             worked = self._worked(known, follow_ms, rejected)
             if worked.settled.complete:
                 return worked
+            worked.close()
             del worked  # the hits of both tries must not be in memory together
         return self._worked(known, _FOLLOW_MS[-1], rejected)
 
@@ -277,13 +292,11 @@ class Attempt:
             return Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measures={})
         digest = digest_of(self._stores.directory)
         visits_wait = bool(days_with_provisional_visits(partial(self._stores.ledger.waiting, site), day, day + 1))
-        return drift_of(
-            settled.traffic, settled.visits, streamed, digest, settled.full_refunds, visits_wait=visits_wait
-        )
+        return drift_of(settled.rows, streamed, digest, settled.full_refunds, visits_wait=visits_wait)
 
     def series_of(self, settled: Settled) -> pl.DataFrame:
         """Return the series for the settlement's rows."""
-        return settled_series(settled.traffic, settled.visits, digest_of(self._stores.directory), self._lg_k)
+        return settled_series(settled.rows, digest_of(self._stores.directory), self._lg_k)
 
     def disturbed_days(self, settled: Settled) -> set[int]:
         """Return the other days that must be settled (again) because of this settlement (rule L4)."""
@@ -317,7 +330,7 @@ class Attempt:
         rules = DayRules(site.rules if site else NO_RULES, self._versions)
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS, rules)
         carried_policy, policy = self._under(self._logic_before, self.logic)
-        claims, refund_days = self._claims(window, known_until)
+        claims, refund_days = self._claims.of(window, known_until)
         claims, excluded_before = self._decided(claims, window, rules.rules)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),
@@ -332,11 +345,12 @@ class Attempt:
             rejected=rejected,
             read_through=self.current.read_through if self.current else {},
             lg_k=self._lg_k,
+            memory=self._memory,
             excluded_before=excluded_before,
         )
 
     def _decided(
-        self, claims: list[OrderClaim], window: Window, rules: SiteRules
+        self, claims: list[OrderClaim], window: Window | SpilledWindow, rules: SiteRules
     ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
         """Return the claims, excluded under the rules of their days, and which claims were excluded before."""
         site, day = self.site_day
@@ -344,31 +358,11 @@ class Attempt:
         after = DayRules(rules, {each: self._overridden.get(each, old) for each, old in before.versions.items()})
         return decided_claims(claims, window, day, before, after, self._stores.raw)
 
-    def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
-        """Return the claims on ids in the window's hits, and per order the days of refunds that use its total."""
-        site, day = self.site_day
-        known = window.rows.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
-        orders = _ids(known, "order_id", (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
-        refunded = _ids(known, "order_id", takes_total())
-        refunds = _ids(known, "refund_id", claims_refund())
-        stores = self._stores.claims
-        every = sorted({*orders, *refunded})
-        found = [
-            *(stores.of(site, every) if every else ()),
-            *(stores.of(site, refunds, ClaimKind.REFUND) if refunds else ()),
-        ]
-        if self._erased:
-            found = [claim for claim in found if not self._erased.has_claim(claim)]
-        claims = with_flags(seen_claims(found, self._hits_before), self._flags)
-        if refunded:
-            claims = with_totals(claims, set(refunded), self._stores.raw)
-        return claims, stores.refund_days(site, orders) if orders else {}
-
-    def _window(self, site: str, start: int, end: int, rules: DayRules) -> Window:
+    def _window(self, site: str, start: int, end: int, rules: DayRules) -> Window | SpilledWindow:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
         before = DayRules(rules.rules, self._versions_before) if self._overridden else None
         deciding = Deciding(rules, before, self._erased, self.site_day.day)
-        return read_window(records, site, start, end, deciding)
+        return read_window(records, site, start, end, self._memory, deciding)
 
 
 def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
@@ -396,9 +390,3 @@ def _logic_of(entry: GenerationEntry | None) -> Logic | None:
 
 def _are_same(logic: Logic, other: Logic | None) -> bool:
     return other is not None and logic.number == other.number
-
-
-def _ids(hits: pl.DataFrame, name: str, wanted: pl.Expr) -> list[str]:
-    """Return the distinct ids in a column, over the wanted hits, sorted."""
-    found: list[str] = hits.filter(wanted)[name].unique().sort().to_list()
-    return found

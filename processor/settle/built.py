@@ -1,22 +1,84 @@
-"""Build the visits of a day's hits (settlement, rules L4 and S6).
+"""Build the visits of a day's hits, with everything that a settlement adds up (settlement, rules L4 and S6).
 
-The functions work on any set of hits that contains all hits of its visitors.
+The functions work on any set of hits that contains all hits of its visitors: all hits of the day, a range of visitors,
+or the finished visits of one visitor (`pieces`). The results of several such sets add up to the result of all hits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I64Array
+from hitmesh.model.claims import ClaimKind
+from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import DERIVED_FROM_MS
+from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.model.zones import DAY_MS
-from processor.rules.carry import no_open_visits, open_rows
+from processor.rules.carry import digest, no_open_visits, open_rows, visit_dimensions
+from processor.rules.day_rules import excluded_by_rule
+from processor.rules.orders import OrderVerdicts
+from processor.rules.refunds import settled_refunds
+from processor.rules.rollups import DIMS, numbered_dimensions, visit_contributions
 from processor.rules.seam import build_after
-from processor.rules.visits import Visits, build_visits, open_at
+from processor.rules.visits import ORPHAN, VIEW_TYPES, Summaries, Visits, build_visits, open_at
 from processor.settle.inputs import DayInputs
+from processor.settle.record_positions import RecordPositions
+from processor.settle.window import chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The day's hits, later hits that may continue the day's visits, and the visits built from both.
+
+    Attributes:
+        hits: window columns, no copies (n,).
+        visit_of: (n,) each hit's visit, ORPHAN for a hit in no visit.
+        visits: the visits built from the hits.
+        dimensions: each visit's CARRIED_DIMENSIONS.
+        open_visits: CARRY_COLUMNS, the visits that are open at the day's end.
+        open_firsts: `first` of each of these visits.
+        in_day: (n,) whether the hit lies in the day itself.
+        wins_order: (n,) whether the hit is the ORDER that counts.
+        completed: (n,) the amount that a refund got from its order, micros; 0 for other hits.
+        end: the day's end.
+    """
+
+    hits: pl.DataFrame
+    visit_of: I64Array
+    visits: Summaries
+    dimensions: pl.DataFrame
+    open_visits: pl.DataFrame
+    open_firsts: I64Array
+    in_day: BoolArray
+    wins_order: BoolArray
+    completed: I64Array
+    end: int
+
+    @property
+    def starts_in_day(self) -> BoolArray:
+        """Whether each visit starts on the day."""
+        found: BoolArray = (self.visits.first >= 0) & (self.visits.start < self.end)
+        return found
+
+    @property
+    def followed(self) -> int:
+        """The digest of the day's hits in carried-in visits."""
+        return self._digest(self.in_day, self.visits.first < 0)
+
+    @property
+    def follows(self) -> int:
+        """The digest of the next day's hits in visits that began by the day's end."""
+        return self._digest(~self.in_day, self.visits.start < self.end)
+
+    def _digest(self, of_hits: BoolArray, of_visits: BoolArray) -> int:
+        wanted = of_hits & (self.visit_of >= 0)
+        wanted[wanted] = of_visits[self.visit_of[wanted]]
+        hits = chosen(self.hits, wanted)
+        return digest(hits, self.wins_order[wanted], excluded_by_rule(hits["flags"].to_numpy()))
 
 
 def wanted_hits(inputs: DayInputs, times: I64Array, visitors: I64Array) -> BoolArray:
@@ -60,3 +122,129 @@ def visits_of_day(inputs: DayInputs) -> Callable[[pl.DataFrame, pl.DataFrame], V
         return build_visits(hits, carried, inputs.policy, inputs.zone)
 
     return build
+
+
+def built_day(
+    inputs: DayInputs, hits: pl.DataFrame, carried: pl.DataFrame, visits: Visits, orders: OrderVerdicts
+) -> Built:
+    """Return what the settlement adds up.
+
+    Args:
+        inputs: the settlement's inputs.
+        hits: `wanted_hits` without copies; window columns.
+        carried: the visits open at the day's start, of the same visitors.
+        visits: the visits that `visits_of_day` built from both.
+        orders: the verdicts on all claims of the day.
+    """
+    end = (inputs.owner.day + 1) * DAY_MS
+    refunded = settled_refunds(hits, inputs.window.positions, orders)
+    hits, still_open = refunded.hits, open_at(visits, end, inputs.policy)
+    return Built(
+        hits=hits,
+        visit_of=visits.visit_of,
+        visits=visits.visits,
+        dimensions=visit_dimensions(visits.visits, hits, carried),
+        open_visits=open_rows(still_open, hits, carried),
+        open_firsts=still_open.first,
+        in_day=hits["event_time"].to_numpy() < end,
+        wins_order=_wins_order(hits, inputs.window.positions, orders),
+        completed=refunded.completed,
+        end=end,
+    )
+
+
+def finished_part(built: Built, finished: BoolArray) -> Built:
+    """Return only the finished visits with their hits, and the orphans.
+
+    Args:
+        built: visits, some of which may continue.
+        finished: whether each visit is finished.
+    """
+    kept = built.visit_of == ORPHAN
+    kept[~kept] = finished[built.visit_of[~kept]]
+    rows, numbers = np.cumsum(kept) - 1, np.cumsum(finished) - 1
+    visits = built.visits.only(finished)
+    first, landing, exits = (_moved(places, rows) for places in (visits.first, visits.landing, visits.exit))
+    visit_of = built.visit_of[kept]
+    is_open = np.isin(built.open_firsts, built.visits.first[finished])
+    return Built(
+        hits=chosen(built.hits, kept),
+        visit_of=np.where(visit_of == ORPHAN, ORPHAN, numbers[visit_of]) if len(numbers) else visit_of,
+        visits=replace(visits, first=first, landing=landing, exit=exits),
+        dimensions=chosen(built.dimensions, finished),
+        open_visits=chosen(built.open_visits, is_open),
+        open_firsts=_moved(built.open_firsts[is_open], rows),
+        in_day=built.in_day[kept],
+        wins_order=built.wins_order[kept],
+        completed=built.completed[kept],
+        end=built.end,
+    )
+
+
+def _moved(places: I64Array, rows: I64Array) -> I64Array:
+    moved: I64Array = np.where(places >= 0, rows[places], places) if len(rows) else places
+    return moved
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the day counts.
+
+    Attributes:
+        hits: the day's hits with `wins_order` and `dims`, the number of the visit's dimensions in `texts`.
+        visits: the contributions of the visits that start on the day, followed to their end; also with `dims`.
+        texts: VISIT_DIMENSIONS by number.
+    """
+
+    hits: pl.DataFrame
+    visits: pl.DataFrame
+    texts: pl.DataFrame
+
+
+def counted(built: Built) -> Counted:
+    """Return what the day counts; an orphan has its own dimensions."""
+    hits = chosen(built.hits, built.in_day)
+    visit_of = built.visit_of[built.in_day]
+    of_visits = built.dimensions.select(VISIT_DIMENSIONS)
+    orphans = np.flatnonzero(visit_of < 0)
+    is_view = pl.col("hit_type").is_in(VIEW_TYPES)
+    of_orphans = hits[orphans].with_columns(pl.when(is_view).then(pl.col("page_path")).alias("landing_page"))
+    numbers, texts = numbered_dimensions(pl.concat([of_visits, of_orphans.select(VISIT_DIMENSIONS)]))
+    owner = visit_of.copy()
+    owner[orphans] = of_visits.height + np.arange(len(orphans))
+    added = pl.Series(DIMS, numbers[owner]), pl.Series("wins_order", built.wins_order[built.in_day])
+    return Counted(hits.with_columns(*added), _own_visits(built, numbers[: of_visits.height]), texts)
+
+
+def _own_visits(built: Built, numbers: I64Array) -> pl.DataFrame:
+    is_own = built.starts_in_day
+    with_order = np.zeros(len(is_own), np.bool_)
+    visit_of_winner = built.visit_of[built.wins_order]
+    with_order[visit_of_winner[visit_of_winner >= 0]] = True
+    dimensions = built.dimensions.select("hostname", pl.Series(DIMS, numbers))
+    return visit_contributions(built.visits.only(is_own), built.hits, chosen(dimensions, is_own), with_order[is_own])
+
+
+def full_refunds(built: Built) -> int:
+    """Return the sum of the amounts that the day's refunds got from their orders, micros."""
+    return sum(built.completed[built.in_day].tolist())  # summed as Python integers: an int64 would wrap
+
+
+def is_complete(built: Built, inputs: DayInputs) -> bool:
+    """Return whether no visit that starts on the day can continue past `known_until`."""
+    visits = built.visits
+    may_go_on = (visits.last + inputs.policy.gap_ms >= inputs.known_until) & (
+        visits.start + inputs.policy.cap_ms > inputs.known_until
+    )
+    return not (built.starts_in_day & may_go_on).any()
+
+
+def _wins_order(hits: pl.DataFrame, positions: RecordPositions, orders: OrderVerdicts) -> BoolArray:
+    """Return whether each hit is the ORDER whose claim won."""
+    wins = np.zeros(hits.height, np.bool_)
+    rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.ORDER)
+    wins[rows] = [
+        orders.wins(ClaimKind.ORDER, order_id or "", (positions[record], row), excluded=excluded)
+        for record, row, order_id, excluded in hits.select("record", "row", "order_id", "excluded")[rows].iter_rows()
+    ]
+    return wins

@@ -14,13 +14,13 @@ import polars as pl
 
 from hitmesh.model.claims import OrderClaim
 from hitmesh.model.exclusion import AS_COLLECTED, SiteRules
-from hitmesh.model.hit_types import HitType
 from hitmesh.model.positions import Position
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Generations, RawStore
 from processor.rules.day_rules import DayRules, with_excluded
 from processor.rules.orders import HitAt, claim_at
-from processor.settle.window import Window, read_rows
+from processor.settle.site_window import EXCLUDED_BEFORE, SpilledWindow, Window
+from processor.settle.window import read_rows
 
 
 def rules_of_days(generations: Generations, site: str, rules: SiteRules, days: Iterable[int]) -> DayRules:
@@ -31,7 +31,12 @@ def rules_of_days(generations: Generations, site: str, rules: SiteRules, days: I
 
 
 def decided_claims(
-    claims: Sequence[OrderClaim], window: Window, day: int, before: DayRules, after: DayRules, raw: RawStore
+    claims: Sequence[OrderClaim],
+    window: Window | SpilledWindow,
+    day: int,
+    before: DayRules,
+    after: DayRules,
+    raw: RawStore,
 ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
     """Return the claims, excluded under the rules of their days, and which claims were excluded before.
 
@@ -92,11 +97,8 @@ def with_exclusion(claims: Iterable[OrderClaim], excluded: Mapping[HitAt, bool])
     return [replace(claim, excluded=excluded.get(claim_at(claim), claim.excluded)) for claim in claims]
 
 
-def _excluded_on(window: Window, day: int) -> dict[HitAt, tuple[bool, bool]]:
+def _excluded_on(window: Window | SpilledWindow, day: int) -> dict[HitAt, tuple[bool, bool]]:
     """Return whether each order and refund on a day was excluded before, and is excluded now."""
-    rows = window.rows
-    before = rows["excluded"] if window.excluded_before is None else window.excluded_before
-    hits = rows.select("record", "row", before.alias("before"), "excluded", "hit_type", "event_time").filter(
-        pl.col("hit_type").is_in([HitType.ORDER, HitType.REFUND]), pl.col("event_time") // DAY_MS == day
-    )
-    return {(window.positions[record], row): (was, now) for record, row, was, now, *_ in hits.iter_rows()}
+    hits = window.claiming.filter(pl.col("event_time") // DAY_MS == day)
+    places = hits.select("record", "row", EXCLUDED_BEFORE, "excluded")
+    return {(window.positions[record], row): (was, now) for record, row, was, now in places.iter_rows()}

@@ -18,11 +18,11 @@ from hitmesh.model.generations import Drift
 from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, UNKEYED_DIGESTS
+from processor.settle.rows import Portions, SettledRows
 
 
 def drift_of(
-    traffic: pl.DataFrame,
-    visits: pl.DataFrame,
+    rows: SettledRows,
     streamed: pl.DataFrame,
     digest: RowDigest,
     full_refunds: int = 0,
@@ -32,8 +32,7 @@ def drift_of(
     """Return the drift of a site-day; None when the stream counted nothing for the day.
 
     Args:
-        traffic: settled rows (hitmesh.model.rows.rollup_rows).
-        visits: settled rows.
+        rows: the settled rows.
         streamed: SERIES_COLUMNS of the stream's partials for the day. Partials with digests of an older version cannot
             be compared: the day is then not confirmed, and rows count as different if a measure differs.
         digest: row digest under the mesh secret.
@@ -43,15 +42,10 @@ def drift_of(
     """
     if streamed.is_empty():
         return None
-    digests = (digest.of(traffic, RowSource.TRAFFIC), digest.of(visits, RowSource.VISITS))
-    settled = sum(int(np.add.reduce(row_digests, dtype=np.uint64)) for row_digests in digests) % 2**64
+    settled, sums = _digest_and_sums(rows, digest)
     differ = settled != int(np.add.reduce(streamed["digest"].to_numpy(), dtype=np.uint64))
     moved = int(streamed[MOVED_VISITORS].sum()) != 0
-    differences = {
-        name: total(rows[name]) - total(streamed[name])
-        for rows, names in ((traffic, TRAFFIC_MEASURES), (visits, VISITS_MEASURES))
-        for name in names
-    }
+    differences = {name: value - total(streamed[name]) for name, value in sums.items()}
     differences["refunds"] -= full_refunds
     is_comparable = int(streamed[UNKEYED_DIGESTS].sum()) == 0
     return Drift(
@@ -63,25 +57,43 @@ def drift_of(
     )
 
 
+def _digest_and_sums(rows: SettledRows, digest: RowDigest) -> tuple[int, dict[str, int]]:
+    """Return the digest of all rows, and the sum of each measure."""
+    settled = 0
+    sums = dict.fromkeys((*TRAFFIC_MEASURES, *VISITS_MEASURES), 0)
+    for source, portions, names in _by_source(rows):
+        for portion in portions:
+            settled += int(np.add.reduce(digest.of(portion, source), dtype=np.uint64))
+            for name in names:
+                sums[name] += total(portion[name])
+    return settled % 2**64, sums
+
+
+def _by_source(rows: SettledRows) -> tuple[tuple[RowSource, Portions, tuple[str, ...]], ...]:
+    return (
+        (RowSource.TRAFFIC, rows.traffic, TRAFFIC_MEASURES),
+        (RowSource.VISITS, rows.visits, VISITS_MEASURES),
+    )
+
+
 def not_confirmed(drift: Drift | None) -> Drift | None:
     """Return the drift of a site-day whose stream rows are damaged in the metric store."""
     return None if drift is None else replace(drift, confirmed=False, rows_differ=True)
 
 
-def with_stored_rows(drift: Drift, traffic: pl.DataFrame, visits: pl.DataFrame, stored: Mapping[str, int]) -> Drift:
+def with_stored_rows(drift: Drift, rows: SettledRows, stored: Mapping[str, int]) -> Drift:
     """Add to the drift the difference between the metric store's rows and the stream's counts.
 
     `drift` is computed from the partials, which cannot show whether the metric store lost or duplicated rows.
 
     Args:
         drift: the result of `drift_of` for the same settled rows.
-        traffic: settled rows (hitmesh.model.rows.rollup_rows).
-        visits: settled rows.
+        rows: the settled rows.
         stored: ROW_SUMS over the stream's rows in the metric store, modulo 2⁶⁴.
     """
     streamed = {
-        name: int(rows[name].sum()) - drift.measures.get(name, 0)
-        for rows, names in ((traffic, TRAFFIC_MEASURES), (visits, VISITS_MEASURES))
+        name: sum(total(portion[name]) for portion in portions) - drift.measures.get(name, 0)
+        for _, portions, names in _by_source(rows)
         for name in names
     }
     streamed["refunds"] -= drift.full_refunds

@@ -12,7 +12,8 @@ from hitmesh.model.sites import VisitPolicy
 from processor.rules.carry import Carry
 from processor.rules.orders import HitAt
 from processor.rules.rollups import RowOwner
-from processor.settle.window import Window
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
+from processor.settle.site_window import SpilledWindow, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,14 @@ class DayInputs:
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
         carried_policy: the visit policy for visits that began before the day, if the previous day has another logic
             version or another policy; None: `policy`.
+        memory: limits; no number depends on them.
         excluded_before: whether the hits of claims are excluded in the current generations; absent: as the claim says.
     """
 
     owner: RowOwner
     policy: VisitPolicy
     zone: str
-    window: Window
+    window: Window | SpilledWindow
     known_until: int
     carry: Carry | None
     claims: Sequence[OrderClaim] = ()
@@ -50,4 +52,5 @@ class DayInputs:
     read_through: Mapping[PartitionId, int] = field(default_factory=dict)
     lg_k: int = LG_K_CELL
     carried_policy: VisitPolicy | None = None
+    memory: SettleMemory = DEFAULT_MEMORY
     excluded_before: Mapping[HitAt, bool] = field(default_factory=dict)

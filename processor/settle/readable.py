@@ -15,6 +15,7 @@ from hitmesh.ports import Clock, RollupSink
 from processor.settle.settlement import Settled
 
 _LOOK_EVERY_S: Final = 0.05
+_ROWS_IN_TIME: Final = 250_000  # a wave of small site-days has about as many
 
 
 class ReadableRows:
@@ -25,13 +26,22 @@ class ReadableRows:
         clock: times the deadline.
         stop: ends the wait when set.
         timeout_s: deadline for rows to become readable.
+        rows_in_time: the deadline for more rows is a multiple of `timeout_s`, because a large site-day has millions.
     """
 
-    def __init__(self, sink: RollupSink, clock: Clock, stop: threading.Event, timeout_s: float) -> None:
+    def __init__(
+        self,
+        sink: RollupSink,
+        clock: Clock,
+        stop: threading.Event,
+        timeout_s: float,
+        rows_in_time: int = _ROWS_IN_TIME,
+    ) -> None:
         self._sink = sink
         self._clock = clock
         self._stop = stop
         self._timeout_ms = int(timeout_s * 1000)
+        self._rows_in_time = rows_in_time
 
     def write(self, wave: Sequence[tuple[SiteDay, int, Settled]]) -> None:
         """Write a wave's rows, and wait once until all are readable.
@@ -44,10 +54,15 @@ class ReadableRows:
         Raises:
             Unavailable: the deadline passed, or the work was stopped.
         """
-        self._sink.write(
-            pl.concat([settled.traffic for _, _, settled in wave]),
-            pl.concat([settled.visits for _, _, settled in wave]),
-        )
+        small = [rows for rows in (settled.rows for _, _, settled in wave) if rows.is_in_memory]
+        if small:
+            self._sink.write(
+                pl.concat([portion for rows in small for portion in rows.traffic]),
+                pl.concat([portion for rows in small for portion in rows.visits]),
+            )
+        for _, _, settled in wave:
+            if not settled.rows.is_in_memory:
+                self._sink.write_portions(settled.rows.traffic, settled.rows.visits)
         waiting = [(site_day, generation) for site_day, generation, _ in wave]
 
         def are_ingested() -> bool:
@@ -56,15 +71,21 @@ class ReadableRows:
             return not waiting
 
         site, day = waiting[0][0]
-        self.wait(are_ingested, f"rows of {len(waiting)} site-days, including {site} {date_text(day)},")
+        timeouts = max(1, -(-sum(settled.rows.height for _, _, settled in wave) // self._rows_in_time))
+        self.wait(are_ingested, f"rows of {len(waiting)} site-days, including {site} {date_text(day)},", timeouts)
 
-    def wait(self, are_readable: Callable[[], bool], rows: str) -> None:
+    def wait(self, are_readable: Callable[[], bool], rows: str, timeouts: int = 1) -> None:
         """Wait until rows are readable.
+
+        Args:
+            are_readable: whether the rows are readable.
+            rows: name of the rows in messages.
+            timeouts: the deadline, as a multiple of `timeout_s`.
 
         Raises:
             Unavailable: the deadline passed, or the work was stopped.
         """
-        deadline = self._clock.now() + self._timeout_ms
+        deadline = self._clock.now() + self._timeout_ms * timeouts
         while not are_readable():
             if self._stop.wait(_LOOK_EVERY_S) or self._clock.now() > deadline:
                 raise Unavailable(

@@ -6,6 +6,9 @@ function (`EpochSums.add_rows`) computes both. A pure function of the settled ro
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
 import polars as pl
 
 from hitmesh.model.limits import LG_K_CELL
@@ -13,25 +16,29 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, STREAM_COLUMNS
 from processor.rules.rollups import filled_rows
+from processor.settle.rows import SettledRows
 from processor.stream.live.epochs import EpochSums
 from processor.stream.live.rows import SignedRows
 
+_NO_TRAFFIC: Final = SignedRows(pl.DataFrame(schema=STREAM_COLUMNS[RowSource.TRAFFIC]), np.empty(0, np.uint64))
+_NO_VISITS: Final = SignedRows(pl.DataFrame(schema=STREAM_COLUMNS[RowSource.VISITS]), np.empty(0, np.uint64))
 
-def settled_series(
-    traffic: pl.DataFrame, visits: pl.DataFrame, digest: RowDigest | None = None, lg_k: int = LG_K_CELL
-) -> pl.DataFrame:
+
+def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int = LG_K_CELL) -> pl.DataFrame:
     """Return SERIES_COLUMNS for a site-day, one row per (cell, excluded, currency), in this order.
 
     Args:
-        traffic: the day's settled rows (hitmesh.model.rows.rollup_rows); their sketches contain no moved visitors (rule
-            S8).
-        visits: the day's settled rows.
+        rows: the day's settled rows; their sketches contain no moved visitors (rule S8).
         digest: row digest under the mesh secret.
         lg_k: log2 of the cell sketches' size; must equal the stream's.
     """
     sums = EpochSums(lg_k=lg_k)
     digest = digest or RowDigest()
-    sums.add_rows(_as_signed(traffic, RowSource.TRAFFIC, digest), _as_signed(visits, RowSource.VISITS, digest))
+    # A union of sketches is the same in any order, so the rows can be added portion by portion.
+    for traffic in rows.traffic:
+        sums.add_rows(_as_signed(traffic, RowSource.TRAFFIC, digest), _NO_VISITS)
+    for visits in rows.visits:
+        sums.add_rows(_NO_TRAFFIC, _as_signed(visits, RowSource.VISITS, digest))
     return sums.cells.select(list(SERIES_COLUMNS)).sort("cell", "excluded", "currency")
 
 

@@ -38,6 +38,7 @@ from hitmesh.runtime.telemetry.labels import SettledResult
 from processor.settle.attempt import Attempt, SettlerStores
 from processor.settle.drift import not_confirmed, with_stored_rows
 from processor.settle.loop import run_in_turns
+from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.overtaken import mark_if_overtaken, refuse_lost_lease
 from processor.settle.pace import SettlePace
 from processor.settle.reached import closed_before, day_reached, scan_bounds
@@ -67,6 +68,7 @@ class Settler:
         lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits); must equal the stream's.
         logic: the logic version for site-days that were never settled; a settled site-day keeps its version.
         share: the sites to settle; None: every site.
+        memory: the limits that bound the memory.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Settler:
         lg_k: int = LG_K_CELL,
         logic: Logic = CURRENT,
         share: Share | None = None,
+        memory: SettleMemory = DEFAULT_MEMORY,
     ) -> None:
         self._stores = stores
         self._metrics = metrics or unmeasured()
@@ -94,6 +97,7 @@ class Settler:
         self._rows = ReadableRows(stores.sink, clock, self._stop, self._pace.ingest_timeout_s)
         self._lg_k = lg_k
         self._logic = logic
+        self._memory = memory
         self._last_site = ""
         self._share = share or WholeShare()
 
@@ -156,7 +160,14 @@ class Settler:
         try:
             handed = this.handed(site_day)
             attempt = Attempt(
-                self._stores, site_day, this.hits_before, this.before, handed, lg_k=self._lg_k, fallback=self._logic
+                self._stores,
+                site_day,
+                this.hits_before,
+                this.before,
+                handed,
+                lg_k=self._lg_k,
+                fallback=self._logic,
+                memory=self._memory,
             )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
@@ -308,7 +319,7 @@ class Settler:
             date=date_text(computed.attempt.site_day.day),
             logic=computed.attempt.logic.name,
             hits=computed.settled.ledger.accepted,
-            rows=computed.settled.traffic.height + computed.settled.visits.height,
+            rows=computed.settled.rows.height,
             took_ms=ended - computed.started,
         )
 
@@ -340,7 +351,7 @@ def _with_stored_rows(computed: Computed, sums: Mapping[SiteDay, Mapping[str, in
     site_day, settled = computed.attempt.site_day, computed.settled
     if computed.drift is None:
         return computed
-    drift = with_stored_rows(computed.drift, settled.traffic, settled.visits, sums[site_day])
+    drift = with_stored_rows(computed.drift, settled.rows, sums[site_day])
     if drift.row_measures:
         logger().error(
             "stream_rows_differ",

@@ -1,7 +1,8 @@
-"""Verdicts on a day's hits once copies are known (settlement, rule D5)."""
+"""What a settlement decides once copies are known: orders, disturbed days, the ledger (rules D1 to D5, L4)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -9,10 +10,16 @@ import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.hit_types import HitType
+from hitmesh.model.positions import PartitionId
 from hitmesh.model.zones import DAY_MS
+from processor.rules.copies import Copies
+from processor.rules.orders import HitAt, OrderVerdicts, decide_orders
+from processor.rules.refunds import claims_refund
 from processor.settle.inputs import DayInputs
+from processor.settle.record_positions import RecordPositions
 
-_NO_HITS: Final[U64Array] = np.empty(0, np.uint64)
+NO_HITS: Final[U64Array] = np.empty(0, np.uint64)
 
 
 def lies_in_day(inputs: DayInputs, times: I64Array) -> BoolArray:
@@ -22,13 +29,54 @@ def lies_in_day(inputs: DayInputs, times: I64Array) -> BoolArray:
     return found
 
 
+def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) -> OrderVerdicts:
+    """Decide the orders and refunds in the window; duplicate flags are known from the day's start to `known_until`.
+
+    Args:
+        inputs: the settlement's inputs.
+        hits: the hits that may have claims, `CLAIMING_COLUMNS` or `WINDOW_COLUMNS` (n,); others are ignored.
+        is_copy: whether each hit is a copy (n,).
+    """
+    known = pl.col("event_time").is_between(inputs.owner.day * DAY_MS, inputs.known_until, closed="left")
+    claiming = (pl.col("hit_type") == HitType.ORDER) | claims_refund()
+    rows = hits.with_columns(pl.Series("is_copy", is_copy)).filter(known & claiming)
+    duplicates = dict(zip(places(rows, inputs.window.positions), rows["is_copy"].to_list(), strict=True))
+    return decide_orders(
+        inputs.claims,
+        inputs.owner.day,
+        duplicates,
+        inputs.read_through,
+        inputs.refund_days,
+        inputs.excluded_before,
+    )
+
+
+def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> frozenset[int]:
+    """Return the neighbouring days with a copy whose original lies in this day and is new to this generation.
+
+    A visitor's hits are nearly always in one partition and are read in log order, so a new hit is not the original of
+    an older hit. The exception: after a change of the site's spread or of the log, a visitor's hits are in two
+    partitions (architecture A4).
+    """
+    day = inputs.owner.day
+    days = hits["event_time"].to_numpy() // DAY_MS
+    neighbours = np.flatnonzero(copies.is_copy & (days != day) & (days[copies.original] == day))
+    originals = hits["record"].to_numpy()[copies.original[neighbours]]
+    disturbed = set()
+    for neighbour, record in zip(days[neighbours].tolist(), originals.tolist(), strict=True):
+        log, partition, offset = inputs.window.positions[record]
+        if offset >= inputs.read_through.get(PartitionId(log, partition), 0):
+            disturbed.add(neighbour)
+    return frozenset(disturbed)
+
+
 def erased_in_day(inputs: DayInputs) -> pl.DataFrame:
     """Return the rows of `Window.erased` that lie in the day itself."""
     erased = inputs.window.erased
     return erased.filter(pl.Series(lies_in_day(inputs, erased["event_time"].to_numpy())))
 
 
-def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = _NO_HITS) -> LedgerEntry:
+def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = NO_HITS) -> LedgerEntry:
     """Return the ledger entry for accepted hits (rule D5).
 
     Args:
@@ -47,3 +95,9 @@ def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = 
         xor64=int(np.bitwise_xor.reduce(every)),
         erased=len(erased),
     )
+
+
+def places(hits: pl.DataFrame, positions: RecordPositions) -> Iterator[HitAt]:
+    """Yield the position of each hit's record, and the hit's row in that record."""
+    for record, row in zip(hits["record"].to_list(), hits["row"].to_list(), strict=True):
+        yield positions[record], row

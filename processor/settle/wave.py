@@ -34,7 +34,7 @@ class Computed:
     @property
     def rows(self) -> int:
         """The number of rows to write."""
-        return 0 if self.is_confirmed else self.settled.traffic.height + self.settled.visits.height
+        return 0 if self.is_confirmed else self.settled.rows.height
 
 
 @dataclass(slots=True)

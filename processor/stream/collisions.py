@@ -21,8 +21,6 @@ from processor.rules.orders import HitAt
 from processor.settle.window import read_rows
 from processor.stream.intake import KEPT_BYTES
 
-MAX_KEPT: Final = 1_000  # per call, because a sender that reuses an id must not fill the store
-
 _COLUMNS: Final = ("site", "collect_time", "hit_id", "payload")
 
 
@@ -40,13 +38,13 @@ def keep_collisions(
 
 
 def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[RejectedHit]:
-    """Return refusals for the first `MAX_KEPT` collisions, with the first bytes of each payload.
+    """Return refusals for the collisions, with the first bytes of each payload.
 
     Raises:
         StoreCorrupt: a record does not decode.
     """
     rows_by_record = defaultdict(list)
-    for position, row in collisions[:MAX_KEPT]:
+    for position, row in collisions:
         rows_by_record[position].append(row)
     refusals = []
     for position, rows in rows_by_record.items():

@@ -21,6 +21,7 @@ from tests.bench.collector_run import run_collector
 from tests.bench.core_run import run_core
 from tests.bench.dear_run import run_dear
 from tests.bench.explained import where_the_time_goes
+from tests.bench.huge_run import run_huge
 from tests.bench.measured import Child, Result, progress, run
 from tests.bench.mesh_run import run_mesh
 from tests.bench.one_visitor_run import run_one_visitor
@@ -28,6 +29,7 @@ from tests.bench.refused_run import run_refused
 from tests.bench.report_run import run_reports
 from tests.bench.scale import FULL, SMALL
 from tests.bench.settlement_run import run_settlement
+from tests.bench.sql_run import run_sql_peers
 from tests.bench.texts_run import run_texts
 from tests.bench.traffic import load_traffic
 from tests.bench.two_settlers_run import run_two_settlers
@@ -52,9 +54,12 @@ def main() -> int:
             results["settlement"] = run_settlement(process, scale.settlements, scale.big_hits)
         finally:
             process.stop()
+        rate = results["settlement"]["hits_per_s_and_core"]["value"]
+        results["sql_peers"] = run_sql_peers(scale.sql_hits, rate)
         results["reports"] = run_reports(Path(store), scale)
         results["dear_questions"] = run_dear(Path(store), scale.series_days, scale.dear_questions)
     results["two_settlers"] = run_two_settlers(scale.shared_days, scale.shared_hits)
+    results["huge_site_day"] = run_huge(scale.huge_hits, scale.huge_range_hits)
     results["mesh"] = run_mesh(scale)
     right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]
     results["where_the_time_goes"] = where_the_time_goes(results)

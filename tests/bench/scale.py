@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from processor.settle.memory import DEFAULT_MEMORY
 from processor.stream.live.limits import PRODUCTION
 
 
@@ -39,6 +40,8 @@ class Scale:
         pages, texts_per_hour: distinct pages on a site, and the number kept apart per hour.
         one_visitor_hits, kept_of_visitor: hits with a single visitor id, and the number kept before hits wait.
         big_hits: hits on the settled day.
+        huge_hits, huge_range_hits: hits on the day that is settled in ranges of visitors, and in a range.
+        sql_hits: hits for each SQL engine.
         series_days, series_hits: days in the reported site's series, and hits per day.
         shared_days, shared_hits: days of each of 16 sites that two settlers share, and hits per site-day.
         settlements, calls: number of settlements of the day, and of calls per question.
@@ -58,6 +61,9 @@ class Scale:
     one_visitor_hits: int
     kept_of_visitor: int
     big_hits: int
+    huge_hits: int
+    huge_range_hits: int
+    sql_hits: int
     series_days: int
     series_hits: int
     shared_days: int
@@ -84,6 +90,9 @@ FULL: Final = Scale(
     one_visitor_hits=1_000_000,
     kept_of_visitor=PRODUCTION.kept_of_visitor,
     big_hits=210_000,
+    huge_hits=10_000_000,
+    huge_range_hits=DEFAULT_MEMORY.range_hits,
+    sql_hits=1_000_000,
     series_days=90,
     series_hits=5_000,
     shared_days=12,
@@ -107,6 +116,9 @@ SMALL: Final = Scale(
     one_visitor_hits=6_000,
     kept_of_visitor=1_000,
     big_hits=2_000,
+    huge_hits=20_000,
+    huge_range_hits=5_000,
+    sql_hits=20_000,
     series_days=3,
     series_hits=500,
     shared_days=3,

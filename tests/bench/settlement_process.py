@@ -66,7 +66,7 @@ class _Last:
 
     def note(self, settled: Settled) -> None:
         """Store the result's size."""
-        self.rows = settled.traffic.height + settled.visits.height
+        self.rows = settled.rows.height
         self.carry_visits = settled.carry.open_visits.height
 
 

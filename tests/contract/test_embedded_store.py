@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hitmesh.adapters.embedded import sink as sink_module
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore, SegmentColumns
 from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.schema import LOG_SCHEMA, SETTLED_SCHEMA
@@ -130,6 +131,22 @@ class TestSegments:
             assert len(files_of(tmp_path)) <= MAX_FILES
         generations = {SiteDay(SHOP, DAY + n): 1 for n in range(100)}
         assert ask(stores, generations=generations, end=START + 100 * 86_400_000)["hits"].to_list() == [100]
+        stores.close()
+
+    def test_memory_for_merging_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sink_module, "MAX_MERGED_ROWS", 10)
+        stores = opened(tmp_path)
+        for n in range(40):
+            write(stores, *(a_row(cell=96 * n, day=DAY + n, page_path=f"/{page}", hits=1) for page in range(3)))
+        assert len(files_of(tmp_path)) < 40 - 16
+        generations = {SiteDay(SHOP, DAY + n): 1 for n in range(40)}
+        assert ask(stores, generations=generations, end=START + 40 * 86_400_000)["hits"].to_list() == [120]
+        database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
+        sizes: dict[str, int] = {}
+        for file_slice in Segments(tmp_path / "segments", database).of_site(SHOP, RowSource.TRAFFIC):
+            sizes[file_slice.file] = sizes.get(file_slice.file, 0) + file_slice.rows
+        assert max(sizes.values()) <= 10
+        database.close()
         stores.close()
 
     def test_merging_leaves_dropped_rows_behind(self, tmp_path: Path) -> None:

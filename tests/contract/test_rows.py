@@ -236,3 +236,33 @@ class TestRollupSinkAndMetricStore:
             assert answer["hits"].to_list() == list(range(40))
             total = ask(reader, generations=generations, end=START + 40 * DAY_MS, sketches=("visitors",))
             assert union(total["visitors"].to_list()).estimate() == 7.0
+
+    def test_portions_of_a_generation_answer_as_one_write(self, opener: Opener) -> None:
+        stores = opener()
+        portions = [
+            frame(
+                RowSource.TRAFFIC, *(a_row(cell=cell, page_path=f"/{n}", hits=n, visitors=a_sketch(n)) for n in (1, 2))
+            )
+            for cell in (0, 3, 9)
+        ]
+        stores.sink.write_portions(iter([*portions, frame(RowSource.TRAFFIC)]), iter(()))
+        await_ingested(stores, *portions)
+        for reader in (stores, opener()):
+            assert hits_by(ask(reader, "page_path"), "page_path") == {"/1": 3, "/2": 6}
+            assert union(ask(reader, sketches=("visitors",))["visitors"].to_list()).estimate() == 2.0
+        with pytest.raises(ValueError, match="already written"):
+            stores.sink.write_portions(iter(portions[:1]), iter(()))
+
+    def test_portions_of_both_sources_are_all_there_once_ingested(self, opener: Opener) -> None:
+        stores = opener()
+        write(stores, a_row(hits=100, generation=2))
+        traffic = [frame(RowSource.TRAFFIC, a_row(cell=cell, hits=1)) for cell in (1, 2)]
+        visits = [frame(RowSource.VISITS, a_row(cell=cell, visits=10)) for cell in (0, 2, 3)]
+        stores.sink.write_portions(iter(traffic), iter(visits))
+        await_ingested(stores, *visits)
+        for reader in (stores, opener()):
+            assert ask(reader)["hits"].to_list() == [2]
+            assert ask(reader, source=RowSource.VISITS, measures=("visits",))["visits"].to_list() == [30]
+            assert ask(reader, generations={SiteDay(SHOP, DAY): 2})["hits"].to_list() == [100]
+        stores.sink.drop([(SiteDay(SHOP, DAY), 1)])
+        assert len(ask(opener())) == 0

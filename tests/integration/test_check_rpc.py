@@ -16,6 +16,7 @@ from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import pack_record
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from tests.reference.hits import RefHit
 from tests.support.checking import checked, stores_of
@@ -50,6 +51,11 @@ def test_days_that_add_up_are_counted_and_no_problem_is_named(mesh: Mesh) -> Non
     assert (found.site_days, found.hits, list(found.problems), found.next_page_token) == (2, 5, [], "")
 
 
+def series_of(of_hits: pl.DataFrame, of_visits: pl.DataFrame) -> pl.DataFrame:
+    """Return the series of these rows."""
+    return settled_series(SettledRows.in_memory(of_hits, of_visits))
+
+
 def test_each_sum_that_differs_is_named_with_both_values(mesh: Mesh) -> None:
     settle(mesh)
     mesh.stores.sink.drop([(SiteDay(SITE, UTC_DAY), 1)])
@@ -57,7 +63,7 @@ def test_each_sum_that_differs_is_named_with_both_values(mesh: Mesh) -> None:
     of_visits = frame(RowSource.VISITS, [visits(UTC_DAY * DAY, visits=4)])
     mesh.stores.sink.write(of_hits, of_visits)
     mesh.stores.series.put_settled(
-        SiteDay(SITE, UTC_DAY), 1, settled_series(of_hits.with_columns(hits=pl.lit(3, pl.Int64)), of_visits)
+        SiteDay(SITE, UTC_DAY), 1, series_of(of_hits.with_columns(hits=pl.lit(3, pl.Int64)), of_visits)
     )
     (problem,) = check(mesh, SITE).problems
     assert [(each.store, each.measure, each.found, each.expected) for each in problem.findings] == [
@@ -66,7 +72,7 @@ def test_each_sum_that_differs_is_named_with_both_values(mesh: Mesh) -> None:
     mesh.stores.series.put_settled(
         SiteDay(SITE, UTC_DAY),
         1,
-        settled_series(
+        series_of(
             of_hits.with_columns(pageviews=pl.lit(9, pl.Int64)), of_visits.with_columns(visits=pl.lit(1, pl.Int64))
         ),
     )

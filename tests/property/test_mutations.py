@@ -15,7 +15,7 @@ from hitmesh.model.limits import COPY_WINDOW_MS
 from hitmesh.model.sites import VisitPolicy
 from processor.rules import copies, visits
 from processor.rules.carry import Carry
-from processor.settle import built, settlement
+from processor.settle import built, ranges, settlement
 from processor.settle.inputs import DayInputs
 from tests.generate.facts import SHOPS
 from tests.generate.hits import FIRST_DAY, generate_hits
@@ -62,7 +62,7 @@ def with_policy(change: Callable[[VisitPolicy], VisitPolicy]) -> Callable[[Calla
 
 
 def patch_settle(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    monkeypatch.setattr("processor.settle.attempt.settle", wrap(settlement.settle))
+    monkeypatch.setattr("processor.settle.attempt.settle", wrap(ranges.settle))
 
 
 @pytest.mark.timeout(60)

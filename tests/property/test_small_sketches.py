@@ -12,6 +12,7 @@ from itertools import count, islice
 from random import Random
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -332,7 +333,7 @@ def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...]
     before = {partition: done.next_offset for partition, done in mesh.stores.progress.progress(Topic.HITS).items()}
     settled = Attempt(settler_stores(mesh.stores), site_day, before, before, lg_k=LG_K).settle()
     assert settled is not None
-    rows = settled.traffic.select("cell", "excluded", *TRAFFIC_DIMENSIONS, "visitors").rows()
+    rows = pl.concat(settled.rows.traffic).select("cell", "excluded", *TRAFFIC_DIMENSIONS, "visitors").rows()
     return {tuple(key): sketch for *key, sketch in rows if sketch is not None}
 
 

@@ -29,6 +29,7 @@ from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.ports import Clock, MetricStore
 from hitmesh.runtime.lifecycle import add_own_services
 from hitmesh.runtime.telemetry import Metrics
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
@@ -87,7 +88,7 @@ class Mesh:
         of_hits, of_visits = frame(RowSource.TRAFFIC, hits), frame(RowSource.VISITS, starts)
         self.stores.sink.write(of_hits, of_visits)
         days = {(row["site"], row["day"], row["generation"]) for row in [*hits, *starts]}
-        of_series = settled_series(of_hits, of_visits)
+        of_series = settled_series(SettledRows.in_memory(of_hits, of_visits))
         for site, day, generation in sorted(days, key=str):
             site_day = SiteDay(str(site), int(str(day)))
             of_day = of_series.filter((pl.col("site") == site) & (pl.col("day") == day))

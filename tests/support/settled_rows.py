@@ -19,6 +19,7 @@ from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import cell_sketches
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from reporter.answer.parts import combine
 from reporter.answer.series import Series, series
@@ -78,7 +79,7 @@ def partials_of(traffic: pl.DataFrame, visits: pl.DataFrame, partition: Partitio
         "epoch": epoch,
         "written": epoch,
     }
-    cells = settled_series(traffic.drop(MOVED_VISITORS), visits)
+    cells = settled_series(SettledRows.in_memory(traffic.drop(MOVED_VISITORS), visits))
     return cells.with_columns(pl.lit(value).alias(name) for name, value in owner.items()).select(
         [pl.col(name).cast(dtype) for name, dtype in PARTIAL_COLUMNS.items()]
     )

@@ -13,6 +13,7 @@ from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import pack_record
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from tests.reference.hits import RefHit
 from tests.support.settled_rows import DAY, frame, traffic, visits
@@ -30,7 +31,7 @@ def settle_whole_day(stores: Stores, site_day: SiteDay, now: int, offset: int = 
     of_hits = frame(RowSource.TRAFFIC, [traffic(at, site=site, day=day, hits=hits)])
     of_visits = frame(RowSource.VISITS, [visits(at, site=site, day=day, visits=1)])
     stores.sink.write(of_hits, of_visits)
-    stores.series.put_settled(site_day, 1, settled_series(of_hits, of_visits))
+    stores.series.put_settled(site_day, 1, settled_series(SettledRows.in_memory(of_hits, of_visits)))
     position = Position(*LOG, offset)
     stores.raw.put([RawRecord(position, now, hits, at, at + hits, pack_record(rows), 1, frozenset({site_day}))])
     hashes = rows["hit_hash"].to_numpy()

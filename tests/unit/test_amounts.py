@@ -25,6 +25,7 @@ from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
 from hitmesh.model.stored import opened
 from processor.settle.drift import drift_of
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from processor.stream.live.epochs import EpochSums
 from reporter.answer.formats import Format, to_csv, to_file
@@ -120,30 +121,30 @@ class TestStored:
 
     def test_series_are_stored_as_int64_where_they_fit_and_come_back_wide(self) -> None:
         for value, stored in ((7, pl.Int64()), (2**70, AMOUNT_SUM)):
-            sent = settled_series(*_rows([value // 2, value - value // 2] if value == 7 else [2**62] * 256))
+            sent = settled_series(_rows([value // 2, value - value // 2] if value == 7 else [2**62] * 256))
             packed = pack_record(sent)
             assert pl.read_ipc_stream(BytesIO(opened(packed, "series", "no cure"))).schema["gross_revenue"] == stored
             assert unpack_record(packed, SERIES_COLUMNS).equals(sent)
             assert sent["gross_revenue"].to_list() == [value]
 
     def test_epochs_that_were_stored_as_int64_go_on(self) -> None:
-        cells = settled_series(*_rows([MOST])).with_columns(pl.lit(value=True).alias("changed"))
+        cells = settled_series(_rows([MOST])).with_columns(pl.lit(value=True).alias("changed"))
         old = EpochSums(0, cells.cast(dict.fromkeys(AMOUNT_MEASURES, pl.Int64)))
         old.touch(cells.select("site", "day", "cell", "excluded", "currency", "moved_visitors"))
         assert total(old.cells["gross_revenue"]) == MOST
 
 
-def _rows(values: list[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _rows(values: list[int]) -> SettledRows:
     rows = [traffic(orders=1, gross_revenue=value, currency="USD") for value in values]
-    return frame(RowSource.TRAFFIC, rows), frame(RowSource.VISITS, [])
+    return SettledRows.in_memory(frame(RowSource.TRAFFIC, rows), frame(RowSource.VISITS, []))
 
 
 def test_drift_of_a_day_beyond_an_int64_is_exact() -> None:
     most, fewer = _rows([MOST] * 30), _rows([MOST] * 9)
-    drift = drift_of(*most, settled_series(*fewer), RowDigest())
+    drift = drift_of(most, settled_series(fewer), RowDigest())
     assert drift is not None
     assert drift.measures == {"orders": 21, "gross_revenue": 21 * MOST}
-    same = drift_of(*most, settled_series(*most), RowDigest())
+    same = drift_of(most, settled_series(most), RowDigest())
     assert same is not None
     assert (same.rows_differ, same.measures) == (False, {})
 

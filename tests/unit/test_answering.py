@@ -21,6 +21,7 @@ from hitmesh.model.positions import PartitionId, PartitionProgress, Position, To
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.stream_values import FoldedRows
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from reporter.answer.freshness import CellState
 from reporter.answer.route import Path
@@ -104,9 +105,9 @@ class Scene:
         waiting = self.stores.dirty.take(10, UTC_DAY + 1)
         generation = self.stores.generations.begin(SITE_DAY)
         if drift is None or not drift.confirmed:
-            rows = frame(RowSource.TRAFFIC, [traffic(hits=hits, generation=generation)])
-            self.stores.sink.write(rows, frame(RowSource.VISITS, []))
-            self.stores.series.put_settled(SITE_DAY, generation, settled_series(rows, frame(RowSource.VISITS, [])))
+            rows = frame(RowSource.TRAFFIC, [traffic(hits=hits, generation=generation)]), frame(RowSource.VISITS, [])
+            self.stores.sink.write(*rows)
+            self.stores.series.put_settled(SITE_DAY, generation, settled_series(SettledRows.in_memory(*rows)))
         current = self.stores.generations.current(SITE, UTC_DAY, UTC_DAY + 1).get(UTC_DAY)
         self.stores.generations.publish(
             SITE_DAY,

@@ -10,16 +10,18 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS
 from processor.settle.drift import drift_of, with_stored_rows
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from tests.support.settled_rows import MIDNIGHT, frame, traffic, visits
 
 TRAFFIC = frame(RowSource.TRAFFIC, [traffic(MIDNIGHT, hits=3, gross_revenue=2**62), traffic(MIDNIGHT, hits=4)])
 VISITS = frame(RowSource.VISITS, [visits(MIDNIGHT, visits=2, bounces=1)])
+ROWS = SettledRows.in_memory(TRAFFIC, VISITS)
 
 
 def streamed(**added: int) -> pl.DataFrame:
     """Return stream counts that agree with the settlement, except for the addition to the first cell."""
-    cells = settled_series(TRAFFIC, VISITS)
+    cells = settled_series(ROWS)
     first = pl.int_range(pl.len()) == 0
     return cells.with_columns(
         pl.when(first).then(pl.col(name) + value).otherwise(pl.col(name)) for name, value in added.items()
@@ -32,7 +34,7 @@ def stored(**added: int) -> dict[str, int]:
 
 
 def a_drift(**added: int) -> Drift:
-    drift = drift_of(TRAFFIC, VISITS, streamed(**added), RowDigest())
+    drift = drift_of(ROWS, streamed(**added), RowDigest())
     assert drift is not None
     return drift
 
@@ -55,21 +57,21 @@ def test_stream_of_which_a_row_differs_is_not_confirmed() -> None:
 
 
 def test_stream_without_partials_has_no_drift() -> None:
-    assert drift_of(TRAFFIC, VISITS, streamed().clear(), RowDigest()) is None
+    assert drift_of(ROWS, streamed().clear(), RowDigest()) is None
 
 
 @pytest.mark.parametrize("changed", [{"hits": 7}, {"hits": -1}, {"visits": 2}, {"gross_revenue": 2**62}])
 def test_rows_that_a_store_lost_or_has_twice_confirm_nothing(changed: dict[str, int]) -> None:
-    found = with_stored_rows(a_drift(), TRAFFIC, VISITS, stored(**changed))
+    found = with_stored_rows(a_drift(), ROWS, stored(**changed))
     assert (found.confirmed, found.rows_differ, found.row_measures) == (False, True, changed)
 
 
 def test_rows_are_compared_with_what_the_stream_counted_where_it_differs_from_the_settlement() -> None:
     drift = a_drift(hits=2, digest=5)
-    assert with_stored_rows(drift, TRAFFIC, VISITS, stored(hits=2)) == drift
-    assert with_stored_rows(drift, TRAFFIC, VISITS, stored()).row_measures == {"hits": -2}
+    assert with_stored_rows(drift, ROWS, stored(hits=2)) == drift
+    assert with_stored_rows(drift, ROWS, stored()).row_measures == {"hits": -2}
 
 
 def test_sums_of_rows_are_compared_modulo_two_to_the_64() -> None:
     wrapped = stored() | {"gross_revenue": 2**62 - 2**64}
-    assert with_stored_rows(a_drift(), TRAFFIC, VISITS, wrapped).confirmed
+    assert with_stored_rows(a_drift(), ROWS, wrapped).confirmed

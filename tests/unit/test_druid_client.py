@@ -300,6 +300,33 @@ class TestSink:
                     sink.write(rows, settled(RowSource.VISITS))
             assert len(kept.rows) == 1
 
+    def test_portions_have_arrived_when_all_have(self) -> None:
+        there: dict[str, list[Any]] = {"mesh_traffic": [["a", 1, 2]], "mesh_visits": []}
+        kept = Kept()
+        with a_druid(lambda method, path, body: (200, orjson.dumps(there[body["dataSource"]]))) as servers:
+            sink = DruidRollupSink(servers, DruidClient(servers), kept, kept, ())
+            portion = settled(RowSource.TRAFFIC, ("a", DAY, 1), ("a", DAY, 1))
+            sink.write_portions([portion, portion[:1]], [settled(RowSource.VISITS)])
+            assert [rows[RowSource.TRAFFIC].height for _, rows in kept.rows] == [2, 1]
+            assert not sink.ingested(SiteDay("a", DAY), 1)
+            there["mesh_traffic"] = [["a", 1, 3]]
+            assert sink.ingested(SiteDay("a", DAY), 1)
+
+    def test_generation_of_which_only_a_part_was_sent_is_not_sent_again(self) -> None:
+        class Fails(Kept):
+            def send(self, rows: Sequence[tuple[str, Mapping[RowSource, pl.DataFrame]]]) -> None:
+                if self.rows:
+                    raise Unavailable("no Kafka", retry_after_s=1.0)
+                super().send(rows)
+
+        kept = Fails()
+        sink = DruidRollupSink(servers_at("http://127.0.0.1:1"), DruidClient(servers_at("")), kept, kept, ())
+        portion = settled(RowSource.TRAFFIC, ("a", DAY, 1))
+        with pytest.raises(Unavailable):
+            sink.write_portions([portion, portion], [])
+        with pytest.raises(ValueError, match="written"):
+            sink.write_portions([portion], [])
+
     def test_number_of_remembered_generations_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sink_module, "MAX_REMEMBERED", 3)
         kept = Kept()

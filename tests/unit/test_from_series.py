@@ -12,6 +12,7 @@ from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from reporter.answer.from_series import MAX_RUN_DAYS, Run, added, folded, is_complete, runs
 from tests.support.settled_rows import DAY, HOUR, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
@@ -29,7 +30,8 @@ HOURLY = MetricQuery(
 
 
 def a_series(*rows: dict[str, object], of_visits: tuple[dict[str, object], ...] = ()) -> pl.DataFrame:
-    return settled_series(frame(RowSource.TRAFFIC, rows), frame(RowSource.VISITS, of_visits))
+    traffic, visits = frame(RowSource.TRAFFIC, rows), frame(RowSource.VISITS, of_visits)
+    return settled_series(SettledRows.in_memory(traffic, visits))
 
 
 def groups_of(rows: pl.DataFrame, query: MetricQuery) -> set[tuple[object, ...]]:

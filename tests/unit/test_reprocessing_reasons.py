@@ -20,6 +20,7 @@ from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reasons import part_of
 from processor.settle.attempt import Attempt
 from processor.settle.inputs import DayInputs
+from processor.settle.site_window import Window
 from tests.reference.hits import RefHit
 from tests.support.reprocessing import done, plan, rebuilt
 from tests.support.small_mesh import SmallMesh, settler_stores
@@ -128,8 +129,14 @@ def a_side(mesh: SmallMesh | None = None) -> tuple[DayInputs, Side]:
     bounds = {name: offset + 99 for name, offset in entries(mesh)[DAY].read_through.items()}
     worked = Attempt(settler_stores(mesh.stores), SiteDay(SITE, DAY), bounds, bounds).work()
     assert worked is not None
-    rows = worked.inputs.window.rows
+    rows = rows_of(worked.inputs)
     return worked.inputs, side_of(worked.inputs, rows, np.ones(rows.height, np.bool_))
+
+
+def rows_of(inputs: DayInputs) -> pl.DataFrame:
+    """Return the hits of a window that is in memory."""
+    assert isinstance(inputs.window, Window)
+    return inputs.window.rows
 
 
 def with_last(side: Side, outcome: int) -> Side:
@@ -153,7 +160,7 @@ def test_hit_that_becomes_excluded_or_a_duplicate_is_counted_once(
 ) -> None:
     inputs, side = a_side()
     old, new = (with_last(side, outcome) for outcome in (before, after))
-    hits = inputs.window.rows
+    hits = rows_of(inputs)
     of_day = np.ones(hits.height, np.bool_)
     assert change_reasons(hits, of_day, side.end, old, new) == expected
     assert change_reasons(hits, of_day, side.end, new, old) == expected.inverse()
@@ -162,7 +169,7 @@ def test_hit_that_becomes_excluded_or_a_duplicate_is_counted_once(
 def test_excluded_hits_are_excluded_as_each_side_decides() -> None:
     mesh = settled(*(a_hit(minute) for minute in (10, 12, 14, 60)))
     inputs, _ = a_side(mesh)
-    rows = inputs.window.rows
+    rows = rows_of(inputs)
     bots = rows.with_columns(excluded=pl.col("event_time") == MIDNIGHT + 60 * MINUTE)
     read = np.ones(rows.height, np.bool_)
     part = part_of(inputs, inputs, rows, bots, read)
@@ -176,7 +183,7 @@ def test_excluded_hits_are_excluded_as_each_side_decides() -> None:
 def test_ranges_of_visitors_add_up_to_the_whole() -> None:
     mesh = settled(*(a_hit(minute, visitor) for minute in (10, 20, 1_435, 1_445) for visitor in "abcdef"))
     inputs, _ = a_side(mesh)
-    old, rows = replace(inputs, policy=V0.policy(inputs.policy)), inputs.window.rows
+    old, rows = replace(inputs, policy=V0.policy(inputs.policy)), rows_of(inputs)
     read = rows["record"].to_numpy() >= 0
     read[::5] = False
     whole = part_of(old, inputs, rows, rows, read)

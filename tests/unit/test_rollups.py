@@ -11,7 +11,7 @@ from datasketches import compact_theta_sketch, update_theta_sketch
 from hitmesh.model.hit_types import CartAction, HitType
 from hitmesh.model.reasons import HitFlag
 from hitmesh.model.rows.rollup_rows import TRAFFIC_COLUMNS, TRAFFIC_DIMENSIONS, VISIT_DIMENSIONS
-from processor.rules.rollups import RowOwner, traffic_rows
+from processor.rules.rollups import DIMS, RowOwner, numbered_dimensions, traffic_rows
 from processor.settle.window import WINDOW_COLUMNS
 
 OWNER = RowOwner("merchants/m/sites/s", 20_000, 3)
@@ -181,3 +181,26 @@ def test_no_hits_give_no_rows() -> None:
     assert rows.is_empty()
     assert rows.columns == list(TRAFFIC_COLUMNS)
     assert set(TRAFFIC_DIMENSIONS) <= set(rows.columns)
+
+
+def test_day_of_refusals_only_has_a_row_without_dimensions() -> None:
+    numbers, texts = numbered_dimensions(counted())
+    numbered = counted().drop(VISIT_DIMENSIONS).with_columns(pl.Series(DIMS, numbers))
+    for rows in (
+        rows_of(rejected={MIDNIGHT: 3}),
+        traffic_rows(OWNER, numbered, counted(), {MIDNIGHT: 3}, texts=texts),
+    ):
+        assert totals(rows) == {"rejected_hits": 3}
+        assert rows.select(TRAFFIC_DIMENSIONS).null_count().row(0) == (1,) * len(TRAFFIC_DIMENSIONS)
+
+
+def test_rows_are_the_same_by_numbers_of_dimensions() -> None:
+    hits = counted({"channel": "ads"}, {}, {"channel": "ads", "os": "x"}, {"channel": "ads"})
+    numbers, texts = numbered_dimensions(hits)
+    numbered = hits.drop(VISIT_DIMENSIONS).with_columns(pl.Series(DIMS, numbers))
+    copies = counted({"channel": "ads"}, {})
+    expected = traffic_rows(OWNER, hits, copies, {})
+    found = traffic_rows(OWNER, numbered, copies, {}, texts=texts)
+    assert found.sort(TRAFFIC_DIMENSIONS).equals(expected.sort(TRAFFIC_DIMENSIONS))
+    assert texts.row(0) == (None,) * len(VISIT_DIMENSIONS)
+    assert len(set(numbers.tolist())) == texts.height == 3

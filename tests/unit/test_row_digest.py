@@ -9,6 +9,7 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.row_digest import NOT_SET_HASH, RowDigest
 from hitmesh.model.rows.stream_columns import UNKEYED_DIGESTS
 from processor.settle.drift import drift_of
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from tests.support.settled_rows import frame, traffic, visits
 from tests.support.twins import TWINS
@@ -49,15 +50,17 @@ def test_few_texts_are_remembered() -> None:
 def test_digests_of_older_partials_confirm_nothing_and_are_no_drift_by_themselves() -> None:
     of_hits = frame(RowSource.TRAFFIC, [traffic(page_path="/", hits=2), traffic(page_path="/a", hits=1)])
     of_visits = frame(RowSource.VISITS, [visits(landing_page="/", visits=1)])
-    streamed = settled_series(of_hits, of_visits, DIGEST)
-    same = drift_of(of_hits, of_visits, streamed, DIGEST)
+    rows = SettledRows.in_memory(of_hits, of_visits)
+    streamed = settled_series(rows, DIGEST)
+    same = drift_of(rows, streamed, DIGEST)
     assert same is not None
     assert (same.confirmed, same.rows_differ) == (True, False)
-    older = drift_of(of_hits, of_visits, streamed.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS)), DIGEST)
+    older = drift_of(rows, streamed.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS)), DIGEST)
     assert older is not None
     assert (older.confirmed, older.rows_differ, older.measures) == (False, False, {})
     more = frame(RowSource.TRAFFIC, [traffic(page_path="/", hits=3), traffic(page_path="/a", hits=1)])
-    late = drift_of(more, of_visits, streamed.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS)), DIGEST)
+    later = SettledRows.in_memory(more, of_visits)
+    late = drift_of(later, streamed.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS)), DIGEST)
     assert late is not None
     assert (late.confirmed, late.rows_differ, late.measures) == (False, True, {"hits": 1})
 
@@ -66,6 +69,7 @@ def test_digests_of_older_partials_confirm_nothing_and_are_no_drift_by_themselve
 def test_rows_of_a_twin_are_not_confirmed(twins: tuple[str, str]) -> None:
     streamed, settled = (frame(RowSource.TRAFFIC, [traffic(page_path=twin, hits=1)]) for twin in twins)
     none = frame(RowSource.VISITS, [])
-    drift = drift_of(settled, none, settled_series(streamed, none, DIGEST), DIGEST)
+    series = settled_series(SettledRows.in_memory(streamed, none), DIGEST)
+    drift = drift_of(SettledRows.in_memory(settled, none), series, DIGEST)
     assert drift is not None
     assert (drift.confirmed, drift.rows_differ, drift.measures) == (False, True, {})

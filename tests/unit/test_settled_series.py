@@ -14,6 +14,7 @@ from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from processor.settle.attempt import Attempt
+from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from processor.settle.settlement import Settled
 from processor.stream.stores import digest_of
@@ -89,13 +90,13 @@ def test_settlement_and_stream_of_the_same_hits_read_the_same() -> None:
     mesh = a_mesh()
     streamed = mesh.stores.series.read(SITE, DAY, DAY + 1, STREAM_GENERATION)
     settled = settled_today(mesh)
-    read = settled_series(settled.traffic, settled.visits, digest_of(mesh.stores.directory))
+    read = settled_series(settled.rows, digest_of(mesh.stores.directory))
     assert_frame_equal(with_estimates(read), with_estimates(streamed))
 
 
 def test_money_is_apart_by_currency_and_visits_are_of_none() -> None:
     settled = settled_today(a_mesh())
-    series = settled_series(settled.traffic, settled.visits)
+    series = settled_series(settled.rows)
     included = (
         series.filter(~pl.col("excluded"))
         .group_by("currency")
@@ -107,9 +108,8 @@ def test_money_is_apart_by_currency_and_visits_are_of_none() -> None:
 
 
 def test_no_settled_rows_give_an_empty_series_of_the_same_columns() -> None:
-    nothing = settled_series(
-        pl.DataFrame(schema=ROW_COLUMNS[RowSource.TRAFFIC]), pl.DataFrame(schema=ROW_COLUMNS[RowSource.VISITS])
-    )
+    no_rows = {source: pl.DataFrame(schema=columns) for source, columns in ROW_COLUMNS.items()}
+    nothing = settled_series(SettledRows.in_memory(no_rows[RowSource.TRAFFIC], no_rows[RowSource.VISITS]))
     assert (dict(nothing.schema), nothing.height) == (SERIES_COLUMNS, 0)
 
 
@@ -128,4 +128,4 @@ def test_visitors_of_a_cell_are_exact_beyond_what_a_small_sketch_holds() -> None
     mesh.settle()
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
     settled = settled_today(mesh)
-    assert with_estimates(settled_series(settled.traffic, settled.visits))["visitors"].sum() == 600
+    assert with_estimates(settled_series(settled.rows))["visitors"].sum() == 600

@@ -87,16 +87,33 @@ class DruidRollupSink:
             RowSource.TRAFFIC: as_stored(traffic, RowSource.TRAFFIC),
             RowSource.VISITS: as_stored(visits, RowSource.VISITS),
         }
-        sent: dict[Owner, Counts] = {}
-        for source, rows in stored.items():
-            for site, day, generation, count in rows.group_by(_KEY).len().iter_rows():
-                sent.setdefault((SiteDay(site, day), generation), {})[source] = count
-        for site_day, generation in sent:
-            if (site_day, generation) in self._sent or (site_day, generation) in self._arrived:
-                raise ValueError(
-                    f"rows of {site_day.site} day {site_day.day}: generation {generation} is already written"
-                )
+        sent = _counted(stored)
+        self._refuse_known(sent)
         self._producer.send(_by_site(stored))
+        self._sent |= sent
+        _forget_oldest(self._sent)
+
+    def write_portions(self, traffic: Iterable[pl.DataFrame], visits: Iterable[pl.DataFrame]) -> None:
+        """Send the rows of a single generation, a transaction per portion.
+
+        Raises:
+            ValueError: the generation was written before, also if that call failed.
+        """
+        sent: dict[Owner, Counts] = {}
+        try:
+            for source, portions in ((RowSource.TRAFFIC, traffic), (RowSource.VISITS, visits)):
+                for portion in portions:
+                    if portion.is_empty():
+                        continue
+                    stored = {source: as_stored(portion, source)}
+                    counted = _counted(stored)
+                    self._refuse_known(counted)
+                    _add(sent, counted)
+                    self._producer.send(_by_site(stored))
+        except BaseException:
+            self._arrived |= dict.fromkeys(sent)  # nothing waits for these rows, and they are not sent again
+            _forget_oldest(self._arrived)
+            raise
         self._sent |= sent
         _forget_oldest(self._sent)
 
@@ -127,10 +144,33 @@ class DruidRollupSink:
             self._sent.pop(owner, None)
             self._arrived.pop(owner, None)
 
+    def _refuse_known(self, owners: Iterable[Owner]) -> None:
+        for site_day, generation in owners:
+            if (site_day, generation) in self._sent or (site_day, generation) in self._arrived:
+                raise ValueError(
+                    f"rows of {site_day.site} day {site_day.day}: generation {generation} is already written"
+                )
+
     def _counts(self, source: RowSource, waiting: Sequence[Owner]) -> dict[Owner, int]:
         day = waiting[0][0].day
         rows = self._client.query(counts_query(self._servers.data_source(source), day, waiting).json())
         return {(SiteDay(site, day), generation): count or 0 for site, generation, count in rows}
+
+
+def _counted(stored: Mapping[RowSource, pl.DataFrame]) -> dict[Owner, Counts]:
+    """Return the number of rows per generation and source."""
+    sent: dict[Owner, Counts] = {}
+    for source, rows in stored.items():
+        for site, day, generation, count in rows.group_by(_KEY).len().iter_rows():
+            sent.setdefault((SiteDay(site, day), generation), {})[source] = count
+    return sent
+
+
+def _add(sent: dict[Owner, Counts], more: Mapping[Owner, Counts]) -> None:
+    for owner, counts in more.items():
+        of_owner = sent.setdefault(owner, {})
+        for source, count in counts.items():
+            of_owner[source] = of_owner.get(source, 0) + count
 
 
 def _by_site(stored: Mapping[RowSource, pl.DataFrame]) -> list[tuple[str, Mapping[RowSource, pl.DataFrame]]]:

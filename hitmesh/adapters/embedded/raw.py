@@ -6,6 +6,7 @@ An index finds the records of a site's day. This module never reads a record's v
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -17,11 +18,15 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import COPY_CURE, decoding
 
 _SCAN_CHUNK_RECORDS: Final = 32
+_NO_RECORD: Final = -1
 _CURE: Final = f"hitmesh reprocess plan --kind repair restores the record while the log has it; otherwise {COPY_CURE}"
 _RECORD_COLUMNS: Final = """log_id, partition_no, record_offset, log_time, row_count, min_event_time,
     max_event_time, schema_version, site_days, value"""
 
-
+_FIND: Final = """SELECT DISTINCT record, log_id, partition_no, record_offset, log_time
+    FROM raw_index JOIN raw_records USING (record)
+    WHERE site = ? AND day >= ? AND day < ?
+    ORDER BY log_time, log_id, partition_no, record_offset"""
 _REPLACED: Final = ("log_time", "row_count", "min_event_time", "max_event_time", "schema_version", "site_days", "value")
 _REPLACE: Final = f"""(log_id, partition_no, record_offset) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in _REPLACED)}"""
@@ -56,7 +61,14 @@ class EmbeddedRawStore:
 
         Records stored after the first record was requested are not seen. Values are read in small chunks.
         """
-        numbers = [index_row.record for index_row in self._found(site, first_day, end_day, before)]
+
+        def number_if_wanted(number: int, log: str, partition: int, offset: int, _: int) -> int:
+            return number if _is_before(before, log, partition, offset) else _NO_RECORD
+
+        with self._database.reading() as transaction:
+            found = transaction.rows(number_if_wanted, _FIND, (site, first_day, end_day))
+        numbers = array("q", (number for number in found if number != _NO_RECORD))
+        del found  # a day of small records has millions
         for start in range(0, len(numbers), _SCAN_CHUNK_RECORDS):
             with self._database.reading() as transaction:
                 chunk = [_read(transaction, number) for number in numbers[start : start + _SCAN_CHUNK_RECORDS]]
@@ -66,7 +78,11 @@ class EmbeddedRawStore:
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[tuple[Position, RawRecord | None]]:
         """Yield the positions and records of `scan`, with None for a damaged record."""
-        for index_row in self._found(site, first_day, end_day, before):
+        with self._database.reading() as transaction:
+            found = transaction.rows(_Found, _FIND, (site, first_day, end_day))
+        for index_row in found:
+            if not _is_before(before, index_row.log, index_row.partition, index_row.offset):
+                continue
             try:
                 with self._database.reading() as transaction:
                     record = _read(transaction, index_row.record)
@@ -116,23 +132,6 @@ class EmbeddedRawStore:
                 (site,),
             )
 
-    def _found(self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None) -> list[_Found]:
-        """Return the records of `scan` in log order."""
-        with self._database.reading() as transaction:
-            found = transaction.rows(
-                _Found,
-                """SELECT DISTINCT record, log_id, partition_no, record_offset, log_time
-                FROM raw_index JOIN raw_records USING (record)
-                WHERE site = ? AND day >= ? AND day < ?
-                ORDER BY log_time, log_id, partition_no, record_offset""",
-                (site, first_day, end_day),
-            )
-        return [
-            index_row
-            for index_row in found
-            if before is None or index_row.offset < before.get(PartitionId(index_row.log, index_row.partition), 0)
-        ]
-
 
 class _Found(NamedTuple):
     record: int
@@ -140,6 +139,10 @@ class _Found(NamedTuple):
     partition: int
     offset: int
     log_time: int
+
+
+def _is_before(before: Mapping[PartitionId, int] | None, log: str, partition: int, offset: int) -> bool:
+    return before is None or offset < before.get(PartitionId(log, partition), 0)
 
 
 def _packed(site_days: Iterable[SiteDay]) -> str:

@@ -11,11 +11,12 @@ import mmap
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import polars as pl
+import pyarrow.parquet as pq
 import xxhash
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
@@ -126,11 +127,34 @@ class Segments:
 
         The name ends with a checksum of the content, so that the file stays plain Parquet for every reader.
         """
+        return self._saved(
+            source, lambda made: rows.write_parquet(made, compression="zstd", compression_level=1, statistics=False)
+        )
+
+    def save_portions(self, portions: Iterator[pl.DataFrame], source: RowSource) -> str | None:
+        """Write portions to a single file as `save` does, a row group each; return None without portions."""
+        first = next(portions, None)
+        if first is None:
+            return None
+
+        def write(made: Path) -> None:
+            rows = first.to_arrow(compat_level=pl.CompatLevel.oldest())
+            with pq.ParquetWriter(
+                made, rows.schema, compression="zstd", compression_level=1, write_statistics=False
+            ) as writer:
+                writer.write_table(rows)
+                for portion in portions:
+                    writer.write_table(portion.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+        return self._saved(source, write)
+
+    def _saved(self, source: RowSource, write: Callable[[Path], None]) -> str:
+        """Write a file with `write`, block until its content is on disk, and return its final name."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{source}-{secrets.token_hex(12)}"
         made = self.path(f"{name}{_SUFFIX}.tmp")
         try:
-            rows.write_parquet(made, compression="zstd", compression_level=1, statistics=False)
+            write(made)
             _sync(made)
             file = f"{name}-{_digest(made)}{_SUFFIX}"
             made.rename(self.path(file))

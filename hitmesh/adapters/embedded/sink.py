@@ -7,7 +7,7 @@ when small files are merged.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -23,6 +23,7 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
 MAX_FILES: Final = 16
+MAX_MERGED_ROWS: Final = 1_000_000  # in memory while files are merged, 0.5 KB each
 _SORTED_BY: Final = ("site", "day", "generation", "cell")
 
 Dropped = Sequence[tuple[SiteDay, int]]
@@ -57,6 +58,17 @@ class EmbeddedRollupSink:
             for site, source in sorted({(file_slice.site, file_slice.source) for file_slice in slices}):
                 self._compact_if_whole(site, source)
 
+    def write_portions(self, traffic: Iterable[pl.DataFrame], visits: Iterable[pl.DataFrame]) -> None:
+        """Store the rows of a single generation durably: either all rows or none."""
+        slices: list[Slice] = []
+        with self._lock:
+            self._sweep_once()
+            for source, portions in ((RowSource.TRAFFIC, traffic), (RowSource.VISITS, visits)):
+                slices += self._save_portions(source, portions)
+            if slices:
+                self._segments.sync()
+                self._segments.add(slices)
+
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Return True: rows are readable when `write` returns."""
         return True
@@ -85,6 +97,24 @@ class EmbeddedRollupSink:
             start += length
             slices += _placed(site, source, file, parts)
         return slices
+
+    def _save_portions(self, source: RowSource, portions: Iterable[pl.DataFrame]) -> list[Slice]:
+        """Write a generation's portions to a single file."""
+        heights: list[int] = []
+        owners: set[tuple[str, int, int]] = set()
+
+        def in_order() -> Iterator[pl.DataFrame]:
+            for portion in portions:
+                if portion.height:
+                    owners.update(portion.select("site", "day", "generation").unique().iter_rows())
+                    heights.append(portion.height)
+                    yield as_stored(portion, source).sort(_SORTED_BY)
+
+        file = self._segments.save_portions(in_order(), source)
+        if file is None:
+            return []
+        ((site, day, generation),) = owners
+        return _placed(site, source, file, [(day, generation, sum(heights))])
 
     def _compact_if_whole(self, site: str, source: RowSource) -> None:
         """Merge small files; a damaged or lost file is only logged, because the new rows are already stored."""
@@ -118,7 +148,7 @@ class EmbeddedRollupSink:
 
 
 def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
-    """Return the slices in the files to merge.
+    """Return the slices in the files to merge, which together have at most about `MAX_MERGED_ROWS`.
 
     These are the smaller half of a site's files, and then each next larger file that has at most as many rows as all
     smaller files together. Each row is thereby rewritten a logarithmic number of times, regardless of a site's number
@@ -132,10 +162,12 @@ def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
     chosen: set[str] = set()
     total = 0
     for file, size in sorted(sizes.items(), key=lambda item: item[1]):
-        if len(chosen) > MAX_FILES // 2 and size > total:
+        if (len(chosen) > MAX_FILES // 2 and size > total) or total + size > MAX_MERGED_ROWS:
             break
         chosen.add(file)
         total += size
+    if len(chosen) < 2:
+        return []
     return [file_slice for file_slice in slices if file_slice.file in chosen]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import polars as pl
 
 from hitmesh.adapters.memory.rows import MemoryRows
+from hitmesh.model.rows.rollup_rows import TRAFFIC_COLUMNS, VISITS_COLUMNS
 from hitmesh.model.sites import SiteDay
 
 
@@ -37,6 +38,17 @@ class MemoryRollupSink:
             ValueError: a generation of a site-day already has rows; nothing was written.
         """
         self._rows.write(traffic, visits)
+
+    def write_portions(self, traffic: Iterable[pl.DataFrame], visits: Iterable[pl.DataFrame]) -> None:
+        """Store the rows of a single generation.
+
+        Raises:
+            ValueError: the generation already has rows; nothing was written.
+        """
+        self._rows.write(
+            pl.concat([pl.DataFrame(schema=TRAFFIC_COLUMNS), *traffic]),
+            pl.concat([pl.DataFrame(schema=VISITS_COLUMNS), *visits]),
+        )
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Return True: rows are readable when `write` returns."""

@@ -1330,7 +1330,7 @@ class ChangeReasons(_message.Message):
     JOINED_HITS_FIELD_NUMBER: _builtins.int
     explained_site_days: _builtins.int
     """Changed site-days whose reasons are known. The reasons are not known if hits were erased, if a store lost numbers or
-    raw hits, or if the site-day has more than 2,000,000 hits.
+    raw hits, or if the site-day has more than 2,000,000 hits, or more than 250,000 hits of a visitor.
     """
     merged_visits: _builtins.int
     """Places that begin a visit on the old side, and on the new side continue a visit, which may have begun on an earlier

@@ -1,0 +1,106 @@
+"""Rows in numbered groups on a local disk, so that a settlement never holds all rows of a large site-day in memory.
+
+The file has no name, so no file outlives the process. Each block in the file is a separate Arrow IPC stream, so that a
+reader decodes only the wanted columns of the wanted group.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import I64Array
+from hitmesh.model.errors import as_disk_full
+
+_BUFFERED_ROWS: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    start: int
+    size: int
+    rows: int
+
+
+class Spill:
+    """Groups of rows on disk. A group's rows keep the order in which they were added. Confined to one thread.
+
+    Args:
+        directory: a directory on a local disk, created when missing; None = the system's directory for temporary files.
+        buffered_rows: rows are written once this many rows wait, because a small block costs as much as a large one.
+
+    Attributes:
+        close: deletes the rows; called at the latest when the object is no longer used.
+    """
+
+    def __init__(self, directory: Path | None, buffered_rows: int = _BUFFERED_ROWS) -> None:
+        if directory is not None:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # closed by `close`
+        self.close = weakref.finalize(self, self._file.close)
+        self._buffered_rows = buffered_rows
+        self._blocks: defaultdict[int, list[_Block]] = defaultdict(list)
+        self._waiting: list[tuple[pl.DataFrame, I64Array]] = []
+        self._waiting_rows = 0
+        self._size = 0
+
+    def add(self, rows: pl.DataFrame, groups: I64Array) -> None:
+        """Add rows, each to its group (n,). All frames must have the same columns."""
+        if rows.height:
+            self._waiting.append((rows, groups))
+            self._waiting_rows += rows.height
+        if self._waiting_rows >= self._buffered_rows:
+            self._flush()
+
+    def groups(self) -> list[int]:
+        """Return the groups that have rows, in ascending order."""
+        self._flush()
+        return sorted(self._blocks)
+
+    def height(self, group: int) -> int:
+        """Return the number of rows in a group."""
+        self._flush()
+        return sum(block.rows for block in self._blocks.get(group, ()))
+
+    def read(self, group: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """Yield a group's rows block by block, all columns or only these."""
+        self._flush()
+        for block in self._blocks.get(group, ()):
+            self._file.seek(block.start)
+            stream = BytesIO(self._file.read(block.size))
+            yield pl.read_ipc_stream(stream, columns=None if columns is None else list(columns))
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        rows = pl.concat([frame for frame, _ in self._waiting])
+        groups = np.concatenate([numbers for _, numbers in self._waiting])
+        self._waiting, self._waiting_rows = [], 0
+        if (groups[1:] < groups[:-1]).any():
+            order = np.argsort(groups, kind="stable")
+            rows, groups = rows[order], groups[order]
+        begins = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
+        ends = np.append(begins[1:], len(groups))
+        try:
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+                self._write(int(groups[begin]), rows[begin:end])
+        except OSError as error:
+            raise as_disk_full(error) or error from error
+
+    def _write(self, group: int, rows: pl.DataFrame) -> None:
+        target = BytesIO()
+        # The newest layout would write the texts of all rows with every slice.
+        rows.write_ipc_stream(target, compression="lz4", compat_level=pl.CompatLevel.oldest())
+        self._file.seek(self._size)
+        self._file.write(target.getbuffer())
+        self._blocks[group].append(_Block(self._size, target.tell(), rows.height))
+        self._size += target.tell()

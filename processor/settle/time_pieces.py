@@ -1,0 +1,127 @@
+"""Build the visits of a single visitor with more hits than fit into memory, in pieces of time.
+
+Visits are causal: whether a hit starts, extends or misses a visit depends only on earlier hits. After a piece, every
+visit of the visitor is therefore finished, except the latest visit of each timeline. The hits of these visits, at most
+`VisitPolicy.max_hits` per timeline (rule S5), are built again together with the next piece, so that each visit is
+built as a whole. An orphan changes no visit and is finished at once (rule S2).
+
+Per hit of the visitor, 40 bytes are in memory while the pieces are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from processor.rules.carry import first_values, no_open_visits, open_rows
+from processor.rules.visits import TIMELINE, Visits, build_visits, open_at
+from processor.settle.inputs import DayInputs
+from processor.settle.memory import SettleMemory
+from processor.settle.spill import Spill
+from processor.settle.visitor_ranges import VisitorRange
+from processor.settle.window import chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The visits that are known after a piece.
+
+    Attributes:
+        hits: the piece's hits, and those of visits that were not finished before.
+        carried: the carried-in visits that were not finished before.
+        visits: the visits built from both.
+        finished: whether each visit is finished.
+    """
+
+    hits: pl.DataFrame
+    carried: pl.DataFrame
+    visits: Visits
+    finished: BoolArray
+
+
+def cut_in_pieces(visitor: VisitorRange, wanted: BoolArray, memory: SettleMemory) -> Spill:
+    """Return the wanted hits in groups of about `memory.range_hits`, ascending in the order of rule S0."""
+    pieces = _piece_numbers(visitor.column("event_time"), visitor.column("hit_hash"), wanted, memory.range_hits)
+    spill, begin = Spill(memory.scratch), 0
+    for rows in visitor.read():
+        numbers = pieces[begin : begin + rows.height]
+        begin += rows.height
+        spill.add(chosen(rows, numbers >= 0), numbers[numbers >= 0].astype(np.int64))
+    return spill
+
+
+def _piece_numbers(times: pl.Series, hashes: pl.Series, wanted: BoolArray, limit: int) -> npt.NDArray[np.int32]:
+    """Return each hit's piece, −1 for other hits. Hits that only `hit_id` can order are in one piece."""
+    pieces = np.full(len(wanted), -1, np.int32)
+    rows = np.flatnonzero(wanted)
+    time, hit_hash = times.to_numpy()[rows], hashes.to_numpy()[rows]
+    order: I64Array = np.lexsort((hit_hash, time))
+    begin = number = 0
+    while begin < len(order):
+        end = _next_cut(time, hit_hash, order, begin + limit)
+        pieces[rows[order[begin:end]]] = number
+        begin, number = end, number + 1
+    return pieces
+
+
+def _next_cut(times: I64Array, hashes: U64Array, order: I64Array, end: int) -> int:
+    while (
+        end < len(order) and times[order[end]] == times[order[end - 1]] and hashes[order[end]] == hashes[order[end - 1]]
+    ):
+        end += 1
+    return end
+
+
+def steps(
+    pieces: Spill, carried: pl.DataFrame, build: Callable[[pl.DataFrame, pl.DataFrame], Visits]
+) -> Iterator[Step]:
+    """Yield the visits piece by piece; each visit is finished in exactly one step.
+
+    Args:
+        pieces: the visitor's hits without copies, from `cut_in_pieces`.
+        carried: CARRY_COLUMNS, the visitor's visits that were open before the first hit.
+        build: builds visits from hits and carried-in visits.
+    """
+    numbers = pieces.groups()
+    held: list[pl.DataFrame] = []
+    for number in numbers:
+        hits = pl.concat([*held, *pieces.read(number)]).rechunk()
+        visits = build(hits, carried)
+        finished = np.ones(len(visits.visits), np.bool_)
+        if number != numbers[-1]:
+            finished[_latest(visits, hits, carried)] = False
+        yield Step(hits, carried, visits, finished)
+        is_held = visits.visit_of >= 0
+        is_held[is_held] = ~finished[visits.visit_of[is_held]]
+        goes_on = ~finished & (visits.visits.first < 0)
+        held, carried = [chosen(hits, is_held)], carried[-1 - visits.visits.first[goes_on]]
+
+
+def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Array:
+    """Return the number of each timeline's latest visit; `Summaries` is ordered by timeline and start.
+
+    A carried-in visit under another logic comes first in the summaries (`seam`). If the timeline has a later visit, an
+    interactive hit has ended the carried-in visit.
+    """
+    timelines = first_values(visits.visits, hits, carried, TIMELINE).with_row_index("number")
+    latest: I64Array = timelines.group_by(TIMELINE).agg(pl.col("number").max())["number"].to_numpy().astype(np.int64)
+    return latest
+
+
+def derived_in_pieces(inputs: DayInputs, pieces: Spill, begin: int) -> pl.DataFrame:
+    """Return the visitor's visits open at the day's start `begin`, from hits before the day (rule L4)."""
+    found, policy = [no_open_visits()], inputs.carried_policy or inputs.policy
+
+    def build(hits: pl.DataFrame, carried: pl.DataFrame) -> Visits:
+        return build_visits(hits, carried, policy, inputs.zone)
+
+    for step in steps(pieces, no_open_visits(), build):
+        still_open = open_at(step.visits, begin, policy)
+        is_finished = np.isin(still_open.first, step.visits.visits.first[step.finished])
+        found.append(open_rows(still_open.only(is_finished), step.hits, step.carried))
+    return pl.concat(found)
