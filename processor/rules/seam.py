@@ -107,7 +107,7 @@ def _with_rows(visits: Summaries, rows: I64Array) -> Summaries:
     """Return the summaries with row numbers that refer to all hits, given the row of each hit."""
 
     def row_of(places: I64Array) -> I64Array:
-        found: I64Array = np.where(places >= 0, rows[places], places) if len(rows) else places
+        found: I64Array = np.where(places >= 0, rows[np.maximum(places, 0)], places) if len(rows) else places
         return found
 
     return replace(visits, first=row_of(visits.first), landing=row_of(visits.landing), exit=row_of(visits.exit))

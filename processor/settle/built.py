@@ -182,7 +182,7 @@ def finished_part(built: Built, finished: BoolArray) -> Built:
 
 
 def _moved(places: I64Array, rows: I64Array) -> I64Array:
-    moved: I64Array = np.where(places >= 0, rows[places], places) if len(rows) else places
+    moved: I64Array = np.where(places >= 0, rows[np.maximum(places, 0)], places) if len(rows) else places
     return moved
 
 

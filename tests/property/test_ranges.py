@@ -13,15 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hitmesh.adapters.memory.raw import MemoryRawStore
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import CELL_MS, DERIVED_FROM_MS, FOLLOWED_MS
 from hitmesh.model.logic import LOGICS
 from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.reasons import HitFlag
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import RawStore
 from processor.rules.carry import Carry
+from processor.rules.day_rules import DayRules, with_excluded
 from processor.rules.rollups import RowOwner
+from processor.settle.claims_excluded import decided_claims
 from processor.settle.drift import drift_of
 from processor.settle.inputs import DayInputs
 from processor.settle.memory import SettleMemory
@@ -69,6 +74,24 @@ def a_window(hits: Sequence[RefHit], dice: Random) -> Window:
     return Window(columns.select(*WINDOW_COLUMNS), positions, 0, 2**62)
 
 
+def ruled(window: Window, dice: Random) -> Window:
+    """Return the window as exclusion rules decide its hits, and as other rules decided these hits before."""
+    by_rule = [dice.random() < 0.3 for _ in range(window.rows.height)]
+    flags = pl.when(pl.Series(by_rule, dtype=pl.Boolean)).then(int(HitFlag.RULE_PAGE)).otherwise(0)
+    flags = pl.when(pl.col("excluded")).then(int(HitFlag.BOT_UA)).otherwise(flags)
+    rows = window.rows.with_columns(flags.cast(pl.UInt32).alias("flags")).pipe(with_excluded)
+    before = [dice.random() < 0.3 for _ in range(rows.height)]
+    excluded_before = pl.Series("excluded", before, pl.Boolean) | window.rows["excluded"]
+    return replace(window, rows=rows, excluded_before=excluded_before, not_applicable=dice.randrange(5))
+
+
+def under_rules(inputs: DayInputs, raw: RawStore) -> DayInputs:
+    """Return the inputs with claims that the window's hits of the day decide, as an attempt does."""
+    before, after = (DayRules(versions={inputs.owner.day: version}) for version in (1, 2))
+    claims, excluded_before = decided_claims(inputs.claims, inputs.window, inputs.owner.day, before, after, raw)
+    return replace(inputs, claims=claims, excluded_before=excluded_before)
+
+
 def claims_of(window: Window) -> list[OrderClaim]:
     """Return the claims that the intake stores for the hits."""
     claims = []
@@ -101,11 +124,12 @@ def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
     for begin in range(0, window.rows.height, 3):
         rows = everything[begin : begin + 3]
         spill.add(rows, visitor_groups(rows, memory.groups_log2))
-    return SpilledWindow(spill, window.positions, window.claiming, window.start, window.end, window.erased)
+    claiming, applicable = window.claiming, window.not_applicable
+    return SpilledWindow(spill, window.positions, claiming, window.start, window.end, window.erased, applicable)
 
 
 def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: SettleMemory) -> None:
-    """Settle three days both ways, each with or without the carry from the day before, under any logic."""
+    """Settle three days both ways, each with or without the carry from the day before, under any logic and rules."""
     dice = Random(seed)
     window, logic = a_window(hits, dice), dice.choice(LOGICS)
     carry: Carry | None = None
@@ -118,7 +142,7 @@ def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: Set
             owner=RowOwner(SITE, day, 7),
             policy=logic.policy(visit_policy(policy)),
             zone=policy.midnight_zone,
-            window=replace(window, rows=window.rows.filter(times), erased=some_erased(begin, dice)),
+            window=ruled(replace(window, rows=window.rows.filter(times), erased=some_erased(begin, dice)), dice),
             known_until=end + dice.choice((0, FOLLOWED_MS)),
             carry=carry,
             claims=claims_of(window),
@@ -129,8 +153,11 @@ def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: Set
             memory=memory,
         )
         assert isinstance(inputs.window, Window)
+        ranged = replace(inputs, window=on_disk(inputs.window, memory))
+        inputs, ranged = under_rules(inputs, MemoryRawStore()), under_rules(ranged, MemoryRawStore())
+        assert (ranged.claims, ranged.excluded_before) == (inputs.claims, inputs.excluded_before)
         whole = settle(inputs)
-        assert_same(settle(replace(inputs, window=on_disk(inputs.window, memory))), whole)
+        assert_same(settle(ranged), whole)
         carry = whole.carry if dice.random() < 0.8 else None
 
 

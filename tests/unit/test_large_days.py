@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ import pytest
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.erasures import ErasureMark, visitor_digest
 from hitmesh.model.errors import Unavailable
+from hitmesh.model.exclusion import ExclusionRule, RuleKind, SiteRules
 from hitmesh.model.positions import Topic
 from hitmesh.model.reprocessings import Rebuilt, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.reprocessor import Reprocessor
+from processor.rules.day_rules import DayRules
 from processor.settle.attempt import Attempt
 from processor.settle.deciding import Deciding
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
@@ -30,6 +33,7 @@ from processor.settle.site_window import SpilledWindow, Window, read_window, wit
 from processor.settle.spill import Spill
 from tests.support.erasing import key_of, plan_erasure
 from tests.support.reprocessing import plan, rebuilt, request, work_off
+from tests.support.site_rules import add_rule, plan_rules, store_networks
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
 from tests.unit.settling import DAY, NOON, SITE, a_hit, an_order
 
@@ -63,14 +67,25 @@ def test_large_day_is_published_as_any_other(store: str, tmp_path: Path) -> None
     mesh.stores.close()
 
 
+def days_under(version: int) -> DayRules:
+    """Return rules that exclude other pages in version 1 than in version 2, and look at the network."""
+    rules = [
+        ExclusionRule("1", RuleKind.PAGE, "^/5$", since=1, created_at=0, until=2),
+        ExclusionRule("2", RuleKind.PAGE, "^/30|/100$", since=2, created_at=0),
+        ExclusionRule("3", RuleKind.NETWORK, "203.0.113.0/24", since=2, created_at=0),
+    ]
+    return DayRules(SiteRules(2, tuple(rules)), {DAY: version})
+
+
 @pytest.mark.parametrize("erased", ["", "a"])
-def test_window_beyond_the_limit_holds_the_same_hits_on_disk(erased: str) -> None:
+@pytest.mark.parametrize("before", [None, days_under(1)])
+def test_window_beyond_the_limit_holds_the_same_hits_on_disk(erased: str, before: DayRules | None) -> None:
     mesh = a_mesh("memory:", SMALLEST)
     begin, secret = DAY * DAY_MS, b"secret"
     digest = visitor_digest(secret, SITE, key_of(erased))
     visitors = ErasedVisitors(secret, [ErasureMark(SITE, digest, begin + DAY_MS // 2, 0, "e")] if erased else ())
 
-    deciding = Deciding(erased=visitors)
+    deciding = Deciding(days_under(2), before, visitors, DAY)
 
     def window(memory: SettleMemory) -> Window | SpilledWindow:
         return read_window(mesh.stores.raw.scan(SITE, DAY, DAY + 1), SITE, begin, begin + DAY_MS, memory, deciding)
@@ -82,7 +97,10 @@ def test_window_beyond_the_limit_holds_the_same_hits_on_disk(erased: str) -> Non
     assert len(groups) == 2
     assert [len(set(group["visitor_lo"])) for group in groups].count(0) == 0
     assert not set(groups[0]["visitor_lo"]) & set(groups[1]["visitor_lo"])
-    assert pl.concat(groups).sort("record", "row").equals(with_excluded_before(whole.rows, None))
+    assert pl.concat(groups).sort("record", "row").equals(with_excluded_before(whole.rows, whole.excluded_before))
+    assert whole.rows["excluded"].any()
+    assert (whole.excluded_before is not None) == (before is not None)
+    assert spilled.not_applicable == whole.not_applicable > 0
     assert spilled.claiming.equals(whole.claiming)
     assert spilled.erased.equals(whole.erased)
     assert (whole.erased.height > 0) == bool(erased)
@@ -126,36 +144,72 @@ def test_deadline_for_readable_rows_follows_their_number(
 
 
 def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:
-    """Recompute a mesh's days within these limits: under v0, or without visitor a."""
+    """Recompute a mesh's days within these limits: under v0, without visitor a, or under exclusion rules."""
     mesh = a_mesh("memory:", DEFAULT_MEMORY)
     mesh.send([a_hit(31, "b"), a_hit(2, "d")])
     mesh.heartbeat()
     mesh.stream()
     if id_ == "e":
         plan_erasure(mesh, SITE, "a")
+    elif id_ == "rules":
+        change_rules(mesh, "^/(5|20|100|1430|2)$")
+        plan_rules(mesh, SITE)
     else:
         plan(mesh, [SITE], id_=id_)
-    request(mesh, Work.RECOMPUTE, id_)
+    worked_off(mesh, Work.RECOMPUTE, id_, memory)
+    return rebuilt(mesh, id_)
+
+
+def change_rules(mesh: SmallMesh, pages: str) -> None:
+    """Let a site exclude these pages, and a network that no hit has."""
+    if not mesh.stores.directory.site(SITE).rules.version:  # type: ignore[union-attr]  # the site exists
+        store_networks(mesh.stores.directory, SITE)
+        add_rule(mesh.stores.directory, SITE, RuleKind.NETWORK, "203.0.113.0/24")
+    add_rule(mesh.stores.directory, SITE, RuleKind.PAGE, pages)
+
+
+def worked_off(mesh: SmallMesh, work: Work, id_: str, memory: SettleMemory) -> None:
+    request(mesh, work, id_)
     reprocessor = Reprocessor(
         settler_stores(mesh.stores), mesh.stores.reprocessings, mesh.clock, marks=7, memory=memory
     )
     work_off(mesh, reprocessor, id_)
-    return rebuilt(mesh, id_)
 
 
 def numbers_of(rebuilt: Rebuilt) -> Sequence[object]:
     """Return everything but the positions in the log, which differ between meshes."""
     sides = (rebuilt.before, rebuilt.after)
-    return [rebuilt.site_day, rebuilt.changes, rebuilt.reasons, *((side.ledger, side.carry) for side in sides)]
+    decided = (rebuilt.reasons, rebuilt.not_applicable, sorted(rebuilt.flags.values()), rebuilt.disturbed_days)
+    return [rebuilt.site_day, rebuilt.changes, decided, *((side.ledger, side.carry) for side in sides)]
 
 
-@pytest.mark.parametrize("id_", ["r", "e"])
+@pytest.mark.parametrize("id_", ["r", "e", "rules"])
 def test_large_day_is_recomputed_as_any_other_with_the_same_reasons(id_: str) -> None:
     whole = recomputed(DEFAULT_MEMORY, id_)
     ranged = recomputed(SettleMemory(range_hits=17, groups_log2=2), id_)
     assert [numbers_of(each) for each in ranged] == [numbers_of(each) for each in whole]
     assert any(each.reasons not in (None, ChangeReasons()) for each in whole) or id_ == "e"
     assert any(each.after.ledger.erased for each in whole) == (id_ == "e")
+    assert any(each.reasons and each.reasons.newly_excluded_hits for each in whole) == (id_ == "rules")
+    assert any(each.not_applicable for each in whole) == (id_ == "rules")
+
+
+def test_large_days_under_changing_rules_have_the_rows_of_any_other() -> None:
+    found = []
+    for memory in (DEFAULT_MEMORY, SMALLEST):
+        mesh = a_mesh("memory:", memory)
+        for id_, pages in (("first", "^/(5|20|100)$"), ("second", "^/(30|1430|1460)$")):
+            change_rules(mesh, pages)
+            plan_rules(mesh, SITE, id_=id_)
+            worked_off(mesh, Work.RECOMPUTE, id_, memory)
+            worked_off(mesh, Work.PUBLISH, id_, memory)
+            mesh.send([a_hit(100, "d", f"late-{id_}"), an_order(6, "o2", f"b-{id_}")])
+            mesh.settle()
+            unexplained = [replace(each, reasons=None) for each in rebuilt(mesh, id_)]
+            found.append((memory, mesh.rows(), mesh.ledgers(), list(map(numbers_of, unexplained))))
+    whole, ranged = ([each[1:] for each in found if each[0] is memory] for memory in (DEFAULT_MEMORY, SMALLEST))
+    assert ranged == whole
+    assert whole[0] != whole[1]
 
 
 def test_reasons_are_not_known_if_a_single_visitor_does_not_fit_into_memory() -> None:
