@@ -123,11 +123,21 @@ class Site:
     policy_changes: tuple[PolicyChange, ...] = ()
 
     def policy_on(self, day: int) -> VisitPolicy:
-        """Return the policy for visits that begin on a UTC day."""
+        """Return the policy for visits that begin on a UTC day.
+
+        Example:
+            >>> Site("merchants/demo/sites/shop", "UTC", "USD", b"").policy_on(20_000) == VisitPolicy()
+            True
+        """
         return policy_on(self.policy, self.policy_changes, day)
 
     def policies(self, first_day: int, end_day: int) -> tuple[VisitPolicy, ...]:
-        """Return the policies for visits that begin in [first_day, end_day), in order of time."""
+        """Return the policies for visits that begin in [first_day, end_day), in order of time.
+
+        Example:
+            >>> len(Site("merchants/demo/sites/shop", "UTC", "USD", b"").policies(20_000, 20_007))
+            1
+        """
         days = [first_day, *(each.from_day for each in self.policy_changes if first_day < each.from_day < end_day)]
         return tuple(self.policy_on(day) for day in days)
 

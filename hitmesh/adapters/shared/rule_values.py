@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.exclusion import NO_RULES, ExclusionRule, RuleKind, SiteRules
-from hitmesh.model.stored import decoding
 
+_SUBJECT = "a text with the exclusion rules of a site"
 _CURE = "restore the directory of sites from a backup"
 
 
@@ -24,7 +25,11 @@ def rules_of(value: str | None) -> SiteRules:
     """
     if value is None:
         return NO_RULES
-    with decoding("the exclusion rules of a site", _CURE):
+    # `hitmesh.model.stored:decoding` would load Polars, which control does without at its start.
+    try:
         fields = json.loads(value)
         rules = tuple(ExclusionRule(**{**rule, "kind": RuleKind(rule["kind"])}) for rule in fields["rules"])
         return SiteRules(fields["version"], rules, fields["networks_since"])
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        cause = type(error).__name__
+        raise StoreCorrupt(f"{_SUBJECT} does not decode ({cause}): {_CURE}", place=_SUBJECT, cause=cause) from None

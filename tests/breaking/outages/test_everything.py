@@ -26,6 +26,7 @@ UNDER_WAY_RECORDS = 5
 BEGUN_S = 30.0
 
 
+@pytest.mark.long  # takes three minutes; in every run Kafka has an outage, and Cassandra refuses all requests
 @pytest.mark.timeout(2 * SLACK_MS // 1_000)
 def test_everything_dies_at_once_and_what_was_acknowledged_is_counted_once(
     store_url: str, servers_control: Control, tmp_path: Path, capsys: pytest.CaptureFixture[str]

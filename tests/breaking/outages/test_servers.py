@@ -25,7 +25,7 @@ COUNTED_S = 120.0
 PAIRS = (("kafka", "cassandra"), ("indexer", "broker", "coordinator"))
 
 
-@pytest.mark.long  # every run kills and suspends all servers at once (test_everything)
+@pytest.mark.long  # takes minutes for each pair
 @pytest.mark.timeout(2 * SLACK_MS // 1_000)
 @pytest.mark.parametrize("how", ["killed", "asleep"])
 @pytest.mark.parametrize("victims", PAIRS, ids="+".join)
