@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 from hitmesh.model.arrays import I64Array
 from hitmesh.model.sites import PolicyChange, VisitPolicy
 from hitmesh.model.zones import DAY_MS
-from processor.rules.carry import no_open_visits
+from processor.rules.carry import no_open_visits, open_rows
 from processor.rules.seam import build_by_start
-from processor.rules.visits import ORPHAN, Summaries, build_visits
+from processor.rules.visits import ORPHAN, Summaries, build_visits, open_at
 from processor.settle.window import WINDOW_COLUMNS
 from tests.generate.strategies import MIDNIGHT_MS, ref_hits
 from tests.reference.hits import RefHit
@@ -150,3 +151,17 @@ def test_late_hits_are_settled_under_the_policy_of_their_day() -> None:
         mesh.send(part)
         mesh.settle()
         assert differences(mesh.rows(), expected_rows(mesh.sent, by_day=policies)) == []
+
+
+def test_hit_may_continue_a_visit_beside_more_carried_in_visits() -> None:
+    policy, minute = VisitPolicy(), 60_000
+    early = [RefHit(SITES[0], name, name, MIDNIGHT_MS) for name in "abc"]
+    before, later = (
+        hit_rows(hits).rename({"utm_campaign": "campaign"}).with_columns(excluded=False)
+        for hits in (early, [replace(early[1], hit_id="next", event_time=MIDNIGHT_MS + minute)])
+    )
+    built = build_visits(before, no_open_visits(), policy)
+    carried = open_rows(open_at(built, MIDNIGHT_MS + minute, policy), before, no_open_visits())
+    _, visits = build_by_start(later, carried, [(0, policy), (MIDNIGHT_MS + DAY_MS, policy)], "UTC")
+    assert sorted(visits.first.tolist()) == [-3, -2, -1]
+    assert sorted(visits.hits.tolist()) == [1, 1, 2]

@@ -77,6 +77,16 @@ def days_under(version: int) -> DayRules:
     return DayRules(SiteRules(2, tuple(rules)), {DAY: version})
 
 
+def test_visitor_beyond_the_limit_may_have_more_carried_in_visits_than_hits() -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
+    memory = SettleMemory(range_hits=1, groups_log2=0)
+    mesh.settler = Settler(settler_stores(mesh.stores), mesh.clock, pace, memory=memory)
+    mesh.send([a_hit(1_435), replace(a_hit(1_436), excluded=True), a_hit(1_445)])
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
 @pytest.mark.parametrize("erased", ["", "a"])
 @pytest.mark.parametrize("before", [None, days_under(1)])
 def test_window_beyond_the_limit_holds_the_same_hits_on_disk(erased: str, before: DayRules | None) -> None:
