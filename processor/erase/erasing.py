@@ -226,7 +226,10 @@ class Erasing:
         return self._over_days(run, is_over, is_proof=True)
 
     def _prove(self, run: _Run, is_over: IsOver) -> bool:
-        """Look for the visitor in the other stores; wait while a stream or the settler has not finished."""
+        """Look for the visitor in the other stores; wait while a stream or the settler has not finished.
+
+        The look reads only the visitor's days, in a single portion.
+        """
         self._stores.log_eraser.overwrite()
         found = self._proof.look(run.site, run.visitors, self._days(run), self._clock.now())
         if found.left:
