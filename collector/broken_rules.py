@@ -13,7 +13,7 @@ _MAX_CHECKED: Final = 10_000
 
 
 class BrokenRules:
-    """Names each site's broken rules once per version of the rules. Confined to one thread.
+    """Names each site's broken rules once per rules version. Confined to one thread.
 
     Args:
         seldom: the rate limit for lines; a site for which no line is due is named with a later batch.
@@ -26,7 +26,7 @@ class BrokenRules:
         self._checked: set[tuple[str, int]] = set()
 
     def note(self, answers: Iterable[object]) -> None:
-        """Check the sites of grants."""
+        """Check the granted sites."""
         sites = {answer.site.name: answer.site for answer in answers if isinstance(answer, Grant)}
         for site in sites.values():
             key = (site.name, site.rules.version)

@@ -1,7 +1,7 @@
-"""RE2 patterns of exclusion rules: compiled under the same limits when a rule is created and when hits are matched.
+"""RE2 patterns in exclusion rules: compiled under the same limits when a rule is created and when hits are matched.
 
-RE2 needs at most time proportional to instructions × bytes for a value. Both factors are limited, because collectors
-match the patterns of all sites in a thread: a site's patterns must not delay the hits of other sites. Pure.
+RE2 needs at most time proportional to instructions × bytes for a value. Both factors are limited, because all sites
+share a thread in the collector: a site's patterns must not delay other sites' hits. Pure.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
 MAX_RULE_PROGRAM: Final = 150
-"""Maximum RE2 instructions of a site's patterns of one kind."""
+"""Maximum RE2 instructions in a site's patterns, per kind."""
 MATCHED_BYTES: Final = 512
-"""The patterns look at this number of bytes (UTF-8) from the start of a value; the rest is ignored."""
+"""The patterns see this many bytes (UTF-8) from the start; the rest is ignored."""
 PATTERN_MEMORY: Final = 1 << 16
-"""Maximum memory of a site's compiled patterns of one kind, in bytes. With more memory the slowest patterns become
-slower, because RE2 builds more states of the automaton before it gives the automaton up."""
+"""Maximum memory for a site's compiled patterns, per kind, in bytes. With more memory the slowest patterns become
+slower, because RE2 builds more states before RE2 gives up the automaton."""
 
 
 class RulePatterns:
-    """Compiled patterns of a site and kind. Not thread-safe.
+    """A site's compiled patterns, for a kind. Not thread-safe.
 
     Raises:
         RefusedError: a pattern is not valid RE2 or needs too much memory (INVALID_REGEXP), or the patterns have too
@@ -49,12 +49,12 @@ class RulePatterns:
             )
 
     def match(self, text: str) -> bool:
-        """Return whether any of the patterns matches anywhere in the first MATCHED_BYTES of the text."""
+        """Return whether any pattern matches anywhere in the text's first MATCHED_BYTES."""
         return self._compiled.search(text.encode()[:MATCHED_BYTES]) is not None
 
 
 def _group(value: str) -> str:
-    r"""Return a pattern as a group, of which an alternative can be made.
+    r"""Return a pattern as a group, for use as an alternative.
 
     Example:
         >>> _group("^/a"), _group(r"\Qa/b")

@@ -1,4 +1,4 @@
-"""Patterns of exclusion rules: limits, the part of a value that patterns see, stored rules that do not compile."""
+"""Patterns in exclusion rules: limits, the bytes that patterns see, stored rules that do not compile."""
 
 from __future__ import annotations
 
