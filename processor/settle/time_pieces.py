@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
 from processor.rules.carry import first_values, no_open_visits, open_rows
 from processor.rules.visits import TIMELINE, Visits, build_visits, open_at
 from processor.settle.inputs import DayInputs
