@@ -45,6 +45,7 @@ class _Run:
         stage: the current stage's number.
         days: days whose raw records the current stage has not read; None before the first.
         chain: the site-days that are published.
+        portion_at: when the current portion began, UTC ms.
         not_before: when the next look at the stores is due, UTC ms.
         steps: the current stage's steps that are left; None before the first.
     """
@@ -57,6 +58,7 @@ class _Run:
     stage: int = 0
     days: list[int] | None = None
     chain: Chain = field(default_factory=Chain)
+    portion_at: int = 0
     not_before: int = 0
     steps: Iterator[Step] | None = None
 
@@ -125,6 +127,7 @@ class Erasing:
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: IsOver) -> tuple[Chain, bool]:
         """Continue with the stages until the portion is over; return whether the erasure is proven."""
         run = self._run_of(reprocessing)
+        run.portion_at = self._clock.now()
         while self._clock.now() >= run.not_before:
             stage = self._stages[run.stage]
             if not stage(run, is_over):
@@ -271,8 +274,10 @@ class Erasing:
         return True
 
     def _wait(self, run: _Run, left: str) -> None:
+        """Wait before the next look, so long that the looks of all erasures together leave time for other work."""
         logger().info("erasure_waits", id=run.reprocessing.id, left=left)
-        run.not_before = self._clock.now() + self._pace.proof_wait_ms
+        now = self._clock.now()
+        run.not_before = now + (now - run.portion_at + self._pace.proof_wait_ms) * len(self._runs)
 
     def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
         """Erase hits day by day until the portion is over; return whether no day is left.

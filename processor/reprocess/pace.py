@@ -36,7 +36,7 @@ class ReprocessPace:
         marks_known_ms: how long after an erasure mark is stored every running stream has stored the raw records that it
             took before it knew the mark.
         erasures: how many erasures a process has in progress at the same time.
-        proof_wait_ms: delay between two looks for an erased visitor.
+        proof_wait_ms: delay between two looks for an erased visitor, multiplied by the erasures in progress.
         keep_expired_ms: how long an expired plan can be listed.
     """
 

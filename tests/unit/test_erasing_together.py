@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -42,6 +43,20 @@ def a_mesh(sites: Sequence[str], days: int = 1) -> SmallMesh:
     plan(mesh, [OTHER], kind=Kind.LOGIC)
     request(mesh, Work.RECOMPUTE)
     return mesh
+
+
+class SlowEraser:
+    """A log eraser for which every look lasts longer than the wait between looks."""
+
+    def __init__(self, mesh: SmallMesh) -> None:
+        self._port, self._clock = mesh.stores.log_eraser, mesh.clock
+
+    def overwrite(self) -> None:
+        self._clock.advance(2 * WAITING.proof_wait_ms)
+        self._port.overwrite()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
 
 
 def hits() -> list[RefHit]:
@@ -126,3 +141,19 @@ def test_work_that_a_waiting_erasure_interrupts_is_not_claimed_again() -> None:
     assert stored(mesh).state is State.DIFF_READY
     assert (len(set(claims)), stored(mesh, "s0").state) == (1, State.RUNNING)
     assert looks[-1] > 2
+
+
+def test_long_looks_of_waiting_erasures_leave_time_for_other_work() -> None:
+    mesh = a_mesh(ERASED_SITES, days=3)
+    eraser: Any = SlowEraser(mesh)
+    stores = replace(settler_stores(mesh.stores), log_eraser=eraser)
+    pace = small_portions(replace(WAITING, marks_known_ms=0))
+    reprocessor = Reprocessor(stores, mesh.stores.reprocessings, mesh.clock, pace, marks=8)
+    for _ in range(MAX_TURNS):
+        mesh.clock.advance(100)
+        mesh.runner.step(0.0)
+        reprocessor.run_once()
+        if stored(mesh).state is not State.RUNNING:
+            break
+    assert stored(mesh).state is State.DIFF_READY
+    assert {stored(mesh, site[-2:]).state for site in ERASED_SITES} == {State.RUNNING}  # no settler removes rows
