@@ -13,10 +13,11 @@ _FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.E
 def to_work_on(stored: Iterable[Reprocessing], waiting: str = "") -> Iterator[Reprocessing]:
     """Yield the running reprocessings that have no site-day in common with an older open reprocessing, oldest first.
 
+    A work of which a settler has begun a part counts as older than all others: works never mix on a site-day.
     `waiting` is the id of an erasure that waits for streams or for the settler: others do not wait for this erasure.
     """
     older: list[Reprocessing] = []
-    for reprocessing in sorted(stored, key=lambda reprocessing: (reprocessing.created_at, reprocessing.id)):
+    for reprocessing in sorted(stored, key=lambda each: (not each.parts, each.created_at, each.id)):
         is_ready = reprocessing.state is State.RUNNING and reprocessing.id != waiting
         if is_ready and not any(map(reprocessing.overlaps, older)):
             yield reprocessing
