@@ -20,8 +20,8 @@ from hitmesh.model.reasons import ErrorReason
 # Maximum RE2 instructions in all patterns of a question together. The pattern `^/blog/` compiles to 4
 # instructions, and most patterns of 500 characters compile to fewer than 1,000.
 MAX_PROGRAM: Final = 10_000
-# Maximum of RE2 instructions × characters to match. At the limit, matching usually takes a few milliseconds of CPU time,
-# and about 15 s when RE2 gives up the automaton at every value.
+# Maximum of RE2 instructions × characters to match. At the limit, matching usually takes a few milliseconds of CPU
+# time, and about 15 s when RE2 gives up the automaton at every value.
 MAX_STEPS: Final = 1_000_000_000
 # Maximum memory of an automaton, in bytes.
 MAX_MEMORY: Final = 8 << 20

@@ -177,7 +177,8 @@ class Reprocessing:
         site_days: the number of site-days of the plan.
         hits: the number of hits of the plan.
         done: how many site-days the work in hand has finished.
-        error: why the work failed; empty in all states except FAILED.
+        error: why the work failed, with FAILED; with PUBLISHED and ROLLED_BACK, why the settler did not begin the last
+            requested work; otherwise empty.
         recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished, and
             if RECOMPUTE was interrupted.
         visitors: with kind ERASE, the digests of the visitor (hitmesh.model.erasures), never the visitor id or key; the
@@ -189,6 +190,10 @@ class Reprocessing:
         rules: for kind RULES, the version of the exclusion rules of each site in `sites`; empty for other kinds.
         not_applicable: for kind RULES, how many hits of the plan are of days before their site stored truncated IP
             addresses, although the site has rules of kind NETWORK.
+        published_at: when the first PUBLISH began, in UTC ms, later than that of every reprocessing published before; 0
+            until then, and in a value that an earlier program stored (hitmesh.model.publication_order).
+        begun_at: when the settler began the newest work that neither continues nor undoes a failed work, in UTC ms; 0
+            until then.
     """
 
     id: str
@@ -213,6 +218,8 @@ class Reprocessing:
     raw_repair: RawRepair | None = None
     rules: tuple[int, ...] = ()
     not_applicable: int = 0
+    published_at: int = 0
+    begun_at: int = 0
 
     def rules_of(self, site: str) -> int:
         """Return the version of a site's exclusion rules.

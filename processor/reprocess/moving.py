@@ -32,6 +32,7 @@ from processor.reprocess.sides import (
     Standing,
     flags_to_set,
     hand_on_the_same,
+    is_result_of,
     refuse_fewer_hits,
     standing,
     wanted,
@@ -58,6 +59,18 @@ class _Page:
     recomputed: Collection[SiteDay]
     closed_before: int
     bounds: ScanBounds
+
+    def standing(self, rebuilt: Rebuilt, entry: GenerationEntry) -> Standing:
+        """Return how the entry relates to the site-day; STALE too if another reprocessing made the generation.
+
+        A publication must not take such a generation for its result, neither as `Rebuilt.after`, nor in an entry that
+        is older than the publication, and that the publication therefore has not moved.
+        """
+        stands = standing(rebuilt, self.work, entry)
+        if self.work is Work.ROLL_BACK:
+            return stands
+        is_older = stands is Standing.SETTLED_SINCE and entry.published_at < self.reprocessing.begun_at
+        return Standing.STALE if is_older or not is_result_of(self.reprocessing, rebuilt) else stands
 
     def logic(self, rebuilt: Rebuilt) -> Logic | None:
         """Return the wanted generation's logic."""
@@ -129,7 +142,7 @@ class Moving:
         wave: list[Recomputed] = []
         chain = Chain()
         for rebuilt in found:
-            stands = standing(rebuilt, page.work, self._entry(rebuilt.site_day))
+            stands = page.standing(rebuilt, self._entry(rebuilt.site_day))
             if stands is Standing.STALE:
                 if ready and (is_over() or self._rebuilder.is_full(wave)):
                     break

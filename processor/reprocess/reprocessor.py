@@ -26,6 +26,7 @@ from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import ReprocessedResult
 from hitmesh.runtime.telemetry.registry import PROCESSOR_REPROCESSED
 from processor.erase.erasing import Erasing, is_erasing
+from processor.reprocess.beginning import begun
 from processor.reprocess.cancelling import Cancelling
 from processor.reprocess.chain import Chain
 from processor.reprocess.failures import SiteDayFailed
@@ -180,7 +181,7 @@ class Reprocessor:
         for reprocessing in running:
             left = buckets_left(reprocessing)
             if left & held or not left:
-                return self._portion(reprocessing, left & held)
+                return self._portion(reprocessing, left & held, stored)
         return 0
 
     def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
@@ -206,11 +207,12 @@ class Reprocessor:
         self._restoring.forget()
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if at.erases}
 
-    def _portion(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> int:
+    def _portion(self, reprocessing: Reprocessing, buckets: frozenset[int], stored: Sequence[Reprocessing]) -> int:
         """Claim a part of the work if no part is in hand, then do a portion.
 
         The control service takes a request back if another reprocessing has the same site-days. The claim is a new
-        version of the stored value, so that either the claim or the taking back fails.
+        version of the stored value, so that either the claim or the taking back fails. A work that would undo a later
+        publication is taken back here.
         """
         if reprocessing.work is None:
             self._fail(reprocessing, FatalError("the reprocessing runs without a work: request the work again"))
@@ -219,6 +221,11 @@ class Reprocessor:
         if self._is_in_hand(reprocessing, buckets):
             return self._do_portion(reprocessing)
         now = self._clock.now()
+        reprocessing = begun(reprocessing, stored, now)
+        if reprocessing.work is None:
+            logger().warning("reprocessing_not_begun", id=reprocessing.id, message=reprocessing.error)
+            self._replace(reprocessing)
+            return 0
         part = new_part(reprocessing, reprocessing.work, buckets, now)
         claimed = self._replace(with_part(reprocessing, part, now))
         if claimed is None or claimed.work is None:

@@ -13,11 +13,12 @@ _FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.E
 def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) -> Iterator[Reprocessing]:
     """Yield the running reprocessings that have no site-day in common with an older open reprocessing, oldest first.
 
+    A work of which a settler has begun a part counts as older than all others: works never mix on a site-day.
     `waiting` are the ids of erasures that wait for streams or for the settler, or that cannot begin yet: others do not
     wait for these erasures.
     """
     older: list[Reprocessing] = []
-    for reprocessing in sorted(stored, key=lambda reprocessing: (reprocessing.created_at, reprocessing.id)):
+    for reprocessing in sorted(stored, key=lambda each: (not each.parts, each.created_at, each.id)):
         is_ready = reprocessing.state is State.RUNNING and reprocessing.id not in waiting
         if is_ready and not any(map(reprocessing.overlaps, older)):
             yield reprocessing

@@ -13,8 +13,9 @@ from enum import StrEnum
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.generations import GenerationEntry
-from hitmesh.model.logic import logic_numbered
-from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Work
+from hitmesh.model.logic import logic_named, logic_numbered
+from hitmesh.model.plan import Kind
+from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, Work
 from processor.rules.carry import Carry
 from processor.rules.orders import HitAt
 from processor.settle.attempt import Attempt
@@ -38,6 +39,19 @@ class Standing(StrEnum):
 def wanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
     """Return the generation that the work makes current."""
     return rebuilt.before if work is Work.ROLL_BACK else rebuilt.after
+
+
+def is_result_of(reprocessing: Reprocessing, rebuilt: Rebuilt) -> bool:
+    """Return whether `Rebuilt.after` is settled under the logic and rules that this reprocessing publishes.
+
+    A rollback stores the generation that reports read before as `Rebuilt.after`. If another reprocessing had published
+    that generation, the generation lacks this reprocessing's correction.
+    """
+    before, after = rebuilt.before, rebuilt.after
+    is_logic, is_rules = reprocessing.kind is Kind.LOGIC, reprocessing.kind is Kind.RULES
+    logic = logic_named(reprocessing.logic) if is_logic else logic_numbered(before.logic)
+    rules = reprocessing.rules_of(rebuilt.site_day.site) if is_rules else before.rules
+    return (logic_numbered(after.logic), after.rules) == (logic, rules)
 
 
 def standing(rebuilt: Rebuilt, work: Work, current: GenerationEntry) -> Standing:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from hitmesh.model.plan import Kind
+from hitmesh.model.reprocessings import State
 from hitmesh.model.sites import SiteDay
 from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.tools.cli.__main__ import run
@@ -17,7 +19,7 @@ from processor.reprocess.reprocessor import Reprocessor
 from processor.settle.loop import run_in_turns
 from tests.support.erasing import PACE
 from tests.support.published_days import publish_day
-from tests.support.rebuilt_days import UTC_DAY, a_ledger
+from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_reprocessing
 from tests.support.reporters import NOW, Mesh
 from tests.support.settled_rows import SITE
 from tests.support.small_mesh import settler_stores
@@ -75,3 +77,14 @@ def test_a_dry_run_stores_nothing_and_a_visitor_is_required(mesh: Mesh, capsys: 
     assert run([*ERASE]) == 2
     assert "give --visitor, --user or --key" in capsys.readouterr().err
     assert mesh.stores.reprocessings.all() == []
+
+
+def test_a_refused_erasure_is_cancelled(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(7))
+    mesh.stores.reprocessings.create(a_reprocessing("other", state=State.DIFF_READY, days=(UTC_DAY - 1, UTC_DAY)))
+    assert run([*ERASE, "--visitor", ID]) == 73
+    erasure, _ = mesh.stores.reprocessings.all()
+    assert (erasure.kind, erasure.state) == (Kind.ERASE, State.CANCELLED)
+    err = capsys.readouterr().err
+    assert f"the erasure {erasure.id} was not begun, and is cancelled" in err
+    assert "finish or cancel reprocessings/other first" in err

@@ -22,6 +22,7 @@ from tests.support.reprocessing import (
     reprocessor_of,
     request,
     stored,
+    work_off,
 )
 from tests.support.small_mesh import differences, expected_rows
 from tests.unit.reprocessed import HITS, a_settled_mesh, arrive, entries, flags_of, in_small_portions, logics
@@ -198,16 +199,18 @@ def test_restored_day_is_marked_if_the_recomputed_day_before_hands_on_another_ca
 def test_day_settled_since_under_the_wanted_logic_is_settled_again_from_the_new_carry() -> None:
     mesh = a_mesh(a_hit(1_430), a_hit(1_439), a_hit(1_441))
     mesh.settle()
-    plan(mesh, [SITE], (DAY + 1, DAY + 2), id_="older")
-    mesh.clock.advance(1)
     plan(mesh, [SITE])
     done(mesh, Work.RECOMPUTE)
-    for work in (Work.RECOMPUTE, Work.PUBLISH):
-        done(mesh, work, "older")
-    there = entry(mesh, TOMORROW)
-    done(mesh, Work.PUBLISH)
+    request(mesh, Work.PUBLISH)
+    reprocessor = reprocessor_of(mesh, SMALL_PORTIONS)
+    assert [reprocessor.run_once(), reprocessor.run_once(), stored(mesh).state] == [1, 1, State.RUNNING]
+    arrive(mesh, a_hit(1_442))
+    mesh.settle()
+    there, before = entry(mesh, TOMORROW), rebuilt(mesh)[1].before
+    work_off(mesh, reprocessor_of(mesh))  # as after a crash before the portions were stored
     assert logics(mesh) == [V0.number] * 2
-    assert entry(mesh, TOMORROW) == there
+    assert (entry(mesh, TOMORROW), rebuilt(mesh)[1].before) == (there, before)
+    assert dirty(mesh) == [TOMORROW]
     mesh.settle()
     assert differences(mesh.rows(), expected_rows(mesh.sent, V0_RULES)) == []
 

@@ -1,8 +1,9 @@
 """Request work on a reprocessing, against the settler and other callers that change the same value.
 
 A request replaces the stored value only if nobody changed it since it was read; otherwise the request starts again from
-the changed value. Work on site-days of another open reprocessing is refused. Two callers that open two overlapping
-reprocessings at the same moment each find the other afterwards, so at least one takes the request back.
+the changed value. Work on site-days of another open reprocessing is refused, and also a rollback or a further
+publication below a later publication of the same site-days. Two callers that open two overlapping reprocessings at the
+same moment each find the other afterwards, so at least one takes the request back.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.messages import reprocessing_message
 from control.rpc.reprocessing.names import CHANGE_RULE, id_of, not_found
 from control.rpc.reprocessing.speed import measured_speed
-from control.rpc.reprocessing.transitions import conflict, conflicting, is_requested_or_done, requested
+from control.rpc.reprocessing.transitions import is_requested_or_done, refuse_conflict, requested
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
-from hitmesh.model.errors import Unavailable
+from hitmesh.model.errors import RefusedError, Unavailable
 from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, Work
 from hitmesh.model.sites import IngestKey
 from hitmesh.ports import Reprocessings
@@ -54,25 +55,21 @@ def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], 
         following = requested(found, work, now())
         is_opened = found.state not in OPEN_STATES and following.state in OPEN_STATES
         if is_opened:
-            _refuse_conflict(stored, found)
+            refuse_conflict(found, work, stored.all(note_damage))
         if stored.replace(following):
-            return _kept(stored, found, following) if is_opened else following
+            return _kept(stored, found, following, work) if is_opened else following
     raise Unavailable("the reprocessing changed while the request was stored, at every attempt: call again")
 
 
-def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing) -> Reprocessing:
-    """Return the opened reprocessing; if another one was opened at the same moment, take the request back and raise.
+def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing, work: Work) -> Reprocessing:
+    """Return the opened reprocessing; if another opened or was published meanwhile, take the request back and raise.
 
     If the settler has begun the work meanwhile, the request stays: the settler works on the reprocessings in sequence,
-    and a publication recomputes site-days that another publication changed.
+    takes back a work that would undo a later publication, and recomputes site-days that another publication changed.
     """
-    others = conflicting(following, stored.all(note_damage))
-    if others and stored.replace(replace(before, version=following.version + 1)):
-        raise conflict(before, others[0])
+    try:
+        refuse_conflict(before, work, stored.all(note_damage))
+    except RefusedError:
+        if stored.replace(replace(before, version=following.version + 1)):
+            raise
     return following
-
-
-def _refuse_conflict(stored: Reprocessings, reprocessing: Reprocessing) -> None:
-    others = conflicting(reprocessing, stored.all(note_damage))
-    if others:
-        raise conflict(reprocessing, others[0])

@@ -9,6 +9,7 @@ from typing import Final
 from control.rpc.reprocessing.names import name_of
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.plan import KEEP_PLAN_DAYS, KEEP_REPLACED_DAYS, Kind
+from hitmesh.model.publication_order import must_be_newest, published_after
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import AFTER_FAILURE, OPEN_STATES, REQUESTABLE, Reprocessing, State, Work, next_state
 from hitmesh.model.zones import DAY_MS
@@ -49,7 +50,8 @@ def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
         return replace(following, state=State.CANCELLED, work=None)
     parts = tuple(part for part in reprocessing.parts if part.work is work and part.is_finished)
     done = reprocessing.done if reprocessing.work is work else 0
-    return replace(following, state=State.RUNNING, work=work, done=done, parts=parts)
+    begun_at = reprocessing.begun_at if state is State.FAILED else 0
+    return replace(following, state=State.RUNNING, work=work, done=done, parts=parts, begun_at=begun_at)
 
 
 def conflicting(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Sequence[Reprocessing]:
@@ -69,6 +71,33 @@ def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
         reprocessing=other,
         state=state,
     )
+
+
+def newer_conflict(reprocessing: Reprocessing, newer: Reprocessing) -> RefusedError:
+    """Return the error for a work that would undo a later publication on the same site-days."""
+    other = name_of(newer.id)
+    return RefusedError(
+        f"{name_of(reprocessing.id)} shares site-days with {other}, which was published later: roll {other} back first",
+        field="name",
+        reason=ErrorReason.REPROCESSING_CONFLICT,
+        value=name_of(reprocessing.id),
+        reprocessing=other,
+        state=newer.state.name,
+    )
+
+
+def refuse_conflict(reprocessing: Reprocessing, work: Work, stored: Sequence[Reprocessing]) -> None:
+    """Refuse a work that opens a reprocessing, if others of the same site-days exclude the work.
+
+    Raises:
+        RefusedError: another reprocessing is open, or was published later and is still PUBLISHED.
+    """
+    others = conflicting(reprocessing, stored)
+    if others:
+        raise conflict(reprocessing, others[0])
+    newer = published_after(reprocessing, stored) if must_be_newest(reprocessing, work) else None
+    if newer is not None:
+        raise newer_conflict(reprocessing, newer)
 
 
 def _is_requestable(reprocessing: Reprocessing, state: State, work: Work) -> bool:

@@ -69,7 +69,7 @@ def erase(
         raise click.UsageError("no visitor is named: give --visitor, --user or --key")
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.control.v1 import reprocessing_pb2 as pb
-        from hitmesh.client.reprocessing import create_reprocessing, publish_reprocessing, run_reprocessing
+        from hitmesh.client.reprocessing import create_reprocessing, publish_reprocessing
         from hitmesh.tools.cli.reprocess_output import print_reprocessing
 
         wanted = pb.Reprocessing(
@@ -81,11 +81,30 @@ def erase(
         if dry_run:
             print_reprocessing(planned, output)
             return
-        found = _worked_off(mesh, run_reprocessing(mesh, planned.name))
+        found = _worked_off(mesh, _begun(mesh, planned))
         if not is_published:
             _show_difference(mesh, found, output)
             return
         print_reprocessing(_worked_off(mesh, publish_reprocessing(mesh, found.name)), output)
+
+
+def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
+    """Request the work of the plan; if that fails, cancel the plan, or name the plan that is left."""
+    import grpc
+
+    from hitmesh.client.reprocessing import cancel_reprocessing, run_reprocessing, short_id
+
+    try:
+        return run_reprocessing(mesh, planned.name)
+    except grpc.RpcError:
+        id_ = short_id(planned.name)
+        try:
+            cancel_reprocessing(mesh, planned.name)
+        except grpc.RpcError:
+            note(f"the erasure {id_} is left: hitmesh reprocess status {id_}, then hitmesh reprocess cancel {id_}")
+        else:
+            note(f"the erasure {id_} was not begun, and is cancelled")
+        raise
 
 
 def _worked_off(mesh: Mesh, running: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:

@@ -133,17 +133,18 @@ def _work(
     """Request the work, wait if wanted, print the reprocessing and return it.
 
     Raises:
-        CommandFailed: the work failed.
+        CommandFailed: the work failed, or the settler did not begin the work.
     """
     from hitmesh.client.reprocessing import full_name
     from hitmesh.tools.cli.reprocess_output import print_reprocessing, state_name
 
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
         found = request(mesh, full_name(id_))
-        if wait:
+        is_awaited = wait and state_name(found) == "RUNNING"
+        if is_awaited:
             found = finished(mesh, found)
     print_reprocessing(found, output)
-    if state_name(found) == "FAILED":
+    if state_name(found) == "FAILED" or (is_awaited and found.error):
         raise CommandFailed(Exit.PROBLEMS_FOUND, found.error, reason=LocalReason.REPROCESSING_FAILED)
     return found
 

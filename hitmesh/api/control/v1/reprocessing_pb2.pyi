@@ -239,7 +239,9 @@ class Reprocessing(_message.Message):
     work: Global___ReprocessingWork.ValueType
     """In state RUNNING the requested work, in state FAILED the failed work; not set in other states."""
     error: _builtins.str
-    """Why the work failed; empty in all states except FAILED."""
+    """In state FAILED, why the work failed; in PUBLISHED and ROLLED_BACK, why the last requested work was not begun;
+    otherwise empty.
+    """
     site_days: _builtins.int
     """Settled site-days, counted when the plan was made; at most 20,000."""
     hits: _builtins.int

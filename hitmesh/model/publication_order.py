@@ -1,0 +1,71 @@
+"""The order in which reprocessings were first published: corrections are undone in reverse order. Pure.
+
+A publication replaces the results of earlier publications on the same site-days. If an earlier reprocessing were rolled
+back, or published again, the later correction would be lost, although the later reprocessing is still PUBLISHED. Both
+are refused, so the corrections that a site-day has are always published in this order, also after rollbacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hitmesh.model.plan import Kind
+from hitmesh.model.reprocessings import Reprocessing, State, Work
+
+
+def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
+    """Return whether no later publication may have the site-days: before a rollback, or a further publication.
+
+    The first publication is always the newest: since the recomputation, the reprocessing excludes all others.
+
+    Example:
+        >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
+        >>> must_be_newest(first, Work.ROLL_BACK), must_be_newest(first, Work.PUBLISH)
+        (True, False)
+    """
+    if reprocessing.kind is Kind.ERASE:
+        return False
+    is_again = reprocessing.published_at > 0 or reprocessing.state is State.ROLLED_BACK
+    return work is Work.ROLL_BACK or (work is Work.PUBLISH and is_again)
+
+
+def publication_time(reprocessing: Reprocessing) -> int:
+    """Return when the first publication began, or, as earlier programs did not store this, the newest change.
+
+    Example:
+        >>> publication_time(Reprocessing("r1", Kind.LOGIC, "v1", (), 0, 7, 0, 30))
+        30
+    """
+    return reprocessing.published_at or reprocessing.updated_at
+
+
+def published_after(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Reprocessing | None:
+    """Return the latest PUBLISHED reprocessing that was published later on shared site-days; None if there is none.
+
+    Example:
+        >>> site = ("merchants/demo/sites/shop",)
+        >>> first = Reprocessing("r1", Kind.LOGIC, "v1", site, 0, 7, 0, 0, State.PUBLISHED, published_at=5)
+        >>> second = Reprocessing("r2", Kind.LOGIC, "v1", site, 6, 9, 0, 0, State.PUBLISHED, published_at=8)
+        >>> found = published_after(first, [first, second])
+        >>> found.id if found else None
+        'r2'
+    """
+    later = [
+        other
+        for other in stored
+        if other.state is State.PUBLISHED
+        and other.id != reprocessing.id
+        and publication_time(other) > publication_time(reprocessing)
+        and reprocessing.overlaps(other)
+    ]
+    return max(later, key=publication_time, default=None)
+
+
+def next_publication_time(stored: Iterable[Reprocessing], now: int) -> int:
+    """Return the current time, or a later time if a stored publication is as late: clocks differ.
+
+    Example:
+        >>> next_publication_time([Reprocessing("r1", Kind.LOGIC, "v1", (), 0, 7, 0, 0, published_at=50)], 40)
+        51
+    """
+    return max([now, *(publication_time(each) + 1 for each in stored)])

@@ -1,0 +1,92 @@
+"""Works on overlapping reprocessings: reports read the corrections that are published, the latest last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control.rpc.reprocessing.requests import request_work
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.exclusion import RuleKind
+from hitmesh.model.reprocessings import NEXT_STATE, State, Work
+from tests.reference.visits import V0
+from tests.support.examples import examples
+from tests.support.reprocessing import imbalance, plan, reprocessor_of, stored, work_off
+from tests.support.site_rules import add_rule, excluded_where, plan_rules, without_bots
+from tests.support.small_mesh import SmallMesh, differences, expected_rows
+from tests.unit.reprocessed import a_settled_mesh
+from tests.unit.settling import SITE, a_hit
+
+LOGICS = {"to v0": "v0", "to v1": "v1"}
+PATHS = {"stage": ("/stage",), "admin": ("/stage", "/admin")}
+"""Two corrections of the logic, and two versions of the rules, with the paths that each excludes."""
+
+
+def first_published(mesh: SmallMesh, order: list[str]) -> None:
+    """Publish all four for the first time, in this order; rules come in the order of their versions."""
+    for id_ in order:
+        if id_ in LOGICS:
+            plan(mesh, [SITE], logic=LOGICS[id_], id_=id_)
+        else:
+            add_rule(mesh.stores.directory, SITE, RuleKind.PAGE, f"^/{id_}")
+            plan_rules(mesh, SITE, id_=id_)
+        for work in (Work.RECOMPUTE, Work.PUBLISH):
+            assert ask(mesh, work, id_)
+
+
+def ask(mesh: SmallMesh, work: Work, id_: str) -> bool:
+    """Request a work and work the work off; return whether the request was accepted."""
+    mesh.clock.advance(1)
+    before = stored(mesh, id_)
+    try:
+        request_work(mesh.stores.reprocessings, id_, work, mesh.clock.now)
+    except RefusedError:
+        assert stored(mesh, id_) == before
+        return False
+    assert work_off(mesh, reprocessor_of(mesh), id_).state is NEXT_STATE[work]
+    return True
+
+
+def is_right(mesh: SmallMesh, published: list[str]) -> bool:
+    """Return whether reports read the last published logic and the last published rules."""
+    logic = next((LOGICS[id_] for id_ in reversed(published) if id_ in LOGICS), "v1")
+    paths = next((PATHS[id_] for id_ in reversed(published) if id_ in PATHS), ())
+    hits = excluded_where(mesh.sent, lambda hit: hit.page_path in paths)
+    expected = expected_rows(hits, V0) if logic == "v0" else expected_rows(hits)
+    return not differences(without_bots(mesh.rows()), without_bots(expected)) and imbalance(mesh) == 0
+
+
+@pytest.mark.timeout(120)
+@examples(2)
+@given(
+    st.sampled_from([list(LOGICS) + list(PATHS), list(PATHS) + list(LOGICS), ["to v0", "stage", "to v1", "admin"]]),
+    st.integers(0, 2**16),
+)
+def test_any_sequence_of_works_leads_to_the_published_corrections_and_refused_works_change_nothing(
+    order: list[str], seed: int
+) -> None:
+    dice = Random(seed)
+    mesh = a_settled_mesh(*(replace(a_hit(12 + 700 * at), page_path=f"/{id_}") for at, id_ in enumerate(PATHS)))
+    first_published(mesh, order)
+    published = list(order)
+    for number in range(5):
+        if dice.randrange(3) == 0:
+            mesh.send(
+                [replace(a_hit(1_400 + 5 * number, f"late-{number % 3}"), page_path=dice.choice(["/stage", "/p"]))]
+            )
+            mesh.heartbeat()
+            mesh.settle()
+        id_ = dice.choice(order) if dice.randrange(3) else (published or order)[-1]
+        is_published = stored(mesh, id_).state is State.PUBLISHED
+        work = Work.ROLL_BACK if is_published else Work.PUBLISH
+        later = order[order.index(id_) + 1 :]
+        accepted = ask(mesh, work, id_)
+        assert accepted == set(later).isdisjoint(published)
+        if accepted:
+            published = [each for each in published if each != id_] + ([] if is_published else [id_])
+        mesh.settle()
+        assert is_right(mesh, published), (published, work, id_)
