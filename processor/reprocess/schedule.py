@@ -13,7 +13,7 @@ _FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.E
 def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) -> Iterator[Reprocessing]:
     """Yield the running reprocessings that have no site-day in common with an older open reprocessing, oldest first.
 
-    `waiting` are the ids of erasures that wait for streams or for the settler, or that cannot begin yet: others do not
+    `waiting` are erasures (ids) that wait for streams or for the settler, or that cannot begin yet: others do not
     wait for these erasures.
     """
     older: list[Reprocessing] = []
