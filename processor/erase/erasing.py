@@ -121,7 +121,7 @@ class Erasing:
         )
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the chain of an erasure in progress: every stage can be repeated."""
+        """Return the erasure's chain: every stage can be repeated."""
         return self._run_of(reprocessing).chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: IsOver) -> tuple[Chain, bool]:
@@ -149,11 +149,11 @@ class Erasing:
 
     @property
     def in_progress(self) -> Set[str]:
-        """The ids of the erasures in progress."""
+        """The erasures in progress, as ids."""
         return self._runs.keys()
 
     def waiting(self, erasures: Iterable[Reprocessing]) -> frozenset[str]:
-        """Return the ids of erasures that have nothing to do yet, or that cannot begin yet; forget all other erasures.
+        """Return erasures (ids) that have nothing to do yet, or that cannot begin yet; forget all other erasures.
 
         Args:
             erasures: the erasures that are this process's to do now (`is_erasing`).
@@ -277,7 +277,7 @@ class Erasing:
         return True
 
     def _wait(self, run: _Run, left: str) -> None:
-        """Wait before the next look, so long that the looks of all erasures together leave time for other work."""
+        """Wait before the next look, so long that all erasures' looks together leave time for other work."""
         logger().info("erasure_waits", id=run.reprocessing.id, left=left)
         now = self._clock.now()
         run.not_before = now + (now - run.portion_at + self._pace.proof_wait_ms) * len(self._runs)

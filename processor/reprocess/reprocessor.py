@@ -185,14 +185,14 @@ class Reprocessor:
         return 0
 
     def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
-        """Return the erasures that wait; forget the progress of erasures that are no longer this process's to do."""
+        """Return the erasures that wait; forget erasures that are no longer this process's to do."""
         waiting = self._erasing.waiting(each for each in stored if is_erasing(each) and buckets_left(each) & held)
         in_progress = self._erasing.in_progress
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if not at.erases or id_ in in_progress}
         return waiting
 
     def _take_up(self, id_: str) -> None:
-        """Set the progress in hand aside, and continue with the progress of the given reprocessing if that is aside.
+        """Set the progress in hand aside, and continue with the given reprocessing's progress if that is aside.
 
         Erasures wait, so that they and other work take turns. Work that is claimed anew would begin again each time.
         """
@@ -203,7 +203,7 @@ class Reprocessor:
             self._progress = self._set_aside.pop(id_, None)
 
     def _begin_other_work(self) -> None:
-        """Forget the progress of earlier work, except erasures: at most the newest such progress is kept."""
+        """Forget earlier work's progress, except erasures: at most the newest such progress is kept."""
         self._restoring.forget()
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if at.erases}
 

@@ -14,7 +14,7 @@ def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) ->
     """Yield the running reprocessings that have no site-day in common with an older open reprocessing, oldest first.
 
     A work of which a settler has begun a part counts as older than all others: works never mix on a site-day.
-    `waiting` are the ids of erasures that wait for streams or for the settler, or that cannot begin yet: others do not
+    `waiting` are erasures (ids) that wait for streams or for the settler, or that cannot begin yet: others do not
     wait for these erasures.
     """
     older: list[Reprocessing] = []
