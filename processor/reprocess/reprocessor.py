@@ -179,9 +179,7 @@ class Reprocessor:
                 return self._portion(reprocessing, left & held, stored)
         return 0
 
-    def _portion(
-        self, reprocessing: Reprocessing, buckets: frozenset[int], stored: Sequence[Reprocessing]
-    ) -> int:
+    def _portion(self, reprocessing: Reprocessing, buckets: frozenset[int], stored: Sequence[Reprocessing]) -> int:
         """Claim a part of the work if no part is in hand, then do a portion.
 
         The control service takes a request back if another reprocessing has the same site-days. The claim is a new

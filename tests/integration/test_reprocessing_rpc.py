@@ -360,7 +360,11 @@ def test_an_overlapping_reprocessing_is_refused_with_the_name_of_the_first(mesh:
 
 @pytest.mark.parametrize("state", [State.PUBLISHED, State.ROLLED_BACK])
 def test_a_rollback_or_a_further_publication_below_a_later_publication_is_refused(mesh: Mesh, state: State) -> None:
-    for id_, there, published_at in (("first", state, 5), ("later", State.PUBLISHED, 6), ("latest", State.PUBLISHED, 7)):
+    for id_, there, published_at in (
+        ("first", state, 5),
+        ("later", State.PUBLISHED, 6),
+        ("latest", State.PUBLISHED, 7),
+    ):
         mesh.stores.reprocessings.create(a_reprocessing(id_, state=there, published_at=published_at))
 
     def ask() -> object:

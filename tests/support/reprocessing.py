@@ -38,9 +38,7 @@ def request(mesh: SmallMesh, work: Work, id_: str = "r") -> None:
     there = stored(mesh, id_)
     assert there.state in REQUESTABLE[work], there
     begun_at = there.begun_at if there.state is State.FAILED else 0
-    running = replace(
-        there, state=State.RUNNING, work=work, error="", begun_at=begun_at, version=there.version + 1
-    )
+    running = replace(there, state=State.RUNNING, work=work, error="", begun_at=begun_at, version=there.version + 1)
     assert mesh.stores.reprocessings.replace(running)
 
 
