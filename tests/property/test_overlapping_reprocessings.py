@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -13,6 +12,7 @@ from control.rpc.reprocessing.requests import request_work
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.exclusion import RuleKind
 from hitmesh.model.reprocessings import NEXT_STATE, State, Work
+from hitmesh.model.zones import DAY_MS
 from tests.reference.hits import RefHit
 from tests.reference.visits import V0
 from tests.support.examples import examples
@@ -90,9 +90,7 @@ def test_any_sequence_of_works_leads_to_the_published_corrections_and_refused_wo
     published = list(order)
     for number in range(5):
         if dice.randrange(3) == 0:
-            mesh.send(
-                [replace(a_hit(1_400 + 5 * number, f"late-{number % 3}"), page_path=dice.choice(["/stage", "/p"]))]
-            )
+            mesh.send([a_hit(1_430 + 5 * number, dice.choice(["/stage", "/p"]), f"late-{number % 2}")])
             mesh.heartbeat()
             mesh.settle()
         id_ = dice.choice(order) if dice.randrange(3) else (published or order)[-1]
