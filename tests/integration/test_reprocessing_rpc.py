@@ -358,31 +358,6 @@ def test_an_overlapping_reprocessing_is_refused_with_the_name_of_the_first(mesh:
     assert get(mesh, second).state == pb.REPROCESSING_STATE_PLANNED
 
 
-@pytest.mark.parametrize("state", [State.PUBLISHED, State.ROLLED_BACK])
-def test_a_rollback_or_a_further_publication_below_a_later_publication_is_refused(mesh: Mesh, state: State) -> None:
-    for id_, there, published_at in (
-        ("first", state, 5),
-        ("later", State.PUBLISHED, 6),
-        ("latest", State.PUBLISHED, 7),
-    ):
-        mesh.stores.reprocessings.create(a_reprocessing(id_, state=there, published_at=published_at))
-
-    def ask() -> object:
-        if state is State.PUBLISHED:
-            request = pb.RollbackReprocessingRequest(name="reprocessings/first")
-            return mesh.reprocessings.RollbackReprocessing(request, metadata=bearer(OPERATOR))
-        again = pb.PublishReprocessingRequest(name="reprocessings/first")
-        return mesh.reprocessings.PublishReprocessing(again, metadata=bearer(OPERATOR))
-
-    found = refusal(ask)
-    assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "REPROCESSING_CONFLICT")
-    assert "reprocessings/latest, which was published later: roll reprocessings/latest back first" in found.message
-    assert variables(ask)["reprocessing"] == "reprocessings/latest"
-    stored = mesh.stores.reprocessings.get("first")
-    assert stored is not None
-    assert stored.state is state
-
-
 def test_a_failure_is_shown_with_its_error_and_progress(mesh: Mesh) -> None:
     failed = a_reprocessing(state=State.FAILED, work=Work.PUBLISH, error="the disk is full", done=3, site_days=9)
     mesh.stores.reprocessings.create(failed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -13,17 +12,33 @@ from control.rpc.reprocessing.requests import request_work
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.exclusion import RuleKind
 from hitmesh.model.reprocessings import NEXT_STATE, State, Work
+from hitmesh.model.zones import DAY_MS
+from tests.reference.hits import RefHit
 from tests.reference.visits import V0
 from tests.support.examples import examples
 from tests.support.reprocessing import imbalance, plan, reprocessor_of, stored, work_off
 from tests.support.site_rules import add_rule, excluded_where, plan_rules, without_bots
 from tests.support.small_mesh import SmallMesh, differences, expected_rows
-from tests.unit.reprocessed import a_settled_mesh
-from tests.unit.settling import SITE, a_hit
 
+SITE, DAY = "merchants/demo/sites/alpha", 20_000
 LOGICS = {"to v0": "v0", "to v1": "v1"}
 PATHS = {"stage": ("/stage",), "admin": ("/stage", "/admin")}
 """Two corrections of the logic, and two versions of the rules, with the paths that each excludes."""
+
+
+def a_hit(minute: int, path: str, visitor: str = "v") -> RefHit:
+    """Return a page view at a minute after the midnight that begins DAY."""
+    return RefHit(SITE, visitor, f"{visitor}-{minute}", DAY * DAY_MS + minute * 60_000, page_path=path)
+
+
+def a_settled_mesh() -> SmallMesh:
+    """Return a mesh with two settled days; visits differ between v0 and v1, and each rule matches a hit."""
+    mesh = SmallMesh((DAY + 5) * DAY_MS, sites=[SITE])
+    mesh.send(
+        [a_hit(minute, "/p") for minute in (10, 20, 1_435, 1_445)] + [a_hit(12, "/stage"), a_hit(1_512, "/admin")]
+    )
+    mesh.settle()
+    return mesh
 
 
 def first_published(mesh: SmallMesh, order: list[str]) -> None:
@@ -70,14 +85,12 @@ def test_any_sequence_of_works_leads_to_the_published_corrections_and_refused_wo
     order: list[str], seed: int
 ) -> None:
     dice = Random(seed)
-    mesh = a_settled_mesh(*(replace(a_hit(12 + 700 * at), page_path=f"/{id_}") for at, id_ in enumerate(PATHS)))
+    mesh = a_settled_mesh()
     first_published(mesh, order)
     published = list(order)
     for number in range(5):
         if dice.randrange(3) == 0:
-            mesh.send(
-                [replace(a_hit(1_400 + 5 * number, f"late-{number % 3}"), page_path=dice.choice(["/stage", "/p"]))]
-            )
+            mesh.send([a_hit(1_430 + 5 * number, dice.choice(["/stage", "/p"]), f"late-{number % 2}")])
             mesh.heartbeat()
             mesh.settle()
         id_ = dice.choice(order) if dice.randrange(3) else (published or order)[-1]

@@ -210,7 +210,7 @@ def test_day_settled_since_under_the_wanted_logic_is_settled_again_from_the_new_
     work_off(mesh, reprocessor_of(mesh))  # as after a crash before the portions were stored
     assert logics(mesh) == [V0.number] * 2
     assert (entry(mesh, TOMORROW), rebuilt(mesh)[1].before) == (there, before)
-    assert dirty(mesh) == [TOMORROW]
+    assert dirty(mesh) == [TODAY, TOMORROW]
     mesh.settle()
     assert differences(mesh.rows(), expected_rows(mesh.sent, V0_RULES)) == []
 

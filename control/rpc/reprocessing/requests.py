@@ -62,7 +62,7 @@ def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], 
 
 
 def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing, work: Work) -> Reprocessing:
-    """Return the opened reprocessing; if another opened or was published meanwhile, take the request back and raise.
+    """Return the opened reprocessing; if another was opened or published meanwhile, take the request back and raise.
 
     If the settler has begun the work meanwhile, the request stays: the settler works on the reprocessings in sequence,
     takes back a work that would undo a later publication, and recomputes site-days that another publication changed.
