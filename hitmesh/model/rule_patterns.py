@@ -49,7 +49,12 @@ class RulePatterns:
             )
 
     def match(self, text: str) -> bool:
-        """Return whether any pattern matches anywhere in the text's first MATCHED_BYTES."""
+        """Return whether any pattern matches anywhere in the text's first MATCHED_BYTES.
+
+        Example:
+            >>> RulePatterns(("^/admin/",)).match("/admin/users")
+            True
+        """
         return self._compiled.search(text.encode()[:MATCHED_BYTES]) is not None
 
 

@@ -24,6 +24,11 @@ def id_hashes(rows: pl.DataFrame) -> pl.Series:
 
     Args:
         rows: LOGGED_REFUSAL_COLUMNS.
+
+    Example:
+        >>> rows = pl.DataFrame({"hit_id": [""], "hit_hash": [7]}, schema_overrides={"hit_hash": pl.UInt64()})
+        >>> id_hashes(rows).to_list()
+        [7]
     """
     return rows["hit_hash"].fill_null(hash64_column(rows["hit_id"].fill_null("")))
 
