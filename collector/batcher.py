@@ -21,6 +21,7 @@ import polars as pl
 from collector.admission import Admitted, Frame, admit, decode, read_frames
 from collector.admission.batches import Answer, refused_senders
 from collector.admission.envelopes import Envelope, spans_by_hits
+from collector.broken_rules import BrokenRules
 from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
@@ -65,6 +66,7 @@ class MicroBatcher:
         self._clock = clock
         self._settings = settings
         self._seldom = Seldom(settings.complain_every_s)
+        self._broken_rules = BrokenRules(self._seldom)
         self._partitions = log.partitions(Topic.HITS)
         self._cutter: RecordCutter[MicroBatch] = RecordCutter(settings.record_rows, settings.linger_ms)
         self._sample = RefusalSample(settings.refusals_kept_a_day, settings.siteless_refusals_kept_a_day)
@@ -205,6 +207,7 @@ class MicroBatcher:
         else:
             self._meter.admitted(frames, admitted)
             self._split(waiting, admitted)
+            self._broken_rules.note(grants.values())
 
     def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
         """Handle an error in admission; call from the `except` block.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import Final
 
 from hitmesh.model.errors import NotFound, RefusedError
 from hitmesh.model.exclusion import ExclusionRule, RuleKind, SiteRules
 from hitmesh.model.limits import IPV4_PREFIX_BITS, IPV6_PREFIX_BITS
-from hitmesh.model.patterns import program_of
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.rule_patterns import RulePatterns
 
 MAX_RULES: Final = 50
 """Maximum number of a site's rules at a time."""
@@ -21,12 +21,8 @@ MAX_RULES_EVER: Final = 1_000
 """Maximum number of rules that a site has over time, removed rules included."""
 MAX_VALUE_CHARS: Final = 200
 """Maximum length of a rule's value."""
-MAX_RULE_PROGRAM: Final = 500
-"""Maximum RE2 instructions of a site's patterns of one kind: admission matches the patterns for every new text."""
-PATTERN_MEMORY: Final = 1 << 18
-"""Maximum memory of a site's compiled patterns of one kind, in bytes."""
-_HOST: Final = re.compile(r"(?:\*\.)?[^\s*/?#@]+")
-_COUNTRY: Final = re.compile(r"[A-Z]{2}")
+_HOST: Final = re.compile(r"(?:\*\.)?LABEL(?:\.LABEL)*".replace("LABEL", r"[^\s.*/?#@\x00-\x1f\x7f]+"))
+_COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 
 
 def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> SiteRules:
@@ -142,17 +138,12 @@ def _checked_host(value: str) -> str:
 
 
 def _checked_pattern(value: str) -> str:
-    try:
-        size = program_of(value)
-    except RefusedError as error:
-        error.field = "rule.value"
-        raise
-    _refuse_program(size)
+    RulePatterns((value,))
     return value
 
 
 def _checked_country(value: str) -> str:
-    if not _COUNTRY.fullmatch(value.upper()):
+    if not _COUNTRY.fullmatch(value):
         raise _invalid(value, "is not a country: write two letters of ISO 3166-1, for example AT")
     return value.upper()
 
@@ -166,11 +157,29 @@ def _checked_network(value: str) -> str:
         network = ip_network(value, strict=False)
     except ValueError as error:
         raise _invalid(value, "is not an IP range: write for example 203.0.113.0/24 or 2001:db8::/32") from error
+    if "%" in value:
+        raise _invalid(value, "has a zone, which stored addresses never have: remove % and the zone")
+    mapped = _mapped(value, network.prefixlen)
+    if mapped:
+        raise _invalid(value, f"maps an IPv4 range into IPv6, but IPv4 addresses are stored as such: write {mapped}")
     bits = IPV4_PREFIX_BITS if network.version == 4 else IPV6_PREFIX_BITS
     if network.prefixlen > bits:
         wider = ip_network((network.network_address, bits), strict=False)
         raise _invalid(value, f"is smaller than the truncated addresses that are stored: write {wider}")
     return str(network)
+
+
+def _mapped(value: str, bits: int) -> str | None:
+    """Return the IPv4 range that an IPv4-mapped IPv6 range means; None for other ranges.
+
+    Example:
+        >>> _mapped("::ffff:203.0.113.0/120", 120), _mapped("::ffff:203.0.113.0/24", 24), _mapped("2001:db8::/32", 32)
+        ('203.0.113.0/24', '203.0.113.0/24', None)
+    """
+    address = getattr(ip_address(value.partition("/")[0]), "ipv4_mapped", None)
+    if address is None:
+        return None
+    return str(ip_network((address, min(bits - 96 if bits >= 96 else bits, IPV4_PREFIX_BITS)), strict=False))
 
 
 _CHECKS: Final[Mapping[RuleKind, Callable[[str], str]]] = MappingProxyType(
@@ -185,31 +194,9 @@ _CHECKS: Final[Mapping[RuleKind, Callable[[str], str]]] = MappingProxyType(
 )
 
 
-def joined_pattern(values: tuple[str, ...]) -> str:
-    """Return the RE2 pattern that matches where any of the patterns matches.
-
-    Example:
-        >>> joined_pattern(("^/a", "(?i)b"))
-        '(?:^/a)|(?:(?i)b)'
-    """
-    return "|".join(f"(?:{value})" for value in values)
-
-
 def _refuse_dear_patterns(rules: tuple[ExclusionRule, ...], kind: RuleKind) -> None:
     if kind in (RuleKind.PAGE, RuleKind.USER_AGENT):
-        _refuse_program(program_of(joined_pattern(tuple(rule.value for rule in rules if rule.kind is kind))))
-
-
-def _refuse_program(size: int) -> None:
-    if size > MAX_RULE_PROGRAM:
-        raise RefusedError(
-            f"the site's patterns of this kind compile to {size:,} instructions; the limit is {MAX_RULE_PROGRAM:,}: "
-            "use shorter patterns, or smaller counts in {…}",
-            field="rule.value",
-            reason=ErrorReason.FILTER_TOO_DEAR,
-            size=size,
-            limit=MAX_RULE_PROGRAM,
-        )
+        RulePatterns(tuple(rule.value for rule in rules if rule.kind is kind))
 
 
 def _invalid(value: str, rule: str) -> RefusedError:

@@ -6,13 +6,14 @@ stage, and finds done what is done. The receipt is stored with the reprocessing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 
 from hitmesh.model.days import date_text
 from hitmesh.model.erasures import Receipt
 from hitmesh.model.errors import StaleGeneration
-from hitmesh.model.reprocessings import Reprocessing
+from hitmesh.model.plan import Kind
+from hitmesh.model.reprocessings import Reprocessing, State, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Reprocessings
 from hitmesh.runtime.logs import logger
@@ -33,7 +34,7 @@ Save = Callable[[Reprocessing], Reprocessing | None]
 
 @dataclass(slots=True)
 class _Run:
-    """The erasure in hand.
+    """An erasure in progress.
 
     Attributes:
         reprocessing: the stored reprocessing.
@@ -44,6 +45,7 @@ class _Run:
         stage: the current stage's number.
         days: days whose raw records the current stage has not read; None before the first.
         chain: the site-days that are published.
+        portion_at: when the current portion began, UTC ms.
         not_before: when the next look at the stores is due, UTC ms.
         steps: the current stage's steps that are left; None before the first.
     """
@@ -56,6 +58,7 @@ class _Run:
     stage: int = 0
     days: list[int] | None = None
     chain: Chain = field(default_factory=Chain)
+    portion_at: int = 0
     not_before: int = 0
     steps: Iterator[Step] | None = None
 
@@ -65,8 +68,17 @@ class _Run:
         return self.reprocessing.sites[0]
 
 
+def is_erasing(reprocessing: Reprocessing) -> bool:
+    """Return whether a reprocessing erases now: an erasure's PUBLISH runs."""
+    return (reprocessing.kind, reprocessing.work, reprocessing.state) == (Kind.ERASE, Work.PUBLISH, State.RUNNING)
+
+
 class Erasing:
     """Performs erasures. Confined to one thread.
+
+    An erasure waits for streams and for the settler, and other work goes on meanwhile. So up to `pace.erasures`
+    erasures are in progress at the same time, and each continues with the stage that it has reached. Further erasures
+    begin when an earlier erasure has ended.
 
     Args:
         stores: the settler's stores.
@@ -96,7 +108,7 @@ class Erasing:
         self._blanking = Blanking(stores, marks, pace.blanked_records)
         self._proof = Proof(stores, reprocessings)
         self._save = save
-        self._run: _Run | None = None
+        self._runs: dict[str, _Run] = {}
         self._stages = (
             self._store_marks,
             self._blank,
@@ -109,12 +121,13 @@ class Erasing:
         )
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the given chain: every stage can be repeated."""
-        return chain
+        """Return the erasure's chain: every stage can be repeated."""
+        return self._run_of(reprocessing).chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: IsOver) -> tuple[Chain, bool]:
         """Continue with the stages until the portion is over; return whether the erasure is proven."""
         run = self._run_of(reprocessing)
+        run.portion_at = self._clock.now()
         while self._clock.now() >= run.not_before:
             stage = self._stages[run.stage]
             if not stage(run, is_over):
@@ -130,26 +143,34 @@ class Erasing:
         return run.chain, False
 
     def latest(self, reprocessing: Reprocessing) -> Reprocessing:
-        """Return the stored version, which has the receipt; the given version if no erasure is in hand."""
-        run = self._run
-        if run is None or run.reprocessing.id != reprocessing.id:
-            return reprocessing
-        return max(reprocessing, run.reprocessing, key=lambda each: each.version)
+        """Return the stored version, which has the receipt; the given version if the erasure is not in progress."""
+        run = self._runs.get(reprocessing.id)
+        return reprocessing if run is None else max(reprocessing, run.reprocessing, key=lambda each: each.version)
 
     @property
-    def waiting(self) -> str:
-        """The erasure's id while it has nothing to do yet; empty if there is none."""
-        run = self._run
-        return run.reprocessing.id if run is not None and self._clock.now() < run.not_before else ""
+    def in_progress(self) -> Set[str]:
+        """The erasures in progress, as ids."""
+        return self._runs.keys()
 
-    def drop(self) -> None:
-        """Forget the erasure in hand, because the stored value may have changed."""
-        self._run = None
+    def waiting(self, erasures: Iterable[Reprocessing]) -> frozenset[str]:
+        """Return erasures (ids) that have nothing to do yet, or that cannot begin yet; forget all other erasures.
+
+        Args:
+            erasures: the erasures that are this process's to do now (`is_erasing`).
+        """
+        ids = [erasure.id for erasure in erasures]
+        self._runs = {id_: self._runs[id_] for id_ in ids if id_ in self._runs}
+        is_full, now = len(self._runs) >= self._pace.erasures, self._clock.now()
+        not_before = {id_: run.not_before for id_, run in self._runs.items()}
+        return frozenset(id_ for id_ in ids if (now < not_before[id_] if id_ in not_before else is_full))
+
+    def drop(self, id_: str) -> None:
+        """Forget an erasure's progress, because the stored value may have changed."""
+        self._runs.pop(id_, None)
 
     def _run_of(self, reprocessing: Reprocessing) -> _Run:
-        run = self._run
-        is_known = run is not None and run.reprocessing.id == reprocessing.id
-        if run is None or not is_known or run.reprocessing.receipt != reprocessing.receipt:
+        run = self._runs.get(reprocessing.id)
+        if run is None or run.reprocessing.receipt != reprocessing.receipt:
             secret = self._stores.directory.mesh_secret()
             run = _Run(
                 reprocessing,
@@ -162,7 +183,7 @@ class Erasing:
                 ),
             )
         run.reprocessing = reprocessing
-        self._run = run
+        self._runs[reprocessing.id] = run
         return run
 
     def _store_marks(self, run: _Run, is_over: IsOver) -> bool:
@@ -226,7 +247,10 @@ class Erasing:
         return self._over_days(run, is_over, is_proof=True)
 
     def _prove(self, run: _Run, is_over: IsOver) -> bool:
-        """Look for the visitor in the other stores; wait while a stream or the settler has not finished."""
+        """Look for the visitor in the other stores; wait while a stream or the settler has not finished.
+
+        The look reads only the visitor's days, in a single portion.
+        """
         self._stores.log_eraser.overwrite()
         found = self._proof.look(run.site, run.visitors, self._days(run), self._clock.now())
         if found.left:
@@ -253,8 +277,10 @@ class Erasing:
         return True
 
     def _wait(self, run: _Run, left: str) -> None:
+        """Wait before the next look, so long that all erasures' looks together leave time for other work."""
         logger().info("erasure_waits", id=run.reprocessing.id, left=left)
-        run.not_before = self._clock.now() + self._pace.proof_wait_ms
+        now = self._clock.now()
+        run.not_before = now + (now - run.portion_at + self._pace.proof_wait_ms) * len(self._runs)
 
     def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
         """Erase hits day by day until the portion is over; return whether no day is left.
@@ -291,6 +317,6 @@ class Erasing:
     def _store_receipt(self, run: _Run, receipt: Receipt) -> None:
         saved = self._save(replace(run.reprocessing, receipt=receipt.to_text()))
         if saved is None:
-            self._run = None
+            self.drop(run.reprocessing.id)
             raise StaleGeneration(f"reprocessing {run.reprocessing.id} was changed by another process; read it again")
         run.reprocessing = saved

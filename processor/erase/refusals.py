@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-import polars as pl
 from google.protobuf.message import DecodeError
 
 from hitmesh.api.hit.v1 import hit_pb2
@@ -23,14 +22,13 @@ from hitmesh.model.keys import visitor_key
 from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.refusals import JSON_MARK
-from hitmesh.model.rows.columns import REJECTED_COLUMNS, pack_record, unpack_record
+from hitmesh.model.rows.erased_refusals import without_texts
 from hitmesh.model.rows.erased_rows import is_erased
 from hitmesh.model.sites import Site
 from hitmesh.ports import LogEraser, RawStore
 from processor.settle.window import read_rows
 
 _JSON_IDS: Final = {"visitor": ("visitorId", "visitor_id"), "user": ("userId", "user_id")}
-_TEXTS = {"original": b"", "message": "", "hit_id": "", "batch_id": "", "origin": b""}
 
 
 class Refusals:
@@ -103,13 +101,8 @@ class Refusals:
         logged = self._log.record(hit.position)
         if logged is None or hit.reason == HitReason.ID_COLLISION or (hit.reason == HitReason.DECODE and not hit.site):
             return False
-        rows = unpack_record(logged.record.value, REJECTED_COLUMNS)
-        is_row = pl.int_range(pl.len()) == hit.row
-        blanked = rows.with_columns(
-            pl.when(is_row).then(pl.lit(text, REJECTED_COLUMNS[name])).otherwise(pl.col(name)).alias(name)
-            for name, text in _TEXTS.items()
-        )
-        seen, record = logged.record.value, replace(logged.record, value=pack_record(blanked))
+        seen = logged.record.value
+        record = replace(logged.record, value=without_texts(seen, hit.row))
         if not self._log.replace(replace(logged, record=record), seen):
             raise StaleGeneration(f"refusals {hit.position} were rewritten since they were read; read them again")
         return True

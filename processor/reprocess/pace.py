@@ -35,7 +35,8 @@ class ReprocessPace:
         blanked_records: how many raw records are erased together.
         marks_known_ms: how long after an erasure mark is stored every running stream has stored the raw records that it
             took before it knew the mark.
-        proof_wait_ms: delay between two looks for an erased visitor.
+        erasures: how many erasures a process has in progress at the same time.
+        proof_wait_ms: delay between two looks for an erased visitor, multiplied by the erasures in progress.
         keep_expired_ms: how long an expired plan can be listed.
     """
 
@@ -54,5 +55,6 @@ class ReprocessPace:
     keep_plan_ms: int = KEEP_PLAN_DAYS * DAY_MS
     blanked_records: int = 64
     marks_known_ms: int = 60_000
+    erasures: int = 16
     proof_wait_ms: int = 5_000
     keep_expired_ms: int = _KEEP_EXPIRED_DAYS * DAY_MS

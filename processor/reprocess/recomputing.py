@@ -19,11 +19,12 @@ import polars as pl
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.days import date_text
 from hitmesh.model.erasures import ErasureMark
-from hitmesh.model.errors import RetryError, StoreCorrupt
+from hitmesh.model.errors import FatalError, RetryError, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import Logic, logic_named
 from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, Work
+from hitmesh.model.rows.rule_flags import broken_rules
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Generations, Reprocessings
@@ -111,6 +112,8 @@ class Rebuilder:
             RetryError: a store is unavailable.
         """
         with naming(site_day):
+            if work is Work.RECOMPUTE:
+                self._refuse_broken_rules(site_day.site, rules)
             attempt = Attempt(
                 self._stores,
                 site_day,
@@ -132,6 +135,18 @@ class Rebuilder:
                 return self._compared(attempt, worked, work)
             finally:
                 worked.close()
+
+    def _refuse_broken_rules(self, name: str, versions: Mapping[int, int]) -> None:
+        """Raise if a rule of these versions does not compile: the results would lack the rule."""
+        site = self._stores.directory.site(name) if versions else None
+        if site is None:
+            return
+        for version in sorted(set(versions.values())):
+            for rule in broken_rules(site.rules.at(version)):
+                raise FatalError(
+                    f"exclusion rule {rule.id} ({rule.kind} {rule.value[:64]!r}) does not compile within the "
+                    "limits: delete the rule, then cancel this reprocessing and plan another"
+                )
 
     def _compared(self, attempt: Attempt, worked: Worked, work: Work) -> Recomputed:
         """Compare a settlement with the current generation."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -25,7 +25,7 @@ from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import ReprocessedResult
 from hitmesh.runtime.telemetry.registry import PROCESSOR_REPROCESSED
-from processor.erase.erasing import Erasing
+from processor.erase.erasing import Erasing, is_erasing
 from processor.reprocess.beginning import begun
 from processor.reprocess.cancelling import Cancelling
 from processor.reprocess.chain import Chain
@@ -65,12 +65,16 @@ class _Steps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """Where the work on a part continues, and where this process began the part."""
+    """Where the work on a part continues, and where this process began the part.
+
+    `erases` states that the work is an erasure's PUBLISH.
+    """
 
     id: str
     part: Part
     chain: Chain
     began_at: int
+    erases: bool
     began_count: int | None = None
 
     def at(self, chain: Chain) -> _Progress:
@@ -116,6 +120,7 @@ class Reprocessor:
         self._stop = stop or threading.Event()
         self._metrics = metrics or unmeasured()
         self._progress: _Progress | None = None
+        self._set_aside: dict[str, _Progress] = {}
         self._noted: set[str] = set()
         self._not_before = 0
         self._unavailable = 0
@@ -167,8 +172,8 @@ class Reprocessor:
 
     def _turn(self, stored: Sequence[Reprocessing]) -> int:
         """Do a portion of the oldest reprocessing that has work for this process."""
-        running = list(to_work_on(stored, self._erasing.waiting))
         held = self._share.begin()
+        running = list(to_work_on(stored, self._waiting_erasures(stored, held)))
         loads = Counter[int]()
         for reprocessing in running:
             loads.update(loads_of(reprocessing, held))
@@ -178,6 +183,29 @@ class Reprocessor:
             if left & held or not left:
                 return self._portion(reprocessing, left & held, stored)
         return 0
+
+    def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
+        """Return the erasures that wait; forget erasures that are no longer this process's to do."""
+        waiting = self._erasing.waiting(each for each in stored if is_erasing(each) and buckets_left(each) & held)
+        in_progress = self._erasing.in_progress
+        self._set_aside = {id_: at for id_, at in self._set_aside.items() if not at.erases or id_ in in_progress}
+        return waiting
+
+    def _take_up(self, id_: str) -> None:
+        """Set the progress in hand aside, and continue with the given reprocessing's progress if that is aside.
+
+        Erasures wait, so that they and other work take turns. Work that is claimed anew would begin again each time.
+        """
+        begun = self._progress
+        if begun is not None and begun.id != id_:
+            self._set_aside[begun.id] = begun
+        if begun is None or begun.id != id_:
+            self._progress = self._set_aside.pop(id_, None)
+
+    def _begin_other_work(self) -> None:
+        """Forget earlier work's progress, except erasures: at most the newest such progress is kept."""
+        self._restoring.forget()
+        self._set_aside = {id_: at for id_, at in self._set_aside.items() if at.erases}
 
     def _portion(self, reprocessing: Reprocessing, buckets: frozenset[int], stored: Sequence[Reprocessing]) -> int:
         """Claim a part of the work if no part is in hand, then do a portion.
@@ -189,6 +217,7 @@ class Reprocessor:
         if reprocessing.work is None:
             self._fail(reprocessing, FatalError("the reprocessing runs without a work: request the work again"))
             return 0
+        self._take_up(reprocessing.id)
         if self._is_in_hand(reprocessing, buckets):
             return self._do_portion(reprocessing)
         now = self._clock.now()
@@ -201,8 +230,9 @@ class Reprocessor:
         claimed = self._replace(with_part(reprocessing, part, now))
         if claimed is None or claimed.work is None:
             return 0
-        self._restoring.forget()
-        self._progress = _Progress(claimed.id, part, Chain(), now)
+        if not is_erasing(claimed):
+            self._begin_other_work()
+        self._progress = _Progress(claimed.id, part, Chain(), now, is_erasing(claimed))
         return self._do_portion(claimed)
 
     def _do_portion(self, reprocessing: Reprocessing) -> int:
@@ -222,7 +252,7 @@ class Reprocessor:
         except RetryError:
             raise
         except StaleGeneration as error:
-            self._erasing.drop()
+            self._erasing.drop(reprocessing.id)
             logger().warning("reprocessing_was_overtaken", id=reprocessing.id, message=error.message)
             return 0
         except ANY_ERROR as error:
@@ -234,7 +264,7 @@ class Reprocessor:
         repair = self._restoring.repair_of(part)
         done = replace(begun.part, done=chain.count, is_finished=is_done, raw_repair=repair)
         self._progress = None if is_done else replace(begun, part=done, chain=chain)
-        if not is_done and chain is begun.chain and repair == begun.part.raw_repair:
+        if not is_done and chain is begun.chain and done == begun.part:
             return 0  # an erasure that waits changes nothing
         self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.part.work])
         self._log(reprocessing, begun, done)
@@ -272,6 +302,7 @@ class Reprocessor:
     def _fail(self, reprocessing: Reprocessing, error: BaseException) -> None:
         self._progress = None
         reprocessing = self._erasing.latest(reprocessing)
+        self._erasing.drop(reprocessing.id)
         message = error.message if isinstance(error, HitmeshError) else f"{type(error).__name__}: {error}"
         cause = error.__cause__ if isinstance(error, SiteDayFailed) else error
         logger().error(

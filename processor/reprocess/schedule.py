@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, State
@@ -10,15 +10,16 @@ from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, State
 _FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.ERASED)
 
 
-def to_work_on(stored: Iterable[Reprocessing], waiting: str = "") -> Iterator[Reprocessing]:
+def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) -> Iterator[Reprocessing]:
     """Yield the running reprocessings that have no site-day in common with an older open reprocessing, oldest first.
 
     A work of which a settler has begun a part counts as older than all others: works never mix on a site-day.
-    `waiting` is the id of an erasure that waits for streams or for the settler: others do not wait for this erasure.
+    `waiting` are erasures (ids) that wait for streams or for the settler, or that cannot begin yet: others do not
+    wait for these erasures.
     """
     older: list[Reprocessing] = []
     for reprocessing in sorted(stored, key=lambda each: (not each.parts, each.created_at, each.id)):
-        is_ready = reprocessing.state is State.RUNNING and reprocessing.id != waiting
+        is_ready = reprocessing.state is State.RUNNING and reprocessing.id not in waiting
         if is_ready and not any(map(reprocessing.overlaps, older)):
             yield reprocessing
         if reprocessing.state in OPEN_STATES:

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
 from processor.rules.carry import first_values, no_open_visits, open_rows
 from processor.rules.visits import TIMELINE, Visits, build_visits, open_at
 from processor.settle.inputs import DayInputs
@@ -55,7 +54,7 @@ def cut_in_pieces(visitor: VisitorRange, wanted: BoolArray, memory: SettleMemory
     return spill
 
 
-def _piece_numbers(times: pl.Series, hashes: pl.Series, wanted: BoolArray, limit: int) -> npt.NDArray[np.int32]:
+def _piece_numbers(times: pl.Series, hashes: pl.Series, wanted: BoolArray, limit: int) -> I32Array:
     """Return each hit's piece, −1 for other hits. Hits that only `hit_id` can order are in one piece."""
     pieces = np.full(len(wanted), -1, np.int32)
     rows = np.flatnonzero(wanted)

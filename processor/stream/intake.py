@@ -24,9 +24,9 @@ from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.reasons import EXCLUDING_FLAGS, HitReason
 from hitmesh.model.records import LoggedRecord, RawRecord, RecordKind, RejectedHit
 from hitmesh.model.refusals import origin_of
-from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
+from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record
+from hitmesh.model.rows.erased_refusals import LOGGED_REFUSAL_COLUMNS, id_hashes
 from hitmesh.model.rows.erased_rows import is_erased
-from hitmesh.model.rows.hash_columns import hash64_column
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from processor.erase.records import without_erased_hits
@@ -265,7 +265,7 @@ def _claims(hits: pl.DataFrame, records: Sequence[LoggedRecord]) -> list[OrderCl
 
 
 def _take_rejected(record: LoggedRecord, partition_intake: PartitionIntake, intake: Intake) -> None:
-    rows = unpack_record(record.record.value, REJECTED_COLUMNS)
+    rows = unpack_record(record.record.value, LOGGED_REFUSAL_COLUMNS)
     names = ("site", "collect_time", "reason", "field", "message", "hit_id", "hits", "original", "origin")
     refused = [
         RejectedHit(
@@ -286,7 +286,7 @@ def _take_rejected(record: LoggedRecord, partition_intake: PartitionIntake, inta
         )
     ]
     intake.rejected += refused
-    hashes = hash64_column(rows["hit_id"].fill_null(""))
+    hashes = id_hashes(rows)
     partition_intake.refused = pl.concat([partition_intake.refused, _refusals(refused, hashes, record)])
     partition_intake.siteless += _difference(record, hashes, sum(hit.hits for hit in refused))
     site_days = {SiteDay(hit.site, hit.collect_time // DAY_MS) for hit in refused if hit.site}

@@ -44,7 +44,8 @@ def bound_fields() -> Iterator[tuple[str, str, str, bool]]:
                     binding, _, tail = rest.partition("}")
                     field, _, pattern = binding.partition("=")
                     assert "{" not in tail, "a route with two bindings needs a longer test"
-                    yield str(verb).upper(), head + pattern.replace("*", "demo") + tail, field, route.body == "*"
+                    of_request = field.partition(".")[0]
+                    yield str(verb).upper(), head + pattern.replace("*", "demo") + tail, of_request, route.body == "*"
 
 
 BOUND = sorted(set(bound_fields()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -17,12 +18,18 @@ from tests.support.rebuilt_days import UTC_DAY, a_rebuilt, a_reprocessing
 from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, bearer, refusal, start
 from tests.support.settled_rows import SITE
 
+USERS_SITE = "merchants/demo/sites/users"
+"""A site that identifies visitors by user id."""
 VISITOR = pb.ErasedVisitor(visitor_ids=["ada"])
 
 
 @pytest.fixture
 def mesh() -> Iterator[Mesh]:
-    yield from start(open_reads=False)
+    for mesh in start(open_reads=False):
+        site = mesh.stores.directory.site(SITE)
+        assert site is not None
+        mesh.stores.directory.create_site(replace(site, name=USERS_SITE, identify_by_user_id=True))
+        yield mesh
 
 
 def create(
@@ -35,19 +42,20 @@ def create(
 
 def test_a_plan_keeps_a_hash_of_the_visitor_and_never_the_id(mesh: Mesh) -> None:
     key = "00112233445566778899aabbccddeeff"
-    planned = create(mesh, visitor=pb.ErasedVisitor(visitor_ids=["ada"], user_ids=["ada"], visitor_keys=[key]))
+    visitor = pb.ErasedVisitor(visitor_ids=["ada"], user_ids=["ada"], visitor_keys=[key])
+    planned = create(mesh, USERS_SITE, visitor=visitor)
     assert (planned.kind, planned.state) == (pb.REPROCESSING_KIND_ERASE, pb.REPROCESSING_STATE_PLANNED)
-    assert (list(planned.sites), planned.HasField("logic"), planned.HasField("visitor")) == ([SITE], False, False)
+    assert (list(planned.sites), planned.HasField("logic"), planned.HasField("visitor")) == ([USERS_SITE], False, False)
     assert planned.stages[4].retire.keep_days == 0
     (stored,) = mesh.stores.reprocessings.all()
-    site = mesh.stores.directory.site(SITE)
+    site = mesh.stores.directory.site(USERS_SITE)
     assert site is not None
     keys = [visitor_key(site.secret, kind, "ada") for kind in ("visitor", "user")]
     keys.append((int(key[:16], 16), int(key[16:], 16)))
     secret = mesh.stores.directory.mesh_secret()
-    assert set(stored.visitors) == {visitor_digest(secret, SITE, each) for each in keys}
+    assert set(stored.visitors) == {visitor_digest(secret, USERS_SITE, each) for each in keys}
     assert not any(text in repr(stored) for text in ("ada", key))
-    assert mesh.stores.erasures.of(SITE) == []
+    assert mesh.stores.erasures.of(USERS_SITE) == []
 
 
 @pytest.mark.parametrize("secret", [OWNER, RIVAL])
@@ -60,10 +68,11 @@ def test_only_an_operator_erases(mesh: Mesh, secret: str) -> None:
     ("sites", "fields", "words"),
     [
         ((SITE, "merchants/rival/sites/shop"), {}, "exactly one site"),
-        (("merchants/demo/sites/-",), {}, "is not a site name"),
+        (("merchants/demo/sites/-",), {}, "is not a site name: an erasure has exactly one site"),
         ((SITE,), {"visitor": pb.ErasedVisitor()}, "1 to 16"),
         ((SITE,), {"visitor": pb.ErasedVisitor(visitor_ids=["x"] * 17)}, "17 identifiers"),
-        ((SITE,), {"visitor": pb.ErasedVisitor(user_ids=["x" * 129])}, "129 bytes"),
+        ((SITE,), {"visitor": pb.ErasedVisitor(visitor_ids=["x" * 129])}, "129 bytes"),
+        ((SITE,), {"visitor": pb.ErasedVisitor(user_ids=["ada"])}, f"{SITE} has no visitors by user id"),
         ((SITE,), {"visitor": pb.ErasedVisitor(visitor_keys=["AB"])}, "32 hexadecimal digits"),
         ((SITE,), {"first_utc_date": a_date("2015-05-16")}, "leave first_utc_date out"),
         ((SITE,), {"logic": "v0"}, "leave logic out"),

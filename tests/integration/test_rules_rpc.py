@@ -109,6 +109,19 @@ def test_site_stores_networks_only_where_its_owner_allows(mesh: Mesh) -> None:
     assert refusal(lambda: mesh.admin.UpdateSite(request, metadata=bearer(OWNER))).field == "update_mask"
 
 
+def test_site_sent_without_a_mask_changes_only_the_fields_that_it_has(mesh: Mesh) -> None:
+    def update(site: admin_pb2.Site) -> admin_pb2.Site:
+        return mesh.admin.UpdateSite(admin_pb2.UpdateSiteRequest(site=site), metadata=bearer(OWNER)).site
+
+    known = update(admin_pb2.Site(name=SITE, store_network=True))
+    assert known.store_network
+    assert update(admin_pb2.Site(name=SITE)) == update(known) == known
+    other = admin_pb2.Site(name=SITE, time_zone="Asia/Tokyo", store_network=False)
+    assert refusal(lambda: update(other)).field == "site.time_zone"
+    assert update(admin_pb2.Site(name=SITE)).store_network
+    assert not update(admin_pb2.Site(name=SITE, store_network=False)).store_network
+
+
 def calls_on(site: str) -> dict[str, Message]:
     rule = rules_pb2.ExclusionRule(kind=COUNTRY, value="AT")
     return {

@@ -151,7 +151,7 @@ def test_sites_merchants_or_all_sites_are_planned(mesh: Mesh, capsys: pytest.Cap
         ([*PLAN], 2, "no site is named: give --site, --merchant or --all-sites"),
         ([*PLAN, "--site", "shop"], 2, "MERCHANT/SITE"),
         ([*PLAN, "--merchant", "No Name"], 2, "'No Name' is not a merchant"),
-        ([*PLAN, "--site", "demo/shop", "--kind", "rules"], 2, "'rules' is not one of 'logic', 'repair'"),
+        ([*PLAN, "--site", "demo/shop", "--kind", "erase"], 2, "'erase' is not one of 'logic', 'repair', 'rules'"),
         (["plan", "--site", "demo/shop", "--since", "2015-05-15"], 2, "Missing option '--until'"),
         ([*PLAN, "--site", "demo/none"], 69, "'merchants/demo/sites/none' does not exist"),
         ([*PLAN, "--site", "demo/shop", "--logic", "v9"], 67, "use one of v0, v1"),

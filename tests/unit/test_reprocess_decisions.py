@@ -135,8 +135,8 @@ def test_oldest_running_reprocessing_comes_first_and_waits_for_older_open_ones(o
     assert list(to_work_on([apart, young, first])) == expected
     assert list(to_work_on([young, replace(first, state=State.PUBLISHED)])) == [young]
     assert list(to_work_on([replace(young, state=State.DIFF_READY)])) == []
-    assert list(to_work_on([apart, first], waiting="a")) == [apart]
-    assert list(to_work_on([young, first], waiting="a")) == []
+    assert list(to_work_on([apart, first], waiting={"a"})) == [apart]
+    assert list(to_work_on([young, first], waiting={"a"})) == []
 
 
 def test_only_plans_expire_and_only_expired_and_finished_reprocessings_are_removed() -> None:

@@ -10,7 +10,6 @@ from hitmesh.model.errors import NotFound, RefusedError
 from hitmesh.model.exclusion import NO_RULES, ExclusionRule, RuleKind, SiteRules
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.rule_changes import (
-    MAX_RULE_PROGRAM,
     MAX_RULES,
     MAX_RULES_EVER,
     MAX_VALUE_CHARS,
@@ -19,6 +18,7 @@ from hitmesh.model.rule_changes import (
     with_rule,
     without_rule,
 )
+from hitmesh.model.rule_patterns import MAX_RULE_PROGRAM
 
 
 def with_hosts(count: int) -> SiteRules:
@@ -34,6 +34,7 @@ def with_hosts(count: int) -> SiteRules:
         (RuleKind.REFERRER, "WWW.spam.example", "spam.example"),
         (RuleKind.COUNTRY, "at", "AT"),
         (RuleKind.PAGE, "(?i)^/Admin/", "(?i)^/Admin/"),
+        (RuleKind.PAGE, r"\Qa/b", r"\Qa/b"),
         (RuleKind.NETWORK, "203.0.113.77/24", "203.0.113.0/24"),
         (RuleKind.NETWORK, "10.0.0.0/8", "10.0.0.0/8"),
         (RuleKind.NETWORK, "2001:db8::/32", "2001:db8::/32"),
@@ -54,7 +55,21 @@ def test_value_is_stored_in_normal_form(kind: RuleKind, value: str, normal: str)
         (RuleKind.PAGE, "a)|(b", ErrorReason.INVALID_REGEXP),
         (RuleKind.PAGE, "(?=a)", ErrorReason.INVALID_REGEXP),
         (RuleKind.PAGE, "x" * (MAX_VALUE_CHARS + 1), ErrorReason.INVALID_FIELD),
-        (RuleKind.USER_AGENT, "(?i)[a-z]{900}", ErrorReason.FILTER_TOO_DEAR),
+        (RuleKind.USER_AGENT, "(?i)[a-z]{900}", ErrorReason.INVALID_REGEXP),
+        (RuleKind.USER_AGENT, "(?i)[a-z]{190}", ErrorReason.FILTER_TOO_DEAR),
+        (RuleKind.PAGE, "(?:(?:a?b?){100})$c", ErrorReason.FILTER_TOO_DEAR),
+        (RuleKind.PAGE, "[ab]*a[ab]{200}c", ErrorReason.FILTER_TOO_DEAR),
+        (RuleKind.PAGE, "(?:||||||||||||){1000}", ErrorReason.INVALID_REGEXP),
+        (RuleKind.PAGE, "(?:||||||||||||){0,1000}", ErrorReason.INVALID_REGEXP),
+        (RuleKind.PAGE, "(?:(?:||||||||||||){30}){30}", ErrorReason.INVALID_REGEXP),
+        (RuleKind.HOST, "a\x00b", ErrorReason.INVALID_FIELD),
+        (RuleKind.HOST, ".a", ErrorReason.INVALID_FIELD),
+        (RuleKind.HOST, "a..b", ErrorReason.INVALID_FIELD),
+        (RuleKind.REFERRER, "*.a..", ErrorReason.INVALID_FIELD),
+        (RuleKind.COUNTRY, "ß", ErrorReason.INVALID_FIELD),
+        (RuleKind.COUNTRY, "\u0131t", ErrorReason.INVALID_FIELD),
+        (RuleKind.NETWORK, "2001:db8::%x/32", ErrorReason.INVALID_FIELD),
+        (RuleKind.NETWORK, "fe80::%1/32", ErrorReason.INVALID_FIELD),
         (RuleKind.NETWORK, "203.0.113.77", ErrorReason.INVALID_FIELD),
         (RuleKind.NETWORK, "2001:db8::/64", ErrorReason.INVALID_FIELD),
         (RuleKind.NETWORK, "anywhere", ErrorReason.INVALID_FIELD),
@@ -64,6 +79,12 @@ def test_value_that_does_not_suit_its_kind_is_refused(kind: RuleKind, value: str
     with pytest.raises(RefusedError) as caught:
         checked_value(kind, value)
     assert (caught.value.reason, caught.value.field) == (reason, "rule.value")
+
+
+@pytest.mark.parametrize("value", ["::ffff:203.0.113.0/24", "::ffff:203.0.113.0/120", "::ffff:203.0.113.7"])
+def test_ipv4_range_in_ipv6_notation_is_refused_with_the_range_to_write(value: str) -> None:
+    with pytest.raises(RefusedError, match=r"write 203\.0\.113\.0/24$"):
+        checked_value(RuleKind.NETWORK, value)
 
 
 def test_every_version_keeps_its_rules() -> None:
@@ -94,7 +115,7 @@ def test_number_of_rules_is_limited_at_a_time_and_over_time() -> None:
 
 
 def test_patterns_of_a_kind_are_limited_together() -> None:
-    long = "[a-z]{180}"
+    long = "[a-z]{60}"
     rules = with_rule(NO_RULES, RuleKind.PAGE, f"^/a{long}", now=0)
     rules = with_rule(rules, RuleKind.USER_AGENT, long, now=0)
     rules = with_rule(rules, RuleKind.PAGE, f"^/b{long}", now=0)

@@ -1,6 +1,6 @@
 """CreateExclusionRule: exclude hits that match, from now on. Idempotent: an equal rule is returned unchanged.
 
-Limits: 50 rules per site, 1,000 over time; values of 200 characters; 500 RE2 instructions per kind of pattern.
+Limits: 50 rules per site, 1,000 over time; values of 200 characters; 150 RE2 instructions per kind of pattern.
 """
 
 from __future__ import annotations

@@ -25,18 +25,32 @@ def update_site(backend: Backend, caller: IngestKey | None, request: pb.UpdateSi
         NotFound: the site does not exist.
         RefusedError: the mask names another field, or rules of kind NETWORK need the addresses (RULE_NOT_APPLICABLE).
     """
-    _refuse_other_fields(request)
+    _refuse_other_paths(request)
     name = request.site.name
-    changeable_site(backend.directory, caller, name, "site.name")
-    stored, now = request.site.store_network, backend.clock.now()
-    changed_rules(backend.directory, name, partial(with_networks, stored=stored, now=now))
+    _refuse_other_values(request, site_message(changeable_site(backend.directory, caller, name, "site.name")))
+    if request.update_mask.paths or request.site.HasField(CHANGEABLE):
+        stored, now = request.site.store_network, backend.clock.now()
+        changed_rules(backend.directory, name, partial(with_networks, stored=stored, now=now))
     site = backend.directory.site(name)
     if site is None:
         raise site_not_found(name, "site.name")
     return pb.UpdateSiteResponse(site=site_message(site))
 
 
-def _refuse_other_fields(request: pb.UpdateSiteRequest) -> None:
+def _refuse_other_values(request: pb.UpdateSiteRequest, site: pb.Site) -> None:
+    """Without a mask, refuse other values than the site has in fields that cannot be changed."""
+    if request.update_mask.paths:
+        return
+    for field, value in request.site.ListFields():
+        if field.name != CHANGEABLE and value != getattr(site, field.name):
+            raise RefusedError(
+                f"field {field.name!r} cannot be changed: leave it out, or send the value that the site has",
+                field=f"site.{field.name}",
+                value=str(value)[:64],
+            )
+
+
+def _refuse_other_paths(request: pb.UpdateSiteRequest) -> None:
     other = next((path for path in request.update_mask.paths if path != CHANGEABLE), None)
     if other is not None:
         raise RefusedError(

@@ -18,6 +18,7 @@ from hitmesh.model.erasures import MAX_KEYS, Receipt, visitor_digest
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.keys import visitor_key
 from hitmesh.model.limits import MAX_VISITOR_ID_BYTES
+from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import Reprocessing
@@ -50,14 +51,23 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
                 f"{field} is set, but an erasure covers all days and keeps the version of each day: leave {field} out",
                 field=f"reprocessing.{field}",
             )
-    return existing_site(directory, wanted.sites[0], "reprocessing.sites[0]")
+    name = wanted.sites[0]
+    if not SITE_PATTERN.fullmatch(name):
+        raise RefusedError(
+            f"{name[:160]!r} is not a site name: an erasure has exactly one site, so write "
+            "merchants/{merchant}/sites/{site}",
+            field="reprocessing.sites[0]",
+            value=name[:160],
+        )
+    return existing_site(directory, name, "reprocessing.sites[0]")
 
 
 def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -> tuple[str, ...]:
     """Return digests for a visitor's keys; the keys are computed as at admission (rule I1).
 
     Raises:
-        RefusedError: there are no or too many identifiers, or an identifier is invalid.
+        RefusedError: there are no or too many identifiers, an identifier is invalid, or user ids are given and the site
+            does not identify visitors by user id.
     """
     count = len(visitor.visitor_ids) + len(visitor.user_ids) + len(visitor.visitor_keys)
     if not 1 <= count <= MAX_KEYS:
@@ -67,6 +77,13 @@ def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -
             field=_VISITOR,
             count=count,
             limit=MAX_KEYS,
+        )
+    if visitor.user_ids and not site.identify_by_user_id:
+        raise RefusedError(
+            f"user_ids are given, but {site.name} has no visitors by user id, because its identify_by_user_id is not "
+            "set: send the visitor's visitor_ids or visitor_keys",
+            field=f"{_VISITOR}.user_ids",
+            value=site.name,
         )
     keys = [*_keys_of_ids(visitor, site), *map(_key_of, visitor.visitor_keys)]
     return tuple(sorted({visitor_digest(mesh_secret, site.name, key) for key in keys}))

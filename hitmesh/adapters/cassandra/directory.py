@@ -9,16 +9,24 @@ hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 from __future__ import annotations
 
 import heapq
-import json
 import secrets
 import threading
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
-from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.cassandra.directory_rows import (
+    KEY_COLUMNS,
+    SITE_COLUMNS,
+    key_of,
+    key_values,
+    policy_change_of,
+    site_of,
+    site_values,
+)
+from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
@@ -32,13 +40,13 @@ from hitmesh.adapters.shared.directory_rules import (
     with_change,
 )
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
-from hitmesh.adapters.shared.rule_values import rules_of, rules_value
+from hitmesh.adapters.shared.rule_values import rules_value
 from hitmesh.model.errors import AlreadyExists, HitmeshError, NotFound, Unavailable
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPolicy
+from hitmesh.model.sites import IngestKey, PolicyChange, Site
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
@@ -49,10 +57,7 @@ _PATIENCE_S: Final = 0.25
 _MAX_UNKNOWN: Final = 10_000
 _BUCKETS: Final = 16
 _SALT_TTL_S: Final = 4 * 86_400
-_SITE: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
-    consent_by_default, identify_by_user_id, rules"""
 _CHANGES: Final = "SELECT from_day, campaign_splits, split_at_local_midnight FROM policy_changes WHERE site = ?"
-_KEY: Final = "merchant, key_id, kind, site, unbounded_history, created_at, revoked_at"
 
 
 class CassandraSiteDirectory:
@@ -99,8 +104,8 @@ class CassandraSiteDirectory:
         answers = self._session.run_each(f"SELECT name FROM {table} AND name > ? LIMIT ?", keys)
         names = heapq.merge(*([row.name for row in rows] for rows in answers))
         wanted = [name for _, name in zip(range(limit), names, strict=False)]
-        found = self._session.run_each(f"SELECT {_SITE} FROM sites WHERE name = ?", [(name,) for name in wanted])
-        return self._with_changes([_site(rows[0]) for rows in found if rows])
+        found = self._session.run_each(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", [(name,) for name in wanted])
+        return self._with_changes([site_of(rows[0]) for rows in found if rows])
 
     def create_site(self, site: Site) -> Site:
         """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
@@ -109,11 +114,11 @@ class CassandraSiteDirectory:
             AlreadyExists: the name is taken with another zone, currency or policy.
         """
         self._session.apply(
-            f"INSERT INTO sites ({_SITE}, rules_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS",
-            (*_site_values(site), site.rules.version or None),
+            f"INSERT INTO sites ({SITE_COLUMNS}, rules_version) VALUES (?{', ?' * 11}) IF NOT EXISTS",
+            (*site_values(site), site.rules.version or None),
         )
-        rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (site.name,), serial=True)
-        (there,) = self._with_changes([agreed(_site(rows[0]), site)])
+        rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,), serial=True)
+        (there,) = self._with_changes([agreed(site_of(rows[0]), site)])
         # Written even if the site exists, because the process that created the site may have failed at this point.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
@@ -150,13 +155,13 @@ class CassandraSiteDirectory:
         return {row.site for rows in answers for row in rows}
 
     def _stored_site(self, name: str, *, serial: bool = False) -> Site | None:
-        rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (name,))
-        return self._with_changes([_site(rows[0])], serial=serial)[0] if rows else None
+        rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (name,))
+        return self._with_changes([site_of(rows[0])], serial=serial)[0] if rows else None
 
     def _with_changes(self, sites: Sequence[Site], *, serial: bool = False) -> list[Site]:
         answers = self._session.run_each(_CHANGES, [(site.name,) for site in sites], serial=serial)
         return [
-            replace(site, policy_changes=tuple(map(_policy_change, rows)))
+            replace(site, policy_changes=tuple(map(policy_change_of, rows)))
             for site, rows in zip(sites, answers, strict=True)
         ]
 
@@ -166,17 +171,17 @@ class CassandraSiteDirectory:
         Raises:
             NotFound: no site has this name.
         """
-        query = f"SELECT {_SITE} FROM sites WHERE name = ?"
+        query = f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?"
         found = self._session.run(query, (site,), serial=True)
         if not found:
             raise no_site(site)
-        stored = _site(found[0]).rules
+        stored = site_of(found[0]).rules
         if follows(stored, rules):
             self._session.apply(
                 "UPDATE sites SET rules = ?, rules_version = ? WHERE name = ? IF rules_version = ?",
                 (rules_value(rules), rules.version, site, stored.version or None),
             )
-            stored = _site(self._session.run(query, (site,), serial=True)[0]).rules
+            stored = site_of(self._session.run(query, (site,), serial=True)[0]).rules
         if stored == rules:  # also if an earlier call failed before it invalidated the caches
             self._note_change()
         self._sites.pop(site, None)
@@ -217,7 +222,7 @@ class CassandraSiteDirectory:
             if (owner.merchant, owner.key_id) != (key.merchant, key.key_id):
                 raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
         if not self._session.apply(
-            f"INSERT INTO ingest_keys ({_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", _key_values(key)
+            f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", key_values(key)
         ):
             # A concurrent caller created the key with another secret, so this secret must not give access to that key.
             self._session.apply(
@@ -230,8 +235,8 @@ class CassandraSiteDirectory:
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
         """Return the merchant's keys, oldest first."""
-        rows = self._session.run(f"SELECT {_KEY} FROM ingest_keys WHERE merchant = ?", (merchant,))
-        return sorted(map(_key, rows), key=lambda key: (key.created_at, key.key_id))
+        rows = self._session.run(f"SELECT {KEY_COLUMNS} FROM ingest_keys WHERE merchant = ?", (merchant,))
+        return sorted(map(key_of, rows), key=lambda key: (key.created_at, key.key_id))
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
         """Revoke a key durably. Idempotent: the first revocation time stays.
@@ -309,9 +314,9 @@ class CassandraSiteDirectory:
 
     def _key_of(self, merchant: str, key_id: str) -> IngestKey | None:
         rows = self._session.run(
-            f"SELECT {_KEY} FROM ingest_keys WHERE merchant = ? AND key_id = ?", (merchant, key_id), serial=True
+            f"SELECT {KEY_COLUMNS} FROM ingest_keys WHERE merchant = ? AND key_id = ?", (merchant, key_id), serial=True
         )
-        return _key(rows[0]) if rows else None
+        return key_of(rows[0]) if rows else None
 
     def _note_change(self) -> None:
         """Invalidate all caches of the directory. Must be called after the change.
@@ -374,63 +379,3 @@ class CassandraSiteDirectory:
                 self._keys.forget()
             self._keys.forget_unknown()
             self._version, self._answered_at, self._checked_at = version, now, now
-
-
-def _site_values(site: Site) -> tuple[Any, ...]:
-    return (
-        site.name,
-        site.time_zone,
-        site.currency,
-        site.secret,
-        site.created_at,
-        site.spread,
-        json.dumps(asdict(site.policy)),
-        site.cookieless_counting,
-        site.consent_by_default,
-        site.identify_by_user_id,
-        rules_value(site.rules),
-    )
-
-
-def _site(row: Row) -> Site:
-    return Site(
-        name=row.name,
-        time_zone=row.time_zone,
-        currency=row.currency,
-        secret=bytes(row.secret),
-        created_at=row.created_at,
-        spread=row.spread,
-        policy=VisitPolicy(**json.loads(row.policy)),
-        cookieless_counting=row.cookieless_counting,
-        consent_by_default=row.consent_by_default,
-        identify_by_user_id=row.identify_by_user_id,
-        rules=rules_of(row.rules),
-    )
-
-
-def _policy_change(row: Row) -> PolicyChange:
-    return PolicyChange(row.from_day, row.campaign_splits, row.split_at_local_midnight)
-
-
-def _key_values(key: IngestKey) -> tuple[Any, ...]:
-    return (
-        key.merchant,
-        key.key_id,
-        key.kind.value,
-        key.site,
-        key.unbounded_history,
-        key.created_at,
-        key.revoked_at,
-    )
-
-
-def _key(row: Row) -> IngestKey:
-    return IngestKey(
-        key_id=row.key_id,
-        merchant=row.merchant,
-        kind=KeyKind(row.kind),
-        site=row.site,
-        unbounded_history=row.unbounded_history,
-        created_at=row.created_at,
-        revoked_at=row.revoked_at,
-    )

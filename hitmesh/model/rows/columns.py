@@ -92,6 +92,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
 }
 
 # Refusals: a row per refused hit, or per batch that was refused whole. `original` has at most 4 KiB.
+# Records that an erasure changed have another column: hitmesh.model.rows.erased_refusals.
 REJECTED_SCHEMA_VERSION = 2
 REJECTED_COLUMNS: dict[str, pl.DataType] = {
     "site": pl.String(),  # "" when the key names no site

@@ -1,7 +1,8 @@
 """Match hits against exclusion rules: the flags of the rules, for admission and for settlement alike. Pure.
 
 Admission and settlement look at the same stored columns, so the same rules exclude the same hits in both. Each distinct
-value is matched once, in time linear in its length.
+value is matched once, in bounded time (`hitmesh/model/rule_patterns.py`). A stored rule that does not compile matches
+no hit: the rule must not stop the ingestion of its site.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import re2
 
+from hitmesh.model.errors import RefusedError
 from hitmesh.model.exclusion import ExclusionRule, RuleKind
 from hitmesh.model.reasons import HitFlag
-from hitmesh.model.rule_changes import PATTERN_MEMORY, joined_pattern
+from hitmesh.model.rule_patterns import RulePatterns
 
 
 class Matched(NamedTuple):
@@ -50,14 +51,20 @@ class RuleMatcher:
 
     Attributes:
         by_kind: for each kind that has rules, whether any of its rules matches a value.
+        broken: the rules that do not compile, alone or with the rules before, and therefore match nothing.
     """
 
     def __init__(self, rules: Sequence[tuple[RuleKind, str]]) -> None:
-        self.by_kind: Mapping[RuleKind, Matches] = {
-            kind: _COMPILED[kind](values)
-            for kind in RuleKind
-            if (values := tuple(value for of, value in rules if of is kind))
-        }
+        by_kind: dict[RuleKind, Matches] = {}
+        broken: set[tuple[RuleKind, str]] = set()
+        for kind in RuleKind:
+            values = tuple(value for of, value in rules if of is kind)
+            kept, matches = _working(kind, values)
+            if matches:
+                by_kind[kind] = matches
+            broken.update((kind, value) for value in values if value not in kept)
+        self.by_kind: Mapping[RuleKind, Matches] = by_kind
+        self.broken = frozenset(broken)
 
 
 def matcher_of(rules: Sequence[ExclusionRule]) -> RuleMatcher:
@@ -69,6 +76,17 @@ def matcher_of(rules: Sequence[ExclusionRule]) -> RuleMatcher:
         True
     """
     return _remembered(tuple((rule.kind, rule.value) for rule in rules))
+
+
+def broken_rules(rules: Sequence[ExclusionRule]) -> tuple[ExclusionRule, ...]:
+    """Return the rules that match nothing because the rules do not compile.
+
+    Example:
+        >>> broken_rules([ExclusionRule("7", RuleKind.PAGE, "(", since=7, created_at=0)])[0].id
+        '7'
+    """
+    broken = matcher_of(rules).broken
+    return tuple(rule for rule in rules if (rule.kind, rule.value) in broken)
 
 
 @lru_cache(_REMEMBERED)
@@ -111,6 +129,26 @@ def _matching(
     return pairs.join(matched, on=["which", "value"], how="semi")["at"].to_numpy()
 
 
+def _working(kind: RuleKind, values: tuple[str, ...]) -> tuple[tuple[str, ...], Matches | None]:
+    """Return the rules that compile together, earlier rules first, and whether any of these matches a value."""
+    whole = _compiled(kind, values)
+    if whole or not values:
+        return values, whole
+    kept: tuple[str, ...] = ()
+    for value in values:
+        matches = _compiled(kind, (*kept, value))
+        if matches:
+            kept, whole = (*kept, value), matches
+    return kept, whole
+
+
+def _compiled(kind: RuleKind, values: tuple[str, ...]) -> Matches | None:
+    try:
+        return _COMPILED[kind](values) if values else None
+    except (RefusedError, ValueError):
+        return None
+
+
 def _of_hosts(values: tuple[str, ...]) -> Matches:
     hosts = frozenset(value for value in values if not value.startswith("*."))
     domains = frozenset(value.removeprefix("*.") for value in values if value.startswith("*."))
@@ -125,11 +163,7 @@ def _of_hosts(values: tuple[str, ...]) -> Matches:
 
 
 def _of_patterns(values: tuple[str, ...]) -> Matches:
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = PATTERN_MEMORY
-    pattern = re2.compile(joined_pattern(values), options)
-    return lambda text: pattern.search(text) is not None
+    return RulePatterns(values).match
 
 
 def _of_countries(values: tuple[str, ...]) -> Matches:

@@ -8,7 +8,8 @@ from pathlib import Path
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 
-_BINDING = re.compile(r"\{([^=}]+)")
+_BINDING = re.compile(r"\{([^.=}]+)")
+"""The field of the request; of `site.name`, the field `site`."""
 
 
 def path_fields(descriptors: Path) -> dict[str, list[str]]:

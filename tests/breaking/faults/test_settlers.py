@@ -22,7 +22,7 @@ from tests.support.senders import Senders
 from tests.support.services import KEY, Cluster, Service
 from tests.support.waiting import eventually
 
-DAYS = 6
+DAYS = 2
 SETTLED_S = 180.0
 MIN_SHARE = 0.4
 

@@ -107,16 +107,21 @@ class Site(_message.Message):
         cookieless_counting: _builtins.bool = ...,
         identify_by_user_id: _builtins.bool = ...,
         spread: _builtins.int | None = ...,
-        store_network: _builtins.bool = ...,
+        store_network: _builtins.bool | None = ...,
         visit_policy_changes: _abc.Iterable[Global___VisitPolicyChange] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_spread", b"_spread", "create_time", b"create_time", "spread", b"spread", "visit_policy", b"visit_policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spread", b"_spread", "_store_network", b"_store_network", "create_time", b"create_time", "spread", b"spread", "store_network", b"store_network", "visit_policy", b"visit_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spread", b"_spread", "cookieless_counting", b"cookieless_counting", "create_time", b"create_time", "currency", b"currency", "identify_by_user_id", b"identify_by_user_id", "name", b"name", "spread", b"spread", "store_network", b"store_network", "time_zone", b"time_zone", "visit_policy", b"visit_policy", "visit_policy_changes", b"visit_policy_changes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spread", b"_spread", "_store_network", b"_store_network", "cookieless_counting", b"cookieless_counting", "create_time", b"create_time", "currency", b"currency", "identify_by_user_id", b"identify_by_user_id", "name", b"name", "spread", b"spread", "store_network", b"store_network", "time_zone", b"time_zone", "visit_policy", b"visit_policy", "visit_policy_changes", b"visit_policy_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spread: _TypeAlias = _typing.Literal["spread"]  # noqa: Y015
     _WhichOneofArgType__spread: _TypeAlias = _typing.Literal["_spread", b"_spread"]  # noqa: Y015
+    _WhichOneofReturnType__store_network: _TypeAlias = _typing.Literal["store_network"]  # noqa: Y015
+    _WhichOneofArgType__store_network: _TypeAlias = _typing.Literal["_store_network", b"_store_network"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__spread) -> _WhichOneofReturnType__spread | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__store_network) -> _WhichOneofReturnType__store_network | None: ...
 
 Global___Site: _TypeAlias = Site  # noqa: Y015
 
@@ -556,7 +561,9 @@ class UpdateSiteRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The changed fields: only `store_network` can be changed. Not set: `store_network`."""
+        """The changed fields: only `store_network` can be changed. Not set: the fields that the site has. A field with its
+        current value changes nothing.
+        """
 
     def __init__(
         self,

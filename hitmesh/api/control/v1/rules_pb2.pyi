@@ -31,11 +31,13 @@ class _ExclusionRuleKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exc
     EXCLUSION_RULE_KIND_HOST: _ExclusionRuleKind.ValueType  # 1
     """The page's host as in reports. `shop.example` matches this host, `*.shop.example` the host and its subdomains."""
     EXCLUSION_RULE_KIND_PAGE: _ExclusionRuleKind.ValueType  # 2
-    """The page's path, or a screen's name: an RE2 regular expression that matches anywhere in the path."""
+    """The page's path, or a screen's name: an RE2 regular expression that matches anywhere in the path's first
+    512 bytes (UTF-8).
+    """
     EXCLUSION_RULE_KIND_COUNTRY: _ExclusionRuleKind.ValueType  # 3
     """The visitor's country, ISO 3166-1 alpha-2."""
     EXCLUSION_RULE_KIND_USER_AGENT: _ExclusionRuleKind.ValueType  # 4
-    """The user agent: an RE2 regular expression that matches anywhere in the user agent."""
+    """The user agent: an RE2 regular expression that matches anywhere in the user agent's first 512 bytes."""
     EXCLUSION_RULE_KIND_REFERRER: _ExclusionRuleKind.ValueType  # 5
     """The referrer's host without "www.", written as for HOST."""
     EXCLUSION_RULE_KIND_NETWORK: _ExclusionRuleKind.ValueType  # 6
@@ -51,11 +53,13 @@ EXCLUSION_RULE_KIND_UNSPECIFIED: ExclusionRuleKind.ValueType  # 0
 EXCLUSION_RULE_KIND_HOST: ExclusionRuleKind.ValueType  # 1
 """The page's host as in reports. `shop.example` matches this host, `*.shop.example` the host and its subdomains."""
 EXCLUSION_RULE_KIND_PAGE: ExclusionRuleKind.ValueType  # 2
-"""The page's path, or a screen's name: an RE2 regular expression that matches anywhere in the path."""
+"""The page's path, or a screen's name: an RE2 regular expression that matches anywhere in the path's first
+512 bytes (UTF-8).
+"""
 EXCLUSION_RULE_KIND_COUNTRY: ExclusionRuleKind.ValueType  # 3
 """The visitor's country, ISO 3166-1 alpha-2."""
 EXCLUSION_RULE_KIND_USER_AGENT: ExclusionRuleKind.ValueType  # 4
-"""The user agent: an RE2 regular expression that matches anywhere in the user agent."""
+"""The user agent: an RE2 regular expression that matches anywhere in the user agent's first 512 bytes."""
 EXCLUSION_RULE_KIND_REFERRER: ExclusionRuleKind.ValueType  # 5
 """The referrer's host without "www.", written as for HOST."""
 EXCLUSION_RULE_KIND_NETWORK: ExclusionRuleKind.ValueType  # 6
@@ -84,7 +88,7 @@ class ExclusionRule(_message.Message):
     """The part of a hit that the rule looks at."""
     value: _builtins.str
     """Host, regular expression, country or IP range, 1 to 200 characters. All regular expressions of a site and kind
-    together compile to at most 500 RE2 instructions.
+    together compile to at most 150 RE2 instructions.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

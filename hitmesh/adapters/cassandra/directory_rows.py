@@ -1,0 +1,80 @@
+"""Encode and decode the columns of rows in the tables of sites, keys and policy changes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any, Final
+
+from hitmesh.adapters.cassandra.session import Row
+from hitmesh.adapters.shared.rule_values import rules_of, rules_value
+from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPolicy
+
+SITE_COLUMNS: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
+    consent_by_default, identify_by_user_id, rules"""
+KEY_COLUMNS: Final = "merchant, key_id, kind, site, unbounded_history, created_at, revoked_at"
+
+
+def site_values(site: Site) -> tuple[Any, ...]:
+    """Return a site as SITE_COLUMNS."""
+    return (
+        site.name,
+        site.time_zone,
+        site.currency,
+        site.secret,
+        site.created_at,
+        site.spread,
+        json.dumps(asdict(site.policy)),
+        site.cookieless_counting,
+        site.consent_by_default,
+        site.identify_by_user_id,
+        rules_value(site.rules),
+    )
+
+
+def site_of(row: Row) -> Site:
+    """Return the site in a row of SITE_COLUMNS, without policy changes."""
+    return Site(
+        name=row.name,
+        time_zone=row.time_zone,
+        currency=row.currency,
+        secret=bytes(row.secret),
+        created_at=row.created_at,
+        spread=row.spread,
+        policy=VisitPolicy(**json.loads(row.policy)),
+        cookieless_counting=row.cookieless_counting,
+        consent_by_default=row.consent_by_default,
+        identify_by_user_id=row.identify_by_user_id,
+        rules=rules_of(row.rules),
+    )
+
+
+def policy_change_of(row: Row) -> PolicyChange:
+    """Return the policy change in a row."""
+    return PolicyChange(row.from_day, row.campaign_splits, row.split_at_local_midnight)
+
+
+def key_values(key: IngestKey) -> tuple[Any, ...]:
+    """Return a key as KEY_COLUMNS."""
+    return (
+        key.merchant,
+        key.key_id,
+        key.kind.value,
+        key.site,
+        key.unbounded_history,
+        key.created_at,
+        key.revoked_at,
+    )
+
+
+def key_of(row: Row) -> IngestKey:
+    """Return the key in a row of KEY_COLUMNS."""
+    return IngestKey(
+        key_id=row.key_id,
+        merchant=row.merchant,
+        kind=KeyKind(row.kind),
+        site=row.site,
+        unbounded_history=row.unbounded_history,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )

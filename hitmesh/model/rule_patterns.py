@@ -1,0 +1,89 @@
+"""RE2 patterns in exclusion rules: compiled under the same limits when a rule is created and when hits are matched.
+
+RE2 needs at most time proportional to instructions × bytes for a value. Both factors are limited, because all sites
+share a thread in the collector: a site's patterns must not delay other sites' hits. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import re2
+
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import ErrorReason
+
+MAX_RULE_PROGRAM: Final = 150
+"""Maximum RE2 instructions in a site's patterns, per kind."""
+MATCHED_BYTES: Final = 512
+"""The patterns see this many bytes (UTF-8) from the start; the rest is ignored."""
+PATTERN_MEMORY: Final = 1 << 16
+"""Maximum memory for a site's compiled patterns, per kind, in bytes. With more memory the slowest patterns become
+slower, because RE2 builds more states before RE2 gives up the automaton."""
+
+
+class RulePatterns:
+    """A site's compiled patterns, for a kind. Not thread-safe.
+
+    Raises:
+        RefusedError: a pattern is not valid RE2 or needs too much memory (INVALID_REGEXP), or the patterns have too
+            many instructions (FILTER_TOO_DEAR).
+
+    Example:
+        >>> patterns = RulePatterns(("^/admin/", "(?i)test"))
+        >>> patterns.match("/admin/users"), patterns.match("/a/TEST"), patterns.match("/shop")
+        (True, True, False)
+    """
+
+    def __init__(self, values: tuple[str, ...]) -> None:
+        self._compiled = _compiled("|".join(map(_group, values)), values[-1])
+        size = self._compiled.programsize
+        if size > MAX_RULE_PROGRAM:
+            raise RefusedError(
+                f"the site's patterns of this kind compile to {size:,} instructions; the limit is "
+                f"{MAX_RULE_PROGRAM:,}: use shorter patterns, or smaller counts in {{…}}",
+                field="rule.value",
+                reason=ErrorReason.FILTER_TOO_DEAR,
+                size=size,
+                limit=MAX_RULE_PROGRAM,
+            )
+
+    def match(self, text: str) -> bool:
+        """Return whether any pattern matches anywhere in the text's first MATCHED_BYTES."""
+        return self._compiled.search(text.encode()[:MATCHED_BYTES]) is not None
+
+
+def _group(value: str) -> str:
+    r"""Return a pattern as a group, for use as an alternative.
+
+    Example:
+        >>> _group("^/a"), _group(r"\Qa/b")
+        ('(?:^/a)', '(?:\\Qa/b\\E)')
+    """
+    _compiled(value, value)
+    group = f"(?:{value})"
+    try:
+        _compiled(group, value)
+    except RefusedError:
+        return f"(?:{value}\\E)"  # RE2 lets \Q quote up to the end of the pattern
+    return group
+
+
+def _compiled(pattern: str, value: str) -> re2._Regexp:
+    """Compile a pattern; an error names the rule's value."""
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = PATTERN_MEMORY
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        complaint = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
+        hint = "use smaller counts in {…}" if "too large" in complaint else "the syntax is RE2 (no look-around)"
+        raise RefusedError(
+            f"regexp {value[:64]!r}: {complaint}: {hint}",
+            field="rule.value",
+            reason=ErrorReason.INVALID_REGEXP,
+            value=value,
+            cause=complaint,
+        ) from error
