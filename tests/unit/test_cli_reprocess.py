@@ -294,6 +294,20 @@ def test_work_that_failed_ends_with_7_and_its_error(
     assert "FAILED (RECOMPUTE: 1 of 3 site-days)" in capsys.readouterr().out
 
 
+def test_work_that_the_settler_did_not_begin_ends_with_7_and_its_error(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(mesh, State.RUNNING, work=Work.ROLL_BACK)
+
+    def take_back(_: float) -> None:
+        change(mesh, state=State.PUBLISHED, work=None, error="roll r2 back first")
+
+    monkeypatch.setattr("hitmesh.client.reprocessing.DEFAULT_WAIT", Wait(60, 1, sleep=take_back))
+    assert reprocess("rollback", "r1", "--wait", "-o", "json") == 7
+    assert json.loads(capsys.readouterr().err)["message"] == "roll r2 back first"
+    assert reprocess("publish", "r1", "--wait", "-o", "json") == 0
+
+
 def test_a_wait_ends_when_the_work_ends_and_outlasts_a_restart_of_the_service(mesh: Mesh) -> None:
     store(mesh, State.RUNNING, work=Work.RECOMPUTE)
     seen: list[int] = []
