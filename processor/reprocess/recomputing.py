@@ -143,9 +143,11 @@ class Rebuilder:
             return
         for version in sorted(set(versions.values())):
             for rule in broken_rules(site.rules.at(version)):
+                value = f"{rule.id} ({rule.kind} {rule.value[:64]!r})"
                 raise FatalError(
-                    f"exclusion rule {rule.id} ({rule.kind} {rule.value[:64]!r}) does not compile within the "
-                    "limits: delete the rule, then cancel this reprocessing and plan another"
+                    f"exclusion rule {value} does not compile within the limits: delete the rule, then cancel this "
+                    "reprocessing and plan another",
+                    value=value,
                 )
 
     def _compared(self, attempt: Attempt, worked: Worked, work: Work) -> Recomputed:
