@@ -267,13 +267,14 @@ def _annotated() -> Iterator[tuple[str, str, str]]:
 @pytest.mark.parametrize(("rpc", "method", "template"), sorted(_annotated()))
 def test_every_annotated_rpc_is_behind_its_rest_path(rest: Rest, rpc: str, method: str, template: str) -> None:
     path = template
-    for name in ("site", "name"):
+    for name in ("site", "site.name", "name", "parent"):
         path = path.replace(f"{{{name}=merchants/*/sites/*}}", "merchants/demo/sites/nowhere")
+    path = path.replace("{name=merchants/*/sites/*/exclusionRules/*}", "merchants/demo/sites/nowhere/exclusionRules/1")
     path = path.replace("{parent=merchants/*}", "merchants/demo")
     path = path.replace("{name=merchants/*/ingestKeys/*}", "merchants/demo/ingestKeys/none")
     path = path.replace("{name=reprocessings/*}", "reprocessings/none")
     assert "{" not in path
-    status, headers, body = rest.request(method, path, b"{}" if method == "POST" else None)
+    status, headers, body = rest.request(method, path, b"{}" if method in ("POST", "PATCH") else None)
     assert headers["content-type"].startswith(("application/json", "text/csv")), (rpc, status, body)
     assert b"nothing at this path" not in body, rpc
     assert status < 500, (rpc, body)
