@@ -22,7 +22,8 @@ export JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:--XX:TieredStopAtLevel=1}"
 alone="tests/replays tests/integration tests/property tests/contract tests/unit"
 of_servers="tests/real/paths tests/real/kafka tests/real/cassandra tests/real/druid"
 spread="-n 2 --dist worksteal"
-# A mesh mostly waits, so two meshes share two cores. The tests of a file run in the same worker, longest files first.
+# A mesh mostly waits, so two meshes share two cores. The tests of a file run in the same worker; directories with long
+# files come first, so that both workers are busy at the end.
 side_by_side="-n 2 --dist loadfile --no-loadscope-reorder"
 # A test of an adapter mostly waits for a server.
 three="-n 3 --dist loadfile --no-loadscope-reorder"
@@ -83,7 +84,7 @@ else
     if [ "$mode" = all ]; then
         part "servers" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
         part "meshes on servers" $pytest -q --durations 40 $side_by_side -m "servers and not long" \
-            tests/breaking/kill tests/breaking/faults tests/e2e
+            tests/e2e tests/breaking/faults tests/breaking/kill
         part "adapters on servers" $pytest -q --durations 25 $three -m "servers and not long" $of_servers tests/contract
         part "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages
     fi

@@ -24,6 +24,7 @@ SAME_OVER_EVERY_STORE = frozenset(
         "test_real_files.py",
         "test_rejected_hits.py",
         "test_rest.py",
+        "test_rules.py",
         "test_stream_protocol.py",
         "test_telemetry.py",
         "test_tenants.py",

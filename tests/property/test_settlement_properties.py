@@ -46,7 +46,7 @@ NOW = MIDNIGHT_MS + DAY_MS
 
 SEEDS = st.integers(0, 2**16)
 ANY_LOGIC = st.sampled_from(LOGICS)
-FEW = examples(6)
+FEW = examples(4)
 """For properties that settle several days on two sites per example."""
 
 

@@ -43,7 +43,7 @@ ANY_LOGIC = st.sampled_from(LOGICS)
 ALL_LIMITS = st.sampled_from([FOLDING, SMALLEST, PRODUCTION])
 MAX_HITS = 40
 DAY = 24 * HOUR
-FEW = examples(5)
+FEW = examples(4)
 FEWER = examples(3)
 """For properties that start many runners, or settle several days."""
 
