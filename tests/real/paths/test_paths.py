@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 
 FIXED_QUESTIONS = 40
 AD_HOC_QUESTIONS = 36
-AD_HOC_SEEDS = [0, 1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)]
+AD_HOC_SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 4))]
 
 
 @pytest.fixture(scope="module")
