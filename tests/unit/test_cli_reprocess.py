@@ -294,7 +294,7 @@ def test_work_that_failed_ends_with_7_and_its_error(
     assert "FAILED (RECOMPUTE: 1 of 3 site-days)" in capsys.readouterr().out
 
 
-def test_work_that_the_settler_did_not_begin_ends_with_7_and_its_error(
+def test_work_that_the_settler_takes_back_ends_with_7_and_its_error(
     mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(mesh, State.RUNNING, work=Work.ROLL_BACK)
