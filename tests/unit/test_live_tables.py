@@ -15,7 +15,7 @@ from hitmesh.model.rows.row_digest import RowDigest
 from processor.stream.live.batch import hit_ids
 from processor.stream.live.hash_index import MISSING, HashIndex
 from processor.stream.live.id_filter import IdFilter
-from processor.stream.live.interning import NULL, Interned, Texts, Tuples
+from processor.stream.live.interning import FEW_ROWS, NULL, Interned, Texts, Tuples
 from processor.stream.live.kept import KEPT_COLUMNS, KeptHits
 from processor.stream.live.limits import Limits
 from processor.stream.live.visit_table import Timelines, VisitColumns
@@ -86,6 +86,19 @@ def test_texts_stand_in_rows_with_reserved_words_escaped() -> None:
     numbers = interned.numbers(pl.DataFrame({"one": ["(other)", "other"]}))
     assert shown(interned, numbers).rows() == [("\\(other)",), ("other",)]
     assert sorted(interned.texts.all()) == ["(other)", "other"]
+
+
+@pytest.mark.parametrize("hash_bits", [1, 64])
+@pytest.mark.parametrize("few_rows", [0, 3, FEW_ROWS])
+def test_tuples_keep_their_numbers_however_many_are_compared_at_once(few_rows: int, hash_bits: int) -> None:
+    interned = Interned(("one", "two"), few_rows=few_rows, hash_bits=hash_bits)
+    rows = pl.DataFrame({"one": ["a", None, "b", "a", "b"], "two": ["x", None, "x", "x", None]})
+    first = interned.numbers(rows)
+    assert first[0] == first[3]
+    assert len(set(first.tolist())) == 4
+    assert interned.numbers(rows).tolist() == first.tolist()
+    assert interned.numbers(rows[[4, 2]]).tolist() == first[[4, 2]].tolist()
+    assert shown(interned, first).equals(rows)
 
 
 def test_equal_tuples_have_one_number_and_survive_tidying() -> None:

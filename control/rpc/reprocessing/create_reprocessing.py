@@ -13,7 +13,7 @@ from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.erasure import erased_site, erasure_scope, visitor_digests
 from control.rpc.reprocessing.messages import planned_message, reprocessing_message
 from control.rpc.reprocessing.names import CHANGE_RULE, new_id
-from control.rpc.reprocessing.scope import days_of, scope_of
+from control.rpc.reprocessing.scope import Scope, days_of, scope_of
 from control.rpc.reprocessing.site_rules import with_site_rules
 from control.rpc.reprocessing.speed import measured_speed
 from hitmesh.access.callers import require_operator
@@ -72,7 +72,14 @@ def _planned(backend: Backend, wanted: pb.Reprocessing, kind: Kind, checkpoint: 
     books, now = backend.bookkeeping(), backend.clock.now()
     first_day, end_day = days_of(wanted, books.progress.progress(Topic.HITS))
     scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations, backend.limits, checkpoint)
-    planned = Reprocessing(
+    planned = _of_scope(kind, logic, scope, first_day, end_day, now)
+    if kind is Kind.RULES:
+        return with_site_rules(planned, backend.directory, books.generations, checkpoint)
+    return planned
+
+
+def _of_scope(kind: Kind, logic: str, scope: Scope, first_day: int, end_day: int, now: int) -> Reprocessing:
+    return Reprocessing(
         id="",
         kind=kind,
         logic=logic,
@@ -84,9 +91,6 @@ def _planned(backend: Backend, wanted: pb.Reprocessing, kind: Kind, checkpoint: 
         site_days=scope.site_days,
         hits=scope.hits,
     )
-    if kind is Kind.RULES:
-        return with_site_rules(planned, backend.directory, books.generations, checkpoint)
-    return planned
 
 
 def _planned_erasure(backend: Backend, wanted: pb.Reprocessing) -> Reprocessing:
@@ -97,19 +101,7 @@ def _planned_erasure(backend: Backend, wanted: pb.Reprocessing) -> Reprocessing:
     scope, first_day, end_day = erasure_scope(
         site.name, books.generations, books.progress.progress(Topic.HITS), backend.limits.site_days
     )
-    return Reprocessing(
-        id="",
-        kind=Kind.ERASE,
-        logic=CURRENT.name,
-        sites=scope.sites,
-        first_day=first_day,
-        end_day=end_day,
-        created_at=now,
-        updated_at=now,
-        site_days=scope.site_days,
-        hits=scope.hits,
-        visitors=digests,
-    )
+    return replace(_of_scope(Kind.ERASE, CURRENT.name, scope, first_day, end_day, now), visitors=digests)
 
 
 def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backend) -> Reprocessing:

@@ -19,12 +19,10 @@ from typing import Final
 
 from hitmesh.adapters.cassandra.directory_rows import (
     KEY_COLUMNS,
-    SITE_COLUMNS,
     key_of,
     key_values,
     policy_change_of,
     site_of,
-    site_values,
 )
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.shared.directory_rules import (
@@ -41,6 +39,7 @@ from hitmesh.adapters.shared.directory_rules import (
 )
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
 from hitmesh.adapters.shared.rule_values import rules_value
+from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
 from hitmesh.model.errors import AlreadyExists, HitmeshError, NotFound, Unavailable
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.keys import hash64

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any, Final
 
 from hitmesh.adapters.cassandra.session import Row
-from hitmesh.adapters.shared.rule_values import rules_of, rules_value
+from hitmesh.adapters.shared.rule_values import rules_of
 from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPolicy
 
-SITE_COLUMNS: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
-    consent_by_default, identify_by_user_id, rules"""
 KEY_COLUMNS: Final = "merchant, key_id, kind, site, unbounded_history, created_at, revoked_at"
-
-
-def site_values(site: Site) -> tuple[Any, ...]:
-    """Return a site as SITE_COLUMNS."""
-    return (
-        site.name,
-        site.time_zone,
-        site.currency,
-        site.secret,
-        site.created_at,
-        site.spread,
-        json.dumps(asdict(site.policy)),
-        site.cookieless_counting,
-        site.consent_by_default,
-        site.identify_by_user_id,
-        rules_value(site.rules),
-    )
 
 
 def site_of(row: Row) -> Site:

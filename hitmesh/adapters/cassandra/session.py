@@ -125,24 +125,21 @@ class CassandraSession:
         """Run a logged conditional batch within a single partition; return whether the whole batch was applied."""
         batch = BatchStatement(BatchType.LOGGED)
         batch.is_idempotent = False
-        cql = "; ".join(text for text, _ in statements)
-        try:
-            for text, values in statements:
-                batch.add(self._statement(text), values)
-            answer = list(self._connected().execute(batch))
-        except EXPECTED as error:
-            raise translated(error, cql) from error
+        answer = self._run_whole(batch, statements)
         return not answer or bool(answer[0][0])
 
     def run_batch(self, statements: Sequence[tuple[str, Values]]) -> None:
         """Run idempotent statements within a single partition as one mutation: all or none take effect."""
         batch = BatchStatement(BatchType.UNLOGGED)
         batch.is_idempotent = True
+        self._run_whole(batch, statements, execution_profile=profile_of(serial=False))
+
+    def _run_whole(self, batch: BatchStatement, statements: Sequence[tuple[str, Values]], **options: Any) -> list[Any]:
         cql = "; ".join(text for text, _ in statements)
         try:
             for text, values in statements:
                 batch.add(self._statement(text), values)
-            self._connected().execute(batch, execution_profile=profile_of(serial=False))
+            return list(self._connected().execute(batch, **options))
         except EXPECTED as error:
             raise translated(error, cql) from error
 

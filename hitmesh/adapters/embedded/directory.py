@@ -11,7 +11,7 @@ import json
 import secrets
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import date
 from typing import Final
 
@@ -30,6 +30,7 @@ from hitmesh.adapters.shared.directory_rules import (
 )
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
 from hitmesh.adapters.shared.rule_values import rules_of, rules_value
+from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
 from hitmesh.model.errors import AlreadyExists, NotFound
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.limits import UNKNOWN_KEYS_S
@@ -38,8 +39,6 @@ from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPol
 from hitmesh.ports import Clock
 
 CHECK_INTERVAL_MS: Final = 500
-_SITE_COLUMNS: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
-    consent_by_default, identify_by_user_id, rules"""
 _KEY_COLUMNS: Final = "key_id, merchant, kind, site, unbounded_history, created_at, revoked_at"
 
 
@@ -82,7 +81,7 @@ class EmbeddedSiteDirectory:
         with self._database.reading() as transaction:
             found = transaction.rows(
                 _site,
-                f"""SELECT {_SITE_COLUMNS} FROM sites WHERE (?1 IS NULL OR merchant = ?1) AND name > ?2
+                f"""SELECT {SITE_COLUMNS} FROM sites WHERE (?1 IS NULL OR merchant = ?1) AND name > ?2
                 ORDER BY name LIMIT ?3""",
                 (merchant, after, limit),
             )
@@ -99,21 +98,8 @@ class EmbeddedSiteDirectory:
             if existing is not None:
                 return agreed(existing, site)
             transaction.run(
-                f"INSERT INTO sites ({_SITE_COLUMNS}, merchant) VALUES ({', '.join('?' * 12)})",
-                (
-                    site.name,
-                    site.time_zone,
-                    site.currency,
-                    site.secret,
-                    site.created_at,
-                    site.spread,
-                    json.dumps(asdict(site.policy)),
-                    site.cookieless_counting,
-                    site.consent_by_default,
-                    site.identify_by_user_id,
-                    rules_value(site.rules),
-                    merchant_of(site.name),
-                ),
+                f"INSERT INTO sites ({SITE_COLUMNS}, merchant) VALUES ({', '.join('?' * 12)})",
+                (*site_values(site), merchant_of(site.name)),
             )
         return site
 
@@ -147,7 +133,7 @@ class EmbeddedSiteDirectory:
             NotFound: no site has this name.
         """
         with self._database.writing() as transaction:
-            there = transaction.first(_site, f"SELECT {_SITE_COLUMNS} FROM sites WHERE name = ?", (site,))
+            there = transaction.first(_site, f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site,))
             if there is None:
                 raise no_site(site)
             is_next = follows(there.rules, rules)
@@ -302,7 +288,7 @@ class EmbeddedSiteDirectory:
 
 
 def _stored_site(transaction: Transaction, name: str) -> Site | None:
-    site = transaction.first(_site, f"SELECT {_SITE_COLUMNS} FROM sites WHERE name = ?", (name,))
+    site = transaction.first(_site, f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (name,))
     return None if site is None else _with_changes(transaction, site)
 
 

@@ -20,7 +20,7 @@ from hitmesh.model.rows.row_digest import NOT_SET_HASH, RowDigest
 from processor.stream.live.exact_index import HASH_BITS, ExactIndex, seed
 
 NULL: Final = 0
-_FEW_ROWS: Final = 256
+FEW_ROWS: Final = 256
 """Up to this number of rows, the fixed cost of a comparison per column exceeds the cost of comparing every text."""
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
@@ -189,6 +189,7 @@ class Interned:
         codes: as for Tuples.
         digest: hashes the names in rows.
         hash_bits: as for ExactIndex.
+        few_rows: as FEW_ROWS.
     """
 
     def __init__(
@@ -198,7 +199,9 @@ class Interned:
         codes: I32Array | None = None,
         digest: RowDigest | None = None,
         hash_bits: int = HASH_BITS,
+        few_rows: int = FEW_ROWS,
     ) -> None:
+        self._few_rows = few_rows
         self.columns = tuple(columns)
         self.digest = digest or RowDigest()
         self.hash_bits = hash_bits
@@ -231,7 +234,7 @@ class Interned:
         Where a column has the same text (or null) in every row, only a single text is compared.
         """
         codes = self.tuples.codes(numbers)
-        if len(numbers) <= _FEW_ROWS and are_all_equal(
+        if len(numbers) <= self._few_rows and are_all_equal(
             self.texts.texts(codes.T.ravel()), _column_by_column(rows, self.columns)
         ):
             return np.ones(len(numbers), np.bool_)
