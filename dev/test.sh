@@ -17,6 +17,9 @@ RUN_OF_TESTS=$$-$started
 export RUN_OF_TESTS
 # The servers run for minutes, so the optimising compiler would cost more time than it saves.
 export JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:--XX:TieredStopAtLevel=1}"
+# Most tests need a keyspace with all tables. Cassandra writes its own tables to disk at each change of a schema, so that
+# the change outlives a crash; servers that no test kills need not, and make a keyspace in 4 s instead of 10 s.
+never_killed="$JDK_JAVA_OPTIONS -Dcassandra.test.flush_local_schema_changes=false"
 
 # The longest tests come first, so that short tests keep both workers busy at the end.
 alone="tests/replays tests/integration tests/property tests/contract tests/unit"
@@ -82,7 +85,7 @@ else
     part "what needs nothing" $pytest -q --durations 25 $spread -m "not servers and not long" $alone
     part "meshes on files" $pytest -q --durations 15 $side_by_side -m "not servers and not long" tests/breaking/kill tests/e2e
     if [ "$mode" = all ]; then
-        part "servers" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
+        part "servers" env "JDK_JAVA_OPTIONS=$never_killed" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
         part "meshes on servers" $pytest -q --durations 40 $side_by_side -m "servers and not long" \
             tests/e2e tests/breaking/faults tests/breaking/kill
         part "adapters on servers" $pytest -q --durations 25 $three -m "servers and not long" $of_servers tests/contract
