@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run the tests, the cheapest first, so that failures are found early: first the tests without meshes and servers, two
-# at a time; then meshes on files; then real Kafka, Cassandra and Druid, which are started once; last the tests that
-# kill these servers.
+# at a time; then meshes on files, and beside them the adapters on real Kafka, Cassandra and Druid, which are started
+# once; then meshes on these servers; last the tests that kill the servers.
 #   test.sh        all tests except those marked `long`
 #   test.sh fast   the same, without the tests that need servers
 #   test.sh long   the tests marked `long`, such as tests with whole files, and the property tests with more examples
@@ -25,10 +25,9 @@ never_killed="$JDK_JAVA_OPTIONS -Dcassandra.test.flush_local_schema_changes=fals
 alone="tests/replays tests/integration tests/property tests/contract tests/unit"
 of_servers="tests/real/paths tests/real/kafka tests/real/cassandra tests/real/druid"
 spread="-n 2 --dist worksteal"
-# A mesh mostly waits, so two meshes share two cores. The tests of a file run in the same worker; directories with long
-# files come first, so that both workers are busy at the end.
-side_by_side="-n 2 --dist loadfile --no-loadscope-reorder"
-# A test of an adapter mostly waits for a server.
+# A mesh mostly waits, so two meshes share two cores, and a test of an adapter mostly waits for a server. The tests of a
+# file run in the same worker; directories with long files come first, so that all workers are busy at the end.
+two="-n 2 --dist loadfile --no-loadscope-reorder"
 three="-n 3 --dist loadfile --no-loadscope-reorder"
 
 # Keep the servers' data in memory where memory is plentiful, because a new table costs Cassandra dozens of flushes to
@@ -54,11 +53,39 @@ part() {
     echo "test: $title took $(($(date +%s) - began)) s" >&2
 }
 
+# Begin a part whose output is shown at its end, when `end_beside` waits for it.
+beside() {
+    title_beside=$1
+    shift
+    output_beside=$(mktemp)
+    began_beside=$(date +%s)
+    "$@" >"$output_beside" 2>&1 &
+    beside=$!
+}
+
+end_beside() {
+    code=0
+    wait "$beside" || code=$?
+    cat "$output_beside" >&2
+    rm -f "$output_beside"
+    if [ $code != 0 ]; then
+        echo "test: $title_beside failed after $(($(date +%s) - began_beside)) s" >&2
+        exit 1
+    fi
+    echo "test: $title_beside took $(($(date +%s) - began_beside)) s, some of them beside the part before" >&2
+}
+
+adapters_on_servers() {
+    env "JDK_JAVA_OPTIONS=$never_killed" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME" &&
+        exec $pytest -q --durations 25 $three -m "servers and not long" $of_servers tests/contract
+}
+
 tidy() {
     code=$?
     trap - EXIT INT TERM
     [ "$mode" = fast ] || .venv/bin/hitmesh stack down --home "$HITMESH_TEST_STACK_HOME" >/dev/null 2>&1 || true
     .venv/bin/python dev/sweep.py "$RUN_OF_TESTS"
+    rm -f "${output_beside:-}"
     if [ "$servers" != "$PWD/.stack" ]; then
         [ $code = 0 ] || { mkdir -p .stack && cp -r "$servers/stack/logs" .stack/; } 2>/dev/null || true
         rm -rf "$servers"
@@ -83,12 +110,14 @@ if [ "$mode" = long ]; then
 else
     part "examples of the vocabulary" $pytest -q --doctest-modules hitmesh/model
     part "what needs nothing" $pytest -q --durations 25 $spread -m "not servers and not long" $alone
-    part "meshes on files" $pytest -q --durations 15 $side_by_side -m "not servers and not long" tests/breaking/kill tests/e2e
     if [ "$mode" = all ]; then
-        part "servers" env "JDK_JAVA_OPTIONS=$never_killed" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
-        part "meshes on servers" $pytest -q --durations 40 $side_by_side -m "servers and not long" \
+        beside "adapters on servers" adapters_on_servers
+    fi
+    part "meshes on files" $pytest -q --durations 15 $two -m "not servers and not long" tests/breaking/kill tests/e2e
+    if [ "$mode" = all ]; then
+        end_beside
+        part "meshes on servers" $pytest -q --durations 40 $three -m "servers and not long" \
             tests/e2e tests/breaking/faults tests/breaking/kill
-        part "adapters on servers" $pytest -q --durations 25 $three -m "servers and not long" $of_servers tests/contract
         part "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages
     fi
 fi
