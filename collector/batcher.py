@@ -18,7 +18,7 @@ from concurrent.futures import Future
 
 import polars as pl
 
-from collector.admission import Admitted, Frame, admit, decode, read_frames
+from collector.admission import Admitted, Frame, Grant, admit, decode, read_frames
 from collector.admission.batches import Answer, refused_senders
 from collector.admission.envelopes import Envelope, spans_by_hits
 from collector.broken_rules import BrokenRules
@@ -26,9 +26,10 @@ from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
 from collector.micro_batch import MicroBatch, Waiting, report_all
-from collector.outcome import RETRY_DELAY_S, retry_later
+from collector.outcome import RETRY_DELAY_S, BatchOutcome, put_off, retry_later
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, partition_bounds, rejected_record
 from collector.refusal_sample import RefusalSample
+from collector.rule_budget import RuleBudget
 from collector.settings import CollectorSettings
 from hitmesh.model.errors import HitmeshError, RetryError
 from hitmesh.model.positions import LoggedPosition, Topic
@@ -67,6 +68,7 @@ class MicroBatcher:
         self._settings = settings
         self._seldom = Seldom(settings.complain_every_s)
         self._broken_rules = BrokenRules(self._seldom)
+        self._rule_budget = RuleBudget(settings.rule_steps_s)
         self._partitions = log.partitions(Topic.HITS)
         self._cutter: RecordCutter[MicroBatch] = RecordCutter(settings.record_rows, settings.linger_ms)
         self._sample = RefusalSample(settings.refusals_kept_a_day, settings.siteless_refusals_kept_a_day)
@@ -171,7 +173,11 @@ class MicroBatcher:
             self._not_admitted(waiting, error)
             return
         for start, end in spans_by_hits(envelopes, self._settings.micro_batch_hits, refused_senders(grants)):
-            passing = [number for number in range(start, end) if self._passes(waiting[number])]
+            passing = [
+                number
+                for number in range(start, end)
+                if self._passes(waiting[number], grants.get(envelopes[number].sender))
+            ]
             if passing:
                 self._admit_part([(waiting[number], envelopes[number]) for number in passing], grants)
 
@@ -185,7 +191,10 @@ class MicroBatcher:
             return False
         return True
 
-    def _passes(self, batch: Waiting) -> bool:
+    def _passes(self, batch: Waiting, answer: Answer | None) -> bool:
+        if isinstance(answer, Grant) and self._rule_budget.wait_s(answer.site.name):
+            report_all([batch], [self._put_off(answer.site.name, 1)], self._meter)
+            return False
         try:
             batch.let_pass()
         except RetryError as error:
@@ -241,12 +250,22 @@ class MicroBatcher:
             partitions=self._partitions,
             salt_of=self._directory.salt,
             random_id=lambda: secrets.token_hex(8),
+            rule_steps=self._rule_budget.passing,
         )
+
+    def _put_off(self, site: str, batches: int) -> BatchOutcome:
+        """Return the outcome for batches of a site whose rules cost too much; a bounded rate of log lines says so."""
+        error = self._rule_budget.refusal(site)
+        if count := self._seldom.due("exclusion_rules_too_dear", batches):
+            logger().warning("exclusion_rules_too_dear", site=site, batches=count, message=error.message)
+        return put_off(error)
 
     def _split(self, waiting: Sequence[Waiting], admitted: Admitted) -> None:
         now, since_ms = self._clock.now(), waiting[0].arrived_ms
         bounds = partition_bounds(admitted.hits)
-        micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter)
+        by_site = {site: self._put_off(site, count) for site, count in Counter(admitted.put_off.values()).items()}
+        again = {frame: by_site[site] for frame, site in admitted.put_off.items()}
+        micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter, again)
         for partition, start, end in bounds:
             self._cutter.add(partition, Slice(admitted.hits.slice(start, end - start), micro_batch), since_ms)
         self.hits_accepted += admitted.hits.height

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import polars as pl
 
@@ -44,10 +45,21 @@ class Waiting:
 
 
 class MicroBatch:
-    """Batches admitted together, with the number of their records that are not durable yet."""
+    """Batches admitted together, with the number of their records that are not durable yet.
 
-    def __init__(self, waiting: Sequence[Waiting], admitted: Admitted, records: int, meter: CollectorMeter) -> None:
+    `put_off` has the outcomes of batches that were not admitted and so have no records.
+    """
+
+    def __init__(
+        self,
+        waiting: Sequence[Waiting],
+        admitted: Admitted,
+        records: int,
+        meter: CollectorMeter,
+        put_off: Mapping[int, BatchOutcome] = MappingProxyType({}),
+    ) -> None:
         self._waiting = waiting
+        self._put_off = put_off
         self._meter = meter
         self._admitted = admitted
         self._records = records
@@ -90,6 +102,9 @@ class MicroBatch:
         accepted = self._admitted.accepted.tolist()
         outcomes = []
         for index in range(len(self._waiting)):
+            if index in self._put_off:
+                outcomes.append(self._put_off[index])
+                continue
             failure = self._failures.get(index)
             if failure is not None:
                 outcomes.append(

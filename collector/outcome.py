@@ -9,7 +9,7 @@ from functools import cache
 from collector.admission import Issue
 from collector.admission.verdicts import NO_VARIABLES
 from hitmesh.api.collector.v1 import collector_pb2
-from hitmesh.model.errors import Variable
+from hitmesh.model.errors import RetryError, Variable
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.reasons import HitReason
 
@@ -19,17 +19,24 @@ RETRY_DELAY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """The outcome of a batch. `retry_s` is set when the client must send the batch again."""
+    """The outcome of a batch.
+
+    `retry_s` is set when the client must send the batch again; `is_free` when a quota requires this although no hit was
+    refused, so that the sender is not charged.
+    """
 
     issues: tuple[Issue, ...] = ()
     positions: tuple[LoggedPosition, ...] = ()
     accepted: int = 0
     rejected: int = 0
     retry_s: float | None = None
+    is_free: bool = False
 
     @property
     def is_charged(self) -> bool:
         """Whether the sender is charged: hits or the whole batch were refused, or a quota requires a retry."""
+        if self.is_free:
+            return False
         return bool(self.rejected) or any(
             issue.index == WHOLE_BATCH and (issue.outcome == "REJECTED" or issue.reason == HitReason.QUOTA)
             for issue in self.issues[:1]
@@ -74,8 +81,18 @@ def receipt_messages(batch_seq: int | None, outcome: BatchOutcome) -> Iterable[c
 
 
 def retry_later(
-    reason: HitReason, message: str, retry_s: float, variables: Mapping[str, Variable] = NO_VARIABLES
+    reason: HitReason,
+    message: str,
+    retry_s: float,
+    variables: Mapping[str, Variable] = NO_VARIABLES,
+    *,
+    is_free: bool = False,
 ) -> BatchOutcome:
     """Return the outcome for a batch that must be sent again; `variables` are the variable parts of the message."""
     issue = Issue(0, WHOLE_BATCH, "", "RETRY", reason, "", message, variables)
-    return BatchOutcome(issues=(issue,), retry_s=retry_s)
+    return BatchOutcome(issues=(issue,), retry_s=retry_s, is_free=is_free)
+
+
+def put_off(error: RetryError) -> BatchOutcome:
+    """Return the outcome for a batch that the budget for its site's exclusion rules puts off."""
+    return retry_later(HitReason.QUOTA, error.message, error.retry_after_s, error.variables, is_free=True)

@@ -74,6 +74,12 @@ class CollectorSettings(ServiceSettings):
         description="Budget for work on refused hits, in bytes per second: one for all senders without a known key, "
         "one for all browser keys; senders beyond the budget must send later",
     )
+    rule_steps_s: int = Field(
+        default=25_000_000,
+        ge=1,
+        description="Budget for the patterns of a site's exclusion rules, in steps (RE2 instructions × bytes of "
+        "distinct values) per second and process; a site beyond the budget must send later. A step takes at most 12 ns",
+    )
     max_stream_age_s: float = Field(
         default=600.0,
         gt=0,

@@ -87,6 +87,10 @@ class Columns:
         """Return the given rows from every column, ordered as in HITS_COLUMNS."""
         return [self._column(name, dtype, rows) for name, dtype in HITS_COLUMNS.items()]
 
+    def series_at(self, name: str, rows: Rows) -> pl.Series:
+        """Return the given rows from a column of HITS_COLUMNS."""
+        return self._column(name, HITS_COLUMNS[name], rows)
+
     def _column(self, name: str, dtype: pl.DataType, rows: Rows) -> pl.Series:
         if name in self._texts:
             return self._texts[name].column(name, rows)

@@ -2,7 +2,7 @@
 
 Pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table. The steps loop
 in Python over distinct values, frames, faults and missing ids, never over all hits. The verdict on a hit does not
-depend on the other hits of the micro-batch.
+depend on the other hits of the micro-batch; whether a batch must wait depends on the batches of its site before.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collector.admission.frames import Decoded, Frame, FrameDecoder, read_frames
 from collector.admission.hits import NOBODY, Hits, Tools, hits_of, read_hits
 from collector.admission.identity import SaltOf
 from collector.admission.refusals import issues_of, rejected_of
+from collector.admission.rule_costs import RuleSteps, all_pass, put_off_frames
 from collector.admission.rule_flags import with_rule_flags
 from collector.admission.verdicts import Issue, Verdicts
 from hitmesh.model.arrays import I64Array, U64Array
@@ -40,12 +41,15 @@ class Admitted:
         rejected: REJECTED_COLUMNS plus `frame` (UInt32); one row per refused hit or batch.
         issues: all warnings, refusals and retries, by frame and index.
         accepted: number of accepted hits per frame.
+        put_off: frames that must be sent again because their site's exclusion rules cost too much, each with its site.
+            These frames have no hits, refusals and issues.
     """
 
     hits: pl.DataFrame
     rejected: pl.DataFrame
     issues: list[Issue]
     accepted: I64Array
+    put_off: Mapping[int, str]
 
 
 @cache
@@ -79,6 +83,7 @@ def admit(
     partitions: int,
     salt_of: SaltOf,
     random_id: Callable[[], str],
+    rule_steps: RuleSteps = all_pass,
 ) -> Admitted:
     """Return the accepted hits as they are stored, with all refusals and issues.
 
@@ -90,6 +95,7 @@ def admit(
         partitions: number of log partitions.
         salt_of: returns the salt of a site for a hit's local date; see SaltOf.
         random_id: returns an id for a hit that has neither an id nor a batch id.
+        rule_steps: decides which frames pass, by the steps that the patterns of their site's exclusion rules need.
     """
     of_batches = Verdicts(len(decoded.frames))
     batches = read_batches(decoded, grants, of_batches)
@@ -101,11 +107,26 @@ def admit(
     if len(hits.frame):
         identified = read_hits(hits, batches, decoded.hit_faults, tools, columns, of_hits)
     taken = np.flatnonzero(~of_hits.refused)
+    senders = batches.senders
+    put_off = put_off_frames(
+        lambda name: columns.series_at(name, taken),
+        senders.sites,
+        senders.site[hits.sender[taken]],
+        hits.frame[taken],
+        rule_steps,
+    )
+    rejected = rejected_of(decoded, batches, of_batches, hits, of_hits, identified)
+    issues = issues_of(batches, of_batches, hits, of_hits, identified)
+    if put_off:
+        taken = taken[~np.isin(hits.frame[taken], list(put_off))]
+        rejected = rejected.filter(~pl.col("frame").is_in(list(put_off)))
+        issues = [issue for issue in issues if issue.frame not in put_off]
     return Admitted(
         _stored(columns, hits, batches, identified.visitor.low, taken, partitions),
-        rejected_of(decoded, batches, of_batches, hits, of_hits, identified),
-        issues_of(batches, of_batches, hits, of_hits, identified),
+        rejected,
+        issues,
         np.bincount(hits.frame[taken], minlength=len(decoded.frames)).astype(np.int64),
+        put_off,
     )
 
 

@@ -16,11 +16,16 @@ import numpy.typing as npt
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I64Array
-from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, RuleKind, SiteRules
-from hitmesh.model.reasons import EXCLUDING_FLAGS, RULE_FLAGS
-from hitmesh.model.rows.rule_flags import MATCHED, matcher_of, rule_flags
+from hitmesh.model.errors import FatalError
+from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, ExclusionRule, RuleKind, SiteRules
+from hitmesh.model.reasons import EXCLUDING_FLAGS, RULE_FLAGS, ErrorReason
+from hitmesh.model.rows.rule_flags import MATCHED, broken_rules, matcher_of, rule_flags, rule_steps
 from hitmesh.model.zones import DAY_MS
 
+SETTLED_STEPS_A_HIT: Final = 2_000
+"""How many RE2 steps a settlement may need for its patterns, per hit that is decided."""
+SETTLED_FREE_STEPS: Final = 2_000_000_000
+"""How many further RE2 steps a settlement may need: at most 24 s of CPU time."""
 _NETWORK: Final = MATCHED[RuleKind.NETWORK].column
 
 
@@ -31,10 +36,13 @@ class DayRules:
     Attributes:
         rules: the site's rules in every version.
         versions: the version per UTC day; AS_COLLECTED for absent days.
+        steps_a_hit, free_steps: the limit of RE2 steps for hits that are decided together.
     """
 
     rules: SiteRules = NO_RULES
     versions: Mapping[int, int] = field(default_factory=dict)
+    steps_a_hit: int = SETTLED_STEPS_A_HIT
+    free_steps: int = SETTLED_FREE_STEPS
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -47,11 +55,21 @@ class DayRules:
         """Whether the rules decide the hits of any day, instead of the collector."""
         return bool(self._decided)
 
+    @property
+    def skipped(self) -> tuple[ExclusionRule, ...]:
+        """The rules that match no hit because the rules do not compile, in any version that decides a day."""
+        found = (rule for version in self._decided for rule in broken_rules(self.rules.at(version)))
+        return tuple(dict.fromkeys(found))
+
     def decided(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return hits with the flags that the rules of their days give.
 
         Args:
             rows: hits with event_time, flags, and `columns`.
+
+        Raises:
+            FatalError: the patterns need too many steps (FILTER_TOO_DEAR). No pattern was matched yet: a site's rules
+                must not hold up the settlement of other sites.
         """
         if not self.decide_anew or rows.is_empty():
             return rows
@@ -63,6 +81,7 @@ class DayRules:
         which = np.searchsorted(versions, version[anew])
         flags = rows["flags"].to_numpy().copy()
         looked_at = rows.select("flags", *self.columns).filter(pl.Series(anew))
+        self._refuse_dear(int(rule_steps(looked_at, matchers, which)["steps"].sum()), looked_at.height)
         flags[anew] = (flags[anew] & ~np.uint32(RULE_FLAGS)) | rule_flags(looked_at, matchers, which)
         return rows.with_columns(pl.Series("flags", flags, pl.UInt32))
 
@@ -72,6 +91,19 @@ class DayRules:
         if not any(rule.kind is RuleKind.NETWORK for rule in rules):
             return 0
         return rows.filter(pl.col("event_time") // DAY_MS == day, pl.col(_NETWORK).is_null()).height
+
+    def _refuse_dear(self, steps: int, hits: int) -> None:
+        limit = self.free_steps + self.steps_a_hit * hits
+        if steps > limit:
+            raise FatalError(
+                f"the exclusion rules need {steps:,} steps for {hits:,} hits; the limit is {limit:,} (RE2 instructions "
+                "× bytes of distinct values): shorten or delete the site's rules of kind page and user_agent, then run "
+                "a plan of kind rules for the day",
+                reason=ErrorReason.FILTER_TOO_DEAR,
+                steps=steps,
+                count=hits,
+                limit=limit,
+            )
 
     @property
     def _decided(self) -> list[int]:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from collector.admission import Admitted, Frame, Grant, Refusal, admit, decode
+from collector.admission.rule_costs import RuleSteps, all_pass
 from collector.classify import Classifier
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.sites import IngestKey, KeyKind, Site
@@ -80,6 +81,7 @@ def admitted(
     *batches: bytes | Frame,
     to: Mapping[tuple[str, str], Grant | Refusal] | None = None,
     partitions: int = 8,
+    rule_steps: RuleSteps = all_pass,
 ) -> Admitted:
     """Admit batches as one micro-batch."""
     frames: Sequence[Frame] = [each if isinstance(each, Frame) else a_frame(each) for each in batches]
@@ -91,6 +93,7 @@ def admitted(
         partitions=partitions,
         salt_of=salt_of,
         random_id=lambda: "made-up",
+        rule_steps=rule_steps,
     )
 
 

@@ -65,10 +65,10 @@ def test_patterns_have_a_limit_of_instructions_alone_and_together() -> None:
 
 def test_patterns_see_the_first_bytes_of_a_value() -> None:
     patterns = RulePatterns(("ä$", "b"))
-    assert patterns.match("ä" * MATCHED_BYTES + "x")
-    assert not patterns.match("x" + "ä" * MATCHED_BYTES)  # the cut divides a character
-    assert not patterns.match("x" * MATCHED_BYTES + "b")
-    assert patterns.match("x" * (MATCHED_BYTES - 1) + "b")
+    assert patterns("ä" * MATCHED_BYTES + "x")
+    assert not patterns("x" + "ä" * MATCHED_BYTES)  # the cut divides a character
+    assert not patterns("x" * MATCHED_BYTES + "b")
+    assert patterns("x" * (MATCHED_BYTES - 1) + "b")
 
 
 def test_quotation_up_to_the_end_of_a_pattern_ends_there() -> None:

@@ -20,7 +20,7 @@ import polars as pl
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.exclusion import ExclusionRule, RuleKind
 from hitmesh.model.reasons import HitFlag
-from hitmesh.model.rule_patterns import RulePatterns
+from hitmesh.model.rule_patterns import MATCHED_BYTES, VALUE_STEPS, RulePatterns
 
 
 class Matched(NamedTuple):
@@ -51,20 +51,38 @@ class RuleMatcher:
 
     Attributes:
         by_kind: for each kind that has rules, whether any of its rules matches a value.
+        sizes: the RE2 instructions per kind that has patterns.
         broken: the rules that do not compile, alone or with the rules before, and therefore match nothing.
     """
 
     def __init__(self, rules: Sequence[tuple[RuleKind, str]]) -> None:
         by_kind: dict[RuleKind, Matches] = {}
+        sizes: dict[RuleKind, int] = {}
         broken: set[tuple[RuleKind, str]] = set()
         for kind in RuleKind:
             values = tuple(value for of, value in rules if of is kind)
             kept, matches = _working(kind, values)
             if matches:
                 by_kind[kind] = matches
+            if isinstance(matches, RulePatterns):
+                sizes[kind] = matches.size
             broken.update((kind, value) for value in values if value not in kept)
         self.by_kind: Mapping[RuleKind, Matches] = by_kind
+        self.sizes: Mapping[RuleKind, int] = sizes
         self.broken = frozenset(broken)
+
+    def steps(self, kind: RuleKind, values: pl.Series) -> pl.Series:
+        """Return for each value how many RE2 steps its match needs at most; 0 for kinds without patterns.
+
+        Example:
+            >>> rule = ExclusionRule("1", RuleKind.PAGE, "^/admin/", since=1, created_at=0)
+            >>> matcher = matcher_of([rule])
+            >>> matcher.steps(RuleKind.PAGE, pl.Series(["/a"]))[0] == matcher.sizes[RuleKind.PAGE] * 2 + VALUE_STEPS
+            True
+        """
+        size = self.sizes.get(kind)
+        lengths = values.str.len_bytes().cast(pl.Int64)
+        return lengths * 0 if size is None else lengths.clip(upper_bound=MATCHED_BYTES) * size + VALUE_STEPS
 
 
 def matcher_of(rules: Sequence[ExclusionRule]) -> RuleMatcher:
@@ -118,6 +136,36 @@ def rule_flags(
     return flags
 
 
+def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer]) -> pl.DataFrame:
+    """Return how many RE2 steps `rule_flags` needs at most for these hits, per distinct value that patterns see.
+
+    Args:
+        rows: as for `rule_flags`.
+        matchers: as for `rule_flags`.
+        which: as for `rule_flags`.
+
+    Returns:
+        (values, 3): `which`, `first` (the row number of the first hit with the value) and `steps`.
+
+    Example:
+        >>> rule = ExclusionRule("1", RuleKind.PAGE, "^/a", since=1, created_at=0)
+        >>> pages = pl.DataFrame({"page_path": ["/b", "/a", "/b"]})
+        >>> rule_steps(pages, [matcher_of([rule])], np.zeros(3, np.int32))["first"].to_list()
+        [0, 1]
+    """
+    parts = [pl.DataFrame(schema={"which": pl.Int32(), "first": pl.Int64(), "steps": pl.Int64()})]
+    for kind, (column, _) in MATCHED.items():
+        for number, matcher in enumerate(matchers):
+            at = np.flatnonzero(which == number) if kind in matcher.sizes else np.zeros(0, np.int64)
+            if not len(at):
+                continue
+            values = pl.DataFrame({"first": at, "value": rows[column].gather(at)}).drop_nulls()
+            distinct = values.group_by("value", maintain_order=True).first()
+            steps = matcher.steps(kind, distinct["value"]).alias("steps")
+            parts.append(distinct.select(pl.lit(number, pl.Int32).alias("which"), "first", steps))
+    return pl.concat(parts)
+
+
 def _matching(
     values: pl.Series, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer], kind: RuleKind
 ) -> npt.NDArray[np.uint32]:
@@ -163,7 +211,7 @@ def _of_hosts(values: tuple[str, ...]) -> Matches:
 
 
 def _of_patterns(values: tuple[str, ...]) -> Matches:
-    return RulePatterns(values).match
+    return RulePatterns(values)
 
 
 def _of_countries(values: tuple[str, ...]) -> Matches:

@@ -53,8 +53,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
     """
     ERROR_REASON_QUOTA: _ErrorReason.ValueType  # 9
-    """Too many of the sender's hits were refused, or the sender sent too many unknown keys. Wait for
-    `RetryInfo.retry_delay`, then send a known key and valid hits. Metadata: limit, wait_s.
+    """Too many of the sender's hits were refused, the sender sent too many unknown keys, or the patterns of the site's
+    exclusion rules cost too much. Wait for `RetryInfo.retry_delay`, then send a known key and valid hits; shorten or
+    delete the rules. Metadata: limit, site, wait_s.
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 10
     """The server has reached its limit of running and waiting calls. Call again after `RetryInfo.retry_delay`. Metadata:
@@ -166,7 +167,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_FILTER_TOO_DEAR: _ErrorReason.ValueType  # 80
     """The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
-    characters) than allowed. Use in(…) or simpler expressions. Metadata: length, limit, size, steps, values.
+    characters) than allowed; or so do a site's exclusion rules. Use in(…) or simpler expressions. Metadata: count,
+    length, limit, size, steps, values.
     """
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 81
     """The response does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
@@ -335,8 +337,9 @@ ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 8
 cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
 """
 ERROR_REASON_QUOTA: ErrorReason.ValueType  # 9
-"""Too many of the sender's hits were refused, or the sender sent too many unknown keys. Wait for
-`RetryInfo.retry_delay`, then send a known key and valid hits. Metadata: limit, wait_s.
+"""Too many of the sender's hits were refused, the sender sent too many unknown keys, or the patterns of the site's
+exclusion rules cost too much. Wait for `RetryInfo.retry_delay`, then send a known key and valid hits; shorten or
+delete the rules. Metadata: limit, site, wait_s.
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 10
 """The server has reached its limit of running and waiting calls. Call again after `RetryInfo.retry_delay`. Metadata:
@@ -448,7 +451,8 @@ a smaller filter. Metadata: cells, columns, comparisons, limit, rows.
 """
 ERROR_REASON_FILTER_TOO_DEAR: ErrorReason.ValueType  # 80
 """The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
-characters) than allowed. Use in(…) or simpler expressions. Metadata: length, limit, size, steps, values.
+characters) than allowed; or so do a site's exclusion rules. Use in(…) or simpler expressions. Metadata: count,
+length, limit, size, steps, values.
 """
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 81
 """The response does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
