@@ -7,7 +7,8 @@ then the generations. A site-day that was published again during the check is ch
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from control.backend import Bookkeeping
@@ -29,11 +30,11 @@ from hitmesh.model.counts import Count
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.expected_hits import ExpectedHits, accepted_by_day, expected_hits
 from hitmesh.model.generations import DirtyMark, GenerationEntry, LedgerEntry
-from hitmesh.model.positions import Topic
-from hitmesh.model.rows.raw_hits import RawHits, raw_hits
+from hitmesh.model.positions import Position, Topic
+from hitmesh.model.rows.raw_hits import RawHits, is_readable, raw_hits
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import SETTLED_CURE, opened
-from hitmesh.ports import Clock
+from hitmesh.ports import Clock, RawStore
 
 _ATTEMPTS: Final = 3
 _UNSEALED_CARRY: Final = b"HMC1"
@@ -48,7 +49,7 @@ class CheckLimits:
         sites: maximum number of sites that are looked at.
         rows: approximate maximum number of raw hits that are read, those of other sites in the same records included.
         log_records: maximum number of records of the log that are read.
-        page_ms: no further site-day is begun after this time.
+        page_ms: no further site-day is begun, and no further raw record read, after this time.
     """
 
     site_days: int = 100
@@ -59,16 +60,47 @@ class CheckLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedPage:
-    """A page: the number of checked site-days and of their accepted hits, the problems, and the last site-day.
+class Begun:
+    """A site-day whose raw hits are read over several pages.
 
-    `last` is None if no site-days follow.
+    Attributes:
+        site_day: the site-day.
+        sequence: the number of the generation entry when reading began.
+        attempt: how often reading began anew because the entry had changed.
+        after: the records up to this position are read; None: no record is read.
+        count: the hits in these records.
+        damaged: how many of the records are not readable.
+        first_damaged: the position of the first of them as a text.
+    """
+
+    site_day: SiteDay
+    sequence: int
+    attempt: int = 0
+    after: Position | None = None
+    count: Count = field(default_factory=Count)
+    damaged: int = 0
+    first_damaged: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPage:
+    """A page of a check.
+
+    Attributes:
+        site_days: the number of checked site-days.
+        hits: the number of their accepted hits.
+        rows: how many raw hits were read, those of other sites in the same records included.
+        problems: the site-days that do not add up.
+        last: the last checked site-day, after which the next page begins; None if no site-days follow.
+        begun: the site-day after `last`, if the page ended while its raw hits were read.
     """
 
     site_days: int
     hits: int
+    rows: int
     problems: tuple[Problem, ...]
     last: SiteDay | None
+    begun: Begun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +115,27 @@ class _Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The findings of a site-day, and its raw hits."""
+    """The findings of a site-day, the count of its raw hits, and the raw hits read by this page, beyond `after`."""
 
     settled: _Settled
     findings: tuple[Finding, ...]
+    count: Count
     raw: RawHits
+    after: Position | None
+
+
+class _Budget:
+    """The raw hits and the time that a page may still use. Not thread-safe."""
+
+    def __init__(self, clock: Clock, limits: CheckLimits) -> None:
+        self._clock = clock
+        self._ends_at = clock.now() + limits.page_ms
+        self._max_rows = limits.rows
+        self.rows = 0
+
+    def is_over(self, further: int = 0) -> bool:
+        """Return whether the page must end after further raw hits that are not in `rows` yet."""
+        return self.rows + further > self._max_rows or self._clock.now() > self._ends_at
 
 
 def check_page(
@@ -98,8 +146,9 @@ def check_page(
     days: tuple[int, int],
     limits: CheckLimits,
     checkpoint: Checkpoint,
+    begun: Begun | None = None,
 ) -> CheckedPage:
-    """Check the next site-days.
+    """Check the next site-days. A page ends within a site-day whose raw hits take too long to read.
 
     Args:
         books: the stores.
@@ -109,33 +158,52 @@ def check_page(
         days: first day, and the day after the last day.
         limits: the limits of the page.
         checkpoint: called between reads.
+        begun: the site-day within which the page before ended.
 
     Raises:
         StoreCorrupt: a site's generations, ledger or dirty marks are damaged.
         Unavailable: a store does not answer.
         Abandoned: raised by the checkpoint.
     """
-    ends_at = clock.now() + limits.page_ms
+    budget = _Budget(clock, limits)
     wanted, following = _wanted(books, sites, after, days, limits, checkpoint)
     sums = metric_sums(books.metrics, {each.site_day: each.entry.generation for each in wanted}, checkpoint)
     found: list[_Found] = []
-    rows = 0
     for each in wanted:
-        if found and (rows > limits.rows or clock.now() > ends_at):
-            following = found[-1].settled.site_day
-            break
-        found.append(_unless_settled_since(books, _checked(books, each, sums[each.site_day], checkpoint), checkpoint))
-        rows += found[-1].raw.rows
+        if found and budget.is_over():
+            return _page(books, found, budget, limits, checkpoint, found[-1].settled.site_day)
+        of_day = begun if begun is not None and begun.site_day == each.site_day else None
+        checked = _checked(books, each, sums[each.site_day], checkpoint, budget, of_day)
+        if isinstance(checked, _Found):
+            checked = _unless_settled_since(books, checked, checkpoint, budget)
+        if isinstance(checked, Begun):
+            site, day = checked.site_day
+            return _page(books, found, budget, limits, checkpoint, SiteDay(site, day - 1), checked)
+        found.append(checked)
+    return _page(books, found, budget, limits, checkpoint, following)
+
+
+def _page(
+    books: Bookkeeping,
+    found: Sequence[_Found],
+    budget: _Budget,
+    limits: CheckLimits,
+    checkpoint: Checkpoint,
+    last: SiteDay | None,
+    begun: Begun | None = None,
+) -> CheckedPage:
     missing = _missing(books, found, limits.log_records, checkpoint)
     return CheckedPage(
         len(found),
         sum(each.settled.ledger.accepted for each in found),
+        budget.rows,
         tuple(
             Problem(each.settled.site_day, each.findings, missing.get(each.settled.site_day, MissingHits()))
             for each in found
             if each.findings
         ),
-        following,
+        last,
+        begun,
     )
 
 
@@ -190,31 +258,59 @@ def _settled(books: Bookkeeping, site: str, first_day: int, end_day: int, limit:
     ]
 
 
-def _unless_settled_since(books: Bookkeeping, found: _Found, checkpoint: Checkpoint) -> _Found:
+def _unless_settled_since(books: Bookkeeping, found: _Found, checkpoint: Checkpoint, budget: _Budget) -> _Found | Begun:
     """Check a site-day with findings again, if its entry changed since it was read."""
     site, day = found.settled.site_day
-    for _ in range(_ATTEMPTS):
+    for attempt in range(1, _ATTEMPTS + 1):
         again = _settled(books, site, day, day + 1, 1) if found.findings else []
         if not again or again[0].entry.sequence == found.settled.entry.sequence:
             return found
         sums = metric_sums(books.metrics, {found.settled.site_day: again[0].entry.generation}, checkpoint)
-        found = _checked(books, again[0], sums[found.settled.site_day], checkpoint)
+        anew = Begun(found.settled.site_day, again[0].entry.sequence, attempt)
+        checked = _checked(books, again[0], sums[found.settled.site_day], checkpoint, budget, anew)
+        if isinstance(checked, Begun):
+            return checked
+        found = checked
     return found
 
 
-def _checked(books: Bookkeeping, settled: _Settled, metrics: Sums | str, checkpoint: Checkpoint) -> _Found:
+def _checked(
+    books: Bookkeeping,
+    settled: _Settled,
+    metrics: Sums | str,
+    checkpoint: Checkpoint,
+    budget: _Budget,
+    begun: Begun | None,
+) -> _Found | Begun:
+    """Check a site-day, or read a part of its raw hits if the page must end.
+
+    If the entry changed between two pages, reading begins anew, but not more than a few times.
+    """
     checkpoint()
     site, day = settled.site_day
-    records = books.raw.salvage(site, day, day + 1, settled.entry.read_through)
-    raw = raw_hits(records, settled.site_day, checkpoint)
+    begun = begun or Begun(settled.site_day, settled.entry.sequence)
+    if begun.sequence != settled.entry.sequence and begun.attempt < _ATTEMPTS:
+        begun = Begun(settled.site_day, settled.entry.sequence, begun.attempt + 1)
+    records = books.raw.salvage(site, day, day + 1, settled.entry.read_through, begun.after)
+    raw = raw_hits(records, settled.site_day, checkpoint, budget.is_over)
+    budget.rows += raw.rows
     first = "/".join(map(str, raw.damaged[0])) if raw.damaged else ""
+    read = replace(
+        begun,
+        after=raw.through,
+        count=begun.count + raw.count,
+        damaged=begun.damaged + len(raw.damaged),
+        first_damaged=begun.first_damaged or first,
+    )
+    if raw.through is not None:
+        return read
     findings = [
-        *raw_findings(settled.expected, raw.count, len(raw.damaged), first),
+        *raw_findings(settled.expected, read.count, read.damaged, read.first_damaged),
         *ledger_findings(settled.expected, settled.ledger),
         *_stored_findings(books, settled, metrics),
         *_carry_findings(books, settled.site_day),
     ]
-    return _Found(settled, tuple(findings), raw)
+    return _Found(settled, tuple(findings), read.count, raw, begun.after)
 
 
 def _stored_findings(books: Bookkeeping, settled: _Settled, metrics: Sums | str) -> Iterator[Finding]:
@@ -246,12 +342,19 @@ def _missing(
     books: Bookkeeping, found: Sequence[_Found], max_records: int, checkpoint: Checkpoint
 ) -> Mapping[SiteDay, MissingHits]:
     incomplete = {
-        each.settled.site_day: Incomplete(missing, each.raw, each.settled.entry.read_through)
+        each.settled.site_day: Incomplete(missing, each.raw, each.settled.entry.read_through, each.after)
         for each in found
-        if (missing := each.settled.expected.missing(each.raw.count))
+        if (missing := each.settled.expected.missing(each.count))
     }
     partitions = books.progress.progress(Topic.HITS) if incomplete else {}
-    return missing_hits(books.log_scan, partitions, incomplete, max_records, checkpoint)
+    return missing_hits(books.log_scan, partitions, incomplete, max_records, checkpoint, partial(_is_stored, books.raw))
+
+
+def _is_stored(raw: RawStore, position: Position) -> bool:
+    try:
+        return is_readable(raw.get(position))
+    except StoreCorrupt:
+        return False
 
 
 def _by_day(marks: Iterable[DirtyMark]) -> Mapping[int, list[DirtyMark]]:

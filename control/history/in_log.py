@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,11 +19,19 @@ from hitmesh.ports import LogScan
 
 @dataclass(frozen=True, slots=True)
 class Incomplete:
-    """A site-day whose raw hits are incomplete: how many are missing, and the raw hits that are there."""
+    """A site-day whose raw hits are incomplete.
+
+    Attributes:
+        missing: how many hits are missing.
+        there: the raw hits that are there, from records beyond `after`.
+        read_through: the positions that the site-day's generation has read.
+        after: earlier pages read the records up to this position; None: this page read all.
+    """
 
     missing: int
     there: RawHits
     read_through: Mapping[PartitionId, int]
+    after: Position | None = None
 
 
 def missing_hits(
@@ -32,6 +40,7 @@ def missing_hits(
     incomplete: Mapping[SiteDay, Incomplete],
     max_records: int,
     checkpoint: Checkpoint,
+    is_stored: Callable[[Position], bool],
 ) -> Mapping[SiteDay, MissingHits]:
     """Return how many hits each site-day lacks, and how many of them are in records of the log that are not raw.
 
@@ -41,6 +50,7 @@ def missing_hits(
         incomplete: the site-days.
         max_records: how many records are read at most.
         checkpoint: called for each record.
+        is_stored: returns whether the raw record at a position is readable; called for positions of earlier pages.
     """
     if not incomplete:
         return {}
@@ -51,7 +61,7 @@ def missing_hits(
         if record.record.kind != RecordKind.HITS:
             continue
         for site_day, hits in site_days_in(record.record.value, incomplete).items():
-            if _is_missing(record.position, incomplete[site_day]):
+            if _is_missing(record.position, incomplete[site_day], is_stored):
                 in_log[site_day] += hits
     is_whole = next(records, None) is None
     return {
@@ -71,6 +81,8 @@ def _records(
         yield from log.read(partition, log.offset_at(partition, first_time), end)
 
 
-def _is_missing(position: Position, of: Incomplete) -> bool:
+def _is_missing(position: Position, of: Incomplete, is_stored: Callable[[Position], bool]) -> bool:
     partition = PartitionId(position.log, position.partition)
-    return position.offset < of.read_through.get(partition, 0) and position not in of.there.log_times
+    if position.offset >= of.read_through.get(partition, 0) or position in of.there.log_times:
+        return False
+    return of.after is None or position > of.after or not is_stored(position)

@@ -36,10 +36,16 @@ class RawStore(Protocol):
         """
 
     def salvage(
-        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+        self,
+        site: str,
+        first_day: int,
+        end_day: int,
+        before: Mapping[PartitionId, int] | None = None,
+        after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
         """Yield the positions and records of `scan`, with None for a lost or damaged record; never raise StoreCorrupt.
 
+        The order is by position, so that a caller can continue later: with `after`, only positions beyond are yielded.
         A yielded record may still have a damaged value. A lost record whose index entry is lost too is absent.
         """
 

@@ -95,6 +95,25 @@ class TestRawStore:
         before = {PartitionId("hits.1", 0): 2}
         assert list(stores.raw.salvage(SHOP, 10, 12, before)) == [(records[0].position, records[0])]
 
+    def test_salvage_is_by_position_and_continues_after_a_position(self, stores: Stores) -> None:
+        stores.raw.put(
+            [
+                a_raw(1, 10, log="hits.2", log_time=5),
+                a_raw(7, 10, partition=1, log_time=4),
+                a_raw(9, 10, 11, log_time=8),
+                a_raw(2, 10, log_time=9),
+                a_raw(3, 10, site=OTHER),
+            ]
+        )
+        expected = [Position(*at) for at in (("hits.1", 0, 2), ("hits.1", 0, 9), ("hits.1", 1, 7), ("hits.2", 0, 1))]
+        assert [position for position, _ in stores.raw.salvage(SHOP, 10, 12)] == expected
+        for number, after in enumerate(expected, 1):
+            found = stores.raw.salvage(SHOP, 10, 12, after=after)
+            assert [position for position, _ in found] == expected[number:]
+        between = Position("hits.1", 0, 5)
+        before = {PartitionId("hits.1", 0): 10, PartitionId("hits.1", 1): 7}
+        assert [position for position, _ in stores.raw.salvage(SHOP, 10, 12, before, between)] == expected[1:2]
+
     def test_restored_record_replaces_what_is_stored_and_is_found_by_every_day(self, opener: Opener) -> None:
         stores = opener()
         stores.raw.put([replace(a_raw(1, 10), value=b"damaged", log_time=7), a_raw(2, 10)])

@@ -14,6 +14,7 @@ from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.reprocessings import LostHits, RawRepair, State
 from hitmesh.model.sites import SiteDay
 from hitmesh.tools.cli.__main__ import run
+from hitmesh.tools.cli.reprocess_check import collected
 from hitmesh.tools.cli.reprocess_check_output import MAX_PROBLEMS, Checked, plans_for
 from tests.support.dates import a_date
 from tests.support.rebuilt_days import UTC_DAY, a_reprocessing
@@ -139,6 +140,15 @@ def test_problems_are_kept_up_to_a_limit_and_counted_beyond() -> None:
     for _ in range(2):
         found.add(page)
     assert (len(found.problems), found.problem_site_days) == (MAX_PROBLEMS, 12_000)
+
+
+def test_a_site_day_that_takes_several_pages_shows_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = [pb.CheckHistoryResponse(raw_hits=2_000_000)] * 2 + [pb.CheckHistoryResponse(site_days=1, raw_hits=5)]
+    found = collected(iter(pages))
+    assert (found.site_days, found.raw_hits) == (1, 4_000_005)
+    assert capsys.readouterr().err.splitlines() == [
+        f"0 site-days checked, 0 do not add up; {hits} raw hits read" for hits in ("2,000,000", "4,000,000")
+    ]
 
 
 def test_a_repair_shows_what_it_restored_and_what_is_lost(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,13 @@
 """CheckHistory: whether the stored values of settled site-days add up to the ledger and to each other, page by page.
 
 Limits: 1,000 names of sites; per page 500 site-days, 1,000 sites, about 2,000,000 raw hits, 2,000 records of the log.
+A page may end within a site-day, and the next page then continues there, so a site-day of any size is checked.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Final
 
 from control.backend import Backend
@@ -14,13 +16,15 @@ from control.rpc.reprocessing.scope import sites_in_order
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
+from hitmesh.model.counts import Count
 from hitmesh.model.days import date_text, day_message, day_of
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.money import INT64_MAX, INT64_MIN
+from hitmesh.model.positions import Position
 from hitmesh.model.sites import IngestKey, SiteDay
 
 if TYPE_CHECKING:
-    from control.history.checking import CheckLimits
+    from control.history.checking import Begun, CheckLimits
     from control.history.problems import Finding, Problem
 
 MAX_PAGE: Final = 500
@@ -49,7 +53,7 @@ def check_history(
 
     limits = limits or CheckLimits()
     size = checked_size("page_size", request.page_size, limits.site_days, MAX_PAGE)
-    days, after = _days_of(request), _after(request)
+    days, (after, begun) = _days_of(request), _after(request)
     page = check_page(
         backend.bookkeeping(),
         backend.clock,
@@ -58,12 +62,14 @@ def check_history(
         days,
         replace(limits, site_days=size),
         checkpoint,
+        begun,
     )
     return pb.CheckHistoryResponse(
         site_days=page.site_days,
         hits=page.hits,
         problems=map(_problem_message, page.problems),
-        next_page_token=token_of(f"{page.last.site} {page.last.day}", _list_of(request)) if page.last else "",
+        next_page_token=token_of(_position_text(page.last, page.begun), _list_of(request)) if page.last else "",
+        raw_hits=page.rows,
     )
 
 
@@ -109,15 +115,29 @@ def _days_of(request: pb.CheckHistoryRequest) -> tuple[int, int]:
     return first, end
 
 
-def _after(request: pb.CheckHistoryRequest) -> SiteDay | None:
-    """Return the last site-day of the page before; None for the first page."""
-    last = last_in(request.page_token, _list_of(request))
-    if not last:
-        return None
-    site, _, day = last.rpartition(" ")
-    if not site or not day.isdecimal():
-        raise page_token_mismatch()
-    return SiteDay(site, int(day))
+def _position_text(last: SiteDay, begun: Begun | None) -> str:
+    """Return where the next page begins as JSON."""
+    return json.dumps([*last, None if begun is None else astuple(begun)], separators=(",", ":"))
+
+
+def _after(request: pb.CheckHistoryRequest) -> tuple[SiteDay | None, Begun | None]:
+    """Return the last site-day of the page before, None for the first page, and the site-day that is half read."""
+    from control.history.checking import Begun  # loads Polars
+
+    text = last_in(request.page_token, _list_of(request))
+    if not text:
+        return None, None
+    try:
+        site, day, fields = json.loads(text)
+        after = SiteDay(str(site), int(day))
+        if fields is None:
+            return after, None
+        of_day, sequence, attempt, position, count, damaged, first_damaged = fields
+        return after, Begun(
+            SiteDay(*of_day), sequence, attempt, Position(*position), Count(*count), damaged, first_damaged
+        )
+    except (ValueError, TypeError) as error:
+        raise page_token_mismatch() from error
 
 
 def _list_of(request: pb.CheckHistoryRequest) -> str:

@@ -122,15 +122,21 @@ class CassandraRawStore:
                 yield record
 
     def salvage(
-        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+        self,
+        site: str,
+        first_day: int,
+        end_day: int,
+        before: Mapping[PartitionId, int] | None = None,
+        after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`, with None for a lost or damaged record.
+        """Yield the positions and records of `scan`, with None for a lost or damaged record, by position.
 
         Entries of damaged index rows are left out.
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         wanted = {SiteDay(site, day) for day in days}
-        found = [candidate.position for candidate in self._index.find_intact(site, days, before)]
+        intact = self._index.find_intact(site, days, before)
+        found = sorted(each.position for each in intact if after is None or each.position > after)
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):
             try:

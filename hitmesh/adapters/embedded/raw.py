@@ -27,6 +27,11 @@ _FIND: Final = """SELECT DISTINCT record, log_id, partition_no, record_offset, l
     FROM raw_index JOIN raw_records USING (record)
     WHERE site = ? AND day >= ? AND day < ?
     ORDER BY log_time, log_id, partition_no, record_offset"""
+_FIND_AFTER: Final = """SELECT DISTINCT record, log_id, partition_no, record_offset, log_time
+    FROM raw_index JOIN raw_records USING (record)
+    WHERE site = ? AND day >= ? AND day < ? AND (log_id, partition_no, record_offset) > (?, ?, ?)
+    ORDER BY log_id, partition_no, record_offset"""
+_BEFORE_ALL: Final = Position("", -1, -1)
 _REPLACED: Final = ("log_time", "row_count", "min_event_time", "max_event_time", "schema_version", "site_days", "value")
 _REPLACE: Final = f"""(log_id, partition_no, record_offset) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in _REPLACED)}"""
@@ -75,11 +80,16 @@ class EmbeddedRawStore:
             yield from chunk
 
     def salvage(
-        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+        self,
+        site: str,
+        first_day: int,
+        end_day: int,
+        before: Mapping[PartitionId, int] | None = None,
+        after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`, with None for a damaged record."""
+        """Yield the positions and records of `scan`, with None for a damaged record, by position."""
         with self._database.reading() as transaction:
-            found = transaction.rows(_Found, _FIND, (site, first_day, end_day))
+            found = transaction.rows(_Found, _FIND_AFTER, (site, first_day, end_day, *(after or _BEFORE_ALL)))
         for index_row in found:
             if not _is_before(before, index_row.log, index_row.partition, index_row.offset):
                 continue

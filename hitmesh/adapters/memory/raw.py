@@ -54,11 +54,16 @@ class MemoryRawStore:
                 yield record
 
     def salvage(
-        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+        self,
+        site: str,
+        first_day: int,
+        end_day: int,
+        before: Mapping[PartitionId, int] | None = None,
+        after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`."""
-        for record in self.scan(site, first_day, end_day, before):
-            yield record.position, record
+        """Yield the positions and records of `scan`, by position, beginning after a position."""
+        found = sorted(self.scan(site, first_day, end_day, before), key=lambda record: record.position)
+        yield from ((record.position, record) for record in found if after is None or record.position > after)
 
     def restore(self, records: Sequence[RawRecord]) -> None:
         """Store records in place of what is stored at their positions."""

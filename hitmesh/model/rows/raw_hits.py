@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -33,16 +33,31 @@ class RawHits:
         log_times: the log time of each readable record, by position.
         damaged: the positions of records that are not readable.
         rows: how many hits were read, those of other sites and days included.
+        through: the position of the last record that was read, if reading ended early; None if all were read.
     """
 
     count: Count
     log_times: Mapping[Position, int]
     damaged: tuple[Position, ...]
     rows: int
+    through: Position | None = None
+
+
+def read_all(rows: int) -> bool:
+    """Return False: reading does not end early.
+
+    Example:
+        >>> read_all(10**9)
+        False
+    """
+    return False
 
 
 def raw_hits(
-    records: Iterable[tuple[Position, RawRecord | None]], site_day: SiteDay, checkpoint: Checkpoint = unwatched
+    records: Iterable[tuple[Position, RawRecord | None]],
+    site_day: SiteDay,
+    checkpoint: Checkpoint = unwatched,
+    is_over: Callable[[int], bool] = read_all,
 ) -> RawHits:
     """Return the hits of a site-day.
 
@@ -50,6 +65,7 @@ def raw_hits(
         records: the site-day's records as RawStore.salvage yields them.
         site_day: the site-day.
         checkpoint: called for each record.
+        is_over: called after each record with the rows read so far; returns whether reading must end.
 
     Example:
         >>> lost = Position("hits.1", 0, 7)
@@ -65,11 +81,12 @@ def raw_hits(
             if record is None:
                 raise StoreCorrupt("the record is not readable")
             count += _count_in(record, site_day)
+            log_times[position] = record.log_time
+            rows += record.rows
         except StoreCorrupt:
             damaged.append(position)
-            continue
-        log_times[position] = record.log_time
-        rows += record.rows
+        if is_over(rows):
+            return RawHits(count, log_times, tuple(damaged), rows, position)
     return RawHits(count, log_times, tuple(damaged), rows)
 
 
@@ -87,6 +104,19 @@ def site_days_in(value: bytes, wanted: Collection[SiteDay]) -> dict[SiteDay, int
     days = rows.select("site", (pl.col("event_time") // DAY_MS).alias("day")).group_by("site", "day").len()
     found = {SiteDay(site, day): hits for site, day, hits in days.iter_rows()}
     return {site_day: hits for site_day, hits in found.items() if site_day in wanted}
+
+
+def is_readable(record: RawRecord | None) -> bool:
+    """Return whether a stored record can be read.
+
+    Example:
+        >>> is_readable(None)
+        False
+    """
+    try:
+        return record is not None and bool(_columns(record.value, _COUNTED).width)
+    except StoreCorrupt:
+        return False
 
 
 def _count_in(record: RawRecord, site_day: SiteDay) -> Count:

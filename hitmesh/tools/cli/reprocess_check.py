@@ -67,7 +67,7 @@ def check(
         from hitmesh.tools.cli.reprocess_check_output import print_checked
 
         request = pb.CheckHistoryRequest(sites=sites or [_ALL], first_utc_date=first, last_utc_date=last)
-        found = _collected(check_history(mesh, request))
+        found = collected(check_history(mesh, request))
     print_checked(found, output)
     if found.problem_site_days:
         days = "1 site-day does" if found.problem_site_days == 1 else f"{found.problem_site_days:,} site-days do"
@@ -78,14 +78,18 @@ def check(
         )
 
 
-def _collected(pages: Iterable[reprocessing_pb2.CheckHistoryResponse]) -> Checked:
+def collected(pages: Iterable[reprocessing_pb2.CheckHistoryResponse]) -> Checked:
     """Return the whole check, with progress on stderr."""
     from hitmesh.tools.cli.reprocess_check_output import EVERY_SITE_DAYS, Checked
 
     found, shown = Checked(), 0
     for page in pages:
         found.add(page)
-        if found.site_days - shown >= EVERY_SITE_DAYS:
+        is_within_day = not page.site_days and page.raw_hits > 0
+        if is_within_day or found.site_days - shown >= EVERY_SITE_DAYS:
             shown = found.site_days
-            note(f"{found.site_days:,} site-days checked, {found.problem_site_days:,} do not add up")
+            note(
+                f"{found.site_days:,} site-days checked, {found.problem_site_days:,} do not add up; "
+                f"{found.raw_hits:,} raw hits read"
+            )
     return found

@@ -37,6 +37,7 @@ class Checked:
 
     site_days: int = 0
     hits: int = 0
+    raw_hits: int = 0
     problem_site_days: int = 0
     problems: list[pb.HistoryProblem] = field(default_factory=list)
 
@@ -44,6 +45,7 @@ class Checked:
         """Add a page."""
         self.site_days += page.site_days
         self.hits += page.hits
+        self.raw_hits += page.raw_hits
         self.problem_site_days += len(page.problems)
         self.problems += page.problems[: MAX_PROBLEMS - len(self.problems)]
 

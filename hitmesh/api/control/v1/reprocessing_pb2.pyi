@@ -1662,7 +1662,8 @@ class CheckHistoryRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of site-days on the page; default 100. Values above 500 are treated as 500. A page also ends after
-    2,000,000 raw hits, after 1,000 sites, or after 10 s, so that a page can be empty.
+    2,000,000 raw hits, after 1,000 sites, or after 10 s, so that a page can be empty. The next page continues within the
+    site-day, so a site-day is on the page on which its check ends.
     """
     page_token: _builtins.str
     """`next_page_token` from the previous response to the same request."""
@@ -1807,12 +1808,15 @@ class CheckHistoryResponse(_message.Message):
     HITS_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RAW_HITS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
     """Checked site-days on the page."""
     hits: _builtins.int
     """Accepted hits in the ledger entries of these site-days."""
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
+    raw_hits: _builtins.int
+    """Raw hits that were read for the page, those of other sites in the same records included."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryProblem]:
         """Site-days that do not add up, by site and UTC day."""
@@ -1824,10 +1828,11 @@ class CheckHistoryResponse(_message.Message):
         hits: _builtins.int = ...,
         problems: _abc.Iterable[Global___HistoryProblem] | None = ...,
         next_page_token: _builtins.str = ...,
+        raw_hits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "next_page_token", b"next_page_token", "problems", b"problems", "site_days", b"site_days"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "next_page_token", b"next_page_token", "problems", b"problems", "raw_hits", b"raw_hits", "site_days", b"site_days"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
