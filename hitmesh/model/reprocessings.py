@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.erasures import ErasureMark
@@ -102,6 +102,8 @@ OPEN_STATES: Final = frozenset({State.RUNNING, State.DIFF_READY, State.FAILED})
 
 MAX_LOST_NAMED: Final = 100
 """How many site-days with lost hits a repair names."""
+MAX_RESTORED_NAMED: Final = 2_000
+"""How many restored records a part of a repair names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,13 @@ class LostHits:
     kept: bool
 
 
+class RestoredRecord(NamedTuple):
+    """A raw record that a repair stored again, and the number of its hits."""
+
+    position: Position
+    hits: int
+
+
 @dataclass(frozen=True, slots=True)
 class RawRepair:
     """What a repair found missing in the raw store, and restored from the log.
@@ -129,6 +138,8 @@ class RawRepair:
         lost_hits: hits that neither the raw store nor the log has.
         lost_site_days: the number of site-days with lost hits, or beside such a site-day.
         named: the first MAX_LOST_NAMED of these site-days.
+        restored: up to MAX_RESTORED_NAMED of the restored records. Two parts may restore the same record, which counts
+            once if both parts name the record.
     """
 
     restored_records: int = 0
@@ -136,6 +147,7 @@ class RawRepair:
     lost_hits: int = 0
     lost_site_days: int = 0
     named: tuple[LostHits, ...] = ()
+    restored: tuple[RestoredRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

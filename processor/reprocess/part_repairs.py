@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
-from hitmesh.model.reprocessings import MAX_LOST_NAMED, RawRepair
+from hitmesh.model.reprocessings import MAX_LOST_NAMED, MAX_RESTORED_NAMED, RawRepair, RestoredRecord
 from hitmesh.model.site_buckets import site_bucket
 
 
 def total(repairs: Sequence[RawRepair]) -> RawRepair | None:
-    """Return the findings of all parts together; None without findings."""
+    """Return the findings of all parts together, each restored record once; None without findings.
+
+    A record with hits of several sites may be restored by several parts. A record that a part does not name, because
+    the part names only the first MAX_RESTORED_NAMED, counts for each part.
+    """
     if not repairs:
         return None
     named = sorted((lost for repair in repairs for lost in repair.named), key=lambda lost: lost.site_day)
+    every = [record for repair in repairs for record in repair.restored]
+    restored = sorted(set(every))
     return RawRepair(
-        sum(repair.restored_records for repair in repairs),
-        sum(repair.restored_hits for repair in repairs),
+        sum(repair.restored_records for repair in repairs) - len(every) + len(restored),
+        sum(repair.restored_hits for repair in repairs) - _hits(every) + _hits(restored),
         sum(repair.lost_hits for repair in repairs),
         sum(repair.lost_site_days for repair in repairs),
         tuple(named[:MAX_LOST_NAMED]),
+        tuple(restored[:MAX_RESTORED_NAMED]),
     )
+
+
+def _hits(records: Iterable[RestoredRecord]) -> int:
+    return sum(record.hits for record in records)
 
 
 def handed_on(stored: RawRepair, others: Sequence[RawRepair], buckets: Set[int]) -> RawRepair:
@@ -35,4 +46,5 @@ def handed_on(stored: RawRepair, others: Sequence[RawRepair], buckets: Set[int])
         sum(lost.hits for lost in named),
         len(named),
         named,
+        tuple(record for record in stored.restored if record not in theirs.restored),
     )

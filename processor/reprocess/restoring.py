@@ -23,7 +23,14 @@ from hitmesh.model.generations import DirtyMark
 from hitmesh.model.limits import MAX_AHEAD_MS
 from hitmesh.model.positions import PartitionId, Position, Topic
 from hitmesh.model.records import LoggedRecord, RecordKind
-from hitmesh.model.reprocessings import MAX_LOST_NAMED, LostHits, RawRepair, Reprocessing
+from hitmesh.model.reprocessings import (
+    MAX_LOST_NAMED,
+    MAX_RESTORED_NAMED,
+    LostHits,
+    RawRepair,
+    Reprocessing,
+    RestoredRecord,
+)
 from hitmesh.model.rows.raw_hits import RawHits, raw_hits, site_days_in
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
@@ -214,12 +221,18 @@ class Restoring:
         self._stores.raw.restore(intake.raw)
         self._stores.claims.claim(intake.claims)
         self._stores.claims.note_refunds(sorted(intake.refunds))
+        self._note_restored(this, [RestoredRecord(record.position, record.rows) for record in intake.raw])
+        logger().info("raw_records_restored", id=this.id, records=len(intake.raw), first=str(_first(lost)))
+
+    def _note_restored(self, this: _Progress, records: Sequence[RestoredRecord]) -> None:
+        known = set(this.repair.restored)
+        further = [record for record in records if record not in known]
         this.repair = replace(
             this.repair,
-            restored_records=this.repair.restored_records + len(intake.raw),
-            restored_hits=this.repair.restored_hits + sum(record.rows for record in intake.raw),
+            restored_records=this.repair.restored_records + len(further),
+            restored_hits=this.repair.restored_hits + sum(record.hits for record in further),
+            restored=(*this.repair.restored, *further)[:MAX_RESTORED_NAMED],
         )
-        logger().info("raw_records_restored", id=this.id, records=len(intake.raw), first=str(_first(lost)))
 
     # ------------------------------------------------------------------------------------------------------ conclude
 

@@ -95,7 +95,10 @@ def test_a_restart_continues_and_keeps_the_number_of_restored_records() -> None:
     while not (stored(mesh, "repair").raw_repair or RawRepair()).restored_records:
         first.run_once()
     assert work_off(mesh, reprocessor_of(mesh, SMALL), "repair").state is State.DIFF_READY
-    assert stored(mesh, "repair").raw_repair == RawRepair(restored_records=3, restored_hits=3)
+    found = stored(mesh, "repair").raw_repair
+    assert found is not None
+    assert (found.restored_records, found.restored_hits, found.lost_hits) == (3, 3, 0)
+    assert len(found.restored) == 3
 
 
 def test_lost_claims_of_restored_records_come_back() -> None:

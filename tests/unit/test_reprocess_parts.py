@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from hitmesh.model.logic import V0
 from hitmesh.model.plan import Kind
-from hitmesh.model.reprocessings import LostHits, Part, RawRepair, Reprocessing, State, Work
+from hitmesh.model.positions import Position
+from hitmesh.model.reprocessings import LostHits, Part, RawRepair, Reprocessing, RestoredRecord, State, Work
 from hitmesh.model.site_buckets import EVERY_BUCKET, site_bucket
 from hitmesh.model.sites import SiteDay
 from processor.reprocess.pages import page_of
@@ -98,6 +99,50 @@ def test_findings_of_a_repair_are_those_of_all_its_parts() -> None:
     published = replace(whole, state=State.RUNNING, work=Work.PUBLISH)
     moved = with_part(published, finished(new_part(published, Work.PUBLISH, BUCKETS, 6), 12), 7)
     assert (moved.state, moved.raw_repair) == (State.PUBLISHED, whole.raw_repair)
+
+
+def restored(*records: RestoredRecord) -> RawRepair:
+    return RawRepair(len(records), sum(record.hits for record in records), restored=records)
+
+
+def test_record_that_two_parts_restore_counts_once_also_if_a_part_is_continued() -> None:
+    mine, both, theirs = (RestoredRecord(Position("hits.1", 0, number), 10 + number) for number in range(3))
+    first = replace(new_part(REPAIR, Work.RECOMPUTE, frozenset({FIRST}), 1), raw_repair=restored(mine, both))
+    rest = replace(new_part(REPAIR, Work.RECOMPUTE, REST, 1), raw_repair=restored(both, theirs))
+    running = with_part(with_part(REPAIR, first, 2), rest, 3)
+    assert running.raw_repair == restored(mine, both, theirs)
+    again = new_part(running, Work.RECOMPUTE, frozenset({FIRST}), 4)
+    assert again.raw_repair == restored(mine)
+    whole = with_part(with_part(running, finished(rest, 10), 5), finished(again, 2), 6)
+    assert (whole.state, whole.raw_repair) == (State.DIFF_READY, restored(mine, both, theirs))
+
+
+def test_two_settlers_that_restore_the_same_record_count_it_once() -> None:
+    mesh = a_mesh_of_sites()
+    both = keepers(mesh)
+    raw = mesh.stores.raw._records  # type: ignore[attr-defined]  # a loss on purpose
+    lost, hits = len(raw), sum(record.rows for record in raw.values())
+    raw.clear()
+    plan(mesh, SITES, kind=Kind.REPAIR, logic="")
+    request(mesh, Work.RECOMPUTE)
+    settlers = [
+        Reprocessor(
+            settler_stores(mesh.stores),
+            mesh.stores.reprocessings,
+            mesh.clock,
+            SMALL_PORTIONS,
+            marks=marks,
+            share=keeper,
+        )
+        for marks, keeper in enumerate(both)
+    ]
+    while stored(mesh).state is State.RUNNING:
+        for settler in settlers:
+            settler.run_once()
+    repair = stored(mesh).raw_repair
+    assert stored(mesh).state is State.DIFF_READY, stored(mesh).error
+    assert repair is not None
+    assert (repair.restored_records, repair.restored_hits, repair.lost_hits) == (lost, hits, 0)
 
 
 def test_publication_of_an_erasure_ends_in_its_state() -> None:

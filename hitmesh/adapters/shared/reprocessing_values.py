@@ -28,6 +28,7 @@ from hitmesh.model.reprocessings import (
     RawRepair,
     Rebuilt,
     Reprocessing,
+    RestoredRecord,
     State,
     Work,
 )
@@ -179,7 +180,8 @@ def _raw_repair(fields: Mapping[str, Any] | None) -> RawRepair | None:
     if fields is None:
         return None
     named = (LostHits(SiteDay(*each["site_day"]), each["hits"], each["kept"]) for each in fields["named"])
-    return RawRepair(**{**fields, "named": tuple(named)})
+    restored = (RestoredRecord(Position(*position), hits) for position, hits in fields.get("restored", ()))
+    return RawRepair(**{**fields, "named": tuple(named), "restored": tuple(restored)})
 
 
 def _version_fields(version: GenerationVersion) -> dict[str, Any]:
