@@ -11,6 +11,9 @@ from hitmesh.model.sites import SiteDay
 
 # The log name in the positions of dirty marks that settlement itself makes (a changed carry, a changed order winner).
 SETTLEMENT_LOG = "settlement"
+# The log name in the positions of dirty marks that announce flags of claims. The maker removes such a mark after the
+# flags are set; the mark of a maker that died meanwhile stays.
+FLAGS_LOG: Final = "flags"
 
 # The generation number of all stream rows; the generations of settlements are numbered from 1.
 STREAM_GENERATION: Final = 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
-from hitmesh.model.generations import GenerationEntry
+from hitmesh.model.generations import DirtySiteDay, GenerationEntry
 from hitmesh.model.logic import Logic, logic_numbered
 from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing, Work
@@ -39,7 +39,7 @@ from processor.reprocess.sides import (
 )
 from processor.settle.attempt import Handed, SettlerStores
 from processor.settle.reached import ScanBounds, closed_before
-from processor.settle.settlement_marks import SettlementMarks
+from processor.settle.settlement_marks import SettlementMarks, range_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +183,9 @@ class Moving:
            `Settler._publish_wave`, this must precede the publication, and also the flags, on which these days depend;
         2. publish the generation, or restore a generation that was published before. The replaced generation is kept,
            so that the next work can restore that generation;
-        3. set the claims' duplicate flags that belong to the generation;
-        4. store the new entry's sequence. Until then, the next pass repeats steps 1, 3 and 4: after a crash, the
-           settler may have settled a marked day before the flags were set.
+        3. store an intent (SettlementMarks.intent), then set the claims' duplicate flags that belong to the generation;
+        4. store the new entry's sequence, and remove the intent. Until then, the next pass repeats steps 1, 3 and 4:
+           after a crash, the settler may have settled a marked day before the flags were set.
 
         A site-day that the settler settled since, under the wanted logic, is only marked: the day before may have
         changed its carry in this work, without a mark.
@@ -208,7 +208,9 @@ class Moving:
         if stands is not Standing.MOVED:
             rebuilt = self._made_current(page, rebuilt)
         flags = flags_to_set(rebuilt, page.work)
+        intents = [self._marks.intent(rebuilt.site_day)] if flags else []
         if flags:
+            self._stores.dirty.mark(intents)
             self._stores.claims.set_duplicates(site, flags)
         is_overtaken = self._stores.generations.sequence(site) != sequence + (stands is not Standing.MOVED)
         again = {day, *disturbed} if flags and is_overtaken else set()
@@ -217,6 +219,8 @@ class Moving:
         if entry.generation != wanted(rebuilt, page.work).generation:
             raise StaleGeneration(f"{rebuilt.site_day} was settled again before the move was stored; look again")
         self._reprocessings.put(page.reprocessing.id, [replace(rebuilt, sequence=entry.sequence)])
+        if intents:
+            self._stores.dirty.clear(DirtySiteDay(rebuilt.site_day, tuple(map(range_of, intents))))
 
     def _abandon_unpublished(self, page: _Page, rebuilt: Rebuilt) -> None:
         """Abandon the new generation of a site-day that a failed PUBLISH did not reach, when PUBLISH is undone.

@@ -19,6 +19,8 @@ class SettlePace:
             took longer, the delay is as long as that settlement.
         retry_after_ms: delay before a failed site-day is tried again, doubled after each failure.
         max_retry_after_ms: maximum retry delay.
+        intent_ms: how long a settler leaves the intents of others alone, which announce flags of claims; a process must
+            not stand still longer than this time before it sets the flags.
         keep_superseded_ms: how long rows stay readable after their generation counts as superseded.
         keep_replaced_ms: how long a settled generation is kept after it was replaced, for reports at an earlier data
             version; then it counts as superseded.
@@ -33,6 +35,7 @@ class SettlePace:
     resettle_after_ms: int = 2_000
     retry_after_ms: int = 60_000
     max_retry_after_ms: int = 3_600_000
+    intent_ms: int = 3_600_000
     keep_superseded_ms: int = 360_000
     keep_replaced_ms: int = KEEP_REPLACED_DAYS * DAY_MS
     remove_generations: int = 1_000

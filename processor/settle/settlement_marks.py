@@ -1,10 +1,17 @@
-"""The dirty marks that settlement itself makes, on days that depend on another day's settlement (rule L4)."""
+"""The dirty marks that settlement itself makes: on days that depend on another day (rule L4), and before flags are set.
+
+Flags of claims are written without a condition. A process can stand still at this write while another settler settles
+the day, then write old flags, and die before it looks. So an **intent** is stored first: a mark that only its maker
+removes after the flags are set. Another settler leaves an intent alone until it is old; then the maker is dead or has
+written long ago, and the day is settled again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from hitmesh.model.generations import SETTLEMENT_LOG, DirtyMark, DirtySiteDay
+from hitmesh.model.generations import FLAGS_LOG, SETTLEMENT_LOG, DirtyMark, DirtySiteDay, MarkRange
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock
@@ -22,6 +29,7 @@ class SettlementMarks:
     def __init__(self, clock: Clock, number: int) -> None:
         self._clock = clock
         self._partition = PartitionId(SETTLEMENT_LOG, number)
+        self._intents = PartitionId(FLAGS_LOG, number)
         self._last_offset = 0
 
     def on(self, site: str, days: Iterable[int]) -> Sequence[DirtyMark]:
@@ -32,7 +40,35 @@ class SettlementMarks:
             marks.append(DirtyMark(SiteDay(site, day), Position(*self._partition, self._last_offset), now))
         return marks
 
+    def intent(self, site_day: SiteDay) -> DirtyMark:
+        """Return the mark to store before the flags of a site-day's claims are set."""
+        now = self._clock.now()
+        self._last_offset = max(now, self._last_offset + 1)
+        return DirtyMark(site_day, Position(*self._intents, self._last_offset), now)
+
+    def without_young_intents(self, taken: Iterable[DirtySiteDay], after: int) -> list[DirtySiteDay]:
+        """Return the site-days without the intents of other makers that were stored at `after` (UTC ms) or later.
+
+        A site-day that has no other marks is left out. An offset is a time, because makers derive offsets from clocks.
+        """
+        kept = []
+        for entry in taken:
+            marks = tuple(each for each in entry.marks if not self._is_young_intent(each, after))
+            if marks or not entry.marks:
+                kept.append(replace(entry, marks=marks))
+        return kept
+
+    def _is_young_intent(self, marks: MarkRange, after: int) -> bool:
+        is_others = marks.partition.log == FLAGS_LOG and marks.partition != self._intents
+        return is_others and marks.last_offset >= after
+
     def note(self, taken: Iterable[DirtySiteDay]) -> None:
         """Note stored marks, so that later marks get higher offsets even if the clock was set back."""
-        offsets = [marks.last_offset for entry in taken for marks in entry.marks if marks.partition == self._partition]
+        mine = (self._partition, self._intents)
+        offsets = [marks.last_offset for entry in taken for marks in entry.marks if marks.partition in mine]
         self._last_offset = max([self._last_offset, *offsets])
+
+
+def range_of(mark: DirtyMark) -> MarkRange:
+    """Return a single mark as a range, to clear the mark."""
+    return MarkRange(PartitionId(*mark.position[:2]), mark.position.offset, mark.position.offset, mark.log_time)

@@ -118,8 +118,9 @@ class Settler:
         if not buckets:
             return 0
         closed = closed_before(self._stores.series, self._stores.progress)
-        taken = self._stores.dirty.take(self._pace.take_site_days, closed, buckets)
-        self._marks.note(taken)
+        waiting = self._stores.dirty.take(self._pace.take_site_days, closed, buckets)
+        self._marks.note(waiting)
+        taken = self._marks.without_young_intents(waiting, started - self._pace.intent_ms)
         self._share.note("settle", Counter(site_bucket(day.site_day.site) for day in taken if not self._must_wait(day)))
         # Read the positions after the dirty marks, because the stream stores marks before it commits positions.
         bounds = scan_bounds(self._stores.progress)
@@ -195,9 +196,11 @@ class Settler:
         4. mark the days that this settlement changes. This must precede publication, because after a crash the repeated
            settlement would compare itself with the published result and find no change;
         5. publish generation, ledger, carry and drift, unless another settler published a day of the site first;
-        6. set duplicate flags of claims;
-        7. clear the dirty marks that this pass read, and the marks that this pass made on the day in step 4: they
-           announce the results that the day's settlement was given.
+        6. store an intent, a mark that stays if this process dies before step 8, and another settler's flags were
+           replaced by step 7;
+        7. set duplicate flags of claims;
+        8. clear the dirty marks that this pass read, the intent, and the marks that this pass made on the day in step
+           4: they announce the results that the day's settlement was given.
 
         When a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the
         carry of the day before. A site whose lease has ended fails before its next publication, and also after it:
@@ -281,6 +284,9 @@ class Settler:
             stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
             mark_if_overtaken(stores.generations, stores.dirty, self._marks, site_day, entry.sequence, disturbed)
 
+            intent = self._marks.intent(site_day)
+            stores.dirty.mark([intent])
+            this.note_marked([intent])
     def _keep_until(self, computed: Computed) -> int:
         """Return until when the replaced generation is kept; 0 for the stream's rows of a day without an entry.
 

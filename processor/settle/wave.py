@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
-from hitmesh.model.generations import SETTLEMENT_LOG, DirtyMark, DirtySiteDay, Drift, GenerationEntry, MarkRange
+from hitmesh.model.generations import FLAGS_LOG, SETTLEMENT_LOG, DirtyMark, DirtySiteDay, Drift, GenerationEntry
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.sites import SiteDay
 from processor.settle.attempt import Attempt, Handed
 from processor.settle.settlement import Settled
+from processor.settle.settlement_marks import range_of
+
+_OF_SETTLEMENT: Final = (SETTLEMENT_LOG, FLAGS_LOG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,7 @@ class Pass:
         A site's days are settled in ascending order, so the marks were made by settlements whose results the site-day's
         settlement was given.
         """
-        made = [
-            MarkRange(PartitionId(*mark.position[:2]), mark.position.offset, mark.position.offset, mark.log_time)
-            for mark in self.marked.get(covered.site_day, ())
-        ]
+        made = map(range_of, self.marked.get(covered.site_day, ()))
         return replace(covered, marks=(*covered.marks, *made))
 
     def handed(self, site_day: SiteDay) -> Handed:
@@ -99,9 +100,9 @@ def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtyS
         return entry  # taken only because its day has closed
     marks = tuple(
         mark_range
-        if mark_range.partition.log == SETTLEMENT_LOG
+        if mark_range.partition.log in _OF_SETTLEMENT
         else replace(mark_range, last_offset=min(mark_range.last_offset, before.get(mark_range.partition, 0) - 1))
         for mark_range in entry.marks
-        if mark_range.partition.log == SETTLEMENT_LOG or mark_range.first_offset < before.get(mark_range.partition, 0)
+        if mark_range.partition.log in _OF_SETTLEMENT or mark_range.first_offset < before.get(mark_range.partition, 0)
     )
     return replace(entry, marks=marks) if marks else None

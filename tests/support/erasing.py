@@ -40,7 +40,7 @@ def plan_erasure(
 
 def a_settler(mesh: SmallMesh) -> Settler:
     """Return a settler that removes replaced rows at once."""
-    pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, keep_superseded_ms=0)
+    pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, intent_ms=10, keep_superseded_ms=0)
     return Settler(settler_stores(mesh.stores), mesh.clock, pace, marks=5)
 
 

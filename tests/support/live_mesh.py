@@ -119,7 +119,7 @@ class LiveMesh:
         self._reader = self.stores.log_reader(Topic.HITS, "test")
         self._batches = 0
         self.runner = self.a_runner()
-        pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
+        pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, intent_ms=10)
         self.settler = Settler(settler_stores(self.stores), self.clock, pace, lg_k=limits.lg_k, logic=logic)
 
     def __enter__(self) -> Self:

@@ -144,7 +144,7 @@ class SmallMesh:
         self.change_logic(CURRENT, is_saved=False)
 
     def _a_settler(self, logic: Logic) -> Settler:
-        pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
+        pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, intent_ms=10)
         return Settler(settler_stores(self.stores), self.clock, pace, logic=logic)
 
     def send(self, hits: Sequence[RefHit], partition: int = 0, collected_at: int | None = None) -> None:

@@ -22,6 +22,7 @@ PUBLICATION = (
     ("collisions", "write the collisions", "rejected.put"),
     ("marks on other closed days", "mark the days", "dirty.mark"),
     ("publication", "publish generation", "generations.publish"),
+    ("an intent", "store an intent", "dirty.mark"),
     ("flags of claims", "set duplicate flags", "claims.set_duplicates"),
     ("clears the dirty marks", "clear the dirty marks", "dirty.clear"),
 )
@@ -35,6 +36,7 @@ MOVED = (
     ("mark the days", "dirty.mark"),
     ("publish the generation", "generations.publish"),
     ("restore a generation", "generations.restore"),
+    ("store an intent", "_marks.intent"),
     ("duplicate flags", "claims.set_duplicates"),
     ("the new entry's sequence", "_reprocessings.put"),
 )

@@ -18,6 +18,7 @@ from processor.settle.settler import Settler
 from processor.settle.share import WholeShare
 from tests.support.reprocessing import imbalance
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
+from tests.unit.reprocessed import flags_of
 from tests.unit.settling import TODAY, TOMORROW, a_hit, a_mesh, an_order, dirty, entry
 
 
@@ -158,3 +159,64 @@ def test_flags_that_are_set_after_another_publication_are_decided_again() -> Non
     mesh.settle()
     assert (imbalance(mesh), dirty(mesh)) == (0, [])
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+class Died(BaseException):
+    """The end of the process. Not an Exception, so no code handles it."""
+
+
+INTENT_MS = 3_600_000
+
+
+def a_settler(mesh: SmallMesh, marks: int) -> Settler:
+    return Settler(settler_stores(mesh.stores), mesh.clock, SettlePace(resettle_after_ms=0), marks=marks)
+
+
+def test_flags_of_a_settler_that_stood_still_and_died_are_set_again() -> None:
+    mesh = a_mesh(an_order(5, "o", hit_id="same"), an_order(1_500, "o"))
+    mesh.settle()
+    mesh.send([an_order(3, "o", "w"), an_order(5.5, "o", hit_id="same")])
+    mesh.stream()
+    set_duplicates = mesh.stores.claims.set_duplicates
+    another = a_settler(mesh, 6)
+
+    def too_late(site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
+        mesh.stores.claims.set_duplicates = set_duplicates  # type: ignore[method-assign]  # only once
+        for _ in range(3):
+            mesh.clock.advance(1)
+            another.run_once()
+        set_duplicates(site, {claim: not flag for claim, flag in verdicts.items()})
+        raise Died
+
+    mesh.stores.claims.set_duplicates = too_late  # type: ignore[method-assign]  # stands still before the write
+    with pytest.raises(Died):
+        a_settler(mesh, 5).run_once()
+    assert flags_of(mesh, "o") == [False, False, False, False], "older flags than the last settlement's"
+    another.run_once()
+    assert dirty(mesh) == [TODAY], "the intent stays, because the process may still be standing"
+    mesh.clock.advance(INTENT_MS + 1)
+    for _ in range(3):
+        another.run_once()
+    assert flags_of(mesh, "o") == [False, False, False, True]
+    assert (imbalance(mesh), dirty(mesh)) == (0, [])
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_settler_without_a_stop_leaves_no_intent_and_waits_for_none_of_its_own() -> None:
+    mesh = a_mesh(an_order(5, "o", hit_id="same"), an_order(5.5, "o", hit_id="same"))
+    mesh.stream()
+    mesh.close_days()
+    mesh.stream()
+    settler, set_duplicates = a_settler(mesh, 5), mesh.stores.claims.set_duplicates
+
+    def fails(site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
+        mesh.stores.claims.set_duplicates = set_duplicates  # type: ignore[method-assign]  # only once
+        raise Died
+
+    mesh.stores.claims.set_duplicates = fails  # type: ignore[method-assign]  # the same process tries again
+    with pytest.raises(Died):
+        settler.run_once()
+    assert dirty(mesh) == [TODAY]
+    mesh.clock.advance(1)
+    settler.run_once()
+    assert (flags_of(mesh, "o"), dirty(mesh)) == ([False, True], [])
