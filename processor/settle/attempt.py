@@ -16,7 +16,7 @@ import polars as pl
 from hitmesh.model.claims import OrderClaim
 from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
-from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, SiteRules
+from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, ExclusionRule, SiteRules
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
 from hitmesh.model.logic import CURRENT, Logic, logic_numbered
@@ -183,6 +183,7 @@ class Attempt:
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
+        self.skipped_rules: tuple[ExclusionRule, ...] = ()  # known after `work`: rules that do not compile
         self._erasing = erasing
         self._erased = ErasedVisitors(b"", ())
         self._claims = DayClaims(site_day, stores.claims, stores.raw, hits_before, handed.flags, self._erased)
@@ -328,6 +329,7 @@ class Attempt:
         name, day = self.site_day
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
         rules = DayRules(site.rules if site else NO_RULES, self._versions)
+        self.skipped_rules = rules.skipped
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS, rules)
         carried_policy, policy = self._under(self._logic_before, self.logic)
         claims, refund_days = self._claims.of(window, known_until)

@@ -46,6 +46,7 @@ from processor.settle.readable import ReadableRows
 from processor.settle.removal import remove_superseded
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.share import Share, WholeShare
+from processor.settle.skipped_rules import SkippedRules
 from processor.settle.wave import Computed, Pass, covered_by
 from processor.stream.collisions import collision_refusals
 from processor.stream.metering import count_not_settled, count_settled
@@ -99,6 +100,7 @@ class Settler:
         self._logic = logic
         self._memory = memory
         self._last_site = ""
+        self._skipped_rules = SkippedRules()
         self._share = share or WholeShare()
 
     def run(self, *, pause_s: float = 0.5) -> None:
@@ -173,6 +175,7 @@ class Settler:
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
             settled = attempt.settle()
+            self._skipped_rules.note(site_day, attempt.skipped_rules)
             if settled is not None:
                 this.wave.append(Computed(covered, attempt, settled, attempt.drift(settled), started))
                 return
@@ -281,12 +284,12 @@ class Settler:
         count_settled(self._metrics, computed.drift)
         refuse_lost_lease(self._share, site_day)
         if settled.orders.changed_flags:
-            stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
-            mark_if_overtaken(stores.generations, stores.dirty, self._marks, site_day, entry.sequence, disturbed)
-
             intent = self._marks.intent(site_day)
             stores.dirty.mark([intent])
             this.note_marked([intent])
+            stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
+            mark_if_overtaken(stores.generations, stores.dirty, self._marks, site_day, entry.sequence, disturbed)
+
     def _keep_until(self, computed: Computed) -> int:
         """Return until when the replaced generation is kept; 0 for the stream's rows of a day without an entry.
 

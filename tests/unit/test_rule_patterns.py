@@ -23,9 +23,9 @@ from hitmesh.runtime.logs import Seldom
 from tests.support.admitting import SITE as DEMO
 from tests.support.admitting import grant
 from tests.support.reprocessing import reprocessor_of, request, work_off
-from tests.support.site_rules import plan_rules
-from tests.unit.reprocessed import a_settled_mesh
-from tests.unit.settling import SITE
+from tests.support.site_rules import add_rule, apply_rules, plan_rules
+from tests.unit.reprocessed import a_settled_mesh, arrive, entries
+from tests.unit.settling import SITE, a_hit
 from tests.unit.test_admission_rules import admit_for, at_edge, the_hit
 
 HUGE = "(?:||||||||||||){1000}"
@@ -111,3 +111,21 @@ def test_reprocessing_with_a_rule_that_does_not_compile_fails_and_names_the_rule
     assert failed.state is State.FAILED
     assert "exclusion rule 1 (page" in failed.error
     assert "delete the rule" in failed.error
+
+
+def test_settler_names_the_rules_that_it_skips_once() -> None:
+    mesh = a_settled_mesh()
+    add_rule(mesh.stores.directory, SITE, RuleKind.PAGE, "^/admin")
+    apply_rules(mesh, SITE)
+    site = mesh.stores.directory.site(SITE)
+    assert site is not None
+    broken = replace(site, rules=stored_rules(HUGE))  # the same version, as a release with other limits finds it
+    mesh.stores.directory._sites[SITE] = broken  # type: ignore[attr-defined]  # no call stores such a rule
+    lines = []
+    for minute in (41, 42):
+        arrive(mesh, a_hit(minute, "late"))
+        with capture_logs() as logs:
+            mesh.settle()
+        lines.append([(line["site"], line["rules"]) for line in logs if line["event"] == "exclusion_rules_skipped"])
+    assert lines == [[(SITE, [f"1: page {HUGE!r}"])], []]
+    assert [entry.rules_version for entry in entries(mesh).values()] == [1, 1, 1]

@@ -1,0 +1,46 @@
+"""Name exclusion rules in the log that a settlement skips because the rules do not compile (settlement).
+
+A rule is refused when it is made, unless it compiles within the limits; a later release may have other limits. The
+settlement of a day goes on without such a rule, as admission does, but must not do so silently: hits that the rule
+excluded would come back into reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from hitmesh.model.days import date_text
+from hitmesh.model.exclusion import ExclusionRule
+from hitmesh.model.sites import SiteDay
+from hitmesh.runtime.logs import logger
+
+_MAX_NAMED: Final = 10_000
+
+
+class SkippedRules:
+    """Names the skipped rules of each site once. Confined to one thread.
+
+    Args:
+        max_named: how many sites and sets of rules are remembered as named.
+    """
+
+    def __init__(self, max_named: int = _MAX_NAMED) -> None:
+        self._max_named = max_named
+        self._named: set[tuple[str, Sequence[str]]] = set()
+
+    def note(self, site_day: SiteDay, rules: Sequence[ExclusionRule]) -> None:
+        """Log the rules that the settlement of a site-day skipped, unless they were logged before."""
+        key = (site_day.site, tuple(rule.id for rule in rules))
+        if not rules or key in self._named:
+            return
+        if len(self._named) >= self._max_named:
+            self._named.clear()
+        self._named.add(key)
+        logger().error(
+            "exclusion_rules_skipped",
+            site=site_day.site,
+            date=date_text(site_day.day),
+            rules=[f"{rule.id}: {rule.kind} {rule.value[:64]!r}" for rule in rules],
+            message="the rules do not compile and match no hit: delete the rules, then run a plan of kind rules",
+        )
