@@ -30,7 +30,10 @@ class LogEraser(Protocol):
         """Return the retained record at a position; None if the log no longer retains the record."""
 
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
-        """Replace a retained record's value and event times durably; position and other headers stay.
+        """Replace a retained record's value and event times durably; position, log time and other headers stay.
+
+        The latest collect time, which would tell when an erased hit came, is reduced to the start of the 15-minute
+        cell, like the collect time in a blank row. The ledger counts by this cell.
 
         Returns False if the log cannot change records or no longer retains the record, or if `seen` is given and is not
         the record's value.

@@ -11,10 +11,13 @@ from hitmesh.model.positions import PartitionId, Position, Topic
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from tests.support.opened import Opener
 
+CELL_MS = 900_000
+COLLECTED = 1_700_000_123_456
+
 
 @pytest.fixture
 def at(stores: Stores) -> Position:
-    record = Record(RecordKind.HITS, b"before", 1, hits=1, sum64=7)
+    record = Record(RecordKind.HITS, b"before", 1, hits=1, sum64=7, max_collect_time=COLLECTED)
     return stores.log.append(Topic.HITS, 0, record).result(30).position
 
 
@@ -26,7 +29,8 @@ def test_a_record_is_replaced_or_kept_for_a_known_time(opener: Opener, stores: S
         assert eraser.kept_until(1_000) > 1_000
         return
     (logged,) = opener().log_scan.read(PartitionId(at.log, at.partition), at.offset, at.offset + 1)
-    changed = replace(before.record, value=b"after", min_event_time=-7, max_event_time=7)
+    cell = COLLECTED - COLLECTED % CELL_MS
+    changed = replace(before.record, value=b"after", min_event_time=-7, max_event_time=7, max_collect_time=cell)
     assert logged == replace(before, record=changed)
     assert eraser.record(at) == logged
     assert not eraser.replace(before, b"another value was seen")

@@ -14,7 +14,7 @@ from control.rpc.reprocessing.transitions import is_requested_or_done, requested
 from hitmesh.adapters.factory import open_stores
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.errors import NotFound, RefusedError, Unavailable
-from hitmesh.model.plan import HIT_US, SITE_DAY_MS
+from hitmesh.model.plan import HIT_US, SITE_DAY_MS, Kind
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import NEXT_STATE, REQUESTABLE, OnDamage, Reprocessing, State, Work
@@ -91,6 +91,16 @@ def test_only_a_recomputation_is_cancelled_while_it_runs(stored: Reprocessings, 
             ask(stored, work)
         assert caught.value.reason is ErrorReason.WRONG_STATE
         assert stored.get("r1") == before
+
+
+@pytest.mark.parametrize("work", [Work.CANCEL, Work.ROLL_BACK])
+def test_an_erasure_that_runs_its_publication_ends_as_erased(stored: Reprocessings, work: Work) -> None:
+    erasing = a_reprocessing(kind=Kind.ERASE, state=State.RUNNING, work=Work.PUBLISH, done=3, version=1)
+    stored.create(erasing)
+    with pytest.raises(RefusedError, match="an erasure that was published ends as ERASED; wait") as caught:
+        ask(stored, work)
+    assert caught.value.reason is ErrorReason.WRONG_STATE
+    assert stored.get("r1") == erasing
 
 
 def test_the_settler_loses_its_next_replacement_once_its_work_is_cancelled(stored: Reprocessings) -> None:

@@ -122,6 +122,8 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
         rule = f"after the failure only {works} is possible"
     elif state is State.ERASED:
         rule = "the visitor's hits are removed from all stores, so nothing can follow"
+    elif reprocessing.kind is Kind.ERASE and state is State.RUNNING and reprocessing.work is Work.PUBLISH:
+        rule = "hits that are removed do not come back, so an erasure that was published ends as ERASED; wait"
     elif state is State.RUNNING and reprocessing.work:
         rule = f"wait until {reprocessing.work.name} has ended; only RECOMPUTE can be cancelled while it runs"
     else:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.log_reader import records_between
 from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import LoggedRecord
 
@@ -37,7 +38,7 @@ class EmbeddedLogEraser:
         return next(iter(found), None)
 
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
-        """Replace a retained record's value and event times durably, and overwrite the replaced bytes in the file."""
+        """Replace a retained record's value and times durably, and overwrite the replaced bytes in the file."""
         (log, number, offset), record = logged.position, logged.record
         try:
             topic = self._catalogue.topic_of(log)
@@ -45,9 +46,10 @@ class EmbeddedLogEraser:
             return False
         with self._database.erasing() as transaction:
             changed = transaction.run(
-                """UPDATE records SET value = ?1, min_event_time = ?2, max_event_time = ?3
+                """UPDATE records SET value = ?1, min_event_time = ?2, max_event_time = ?3,
+                    max_collect_time = max_collect_time - max_collect_time % ?8
                 WHERE topic = ?4 AND partition_no = ?5 AND record_offset = ?6 AND value = coalesce(?7, value)""",
-                (record.value, record.min_event_time, record.max_event_time, topic, number, offset, seen),
+                (record.value, record.min_event_time, record.max_event_time, topic, number, offset, seen, CELL_MS),
             )
         return changed > 0
 

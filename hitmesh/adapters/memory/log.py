@@ -11,6 +11,7 @@ from typing import Final
 
 from hitmesh.adapters.shared.catalogue import DEFAULT_PARTITIONS
 from hitmesh.adapters.shared.log_time import log_time_of
+from hitmesh.model.cells import cell_of
 from hitmesh.model.errors import LogFull, Unavailable
 from hitmesh.model.positions import LoggedPosition, PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.records import LoggedRecord, Record
@@ -150,7 +151,7 @@ class MemoryLog:
             return records[position.offset] if 0 <= position.offset < len(records) else None
 
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
-        """Replace a record's value and event times; return whether there is such a record, with the value `seen`."""
+        """Replace a record's value and times; return whether there is such a record, with the value `seen`."""
         there = self.record_at(logged.position)
         if there is None or seen not in (None, there.record.value):
             return False
@@ -160,6 +161,7 @@ class MemoryLog:
             value=logged.record.value,
             min_event_time=logged.record.min_event_time,
             max_event_time=logged.record.max_event_time,
+            max_collect_time=cell_of(there.record.max_collect_time),
         )
         with self._changed:
             self._bytes += len(record.value) - len(there.record.value)
