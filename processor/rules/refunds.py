@@ -40,8 +40,9 @@ def claims_refund() -> pl.Expr:
 
 
 def takes_total() -> pl.Expr:
-    """Return an expression for whether a hit is a refund without an amount."""
-    return (pl.col("hit_type") == HitType.REFUND) & (pl.col("refund_amount") == 0) & pl.col("order_id").is_not_null()
+    """Return an expression for whether a hit is a refund without an amount: 0, or null in a record from elsewhere."""
+    has_none = pl.col("refund_amount").fill_null(0) == 0
+    return (pl.col("hit_type") == HitType.REFUND) & has_none & pl.col("order_id").is_not_null()
 
 
 def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
@@ -74,7 +75,7 @@ def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: Orde
         order = orders.winners.get((ClaimKind.ORDER, order_id or "", excluded))
         if is_claimed and not orders.wins(ClaimKind.REFUND, refund_id, at, excluded=excluded):
             amount = 0
-        elif amount == 0 and order is not None and order.total is not None:
+        elif not amount and order is not None and order.total is not None:
             amount, currency = order.total, order.currency or currency
             completed[number] = amount
         amounts.append(amount)

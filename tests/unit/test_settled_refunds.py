@@ -23,7 +23,7 @@ from tests.unit.test_settlement import DAY, NOON, SITE, a_hit, an_order, settled
 DAY_MINUTES = 24 * 60
 
 
-def a_refund(minute: float, order_id: str = "o", micros: int = 30, **fields: Any) -> RefHit:
+def a_refund(minute: float, order_id: str = "o", micros: int | None = 30, **fields: Any) -> RefHit:
     sent = {"currency": "USD", "visitor": "webhook", **fields}
     return a_hit(minute, "REFUND", interactive=False, refund_micros=micros, order_id=order_id, **sent)
 
@@ -68,8 +68,10 @@ def test_order_and_refund_of_one_id_both_count() -> None:
     assert totals(mesh, DAY, "orders", "gross_revenue", "refunds", "order_visits") == (1, 100, 30, 1)
 
 
-def test_refund_of_a_whole_order_is_0_until_it_is_settled_and_listed_apart() -> None:
-    mesh = streamed(an_order(700, "o"), an_order(701, "o", 70, visitor="w"), a_refund(702, micros=0, currency="EUR"))
+@pytest.mark.parametrize("micros", [0, None])
+def test_refund_of_a_whole_order_is_0_until_it_is_settled_and_listed_apart(micros: int | None) -> None:
+    refund = a_refund(702, micros=micros, currency="EUR")
+    mesh = streamed(an_order(700, "o"), an_order(701, "o", 70, visitor="w"), refund)
     assert totals(mesh, DAY, "refunds", "gross_revenue") == (0, 100)
     mesh.settle()
     assert totals(mesh, DAY, "refunds", "gross_revenue") == (100, 100)
