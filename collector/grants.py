@@ -39,7 +39,7 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
         )
     if not has_role(key, Role.SEND):
         return Refusal(
-            HitReason.UNKNOWN_KEY, cannot_send(key), key_id=key.key_id, variables={"key_kind": key.kind.value}
+            HitReason.PERMISSION_DENIED, cannot_send(key), key_id=key.key_id, variables={"key_kind": key.kind.value}
         )
     try:
         named = site_name(site_header) if site_header else key.site

@@ -54,6 +54,7 @@ _WHOLE_CALL: dict[ErrorReason, type[RefusedError]] = {
     ErrorReason.UNKNOWN_KEY: Unauthenticated,
     ErrorReason.KEY_REVOKED: Unauthenticated,
     ErrorReason.UNKNOWN_SITE: NotFound,
+    ErrorReason.PERMISSION_DENIED: PermissionDenied,
 }
 
 
@@ -365,10 +366,6 @@ def _raise_refused_whole(outcome: BatchOutcome) -> None:
         )
     if whole.outcome == "REJECTED":
         reason = ErrorReason(whole.reason)
-        if "key_kind" in whole.variables:  # the key is known; an issue has no reason for a key without the role
-            raise PermissionDenied(
-                whole.message, field=whole.field, reason=ErrorReason.PERMISSION_DENIED, **whole.variables
-            )
         raise _WHOLE_CALL.get(reason, RefusedError)(
             whole.message, field=whole.field or "batch", reason=reason, **whole.variables
         )

@@ -37,6 +37,7 @@ class HitReason(StrEnum):
     UNKNOWN_SITE = "UNKNOWN_SITE"
     LOG_FULL = "LOG_FULL"
     ID_COLLISION = "ID_COLLISION"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
 
 
 class HitFlag(IntFlag):

@@ -269,6 +269,22 @@ def test_a_batch_with_an_unknown_key_is_kept_with_all_its_hits_counted(backend: 
     assert refusals["hits"].to_list() == [3]
 
 
+def test_a_batch_on_a_stream_under_a_key_that_may_not_send_has_that_reason(
+    backend: Backend, collector: Running
+) -> None:
+    backend.stores.directory.create_key(IngestKey("k-2", OPERATORS, KeyKind.OPERATOR), "hms_operator")
+    refused = batch_of("refused")
+    refused.ingest_key = "hms_operator"
+    with opened(collector) as stream:
+        stream.send(batch_of("good"))
+        stream.send(refused)
+        reported = stream.finish()
+    (issue,) = reported.issues
+    assert (issue.index, issue.reason, issue.field) == (0, collector_pb2.REASON_PERMISSION_DENIED, "ingest_key")
+    assert issue.message == "a key of kind operator may not send hits: use a browser, server or edge key"
+    assert backend.refusals()["reason"].to_list() == ["PERMISSION_DENIED"]
+
+
 @pytest.mark.parametrize(
     ("key", "site", "code", "reason", "field"),
     [

@@ -104,6 +104,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """An earlier hit has the same id and different content. The collision is found after the acknowledgement, so that
     TraceHit reports it and no HitIssue has this reason.
     """
+    REASON_PERMISSION_DENIED: _Reason.ValueType  # 21
+    """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The reason for which a hit was refused, repaired or flagged."""
@@ -152,6 +154,8 @@ REASON_ID_COLLISION: Reason.ValueType  # 20
 """An earlier hit has the same id and different content. The collision is found after the acknowledgement, so that
 TraceHit reports it and no HitIssue has this reason.
 """
+REASON_PERMISSION_DENIED: Reason.ValueType  # 21
+"""The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
