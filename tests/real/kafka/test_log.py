@@ -22,6 +22,7 @@ from hitmesh.runtime.clock import SystemClock
 from processor.stream.intake import take_in
 from tests.real.kafka.parts import Parts, a_record, polled
 from tests.support.opened import NOON
+from tests.support.removal import remove_topics
 from tests.support.servers import OPTIONS, apply
 
 
@@ -166,7 +167,7 @@ def test_header_holds_everything_but_the_value(parts: Parts) -> None:
 
 def test_topic_that_is_made_anew_is_another_log(parts: Parts) -> None:
     before = parts.partition()
-    schema.drop(parts.servers)
+    remove_topics(parts.servers)
     apply(schema.plan(parts.servers, OPTIONS))
     with closing(Parts(parts.servers)) as again:
         assert again.partition() != before
