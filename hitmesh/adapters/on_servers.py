@@ -66,7 +66,7 @@ def stores_on(
     progress = CassandraProgress(session, catalogue)
     outbox = KafkaOutbox(servers, catalogue, group, node, members, progress, Writers(session))
     producer = RollupProducer(servers, f"{servers.name}-settled-{node}")
-    sink = DruidRollupSink(servers, client, producer, dropped, (series.drop_generations,))
+    sink = DruidRollupSink(servers, client, producer, dropped, (series.drop,))
     metrics = DruidMetricStore(servers, client, catalogue, dropped)
     log_scan = KafkaLogScan(servers, catalogue)
 

@@ -1,4 +1,4 @@
-"""Generations: replaced generations that are kept, and made current again."""
+"""The port Generations: replaced generations are kept, and can become current again."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.rows.stream_columns import EPOCH_MS, LEDGER_SUMS, PARTIAL_SUMS, SERIES_COLUMNS
+from hitmesh.model.sites import SiteDay
 from tests.support.opened import NOON, Opener
 from tests.support.stored_rows import CELL_MS, DAY, DAY_MS, OTHER, SHOP, START, a_sketch
 from tests.support.stream_builders import (
@@ -161,7 +162,7 @@ class TestSeriesStore:
         for generation in (STREAM_GENERATION, 1):
             stores.series.put_settled(TODAY, generation, settled(a_partial(hits=2)))
         for _ in range(2):
-            stores.series.drop(SHOP, DAY, STREAM_GENERATION)
+            stores.series.drop([(SiteDay(SHOP, DAY), STREAM_GENERATION)])
         assert len(stores.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)) == 0
         assert stores.series.read(SHOP, DAY, DAY + 1, 1)["hits"].to_list() == [2]
 
@@ -169,7 +170,7 @@ class TestSeriesStore:
         others = [a_partial(day=DAY + 1), a_partial(site=OTHER), a_partial(generation=1)]
         stores.series.put_partials(partials(a_partial(), *others))
         for _ in range(2):
-            stores.series.drop(SHOP, DAY, STREAM_GENERATION)
+            stores.series.drop([(SiteDay(SHOP, DAY), STREAM_GENERATION)])
         assert stores.series.read(SHOP, DAY, DAY + 2, STREAM_GENERATION)["day"].to_list() == [DAY + 1]
         assert len(stores.series.read(OTHER, DAY, DAY + 1, STREAM_GENERATION)) == 1
         assert len(stores.series.read(SHOP, DAY, DAY + 1, 1)) == 1

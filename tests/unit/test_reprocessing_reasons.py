@@ -96,7 +96,7 @@ def test_reasons_are_not_known_for_a_day_with_more_hits_than_the_limit() -> None
 
 def test_lost_series_is_not_explained_by_hits() -> None:
     mesh = a_settled_mesh()
-    mesh.stores.series.drop(SITE, DAY, entries(mesh)[DAY].generation)
+    mesh.stores.series.drop([(SiteDay(SITE, DAY), entries(mesh)[DAY].generation)])
     assert reasons(mesh)[DAY] is None
 
 
