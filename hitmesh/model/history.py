@@ -59,8 +59,8 @@ class RetiredGeneration:
         generation: the generation.
         kept_until: the generation counts as superseded from this time, UTC ms; its rows are removed soon after.
         replaced_at: when another generation became current, UTC ms; None if the generation was never published, or the
-            time is no longer known.
-        rows: the number of stored rows; None if the store does not know the number.
+            time is not stored.
+        rows: the number of stored rows; None if the store cannot count them.
     """
 
     site_day: SiteDay
@@ -72,7 +72,7 @@ class RetiredGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The entry at a version is no longer known, because too many later entries exist."""
+    """The entry at a version is no longer stored, because too many later entries exist."""
 
 
 def entry_as_of(entries: Sequence[PastEntry], watermark: int, *, by_time: bool) -> PastEntry | Unknown | None:

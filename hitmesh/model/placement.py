@@ -1,4 +1,4 @@
-"""The partitions that hold a site's hits, and the version of the data derived from these hits (architecture A4)."""
+"""The partitions that can contain a site's hits, and the version of the data derived from them (architecture A4)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MATCHED_BYTES: Final = 512
 """The patterns see this many bytes (UTF-8) from the start; the rest is ignored."""
 PATTERN_MEMORY: Final = 1 << 16
 """Maximum memory for a site's compiled patterns, per kind, in bytes. With more memory the slowest patterns become
-slower, because RE2 builds more states before RE2 gives up the automaton."""
+slower, because RE2 builds more states before it gives up the automaton."""
 
 
 class RulePatterns:
@@ -70,7 +70,7 @@ def _group(value: str) -> str:
     try:
         _compiled(group, value)
     except RefusedError:
-        return f"(?:{value}\\E)"  # RE2 lets \Q quote up to the end of the pattern
+        return f"(?:{value}\\E)"  # in RE2, an unclosed \Q quotes up to the end of the pattern
     return group
 
 
