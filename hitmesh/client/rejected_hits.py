@@ -1,4 +1,4 @@
-"""Lists rejected hits through the control service, and notes which were replayed."""
+"""Lists rejected hits through the control service, and records which were replayed."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class HitSender:
         if self._backoff.is_exhausted:
             why = f": {error.details()}" if error is not None else ""
             raise SendStopped(
-                f"no collector took a hit in {self._backoff.failures} attempts{why}; acknowledged hits are kept, "
+                f"no collector accepted a hit in {self._backoff.failures} attempts{why}; acknowledged hits are kept, "
                 "run the same command again when the mesh is back"
             ) from error
 
@@ -246,6 +246,6 @@ class HitSender:
             totals.examples.append(Refusal(issue.hit_id, reason, issue.message))
         if settled.given_up:
             self._given_up = SendStopped(
-                f"the collector did not take a batch in {settled.attempts} attempts: {settled.given_up}; "
+                f"the collector did not accept a batch in {settled.attempts} attempts: {settled.given_up}; "
                 "run the same command again when the mesh is healthy"
             )

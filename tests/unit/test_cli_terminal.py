@@ -1,4 +1,4 @@
-"""Terminal output: never a character that the terminal would obey or hide, whatever a client sent, in any format."""
+"""Terminal output in any format: control characters and invisible characters from clients are always escaped."""
 
 from __future__ import annotations
 

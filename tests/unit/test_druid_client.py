@@ -236,7 +236,7 @@ class TestMarks:
 
 
 class Kept:
-    """A store that keeps the rows and notes."""
+    """A store that keeps the written rows, and the dropped generations."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, Mapping[RowSource, pl.DataFrame]]] = []

@@ -36,7 +36,7 @@ ORIGIN = Origin("b", 0, "", 1, True, False, b"context", NOON, 0, True)
 
 
 class Suspended:
-    """A port whose method `put` first lets others work, once, like a process that is suspended before the write."""
+    """A port whose first call of `put` lets other processes work before the write, like a process that is suspended."""
 
     def __init__(self, port: Any, meanwhile: Callable[[], None]) -> None:
         self._port = port

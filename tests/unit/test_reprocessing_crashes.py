@@ -102,7 +102,7 @@ def a_mesh(before: Work) -> SmallMesh:
 
 
 def work_with_error(mesh: SmallMesh, reprocessor: Reprocessor) -> bool:
-    """Run portions until the work is done, at most to the first error; return whether there was an error."""
+    """Run portions until the work is done or the first error occurs; return whether an error occurred."""
     try:
         while stored(mesh).state is State.RUNNING:
             mesh.clock.advance(1)

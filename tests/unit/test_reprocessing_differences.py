@@ -49,7 +49,7 @@ def test_every_stored_measure_has_a_unit_and_the_name_of_its_metric() -> None:
 
 @dataclass
 class Recorded:
-    """A Reprocessings that notes how many site-days each read asks for."""
+    """A Reprocessings that records how many site-days each read requests."""
 
     stored: Reprocessings
     limits: list[int] = field(default_factory=list)

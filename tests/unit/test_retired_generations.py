@@ -1,4 +1,4 @@
-"""Rows that no report reads any more: each is in the list of retired generations until the settler has removed it."""
+"""Rows that reports no longer read: their generations are listed as retired until the settler has removed the rows."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_record_of_an_older_schema_reads_as_null_where_it_had_no_column() -> Non
     mesh = a_mesh()
     append(mesh, RecordKind.HITS, pack_record(hit_rows([a_hit()]).drop("brand", "country")), rows=1)
     mesh.runner.step(0.0)
-    mesh.sent.append(a_hit())  # only to tell the mesh which day to close
+    mesh.sent.append(a_hit())  # only needed so that the mesh closes the day
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 1
 
@@ -122,7 +122,7 @@ def test_refusals_are_kept_counted_and_settled_with_the_day_they_were_collected(
     mesh.runner.step(0.0)
     assert mesh.stores.rejected.counts(SITE, DAY) == {NOON: 3}
     assert mesh.stores.dirty.awaited(SITE) == [DAY]
-    mesh.sent.append(a_hit(MIDNIGHT))  # only to tell the mesh which day to close
+    mesh.sent.append(a_hit(MIDNIGHT))  # only needed so that the mesh closes the day
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 0
 

@@ -205,7 +205,7 @@ def test_after_go_away_the_rest_waits_for_the_next_stream() -> None:
     opened.add(second)
     assert (opened.is_draining, opened.head(10.0)) == (True, None)
     assert len(opened.respond(ack(1), 11.0)) == 1
-    assert opened.wakes_at_s() == 17.0  # the batch that waits is due to no answer of this stream
+    assert opened.wakes_at_s() == 17.0  # the waiting batch is not caused by a response of this stream
     assert not opened.break_off(16.9)
     assert opened.break_off(17.0)  # 2 s and the margin of 5 s
     assert opened.reopen(18.0) == 1

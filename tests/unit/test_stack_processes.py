@@ -1,4 +1,5 @@
-"""Processes that outlive their starter: found again, never mistaken, stopped, killed when they hang."""
+"""Processes that outlive the process that started them: they are found again, never confused with others, stopped, and
+killed when they hang."""
 
 from __future__ import annotations
 

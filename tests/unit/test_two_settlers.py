@@ -114,7 +114,7 @@ def test_first_settlement_of_a_day_is_refused_if_the_day_before_was_published_si
 
 
 class EndingShare(WholeShare):
-    """A share whose lease ends after some looks at it."""
+    """A share whose lease ends after some checks of the lease."""
 
     def __init__(self, looks: int) -> None:
         self._looks = looks

@@ -16,8 +16,8 @@ NO_CAMPAIGN: Final = 0
 QUIET: Final = -1
 """Campaign value for a non-interactive hit without campaign; QUIET − n stands for campaign n.
 
-A non-interactive hit may continue a visit but never starts a visit: where it would start one, it belongs to no visit
-(rule S2).
+A non-interactive hit may continue a visit but never starts a visit: where it would start a visit, it belongs to no
+visit (rule S2).
 """
 
 
