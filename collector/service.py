@@ -97,7 +97,7 @@ class CollectorService:
             batcher=self._batcher,
             budget=self._budget,
             clock=self._clock,
-            # With jitter, so that streams opened together after a restart are not all asked to move at once.
+            # With jitter, so that streams that were opened together after a restart do not all move at once.
             age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
         try:
@@ -242,8 +242,8 @@ class CollectorService:
         frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
 
         def on_outcome(outcome: BatchOutcome) -> None:
-            # The bytes are returned and the sender is charged here, because the caller may have left before the
-            # outcome.
+            # The budget's bytes are returned and the sender is charged here, because the caller may have cancelled the
+            # call before the outcome is known.
             self._budget.give(len(sent.batch))
             if outcome.is_charged:
                 self._charge(sent, frame, outcome)
@@ -365,7 +365,7 @@ def _raise_refused_whole(outcome: BatchOutcome) -> None:
         )
     if whole.outcome == "REJECTED":
         reason = ErrorReason(whole.reason)
-        if "key_kind" in whole.variables:  # the key is known; an issue has no reason for a key without the role
+        if "key_kind" in whole.variables:  # the key is known, and no issue has a reason for a key without the role
             raise PermissionDenied(
                 whole.message, field=whole.field, reason=ErrorReason.PERMISSION_DENIED, **whole.variables
             )

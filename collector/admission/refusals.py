@@ -177,7 +177,7 @@ def _storable(text: str) -> str:
 
 
 def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
-    """Return whether a refused batch should be retried: the sender's refusal has `retry`, and is the reason at hand."""
+    """Return whether a batch refused for `reason` should be retried: its sender is refused for it, with `retry`."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 
