@@ -1,4 +1,4 @@
-"""What the parts of a repair found missing in the raw store, together and for a part that begins again. Pure."""
+"""The raw hits that the parts of a repair found missing, in total and for a part that begins again. Pure."""
 
 from __future__ import annotations
 

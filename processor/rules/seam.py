@@ -96,7 +96,7 @@ def build_by_start(
 
 
 def _with_carried(visits: Summaries, places: I64Array) -> Summaries:
-    """Return the summaries with numbers of carried-in visits that refer to all of these, given the place of each."""
+    """Return the summaries, in which a carried-in visit has its number among all carried-in visits."""
     first = visits.first.copy()
     is_carried = first < 0
     first[is_carried] = -1 - places[-1 - first[is_carried]]

@@ -59,7 +59,7 @@ class Settled:
             `read_through`.
         full_refunds: the sum of the amounts that the day's refunds got from their orders, micros.
         collisions: the first `MAX_COLLISIONS` of the day's hits that are copies with other content (ID_COLLISION).
-        not_applicable: how many of the day's hits lack the network that the day's exclusion rules look at.
+        not_applicable: how many of the day's hits lack the network that the day's exclusion rules compare.
         complete: False when a visit may continue past `known_until`; the day must then be settled again with more hits.
     """
 

@@ -86,7 +86,7 @@ class ExactIndex:
 def seed() -> int:
     """Return a random seed for hashes that are valid within a single index only.
 
-    Texts chosen to collide under the hash in one process do not collide in another process, so long probes stay rare.
+    Texts that are chosen to collide in one process do not collide in another, so long probe sequences are rare.
     """
     return randbits(64)
 

@@ -1,4 +1,4 @@
-"""Visits as numeric columns, and a partition's open visits by timeline (step 5 of the journey, architecture A5).
+"""Visits as numeric columns, and a partition's open visits by timeline (journey step 5, architecture A5).
 
 Decides which facts about a visit are kept while the visit can still change. A timeline consists of a visitor's hits on
 a site; excluded hits form a separate timeline. The timeline key is a 64-bit hash.
