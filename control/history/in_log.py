@@ -19,7 +19,7 @@ from hitmesh.ports import LogScan
 
 @dataclass(frozen=True, slots=True)
 class Incomplete:
-    """A site-day whose raw hits are incomplete: how many are missing, and the raw hits that are there."""
+    """A site-day whose raw hits are incomplete: how many are missing, and which exist."""
 
     missing: int
     there: RawHits

@@ -78,7 +78,7 @@ def raw_findings(expected: ExpectedHits, found: Count, unreadable: int, first: s
         yield Finding(Part.RAW, "hits", found.hits, found.hits + missing)
     elif not expected.is_complete(found):
         yield damaged(
-            Part.RAW, f"the {found.hits:,} raw hits have other checksums than the ledger: a hit was exchanged"
+            Part.RAW, f"the checksums of the {found.hits:,} raw hits differ from the ledger: a hit was replaced"
         )
 
 

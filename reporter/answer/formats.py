@@ -1,4 +1,4 @@
-r"""Format a series as a file: CSV, JSON or NDJSON (step 8 of the journey).
+r"""Format a series as a file: CSV, JSON or NDJSON (journey step 8).
 
 CSV follows RFC 4180 and writes metric values in plain notation: durations in decimal seconds, amounts of money with the
 currency's ISO digits and no symbol (rule M5), quotients with six decimals (below 1, with six significant digits), and

@@ -1,6 +1,7 @@
 """The exclusion rules of a planned reprocessing of kind RULES: each site's version, and hits that have no network.
 
-A plan keeps the versions that the sites had when the plan was made, so the work is the same whatever changes later.
+A plan keeps the versions that the sites had when the plan was made, so later changes of the rules do not affect the
+work.
 """
 
 from __future__ import annotations

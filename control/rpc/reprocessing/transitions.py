@@ -121,7 +121,7 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
         works = ", ".join(each.name for each in Work if each in _after_failure(reprocessing))
         rule = f"after the failure only {works} is possible"
     elif state is State.ERASED:
-        rule = "the visitor's hits are removed from all stores, so nothing can follow"
+        rule = "the visitor's hits are removed from all stores, so no further call is possible"
     elif state is State.RUNNING and reprocessing.work:
         rule = f"wait until {reprocessing.work.name} has ended; only RECOMPUTE can be cancelled while it runs"
     else:
@@ -160,7 +160,7 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
 
 
 def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int, field: str) -> None:
-    """Raise if the rows of a replaced generation may be removed: they are kept from the move of their site-day.
+    """Raise if the rows of a replaced generation may be removed: a time limit begins when their site-day is moved.
 
     A site-day whose entry is older than the reprocessing was not moved, so the rows of both generations are stored.
 
