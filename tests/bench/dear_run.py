@@ -1,6 +1,6 @@
 """Measure how long concurrent expensive questions delay a small question, through the reporter's process and socket.
 
-Measured twice: while all callers wait for an answer, and after the callers have left.
+Measured twice: while all callers wait for an answer, and after the callers have cancelled.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _leave(calls: list[Any]) -> None:
 
 
 def _answered_s(mesh: Mesh, request: pb.RunReportRequest) -> float:
-    """Return the time until an answer; a full server is asked again at once."""
+    """Return the time until an answer; if the server is full, the question is sent again at once."""
     began = time.perf_counter()
     while True:
         try:

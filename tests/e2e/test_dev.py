@@ -1,4 +1,4 @@
-"""`hitmesh dev` as an operator sees it: start time, memory, output, end."""
+"""`hitmesh dev` from outside: start time, memory, output, end."""
 
 from __future__ import annotations
 

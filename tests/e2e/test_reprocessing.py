@@ -36,7 +36,7 @@ SMALL_WAITS = (
     *("--processor-setting", "keep_superseded_ms=5000"),  # longer than any query here
     *("--processor-setting", "marks_known_ms=3000"),
 )
-"""An erasure waits until no query reads the replaced rows, and until every stream knows the visitor."""
+"""An erasure waits until no query reads the replaced rows, and until every stream has loaded the erasure mark."""
 FORGOTTEN = "demo/forgotten"
 FIELDS = (
     "event_time",
@@ -209,7 +209,8 @@ def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
 
 
 def found_in_three_stores(mesh: Mesh, check: tuple[str, ...]) -> dict[str, Any]:
-    """Return the check's findings once they name three stores; the list of dropped rows is cached for a second."""
+    """Wait until the check finds damage in three stores, because dropped rows are cached for a second; return the
+    findings."""
     expected, stores = {"raw", "series", "metrics"}, set[str]()
 
     def found() -> dict[str, Any] | None:

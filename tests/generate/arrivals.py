@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def settles_as_streamed(self) -> bool:
-        """Whether no hit is late and no copy comes after 90 minutes: then nothing may drift (P2)."""
+        """Whether no hit is late and no copy arrives after 90 minutes, so that no day may have drift (P2)."""
         return not self.far_delayed and not self.far_resent
 
 

@@ -119,7 +119,8 @@ def _random_visitor(maker: HitMaker, shop: Shop, visitor: str, start_ms: int, sp
 
 
 def _random_visit(dice: Random) -> Iterator[Moment]:
-    """Yield a walk through a shop, with occasional quiet hits at its ends, an edge gap, or a campaign in the middle."""
+    """Yield the hits of a visit to a shop, sometimes with non-interactive hits at both ends, a gap at the limit, or a
+    campaign in the middle."""
     at_ms = 0
     if dice.random() < 0.1:
         yield Moment(at_ms, dice.choice(_QUIET_TYPES))

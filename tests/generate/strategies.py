@@ -152,7 +152,8 @@ def ref_hits(
 
 
 def policies() -> st.SearchStrategy[RefPolicy]:
-    """Draw visit policies: mostly v1, else v1 with a flag inverted, or with a hit cap that small sets reach."""
+    """Draw visit policies: mostly v1, else v1 with a flag inverted, or with a maximum number of hits that small sets
+    reach."""
     return st.sampled_from(
         (
             V1,

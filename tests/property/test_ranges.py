@@ -129,7 +129,8 @@ def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
 
 
 def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: SettleMemory) -> None:
-    """Settle three days both ways, each with or without the carry from the day before, under any logic and rules."""
+    """Settle three days at once and in ranges, each with or without the carry from the day before, under any logic and
+    rules."""
     dice = Random(seed)
     window, logic = a_window(hits, dice), dice.choice(LOGICS)
     carry: Carry | None = None

@@ -1,4 +1,4 @@
-"""Stores that fail at the n-th write: the runner's own stores with a fuse before and after each write.
+"""Stores that fail at the n-th write: wrappers of the runner's stores that may fail before and after each write.
 
 A write may fail before or after its effect; the writer cannot tell which. Completed writes reach the real store.
 """

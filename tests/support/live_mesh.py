@@ -228,7 +228,7 @@ class LiveMesh:
         self.clock.advance(instant - self.clock.now())
 
     def idle(self, ms: int = 0, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Let time pass without hits, then stream the log; all partitions reach the same log time."""
+        """Advance the clock without hits, then stream the log; all partitions reach the same log time."""
         self.advance_to(self.clock.now() + ms, beat_ms)
         self.beat()
         self.step()

@@ -96,7 +96,7 @@ class Senders:
                         self._done[site] += 1
                         self.totals[site] = sender.totals
                         self._changed.notify_all()
-        except BaseException as error:  # kept for `wait_acknowledged`: an exception in this thread would go unnoticed
+        except BaseException as error:  # stored for `wait_acknowledged`: an exception in this thread would not be seen
             with self._changed:
                 self._failed.append(error)
                 self._changed.notify_all()

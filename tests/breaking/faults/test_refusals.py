@@ -28,7 +28,8 @@ REFUSED_S: Final = 20.0
 HITS_PER_S: Final = 2_000
 WINDOW_HITS: Final = 4_000
 SETTLES_S: Final = REFUSED_S / 4
-"""Within this time a process has decoded its window in hand several times, and has its size with that window."""
+"""Within this time, a process decodes its current window several times, and its memory reaches the size with that
+window."""
 GROWTH_BYTES: Final = 64 << 20
 """Maximum growth of a process afterwards: far less than the decoded hits of the remaining time."""
 ON_THEIR_WAY_RECORDS: Final = 8
