@@ -83,7 +83,7 @@ def raw_findings(expected: ExpectedHits, found: Count, unreadable: int, first: s
 
 
 def ledger_findings(expected: ExpectedHits, ledger: LedgerEntry) -> Iterator[Finding]:
-    """Yield how a ledger entry differs from itself and from the stream's ledger."""
+    """Yield the differences within a ledger entry, and between the entry and the stream's ledger."""
     classified = ledger.counted + ledger.duplicate + ledger.excluded + ledger.erased
     if classified != ledger.accepted:
         yield Finding(Part.LEDGER, "counted + duplicate + excluded + erased", classified, ledger.accepted)

@@ -1,6 +1,6 @@
 """Read the kept bytes of rejected hits, mend them, and make the hits that a replay sends. Performs no I/O.
 
-The kept bytes are hostile: size and nesting are bounded as in the collector. Guarantees of the hits that are made:
+The kept bytes may be hostile: size and nesting are bounded as in the collector. Guarantees of the hits that are made:
 
 - Ids. A hit keeps its id. A hit that was sent without an id gets the id that the collector derives from key, batch and
   index (rule D1), so that the sender's retry and the replay are copies of each other. Without a batch id, the id is

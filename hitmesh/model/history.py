@@ -1,7 +1,8 @@
 """The published entries of a site-day over time, and the generations that are kept after they were replaced. Pure.
 
-A report at an earlier data version reads each site-day's entry as of that version (`entry_as_of`). Entries outlive the
-rows of their generations, so that an expired version differs from a day that was not settled yet.
+A report at an earlier data version reads each site-day's entry as of that version (`entry_as_of`). Entries are kept
+longer than the rows of their generations, so that an expired version can be distinguished from a day that was not
+settled yet.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Arguments: number of open visits in the state, minutes of log time before the measurement, and during. Rows of an access
     log, admitted by the collector, serve as patterns: a visit is a run of neighbouring rows from a random place, with
-    the context of the first row. Visitors, ids, times and orders are generated. Everything follows from the arguments.
+    the context of the first row. Visitors, ids, times and orders are generated. The records are a function of the
+    arguments.
 """
 
 from __future__ import annotations

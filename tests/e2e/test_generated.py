@@ -34,7 +34,7 @@ PART = 8_000
 
 @pytest.fixture(scope="module", params=[PART, pytest.param(50_000, marks=pytest.mark.long)])
 def first(request: pytest.FixtureRequest) -> list[RefHit]:
-    """At least so many hits on three sites of two merchants."""
+    """Minimum number of hits on three sites of two merchants."""
     count: int = request.param
     return generate_hits(seed=1, count=count)
 

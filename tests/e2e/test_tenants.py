@@ -1,4 +1,4 @@
-"""Attempts to cross every boundary between merchants. Other merchants' sites do not exist to a merchant."""
+"""Attempts to cross every boundary between merchants. For a merchant, sites of other merchants do not exist."""
 
 from __future__ import annotations
 

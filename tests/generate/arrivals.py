@@ -1,6 +1,6 @@
 """Arrival times: put hits with event times into an order of arrival, by a plan and a seed.
 
-Decides each hit's delay and which hits are sent twice. Knows nothing of hits' content or of admission.
+Decides each hit's delay and which hits are sent twice. Independent of the content of hits and of admission.
 """
 
 from __future__ import annotations

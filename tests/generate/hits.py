@@ -1,7 +1,7 @@
 """The two generated files: a big file over eight days, and a later file with hits before and inside those days.
 
-Everything follows from the seed. Both files are shuffled; positions place the hits in a single log partition in sending
-order. Only the same visitor repeats an order, so the winner does not depend on a race between partitions.
+The hits are a function of the seed. Both files are shuffled; positions place the hits in a single log partition in
+sending order. Only the same visitor repeats an order, so the winner does not depend on a race between partitions.
 """
 
 from __future__ import annotations

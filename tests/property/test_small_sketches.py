@@ -72,7 +72,7 @@ CAMPAIGNS = (("shop", "email", "spring", ""), ("shop", "cpc", "", "click"))
 @st.composite
 def crowds(draw: st.DrawFn) -> list[RefHit]:
     """Draw 10 to 48 visitors in a cell with a few visits each, from all partitions or one; some return the next day."""
-    # Hypothesis tries the simplest crowd first, which is the largest, in a single partition.
+    # Hypothesis first tries the simplest example: the largest number of visitors, in a single partition.
     names = visitors_of(48 - draw(st.integers(0, 38)), of_one=not draw(st.booleans()))
     pages, from_campaigns, dice = draw(st.integers(1, 2)), draw(st.sampled_from((0, 0.05, 0.5))), Random(draw(SEEDS))
     return [
@@ -139,7 +139,7 @@ def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> Non
 
 
 def check_rows(seen: Seen, entries: list[Entry]) -> None:
-    """Check rows against the reference, visitors aside, and sketches against the reference's visitors."""
+    """Check rows, except visitor counts, against the reference, and sketches against the reference's visitors."""
     assert seen.changed(Seen(folded_rows(entries), frozenset())) == set()
     for key, visitors in visitors_by_row(entries).items():
         check_sketch(seen.sketches[key], visitors, provisional=key in seen.provisional)
@@ -276,7 +276,7 @@ def test_a_row_of_one_window_is_exact_up_to_the_limit_and_an_estimate_beyond_it(
 
 
 def exactness_of_visitors(mesh: Stream) -> set[Exactness]:
-    """Return the exactness that both paths report for the crowd's visitors."""
+    """Return the exactness that both paths report for the visitors."""
     site = mesh.stores.directory.site(CROWD)
     assert site is not None
     both = answers_of_both_paths(mesh, a_question(Random(0), mesh.logged[CROWD]), site)

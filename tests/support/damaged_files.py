@@ -1,4 +1,4 @@
-"""Lose and damage values in the files of embedded stores on purpose, as a disk or a person might."""
+"""Delete and damage values in the files of embedded stores."""
 
 from __future__ import annotations
 

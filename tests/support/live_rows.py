@@ -44,7 +44,7 @@ class Seen:
         ]
 
     def changed(self, other: Seen) -> set[Key]:
-        """Return the keys whose measures differ, visitors aside."""
+        """Return the keys whose measures other than visitors differ."""
         return {
             key
             for key in self.rows.keys() | other.rows.keys()

@@ -41,7 +41,7 @@ def hitmesh_command() -> list[str]:
 def environment(**more: str) -> dict[str, str]:
     """Return this process's environment without settings for other hitmesh installations on this machine."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HITMESH_")}
-    # Coverage skips child processes; colours would disturb comparisons of output.
+    # Without coverage in child processes, and without colours, which would disturb comparisons of output.
     return {**inherited, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200", **more}
 
 
@@ -116,7 +116,7 @@ class Mesh:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # like a shell: a signal to the mesh's group must not reach the tests
+                process_group=0,  # a signal to the mesh's group must not reach the tests
             )
 
     def start(self) -> None:

@@ -65,7 +65,7 @@ class Meshes:
     """
 
     def __init__(self) -> None:
-        running()  # before several threads would start the servers concurrently
+        running()  # must be first: several threads would otherwise start the servers concurrently
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="meshes")
         self._free: SimpleQueue[str] = SimpleQueue()
         self._made: list[str] = []
@@ -80,7 +80,7 @@ class Meshes:
         return ahead.popleft().result()
 
     def release(self, servers: Servers, *, with_druid: bool) -> None:
-        """Remove everything unshared, in the background of the next test."""
+        """Remove everything that other meshes do not share, while the next test runs."""
         self._removed.append(self._workers.submit(self._remove, servers, with_druid=with_druid))
 
     def drop(self) -> None:

@@ -162,7 +162,7 @@ def test_hits_are_not_final_while_the_lag_is_unknown_and_a_day_waits() -> None:
     unknown = a_freshness(dirty_days=1, p0=5)
     unknown.freshness.ClearField("lag")
     assert watch.missing_in(unknown) == "1 days wait for settlement"
-    # The lag becomes known at 10,000: the day that waited then must be settled first.
+    # The lag is known from 10,000 on: the day that waited at that time must be settled first.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_001, lag_ms=1_000, p0=5)) is None
 

@@ -329,7 +329,7 @@ def test_an_answer_that_would_not_change_ends_the_sending(mesh: ScriptedMesh) ->
 def test_silent_stream_is_broken_off_and_resumed(mesh: ScriptedMesh) -> None:
     def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
         yield ready()
-        for request in requests:  # until the client breaks off
+        for request in requests:  # until the client ends the call
             mesh.take(request)
 
     mesh.scripts = [script]

@@ -146,7 +146,7 @@ class Declared:
 
 
 class Shown:
-    """The marks that both data sources show."""
+    """The marks that both data sources contain."""
 
     def __init__(self) -> None:
         self.marks: dict[str, list[tuple[str, int, int]]] = {"mesh_traffic": [], "mesh_visits": []}

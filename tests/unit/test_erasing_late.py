@@ -73,7 +73,7 @@ def test_a_stream_that_slept_through_an_erasure_takes_its_window_back() -> None:
 
     suspended: Any = Suspended(mesh.stores.raw, erase_meanwhile)
     mesh.runner.close()
-    home = mesh._home  # the cache of the runner that this runner replaces
+    home = mesh._home  # the directory of the runner that this runner replaces
     mesh.runner = runner_over(replace(mesh.stores, raw=suspended), home, mesh.clock)
     mesh.stream()
     assert [receipt.hits for receipt in receipts] == [1]

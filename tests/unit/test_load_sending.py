@@ -255,7 +255,7 @@ def test_answer_that_would_not_change_ends_the_stream_at_once() -> None:
 
 @dataclass
 class Held:
-    """A door that acknowledges nothing until released."""
+    """A server that acknowledges nothing until released."""
 
     release: threading.Event = field(default_factory=threading.Event)
 

@@ -127,7 +127,7 @@ def test_hits_that_the_log_lacks_too_are_lost_and_their_day_is_kept() -> None:
 
 
 def no_log(mesh: SmallMesh) -> None:
-    """Let the log have no record any more."""
+    """Delete all records of the log."""
     mesh.stores.log_scan.offset_at = lambda partition, log_time: 10**6  # type: ignore[method-assign]  # an expired log
 
 

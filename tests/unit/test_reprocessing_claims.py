@@ -1,4 +1,4 @@
-"""The control service takes a request back, or cancels a recomputation, while the reprocessor works."""
+"""The control service withdraws a request, or cancels a recomputation, while the reprocessor works."""
 
 from __future__ import annotations
 

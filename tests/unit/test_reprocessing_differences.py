@@ -164,7 +164,7 @@ def test_an_unknown_dimension_names_similar_dimensions() -> None:
 
 @pytest.fixture
 def rows() -> MetricStore:
-    """Return a store with generations 1 and 2 of a site-day, and a generation 3 that no question is about."""
+    """Return a store with generations 1 and 2 of a site-day, and an unrelated generation 3."""
     stores = open_stores("memory:", ManualClock(0))
     for generation, (mail, direct, revenue) in {1: (5, 3, 10), 2: (2, 4, 10), 3: (99, 99, 99)}.items():
         stores.sink.write(

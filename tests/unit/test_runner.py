@@ -216,7 +216,7 @@ def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
     mesh.clock.advance(EPOCH_MS)
     mesh.send([a_hit(NOON + EPOCH_MS)])
     with pytest.raises(Unavailable):
-        runner.step(0.0)  # the previous epoch is over, and its values do not reach the store
+        runner.step(0.0)  # the previous epoch has ended, and its values could not be stored
     runner.flush()
     assert mesh.stores.series.read(SITE, DAY, DAY + 1, 0)["hits"].sum() == 2
     counted = mesh.stores.ledger.read(SITE).filter(pl.col("class") == LedgerClass.COUNTED)

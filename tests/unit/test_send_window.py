@@ -54,7 +54,7 @@ def test_batches_in_flight_stay_within_the_credit_until_more_is_granted() -> Non
     opened = window(*parcels(4), credit_bytes=50)
     assert len(send(opened)) == 2  # 20 bytes each
     opened.respond(ack(1), 0.0)
-    assert send(opened) == []  # an acknowledgement grants nothing
+    assert send(opened) == []  # an acknowledgement grants no credit
     opened.respond(credit(10), 0.0)
     assert [number for number, _ in send(opened)] == [3]
 

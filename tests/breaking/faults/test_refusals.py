@@ -55,7 +55,7 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
         reporter = cluster.a_reporter()
         reporter.start()
         sent = 0
-        for number in range(10):  # both processes reach their working size
+        for number in range(10):  # both processes reach their usual memory
             sent += give(senders, site, number)
             senders.wait_acknowledged()
         cluster.wait_counted(COUNTED_S)
@@ -67,7 +67,7 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
             witness.next_phase()
             replicate(servers, REPLICAS_THAT_ARE_NOT_THERE)
             undo.callback(replicate, servers, 1)
-            committed = cluster.committed()  # heartbeats moved the positions during the wait for the first reports
+            committed = cluster.committed()  # heartbeats moved these positions while the test waited
             began, number = time.monotonic(), 10
             while time.monotonic() < began + REFUSED_S:
                 second = time.monotonic() + 1

@@ -21,7 +21,7 @@ NOW = 1_743_854_400_000
 VISITORS = 9
 SLICE_HITS, SLICE_MS = 60, 10 * MINUTE
 BEFORE, AFTER = 0, 1
-"""Number of chances that a fuse passes. The fuse blows before the transaction, or after it."""
+"""Number of chances that a fuse passes. The failure occurs before the transaction, or after it."""
 
 
 @pytest.mark.timeout(120)

@@ -67,7 +67,7 @@ def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tm
         mesh.step()
         mesh.runner.flush()
         mesh.append([a_view(25)], 0)
-        assert mesh.runner.step(0.0) == 1  # not flushed: another step would find the runner idle
+        assert mesh.runner.step(0.0) == 1  # no flush here: another step would find the runner idle and flush
         mesh.crash()
         mesh.runner.flush()
         check_counted(mesh.stores, mesh.logged, mesh.clock.now())

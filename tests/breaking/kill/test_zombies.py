@@ -49,7 +49,7 @@ Visible = tuple[
 
 
 class Sleeper:
-    """Suspend at the first completion of a step, and run other actions meanwhile."""
+    """Suspend the runner when a step has completed for the first time, and run other actions meanwhile."""
 
     def __init__(self, step: CommitStep, meanwhile: Callable[[], None]) -> None:
         self._step = step
@@ -109,7 +109,7 @@ def a_zombie(stores: Stores, mesh: LiveMesh, home: Path, sleeper: Sleeper) -> Ru
 
 
 def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
-    """Append hits to the log; no reader takes them."""
+    """Append hits to the log, which no reader reads yet."""
     for part in in_slices(sent, SLICE_HITS, SLICE_MS):
         mesh.advance_to(max(mesh.clock.now(), part[-1].at_ms))
         mesh.send(part)

@@ -56,7 +56,8 @@ def a_row(cell: int, **values: Any) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def written(stores: Stores) -> pl.DataFrame:
-    """Write stream rows and wait until answers include them. A visitor has left /left; /large has many visitors."""
+    """Write stream rows and wait until answers include them. The page /left has a visitor who moved to another row; the
+    page /large has many visitors."""
     rows = [
         a_row(n % 7, page_path=f"/{n}", channel=("ads", None, "")[n % 3], hits=n + 1, visitors=a_sketch(n, n % 4 + 1))
         for n in range(90)

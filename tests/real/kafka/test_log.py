@@ -63,7 +63,7 @@ def test_offset_is_found_in_kafkas_own_index_of_times(parts: Parts) -> None:
 
 
 def test_log_time_in_the_middle_of_a_log_is_that_of_a_reader_from_its_start(parts: Parts) -> None:
-    # Collect times fall; the running maximum keeps log time from falling too.
+    # Collect times decrease, but log time does not, because it is a running maximum.
     records = [a_record(b"v", collected=NOON - number) for number in range(30)]
     for record in records:
         parts.log.append(Topic.HITS, 0, record)
@@ -104,7 +104,7 @@ def test_position_with_foreign_metadata_is_refused(parts: Parts) -> None:
     parts.append(0, b"a")
     reader = parts.reader("a")
     topic = parts.servers.topic(Topic.HITS)
-    reader._consumer.commit(  # as an outside tool would, past the adapter
+    reader._consumer.commit(  # without the adapter, like an external tool
         offsets=[TopicPartition(topic, 0, 1, metadata="by hand")], asynchronous=False
     )
     with pytest.raises(StoreCorrupt, match="metadata 'by hand', not a log time"):
