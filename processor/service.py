@@ -2,8 +2,8 @@
 
 This service authenticates the caller, finds the hit, calls inspect.fate for the verdict, and builds the response. Only
 one hit is traced at a time, so that many requests cannot slow the stream down. A trace covers at most 31 days and the
-site's last 1,000 refusals. It reads the raw store twice, at most 50,000 records each time, and stops reading after 10 s
-in total.
+site's last 1,000 refusals. A trace reads the raw store twice, at most 50,000 records each time, and stops reading after
+10 s in total.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Facts about a batch that are known before any hit is read: size, number of hits, key. They bound a batch's cost.
+"""Facts about a batch that are known before any hit is read, and that bound its cost: size, number of hits, key.
 
 For a batch that is too large, has too many hits or comes from a refused sender, the hits are counted but not read.
 """

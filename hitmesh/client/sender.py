@@ -1,8 +1,9 @@
 """Sends batches of hits over StreamHits until each batch is durable or refused (collector.proto, StreamHits).
 
 The send window decides which batch is sent when; this module opens the streams, waits, and counts the outcomes. A batch
-that was unacknowledged when a stream broke is sent again with the same batch_id. Its hits may then be stored twice,
-because the first send may also have become durable. This does no harm, because the mesh counts copies of a hit once.
+that was unacknowledged when a stream broke is sent again with the same batch_id. The hits of such a batch may be stored
+twice, because the first send may also have become durable. This does no harm, because the mesh counts copies of a hit
+once.
 """
 
 from __future__ import annotations

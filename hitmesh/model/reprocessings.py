@@ -1,7 +1,7 @@
 """A reprocessing: site-days that are recomputed, compared, published and, if need be, rolled back (architecture A9).
 
 The control service stores a reprocessing and requests the next work. The settler performs the work and changes the
-state. Both replace the stored value only if its `version` is unchanged since it was read.
+state. Control service and settler replace the stored value only if its `version` is unchanged since it was read.
 """
 
 from __future__ import annotations

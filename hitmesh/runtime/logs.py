@@ -79,7 +79,7 @@ class Seldom:
     def due(self, kind: str, count: int = 1) -> int:
         """Count events of a kind; return the number to log now, or 0 if no line may be written yet.
 
-        The caller must then write a line with this count, which includes `count`.
+        If the result is not 0, the caller must write a log line with this number; the number includes `count`.
         """
         with self._lock:
             total = self._unsaid.get(kind, 0) + count

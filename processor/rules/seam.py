@@ -30,8 +30,8 @@ def build_after(
 ) -> Visits:
     """Build the visits that `build_visits` builds, with a separate policy for carried-in visits.
 
-    The carried-in visits come first in the result. Its `line` lacks these visits and their hits, because no carried-in
-    visit is still open at the day's end: a visit lasts at most a day (rule S5).
+    The carried-in visits come first in the result. The `line` of the result lacks these visits and their hits, because
+    no carried-in visit is still open at the day's end: a visit lasts at most a day (rule S5).
 
     Args:
         hits: as for `build_visits`.

@@ -1,6 +1,6 @@
 """Decide which hits of a site are erased, and which hits are excluded, while the hits are read (settlement).
 
-Both depend on the hit alone, so any part of a window's hits is decided as the whole window would be.
+Both decisions depend on the hit alone, so any part of a window's hits is decided as in the whole window.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ day's carry, claims and refusals.
 A site-day whose hits are in memory is settled at once, a larger one in ranges of visitors (`ranges`); the result is the
 same.
 
-An orphan has no visit. It counts in traffic rows under its own dimensions, as if the orphan were a visit. A payment
-webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit dimensions.
+An orphan has no visit. An orphan counts in traffic rows under its own dimensions, as if the orphan were a visit. A
+payment webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit
+dimensions.
 """
 
 from __future__ import annotations

@@ -181,8 +181,8 @@ def seconds_text(ms: int) -> str:
 def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
     """Return numerator / denominator in plain notation, rounded half-even.
 
-    The text has exactly `places` decimals. With None it has six decimals, or more to show six significant digits for a
-    number below 1, without trailing zeros.
+    The text has exactly `places` decimals. If `places` is None, the text has six decimals, or for a number below 1
+    enough decimals for six significant digits, without trailing zeros.
     """
     value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
     decimals = places

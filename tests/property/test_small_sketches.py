@@ -129,7 +129,8 @@ def hashes_of(visitors: Iterable[str]) -> list[int]:
 
 
 def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> None:
-    """Check that the sketch holds all visitors below its threshold, and no others unless provisional."""
+    """Check that the sketch holds all visitors below its threshold, and no other visitors unless the row is
+    provisional."""
     below = [hashed for hashed in hashes_of(visitors) if hashed < sketch.theta]
     kept = sketch.hashes.tolist()
     assert set(below) <= set(kept) if provisional else below == kept

@@ -65,7 +65,7 @@ def _visitors(*, moved: int) -> pl.Expr:
 
 
 def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
-    """Return the hits in timelines that smaller steps may have rebuilt, and whose moves were therefore emitted.
+    """Return the moved hits of timelines that smaller steps may have rebuilt; such steps have emitted the moves.
 
     In such a timeline, a record has a hit not later than a hit in an earlier record, or a visit's first view is in a
     later record than the visit's first hit.

@@ -125,7 +125,7 @@ class RejectedHit(_message.Message):
 
     @_builtins.property
     def client_send_time(self) -> _timestamp_pb2.Timestamp:
-        """Time by the device's clock at the send attempt. Not set: not sent."""
+        """Time by the device's clock at the send attempt. Not set: the sender did not set the time."""
 
     def __init__(
         self,

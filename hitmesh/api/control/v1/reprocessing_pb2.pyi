@@ -505,7 +505,7 @@ class RawRepair(_message.Message):
     restored_hits: _builtins.int
     """Hits in these records, of any sites and days."""
     lost_hits: _builtins.int
-    """Hits that neither the raw store nor the log has. They cannot be recomputed."""
+    """Hits that neither the raw store nor the log has. These hits cannot be recomputed."""
     lost_site_days: _builtins.int
     """Site-days with lost hits, or whose previous or next day has lost hits."""
     @_builtins.property
