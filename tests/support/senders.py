@@ -71,7 +71,7 @@ class Senders:
 
     @property
     def resent(self) -> int:
-        """Number of resent hits, counted per resend, in acknowledged portions."""
+        """Number of resent hits in acknowledged portions; a hit that was resent twice counts twice."""
         with self._changed:
             return sum(totals.resent for totals in self.totals.values())
 
