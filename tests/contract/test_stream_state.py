@@ -27,7 +27,7 @@ from tests.support.stream_builders import (
     save,
     settled,
 )
-from tests.support.unions import union
+from tests.support.unions import estimate, union
 
 
 class TestSeriesStore:
@@ -48,7 +48,7 @@ class TestSeriesStore:
         stores.series.put_partials(partials(rows[2]))
         read = stores.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)
         assert read.select("hits", "digest").rows() == [(111, 3 * 2**63 % 2**64)]
-        assert union(read["visitors"].to_list()).estimate() == 3.0
+        assert estimate(union(read["visitors"].to_list())) == 3.0
 
     def test_redo_changes_nothing(self, stores: Stores) -> None:
         rows = partials(a_partial(hits=5), a_partial(epoch=NOON + EPOCH_MS, hits=7))

@@ -56,7 +56,7 @@ from tests.support.live_mesh import SMALLEST, partition_of
 from tests.support.live_rows import ALL_DAYS, Seen
 from tests.support.small_mesh import folded_rows, settler_stores, visitors_by_row
 from tests.support.two_paths import report_of
-from tests.support.unions import union
+from tests.support.unions import estimate, union
 
 LG_K = 4
 NOMINAL = 1 << LG_K
@@ -136,7 +136,7 @@ def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> Non
     assert set(below) <= set(kept) if provisional else below == kept
     assert sketch.exact or len(kept) >= NOMINAL
     assert sketch.exact or provisional or len(visitors) > exact_limit(LG_K)
-    assert sketch.lower_bound() <= sketch.estimate() <= sketch.upper_bound()
+    assert sketch.lower_bound() <= estimate(sketch) <= sketch.upper_bound()
 
 
 def check_rows(seen: Seen, entries: list[Entry]) -> None:

@@ -53,17 +53,6 @@ class Theta:
         """
         return self.theta == MAX_THETA
 
-    def estimate(self) -> float:
-        """Return the distinct count: the number of hashes divided by the sampled fraction, theta / MAX_THETA.
-
-        Example:
-            >>> Theta(MAX_THETA, np.array([7, 9], np.uint64)).estimate()
-            2.0
-            >>> Theta(MAX_THETA // 2, np.array([7, 9], np.uint64)).estimate()  # half of the hashes are kept
-            4.0
-        """
-        return len(self.hashes) / (float(self.theta) / float(MAX_THETA))
-
     @property
     def rse(self) -> float:
         """The estimate's relative standard error: 0 when exact, 1 when the sample is empty.

@@ -32,11 +32,6 @@ class ExactIndex:
         self._index = HashIndex()
         self._used = np.uint64((1 << hash_bits) - 1)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the index takes, in bytes."""
-        return self._index.nbytes
-
     def add(self, hashes: U64Array, numbers: I64Array) -> None:
         """Add values (n,) with these numbers; the values must be distinct and new."""
         keys = self._keys(hashes)

@@ -33,11 +33,6 @@ class HashIndex:
     def __len__(self) -> int:
         return self._count
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the table takes, in bytes."""
-        return self._keys.nbytes + self._slots.nbytes
-
     def find(self, keys: U64Array) -> I64Array:
         """Return each key's slot (n,), MISSING for an unknown key."""
         found = np.full(len(keys), MISSING, np.int64)

@@ -43,11 +43,6 @@ class IdFilter:
         self._smallest = limits.filter_ids
         self._blocks: list[_Block] = []
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the filters take, in bytes."""
-        return sum(block.words.nbytes for block in self._blocks)
-
     def may_hold(self, ids: U64Array) -> BoolArray:
         """Return for each id (n,) whether it may have been added."""
         found = np.zeros(len(ids), np.bool_)

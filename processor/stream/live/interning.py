@@ -119,11 +119,6 @@ class Tuples:
     def __len__(self) -> int:
         return self._count
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the codes and their index take, in bytes."""
-        return self._codes.nbytes + self._index.nbytes
-
     def all(self) -> I32Array:
         """Return all tuples as codes (n, width), by number."""
         return self._codes[: self._count]

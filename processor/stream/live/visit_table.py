@@ -71,11 +71,6 @@ class VisitColumns:
     def __len__(self) -> int:
         return len(self.key)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the columns take, in bytes."""
-        return sum(getattr(self, name).nbytes for name in _TYPES)
-
     @classmethod
     def empty(cls, length: int = 0) -> VisitColumns:
         """Return `length` visits with all values 0."""
@@ -136,11 +131,6 @@ class Timelines:
 
     def __len__(self) -> int:
         return self._count
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the timelines take, in bytes."""
-        return self._now.nbytes + self._seen.nbytes + self._base.nbytes + self.bases.nbytes + self._index.nbytes
 
     @property
     def now(self) -> VisitColumns:
