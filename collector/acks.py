@@ -32,7 +32,7 @@ def acks(before: int, progress: Progress, *, most_bytes: int = MAX_ACK_BYTES) ->
     for batch_seq, outcome in progress.outcomes:
         parts: list[_Part] = [*issue_messages(batch_seq, outcome), *receipt_messages(batch_seq, outcome)]
         sizes = [part.ByteSize() + _FRAMING_BYTES for part in parts]
-        room = most_bytes - sum(sizes)  # room for earlier batches; below 0 this batch needs several messages
+        room = most_bytes - sum(sizes)  # bytes left after earlier batches; below 0 this batch needs several messages
         for part, part_size in zip(parts, sizes, strict=True):
             if size and (size > room or size + part_size > most_bytes):
                 yield ack

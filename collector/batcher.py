@@ -1,9 +1,9 @@
 """The micro-batcher of all streams and calls: admits batches, appends records, reports outcomes (architecture A2).
 
 A single thread decodes and admits together all batches that arrived within the linger time, splits the hits by
-partition and appends records. The wait adds no delay, because a record waits for the linger time anyway; and admitting
-a hit together with thousands of others costs a fraction of the CPU time per hit that a hundred need. A batch's outcome
-is reported only when every record with hits of the batch, and the record with its refusals, is durable.
+partition and appends records. The wait adds no delay, because a record waits for the linger time anyway. In a batch of
+thousands, a hit costs a fraction of the CPU time that it costs in a batch of a hundred. A batch's outcome is reported
+only when every record with hits of the batch, and the record with its refusals, is durable.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class MicroBatcher:
     def _run(self) -> None:
         try:
             self._work_until_stopped()
-        except BaseException as error:  # the process must end, and must not accept batches that it would lose
+        except BaseException as error:  # the process must end, and must not accept further batches
             self._cause = f"the micro-batcher's thread ended: {type(error).__name__}"
             with self._arrived:
                 self._ended = True
@@ -131,7 +131,7 @@ class MicroBatcher:
 
     def _work_until_stopped(self) -> None:
         while True:
-            last_round = self._stopping  # read once: if set during this round, one more round cuts what is left
+            last_round = self._stopping  # read once: a stop during this round is handled in the next round
             waiting = self._take()
             if waiting:
                 self._admit(waiting)
@@ -311,7 +311,7 @@ class MicroBatcher:
     def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
         try:
             return self._log.append(topic, partition, record)
-        except BaseException as error:  # after any error the other records must still be appended
+        except BaseException as error:  # continue after an error, because the other records must still be appended
             if not isinstance(error, RetryError) and self._seldom.due("record_not_appended"):
                 logger().exception("record_not_appended", topic=topic.value, rows=record.rows, bytes=len(record.value))
             failed: Future[LoggedPosition] = Future()

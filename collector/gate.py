@@ -94,7 +94,7 @@ class Gate:
             share = outcome.rejected / hits if hits else 1.0
             of_hits = sum(sizes[index] for index in set(refusals) if 0 <= index < len(sizes))
             work = max(size * share, (size - sum(sizes)) * share + of_hits)
-            # Do not look up a key again that admission did not find: an unknown key would cost two look-ups.
+            # Do not look up a key that admission did not find: an unknown key would otherwise cost two look-ups.
             known = "" if outcome.issues[0].reason in _NO_KEY else key
             self.charge_units(known, address, work + len(refusals) * HIT_UNITS)
 
@@ -156,7 +156,7 @@ class Gate:
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
         try:
             found = self._directory.key(key) if key else None
-        except KeyNotLookedUp:  # the key counts as unknown until the budget allows another look-up
+        except KeyNotLookedUp:  # until the budget allows another look-up, the key is treated as unknown
             return KEYLESS
         except RetryError:
             return None

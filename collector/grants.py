@@ -26,7 +26,7 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
         )
     try:
         key = directory.key(secret)
-    except KeyNotLookedUp as error:  # affects this sender only: other senders' batches are still admitted
+    except KeyNotLookedUp as error:  # the error affects only this sender: batches of other senders are still admitted
         return Refusal(error.reason, error.message, retry=True, variables=error.variables)
     if key is None:
         return Refusal(
@@ -59,8 +59,8 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
     site = directory.site(named) if allowed else None
     if site is None:
-        # The name is only the sender's claim, and the site may belong to another merchant. The refused hits are
-        # therefore not stored under the site.
+        # The sender chose the name, and the site may belong to another merchant. The refused hits are therefore not
+        # stored under the site.
         message = f"there is no site {named} for key {key.key_id}: create the site, or correct the header hitmesh-site"
         if key.site is not None and named != key.site:
             message = f"key {key.key_id} is not for {named}: leave out the header hitmesh-site, or use another key"

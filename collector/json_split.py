@@ -27,7 +27,7 @@ class SentJson(NamedTuple):
 
 
 class SplitBatch(NamedTuple):
-    """The fields of a batch other than hits, the hits, and the start and end of each hit's text."""
+    """A parsed batch: its hits, its other fields, and the start and end of each hit's text."""
 
     text: str
     fields: dict[str, Any]

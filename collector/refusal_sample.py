@@ -75,7 +75,7 @@ def _sums(refused: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
         pl.col("collect_time").min(),
         pl.col("hits").sum(),
         pl.col("frame").first(),
-        pl.lit("one of many similar refusals: all are counted, bytes are kept only of a sample").alias("message"),
+        pl.lit("one of many similar refusals: all are counted, but only a sample keeps its bytes").alias("message"),
         pl.lit("").alias("hit_id"),
         pl.lit("").alias("batch_id"),
         pl.lit(-1, dtype=pl.Int32()).alias("batch_index"),

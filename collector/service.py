@@ -98,7 +98,7 @@ class CollectorService:
             batcher=self._batcher,
             budget=self._budget,
             clock=self._clock,
-            # With jitter, so that streams opened together after a restart are not all asked to move at once.
+            # With jitter, so that streams that were opened together after a restart do not all move at once.
             age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
         try:
@@ -243,8 +243,8 @@ class CollectorService:
         frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
 
         def on_outcome(outcome: BatchOutcome) -> None:
-            # The bytes are returned and the sender is charged here, because the caller may have left before the
-            # outcome.
+            # The budget's bytes are returned and the sender is charged here, because the caller may have cancelled the
+            # call before the outcome is known.
             self._budget.give(len(sent.batch))
             if outcome.is_charged:
                 self._charge(sent, frame, outcome)

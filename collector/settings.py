@@ -62,7 +62,7 @@ class CollectorSettings(ServiceSettings):
         default=8, ge=0, le=500, description="Streams of max_streams reserved for secret keys; at most a quarter"
     )
     max_unproven_streams: int = Field(
-        default=16, ge=1, le=500, description="Maximum streams without a known key so far; a new stream ends the oldest"
+        default=16, ge=1, le=500, description="Maximum streams without a known key; a further stream ends the oldest"
     )
     open_within_s: float = Field(default=5.0, gt=0, le=60, description="Deadline in seconds for a stream's `open`")
     prove_within_s: float = Field(

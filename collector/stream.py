@@ -47,7 +47,7 @@ class Age:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the client must be asked to move, or the stream must end; 0 = due, None = never."""
+        """Seconds until the client must move to another stream, or this stream must end; 0 = due, None = never."""
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
     def begin_drain(self) -> None:
@@ -156,7 +156,7 @@ class HitStream:
         except HitmeshError as error:
             self._failure = error
         except grpc.RpcError:
-            pass  # the client has left; it must send unacknowledged batches again over another stream
+            pass  # the client has disconnected; it must send unacknowledged batches again over another stream
         except BaseException as error:  # a panic is not an Exception
             self._failure = HitmeshError(
                 "the server failed: report this to the operator; the cause is in the server's log"
@@ -172,8 +172,8 @@ class HitStream:
 
         Raises:
             HitmeshError: reading failed, for example because a number was out of sequence; all good batches before the
-                error are acknowledged. Or the stream was ended early: no known key arrived in time, or the slot was
-                needed; the client must then send the unacknowledged batches again.
+                error are acknowledged. The stream ends early if no known key arrives in time, or if its slot is needed;
+                the client must then send the unacknowledged batches again.
         """
         ready = collector_pb2.StreamReady(acked_through=self._sequence.acked_through, credit_bytes=self._credit_bytes)
         yield collector_pb2.StreamHitsResponse(ready=ready)
@@ -207,7 +207,7 @@ class HitStream:
             self._changed.notify_all()
 
     def end(self) -> None:
-        """End the stream at once: the client has left or the drain is over."""
+        """End the stream at once, because the client has disconnected or the drain is over."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -281,7 +281,8 @@ class HitStream:
         size = len(message)
         self._wait_for_room(size)
         if isinstance(frame, GarbageFrame):
-            # Garbage is submitted too: admission refuses it and keeps its bytes for inspection, as with any refusal.
+            # Garbage is also submitted: admission refuses it and keeps its bytes for inspection, like those of any
+            # refusal.
             with self._changed:
                 batch_seq = self._sequence.garbage(size)
             self._submit(batch_seq, frame.original, size, is_garbage=True)

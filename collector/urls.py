@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import idna
 
-# A path without a match is in normal form already. The expression has the same meaning in RE2 and in Python.
+# A path without a match is already in normal form. The expression has the same meaning in RE2 and in Python.
 PATH_TO_NORMALISE: Final = r"[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]|(?:^|/)\.\.?(?:/|$)"
 
 # Characters of a path that are read; the rest is ignored. A byte of the normal form takes at most three characters.
@@ -39,8 +39,8 @@ def normal_path(path: str) -> str:
     """Return the normal form of a path that begins with "/".
 
     Percent-encodings get upper-case digits. Encodings of unreserved characters and of visible non-ASCII characters are
-    decoded; others stay, so that `/a%2Fb` is not `/a/b`. Characters that a URL must not contain are encoded, and so is
-    a "%" that begins no encoding. Dot segments are removed.
+    decoded; others stay, so that `/a%2Fb` is not `/a/b`. Characters that a URL must not contain are encoded, as is a
+    "%" that begins no encoding. Dot segments are removed.
     """
     text = _ODD.sub(_readable, path[:_MAX_READ_CHARS])
     if _DOT_SEGMENT.search(text):

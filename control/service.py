@@ -68,7 +68,7 @@ SERVICES: Final = (
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
 # Maximum time limit of a call in seconds. Only CreateReprocessing, GetReprocessingDiff, CheckHistory and
-# ListRejectedHits call a checkpoint: no other function that runs is abandoned.
+# ListRejectedHits call a checkpoint, so only these calls can be abandoned while they run.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -277,7 +277,7 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
 
 
 class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServicer):
-    """Lists refused hits, and notes which were replayed."""
+    """Lists refused hits, and records which were replayed."""
 
     def ListRejectedHits(
         self, request: rejected_hits_pb2.ListRejectedHitsRequest, context: grpc.ServicerContext

@@ -58,5 +58,5 @@ def _hits_of(record: LoggedRecord, site: str) -> int:
     try:
         sites = unpack_record(record.record.value, {"site": HITS_COLUMNS["site"]})["site"]
     except StoreCorrupt:
-        return 0  # the stream will set the record aside and count its hits as hits without a site
+        return 0  # the stream will store the record as a refusal and count its hits as hits without a site
     return int((sites == site).sum())

@@ -26,7 +26,7 @@ ACCESS_LOG = Path(__file__).resolve().parents[2] / "shared" / "data" / "access.l
 SITE = "demo/weblog"
 METRICS = "visits,visitors,pageviews,bounce_rate"
 LOG_DAYS = ("--since", "2015-05-17", "--until", "2015-05-20")
-# The generated log, for a machine without the real one: the same four days.
+# The generated log, used on a machine without the real log; it covers the same four days.
 SEED, VISITS, DAYS = 7, 900, 4
 FIRST_DAY = datetime(2015, 5, 17, tzinfo=UTC)
 PAGES = ("/", "/shoes", "/shoes/red", "/shirts", "/shirts/blue", "/cart", "/help")

@@ -31,6 +31,10 @@ def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
             case ast.arg(arg=name):
                 yield node.lineno, name
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield node.lineno, name
+            case ast.Import() | ast.ImportFrom():
+                yield from ((node.lineno, alias.asname) for alias in node.names if alias.asname)
 
 
 def is_banned(name: str) -> bool:
@@ -39,9 +43,10 @@ def is_banned(name: str) -> bool:
 
 
 def banned_in(path: Path) -> list[tuple[int, str]]:
-    """Return the banned names of a file with their lines, sorted."""
+    """Return the banned names of a file with their lines, sorted; the file's own name has line 1."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return sorted({(line, name) for line, name in names_in(tree) if is_banned(name)})
+    found = [(1, path.stem), *names_in(tree)]
+    return sorted({(line, name) for line, name in found if is_banned(name)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,8 +2,8 @@
 
 This service authenticates the caller, finds the hit, calls inspect.fate for the verdict, and builds the response. Only
 one hit is traced at a time, so that many requests cannot slow the stream down. A trace covers at most 31 days and the
-site's last 1,000 refusals. It reads the raw store twice, at most 50,000 records each time, and stops reading after 10 s
-in total.
+site's last 1,000 refusals. A trace reads the raw store twice, at most 50,000 records each time, and stops reading after
+10 s in total.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
         def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
             caller = caller_of(self._stores.directory, context.invocation_metadata())
             if not self._one_at_a_time.acquire(timeout=WAIT_S):
-                raise Unavailable("another hit is being traced: ask again", retry_after_s=WAIT_S)
+                raise Unavailable("another hit is being traced: call again in a few seconds", retry_after_s=WAIT_S)
             try:
                 return inspect_hit(self._stores, caller, request)
             finally:
@@ -173,7 +173,7 @@ def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFou
     stopped = ", stopped at a limit: ask for fewer days)" if found.truncated else ")"
     return NotFound(
         f"hit {request.hit_id!r} is not among {where}{stopped}, nor among the last {MAX_REFUSALS:,} refusals of the "
-        "site: name the first and the last UTC day around the event time, or ask again in a moment for a new hit",
+        "site: give the UTC days around the event time, or call again in a few seconds if the hit is new",
         field="hit_id",
         value=request.hit_id,
         first=date_text(days.start),

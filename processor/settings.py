@@ -57,7 +57,8 @@ class ProcessorSettings(ServiceSettings):
         description="A log time more than this many ms ahead of the clock is logged",
     )
     cache: str = Field(
-        default="", description="Directory of a local disk for kept hits and large site-days; empty = a temporary one"
+        default="",
+        description="Directory on a local disk for kept hits and large site-days; empty = a temporary directory",
     )
     settlers: int = Field(
         default=1,
@@ -69,7 +70,7 @@ class ProcessorSettings(ServiceSettings):
         default=LEASE_MS,
         ge=1_000,
         le=600_000,
-        description="Length of a settler's lease on sites in ms; sets how long the sites of a dead process wait",
+        description="Length of a settler's lease on sites in ms; after a crash, its sites wait for about this time",
     )
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two searches for site-days to settle")
     resettle_after_ms: int = Field(

@@ -1,8 +1,8 @@
 """Settings for all tests: Hypothesis profiles, and meshes on real servers that tests share.
 
 Profile `ci` (environment variable CI or HYPOTHESIS_PROFILE=ci) tries the same examples in every run, so that a failure
-is reproducible; `dev` tries new examples. Both try the same number (support/examples.py) without a deadline per
-example: pytest limits each test, and a slow machine is no failure.
+is reproducible; `dev` tries new examples. Both profiles try the same number of examples (support/examples.py) without a
+deadline per example: pytest limits each test, and a slow machine is no failure.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Grant:
 class Refusal:
     """Why a sender may not send. `retry`: the batch should be sent again. `site` and `key_id` are "" if unknown.
 
-    `reason` is a value of HitReason; `at_fault` is the field at fault; `variables` holds the variable parts of the
+    `reason` is a value of HitReason; `at_fault` names the faulty field; `variables` holds the variable parts of the
     message.
     """
 

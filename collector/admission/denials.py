@@ -1,7 +1,8 @@
 """Denied consent in bytes that admission does not read: refused batches, and damaged hits (rule I4).
 
 Decides whether bytes may hold a hit whose visitor denied consent; no such bytes are kept. Sound bytes are decoded. In
-damaged bytes, a pattern that can be a denial counts as a denial, so that too few bytes are kept, never too many.
+damaged bytes, a pattern that may be a denial counts as a denial, so that bytes of a visitor who denied consent are
+never kept.
 """
 
 from __future__ import annotations

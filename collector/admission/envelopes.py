@@ -1,4 +1,4 @@
-"""Facts about a batch that are known before any hit is read: size, number of hits, key. They bound a batch's cost.
+"""Facts about a batch that are known before any hit is read, and that bound its cost: size, number of hits, key.
 
 For a batch that is too large, has too many hits or comes from a refused sender, the hits are counted but not read.
 """
@@ -42,7 +42,8 @@ class Frame:
         default_key: key from the stream's open message, or "".
         site_header: value of the metadata `hitmesh-site`, or "".
         received_at: when the collector received the batch, UTC ms; becomes the hits' collect_time.
-        found: faults by hit index that were found before, because the bytes do not show them.
+        found: faults of JSON hits by hit index, found during the conversion, because the converted bytes do not show
+            them.
         sent: the JSON from which the batch was made; None for a batch that was sent as protobuf.
     """
 
@@ -79,7 +80,7 @@ class Envelope:
         sender: key and site as claimed by the batch, its stream and the call's metadata.
         batch_id: as sent; "" if not set.
         hits: number of hits; 1 when unknown.
-        fault: why the batch is refused, whoever sent the batch; None when the hits should be read.
+        fault: why the batch is refused, independent of its sender; None if the hits should be read.
     """
 
     sender: Sender

@@ -1,7 +1,7 @@
 """Items in orders and carts, and the product in a product view, as columns per item (rule M1).
 
-Decides which prices and quantities are accepted. Goods sold by weight count as one item at price × weight. Only items
-are read here; the hits around them are not.
+Decides which prices and quantities are accepted. Goods sold by weight count as one item at price × weight. This module
+reads only items, not the hits that contain them.
 """
 
 from __future__ import annotations

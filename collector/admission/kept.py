@@ -24,7 +24,7 @@ MAX_FIELDS: Final = 4_096
 """Maximum number of fields that are read of a batch that was refused whole."""
 _KEY_FIELD: Final = 2  # HitBatch.ingest_key
 _EDGE_FIELD: Final = 8  # HitBatch.edge
-_MIN_KEY_BYTES: Final = 16  # masking a shorter text would damage the hits, and no key is so short
+_MIN_KEY_BYTES: Final = 16  # a shorter text is not masked: no key is so short, and masking would damage the hits
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES: Final = 10
 _SECRETS: Final = re.compile(r'"(ingestKey|ingest_key|clientIp|client_ip)"\s*:\s*"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL)

@@ -1,8 +1,8 @@
 """Issues for the sender, and the stored parts of refused hits.
 
-Of a refused hit, the reason and at most 4 KiB of bytes are stored. If the visitor denied consent, neither the hit's id
-nor its bytes are stored (rule I4). Of a batch that is refused whole, the first 4 KiB are stored (`kept`), unless the
-visitor of a hit denied consent.
+For a refused hit, the reason and at most 4 KiB of bytes are stored. If the visitor denied consent, neither the hit's id
+nor its bytes are stored (rule I4). If a batch is refused whole, its first 4 KiB are stored (`kept`), unless the visitor
+of a hit denied consent.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _storable(text: str) -> str:
 
 
 def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
-    """Return whether a refused batch should be retried: the sender's refusal has `retry`, and is the reason at hand."""
+    """Return whether a batch refused for `reason` should be retried: its sender is refused for it, with `retry`."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 

@@ -1,4 +1,4 @@
-"""Flags of the sites' exclusion rules: the log carries the decision, so a replay never depends on the rules."""
+"""Flags of the sites' exclusion rules: the log contains the decision, so a replay never depends on the rules."""
 
 from __future__ import annotations
 

@@ -21,33 +21,36 @@ def listed_patterns() -> list[str]:
     return [str(entry["pattern"]) for entry in CRAWLER_USER_AGENTS_DATA]
 
 
+def empty_automaton() -> re2.Set:
+    """Return an automaton without patterns that matches anywhere in a text."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = MAX_AUTOMATON_BYTES
+    return re2.Set.SearchSet(options)
+
+
+def is_added(automaton: re2.Set, pattern: str) -> bool:
+    """Add a pattern to the automaton, and return whether RE2 accepts the pattern with the meaning of Python's `re`.
+
+    Python must match all other patterns, one after the other, which is slow.
+    """
+    same = _as_re2(pattern)
+    if same is None:
+        return False
+    try:
+        automaton.Add(same)
+    except re2.error:
+        return False
+    return True
+
+
 class CrawlerSet:
     """Matches all patterns from a crawler list at once."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        options = re2.Options()
-        options.log_errors = False
-        options.max_mem = MAX_AUTOMATON_BYTES
-        self._automaton = re2.Set.SearchSet(options)
-        self._others: list[re.Pattern[str]] = []
-        for pattern in patterns:
-            self._add(pattern)
+        self._automaton = empty_automaton()
+        self._others = [re.compile(pattern) for pattern in patterns if not is_added(self._automaton, pattern)]
         self._automaton.Compile()
-
-    @property
-    def outside_automaton(self) -> int:
-        """Number of patterns matched by Python's `re`, because RE2 rejects them or may give them another meaning."""
-        return len(self._others)
-
-    def _add(self, pattern: str) -> None:
-        same = _as_re2(pattern)
-        if same is not None:
-            try:
-                self._automaton.Add(same)
-                return
-            except re2.error:
-                pass
-        self._others.append(re.compile(pattern))
 
     def matches(self, user_agent: str) -> bool:
         """Return whether any pattern matches the user agent; an empty user agent is no crawler."""

@@ -41,11 +41,6 @@ class BoundedCache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    @property
-    def chars(self) -> int:
-        """Total characters in all cached keys."""
-        return self._chars
-
     def values_of(self, keys: Iterable[K]) -> list[V]:
         """Return the value for each key, in order; compute the values that are not cached."""
         entries = self._entries

@@ -1,9 +1,9 @@
 """The channel of a hit: an ordered, versioned list of rules (rules.md §9).
 
-Campaign and referrer determine the channel, a word from CHANNELS. The first rule that holds determines the channel; the
-last rule always holds. Rules are values, so that a catalogue can show them. The rules use the referrer's kind, not its
-host; the module `referrers` maps hosts to kinds. A change to a rule, `own_lists`, `click_ids` or `monitors` requires a
-new CHANNELS_VERSION.
+Campaign and referrer determine the channel, a word from CHANNELS. The first matching rule determines the channel; the
+last rule always matches. Rules are values, so that a catalogue can show them. The rules use the referrer's kind, not
+its host; the module `referrers` maps hosts to kinds. A change to a rule, `own_lists`, `click_ids` or `monitors`
+requires a new CHANNELS_VERSION.
 """
 
 from __future__ import annotations

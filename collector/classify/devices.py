@@ -1,8 +1,8 @@
 """The device type that a user agent names.
 
 The DeviceType is determined from the user agent's words and from ua-parser's operating system and device brand; device
-models are not used. An iPad that requests desktop pages claims to be a Mac and counts as a Mac; only client hints could
-reveal the difference.
+models are not used. An iPad that requests desktop pages identifies itself as a Mac and counts as a Mac; only client
+hints could show the difference.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def cut(referrer: str) -> str:
 
 
 def place_of(referrer: str) -> Place | None:
-    """Return the place that a referrer names; None for an invalid host, and for a URL of neither web nor app."""
+    """Return the place that a referrer names; None for an invalid host, and for a URL that is neither web nor app."""
     scheme, found, rest = cut(referrer.strip()).partition("://")
     scheme = scheme.lower()
     if not found or not (scheme in _WEB_SCHEMES or scheme in _APP_SCHEMES):

@@ -46,7 +46,7 @@ class CheckLimits:
 
     Attributes:
         site_days: maximum number of site-days.
-        sites: maximum number of sites that are looked at.
+        sites: maximum number of sites that are examined.
         rows: approximate maximum number of raw hits that are read, those of other sites in the same records included.
         log_records: maximum number of records of the log that are read.
         page_ms: no further site-day is begun, and no further raw record read, after this time.
@@ -226,7 +226,7 @@ def _wanted(
             return found, last
         is_begun = after is not None and after.site == site
         begin = max(first_day, after.day + 1) if after is not None and is_begun else first_day
-        looked_at += not is_begun  # so that each page with this limit gets further than the page before
+        looked_at += not is_begun  # so that a page with this limit always continues beyond the page before
         settled = _settled(books, site, begin, end_day, limits.site_days - len(found) + 1)
         room = limits.site_days - len(found)
         found += settled[:room]

@@ -78,12 +78,12 @@ def raw_findings(expected: ExpectedHits, found: Count, unreadable: int, first: s
         yield Finding(Part.RAW, "hits", found.hits, found.hits + missing)
     elif not expected.is_complete(found):
         yield damaged(
-            Part.RAW, f"the {found.hits:,} raw hits have other checksums than the ledger: a hit was exchanged"
+            Part.RAW, f"the checksums of the {found.hits:,} raw hits differ from the ledger: a hit was replaced"
         )
 
 
 def ledger_findings(expected: ExpectedHits, ledger: LedgerEntry) -> Iterator[Finding]:
-    """Yield how a ledger entry differs from itself and from the stream's ledger."""
+    """Yield the differences within a ledger entry, and between the entry and the stream's ledger."""
     classified = ledger.counted + ledger.duplicate + ledger.excluded + ledger.erased
     if classified != ledger.accepted:
         yield Finding(Part.LEDGER, "counted + duplicate + excluded + erased", classified, ledger.accepted)

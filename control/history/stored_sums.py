@@ -39,7 +39,8 @@ def metric_sums(
 ) -> Mapping[SiteDay, Sums | str]:
     """Return, for each site-day, the sums in the metric store, or why the rows are not readable.
 
-    All site-days are asked for at once. If that fails, each half is asked for, so that few questions find the damage.
+    All site-days are read in one query. If the query fails, each half is queried separately, so that few queries find
+    the damaged site-days.
     """
     if not generations:
         return {}

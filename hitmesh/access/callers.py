@@ -62,7 +62,7 @@ def require_operator(caller: IngestKey | None, open_reads: bool, why: str) -> No
     Args:
         caller: the caller's key.
         open_reads: whether every caller may call: the mesh has open reads, and the call changes nothing.
-        why: the beginning of the message to the holder of another key: why no merchant may call.
+        why: why no merchant may call; the beginning of the error message for other keys.
 
     Raises:
         Unauthenticated: reads are not open and the caller sent no key.

@@ -33,7 +33,7 @@ Call = Callable[[IngestKey | None, Checkpoint], AnswerT]
 
 
 class Calls:
-    """Runs the calls of a service, counts the calls that end with a store error, and logs damage (StoreCorrupt).
+    """Runs the calls of a service, counts calls that fail because of a store, and logs damaged values (StoreCorrupt).
 
     Args:
         directory: source of the callers' keys.

@@ -183,7 +183,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         leases=EmbeddedLeases(leases_file, clock),
         ledger=EmbeddedLedger(raw_file),
         states=EmbeddedStateStore(state_file),
-        sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop_generations)),
+        sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop)),
         metrics=EmbeddedMetricStore(segments, streamed, progress),
         progress=progress,
         directory=sites_and_keys.port,

@@ -1,8 +1,8 @@
 """Build an adapter for every port (hitmesh.ports) on Kafka, Cassandra and Druid.
 
 This is the only module that imports the adapters of all three servers, and the module is imported only when a store URL
-names servers. It decides which server stores which data (architecture §4). A connection is opened when an adapter first
-needs the server.
+names servers. The module decides which server stores which data (architecture §4). A connection is opened when an
+adapter first needs the server.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def stores_on(
     progress = CassandraProgress(session, catalogue)
     outbox = KafkaOutbox(servers, catalogue, group, node, members, progress, Writers(session))
     producer = RollupProducer(servers, f"{servers.name}-settled-{node}")
-    sink = DruidRollupSink(servers, client, producer, dropped, (series.drop_generations,))
+    sink = DruidRollupSink(servers, client, producer, dropped, (series.drop,))
     metrics = DruidMetricStore(servers, client, catalogue, dropped)
     log_scan = KafkaLogScan(servers, catalogue)
 

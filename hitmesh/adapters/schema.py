@@ -24,10 +24,3 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
         *kafka.plan(servers, options),
         *druid.plan(servers, options),
     ]
-
-
-def drop(servers: Servers) -> None:
-    """Remove everything that belongs to this mesh from the servers, data included."""
-    druid.drop(servers)
-    kafka.drop(servers)
-    cassandra.drop(servers)

@@ -43,8 +43,8 @@ def batches(
 class OutgoingBatch(NamedTuple):
     """A batch for the send window, with its size in bytes.
 
-    A part of a submitted batch has in `whole_id` the id of the submitted batch, and in `places` the index there of each
-    hit; a submitted batch has neither.
+    A batch that is a part of a submitted batch has the submitted batch's id in `whole_id`, and the index of each hit in
+    the submitted batch in `places`. A submitted batch has neither value.
     """
 
     batch: hit_pb2.HitBatch

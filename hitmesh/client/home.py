@@ -31,7 +31,7 @@ READY_FILE: Final = "ready.json"
 LOCK_FILE: Final = "run/lock"
 # `hitmesh dev` loads its demo data for up to a minute before it writes the ready file.
 START_TIMEOUT_S: Final = 60.0
-# Time that a `hitmesh dev` begun by the same script needs until it holds the lock.
+# Time that `hitmesh dev`, started by the same script, needs to acquire the lock.
 LOCK_TIMEOUT_S: Final = 1.0
 START_LOOK_S: Final = 0.1
 DEV_KEY_FILE: Final = "keys/dev-server"
@@ -39,7 +39,7 @@ OPERATOR_KEY_VARIABLE: Final = "HITMESH_OPERATOR_KEY"
 OPERATOR_KEY_FILE_VARIABLE: Final = "HITMESH_OPERATOR_KEY_FILE"
 DEV_OPERATOR_KEY_FILE: Final = "keys/dev-operator"
 CONNECT_TIMEOUT_S: Final = 5.0
-CURE_NO_MESH: Final = "start one with `hitmesh dev`, or name a running one with --endpoint HOST:PORT"
+CURE_NO_MESH: Final = "start a mesh with `hitmesh dev`, or name a running mesh with --endpoint HOST:PORT"
 
 _ENDPOINT: Final = re.compile(r"(?:https?://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?")
 
@@ -113,7 +113,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
             field="home",
             reason=LocalReason.INVALID_CONFIG,
         ) from error
-    # A killed mesh leaves its ready file behind, and another process may use the port by now.
+    # The ready file of a killed mesh remains, and another process may have taken its port.
     if pid > 0 and not _is_alive(pid):
         raise NoMesh(
             f"no mesh is running on {home} ({READY_FILE} names process {pid}, which has ended): {CURE_NO_MESH}"

@@ -1,13 +1,12 @@
 """Read the kept bytes of rejected hits, mend them, and make the hits that a replay sends. Performs no I/O.
 
-The kept bytes are hostile: size and nesting are bounded as in the collector. Guarantees of the hits that are made:
+The kept bytes may be hostile: size and nesting are bounded as in the collector. Guarantees of the hits that are made:
 
 - Ids. A hit keeps its id. A hit that was sent without an id gets the id that the collector derives from key, batch and
   index (rule D1), so that the sender's retry and the replay are copies of each other. Without a batch id, the id is
   derived from the name of the refusal, so that two replays are copies of each other.
-- Times. `true_time` is the event time that the hit would have had when it was refused (rules T1, T2): the collect time
-  takes the place of a time that was not sent. `client_create_time` is the same instant, for keys that may not set
-  `true_time`.
+- Times. `true_time` is the event time that rules T1 and T2 gave the refused hit; the collect time replaces times that
+  were not sent. `client_create_time` is the same instant, for keys that may not set `true_time`.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ class Mended(NamedTuple):
         site: full name of the hits' site; "" if unknown.
         hits: the hits.
         default_context: default context of the hits.
-        batch_id: id that the batch must have, because the collector derives the ids of the hits from the batch; the
-            hits then form a batch of their own. "" = any batch.
+        batch_id: required id of the batch, if the collector must derive the ids of the hits from the batch; the hits
+            are then sent as a separate batch. "" = any batch.
     """
 
     name: str
@@ -178,9 +177,9 @@ def _parse(fields: dict[str, Any], message: Message) -> None:
 
 
 def _batch_id_to_keep(rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch) -> str:
-    """Return the batch id from which the collector derives the ids, if only the collector can derive them.
+    """Return the batch id from which the collector derives the ids; "" if this module can derive them.
 
-    The key of a batch with an unknown key is not known, so the key of the replay takes its place.
+    If the batch was sent with an unknown key, the key of the replay is used.
     """
     return envelope.batch_id if rejected.form in _BATCH_FORMS and not rejected.key_id else ""
 

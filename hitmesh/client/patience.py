@@ -1,6 +1,6 @@
 """Exponential backoff between streams: how long to pause, and when to give up.
 
-This module reads no clock and has no randomness of its own; the source of random numbers is an argument.
+This module reads no clock; the source of random numbers is an argument.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Patience:
 
 
 LASTING: Final = Patience(reconnects=30)
-"""Patience for a restart of the mesh: the pauses without a collector add up to more than two minutes."""
+"""Default limits: while a mesh restarts, a sender retries for more than two minutes."""
 
 
 class Backoff:

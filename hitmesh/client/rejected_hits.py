@@ -1,4 +1,4 @@
-"""Lists rejected hits through the control service, and notes which were replayed."""
+"""Lists rejected hits through the control service, and records which were replayed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pages_of_rejected_hits(
 
 
 def mark_replayed(mesh: Mesh, names: Sequence[str]) -> None:
-    """Note that the replays of refusals were accepted."""
+    """Record that the replays of refusals were accepted."""
     for first in range(0, len(names), _MAX_NAMES):
         request = pb.MarkRejectedHitsReplayedRequest(names=names[first : first + _MAX_NAMES])
         mesh.rejected_hits.MarkRejectedHitsReplayed(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)

@@ -13,7 +13,7 @@ from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
 DEFAULT_WAIT: Final = Wait(timeout_s=60.0, poll_s=1.0)
-"""How often to look, and how long to wait while the control service does not answer."""
+"""How often to poll, and how long to wait while the control service is unavailable."""
 
 _PREFIX: Final = "reprocessings/"
 _PAGE_SIZE: Final = 500

@@ -66,7 +66,7 @@ class Settled(NamedTuple, Generic[B]):
 
 
 class _Verdicts:
-    """What the issues of a batch have said so far: rejected hits, and hits to send again."""
+    """The content of a batch's issues so far: rejected hits, and hits to send again."""
 
     __slots__ = ("again", "delay_ms", "hits", "max_refusals", "message", "refusals", "rejected")
 
@@ -221,7 +221,7 @@ class SendWindow(Generic[B]):
     def break_off(self, now_s: float) -> bool:
         """Return whether to cancel the stream, because a response is overdue or the announced end has passed.
 
-        The result is True only once per period of silence, because a cancelled stream may take time to end.
+        Returns True only once per period of silence, because a cancelled stream may take time to end.
         """
         if now_s < min(self._stalls_at_s(), self._drain_ends_s):
             return False

@@ -1,8 +1,9 @@
 """Sends batches of hits over StreamHits until each batch is durable or refused (collector.proto, StreamHits).
 
 The send window decides which batch is sent when; this module opens the streams, waits, and counts the outcomes. A batch
-that was unacknowledged when a stream broke is sent again with the same batch_id. Its hits may then be stored twice,
-because the first send may also have become durable. This does no harm, because the mesh counts copies of a hit once.
+that was unacknowledged when a stream broke is sent again with the same batch_id. The hits of such a batch may be stored
+twice, because the first send may also have become durable. This does no harm, because the mesh counts copies of a hit
+once.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class HitSender:
         if self._backoff.is_exhausted:
             why = f": {error.details()}" if error is not None else ""
             raise SendStopped(
-                f"no collector took a hit in {self._backoff.failures} attempts{why}; acknowledged hits are kept, "
+                f"no collector accepted a hit in {self._backoff.failures} attempts{why}; acknowledged hits are kept, "
                 "run the same command again when the mesh is back"
             ) from error
 
@@ -246,6 +247,6 @@ class HitSender:
             totals.examples.append(Refusal(issue.hit_id, reason, issue.message))
         if settled.given_up:
             self._given_up = SendStopped(
-                f"the collector did not take a batch in {settled.attempts} attempts: {settled.given_up}; "
+                f"the collector did not accept a batch in {settled.attempts} attempts: {settled.given_up}; "
                 "run the same command again when the mesh is healthy"
             )

@@ -40,10 +40,10 @@ class Watch:
     """Tracks, over successive GetFreshness responses, whether reports on a site show the acknowledged hits.
 
     `offsets` is the highest offset in the receipts per (log, partition). `passed_at_ms` is the reporter's time, UTC ms,
-    at which reports first included every record up to these offsets. It is None before, and while the reporter's lag is
-    unknown.
+    at which reports first included every record up to these offsets. `passed_at_ms` is None before this time, and while
+    the reporter's lag is unknown.
 
-    After `passed_at_ms`, settlement may still change the numbers. While days are dirty, the wait goes on until
+    After `passed_at_ms`, settlement may still change the numbers. While days are dirty, the wait continues until
     `complete_through` is later than `passed_at_ms`. The wait does not require that no day is dirty: under continuous
     traffic some day is always dirty, and later dirty marks belong to other hits. Days that settlement itself marked
     (`resettling_days`) must be settled in any case.

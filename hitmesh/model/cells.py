@@ -1,4 +1,4 @@
-"""The time axis: 15-minute UTC cells, and a question's buckets as unions of cells (steps 5 and 8 of the journey).
+"""The time axis: 15-minute UTC cells, and a question's buckets as unions of cells (journey steps 5 and 8).
 
 Decides where cells, UTC days and buckets begin and end, which buckets are partial and how buckets are labelled
 (architecture A10, rules Z1 to Z4). A bucket is identified by the UTC instant at which it starts; its label is the local
@@ -206,8 +206,8 @@ def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start
             return _hour_edges(zone, start_ms, end_ms)
         case _:
             first, last = local_days(zone, np.array([start_ms, max(start_ms, end_ms - 1)], np.int64)).tolist()
-            # A day more on either side, because a date's instants reach into the neighbouring date where clocks went
-            # back over midnight.
+            # A margin of a day on either side: where clocks were set back over midnight, instants of a date also lie in
+            # the neighbouring date.
             return np.unique(day_starts(zone, _period_firsts(grain, first - 1, last + 2, week_start)))
 
 

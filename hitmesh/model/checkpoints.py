@@ -1,4 +1,4 @@
-"""Checkpoints: functions that long work calls to learn whether its result is still needed.
+"""Checkpoints: functions that long work calls to check whether its result is still needed.
 
 Long work calls the checkpoint between two steps; each step must end within a fraction of a second. The creator of the
 checkpoint decides which clock and which RPC the checkpoint watches.
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Checkpoint = Callable[[], None]
-"""Returns if the work should go on; raises Abandoned if the result is no longer needed."""
+"""Returns if the work should continue; raises Abandoned if the result is no longer needed."""
 
 
 def unwatched() -> None:
     """Return at once: the checkpoint of work that no caller can abandon.
 
     Example:
-        >>> unwatched()  # returns, so the work goes on
+        >>> unwatched()  # returns, so the work continues
     """

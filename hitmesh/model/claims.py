@@ -22,7 +22,7 @@ class OrderClaim:
 
     A claim is keyed by the position of the hit's record and the row of the hit in the record.
     `order_id` is the order id or the refund id, depending on `kind`. `total` (micros) and `currency` are those of an
-    order. They are None and "" for a refund, and for claims stored by versions that did not yet store them.
+    order. Both are empty (None and "") for a refund, and for claims that versions without these fields stored.
     """
 
     site: str

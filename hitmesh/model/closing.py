@@ -25,8 +25,8 @@ def is_closed(day: int, log_time: int) -> bool:
 def visits_wait_until(log_time: int) -> int:
     """Return the earliest event time, in UTC ms, of a hit that is on time at this log time.
 
-    Reports show this time for a partition whose log time is ahead of the clock. Such a log time stands still, so hits
-    with earlier event times are late until the clock has caught up.
+    Reports contain this time for a partition whose log time is ahead of the clock. Such a log time does not advance
+    until the clock reaches it; meanwhile, hits with earlier event times are late.
 
     Example:
         >>> visits_wait_until(10 * 3_600_000) // 3_600_000  # 09:00 at a log time of 10:00 (rule T4)

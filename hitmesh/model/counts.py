@@ -21,7 +21,7 @@ class Count:
         return Count(self.hits + other.hits, (self.sum64 + other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
 
     def __sub__(self, other: Count) -> Count:
-        """Return the count without the hits of the other count.
+        """Subtract the other count's hits and checksums from this count.
 
         Example:
             >>> Count(3, 7, 5) - Count(1, 9, 4)

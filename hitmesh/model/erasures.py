@@ -67,8 +67,8 @@ class Receipt:
         raw_records: raw records that were rewritten.
         log_records: log records that were rewritten; 0 if the log cannot change a record.
         claims: claims on orders and refunds that were removed.
-        refusals: refusals that lost their bytes.
-        carries: carries stored with reprocessings that lost the visitor's visits.
+        refusals: refusals whose bytes were removed.
+        carries: carries of stored reprocessings from which the visitor's visits were removed.
         site_days: site-days whose numbers were recomputed and published.
         generations: replaced generations that were removed.
         days: UTC days that had the hits.
@@ -106,7 +106,7 @@ class Receipt:
         return replace(self, **{name: getattr(self, name) + count for name, count in counts.items()})
 
     def on_days(self, days: Iterable[int], open_days: Iterable[int]) -> Receipt:
-        """Return the receipt with further days that had the hits, and with the days among them that are not closed.
+        """Return the receipt with more days that had the visitor's hits, and with those days that are not closed.
 
         Example:
             >>> Receipt(days=(3,)).on_days([2, 3], [3]).days

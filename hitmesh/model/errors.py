@@ -3,7 +3,7 @@
 HitmeshError
 ├── RetryError          try again, not before `retry_after_s`
 │   ├── KeyNotLookedUp  too many recent look-ups found no key: this key may or may not exist
-│   ├── LogFull         the log cannot take the record now
+│   ├── LogFull         the log cannot accept the record now
 │   ├── Unavailable     a store or service does not answer
 │   │   └── DiskFull    the disk has no room for the write
 │   ├── PartitionsMoved the consumer group reassigned partitions: read the new assignment
@@ -81,7 +81,7 @@ class KeyNotLookedUp(RetryError):
 
 
 class LogFull(RetryError):
-    """The log cannot take the record now; nothing was written."""
+    """The log cannot accept the record now; nothing was written."""
 
     reason = ErrorReason.LOG_FULL
 

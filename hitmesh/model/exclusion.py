@@ -1,8 +1,8 @@
 """Exclusion rules of a site: which hits are stored but left out of reports by default (docs/rules.md, Excluded hits).
 
-The rules of a site have a version, which counts the changes. A removed rule is kept with the version that removed it,
-so the rules of every version are known permanently: a settled day keeps the version under which the day was settled.
-Pure.
+The rules of a site have a version, which counts the changes. A removed rule is stored with the version that removed it.
+So the rules of every version remain known, which is necessary because a settled day keeps the version under which it
+was settled. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ AS_COLLECTED: Final = 0
 
 
 class RuleKind(StrEnum):
-    """The column that a rule looks at. Stores keep these values.
+    """The column that a rule compares. Stores keep these values.
 
     HOST: the page's host. PAGE: an RE2 pattern in the path of the page. COUNTRY: ISO 3166-1 code. USER_AGENT: an RE2
     pattern. REFERRER: the referrer's host. NETWORK: the truncated IP address.
@@ -36,11 +36,11 @@ class ExclusionRule:
 
     Attributes:
         id: the last part of the resource name; unique among all rules that the site ever had.
-        kind: the column that the rule looks at.
+        kind: the kind of value that the rule compares.
         value: host, pattern, country or network, in normal form.
         since: the first version of the site's rules that has the rule.
         created_at: when the rule was added.
-        until: the first version without the rule; None if the rule holds.
+        until: the first version without the rule; None if the rule is in force.
     """
 
     id: str

@@ -26,7 +26,7 @@ class ExpectedHits:
 
     Attributes:
         settled: the hits in the ledger entry.
-        streamed: the hits in the stream's ledger, without the hits that wait for the next settlement.
+        streamed: the hits in the stream's ledger, except those that wait for the next settlement.
     """
 
     settled: Count

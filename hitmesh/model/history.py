@@ -1,7 +1,8 @@
 """The published entries of a site-day over time, and the generations that are kept after they were replaced. Pure.
 
-A report at an earlier data version reads each site-day's entry as of that version (`entry_as_of`). Entries outlive the
-rows of their generations, so that an expired version differs from a day that was not settled yet.
+A report at an earlier data version reads each site-day's entry as of that version (`entry_as_of`). Entries are kept
+longer than the rows of their generations, so that an expired version can be distinguished from a day that was not
+settled yet.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class RetiredGeneration:
         generation: the generation.
         kept_until: the generation counts as superseded from this time, UTC ms; its rows are removed soon after.
         replaced_at: when another generation became current, UTC ms; None if the generation was never published, or the
-            time is no longer known.
-        rows: the number of stored rows; None if the store does not know the number.
+            time is not stored.
+        rows: the number of stored rows; None if the store cannot count them.
     """
 
     site_day: SiteDay
@@ -72,7 +73,7 @@ class RetiredGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The entry at a version is no longer known, because too many later entries exist."""
+    """The entry at a version is no longer stored, because too many later entries exist."""
 
 
 def entry_as_of(entries: Sequence[PastEntry], watermark: int, *, by_time: bool) -> PastEntry | Unknown | None:

@@ -10,7 +10,8 @@ class LedgerKind(StrEnum):
 
     CELL = "cell"  # `at` is the start of the collect time's cell, UTC ms: received = rejected + accepted
     DAY = "day"  # `at` is the UTC day of event time: accepted = counted + duplicate + excluded + erased + pending
-    # `at` is the UTC day of event time: counted or excluded hits in no visit until the day is settled (rule S9)
+    # `at` is the UTC day of event time: counted or excluded hits that join visits only when the day is settled (rule
+    # S9)
     WAITS = "waits"
 
 
@@ -23,5 +24,5 @@ class LedgerClass(StrEnum):
     COUNTED = "counted"
     DUPLICATE = "duplicate"
     EXCLUDED = "excluded"
-    PENDING = "pending"  # history hits: only in the raw store until the day is settled
+    PENDING = "pending"  # history hits, which only the raw store has until the day is settled
     ERASED = "erased"  # hits of an erased visitor: only their checksums remain

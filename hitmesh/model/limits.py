@@ -25,9 +25,9 @@ IPV6_PREFIX_BITS: Final = 48
 HEARTBEAT_S: Final = 10.0
 """Rule L1: default interval between heartbeats in every partition; a setting of the collector."""
 DELAYED_AFTER_MS: Final = 15 * 60_000
-"""Rule L2: an answer that is behind by more than this is DELAYED."""
+"""Rule L2: an answer whose lag exceeds this is DELAYED."""
 DEGRADED_AFTER_MS: Final = 60 * 60_000
-"""Rule L2: an answer that is behind by more than this is DEGRADED."""
+"""Rule L2: an answer whose lag exceeds this is DEGRADED."""
 AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
 """Rule L2: operators are warned when log time is ahead of the present by more than this.
 

@@ -1,4 +1,4 @@
-"""The currency codes of ISO 4217, and the formatting of amounts (rules M1, M5; steps 2 and 8 of the journey).
+"""The currency codes of ISO 4217, and the formatting of amounts (rules M1, M5; journey steps 2 and 8).
 
 An amount is an integer number of micros; a micro is a millionth of the currency's unit (1,000,000 micros = 1 EUR).
 Stored amounts are int64, and sums are exact beyond int64 (hitmesh.model.amounts). Floats never hold money.

@@ -137,7 +137,9 @@ class _Automaton:
             self._set.Add(pattern)
         try:
             self._set.Compile()
-        except re2.error:  # needs more than MAX_MEMORY; only a pattern that is alone in its group is that large
+        except (
+            re2.error
+        ):  # more than MAX_MEMORY would be needed; only a pattern that is alone in its group can be that large
             self._set = None
 
     def found_in(self, value: str) -> Iterable[str]:

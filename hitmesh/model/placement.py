@@ -1,4 +1,4 @@
-"""The partitions that hold a site's hits, and the version of the data derived from these hits (architecture A4)."""
+"""The partitions that can contain a site's hits, and the version of the data derived from them (architecture A4)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def all_offsets(progress: Progress | None) -> dict[PartitionId, int]:
 def data_version(sites: Sequence[Site], hits: Progress, refusals: Progress | None, sequences: int) -> str:
     """Return the version of the sites' data as `s<sum of settlement sequences>.p<sum of committed offsets>`.
 
-    Neither sum ever decreases. The offsets are those that determine the live stream's counts: the committed offsets in
+    The two sums never decrease. The offsets are those that determine the live stream's counts: the committed offsets in
     the partitions that can hold the sites' hits, and in all partitions of the refusals topic.
 
     Args:

@@ -1,7 +1,7 @@
 """The plan of a reprocessing, as a value: the stages that the explanation prints and the settler executes.
 
-A plan has every stage, in the order of execution, even a stage without work, so that an explanation can say that the
-stage does nothing. Making a plan has no side effects.
+A plan has every stage, in the order of execution, even a stage without work, so that the printed plan shows which
+stages are skipped. Making a plan has no side effects.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A publication replaces the results of earlier publications on the same site-days. If an earlier reprocessing were rolled
 back, or published again, the later correction would be lost, although the later reprocessing is still PUBLISHED. Both
-are refused, so the corrections that a site-day has are always published in this order, also after rollbacks.
+calls are refused. The corrections of a site-day are therefore always published in the order of first publication, also
+after rollbacks.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
 
 
 def publication_time(reprocessing: Reprocessing) -> int:
-    """Return when the first publication began, or, as earlier programs did not store this, the newest change.
+    """Return when the first publication began; for reprocessings of older programs, the time of the newest change.
 
     Example:
         >>> publication_time(Reprocessing("r1", Kind.LOGIC, "v1", (), 0, 7, 0, 30))

@@ -54,7 +54,7 @@ class HitFlag(IntFlag):
     RULE_NETWORK = 256
 
 
-# The flags of a site's exclusion rules (hitmesh.model.exclusion). Settlement can decide these flags anew.
+# The flags of a site's exclusion rules (hitmesh.model.exclusion). Settlement can decide these flags again.
 RULE_FLAGS: Final = (
     HitFlag.RULE_HOST
     | HitFlag.RULE_PAGE

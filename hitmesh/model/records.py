@@ -98,8 +98,8 @@ class RejectedHit:
     """A stored refusal of a hit, or of a batch: the reason and at most 4 KiB of the original bytes.
 
     `hits` counts the refused hits: 1, or all hits in a batch that was refused whole. `origin` is None if earlier
-    versions stored the refusal, or if no collector stored it. `replayed_at` is when an accepted replay was last noted
-    (UTC ms); 0 if never.
+    versions stored the refusal, or if no collector stored it. `replayed_at` is when an accepted replay was last
+    recorded (UTC ms); 0 if never.
     """
 
     position: Position

@@ -238,9 +238,7 @@ def obstacle_to_replay(hit: RejectedHit) -> str:
     if not hit.original:
         return "the bytes of this refusal are not kept: send the hits again from their source"
     if hit.origin is None:
-        return (
-            "the bytes were kept by an earlier version, or of a damaged record: send the hits again from their source"
-        )
+        return "an earlier version or a damaged record has the bytes: send the hits again from their source"
     if hit.origin.batch_id.startswith(REPLAY_PREFIX):
         return "the hit is a replay that was refused: mend and replay the hit that was refused first"
     if not hit.origin.is_complete:

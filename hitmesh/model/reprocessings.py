@@ -1,7 +1,7 @@
 """A reprocessing: site-days that are recomputed, compared, published and, if need be, rolled back (architecture A9).
 
 The control service stores a reprocessing and requests the next work. The settler performs the work and changes the
-state. Both replace the stored value only if nobody changed it since it was read (`version`).
+state. Control service and settler replace the stored value only if its `version` is unchanged since it was read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class State(StrEnum):
 
 
 class Work(StrEnum):
-    """The work that a RUNNING reprocessing waits for, or whose attempt failed."""
+    """The requested work of a RUNNING reprocessing, or the failed work of a FAILED reprocessing."""
 
     RECOMPUTE = "recompute"
     PUBLISH = "publish"
@@ -60,7 +60,7 @@ NEXT_STATE: Final[Mapping[Work, State]] = {
     Work.ROLL_BACK: State.ROLLED_BACK,
     Work.CANCEL: State.CANCELLED,
 }
-"""The state after each work is done; `next_state` also knows the exception."""
+"""The state after each work is done; `next_state` handles the exception."""
 
 
 def next_state(kind: Kind, work: Work) -> State:
@@ -136,7 +136,7 @@ class RawRepair:
         restored_records: records that are stored again.
         restored_hits: the hits in these records, of any sites and days.
         lost_hits: hits that neither the raw store nor the log has.
-        lost_site_days: the number of site-days with lost hits, or beside such a site-day.
+        lost_site_days: the number of site-days with lost hits, or whose previous or next day has lost hits.
         named: the first MAX_LOST_NAMED of these site-days.
         restored: up to MAX_RESTORED_NAMED of the restored records. Two parts may restore the same record, which counts
             once if both parts name the record.
@@ -308,13 +308,13 @@ class Rebuilt:
         before: the generation that reports read before.
         after: the new generation.
         sequence: the sequence number of the site-day's entry when this reprocessing last read or changed the entry. A
-            different current sequence number shows that somebody else published since.
+            different current sequence number shows that another settlement or reprocessing published since.
         flags: changed duplicate flags of claims (rule D3), set when the new generation is published.
         changes: each measure with its old and new sum; measures that are 0 in both are absent.
         disturbed_days: the site's other days that must be settled again when either generation becomes current, apart
             from the day after, which depends on the carries (rule L4).
         reasons: why the numbers differ; None if the numbers are equal, or if the reasons are not known.
-        not_applicable: how many hits lack the network that the rules of the new generation look at.
+        not_applicable: how many hits lack the network address that rules of the new generation compare.
     """
 
     site_day: SiteDay

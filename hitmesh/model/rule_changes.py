@@ -26,7 +26,7 @@ _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 
 
 def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> SiteRules:
-    """Return the next version, with a further rule; the same version if the rule holds already.
+    """Return the next version, with a further rule; the same version if the rule is already in force.
 
     Raises:
         RefusedError: the value is invalid (INVALID_FIELD, INVALID_REGEXP), a limit is exceeded (TOO_MANY_RULES,
@@ -95,7 +95,7 @@ def with_networks(rules: SiteRules, *, stored: bool, now: int) -> SiteRules:
     """Return the next version, in which truncated IP addresses are stored or not; the same version if nothing changes.
 
     Raises:
-        RefusedError: a NETWORK rule holds, so the addresses are needed (RULE_NOT_APPLICABLE).
+        RefusedError: a NETWORK rule is in force and needs the addresses (RULE_NOT_APPLICABLE).
 
     Example:
         >>> with_networks(SiteRules(), stored=True, now=5).networks_since

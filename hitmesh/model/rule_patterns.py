@@ -75,7 +75,7 @@ def _group(value: str) -> str:
     try:
         _compiled(group, value)
     except RefusedError:
-        return f"(?:{value}\\E)"  # RE2 lets \Q quote up to the end of the pattern
+        return f"(?:{value}\\E)"  # in RE2, an unclosed \Q quotes up to the end of the pattern
     return group
 
 

@@ -1,6 +1,6 @@
 """Buckets of sites: the unit of settlement work that a lease covers.
 
-Each day hands its carry to the site's next day, so a site's days are settled in order by a single settler. A bucket
+Each day of a site needs the carry of the day before, so a single settler settles the days of a site in order. A bucket
 therefore contains whole sites. The number of buckets is part of the layout of Cassandra's tables and must not change.
 """
 

@@ -24,8 +24,8 @@ class VisitPolicy:
 
 
 POLICY_AHEAD_MS: Final = 2 * 3_600_000
-"""A change of a site's policy must be stored this long before its UTC day begins, because processes may keep what they
-know about sites for up to an hour while the store is unavailable."""
+"""A change of a site's policy must be stored this long before its UTC day begins, because processes may use cached
+sites for up to an hour while the store is unavailable."""
 MAX_POLICY_AHEAD_DAYS: Final = 366
 """A change of a site's policy may take effect at most this many days ahead."""
 _DAY_MS: Final = 86_400_000

@@ -1,6 +1,6 @@
-"""Civil time: IANA zones from the pinned time zone package (step 8 of the journey, and site-local dates).
+"""Civil time: IANA zones from the pinned time zone package (journey step 8, and site-local dates).
 
-Decides which offset from UTC holds at an instant, and at which instant a local date begins (rule Z2). Zones come only
+Decides which offset from UTC applies at an instant, and at which instant a local date begins (rule Z2). Zones come only
 from the `tzdata` package, never from the host, so that every process gives the same answer. `TZDB_VERSION` is the
 release of the IANA database in this package. In arrays, dates are days since 1970-01-01, and instants are UTC
 milliseconds. This module never reads the clock.
@@ -159,7 +159,7 @@ def day_starts(zone: str, days: I64Array) -> I64Array:
     last_ms = int(local_midnights[-1]) + (_MAX_OFFSET_DAYS + 1) * DAY_MS
     instants, offsets = offset_steps(zone, first_ms, last_ms)
     local_ends = np.append(instants[1:], last_ms) + offsets
-    # The latest local time so far, because a day does not begin again when clocks are set back over midnight.
+    # The running maximum of local time: when clocks are set back over midnight, the day does not begin again.
     reached = np.maximum.accumulate(local_ends)
     step = np.searchsorted(reached, local_midnights, "right")
     starts: I64Array = np.maximum(instants[step], local_midnights - offsets[step])

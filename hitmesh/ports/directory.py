@@ -77,9 +77,9 @@ class SiteDirectory(Protocol):
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt of a site-local date (rule I2).
 
-        A missing salt is created if the date is `today` or a neighbouring date. For any other date without a salt,
-        the result is today's salt, so a hit with such a date has another visitor each day that the hit is sent. Salts
-        of dates before the day before `today` are destroyed.
+        A missing salt is created if the date is `today` or a neighbouring date. For any other date without a salt, the
+        result is today's salt. A hit with such a date therefore gets a different visitor on each day on which it is
+        sent. Salts of dates before the day before `today` are destroyed.
         """
 
     def mesh_secret(self) -> bytes:

@@ -14,7 +14,7 @@ class Erasures(Protocol):
     """Stores erasure marks. A mark is never removed, because an import or a replay may bring the hits at any time."""
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably; for a visitor with a mark, the mark with the later `until` stays. Idempotent."""
+        """Store marks durably; the mark with the latest `until` of a visitor is kept. Idempotent."""
 
     def of(self, site: str) -> Sequence[ErasureMark]:
         """Return the site's marks, by digest."""
@@ -40,7 +40,7 @@ class LogEraser(Protocol):
         """
 
     def overwrite(self) -> None:
-        """Remove the bytes that stores in files replaced or deleted from these files; other stores do nothing."""
+        """Overwrite replaced and deleted values in the files of embedded stores; other stores do nothing."""
 
     def kept_until(self, log_time: int) -> int:
         """Return until when (UTC ms) the log may hold a record with this log time; 0 if `replace` removes the bytes."""

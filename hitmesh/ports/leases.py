@@ -12,8 +12,8 @@ class Leases(Protocol):
     """Stores leases. At any time, a name has at most a single lease that is not expired.
 
     The clocks of the callers never decide whether a lease has expired; the store decides. A holder measures the length
-    of the lease from before the call. A holder that stood still cannot know that the lease has expired, so a lease
-    saves work but does not replace conditional writes.
+    of the lease from before the call. A suspended holder does not notice that its lease has expired. A lease therefore
+    avoids duplicate work, but does not replace conditional writes.
     """
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:

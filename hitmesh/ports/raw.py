@@ -31,8 +31,8 @@ class RawStore(Protocol):
         """Yield each record with hits of the site in [first_day, end_day) once, in log order.
 
         A record may also hold hits of other sites and days, which the caller must filter out. With `before`, which
-        gives an offset per partition, yield only records below the offset of their partition, and no record of a
-        partition without an offset.
+        gives an offset per partition, yield only records below the offset of their partition, and skip partitions
+        without an offset.
         """
 
     def salvage(
@@ -100,13 +100,13 @@ class RejectedStore(Protocol):
     def drop_bytes(self, older_than_ms: int) -> int:
         """Empty `original` and `origin` of the refusals with a collect time before `older_than_ms`.
 
-        Return how many were emptied. The counts stay. A store whose server expires the bytes by itself does nothing and
-        returns 0.
+        Return how many were emptied. The counts stay. A store that uses the server's time to live for the bytes does
+        nothing and returns 0.
         """
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
         """Empty `original`, `message` and `hit_id` in the site's wanted refusals durably, page by page.
 
-        Yield after each page how many refusals were emptied. `wanted` is called for each refusal that has any of the
-        three; the counts stay.
+        Yield after each page how many refusals were emptied. `wanted` is called for each refusal that has bytes,
+        message or hit id; the counts remain.
         """

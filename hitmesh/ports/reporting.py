@@ -32,8 +32,8 @@ class MetricStore(Protocol):
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return, per partition of the hits topic, the position up to which answers include every row of the stream.
 
-        A position is never ahead of the committed position. For a declared partition without a known position, offset
-        and log time are 0.
+        A position is never ahead of the committed position. The offset and log time of a declared partition without a
+        stored position are 0.
         """
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:

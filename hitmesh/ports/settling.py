@@ -194,8 +194,8 @@ class OrderClaims(Protocol):
     def remove(self, claims: Sequence[OrderClaim]) -> None:
         """Remove claims durably; idempotent.
 
-        A claim that holds its id in the stream keeps this place, so that a replay of the log decides as before. The
-        place has the id and the position, and no visitor key.
+        If the claim holds its id in the stream, a placeholder with the claim's id and position remains, so that a
+        replay of the log has the same result. The place has the id and the position, and no visitor key.
         """
 
 

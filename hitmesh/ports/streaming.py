@@ -32,13 +32,13 @@ class Outbox(Protocol):
     ) -> None:
         """Commit rows and positions durably, all or nothing; positions may belong to both topics of the log.
 
-        There must be a position for each partition with rows. If there are rows, every position must be ahead of the
-        committed position. Without rows, a position that is not ahead changes nothing.
+        There must be a position for each partition with rows. If there are rows, every position must be beyond the
+        committed position. Without rows, a position that is not beyond the committed position changes nothing.
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: there are rows, and a position is not ahead of the committed position because another
-                reader already committed it; or a partition now belongs to another reader. Nothing was written.
+            PartitionsMoved: there are rows, but another reader already committed a position; or a partition now belongs
+                to another reader. Nothing was written.
             CommitInDoubt: the outcome is unknown; `committed` returns the outcome once the store answers.
         """
 
@@ -78,8 +78,8 @@ class SeriesStore(Protocol):
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the positions stored by `note_flushed`; partitions without a position are absent."""
 
-    def drop(self, site: str, day: int, generation: int) -> None:
-        """Remove all values stored for a site-day's generation; idempotent."""
+    def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Remove all values stored for these generations of site-days; idempotent."""
 
 
 class Ledger(Protocol):
@@ -96,7 +96,7 @@ class Ledger(Protocol):
         """
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Return the days of [first_day, end_day) with hits in no visit until their day is settled (rule S9)."""
+        """Return the days of [first_day, end_day) with hits that wait for settlement (rule S9)."""
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return a page of `read(None)`. A page holds whole sites, in an order that the store chooses.
@@ -108,7 +108,7 @@ class Ledger(Protocol):
             max_sites: maximum number of sites in the page.
 
         Returns:
-            The sums, and the last site of the page, or None instead of this site if no sites follow.
+            The sums, and the last site of the page; None in place of the site if this is the last page.
         """
 
 

@@ -18,7 +18,7 @@ def checkpoint_of(
     """Return a call's checkpoint. The call may run until its own deadline, but for at most `max_s` seconds.
 
     The checkpoint raises Abandoned: with DEADLINE_EXCEEDED when the time has passed, with CANCELLED when the caller has
-    left.
+    cancelled the call.
     """
     left_s = context.time_remaining()
     allowed_s = max_s if left_s is None else min(max_s, left_s)
@@ -34,6 +34,6 @@ def checkpoint_of(
                 limit=max_s,
             )
         if not context.is_active():
-            raise Abandoned("the caller left before the answer was ready")
+            raise Abandoned("the caller cancelled the call before the answer was ready")
 
     return checkpoint

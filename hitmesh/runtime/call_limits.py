@@ -64,8 +64,8 @@ class CallPool(ThreadPoolExecutor):
 class CallLimit(grpc.ServerInterceptor):
     """Refuses calls while the pool that would run them is full (TOO_MANY_CALLS).
 
-    gRPC calls the interceptors immediately before it submits the call to the pool, in the same thread. So no other call
-    can enter the pool in between. This interceptor must be the server's first interceptor.
+    gRPC calls the interceptors immediately before it submits the call to the pool, in the same thread. No other call
+    can therefore enter the pool in between. This interceptor must be the server's first interceptor.
 
     Args:
         pool: the server's pool.

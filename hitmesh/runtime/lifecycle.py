@@ -29,7 +29,7 @@ DRAIN_S = 5.0
 _NEW_OBJECTS = 100_000
 
 HEALTH_WORKERS = 4
-# More than one, because a reflection stream may stay open after its requests are answered.
+# More than one thread, because a reflection stream may stay open after its requests are answered.
 REFLECTION_WORKERS = 4
 
 MAX_METADATA_BYTES = 64 << 10

@@ -77,9 +77,9 @@ class Seldom:
         self._unsaid: dict[str, int] = {}
 
     def due(self, kind: str, count: int = 1) -> int:
-        """Count events of a kind; return 0 if no line may be written now, else how many came since the last line.
+        """Count events of a kind; return the number to log now, or 0 if no line may be written yet.
 
-        The caller must then write a line with this count, which includes `count`.
+        If the result is not 0, the caller must write a log line with this number; the number includes `count`.
         """
         with self._lock:
             total = self._unsaid.get(kind, 0) + count
@@ -109,7 +109,7 @@ class Seldom:
 class Complaints:
     """Writes rate-limited warnings: at most a log line per reason and pause, with the number of calls since the last.
 
-    No call is left out, provided that `write_pending` is called from time to time, and finally with `held_back`.
+    All events are counted in a log line, if `write_pending` is called regularly, and with `held_back` at the end.
 
     Args:
         event: event name of the log lines.

@@ -1,7 +1,7 @@
 """Erase the visitor's hits from raw records, claims and log (kind ERASE).
 
-`Blanking.erase` defines the order in which hits disappear. Every effect before the last is found again
-after a crash, because the raw record still has the hits.
+`Blanking.erase` defines the order in which hits disappear. After a crash, all effects are repeated, because the raw
+record, which is replaced last, still has the hits.
 """
 
 from __future__ import annotations

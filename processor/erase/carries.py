@@ -21,7 +21,8 @@ _PAGE: Final = 32  # each recomputed site-day has two carries, up to megabytes
 def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes:
     """Return a carry without the erased visitors' visits; the same bytes if there are none.
 
-    A carry that does not decode becomes empty, because it may hold such a visit; a reader treats both alike.
+    A carry that does not decode becomes empty, because it may contain such a visit; readers treat a damaged carry like
+    an empty one.
     """
     if not carry:
         return carry

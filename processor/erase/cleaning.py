@@ -24,8 +24,8 @@ class Step:
     """A finished step.
 
     Attributes:
-        removed: this step's counts, by the receipt's fields.
-        scanned: all steps' counts so far, by store.
+        removed: the counts of this step, by field of the receipt.
+        scanned: the counts of all steps so far, by store.
     """
 
     removed: Mapping[str, int]
@@ -37,7 +37,7 @@ def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: E
 
     Args:
         reprocessings: the stored reprocessings.
-        id_: the erasure, which also loses its differences: they are the visitor's numbers.
+        id_: id of the erasure; its stored differences are also removed, because they reveal the visitor's numbers.
         site: the site.
         visitors: the visitor.
     """

@@ -1,7 +1,7 @@
 """Erase a visitor: how a reprocessing with kind ERASE is published.
 
 The stages follow each other, and each stage can be repeated: after a crash, the next process begins with the first
-stage, and finds done what is done. The receipt is stored with the reprocessing before any hit is removed.
+stage, and skips finished work. The receipt is stored with the reprocessing before any hit is removed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Run:
         days: days whose raw records the current stage has not read; None before the first.
         chain: the site-days that are published.
         portion_at: when the current portion began, UTC ms.
-        not_before: when the next look at the stores is due, UTC ms.
+        not_before: when the stores are scanned next, UTC ms.
         steps: the current stage's steps that are left; None before the first.
     """
 
@@ -76,15 +76,15 @@ def is_erasing(reprocessing: Reprocessing) -> bool:
 class Erasing:
     """Performs erasures. Confined to one thread.
 
-    An erasure waits for streams and for the settler, and other work goes on meanwhile. So up to `pace.erasures`
-    erasures are in progress at the same time, and each continues with the stage that it has reached. Further erasures
-    begin when an earlier erasure has ended.
+    An erasure waits for streams and for the settler, while other work continues. So up to `pace.erasures` erasures are
+    in progress at the same time, and each continues with the stage that it has reached. Further erasures begin when an
+    earlier erasure has ended.
 
     Args:
         stores: the settler's stores.
         reprocessings: the stored reprocessings.
         moving: publishes site-days, and keeps no replaced rows.
-        clock: decides when to look at the stores again.
+        clock: decides when to scan the stores again.
         pace: limits and delays.
         marks: makes dirty marks.
         save: replaces the stored reprocessing; returns the new version, or None if another process replaced it.
@@ -153,7 +153,7 @@ class Erasing:
         return self._runs.keys()
 
     def waiting(self, erasures: Iterable[Reprocessing]) -> frozenset[str]:
-        """Return erasures (ids) that have nothing to do yet, or that cannot begin yet; forget all other erasures.
+        """Return the ids of erasures that wait, or that cannot begin yet; forget all other erasures.
 
         Args:
             erasures: the erasures that are this process's to do now (`is_erasing`).
@@ -194,7 +194,7 @@ class Erasing:
         return True
 
     def _blank(self, run: _Run, is_over: IsOver) -> bool:
-        """Erase the hits on the published days, and on days that RECOMPUTE could not see as they are now."""
+        """Erase the hits on the published days, and on days whose hits changed since RECOMPUTE read them."""
         if run.days is None:
             run.days = self._days_to_blank(run)
         return self._over_days(run, is_over)
@@ -207,7 +207,7 @@ class Erasing:
         return is_done
 
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
-        """Let all the days' replaced generations go; the settler removes their rows when no query reads them.
+        """Retire all replaced generations of the days; the settler removes their rows when no query reads them.
 
         Generations that began before the marks were stored, and that a settler without a lease may still publish, are
         abandoned.
@@ -234,7 +234,7 @@ class Erasing:
         return self._in_steps(run, is_over, lambda: clean_refusals(self._stores, run.reprocessing))
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
-        """Read all the site's raw hits once more, after every stream knows the marks; erase hits that are left.
+        """Read all raw hits of the site once more, after every stream has loaded the marks; erase the remaining hits.
 
         A day with such hits is read again later: a write by a process whose clock is ahead can undo the erasure.
         """
@@ -247,9 +247,9 @@ class Erasing:
         return self._over_days(run, is_over, is_proof=True)
 
     def _prove(self, run: _Run, is_over: IsOver) -> bool:
-        """Look for the visitor in the other stores; wait while a stream or the settler has not finished.
+        """Search the other stores for the visitor; wait while a stream or the settler has not finished.
 
-        The look reads only the visitor's days, in a single portion.
+        The search reads only the visitor's days, in a single portion.
         """
         self._stores.log_eraser.overwrite()
         found = self._proof.look(run.site, run.visitors, self._days(run), self._clock.now())
@@ -277,7 +277,7 @@ class Erasing:
         return True
 
     def _wait(self, run: _Run, left: str) -> None:
-        """Wait before the next look, so long that all erasures' looks together leave time for other work."""
+        """Wait before the next search, so long that the searches of all erasures together leave time for other work."""
         logger().info("erasure_waits", id=run.reprocessing.id, left=left)
         now = self._clock.now()
         run.not_before = now + (now - run.portion_at + self._pace.proof_wait_ms) * len(self._runs)

@@ -1,4 +1,4 @@
-"""The erasure marks that a process knows, read again from the store at intervals."""
+"""The erasure marks in the memory of a process, read again from the store at intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hitmesh.ports import Clock, Erasures, SiteDirectory
 from processor.erase.visitors import ErasedVisitors
 
 _OVERLAP_MS: Final = 600_000
-"""Marks by other processes are looked for this far back, because their clocks may differ and their writes may take."""
+"""Marks that other processes stored are read this far back, because clocks differ and writes take time."""
 
 _NO_VISITORS: Final = ErasedVisitors(b"")
 

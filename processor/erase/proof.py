@@ -1,4 +1,4 @@
-"""Look for an erased visitor in every store that can hold the visitor's key, apart from raw records (kind ERASE).
+"""Search for an erased visitor in every store that can contain the visitor's key, except raw records (kind ERASE).
 
 Raw records are read separately, because reading them takes long. The log is not read: a store in files has no record
 with the hits after blanking, and a Kafka topic keeps its records until the time in the receipt.
@@ -23,10 +23,10 @@ from processor.stream.live.snapshot import joined, unpacked
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A look at the stores.
+    """The result of a search of the stores.
 
     Attributes:
-        left: why the erasure is not complete; empty if it is.
+        left: why the erasure is not complete; empty if the erasure is complete.
         scanned: how many values were read, by store.
     """
 

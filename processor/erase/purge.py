@@ -1,6 +1,6 @@
 """Remove erased visitors from a partition's state (kind ERASE).
 
-Rows that the stream emitted for these visitors stay until their day is settled. Kept hits are not removed here: after
+Rows that the stream emitted for these visitors remain until their day is settled. Kept hits are not removed here: after
 the removal, the stream recovers, which deletes the files with kept hits and reads the hits again from the log, without
 the erased hits.
 """

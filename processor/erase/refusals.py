@@ -2,8 +2,9 @@
 
 A refusal keeps at most 4 KiB from the original bytes, in protobuf or JSON: a hit, or a batch that was refused whole.
 Bytes that do not decode may be the visitor's, so they count as the visitor's. Bytes without a visitor id and a user id
-belong to a visitor without cookies, whose key cannot be computed from them. A refusal without a site counts if its ids
-match: nothing says for which site an unknown key was meant. If the key is another merchant's, the refusal stays.
+belong to a visitor without cookies, whose key cannot be computed from them. A refusal without a site also counts if its
+ids match, because the site of an unknown key cannot be determined. If the key belongs to another merchant, the refusal
+is not changed.
 """
 
 from __future__ import annotations

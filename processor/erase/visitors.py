@@ -1,7 +1,7 @@
 """Recognise erased visitors' hits from erasure marks. Pure.
 
-A mark has only the visitor's hash. So each distinct visitor on a marked site is hashed, which costs about 1 µs. Hits
-on other sites cost nothing, and neither do hits after the site's latest mark, such as live traffic.
+A mark has only the visitor's hash. So each distinct visitor on a marked site is hashed, which costs about 1 µs. Hits on
+other sites, and hits after the site's latest mark, such as live traffic, are not hashed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class ErasedVisitors:
     def has_claim(self, claim: OrderClaim) -> bool:
         """Return whether a claim comes from an erased hit.
 
-        A claim has its hit's UTC day, and not the time. On the day that has `until`, log time takes its place.
+        A claim has its hit's UTC day, and not the time. On the day that contains `until`, log time is used in place of
+        event time.
         """
         high, low = (np.array([part], np.uint64) for part in (claim.visitor_hi, claim.visitor_lo))
         until = int(self.until(claim.site, _timelines(claim.site, high, low))[0])

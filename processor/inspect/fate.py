@@ -153,8 +153,8 @@ def inspect(hits: pl.DataFrame, hit_id: str, known: Known) -> list[InspectedCopy
     """Return every copy of a hit, in log order. Hits of different visitors with the same id are separate hits.
 
     Args:
-        hits: INSPECT_COLUMNS of processor.inspect.search: all hits of the visitors that have the id, on the days of the
-            copies and on neighbouring days; in any order, each stored hit once.
+        hits: INSPECT_COLUMNS of processor.inspect.search: all hits of the visitors that have a hit with the id, on the
+            days of the copies and on neighbouring days; in any order, each stored hit once.
         hit_id: the id to inspect.
         known: the site's generations, committed offsets and claims.
     """

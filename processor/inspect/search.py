@@ -1,7 +1,7 @@
 """Find a hit in the raw store (for TraceHit).
 
 The first reading finds the visitors whose hits have the id. The second reading gets these visitors' hits on the same
-and on neighbouring days. Both go from the newest day to the oldest and stop at a limit of records or time.
+and on neighbouring days. Both readings go from the newest day to the oldest and stop at a limit of records or time.
 """
 
 from __future__ import annotations

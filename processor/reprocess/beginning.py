@@ -17,8 +17,8 @@ from processor.reprocess.parts import parts_of
 def begun(reprocessing: Reprocessing, stored: Iterable[Reprocessing], now: int) -> Reprocessing:
     """Return the reprocessing as its work begins; unchanged if the work has begun, or follows a failed work.
 
-    The first publication decides the place in the order. A work that would undo a later publication is taken back, and
-    `error` says why.
+    The first publication decides the place in the order. If the work would undo a later publication, the request is
+    withdrawn, and `error` gives the reason.
     """
     if reprocessing.begun_at or parts_of(reprocessing):
         return reprocessing

@@ -1,4 +1,4 @@
-"""The results that recomputed site-days hand to their site's later days (reprocessing, rules D3 and L4). Pure."""
+"""The results of recomputed site-days that later days of the site need (reprocessing, rules D3 and L4). Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Chain:
 
     Attributes:
         last: the last site-day; None before the first.
-        hands_on: the generation with the carry from `last`; None if the current generation's carry counts.
+        hands_on: the generation with the carry of `last`; None if the carry of the current generation applies.
         flags: the duplicate flags that the site's recomputed days changed, by claim.
         count: how many site-days the chain has.
     """
@@ -47,6 +47,6 @@ class Chain:
         return Chain(rebuilt.site_day, wanted(rebuilt, work), flags, self.count + 1)
 
     def past(self, site_day: SiteDay) -> Chain:
-        """Return the chain with a further site-day whose current generation stays."""
+        """Return the chain with a further site-day whose current generation is kept."""
         of_site = self.last is not None and self.last.site == site_day.site
         return Chain(site_day, None, self.flags if of_site else {}, self.count + 1)

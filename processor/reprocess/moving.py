@@ -63,8 +63,8 @@ class _Page:
     def standing(self, rebuilt: Rebuilt, entry: GenerationEntry) -> Standing:
         """Return how the entry relates to the site-day; STALE too if another reprocessing made the generation.
 
-        A publication must not take such a generation for its result, neither as `Rebuilt.after`, nor in an entry that
-        is older than the publication, and that the publication therefore has not moved.
+        A publication must not treat such a generation as its result: neither as `Rebuilt.after`, nor in an entry that
+        is older than the publication.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:
@@ -177,8 +177,8 @@ class Moving:
     def _move(self, page: _Page, rebuilt: Rebuilt, stands: Standing) -> None:
         """Make the wanted generation current. The order of the effects is defined only here.
 
-        A stale site-day is already stored as recomputed anew (`_up_to_date`), so that after a crash, the entry's
-        generation shows a publication by this reprocessing.
+        A stale site-day is already recomputed and stored (`_up_to_date`), so that after a crash, the entry's generation
+        shows a publication by this reprocessing.
         1. mark the days that the publication disturbs, except a recomputed day after, which is moved next. As in
            `Settler._publish_wave`, this must precede the publication, and also the flags, on which these days depend;
         2. publish the generation, or restore a generation that was published before. The replaced generation is kept,
@@ -187,8 +187,8 @@ class Moving:
         4. store the new entry's sequence, and remove the intent. Until then, the next pass repeats steps 1, 3 and 4:
            after a crash, the settler may have settled a marked day before the flags were set.
 
-        A site-day that the settler settled since, under the wanted logic, is only marked: the day before may have
-        changed its carry in this work, without a mark.
+        A site-day that the settler has settled since under the wanted logic is only marked, because this work may have
+        changed the carry of the day before without a mark.
 
         If the lease on the site has ended, another settler may work on the site. After step 3, days that were settled
         for the first time meanwhile are marked too; and if any day was published meanwhile, the site-day and all
@@ -217,7 +217,7 @@ class Moving:
         self._mark(page, site, again | (self._disturbed(page, rebuilt) - disturbed))
         entry = self._entry(rebuilt.site_day)
         if entry.generation != wanted(rebuilt, page.work).generation:
-            raise StaleGeneration(f"{rebuilt.site_day} was settled again before the move was stored; look again")
+            raise StaleGeneration(f"{rebuilt.site_day} was settled again before the move was stored; read it again")
         self._reprocessings.put(page.reprocessing.id, [replace(rebuilt, sequence=entry.sequence)])
         if intents:
             self._stores.dirty.clear(DirtySiteDay(rebuilt.site_day, tuple(map(range_of, intents))))

@@ -26,17 +26,18 @@ class ReprocessPace:
             waits meanwhile.
         examined_positions: approximate maximum number of raw records of incomplete site-days whose positions a repair
             remembers while it reads the log.
-        log_records: how many records of the log a repair reads before it looks whether the portion is over.
+        log_records: how many records of the log a repair reads before it checks whether the portion is over.
         retry_after_ms: delay after reprocessings could not be read or changed.
         unavailable_ms: delay after a store was unavailable, doubled after each such portion in a row.
         max_unavailable_ms: maximum delay after a store was unavailable.
         keep_replaced_ms: how long replaced rows are kept for a rollback.
         keep_plan_ms: how long a plan that nobody runs is kept.
         blanked_records: how many raw records are erased together.
-        marks_known_ms: how long after an erasure mark is stored every running stream has stored the raw records that it
-            took before it knew the mark.
+        marks_known_ms: time after which every running stream has loaded a stored erasure mark, and has stored all raw
+            records that it read before.
         erasures: how many erasures a process has in progress at the same time.
-        proof_wait_ms: delay between two looks for an erased visitor, multiplied by the erasures in progress.
+        proof_wait_ms: delay between two searches for an erased visitor, multiplied by the number of erasures in
+            progress.
         keep_expired_ms: how long an expired plan can be listed.
     """
 

@@ -1,4 +1,4 @@
-"""What the parts of a repair found missing in the raw store, together and for a part that begins again. Pure."""
+"""The raw hits that the parts of a repair found missing, in total and for a part that begins again. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def _hits(records: Iterable[RestoredRecord]) -> int:
 def handed_on(stored: RawRepair, others: Sequence[RawRepair], buckets: Set[int]) -> RawRepair:
     """Return the stored findings that belong to no other part, for a part with these buckets.
 
-    Restored records stay counted even if the part that restored them is interrupted: they are not found missing again.
+    Restored records remain counted even if the part that restored them is interrupted, because a later part does not
+    find them missing.
     """
     theirs = total(others) or RawRepair()
     named = tuple(lost for lost in stored.named if site_bucket(lost.site_day.site) in buckets)

@@ -1,8 +1,8 @@
 """The parts of a reprocessing's work, which several settlers do at the same time (reprocessing). Pure.
 
-A part has the site-days whose sites are in certain buckets. A site's days are always in the same part, because each day
-hands its carry to the next. The stored reprocessing lists the parts, and the work is done when the finished parts have
-all buckets.
+A part has the site-days whose sites are in certain buckets. All days of a site are in the same part, because each day
+needs the carry of the day before. The stored reprocessing lists the parts, and the work is done when the finished parts
+have all buckets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def buckets_left(reprocessing: Reprocessing) -> frozenset[int]:
 
 
 def loads_of(reprocessing: Reprocessing, held: Set[int]) -> dict[int, int]:
-    """Return how many site-days wait, by bucket, approximately: each bucket counts as far as its sites are left."""
+    """Return the approximate number of unfinished site-days by bucket."""
     left = buckets_left(reprocessing) & held
     per_site = -(-reprocessing.site_days // max(1, len(reprocessing.sites)))
     loads = dict.fromkeys(left, 0)

@@ -6,7 +6,7 @@ sides are compared hit by hit. The result counts only if the visits and the ledg
 numbers; otherwise a store lost numbers or raw hits, or hits were erased, and hits and visits do not explain the
 difference.
 
-Everything that is compared belongs to one visitor. A window on disk is therefore compared in ranges of visitors: `Part`
+All compared hits and visits belong to one visitor. A window on disk is therefore compared in ranges of visitors: `Part`
 adds up. A visitor with more hits than fit into memory is not compared.
 """
 

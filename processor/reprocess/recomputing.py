@@ -101,7 +101,7 @@ class Rebuilder:
         Args:
             site_day: the site-day.
             logic: the logic; None: the current generation's logic.
-            handed: the results of earlier days.
+            handed: results of earlier days that the settlement needs.
             bounds: the bounds for the scan.
             work: the work that recomputes.
             rules: the version of the exclusion rules by day; absent days keep their version.
@@ -177,9 +177,9 @@ class Rebuilder:
 
         1. write all site-days' rows, and wait once until the rows are readable;
         2. write the series;
-        3. store the recomputed site-days. This must be last, because a stored site-day may be published without a
-           further look at its rows. After a crash before this step, the attempt is repeated under another generation
-           number, and the lost attempt's rows are removed after the site-day's next publication, or after CANCEL.
+        3. store the recomputed site-days. This must be last, because a stored site-day may be published without another
+           check of its rows. After a crash before this step, the attempt is repeated under another generation number,
+           and the lost attempt's rows are removed after the site-day's next publication, or after CANCEL.
 
         If step 1 or 2 fails, for example because the rows do not become readable in time, the wave's attempts are
         abandoned, so that their rows are removed even if the work is never repeated.

@@ -165,7 +165,7 @@ class Reprocessor:
             return 0
 
     def _note_damage(self, error: StoreCorrupt) -> None:
-        """Log once that a stored reprocessing is damaged, and go on with the others."""
+        """Log once that a stored reprocessing is damaged, and continue with the others."""
         if error.message not in self._noted and len(self._noted) < _MAX_NOTED:
             self._noted.add(error.message)
             logger().error("reprocessing_is_damaged", message=error.message)
@@ -185,16 +185,16 @@ class Reprocessor:
         return 0
 
     def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
-        """Return the erasures that wait; forget erasures that are no longer this process's to do."""
+        """Return the erasures that wait; forget erasures that this process no longer works on."""
         waiting = self._erasing.waiting(each for each in stored if is_erasing(each) and buckets_left(each) & held)
         in_progress = self._erasing.in_progress
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if not at.erases or id_ in in_progress}
         return waiting
 
     def _take_up(self, id_: str) -> None:
-        """Set the progress in hand aside, and continue with the given reprocessing's progress if that is aside.
+        """Set the current progress aside, and continue with the given reprocessing's progress if it was set aside.
 
-        Erasures wait, so that they and other work take turns. Work that is claimed anew would begin again each time.
+        Erasures wait, so that they and other work take turns. Work that is claimed again would restart each time.
         """
         begun = self._progress
         if begun is not None and begun.id != id_:
@@ -208,11 +208,11 @@ class Reprocessor:
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if at.erases}
 
     def _portion(self, reprocessing: Reprocessing, buckets: frozenset[int], stored: Sequence[Reprocessing]) -> int:
-        """Claim a part of the work if no part is in hand, then do a portion.
+        """Claim a part of the work if this settler has none, then do a portion.
 
         The control service takes a request back if another reprocessing has the same site-days. The claim is a new
-        version of the stored value, so that either the claim or the taking back fails. A work that would undo a later
-        publication is taken back here.
+        version of the stored value, so that either the claim or the withdrawal fails. Here, the request is withdrawn if
+        the work would undo a later publication.
         """
         if reprocessing.work is None:
             self._fail(reprocessing, FatalError("the reprocessing runs without a work: request the work again"))
@@ -237,7 +237,7 @@ class Reprocessor:
 
     def _do_portion(self, reprocessing: Reprocessing) -> int:
         begun = self._progress
-        assert begun is not None  # the part is in hand
+        assert begun is not None  # this settler already works on the part
         ends_at = self._clock.now() + self._pace.portion_ms
         steps, part = self._steps_of(reprocessing, begun.part.work), narrowed(reprocessing, begun.part)
         of_buckets = {site_bucket(site): site for site in part.sites}.values()
@@ -278,7 +278,7 @@ class Reprocessor:
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
 
     def _is_in_hand(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> bool:
-        """Return whether the progress is that of a stored part whose buckets are all leased still.
+        """Return whether the progress belongs to a stored part whose buckets are all still leased.
 
         A new request removes the parts that are not finished, so that each request is claimed.
         """

@@ -102,7 +102,7 @@ class Restoring:
             self._note_lost(self._progress, LostHits(site_day, 0, kept=True))
 
     def advance(self, reprocessing: Reprocessing, is_over: Callable[[], bool]) -> frozenset[SiteDay] | None:
-        """Work until the portion is over; return the site-days to keep as they are, None if the work goes on."""
+        """Work until the portion is over; return the site-days to keep unchanged; None if the work is not finished."""
         this = self._progress
         if this is None or this.id != reprocessing.id:
             this = self._progress = self._begun(reprocessing)
@@ -115,7 +115,7 @@ class Restoring:
         return frozenset(this.kept)
 
     def _begun(self, reprocessing: Reprocessing) -> _Progress:
-        """Begin: what an earlier process restored stays counted, and lost hits are counted again."""
+        """Begin: records that an earlier process restored remain counted, and lost hits are counted again."""
         before = reprocessing.raw_repair or _NOTHING
         unreadable = tuple(each for each in before.named if not each.hits)
         self._site = None
@@ -237,7 +237,7 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------ conclude
 
     def _conclude(self, this: _Progress, reprocessing: Reprocessing) -> None:
-        """Count what is lost; the next step examines the next site-days."""
+        """Count the lost hits; the next step examines the next site-days."""
         self._site = None
         for site_day in sorted(this.incomplete):
             still = self._examined(site_day)

@@ -13,9 +13,9 @@ _FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.E
 def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) -> Iterator[Reprocessing]:
     """Yield the running reprocessings that have no site-day in common with an older open reprocessing, oldest first.
 
-    A work of which a settler has begun a part counts as older than all others: works never mix on a site-day.
-    `waiting` are erasures (ids) that wait for streams or for the settler, or that cannot begin yet: others do not
-    wait for these erasures.
+    Work that a settler has begun is treated as the oldest, so that two works never alternate on a site-day. `waiting`
+    are erasures (ids) that wait for streams or for the settler, or that cannot begin yet: others do not wait for these
+    erasures.
     """
     older: list[Reprocessing] = []
     for reprocessing in sorted(stored, key=lambda each: (not each.parts, each.created_at, each.id)):

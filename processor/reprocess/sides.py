@@ -1,7 +1,7 @@
 """A recomputed site-day's two generations, and which generation a work makes current (reprocessing). Pure.
 
-PUBLISH makes `Rebuilt.after` current, ROLL_BACK `Rebuilt.before`. The current entry shows whether the site-day is still
-as the reprocessing left the site-day, or whether the settler settled the site-day again, because late hits arrived.
+PUBLISH makes `Rebuilt.after` current, ROLL_BACK `Rebuilt.before`. The current entry shows whether the site-day is
+unchanged since the reprocessing last moved it, or whether the settler settled it again because late hits arrived.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from processor.settle.settlement import Settled
 class Standing(StrEnum):
     """How the current entry relates to the recomputed site-day.
 
-    MOVED: the wanted generation is current. AS_LEFT: the other generation is current, as the reprocessing left the
-    site-day. SETTLED_SINCE: the settler settled the site-day again, under the wanted logic and rules, so the work had
+    MOVED: the wanted generation is current. AS_LEFT: the other generation is current; nothing changed since the
+        reprocessing last moved the site-day. SETTLED_SINCE: the settler settled the site-day again, under the wanted
+        logic and rules, so the work had
     made the wanted generation current before. STALE: the settler settled the site-day again otherwise.
     """
 

@@ -1,8 +1,8 @@
 """The carry: state that a settled day hands to the next day (settlement, rule L4).
 
 A carry contains the visits that were open at the day's end, as of that instant, and a digest of the hits that followed
-in these visits. The digest tells the next day whether this settlement saw all of those hits. Equal carries have equal
-bytes.
+in these visits. With the digest, the next day's settlement detects whether this settlement read all of those hits.
+Equal carries have equal bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Carry:
 
     Attributes:
         open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by timeline.
-        followed: `digest` of the next day's hits that belong to these visits, as this settlement saw them.
+        followed: `digest` of the next day's hits that belong to these visits and that this settlement read.
     """
 
     open_visits: pl.DataFrame
@@ -146,8 +146,8 @@ def digest(hits: pl.DataFrame, wins_order: BoolArray, excluded_by_rule: BoolArra
     Args:
         hits: hits in visits, in any order.
         wins_order: (n,) whether the hit is the ORDER that counts (rule D3).
-        excluded_by_rule: (n,) whether only an exclusion rule excludes the hit; None: no hit. Rules can be decided anew,
-            other flags cannot.
+        excluded_by_rule: (n,) whether only an exclusion rule excludes the hit; None: no hit. Only the flags of rules
+            can be decided again.
     """
     mixed = np.zeros(hits.height, np.uint64)
     columns = [hits[name].to_numpy() for name in ("visitor_lo", "hit_hash", "content_hash")]

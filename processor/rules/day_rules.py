@@ -1,8 +1,7 @@
 """Which version of a site's exclusion rules decides the hits of a UTC day, and which hits are excluded (settlement).
 
-The rules of a hit are those of the hit's own day, also where the settlement of a neighbouring day reads the hit. So
-each hit is excluded in all settlements or in none. A day without a version keeps the decisions of the collector, which
-the log carries. Pure.
+A hit is decided by the rules of its UTC day, even when the settlement of a neighbouring day reads the hit. So each hit
+is excluded in all settlements or in none. On a day without a version, the collector's decisions in the log apply. Pure.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class DayRules:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The hit columns that the rules look at, in the order of RULE_COLUMNS."""
+        """The hit columns that the rules compare, in the order of RULE_COLUMNS."""
         kinds = {rule.kind for version in self._decided for rule in self.rules.at(version)}
         return tuple(matched.column for kind, matched in MATCHED.items() if kind in kinds)
 
@@ -86,7 +85,7 @@ class DayRules:
         return rows.with_columns(pl.Series("flags", flags, pl.UInt32))
 
     def not_applicable(self, rows: pl.DataFrame, day: int) -> int:
-        """Return how many hits of a day have no stored network although the day's rules look at the network."""
+        """Return how many hits of a day have no stored network although a rule of the day compares networks."""
         rules = self.rules.at(self.versions.get(day, AS_COLLECTED))
         if not any(rule.kind is RuleKind.NETWORK for rule in rules):
             return 0
@@ -107,7 +106,7 @@ class DayRules:
 
     @property
     def _decided(self) -> list[int]:
-        """The versions of the days that the rules decide, ascending."""
+        """The rules versions of the days whose hits are decided by rules, ascending."""
         return sorted({version for version in self.versions.values() if version != AS_COLLECTED})
 
     def _version_of(self, days: I64Array) -> I64Array:

@@ -69,8 +69,8 @@ def decide_orders(
         read_through: the offsets up to which the day's current generation was read; empty without a generation. The
             day's claims beyond these offsets are new, and may take an order from a claim on another day.
         refund_days: per order, the days with refunds that get their amount from the order.
-        excluded_before: whether the claiming hits were excluded before; absent: as the claim says. An exclusion rule
-            that is decided anew may move an order to another claim.
+        excluded_before: whether the claiming hits were excluded before; an absent hit has the flag of its claim. If
+            rules are decided again, another claim on an order may win.
     """
     current = {claim_at(claim): claim.duplicate for claim in claims}
     decided = {key: duplicates.get(key, stored) for key, stored in current.items()}

@@ -286,7 +286,7 @@ def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.Da
 
 
 def refusal_contributions(rejected: Mapping[int, int]) -> pl.DataFrame:
-    """Return the contributions of refused hits. Their only dimension is the cell of the collect time."""
+    """Return the contributions of refused hits. Refused hits have the cell of the collect time and no dimension."""
     cells = pl.DataFrame(
         {"cell": list(rejected), "rejected_hits": list(rejected.values())},
         schema={"cell": pl.Int64, "rejected_hits": pl.Int64},

@@ -30,8 +30,8 @@ def build_after(
 ) -> Visits:
     """Build the visits that `build_visits` builds, with a separate policy for carried-in visits.
 
-    The carried-in visits come first in the result. Its `line` lacks these visits and their hits, because no carried-in
-    visit is still open at the day's end: a visit lasts at most a day (rule S5).
+    The carried-in visits come first in the result. The `line` of the result lacks these visits and their hits, because
+    no carried-in visit is still open at the day's end: a visit lasts at most a day (rule S5).
 
     Args:
         hits: as for `build_visits`.
@@ -96,7 +96,7 @@ def build_by_start(
 
 
 def _with_carried(visits: Summaries, places: I64Array) -> Summaries:
-    """Return the summaries with numbers of carried-in visits that refer to all of these, given the place of each."""
+    """Return the summaries, in which a carried-in visit has its number among all carried-in visits."""
     first = visits.first.copy()
     is_carried = first < 0
     first[is_carried] = -1 - places[-1 - first[is_carried]]

@@ -1,9 +1,9 @@
 """Build visits from timelines (step 5 of the journey, rules S0 to S6).
 
 Decides which hits form a visit and which are orphans. The input is a site's hits without copies, and the visits that
-were open when these hits begin. Nearly every timeline is cut by comparing neighbours. Where that is not exact (a visit
-reaches a cap or another local date; a non-interactive hit has another campaign), `timeline.walk` goes through the
-timeline hit by hit. Both methods give the same visits.
+were open before the first of these hits. Nearly every timeline is cut by comparing neighbours. Where that is not exact
+(a visit reaches a cap or another local date; a non-interactive hit has another campaign), `timeline.walk` goes through
+the timeline hit by hit. Both methods give the same visits.
 
 All times are UTC ms.
 

@@ -109,7 +109,7 @@ class Worked:
     inputs: DayInputs
 
     def close(self) -> None:
-        """Delete hits that are on disk; the settlement stays readable."""
+        """Delete hits that are on disk; the settlement remains readable."""
         if isinstance(self.inputs.window, SpilledWindow):
             self.inputs.window.close()
 
@@ -268,8 +268,8 @@ class Attempt:
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that was read further: its hits have no dirty marks and would be lost.
 
-        Another settler may publish such a generation after this attempt's bounds were read. Partitions that only the
-        generation or only the attempt knows, for example of a retired log, are not compared.
+        Another settler may publish such a generation after this attempt's bounds were read. Partitions that appear only
+        in the generation or only in the attempt, for example of a retired log, are not compared.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():
@@ -309,8 +309,8 @@ class Attempt:
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
         """Return the disturbed days, without the day after if only the carry or the logic disturbs that day.
 
-        A damaged carry does not show which hits the day before followed, so the day before is settled again too, which
-        replaces the carry.
+        A damaged carry does not show which hits of the day continue its visits. The day before is therefore settled
+        again, which replaces the carry.
         """
         disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
         follows_others = self._carry is not None and self._carry.followed != settled.followed

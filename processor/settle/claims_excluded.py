@@ -1,8 +1,8 @@
 """Whether claiming hits are excluded, under the exclusion rules of their days (settlement, rule D3).
 
-A stored claim keeps the collector's decision. Where a version of the site's rules decides a day anew, the claiming hit
-decides. The settled day's hits are in the window. Other hits, which are few, are read again from their raw records;
-days without a version cost nothing.
+A stored claim keeps the collector's decision. Where a version of the site's rules decides a day again, the claiming hit
+is decided again. The settled day's hits are in the window. Other hits, which are few, are read again from their raw
+records; days without a version cost nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def excluded_claims(
     Args:
         claims: the claims.
         sides: rules for the claims' days.
-        raw: the store with the hits. A record is read only if a side decides any of its claims anew.
+        raw: the store with the hits. A record is read only if the rules of a side may change the exclusion of one of
+            its claims.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -93,7 +94,7 @@ def excluded_claims(
 
 
 def with_exclusion(claims: Iterable[OrderClaim], excluded: Mapping[HitAt, bool]) -> list[OrderClaim]:
-    """Return the claims, excluded or not as given; other claims keep the collector's decision."""
+    """Return the claims with these excluded flags; other claims keep the collector's decision."""
     return [replace(claim, excluded=excluded.get(claim_at(claim), claim.excluded)) for claim in claims]
 
 

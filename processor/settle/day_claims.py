@@ -21,7 +21,7 @@ from processor.settle.site_window import SpilledWindow, Window
 
 @dataclass(frozen=True, slots=True)
 class DayClaims:
-    """Where a site-day's claims are, and which of these claims a settlement sees.
+    """Where a site-day's claims are stored, and which of them belong to a settlement's scan.
 
     Attributes:
         site_day: the site-day.

@@ -1,6 +1,6 @@
 """Decide which hits of a site are erased, and which hits are excluded, while the hits are read (settlement).
 
-Both depend on the hit alone, so any part of a window's hits is decided as the whole window would be.
+Both decisions depend on the hit alone, so any part of a window's hits is decided as in the whole window.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Decided(NamedTuple):
         rows: `WINDOW_COLUMNS` of the hits that are not erased.
         erased: `ERASED_COLUMNS` of the erased hits.
         excluded_before: whether each hit in `rows` is excluded under the rules before; None: as in `rows`.
-        not_applicable: how many hits in `rows` lack the network that the rules of `Deciding.day` look at.
+        not_applicable: how many hits in `rows` lack the network that the rules of `Deciding.day` compare.
     """
 
     rows: pl.DataFrame
@@ -61,7 +61,7 @@ class Deciding:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The hit columns that the rules look at, in addition to READ_COLUMNS."""
+        """The hit columns that the rules compare, in addition to READ_COLUMNS."""
         looked_at = (*self.rules.columns, *(self.before.columns if self.before else ()))
         return tuple(name for name in dict.fromkeys(looked_at) if name not in READ_COLUMNS)
 

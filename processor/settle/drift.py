@@ -1,8 +1,8 @@
 """Compare a settled day with the stream's results (settlement, architecture A8).
 
-Decides whether the stream's own rows may be published unchanged. All of these conditions must hold: the digests over
-all rows are equal, no sketch contains a visitor that moved to another row, no hit that may belong to the day's visits
-waited for settlement, and the stream's rows in the metric store add up to the stream's counts. All functions are pure.
+Decides whether the stream's own rows may be published unchanged. A day is confirmed if the digests over all rows are
+equal, no sketch contains a visitor that moved to another row, no hit that may belong to the day's visits waited for
+settlement, and the stream's rows in the metric store add up to the stream's counts. All functions are pure.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ class DayInputs:
         carried_policy: the visit policy for visits that began before the day, if the previous day has another logic
             version or another policy; None: `policy`.
         memory: limits; no number depends on them.
-        excluded_before: whether the hits of claims are excluded in the current generations; absent: as the claim says.
+        excluded_before: whether the hits of claims are excluded in the current generations; an absent hit has the flag
+            of its claim.
     """
 
     owner: RowOwner

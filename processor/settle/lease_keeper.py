@@ -1,8 +1,9 @@
-"""The leases of a settler: acquired, renewed and left in a thread beside the settler's.
+"""The leases of a settler, which a separate thread acquires, renews and releases.
 
-A settlement may compute for minutes, so a separate thread renews the leases. The settler asks at the beginning of each
-pass which buckets are leased, and before each publication whether the lease still runs. A bucket that is to be left is
-released when the pass that uses the bucket has ended. docs/decisions/0082-settlers-in-parallel.md gives the reasons.
+A settlement may compute for minutes, so a separate thread renews the leases. The settler checks at the beginning of
+each pass which buckets are leased, and before each publication whether the lease has not expired. A bucket that another
+settler should take over is released at the end of the current pass. docs/decisions/0082-settlers-in-parallel.md gives
+the reasons.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class LeasePace:
 
     @property
     def margin_ms(self) -> int:
-        """The part at the end of a lease in which no publication begins."""
+        """The last part of a lease, in which no publication may begin."""
         return self.length_ms // 5
 
 
@@ -211,7 +212,7 @@ class LeaseKeeper:
         return []
 
     def _leave(self, buckets: frozenset[int]) -> None:
-        """Note buckets to leave, unless buckets that were left before may still be on their way to another settler."""
+        """Choose buckets to release, unless another settler may not have acquired the last released buckets yet."""
         with self._lock:
             if not self._left and not self._leaving:
                 self._leaving = buckets

@@ -5,7 +5,8 @@ groups of visitors, and each range of visitors is settled alone: first the copie
 then visits and contributions. Contributions are stored on disk by cell, and are folded into rows at the end. The result
 equals that of settling at once: sums, digests and sketches do not depend on the order in which they are added up.
 
-Beside a range, memory holds per hit of the day one bit, and about 1 KB per claim on an order or a refund.
+In addition to a range, memory holds a bit for each hit of the day, and about 1 KB for each claim on an order or a
+refund.
 """
 
 from __future__ import annotations

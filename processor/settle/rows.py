@@ -1,6 +1,6 @@
 """A settlement's rows: in memory, or for a large site-day in portions on a local disk.
 
-Readers go through the portions one by one, so that only a single portion is in memory.
+Readers read the portions one after the other, so that only a single portion is in memory.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class SettledRows:
 
 
 class Contributions:
-    """The contributions of a large site-day, on disk by cell, until all are there and can be folded.
+    """The contributions of a large site-day, stored on disk by cell until all are written and can be folded.
 
     Args:
         source: the row source.

@@ -7,8 +7,9 @@ day's carry, claims and refusals.
 A site-day whose hits are in memory is settled at once, a larger one in ranges of visitors (`ranges`); the result is the
 same.
 
-An orphan has no visit. It counts in traffic rows under its own dimensions, as if the orphan were a visit. A payment
-webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit dimensions.
+An orphan has no visit. An orphan counts in traffic rows under its own dimensions, as if the orphan were a visit. A
+payment webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit
+dimensions.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Settled:
             `read_through`.
         full_refunds: the sum of the amounts that the day's refunds got from their orders, micros.
         collisions: the first `MAX_COLLISIONS` of the day's hits that are copies with other content (ID_COLLISION).
-        not_applicable: how many of the day's hits lack the network that the day's exclusion rules look at.
+        not_applicable: how many of the day's hits lack the network that the day's exclusion rules compare.
         complete: False when a visit may continue past `known_until`; the day must then be settled again with more hits.
     """
 

@@ -7,9 +7,9 @@ by one.
 
 The settler schedules the work and performs the effects. `Settler._publish_wave` documents the order in which effects
 become durable. Every effect before a publication is idempotent and dirty marks are cleared last, so a crash at any
-point costs only repeated work. Because each day hands a carry to the next, a site belongs to a single settler at a
-time (`share`). If a settler stands still and another settler takes the site over meanwhile, the publication of the
-first is refused: a publication requires that no day of the site was published since the attempt began. `settlement`
+point costs only repeated work. Because each day needs the carry of the day before, a site belongs to a single settler
+at a time (`share`). If a settler is suspended and another settler takes the site over, the publication of the first
+settler is refused: a publication requires that no day of the site was published since the attempt began. `settlement`
 computes the results.
 """
 
@@ -293,7 +293,7 @@ class Settler:
     def _keep_until(self, computed: Computed) -> int:
         """Return until when the replaced generation is kept; 0 for the stream's rows of a day without an entry.
 
-        No report asks for these rows again: only settled days have a data version that can be asked for.
+        No report reads these rows again, because only settled days can be read at an earlier data version.
         """
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 

@@ -50,7 +50,7 @@ class Window:
         end: exclusive upper bound of event time, ms.
         erased: event_time, hit_hash and record of the erased hits in the same range, which `rows` lacks. The event time
             of a blank row is the start of its day.
-        not_applicable: how many hits of the settled day lack the network that the day's rules look at.
+        not_applicable: how many hits of the settled day lack the network that the day's rules compare.
         excluded_before: (n,) whether each hit is excluded under the rules before; None: as in `rows`.
     """
 

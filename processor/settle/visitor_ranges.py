@@ -1,7 +1,7 @@
 """Divide a large site-day's hits into ranges of visitors that fit into memory, and find each range's copies.
 
-A visitor's hits are all in one range. Nothing that a settlement decides for a visitor depends on another visitor,
-except which claim on an order or refund counts (rule D3); these claims are decided for the whole site.
+A visitor's hits are all in one range. A settlement decides each visitor independently, except which claim on an order
+or refund counts (rule D3); claims are decided for the whole site.
 """
 
 from __future__ import annotations

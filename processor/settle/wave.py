@@ -1,6 +1,6 @@
 """The settler's passes and waves, as values (settlement).
 
-A pass hands results of unpublished settlements to later days. This module defines which results are handed over, and
+A pass hands results of unpublished settlements to later days. This module defines which results later days get, and
 which dirty marks a pass covers.
 """
 

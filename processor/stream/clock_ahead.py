@@ -1,7 +1,7 @@
 """Warn about partitions whose log time is ahead of the current time (step 4 of the journey, rules L1 and T4).
 
-Log time never goes back. After a record from a fast clock, log time therefore stands still until the current time
-catches up. Until then, hits from correct clocks may be late, and late hits enter visits only when their day is settled.
+Log time never goes back. After a record from a fast clock, log time therefore does not advance until the current time
+reaches it. Until then, hits from correct clocks may be late, and late hits enter visits only when their day is settled.
 This module decides which partitions are logged, and how often; it changes no record.
 """
 

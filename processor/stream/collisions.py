@@ -1,6 +1,6 @@
 """Id collisions as refusals (rule D1): hits with the id of an earlier hit but other content, kept for inspection.
 
-These hits were accepted and count as duplicates. Their refusals therefore count no hits and leave the ledger unchanged.
+These hits were accepted and count as duplicates. The refusals therefore count no hits and leave the ledger unchanged.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ The steps are, in this order:
 8. the snapshot manifest.
 
 Every step before the transaction is idempotent, because its values are keyed by position, or are totals and not
-increments. Later steps write totals too, and are repeated when it is unknown whether they ran.
+increments. Later steps also write totals, and are repeated if they may not have run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from processor.stream.intake import Intake
 
 
 class CommitStep(StrEnum):
-    """A completed step of a commit. Its value is also the name of the fail point after the step."""
+    """A completed step of a commit. The value of a step is also the name of the fail point after the step."""
 
     RAW = "raw"
     MARKS = "marks"

@@ -113,8 +113,8 @@ def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, in
 def take_in(records: Iterable[LoggedRecord], erased: ErasedVisitors | None = None) -> Intake:
     """Return the effects of hit, refusal and heartbeat records from any partitions.
 
-    The earlier hits of erased visitors become blank rows: raw records have no more of them, and only the ledger counts
-    them.
+    Hits of erased visitors from before the erasure become blank rows, which raw records store and only the ledger
+    counts.
     """
     intake = Intake()
     hits: dict[PartitionId, list[tuple[LoggedRecord, pl.DataFrame]]] = {}

@@ -1,6 +1,6 @@
 """The processor's own counts and timings, in terms of the metric registry (hitmesh.runtime.telemetry).
 
-This module maps numbers to metrics, per window, settlement and snapshot, never per hit.
+This module records metrics once per window, settlement or snapshot, never per hit.
 """
 
 from __future__ import annotations

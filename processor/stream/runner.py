@@ -205,7 +205,7 @@ class Runner:
         self._readers = {}
 
     def _take(self, records: Sequence[LoggedRecord]) -> None:
-        """Apply a window and store its effects. Before `apply`, the states only learn new sites, so a retry is safe."""
+        """Apply a window and store its effects; before `apply`, a retry is safe, because states only gain new sites."""
         stores = self._stores
         self._meter.window(records)
         intake = take_in(records, self._erasures.visitors)
@@ -231,7 +231,7 @@ class Runner:
         self._is_certain = True
 
     def _forget_erased(self, stored: Intake | None = None) -> None:
-        """Apply new erasure marks: take back a stored window, save states without the visitors, and rebuild all."""
+        """Apply new erasure marks: remove erased hits from a stored window, save states without them, and rebuild."""
         visitors, was_certain = self._erasures.refresh(), self._is_certain
         held = partitions_with(self._hits, visitors) if visitors and was_certain else []
         self._is_certain = was_certain and not visitors  # after an error, a recovery applies the marks

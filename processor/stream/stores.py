@@ -34,7 +34,7 @@ from processor.stream.live.sites import DEFAULT_RULES, SiteRules, Sites
 from processor.stream.live.step import Prepared
 
 MAX_DAYS_OF_CHANGES: Final = 400
-"""Maximum number of days whose policy changes are asked for at once; after a longer pause, all sites are read again."""
+"""Maximum number of days whose policy changes are read at once; after a longer pause, all sites are read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ def digest_of(directory: SiteDirectory) -> RowDigest:
 
 @lru_cache(maxsize=4)
 def _digest(secret: bytes) -> RowDigest:
-    return RowDigest(secret)  # cached with the texts that the digest remembers
+    return RowDigest(secret)  # cached together with the hashed texts of the digest
 
 
 def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURRENT) -> Mapping[str, SiteRules]:
     """Return each site's rules for visits (policy, time zone) under a logic version.
 
-    A site that is no longer known gets the policy and time zone of DEFAULT_RULES.
+    A site that the directory no longer has gets the policy and time zone of DEFAULT_RULES.
     """
     found = {name: directory.site(name) for name in names}
     rules = {
@@ -81,11 +81,10 @@ def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURR
 def new_rules(
     directory: SiteDirectory, sites: Sites, hits: pl.DataFrame, logic: Logic = CURRENT
 ) -> Mapping[str, SiteRules]:
-    """Return the rules for the hits' sites that are not known yet, and for sites whose policy changes on a new day.
+    """Return the rules for sites that the state lacks, and for sites whose policy changes on a new day.
 
-    A change is stored hours before its day begins (POLICY_AHEAD_MS), and no event time is that far ahead. Therefore all
-    changes that apply to hits are known if the store is asked when the first hit of a UTC day arrives. The rules are
-    added to `sites` at once.
+    A change is stored hours before its day begins (POLICY_AHEAD_MS), and no event time is that far ahead. It therefore
+    suffices to read the store when the first hit of a UTC day arrives. The rules are added to `sites` at once.
     """
     if hits.is_empty():
         return {}
@@ -100,7 +99,7 @@ def new_rules(
 
 
 def _changing(directory: SiteDirectory, sites: Sites, last: int) -> list[str]:
-    """Return the known sites whose policy may have changed on a day that is not known, up to the last day."""
+    """Return the sites in the state whose policy may have changed between the last day read and `last`."""
     first = last - MAX_DAYS_OF_CHANGES + 1 if sites.known_through is None else sites.known_through + 1
     if last - first >= MAX_DAYS_OF_CHANGES:
         return list(sites.names)
@@ -113,7 +112,7 @@ def wins_of(
     """Claim orders and refunds; return whether each row of each partition wins its claim (rule D3).
 
     A history hit also claims its order or refund, although the stream does not count the hit; a later hit with the same
-    order is then a repeat. Only settlement knows which history hits are copies.
+    order is then a repeat. Only settlement determines which history hits are copies.
 
     Args:
         prepared: steps that are about to be applied.

@@ -39,7 +39,7 @@ class Turns:
         }
 
     def due(self, now_ms: int) -> PartitionId | None:
-        """Return the partition that has waited longest; None when none is due, or during the rest after a snapshot."""
+        """Return the partition that has waited longest; None when none is due, or during the pause after a snapshot."""
         if now_ms < self._rests_until or not self._due:
             return None
         partition = min(self._due, key=lambda candidate: (self._due[candidate], candidate))

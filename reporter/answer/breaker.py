@@ -1,4 +1,4 @@
-"""Circuit breakers in front of stores (step 8 of the journey).
+"""Circuit breakers in front of stores (journey step 8).
 
 After a failure, the circuit breaker stays open for a second: all calls fail immediately. Then a single trial call goes
 through, while all other calls still fail.
@@ -56,7 +56,7 @@ class Breaker:
             if not self._cause:
                 return
             if now_ms >= self._try_at:
-                self._try_at = now_ms + PAUSE_MS  # this call is the trial call; meanwhile all other calls are refused
+                self._try_at = now_ms + PAUSE_MS  # the trial call; all other calls are refused until it ends
                 return
             raise Unavailable(
                 f"{self.store} did not answer a moment ago: {self._cause}",

@@ -1,4 +1,4 @@
-r"""Format a series as a file: CSV, JSON or NDJSON (step 8 of the journey).
+r"""Format a series as a file: CSV, JSON or NDJSON (journey step 8).
 
 CSV follows RFC 4180 and writes metric values in plain notation: durations in decimal seconds, amounts of money with the
 currency's ISO digits and no symbol (rule M5), quotients with six decimals (below 1, with six significant digits), and
@@ -181,8 +181,8 @@ def seconds_text(ms: int) -> str:
 def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
     """Return numerator / denominator in plain notation, rounded half-even.
 
-    The text has exactly `places` decimals. With None it has six decimals, or more to show six significant digits for a
-    number below 1, without trailing zeros.
+    The text has exactly `places` decimals. If `places` is None, the text has six decimals, or for a number below 1
+    enough decimals for six significant digits, without trailing zeros.
     """
     value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
     decimals = places

@@ -1,10 +1,10 @@
-"""Compute how fresh and how final a site's metric values are (step 8 of the journey; rules L1 to L3).
+"""Compute how fresh and how final a site's metric values are (journey step 8; rules L1 to L3).
 
 Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum, over the
 partitions that can hold the site's hits, of two log times: the answering store's progress, and the first record with
-hits that still wait for settlement. Hits that the live stream has counted do not wait. This module also computes which
-cells are live, provisional or settled. The caller must read progress first, then waiting days, then generations,
-because any other order could miss a hit.
+hits that still wait for settlement. Hits that the live stream has counted do not wait for settlement. This module also
+computes which cells are live, provisional or settled. The caller must read progress first, then waiting days, then
+generations, because any other order could miss a hit.
 
 This module reads no clock: callers pass the current time as an argument.
 """

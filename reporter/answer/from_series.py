@@ -1,4 +1,4 @@
-"""Turn a site's series into the result of a metric store query (step 8 of the journey, architecture A11).
+"""Turn a site's series into the result of a metric store query (journey step 8, architecture A11).
 
 Decides which days are read together, how cells become buckets, and when series cannot answer a question. All functions
 are pure. Queries in this module have no filter, and no dimension except the currency.
@@ -61,9 +61,9 @@ def is_complete(run: Run, rows: pl.DataFrame) -> bool:
     """Return whether a store's rows for a run are complete.
 
     A run with a settled day without rows counts as incomplete, because the day may have been settled before series were
-    stored for settled days, or its rows may be lost. A settled day without hits looks the same, and is cheap to read
-    from the metric store. A run with amounts without a currency also counts as incomplete, because these amounts were
-    added up before series had currencies.
+    stored for settled days, or its rows may be lost. A settled day without hits cannot be distinguished from this case,
+    and is cheap to read from the metric store. A run with amounts without a currency also counts as incomplete, because
+    these amounts were added up before series had currencies.
     """
     if run.generation != STREAM_GENERATION and rows["day"].n_unique() < run.days:
         return False

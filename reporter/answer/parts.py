@@ -1,4 +1,4 @@
-"""Combine rows from several queries into a table of parts (step 8 of the journey).
+"""Combine rows from several queries into a table of parts (journey step 8).
 
 Rows from different queries are joined on bucket and dimension values. Money in currencies other than the site's is left
 out, and the answer names these currencies (rule M3).

@@ -1,11 +1,11 @@
-"""Data versions that a later report can ask for: opaque tokens of bounded size, and the entries behind them. Pure.
+"""Data versions that a later report can request: opaque tokens of bounded size, and their entries. Pure.
 
 A version names the settled entries of some sites over a range of UTC days by a watermark, not by a list: the highest
 sequence number for a single site, the last publication time for several sites, whose sequence numbers are not
 comparable. A checksum over the entries shows whether the same entries are found again: the clocks of two settlers may
 differ, and a store may be restored from a backup.
 
-The token is authenticated with the secrets of its sites, so a token of other sites is refused like any other text.
+The token is authenticated with the secrets of its sites, so a token of other sites is refused as invalid.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MAC_BYTES: Final = 16
 _CHECKSUM_BYTES: Final = 8
 _ENTRY: Final = struct.Struct(">iqqi")
 MAX_TOKEN_CHARS: Final = 64
-"""Maximum length of a data version that can be asked for, whatever the range."""
+"""Maximum length of a pinnable data version, for any range."""
 
 
 class Settled(NamedTuple):
@@ -176,7 +176,7 @@ def _expired(site: str, day: str) -> RefusedError:
 
 def _erased(site: str, day: str) -> RefusedError:
     return RefusedError(
-        f"data_version can no longer be asked for: a visitor of {site} was erased, and the earlier numbers of the UTC "
+        f"data_version is no longer available: a visitor of {site} was erased, and the earlier numbers of the UTC "
         f"day {day} are removed. Ask without data_version for the current numbers",
         field="data_version",
         reason=ErrorReason.DATA_VERSION_ERASED,
@@ -188,7 +188,7 @@ def _erased(site: str, day: str) -> RefusedError:
 def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
     """Return whether a visitor was erased after an entry's publication, before its numbers would have expired.
 
-    Marks do not name days, so an entry that ended early for another reason in this time counts too.
+    Marks contain no days, so an entry that ended early for another reason in this time is also reported as erased.
     """
     later = (each.published_at for each in past if each.sequence > entry.sequence)
     would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS

@@ -1,4 +1,4 @@
-"""Choose the store that answers a question, with the reason (step 7 of the journey, architecture A11).
+"""Choose the store that answers a question, with the reason (journey step 7, architecture A11).
 
 Totals over time for a single site come from the series store, at any grain, because the site's sums per 15 minutes are
 stored together. Questions with dimensions need the metric store, which can also answer all other questions and is the

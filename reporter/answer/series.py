@@ -1,4 +1,4 @@
-"""Turn parts into an aligned, typed series: gaps, values, order, limit (step 8 of the journey).
+"""Turn parts into an aligned, typed series: gaps, values, order, limit (journey step 8).
 
 This module decides which value an empty bucket shows, how a metric is computed from parts (a ratio is the merged
 numerator over the merged denominator, rule P7), the order of rows and the exactness of columns.

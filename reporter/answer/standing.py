@@ -2,8 +2,8 @@
 
 The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
 then rows. A hit before the progress is counted by the live stream, or still waits, or is in a generation that was
-published before the hit's dirty mark was cleared. A remembered standing therefore applies only up to the progress that
-was read before that standing.
+published before the hit's dirty mark was cleared. A remembered standing is therefore valid only up to the progress that
+was read before it.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Standing:
     def within(self, days: range, progress: Progress) -> Standing:
         """Return this standing for a later question about some of the days, read after `progress`.
 
-        A hit that arrived after this standing was read may wait unnoticed, so the smaller of the two progress values
-        applies.
+        This standing does not show hits that arrived after it was read and wait for settlement. Therefore the smaller
+        of the two progress values applies.
         """
         generations = {
             site_day: generation for site_day, generation in self.generations.items() if site_day.day in days
@@ -212,8 +212,8 @@ class Books:
 def _streamed(waiting: Mapping[str, Waiting], days: range) -> dict[SiteDay, int]:
     """Return the site-days that are read from the live stream, unless they have an entry.
 
-    The stream notes an awaited day before the day's first rows. Settlement publishes an entry before the day is no
-    longer awaited, so `waiting` must be read before the entries.
+    The stream stores an awaited day before the day's first rows. `waiting` must be read before the entries, because
+    settlement publishes an entry first and removes the day from `waiting` afterwards.
     """
     return {
         SiteDay(site, day): STREAM_GENERATION

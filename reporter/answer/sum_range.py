@@ -1,4 +1,4 @@
-"""The range of sums in an answer (step 8 of the journey, rule M1): larger sums are refused, never rounded or cut.
+"""The range of sums in an answer (journey step 8, rule M1): larger sums are refused, never rounded or cut.
 
 Sums are exact at any size, but messages and JSON numbers have bounds. This module defines these bounds and raises the
 error for a larger sum.

@@ -1,4 +1,4 @@
-"""Find the metrics that depend on visits (step 8 of the journey): hits that join a visit later may change them."""
+"""Find the metrics that depend on visits (journey step 8): hits that join a visit later may change them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue: metrics, dimensions and the allowed pairs (step 7 of the journey).
+"""The catalogue: metrics, dimensions and the allowed pairs (journey step 7).
 
 A part is a measure or sketch in settled rows. This module defines from which parts each metric is computed (rules §8),
 which column a dimension selects for each part, and which pairs of metric and dimension are impossible (rules §9).

@@ -1,4 +1,4 @@
-"""Check questions (step 7 of the journey).
+"""Check questions (journey step 7).
 
 Checks that names are known, that metrics and dimensions can be combined, and that the lists keep their limits; fills in
 defaults. check_time checks ranges and buckets, and check_filter checks filters. Callers pass the

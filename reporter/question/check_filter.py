@@ -1,4 +1,4 @@
-"""Filters: from a message to a frozen tree and back (step 7 of the journey).
+"""Filters: from a message to a frozen tree and back (journey step 7).
 
 Checks that a filter is small enough to run, that its dimensions are known and that its regexps are valid. The catalogue
 defines the column that a dimension selects for a metric; filter_text handles the text form.

@@ -1,4 +1,4 @@
-"""Check the zone, range and buckets of a question (step 7 of the journey; rules Z1 to Z4).
+"""Check the zone, range and buckets of a question (journey step 7; rules Z1 to Z4).
 
 Resolves the range to instants and refuses ranges with too many buckets. Callers pass the current time.
 """

@@ -1,4 +1,4 @@
-r"""The text form of a filter (step 7 of the journey).
+r"""The text form of a filter (journey step 7).
 
 This module defines the grammar; check_filter checks that the dimensions exist.
 

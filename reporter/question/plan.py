@@ -1,4 +1,4 @@
-"""Plan a question as frozen queries to the metric store (step 7 of the journey).
+"""Plan a question as frozen queries to the metric store (journey step 7).
 
 A question needs a query for each row source (traffic, visits), and separate queries for:
 
@@ -7,8 +7,8 @@ A question needs a query for each row source (traffic, visits), and separate que
 - exits, if the question uses page_path, which is the exit page for exits and the landing page for other visit metrics.
 
 If a question asks for the visitors sketch with dimensions or a filter, the query also counts the visitors whose visits
-moved to other dimension values (rule S8). Without dimensions and filter, a moved visitor stays in the same cell, so the
-sketch is complete.
+moved to other dimension values (rule S8). Without dimensions and filter, a moved visitor remains in the same cell, so
+the sketch is correct.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
 def folded_leg(question: Question, leg: Leg) -> Leg | None:
     """Return the query that counts a leg's rows folded under OTHER in a filtered dimension (rule S10).
 
-    Such rows may contain values that the filter looks for. Return None when the filter has no dimension that can be
-    folded. A dimension of the report needs no such query, because the report itself shows OTHER.
+    Such rows may contain values that match the filter. Return None when the filter has no dimension that can be folded.
+    A dimension of the report needs no such query, because the report itself shows OTHER.
     """
     names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
     if not names:

@@ -1,4 +1,4 @@
-"""A checked question: the input of plan, series and formats (step 7 of the journey).
+"""A checked question: the input of plan, series and formats (journey step 7).
 
 Guarantees that every name is known, every limit is kept and every default is filled in.
 """

@@ -231,7 +231,7 @@ def _standing(backend: Backend, path: Path, request: _Request) -> tuple[Standing
 
 
 def _settled_version(question: Question, sites: Sequence[Site], standing: Standing, reached: Freshness) -> str | None:
-    """Return the version that a later report can ask for; None unless every cell of the question is settled.
+    """Return the version that a later report can request; None unless every cell of the question is settled.
 
     Only a publication can change the answer then.
     """
@@ -285,7 +285,8 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
 def _visits_wait(backend: Backend, question: Question, generations: Mapping[SiteDay, int]) -> bool:
     """Return whether hits on days answered by the stream are in no visit yet; True when the ledger is unavailable.
 
-    Call this function after the rows were read, because the stream notes a waiting hit before any row includes the hit.
+    Call this function after the rows were read, because the stream stores the wait of a hit before any row includes the
+    hit.
     """
     if not resting_on_visits(question):
         return False

@@ -1,10 +1,10 @@
 """Age a mesh on servers: fill its empty log with hits from the last minutes, marked as committed.
 
-The next processor to start rebuilds its state from these hits, as after that many minutes of load. Standalone: `python
--m tests.bench.aged_log FROM TO MINUTES`, with the store URLs of two meshes. FROM has had some minutes of load, copied
-with new visitors and times until there is enough; TO was made by `hitmesh init` and has never run. TO gets no raw
-records or rows for these hits, but its series count them, so `hitmesh load` compares only additional hits, and only for
-sites that an earlier load on TO has opened.
+The next processor that starts rebuilds its state from these hits, as after so many minutes of load. Standalone: `python
+-m tests.bench.aged_log FROM TO MINUTES`, with the store URLs of two meshes. FROM is a mesh that ran some minutes of
+load; its hits are copied with new visitors and times until there are enough. TO was made by `hitmesh init` and has
+never run. TO gets no raw records or rows for these hits, but its series count them. `hitmesh load` therefore compares
+only additional hits, and only on sites that an earlier load on TO created.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
     copies = -(-minutes * MINUTE_MS // period)
     producer = Producer({"bootstrap.servers": servers.kafka, "linger.ms": 50, "queue.buffering.max.kbytes": 128 << 10})
     written = 0
-    # The last copy ends now, however long writing takes: log times never fall.
+    # The last copy ends at the present, even if writing takes long: log times never decrease.
     begin = int(time.time() * 1_000) - copies * period
     last = [0] * len(originals)
     for copy in range(copies):

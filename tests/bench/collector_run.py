@@ -1,4 +1,5 @@
-"""Measure the collector: full batches over a real socket, from this process to a process that only collects."""
+"""Measure the collector: full batches over a real socket, from this process to a process that contains only a
+collector."""
 
 from __future__ import annotations
 

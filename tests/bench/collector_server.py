@@ -1,8 +1,8 @@
 """The measured process: the production collector on a real listener, with a log that discards records.
 
 Each line on stdin is a command, answered by a JSON line on stdout: `mark` returns the counters so far, `keep DIR`
-writes the sampled records there, `renew` returns the port of a new listener that remembers no sender. The end of stdin
-stops the process.
+writes the sampled records there, `renew` starts a collector without remembered senders and returns its port. The end of
+stdin stops the process.
 """
 
 from __future__ import annotations

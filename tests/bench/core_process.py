@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 import processor.stream.live.rows
 import processor.stream.live.step
 import processor.stream.live.timelines_step
@@ -174,12 +176,25 @@ def _measure(
         "kept_hits": len(core.state.kept),
         "rss_bytes": held["RssAnon"] - idle["RssAnon"],
         "mapped_bytes": held["RssFile"] - idle["RssFile"],
-        "timelines_bytes": core.state.timelines.nbytes,
-        "ids_bytes": core.state.ids.nbytes,
+        "timelines_bytes": _array_bytes(core.state.timelines),
+        "ids_bytes": _array_bytes(core.state.ids),
         "tuples": len(core.state.interned.tuples),
         "texts": len(core.state.interned.texts),
         "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_024,
     }
+
+
+def _array_bytes(value: object) -> int:
+    """Return the bytes of all NumPy arrays in an object of the live stream, in its attributes and in their lists."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, list):
+        return sum(map(_array_bytes, value))
+    if not type(value).__module__.startswith("processor.stream.live."):
+        return 0
+    slots = [name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ())]
+    held = [*getattr(value, "__dict__", {}).values(), *(getattr(value, name) for name in slots)]
+    return sum(map(_array_bytes, held))
 
 
 def _checks(core: Core, sent: int) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Write a partition's records to stdout, as a collector under load would write to the log.
 
-Arguments: number of open visits in the state, minutes of log time before the measurement, and during. Access log rows,
-admitted by the collector, are patterns: a visit is a run of neighbouring rows from a random place, with the first row's
-context. Visitors, ids, times and orders are generated. Everything follows from the arguments.
+Arguments: number of open visits in the state, minutes of log time before the measurement, and during. Rows of an access
+    log, admitted by the collector, serve as patterns: a visit is a run of neighbouring rows from a random place, with
+    the context of the first row. Visitors, ids, times and orders are generated. The records are a function of the
+    arguments.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from tests.bench.traffic import DAY, DAY_MS, FRAME_HITS, frames, load_traffic
 
 START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # start of an epoch
 MINUTE_MS: Final = 60_000
-# A visit stays in the state until the gap after its last hit lies before the horizon. The horizon moves each epoch, so
-# a visit stays for 90 to 105 minutes; the mean is 98.
+# A visit is in the state until the gap after its last hit lies before the horizon. The horizon moves each epoch, so a
+# visit stays for 90 to 105 minutes; the mean is 98.
 HELD_MS: Final = 98 * MINUTE_MS
 HITS_A_VISIT: Final = 5.0
 GAP_MS: Final = 45_000  # mean gap between a visit's hits

@@ -37,7 +37,7 @@ def run_core(scale: Core) -> Result:
 
 
 def _missing(open_visits: int, directory: Path) -> str:
-    """Return the resource that the machine lacks; empty if there is enough."""
+    """Return which resource of the machine is too small; empty if none is."""
     disk, memory = shutil.disk_usage(directory).free, _available_memory()
     for name, free, needed in (
         ("disk", disk, open_visits * DISK_BYTES),

@@ -1,6 +1,6 @@
 """Measure how long concurrent expensive questions delay a small question, through the reporter's process and socket.
 
-Measured twice: while all callers wait for an answer, and after the callers have left.
+Measured twice: while all callers wait for an answer, and after the callers have cancelled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.bench.report_run import days_of, reporter_on
 
 AIM_S: Final = 2.0
 DEADLINE_S: Final = 30.0
-# Head start of the expensive questions before their callers leave.
+# Time that the expensive questions run before their callers cancel.
 HEAD_START_S: Final = 1.0
 PATTERNS: Final = 20
 METRICS: Final = (
@@ -67,7 +67,7 @@ def _leave(calls: list[Any]) -> None:
 
 
 def _answered_s(mesh: Mesh, request: pb.RunReportRequest) -> float:
-    """Return the time until an answer; a full server is asked again at once."""
+    """Return the time until an answer; if the server is full, the question is sent again at once."""
     began = time.perf_counter()
     while True:
         try:

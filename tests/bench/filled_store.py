@@ -33,7 +33,7 @@ OUTCOME_TIMEOUT_S = 60.0
 BIG_DAY = SiteDay(SITES[0].name, DAY)
 SERIES_SITE = SITES[1]
 SERIES_KEY = KEYS[1]
-# As many batches as a collector under load finds waiting; a record holds a partition's hits from these batches.
+# The number of batches that wait in a collector under load; a record contains a partition's hits from these batches.
 BATCHES_AT_ONCE = 20
 SERIES_BATCHES_AT_ONCE = 250
 

@@ -1,6 +1,6 @@
 """Measure the whole mesh: `hitmesh load` against `hitmesh dev`, with all processes on this machine.
 
-Embedded stores with fsync, behind Envoy. A rate is held if nothing is shed, every hit is acknowledged within two
+Embedded stores with fsync, behind Envoy. A rate is sustained if no hit is shed, every hit is acknowledged within two
 seconds of its scheduled time, reports show all hits a few seconds after the last hit was sent, and ledger and totals
 are correct.
 """

@@ -1,4 +1,4 @@
-"""The process that takes a million hits with a single visitor id beside another site's hits (rule S9).
+"""The process that streams a million hits with a single visitor id, together with another site's hits (rule S9).
 
 Arguments: number of hits for a shop, number of visitors, kept hits allowed per visitor, a directory on disk. The answer
 is one JSON line. The shop's hits look like hits from a tag that sends the same id for everybody: every other record is

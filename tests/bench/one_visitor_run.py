@@ -1,4 +1,4 @@
-"""Measure the freshness that other sites lose to a shop with a single visitor id for all hits (rule S9).
+"""Measure how much freshness other sites lose because a shop sends a single visitor id with all hits (rule S9).
 
 Standalone: `python -m tests.bench.one_visitor_run 1000000` (hits) prints the result as JSON.
 """

@@ -1,4 +1,4 @@
-"""Consecutive serialised records, so that the measured process only reads records and makes none."""
+"""A file of serialised records, so that the measured process reads records and does not make them."""
 
 from __future__ import annotations
 

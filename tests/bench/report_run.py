@@ -22,7 +22,7 @@ from tests.bench.measured import ROOT, Result, environment, progress
 from tests.bench.scale import Scale
 from tests.bench.traffic import DAY
 
-# A page with several reports should feel immediate (150 ms); at half a second people notice every report.
+# A page with several reports should appear immediately (150 ms); a report that takes half a second is noticeable.
 AIM_MS, CEILING_MS = 150.0, 500.0
 WARM_UP_CALLS = 20
 METRICS = ("visits", "visitors", "pageviews", "gross_revenue")

@@ -15,9 +15,9 @@ class Core:
 
     Attributes:
         open_visits: visits that are open during the measurement.
-        before_min: minutes of log time that only age the state.
+        before_min: minutes of log time before the measurement, in which the state reaches its usual size.
         measured_min: minutes of measured log time.
-        floor: hits per second and core below which the number is not `ok`.
+        floor: minimum number of hits per second and core; a lower result is not `ok`.
         window_hits: hits per window, as polled by a runner.
     """
 
@@ -46,7 +46,7 @@ class Scale:
         shared_days, shared_hits: days of each of 16 sites that two settlers share, and hits per site-day.
         settlements, calls: number of settlements of the day, and of calls per question.
         dear_questions: concurrent expensive questions before a small question.
-        rates: hits per second offered to the mesh, ascending, until a rate is not held.
+        rates: hits per second offered to the mesh, ascending, until a rate cannot be sustained.
         trial_s, mesh_s: seconds per trial, and for the run that counts.
     """
 

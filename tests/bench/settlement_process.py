@@ -51,7 +51,8 @@ def main() -> None:
         pass
     _say({"ready": True})
     for _ in sys.stdin:
-        # A settler waits between settlements of a day for as long as the last settlement took; a new settler does not.
+        # Between two settlements of a day, a settler waits for as long as the last settlement took; a new settler does
+        # not wait.
         settler = build_settler(stores, clock, settings, threading.Event())
         _say({**_settle_again(stores, settler, timer), "rows": last.rows, "carry_visits": last.carry_visits})
     stores.close()

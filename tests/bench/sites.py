@@ -1,4 +1,4 @@
-"""The measured sites, known to both ends so that each can compute the expected stored hits."""
+"""The measured sites, defined for sender and receiver, so that both can compute the hits that must be stored."""
 
 from __future__ import annotations
 

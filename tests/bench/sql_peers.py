@@ -1,7 +1,7 @@
 """The SQL of a settlement in the engines that a user might choose instead, in one thread; a process per engine.
 
 Visits are cut at gaps of 30 minutes; hits are grouped by cell and six dimensions, with sums and a sketch of visitors.
-The SQL has fewer dimensions than a settlement, and neither copies, orders, caps, campaigns nor a carry.
+The SQL has fewer dimensions than a settlement, and handles no copies, orders, caps, campaigns or carry.
 
 `python -m tests.bench.sql_peers duckdb FILE HITS` makes FILE if it is missing, and prints one JSON line: CPU seconds of
 the fastest of three runs, or why the engine was skipped. The engines are the extra `bench`.

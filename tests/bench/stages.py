@@ -1,4 +1,4 @@
-"""Measure the processor time of each stage without a profiler: functions are wrapped where they are looked up.
+"""Measure the processor time of each stage without a profiler, by wrapping functions in the modules that call them.
 
 A stage's time is the time used by its own thread and by helper threads (Polars), without nested stages. Reading the
 clocks costs about 10 µs, so only functions called once per micro-batch or record are wrapped.

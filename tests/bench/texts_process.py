@@ -1,4 +1,4 @@
-"""The process that measures memory while every hit has its own page: a partition's records in, rows out.
+"""The process that measures the memory of a stream whose hits all have different pages.
 
 Arguments: number of hits, texts allowed per site and hour, a directory on disk. The answer is one JSON line.
 """

@@ -1,8 +1,8 @@
 """The measured traffic: page views from a real access log, copied as often as needed, each copy with new visitors.
 
 Keeps the log's distribution of pages, user agents, referrers, hits per visitor and gaps; every 80th hit becomes an
-ORDER with two items. Copies differ in visitors, hit ids and time of day, so that no hit duplicates another. Everything
-follows from the arguments.
+ORDER with two items. Copies differ in visitors, hit ids and time of day, so that no hit duplicates another. The records
+are a function of the arguments.
 """
 
 from __future__ import annotations

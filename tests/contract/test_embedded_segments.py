@@ -104,7 +104,7 @@ class TestSegments:
         database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
 
         class MergedMeanwhile(Segments):
-            """Make the writer merge all files after each read of the manifest, twice."""
+            """Let the writer merge all files after the first two reads of the manifest."""
 
             merges = 2
 

@@ -51,7 +51,7 @@ def counted(home: Path, sql: str) -> int:
 
 
 def stored_rows(home: Path, source: RowSource = RowSource.TRAFFIC) -> pl.DataFrame:
-    """Return all rows in chunks and blobs, even rows that no reader can see."""
+    """Return all rows in chunks and blobs, also rows that are hidden from readers."""
     database = Database(home / "raw.db", RAW_SCHEMA)
     with database.reading() as transaction:
         values = [

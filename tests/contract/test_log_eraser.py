@@ -1,4 +1,5 @@
-"""LogEraser on stores whose log can change records. A topic of Kafka cannot, and says until when it keeps a record."""
+"""LogEraser on stores whose log can change records. A Kafka topic cannot change records, and reports until when it
+keeps a record."""
 
 from __future__ import annotations
 

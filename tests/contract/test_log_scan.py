@@ -49,7 +49,7 @@ class TestLogScan:
     def test_records_from_the_middle_have_the_log_times_of_the_first_reading(
         self, stores: Stores, clock: ManualClock
     ) -> None:
-        """Log time must not fall if records collected an hour ago follow a record collected now."""
+        """Log time must not decrease if records collected an hour ago follow a record collected now."""
         ages_ms = (0, *[3_600_000] * 100)
         beats = [Record(RecordKind.HEARTBEAT, max_collect_time=clock.now() - age_ms) for age_ms in ages_ms]
         for appended in [stores.log.append(Topic.HITS, 0, beat) for beat in beats]:

@@ -1,4 +1,4 @@
-"""Generations: replaced generations that are kept, and made current again."""
+"""The port Generations: replaced generations are kept, and can become current again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OLD = LedgerEntry(4, 2**40, 0, 1, 2**64 - 2, 2**63 + 1)
 
 
 def version_of(generation: int, carry: bytes = b"old") -> GenerationVersion:
-    """Return a version that differs in everything from the entries that `publish` makes."""
+    """Return an entry that differs in every field from the entries that `publish` makes."""
     return GenerationVersion(generation, 0, {PartitionId("hits.3", 1): 5, P0: 6}, OLD, carry)
 
 

@@ -36,7 +36,7 @@ from tests.support.stored_rows import (
     write,
     write_both,
 )
-from tests.support.unions import union
+from tests.support.unions import estimate, union
 
 CONDITIONS: Final[list[tuple[Filter, int]]] = [
     (is_("channel", Operator.EQ, "ads"), 1),
@@ -178,11 +178,11 @@ class TestRollupSinkAndMetricStore:
         )
         answer = ask(stores, "channel", sketches=("visitors",))
         found = {
-            channel: None if sketch is None else union([sketch]).estimate()
+            channel: None if sketch is None else estimate(union([sketch]))
             for channel, sketch in zip(answer["channel"], answer["visitors"], strict=True)
         }
         assert found == {"ads": 4.0, "mail": 1.0, None: None}
-        assert union(ask(stores, sketches=("visitors",))["visitors"].to_list()).estimate() == 5.0
+        assert estimate(union(ask(stores, sketches=("visitors",))["visitors"].to_list())) == 5.0
 
     def test_visits_and_their_columns_are_a_source_of_their_own(self, stores: Stores) -> None:
         write_both(
@@ -235,7 +235,7 @@ class TestRollupSinkAndMetricStore:
             answer = ask(reader, generations=generations, buckets=starts, end=START + 40 * DAY_MS).sort("bucket")
             assert answer["hits"].to_list() == list(range(40))
             total = ask(reader, generations=generations, end=START + 40 * DAY_MS, sketches=("visitors",))
-            assert union(total["visitors"].to_list()).estimate() == 7.0
+            assert estimate(union(total["visitors"].to_list())) == 7.0
 
     def test_portions_of_a_generation_answer_as_one_write(self, opener: Opener) -> None:
         stores = opener()
@@ -249,7 +249,7 @@ class TestRollupSinkAndMetricStore:
         await_ingested(stores, *portions)
         for reader in (stores, opener()):
             assert hits_by(ask(reader, "page_path"), "page_path") == {"/1": 3, "/2": 6}
-            assert union(ask(reader, sketches=("visitors",))["visitors"].to_list()).estimate() == 2.0
+            assert estimate(union(ask(reader, sketches=("visitors",))["visitors"].to_list())) == 2.0
         with pytest.raises(ValueError, match="already written"):
             stores.sink.write_portions(iter(portions[:1]), iter(()))
 

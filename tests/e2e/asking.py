@@ -1,4 +1,4 @@
-"""Shared parts of the end-to-end tests: the day when hits happen, and command-line questions."""
+"""Shared parts of the end-to-end tests: the day of the hits, and queries by command line."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ SAME_OVER_EVERY_STORE = frozenset(
         "test_tenants.py",
     }
 )
-"""Modules about the door, the command line, the client, and values that `tests/contract` stores in every store: on real
+"""Modules about Envoy, the command line, the client, and values that `tests/contract` stores in every store: on real
 servers they are among the long tests."""
 SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py", "test_live_stream.py"})
 """Modules whose long replays on servers are among the long tests: in each run `tests/real/paths` compares every path

@@ -1,6 +1,7 @@
-"""Every kind of bad input, sent through Envoy: refused alone and named, while its good neighbours are accepted.
+"""Every kind of bad input, sent through Envoy: only the bad hit is refused, with its reason, and the hits beside it are
+accepted.
 
-Also hard but good values: reports return the values as sent.
+Valid but difficult values are also sent: reports return these values as sent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`hitmesh dev` as an operator sees it: start time, memory, output, end."""
+"""`hitmesh dev` from outside: start time, memory, output, end."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_demo_data_is_there_by_default_and_the_lines_of_the_banner_work_when_pas
     )
     days = list(csv.DictReader(io.StringIO(out)))
     assert len(days) == 30
-    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # they follow on open days
+    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # later hits are on open days
     assert sum(int(day["orders"]) for day in days) > 0
     assert all(int(day["hits"]) > 0 for day in days[:-1]), "the shop ends now"
     assert mesh.stop() == 0

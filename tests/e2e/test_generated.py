@@ -1,7 +1,7 @@
 """A generated file with all edges of the visit rules, through the real mesh, against the reference model.
 
-Repeated after everything is sent twice in another order, after `kill -9` of every process in mid-stream, after a
-restart, and after a second file that reaches into settled days (vectors S-k and S-l).
+The comparison is repeated after all hits are sent twice in another order, after `kill -9` of every process during
+sending, after a restart, and after a second file with hits on settled days (vectors S-k and S-l).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PART = 8_000
 
 @pytest.fixture(scope="module", params=[PART, pytest.param(50_000, marks=pytest.mark.long)])
 def first(request: pytest.FixtureRequest) -> list[RefHit]:
-    """At least so many hits on three sites of two merchants."""
+    """Minimum number of hits on three sites of two merchants."""
     count: int = request.param
     return generate_hits(seed=1, count=count)
 

@@ -17,8 +17,8 @@ RANGES = {
     "shop": ("2026-09-28", "2026-10-06"),
     "live": ("2026-11-24", "2026-11-30"),
 }
-# The stream adds a hit that is two hours late to no visit, and counts an exit when the visit has ended. Settlement adds
-# the late visit, which has a single hit.
+# In the stream, a hit that is two hours late belongs to no visit, and an exit counts when the visit has ended.
+# Settlement adds the late visit, which has a single hit.
 CHANGED_BY_SETTLEMENT = ("visits", "bounces", "entries", "exits", "visit_duration_total")
 LATE_VISITS = 1
 
@@ -89,7 +89,8 @@ def same(mesh: Mesh, site: str, kind: str) -> bool:
 
 
 def visits_are_right(mesh: Mesh) -> bool:
-    """Return whether the live days have the stream's visits, plus the late visit once the days are settled."""
+    """Return whether the live days have the visits of the stream; once they are settled, also the visit of the late
+    hit."""
     wanted, found = totals(ANSWERS.wanted("live", "day")), totals(ANSWERS.found(mesh, "live", "day"))
     added = found["visits"] - wanted["visits"]
     return (

@@ -1,4 +1,4 @@
-"""Values that are hard to write, in every kind of answer and in filters."""
+"""Values that need quotes or escapes, in every kind of answer and in filters."""
 
 from __future__ import annotations
 

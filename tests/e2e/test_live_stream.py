@@ -1,4 +1,5 @@
-"""Hits of the present through the real mesh: counted within seconds, as the stream's reference model counts.
+"""Hits with current times through the real mesh: within seconds, the counts equal those of the stream's reference
+model.
 
 No test here settles anything: the days of these hits close a day after the tests.
 """
@@ -28,7 +29,8 @@ from tests.support.waiting import eventually
 
 VISIBLE_S = 10.0
 SLACK_MS = 4 * MINUTE
-"""Maximum time from the first hit to the last comparison; hits whose age would decide within that time are omitted."""
+"""Maximum time from the first hit to the last comparison; hits that would become late or history within that time are
+omitted."""
 ENOUGH_HITS = 1_000
 # The shop's hits carry no user agent.
 UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits"})
@@ -73,7 +75,7 @@ def shop(mesh: Mesh, new_site: NewSite, shop_csv: Path) -> Shop:
     reported = send_all(mesh.channel(), mesh.key, site, in_batches([message_of(hit) for hit in hits], "shop"))
     assert (reported.accepted, reported.issues) == (len(hits), [])
     mesh.wait_visible(site, reported.receipts, VISIBLE_S)
-    logged_ms = now + MINUTE  # any time within the slack gives the same result
+    logged_ms = now + MINUTE  # the result is the same for any present within this tolerance
     hits = [replace(hit, position=(logged_ms, "log", 0, number, 0)) for number, hit in enumerate(hits)]
     return Shop(site, hits, now, *around(now - 4 * HOUR, now))
 

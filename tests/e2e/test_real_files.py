@@ -1,4 +1,4 @@
-"""Real files through the real mesh give the right numbers.
+"""Real files, sent through the real mesh, give the correct numbers.
 
 The numbers are literal, and every metric equals the reference model, which reads the files independently.
 """

@@ -1,4 +1,4 @@
-"""Rejected hits through Envoy: list, look, mend and replay with the command line; nothing counts twice."""
+"""Rejected hits through Envoy: list, show, mend and replay with the command line; no hit counts twice."""
 
 from __future__ import annotations
 

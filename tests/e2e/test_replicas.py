@@ -1,4 +1,5 @@
-"""Two replicas per service behind one Envoy, the settler apart: a replica's death loses nothing and hardly delays."""
+"""Two replicas per service behind one Envoy, with separate settlers: the death of a replica loses no hit and causes
+little delay."""
 
 from __future__ import annotations
 

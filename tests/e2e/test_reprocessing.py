@@ -1,4 +1,4 @@
-"""A bug in the visit rules, corrected while late hits arrive; repair of lost values; the erasure of a visitor.
+"""A bug in the visit rules is corrected while late hits arrive; lost values are repaired; a visitor is erased.
 
 A mesh with logic v0, whose visits end after 3 minutes, counts a real day of a shop. The mesh then runs the current
 logic: settled days keep v0 until a reprocessing changes them.
@@ -36,7 +36,7 @@ SMALL_WAITS = (
     *("--processor-setting", "keep_superseded_ms=5000"),  # longer than any query here
     *("--processor-setting", "marks_known_ms=3000"),
 )
-"""An erasure waits until no query reads the replaced rows, and until every stream knows the visitor."""
+"""An erasure waits until no query reads the replaced rows, and until every stream has loaded the erasure mark."""
 FORGOTTEN = "demo/forgotten"
 FIELDS = (
     "event_time",
@@ -187,7 +187,7 @@ def by_brand(mesh: Mesh) -> str:
 
 
 def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
-    """Let each store lose values of the day, on purpose."""
+    """Delete values of the day in each store."""
     site, day = f"merchants/{SITE.replace('/', '/sites/')}", (date.fromisoformat(DAY) - date(1970, 1, 1)).days
     stores = open_stores(mesh.store_url, SystemClock())
     lost = [record.position for record in stores.raw.scan(site, day, day + 1)][::2]
@@ -209,7 +209,8 @@ def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
 
 
 def found_in_three_stores(mesh: Mesh, check: tuple[str, ...]) -> dict[str, Any]:
-    """Return the check's findings once they name three stores; the list of dropped rows is cached for a second."""
+    """Wait until the check finds damage in three stores, because dropped rows are cached for a second; return the
+    findings."""
     expected, stores = {"raw", "series", "metrics"}, set[str]()
 
     def found() -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A rule excludes hits from now on, is applied to history, rolled back, and taken back; through Envoy and commands."""
+"""A rule excludes new hits, is applied to history, rolled back, and removed; through Envoy and commands."""
 
 from __future__ import annotations
 

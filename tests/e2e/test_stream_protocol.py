@@ -199,7 +199,7 @@ def test_streams_beyond_the_limit_are_refused_and_health_still_answers(mesh: Mes
 
 
 def _collector_health(mesh: Mesh) -> int:
-    """Query the collector directly; Envoy's own checks do the same."""
+    """Query the health of the collector directly, as Envoy does."""
     direct = re.search(r"direct: collector ([\d.]+:\d+)", mesh.output.read_text())
     assert direct is not None
     with grpc.insecure_channel(direct[1]) as channel:

@@ -77,7 +77,7 @@ def test_hits_answers_and_calls_are_counted(mesh: Mesh, new_site: NewSite) -> No
     def risen(name: str, **labels: str) -> float:
         return value(after, name, **labels) - value(before, name, **labels)
 
-    # The mesh is shared: other tests may send, too.
+    # The mesh is shared, so other tests may also send hits.
     assert risen("hitmesh_collector_hits_total", outcome="accepted") >= 3
     assert risen("hitmesh_collector_records_total", topic="hits") >= 3
     assert risen("hitmesh_collector_ack_latency_seconds_count") >= 3

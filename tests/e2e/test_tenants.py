@@ -1,4 +1,4 @@
-"""Attempts to cross every boundary between merchants. Other merchants' sites do not exist to a merchant."""
+"""Attempts to cross every boundary between merchants. For a merchant, sites of other merchants do not exist."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def tenants(mesh: Mesh, new_site: NewSite) -> Tenants:
 
 
 def status_of(call: Callable[[Any], Message], key: str | None) -> tuple[grpc.StatusCode, str]:
-    """Return status and message of a call that must fail; without a key the caller has no name."""
+    """Return status and message of a call that must fail, with the given key or without a key."""
     with pytest.raises(grpc.RpcError) as raised:
         call(authorized(key) if key else ())
     return raised.value.code(), str(raised.value.details())
@@ -228,7 +228,7 @@ def test_a_browser_key_and_a_key_for_one_site_change_nothing(tenants: Tenants) -
 
 @pytest.fixture
 def closed(tenants: Tenants) -> grpc.Channel:
-    """Return the channel to a mesh that requires a key, as every mesh does except `hitmesh dev` without options."""
+    """Return a channel to a mesh that requires keys for reads."""
     return tenants.mesh.channel()
 
 

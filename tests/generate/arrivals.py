@@ -1,6 +1,6 @@
 """Arrival times: put hits with event times into an order of arrival, by a plan and a seed.
 
-Decides each hit's delay and which hits are sent twice. Knows nothing of hits' content or of admission.
+Decides each hit's delay and which hits are sent twice. Independent of the content of hits and of admission.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def settles_as_streamed(self) -> bool:
-        """Whether no hit is late and no copy comes after 90 minutes: then nothing may drift (P2)."""
+        """Whether no hit is late and no copy arrives after 90 minutes, so that no day may have drift (P2)."""
         return not self.far_delayed and not self.far_resent
 
 

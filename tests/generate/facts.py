@@ -1,6 +1,6 @@
 """Vocabulary for generated hits: sites, user agents, referrers, campaigns, pages and products.
 
-Each client value stands beside its expected admission result. Values with quotes, commas, backslashes at the end, line
+Each client value is listed with its expected admission result. Values with quotes, commas, backslashes at the end, line
 breaks, right-to-left text and emoji are included on purpose.
 """
 

@@ -1,7 +1,7 @@
 """The two generated files: a big file over eight days, and a later file with hits before and inside those days.
 
-Everything follows from the seed. Both files are shuffled; positions place the hits in a single log partition in sending
-order. Only the same visitor repeats an order, so the winner does not depend on a race between partitions.
+The hits are a function of the seed. Both files are shuffled; positions place the hits in a single log partition in
+sending order. Only the same visitor repeats an order, so the winner does not depend on a race between partitions.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def _random_visitor(maker: HitMaker, shop: Shop, visitor: str, start_ms: int, sp
 
 
 def _random_visit(dice: Random) -> Iterator[Moment]:
-    """Yield a walk through a shop, with occasional quiet hits at its ends, an edge gap, or a campaign in the middle."""
+    """Yield the hits of a visit to a shop, sometimes with non-interactive hits at both ends, a gap at the limit, or a
+    campaign in the middle."""
     at_ms = 0
     if dice.random() < 0.1:
         yield Moment(at_ms, dice.choice(_QUIET_TYPES))

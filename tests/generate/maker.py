@@ -114,7 +114,8 @@ class HitMaker:
 
 
 def _origin_of(at: Moment, origin: Origin) -> Origin:
-    """Return the origin as the type carries it: every type carries a campaign, only page views a referrer."""
+    """Return the origin fields that hits of the type have: all types have a campaign, only page views have a
+    referrer."""
     if at.campaign != NO_CAMPAIGN:
         origin = next(known for known in ORIGINS if known.campaign == at.campaign)
     if at.type == "PAGE_VIEW":

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: small random sets of hits, crowded around the edges of the rules.
+"""Hypothesis strategies: small random sets of hits, close to the limits in the rules.
 
 A visitor starts near a midnight (UTC or a zone's) and steps from hit to hit, mostly at the edges of gap, copy window
 and cap; a step may be a run with up to 50 hits, enough to reach the cap of 24 hours.
@@ -152,7 +152,8 @@ def ref_hits(
 
 
 def policies() -> st.SearchStrategy[RefPolicy]:
-    """Draw visit policies: mostly v1, else v1 with a flag inverted, or with a hit cap that small sets reach."""
+    """Draw visit policies: mostly v1, else v1 with a flag inverted, or with a maximum number of hits that small sets
+    reach."""
     return st.sampled_from(
         (
             V1,
@@ -188,7 +189,7 @@ def _times(draw: st.DrawFn) -> list[int]:
 @st.composite
 def _one_hit(draw: st.DrawFn, own_id: str, *, unique_ids: bool) -> RefHit:
     payload = draw(_PAYLOAD)
-    # A single small number decides all rare cases, so that most hits cost two draws.
+    # One drawn number decides all rare cases, so that Hypothesis makes only two draws for most hits.
     rare = draw(_RARE)
     client: Client = BOTS[0] if rare in (1, 2) else PEOPLE[rare % 2]
     origin: Origin = draw(_ORIGIN) if rare in (3, 4, 5, 6, 7) else DIRECT

@@ -1,4 +1,4 @@
-"""The control service as a process: settings, health, the stores that the first question opens, exit codes."""
+"""The control service as a process: settings, health, the stores that the first call opens, exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a real Envoy refuses by itself, and how each caller learns the cause."""
+"""Calls that a real Envoy refuses itself, and the cause that each caller receives."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_a_bad_export_names_its_field(mesh: Mesh, fields: dict[str, object], rea
 
 
 LONG_PATH = "/" + "x" * 1_900
-# Hourly rows over 100 days: 2,400 rows with the path are 4.6 MB.
+# Hourly rows over 100 days: 2,400 rows with the path, 4.6 MB in total.
 BEYOND_4_MIB: dict[str, object] = {
     "metrics": ["hits"],
     "dimensions": ["page_path"],

@@ -36,7 +36,7 @@ DAY = 20_000
 DAYS = 3
 MINUTE = 60_000
 MOVES = 50
-"""How often the corrected days are published, and rolled back as often."""
+"""How many times the corrected days are published and rolled back."""
 NAMES = ("hits", "visits", "bounces", "visit_duration_total")
 FIRST = dt.date(1970, 1, 1) + dt.timedelta(days=DAY)
 
@@ -86,7 +86,7 @@ def reporter_on(mesh: SmallMesh, path: ServingPath) -> Faulty:
 
 
 def wait_for_answers(seen: Counter[tuple[tuple[object, ...], ...]], before: int, failures: list[BaseException]) -> None:
-    """Block until an asker got another answer or failed."""
+    """Block until a question got a different answer or failed."""
     eventually(lambda: bool(failures) or seen.total() > before, "another answer", 30)
 
 

@@ -42,7 +42,7 @@ CHANGES: Mapping[str, Message] = {
     "PublishReprocessing": pb.PublishReprocessingRequest(name=NAME),
     "RollbackReprocessing": pb.RollbackReprocessingRequest(name=NAME),
     "CancelReprocessing": pb.CancelReprocessingRequest(name=NAME),
-    # A check changes nothing, but takes the time that all merchants share.
+    # A check changes nothing, but delays the calls of all merchants.
     "CheckHistory": pb.CheckHistoryRequest(sites=["merchants/-/sites/-"]),
 }
 READS: Mapping[str, Message] = {

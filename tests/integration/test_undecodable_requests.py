@@ -27,7 +27,7 @@ from tests.support.patience import patient
 from tests.support.reporters import refusal, served, start
 from tests.support.waiting import eventually
 
-# A tag that is cut short, a tag with a wire type that does not exist, a length beyond the end.
+# A truncated tag, a tag with an invalid wire type, and a length beyond the end.
 NO_PROTOBUF = (b"\xff", b"\x0f", b"\x0a\x7f")
 
 

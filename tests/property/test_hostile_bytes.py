@@ -18,7 +18,7 @@ from hitmesh.model.errors import RefusedError
 from tests.support.admitting import SERVER, a_batch, a_frame, a_hit, admitted
 
 START, END = 3, 4
-# Far beyond any stack, with a byte per level; a batch holds at most 1 MiB.
+# A nesting depth that exceeds every stack, with a byte per level; a batch has at most 1 MiB.
 DEEPEST = 300_000
 GOOD = a_hit("good").SerializeToString()
 PLACES = ("batch", "hit", "context", "page", "payload", "item", "property", "property value", "unknown field")
@@ -72,7 +72,7 @@ def test_groups_nested_deeper_than_any_stack_are_refused_and_their_neighbours_ar
     depth = DEEPEST if place == "batch" else 15_000
     found = admitted(batch_with(place, groups(depth, 15, b"", closed)), a_batch(a_hit("other")))
     assert found.accepted[1] == 1, "another batch does not suffer"
-    if place == "unknown field":  # no decoder looks inside
+    if place == "unknown field":  # no decoder reads the content
         assert found.accepted[0] == 2
         return
     assert refused_of(found) == 1, "one hit, or one batch whose hits cannot be counted"

@@ -1,4 +1,5 @@
-"""All visitors under a single id (rule S9), with a threshold of three kept hits: bounded work, independent of cuts.
+"""All visitors under a single id (rule S9), with a threshold of three kept hits: the work is bounded, and the result
+does not depend on how records are divided into steps.
 
 Example: a shop whose tag sends `undefined` for every visitor. All its hits share a timeline, and any hit may arrive out
 of order.

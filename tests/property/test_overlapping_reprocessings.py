@@ -1,4 +1,4 @@
-"""Works on overlapping reprocessings: reports read the corrections that are published, the latest last."""
+"""Work on overlapping reprocessings: reports contain the published corrections, in the order of publication."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def first_published(mesh: SmallMesh, order: list[str]) -> None:
 
 
 def ask(mesh: SmallMesh, work: Work, id_: str) -> bool:
-    """Request a work and work the work off; return whether the request was accepted."""
+    """Request work and run it to its end; return whether the request was accepted."""
     mesh.clock.advance(1)
     before = stored(mesh, id_)
     try:

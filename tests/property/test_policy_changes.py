@@ -133,7 +133,7 @@ def test_equal_policies_in_pieces_build_the_visits_of_the_whole(hits: list[RefHi
 
 
 def start_of(visit_of: I64Array, visits: Summaries, row: int) -> tuple[int, int] | None:
-    """Return start and first hit of a hit's visit; None for an orphan."""
+    """Return the start and the first hit of a hit's visit; None for an orphan."""
     number = int(visit_of[row])
     return None if number == ORPHAN else (int(visits.start[number]), int(visits.first[number]))
 

@@ -75,7 +75,7 @@ def a_window(hits: Sequence[RefHit], dice: Random) -> Window:
 
 
 def ruled(window: Window, dice: Random) -> Window:
-    """Return the window as exclusion rules decide its hits, and as other rules decided these hits before."""
+    """Return the window with excluded flags by exclusion rules, and with the flags by other, earlier rules."""
     by_rule = [dice.random() < 0.3 for _ in range(window.rows.height)]
     flags = pl.when(pl.Series(by_rule, dtype=pl.Boolean)).then(int(HitFlag.RULE_PAGE)).otherwise(0)
     flags = pl.when(pl.col("excluded")).then(int(HitFlag.BOT_UA)).otherwise(flags)
@@ -86,7 +86,7 @@ def ruled(window: Window, dice: Random) -> Window:
 
 
 def under_rules(inputs: DayInputs, raw: RawStore) -> DayInputs:
-    """Return the inputs with claims that the window's hits of the day decide, as an attempt does."""
+    """Return the inputs with the claims of the window's hits on the day, as an attempt reads them."""
     before, after = (DayRules(versions={inputs.owner.day: version}) for version in (1, 2))
     claims, excluded_before = decided_claims(inputs.claims, inputs.window, inputs.owner.day, before, after, raw)
     return replace(inputs, claims=claims, excluded_before=excluded_before)
@@ -129,7 +129,8 @@ def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
 
 
 def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: SettleMemory) -> None:
-    """Settle three days both ways, each with or without the carry from the day before, under any logic and rules."""
+    """Settle three days at once and in ranges, each with or without the carry from the day before, under any logic and
+    rules."""
     dice = Random(seed)
     window, logic = a_window(hits, dice), dice.choice(LOGICS)
     carry: Carry | None = None

@@ -1,4 +1,5 @@
-"""Replays of rejected hits against the same hits sent right at once: the reports agree, however often a hit is sent.
+"""Replays of rejected hits, compared with the same hits sent correctly at first: the reports agree, however often a hit
+is sent.
 
 Through the real collector, over gRPC, with the client's sender; the ledger counts each replay as a new receipt.
 """
@@ -152,7 +153,7 @@ def test_replays_report_the_same_as_hits_sent_right_at_once(
         for _ in range(times):
             assert all(outcome.is_accepted for outcome in doors.replay(made))
         if sender_repeats:
-            # The sender corrects the fault and sends its batch again; a time that it does not send is the new time.
+            # The sender corrects the fault and sends its batch again; times that it omits are those of the new attempt.
             doors.send(WRONG, right)
         doors.small.settle()
         assert doors.reports(WRONG) == doors.reports(RIGHT)

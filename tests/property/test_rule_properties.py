@@ -1,4 +1,4 @@
-"""Exclusion rules against the reference: applied, changed, taken back, while hits of the same days arrive."""
+"""Exclusion rules against the reference: applied, changed and removed, while hits of the same days arrive."""
 
 from __future__ import annotations
 

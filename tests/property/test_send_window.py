@@ -142,7 +142,7 @@ class Sending(RuleBasedStateMachine):
         assert self.stream.unacked_bytes <= self.stream.credit or len(self.stream.unacked) == 1
 
     def teardown(self) -> None:
-        """A collector that takes everything ends every batch."""
+        """If a collector accepts everything, every batch ends."""
         for _ in range(PATIENCE.attempts + 1):
             self.now_s += 10.0
             self.open(10_000)

@@ -191,7 +191,7 @@ def test_a_filter_and_its_opposite_add_up_to_everything(store: RowsStore) -> Non
 
 @given(stores())
 def test_excluded_hits_only_add(store: RowsStore) -> None:
-    """P14, as far as reports can show it."""
+    """P14, as far as reports can verify it."""
     until = until_of("2015-05-17")
     default = sums(ask(store, a_question("hits,visits,orders", until=until)))
     everything = sums(ask(store, a_question("hits,visits,orders", until=until, include_excluded=True)))

@@ -42,7 +42,7 @@ from tests.support.unions import union_by_group
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 NOW = MIDNIGHT_MS + DAY_MS
-"""Lies among the hits' times, so that some hits are late."""
+"""A time between the hits' times, so that some hits are late."""
 
 SEEDS = st.integers(0, 2**16)
 ANY_LOGIC = st.sampled_from(LOGICS)

@@ -63,7 +63,7 @@ def id_of(site: str) -> str:
 
 
 def are_erased(mesh: SmallMesh) -> bool:
-    """Let the stream forget the visitors; return whether both erasures are proven and nothing is left to settle."""
+    """Erase the visitors from the stream; return whether both erasures are complete and no day waits for settlement."""
     mesh.clock.advance(50)
     mesh.runner.step(0.0)
     both = [stored(mesh, id_of(site)) for site in SITES]

@@ -35,8 +35,8 @@ MAX_ROUNDS = 4_000
 class Settling:
     """Several settlers over a mesh's stores.
 
-    The local clocks of some settlers stand still between two renewals: these settlers take an expired lease for a
-    running lease, like a process that stands still between a look at its lease and a write.
+    The local clocks of some settlers stand still between two renewals: these settlers treat an expired lease as valid,
+    like a process that is suspended between a check of its lease and a write.
     """
 
     def __init__(self, mesh: SmallMesh, dice: Random, count: int, pace: ReprocessPace = SMALL_PORTIONS) -> None:
@@ -46,7 +46,7 @@ class Settling:
         self.processes = [self._a_process(f"settler-{number}") for number in range(count)]
 
     def step(self) -> None:
-        """Move a settler by some calls, take a turn of a keeper, let time pass, or kill a settler and start another."""
+        """Let a settler make some calls, run a turn of a keeper, let time pass, or kill a settler and start another."""
         process = self._dice.choice(self.processes)
         match self._dice.randrange(20):
             case 0:

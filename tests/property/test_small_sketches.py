@@ -56,7 +56,7 @@ from tests.support.live_mesh import SMALLEST, partition_of
 from tests.support.live_rows import ALL_DAYS, Seen
 from tests.support.small_mesh import folded_rows, settler_stores, visitors_by_row
 from tests.support.two_paths import report_of
-from tests.support.unions import union
+from tests.support.unions import estimate, union
 
 LG_K = 4
 NOMINAL = 1 << LG_K
@@ -72,7 +72,7 @@ CAMPAIGNS = (("shop", "email", "spring", ""), ("shop", "cpc", "", "click"))
 @st.composite
 def crowds(draw: st.DrawFn) -> list[RefHit]:
     """Draw 10 to 48 visitors in a cell with a few visits each, from all partitions or one; some return the next day."""
-    # Hypothesis tries the simplest crowd first, which is the largest, in a single partition.
+    # Hypothesis first tries the simplest example: the largest number of visitors, in a single partition.
     names = visitors_of(48 - draw(st.integers(0, 38)), of_one=not draw(st.booleans()))
     pages, from_campaigns, dice = draw(st.integers(1, 2)), draw(st.sampled_from((0, 0.05, 0.5))), Random(draw(SEEDS))
     return [
@@ -129,17 +129,18 @@ def hashes_of(visitors: Iterable[str]) -> list[int]:
 
 
 def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> None:
-    """Check that the sketch holds all visitors below its threshold, and no others unless provisional."""
+    """Check that the sketch holds all visitors below its threshold, and no other visitors unless the row is
+    provisional."""
     below = [hashed for hashed in hashes_of(visitors) if hashed < sketch.theta]
     kept = sketch.hashes.tolist()
     assert set(below) <= set(kept) if provisional else below == kept
     assert sketch.exact or len(kept) >= NOMINAL
     assert sketch.exact or provisional or len(visitors) > exact_limit(LG_K)
-    assert sketch.lower_bound() <= sketch.estimate() <= sketch.upper_bound()
+    assert sketch.lower_bound() <= estimate(sketch) <= sketch.upper_bound()
 
 
 def check_rows(seen: Seen, entries: list[Entry]) -> None:
-    """Check rows against the reference, visitors aside, and sketches against the reference's visitors."""
+    """Check rows, except visitor counts, against the reference, and sketches against the reference's visitors."""
     assert seen.changed(Seen(folded_rows(entries), frozenset())) == set()
     for key, visitors in visitors_by_row(entries).items():
         check_sketch(seen.sketches[key], visitors, provisional=key in seen.provisional)
@@ -276,7 +277,7 @@ def test_a_row_of_one_window_is_exact_up_to_the_limit_and_an_estimate_beyond_it(
 
 
 def exactness_of_visitors(mesh: Stream) -> set[Exactness]:
-    """Return the exactness that both paths report for the crowd's visitors."""
+    """Return the exactness that both paths report for the visitors."""
     site = mesh.stores.directory.site(CROWD)
     assert site is not None
     both = answers_of_both_paths(mesh, a_question(Random(0), mesh.logged[CROWD]), site)

@@ -1,4 +1,4 @@
-"""Two serving paths, a single number: both answer any fixed-shape question like the reference (A11)."""
+"""Two serving paths: both answer every fixed-shape question with the numbers of the reference (A11)."""
 
 from __future__ import annotations
 

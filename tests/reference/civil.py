@@ -1,6 +1,6 @@
 """Civil time directly from zoneinfo, minute by minute: rules Z1 to Z4.
 
-Asks zoneinfo for the local time at every minute in a range; there is no arithmetic on offsets.
+Looks up the local time of every minute in a range with zoneinfo, without arithmetic on offsets.
 """
 
 from __future__ import annotations

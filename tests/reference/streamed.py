@@ -35,7 +35,7 @@ SiteDay = tuple[str, int]
 
 @dataclass
 class Streamed(Settled):
-    """The stream's result; `pending` awaits settlement; `late` and `waiting` count outside visits."""
+    """The stream's result; `pending` hits wait for settlement; `late` and `waiting` hits count outside visits."""
 
     pending: list[RefHit] = field(default_factory=list)
     late: list[RefHit] = field(default_factory=list)
@@ -132,7 +132,7 @@ def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor
 
 
 def _build_visits(streamed: Streamed, log_time: int | None, policy: RefPolicy) -> None:
-    """Build visits from the hits on time; late and waiting hits stand alone, like orphans."""
+    """Build visits from the on-time hits; late and waiting hits belong to no visit, like orphans."""
     waits = {id(hit) for hit in streamed.waiting}
     timelines: dict[tuple[str, str, bool], list[RefHit]] = defaultdict(list)
     for hit in streamed.counted:

@@ -1,6 +1,6 @@
 """Copies and visits, one hit at a time: rules D1, D2 and S0 to S6.
 
-Each function states its rule and nothing else. Knows nothing of cells, reports or money.
+Each function implements exactly its rule. Knows nothing of cells, reports or money.
 """
 
 from __future__ import annotations

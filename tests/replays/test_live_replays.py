@@ -134,7 +134,7 @@ def test_a_file_is_streamed_and_then_settled_like_the_reference(file: str, lengt
         assert not streamed.open_visits
         check_paths(mesh, streamed, ENOUGH_HITS[length])
         check_ledger(mesh)
-        assert mesh.published() == set()  # so far only the stream has counted
+        assert mesh.published() == set()  # the hits are not settled yet: these are the stream's counts
         before = {site: mesh.seen(site) for site in sites}
         mesh.settle()
         for site in sites:

@@ -1,4 +1,5 @@
-"""A small pass of every benchmark stores what it sent, so that `make bench` works when somebody needs its numbers."""
+"""A small run of every benchmark stores the hits that it sent, so that `make bench` works when its numbers are
+needed."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SITE = Site("merchants/m/sites/s", "Europe/Berlin", "EUR", secret=b"secret of a 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:25.0) Gecko/20100101 Firefox/25.0"
 CHROME = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
 SERVER, BROWSER, EDGE, IMPORT = "server", "browser", "edge", "import"
-"""Secrets known to `GRANTS`. `IMPORT` is a server key with unbounded history."""
+"""Secrets of the keys in `GRANTS`. `IMPORT` is a server key with unbounded history."""
 
 
 @cache

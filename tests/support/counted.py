@@ -22,7 +22,7 @@ def log_ends(stores: Stores) -> Ends:
 
 
 def ends_if_known(stores: Stores) -> Ends | None:
-    """Return the current end of the log; None while a restarting Kafka cannot tell."""
+    """Return the current end of the log; None while Kafka restarts and cannot return it."""
     try:
         return log_ends(stores)
     except RetryError:

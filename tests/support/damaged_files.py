@@ -1,4 +1,4 @@
-"""Lose and damage values in the files of embedded stores on purpose, as a disk or a person might."""
+"""Delete and damage values in the files of embedded stores."""
 
 from __future__ import annotations
 
@@ -77,4 +77,4 @@ LOSSES: Mapping[str, Callable[[Path, SiteDay], None]] = {
     "stream series": _stream_series_lost,
     "a bit of a carry": lambda home, of: flip(home / "settled.db", "generations", "carry", _OF_DAY, of),
 }
-"""Each loss of a settled site-day's values, by name; those of the stream's rows need a confirmed day."""
+"""Ways to lose values of a settled site-day, by name; losses of stream rows need a confirmed day."""

@@ -1,4 +1,4 @@
-"""Erasures over a small mesh: planned as the control service does, worked off by the reprocessor."""
+"""Erasures over a small mesh: planned like in the control service, and run by the reprocessor."""
 
 from __future__ import annotations
 

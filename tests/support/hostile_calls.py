@@ -22,7 +22,7 @@ CALLS = "/hitmesh.api.collector.v1.CollectorService"
 
 
 def with_browser_key(classifier: Classifier) -> Backend:
-    """Return a back end that also knows a browser key, whose refusals cost."""
+    """Return a back end with an additional browser key, whose refused hits are limited by a budget."""
     backend = new_backend(classifier)
     browser = IngestKey(key_id="k-b", merchant=MERCHANT, kind=KeyKind.BROWSER, site=SITE, unbounded_history=False)
     backend.stores.directory.create_key(browser, BROWSER)

@@ -37,7 +37,7 @@ Logged = dict[str, list[RefHit]]
 """Hits in the log, by site."""
 
 MANY = 1_000
-"""More records than any test sets aside."""
+"""More records than any test makes undecodable."""
 
 _Key = tuple[str, str, int, str, str | None]
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")

@@ -1,4 +1,4 @@
-"""Traffic for kill tests: seeded recent hits for three sites, with every case that makes counting hard.
+"""Traffic for kill tests: recent hits of three sites, generated from a seed, with all difficult cases of counting.
 
 Decides when hits happen and which hits repeat; `HitMaker` decides the content. About every other hit is on time, all
 other hits are late or history. The traffic has bots, copies, repeated orders and hits out of order.

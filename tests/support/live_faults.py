@@ -1,4 +1,4 @@
-"""Stores that fail at the n-th write: the runner's own stores with a fuse before and after each write.
+"""Stores that fail at the n-th write: wrappers of the runner's stores that may fail before and after each write.
 
 A write may fail before or after its effect; the writer cannot tell which. Completed writes reach the real store.
 """
@@ -34,10 +34,10 @@ class Killed(BaseException):
 
 @dataclass
 class Fuse:
-    """Raise once, after a number of chances. Each write has a chance before its effect and another after.
+    """Raise once, after a number of calls. Each write has a chance before its effect and another after.
 
     Attributes:
-        chances: number of chances to let pass before the fuse blows.
+        chances: number of calls that succeed before the failure.
         error: makes the exception.
         only: names of the writes that count; empty means all.
         blown: the write that failed, and whether the write took effect.
@@ -50,7 +50,7 @@ class Fuse:
     passed: list[str] = field(default_factory=list)
 
     def pass_by(self, place: str) -> None:
-        """Let one chance pass, or raise."""
+        """Count a call, and raise if its turn has come."""
         if self.blown:
             return
         if self.chances == 0:

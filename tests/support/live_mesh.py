@@ -57,7 +57,7 @@ RECORD_HITS = 1_500
 RECORD_MS = 8 * MINUTE
 """A record is also cut after this time, so that a hit delayed by 50 minutes is still on time."""
 CLOSES_AFTER_MS = 51 * HOUR
-CLOSING_BEAT_MS = 17 * HOUR  # every heartbeat gets its own window
+CLOSING_BEAT_MS = 17 * HOUR  # every heartbeat forms a separate window
 """Time after a hit's event time until the day is certainly closed: 24 h to the day's end, 26 h, and 1 h to spare."""
 OUTCOME_S = 60.0
 SMALLEST = Limits(
@@ -75,7 +75,7 @@ SMALLEST = Limits(
 )
 """Limits so small that the first hits already trigger table maintenance for large partitions."""
 FOLDING = replace(SMALLEST, texts_per_hour=3)
-"""The same with text folding (rule S10)."""
+"""The same limits with text folding (rule S10)."""
 _PACE = StreamPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # for a fast clock
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
 
@@ -228,7 +228,7 @@ class LiveMesh:
         self.clock.advance(instant - self.clock.now())
 
     def idle(self, ms: int = 0, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Let time pass without hits, then stream the log; all partitions reach the same log time."""
+        """Advance the clock without hits, then stream the log; all partitions reach the same log time."""
         self.advance_to(self.clock.now() + ms, beat_ms)
         self.beat()
         self.step()

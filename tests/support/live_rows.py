@@ -22,6 +22,7 @@ from hitmesh.model.sketches.unions import merge_by_group
 from hitmesh.model.zones import DAY_MS
 from tests.reference.streamed import Streamed
 from tests.support.small_mesh import Key, Rows
+from tests.support.unions import estimate
 
 ALL_DAYS = (0, 10**6)
 _DIMENSIONS = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_DIMENSIONS}
@@ -44,7 +45,7 @@ class Seen:
         ]
 
     def changed(self, other: Seen) -> set[Key]:
-        """Return the keys whose measures differ, visitors aside."""
+        """Return the keys whose measures other than visitors differ."""
         return {
             key
             for key in self.rows.keys() | other.rows.keys()
@@ -108,7 +109,7 @@ def _rows_of_source(
     for place, row in enumerate(found.iter_rows(named=True)):
         key = (source, with_excluded, site, start + row["bucket"] * CELL_MS, tuple(row[name] for name in dimensions))
         sketches[key] = merged[place]
-        values = {name: row[name] for name in measures} | {"visitors": round(merged[place].estimate())}
+        values = {name: row[name] for name in measures} | {"visitors": round(estimate(merged[place]))}
         if values.pop(MOVED_VISITORS, 0):
             provisional.add(key)
         kept = {name: value for name, value in values.items() if value}

@@ -16,13 +16,13 @@ from typing import Any
 
 import grpc
 
-from hitmesh.adapters import schema
 from hitmesh.adapters.servers import Servers
 from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc
 from hitmesh.api.control.v1 import admin_pb2_grpc
 from hitmesh.api.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from tests.support import processes, servers
 from tests.support.patience import patient
+from tests.support.removal import remove_mesh
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def hitmesh_command() -> list[str]:
 def environment(**more: str) -> dict[str, str]:
     """Return this process's environment without settings for other hitmesh installations on this machine."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HITMESH_")}
-    # Coverage skips child processes; colours would disturb comparisons of output.
+    # Without coverage in child processes, and without colours, which would disturb comparisons of output.
     return {**inherited, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200", **more}
 
 
@@ -116,7 +116,7 @@ class Mesh:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # like a shell: a signal to the mesh's group must not reach the tests
+                process_group=0,  # a signal to the mesh's group must not reach the tests
             )
 
     def start(self) -> None:
@@ -182,7 +182,7 @@ class Mesh:
     def drop_from_servers(self) -> None:
         """Remove the mesh's data from real servers: each mesh occupies some of Druid's few task slots."""
         if self.on_servers is not None:
-            schema.drop(self.on_servers)
+            remove_mesh(self.on_servers)
 
     def children(self) -> list[int]:
         """Return the pids of all processes below `hitmesh dev`."""
@@ -294,7 +294,7 @@ class Mesh:
 
 
 def _shortened(line: str) -> str:
-    """Cut the middle out of a long line: the event is at the front, the cause at the end."""
+    """Remove the middle of a long line: the event is at the beginning, the cause at the end."""
     return line if len(line) <= LOG_COLUMNS else f"{line[: LOG_COLUMNS // 3]} ... {line[-LOG_COLUMNS * 2 // 3 :]}"
 
 

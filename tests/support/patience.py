@@ -1,4 +1,4 @@
-"""Test time-outs: ceilings against hanging, never a measure of speed.
+"""Time-outs of tests, which detect hanging and never measure speed.
 
 A test states how long a step takes on a fast idle machine. Every wait and every time-out multiplies that by `PATIENCE`,
 so that a slow or busy machine fails no test.

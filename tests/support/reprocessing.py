@@ -1,4 +1,4 @@
-"""Reprocessings over a small mesh: stored and requested as the control service does, worked on portion by portion."""
+"""Reprocessings over a small mesh: stored and requested as the control service does, run portion by portion."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def work_off(mesh: SmallMesh, reprocessor: Reprocessor, id_: str = "r") -> Repro
 
 
 def done(mesh: SmallMesh, work: Work, id_: str = "r", pace: ReprocessPace | None = None) -> Reprocessing:
-    """Request a work, and run it to its end."""
+    """Request work, and run it to its end."""
     request(mesh, work, id_)
     return work_off(mesh, reprocessor_of(mesh, pace), id_)
 

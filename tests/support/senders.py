@@ -71,7 +71,7 @@ class Senders:
 
     @property
     def resent(self) -> int:
-        """Number of resent hits, counted per resend, in acknowledged portions."""
+        """Number of resent hits in acknowledged portions; a hit that was resent twice counts twice."""
         with self._changed:
             return sum(totals.resent for totals in self.totals.values())
 
@@ -96,7 +96,7 @@ class Senders:
                         self._done[site] += 1
                         self.totals[site] = sender.totals
                         self._changed.notify_all()
-        except BaseException as error:  # kept for `wait_acknowledged`: an exception in this thread would go unnoticed
+        except BaseException as error:  # stored for `wait_acknowledged`: an exception in this thread would not be seen
             with self._changed:
                 self._failed.append(error)
                 self._changed.notify_all()

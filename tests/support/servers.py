@@ -23,6 +23,7 @@ from hitmesh.adapters.druid import schema as druid
 from hitmesh.adapters.kafka import schema as kafka
 from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
 from hitmesh.adapters.servers import Servers, parse_servers
+from tests.support.removal import remove_keyspace, remove_sources, remove_topics
 
 VARIABLE: Final = "HITMESH_TEST_SERVERS"
 HOME: Final = Path(os.environ.get("HITMESH_TEST_STACK_HOME") or Path(__file__).parents[2] / ".stack")
@@ -64,7 +65,7 @@ class Meshes:
     """
 
     def __init__(self) -> None:
-        running()  # before several threads would start the servers concurrently
+        running()  # must be first: several threads would otherwise start the servers concurrently
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="meshes")
         self._free: SimpleQueue[str] = SimpleQueue()
         self._made: list[str] = []
@@ -79,7 +80,7 @@ class Meshes:
         return ahead.popleft().result()
 
     def release(self, servers: Servers, *, with_druid: bool) -> None:
-        """Remove everything unshared, in the background of the next test."""
+        """Remove everything that other meshes do not share, while the next test runs."""
         self._removed.append(self._workers.submit(self._remove, servers, with_druid=with_druid))
 
     def drop(self) -> None:
@@ -95,7 +96,7 @@ class Meshes:
             removed.result()
         self._workers.shutdown()
         for keyspace in self._made:
-            cassandra.drop(replace(running(), name=keyspace, keyspace=keyspace))
+            remove_keyspace(replace(running(), name=keyspace, keyspace=keyspace))
 
     def _make(self, *, with_druid: bool) -> Servers:
         servers = replace(running(), name=a_name(), keyspace=self._keyspace())
@@ -117,13 +118,13 @@ class Meshes:
 
     def _remove(self, servers: Servers, *, with_druid: bool) -> None:
         if with_druid:
-            druid.drop(servers)
-        kafka.drop(servers)
+            remove_sources(servers)
+        remove_topics(servers)
         self._free.put(servers.keyspace_name)
 
 
 def a_mesh(options: SchemaOptions = OPTIONS) -> Servers:
-    """Return a complete new mesh; `hitmesh.adapters.schema.drop` removes the mesh."""
+    """Return a complete new mesh; `tests.support.removal.remove_mesh` removes the mesh."""
     servers = replace(running(), name=a_name())
     for server in (cassandra, kafka, druid):
         apply(server.plan(servers, options))

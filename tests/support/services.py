@@ -63,7 +63,7 @@ class Service:
         return self.process is not None and self.process.poll() is None
 
     def log_tail(self) -> str:
-        """Return the end of the log, for people."""
+        """Return the end of the log, for error messages."""
         return f"--- {self.log.name}\n{self.log.read_text(errors='replace')[-LOG_CHARACTERS:]}"
 
     def wait_for_line(self, event: str) -> None:

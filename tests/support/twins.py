@@ -1,4 +1,4 @@
-"""Texts with equal hash64. Anyone can find and send such texts within a minute (rule D0)."""
+"""Texts with equal hash64. A sender can find such texts within a minute (rule D0)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from hitmesh.model.arrays import BoolArray
-from hitmesh.model.sketches.theta import Theta
+from hitmesh.model.sketches.theta import MAX_THETA, Theta
 from hitmesh.model.sketches.unions import merge_by_group
 
 
@@ -26,3 +26,8 @@ def union_by_group(
     """Return for each group the distinct count of the union, and whether the count is exact."""
     merged = merge_by_group(sketches, group_ids, n_groups)
     return merged.estimates, merged.exact
+
+
+def estimate(sketch: Theta) -> float:
+    """Return the distinct count: the number of hashes divided by the sampled fraction, theta / MAX_THETA."""
+    return len(sketch.hashes) / (float(sketch.theta) / float(MAX_THETA))

@@ -19,7 +19,7 @@ Script = Callable[[str, str, Any], Answer]
 
 @contextmanager
 def a_druid(script: Script) -> Iterator[Servers]:
-    """Answer as the script says, and yield the URL."""
+    """Answer according to the script, and yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

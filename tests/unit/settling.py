@@ -13,7 +13,7 @@ SITE, OTHER = "merchants/m/sites/s", "merchants/m/sites/t"
 DAY = 20_000
 MINUTE = 60_000
 MIDNIGHT = DAY * 86_400_000
-NOON = MIDNIGHT + 5 * 86_400_000 + 720 * MINUTE  # every day here is closed, so arrivals are history
+NOON = MIDNIGHT + 5 * 86_400_000 + 720 * MINUTE  # every day in these tests is closed, so new hits are history
 TODAY, YESTERDAY, TOMORROW = SiteDay(SITE, DAY), SiteDay(SITE, DAY - 1), SiteDay(SITE, DAY + 1)
 LAST_DAY = 10**6
 

@@ -1,4 +1,4 @@
-"""Every adapter implements a port in the file that has the port's name, so that a reader finds the file."""
+"""Every adapter implements a port in the file that is named after the port."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Meanwhile:
 
 
 class Scene:
-    """A site's stores, changes by the stream and by settlement, and a reporter's backend over the stores.
+    """The stores of a site and a reporter over these stores; methods change the stores as stream and settlement do.
 
     The backend answers questions on one path; partials follow a commit immediately.
     """

@@ -1,4 +1,4 @@
-"""Unbalanced books are found, named by site, and reported (rule D5)."""
+"""Unbalanced ledger entries are found, and reported by site (rule D5)."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ PANIC = "a user agent that makes a library panic"
 
 
 class BrokenClassifier(Classifier):
-    """A classifier that fails on a certain user agent, as a bug in the product would."""
+    """A classifier that fails on a certain user agent, like a bug in the product."""
 
     def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
         if POISON in distinct.to_list():

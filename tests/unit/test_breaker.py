@@ -1,4 +1,4 @@
-"""When the breaker asks a failed store again."""
+"""When the breaker allows another call to a failed store."""
 
 from __future__ import annotations
 

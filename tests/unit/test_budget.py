@@ -1,4 +1,4 @@
-"""The budget for bytes in flight: bounded, waited for, given back."""
+"""The budget for bytes in flight: the limit, waiting, and release."""
 
 from __future__ import annotations
 

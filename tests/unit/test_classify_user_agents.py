@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from crawleruseragents import is_crawler
 
-from collector.classify.bots import CrawlerSet, listed_patterns
+from collector.classify.bots import CrawlerSet, empty_automaton, is_added, listed_patterns
 from collector.classify.devices import DeviceType
 from collector.classify.monitors import MONITORS
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
@@ -25,6 +26,12 @@ ACCESS_LOG = Path(__file__).parents[3] / "shared" / "data" / "access.log"
 @pytest.fixture(scope="module")
 def crawlers() -> CrawlerSet:
     return CrawlerSet(listed_patterns())
+
+
+def outside_automaton(patterns: Iterable[str]) -> list[str]:
+    """Return the patterns that Python must match, because RE2 cannot."""
+    automaton = empty_automaton()
+    return [pattern for pattern in patterns if not is_added(automaton, pattern)]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +49,7 @@ def test_bots_of_the_real_log_are_those_of_the_published_function(crawlers: Craw
 
 
 def test_every_listed_pattern_is_in_the_automaton_and_finds_its_own_words(crawlers: CrawlerSet) -> None:
-    assert crawlers.outside_automaton == 0
+    assert outside_automaton(listed_patterns()) == []
     plain = [
         pattern.replace("\\", "")
         for pattern in listed_patterns()
@@ -108,7 +115,7 @@ def test_health_checks_and_monitors_are_robots(reader: UserAgentReader, agent: s
 
 
 def test_every_pattern_of_a_monitor_is_in_the_automaton() -> None:
-    assert CrawlerSet(MONITORS).outside_automaton == 0
+    assert outside_automaton(MONITORS) == []
 
 
 def test_the_own_list_takes_no_browser_of_the_real_log_for_a_monitor() -> None:

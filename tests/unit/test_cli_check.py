@@ -47,7 +47,7 @@ def check(*arguments: str) -> int:
 
 def lose_series(mesh: Mesh, site: str, *days: int) -> None:
     for day in days:
-        mesh.stores.series.drop(site, UTC_DAY - day, 1)
+        mesh.stores.series.drop([(SiteDay(site, UTC_DAY - day), 1)])
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -104,7 +104,7 @@ def test_json_has_each_finding_and_the_request_of_each_plan(mesh: Mesh, capsys: 
 
 
 def test_a_printed_plan_can_be_run_as_printed(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
-    mesh.stores.series.drop(SITE, UTC_DAY - 1, 1)
+    mesh.stores.series.drop([(SiteDay(SITE, UTC_DAY - 1), 1)])
     assert check("-o", "json") == 7
     (plan,) = printed(capsys)["plans"]
     words = shlex.split(plan["command"])

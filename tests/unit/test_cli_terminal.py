@@ -1,4 +1,4 @@
-"""Terminal output: never a character that the terminal would obey or hide, whatever a client sent, in any format."""
+"""Terminal output in any format: control characters and invisible characters from clients are always escaped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMANDS = Path(output.__file__).parent
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMesh]:
-    monkeypatch.setenv("TERM", "dumb")  # no colours, which are control characters of the CLI itself
+    monkeypatch.setenv("TERM", "dumb")  # without colours, because colours are control characters
     with mesh_of_home(tmp_path / "home", monkeypatch) as mesh:
         mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
         yield mesh
@@ -47,7 +47,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         try:
             while chunk := os.read(controller, 4_096):
                 chunks.append(chunk)
-        except OSError:  # the other end is closed
+        except OSError:  # the reader has closed the pipe
             pass
 
     reader = threading.Thread(target=read)

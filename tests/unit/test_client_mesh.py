@@ -162,7 +162,7 @@ def test_hits_are_not_final_while_the_lag_is_unknown_and_a_day_waits() -> None:
     unknown = a_freshness(dirty_days=1, p0=5)
     unknown.freshness.ClearField("lag")
     assert watch.missing_in(unknown) == "1 days wait for settlement"
-    # The lag becomes known at 10,000: the day that waited then must be settled first.
+    # The lag is known from 10,000 on: the day that waited at that time must be settled first.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_001, lag_ms=1_000, p0=5)) is None
 
@@ -171,7 +171,8 @@ def test_hits_that_keep_coming_do_not_keep_others_from_being_visible() -> None:
     watch = Watch({(LOG, 0): 4})
     # The receipts are passed at 10,000; a day has waited since 9,000, perhaps for a carry of the hits' day.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
-    # Settled, and dirty again by another client's hit at 9,900: the awaited hits may still be pending.
+    # The day was settled, and a hit of another client at 9,900 marked it dirty again: the awaited hits may still be
+    # pending.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_900, lag_ms=600, p0=7)) is not None
     # Every hit that waited at 10,000 is settled; pending hits came later.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_700, lag_ms=50, p0=9)) is None

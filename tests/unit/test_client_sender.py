@@ -272,7 +272,7 @@ def test_batch_that_is_never_taken_is_given_up(mesh: ScriptedMesh) -> None:
             yield ack(batch_seq, issue(batch_seq, None, pb.OUTCOME_RETRY))
 
     mesh.scripts = [script]
-    with pytest.raises(SendStopped, match="did not take a batch in 3 attempts: because"):
+    with pytest.raises(SendStopped, match="did not accept a batch in 3 attempts: because"):
         send(mesh, some_batches(1))
     assert len(mesh.batches) == 3
 
@@ -329,7 +329,7 @@ def test_an_answer_that_would_not_change_ends_the_sending(mesh: ScriptedMesh) ->
 def test_silent_stream_is_broken_off_and_resumed(mesh: ScriptedMesh) -> None:
     def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
         yield ready()
-        for request in requests:  # until the client breaks off
+        for request in requests:  # until the client ends the call
             mesh.take(request)
 
     mesh.scripts = [script]

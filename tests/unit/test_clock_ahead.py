@@ -1,4 +1,4 @@
-"""A clock that was once ahead: log times and freshness; every hit with a right clock is in visits."""
+"""A clock that was ahead for a while: log times and freshness; every hit with a correct time joins a visit."""
 
 from __future__ import annotations
 

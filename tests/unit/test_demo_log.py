@@ -1,4 +1,4 @@
-"""The access log that `make demo` generates where there is no real one."""
+"""The access log that `make demo` generates if no real log exists."""
 
 from __future__ import annotations
 

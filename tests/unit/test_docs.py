@@ -242,3 +242,21 @@ def _unknown_words(words: list[str]) -> list[str]:
     }
     options = [word.partition("=")[0] for word in rest if re.match(r"-{1,2}[a-z]", word)]
     return [option for option in options if option not in known]
+
+
+def test_table_of_ports_names_every_port_and_method() -> None:
+    page = text_of("docs/architecture.md")
+    table = page[page.index("## 3. Ports") : page.index("## 4.")]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| ", table, re.MULTILINE)
+    documented = {port: set(re.findall(r"`(\w+)[(`]", methods)) for port, methods in rows}
+    assert documented == _ports()
+
+
+def _ports() -> dict[str, set[str]]:
+    """Return the methods of each protocol in `hitmesh/ports`, by name."""
+    found = {}
+    for file in sorted((ROOT / "hitmesh" / "ports").glob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases):
+                found[node.name] = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+    return found

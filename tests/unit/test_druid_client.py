@@ -146,7 +146,7 @@ class Declared:
 
 
 class Shown:
-    """The marks that both data sources show."""
+    """The marks that both data sources contain."""
 
     def __init__(self) -> None:
         self.marks: dict[str, list[tuple[str, int, int]]] = {"mesh_traffic": [], "mesh_visits": []}
@@ -236,7 +236,7 @@ class TestMarks:
 
 
 class Kept:
-    """A store that keeps the rows and notes."""
+    """A store that keeps the written rows, and the dropped generations."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, Mapping[RowSource, pl.DataFrame]]] = []

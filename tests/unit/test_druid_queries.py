@@ -1,4 +1,4 @@
-"""Every shape of native query that a question, a look for marks or a settlement sends to Druid, as JSON.
+"""Every kind of native query that a question, a search for marks or a settlement sends to Druid, as JSON.
 
 `tests/golden/druid_queries.jsonl` has a line per query: its name and its JSON. Druid's answers are read by position, so
 a query that changes is a change of behaviour; `write_golden` writes the file anew.

@@ -28,7 +28,7 @@ from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import cell_sketches
-from tests.support.unions import union
+from tests.support.unions import estimate, union
 
 DAY, DAY_MS, CELL_MS = 20_000, 86_400_000, 900_000
 START = DAY * DAY_MS
@@ -234,7 +234,7 @@ class TestScanned:
         question = a_question(measures=("hits", MOVED_VISITORS), sketches=("visitors",))
         found = answered(as_druid_gives(frame(*rows), question), question)
         assert found.select("hits", MOVED_VISITORS).rows() == [(2, 1)]
-        assert union(found["visitors"].to_list()).estimate() == 2.0
+        assert estimate(union(found["visitors"].to_list())) == 2.0
 
     def test_answer_is_that_of_the_rows(self) -> None:
         rows = frame(
@@ -270,7 +270,7 @@ def as_druid_gives(rows: pl.DataFrame, question: MetricQuery) -> list[dict[str, 
 
 
 def with_estimates(found: pl.DataFrame) -> pl.DataFrame:
-    estimates = [None if sketch is None else union([sketch]).estimate() for sketch in found["visitors"]]
+    estimates = [None if sketch is None else estimate(union([sketch])) for sketch in found["visitors"]]
     return found.with_columns(visitors=pl.Series(estimates, dtype=pl.Float64))
 
 

@@ -18,6 +18,7 @@ from hitmesh.adapters.shared.druid_columns import MARK, MARK_LOG_TIME, MARK_OFFS
 from hitmesh.model.errors import FatalError
 from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 from hitmesh.model.rows.stream_columns import STREAM_COLUMNS
+from tests.support.removal import remove_sources
 from tests.unit.scripted_druid import Answer, a_druid, servers_at
 
 SERVERS = servers_at("http://127.0.0.1:1")
@@ -177,11 +178,11 @@ class TestPlan:
             schema.plan(servers, OPTIONS)[0].apply()
         assert druid.kept == {}
 
-    def test_drop_removes_every_specification(self) -> None:
+    def test_plan_after_removal_creates_every_specification(self) -> None:
         druid = ADruid()
         with a_druid(druid) as servers:
             for change in schema.plan(servers, OPTIONS):
                 change.apply()
-            schema.drop(servers)
+            remove_sources(servers)
             assert set(actions(servers).values()) == {Action.CREATE}
         assert [body for body in druid.kept.values() if body] == [KEEP_NOTHING] * 2

@@ -18,7 +18,7 @@ from tests.unit.settling import NOON, SITE, a_hit, an_order
 from tests.unit.test_reprocessing_crashes import Crash, Failing
 
 ERASING = ("put", "mark", "remove", "replace", "publish", "set_duplicates", "erase_texts")
-"""The effects, without those that each look at the stores repeats."""
+"""The effects, except those that every search of the stores repeats."""
 MANY = 60
 PORTIONS = 25
 STEP = 6

@@ -36,7 +36,7 @@ ORIGIN = Origin("b", 0, "", 1, True, False, b"context", NOON, 0, True)
 
 
 class Suspended:
-    """A port whose method `put` first lets others work, once, like a process that is suspended before the write."""
+    """A port whose first call of `put` lets other processes work before the write, like a process that is suspended."""
 
     def __init__(self, port: Any, meanwhile: Callable[[], None]) -> None:
         self._port = port
@@ -73,7 +73,7 @@ def test_a_stream_that_slept_through_an_erasure_takes_its_window_back() -> None:
 
     suspended: Any = Suspended(mesh.stores.raw, erase_meanwhile)
     mesh.runner.close()
-    home = mesh._home  # the cache of the runner that this runner replaces
+    home = mesh._home  # the directory of the runner that this runner replaces
     mesh.runner = runner_over(replace(mesh.stores, raw=suspended), home, mesh.clock)
     mesh.stream()
     assert [receipt.hits for receipt in receipts] == [1]

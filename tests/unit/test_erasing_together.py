@@ -1,4 +1,4 @@
-"""Erasures of several sites that are published at the same time: each ends, and other work goes on meanwhile."""
+"""Erasures of several sites that are published at the same time: each ends, and other work continues meanwhile."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def a_mesh(sites: Sequence[str], days: int = 1) -> SmallMesh:
 
 
 class SlowEraser:
-    """A log eraser for which every look lasts longer than the wait between looks."""
+    """A log eraser for which every search lasts longer than the wait between two searches."""
 
     def __init__(self, mesh: SmallMesh) -> None:
         self._port, self._clock = mesh.stores.log_eraser, mesh.clock

@@ -1,4 +1,4 @@
-"""Answers while a store is unavailable: the store used instead, the notes in the answer, and refusals."""
+"""Answers while a store is unavailable: the store used instead, the warnings in the answer, and refusals."""
 
 from __future__ import annotations
 

@@ -145,6 +145,6 @@ LONG = 2_000_000
     ],
 )
 def test_text_is_read_in_linear_time(text: str) -> None:
-    """In quadratic time each of these exceeds the tests' time limit."""
+    """With quadratic time, each of these would exceed the tests' time limit."""
     with contextlib.suppress(RefusedError):
         parse(text, max_text=LONG + 10)

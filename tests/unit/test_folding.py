@@ -151,7 +151,7 @@ def test_answer_is_marked_as_folded_until_the_texts_are_settled(tmp_path: Path) 
         assert (shop.values(of_page), exactness(of_page)) == ({(): 1}, [folded])
         others = shop.ask("hits", "hit_type", tree=Not(Comparison("landing_page", Operator.EQ, ("/b",))))
         assert exactness(others) == [folded]
-        # No folded text has a part in these answers.
+        # These answers contain no folded text.
         for found in (shop.ask("pageviews"), shop.ask("pageviews", "browser"), shop.ask("pageviews", "event_name")):
             assert exactness(found) == [exact]
         assert shop.values(shop.ask("pageviews")) == {(): 6}

@@ -16,7 +16,7 @@ from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
 from reporter.answer.from_series import MAX_RUN_DAYS, Run, added, folded, is_complete, runs
 from tests.support.settled_rows import DAY, HOUR, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
-from tests.support.unions import union
+from tests.support.unions import estimate, union
 
 UTC_DAY = MIDNIGHT // DAY
 HOURLY = MetricQuery(
@@ -88,12 +88,12 @@ def test_sketches_are_united_over_cells_currencies_and_parts() -> None:
         traffic(MIDNIGHT + HOUR, hits=1),
     )
     (whole,) = folded(rows, query)["visitors"]
-    assert union([whole]).estimate() == 4
+    assert estimate(union([whole])) == 4
     first, second = rows.filter(pl.col("cell") == MIDNIGHT), rows.filter(pl.col("cell") != MIDNIGHT)
     (together,) = added([folded(first, query), folded(second, query)], query)["visitors"]
     assert together == whole
     hourly = added([folded(rows, replace(query, bucket_starts=HOURLY.bucket_starts))], query)
-    assert {bucket: union([sketch]).estimate() for bucket, sketch in hourly.rows()} == {0: 3, 1: 1}
+    assert {bucket: estimate(union([sketch])) for bucket, sketch in hourly.rows()} == {0: 3, 1: 1}
 
 
 def test_no_rows_have_the_types_of_an_answer() -> None:

@@ -1,4 +1,4 @@
-"""Heartbeats are sent whatever the log answers."""
+"""Heartbeats continue after every response of the log."""
 
 from __future__ import annotations
 

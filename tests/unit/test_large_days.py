@@ -68,7 +68,7 @@ def test_large_day_is_published_as_any_other(store: str, tmp_path: Path) -> None
 
 
 def days_under(version: int) -> DayRules:
-    """Return rules that exclude other pages in version 1 than in version 2, and look at the network."""
+    """Return rules that exclude different pages in versions 1 and 2, and compare networks."""
     rules = [
         ExclusionRule("1", RuleKind.PAGE, "^/5$", since=1, created_at=0, until=2),
         ExclusionRule("2", RuleKind.PAGE, "^/30|/100$", since=2, created_at=0),

@@ -1,4 +1,4 @@
-"""The leases of a settler: acquired, renewed, left and lost."""
+"""The leases of a settler: acquired, renewed, released and lost."""
 
 from __future__ import annotations
 

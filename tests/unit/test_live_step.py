@@ -48,7 +48,7 @@ class Stream:
         self._offset = 0
 
     def at(self, minute: float, *hits: RefHit) -> dict[str, int]:
-        """Take a record that the log took at a minute, and return the net output without zeros."""
+        """Process a record with log time at the given minute; return the net output without zeros."""
         return net(self._step([self._logged(minute, hits)]))
 
     def at_once(self, minute: float, *records: Sequence[RefHit]) -> None:

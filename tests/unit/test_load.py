@@ -46,7 +46,7 @@ MIXED = LoadPlan(
 
 @dataclass(frozen=True)
 class Decoded:
-    """A run as a collector would see it."""
+    """A load run, as the collector receives it."""
 
     frames: Sequence[Frame]
     batches: Sequence[hit_pb2.HitBatch]

@@ -235,7 +235,7 @@ def test_frame_that_is_never_taken_ends_the_stream_with_the_last_message() -> No
             yield ack(number, issue(number, None, pb.OUTCOME_RETRY, pb.REASON_LOG_FULL))
             yield credit(request.ByteSize())
 
-    with serving(full) as door, pytest.raises(SendStopped, match="did not take a frame in 3 attempts: because"):
+    with serving(full) as door, pytest.raises(SendStopped, match="did not accept a frame in 3 attempts: because"):
         send(door, some_frames()[:1])
     assert len(door.batches) == 3
 
@@ -255,7 +255,7 @@ def test_answer_that_would_not_change_ends_the_stream_at_once() -> None:
 
 @dataclass
 class Held:
-    """A door that acknowledges nothing until released."""
+    """A server that acknowledges nothing until released."""
 
     release: threading.Event = field(default_factory=threading.Event)
 

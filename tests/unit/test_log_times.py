@@ -35,7 +35,7 @@ BURST = 2 * LOOK_BACK
 
 
 def a_message(offset: int, record: Record, appended: int) -> Message:
-    """Return a record as Kafka's client delivers it; 2 says that Kafka noted the append time."""
+    """Return a record as Kafka's client delivers it; the timestamp type 2 means append time."""
     return Message(
         topic="hits",
         partition=0,
@@ -106,8 +106,8 @@ def a_record(visitor: int, hit_id: str, event: int, collected: int) -> Record:
 def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, object]:
     """Return the visible results of record bursts that were collected long before other senders' records.
 
-    A collector reaches the log again after an hour, while another collector reached the log all the time. The first
-    collector's hits are late by the log time of the first reading; by their collect time they would be on time.
+    A collector cannot append to the log for an hour, while another collector can. When first read, the hits of the
+    first collector are late, because log time decides; by their collect time they would be on time.
     """
     with LiveMesh("memory:", home, START, [SITE], partitions=1) as mesh:
         scan = KafkaLikeScan(mesh)

@@ -64,7 +64,7 @@ def an_attempt(
     logic: Logic | None = None,
     fallback: Logic = CURRENT,
 ) -> Attempt:
-    """Return an attempt over everything that is committed."""
+    """Return an attempt that reads all committed records."""
     through = {
         partition: reached.next_offset for partition, reached in mesh.stores.progress.progress(Topic.HITS).items()
     }

@@ -1,4 +1,4 @@
-"""Kept bytes become hits again: edits, ids, event times, and bytes that nothing can be made of."""
+"""Kept bytes become hits again: edits, ids, event times, and bytes from which no hit can be made."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def mesh_in_files(tmp_path: Path) -> Iterator[SmallMesh]:
 
 
 class Asker:
-    """A reporter that answers from one path; asks for three settled days."""
+    """A reporter that answers from one path; its questions cover three settled days."""
 
     def __init__(self, mesh: SmallMesh, path: ServingPath) -> None:
         self.reporter = Faulty(mesh.stores, mesh.clock)
@@ -257,7 +257,7 @@ def test_version_is_refused_as_erased_on_both_paths_after_a_visitor_was_erased(
     mesh.settle()
     found = refused(asker, version)
     assert (found.reason, found.metadata()["day"]) == (ErrorReason.DATA_VERSION_ERASED, "2024-10-05")
-    assert found.message.startswith(f"data_version can no longer be asked for: a visitor of {SITE} was erased")
+    assert found.message.startswith(f"data_version is no longer available: a visitor of {SITE} was erased")
     with pytest.raises(RefusedError) as caught:
         asker.export(version)
     assert caught.value.reason is ErrorReason.DATA_VERSION_ERASED

@@ -225,7 +225,7 @@ def test_snapshot_of_format_2_is_read_and_its_epoch_confirms_nothing(tmp_path: P
 
 
 class PutPartials(MemorySeriesStore):
-    """A SeriesStore that knows each stored partial."""
+    """A SeriesStore that records each stored partial."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -288,7 +288,8 @@ MOVING: Mapping[str, Sequence[RefHit]] = {
 
 @pytest.mark.parametrize("what", MOVING)
 def test_redo_in_larger_steps_knows_where_hits_were_moved(what: str, tmp_path: Path) -> None:
-    """Emitted rows count a visitor in a sketch that the visitor left; settlement must not confirm them (rule S8)."""
+    """In the emitted rows, a sketch still contains a visitor whose visit has moved; settlement must not confirm these
+    rows (rule S8)."""
     mesh = SmallMesh(NOON, sites=[SITE])
     for hit in MOVING[what]:
         mesh.send([hit])

@@ -26,7 +26,7 @@ def a_hit(
     type: str = "PAGE_VIEW",
     **fields: object,
 ) -> RefHit:
-    """Return a hit of a minute of the day that the log takes at another minute, by default the same."""
+    """Return a hit with an event time at a minute of the day, logged at another minute (default: the same)."""
     at_ms, came_ms = (MIDNIGHT + round(minutes * MINUTE) for minutes in (minute, minute if came is None else came))
     hit = RefHit(SITE, "visitor", hit_id or f"hit-{at_ms}-{type}", at_ms, type)
     hit = replace(hit, position=(came_ms, "log", 0, came_ms, 0), is_late=came_ms - at_ms > 60 * MINUTE)

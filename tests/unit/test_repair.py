@@ -39,7 +39,7 @@ def raw_of(mesh: SmallMesh, site_days: Iterable[SiteDay]) -> list[RawRecord]:
 
 
 def lose(mesh: SmallMesh, records: Iterable[RawRecord]) -> None:
-    """Let the raw store lose records; the store of the tests keeps them by position."""
+    """Remove records from the raw store in memory."""
     for record in records:
         del mesh.stores.raw._records[record.position]  # type: ignore[attr-defined]  # a loss on purpose
 
@@ -130,7 +130,7 @@ def test_hits_that_the_log_lacks_too_are_lost_and_their_day_is_kept() -> None:
 
 
 def no_log(mesh: SmallMesh) -> None:
-    """Let the log have no record any more."""
+    """Delete all records of the log."""
     mesh.stores.log_scan.offset_at = lambda partition, log_time: 10**6  # type: ignore[method-assign]  # an expired log
 
 
@@ -187,7 +187,7 @@ def test_a_check_of_another_site_reads_nothing_of_this_site() -> None:
     mesh.send([*HITS, replace(a_hit(15), site=OTHER)])
     mesh.settle()
     mesh.runner.flush()
-    mesh.stores.series.drop(SITE, DAY, current_generation(mesh))
+    mesh.stores.series.drop([(SiteDay(SITE, DAY), current_generation(mesh))])
     assert [each.site for each in problems(mesh.stores, mesh.clock, ["merchants/m/sites/-"])] == [SITE]
     assert problems(mesh.stores, mesh.clock, [OTHER]) == []
 

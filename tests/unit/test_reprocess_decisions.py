@@ -1,4 +1,5 @@
-"""The pure parts of a reprocessing: changes, the standing of a site-day, what is handed on, whose turn it is."""
+"""The pure parts of a reprocessing: changes, the state of a site-day, results for later days, the next reprocessing to
+work on."""
 
 from __future__ import annotations
 

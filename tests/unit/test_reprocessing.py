@@ -96,7 +96,7 @@ def test_diff_of_unchanged_logic_is_empty() -> None:
 
 
 def test_repair_uses_the_logic_of_each_day_and_brings_back_a_lost_series() -> None:
-    # The visit that is open at midnight continues under v0, because the visit began on a day under v0.
+    # The visit that is open at midnight continues under v0, because it began on a day under v0.
     mesh = a_settled_mesh(a_hit(1_439, "x"), a_hit(1_441, "x"), a_hit(1_450, "x"))
     plan(mesh, [SITE], (DAY, DAY + 1), id_="first")
     done(mesh, Work.RECOMPUTE, "first")
@@ -104,7 +104,7 @@ def test_repair_uses_the_logic_of_each_day_and_brings_back_a_lost_series() -> No
     mesh.settle()
     rows, versions = mesh.rows(), logics(mesh)
     assert versions == [V0.number, V1.number, V1.number]
-    mesh.stores.series.drop(SITE, DAY, entries(mesh)[DAY].generation)
+    mesh.stores.series.drop([(SiteDay(SITE, DAY), entries(mesh)[DAY].generation)])
     plan(mesh, [SITE], kind=Kind.REPAIR, logic="", id_="repair")
     done(mesh, Work.RECOMPUTE, "repair")
     assert [each.changes["visits"] for each in rebuilt(mesh, "repair")] == [Change(0, 3), Change(2, 2), Change(1, 1)]

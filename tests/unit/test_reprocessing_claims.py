@@ -1,4 +1,4 @@
-"""The control service takes a request back, or cancels a recomputation, while the reprocessor works."""
+"""The control service withdraws a request, or cancels a recomputation, while the reprocessor works."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def a_requested_publication() -> SmallMesh:
 
 
 def taken_back(mesh: SmallMesh) -> Reprocessing:
-    """Return the value with which the control service takes the request back."""
+    """Return the stored value after the control service has withdrawn the request."""
     running = stored(mesh)
     return replace(running, state=State.DIFF_READY, work=None, version=running.version + 1)
 

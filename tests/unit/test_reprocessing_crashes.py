@@ -41,7 +41,7 @@ THEN: dict[Work, list[Work]] = {
 
 
 class Crash(BaseException):
-    """The end of the process. Not an Exception, so no code handles it."""
+    """The simulated end of the process. Not an Exception, so no code handles it."""
 
 
 def unavailable() -> Unavailable:
@@ -86,7 +86,7 @@ def failing(mesh: SmallMesh, effects: int, error: Error, *, after: bool) -> Repr
 
 
 def a_mesh(before: Work) -> SmallMesh:
-    """Return a mesh up to a work, with late hits that move an order, a flag and two carries."""
+    """Return a mesh before the given work, with late hits that change an order, a flag and two carries."""
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit(4), a_hit(20), a_hit(1_436), a_hit(1_442), an_order(1_500, "o", "w"), a_hit(2_900)])
     mesh.settle()
@@ -102,7 +102,7 @@ def a_mesh(before: Work) -> SmallMesh:
 
 
 def work_with_error(mesh: SmallMesh, reprocessor: Reprocessor) -> bool:
-    """Run portions until the work is done, at most to the first error; return whether there was an error."""
+    """Run portions until the work is done or the first error occurs; return whether an error occurred."""
     try:
         while stored(mesh).state is State.RUNNING:
             mesh.clock.advance(1)

@@ -49,7 +49,7 @@ def test_every_stored_measure_has_a_unit_and_the_name_of_its_metric() -> None:
 
 @dataclass
 class Recorded:
-    """A Reprocessings that notes how many site-days each read asks for."""
+    """A Reprocessings that records how many site-days each read requests."""
 
     stored: Reprocessings
     limits: list[int] = field(default_factory=list)
@@ -164,7 +164,7 @@ def test_an_unknown_dimension_names_similar_dimensions() -> None:
 
 @pytest.fixture
 def rows() -> MetricStore:
-    """Return a store with generations 1 and 2 of a site-day, and a generation 3 that no question is about."""
+    """Return a store with generations 1 and 2 of a site-day, and an unrelated generation 3."""
     stores = open_stores("memory:", ManualClock(0))
     for generation, (mail, direct, revenue) in {1: (5, 3, 10), 2: (2, 4, 10), 3: (99, 99, 99)}.items():
         stores.sink.write(

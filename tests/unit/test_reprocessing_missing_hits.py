@@ -1,4 +1,4 @@
-"""Published numbers stay where a publication or a rollback would recompute a site-day without all raw hits."""
+"""Published numbers are kept if a publication or a rollback would recompute a site-day without all raw hits."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_reasons_are_not_known_for_a_day_with_more_hits_than_the_limit() -> None
 
 def test_lost_series_is_not_explained_by_hits() -> None:
     mesh = a_settled_mesh()
-    mesh.stores.series.drop(SITE, DAY, entries(mesh)[DAY].generation)
+    mesh.stores.series.drop([(SiteDay(SITE, DAY), entries(mesh)[DAY].generation)])
     assert reasons(mesh)[DAY] is None
 
 
@@ -124,7 +124,7 @@ def test_rollback_that_recomputes_exchanges_the_sides() -> None:
 
 
 def a_side(mesh: SmallMesh | None = None) -> tuple[DayInputs, Side]:
-    """Return the inputs of the day's settlement, and how the settlement treats the hits."""
+    """Return the inputs of the day's settlement, and the resulting side of the comparison."""
     mesh = mesh or settled(*(a_hit(minute) for minute in (10, 12, 14, 16, 60)))
     bounds = {name: offset + 99 for name, offset in entries(mesh)[DAY].read_through.items()}
     worked = Attempt(settler_stores(mesh.stores), SiteDay(SITE, DAY), bounds, bounds).work()
@@ -140,7 +140,7 @@ def rows_of(inputs: DayInputs) -> pl.DataFrame:
 
 
 def with_last(side: Side, outcome: int) -> Side:
-    """Return the side with another outcome of the last hit, which is alone in its visit."""
+    """Return the side, with a different outcome for the last hit, which is the only hit of its visit."""
     outcomes = side.outcome.copy()
     outcomes[-1] = outcome
     return replace(side, outcome=outcomes, begun=2 if outcome == COUNTED else 1)

@@ -185,7 +185,7 @@ def test_an_open_reprocessing_is_published_while_others_of_its_site_days_are_pla
 
 @dataclass
 class Racing:
-    """A Reprocessings over another, in which a rival acts just before the first `acts` replacements."""
+    """A Reprocessings in which a rival changes the value before each of the first `acts` replacements."""
 
     stored: Reprocessings
     rival: Reprocessing
@@ -195,7 +195,7 @@ class Racing:
         return getattr(self.stored, name)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace a value, after the rival has replaced the rival's value by the next version."""
+        """Replace a value, after the rival has stored the next version."""
         if self.acts:
             self.acts -= 1
             self.rival = replace(self.rival, version=self.rival.version + 1)

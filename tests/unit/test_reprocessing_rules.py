@@ -1,4 +1,4 @@
-"""Exclusion rules are applied to settled days, compared, published, rolled back, and taken back."""
+"""Exclusion rules are applied to settled days, compared, published, rolled back, and removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored values of reprocessings: every field comes back, and a value under another key is damage."""
+"""Stored values of reprocessings: every field is restored, and a value under another key counts as damaged."""
 
 from __future__ import annotations
 

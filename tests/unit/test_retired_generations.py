@@ -1,4 +1,4 @@
-"""Rows that no report reads any more: each is in the list of retired generations until the settler has removed it."""
+"""Rows that reports no longer read: their generations are listed as retired until the settler has removed the rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def stored_series(mesh: SmallMesh, site_day: SiteDay) -> set[int]:
 
 
 def let_the_settler_remove(mesh: SmallMesh, after_ms: int = SIX_MINUTES) -> list[dict[str, Any]]:
-    """Let time pass and the settler make a pass; return the log lines about removed rows."""
+    """Advance the clock and run a pass of the settler; return the log lines about removed rows."""
     mesh.clock.advance(after_ms)
     with structlog.testing.capture_logs() as lines:
         mesh.settler.run_once()
@@ -118,7 +118,7 @@ def test_cancel_also_removes_rows_that_a_killed_process_left() -> None:
     done(mesh, Work.RECOMPUTE)
     left = {
         site_day: mesh.stores.generations.begin(site_day) for site_day in DAYS
-    }  # written, never stored as recomputed
+    }  # its rows were written, but it was not stored as recomputed
     done(mesh, Work.CANCEL, pace=SMALL_PORTIONS)
     assert stored(mesh).done == len(DAYS)
     found = {(each.site_day, each.generation) for each in retired(mesh)}

@@ -1,4 +1,4 @@
-"""The table of rights, and the questions that services ask the table."""
+"""The table of roles, and the functions by which services read the table."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ FAILED = "the server failed: report this to the operator; the cause is in the se
 
 
 class Panic(BaseException):
-    """A panic as Rust libraries raise it: not an Exception."""
+    """A panic as raised by Rust libraries, which is not an Exception."""
 
 
 def answers(error: BaseException, *, after: int) -> tuple[list[bytes], grpc.RpcError]:
-    """Return a caller's view of a stream that fails after the given number of responses."""
+    """Return a stream, as a caller has it, that fails after the given number of responses."""
 
     def stream(_: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         context.send_initial_metadata((("x-first", "yes"),))

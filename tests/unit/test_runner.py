@@ -109,7 +109,7 @@ def test_record_of_an_older_schema_reads_as_null_where_it_had_no_column() -> Non
     mesh = a_mesh()
     append(mesh, RecordKind.HITS, pack_record(hit_rows([a_hit()]).drop("brand", "country")), rows=1)
     mesh.runner.step(0.0)
-    mesh.sent.append(a_hit())  # only to tell the mesh which day to close
+    mesh.sent.append(a_hit())  # only needed so that the mesh closes the day
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 1
 
@@ -122,7 +122,7 @@ def test_refusals_are_kept_counted_and_settled_with_the_day_they_were_collected(
     mesh.runner.step(0.0)
     assert mesh.stores.rejected.counts(SITE, DAY) == {NOON: 3}
     assert mesh.stores.dirty.awaited(SITE) == [DAY]
-    mesh.sent.append(a_hit(MIDNIGHT))  # only to tell the mesh which day to close
+    mesh.sent.append(a_hit(MIDNIGHT))  # only needed so that the mesh closes the day
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 0
 
@@ -216,7 +216,7 @@ def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
     mesh.clock.advance(EPOCH_MS)
     mesh.send([a_hit(NOON + EPOCH_MS)])
     with pytest.raises(Unavailable):
-        runner.step(0.0)  # the previous epoch is over, and its values do not reach the store
+        runner.step(0.0)  # the previous epoch has ended, and its values could not be stored
     runner.flush()
     assert mesh.stores.series.read(SITE, DAY, DAY + 1, 0)["hits"].sum() == 2
     counted = mesh.stores.ledger.read(SITE).filter(pl.col("class") == LedgerClass.COUNTED)

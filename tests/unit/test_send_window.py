@@ -54,7 +54,7 @@ def test_batches_in_flight_stay_within_the_credit_until_more_is_granted() -> Non
     opened = window(*parcels(4), credit_bytes=50)
     assert len(send(opened)) == 2  # 20 bytes each
     opened.respond(ack(1), 0.0)
-    assert send(opened) == []  # an acknowledgement grants nothing
+    assert send(opened) == []  # an acknowledgement grants no credit
     opened.respond(credit(10), 0.0)
     assert [number for number, _ in send(opened)] == [3]
 
@@ -205,7 +205,7 @@ def test_after_go_away_the_rest_waits_for_the_next_stream() -> None:
     opened.add(second)
     assert (opened.is_draining, opened.head(10.0)) == (True, None)
     assert len(opened.respond(ack(1), 11.0)) == 1
-    assert opened.wakes_at_s() == 17.0  # the batch that waits is due to no answer of this stream
+    assert opened.wakes_at_s() == 17.0  # the waiting batch is not caused by a response of this stream
     assert not opened.break_off(16.9)
     assert opened.break_off(17.0)  # 2 s and the margin of 5 s
     assert opened.reopen(18.0) == 1

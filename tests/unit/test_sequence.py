@@ -151,7 +151,7 @@ def test_garbage_has_a_number_and_the_client_may_use_it_or_the_next() -> None:
         sequence.finish(5, BatchOutcome(), is_garbage=True)
         progress = sequence.progress()
         assert progress is not None
-        answer_seq = UNNUMBERED if next_number == 5 else 5  # no answer may use one number for two frames
+        answer_seq = UNNUMBERED if next_number == 5 else 5  # two frames must not be answered with the same number
         assert [batch_seq for batch_seq, _ in progress.outcomes] == [answer_seq, next_number]
         assert progress.acked_through == next_number
         assert sequence.idle

@@ -20,7 +20,7 @@ from processor.settle.settlement import Settled
 from processor.stream.stores import digest_of
 from tests.reference.hits import RefHit, RefItem
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
-from tests.support.unions import union
+from tests.support.unions import estimate, union
 
 SITE = "merchants/m/sites/s"
 DAY = 20_000
@@ -82,7 +82,7 @@ def settled_today(mesh: SmallMesh) -> Settled:
 
 def with_estimates(series: pl.DataFrame) -> pl.DataFrame:
     """Return the rows with estimates in place of sketches, which have several encodings."""
-    counts = [0.0 if sketch is None else union([sketch]).estimate() for sketch in series["visitors"]]
+    counts = [0.0 if sketch is None else estimate(union([sketch])) for sketch in series["visitors"]]
     return series.with_columns(pl.Series("visitors", counts))
 
 
@@ -104,7 +104,7 @@ def test_money_is_apart_by_currency_and_visits_are_of_none() -> None:
     )
     assert included.sort("currency").rows() == [("", 0, 0, 0, 3, 0), ("EUR", 12, 3, 2, 0, 0), ("USD", 11, 0, 1, 0, 0)]
     ten = series.filter((pl.col("cell") == MIDNIGHT + 600 * MINUTE) & ~pl.col("excluded"))
-    assert union(ten.filter(pl.col("currency") == "EUR")["visitors"].to_list()).estimate() == 2.0
+    assert estimate(union(ten.filter(pl.col("currency") == "EUR")["visitors"].to_list())) == 2.0
 
 
 def test_no_settled_rows_give_an_empty_series_of_the_same_columns() -> None:

@@ -225,7 +225,7 @@ def test_day_is_confirmed_once_the_metric_store_has_all_of_its_rows() -> None:
 
 
 class BehindAtFirst:
-    """A metric store that has ingested nothing at the first queries, and has lost rows meanwhile."""
+    """A metric store that has ingested nothing at the first queries, and that then has lost rows."""
 
     def __init__(self, store: Any) -> None:
         self._store, self.left = store, 2

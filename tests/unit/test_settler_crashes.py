@@ -24,7 +24,7 @@ EFFECTS = ("begin", "write", "put", "mark", "publish", "set_duplicates", "clear"
 
 
 class Crash(BaseException):
-    """The end of the process. Not an Exception, so no code handles it."""
+    """The simulated end of the process. Not an Exception, so no code handles it."""
 
 
 class Crashing:

@@ -1,4 +1,5 @@
-"""Processes that outlive their starter: found again, never mistaken, stopped, killed when they hang."""
+"""Processes that outlive the process that started them: they are found again, never confused with others, stopped, and
+killed when they hang."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from hitmesh.tools.stack.processes import Note
 from tests.support.waiting import eventually
 
 SLEEPS = ("/bin/sleep", "60")
-# Prints a line once it ignores SIGTERM.
+# The process prints a line as soon as it ignores SIGTERM.
 DEAF = ("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
 
 

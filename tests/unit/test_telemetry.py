@@ -154,7 +154,7 @@ def test_every_reason_for_which_a_store_fails_is_known(kind: type[HitmeshError])
         return mine.union(*map(below, error.__subclasses__()))
 
     assert issubclass(DiskFull, RetryError)
-    of_others = {"INTERNAL", KeyNotLookedUp.reason}  # no store gives these reasons
+    of_others = {"INTERNAL", KeyNotLookedUp.reason}  # stores never raise errors with these reasons
     assert below(kind) - of_others <= set(STORE_REASONS)
 
 
@@ -273,7 +273,8 @@ def test_requests_at_the_same_time_each_get_every_number(served: Telemetry) -> N
 
 
 class FirstOfTwo(Collector):
-    """A collector that, when asked first, lets a second request begin and notes whether the request has to wait."""
+    """A collector of metrics whose first request lets a second request begin, and records whether the second request
+    has to wait."""
 
     def __init__(self, second: threading.Thread) -> None:
         self.second, self.waits = second, False

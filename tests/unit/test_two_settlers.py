@@ -23,7 +23,7 @@ from tests.unit.settling import TODAY, TOMORROW, a_hit, a_mesh, an_order, dirty,
 
 
 class OvertakenProgress:
-    """Progress after whose first complete reading another settler works."""
+    """Progress; after its first complete read, another settler works."""
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
         self._port, self._overtake = mesh.stores.progress, overtake
@@ -75,7 +75,7 @@ def test_attempt_is_stale_only_if_a_partition_that_both_know_was_read_further() 
 
 
 class OvertakenGenerations:
-    """Generations before whose first attempt, but after the reads of that attempt, another settler works."""
+    """Generations; another settler works after the reads of the first attempt and before the attempt begins."""
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
         self._port, self._overtake = mesh.stores.generations, overtake
@@ -115,7 +115,7 @@ def test_first_settlement_of_a_day_is_refused_if_the_day_before_was_published_si
 
 
 class EndingShare(WholeShare):
-    """A share whose lease ends after some looks at it."""
+    """A share whose lease ends after some checks of the lease."""
 
     def __init__(self, looks: int) -> None:
         self._looks = looks

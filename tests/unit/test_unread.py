@@ -65,7 +65,7 @@ def test_unread_hits_are_as_old_as_the_oldest_record_of_any_partition(mesh: Smal
 
 
 def answer(mesh: SmallMesh) -> tuple[int, int | None, bool]:
-    """Return what GetLedger says of unread hits."""
+    """Return the unread hits in the response of GetLedger."""
     backend = control_backend(mesh.stores, mesh.clock, open_reads=True)
     found = get_ledger(backend, None, pb.GetLedgerRequest(site=SITE))
     since = found.unread_since.ToMilliseconds() if found.HasField("unread_since") else None

@@ -57,7 +57,11 @@ def test_a_path_has_one_readable_text(path: str, expected: str) -> None:
         ("日本語ab.example", "xn--ab-5t7du0ck91h.example", "日本語ab.example"),
         ("i❤.example", "xn--i-7iq.example", "i❤.example"),
         ("\u0430pple.example", "xn--pple-43d.example", "xn--pple-43d.example"),  # Cyrillic among Latin
-        ("xn--80ak6aa92e.example", "xn--80ak6aa92e.example", "xn--80ak6aa92e.example"),  # Cyrillic that looks Latin
+        (
+            "xn--80ak6aa92e.example",
+            "xn--80ak6aa92e.example",
+            "xn--80ak6aa92e.example",
+        ),  # Cyrillic letters that look like Latin letters
         ("my_host.example", "my_host.example", "my_host.example"),
         ("[2001:DB8::1]", "[2001:db8::1]", "[2001:db8::1]"),
         ("xn--zzzzzz", "xn--zzzzzz", "xn--zzzzzz"),

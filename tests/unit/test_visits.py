@@ -55,7 +55,7 @@ def frame(hits: list[RefHit]) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Seen:
-    """A visit in a test's form: minutes of the first and last hit, and the number of hits."""
+    """A visit as the tests compare it: minutes of the first and last hit, and the number of hits."""
 
     first: float
     last: float

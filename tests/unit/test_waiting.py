@@ -1,4 +1,4 @@
-"""Hits that await settlement (rule S9): when the wait is noted, and confirmation of other hits meanwhile."""
+"""Hits that wait for settlement (rule S9): when the wait is stored, and how days with other hits are confirmed."""
 
 from __future__ import annotations
 

@@ -54,11 +54,20 @@ def test_words_of_examples_do_not_count(tmp_path: Path) -> None:
         "is_told = 1",
         "class _Asked: ...",
         "SAYS_YES = 1",
+        "import os as own",
+        "try: ...\nexcept OSError as told: ...",
+        "match 1:\n    case one: ...",
     ],
 )
 def test_a_banned_name_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str) -> None:
     assert names.main([a_file(tmp_path, "A module.", code)]) == 1
-    assert "module.py:2:" in capsys.readouterr().out
+    assert "module.py:" in capsys.readouterr().out
+
+
+def test_a_banned_file_name_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "test_damage_is_told.py").write_text('"""A module."""\n', encoding="utf-8")
+    assert names.main([str(tmp_path)]) == 1
+    assert "test_damage_is_told.py:1:" in capsys.readouterr().out
 
 
 def test_other_names_and_texts_pass(tmp_path: Path) -> None:

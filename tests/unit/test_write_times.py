@@ -42,7 +42,7 @@ def test_write_timestamp_is_greater_with_every_record_however_the_stream_stops_a
             mesh.clock.advance(dice.choice((0, 1, 60_000)))
             mesh.append([RefHit(SITE, "v", f"hit-{number}", mesh.clock.now(), page_path="/")], 0)
             for _ in range(dice.randint(1, 2)):
-                mesh.beat()  # at the same moment: log time stands still
+                mesh.beat()  # at the same moment, so log time does not advance
                 if dice.random() < 0.7:
                     mesh.step()
                     note()

@@ -1,4 +1,4 @@
-"""DeleteExclusionRule: hits that match count again, from now on."""
+"""DeleteExclusionRule: matching hits that are collected from now on count again."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""MarkRejectedHitsReplayed: note that the replays of refusals were accepted.
+"""MarkRejectedHitsReplayed: record that the replays of refusals were accepted.
 
-Limit: 500 names. Only the note changes: the replayed hits are accepted hits like any other.
+Limit: 500 names. Only the time of the replay is stored: the ledger and reports treat the replayed hits like other
+    accepted hits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _RULE: Final = "rejected hits are kept for operators"
 def mark_rejected_hits_replayed(
     backend: Backend, caller: IngestKey | None, request: pb.MarkRejectedHitsReplayedRequest
 ) -> pb.MarkRejectedHitsReplayedResponse:
-    """Store the time of the replays. If a refusal does not exist, the refusals before it are noted already.
+    """Store the time of the replays. If a refusal does not exist, the refusals before it are already marked.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

@@ -1,6 +1,6 @@
 """The cells whose sums differ between two generations: 15 minutes UTC of a site.
 
-The metric store is asked twice for each row source, with the old and with the new generations, as for the values of a
+The metric store is queried twice for each row source, with the old and with the new generations, as for the values of a
 dimension. This module loads Polars, so it is imported at the first question.
 """
 

@@ -1,4 +1,4 @@
-"""Add the most changed values and cells, which the metric store's rows of both generations show, to a difference."""
+"""Add to a difference the values and cells that changed most, from the metric store's rows of both generations."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _bounded(
 
 
 def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> dict[SiteDay, int]:
-    """Return when the current entry was published (UTC ms), for each site-day that nobody else published since."""
+    """Return the publication time (UTC ms) of the current entry of each site-day that was not published since."""
     found = dict[SiteDay, int]()
     for site, of_site in groupby(rebuilt, key=lambda each: each.site_day.site):
         sequences = {each.site_day.day: each.sequence for each in of_site}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from control.history.problems import Finding, Problem
 
 MAX_PAGE: Final = 500
-_RULE: Final = "a check reads the raw hits of sites, and all merchants share the time that it takes"
+_RULE: Final = "a check reads raw hits and delays the calls of all merchants"
 _FAR: Final = 10**6
 """A day after every date that the contract accepts."""
 

@@ -113,7 +113,7 @@ def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backen
         except AlreadyExists:
             continue
         return named
-    raise Unavailable("every new id of the reprocessing was taken: call again")
+    raise Unavailable("every generated id of a reprocessing was in use: call again")
 
 
 def _kind_of(wanted: pb.Reprocessing) -> Kind:

@@ -1,9 +1,9 @@
 """Request work on a reprocessing, against the settler and other callers that change the same value.
 
-A request replaces the stored value only if nobody changed it since it was read; otherwise the request starts again from
+A request replaces the stored value only if it is unchanged since it was read; otherwise the request starts again from
 the changed value. Work on site-days of another open reprocessing is refused, and also a rollback or a further
-publication below a later publication of the same site-days. Two callers that open two overlapping reprocessings at the
-same moment each find the other afterwards, so at least one takes the request back.
+publication below a later publication of the same site-days. If two callers open overlapping reprocessings at the same
+moment, each finds the other's afterwards, and at least one withdraws its request.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], 
 def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing, work: Work) -> Reprocessing:
     """Return the opened reprocessing; if another was opened or published meanwhile, take the request back and raise.
 
-    If the settler has begun the work meanwhile, the request stays: the settler works on the reprocessings in sequence,
-    takes back a work that would undo a later publication, and recomputes site-days that another publication changed.
+    A request whose work the settler has already begun remains: the settler works on the reprocessings in sequence,
+    withdraws work that would undo a later publication, and recomputes site-days that another publication changed.
     """
     try:
         refuse_conflict(before, work, stored.all(note_damage))

@@ -1,6 +1,7 @@
 """The exclusion rules of a planned reprocessing of kind RULES: each site's version, and hits that have no network.
 
-A plan keeps the versions that the sites had when the plan was made, so the work is the same whatever changes later.
+A plan keeps the versions that the sites had when the plan was made, so later changes of the rules do not affect the
+work.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def with_site_rules(
 
 
 def _first_day_with_networks(rules: SiteRules, planned: Reprocessing) -> int:
-    """Return the first planned day that began after the site stored truncated addresses; the end without such a day."""
+    """Return the first planned day that began after the site stored truncated addresses; the end if there is none."""
     if rules.networks_since is None:
         return planned.end_day
     return min(-(-rules.networks_since // DAY_MS), planned.end_day)

@@ -162,7 +162,7 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
 
 
 def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int, field: str) -> None:
-    """Raise if the rows of a replaced generation may be removed: they are kept from the move of their site-day.
+    """Raise if the rows of a replaced generation may be removed: a time limit begins when their site-day is moved.
 
     A site-day whose entry is older than the reprocessing was not moved, so the rows of both generations are stored.
 

@@ -1,6 +1,6 @@
 """The values of a dimension whose sums differ between two generations.
 
-The metric store is asked twice for each row source, with the old and with the new generations. A metric selects the
+The metric store is queried twice for each row source, with the old and with the new generations. A metric selects the
 same column for a dimension as in reports: `page_path` is the landing page for visits, and the exit page for exits.
 
 This module loads Polars, so it is imported at the first question.

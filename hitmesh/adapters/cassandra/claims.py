@@ -64,7 +64,7 @@ class CassandraOrderClaims:
         return self._tables[kind].of(site, order_ids)
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its id in the stream; the first claim on an unheld id becomes its holder.
+        """Return whether each claim holds its id in the stream; the first claim on a free id becomes its holder.
 
         A holder never changes. Normally no read precedes the conditional write, because few ids have a holder yet and
         the write itself returns the holder. If most ids had a holder in the previous call, as in a replay of the log,

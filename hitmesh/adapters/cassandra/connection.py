@@ -82,7 +82,7 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         contact_points=[_address(server) for server in servers.cassandra.split(",")],
         execution_profiles=profiles,
         reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
-        protocol_version=ProtocolVersion.V5,  # Cassandra 4.0 and later; lets each statement state its keyspace
+        protocol_version=ProtocolVersion.V5,  # from Cassandra 4.0 on; each statement can name its keyspace
         compression=False,  # large values are already compressed
         connect_timeout=_CONNECT_TIMEOUT_S,
         control_connection_timeout=_CONNECT_TIMEOUT_S,

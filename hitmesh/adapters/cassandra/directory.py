@@ -181,7 +181,7 @@ class CassandraSiteDirectory:
                 (rules_value(rules), rules.version, site, stored.version or None),
             )
             stored = site_of(self._session.run(query, (site,), serial=True)[0]).rules
-        if stored == rules:  # also if an earlier call failed before it invalidated the caches
+        if stored == rules:  # also if the site exists: an earlier call may have failed before it invalidated the caches
             self._note_change()
         self._sites.pop(site, None)
         return stored == rules
@@ -338,7 +338,7 @@ class CassandraSiteDirectory:
         cache at once.
 
         Raises:
-            Unavailable: Cassandra has been unavailable for so long that the cache is no longer valid.
+            Unavailable: Cassandra has been unavailable for longer than the cache is valid.
         """
         now = self._clock.now()
         if self._checked_at is not None and abs(now - self._checked_at) < CHECK_INTERVAL_MS:
@@ -373,7 +373,7 @@ class CassandraSiteDirectory:
         with self._lock:
             full = len(self._sites) + len(self._keys) > MAX_KEPT
             if version != self._version or full:
-                # A new dictionary, because a look-up in progress fills the old dictionary.
+                # A new dictionary, because a look-up in progress may still fill the old one.
                 self._sites = {}
                 self._keys.forget()
             self._keys.forget_unknown()

@@ -41,9 +41,8 @@ _MARKED: Final = """SELECT site, day FROM dirty_marks WHERE bucket = ? AND site 
 _AWAITED: Final = """SELECT site, day FROM awaited_site_days WHERE bucket = ? AND site >= ? AND day < ?
     LIMIT ? ALLOW FILTERING"""
 _END_AWAITED: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
-# Added to the timestamp of an awaited day's deletion, because no column tells when the row was written. Clocks differ
-# by less than this margin. The deletion also hides writes within the margin, but a settled day need not be awaited
-# again.
+# Added to the timestamp of an awaited day's deletion, because no column has the row's write time. Clocks differ by less
+# than this margin. The deletion also hides writes within the margin, but a settled day need not be awaited again.
 _CLOCK_MARGIN_US: Final = 600_000_000
 
 

@@ -296,7 +296,7 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # A concurrent publication must read the row again, and only then notes the site-day again with a
+                    # A concurrent publication must read the row again, and only then stores the site-day again with a
                     # later timestamp.
                     self._replaced.drop(site_day, read_us)
                 return

@@ -37,7 +37,7 @@ _INSERT_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset,
 _INSERT_DAY: Final = "INSERT INTO raw_site_days (site, day) VALUES (?, ?)"
 _SELECT_SPAN: Final = """SELECT offset, piece, log_time, site_days FROM raw_records
     WHERE log = ? AND partition = ? AND span = ?"""
-# The new value expires with the rest of the record.
+# The new value expires together with the other pieces of the record.
 _TTL: Final = """SELECT TTL(value) AS ttl FROM raw_records
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
 _REPLACE_FIRST: Final = """UPDATE raw_records USING TTL ?
@@ -162,7 +162,7 @@ class CassandraRawStore:
             self._index.replace(site_day, damaged, self._indexed(first))
 
     def _indexed(self, first: Position) -> Iterator[Indexed]:
-        """Yield what the index needs to know about the intact records of a span."""
+        """Yield the index data of the intact records of a span."""
         log, partition, span, _ = _key(first)
         for row in self._session.stream(_SELECT_SPAN, (log, partition, span)):
             try:
@@ -211,7 +211,7 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
     """Assemble the record from its pieces; return None without the first piece, which is written last.
 
-    Later pieces than the first piece states are from an earlier, longer value.
+    Pieces beyond the number in the first piece belong to an earlier, longer value.
     """
     if not pieces or pieces[0].piece != 0:
         return None

@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 
 class Indexed(NamedTuple):
-    """What the index needs to know about a stored record."""
+    """The data of a stored record from which its index entries are made."""
 
     offset: int
     log_time: int

@@ -100,7 +100,7 @@ class RebuiltValues:
         rows = self._session.run(
             "SELECT site, day, writetime(version) AS written FROM rebuilt_site_days WHERE reprocessing = ?", (id_,)
         )
-        # Not before any value was written, whatever the writer's clock was.
+        # Later than the write time of every value, whatever the clocks were.
         until_us = max([time.time_ns() // 1_000, *(row.written for row in rows if row.written is not None)])
         self._session.run_many(
             f"DELETE FROM rebuilt_values USING TIMESTAMP ? WHERE {_OF}",

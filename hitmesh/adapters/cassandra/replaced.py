@@ -120,7 +120,7 @@ class ReplacedSiteDays:
             self._changed |= {SiteDay(row.site, row.day) for rows in answers for row in rows}
 
     def _due(self, published_before: int) -> Sequence[SiteDay]:
-        """Return the site-days to read, and note that they are read."""
+        """Return the site-days to read, and record the read."""
         with self._lock:
             due = self._changed | {site_day for site_day, first in self._first.items() if first < published_before}
             self._changed = set()

@@ -47,11 +47,6 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
     ]
 
 
-def drop(servers: Servers) -> None:
-    """Drop the keyspace with all its data."""
-    _change(servers, f"DROP KEYSPACE IF EXISTS {servers.keyspace_name}", in_keyspace=False)
-
-
 def _keyspace(servers: Servers, copies: int, wanted: int) -> Change:
     name = servers.keyspace_name
     how = f"{name} WITH replication = {_replication(servers, wanted)}"

@@ -122,8 +122,8 @@ class CassandraSeriesStore:
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
         """Replace version `before` if it is still current; return whether the write succeeded.
 
-        The write is conditional, so when two writers compete, one of them learns that it lost, independent of clocks,
-        and removes no rows that are still read.
+        The write is conditional: of two concurrent writers, one fails, independent of clocks, and then removes no rows
+        that are still read.
         """
         if before is None:
             return self._session.apply(
@@ -150,12 +150,8 @@ class CassandraSeriesStore:
         rows = self._session.run("SELECT log, partition, next_offset, log_time FROM flushed WHERE zero = 0")
         return {PartitionId(row.log, row.partition): PartitionProgress(row.next_offset, row.log_time) for row in rows}
 
-    def drop(self, site: str, day: int, generation: int) -> None:
-        """Delete a site-day's generation. Idempotent."""
-        self.drop_generations([(SiteDay(site, day), generation)])
-
-    def drop_generations(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Delete many generations. Partials written later with an older timestamp stay deleted, as intended."""
+    def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Delete these generations; idempotent. Partials written later with an older timestamp stay deleted."""
         keys = [(*site_day, generation) for site_day, generation in superseded]
         self._session.apply_each(f"DELETE FROM series_settled_days WHERE {_OF} IF EXISTS", keys)
         for table in ("series_settled", "series_partials"):

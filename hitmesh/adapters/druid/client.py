@@ -120,7 +120,7 @@ class DruidClient:
             try:
                 data = _body(answer, url, limit_s, deadline, checkpoint)
             except BaseException:
-                answer.close()  # the next answer on this connection would begin with the remaining bytes
+                answer.close()  # otherwise the next answer on this connection would begin with the remaining bytes
                 raise
             answer.release_conn()
         except HTTPError as error:

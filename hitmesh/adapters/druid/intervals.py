@@ -8,7 +8,7 @@ from typing import Final
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
-_DAYS_AHEAD: Final = 1  # the clock that sets log time may be ahead of this machine's clock
+_DAYS_AHEAD: Final = 1  # a margin, because the clock that sets log time may be ahead of this machine's clock
 _MAX_DAYS: Final = 32
 _FOR_EVER: Final = "2100-01-01"
 

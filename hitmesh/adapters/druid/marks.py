@@ -31,8 +31,8 @@ from hitmesh.runtime.logs import logger, traceback_of
 _LONGEST_PAUSE_S: Final = 1.0
 _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
-# Seconds between searches through all days. Such a search is needed while a partition has no known mark, and a
-# partition without hits never has one.
+# Seconds between searches through all days. Such a search is needed while a partition has no known mark. A partition
+# without hits never has a mark.
 _SEARCH_EVERY_S: Final = 10.0
 
 Seen = Mapping[PartitionId, PartitionProgress]
@@ -114,7 +114,7 @@ class Marks:
             except HitmeshError as error:
                 logger().warning("progress_marks_not_read", reason=error.reason, message=error.message)
                 self._stop.wait(_LONGEST_PAUSE_S)
-            except Exception as error:  # if this thread ended, reports would never become fresher
+            except Exception as error:  # the thread must survive, or reports would never become fresher
                 logger().error("progress_marks_not_read", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)

@@ -1,8 +1,8 @@
 """Build native Druid queries with pydruid, and define the types that pydruid lacks.
 
-pydruid has combined filters, sums, having clauses and the JSON of a whole query. It lacks filters that distinguish null
-from the empty text (`null`, `equals`, `istrue`), number ranges, constant filters, dimensions that stay numbers, raw
-sketches in answers, and the result format of a scan. This module sends no query.
+pydruid has combined filters, sums, having clauses and the JSON of a whole query. pydruid lacks filters that distinguish
+null from the empty text (`null`, `equals`, `istrue`), number ranges, constant filters, dimensions that stay numbers,
+raw sketches in answers, and the result format of a scan. This module sends no query.
 """
 
 from __future__ import annotations

@@ -49,21 +49,6 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
     return changes
 
 
-def drop(servers: Servers) -> None:
-    """Terminate the mesh's supervisors and delete the mesh's rows; the retention rule KEEP_NOTHING stays.
-
-    A task ends when its segments were handed over, or when no server will load them. KEEP_NOTHING must therefore be set
-    first; otherwise a task would wait forever for the handover of deleted segments.
-    """
-    with closing(DruidClient(servers)) as client:
-        for source in RowSource:
-            name = servers.data_source(source)
-            client.coordinator("POST", f"{_COORDINATOR}/rules/{name}", KEEP_NOTHING)
-            client.coordinator("POST", f"{_INDEXER}/supervisor/{name}/terminate", missing=_NONE)
-            client.coordinator("DELETE", f"{_COORDINATOR}/config/compaction/{name}", missing=_NONE)
-            client.coordinator("DELETE", f"{_COORDINATOR}/datasources/{name}", missing=_NONE)
-
-
 def _supervisor(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:
     name, wanted = servers.data_source(source), supervisor(servers, source, options)
     thing = f"supervisor {name}"

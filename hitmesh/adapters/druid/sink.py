@@ -111,7 +111,7 @@ class DruidRollupSink:
                     _add(sent, counted)
                     self._producer.send(_by_site(stored))
         except BaseException:
-            self._arrived |= dict.fromkeys(sent)  # nothing waits for these rows, and they are not sent again
+            self._arrived |= dict.fromkeys(sent)  # no caller waits for these rows, and they are not sent again
             _forget_oldest(self._arrived)
             raise
         self._sent |= sent

@@ -25,8 +25,8 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 
 Spec = dict[str, Any]
 
-# Sketch size at ingestion and after folding: the size of a union. With the smaller size of a cell's sketch, a folded
-# row would give a different estimate than the union of the rows that it replaces.
+# Sketch size at ingestion and after folding: the size of a union. If folded rows had the smaller sketch size of cells,
+# their estimates would differ from the union of the rows that they replace.
 UNION_SIZE: Final = 1 << LG_K_UNION
 # Limits on the rows that a task holds in memory before writing to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
@@ -75,8 +75,8 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
-        # Numbers are ingested as dimensions. If they were metrics, a task would hold an object with its own sum for
-        # each number in each row. These objects would be most of the task's work per row and of its memory.
+        # Numbers are ingested as dimensions. As metrics, each number in each row would be a separate sum object in a
+        # task. These objects would be most of the task's work per row and of its memory.
         "dimensionsSpec": {"dimensions": [*_keys(source), *_numbers(*_sums(source), MARK_OFFSET, MARK_LOG_TIME)]},
         "metricsSpec": _sketches(source, are_texts=True),
         "granularitySpec": {

@@ -47,7 +47,7 @@ class EmbeddedOrderClaims:
             )
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its id in the stream; the first claim on an unheld id becomes its holder.
+        """Return whether each claim holds its id in the stream; the first claim on a free id becomes its holder.
 
         Runs in a single transaction.
         """

@@ -42,7 +42,7 @@ class Compaction:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._tidy_before = 0  # earlier days are known to have a single blob per bucket
+        self._tidy_before = 0  # earlier days already have a single blob per bucket
 
     def run(self) -> None:
         """Merge a limited number of rows; later calls merge the rest."""

@@ -253,7 +253,7 @@ class EmbeddedSiteDirectory:
             key = (site, salted.isoformat())
             transaction.run("INSERT OR IGNORE INTO salts VALUES (?, ?, ?)", (*key, secrets.token_bytes(SALT_BYTES)))
             salt = transaction.first(bytes, "SELECT salt FROM salts WHERE site = ? AND local_date = ?", key)
-        assert salt is not None  # inserted in this transaction, or already there
+        assert salt is not None  # inserted in this transaction, or stored before
         if destroyed:
             # Without a checkpoint, pages of the write-ahead log would still contain the deleted salts.
             self._database.checkpoint()
@@ -281,7 +281,7 @@ class EmbeddedSiteDirectory:
                 self._watch = self._database.watch()
             full = len(self._sites) + len(self._keys) > MAX_KEPT
             if self._watch.changed() or full:
-                # A new dictionary, because a look-up in progress fills the old dictionary.
+                # A new dictionary, because a look-up in progress may still fill the old one.
                 self._sites = {}
                 self._keys.forget()
             self._checked_at = now

@@ -1,8 +1,9 @@
 """Step 6 of the journey on one machine: the ledger in raw.db, which accounts for every hit (rule D5).
 
-An hour or a day of epochs is final once a partition's latest epoch is 4 h after its end; a redo no longer changes the
-entries. The entries of a final hour are merged per key into one entry, and later the entries of a final day, so a
-site's ledger stays short however long the mesh runs. hitmesh.adapters.shared.partials decides the content of entries.
+The epochs of an hour or a day are final once the partition's latest epoch is 4 h after the end of this hour or day. A
+redo no longer changes final entries. The entries of a final hour are merged per key into one entry, and later the
+entries of a final day, so a site's ledger stays short however long the mesh runs. hitmesh.adapters.shared.partials
+decides the content of entries.
 """
 
 from __future__ import annotations

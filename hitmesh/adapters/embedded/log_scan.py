@@ -38,7 +38,7 @@ class EmbeddedLogScan:
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
         """Return the first retained offset whose log time is at least `log_time`, otherwise the end offset.
 
-        Log time never falls, so a binary search finds the offset.
+        Log time never decreases, so a binary search finds the offset.
         """
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:

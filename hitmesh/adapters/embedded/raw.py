@@ -187,7 +187,8 @@ def _insert(transaction: Transaction, record: RawRecord, on_conflict: str = "DO 
         ),
     )
     if number is not None:
-        # A lost record leaves index entries with its number, which SQLite assigns again if it was the highest number.
+        # The index entries of a lost record keep the record's number. SQLite assigns this number again if it was the
+        # highest.
         transaction.run_many(
             "INSERT OR IGNORE INTO raw_index VALUES (?, ?, ?)",
             [(site, day, number) for site, day in sorted(record.site_days)],

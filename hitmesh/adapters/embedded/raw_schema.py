@@ -176,7 +176,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             visitors BLOB,
             PRIMARY KEY (site, day, generation, cell, excluded, log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # Epoch first, so that entries written together lie together; a read of one site costs a look-up per epoch.
+        # The key begins with the epoch, so that entries that are written together are stored together. A read of one
+        # site costs a look-up per epoch.
         """CREATE TABLE ledger (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -259,7 +260,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
     (
         # hitmesh.internal.log.v1.RefusalOrigin; empty if unknown.
         "ALTER TABLE rejected ADD COLUMN origin BLOB NOT NULL DEFAULT x''",
-        # When an accepted replay was noted, UTC ms; 0 = never.
+        # When an accepted replay was recorded, UTC ms; 0 = never.
         "ALTER TABLE rejected ADD COLUMN replayed_at INTEGER NOT NULL DEFAULT 0",
         """CREATE INDEX rejected_by_cell ON rejected (
             collect_time / 900000 DESC, site, collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC,

@@ -22,7 +22,7 @@ from hitmesh.model.reprocessings import OnDamage, Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
 
 _BEFORE_ALL: Final = SiteDay("", 0)
-# A removal's rows per transaction; other writers must not wait for the whole removal.
+# Number of rows that a removal deletes per transaction, so that other writers need not wait for the whole removal.
 _REMOVED_ROWS: Final = 500
 _REMOVE_SOME: Final = """DELETE FROM rebuilt_site_days WHERE rowid IN (
     SELECT rowid FROM rebuilt_site_days WHERE reprocessing = ? LIMIT ?)"""

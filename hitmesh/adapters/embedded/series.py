@@ -80,12 +80,8 @@ class EmbeddedSeriesStore:
         with self._database.reading() as transaction:
             return dict(transaction.rows(_flushed, "SELECT log_id, partition_no, next_offset, log_time FROM flushed"))
 
-    def drop(self, site: str, day: int, generation: int) -> None:
-        """Remove everything stored for a site-day's generation; idempotent."""
-        self.drop_generations([(SiteDay(site, day), generation)])
-
-    def drop_generations(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Remove everything stored for many generations in a single transaction."""
+    def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Remove everything stored for these generations in a single transaction; idempotent."""
         gone = [(*site_day, generation) for site_day, generation in superseded]
         with self._database.writing() as transaction:
             for table in ("series_partials", "settled_series"):

@@ -134,7 +134,7 @@ class Database:
             try:
                 yield Transaction(connection)
             finally:
-                if connection.in_transaction:  # some errors, such as a full disk, have already ended the transaction
+                if connection.in_transaction:  # errors such as a full disk have already rolled back
                     connection.execute("ROLLBACK")
                 with self._state_lock:
                     self._idle.append(connection)
@@ -160,7 +160,7 @@ class Database:
             except BaseException:
                 with self._state_lock:
                     self._opened = [other for other in self._opened if other is not connection]
-                connection.close()  # callers retry while a disk is full; without this call, connections would pile up
+                connection.close()  # callers retry while a disk is full, and each retry would leave an open connection
                 raise
             return connection
 

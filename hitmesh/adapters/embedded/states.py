@@ -2,8 +2,8 @@
 
 The file is separate, so that commits to raw.db never wait for a snapshot.
 
-This module decides which of two snapshots stays and when the chunks of other snapshots are deleted; it never decodes a
-state.
+This module decides which of two snapshots is kept and when the chunks of other snapshots are deleted; it never decodes
+a state.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EmbeddedStateStore:
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible and delete older chunks, in a single transaction.
 
-        Returns False and changes nothing when the existing snapshot must stay.
+        Returns False and changes nothing if the existing snapshot must be kept.
         """
         version = (manifest.writer, manifest.position.next_offset)
         with self._database.writing() as transaction:

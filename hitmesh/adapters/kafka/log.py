@@ -36,8 +36,8 @@ _CLOSE_S: Final = 10.0
 class KafkaEventLog:
     """An EventLog in Kafka topics. Thread-safe; connects at the first append.
 
-    An append returns a log time that follows only from this process's appends. A reader applies the
-    running maximum over the appends of all processes (rule L1), so the reader's log time for the record may be later.
+    The log time that an append returns is computed from the appends of this process only. A reader applies the running
+    maximum over the appends of all processes (rule L1), so the reader's log time for the record may be later.
 
     Args:
         servers: addresses of Kafka and topic names.

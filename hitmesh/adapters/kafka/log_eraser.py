@@ -15,7 +15,7 @@ from hitmesh.model.records import LoggedRecord
 
 _CALL_S: Final = 30.0
 _FOREVER_MS: Final = 253_402_300_799_000
-"""The answer for a topic without a time limit: when the year 9999 ends."""
+"""The result for a topic without a time limit: the end of the year 9999."""
 
 
 class KafkaLogEraser:

@@ -54,7 +54,7 @@ class KafkaLogScan:
 
         Log time never exceeds the latest append time, so the result cannot precede the offset from Kafka's time index.
         When clocks agree, the offset from the index is the result. Otherwise a binary search finds the offset, because
-        log time never falls.
+        log time never decreases.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)

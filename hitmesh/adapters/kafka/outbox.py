@@ -69,8 +69,8 @@ class KafkaOutbox:
 
     def take_over(self) -> int:
         """Fence every earlier writer of this node; return a writer number greater than every earlier one."""
-        # The number is taken before the fence, because a fenced writer that does not see a newer number would fence
-        # this writer in turn.
+        # The number is assigned before the fence. Otherwise, the fenced writer would see no newer number and would
+        # fence this writer.
         self._writer = self._writers.next(self._producer.transactional_id)
         self._done = {}
         self._producer.begin_anew()
@@ -85,8 +85,8 @@ class KafkaOutbox:
         self._check(writer)
         self._done = {}
         if not self._producer.is_unused:
-            # A new producer ends the old transaction. Waiting would not help, because a transaction that was open at a
-            # broker's death may wait forever for its coordinator, despite all time-outs.
+            # A new producer ends the old transaction. A longer wait does not help: a transaction that was open when a
+            # broker died may wait forever for its coordinator, despite all time-outs.
             self._producer.begin_anew()
 
     def transaction(
@@ -151,7 +151,7 @@ class KafkaOutbox:
     def _newer(
         self, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> dict[PartitionId, PartitionProgress]:
-        """Return the positions ahead of the committed positions; with rows, all positions must be ahead.
+        """Return the positions ahead of the committed positions; if there are rows, all positions must be ahead.
 
         Rows must come with positions, because Kafka checks the membership of a transaction only if it commits
         positions.

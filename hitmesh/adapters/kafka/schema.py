@@ -75,18 +75,6 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
         raise unavailable(error, "planning of topics") from error
 
 
-def drop(servers: Servers) -> None:
-    """Remove a mesh's topics with all their data."""
-    admin = _admin(servers)
-    names = [wanted.name for wanted in wanted_topics(servers, SchemaOptions())]
-    for done in admin.delete_topics(names, operation_timeout=_CALL_S).values():
-        try:
-            done.result()
-        except KafkaException as error:
-            if error_of(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise unavailable(error, "removal of topics") from error
-
-
 def wanted_topics(servers: Servers, options: SchemaOptions) -> list[Wanted]:
     """Return the required topics of a mesh."""
     common = {"min.insync.replicas": str(options.min_insync), "cleanup.policy": "delete"}

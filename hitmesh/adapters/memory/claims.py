@@ -33,7 +33,7 @@ class MemoryOrderClaims:
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its id in the stream; the first claim on an unheld id becomes its holder."""
+        """Return whether each claim holds its id in the stream; the first claim on a free id becomes its holder."""
         with self._lock:
             holders = [
                 self._holders.setdefault(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -65,9 +65,11 @@ class MemorySeriesStore:
         with self._lock:
             return dict(self._flushed)
 
-    def drop(self, site: str, day: int, generation: int) -> None:
-        """Remove everything stored for a site-day's generation; idempotent."""
-        gone = (pl.col("site") == site) & (pl.col("day") == day) & (pl.col("generation") == generation)
+    def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Remove everything stored for these generations; idempotent."""
         with self._lock:
-            self._partials = self._partials.filter(~gone)
-            self._settled.pop((SiteDay(site, day), generation), None)
+            for site_day, generation in superseded:
+                site, day = site_day
+                gone = (pl.col("site") == site) & (pl.col("day") == day) & (pl.col("generation") == generation)
+                self._partials = self._partials.filter(~gone)
+                self._settled.pop((site_day, generation), None)

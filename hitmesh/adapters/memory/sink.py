@@ -15,8 +15,8 @@ from hitmesh.model.sites import SiteDay
 class DropsSeries(Protocol):
     """A series store that drops a generation's series together with the rows."""
 
-    def drop(self, site: str, day: int, generation: int) -> None:
-        """Remove a generation's series for a site-day."""
+    def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Remove the series of these generations."""
 
 
 class MemoryRollupSink:
@@ -57,5 +57,4 @@ class MemoryRollupSink:
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
         """Remove the rows and series of these generations; idempotent."""
         self._rows.drop(superseded)
-        for site_day, generation in superseded:
-            self._series.drop(site_day.site, site_day.day, generation)
+        self._series.drop(superseded)

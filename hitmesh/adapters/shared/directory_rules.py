@@ -46,7 +46,7 @@ def agreed(existing: Site, requested: Site) -> Site:
 
 
 def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
-    """Return the site with a change of its policy; the same site if the site has the change.
+    """Return the site with a change of its policy; the same site if the site already has this change.
 
     Raises:
         NotFound: there is no site.

@@ -1,6 +1,6 @@
 """Cell partials and ledger entries hold totals, not increments, so a redo overwrites them (architecture A6, rule D5).
 
-This module decides which of two values for a key stays, how values add up over epochs and partitions, and which rows
+This module decides which of two values for a key is kept, how values add up over epochs and partitions, and which rows
 are valid as settled series.
 """
 

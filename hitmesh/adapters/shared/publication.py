@@ -20,7 +20,7 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None)
         drift: difference between settlement and stream, None if the stream counted nothing.
 
     Raises:
-        ValueError: `drift` is confirmed although another generation has already replaced the stream's rows.
+        ValueError: Raised if `drift` is confirmed but another generation has already replaced the stream's rows.
     """
     if drift is None or not drift.confirmed:
         return attempt
@@ -70,7 +70,7 @@ def replaced_by_restore(
         seen_sequence: the sequence that the caller read.
         entry: the current entry, None without an entry.
         kept_until: the time from which the generation counts as superseded, None if the generation is not superseded.
-            After this time, its rows may be removed at any moment.
+            After this time, the generation's rows may be removed at any moment.
         now: the restore's time, UTC ms.
 
     Raises:

@@ -43,9 +43,9 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFram
     Args:
         rows: STREAM_COLUMNS, any order.
         source: the row source.
-        whole: whether no rows older than `rows` exist for these keys. If so, a key with all measures 0 has no hit, and
-            its sketch is dropped too. If not, `rows` may retract hits of an earlier visitor and add hits of a new
-            visitor, so the sketch must stay.
+        whole: whether no rows older than `rows` exist for these keys. In this case, a key with all measures 0 has no
+            hit, and its sketch is dropped too. Otherwise, `rows` may retract hits of an earlier visitor and add hits of
+            a new visitor, so the sketch must be kept.
     """
     lists = [pl.col(name) for name in _SKETCHES[source]]
     one_row = rows.group_by(_KEYS[source]).agg(*sums(_SUMS[source]), *lists)

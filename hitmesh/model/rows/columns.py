@@ -13,7 +13,7 @@ import polars as pl
 from hitmesh.model.stored import decoding, opened, sealed
 
 HITS_SCHEMA_VERSION = 3
-RECORD_CURE = "work that needs the record is set aside; restore the record from a backup of the log or of the raw store"
+RECORD_CURE = "work that needs the record is postponed; restore the record from a backup of the log or of the raw store"
 
 ITEM = pl.Struct(
     {

@@ -1,8 +1,8 @@
 """Blank rows: what a packed record keeps of an erased hit.
 
-A blank row stays in its record, so that the rows of other hits keep their numbers. It keeps the values that the ledger
-needs (rule D5): the site, the UTC day of event time, the 15-minute cell of collect time, and hash64 of the hit id. All
-other values are removed, among them visitor key, hit id, pages, texts and amounts.
+A blank row stays in its record, so that the rows of other hits keep their numbers. A blank row keeps the values that
+the ledger needs (rule D5): the site, the UTC day of event time, the 15-minute cell of collect time, and hash64 of the
+hit id. All other values are removed, among them visitor key, hit id, pages, texts and amounts.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A linear digest of rows (architecture A8): the digest of a sum of rows is the sum of the rows' digests.
 
 A row's digest is the sum, over the row's measures, of hash(row key, measure) × value, mod 2⁶⁴. The row key is site,
-cell, excluded and the dimensions, without the generation. So the digests of all signed stream rows add up to the digest
-of their net rows, and a settlement compares this sum with the digest of its own rows without reading any stream row.
-Texts are hashed with the mesh secret (rule D0), because senders choose the texts: a sender who does not know the
+cell, excluded and the dimensions, without the generation. The digests of all signed stream rows therefore add up to the
+digest of their net rows. A settlement compares this sum with the digest of the settled rows, without reading any stream
+row. Texts are hashed with the mesh secret (rule D0), because senders choose the texts: a sender who does not know the
 secret cannot craft different rows with equal digests. The digest is stored, so its hash functions must not change.
 """
 
@@ -75,7 +75,7 @@ class RowDigest:
             rows: key, dimensions and measures of the source (hitmesh.model.rows.rollup_rows); measures may be negative.
             source: the row source.
             known: hashes (n,) that are already computed: for a dimension, the result of `texts`; for "site", the
-                hash64 of each site. Passing them saves most of the time, which goes into hashing.
+                hash64 of each site. Passing these hashes saves most of the time.
 
         Example:
             >>> key = {**dict.fromkeys(("site", *VISITS_DIMENSIONS), "x"), "cell": [0, 0, 0], "excluded": [False] * 3}

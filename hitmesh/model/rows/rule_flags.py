@@ -1,6 +1,6 @@
 """Match hits against exclusion rules: the flags of the rules, for admission and for settlement alike. Pure.
 
-Admission and settlement look at the same stored columns, so the same rules exclude the same hits in both. Each distinct
+Admission and settlement compare the same stored columns, so the same rules exclude the same hits in both. Each distinct
 value is matched once, in bounded time (`hitmesh/model/rule_patterns.py`). A stored rule that does not compile matches
 no hit: the rule must not stop the ingestion of its site.
 """
@@ -24,7 +24,7 @@ from hitmesh.model.rule_patterns import MATCHED_BYTES, VALUE_STEPS, RulePatterns
 
 
 class Matched(NamedTuple):
-    """The column that rules of a kind look at, and the flag of a hit that matches."""
+    """The column that rules of a kind compare, and the flag of a hit that matches."""
 
     column: str
     flag: HitFlag
@@ -118,7 +118,7 @@ def rule_flags(
     """Return the rule flags of hits.
 
     Args:
-        rows: hits with the columns that the matchers look at (RULE_COLUMNS).
+        rows: hits with the columns that the matchers read (RULE_COLUMNS).
         matchers: the matchers, for example of several sites.
         which: (n,) the index into `matchers` of each hit.
 

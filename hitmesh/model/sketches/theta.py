@@ -1,4 +1,4 @@
-"""The storage form of distinct counts: theta sketches as columns, and their bytes (steps 5 and 8 of the journey).
+"""The storage form of distinct counts: theta sketches as columns, and their bytes (journey steps 5 and 8).
 
 This module reads and writes the bytes of sketches and estimates their distinct counts. The bytes equal those that
 Apache DataSketches writes (uncompressed compact ordered form, serial version 3, default seed), so that Druid, the
@@ -52,17 +52,6 @@ class Theta:
             True
         """
         return self.theta == MAX_THETA
-
-    def estimate(self) -> float:
-        """Return the distinct count: the number of hashes divided by the sampled fraction, theta / MAX_THETA.
-
-        Example:
-            >>> Theta(MAX_THETA, np.array([7, 9], np.uint64)).estimate()
-            2.0
-            >>> Theta(MAX_THETA // 2, np.array([7, 9], np.uint64)).estimate()  # half of the hashes are kept
-            4.0
-        """
-        return len(self.hashes) / (float(self.theta) / float(MAX_THETA))
 
     @property
     def rse(self) -> float:
@@ -255,7 +244,7 @@ def _entry_mask(n_words: int, starts: I64Array, counted: BoolArray, sampled: Boo
 
 
 def require(condition: bool, complaint: str) -> None:
-    """Raise ValueError with the complaint unless the condition holds.
+    """Raise ValueError with the message unless the condition is true.
 
     Example:
         >>> require(True, "a sketch is truncated")

@@ -1,4 +1,4 @@
-"""Distinct counts: build theta sketches from visitor keys, and unite sketches (steps 5 and 8 of the journey).
+"""Distinct counts: build theta sketches from visitor keys, and unite sketches (journey steps 5 and 8).
 
 The hashes in a cell's sketch and the count of a union (rules §8, class T) equal those of Apache DataSketches with lg k
 12 in cells and 14 in unions. The computation is vectorised over all groups at once. On a single core, building takes
@@ -24,7 +24,7 @@ _C2: Final = _U64(0x4CF5AD432745937F)
 _MIX1: Final = _U64(0xFF51AFD7ED558CCD)
 _MIX2: Final = _U64(0xC4CEB9FE1A85EC53)
 _STATE: Final = _U64(SEED ^ 8)  # the seed XOR the length of a key in bytes
-_HASH_CHUNK: Final = 8_192  # keys; the working arrays stay in the L2 cache
+_HASH_CHUNK: Final = 8_192  # keys; the working arrays fit into the L2 cache
 _HASHES_PER_SORT: Final = 16  # mean per group; below this, a sort per group is slower than a single sort
 
 
@@ -199,7 +199,7 @@ def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
     """Sort by group, then hash, with a single sort of words that hold the group number and the hash's upper bits.
 
-    Without their lower bits, two hashes of a group may be equal and come out in the wrong order. If this happens,
+    Two hashes of a group that differ only in their lower bits may come out in the wrong order. If this happens,
     everything is sorted again by group and full hash.
     """
     group_bits = max(n_groups - 1, 0).bit_length()

@@ -42,7 +42,7 @@ COLLECTOR_BATCH_BYTES: Final = Histogram(
 COLLECTOR_ACK_SECONDS: Final = Histogram(
     "hitmesh_collector_ack_latency_seconds",
     Unit.SECONDS,
-    "Time from the arrival of a client's batch until the outcome is known: the whole batch is durable, or not taken",
+    "Time from the arrival of a client's batch until the whole batch is durable or refused",
     labels.unlabelled,
     _DURATIONS_S,
 )

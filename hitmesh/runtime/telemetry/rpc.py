@@ -1,8 +1,8 @@
 """Measures the handler time and final status of the contract's RPCs that have a single request.
 
-The interceptor only measures; it never changes or rejects a call. It records a value per call, never per hit. A call
-with a response stream is measured until the last response is sent. Calls with a request stream last for hours and have
-their own metrics (open streams, ack latency). Health checks and reflection are not measured.
+The interceptor only measures; it never changes or rejects a call. The interceptor records a value per call, never per
+hit. A call with a response stream is measured until the last response is sent. Calls with a request stream last for
+hours and have their own metrics (open streams, ack latency). Health checks and reflection are not measured.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    help="Port of Envoy; a taken port is an error. Default: 8080 or the next free port.",
+    help="Port of Envoy; if the port is in use, the command fails. Default: 8080 or the next free port.",
 )
 @click.option(
     "--ready-file",
@@ -123,7 +123,7 @@ def dev(
     keep running. If a process dies, the command prints its last lines, stops all others and exits with 1; with
     `--replicas 2` or more it restarts a dead service instead. A service that hangs is restarted (`--hang-after`).
     """
-    # Take the lock before the slow imports, so that commands of the same script find a mesh that is starting.
+    # Acquire the lock before the slow imports, so that other commands of the same script find a mesh that is starting.
     place = Home(home_dir(home, os.environ).resolve())
     lock = _lock(place)
     if lock is None:

@@ -43,7 +43,7 @@ _EXITS = "\n\n\b\nExit codes:\n  0    done\n  7    the work failed, see the mess
     help="Visitor key, as hitmesh trace shows it, for a visitor without an id. Can be given several times.",
 )
 @click.option(
-    "--publish", "is_published", is_flag=True, help="Remove the hits at once, without a look at the difference."
+    "--publish", "is_published", is_flag=True, help="Remove the hits at once, without a review of the difference."
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan without storing the plan.")
 @output_option("table", "json")
@@ -89,7 +89,7 @@ def erase(
 
 
 def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
-    """Request the work of the plan; if that fails, cancel the plan, or name the plan that is left."""
+    """Request the work of the plan; after a failure, cancel the plan, or tell the user which plan remains."""
     import grpc
 
     from hitmesh.client.reprocessing import cancel_reprocessing, run_reprocessing, short_id
@@ -101,7 +101,7 @@ def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_p
         try:
             cancel_reprocessing(mesh, planned.name)
         except grpc.RpcError:
-            note(f"the erasure {id_} is left: hitmesh reprocess status {id_}, then hitmesh reprocess cancel {id_}")
+            note(f"the erasure {id_} remains: run hitmesh reprocess status {id_}, then hitmesh reprocess cancel {id_}")
         else:
             note(f"the erasure {id_} was not begun, and is cancelled")
         raise

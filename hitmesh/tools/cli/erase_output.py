@@ -8,7 +8,7 @@ from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.dates import date_text_of
 from hitmesh.tools.cli.output import echo, print_table
 
-_NOT_YET = "not yet: the work goes on"
+_NOT_YET = "not yet: the work continues"
 
 
 def print_receipt(receipt: pb.ErasureReceipt) -> None:

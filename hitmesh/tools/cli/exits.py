@@ -162,7 +162,7 @@ def _usage_text(error: click.UsageError) -> str:
 
 
 def _rpc_failure(error: BaseException) -> Failure | None:
-    # If grpc is not loaded, no call was made; importing grpc here would add 100 ms to every other failure.
+    # If grpc is not loaded, no call was made. An import of grpc here would add 100 ms to every other failure.
     if "grpc" not in sys.modules:
         return None
     import grpc

@@ -15,7 +15,7 @@ from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.importers.lines import MAX_LINE_BYTES
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
-# Bytes of a line that do not count: the byte order mark of a first line, and the line end.
+# Bytes of a line that are not counted: the byte order mark of the first line, and the line end.
 _UNCOUNTED_BYTES: Final = len(b"\xef\xbb\xbf" + b"\r\n")
 
 
@@ -27,7 +27,7 @@ def lines_of(file: BinaryIO, *, consequence: str, max_line_bytes: int = MAX_LINE
 
     Args:
         file: the file at its beginning; can seek.
-        consequence: clause for the message about damage: what became of the hits.
+        consequence: clause for the message about damage; says whether hits were sent.
         max_line_bytes: maximum bytes of a line, without byte order mark, `\n` or `\r\n`.
 
     Raises:
@@ -54,7 +54,7 @@ def lines_of(file: BinaryIO, *, consequence: str, max_line_bytes: int = MAX_LINE
 
 
 def _bounded(file: BinaryIO, max_line_bytes: int) -> Iterator[bytes]:
-    """Yield lines; never ask the file for more than the limit and the uncounted bytes."""
+    """Yield lines; never read more than the limit plus the uncounted bytes at a time."""
     size = max_line_bytes + _UNCOUNTED_BYTES
     while line := file.readline(size):
         rest = line

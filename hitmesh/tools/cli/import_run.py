@@ -34,8 +34,8 @@ from hitmesh.tools.importers.lines import SkipReason, Tally
 Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 
 STDIN: Final = Path("-")
-# What became of the hits when damage is found: in the first pass, and in the second, which the first pass lets begin
-# only if all files are intact.
+# Says in the message about damage whether hits were sent: for the first pass, and for the second, which begins only if
+# all files are intact.
 _NOTHING_SENT: Final = "and no hit of any file was sent"
 _CHANGED: Final = "and the file changed while its hits were sent; hits that are already stored do not count twice"
 _NAMED_FILES: Final = 3  # maximum number of file names in a message
@@ -244,8 +244,8 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
     """Return how many accepted hits are copies of hits stored before the import.
 
-    The result is the number of new copies. After a broken stream, however, the sender itself may have stored some hits
-    twice; the result is then the number of accepted hits that did not become new hits, at most the number of new
+    The result is the number of new copies. After a broken stream, however, the sender may have stored some hits twice.
+    The result is then the number of accepted hits that did not become new hits, but not more than the number of new
     copies.
     """
     new_copies = max(0, after.copies - before.copies)

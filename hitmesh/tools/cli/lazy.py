@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command named by the arguments; for an unknown name, fail and suggest similar names."""
+        """Find the command that the arguments name; for an unknown name, fail and suggest similar names."""
         name = args[0]
         if name not in self.lazy and not name.startswith("-"):
             near = difflib.get_close_matches(name, self.lazy, n=2)

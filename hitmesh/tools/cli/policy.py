@@ -101,7 +101,7 @@ def schedule(
     """Change the policy for visits that begin on the UTC day DAY or later, and print all policies as `show` does.
 
     Needs a server key for all sites of the merchant. The change cannot be edited or removed: to go back, schedule
-    another change for a later day. The same command again changes nothing.
+    another change for a later day. Repeating the command changes nothing.
     """
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.control.v1 import admin_pb2

@@ -84,7 +84,7 @@ class Range(NamedTuple):
     "--limit",
     type=click.IntRange(1, MAX_ROWS),
     metavar="N",
-    help="Maximum rows, for example 20. Default: all rows, an error above 100,000; a table shows 10,000.",
+    help="Maximum rows, for example 20. Default: all rows; more than 100,000 are an error, and a table shows 10,000.",
 )
 @click.option(
     "--order-by",
@@ -94,7 +94,9 @@ class Range(NamedTuple):
     "the first metric, descending.",
 )
 @click.option(
-    "--gap-fill", type=click.Choice(GAP_FILLS), help="Buckets without a hit: left out, 0 or empty. Default: zero."
+    "--gap-fill",
+    type=click.Choice(GAP_FILLS),
+    help="Buckets without a hit: left out, 0 or empty. Default: zero.",
 )
 @click.option(
     "--data-version",
@@ -131,10 +133,10 @@ def query(
 ) -> None:
     """Query metrics of a site over a time range.
 
-    csv, json and ndjson are the reporter's own bytes, except that control characters are escaped on a terminal, and
-    that json and ndjson have `"partial": true` in a row whose bucket is shorter than the grain, because the range or a
-    clock change cuts the bucket; a table has * there, and csv a note on stderr. Every bucket of the range is a row.
-    Only --limit cuts rows. Warnings are in the meta of json, below a table, else on stderr.
+    csv, json and ndjson are the bytes of the reporter's response; on a terminal, control characters are escaped. If the
+    range or a clock change makes a bucket shorter than the grain, json and ndjson have `"partial": true` in its row, a
+    table has *, and csv has a note on stderr. Every bucket of the range is a row. Only --limit cuts rows. Warnings are
+    in the meta of json, below a table, else on stderr.
     """
     span = Range(since, until, last)
     span.check()

@@ -47,8 +47,8 @@ _SHOW = "hitmesh.tools.cli.rejected"
 def rejected_group() -> None:
     """List the hits that the collector rejected, mend them, and send them again with their ids and times.
 
-    Needs the key of an operator; `replay` also needs an ingest key. Bytes are kept of a sample of rejected hits, at
-    most 4 KiB of each, by default for 30 days.
+    Needs the key of an operator; `replay` also needs an ingest key. The mesh keeps the bytes of a sample of rejected
+    hits: at most 4 KiB of each hit, by default for 30 days.
     """
 
 
@@ -60,7 +60,7 @@ def filter_options(command: CommandT) -> CommandT:
         ),
         click.option("--since", callback=date_text, metavar="DAY", help="First UTC day of collection. Default: any."),
         click.option("--reason", default="", metavar="REASON", help="Reason, for example MISSING_FIELD."),
-        click.option("--without-site", is_flag=True, help="Only hits whose sender named no known site."),
+        click.option("--without-site", is_flag=True, help="Only hits whose sender named no existing site."),
         site_option(required=False),
     ):
         command = option(command)

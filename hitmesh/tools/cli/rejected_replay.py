@@ -130,7 +130,7 @@ def replay(
 
     Fields are paths in the JSON of a hit, for example pageView.url; `show` prints the JSON. The hits pass every check
     of the collector, keep their ids, and get the event time that they had when they were rejected; hits that count
-    already are duplicates. Without ID, hits that were replayed before are left out, and so are rejected replays.
+    already are duplicates. Without ID, hits that were already replayed, and replays that were rejected, are left out.
     """
     from hitmesh.client.edits import edits_of
 
@@ -200,7 +200,7 @@ def _replay_all(
     *,
     skip_replayed: bool,
 ) -> Report:
-    """Mend the refusals page by page; with `sender` send the hits and note which were accepted."""
+    """Mend the refusals page by page; with `sender` send the hits and record which were accepted."""
     from hitmesh.client.rejected_hits import mark_replayed, short_id
     from hitmesh.client.replaying import replay as send_again
 

@@ -63,7 +63,7 @@ def reprocess_group() -> None:
 @output_option("table", "json")
 @operator_options
 def status(id_: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Show a reprocessing with its plan and progress; without ID, all that are planned, running, failed or comparable.
+    """Show a reprocessing with its plan and progress; without ID, all that are not finished.
 
     JSON is one object with ID, else a list.
     """

@@ -56,9 +56,9 @@ def check(
 ) -> None:
     """Compare the stored values of each settled UTC day with the ledger, and across stores. Changes nothing.
 
-    Compares raw hits, both ledgers, series, rows of the metric store, and the visits handed to the next day. For each
-    day that does not add up, shows the differences and the hits that are lost beyond repair; then the plans that repair
-    these days. JSON is one object.
+    Compares raw hits, both ledgers, series, rows of the metric store, and the visits that are open at the end of a day.
+    For each day that does not add up, shows the differences and the hits that are lost beyond repair; then the plans
+    that repair these days. JSON is one object.
     """
     first, last = utc_dates(since, until)
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:

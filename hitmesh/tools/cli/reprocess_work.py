@@ -68,7 +68,7 @@ def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path 
     """Let reports read the recomputed days of ID, one day of a site after the other.
 
     The replaced numbers are kept for 30 days, so that `rollback` can bring them back; an erasure (`hitmesh erase`)
-    removes them, and the hits, for good. Repeating the command changes nothing.
+    removes these numbers and the hits permanently. Repeating the command changes nothing.
     """
     from hitmesh.client.reprocessing import publish_reprocessing
 
@@ -89,7 +89,7 @@ def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path 
 @output_option("table", "json")
 @operator_options
 def rollback(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Let reports read the days of ID as before `publish`; hits that arrived since stay counted.
+    """Let reports read the days of ID as before `publish`; hits that arrived since remain counted.
 
     Repeating the command changes nothing.
     """
@@ -159,7 +159,7 @@ def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_p
             progress.phase(title_of(found).partition(" (")[0], found.site_days)
             return wait_while_running(mesh, found, lambda each: progress.reached(each.done_site_days))
     except KeyboardInterrupt:
-        note(f"the work goes on without this command: see hitmesh reprocess status {short_id(found.name)}")
+        note(f"the work continues without this command: see hitmesh reprocess status {short_id(found.name)}")
         raise
 
 

@@ -28,7 +28,7 @@ KINDS = ("host", "page", "country", "user-agent", "referrer", "network")
     lazy={
         "add": LazyCommand(f"{_MODULE}:add", "Exclude hits that match, from now on."),
         "list": LazyCommand(f"{_MODULE}:list_command", "List the rules of a site."),
-        "remove": LazyCommand(f"{_MODULE}:remove", "Count hits that match again, from now on."),
+        "remove": LazyCommand(f"{_MODULE}:remove", "Count matching hits again, from now on."),
         "store-network": LazyCommand(f"{_MODULE}:store_network_command", "Store truncated IP addresses, or stop."),
     },
     name="rules",
@@ -45,7 +45,7 @@ KINDS = ("host", "page", "country", "user-agent", "referrer", "network")
 def rules_group() -> None:
     """Exclude hits of a site from reports. Excluded hits are stored, and reports can include them.
 
-    Needs the key of an operator, or a server key of the merchant (HITMESH_KEY). A change holds for hits that are
+    Needs the key of an operator, or a server key of the merchant (HITMESH_KEY). A change applies to hits that are
     collected from now on; `hitmesh reprocess plan --kind rules` applies the rules to settled days.
     """
 
@@ -101,7 +101,7 @@ def list_command(site: str, output: str, endpoint: str | None, home: Path | None
 
 
 @click.command(
-    short_help="Count hits that match again, from now on.",
+    short_help="Count matching hits again, from now on.",
     epilog=examples(
         "hitmesh rules remove --site demo/example 1",
         "hitmesh rules remove --site demo/example 1 --dry-run -o json",
@@ -135,7 +135,7 @@ def remove(*, id_: str, site: str, dry_run: bool, output: str, endpoint: str | N
     ),
 )
 @site_option()
-@click.option("--off", is_flag=True, help="Store no addresses from now on. Stored addresses stay.")
+@click.option("--off", is_flag=True, help="Store no addresses from now on. Stored addresses are kept.")
 @output_option("table", "json")
 @operator_options
 def store_network_command(*, site: str, off: bool, output: str, endpoint: str | None, home: Path | None) -> None:

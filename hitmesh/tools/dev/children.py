@@ -1,4 +1,4 @@
-"""Child processes of a mesh: they share the launcher's process group, log to files, and on Linux die with it."""
+"""Child processes of a mesh: they share the launcher's process group, log to files, and on Linux end with it."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def demo_hits(
 ) -> list[hit_pb2.Hit]:
     """Return the shop's hits in time order, from the start of the UTC day `days - 1` days ago to `now_ms`.
 
-    Visits that would go on after `now_ms` end there. Ids are unique within one call.
+    Visits that would continue after `now_ms` end at `now_ms`. Ids are unique within one call.
     """
     random = Random(seed)
     first_day = now_ms // DAY_MS - (days - 1)

@@ -123,7 +123,7 @@ def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str], serve
 
 def _on_signals(mesh: Mesh) -> None:
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if mesh.stopping:  # a second Ctrl-C ends all processes at once, because the children die with this process
+        if mesh.stopping:  # a second Ctrl-C ends all processes at once: the children end with this process
             os._exit(EXIT_BUG)
         mesh.stopping = True
         raise Stopped
@@ -179,7 +179,7 @@ class Mesh:
         ends.
 
         Raises:
-            CannotStart: the storage servers have other ports now, and cannot be used there.
+            CannotStart: the storage servers use new ports, and cannot be reached there.
         """
         while True:
             dead = children.wait_any(self._children, LOOK_EVERY_S)

@@ -195,7 +195,7 @@ def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
     return "\n            ".join(f"- {json.dumps(reply)}" for reply in replies)
 
 
-# The transcoder gives REST calls this content-type too; the first filter has marked them before.
+# The transcoder gives REST calls the same content-type, but the first filter has already marked REST calls.
 _IS_GRPC: list[object] = [
     {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
     {

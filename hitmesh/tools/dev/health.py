@@ -35,7 +35,7 @@ class Silence:
     """Tracks how long each process has been silent. Callers pass the current time, because this class reads no clock.
 
     Args:
-        limit_s: a process that is silent for more seconds than this counts as hanging.
+        limit_s: a process that answers no health check for more seconds than this is treated as hanging.
     """
 
     def __init__(self, limit_s: float) -> None:

@@ -33,7 +33,7 @@ class Home:
     servers: str = ""
 
     def is_default(self, environment: Mapping[str, str]) -> bool:
-        """Return whether commands use this home without an option.
+        """Return whether commands use this home if no --home is given.
 
         HITMESH_HOME is ignored, because it may not be set in the shell into which a command is pasted.
         """

@@ -43,7 +43,8 @@ class Line(NamedTuple):
 class UnreadLine(NamedTuple):
     """A line that was skipped as unparsable: file name, line number, the mismatch and the beginning of the text.
 
-    `complaint` is a clause such as "user_id is empty". It is empty if the parser only knows that no format matches.
+    `complaint` is a clause such as "user_id is empty". The clause is empty if the parser can only say that no format
+    matches.
     """
 
     file: str
@@ -105,7 +106,7 @@ def too_long() -> Skipped:
 def read_lines(raw_lines: Iterable[bytes], *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
     r"""Yield the decoded lines without `\n` or `\r\n` and without a byte order mark; replace invalid UTF-8.
 
-    Of a line that is longer than the limit, only the beginning is decoded, for messages.
+    Only the beginning of a line that is longer than the limit is decoded, for messages.
     """
     for number, raw in enumerate(raw_lines, start=1):
         if number == 1:

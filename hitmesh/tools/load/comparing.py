@@ -73,7 +73,7 @@ class Comparer:
         return Check(len(wanted), omitted, found, imbalances)
 
     def _books(self, site: str, now: Mapping[str, int], ends_s: float) -> LedgerDays:
-        """Return the ledger once it balances and agrees with the report, or after the deadline in any case."""
+        """Return the ledger once it balances and agrees with the report, or after the deadline."""
         while True:
             books = questions.ledger(self._mesh, site, self._days())
             right = not books.imbalance and not against_books(site, now, books)

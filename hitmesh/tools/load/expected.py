@@ -95,7 +95,7 @@ class Expected:
                 self._copies[facts.site] = self._copies.get(facts.site, 0) + 1
 
     def totals(self, visits: Mapping[int, VisitCounts]) -> dict[int, dict[str, int]]:
-        """Return each site's expected totals by metric; visits only if they are known and every frame was sent."""
+        """Return each site's expected totals by metric; visits only if all are known and every frame was sent."""
         return {site: self._totals_of(site, counts, visits) for site, counts in sorted(self._counts.items())}
 
     def _totals_of(self, site: int, counts: list[int], visits: Mapping[int, VisitCounts]) -> dict[str, int]:

@@ -89,7 +89,7 @@ class Outcome:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Hits per second: offered over the plan's duration, acknowledged until the last ack, visible until all are."""
+        """Hits per second: offered, acknowledged (until the last acknowledgement), visible (until all are visible)."""
         sent = self.hits.acknowledged
         return {
             "offered_per_s": per_second(self.hits.offered, self.plan.duration_s),

@@ -1,7 +1,7 @@
 """The plan of a load run (first step): which hits are sent and when, as a pure function of the options.
 
-The plan states the number of hits, their division into frames, the time of each hit and the site of each frame. It does
-not depend on the current time or the mesh's speed, because an open loop never waits for the mesh.
+The plan states the number of hits, their division into frames, the time of each hit and the site of each frame. The
+plan does not depend on the current time or the mesh's speed, because an open loop never waits for the mesh.
 """
 
 from __future__ import annotations

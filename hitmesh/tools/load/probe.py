@@ -73,7 +73,7 @@ class Prober:
         try:
             self._send_all()
         finally:
-            # Always notify the search thread, even long after the stop, because nothing else wakes it.
+            # Always notify the search thread, even long after the stop, because no other event wakes this thread.
             with self._changed:
                 self._sent_all = True
                 self._changed.notify_all()

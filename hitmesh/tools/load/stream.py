@@ -172,8 +172,8 @@ class FrameStream:
             self._answered(answer)
             if answer.given_up and self.failure is None:
                 self.failure = SendStopped(
-                    f"the collector did not take a frame in {answer.attempts} attempts: {answer.given_up}; check that "
-                    "the mesh is healthy"
+                    f"the collector did not accept a frame in {answer.attempts} attempts: {answer.given_up}; "
+                    "check that the mesh is healthy"
                 )
                 if self._call is not None:
                     self._call.cancel()

@@ -80,7 +80,7 @@ class Tally:
             note_receipts(self.offsets.setdefault(frame.site, {}), answer.receipts)
 
     def last_of_partitions(self) -> dict[int, dict[Place, int]]:
-        """Return the highest offset in each partition, under the site whose hit has it; all must become visible."""
+        """Return the highest offset in each partition, by the site of its hit; all must become visible."""
         with self._lock:
             best: dict[Place, tuple[int, int]] = {}
             for site, offsets in self.offsets.items():

@@ -82,7 +82,7 @@ class Crowd:
         return place, visitor
 
     def move_on(self, place: int, visitor: Visitor) -> None:
-        """Let a visitor stay, leave, or return through a campaign, which starts another visit (rule S3)."""
+        """Decide whether a visitor stays, leaves, or returns by a campaign, which starts another visit (rule S3)."""
         visitor.arriving = False
         if self._random.random() * MEAN_HITS >= 1:
             return
@@ -94,7 +94,7 @@ class Crowd:
             self._count(visitor)
 
     def leave_all(self) -> None:
-        """Let every visitor leave, at the end of the run."""
+        """End all visits at the end of the run."""
         for place, visitor in enumerate(self._places):
             if visitor is not None:
                 self._places[place] = None

@@ -1,8 +1,8 @@
 """Counts a visitor's visits by the plain rules (S1, S3), for comparison with the mesh.
 
-The code is deliberately independent of the processor's code for visits. It handles on-time hits of a single visitor. A
-visit's maximum length of 24 hours is ignored, because a run is far shorter; visits of visitors with nearly 5,000 hits
-are reported as unknown.
+The code is deliberately independent of the processor's code for visits. The code handles the on-time hits of a single
+visitor. A visit's maximum length of 24 hours is ignored, because a run is far shorter; visits of visitors with nearly
+5,000 hits are reported as unknown.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ NO_CAMPAIGN: Final = 0
 QUIET: Final = -1
 """Campaign value for a non-interactive hit without campaign; QUIET − n stands for campaign n.
 
-A non-interactive hit may continue a visit but never starts a visit: where it would start one, it belongs to no visit
-(rule S2).
+A non-interactive hit may continue a visit but never starts a visit: where it would start a visit, it belongs to no
+visit (rule S2).
 """
 
 

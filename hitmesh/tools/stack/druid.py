@@ -43,9 +43,9 @@ _OPENS: Final = (
     *("java.base/java.nio", "java.base/sun.nio.ch", "java.base/jdk.internal.ref", "java.base/java.io"),
     *("java.base/java.lang", "jdk.management/com.sun.management.internal"),
 )
-# Only historicals cache results, because published segments never change. Parts of running tasks must not be cached:
-# after a failure, the replacement task reads the same rows and gives its parts the same names, but may divide the rows
-# among the parts differently.
+# Only historical processes cache results, because published segments never change. Parts of running tasks must not be
+# cached: after a failure, the replacement task reads the same rows and gives its parts the same names, but may divide
+# the rows among the parts differently.
 _CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
 """

@@ -1,4 +1,4 @@
-"""Health checks in each server's own protocol, because an open port proves nothing. No drivers are needed.
+"""Health checks in each server's own protocol, without drivers: an open port does not prove that a server works.
 
 A server is healthy under these conditions: Kafka names a broker, Cassandra answers STARTUP with READY, ZooKeeper
 reports a mode, each Druid process reports itself healthy, the coordinator leads, the broker has loaded the list of

@@ -1,4 +1,4 @@
-"""Classify the hits of a step and compute their keys (steps 4 and 5 of the journey, rule T4).
+"""Classify the hits of a step and compute their keys (journey steps 4 and 5, rule T4).
 
 The record's log time decides whether a hit is an on-time, late or history hit. The class of a hit depends neither on
 other hits nor on the partition's state.

@@ -1,4 +1,4 @@
-"""Build visits as columns from hits of many timelines and the visits open before them (step 5 of the journey).
+"""Build visits as columns from hits of many timelines and the visits open before them (journey step 5).
 
 Decides how results of `rules.visits` become stored visits: dimensions as numbers, exit page, order flag, deadline. The
 same function serves the fast path (open visit as of now), the slow path (open visit as of the horizon) and each move of
@@ -135,7 +135,7 @@ def _fill_pages(
     visits.exit[is_carried] = before.exit
     visits.exit[viewed] = interned.texts.codes(pages.gather(summaries.exit[viewed]))
     visits.dims[is_carried] = before.dims
-    # If a visit was carried in without a view, its landing page is the page of the first view among these hits.
+    # For a visit that was carried in without a view, the landing page is the page of the first view among these hits.
     late_landing = np.flatnonzero(is_carried & viewed)
     late_landing = late_landing[before.views[np.cumsum(is_carried)[late_landing] - 1] == 0]
     if len(late_landing):

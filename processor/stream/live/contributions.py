@@ -1,4 +1,4 @@
-"""A step's contributions before folding, and the cells that a redo must overwrite (step 5 of the journey, A6).
+"""A step's contributions before folding, and the cells that a redo must overwrite (journey step 5, A6).
 
 Decides which stored values a redo must overwrite although the redo adds nothing to them, and in which cells visitors
 may have moved to another row.
@@ -39,7 +39,7 @@ class Contributions:
         """Return every cell to which the step's records, applied in steps of any size, may have added a value.
 
         The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`, which is 1 where visitors
-        may have moved to another row. A smaller step may have added a value that a later step took back: for example,
+        may have moved to another row. A smaller step may have added a value that a later step retracted: for example,
         the end of a visit that a later hit continued, or a visit in the cell of its first hit before an earlier hit
         arrived. This step may add nothing to such a cell, but the value may have been stored and must be overwritten.
         """
@@ -65,7 +65,7 @@ def _visitors(*, moved: int) -> pl.Expr:
 
 
 def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
-    """Return the hits in timelines that smaller steps may have rebuilt, and whose moves were therefore emitted.
+    """Return the moved hits of timelines that smaller steps may have rebuilt; such steps have emitted the moves.
 
     In such a timeline, a record has a hit not later than a hit in an earlier record, or a visit's first view is in a
     later record than the visit's first hit.

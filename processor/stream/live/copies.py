@@ -1,4 +1,4 @@
-"""Find the copies among a step's hits (step 5 of the journey, rules D1 and D2 as the stream applies them).
+"""Find the copies among a step's hits (journey step 5, rules D1 and D2 as the stream applies them).
 
 A hit is a copy if an earlier hit in log order, counted or not, has the same (site, visitor, hit id), an event time at
 most two hours away and a log time at most 90 minutes before. For nearly all hits, a Bloom filter proves that the id is

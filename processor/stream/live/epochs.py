@@ -1,4 +1,4 @@
-"""Sum a partition's contributions per epoch, by cell and for the ledger (step 6 of the journey, A6, rule D5).
+"""Sum a partition's contributions per epoch, by cell and for the ledger (journey step 6, A6, rule D5).
 
 Emitted rows and counted hits are added up to totals per epoch, which a redo overwrites (architecture A6). An epoch is a
 quarter of an hour of log time; when an epoch is over, its values are final.

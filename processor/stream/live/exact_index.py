@@ -32,11 +32,6 @@ class ExactIndex:
         self._index = HashIndex()
         self._used = np.uint64((1 << hash_bits) - 1)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the index takes, in bytes."""
-        return self._index.nbytes
-
     def add(self, hashes: U64Array, numbers: I64Array) -> None:
         """Add values (n,) with these numbers; the values must be distinct and new."""
         keys = self._keys(hashes)
@@ -86,7 +81,7 @@ class ExactIndex:
 def seed() -> int:
     """Return a random seed for hashes that are valid within a single index only.
 
-    Texts chosen to collide under the hash in one process do not collide in another process, so long probes stay rare.
+    Texts that are chosen to collide in one process do not collide in another, so long probe sequences are rare.
     """
     return randbits(64)
 

@@ -1,10 +1,10 @@
-"""Fold a site's distinct texts beyond an hourly limit into `(other)` (step 5 of the journey, rule S10).
+"""Fold a site's distinct texts beyond an hourly limit into `(other)` (journey step 5, rule S10).
 
-Decides which texts stay. A hit's weight is the maximum number of texts that the hit can contain. While the weights of a
-site's hits in an hour of log time sum to at most the limit, no text is inspected. From the hit that passes the limit
-on, the first distinct texts in log order stay, up to the limit, and every other text is folded. A text stays or is
-folded for the whole hour, in every column. How records are divided into steps therefore changes nothing, and hits that
-are read again are folded as before. Texts are compared directly, never by hash.
+Decides which texts are kept. A hit's weight is the maximum number of texts that the hit can contain. While the weights
+of a site's hits in an hour of log time sum to at most the limit, no text is inspected. From the hit that passes the
+limit on, the first distinct texts in log order are kept, up to the limit, and every other text is folded. A text is
+kept or folded for the whole hour, in every column. How records are divided into steps therefore changes nothing, and
+hits that are read again are folded as before. Texts are compared directly, never by hash.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Known:
     Attributes:
         offset: offset of the record with that hit.
         row: the hit's row in that record.
-        texts: distinct texts that stay.
+        texts: distinct texts that are not folded.
     """
 
     offset: int
@@ -62,7 +62,7 @@ class _Known:
 
 
 class FoldedTexts:
-    """The texts that stay, by site and hour of log time.
+    """The texts that are not folded, by site and hour of log time.
 
     Args:
         limits: `texts_per_hour` is the maximum number of distinct texts per site.

@@ -1,8 +1,8 @@
-"""Map 64-bit keys to slot numbers, for millions of keys at a time (step 5 of the journey).
+"""Map 64-bit keys to slot numbers, for millions of keys at a time (journey step 5).
 
-The index is an open-addressing hash table in two NumPy arrays, searched for a whole batch at once. It takes 12 bytes
-per table entry; a dictionary takes 130 bytes per key. Keys must be hashes, because their upper bits select the table
-entry.
+The index is an open-addressing hash table in two NumPy arrays, searched for a whole batch at once. The index takes 12
+bytes per table entry; a dictionary takes 130 bytes per key. Keys must be hashes, because their upper bits select the
+table entry.
 """
 
 from __future__ import annotations
@@ -32,11 +32,6 @@ class HashIndex:
 
     def __len__(self) -> int:
         return self._count
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the table takes, in bytes."""
-        return self._keys.nbytes + self._slots.nbytes
 
     def find(self, keys: U64Array) -> I64Array:
         """Return each key's slot (n,), MISSING for an unknown key."""

@@ -1,9 +1,9 @@
-"""Bloom filters that tell whether an id may have been seen, pruned by log time (step 5 of the journey, rule D2).
+"""Bloom filters that tell whether an id may have been seen, pruned by log time (journey step 5, rule D2).
 
-The answer is «certainly not» or «perhaps»; after «perhaps» the caller must compare the hits. An id added within the
-retained span never gets «certainly not»; with 32 bits per id, about 1 answer in 10,000 is a false «perhaps». Each epoch
-of log time has its own filters. A filter consists of blocks of two adjacent words, so that a lookup reads a single
-block per filter.
+The answer is «certainly not» or «perhaps»; after «perhaps» the caller must compare the hits. For an id added within the
+retained span, the answer is never "new"; with 32 bits per id, about 1 of 10,000 new ids is reported as possibly seen.
+Each epoch of log time has its own filters. A filter consists of blocks of two adjacent words, so that a lookup reads a
+single block per filter.
 """
 
 from __future__ import annotations
@@ -42,11 +42,6 @@ class IdFilter:
     def __init__(self, limits: Limits = PRODUCTION) -> None:
         self._smallest = limits.filter_ids
         self._blocks: list[_Block] = []
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the filters take, in bytes."""
-        return sum(block.words.nbytes for block in self._blocks)
 
     def may_hold(self, ids: U64Array) -> BoolArray:
         """Return for each id (n,) whether it may have been added."""

@@ -1,4 +1,4 @@
-"""Map texts and tuples of texts to numbers, so that an open visit contains no strings (step 5 of the journey).
+"""Map texts and tuples of texts to numbers, so that an open visit contains no strings (journey step 5).
 
 Equal texts get the same code and equal tuples the same number; 0 is null. Codes and numbers are valid within a single
 state only. A hash finds candidates; equality of texts is decided by their bytes, equality of tuples by their codes
@@ -118,11 +118,6 @@ class Tuples:
 
     def __len__(self) -> int:
         return self._count
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the codes and their index take, in bytes."""
-        return self._codes.nbytes + self._index.nbytes
 
     def all(self) -> I32Array:
         """Return all tuples as codes (n, width), by number."""

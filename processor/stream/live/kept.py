@@ -1,4 +1,4 @@
-"""Hits that a later step may need again, in pieces sorted by timeline (step 5 of the journey, architecture A5).
+"""Hits that a later step may need again, in pieces sorted by timeline (journey step 5, architecture A5).
 
 A lookup is a binary search in each piece. Large pieces are passed to a function that may move the rows from memory to a
 file (processor.stream.spilled).

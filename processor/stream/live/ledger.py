@@ -1,4 +1,4 @@
-"""Count the outcome of each hit for the ledger (step 5 of the journey, rule D5).
+"""Count the outcome of each hit for the ledger (journey step 5, rule D5).
 
 Each hit is entered as received and as accepted in the cell of its collect time. On the UTC day of its event time, the
 hit is entered as accepted, and also as counted, duplicate, excluded, pending or erased. Refusals have collect times
@@ -58,7 +58,7 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
 def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
     """Return LEDGER_SUMS for blank rows: received and accepted as before, and erased in place of any other outcome.
 
-    A replay overwrites entries that the hits had before their erasure. So each other outcome gets an entry of 0.
+    A replay overwrites entries that the hits had before their erasure. Each other outcome therefore gets an entry of 0.
 
     Args:
         hits: site, event_time, collect_time, hit_hash of the blank rows.

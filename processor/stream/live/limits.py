@@ -1,4 +1,4 @@
-"""Limits of the live stream that matter only at scale, and the values a processor uses (step 5 of the journey).
+"""Limits of the live stream that matter only at scale, and the values a processor uses (journey step 5).
 
 The emitted rows do not depend on these values, except for rules S9 and S10 and the size of visitor sketches. Tests use
 the smallest values, so that a table is tidied, spilled and merged within a handful of hits, and a cell's visitors are a

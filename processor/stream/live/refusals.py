@@ -1,4 +1,4 @@
-"""The state of a refusals partition: only the current epoch's sums (step 5 of the journey).
+"""The state of a refusals partition: only the current epoch's sums (journey step 5).
 
 Decides what refused hits add: ledger rows, and `rejected_hits` in the cell of their collect time unless the UTC day of
 that cell is closed.

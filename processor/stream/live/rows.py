@@ -1,8 +1,8 @@
-"""Fold contributions of hits and visits into signed rows of many sites and days (step 5 of the journey, S7 and S8).
+"""Fold contributions of hits and visits into signed rows of many sites and days (journey step 5, S7 and S8).
 
 Decides when a visit's measures count. Visits, bounces, entries and visits with an order count at once; duration, views
 and exits count after the visit has ended, and until then its row has no exit page. Also decides which contributions are
-taken back when a hit's visit changes. Contributions with the same row key are summed.
+retracted when a hit's visit changes. Contributions with the same row key are summed.
 """
 
 from __future__ import annotations

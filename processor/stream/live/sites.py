@@ -1,4 +1,4 @@
-"""Number a partition's sites and hold the rules that a step needs (step 5 of the journey).
+"""Number a partition's sites and hold the rules that a step needs (journey step 5).
 
 Policies come from the site directory through the caller. A policy is fixed before it takes effect (rules §4), so that a
 replay sees the same policies.
@@ -53,7 +53,7 @@ class Sites:
     """Sites by number, in the order in which they arrived.
 
     Attributes:
-        known_through: the UTC day through which the policies of all sites are known; None: not asked yet.
+        known_through: the last UTC day for which the policies of all sites were read; None before the first read.
     """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
@@ -116,7 +116,7 @@ class Sites:
         """Return the distinct rules for visits that begin in [first, last] (UTC ms), each with a mask for its sites.
 
         Sites that differ only in changes outside this time share their rules, so that the number of groups does not
-        follow the number of sites.
+        grow with the number of sites.
 
         Returns:
             The rules and the mask (n,); None instead of the mask for rules that all sites share.

@@ -1,4 +1,4 @@
-"""Serialise a partition's state to bytes and back (step 6 of the journey, architecture A5).
+"""Serialise a partition's state to bytes and back (journey step 6, architecture A5).
 
 Decides what a snapshot holds: everything except the kept hits and their ids, which are read again from the log. A
 snapshot only lists which kept hits are copies and which wait for settlement. The format is private to a logic version.

@@ -1,4 +1,4 @@
-"""The state of a hits partition: a cache of the log (step 5 of the journey, architecture A5).
+"""The state of a hits partition: a cache of the log (journey step 5, architecture A5).
 
 The modules `step`, `horizon` and `snapshot` change, prune and save the state.
 """

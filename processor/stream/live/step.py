@@ -1,4 +1,4 @@
-"""A step of a partition: records in, signed rows out (step 5 of the journey, architecture A5 to A8, rules S7, T4, D5).
+"""A step of a partition: records in, signed rows out (journey step 5, architecture A5 to A8, rules S7, T4, D5).
 
 `prepare` classifies hits as history hits, copies, late or on-time hits; its only change to the state is that new sites
 get numbers. `apply` changes the state and returns the rows to emit. Between the two calls, the caller must determine
@@ -104,7 +104,7 @@ def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]
     Args:
         state: has applied every record before these.
         records: from an epoch not before the state's epoch.
-        rules: at least for every site that the state does not know.
+        rules: rules for every site that is new to the state; others may be included.
     """
     known = placed(state, records, rules)
     copies = find_stream_copies(

@@ -1,4 +1,4 @@
-"""Update visits with new on-time hits, on a fast or a slow path (step 5 of the journey, architecture A7).
+"""Update visits with new on-time hits, on a fast or a slow path (journey step 5, architecture A7).
 
 Fast path: all new hits in a timeline are later than every earlier hit, so the current visit is enough to continue from.
 Slow path: fetch the timeline's kept hits, build its visits with and without the new hits from the visit open at the
@@ -221,7 +221,7 @@ def _bases(state: LiveState, slots: I64Array) -> VisitColumns:
 
 
 def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contributions) -> None:
-    """Take back the contributions of hits whose dimensions changed, and add them under the new dimensions."""
+    """Retract the contributions of hits whose dimensions changed, and add them under the new dimensions."""
     moved = np.flatnonzero(old != new)
     if len(moved):
         contributions.of_hits += taken_back(hits[moved], old[moved])

@@ -1,4 +1,4 @@
-"""Visits as numeric columns, and a partition's open visits by timeline (step 5 of the journey, architecture A5).
+"""Visits as numeric columns, and a partition's open visits by timeline (journey step 5, architecture A5).
 
 Decides which facts about a visit are kept while the visit can still change. A timeline consists of a visitor's hits on
 a site; excluded hits form a separate timeline. The timeline key is a 64-bit hash.
@@ -71,11 +71,6 @@ class VisitColumns:
     def __len__(self) -> int:
         return len(self.key)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the columns take, in bytes."""
-        return sum(getattr(self, name).nbytes for name in _TYPES)
-
     @classmethod
     def empty(cls, length: int = 0) -> VisitColumns:
         """Return `length` visits with all values 0."""
@@ -136,11 +131,6 @@ class Timelines:
 
     def __len__(self) -> int:
         return self._count
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the timelines take, in bytes."""
-        return self._now.nbytes + self._seen.nbytes + self._base.nbytes + self.bases.nbytes + self._index.nbytes
 
     @property
     def now(self) -> VisitColumns:

@@ -1,4 +1,4 @@
-"""Decide which hits of a step wait for settlement, to bound the work per visitor (step 5 of the journey, rule S9).
+"""Decide which hits of a step wait for settlement, to bound the work per visitor (journey step 5, rule S9).
 
 A hit that is at or before the latest hit of its timeline in earlier records takes the slow path, whose cost grows with
 the visitor's kept hits. When a visitor has too many kept hits, such a hit waits: until settlement, the hit counts in

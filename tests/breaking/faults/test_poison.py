@@ -56,7 +56,8 @@ def test_unreadable_records_are_set_aside_and_their_partitions_go_on(store_url: 
 
 
 def poison(servers: Servers, now: int) -> None:
-    """Append to every partition, past the collector, a message without a header and one with a truncated value."""
+    """Append to every partition, without the collector, a message without a header and a message with a truncated
+    value."""
     record = Record(RecordKind.HITS, TORN, ANNOUNCED, now, now, now, hits=ANNOUNCED, sum64=11, xor64=13)
     producer = Producer({"bootstrap.servers": servers.kafka, "acks": "all"})
     for partition in range(PARTITIONS):

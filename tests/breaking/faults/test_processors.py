@@ -1,4 +1,5 @@
-"""Two processors share the log's partitions. The first is slow, the second dies; every hit is counted exactly once."""
+"""Two processors share the log's partitions. One processor is slow and another dies; every hit is counted exactly
+once."""
 
 from __future__ import annotations
 

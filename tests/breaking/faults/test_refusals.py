@@ -28,7 +28,8 @@ REFUSED_S: Final = 20.0
 HITS_PER_S: Final = 2_000
 WINDOW_HITS: Final = 4_000
 SETTLES_S: Final = REFUSED_S / 4
-"""Within this time a process has decoded its window in hand several times, and has its size with that window."""
+"""Within this time, a process decodes its current window several times, and its memory reaches the size with that
+window."""
 GROWTH_BYTES: Final = 64 << 20
 """Maximum growth of a process afterwards: far less than the decoded hits of the remaining time."""
 ON_THEIR_WAY_RECORDS: Final = 8
@@ -54,7 +55,7 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
         reporter = cluster.a_reporter()
         reporter.start()
         sent = 0
-        for number in range(10):  # both processes reach their working size
+        for number in range(10):  # both processes reach their usual memory
             sent += give(senders, site, number)
             senders.wait_acknowledged()
         cluster.wait_counted(COUNTED_S)
@@ -66,7 +67,7 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
             witness.next_phase()
             replicate(servers, REPLICAS_THAT_ARE_NOT_THERE)
             undo.callback(replicate, servers, 1)
-            committed = cluster.committed()  # heartbeats moved the positions during the wait for the first reports
+            committed = cluster.committed()  # heartbeats moved these positions while the test waited
             began, number = time.monotonic(), 10
             while time.monotonic() < began + REFUSED_S:
                 second = time.monotonic() + 1

@@ -21,7 +21,7 @@ NOW = 1_743_854_400_000
 VISITORS = 9
 SLICE_HITS, SLICE_MS = 60, 10 * MINUTE
 BEFORE, AFTER = 0, 1
-"""Number of chances that a fuse passes. The fuse blows before the transaction, or after it."""
+"""Number of chances that a fuse passes. The failure occurs before the transaction, or after it."""
 
 
 @pytest.mark.timeout(120)
@@ -58,7 +58,7 @@ def assert_recovers(mesh: LiveMesh, fuse: Fuse, chances: int, error: type[Hitmes
         mesh.runner.step(0.0)
     committed = mesh.stores.outbox.committed()
     assert (committed != before) == (chances == AFTER)
-    # The input sometimes crosses an epoch's end; then only the first part was in hand.
+    # The input sometimes crosses the end of an epoch; then only the first part was being processed.
     ends = log_ends(mesh.stores)
     unread = sum(ends[partition] - at.next_offset for partition, at in committed.items())
     assert sum(iter(lambda: mesh.runner.step(0.0), 0)) == unread

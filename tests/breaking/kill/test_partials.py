@@ -1,4 +1,4 @@
-"""A redo overwrites partials however the redo cuts the records: no earlier partial survives."""
+"""A redo overwrites all earlier partials, however the redo divides the records into steps."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def a_view(minute: float, origin: Origin = DIRECT) -> RefHit:
 
 
 def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tmp_path: Path) -> None:
-    """The redo takes both records at once: the visit never ends in the redo, and the cell does not change."""
+    """The redo processes both records in one step: in the redo, the visit never ends, and the cell does not change."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.append([a_view(0), a_view(1)], 0)
         mesh.step()
@@ -67,7 +67,7 @@ def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tm
         mesh.step()
         mesh.runner.flush()
         mesh.append([a_view(25)], 0)
-        assert mesh.runner.step(0.0) == 1  # not flushed: another step would find the runner idle
+        assert mesh.runner.step(0.0) == 1  # no flush here: another step would find the runner idle and flush
         mesh.crash()
         mesh.runner.flush()
         check_counted(mesh.stores, mesh.logged, mesh.clock.now())

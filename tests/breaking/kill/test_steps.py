@@ -24,7 +24,7 @@ DIES_AT: Mapping[CommitStep, int] = {
     CommitStep.TRANSACTION: 5,
     CommitStep.STATE: 5,
     CommitStep.PARTIALS: 5,
-    # Five partitions make a snapshot: the first is complete, the second has only some partitions.
+    # A snapshot round covers five partitions: the first round is complete, the second has only some partitions.
     CommitStep.CHUNKS: 7,
     CommitStep.MANIFEST: 7,
 }

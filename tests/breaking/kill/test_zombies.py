@@ -1,4 +1,4 @@
-"""A zombie, suspended between two steps while another runner takes over, wakes up, changes nothing and ends."""
+"""A runner that is suspended between two steps while another runner takes over wakes up, changes nothing and ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Visible = tuple[
 
 
 class Sleeper:
-    """Suspend at the first completion of a step, and run other actions meanwhile."""
+    """Suspend the runner when a step has completed for the first time, and run other actions meanwhile."""
 
     def __init__(self, step: CommitStep, meanwhile: Callable[[], None]) -> None:
         self._step = step
@@ -109,7 +109,7 @@ def a_zombie(stores: Stores, mesh: LiveMesh, home: Path, sleeper: Sleeper) -> Ru
 
 
 def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
-    """Append hits to the log; no reader takes them."""
+    """Append hits to the log, which no reader reads yet."""
     for part in in_slices(sent, SLICE_HITS, SLICE_MS):
         mesh.advance_to(max(mesh.clock.now(), part[-1].at_ms))
         mesh.send(part)
@@ -118,8 +118,8 @@ def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
 def visible(mesh: LiveMesh) -> Visible:
     """Return all state that a writer could have changed.
 
-    The number of visitors who left a cell is omitted: the number depends on the cuts between records, and readers only
-    use whether any visitor left.
+    The number of visitors who left a cell is omitted: the number depends on how records are divided into steps, and
+    readers only use whether it is 0.
     """
     stores = mesh.stores
     partials = [
@@ -150,7 +150,7 @@ def test_a_processor_that_wakes_up_after_another_took_over_ends_by_itself(store_
     with Cluster(tmp_path, store_url, heartbeat_s=600.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
         cluster.collector.start()
         zombie, successor = cluster.processor, cluster.a_processor("second", node="first")
-        # The gathering window: the gathered hits are in memory when the process stops, and the process holds no lock.
+        # While a window is gathered: the hits are in memory when the process stops, and the process holds no lock.
         zombie.start(WINDOW_MS="4000", MAX_HITS="10000")
         senders.give(first)
         senders.wait_acknowledged()

@@ -1,4 +1,5 @@
-"""Questions to servers that have just returned: a client that is refused with a retry hint asks again."""
+"""Questions to servers that have just restarted: a client that is refused with a retry delay sends the question
+again."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hitmesh.adapters import schema
 from hitmesh.model.errors import RetryError
 from tests.breaking.outages.servers import Control, control
+from tests.support.removal import remove_mesh
 from tests.support.servers import a_mesh
 from tests.support.waiting import eventually
 
@@ -35,7 +35,7 @@ def store_url(servers_control: Control) -> Iterator[str]:
 
     def is_dropped() -> bool:
         try:
-            schema.drop(servers)
+            remove_mesh(servers)
         except RetryError:  # a server that was just resumed needs a moment
             return False
         return True

@@ -1,4 +1,4 @@
-"""Signals to the real servers of this run, found by name and restarted by the project's launcher."""
+"""Kill, suspend and restart the real servers of this run; servers are found by name."""
 
 from __future__ import annotations
 

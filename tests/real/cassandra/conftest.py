@@ -10,6 +10,7 @@ import pytest
 from hitmesh.adapters.cassandra import schema
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.servers import Servers
+from tests.support.removal import remove_keyspace
 from tests.support.servers import OPTIONS, a_name, apply, running
 
 TIMEOUT_S = 180
@@ -28,7 +29,7 @@ def servers() -> Iterator[Servers]:
     made = replace(running(), name=a_name())
     apply(schema.plan(made, OPTIONS))
     yield made
-    schema.drop(made)
+    remove_keyspace(made)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A relay between a client and a server that can fall silent, as a network can."""
+"""A relay between a client and a server that can stop passing bytes, as a network may."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.schema_plan import Action, Change
 from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import FatalError
+from tests.support.removal import remove_keyspace
 from tests.support.servers import OPTIONS, a_name, apply, running
 
 KEPT = replace(OPTIONS, raw_ttl_days=400, series_ttl_days=30)
@@ -22,7 +23,7 @@ KEPT = replace(OPTIONS, raw_ttl_days=400, series_ttl_days=30)
 def fresh() -> Iterator[Servers]:
     made = replace(running(), name=a_name())
     yield made
-    schema.drop(made)
+    remove_keyspace(made)
 
 
 def differing(plan: list[Change]) -> list[str]:

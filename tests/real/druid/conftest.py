@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from hitmesh.adapters import schema
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.adapters.servers import Servers
 from hitmesh.runtime.clock import SystemClock
+from tests.support.removal import remove_mesh
 from tests.support.servers import a_mesh
 
 TIMEOUT_S = 240
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def servers() -> Iterator[Servers]:
     made = a_mesh()
     yield made
-    schema.drop(made)
+    remove_mesh(made)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import cell_sketches
 from hitmesh.model.stream_values import FoldedRows
 from tests.support.servers import OPTIONS
-from tests.support.unions import union
+from tests.support.unions import estimate, union
 from tests.support.waiting import eventually
 
 SITE, DAY, DAY_MS, CELL_MS = "merchants/m/sites/shop", 20_000, 86_400_000, 900_000
@@ -56,7 +56,8 @@ def a_row(cell: int, **values: Any) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def written(stores: Stores) -> pl.DataFrame:
-    """Write stream rows and wait until answers include them. A visitor has left /left; /large has many visitors."""
+    """Write stream rows and wait until answers include them. The page /left has a visitor who moved to another row; the
+    page /large has many visitors."""
     rows = [
         a_row(n % 7, page_path=f"/{n}", channel=("ads", None, "")[n % 3], hits=n + 1, visitors=a_sketch(n, n % 4 + 1))
         for n in range(90)
@@ -94,7 +95,7 @@ def expected(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
 
 def comparable(frame: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
     for name in question.sketches:
-        estimates = [None if sketch is None else union([sketch]).estimate() for sketch in frame[name]]
+        estimates = [None if sketch is None else estimate(union([sketch])) for sketch in frame[name]]
         frame = frame.with_columns(pl.Series(name, estimates, dtype=pl.Float64))
     return frame.sort("bucket", *question.dimensions)
 

@@ -22,6 +22,7 @@ from hitmesh.runtime.clock import SystemClock
 from processor.stream.intake import take_in
 from tests.real.kafka.parts import Parts, a_record, polled
 from tests.support.opened import NOON
+from tests.support.removal import remove_topics
 from tests.support.servers import OPTIONS, apply
 
 
@@ -62,7 +63,7 @@ def test_offset_is_found_in_kafkas_own_index_of_times(parts: Parts) -> None:
 
 
 def test_log_time_in_the_middle_of_a_log_is_that_of_a_reader_from_its_start(parts: Parts) -> None:
-    # Collect times fall; the running maximum keeps log time from falling too.
+    # Collect times decrease, but log time does not, because it is a running maximum.
     records = [a_record(b"v", collected=NOON - number) for number in range(30)]
     for record in records:
         parts.log.append(Topic.HITS, 0, record)
@@ -103,7 +104,7 @@ def test_position_with_foreign_metadata_is_refused(parts: Parts) -> None:
     parts.append(0, b"a")
     reader = parts.reader("a")
     topic = parts.servers.topic(Topic.HITS)
-    reader._consumer.commit(  # as an outside tool would, past the adapter
+    reader._consumer.commit(  # without the adapter, like an external tool
         offsets=[TopicPartition(topic, 0, 1, metadata="by hand")], asynchronous=False
     )
     with pytest.raises(StoreCorrupt, match="metadata 'by hand', not a log time"):
@@ -166,7 +167,7 @@ def test_header_holds_everything_but_the_value(parts: Parts) -> None:
 
 def test_topic_that_is_made_anew_is_another_log(parts: Parts) -> None:
     before = parts.partition()
-    schema.drop(parts.servers)
+    remove_topics(parts.servers)
     apply(schema.plan(parts.servers, OPTIONS))
     with closing(Parts(parts.servers)) as again:
         assert again.partition() != before

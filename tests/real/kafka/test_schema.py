@@ -15,6 +15,7 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import FatalError, RefusedError
 from hitmesh.model.positions import Topic
 from tests.real.kafka.parts import Parts
+from tests.support.removal import remove_topics
 from tests.support.servers import OPTIONS, apply
 from tests.support.waiting import eventually
 
@@ -49,7 +50,7 @@ def test_plan_of_a_new_mesh_lists_the_topics_to_create(servers: Servers) -> None
 
 def test_topics_are_removed_however_often(servers: Servers) -> None:
     for _ in range(2):
-        schema.drop(servers)
+        remove_topics(servers)
     wait_until_removed(servers)
 
 
@@ -98,7 +99,7 @@ def test_topic_that_is_no_declared_log_is_declared(parts: Parts) -> None:
 
 
 def test_topic_that_another_makes_at_the_same_time_is_taken_as_it_is(servers: Servers) -> None:
-    schema.drop(servers)
+    remove_topics(servers)
     wait_until_removed(servers)
     changes = schema.plan(servers, OPTIONS)
     for _ in range(2):

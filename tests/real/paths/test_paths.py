@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from hitmesh.adapters import schema
 from hitmesh.adapters.schema_plan import SchemaOptions
 from hitmesh.adapters.servers import Servers
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
@@ -26,6 +25,7 @@ from tests.reference.report import Report, Value, report
 from tests.reference.settled import Settled
 from tests.support.comparison import normal
 from tests.support.dates import a_date
+from tests.support.removal import remove_mesh
 from tests.support.servers import a_mesh
 from tests.support.small_mesh import PARTITIONS
 from tests.support.two_paths import Faulty, check_same
@@ -41,7 +41,7 @@ AD_HOC_SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in rang
 def servers() -> Iterator[Servers]:
     made = a_mesh(SchemaOptions(hits_partitions=PARTITIONS, rollups_partitions=2))
     yield made
-    schema.drop(made)
+    remove_mesh(made)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A weekend on two sites, in order of arrival: some thousand hits, with every value that makes numbers hard.
+"""A weekend on two sites, in order of arrival: some thousand hits with extreme values of every kind.
 
 Visitors walk through a shop whose pages, products and campaigns have quirky names, some with equal hash64; bots visit
 too. Hits arrive shuffled, late, and after their day has closed; some arrive twice. Orders are in the sites' currency
@@ -91,7 +91,7 @@ def _walks(maker: HitMaker, shop: Shop) -> Iterator[RefHit]:
             for at in _walk(dice):
                 hit = maker.hit(shop, f"{shop.hostname}-{number}", at, begins, client, dice.choice((DIRECT, *ORIGINS)))
                 hit = with_twins(hit, dice) if dice.random() < TWIN_SHARE else hit
-                # Half the money is in the currency that questions about both sites use.
+                # Half of the amounts are in the currency that both sites have.
                 yield replace(hit, currency="USD") if hit.currency and dice.random() < 0.5 else hit
 
 

@@ -35,7 +35,7 @@ DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.1
 POLL_S: Final = 0.2
 SLICE_MS: Final = 20 * MINUTE
-"""Time span per record: with ten minutes of shuffling and the log's ten minutes, the hits are still on time."""
+"""Time span per record. Hits are on time although shuffling and the log may delay them by ten minutes each."""
 SLICES_PER_STEP: Final = 8
 BEAT_MS: Final = 6 * HOUR
 

@@ -101,8 +101,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_LOG_FULL: _Reason.ValueType  # 19
     """The log cannot store the hit now."""
     REASON_ID_COLLISION: _Reason.ValueType  # 20
-    """An earlier hit has the same id and different content. The collision is found after the acknowledgement, so that
-    TraceHit reports it and no HitIssue has this reason.
+    """An earlier hit has the same id and different content. The collision is found after the acknowledgement. So only
+    TraceHit reports this reason, and no HitIssue has it.
     """
     REASON_PERMISSION_DENIED: _Reason.ValueType  # 21
     """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
@@ -151,8 +151,8 @@ REASON_UNKNOWN_SITE: Reason.ValueType  # 18
 REASON_LOG_FULL: Reason.ValueType  # 19
 """The log cannot store the hit now."""
 REASON_ID_COLLISION: Reason.ValueType  # 20
-"""An earlier hit has the same id and different content. The collision is found after the acknowledgement, so that
-TraceHit reports it and no HitIssue has this reason.
+"""An earlier hit has the same id and different content. The collision is found after the acknowledgement. So only
+TraceHit reports this reason, and no HitIssue has it.
 """
 REASON_PERMISSION_DENIED: Reason.ValueType  # 21
 """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
@@ -446,8 +446,8 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):
-    """Asks the client to send no new batch, to wait for the outstanding acknowledgements and to open a new stream, which
-    may reach another collector.
+    """The client should send no new batch, wait for the outstanding acknowledgements and then open a new stream, which may
+    reach another collector.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

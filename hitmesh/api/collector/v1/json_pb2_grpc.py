@@ -48,9 +48,9 @@ class JsonCollectorServiceServicer:
     """
 
     def SendJsonHits(self, request, context):
-        """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If a hit is not valid JSON of a Hit, only
-        this hit is refused, and `issues` has its index. With a merchant-wide key, metadata `hitmesh-site` must name the
-        site.
+        """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
+        message Hit, only this hit is refused, and `issues` contains its index. With a merchant-wide key, metadata
+        `hitmesh-site` must name the site.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,9 +35,9 @@ class JsonCollectorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JsonCollectorServiceAsyncStub: ...
     SendJsonHits: _grpc.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _json_pb2.SendJsonHitsResponse]
-    """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If a hit is not valid JSON of a Hit, only
-    this hit is refused, and `issues` has its index. With a merchant-wide key, metadata `hitmesh-site` must name the
-    site.
+    """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
+    message Hit, only this hit is refused, and `issues` contains its index. With a merchant-wide key, metadata
+    `hitmesh-site` must name the site.
     """
 
 @_typing.type_check_only
@@ -46,9 +46,9 @@ class JsonCollectorServiceAsyncStub(JsonCollectorServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendJsonHits: _aio.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _json_pb2.SendJsonHitsResponse]  # type: ignore[assignment]
-    """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If a hit is not valid JSON of a Hit, only
-    this hit is refused, and `issues` has its index. With a merchant-wide key, metadata `hitmesh-site` must name the
-    site.
+    """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
+    message Hit, only this hit is refused, and `issues` contains its index. With a merchant-wide key, metadata
+    `hitmesh-site` must name the site.
     """
 
 class JsonCollectorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -60,9 +60,9 @@ class JsonCollectorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _httpbody_pb2.HttpBody,
         context: _ServicerContext,
     ) -> _typing.Union[_json_pb2.SendJsonHitsResponse, _abc.Awaitable[_json_pb2.SendJsonHitsResponse]]:
-        """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If a hit is not valid JSON of a Hit, only
-        this hit is refused, and `issues` has its index. With a merchant-wide key, metadata `hitmesh-site` must name the
-        site.
+        """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
+        message Hit, only this hit is refused, and `issues` contains its index. With a merchant-wide key, metadata
+        `hitmesh-site` must name the site.
         """
 
 def add_JsonCollectorServiceServicer_to_server(servicer: JsonCollectorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -148,7 +148,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateExclusionRule(self, request, context):
-        """Creates a rule that excludes hits from now on; settled days change only by a reprocessing of kind RULES.
+        """Creates a rule that excludes hits collected from now on. Only a reprocessing of kind RULES changes settled days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,7 +162,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteExclusionRule(self, request, context):
-        """Deletes a rule: hits count again from now on; settled days change only by a reprocessing of kind RULES.
+        """Deletes a rule: matching hits that are collected from now on count again. Only a reprocessing of kind RULES changes
+        settled days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,11 +55,13 @@ class AdminServiceStub:
     UpdateSite: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]
     """Changes whether a site stores truncated IP addresses."""
     CreateExclusionRule: _grpc.UnaryUnaryMultiCallable[_rules_pb2.CreateExclusionRuleRequest, _rules_pb2.CreateExclusionRuleResponse]
-    """Creates a rule that excludes hits from now on; settled days change only by a reprocessing of kind RULES."""
+    """Creates a rule that excludes hits collected from now on. Only a reprocessing of kind RULES changes settled days."""
     ListExclusionRules: _grpc.UnaryUnaryMultiCallable[_rules_pb2.ListExclusionRulesRequest, _rules_pb2.ListExclusionRulesResponse]
     """Lists a site's rules."""
     DeleteExclusionRule: _grpc.UnaryUnaryMultiCallable[_rules_pb2.DeleteExclusionRuleRequest, _rules_pb2.DeleteExclusionRuleResponse]
-    """Deletes a rule: hits count again from now on; settled days change only by a reprocessing of kind RULES."""
+    """Deletes a rule: matching hits that are collected from now on count again. Only a reprocessing of kind RULES changes
+    settled days.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -87,11 +89,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     UpdateSite: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]  # type: ignore[assignment]
     """Changes whether a site stores truncated IP addresses."""
     CreateExclusionRule: _aio.UnaryUnaryMultiCallable[_rules_pb2.CreateExclusionRuleRequest, _rules_pb2.CreateExclusionRuleResponse]  # type: ignore[assignment]
-    """Creates a rule that excludes hits from now on; settled days change only by a reprocessing of kind RULES."""
+    """Creates a rule that excludes hits collected from now on. Only a reprocessing of kind RULES changes settled days."""
     ListExclusionRules: _aio.UnaryUnaryMultiCallable[_rules_pb2.ListExclusionRulesRequest, _rules_pb2.ListExclusionRulesResponse]  # type: ignore[assignment]
     """Lists a site's rules."""
     DeleteExclusionRule: _aio.UnaryUnaryMultiCallable[_rules_pb2.DeleteExclusionRuleRequest, _rules_pb2.DeleteExclusionRuleResponse]  # type: ignore[assignment]
-    """Deletes a rule: hits count again from now on; settled days change only by a reprocessing of kind RULES."""
+    """Deletes a rule: matching hits that are collected from now on count again. Only a reprocessing of kind RULES changes
+    settled days.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
@@ -164,7 +168,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rules_pb2.CreateExclusionRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rules_pb2.CreateExclusionRuleResponse, _abc.Awaitable[_rules_pb2.CreateExclusionRuleResponse]]:
-        """Creates a rule that excludes hits from now on; settled days change only by a reprocessing of kind RULES."""
+        """Creates a rule that excludes hits collected from now on. Only a reprocessing of kind RULES changes settled days."""
 
     @_abc_1.abstractmethod
     def ListExclusionRules(
@@ -180,6 +184,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rules_pb2.DeleteExclusionRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rules_pb2.DeleteExclusionRuleResponse, _abc.Awaitable[_rules_pb2.DeleteExclusionRuleResponse]]:
-        """Deletes a rule: hits count again from now on; settled days change only by a reprocessing of kind RULES."""
+        """Deletes a rule: matching hits that are collected from now on count again. Only a reprocessing of kind RULES changes
+        settled days.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -82,7 +82,7 @@ class RejectedHit(_message.Message):
     name: _builtins.str
     """`rejectedHits/{id}`."""
     site: _builtins.str
-    """`merchants/{m}/sites/{s}`; empty if the sender's key or site header named no known site."""
+    """`merchants/{m}/sites/{s}`; empty if neither the sender's key nor the site header named an existing site."""
     reason: _collector_pb2.Reason.ValueType
     """Why the hit was refused."""
     field: _builtins.str
@@ -117,7 +117,7 @@ class RejectedHit(_message.Message):
 
     @_builtins.property
     def replay_time(self) -> _timestamp_pb2.Timestamp:
-        """When an accepted replay was noted. Not set: never."""
+        """When an accepted replay was recorded. Not set: never."""
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
@@ -125,7 +125,7 @@ class RejectedHit(_message.Message):
 
     @_builtins.property
     def client_send_time(self) -> _timestamp_pb2.Timestamp:
-        """Time by the device's clock at the send attempt. Not set: not sent."""
+        """Time by the device's clock at the send attempt. Not set: the sender did not set the time."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class ListRejectedHitsRequest(_message.Message):
     page_size: _builtins.int
     """Maximum number in the response; default 50. Values above 200 are treated as 200."""
     page_token: _builtins.str
-    """`next_page_token` from the previous response, with otherwise the same request."""
+    """`next_page_token` from the previous response; all other fields must be equal to those of the previous request."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """First collect time. Not set: no bound."""
@@ -294,7 +294,7 @@ Global___GetRejectedHitResponse: _TypeAlias = GetRejectedHitResponse  # noqa: Y0
 
 @_typing.final
 class MarkRejectedHitsReplayedRequest(_message.Message):
-    """A request to note accepted replays."""
+    """A request to record accepted replays."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -325,7 +325,7 @@ class MarkRejectedHitsReplayedResponse(_message.Message):
     REPLAY_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def replay_time(self) -> _timestamp_pb2.Timestamp:
-        """When the replays were noted."""
+        """When the replays were recorded."""
 
     def __init__(
         self,

@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class RejectedHitServiceStub:
-    """Lists the hits that were refused, and notes which were replayed.
+    """Lists refused hits, and records which were replayed.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method is
-    ever open, because the kept bytes contain data of visitors that no report shows.
+    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
+    is ever open, because the kept bytes contain data of visitors that no report shows.
 
     A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
     This service sends no hits.
@@ -59,10 +59,10 @@ class RejectedHitServiceStub:
 
 
 class RejectedHitServiceServicer:
-    """Lists the hits that were refused, and notes which were replayed.
+    """Lists refused hits, and records which were replayed.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method is
-    ever open, because the kept bytes contain data of visitors that no report shows.
+    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
+    is ever open, because the kept bytes contain data of visitors that no report shows.
 
     A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
     This service sends no hits.
@@ -118,10 +118,10 @@ def add_RejectedHitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RejectedHitService:
-    """Lists the hits that were refused, and notes which were replayed.
+    """Lists refused hits, and records which were replayed.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method is
-    ever open, because the kept bytes contain data of visitors that no report shows.
+    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
+    is ever open, because the kept bytes contain data of visitors that no report shows.
 
     A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
     This service sends no hits.

@@ -27,10 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RejectedHitServiceStub:
-    """Lists the hits that were refused, and notes which were replayed.
+    """Lists refused hits, and records which were replayed.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method is
-    ever open, because the kept bytes contain data of visitors that no report shows.
+    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
+    is ever open, because the kept bytes contain data of visitors that no report shows.
 
     A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
     This service sends no hits.
@@ -53,10 +53,10 @@ class RejectedHitServiceStub:
 
 @_typing.type_check_only
 class RejectedHitServiceAsyncStub(RejectedHitServiceStub):
-    """Lists the hits that were refused, and notes which were replayed.
+    """Lists refused hits, and records which were replayed.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method is
-    ever open, because the kept bytes contain data of visitors that no report shows.
+    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
+    is ever open, because the kept bytes contain data of visitors that no report shows.
 
     A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
     This service sends no hits.
@@ -75,10 +75,10 @@ class RejectedHitServiceAsyncStub(RejectedHitServiceStub):
     """
 
 class RejectedHitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Lists the hits that were refused, and notes which were replayed.
+    """Lists refused hits, and records which were replayed.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method is
-    ever open, because the kept bytes contain data of visitors that no report shows.
+    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
+    is ever open, because the kept bytes contain data of visitors that no report shows.
 
     A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
     This service sends no hits.

@@ -32,7 +32,7 @@ class ReprocessingServiceStub:
 
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
     mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
-    ListRetiredGenerations; no other method is ever open.
+    ListRetiredGenerations; all other methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
     other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
@@ -103,7 +103,7 @@ class ReprocessingServiceServicer:
 
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
     mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
-    ListRetiredGenerations; no other method is ever open.
+    ListRetiredGenerations; all other methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
     other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
@@ -176,8 +176,8 @@ class ReprocessingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckHistory(self, request, context):
-        """Checks whether the stored values of settled site-days add up to the ledger, and across stores to each other: a page.
-        Changes nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+        """Compares the stored values of settled site-days with the ledger, and between stores; returns a page. Changes
+        nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,7 +250,7 @@ class ReprocessingService:
 
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
     mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
-    ListRetiredGenerations; no other method is ever open.
+    ListRetiredGenerations; all other methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
     other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns

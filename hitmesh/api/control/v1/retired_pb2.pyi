@@ -34,7 +34,7 @@ class _RetiredReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Retired
     RETIRED_REASON_REPROCESSING: _RetiredReason.ValueType  # 2
     """A reprocessing can make the generation current: by Rollback, or by Publish after a Rollback."""
     RETIRED_REASON_DATA_VERSION: _RetiredReason.ValueType  # 3
-    """Reports can ask for a `data_version` that has the generation."""
+    """A report can request a `data_version` that contains the generation."""
 
 class RetiredReason(_RetiredReason, metaclass=_RetiredReasonEnumTypeWrapper):
     """Why the rows of a retired generation are still stored."""
@@ -46,7 +46,7 @@ RETIRED_REASON_DUE: RetiredReason.ValueType  # 1
 RETIRED_REASON_REPROCESSING: RetiredReason.ValueType  # 2
 """A reprocessing can make the generation current: by Rollback, or by Publish after a Rollback."""
 RETIRED_REASON_DATA_VERSION: RetiredReason.ValueType  # 3
-"""Reports can ask for a `data_version` that has the generation."""
+"""A report can request a `data_version` that contains the generation."""
 Global___RetiredReason: _TypeAlias = RetiredReason  # noqa: Y015
 
 @_typing.final
@@ -72,7 +72,7 @@ class RetiredGeneration(_message.Message):
     reprocessing: _builtins.str
     """With RETIRED_REASON_REPROCESSING: `reprocessings/{id}`."""
     rows: _builtins.int
-    """Number of stored rows. Not set: the store does not know the number."""
+    """Number of stored rows. Not set: the store cannot count the rows."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""

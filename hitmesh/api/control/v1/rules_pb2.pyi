@@ -46,7 +46,7 @@ class _ExclusionRuleKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exc
     """
 
 class ExclusionRuleKind(_ExclusionRuleKind, metaclass=_ExclusionRuleKindEnumTypeWrapper):
-    """The part of a hit that a rule looks at."""
+    """The part of a hit that a rule compares."""
 
 EXCLUSION_RULE_KIND_UNSPECIFIED: ExclusionRuleKind.ValueType  # 0
 """Not set: an error."""
@@ -72,8 +72,8 @@ Global___ExclusionRuleKind: _TypeAlias = ExclusionRuleKind  # noqa: Y015
 class ExclusionRule(_message.Message):
     """Excludes hits that match. Excluded hits are stored, and reports with `include_excluded` count them.
 
-    A rule excludes hits that are collected from its creation on, at the latest 2 s later. Hits on settled days change
-    only by a reprocessing of kind RULES; so do they when the rule is deleted.
+    A rule excludes hits that are collected from its creation on, at the latest 2 s later. Only a reprocessing of kind
+    RULES changes hits on settled days, after the creation and after the deletion of a rule.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -85,7 +85,7 @@ class ExclusionRule(_message.Message):
     name: _builtins.str
     """`merchants/{m}/sites/{s}/exclusionRules/{id}`. Empty in the response to a request with `validate_only`."""
     kind: Global___ExclusionRuleKind.ValueType
-    """The part of a hit that the rule looks at."""
+    """The part of a hit that the rule compares."""
     value: _builtins.str
     """Host, regular expression, country or IP range, 1 to 200 characters. All regular expressions of a site and kind
     together compile to at most 150 RE2 instructions.
@@ -151,7 +151,7 @@ class CreateExclusionRuleResponse(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     rules_version: _builtins.int
-    """The version of the site's rules with this rule; each change counts one."""
+    """The version of the site's rules since this rule was added; each change of the rules increases the version by 1."""
     @_builtins.property
     def rule(self) -> Global___ExclusionRule:
         """The rule."""
@@ -254,7 +254,7 @@ class DeleteExclusionRuleResponse(_message.Message):
 
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     rules_version: _builtins.int
-    """The version of the site's rules without this rule."""
+    """The version of the site's rules after this rule was deleted."""
     def __init__(
         self,
         *,

@@ -92,7 +92,7 @@ class _OrderOutcome:
 class _OrderOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderOutcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ORDER_OUTCOME_UNSPECIFIED: _OrderOutcome.ValueType  # 0
-    """Neither an order nor a refund with an id."""
+    """The hit is neither an order nor a refund with an id."""
     ORDER_OUTCOME_WON: _OrderOutcome.ValueType  # 1
     """First claim on the id: the amounts count."""
     ORDER_OUTCOME_REPEAT: _OrderOutcome.ValueType  # 2
@@ -102,7 +102,7 @@ class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
     """Whether an order, or a refund with an id, counts (rule D3)."""
 
 ORDER_OUTCOME_UNSPECIFIED: OrderOutcome.ValueType  # 0
-"""Neither an order nor a refund with an id."""
+"""The hit is neither an order nor a refund with an id."""
 ORDER_OUTCOME_WON: OrderOutcome.ValueType  # 1
 """First claim on the id: the amounts count."""
 ORDER_OUTCOME_REPEAT: OrderOutcome.ValueType  # 2

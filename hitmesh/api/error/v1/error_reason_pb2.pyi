@@ -62,11 +62,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     limit.
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 11
-    """The collector has reached its limit of streams, either in total, for the key, or for the kind of key. Open the
-    stream again after `RetryInfo.retry_delay`. Metadata: limit.
+    """The collector has reached its limit on open streams: in total, for the key, or for the kind of key. Open the stream
+    again after `RetryInfo.retry_delay`. Metadata: limit.
     """
     ERROR_REASON_UNKNOWN_KEY: _ErrorReason.ValueType  # 20
-    """No key was sent, or the key is unknown, or keys of this kind may not send hits. Check the key, or create a key with
+    """No key was sent, the key is unknown, or keys of this kind may not send hits. Check the key, or create a key with
     CreateIngestKey. Metadata: timeout_s, key_kind.
     """
     ERROR_REASON_KEY_REVOKED: _ErrorReason.ValueType  # 21
@@ -195,7 +195,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     reprocessing, state, value.
     """
     ERROR_REASON_DATA_VERSION_MISMATCH: _ErrorReason.ValueType  # 97
-    """`data_version` is not a version that can be asked for, or is a version of other sites or other days. Use the
+    """`data_version` is not the version of a pinnable response, or belongs to other sites or other days. Use the
     `data_version` of an answer about the same sites with `pinnable`. Metadata: first, last, site, value.
     """
     ERROR_REASON_DATA_VERSION_EXPIRED: _ErrorReason.ValueType  # 98
@@ -346,11 +346,11 @@ ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 10
 limit.
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 11
-"""The collector has reached its limit of streams, either in total, for the key, or for the kind of key. Open the
-stream again after `RetryInfo.retry_delay`. Metadata: limit.
+"""The collector has reached its limit on open streams: in total, for the key, or for the kind of key. Open the stream
+again after `RetryInfo.retry_delay`. Metadata: limit.
 """
 ERROR_REASON_UNKNOWN_KEY: ErrorReason.ValueType  # 20
-"""No key was sent, or the key is unknown, or keys of this kind may not send hits. Check the key, or create a key with
+"""No key was sent, the key is unknown, or keys of this kind may not send hits. Check the key, or create a key with
 CreateIngestKey. Metadata: timeout_s, key_kind.
 """
 ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 21
@@ -479,7 +479,7 @@ ERROR_REASON_REPROCESSING_CONFLICT: ErrorReason.ValueType  # 93
 reprocessing, state, value.
 """
 ERROR_REASON_DATA_VERSION_MISMATCH: ErrorReason.ValueType  # 97
-"""`data_version` is not a version that can be asked for, or is a version of other sites or other days. Use the
+"""`data_version` is not the version of a pinnable response, or belongs to other sites or other days. Use the
 `data_version` of an answer about the same sites with `pinnable`. Metadata: first, last, site, value.
 """
 ERROR_REASON_DATA_VERSION_EXPIRED: ErrorReason.ValueType  # 98

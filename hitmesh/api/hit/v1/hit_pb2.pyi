@@ -149,7 +149,7 @@ class _ConsentState:
 class _ConsentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConsentState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONSENT_STATE_UNSPECIFIED: _ConsentState.ValueType  # 0
-    """Not asked: the site's default applies."""
+    """The visitor was not asked: the site's default applies."""
     CONSENT_STATE_GRANTED: _ConsentState.ValueType  # 1
     """Granted."""
     CONSENT_STATE_DENIED: _ConsentState.ValueType  # 2
@@ -159,7 +159,7 @@ class ConsentState(_ConsentState, metaclass=_ConsentStateEnumTypeWrapper):
     """A visitor's answer to a consent question."""
 
 CONSENT_STATE_UNSPECIFIED: ConsentState.ValueType  # 0
-"""Not asked: the site's default applies."""
+"""The visitor was not asked: the site's default applies."""
 CONSENT_STATE_GRANTED: ConsentState.ValueType  # 1
 """Granted."""
 CONSENT_STATE_DENIED: ConsentState.ValueType  # 2
@@ -853,8 +853,8 @@ class Refund(_message.Message):
     """Refunded order's id, 1 to 255 bytes."""
     amount_micros: _builtins.int
     """Amount in micros, more than 0. A FULL or CANCEL refund may omit the amount. The refund is then accepted with a
-    warning and counts as 0 until the day is settled; settlement refunds the order's total, again for each refund with
-    another refund_id. 0 is read as not set.
+    warning and counts as 0 until the day is settled; settlement refunds the order's total once for each distinct
+    refund_id. 0 is read as not set.
     """
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""

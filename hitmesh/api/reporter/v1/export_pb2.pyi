@@ -72,8 +72,8 @@ class ExportReportRequest(_message.Message):
     include_totals: _builtins.bool
     """Whether JSON includes totals."""
     data_version: _builtins.str
-    """`data_version` of an earlier answer, as in RunReportRequest: the file has the numbers of that version. A csv or
-    ndjson file is equal byte for byte; the meta of json names this answer's time and cost.
+    """`data_version` of an earlier answer, as in RunReportRequest: the file has the numbers of that version. csv and
+    ndjson files with the same version are equal byte for byte; json also contains the time and cost of the response.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -160,7 +160,7 @@ class _MetricScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricSco
     METRIC_SCOPE_UNSPECIFIED: _MetricScope.ValueType  # 0
     """Not set."""
     METRIC_SCOPE_HIT: _MetricScope.ValueType  # 1
-    """Each hit counts in the 15-minute cell of the hit's event time; for `rejected_hits`, of the collect time."""
+    """Each hit counts in the 15-minute cell of its event time. For `rejected_hits`, the cell of the collect time is used."""
     METRIC_SCOPE_VISIT: _MetricScope.ValueType  # 2
     """Each visit counts in the 15-minute cell in which the visit started."""
 
@@ -170,7 +170,7 @@ class MetricScope(_MetricScope, metaclass=_MetricScopeEnumTypeWrapper):
 METRIC_SCOPE_UNSPECIFIED: MetricScope.ValueType  # 0
 """Not set."""
 METRIC_SCOPE_HIT: MetricScope.ValueType  # 1
-"""Each hit counts in the 15-minute cell of the hit's event time; for `rejected_hits`, of the collect time."""
+"""Each hit counts in the 15-minute cell of its event time. For `rejected_hits`, the cell of the collect time is used."""
 METRIC_SCOPE_VISIT: MetricScope.ValueType  # 2
 """Each visit counts in the 15-minute cell in which the visit started."""
 Global___MetricScope: _TypeAlias = MetricScope  # noqa: Y015
@@ -928,8 +928,8 @@ Global___PartitionProgress: _TypeAlias = PartitionProgress  # noqa: Y015
 
 @_typing.final
 class PartitionAhead(_message.Message):
-    """A partition whose log time is ahead of the present, because a collector's clock ran ahead or the reporter's clock is
-    behind. The log time stands still until the present catches up. All hits count in hit metrics at once, but hits with
+    """A partition whose log time is later than the present, because a collector's clock was fast or the reporter's clock is
+    slow. The log time does not advance until the clock reaches it. All hits count in hit metrics at once, but hits with
     correct times before `visits_wait_until` are late: these hits join visits only when their day is settled.
     """
 
@@ -986,7 +986,7 @@ class Freshness(_message.Message):
     AHEAD_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     state: Global___FreshnessState.ValueType
-    """LIVE, DELAYED or DEGRADED. A partition that is more than 15 minutes ahead counts as equally far behind."""
+    """LIVE, DELAYED or DEGRADED. A partition that is more than 15 minutes ahead is treated as lagging by the same time."""
     cause: _builtins.str
     """Human-readable cause of DEGRADED while the lag is unknown; otherwise empty."""
     @_builtins.property
@@ -1092,7 +1092,8 @@ class ReportMeta(_message.Message):
     data_version: _builtins.str
     """Version of the site's metric values. Responses with equal versions and equal `request` have equal rows. If
     `pinnable` is set, the version changes only with the settled days in the range, has at most 64 characters, and a
-    later request can ask for the version. A response to a request with `data_version` has the requested version.
+    later request can set `data_version` to this version. A response to a request with `data_version` has the requested
+    version.
     """
     metric_version: _builtins.str
     """Version of the metric definitions."""

@@ -197,7 +197,7 @@ Global___HitBatchView: _TypeAlias = HitBatchView  # noqa: Y015
 
 @_typing.final
 class HitView(_message.Message):
-    """A Hit reduced to the columns that admission needs. Rare payloads stay bytes, which are parsed only where present."""
+    """A Hit reduced to the columns that admission needs. Rare payloads remain bytes and are parsed only where present."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -552,7 +552,7 @@ Global___ConsentView: _TypeAlias = ConsentView  # noqa: Y015
 
 @_typing.final
 class HitConsentView(_message.Message):
-    """A Hit reduced to the consent, which therefore decodes although other fields hold invalid text."""
+    """A Hit reduced to its consent. The consent can be decoded even if other fields contain invalid text."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
