@@ -1,4 +1,4 @@
-"""The ledger: account for every hit (step 8 of the journey, rule D5).
+"""The ledger: account for every hit (journey step 8, rule D5).
 
 The ledger must satisfy two equations:
 

@@ -1,4 +1,4 @@
-"""Find hits that are copies of an earlier hit (step 5 of the journey, rules D1 and D2).
+"""Find hits that are copies of an earlier hit (journey step 5, rules D1 and D2).
 
 Decides per hit whether the log contains an earlier hit with the same (visitor, hit id) and an event time at most two
 hours away. The earlier hit may itself be a copy. The verdict therefore depends only on hits within two hours, never on

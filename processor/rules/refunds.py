@@ -1,4 +1,4 @@
-"""Decide the amount that a refund subtracts (step 5 of the journey, and settlement; rule D3).
+"""Decide the amount that a refund subtracts (journey step 5, and settlement; rule D3).
 
 A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream; at settlement, it subtracts
 the order's total, once the order is known. Refunds are few, so this is plain Python.

@@ -1,4 +1,4 @@
-"""Fold hits and visits into rollup rows (step 5 of the journey, rules §8 and §9).
+"""Fold hits and visits into rollup rows (journey step 5, rules §8 and §9).
 
 Decides which measures are added by a hit, an ordered item, a copy, a refusal and a visit, and in which cell and under
 which dimensions these measures are added.

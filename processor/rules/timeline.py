@@ -1,4 +1,4 @@
-"""Walk a single timeline hit by hit: rules S1 to S5 as written (step 5 of the journey).
+"""Walk a single timeline hit by hit: rules S1 to S5 as written (journey step 5).
 
 This is the exact method for the few timelines that `visits` cannot cut by comparing neighbours. The walk decides for
 each hit whether the hit starts a visit, extends the open visit or is an orphan.

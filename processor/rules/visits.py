@@ -1,4 +1,4 @@
-"""Build visits from timelines (step 5 of the journey, rules S0 to S6).
+"""Build visits from timelines (journey step 5, rules S0 to S6).
 
 Decides which hits form a visit and which are orphans. The input is a site's hits without copies, and the visits that
 were open before the first of these hits. Nearly every timeline is cut by comparing neighbours. Where that is not exact

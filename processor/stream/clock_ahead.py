@@ -1,4 +1,4 @@
-"""Warn about partitions whose log time is ahead of the current time (step 4 of the journey, rules L1 and T4).
+"""Warn about partitions whose log time is ahead of the current time (journey step 4, rules L1 and T4).
 
 Log time never goes back. After a record from a fast clock, log time therefore does not advance until the current time
 reaches it. Until then, hits from correct clocks may be late, and late hits enter visits only when their day is settled.

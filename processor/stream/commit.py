@@ -1,4 +1,4 @@
-"""The order in which a window's effects become durable (step 6 of the journey, architecture A6), defined only here.
+"""The order in which a window's effects become durable (journey step 6, architecture A6), defined only here.
 
 The steps are, in this order:
 

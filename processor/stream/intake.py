@@ -1,4 +1,4 @@
-"""Convert log records into effects (steps 4 and 6 of the journey): raw records, dirty marks, claims, refusals, hits.
+"""Convert log records into effects (journey steps 4 and 6): raw records, dirty marks, claims, refusals, hits.
 
 Decides which site-days a record changes, which claims it holds, and which ledger rows without a site it adds. A record
 that does not decode becomes a refusal (DECODE), and the partition's later records are processed. The functions are pure

@@ -1,4 +1,4 @@
-"""Rebuild states from durable data (step 6 of the journey, architecture A5).
+"""Rebuild states from durable data (journey step 6, architecture A5).
 
 A recovery runs after a start, and whenever the states may not be at the committed positions: for example after a commit
 in doubt, or after partitions moved between processors.

@@ -1,4 +1,4 @@
-"""Write kept hits to Arrow files on local disk (step 5 of the journey, architecture A5).
+"""Write kept hits to Arrow files on local disk (journey step 5, architecture A5).
 
 This is the only I/O of the live stream's state. The files are a cache of the log. Each file is unlinked as soon as it
 is mapped, so no file outlives the process.
