@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from hitmesh.model.positions import PartitionId, Position
@@ -33,6 +33,19 @@ class RawStore(Protocol):
         A record may also hold hits of other sites and days, which the caller must filter out. With `before`, which
         gives an offset per partition, yield only records below the offset of their partition, and skip partitions
         without an offset.
+        """
+
+    def scan_sites(
+        self,
+        sites: Collection[str],
+        first_day: int,
+        end_day: int,
+        before: Mapping[PartitionId, int] | None = None,
+    ) -> Iterator[RawRecord]:
+        """Yield each record with hits of any of the sites in [first_day, end_day) once, in log order, as `scan` does.
+
+        A record that holds hits of many of the sites is read once, which is the purpose of this method. The positions
+        of all records are in memory.
         """
 
     def salvage(

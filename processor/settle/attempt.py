@@ -1,7 +1,6 @@
-"""A single attempt to settle a site-day: its inputs and the resulting settlement.
+"""A single attempt to settle a site-day: its inputs (window of hits, claims, incoming carry) and the settlement.
 
-The inputs are the window of hits, the claims and the incoming carry. The only write of an attempt reserves its
-generation number (`Generations.begin`); `settler` performs all other effects.
+The only write of an attempt reserves its generation number (`Generations.begin`); `settler` performs all other effects.
 """
 
 from __future__ import annotations
@@ -56,6 +55,7 @@ from processor.settle.ranges import settle
 from processor.settle.series import settled_series
 from processor.settle.settlement import Settled
 from processor.settle.site_window import SpilledWindow, Window, read_window
+from processor.settle.sorted_hits import SortedHits
 from processor.stream.stores import digest_of
 
 _FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed: first try, second try
@@ -132,6 +132,7 @@ class Attempt:
         rules: the version of the exclusion rules for settled days, by day; absent days keep their version.
         erasing: marks of visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
+        sorted_hits: hits of the site and others, read with the same bounds; None: read the raw records.
 
     Attributes:
         site_day: the site-day.
@@ -158,6 +159,7 @@ class Attempt:
         rules: Mapping[int, int] | None = None,
         erasing: Sequence[ErasureMark] = (),
         memory: SettleMemory = DEFAULT_MEMORY,
+        sorted_hits: SortedHits | None = None,
     ) -> None:
         site, day = site_day
         # Read first: a publication that the reads below miss must change this number.
@@ -189,6 +191,7 @@ class Attempt:
         self._claims = DayClaims(site_day, stores.claims, stores.raw, hits_before, handed.flags, self._erased)
         self._lg_k = lg_k
         self._memory = memory
+        self._sorted_hits = sorted_hits
         self._handed_on = _intact(handed_on)
 
     @property
@@ -291,6 +294,8 @@ class Attempt:
             streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
         except StoreCorrupt:
             return Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measures={})
+        if streamed.is_empty():
+            return None
         digest = digest_of(self._stores.directory)
         visits_wait = bool(days_with_provisional_visits(partial(self._stores.ledger.waiting, site), day, day + 1))
         return drift_of(settled.rows, streamed, digest, settled.full_refunds, visits_wait=visits_wait)
@@ -361,9 +366,11 @@ class Attempt:
         return decided_claims(claims, window, day, before, after, self._stores.raw)
 
     def _window(self, site: str, start: int, end: int, rules: DayRules) -> Window | SpilledWindow:
-        records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
         before = DayRules(rules.rules, self._versions_before) if self._overridden else None
         deciding = Deciding(rules, before, self._erased, self.site_day.day)
+        if self._sorted_hits and (window := self._sorted_hits.window(site, start, end, deciding)) is not None:
+            return window
+        records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
         return read_window(records, site, start, end, self._memory, deciding)
 
 

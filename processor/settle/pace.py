@@ -26,6 +26,10 @@ class SettlePace:
             version; then it counts as superseded.
         remove_generations: maximum number of superseded generations whose rows are removed per pass.
         ingest_timeout_s: deadline for written rows to become readable.
+        sort_site_days: hits are sorted by site for all site-days of a day once at least this many are taken
+            (processor.settle.resorting).
+        take_sorted_site_days: maximum number of site-days whose hits are sorted together.
+        sorted_ms: how long sorted hits are used.
         wave_site_days: maximum number of site-days in a wave.
         wave_rows: approximate maximum number of rows in a wave.
     """
@@ -40,5 +44,8 @@ class SettlePace:
     keep_replaced_ms: int = KEEP_REPLACED_DAYS * DAY_MS
     remove_generations: int = 1_000
     ingest_timeout_s: float = 120.0
+    sort_site_days: int = 64
+    take_sorted_site_days: int = 16_000
+    sorted_ms: int = 300_000
     wave_site_days: int = 64
     wave_rows: int = 200_000

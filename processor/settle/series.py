@@ -6,20 +6,25 @@ function (`EpochSums.add_rows`) computes both. A pure function of the settled ro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 import polars as pl
 
 from hitmesh.model.limits import LG_K_CELL
-from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.rollup_rows import TRAFFIC_COLUMNS, VISITS_COLUMNS, RowSource
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, STREAM_COLUMNS
+from hitmesh.model.sites import SiteDay
 from processor.rules.rollups import filled_rows
 from processor.settle.rows import SettledRows
 from processor.stream.live.epochs import EpochSums
 from processor.stream.live.rows import SignedRows
 
+_NO_TRAFFIC_ROWS: Final = pl.DataFrame(schema=TRAFFIC_COLUMNS)
+_NO_VISITS_ROWS: Final = pl.DataFrame(schema=VISITS_COLUMNS)
+_NO_SERIES: Final = pl.DataFrame(schema=SERIES_COLUMNS)
 _NO_TRAFFIC: Final = SignedRows(pl.DataFrame(schema=STREAM_COLUMNS[RowSource.TRAFFIC]), np.empty(0, np.uint64))
 _NO_VISITS: Final = SignedRows(pl.DataFrame(schema=STREAM_COLUMNS[RowSource.VISITS]), np.empty(0, np.uint64))
 
@@ -40,6 +45,28 @@ def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int
     for visits in rows.visits:
         sums.add_rows(_NO_TRAFFIC, _as_signed(visits, RowSource.VISITS, digest))
     return sums.cells.select(list(SERIES_COLUMNS)).sort("cell", "excluded", "currency")
+
+
+def series_of_days(
+    settled: Mapping[SiteDay, SettledRows], digest: RowDigest | None = None, lg_k: int = LG_K_CELL
+) -> dict[SiteDay, pl.DataFrame]:
+    """Return `settled_series` of each site-day; the rows that are in memory are summed together.
+
+    A few rows cost as much as thousands, so a wave of small site-days is summed at a fraction of the time.
+    """
+    digest = digest or RowDigest()
+    together = [rows for rows in settled.values() if rows.is_in_memory]
+    all_rows = SettledRows.in_memory(
+        pl.concat([_NO_TRAFFIC_ROWS, *(part for rows in together for part in rows.traffic)]),
+        pl.concat([_NO_VISITS_ROWS, *(part for rows in together for part in rows.visits)]),
+    )
+    of_all = settled_series(all_rows, digest, lg_k).partition_by("site", "day", as_dict=True, maintain_order=True)
+    return {
+        site_day: of_all.get((site_day.site, site_day.day), _NO_SERIES)
+        if rows.is_in_memory
+        else settled_series(rows, digest, lg_k)
+        for site_day, rows in settled.items()
+    }
 
 
 def _as_signed(rows: pl.DataFrame, source: RowSource, digest: RowDigest) -> SignedRows:

@@ -41,15 +41,19 @@ from processor.settle.loop import run_in_turns
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.overtaken import mark_if_overtaken, refuse_lost_lease
 from processor.settle.pace import SettlePace
-from processor.settle.reached import closed_before, day_reached, scan_bounds
+from processor.settle.reached import ScanBounds, closed_before, day_reached, scan_bounds
 from processor.settle.readable import ReadableRows
 from processor.settle.removal import remove_superseded
+from processor.settle.resorting import Resorting
+from processor.settle.series import series_of_days
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.share import Share, WholeShare
 from processor.settle.skipped_rules import SkippedRules
+from processor.settle.sorted_hits import SortedHits
 from processor.settle.wave import Computed, Pass, covered_by
 from processor.stream.collisions import collision_refusals
 from processor.stream.metering import count_not_settled, count_settled
+from processor.stream.stores import digest_of
 
 _MAX_DOUBLINGS: Final = 20
 # Polars panics with an exception that does not derive from Exception.
@@ -102,6 +106,7 @@ class Settler:
         self._last_site = ""
         self._skipped_rules = SkippedRules()
         self._share = share or WholeShare()
+        self._resorting = Resorting(stores.raw, stores.dirty, clock, self._pace, memory)
 
     def run(self, *, pause_s: float = 0.5) -> None:
         """Run passes until stopped (`run_in_turns`)."""
@@ -126,14 +131,17 @@ class Settler:
         self._share.note("settle", Counter(site_bucket(day.site_day.site) for day in taken if not self._must_wait(day)))
         # Read the positions after the dirty marks, because the stream stores marks before it commits positions.
         bounds = scan_bounds(self._stores.progress)
-        this = Pass(started, closed, bounds.hits, bounds.all)
+        this = Pass(started, closed)
+        self._resorting.prepare(taken, bounds, closed, buckets)
         for entry in self._in_turn(taken):
             if self._stop.is_set() or self._clock.now() - started > self._pace.pass_ms:
                 break
             self._last_site = entry.site_day.site
-            covered = covered_by(entry, bounds.all)
+            sorted_hits = self._resorting.of(entry)
+            within = sorted_hits.bounds if sorted_hits else bounds
+            covered = covered_by(entry, within.all)
             if covered is not None and not self._must_wait(covered):
-                self._compute_if_possible(this, covered)
+                self._compute_if_possible(this, covered, within, sorted_hits)
             if (
                 len(this.wave) >= self._pace.wave_site_days
                 or sum(computed.rows for computed in this.wave) > self._pace.wave_rows
@@ -156,7 +164,9 @@ class Settler:
         """Return the site-days grouped by site, days ascending; the last site worked on comes last."""
         return sorted(taken, key=lambda entry: (entry.site_day.site <= self._last_site, entry.site_day))
 
-    def _compute_if_possible(self, this: Pass, covered: DirtySiteDay) -> None:
+    def _compute_if_possible(
+        self, this: Pass, covered: DirtySiteDay, bounds: ScanBounds, sorted_hits: SortedHits | None
+    ) -> None:
         """Settle a site-day into the wave; if that fails, leave the site-day dirty and continue with others."""
         site_day = covered.site_day
         started = self._clock.now()
@@ -165,12 +175,13 @@ class Settler:
             attempt = Attempt(
                 self._stores,
                 site_day,
-                this.hits_before,
-                this.before,
+                bounds.hits,
+                bounds.all,
                 handed,
                 lg_k=self._lg_k,
                 fallback=self._logic,
                 memory=self._memory,
+                sorted_hits=sorted_hits,
             )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
@@ -212,6 +223,7 @@ class Settler:
         wave, this.wave = this.wave, []
         try:
             wave = self._readable(wave)
+            series = self._series_of(wave)
         except RetryError:
             raise
         except ANY_ERROR as error:
@@ -222,7 +234,7 @@ class Settler:
             if site_day.site in this.failed:
                 continue
             try:
-                self._publish(this, computed)
+                self._publish(this, computed, series[site_day])
             except RetryError:
                 raise
             except ANY_ERROR as error:
@@ -253,11 +265,15 @@ class Settler:
             this.wave = [computed] if computed.attempt.site_day.site not in this.failed else []
             self._publish_wave(this)
 
-    def _publish(self, this: Pass, computed: Computed) -> None:
+    def _series_of(self, wave: Sequence[Computed]) -> Mapping[SiteDay, pl.DataFrame]:
+        rows = {computed.attempt.site_day: computed.settled.rows for computed in wave}
+        return series_of_days(rows, digest_of(self._stores.directory), self._lg_k) if rows else {}
+
+    def _publish(self, this: Pass, computed: Computed, series: pl.DataFrame) -> None:
         stores, site_day, settled = self._stores, computed.attempt.site_day, computed.settled
         refuse_lost_lease(self._share, site_day)
         generation = STREAM_GENERATION if computed.is_confirmed else computed.attempt.generation
-        stores.series.put_settled(site_day, generation, computed.attempt.series_of(settled))
+        stores.series.put_settled(site_day, generation, series)
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
         # An open day is settled anyway when it closes; until then, answers use the stream's rows for that day.

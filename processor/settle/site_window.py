@@ -118,7 +118,7 @@ def read_window(
     spilled: _Spilled | None = None
     hits = 0
     wanted = (record for record in records if record.max_event_time >= start and record.min_event_time < end)
-    for together in _together(wanted):
+    for together in records_together(wanted):
         parts.append(_part_of(together, len(positions), site, start, end, deciding.columns))
         for record in together:
             positions.add(record.position)
@@ -176,7 +176,7 @@ def claiming_in(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("hit_type").is_in((int(HitType.ORDER), int(HitType.REFUND)))).select(CLAIMING_COLUMNS)
 
 
-def _together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
+def records_together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
     """Yield records in lists that are decoded together."""
     together: list[RawRecord] = []
     rows = 0

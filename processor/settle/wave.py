@@ -43,7 +43,7 @@ class Computed:
 
 @dataclass(slots=True)
 class Pass:
-    """The state of a pass: starting positions and days, the current wave, failed sites.
+    """The state of a pass: its start and the closed days, the current wave, failed sites.
 
     `published` has, by site, the highest sequence that the last published attempt saw, and the publication's sequence;
     `marked` has the dirty marks that the pass made.
@@ -51,8 +51,6 @@ class Pass:
 
     started: int
     closed_before: int
-    hits_before: Mapping[PartitionId, int]
-    before: Mapping[PartitionId, int]
     wave: list[Computed] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     done: int = 0

@@ -22,6 +22,8 @@ from tests.bench.core_run import run_core
 from tests.bench.dear_run import run_dear
 from tests.bench.explained import where_the_time_goes
 from tests.bench.huge_run import run_huge
+from tests.bench.many_sites import ManySites
+from tests.bench.many_sites_run import run_many_sites
 from tests.bench.measured import Child, Result, progress, run
 from tests.bench.mesh_run import run_mesh
 from tests.bench.one_visitor_run import run_one_visitor
@@ -59,6 +61,7 @@ def main() -> int:
         results["reports"] = run_reports(Path(store), scale)
         results["dear_questions"] = run_dear(Path(store), scale.series_days, scale.dear_questions)
     results["two_settlers"] = run_two_settlers(scale.shared_days, scale.shared_hits)
+    results["many_sites"] = run_many_sites(ManySites(scale.many_sites, scale.many_dirty), scale.many_settled)
     results["huge_site_day"] = run_huge(scale.huge_hits, scale.huge_range_hits)
     results["mesh"] = run_mesh(scale)
     right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]

@@ -44,6 +44,7 @@ class Scale:
         sql_hits: hits for each SQL engine.
         series_days, series_hits: days in the reported site's series, and hits per day.
         shared_days, shared_hits: days of each of 16 sites that two settlers share, and hits per site-day.
+        many_sites, many_dirty, many_settled: sites of a store, dirty site-days, and how many of these are settled.
         settlements, calls: number of settlements of the day, and of calls per question.
         dear_questions: concurrent expensive questions before a small question.
         rates: hits per second offered to the mesh, ascending, until a rate cannot be sustained.
@@ -68,6 +69,9 @@ class Scale:
     series_hits: int
     shared_days: int
     shared_hits: int
+    many_sites: int
+    many_dirty: int
+    many_settled: int
     settlements: int
     calls: int
     dear_questions: int
@@ -97,6 +101,9 @@ FULL: Final = Scale(
     series_hits=5_000,
     shared_days=12,
     shared_hits=1_000,
+    many_sites=1_000_000,
+    many_dirty=100_000,
+    many_settled=10_000,
     settlements=7,
     calls=200,
     dear_questions=50,
@@ -123,6 +130,9 @@ SMALL: Final = Scale(
     series_hits=500,
     shared_days=3,
     shared_hits=100,
+    many_sites=400,
+    many_dirty=80,
+    many_settled=80,
     settlements=1,
     calls=2,
     dear_questions=3,

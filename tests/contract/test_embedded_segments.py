@@ -61,6 +61,26 @@ class TestSegments:
         database.close()
         stores.close()
 
+    def test_small_sites_share_a_file_until_their_rows_are_merged_or_dropped(self, tmp_path: Path) -> None:
+        stores, others = opened(tmp_path), [f"merchants/m/sites/other-{number}" for number in range(50)]
+        write(stores, *(a_row(site=site, hits=1) for site in (SHOP, *others)))
+        assert len(files_of(tmp_path)) == 1
+        for n in range(1, MAX_FILES + 1):
+            write(stores, a_row(cell=96 * n, day=DAY + n, hits=1))
+        stores.sink.drop([(SiteDay(others[0], DAY), 1)])
+        database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
+        segments = Segments(tmp_path / "segments", database)
+        (shared,) = {file_slice.file for file_slice in segments.of_site(others[1], RowSource.TRAFFIC)}
+        assert shared not in {file_slice.file for file_slice in segments.of_site(SHOP, RowSource.TRAFFIC)}
+        assert segments.of_site(others[0], RowSource.TRAFFIC) == []
+        days = {SiteDay(SHOP, DAY + n): 1 for n in range(MAX_FILES + 1)}
+        assert ask(stores, generations=days, end=START + 100 * 86_400_000)["hits"].to_list() == [MAX_FILES + 1]
+        assert ask(stores, generations={SiteDay(others[9], DAY): 1})["hits"].to_list() == [1]
+        stores.sink.drop([(SiteDay(site, DAY), 1) for site in others])
+        assert shared not in files_of(tmp_path)
+        database.close()
+        stores.close()
+
     def test_merging_leaves_dropped_rows_behind(self, tmp_path: Path) -> None:
         stores = opened(tmp_path)
         for n in range(3 * MAX_FILES):

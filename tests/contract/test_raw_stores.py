@@ -83,6 +83,17 @@ class TestRawStore:
             stores.raw.put([a_raw(1_000 + len(seen), 10)])
         assert seen == list(range(100))
 
+    def test_scan_of_sites_yields_the_records_of_each_site_once_in_log_order(self, stores: Stores) -> None:
+        both = frozenset({SiteDay(SHOP, 10), SiteDay(OTHER, 10)})
+        shared = replace(a_raw(4, 10, log_time=2), site_days=both)
+        elsewhere = a_raw(5, 10, site="merchants/m/sites/third")
+        stores.raw.put([a_raw(1, 10, log_time=3), a_raw(2, 11, site=OTHER), shared, elsewhere, a_raw(6, 14)])
+        sites, before = {SHOP, OTHER}, {PartitionId("hits.1", 0): 2}
+        assert [position.offset for position in positions_of(stores.raw.scan_sites(sites, 10, 12))] == [2, 4, 1]
+        assert [position.offset for position in positions_of(stores.raw.scan_sites({SHOP}, 10, 15))] == [4, 1, 6]
+        assert [position.offset for position in positions_of(stores.raw.scan_sites(sites, 10, 12, before))] == [1]
+        assert list(stores.raw.scan_sites(set(), 10, 12)) == []
+
     def test_days_are_ascending_and_distinct(self, stores: Stores) -> None:
         stores.raw.put([a_raw(1, 12, 10), a_raw(2, 10), a_raw(3, -4), a_raw(4, 11, site=OTHER)])
         assert list(stores.raw.days(SHOP)) == [-4, 10, 12]

@@ -58,8 +58,9 @@ def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
 
 def settled(hits: Sequence[RefHit], policy: RefPolicy = RULES, seed: int = 0, logic: Logic = CURRENT) -> SmallMesh:
     """Return a mesh with the hits appended in this order, cut into random records, and settled together."""
-    mesh = SmallMesh(NOW, policy, SITES, logic)
-    send(mesh, hits, Random(seed))
+    dice = Random(seed)
+    mesh = SmallMesh(NOW, policy, SITES, logic, sort_site_days=dice.choice((1, 64)))
+    send(mesh, hits, dice)
     mesh.settle()
     return mesh
 

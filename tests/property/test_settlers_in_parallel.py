@@ -95,7 +95,13 @@ class Settling:
             reprocessings = process.view(mesh.stores.reprocessings)
             wave = self._dice.choice((1, 2, 64))
             pace = SettlePace(
-                resettle_after_ms=0, pass_ms=10**9, intent_ms=INTENT_MS, wave_site_days=wave, keep_superseded_ms=0
+                resettle_after_ms=0,
+                pass_ms=10**9,
+                intent_ms=INTENT_MS,
+                wave_site_days=wave,
+                keep_superseded_ms=0,
+                sort_site_days=self._dice.choice((1, 64)),
+                sorted_ms=self._dice.choice((100, 10**9)),
             )
             settler = Settler(stores, mesh.clock, pace, marks=marks, share=keeper)
             reprocessor = Reprocessor(stores, reprocessings, mesh.clock, self._pace, marks=marks + 1, share=keeper)

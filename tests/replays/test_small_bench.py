@@ -15,7 +15,7 @@ from tests.support.patience import patient
 TIMEOUT_S = 240
 PARTS = {
     *("collector", "refused", "core", "core_many", "texts", "one_visitor"),
-    *("settlement", "reports", "dear_questions", "two_settlers", "mesh"),
+    *("settlement", "reports", "dear_questions", "two_settlers", "many_sites", "mesh"),
 }
 
 

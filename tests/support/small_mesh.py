@@ -119,7 +119,9 @@ class SmallMesh:
         logic: Logic = CURRENT,
         *,
         url: str = "memory:",
+        sort_site_days: int = 64,
     ) -> None:
+        self._sort_site_days = sort_site_days
         self.clock = ManualClock(now)
         self.stores = open_stores(url, self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
         # With so few hits, everything stays in memory: the directory is never created.
@@ -144,7 +146,7 @@ class SmallMesh:
         self.change_logic(CURRENT, is_saved=False)
 
     def _a_settler(self, logic: Logic) -> Settler:
-        pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, intent_ms=10)
+        pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, intent_ms=10, sort_site_days=self._sort_site_days)
         return Settler(settler_stores(self.stores), self.clock, pace, logic=logic)
 
     def send(self, hits: Sequence[RefHit], partition: int = 0, collected_at: int | None = None) -> None:

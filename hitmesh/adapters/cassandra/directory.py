@@ -8,11 +8,10 @@ hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 
 from __future__ import annotations
 
-import heapq
 import secrets
 import threading
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Final
@@ -24,16 +23,14 @@ from hitmesh.adapters.cassandra.directory_rows import (
     policy_change_of,
     site_of,
 )
+from hitmesh.adapters.cassandra.pages import Ask, first_rows
+from hitmesh.adapters.cassandra.salts import Salts
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
-    SALT_BYTES,
     agreed,
     follows,
     no_site,
-    oldest_salted,
-    oldest_salted_anywhere,
-    salted_date,
     secret_digest,
     with_change,
 )
@@ -45,7 +42,7 @@ from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, PolicyChange, Site
+from hitmesh.model.sites import IngestKey, PolicyChange, Site, SiteDay
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
@@ -55,7 +52,7 @@ GOOD_FOR_MS: Final = 3_600_000
 _PATIENCE_S: Final = 0.25
 _MAX_UNKNOWN: Final = 10_000
 _BUCKETS: Final = 16
-_SALT_TTL_S: Final = 4 * 86_400
+_NAMES: Final = "SELECT name FROM site_names WHERE bucket = ? AND name >= ? LIMIT ?"
 _CHANGES: Final = "SELECT from_day, campaign_splits, split_at_local_midnight FROM policy_changes WHERE site = ?"
 
 
@@ -78,9 +75,7 @@ class CassandraSiteDirectory:
         self._checker: threading.Thread | None = None
         self._sites: dict[str, Site] = {}
         self._keys = KnownKeys(clock, unknown_keys_s, max_unknown=_MAX_UNKNOWN)
-        self._salt_lock = threading.Lock()
-        self._salts: dict[tuple[str, date], bytes] = {}
-        self._salted_on: dict[str, date] = {}
+        self._salts = Salts(session)
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
@@ -96,15 +91,23 @@ class CassandraSiteDirectory:
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
         """Return sites by name, for one merchant or all, with names greater than `after`."""
-        keys: list[tuple[object, ...]] = [(bucket, after, limit) for bucket in range(_BUCKETS)]
-        table = "site_names WHERE bucket = ?"
-        if merchant is not None:
-            keys, table = [(merchant, after, limit)], "sites_of_merchant WHERE merchant = ?"
-        answers = self._session.run_each(f"SELECT name FROM {table} AND name > ? LIMIT ?", keys)
-        names = heapq.merge(*([row.name for row in rows] for rows in answers))
-        wanted = [name for _, name in zip(range(limit), names, strict=False)]
+        wanted = self._names(after, limit) if merchant is None else self._names_of(merchant, after, limit)
         found = self._session.run_each(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", [(name,) for name in wanted])
         return self._with_changes([site_of(rows[0]) for rows in found if rows])
+
+    def _names_of(self, merchant: str, after: str, limit: int) -> list[str]:
+        cql = "SELECT name FROM sites_of_merchant WHERE merchant = ? AND name > ? LIMIT ?"
+        return [row.name for row in self._session.run(cql, (merchant, after, limit))]
+
+    def _names(self, after: str, limit: int) -> list[str]:
+        """Return the next names of all merchants; a page reads few more names than `limit`."""
+
+        def pages(asks: Mapping[int, Ask]) -> dict[int, list[SiteDay]]:
+            answers = self._session.run_each(_NAMES, [(bucket, *ask) for bucket, ask in asks.items()])
+            return {bucket: [SiteDay(row.name, 0) for row in rows] for bucket, rows in zip(asks, answers, strict=True)}
+
+        rows = first_rows(dict.fromkeys(range(_BUCKETS), f"{after}\0"), pages, limit)
+        return [row.site for row in rows[:limit]]
 
     def create_site(self, site: Site) -> Site:
         """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
@@ -255,14 +258,8 @@ class CassandraSiteDirectory:
         return revoked if revoked is not None else replace(found, revoked_at=now)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Return the salt for a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""
-        salted = salted_date(local_date, today)
-        with self._salt_lock:
-            if self._salted_on.get(site) != today:
-                self._destroy_old(site, today)
-            if (site, salted) not in self._salts:
-                self._salts[site, salted] = self._stored_salt(site, salted)
-            return self._salts[site, salted]
+        """Return the salt of a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""
+        return self._salts.of(site, local_date, today)
 
     def mesh_secret(self) -> bytes:
         """Return the mesh's secret; create the secret on first use."""
@@ -280,36 +277,6 @@ class CassandraSiteDirectory:
             )
             rows = self._session.run(query, (), serial=True)
         return bytes(rows[0].secret)
-
-    def _stored_salt(self, site: str, salted: date) -> bytes:
-        self._session.run("INSERT INTO salt_dates (zero, local_date) VALUES (0, ?)", (salted,))
-        self._session.apply(
-            f"INSERT INTO salts (local_date, site, salt) VALUES (?, ?, ?) IF NOT EXISTS USING TTL {_SALT_TTL_S}",
-            (salted, site, secrets.token_bytes(SALT_BYTES)),
-        )
-        rows = self._session.run(
-            "SELECT salt FROM salts WHERE local_date = ? AND site = ?", (salted, site), serial=True
-        )
-        if not rows:
-            raise Unavailable(f"the salt of {salted} was destroyed during its creation; try again", day=str(salted))
-        return bytes(rows[0].salt)
-
-    def _destroy_old(self, site: str, today: date) -> None:
-        """Destroy the salts that are no longer needed: this site's from before yesterday, other sites' a day later."""
-        oldest, oldest_anywhere = oldest_salted(today), oldest_salted_anywhere(today)
-        rows = self._session.run("SELECT local_date FROM salt_dates WHERE zero = 0")
-        for day in (row.local_date.date() for row in rows):
-            if day < oldest_anywhere:
-                self._session.run("DELETE FROM salts WHERE local_date = ?", (day,))
-                self._session.run("DELETE FROM salt_dates WHERE zero = 0 AND local_date = ?", (day,))
-            elif day < oldest:
-                self._session.run("DELETE FROM salts WHERE local_date = ? AND site = ?", (day, site))
-        self._salts = {
-            (other, day): salt
-            for (other, day), salt in self._salts.items()
-            if day >= (oldest if other == site else oldest_anywhere)
-        }
-        self._salted_on = {other: on for other, on in self._salted_on.items() if on >= oldest_anywhere} | {site: today}
 
     def _key_of(self, merchant: str, key_id: str) -> IngestKey | None:
         rows = self._session.run(

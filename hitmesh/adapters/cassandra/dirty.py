@@ -9,12 +9,13 @@ clocks, so a deletion's timestamp must not be lower than the timestamps of the d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
+from hitmesh.adapters.cassandra.awaited import AwaitedDays
+from hitmesh.adapters.cassandra.pages import Ask, first_rows
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.sweep import LONG_S, SHARE, Sweep
-from hitmesh.adapters.cassandra.written import Written
 from hitmesh.adapters.shared.bits import to_signed, to_unsigned
 from hitmesh.adapters.shared.marks import gathered, taken_of, whole_sites
 from hitmesh.model.generations import DirtyMark, DirtySiteDay, MarkRange
@@ -22,28 +23,18 @@ from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.site_buckets import EVERY_BUCKET, SITE_BUCKETS, site_bucket
 from hitmesh.model.sites import SiteDay
 
-_AWAITED_EVERY_S: Final = 10.0
 _INSERT: Final = """INSERT INTO dirty_marks (bucket, site, day, log, partition, offset, log_time, hits, sum64, xor64)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _RANGES: Final = """SELECT site, day, log, partition, min(offset) AS first_offset, max(offset) AS last_offset,
-    min(log_time) AS first_log_time, max(writetime(hits)) AS written FROM dirty_marks
-    WHERE bucket = ? AND site = ? {and_day}
-    GROUP BY bucket, site, day, log, partition"""
-_OF_DAY: Final = _RANGES.format(and_day="AND day = ?")
-_OF_SITE: Final = _RANGES.format(and_day="")
+    min(log_time) AS first_log_time, max(writetime(hits)) AS written FROM dirty_marks WHERE bucket = ?"""
+_GROUPED: Final = "GROUP BY bucket, site, day, log, partition"
+_OF_SITE: Final = f"{_RANGES} AND site = ? {_GROUPED}"
 _KNOWN: Final = """SELECT offset FROM dirty_marks WHERE bucket = ? AND site = ? AND day = ? AND log = ?
     AND partition = ? AND offset >= ? AND offset <= ?"""
 _DELETE: Final = """DELETE FROM dirty_marks USING TIMESTAMP ?
     WHERE bucket = ? AND site = ? AND day = ? AND log = ? AND partition = ? AND offset >= ? AND offset <= ?"""
 # ALLOW FILTERING skips few rows, because a site has at most two open days beside its closed days.
-_MARKED: Final = """SELECT site, day FROM dirty_marks WHERE bucket = ? AND site >= ? AND day < ?
-    GROUP BY bucket, site, day LIMIT ? ALLOW FILTERING"""
-_AWAITED: Final = """SELECT site, day FROM awaited_site_days WHERE bucket = ? AND site >= ? AND day < ?
-    LIMIT ? ALLOW FILTERING"""
-_END_AWAITED: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
-# Added to the timestamp of an awaited day's deletion, because no column has the row's write time. Clocks differ by less
-# than this margin. The deletion also hides writes within the margin, but a settled day need not be awaited again.
-_CLOCK_MARGIN_US: Final = 600_000_000
+_MARKED: Final = f"{_RANGES} AND site >= ? AND day < ? {_GROUPED} LIMIT ? ALLOW FILTERING"
 
 
 class CassandraDirtyDays:
@@ -57,12 +48,9 @@ class CassandraDirtyDays:
 
     def __init__(self, session: CassandraSession, *, long_s: float = LONG_S, share: int = SHARE) -> None:
         self._session = session
-        self._awaited_written: Written[SiteDay] = Written()
-        self._marked, self._waiting = (Sweep(SITE_BUCKETS, long_s=long_s, share=share) for _ in range(2))
+        self._awaited = AwaitedDays(session, long_s=long_s, share=share)
+        self._marked = Sweep(SITE_BUCKETS, long_s=long_s, share=share)
         self._taken: dict[tuple[SiteDay, PartitionId], int] = {}  # the highest write timestamp of the marks taken last
-        self._looked_s = 0.0
-        # `closed_before` and the buckets of the last read of awaited days, if nothing was found.
-        self._none_before: tuple[int, Set[int]] | None = None
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
         """Store dirty marks. Idempotent: existing marks stay unchanged."""
@@ -80,42 +68,36 @@ class CassandraDirtyDays:
         for found, rows in zip(by_place.values(), known, strict=True):
             for row in rows:
                 found.pop(row.offset, None)
-        self._session.run_many(_INSERT, [_row(mark) for found in by_place.values() for mark in found.values()])
+        rows_left = [_row(mark) for found in by_place.values() for mark in found.values()]
+        self._session.run_by_partition(_INSERT, rows_left, 1)
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
         """Store days that `take` returns once they have closed; days already stored by this process cost nothing."""
-        missing = self._awaited_written.missing(site_days)
-        self._session.run_many("INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)", map(_key, missing))
-        self._awaited_written.note(missing)
-        if missing:
-            self._none_before = None
+        self._awaited.add(site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
-        marked = self._look(_MARKED, self._marked, limit, closed_before, buckets)
-        waiting = sorted(marked | self._closed(limit, closed_before, buckets))
+        marked = self._look(limit, closed_before, buckets) if buckets else []
+        awaited = self._awaited.closed(limit, closed_before, buckets)
+        waiting = sorted({SiteDay(row.site, row.day) for row in marked} | awaited)
         taken = whole_sites(waiting[: limit + 1], limit)
-        answers = self._session.run_each(_OF_DAY, [_key(site_day) for site_day in taken if site_day in marked])
-        rows = [row for answer in answers for row in answer]
+        wanted = set(taken)
+        rows = [row for row in marked if SiteDay(row.site, row.day) in wanted]
         self._taken = {(SiteDay(row.site, row.day), PartitionId(row.log, row.partition)): row.written for row in rows}
         return taken_of(taken, gathered(map(_range, rows)))
 
-    def _look(self, cql: str, sweep: Sweep, limit: int, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        begin = sweep.begin()
-        read = sorted(buckets)
-        answers = self._session.run_each(cql, [(bucket, begin[bucket], closed_before, limit + 1) for bucket in read])
-        first = {bucket: [row.site for row in rows[:1]] for bucket, rows in zip(read, answers, strict=True)}
-        sweep.end([first.get(bucket, []) for bucket in range(SITE_BUCKETS)])
-        return _site_days(answers)
+    def _look(self, limit: int, closed_before: int, buckets: Set[int]) -> list[Row]:
+        """Return the ranges of marks of the first site-days."""
+        begin = self._marked.begin()
 
-    def _closed(self, limit: int, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        """Return awaited days that have closed; an empty result is reused for a while, as days close once a day."""
-        now_s = time.monotonic()
-        if (closed_before, buckets) == self._none_before and now_s - self._looked_s < _AWAITED_EVERY_S:
-            return set()
-        found = self._look(_AWAITED, self._waiting, limit, closed_before, buckets)
-        self._looked_s, self._none_before = now_s, None if found else (closed_before, buckets)
-        return found
+        def pages(asks: Mapping[int, Ask]) -> dict[int, list[Row]]:
+            values = [(bucket, ask.from_site, closed_before, ask.rows) for bucket, ask in asks.items()]
+            return dict(zip(asks, self._session.run_each(_MARKED, values), strict=True))
+
+        rows = first_rows({bucket: begin[bucket] for bucket in sorted(buckets)}, pages, limit)
+        first = {site_bucket(row.site): row.site for row in reversed(rows)}
+        self._marked.end([[first[bucket]] if bucket in first else [] for bucket in range(SITE_BUCKETS)])
+        return rows
 
     def clear(self, taken: DirtySiteDay) -> None:
         """Delete exactly the dirty marks in `taken`; the site-day is no longer awaited."""
@@ -128,8 +110,7 @@ class CassandraDirtyDays:
             for marks in taken.marks
         ]
         self._session.run_many(_DELETE, deleted)
-        self._session.run(_END_AWAITED, (now_us + _CLOCK_MARGIN_US, *key))
-        self._awaited_written.forget(taken.site_day)
+        self._awaited.end(taken.site_day, now_us)
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
         """Return the site's days that have dirty marks."""
@@ -137,10 +118,7 @@ class CassandraDirtyDays:
 
     def awaited(self, site: str) -> Sequence[int]:
         """Return the site's days that wait to close, in ascending order."""
-        rows = self._session.run(
-            "SELECT day FROM awaited_site_days WHERE bucket = ? AND site = ?", (site_bucket(site), site)
-        )
-        return [row.day for row in rows]
+        return self._awaited.of(site)
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
         """Return the site's dirty marks, ordered by (day, position)."""
@@ -154,10 +132,6 @@ class CassandraDirtyDays:
 
 def _key(site_day: SiteDay) -> tuple[int, str, int]:
     return site_bucket(site_day.site), site_day.site, site_day.day
-
-
-def _site_days(answers: Iterable[Iterable[Row]]) -> set[SiteDay]:
-    return {SiteDay(row.site, row.day) for rows in answers for row in rows}
 
 
 def _row(mark: DirtyMark) -> tuple[object, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
-from hitmesh.adapters.cassandra.raw_index import SPAN_BITS, Indexed, RawIndex
+from hitmesh.adapters.cassandra.raw_index import SPAN_BITS, Found, Indexed, RawIndex
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
 from hitmesh.model.errors import StoreCorrupt
@@ -108,8 +108,26 @@ class CassandraRawStore:
         Records put after the first record was requested are not seen. A few records are read ahead.
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
-        wanted = {SiteDay(site, day) for day in days}
-        found = [candidate.position for candidate in self._index.find(site, days, before)]
+        yield from self._records(self._index.find([site], days, before), {SiteDay(site, day) for day in days})
+
+    def scan_sites(
+        self,
+        sites: Collection[str],
+        first_day: int,
+        end_day: int,
+        before: Mapping[PartitionId, int] | None = None,
+    ) -> Iterator[RawRecord]:
+        """Yield each record with hits of any of the sites in [first_day, end_day) once, in log order, as `scan`.
+
+        The index is read once per day and bucket of the sites, not once per site.
+        """
+        days = range(first_day, end_day)
+        wanted = {SiteDay(site, day) for site in sites for day in days}
+        yield from self._records(self._index.find(sites, days, before), wanted)
+
+    def _records(self, candidates: Sequence[Found], wanted: Set[SiteDay]) -> Iterator[RawRecord]:
+        """Yield the records of candidates that hold hits of wanted site-days."""
+        found = [candidate.position for candidate in candidates]
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):
             record = _record(position, pieces)
@@ -135,7 +153,7 @@ class CassandraRawStore:
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         wanted = {SiteDay(site, day) for day in days}
-        intact = self._index.find_intact(site, days, before)
+        intact = self._index.find_intact([site], days, before)
         found = sorted(each.position for each in intact if after is None or each.position > after)
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):

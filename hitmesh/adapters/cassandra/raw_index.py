@@ -12,7 +12,7 @@ discards them because their list of sites lacks the wanted site.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -21,6 +21,7 @@ import xxhash
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.shared.bits import to_signed
+from hitmesh.model.arrays import U32Array
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.keys import hash64
 from hitmesh.model.positions import PartitionId, Position
@@ -79,9 +80,11 @@ class RawIndex:
                 groups[_Group(day, bucket, log, partition, span)].add((bits, offset, record.log_time))
         self._session.run_many(_INSERT, (row for group, entries in groups.items() for row in _rows(group, entries)))
 
-    def find_intact(self, site: str, days: Sequence[int], before: Mapping[PartitionId, int] | None) -> list[Found]:
+    def find_intact(
+        self, sites: Collection[str], days: Sequence[int], before: Mapping[PartitionId, int] | None
+    ) -> list[Found]:
         """Return the records of `find`, without the entries of damaged rows."""
-        return self._find(site, days, before, lambda row: not is_damaged(row))
+        return self._find(sites, days, before, lambda row: not is_damaged(row))
 
     def damaged(self, site_day: SiteDay) -> list[Row]:
         """Return the damaged rows in which a site-day has its entries."""
@@ -106,24 +109,37 @@ class RawIndex:
         if key not in {row[:-1] for row in rows}:  # equal entries have the key of the damaged row, and replaced it
             self._session.run(_DELETE, key)
 
-    def find(self, site: str, days: Sequence[int], before: Mapping[PartitionId, int] | None) -> list[Found]:
-        """Return the distinct records below `before` that may hold the site's hits on these days, in log order.
+    def find(
+        self, sites: Collection[str], days: Sequence[int], before: Mapping[PartitionId, int] | None
+    ) -> list[Found]:
+        """Return the distinct records below `before` that may hold hits of the sites on these days, in log order.
 
         Raises:
             StoreCorrupt: a row is damaged.
         """
-        return self._find(site, days, before, _refuse_damaged)
+        return self._find(sites, days, before, _refuse_damaged)
 
     def _find(
         self,
-        site: str,
+        sites: Collection[str],
         days: Sequence[int],
         before: Mapping[PartitionId, int] | None,
         is_wanted: Callable[[Row], bool],
     ) -> list[Found]:
-        bucket, bits = _hashed(site)
-        answers = self._session.each(_SELECT, [(day, bucket) for day in days], max_in_flight=_DAYS_AHEAD)
-        found = {candidate for rows in answers for row in rows if is_wanted(row) for candidate in _found(row, bits)}
+        of_bucket: dict[int, list[int]] = defaultdict(list)
+        for site in sites:
+            bucket, bits = _hashed(site)
+            of_bucket[bucket].append(bits)
+        wanted = {bucket: np.array(bits, np.uint32) for bucket, bits in of_bucket.items()}
+        keys = [(day, bucket) for day in days for bucket in wanted]
+        answers = self._session.each(_SELECT, keys, max_in_flight=_DAYS_AHEAD)
+        found = {
+            candidate
+            for (_, bucket), rows in zip(keys, answers, strict=True)
+            for row in rows
+            if is_wanted(row)
+            for candidate in _found(row, wanted[bucket])
+        }
         # A record that was restored with another log time has two entries.
         first = {candidate.position: candidate for candidate in sorted(found, reverse=True)}
         return sorted(each for each in first.values() if before is None or _is_before(each.position, before))
@@ -156,10 +172,11 @@ def _refuse_damaged(row: Row) -> bool:
     return True
 
 
-def _found(row: Row, bits: int) -> Iterator[Found]:
+def _found(row: Row, bits: U32Array) -> Iterator[Found]:
+    """Yield the records in a row that have entries of the sites with these bits; a record may be yielded repeatedly."""
     entries = np.frombuffer(row.records, _ENTRY)
-    mine = entries[entries["site"] == bits]
-    for offset, log_time in zip(mine["offset"].tolist(), mine["log_time"].tolist(), strict=True):
+    mine = entries[entries["site"] == bits[0] if len(bits) == 1 else np.isin(entries["site"], bits)]
+    for offset, log_time in set(zip(mine["offset"].tolist(), mine["log_time"].tolist(), strict=True)):
         yield Found(log_time, Position(row.log, row.partition, row.first_offset + offset))
 
 

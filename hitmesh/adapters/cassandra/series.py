@@ -16,7 +16,7 @@ import polars as pl
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
-from hitmesh.adapters.shared.partials import as_kept, as_settled, newest, series
+from hitmesh.adapters.shared.partials import NO_SERIES, as_kept, as_settled, newest, series
 from hitmesh.adapters.shared.sealed_sums import opened_sums, sealed_sums
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.positions import PartitionId, PartitionProgress
@@ -60,7 +60,7 @@ class CassandraSeriesStore:
             before, versions = versions, self._versions(site, first_day, end_day, generation)
             # If a version was replaced during the read, some of its rows may be missing.
             if before == versions:
-                return series(_frame(site, rows))
+                return series(_frame(site, rows)) if rows else NO_SERIES.clone()
         raise Unavailable(f"days of {site} were settled again during every read; try again", site=site)
 
     def _rows(

@@ -247,9 +247,8 @@ class EmbeddedSiteDirectory:
         oldest = oldest_salted(today)
         with self._database.writing() as transaction:
             destroyed = transaction.run(
-                "DELETE FROM salts WHERE site = ? AND local_date < ? OR local_date < ?",
-                (site, oldest.isoformat(), oldest_salted_anywhere(today).isoformat()),
-            )
+                "DELETE FROM salts WHERE site = ? AND local_date < ?", (site, oldest.isoformat())
+            ) + transaction.run("DELETE FROM salts WHERE local_date < ?", (oldest_salted_anywhere(today).isoformat(),))
             key = (site, salted.isoformat())
             transaction.run("INSERT OR IGNORE INTO salts VALUES (?, ?, ?)", (*key, secrets.token_bytes(SALT_BYTES)))
             salt = transaction.first(bytes, "SELECT salt FROM salts WHERE site = ? AND local_date = ?", key)

@@ -18,9 +18,17 @@ from hitmesh.model.sites import SiteDay
 
 _RANGES: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset), min(log_time)
     FROM dirty_marks WHERE {which} GROUP BY site, day, log_id, partition_no ORDER BY site, day, log_id, partition_no"""
-_WAITING: Final = """SELECT site, day FROM dirty_marks WHERE day < ?1 AND (site, day) > (?2, ?3)
-    UNION SELECT site, day FROM awaited_days WHERE day < ?1 AND (site, day) > (?2, ?3)
-    ORDER BY site, day LIMIT ?4"""
+_MARKED: Final = """SELECT DISTINCT site, day FROM dirty_marks WHERE day < ? AND (site, day) > (?, ?)
+    ORDER BY site, day LIMIT ?"""
+# Most awaited days are still open, so the closed days are found by an index.
+_CLOSED_DAYS: Final = """WITH RECURSIVE found (day) AS (
+        SELECT min(day) FROM awaited_days WHERE day < ?1
+        UNION ALL
+        SELECT (SELECT min(day) FROM awaited_days WHERE day > found.day AND day < ?1)
+        FROM found WHERE found.day IS NOT NULL
+    ) SELECT day FROM found WHERE day IS NOT NULL"""
+_AWAITED: Final = """SELECT site, day FROM awaited_days INDEXED BY awaited_days_by_day
+    WHERE day = ? AND site >= ? AND (site, day) > (?, ?) ORDER BY site LIMIT ?"""
 _BEFORE_ALL: Final = SiteDay("", 0)
 _MARK_COLUMNS: Final = "site, day, log_id, partition_no, record_offset, log_time, hits, sum64, xor64"
 
@@ -98,13 +106,24 @@ def _waiting(transaction: Transaction, limit: int, closed_before: int, buckets: 
     """Return at most `limit` waiting site-days of these buckets, read in pages of `limit`."""
     found: list[SiteDay] = []
     after = _BEFORE_ALL
+    closed_days = transaction.rows(int, _CLOSED_DAYS, (closed_before,))
     while len(found) < limit:
-        page = transaction.rows(SiteDay, _WAITING, (closed_before, *after, limit))
+        page = _page(transaction, after, limit, closed_before, closed_days)
         found += [site_day for site_day in page if site_bucket(site_day.site) in buckets]
         if len(page) < limit:
             break
         after = page[-1]
     return found[:limit]
+
+
+def _page(
+    transaction: Transaction, after: SiteDay, limit: int, closed_before: int, closed_days: Sequence[int]
+) -> list[SiteDay]:
+    """Return the next marked or awaited site-days, by (site, day)."""
+    waiting = set(transaction.rows(SiteDay, _MARKED, (closed_before, *after, limit)))
+    for day in closed_days:
+        waiting.update(transaction.rows(SiteDay, _AWAITED, (day, after.site, *after, limit)))
+    return sorted(waiting)[:limit]
 
 
 def _site_days(transaction: Transaction, which: str, values: Sequence[str | int]) -> list[DirtySiteDay]:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, Value
-from hitmesh.adapters.shared.partials import as_kept, ledger_sums, newest, of_some_sites, waiting_days
+from hitmesh.adapters.shared.partials import as_kept, ledger_sums, newest, waiting_days
 from hitmesh.model.ledger import LedgerKind
 from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.zones import DAY_MS
@@ -27,6 +27,7 @@ _COLUMNS: Final = "site, kind, at, class, log_id, partition_no, epoch, written, 
 _INSERT: Final = f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"
 _PUT: Final = f"""{_INSERT} ON CONFLICT DO UPDATE SET written = excluded.written, hits = excluded.hits,
     sum64 = excluded.sum64, xor64 = excluded.xor64 WHERE excluded.written >= written"""
+_OF_SITES: Final = "ledger_epochs CROSS JOIN ledger USING (log_id, partition_no, epoch) WHERE site >= ? AND site <= ?"
 _IN_SPAN: Final = "WHERE log_id = ? AND partition_no = ? AND epoch >= ? AND epoch < ?"
 _SORTED_BY: Final = ("epoch", "site", "kind", "at", "class")
 _CHECKSUMS: Final = ("sum64", "xor64")
@@ -36,6 +37,12 @@ _COUNTS: Final = ("written", "hits", *_CHECKSUMS)
 class _Latest(NamedTuple):
     """The latest epoch of a partition among the stored entries."""
 
+    log: str
+    partition: int
+    epoch: int
+
+
+class _Epoch(NamedTuple):
     log: str
     partition: int
     epoch: int
@@ -83,9 +90,16 @@ class EmbeddedLedger:
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return LEDGER_SUMS of the next sites by name, and the last site's name, or None if no more sites follow.
 
-        This call reads the whole ledger, which is short because entries are added up.
+        Costs a look-up per epoch and the entries of these sites, whatever the number of other sites.
         """
-        return of_some_sites(self.read(None), after, max_sites)
+        with self._database.reading() as transaction:
+            epochs = transaction.rows(_Epoch, "SELECT log_id, partition_no, epoch FROM ledger_epochs")
+            names = {name for epoch in epochs for name in _next_sites(transaction, epoch, after, max_sites + 1)}
+            some = sorted(names)[:max_sites]
+            if not some:
+                return ledger_sums(_entries(transaction, "ledger LIMIT 0", ())), None
+            entries = _entries(transaction, _OF_SITES, (some[0], some[-1]))
+        return ledger_sums(entries), some[-1] if len(names) > max_sites else None
 
     def _add_up(self, latest: _Latest, span_ms: int) -> None:
         """Merge, per key, the entries of the first hour or day that is final and not yet added up."""
@@ -101,6 +115,17 @@ class EmbeddedLedger:
             transaction.run_many(_INSERT, _stored(added_up))
             _note_epochs(transaction, latest, added_up)
             transaction.run("REPLACE INTO ledger_folds VALUES (?, ?, ?, ?)", (*span[:2], span_ms, span[3]))
+
+
+def _next_sites(transaction: Transaction, epoch: _Epoch, after: str | None, limit: int) -> list[str]:
+    """Return the names of at most `limit` sites that follow `after` and have entries in an epoch, in order."""
+    behind, values = ("", ()) if after is None else ("AND site > ?", (after,))
+    return transaction.rows(
+        str,
+        f"""SELECT DISTINCT site FROM ledger WHERE log_id = ? AND partition_no = ? AND epoch = ? {behind}
+        ORDER BY site LIMIT ?""",
+        (*epoch, *values, limit),
+    )
 
 
 def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tuple[str, int, int, int] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
@@ -32,6 +32,12 @@ _FIND_AFTER: Final = """SELECT DISTINCT record, log_id, partition_no, record_off
     WHERE site = ? AND day >= ? AND day < ? AND (log_id, partition_no, record_offset) > (?, ?, ?)
     ORDER BY log_id, partition_no, record_offset"""
 _BEFORE_ALL: Final = Position("", -1, -1)
+_FIND_OF_SITES: Final = """SELECT record, log_id, partition_no, record_offset, log_time
+    FROM (
+        SELECT DISTINCT record FROM json_each(?) AS asked CROSS JOIN raw_index
+        WHERE site = asked.value AND day >= ? AND day < ?
+    ) JOIN raw_records USING (record)
+    ORDER BY log_time, log_id, partition_no, record_offset"""
 _REPLACED: Final = ("log_time", "row_count", "min_event_time", "max_event_time", "schema_version", "site_days", "value")
 _REPLACE: Final = f"""(log_id, partition_no, record_offset) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in _REPLACED)}"""
@@ -66,12 +72,26 @@ class EmbeddedRawStore:
 
         Records stored after the first record was requested are not seen. Values are read in small chunks.
         """
+        return self._scan(_FIND, (site, first_day, end_day), before)
 
+    def scan_sites(
+        self,
+        sites: Collection[str],
+        first_day: int,
+        end_day: int,
+        before: Mapping[PartitionId, int] | None = None,
+    ) -> Iterator[RawRecord]:
+        """Yield each record with hits of any of the sites in [first_day, end_day) once, in log order, as `scan`."""
+        return self._scan(_FIND_OF_SITES, (json.dumps(sorted(set(sites))), first_day, end_day), before)
+
+    def _scan(
+        self, find: str, values: Sequence[str | int], before: Mapping[PartitionId, int] | None
+    ) -> Iterator[RawRecord]:
         def number_if_wanted(number: int, log: str, partition: int, offset: int, _: int) -> int:
             return number if _is_before(before, log, partition, offset) else _NO_RECORD
 
         with self._database.reading() as transaction:
-            found = transaction.rows(number_if_wanted, _FIND, (site, first_day, end_day))
+            found = transaction.rows(number_if_wanted, find, values)
         numbers = array("q", (number for number in found if number != _NO_RECORD))
         del found  # a day of small records has millions
         for start in range(0, len(numbers), _SCAN_CHUNK_RECORDS):

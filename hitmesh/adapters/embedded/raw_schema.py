@@ -267,4 +267,6 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             row_no DESC
         )""",
     ),
+    # Most awaited days are still open: a settler looks for closed days twice a second.
+    ("CREATE INDEX awaited_days_by_day ON awaited_days (day, site)",),
 )

@@ -27,6 +27,7 @@ from hitmesh.model.stored import SETTLED_CURE
 
 _STRAY_AGE_MS: Final = 600_000
 _SUFFIX: Final = ".parquet"
+_MANY_SITES: Final = ""  # the site of a file that several sites share
 _NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 
 
@@ -103,9 +104,9 @@ class Segments:
             there = _of_site(transaction, old[0].site, old[0].source)
             if [file_slice for file_slice in there if file_slice.file in files] != list(old):
                 return False
-            _remove(transaction, old)
+            removed = _remove(transaction, old)
             _insert(transaction, new)
-        self._unlink(files)
+        self._unlink(removed)
         return True
 
     def remove(self, superseded: Iterable[tuple[SiteDay, int]]) -> None:
@@ -204,7 +205,11 @@ class Segments:
 
 
 def _insert(transaction: Transaction, slices: Sequence[Slice]) -> None:
-    for file, site, source in sorted({(file_slice.file, file_slice.site, file_slice.source) for file_slice in slices}):
+    sites: dict[tuple[str, str], set[str]] = {}
+    for file_slice in slices:
+        sites.setdefault((file_slice.file, file_slice.source), set()).add(file_slice.site)
+    for (file, source), of_file in sorted(sites.items()):
+        site = min(of_file) if len(of_file) == 1 else _MANY_SITES
         transaction.run("INSERT INTO segments (file, source, site) VALUES (?, ?, ?)", (file, source, site))
     transaction.run_many(
         """INSERT INTO manifest SELECT ?, ?, ?, ?, segment, ?, ? FROM segments WHERE file = ?""",

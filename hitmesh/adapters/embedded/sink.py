@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -23,14 +23,28 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
 MAX_FILES: Final = 16
+MAX_SHARED_ROWS: Final = 4_000  # a report of one site reads the file, which takes a few milliseconds
 MAX_MERGED_ROWS: Final = 1_000_000  # in memory while files are merged, 0.5 KB each
 _SORTED_BY: Final = ("site", "day", "generation", "cell")
+
+
+class _Part(NamedTuple):
+    """The rows of a site-day's generation, consecutive in a file."""
+
+    site: str
+    day: int
+    generation: int
+    rows: int
+
 
 Dropped = Sequence[tuple[SiteDay, int]]
 
 
 class EmbeddedRollupSink:
-    """A RollupSink over segments: a file per site, row source and call; many small files are merged.
+    """A RollupSink over segments: per row source and call, files of whole sites; many small files are merged.
+
+    A file of its own for each of a million sites with a few rows would cost milliseconds and an inode per site-day, so
+    small sites share files. A site's rows leave a shared file once the site's files are merged.
 
     Args:
         segments: destination of settled rows.
@@ -86,16 +100,16 @@ class EmbeddedRollupSink:
             self._swept = True
 
     def _save(self, source: RowSource, rows: pl.DataFrame) -> list[Slice]:
-        """Write a file per site; `rows` must be sorted."""
+        """Write a file per site with many rows, and shared files for other sites; `rows` must be sorted."""
         counts = rows.group_by("site", "day", "generation", maintain_order=True).len()
+        parts = [_Part(*row) for row in counts.iter_rows()]
         slices: list[Slice] = []
         start = 0
-        for site, days in groupby(counts.iter_rows(), key=lambda row: str(row[0])):
-            parts = [(day, generation, rows) for _, day, generation, rows in days]
-            length = sum(rows for _, _, rows in parts)
+        for together in _files(parts):
+            length = sum(part.rows for part in together)
             file = self._segments.save(rows.slice(start, length), source)
             start += length
-            slices += _placed(site, source, file, parts)
+            slices += _placed(source, file, together)
         return slices
 
     def _save_portions(self, source: RowSource, portions: Iterable[pl.DataFrame]) -> list[Slice]:
@@ -114,7 +128,7 @@ class EmbeddedRollupSink:
         if file is None:
             return []
         ((site, day, generation),) = owners
-        return _placed(site, source, file, [(day, generation, sum(heights))])
+        return _placed(source, file, [_Part(site, day, generation, sum(heights))])
 
     def _compact_if_whole(self, site: str, source: RowSource) -> None:
         """Merge small files; a damaged or lost file is only logged, because the new rows are already stored."""
@@ -139,9 +153,7 @@ class EmbeddedRollupSink:
             [frames[file_slice.file].slice(file_slice.first_row, file_slice.rows) for file_slice in in_order]
         )
         file = self._segments.save(merged, source)
-        new = _placed(
-            site, source, file, [(file_slice.day, file_slice.generation, file_slice.rows) for file_slice in in_order]
-        )
+        new = _placed(source, file, [_Part(site, each.day, each.generation, each.rows) for each in in_order])
         self._segments.sync()
         if not self._segments.replace(old, new):
             self._segments.path(file).unlink()
@@ -171,11 +183,27 @@ def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
     return [file_slice for file_slice in slices if file_slice.file in chosen]
 
 
-def _placed(site: str, source: RowSource, file: str, parts: Iterable[tuple[int, int, int]]) -> list[Slice]:
-    """Return slices for (day, generation, rows), consecutive in a file."""
+def _files(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
+    """Yield the parts of each file, in order: whole sites, several of which share a file of `MAX_SHARED_ROWS`."""
+    together: list[_Part] = []
+    height = 0
+    for _, of_site in groupby(parts, key=lambda part: part.site):
+        next_site = list(of_site)
+        rows = sum(part.rows for part in next_site)
+        if together and height + rows > MAX_SHARED_ROWS:
+            yield together
+            together, height = [], 0
+        together += next_site
+        height += rows
+    if together:
+        yield together
+
+
+def _placed(source: RowSource, file: str, parts: Iterable[_Part]) -> list[Slice]:
+    """Return the slices of parts that are consecutive in a file."""
     slices: list[Slice] = []
     first_row = 0
-    for day, generation, rows in parts:
-        slices.append(Slice(site, source, day, generation, file, first_row, rows))
-        first_row += rows
+    for part in parts:
+        slices.append(Slice(part.site, source, part.day, part.generation, file, first_row, part.rows))
+        first_row += part.rows
     return slices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hitmesh.model.positions import PartitionId, Position
@@ -42,11 +42,22 @@ class MemoryRawStore:
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
         """Yield each record with hits of the site in [first_day, end_day) once, in log order."""
+        return self.scan_sites((site,), first_day, end_day, before)
+
+    def scan_sites(
+        self,
+        sites: Collection[str],
+        first_day: int,
+        end_day: int,
+        before: Mapping[PartitionId, int] | None = None,
+    ) -> Iterator[RawRecord]:
+        """Yield each record with hits of any of the sites in [first_day, end_day) once, in log order."""
+        wanted = frozenset(sites)
         with self._lock:
             found = [
                 record
                 for record in self._records.values()
-                if any(day.site == site and first_day <= day.day < end_day for day in record.site_days)
+                if any(day.site in wanted and first_day <= day.day < end_day for day in record.site_days)
             ]
         for record in sorted(found, key=lambda record: (record.log_time, record.position)):
             log, partition, offset = record.position

@@ -90,6 +90,7 @@ def waiting_days(sums: pl.DataFrame, first_day: int, end_day: int) -> set[int]:
     return set(waiting["at"].to_list())
 
 
+NO_SERIES: Final = pl.DataFrame(schema=SERIES_COLUMNS)
 NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
 NO_ENTRIES: Final = pl.DataFrame(schema=LEDGER_COLUMNS)
 

@@ -1,0 +1,119 @@
+"""Decide when the settler re-sorts hits by site, and which site-days are settled from the re-sorted hits."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.days import date_text
+from hitmesh.model.errors import RetryError
+from hitmesh.model.generations import SETTLEMENT_LOG, DirtySiteDay
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Clock, DirtyDays, RawStore
+from hitmesh.runtime.logs import logger
+from processor.settle.memory import SettleMemory
+from processor.settle.pace import SettlePace
+from processor.settle.reached import ScanBounds
+from processor.settle.sorted_hits import SortedHits
+from processor.settle.wave import covered_by
+
+_ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
+
+
+class Resorting:
+    """The settler's re-sorted hits: at most one `SortedHits` at a time. Confined to the settler's thread.
+
+    The re-sorted hits are as old as their bounds, so a site-day reads its records directly if its dirty marks follow
+    these bounds. So does a site-day that settlement marked, and each further day of a site after a day that was settled
+    directly in the same pass: such a settlement may have read further and announced hits that the sorted hits lack.
+
+    Args:
+        raw: the raw records.
+        dirty: the queue of site-days.
+        clock: times how long hits are used.
+        pace: limits.
+        memory: limits.
+    """
+
+    def __init__(self, raw: RawStore, dirty: DirtyDays, clock: Clock, pace: SettlePace, memory: SettleMemory) -> None:
+        self._raw = raw
+        self._dirty = dirty
+        self._clock = clock
+        self._pace = pace
+        self._memory = memory
+        self._hits: SortedHits | None = None
+        self._until = 0
+        self._not_before = 0
+        self._directly: set[str] = set()
+
+    def prepare(self, taken: Sequence[DirtySiteDay], bounds: ScanBounds, closed_before: int, buckets: Set[int]) -> None:
+        """Begin a pass over `taken`: sort hits if enough of these site-days are of the same day.
+
+        Raises:
+            RetryError: the store is unavailable.
+        """
+        self._directly = set()
+        now = self._clock.now()
+        if self._hits is not None and now < self._until and any(map(self._is_sorted, taken)):
+            return
+        self._drop()
+        days = _common_days(taken, self._pace.sort_site_days)
+        if days is None or now < self._not_before:
+            return
+        more = self._dirty.take(max(self._pace.take_sorted_site_days, len(taken)), closed_before, buckets)
+        sites = _sites_within(more, days)
+        try:
+            self._hits = SortedHits(self._raw, sites, days, bounds, self._memory)
+        except RetryError:
+            raise
+        except _ANY_ERROR as error:  # each site-day reads its own records, so a damaged record stops only some of them
+            self._not_before = now + self._pace.retry_after_ms
+            logger().warning("hits_not_sorted", error=type(error).__name__, message=str(error))
+            return
+        self._until = self._clock.now() + self._pace.sorted_ms
+        logger().info(
+            "hits_sorted", sites=len(sites), date=date_text(days.start), days=len(days), took_ms=self._clock.now() - now
+        )
+
+    def of(self, entry: DirtySiteDay) -> SortedHits | None:
+        """Return the hits from which a site-day must be settled; None: the site-day must read its records."""
+        if self._hits is not None and self._is_sorted(entry):
+            return self._hits
+        self._directly.add(entry.site_day.site)
+        return None
+
+    def _is_sorted(self, entry: DirtySiteDay) -> bool:
+        """Return whether the sorted hits suffice for a site-day."""
+        site, day = entry.site_day
+        return (
+            self._hits is not None
+            and self._hits.has(site, day)
+            and site not in self._directly
+            and all(marks.partition.log != SETTLEMENT_LOG for marks in entry.marks)
+            and covered_by(entry, self._hits.bounds.all) is not None
+        )
+
+    def _drop(self) -> None:
+        if self._hits is not None:
+            self._hits.close()
+            self._hits = None
+
+
+def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
+    """Return the most common day with its neighbours; None if fewer site-days than `at_least` are of this day."""
+    counts = Counter(entry.site_day.day for entry in taken)
+    if not counts:
+        return None
+    day, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
+    return range(day - 1, day + 2) if count >= at_least else None
+
+
+def _sites_within(taken: Iterable[DirtySiteDay], days: range) -> list[str]:
+    """Return the sites, in order, whose taken days are all within `days`."""
+    of_site: Mapping[str, list[SiteDay]] = defaultdict(list)
+    for entry in taken:
+        of_site[entry.site_day.site].append(entry.site_day)
+    return sorted(site for site, found in of_site.items() if all(each.day in days for each in found))

@@ -1,0 +1,212 @@
+"""Fill a store with many sites: their names and keys, site-days that wait for the day to close, and dirty site-days.
+
+The ports write records, marks, awaited days, ledger entries and positions. Only sites and keys are written in bulk,
+because a port creates them one by one, each durably; `tests/unit/test_many_sites.py` compares both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
+from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.factory import Stores
+from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
+from hitmesh.adapters.urls import EMBEDDED, embedded_directory
+from hitmesh.model.arrays import I64Array
+from hitmesh.model.generations import DirtyMark
+from hitmesh.model.keys import hash64
+from hitmesh.model.ledger import LedgerClass, LedgerKind
+from hitmesh.model.names import merchant_of
+from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.records import RawRecord
+from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
+from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
+from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import Clock, SiteDirectory
+from tests.bench.plain_records import a_record, page_views
+from tests.bench.traffic import CURRENCY, DAY
+
+_KEY: Final = "hms_bench-key-of-merchant-{:08d}-0000000000000000"
+_AT_ONCE: Final = 50_000
+_VISITORS: Final = 2  # of a site-day
+_EPOCH: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ManySites:
+    """The sizes of a store with many sites.
+
+    Attributes:
+        sites: number of sites; each has a site-day that waits for its day to close.
+        dirty: number of dirty site-days, each of another site, all on DAY.
+        hits: hits of a dirty site-day, at random times of the day.
+        sites_of_merchant: sites of each merchant; each merchant has a server key.
+        record_hits: hits in a record, of as many sites as had hits at that time.
+    """
+
+    sites: int
+    dirty: int
+    hits: int = 5
+    sites_of_merchant: int = 4
+    record_hits: int = 5_000
+
+
+def site_name(number: int, sites_of_merchant: int = 4) -> str:
+    """Return the name of a site; names are in the order of numbers."""
+    merchant, of_merchant = divmod(number, sites_of_merchant)
+    return f"merchants/m{merchant:08d}/sites/s{of_merchant:02d}"
+
+
+def the_site(name: str) -> Site:
+    """Return a site with a secret that depends on the name."""
+    return Site(name=name, time_zone="UTC", currency=CURRENCY, secret=hashlib.sha256(name.encode()).digest())
+
+
+def key_of_merchant(number: int) -> tuple[IngestKey, str]:
+    """Return a merchant's server key with its secret."""
+    key = IngestKey(
+        key_id="server", merchant=f"merchants/m{number:08d}", kind=KeyKind.SERVER, site=None, unbounded_history=True
+    )
+    return key, _KEY.format(number)
+
+
+def sites_of(size: ManySites) -> Iterator[Site]:
+    """Yield the sites, by name."""
+    return (the_site(site_name(number, size.sites_of_merchant)) for number in range(size.sites))
+
+
+def keys_of(size: ManySites) -> Iterator[tuple[IngestKey, str]]:
+    """Yield the keys with their secrets, by merchant."""
+    return (key_of_merchant(number) for number in range(-(-size.sites // size.sites_of_merchant)))
+
+
+def create_by_ports(directory: SiteDirectory, size: ManySites) -> None:
+    """Create sites and keys one by one."""
+    for site in sites_of(size):
+        directory.create_site(site)
+    for key, secret in keys_of(size):
+        directory.create_key(key, secret)
+
+
+def create_in_bulk(url: str, size: ManySites) -> None:
+    """Write the rows that `create_by_ports` writes, in large transactions or batches."""
+    if url.startswith(EMBEDDED):
+        _bulk_in_files(embedded_directory(url), size)
+    else:
+        from tests.bench.many_sites_on_servers import bulk_on_cassandra
+
+        bulk_on_cassandra(url, sites_of(size), keys_of(size))
+
+
+def _bulk_in_files(directory: Path, size: ManySites) -> None:
+    file = Database(directory / "directory.db", DIRECTORY_SCHEMA, secure_delete=True)
+    with file.writing() as transaction:
+        transaction.run_many(
+            f"INSERT INTO sites ({SITE_COLUMNS}, merchant) VALUES ({', '.join('?' * 12)})",
+            ((*site_values(site), merchant_of(site.name)) for site in sites_of(size)),
+        )
+        transaction.run_many(
+            f"INSERT INTO ingest_keys VALUES ({', '.join('?' * 8)})",
+            (
+                (
+                    *(key.merchant, key.key_id, key.kind, key.site, key.unbounded_history, key.created_at),
+                    *(key.revoked_at, hashlib.sha256(secret.encode()).digest()),
+                )
+                for key, secret in keys_of(size)
+            ),
+        )
+    file.close()
+
+
+def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> Mapping[PartitionId, PartitionProgress]:
+    """Store the raw records and marks of the dirty site-days, the awaited site-days and the ledger, through the ports.
+
+    Returns:
+        The positions that the stream has reached, which the caller must commit.
+    """
+    log, partitions = stores.log.log_id(Topic.HITS), stores.log.partitions(Topic.HITS)
+    reached = {PartitionId(log, number): PartitionProgress(0, clock.now()) for number in range(partitions)}
+    names = [site_name(number * size.sites // size.dirty, size.sites_of_merchant) for number in range(size.dirty)]
+    offsets = dict.fromkeys(reached, 0)
+    for record in _records(names, size, log, partitions, offsets, clock.now()):
+        stores.raw.put([record])
+        stores.dirty.mark([DirtyMark(site_day, record.position, record.log_time) for site_day in record.site_days])
+    every = [site_name(number, size.sites_of_merchant) for number in range(size.sites)]
+    for start in range(0, size.sites, _AT_ONCE):
+        some = every[start : start + _AT_ONCE]
+        stores.dirty.await_close([SiteDay(name, open_day) for name in some])
+        stores.ledger.put(_ledger(some, log, open_day, clock.now()))
+    return {partition: PartitionProgress(offsets[partition], at.log_time) for partition, at in reached.items()}
+
+
+def _records(
+    names: list[str], size: ManySites, log: str, partitions: int, offsets: dict[PartitionId, int], log_time: int
+) -> Iterator[RawRecord]:
+    """Yield the records of each partition, by time of day; `offsets` counts the records."""
+    rng = np.random.default_rng(0)
+    of_partition = np.array([hash64(name) % partitions for name in names])
+    for partition in range(partitions):
+        sites = np.flatnonzero(of_partition == partition).repeat(size.hits)
+        if not len(sites):
+            continue
+        at_ms = DAY * DAY_MS + rng.integers(0, DAY_MS, len(sites))
+        order = np.argsort(at_ms, kind="stable")
+        sites, at_ms, key = sites[order], at_ms[order], PartitionId(log, partition)
+        for start in range(0, len(sites), size.record_hits):
+            chosen = slice(start, start + size.record_hits)
+            rows = _rows(names, sites[chosen], at_ms[chosen], start + partition * len(names) * size.hits)
+            made = a_record(offsets[key], log_time, rows).record
+            yield RawRecord(
+                Position(*key, offsets[key]),
+                log_time,
+                made.rows,
+                made.min_event_time,
+                made.max_event_time,
+                made.value,
+                made.schema_version,
+                frozenset(SiteDay(name, DAY) for name in set(rows["site"].to_list())),
+            )
+            offsets[key] += 1
+
+
+def _rows(names: list[str], sites: I64Array, at_ms: I64Array, first: int) -> pl.DataFrame:
+    numbers = np.arange(first, first + len(sites))
+    visitors = (sites * _VISITORS + numbers % _VISITORS + 1).astype(np.uint64)
+    columns = {
+        "site": pl.Series(names).gather(pl.Series(sites)),
+        "visitor_hi": visitors,
+        "visitor_lo": visitors,
+        "hostname": pl.Series(["shop.example"]).new_from_index(0, len(sites)),
+        "page_path": pl.select(pl.format("/page/{}", pl.Series(numbers % 7))).to_series(),
+    }
+    return page_views("", numbers, at_ms, columns)
+
+
+def _ledger(names: Iterable[str], log: str, day: int, written: int) -> pl.DataFrame:
+    """Return a balanced ledger: an accepted and counted hit of each site."""
+    some = list(names)
+    entries = pl.DataFrame({"site": some}).join(
+        pl.DataFrame({"class": [LedgerClass.ACCEPTED.value, LedgerClass.COUNTED.value]}), how="cross"
+    )
+    values = {
+        "kind": LedgerKind.DAY.value,
+        "at": day,
+        "log": log,
+        "partition": 0,
+        "epoch": _EPOCH,
+        "written": written,
+        "hits": 1,
+        "sum64": 1,
+        "xor64": 1,
+    }
+    return entries.with_columns(pl.lit(value).alias(name) for name, value in values.items()).select(
+        pl.col(name).cast(dtype) for name, dtype in LEDGER_COLUMNS.items()
+    )

@@ -1,0 +1,210 @@
+"""Measure a PART of the work on the store URL with many sites, in a process of its own, and print one JSON line.
+
+`python -m tests.bench.many_sites_process URL PART SITES DIRTY [COUNT]`. The answer has the seconds and the peak memory
+of the process, which begin after the stores are opened.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.model.site_buckets import SITE_BUCKETS
+from hitmesh.model.zones import DAY_MS
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.logs import configure
+from processor.__main__ import build_settler
+from processor.settings import ProcessorSettings
+from processor.settle.pace import SettlePace
+from processor.settle.reached import closed_before
+from processor.stream.balance_watch import SITES_AT_ONCE
+from reporter.answer.standing import Books, Reach
+from tests.bench.many_sites import ManySites, key_of_merchant, site_name
+from tests.bench.traffic import DAY
+
+PAGE: Final = 1_000
+REPORT_DAYS: Final = 90
+RECENT_DAYS: Final = 3
+
+Answer = dict[str, Any]
+
+
+class Part:
+    """A part of the measurement over opened stores."""
+
+    def __init__(self, url: str, stores: Stores, size: ManySites, count: int) -> None:
+        self.url = url
+        self.stores = stores
+        self.size = size
+        self.count = count
+        self.open_day = SystemClock().now() // DAY_MS
+
+    def list_sites(self) -> Answer:
+        """List all sites in pages, as ListSites does."""
+        found, after = 0, ""
+        seconds: list[float] = []
+        while True:
+            with timed(seconds):
+                page = self.stores.directory.sites(None, after, PAGE)
+            if not page:
+                break
+            found, after = found + len(page), page[-1].name
+        return {"sites": found, "page_ms": spread_ms(seconds)}
+
+    def look_up(self) -> Answer:
+        """Look up keys and sites that no cache holds, then again."""
+        numbers = random.Random(0).sample(range(self.size.sites), min(self.count, self.size.sites))
+        names = [site_name(number) for number in numbers]
+        secrets = [key_of_merchant(number // self.size.sites_of_merchant)[1] for number in numbers]
+        directory = self.stores.directory
+
+        def measured(look_up: Callable[[str], object], values: list[str]) -> Answer:
+            seconds: list[float] = []
+            with timed(seconds):
+                found = sum(look_up(each) is not None for each in values)
+            return {"found": found, "us_each": round(seconds[0] / len(values) * 1e6, 1)}
+
+        return {
+            "sites_cold": measured(directory.site, names),
+            "sites_warm": measured(directory.site, names),
+            "keys_cold": measured(directory.key, secrets),
+        }
+
+    def resolve(self) -> Answer:
+        """Read what a report of a single site needs to choose generations."""
+        books = Books(self.stores.dirty, self.stores.generations, self.stores.progress, self.stores.erasures)
+        reach, found = Reach(books.committed().hits), 0
+        seconds: list[float] = []
+        for number in random.Random(1).sample(range(self.size.sites), min(self.count, self.size.sites)):
+            site = self.stores.directory.site(site_name(number))
+            assert site is not None
+            with timed(seconds):
+                days = range(self.open_day - REPORT_DAYS, self.open_day + 1)
+                found += len(books.read([site], days, reach, 0).generations)
+        return {"site_days": found, "question_ms": spread_ms(seconds)}
+
+    def close_day(self) -> Answer:
+        """Look for awaited site-days before their day closes, then take the first portion after the day closed."""
+        take, limit = self.stores.dirty.take, SettlePace().take_site_days
+        before: list[float] = []
+        after: list[float] = []
+        for _ in range(max(2, self.count)):
+            with timed(before):
+                early = take(limit, DAY)  # before the dirty days too
+        with timed(after):
+            due = take(limit, self.open_day + 1)
+        return {"early": len(early), "due": len(due), "not_closed_ms": spread_ms(before), "closed_ms": spread_ms(after)}
+
+    def list_dirty(self) -> Answer:
+        """Take the first portion of the dirty site-days of each bucket, and of all buckets."""
+        closed = closed_before(self.stores.series, self.stores.progress)
+        found = 0
+        seconds: list[float] = []
+        all_of_it: list[float] = []
+        for bucket in range(SITE_BUCKETS):
+            with timed(seconds):
+                found += len(self.stores.dirty.take(SettlePace().take_site_days, closed, {bucket}))
+        with timed(all_of_it):
+            self.stores.dirty.take(SettlePace().take_site_days, closed)
+        return {"site_days": found, "bucket_ms": spread_ms(seconds), "all_ms": spread_ms(all_of_it)}
+
+    def balance(self) -> Answer:
+        """Read a page of the ledger, as the processor's check of the ledger does once a minute."""
+        after, sites = None, 0
+        seconds: list[float] = []
+        for _ in range(max(1, self.count)):
+            with timed(seconds):
+                sums, after = self.stores.ledger.read_some(after, SITES_AT_ONCE)
+            sites += sums["site"].n_unique()
+            if after is None:
+                break
+        return {"sites": sites, "page_ms": spread_ms(seconds)}
+
+    def settle(self) -> Answer:
+        """Settle at least COUNT dirty site-days, or all of them."""
+        settings = ProcessorSettings(store=self.url, resettle_after_ms=0)
+        settler = build_settler(self.stores, SystemClock(), settings, threading.Event())
+        done, began, used = 0, time.monotonic(), cpu_s()
+        while done < self.count and (settled := settler.run_once()):
+            done += settled
+        wall_s, worked_s = time.monotonic() - began, cpu_s() - used
+        return {
+            "site_days": done,
+            "wall_s": round(wall_s, 1),
+            "cpu_s": round(worked_s, 1),
+            "ms_each": round(wall_s / max(1, done) * 1_000, 2),
+            "counted": self._counted(),
+        }
+
+    def _counted(self) -> Answer:
+        """Return how many of the first settled site-days have which number of hits."""
+        numbers = [number * self.size.sites // self.size.dirty for number in range(min(PAGE, self.size.dirty))]
+        of_day = (self.stores.generations.ledger(site_name(number), DAY, DAY + 1) for number in numbers)
+        hits = [entry.counted for ledger in of_day for entry in ledger.values()]
+        return {"site_days": len(hits), "hits": sum(hits)}
+
+
+def parts() -> dict[str, Callable[[Part], Answer]]:
+    """Return the parts by name."""
+    return {
+        "list_sites": Part.list_sites,
+        "look_up": Part.look_up,
+        "resolve": Part.resolve,
+        "close_day": Part.close_day,
+        "list_dirty": Part.list_dirty,
+        "balance": Part.balance,
+        "settle": Part.settle,
+    }
+
+
+@contextmanager
+def timed(seconds: list[float]) -> Iterator[None]:
+    """Append the seconds of the block."""
+    began = time.perf_counter()
+    yield
+    seconds.append(time.perf_counter() - began)
+
+
+def spread_ms(seconds: list[float]) -> Answer:
+    """Return median and maximum in ms."""
+    return {"p50": round(float(np.median(seconds)) * 1e3, 2), "max": round(max(seconds) * 1e3, 2), "n": len(seconds)}
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def peak_mib() -> int:
+    """Return the peak memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def main() -> None:
+    """Run a part."""
+    url, name = sys.argv[1:3]
+    size, count = ManySites(int(sys.argv[3]), int(sys.argv[4])), int(sys.argv[5])
+    configure("error", "bench", "bench-0")
+    stores = open_stores(url, SystemClock())
+    stores.generations.current(site_name(0), 0, 1)
+    stores.dirty.pending(site_name(0))
+    before_mib, began = peak_mib(), time.monotonic()
+    answer = parts()[name](Part(url, stores, size, count))
+    took_s = round(time.monotonic() - began, 2)
+    stores.close()
+    print(json.dumps({**answer, "took_s": took_s, "max_rss_mib": peak_mib(), "idle_mib": before_mib}))  # noqa: T201  # the answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Measure a store with many sites: time and peak memory of each kind of work, on files or on servers.
+
+`python -m tests.bench.many_sites_run SITES DIRTY SETTLED [STORE_URL]` runs this part alone: it settles SETTLED of the
+DIRTY site-days. Without a URL, the store is in files; the servers of a URL must have an empty mesh.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from hitmesh.tools.dev.tcp_ports import HOST, any_free
+from tests.bench.many_sites import ManySites
+from tests.bench.measured import ROOT, Result, environment, progress
+
+LOOK_UPS: Final = 20_000
+QUESTIONS: Final = 200
+READY_TIMEOUT_S: Final = 120.0
+SERVICES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+    "collector": ("collector", {}),
+    "stream": ("processor", {"ROLE": "stream"}),
+    "settler": ("processor", {"ROLE": "settler"}),
+    "reporter": ("reporter", {}),
+    "control": ("control", {}),
+}
+# Seconds and MiB that a part may take; docs/performance.md has the measured numbers. Settling is per site-day.
+LIMITS: Final[Mapping[str, tuple[float, int]]] = {
+    "start": (30.0, 512),
+    "list_sites": (600.0, 512),
+    "look_up": (60.0, 512),
+    "resolve": (0.1, 512),
+    "close_day": (2.0, 512),
+    "list_dirty": (2.0, 512),
+    "balance": (2.0, 768),
+    "settle": (0.1, 2_048),
+}
+
+
+def run_many_sites(size: ManySites, settled: int, url: str = "") -> Result:
+    """Fill a store, measure every part, and return the results."""
+    if url:
+        return _measured(url, size, settled)
+    with tempfile.TemporaryDirectory(prefix="hitmesh-bench-sites-") as directory:
+        return _measured(f"embedded:{directory}", size, settled)
+
+
+def _measured(url: str, size: ManySites, settled: int) -> Result:
+    progress(f"many sites: filling a store with {size.sites:,} sites and {size.dirty:,} dirty site-days")
+    began = time.monotonic()
+    _output("tests.bench.many_sites_fill", url, str(size.sites), str(size.dirty), str(size.hits))
+    result: Result = {"filled_s": round(time.monotonic() - began, 1), "sites": size.sites, "dirty": size.dirty}
+    progress("many sites: starting each process")
+    result["start"] = {name: _started(url, *SERVICES[name]) for name in SERVICES}
+    counts = {"look_up": LOOK_UPS, "resolve": QUESTIONS, "close_day": 3, "balance": 3, "settle": settled}
+    for part in ("list_sites", "look_up", "resolve", "close_day", "list_dirty", "balance", "settle"):
+        progress(f"many sites: {part}")
+        result[part] = part_of(url, part, size, counts.get(part, 0))
+    result["within_limits"] = _judged(result)
+    result["checks"] = {"ok": _is_right(result, size, settled)}
+    return result
+
+
+def part_of(url: str, part: str, size: ManySites, count: int) -> Result:
+    """Run a part in a process of its own and return the answer."""
+    answer: Result = json.loads(
+        _output("tests.bench.many_sites_process", url, part, str(size.sites), str(size.dirty), str(count))
+    )
+    return answer
+
+
+def _started(url: str, module: str, more: Mapping[str, str]) -> Result:
+    """Return the seconds until a service's process answers, and its peak memory by then."""
+    prefix, listen = f"HITMESH_{module.upper()}_", f"{HOST}:{any_free(1)[0]}"
+    settings = {"STORE": url, "LISTEN": listen, "LOG_LEVEL": "error", "NODE": f"bench-{module}", **more}
+    with tempfile.TemporaryDirectory() as cache, _process(module, prefix, settings, cache) as process:
+        began = time.monotonic()
+        with grpc.insecure_channel(listen) as channel:
+            grpc.channel_ready_future(channel).result(READY_TIMEOUT_S)
+        return {"ready_s": round(time.monotonic() - began, 2), "max_rss_mib": peak_mib(process.pid)}
+
+
+@contextmanager
+def _process(module: str, prefix: str, settings: Mapping[str, str], cache: str) -> Iterator[subprocess.Popen[bytes]]:
+    environ = {name: value for name, value in environment().items() if not name.startswith("HITMESH_")}
+    if module == "processor":
+        settings = {**settings, "CACHE": cache}
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env={**environ, **{f"{prefix}{name}": value for name, value in settings.items()}},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def peak_mib(pid: int) -> int:
+    """Return the peak resident memory of a process in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) // 1024
+
+
+def _judged(result: Result) -> Result:
+    """Return, for each part, the worst seconds and MiB with their limits."""
+    seconds = {
+        "start": max(each["ready_s"] for each in result["start"].values()),
+        "list_sites": result["list_sites"]["took_s"],
+        "look_up": result["look_up"]["took_s"],
+        "resolve": result["resolve"]["question_ms"]["p50"] / 1e3,
+        "close_day": result["close_day"]["not_closed_ms"]["p50"] / 1e3,
+        "list_dirty": result["list_dirty"]["all_ms"]["max"] / 1e3,
+        "balance": result["balance"]["page_ms"]["max"] / 1e3,
+        "settle": result["settle"]["ms_each"] / 1e3,
+    }
+    memory = {name: result[name]["max_rss_mib"] for name in seconds if name != "start"}
+    memory["start"] = max(each["max_rss_mib"] for each in result["start"].values())
+    return {
+        name: {
+            "seconds": {"value": seconds[name], "aim": most_s, "ok": seconds[name] <= most_s},
+            "max_rss_mib": {"value": memory[name], "aim": most_mib, "ok": memory[name] <= most_mib},
+        }
+        for name, (most_s, most_mib) in LIMITS.items()
+    }
+
+
+def _is_right(result: Result, size: ManySites, settled: int) -> bool:
+    """Return whether every site was listed, found and awaited, and every settled hit counted."""
+    settle = result["settle"]
+    return bool(
+        result["list_sites"]["sites"] == size.sites
+        and result["look_up"]["sites_cold"]["found"] == min(LOOK_UPS, size.sites)
+        and result["look_up"]["keys_cold"]["found"] == min(LOOK_UPS, size.sites)
+        and result["close_day"]["early"] == 0
+        and result["close_day"]["due"] > 0
+        and settle["site_days"] >= min(settled, size.dirty)
+        and settle["counted"]["hits"] == settle["counted"]["site_days"] * size.hits
+    )
+
+
+def _output(module: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment(), check=True, stdout=subprocess.PIPE
+    )
+    return done.stdout.decode()
+
+
+if __name__ == "__main__":
+    sites, dirty, to_settle = map(int, sys.argv[1:4])
+    found = run_many_sites(ManySites(sites, dirty), to_settle, *sys.argv[4:5])
+    sys.stdout.write(json.dumps({"load": os.getloadavg(), **found}, indent=2) + "\n")
