@@ -1,8 +1,8 @@
-"""The hits of many sites around a day, re-sorted by site once, on a local disk (settlement).
+"""Hits around a day, re-sorted by site once for many sites, on a local disk (settlement).
 
-A record holds hits of thousands of sites. A site-day that reads its own records thus reads the hits of all other sites
-too: with a million sites, a day's records would be read thousands of times. Here, each record is read once for many
-site-days. The file has no name, so no file outlives the process.
+Thousands of sites share a record, so a site-day that reads its own records also reads their other hits: with a million
+sites, a day's records would be read thousands of times. Here, each record is read once for many site-days. The file has
+no name, so no file outlives the process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NO_ROWS: Final = pl.DataFrame(
 
 
 class SortedHits:
-    """The hits that settlements of some days of some sites may read. Confined to one thread.
+    """The hits that settlements on some days may read, for some sites. Confined to one thread.
 
     Args:
         raw: the raw records.
@@ -80,7 +80,7 @@ class SortedHits:
         self._add_all(raw, sites)
 
     def has(self, site: str, day: int) -> bool:
-        """Return whether a settlement of the site-day may read these hits."""
+        """Return whether a settlement may read these hits for the site-day."""
         return site in self._numbers and day in self.days
 
     def window(self, site: str, start: int, end: int, deciding: Deciding) -> Window | None:
@@ -108,7 +108,7 @@ class SortedHits:
         )
 
     def _of_group(self, group: int) -> dict[int, pl.DataFrame]:
-        """Return a group's rows by number of the site; only the last group is kept in memory."""
+        """Return a group's rows by site number; only the last group is kept in memory."""
         if self._loaded is None or self._loaded[0] != group:
             blocks = list(self._spill.read(group))
             parts = (
@@ -134,7 +134,7 @@ class SortedHits:
 def _with_places(
     records: Sequence[RawRecord], parts: Sequence[pl.DataFrame], numbers: pl.DataFrame, positions: RecordPositions
 ) -> pl.DataFrame:
-    """Return the rows of the numbered sites, with the number, log time, record and row of each; add the positions."""
+    """Return the rows of the numbered sites, with number, log time, record and row; add the positions."""
     placed = [
         part.with_row_index("row").with_columns(
             pl.col("row").cast(pl.Int64),

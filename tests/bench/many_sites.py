@@ -42,14 +42,14 @@ _EPOCH: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class ManySites:
-    """The sizes of a store with many sites.
+    """Sizes for a store with many sites.
 
     Attributes:
         sites: number of sites; each has a site-day that waits for its day to close.
-        dirty: number of dirty site-days, each of another site, all on DAY.
-        hits: hits of a dirty site-day, at random times of the day.
-        sites_of_merchant: sites of each merchant; each merchant has a server key.
-        record_hits: hits in a record, of as many sites as had hits at that time.
+        dirty: number of dirty site-days, all on DAY, each for another site.
+        hits: hits on a dirty site-day, at random times.
+        sites_of_merchant: sites per merchant; each merchant has a server key.
+        record_hits: hits in a record, for as many sites as had hits at that time.
     """
 
     sites: int
@@ -60,7 +60,7 @@ class ManySites:
 
 
 def site_name(number: int, sites_of_merchant: int = 4) -> str:
-    """Return the name of a site; names are in the order of numbers."""
+    """Return a site's name; names sort like the numbers."""
     merchant, of_merchant = divmod(number, sites_of_merchant)
     return f"merchants/m{merchant:08d}/sites/s{of_merchant:02d}"
 
@@ -127,7 +127,7 @@ def _bulk_in_files(directory: Path, size: ManySites) -> None:
 
 
 def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> Mapping[PartitionId, PartitionProgress]:
-    """Store the raw records and marks of the dirty site-days, the awaited site-days and the ledger, through the ports.
+    """Store raw records and marks for the dirty site-days, the awaited site-days and the ledger, through the ports.
 
     Returns:
         The positions that the stream has reached, which the caller must commit.
@@ -150,7 +150,7 @@ def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> M
 def _records(
     names: list[str], size: ManySites, log: str, partitions: int, offsets: dict[PartitionId, int], log_time: int
 ) -> Iterator[RawRecord]:
-    """Yield the records of each partition, by time of day; `offsets` counts the records."""
+    """Yield each partition's records by event time; `offsets` counts the records."""
     rng = np.random.default_rng(0)
     of_partition = np.array([hash64(name) % partitions for name in names])
     for partition in range(partitions):
@@ -191,7 +191,7 @@ def _rows(names: list[str], sites: I64Array, at_ms: I64Array, first: int) -> pl.
 
 
 def _ledger(names: Iterable[str], log: str, day: int, written: int) -> pl.DataFrame:
-    """Return a balanced ledger: an accepted and counted hit of each site."""
+    """Return a balanced ledger: an accepted and counted hit per site."""
     some = list(names)
     entries = pl.DataFrame({"site": some}).join(
         pl.DataFrame({"class": [LedgerClass.ACCEPTED.value, LedgerClass.COUNTED.value]}), how="cross"

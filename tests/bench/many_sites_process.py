@@ -1,7 +1,7 @@
-"""Measure a PART of the work on the store URL with many sites, in a process of its own, and print one JSON line.
+"""Measure a PART of the work on the store URL with many sites in a separate process, and print a JSON line.
 
-`python -m tests.bench.many_sites_process URL PART SITES DIRTY [COUNT]`. The answer has the seconds and the peak memory
-of the process, which begin after the stores are opened.
+`python -m tests.bench.many_sites_process URL PART SITES DIRTY [COUNT]`. The answer has the seconds after the stores
+were opened, and the peak memory.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Part:
         }
 
     def resolve(self) -> Answer:
-        """Read what a report of a single site needs to choose generations."""
+        """Read what a report on a single site needs to choose generations."""
         books = Books(self.stores.dirty, self.stores.generations, self.stores.progress, self.stores.erasures)
         reach, found = Reach(books.committed().hits), 0
         seconds: list[float] = []
@@ -106,7 +106,7 @@ class Part:
         return {"early": len(early), "due": len(due), "not_closed_ms": spread_ms(before), "closed_ms": spread_ms(after)}
 
     def list_dirty(self) -> Answer:
-        """Take the first portion of the dirty site-days of each bucket, and of all buckets."""
+        """Take the first dirty site-days from each bucket, and from all buckets."""
         closed = closed_before(self.stores.series, self.stores.progress)
         found = 0
         seconds: list[float] = []
@@ -119,7 +119,7 @@ class Part:
         return {"site_days": found, "bucket_ms": spread_ms(seconds), "all_ms": spread_ms(all_of_it)}
 
     def balance(self) -> Answer:
-        """Read a page of the ledger, as the processor's check of the ledger does once a minute."""
+        """Read ledger pages, as the processor's check does once a minute."""
         after, sites = None, 0
         seconds: list[float] = []
         for _ in range(max(1, self.count)):
@@ -131,7 +131,7 @@ class Part:
         return {"sites": sites, "page_ms": spread_ms(seconds)}
 
     def settle(self) -> Answer:
-        """Settle at least COUNT dirty site-days, or all of them."""
+        """Settle at least COUNT dirty site-days, or all."""
         settings = ProcessorSettings(store=self.url, resettle_after_ms=0)
         settler = build_settler(self.stores, SystemClock(), settings, threading.Event())
         done, began, used = 0, time.monotonic(), cpu_s()
@@ -147,7 +147,7 @@ class Part:
         }
 
     def _counted(self) -> Answer:
-        """Return how many of the first settled site-days have which number of hits."""
+        """Return the number of settled site-days and their hits, among the first sites."""
         numbers = [number * self.size.sites // self.size.dirty for number in range(min(PAGE, self.size.dirty))]
         of_day = (self.stores.generations.ledger(site_name(number), DAY, DAY + 1) for number in numbers)
         hits = [entry.counted for ledger in of_day for entry in ledger.values()]
@@ -169,7 +169,7 @@ def parts() -> dict[str, Callable[[Part], Answer]]:
 
 @contextmanager
 def timed(seconds: list[float]) -> Iterator[None]:
-    """Append the seconds of the block."""
+    """Append the block's seconds."""
     began = time.perf_counter()
     yield
     seconds.append(time.perf_counter() - began)
@@ -181,13 +181,13 @@ def spread_ms(seconds: list[float]) -> Answer:
 
 
 def cpu_s() -> float:
-    """Return the CPU seconds of this process."""
+    """Return this process's CPU seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def peak_mib() -> int:
-    """Return the peak memory of this process."""
+    """Return this process's peak memory."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

@@ -1,7 +1,7 @@
-"""Measure a store with many sites: time and peak memory of each kind of work, on files or on servers.
+"""Measure a store with many sites: time and peak memory for each kind of work, on files or on servers.
 
-`python -m tests.bench.many_sites_run SITES DIRTY SETTLED [STORE_URL]` runs this part alone: it settles SETTLED of the
-DIRTY site-days. Without a URL, the store is in files; the servers of a URL must have an empty mesh.
+`python -m tests.bench.many_sites_run SITES DIRTY SETTLED [STORE_URL]` runs this part alone: SETTLED of the DIRTY
+site-days are settled. Without a URL, the store is in files; with a URL, the mesh must be empty.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _measured(url: str, size: ManySites, settled: int) -> Result:
 
 
 def part_of(url: str, part: str, size: ManySites, count: int) -> Result:
-    """Run a part in a process of its own and return the answer."""
+    """Run a part in a separate process and return the answer."""
     answer: Result = json.loads(
         _output("tests.bench.many_sites_process", url, part, str(size.sites), str(size.dirty), str(count))
     )
@@ -109,7 +109,7 @@ def _process(module: str, prefix: str, settings: Mapping[str, str], cache: str) 
 
 
 def peak_mib(pid: int) -> int:
-    """Return the peak resident memory of a process in MiB."""
+    """Return a process's peak resident memory in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(peak) // 1024

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.adapters.cassandra.pages import MIN_PAGE_ROWS, Ask, first_rows
+from hitmesh.adapters.cassandra.pages import MIN_PAGE_ROWS, PageRequest, first_rows
 from hitmesh.adapters.shared.marks import whole_sites
 from hitmesh.model.sites import SiteDay
 from tests.support.examples import examples
@@ -21,10 +21,10 @@ class Sources:
         self._rows = {source: sorted(of_source) for source, of_source in rows.items()}
         self.read_rows = 0
 
-    def pages(self, asks: Mapping[int, Ask]) -> dict[int, list[SiteDay]]:
+    def pages(self, requests: Mapping[int, PageRequest]) -> dict[int, list[SiteDay]]:
         found = {
-            source: [row for row in self._rows[source] if row.site >= ask.from_site][: ask.rows]
-            for source, ask in asks.items()
+            source: [row for row in self._rows[source] if row.site >= request.from_site][: request.rows]
+            for source, request in requests.items()
         }
         self.read_rows += sum(map(len, found.values()))
         return found

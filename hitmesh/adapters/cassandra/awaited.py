@@ -1,9 +1,9 @@
 """Site-days on Cassandra that wait for their day to close.
 
-A million sites have a million awaited site-days, nearly all of days that are still open. They are therefore stored by
-day: a settler reads the few days that have closed, and never passes over the tombstones of days that were settled
-before. A second table has the days of each site. It is also read bucket by bucket, a bucket every few minutes, which
-finds site-days that an older version stored only there.
+A million sites have a million awaited site-days, nearly all on days that are still open. A settler therefore reads a
+table by day: the few days that have closed, without tombstones from earlier days. A second table has each site's days.
+The settler also reads a bucket of this table every few minutes, and so finds site-days that an older version stored
+only there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final
 
-from hitmesh.adapters.cassandra.pages import Ask, first_rows
+from hitmesh.adapters.cassandra.pages import PageRequest, first_rows
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.cassandra.sweep import Sweep
 from hitmesh.adapters.cassandra.written import Written
@@ -44,7 +44,7 @@ class AwaitedDays:
         session: a session on the keyspace.
         long_s, share: as in Sweep.
         look_every_s: how long an empty result is reused, because days close once a day.
-        audit_every_s: how often a bucket of all awaited site-days is read.
+        audit_every_s: how often a bucket of the table by site is read.
         clock: returns monotonic seconds.
     """
 
@@ -119,11 +119,13 @@ class AwaitedDays:
             self._forget_days([key for key in days if not begin[key[0]]], closed_before, read_us)
         return set(found)
 
-    def _pages(self, asks: Mapping[tuple[int, int], Ask]) -> dict[tuple[int, int], list[SiteDay]]:
-        answers = self._session.run_each(_SITES, [(day, bucket, *ask) for (bucket, day), ask in asks.items()])
+    def _pages(self, requests: Mapping[tuple[int, int], PageRequest]) -> dict[tuple[int, int], list[SiteDay]]:
+        answers = self._session.run_each(
+            _SITES, [(day, bucket, *request) for (bucket, day), request in requests.items()]
+        )
         return {
             (bucket, day): [SiteDay(row.site, day) for row in rows]
-            for (bucket, day), rows in zip(asks, answers, strict=True)
+            for (bucket, day), rows in zip(requests, answers, strict=True)
         }
 
     def _forget_days(self, empty: Sequence[tuple[int, int]], closed_before: int, read_us: int) -> None:

@@ -23,7 +23,7 @@ from hitmesh.adapters.cassandra.directory_rows import (
     policy_change_of,
     site_of,
 )
-from hitmesh.adapters.cassandra.pages import Ask, first_rows
+from hitmesh.adapters.cassandra.pages import PageRequest, first_rows
 from hitmesh.adapters.cassandra.salts import Salts
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.shared.directory_rules import (
@@ -102,9 +102,11 @@ class CassandraSiteDirectory:
     def _names(self, after: str, limit: int) -> list[str]:
         """Return the next names of all merchants; a page reads few more names than `limit`."""
 
-        def pages(asks: Mapping[int, Ask]) -> dict[int, list[SiteDay]]:
-            answers = self._session.run_each(_NAMES, [(bucket, *ask) for bucket, ask in asks.items()])
-            return {bucket: [SiteDay(row.name, 0) for row in rows] for bucket, rows in zip(asks, answers, strict=True)}
+        def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[SiteDay]]:
+            answers = self._session.run_each(_NAMES, [(bucket, *request) for bucket, request in requests.items()])
+            return {
+                bucket: [SiteDay(row.name, 0) for row in rows] for bucket, rows in zip(requests, answers, strict=True)
+            }
 
         rows = first_rows(dict.fromkeys(range(_BUCKETS), f"{after}\0"), pages, limit)
         return [row.site for row in rows[:limit]]

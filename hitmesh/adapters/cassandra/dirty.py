@@ -12,8 +12,8 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
-from hitmesh.adapters.cassandra.awaited import AwaitedDays
-from hitmesh.adapters.cassandra.pages import Ask, first_rows
+from hitmesh.adapters.cassandra.awaited import AUDIT_EVERY_S, AwaitedDays
+from hitmesh.adapters.cassandra.pages import PageRequest, first_rows
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.sweep import LONG_S, SHARE, Sweep
 from hitmesh.adapters.shared.bits import to_signed, to_unsigned
@@ -44,11 +44,19 @@ class CassandraDirtyDays:
         session: a session on the keyspace.
         long_s: duration in seconds from which a full read is repeated only after a delay; see Sweep.
         share: the delay, as a multiple of the duration.
+        audit_every_s: see AwaitedDays.
     """
 
-    def __init__(self, session: CassandraSession, *, long_s: float = LONG_S, share: int = SHARE) -> None:
+    def __init__(
+        self,
+        session: CassandraSession,
+        *,
+        long_s: float = LONG_S,
+        share: int = SHARE,
+        audit_every_s: float = AUDIT_EVERY_S,
+    ) -> None:
         self._session = session
-        self._awaited = AwaitedDays(session, long_s=long_s, share=share)
+        self._awaited = AwaitedDays(session, long_s=long_s, share=share, audit_every_s=audit_every_s)
         self._marked = Sweep(SITE_BUCKETS, long_s=long_s, share=share)
         self._taken: dict[tuple[SiteDay, PartitionId], int] = {}  # the highest write timestamp of the marks taken last
 
@@ -90,9 +98,9 @@ class CassandraDirtyDays:
         """Return the ranges of marks of the first site-days."""
         begin = self._marked.begin()
 
-        def pages(asks: Mapping[int, Ask]) -> dict[int, list[Row]]:
-            values = [(bucket, ask.from_site, closed_before, ask.rows) for bucket, ask in asks.items()]
-            return dict(zip(asks, self._session.run_each(_MARKED, values), strict=True))
+        def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[Row]]:
+            values = [(bucket, request.from_site, closed_before, request.rows) for bucket, request in requests.items()]
+            return dict(zip(requests, self._session.run_each(_MARKED, values), strict=True))
 
         rows = first_rows({bucket: begin[bucket] for bucket in sorted(buckets)}, pages, limit)
         first = {site_bucket(row.site): row.site for row in reversed(rows)}

@@ -1,7 +1,7 @@
-"""Read the first site-days of several sorted sources in pages, without reading `limit` rows of each source.
+"""Read the first site-days from several sorted sources in pages, without reading `limit` rows from each source.
 
-Sites are spread evenly over buckets, so the first 2,000 site-days of 32 buckets are usually in the first 126 rows of
-each bucket. Pure: the caller reads the pages.
+Sites are spread evenly over buckets, so the first 2,000 site-days in 32 buckets are usually in each bucket's first
+126 rows. Pure: the caller reads the pages.
 """
 
 from __future__ import annotations
@@ -28,34 +28,36 @@ K = TypeVar("K", bound=Hashable)
 R = TypeVar("R", bound=OfSite)
 
 
-class Ask(NamedTuple):
+class PageRequest(NamedTuple):
     """A page to read: at most `rows` rows from a site on, the site included."""
 
     from_site: str
     rows: int
 
 
-ReadPages = Callable[[Mapping[K, Ask]], Mapping[K, Sequence[R]]]
+ReadPages = Callable[[Mapping[K, PageRequest]], Mapping[K, Sequence[R]]]
 
 
 def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> list[R]:
-    """Return the rows of the first site-days, by site; rows of a site are returned together.
+    """Return the first site-days' rows by site; a site's rows are returned together.
 
-    More than `limit` site-days are returned if there are more. Either all rows of a site are returned, or rows of more
-    than `limit` of its days.
+    More than `limit` site-days are returned if there are more. Either all rows for a site are returned, or rows for
+    more than `limit` days.
 
     Args:
         begin: the sources, each with the site at which the read begins.
         read: returns the rows of pages, each sorted by (site, day); fewer rows than asked for mean the end.
         limit: number of site-days.
     """
-    asks = {source: Ask(site, max(MIN_PAGE_ROWS, 2 * limit // len(begin))) for source, site in begin.items()}
+    requests = {
+        source: PageRequest(site, max(MIN_PAGE_ROWS, 2 * limit // len(begin))) for source, site in begin.items()
+    }
     complete: list[R] = []
     cut: dict[K, list[R]] = {}
-    while asks:
-        for source, rows in read(asks).items():
-            ask = asks.pop(source)
-            if len(rows) < ask.rows:
+    while requests:
+        for source, rows in read(requests).items():
+            request = requests.pop(source)
+            if len(rows) < request.rows:
                 complete += rows
                 continue
             last = rows[-1].site
@@ -64,9 +66,9 @@ def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> lis
             if len({row.day for row in of_last}) > limit:
                 cut[source] = of_last
             else:
-                grown = ask.rows * 2 if len(of_last) == len(rows) else ask.rows
-                asks[source] = Ask(last, grown)
-        ends = [ask.from_site for ask in asks.values()]
+                grown = request.rows * 2 if len(of_last) == len(rows) else request.rows
+                requests[source] = PageRequest(last, grown)
+        ends = [request.from_site for request in requests.values()]
         known = [row for row in complete if not ends or row.site < min(ends)]
         if len({(row.site, row.day) for row in known}) > limit:
             complete = known

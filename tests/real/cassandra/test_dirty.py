@@ -86,3 +86,29 @@ def test_rows_that_are_gone_cost_only_looks_from_the_start(session: CassandraSes
     assert gone(dirty) == [left]
     dirty.clear(left)
     assert gone(dirty) == []
+
+
+def test_awaited_day_that_an_older_version_stored_is_found(session: CassandraSession) -> None:
+    ahead(session, "older")
+    session.run(
+        "DELETE FROM dirty_marks USING TIMESTAMP ? WHERE bucket = ? AND site = ?",
+        (time.time_ns() // 1_000 + 2 * AHEAD_US, hash64("older") % 32, "older"),
+    )
+    dirty = CassandraDirtyDays(session, audit_every_s=0)
+    found = [entry for _ in range(32) for entry in of_site(dirty.take(10_000, NEVER), "older")]
+    assert found[0] == DirtySiteDay(SiteDay("older", 7), ())
+    dirty.clear(found[0])
+    assert not [entry for _ in range(32) for entry in of_site(dirty.take(10_000, NEVER), "older")]
+
+
+def test_awaited_days_are_listed_by_day_and_in_order_of_sites(session: CassandraSession) -> None:
+    dirty = CassandraDirtyDays(session)
+    sites = [f"many-{number:03d}" for number in range(200)]
+    dirty.await_close([SiteDay(site, day) for site in sites for day in (500_000, 500_001, 600_000)])
+    listed = [entry.site_day for entry in dirty.take(150, 500_002) if entry.site_day.day >= 500_000]
+    assert listed == sorted(listed)
+    assert len(listed) == len(set(listed)) > 0
+    for entry in dirty.take(10_000, 500_002):
+        dirty.clear(entry)
+    assert not [entry for entry in dirty.take(10_000, 500_002) if entry.site_day.day >= 500_000]
+    assert list(dirty.awaited(sites[0])) == [600_000]
