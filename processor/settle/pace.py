@@ -14,7 +14,7 @@ class SettlePace:
 
     Attributes:
         take_site_days: maximum number of dirty site-days read per pass.
-        pass_ms: a pass starts no further site-day after this time.
+        pass_ms: a pass starts no further site-day after this time, apart from the time for sorting hits.
         resettle_after_ms: minimum delay before new hits cause another settlement of a site-day; if the last settlement
             took longer, the delay is as long as that settlement.
         retry_after_ms: delay before a failed site-day is tried again, doubled after each failure.

@@ -133,8 +133,9 @@ class Settler:
         bounds = scan_bounds(self._stores.progress)
         this = Pass(started, closed)
         self._resorting.prepare(taken, bounds, closed, buckets)
+        sorted_at = self._clock.now()
         for entry in self._in_turn(taken):
-            if self._stop.is_set() or self._clock.now() - started > self._pace.pass_ms:
+            if self._stop.is_set() or self._clock.now() - sorted_at > self._pace.pass_ms:
                 break
             self._last_site = entry.site_day.site
             sorted_hits = self._resorting.of(entry)

@@ -204,3 +204,29 @@ def test_damaged_record_stops_only_its_own_site_days() -> None:
     pace = SettlePace(resettle_after_ms=0, sort_site_days=3)
     settler = Settler(settler_stores(mesh.stores), mesh.clock, pace)
     assert settler.run_once() == len(SITES) - 2
+
+
+def test_time_for_sorting_does_not_end_the_pass() -> None:
+    mesh = SmallMesh(NOON, sites=SITES)
+    mesh.send([replace(a_hit(number), site=site) for number, site in enumerate(SITES)])
+    mesh.heartbeat()
+    mesh.stream()
+
+    class SlowRaw(MemoryRawStore):
+        """A raw store that takes an hour to read the records of many sites."""
+
+        def scan_sites(
+            self,
+            sites: Collection[str],
+            first_day: int,
+            end_day: int,
+            before: Mapping[PartitionId, int] | None = None,
+        ) -> Iterator[RawRecord]:
+            mesh.clock.advance(3_600_000)
+            return super().scan_sites(sites, first_day, end_day, before)
+
+    raw = SlowRaw()
+    raw.put(list(mesh.stores.raw.scan_sites(SITES, DAY, DAY + 1)))
+    stores = replace(settler_stores(mesh.stores), raw=raw)
+    settler = Settler(stores, mesh.clock, SettlePace(resettle_after_ms=0, sort_site_days=3))
+    assert settler.run_once() == len(SITES)

@@ -5,6 +5,7 @@ Each dirty mark is stored separately, so that `clear` removes exactly the marks 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence, Set
 from typing import Final
 
@@ -17,7 +18,12 @@ from hitmesh.model.site_buckets import EVERY_BUCKET, site_bucket
 from hitmesh.model.sites import SiteDay
 
 _RANGES: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset), min(log_time)
-    FROM dirty_marks WHERE {which} GROUP BY site, day, log_id, partition_no ORDER BY site, day, log_id, partition_no"""
+    FROM dirty_marks WHERE site = ? GROUP BY site, day, log_id, partition_no ORDER BY site, day, log_id, partition_no"""
+# A range of site-days would also read the site-days of other buckets.
+_RANGES_OF_DAYS: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset),
+    min(log_time) FROM json_each(?) AS wanted CROSS JOIN dirty_marks
+    WHERE site = wanted.value ->> 0 AND day = wanted.value ->> 1
+    GROUP BY wanted.id, log_id, partition_no ORDER BY wanted.id, log_id, partition_no"""
 _MARKED: Final = """SELECT DISTINCT site, day FROM dirty_marks WHERE day < ? AND (site, day) > (?, ?)
     ORDER BY site, day LIMIT ?"""
 # Most awaited days are still open, so the closed days are found by an index.
@@ -68,8 +74,8 @@ class EmbeddedDirtyDays:
             taken = whole_sites(_waiting(transaction, limit + 1, closed_before, buckets), limit)
             if not taken:
                 return []
-            which = "(site, day) >= (?, ?) AND (site, day) <= (?, ?)"
-            return taken_of(taken, _site_days(transaction, which, (*taken[0], *taken[-1])))
+            marked = gathered(transaction.rows(_range, _RANGES_OF_DAYS, (json.dumps(taken),)))
+            return taken_of(taken, marked)
 
     def clear(self, taken: DirtySiteDay) -> None:
         """Remove exactly the dirty marks in `taken`; stop awaiting the site-day."""
@@ -84,7 +90,7 @@ class EmbeddedDirtyDays:
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
         """Return a site's days that have dirty marks."""
         with self._database.reading() as transaction:
-            return _site_days(transaction, "site = ?", (site,))
+            return gathered(transaction.rows(_range, _RANGES, (site,)))
 
     def awaited(self, site: str) -> Sequence[int]:
         """Return a site's days that wait to close, in ascending order."""
@@ -124,10 +130,6 @@ def _page(
     for day in closed_days:
         waiting.update(transaction.rows(SiteDay, _AWAITED, (day, after.site, *after, limit)))
     return sorted(waiting)[:limit]
-
-
-def _site_days(transaction: Transaction, which: str, values: Sequence[str | int]) -> list[DirtySiteDay]:
-    return gathered(transaction.rows(_range, _RANGES.format(which=which), values))
 
 
 def _range(
