@@ -61,7 +61,9 @@ def main() -> int:
         results["reports"] = run_reports(Path(store), scale)
         results["dear_questions"] = run_dear(Path(store), scale.series_days, scale.dear_questions)
     results["two_settlers"] = run_two_settlers(scale.shared_days, scale.shared_hits)
-    results["many_sites"] = run_many_sites(ManySites(scale.many_sites, scale.many_dirty), scale.many_settled)
+    results["many_sites"] = run_many_sites(
+        ManySites(scale.many_sites, scale.many_dirty), scale.many_settled, is_small=scale is SMALL
+    )
     results["huge_site_day"] = run_huge(scale.huge_hits, scale.huge_range_hits)
     results["mesh"] = run_mesh(scale)
     right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]

@@ -1,13 +1,16 @@
 """Fill a store with many sites: their names and keys, site-days that wait for the day to close, and dirty site-days.
 
 The ports write records, marks, awaited days, ledger entries and positions. Only sites and keys are written in bulk,
-because a port creates them one by one, each durably; `tests/unit/test_many_sites.py` compares both.
+because a port creates them one by one, each durably; `bulk_is_like_ports` compares both.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +18,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from hitmesh.adapters.directories import open_directory
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.factory import Stores
@@ -31,6 +35,7 @@ from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock, SiteDirectory
+from hitmesh.runtime.clock import SystemClock
 from tests.bench.plain_records import a_record, page_views
 from tests.bench.traffic import CURRENCY, DAY
 
@@ -124,6 +129,23 @@ def _bulk_in_files(directory: Path, size: ManySites) -> None:
             ),
         )
     file.close()
+
+
+def bulk_is_like_ports(size: ManySites) -> bool:
+    """Return whether `create_in_bulk` writes the rows that `create_by_ports` writes, in files."""
+    with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as parent:
+        homes = [Path(parent, name) for name in ("ports", "bulk")]
+        opened = open_directory(f"{EMBEDDED}{homes[0]}", SystemClock())
+        create_by_ports(opened.port, size)
+        opened.close()
+        create_in_bulk(f"{EMBEDDED}{homes[1]}", size)
+        by_ports, in_bulk = (_rows_of(home / "directory.db") for home in homes)
+    return by_ports == in_bulk and len(by_ports) > size.sites
+
+
+def _rows_of(file: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return [row for name in ("sites", "ingest_keys") for row in sorted(connection.execute(f"SELECT * FROM {name}"))]
 
 
 def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> Mapping[PartitionId, PartitionProgress]:

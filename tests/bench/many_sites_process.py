@@ -1,7 +1,7 @@
 """Measure a PART of the work on the store URL with many sites in a separate process, and print a JSON line.
 
-`python -m tests.bench.many_sites_process URL PART SITES DIRTY [COUNT]`. The answer has the seconds after the stores
-were opened, and the peak memory.
+`python -m tests.bench.many_sites_process URL SITES DIRTY PART:COUNT…`. A part's answer has the seconds after the stores
+were opened, and the peak memory by then, so the memory of a part is known only if the process runs no other part.
 """
 
 from __future__ import annotations
@@ -197,19 +197,20 @@ def peak_mib() -> int:
 
 
 def main() -> None:
-    """Run a part."""
-    url, name = sys.argv[1:3]
-    size, count = ManySites(int(sys.argv[3]), int(sys.argv[4])), int(sys.argv[5])
+    """Run the parts."""
+    url, size = sys.argv[1], ManySites(*map(int, sys.argv[2:4]))
     configure("error", "bench", "bench-0")
     stores = open_stores(url, SystemClock())
     stores.generations.current(site_name(0), 0, 1)
     stores.dirty.pending(site_name(0))
-    before_mib, began, used = peak_mib(), time.monotonic(), cpu_s()
-    answer = parts()[name](Part(url, stores, size, count))
-    took_s, worked_s = round(time.monotonic() - began, 2), round(cpu_s() - used, 2)
+    answers = {}
+    for name, count in (argument.split(":") for argument in sys.argv[4:]):
+        before_mib, began, used = peak_mib(), time.monotonic(), cpu_s()
+        answer = parts()[name](Part(url, stores, size, int(count)))
+        took = {"took_s": round(time.monotonic() - began, 2), "took_cpu_s": round(cpu_s() - used, 2)}
+        answers[name] = {**answer, **took, "max_rss_mib": peak_mib(), "idle_mib": before_mib}
     stores.close()
-    taken = {"took_s": took_s, "took_cpu_s": worked_s, "max_rss_mib": peak_mib(), "idle_mib": before_mib}
-    sys.stdout.write(json.dumps({**answer, **taken}) + "\n")
+    sys.stdout.write(json.dumps(answers) + "\n")
 
 
 if __name__ == "__main__":
