@@ -68,6 +68,16 @@ class TestSiteDirectory:
         assert list(opener().directory.sites("merchants/m", "", 9)) == [changed]
         assert opener().directory.create_site(SHOP) == changed
 
+    def test_list_of_sites_has_the_changes_of_each_site(self, stores: Stores) -> None:
+        sites = [replace(SHOP, name=f"merchants/m/sites/s{number}") for number in range(4)]
+        for site in sites:
+            stores.directory.create_site(site)
+        change = PolicyChange(20_000, False, False)
+        for site in sites[1:3]:
+            stores.directory.change_policy(site.name, change)
+        changed = [replace(site, policy_changes=(change,)) for site in sites[1:3]]
+        assert list(stores.directory.sites(None, "", 10)) == [sites[0], *changed, sites[3]]
+
     def test_change_of_a_policy_is_never_edited(self, stores: Stores) -> None:
         change = PolicyChange(20_010, False, True)
         with pytest.raises(NotFound):
