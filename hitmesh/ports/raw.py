@@ -42,10 +42,9 @@ class RawStore(Protocol):
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits of any of the sites in [first_day, end_day) once, in log order, as `scan` does.
+        """Yield each record with hits on any site in [first_day, end_day) once, in log order, as `scan` does.
 
-        A record that holds hits of many of the sites is read once, which is the purpose of this method. The positions
-        of all records are in memory.
+        A record that many sites share is read once, which is the purpose of this method. All positions are in memory.
         """
 
     def salvage(

@@ -132,11 +132,10 @@ class Attempt:
         rules: the version of the exclusion rules for settled days, by day; absent days keep their version.
         erasing: marks of visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
-        sorted_hits: hits of the site and others, read with the same bounds; None: read the raw records.
+        sorted_hits: hits, read with the same bounds; None: read the raw records.
 
     Attributes:
-        site_day: the site-day.
-        read_through: exclusive upper offsets of the scan, for all topics.
+        site_day, read_through: the site-day, and the scan's exclusive upper offsets for all topics.
         generation: the reserved generation number; 0 before `settle`.
         current: the generation entry seen when the scan began; None without an entry.
         site_sequence: the highest sequence of the site's entries when the attempt began.

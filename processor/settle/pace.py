@@ -26,9 +26,9 @@ class SettlePace:
             version; then it counts as superseded.
         remove_generations: maximum number of superseded generations whose rows are removed per pass.
         ingest_timeout_s: deadline for written rows to become readable.
-        sort_site_days: hits are sorted by site for all site-days of a day once at least this many are taken
+        sort_site_days: hits are sorted by site once at least this many taken site-days have the same day
             (processor.settle.resorting).
-        take_sorted_site_days: maximum number of site-days whose hits are sorted together.
+        take_sorted_site_days: maximum site-days whose hits are sorted together.
         sorted_ms: how long sorted hits are used.
         wave_site_days: maximum number of site-days in a wave.
         wave_rows: approximate maximum number of rows in a wave.

@@ -27,7 +27,7 @@ class Resorting:
     """The settler's re-sorted hits: at most one `SortedHits` at a time. Confined to the settler's thread.
 
     The re-sorted hits are as old as their bounds, so a site-day reads its records directly if its dirty marks follow
-    these bounds. So does a site-day that settlement marked, and each further day of a site after a day that was settled
+    these bounds. So does a site-day that settlement marked, and each further day after the site was settled
     directly in the same pass: such a settlement may have read further and announced hits that the sorted hits lack.
 
     Args:
@@ -50,7 +50,7 @@ class Resorting:
         self._directly: set[str] = set()
 
     def prepare(self, taken: Sequence[DirtySiteDay], bounds: ScanBounds, closed_before: int, buckets: Set[int]) -> None:
-        """Begin a pass over `taken`: sort hits if enough of these site-days are of the same day.
+        """Begin a pass over `taken`: sort hits if enough site-days have the same day.
 
         Raises:
             RetryError: the store is unavailable.
@@ -69,7 +69,7 @@ class Resorting:
             self._hits = SortedHits(self._raw, sites, days, bounds, self._memory)
         except RetryError:
             raise
-        except _ANY_ERROR as error:  # each site-day reads its own records, so a damaged record stops only some of them
+        except _ANY_ERROR as error:  # each site-day reads its own records, so a damaged record stops only some
             self._not_before = now + self._pace.retry_after_ms
             logger().warning("hits_not_sorted", error=type(error).__name__, message=str(error))
             return
@@ -103,7 +103,7 @@ class Resorting:
 
 
 def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
-    """Return the most common day with its neighbours; None if fewer site-days than `at_least` are of this day."""
+    """Return the most common day with its neighbours; None if fewer than `at_least` site-days have it."""
     counts = Counter(entry.site_day.day for entry in taken)
     if not counts:
         return None

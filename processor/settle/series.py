@@ -50,9 +50,9 @@ def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int
 def series_of_days(
     settled: Mapping[SiteDay, SettledRows], digest: RowDigest | None = None, lg_k: int = LG_K_CELL
 ) -> dict[SiteDay, pl.DataFrame]:
-    """Return `settled_series` of each site-day; the rows that are in memory are summed together.
+    """Return `settled_series` for each site-day; the rows that are in memory are summed together.
 
-    A few rows cost as much as thousands, so a wave of small site-days is summed at a fraction of the time.
+    A few rows cost as much as thousands, so small site-days are summed together in far less time.
     """
     digest = digest or RowDigest()
     together = [rows for rows in settled.values() if rows.is_in_memory]

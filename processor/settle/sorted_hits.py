@@ -43,7 +43,7 @@ class SortedHits:
         raw: the raw records.
         sites: the sites, in the order in which their days will be settled.
         days: the UTC days that will be settled.
-        bounds: the bounds of the scan; a settlement from these hits must have the same bounds.
+        bounds: the scan's bounds; a settlement from these hits must have the same bounds.
         memory: limits; sites with too many hits must be read directly.
         sites_of_group: sites whose hits are in memory together.
 
@@ -134,7 +134,7 @@ class SortedHits:
 def _with_places(
     records: Sequence[RawRecord], parts: Sequence[pl.DataFrame], numbers: pl.DataFrame, positions: RecordPositions
 ) -> pl.DataFrame:
-    """Return the rows of the numbered sites, with number, log time, record and row; add the positions."""
+    """Return the numbered sites' rows with number, log time, record and row; add the positions."""
     placed = [
         part.with_row_index("row").with_columns(
             pl.col("row").cast(pl.Int64),

@@ -32,7 +32,7 @@ _OF_SITE: Final = "SELECT day FROM awaited_site_days WHERE bucket = ? AND site =
 _END: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
 _END_BY_DAY: Final = "DELETE FROM awaited_by_day USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND site = ?"
 _FORGET_DAY: Final = "DELETE FROM awaited_days USING TIMESTAMP ? WHERE bucket = ? AND day = ?"
-# Added to the timestamp of a deletion, because no column tells when the row was written. Clocks differ by less than
+# Added to a deletion's timestamp, because no column tells when the row was written. Clocks differ by less than
 # this margin. The deletion also hides writes within the margin, but a settled day need not be awaited again.
 _CLOCK_MARGIN_US: Final = 600_000_000
 
@@ -65,7 +65,7 @@ class AwaitedDays:
         self._audit_every_s = audit_every_s
         self._clock = clock
         self._looked_s = 0.0
-        # `closed_before` and the buckets of the last read, if nothing was found.
+        # `closed_before` and the buckets in the last read, if nothing was found.
         self._none_before: tuple[int, Set[int]] | None = None
         self._audited_s = float("-inf")
         self._next_audit = 0
@@ -79,7 +79,7 @@ class AwaitedDays:
         keys = [(site_bucket(site), site, day) for site, day in missing]
         self._session.run_by_partition(_INSERT, keys, 1)
         self._session.run_by_partition(_INSERT_BY_DAY, ((day, bucket, site) for bucket, site, day in keys), 2)
-        # Written last: whoever finds no row of a site reads the day again while its row is there.
+        # Written last: a settler that finds no site reads the day again while the day's row exists.
         self._session.run_by_partition(_INSERT_DAY, sorted({(bucket, day) for bucket, _, day in keys}), 1)
         self._written.note(missing)
         self._none_before = None
@@ -134,7 +134,7 @@ class AwaitedDays:
         self._session.run_many(_FORGET_DAY, [(read_us - _CLOCK_MARGIN_US, *key) for key in old])
 
     def _audit(self, now_s: float, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        """Read a bucket of the other table if it is time; return the closed site-days that were found there so far."""
+        """Read a bucket in the table by site if due; return the closed site-days that such reads found."""
         if now_s - self._audited_s >= self._audit_every_s and buckets:
             self._audited_s = now_s
             bucket = sorted(buckets)[self._next_audit % len(buckets)]

@@ -112,7 +112,7 @@ class CassandraSiteDirectory:
         return [row.name for row in self._session.run(cql, (merchant, after, limit))]
 
     def _names(self, after: str, limit: int) -> list[str]:
-        """Return the next names of all merchants; a page reads few more names than `limit`."""
+        """Return the next names for all merchants; a page reads few more names than `limit`."""
 
         def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[SiteDay]]:
             answers = self._session.run_each(_NAMES, [(bucket, *request) for bucket, request in requests.items()])

@@ -95,7 +95,7 @@ class CassandraDirtyDays:
         return taken_of(taken, gathered(map(_range, rows)))
 
     def _look(self, limit: int, closed_before: int, buckets: Set[int]) -> list[Row]:
-        """Return the ranges of marks of the first site-days."""
+        """Return the first site-days' ranges of marks."""
         begin = self._marked.begin()
 
         def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[Row]]:

@@ -13,11 +13,11 @@ MIN_PAGE_ROWS: Final = 64
 
 
 class OfSite(Protocol):
-    """A row of a site."""
+    """A site's row."""
 
     @property
     def site(self) -> str:
-        """Full name of the site."""
+        """Full name."""
 
     @property
     def day(self) -> int:
@@ -47,7 +47,7 @@ def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> lis
     Args:
         begin: the sources, each with the site at which the read begins.
         read: returns the rows of pages, each sorted by (site, day); fewer rows than asked for mean the end.
-        limit: number of site-days.
+        limit: site-days.
     """
     requests = {
         source: PageRequest(site, max(MIN_PAGE_ROWS, 2 * limit // len(begin))) for source, site in begin.items()

@@ -117,16 +117,16 @@ class CassandraRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits of any of the sites in [first_day, end_day) once, in log order, as `scan`.
+        """Yield each record with hits on any site in [first_day, end_day) once, in log order, as `scan` does.
 
-        The index is read once per day and bucket of the sites, not once per site.
+        The index is read once per day and bucket, not once per site.
         """
         days = range(first_day, end_day)
         wanted = {SiteDay(site, day) for site in sites for day in days}
         yield from self._records(self._index.find(sites, days, before), wanted)
 
     def _records(self, candidates: Sequence[Found], wanted: Set[SiteDay]) -> Iterator[RawRecord]:
-        """Yield the records of candidates that hold hits of wanted site-days."""
+        """Yield the candidates' records that hold hits on wanted site-days."""
         found = [candidate.position for candidate in candidates]
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):

@@ -112,7 +112,7 @@ class RawIndex:
     def find(
         self, sites: Collection[str], days: Sequence[int], before: Mapping[PartitionId, int] | None
     ) -> list[Found]:
-        """Return the distinct records below `before` that may hold hits of the sites on these days, in log order.
+        """Return the distinct records below `before` that may hold the sites' hits on these days, in log order.
 
         Raises:
             StoreCorrupt: a row is damaged.
@@ -173,7 +173,7 @@ def _refuse_damaged(row: Row) -> bool:
 
 
 def _found(row: Row, bits: U32Array) -> Iterator[Found]:
-    """Yield the records in a row that have entries of the sites with these bits; a record may be yielded repeatedly."""
+    """Yield the records in a row that have entries for these bits of site hashes."""
     entries = np.frombuffer(row.records, _ENTRY)
     mine = entries[entries["site"] == bits[0] if len(bits) == 1 else np.isin(entries["site"], bits)]
     for offset, log_time in set(zip(mine["offset"].tolist(), mine["log_time"].tolist(), strict=True)):

@@ -1,6 +1,6 @@
-"""Salts of site-local dates on Cassandra (rule I2).
+"""Salts for site-local dates on Cassandra (rule I2).
 
-Conditional writes make a salt unique. The salts of a date are a partition, so that a deletion destroys all of them.
+Conditional writes make a salt unique. A date's salts are a partition, so that a deletion destroys all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SALT_TTL_S: Final = 4 * 86_400
 
 
 class Salts:
-    """The salts, cached in memory. Thread-safe. The work for a site does not depend on the number of other sites."""
+    """The salts, cached in memory. Thread-safe. Work for a site does not depend on other sites."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -62,7 +62,7 @@ class Salts:
         self._salted_on[site] = today
 
     def _destroy_dates(self, oldest: date) -> None:
-        """Destroy all sites' salts of the dates before `oldest`; once per date, not once per site."""
+        """Destroy all sites' salts for dates before `oldest`; once per date, not once per site."""
         rows = self._session.run("SELECT local_date FROM salt_dates WHERE zero = 0")
         for day in (row.local_date.date() for row in rows):
             if day < oldest:

@@ -19,7 +19,7 @@ from hitmesh.model.sites import SiteDay
 
 _RANGES: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset), min(log_time)
     FROM dirty_marks WHERE site = ? GROUP BY site, day, log_id, partition_no ORDER BY site, day, log_id, partition_no"""
-# A range of site-days would also read the site-days of other buckets.
+# A range would also read site-days in other buckets.
 _RANGES_OF_DAYS: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset),
     min(log_time) FROM json_each(?) AS wanted CROSS JOIN dirty_marks
     WHERE site = wanted.value ->> 0 AND day = wanted.value ->> 1

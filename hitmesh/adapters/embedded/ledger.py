@@ -90,7 +90,7 @@ class EmbeddedLedger:
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return LEDGER_SUMS of the next sites by name, and the last site's name, or None if no more sites follow.
 
-        Costs a look-up per epoch and the entries of these sites, whatever the number of other sites.
+        Costs a look-up per epoch and these sites' entries, however many other sites exist.
         """
         with self._database.reading() as transaction:
             epochs = transaction.rows(_Epoch, "SELECT log_id, partition_no, epoch FROM ledger_epochs")
@@ -118,7 +118,7 @@ class EmbeddedLedger:
 
 
 def _next_sites(transaction: Transaction, epoch: _Epoch, after: str | None, limit: int) -> list[str]:
-    """Return the names of at most `limit` sites that follow `after` and have entries in an epoch, in order."""
+    """Return at most `limit` names after `after`, in order, that have entries in an epoch."""
     behind, values = ("", ()) if after is None else ("AND site > ?", (after,))
     return transaction.rows(
         str,

@@ -81,7 +81,7 @@ class EmbeddedRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits of any of the sites in [first_day, end_day) once, in log order, as `scan`."""
+        """Yield each record with hits on any site in [first_day, end_day) once, in log order, as `scan` does."""
         return self._scan(_FIND_OF_SITES, (json.dumps(sorted(set(sites))), first_day, end_day), before)
 
     def _scan(

@@ -245,6 +245,6 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX policy_changes_by_day ON policy_changes (from_day)",
     ),
-    # Old salts of all sites are destroyed by date.
+    # All sites' old salts are destroyed by date.
     ("CREATE INDEX salts_by_date ON salts (local_date)",),
 )

@@ -27,7 +27,7 @@ from hitmesh.model.stored import SETTLED_CURE
 
 _STRAY_AGE_MS: Final = 600_000
 _SUFFIX: Final = ".parquet"
-_MANY_SITES: Final = ""  # the site of a file that several sites share
+_MANY_SITES: Final = ""  # the site for a file that several sites share
 _NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 
 

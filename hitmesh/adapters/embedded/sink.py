@@ -23,13 +23,13 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
 MAX_FILES: Final = 16
-MAX_SHARED_ROWS: Final = 4_000  # a report of one site reads the file, which takes a few milliseconds
+MAX_SHARED_ROWS: Final = 4_000  # a report on one site reads the file, which takes a few milliseconds
 MAX_MERGED_ROWS: Final = 1_000_000  # in memory while files are merged, 0.5 KB each
 _SORTED_BY: Final = ("site", "day", "generation", "cell")
 
 
 class _Part(NamedTuple):
-    """The rows of a site-day's generation, consecutive in a file."""
+    """A site-day's generation: consecutive rows in a file."""
 
     site: str
     day: int
@@ -41,9 +41,9 @@ Dropped = Sequence[tuple[SiteDay, int]]
 
 
 class EmbeddedRollupSink:
-    """A RollupSink over segments: per row source and call, files of whole sites; many small files are merged.
+    """A RollupSink over segments: per row source and call, files with whole sites; many small files are merged.
 
-    A file of its own for each of a million sites with a few rows would cost milliseconds and an inode per site-day, so
+    A separate file for each small site would cost milliseconds and an inode per site-day, so
     small sites share files. A site's rows leave a shared file once the site's files are merged.
 
     Args:
@@ -184,7 +184,7 @@ def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
 
 
 def _files(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
-    """Yield the parts of each file, in order: whole sites, several of which share a file of `MAX_SHARED_ROWS`."""
+    """Yield each file's parts, in order: whole sites; several sites share a file up to `MAX_SHARED_ROWS`."""
     together: list[_Part] = []
     height = 0
     for _, of_site in groupby(parts, key=lambda part: part.site):
@@ -200,7 +200,7 @@ def _files(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
 
 
 def _placed(source: RowSource, file: str, parts: Iterable[_Part]) -> list[Slice]:
-    """Return the slices of parts that are consecutive in a file."""
+    """Return the slices for parts that are consecutive in a file."""
     slices: list[Slice] = []
     first_row = 0
     for part in parts:

@@ -51,7 +51,7 @@ class MemoryRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits of any of the sites in [first_day, end_day) once, in log order."""
+        """Yield each record with hits on any site in [first_day, end_day) once, in log order."""
         wanted = frozenset(sites)
         with self._lock:
             found = [
