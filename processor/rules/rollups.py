@@ -53,6 +53,7 @@ _WINNING_ORDER_MEASURES: Final = {
     "shipping": "shipping",
     "discounts": "discount",
 }
+_MANY: Final = 20_000  # joining so many contributions costs more than grouping the parts one by one
 _ITEM_DIMENSIONS: Final = {"product": "sku", "category": "category", "brand": "brand"}
 
 
@@ -95,7 +96,10 @@ def traffic_rows(
         others.append(refusal_contributions(rejected))
     if texts is not None:
         others = [part.with_columns(pl.lit(0, pl.Int64).alias(DIMS)) for part in others]
-    return folded_rows(RowSource.TRAFFIC, owner, [*parts, *others], lg_k, texts)
+    parts += others
+    if sum(part.height for part in parts) < _MANY:
+        parts = [pl.concat(parts, how="diagonal").rechunk()]
+    return folded_rows(RowSource.TRAFFIC, owner, parts, lg_k, texts)
 
 
 def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFrame]:
