@@ -119,6 +119,7 @@ def read_window(
     hits = 0
     wanted = (record for record in records if record.max_event_time >= start and record.min_event_time < end)
     for together in _together(wanted):
+        memory.rest()
         parts.append(_part_of(together, len(positions), site, start, end, deciding.columns))
         for record in together:
             positions.add(record.position)
