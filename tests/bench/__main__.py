@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.bench.backlog_run import run_backlog
 from tests.bench.collector_run import run_collector
 from tests.bench.core_run import run_core
 from tests.bench.dear_run import run_dear
@@ -55,11 +56,12 @@ def main() -> int:
         finally:
             process.stop()
         rate = results["settlement"]["hits_per_s_and_core"]["value"]
-        results["sql_peers"] = run_sql_peers(scale.sql_hits, rate)
+        results["sql_peers"] = run_sql_peers(store, rate)
         results["reports"] = run_reports(Path(store), scale)
         results["dear_questions"] = run_dear(Path(store), scale.series_days, scale.dear_questions)
     results["two_settlers"] = run_two_settlers(scale.shared_days, scale.shared_hits)
     results["huge_site_day"] = run_huge(scale.huge_hits, scale.huge_range_hits)
+    results["backlog"] = run_backlog(scale.backlog)
     results["mesh"] = run_mesh(scale)
     right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]
     results["where_the_time_goes"] = where_the_time_goes(results)
