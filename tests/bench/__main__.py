@@ -50,7 +50,7 @@ def main() -> int:
         progress(f"filling a store with a day of many hits and {scale.series_days} days of fewer")
         run("tests.bench.filled_store", store, *map(str, (scale.big_hits, scale.series_days, scale.series_hits)))
         progress("settling all of it")
-        process = Child("tests.bench.settlement_process", store)
+        process = Child("tests.bench.settlement_process", store, settles=True)
         try:
             results["settlement"] = run_settlement(process, scale.settlements, scale.big_hits)
         finally:
