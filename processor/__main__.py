@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import trace_pb2_grpc
+from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, as_disk_full
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.zones import DAY_MS
@@ -32,6 +33,7 @@ from hitmesh.runtime.telemetry.registry import (
     PROCESSOR_LEASED_BUCKETS,
     PROCESSOR_WATERMARK_AGE_SECONDS,
 )
+from hitmesh.runtime.thread_clocks import WorkClock
 from processor.fail_points import dying_at
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
@@ -41,6 +43,7 @@ from processor.settle.attempt import SettlerStores
 from processor.settle.lease_keeper import LeaseKeeper, LeasePace
 from processor.settle.loop import run_in_turns
 from processor.settle.pace import SettlePace
+from processor.settle.rests import Rests
 from processor.settle.settler import Settler
 from processor.settle.share import Share
 from processor.stream.balance_watch import watch_balance
@@ -146,8 +149,9 @@ def build_settler(
     stop: threading.Event,
     metrics: Metrics | None = None,
     share: Share | None = None,
+    rest: Checkpoint = unwatched,
 ) -> Settler:
-    """Return the settler over these stores; `share` None: the settler settles every site."""
+    """Return the settler over these stores; `share` None: every site. `rest` may pause the settler's thread."""
     pace = SettlePace(
         resettle_after_ms=settings.resettle_after_ms,
         keep_superseded_ms=settings.keep_superseded_ms,
@@ -162,7 +166,7 @@ def build_settler(
         marks=secrets.randbits(31),
         logic=settings.version,
         share=share,
-        memory=settings.settle_memory,
+        memory=replace(settings.settle_memory, rest=rest),
     )
 
 
@@ -173,8 +177,9 @@ def build_reprocessor(
     stop: threading.Event,
     metrics: Metrics | None = None,
     share: Share | None = None,
+    rest: Checkpoint = unwatched,
 ) -> Reprocessor:
-    """Return the reprocessor over these stores, for the settler's thread; `share` must be the settler's."""
+    """Return the reprocessor over these stores, for the settler's thread; `share` and `rest` must be the settler's."""
     return Reprocessor(
         settler_stores(stores),
         stores.reprocessings,
@@ -184,7 +189,7 @@ def build_reprocessor(
         metrics=metrics,
         marks=secrets.randbits(31),
         share=share,
-        memory=settings.settle_memory,
+        memory=replace(settings.settle_memory, rest=rest),
     )
 
 
@@ -225,8 +230,9 @@ def _settler_threads(
     name: str, stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
 ) -> SettlerThreads:
     keeper = LeaseKeeper(stores.leases, name, LeasePace(settings.lease_ms), lambda: time.monotonic() * 1_000)
-    settler = build_settler(stores, clock, settings, stop, metrics, keeper)
-    reprocessor = build_reprocessor(stores, clock, settings, stop, metrics, keeper)
+    rest = Rests(settings.settle_cpu_share, WorkClock(), stop)
+    settler = build_settler(stores, clock, settings, stop, metrics, keeper, rest)
+    reprocessor = build_reprocessor(stores, clock, settings, stop, metrics, keeper, rest)
 
     def settle() -> None:
         try:

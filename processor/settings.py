@@ -82,6 +82,12 @@ class ProcessorSettings(ServiceSettings):
         description="Hits of a site-day that are settled at once; a larger site-day is settled in ranges of visitors, "
         "with its hits and rows on the local disk",
     )
+    settle_cpu_share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="CPU time of a settler's thread, as a share of this time and of its rests; 1 = no rests",
+    )
     keep_superseded_ms: int = Field(default=360_000, ge=0, description="Milliseconds that replaced rows stay readable")
     keep_replaced_ms: int = Field(
         default=KEEP_REPLACED_DAYS * DAY_MS,

@@ -75,12 +75,12 @@ def decide_orders(
     current = {claim_at(claim): claim.duplicate for claim in claims}
     decided = {key: duplicates.get(key, stored) for key, stored in current.items()}
     known = [
-        replace(claim, excluded=(excluded_before or {}).get(claim_at(claim), claim.excluded))
-        for claim in claims
-        if claim.day != day or claim.position.offset < read_through.get(_partition(claim), 0)
+        claim for claim in claims if claim.day != day or claim.position.offset < read_through.get(_partition(claim), 0)
     ]
+    if excluded_before:
+        known = [replace(claim, excluded=excluded_before.get(claim_at(claim), claim.excluded)) for claim in known]
     before, after = _winners(known, current), _winners(claims, decided)
-    moved = {claimed for claimed in before.keys() | after.keys() if before.get(claimed) != after.get(claimed)}
+    moved = {claimed for claimed in before.keys() | after.keys() if _differ(before.get(claimed), after.get(claimed))}
     ends = [claim for claimed in moved for claim in (before.get(claimed), after.get(claimed)) if claim is not None]
     orders = {order_id for kind, order_id, _ in moved if kind is ClaimKind.ORDER}
     waiting = {refund_day for order_id in orders for refund_day in (refund_days or {}).get(order_id, ())}
@@ -102,6 +102,10 @@ def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> 
         if not duplicates[claim_at(claim)]:
             winners.setdefault((claim.kind, claim.order_id, claim.excluded), claim)
     return winners
+
+
+def _differ(claim: OrderClaim | None, other: OrderClaim | None) -> bool:
+    return claim is not other and claim != other  # nearly always the same object, which is faster than comparing
 
 
 def claim_at(claim: OrderClaim) -> HitAt:

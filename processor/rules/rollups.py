@@ -53,6 +53,7 @@ _WINNING_ORDER_MEASURES: Final = {
     "shipping": "shipping",
     "discounts": "discount",
 }
+_MANY: Final = 20_000  # joining so many contributions costs more than grouping the parts one by one
 _ITEM_DIMENSIONS: Final = {"product": "sku", "category": "category", "brand": "brand"}
 
 
@@ -89,20 +90,16 @@ def traffic_rows(
         lg_k: log2 of the visitor sketches' size.
         texts: VISIT_DIMENSIONS by number (`numbered_dimensions`).
     """
-    return folded_rows(RowSource.TRAFFIC, owner, [traffic_contributions(counted, copies, rejected)], lg_k, texts)
-
-
-def traffic_contributions(counted: pl.DataFrame, copies: pl.DataFrame, rejected: Mapping[int, int]) -> pl.DataFrame:
-    """Return the contributions of hits, copies and refusals; the arguments are those of `traffic_rows`."""
-    is_numbered = DIMS in counted.columns
-    parts = hit_contributions(counted, (*HIT_DIMENSIONS, DIMS) if is_numbered else TRAFFIC_DIMENSIONS)
-    if copies.height:
-        parts.append(copy_contributions(copies, HIT_DIMENSIONS))
+    parts = hit_contributions(counted, TRAFFIC_DIMENSIONS if texts is None else (*HIT_DIMENSIONS, DIMS))
+    others = [copy_contributions(copies, HIT_DIMENSIONS)] if copies.height else []
     if rejected:
-        parts.append(refusal_contributions(rejected))
-    # Without `rechunk`, grouping a day's contributions takes four times as long.
-    together = pl.concat(parts, how="diagonal").rechunk()
-    return together.with_columns(pl.col(DIMS).fill_null(0)) if is_numbered else together
+        others.append(refusal_contributions(rejected))
+    if texts is not None:
+        others = [part.with_columns(pl.lit(0, pl.Int64).alias(DIMS)) for part in others]
+    parts += others
+    if sum(part.height for part in parts) < _MANY:
+        parts = [pl.concat(parts, how="diagonal").rechunk()]
+    return folded_rows(RowSource.TRAFFIC, owner, parts, lg_k, texts)
 
 
 def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFrame]:
@@ -142,7 +139,8 @@ def folded_rows(
     Args:
         source: the row source.
         owner: the owner of the rows.
-        parts: `traffic_contributions` or `visit_contributions`; at least one part.
+        parts: contributions of hits, copies, refusals or visits; at least one part. A column without values may be
+            absent, `visitor` not from all parts.
         lg_k: log2 of the visitor sketches' size.
         texts: VISIT_DIMENSIONS by number, if the parts have the number `dims` in their place.
     """
@@ -324,8 +322,8 @@ def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) 
     sums = [name for name in there if (contributions[name] != 0).any()]
     visitors = []
     if source is RowSource.TRAFFIC:
-        is_list = contributions.schema["visitor"] == pl.List(pl.UInt64)
-        visitors = [pl.col("visitor").explode() if is_list else pl.col("visitor")]
+        kind = contributions.schema.get("visitor")
+        visitors = [pl.col("visitor").explode()] if kind == pl.List(pl.UInt64) else [pl.col("visitor")] if kind else []
     return contributions.group_by(_with_values(contributions, key)).agg(*exact_sums(sums), *visitors)
 
 

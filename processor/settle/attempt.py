@@ -223,6 +223,7 @@ class Attempt:
         Raises:
             StaleGeneration: the current generation was read further than this attempt would read.
         """
+        self._memory.rest()
         self._refuse_to_read_less()
         site, day = self.site_day
         rejected = self._stores.rejected.counts(site, day)

@@ -8,15 +8,13 @@ import polars as pl
 from hitmesh.model.arrays import BoolArray, U64Array
 from hitmesh.model.rows.rollup_rows import HIT_DIMENSIONS, RowSource
 from processor.rules.carry import Carry, no_open_visits
-from processor.rules.rollups import copy_contributions, refusal_contributions, traffic_contributions, with_texts
+from processor.rules.rollups import DIMS, copy_contributions, hit_contributions, refusal_contributions, with_texts
 from processor.rules.visits import TIMELINE
 from processor.settle.built import Built, counted, full_refunds, is_complete
 from processor.settle.inputs import DayInputs
 from processor.settle.rows import Contributions, SettledRows
 from processor.settle.verdicts import NO_HITS, erased_in_day, ledger_of, lies_in_day
-from processor.settle.window import WINDOW_COLUMNS, chosen
-
-_NO_COPIES = pl.DataFrame(schema=WINDOW_COLUMNS)
+from processor.settle.window import chosen
 
 
 class RangeSums:
@@ -59,7 +57,8 @@ class RangeSums:
         """Add visits and the hits in them."""
         inputs = self._inputs
         day = counted(built)
-        self._traffic.add(with_texts(traffic_contributions(day.hits, _NO_COPIES, {}), day.texts))
+        for part in hit_contributions(day.hits, (*HIT_DIMENSIONS, DIMS)):
+            self._traffic.add(with_texts(part, day.texts))
         self._visits.add(with_texts(day.visits, day.texts))
         self._open_visits.append(built.open_visits)
         self._follows = (self._follows + built.follows) % 2**64

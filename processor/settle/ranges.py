@@ -52,10 +52,12 @@ def settle_in_ranges(inputs: DayInputs, window: SpilledWindow) -> Settled:
     ranges = list(visitor_ranges(window, inputs.memory))
     found = _Copies(inputs)
     for visitors in ranges:
+        inputs.memory.rest()
         found.add(copies_in(visitors))
     orders = decided_orders(inputs, window.claiming, found.of_claims(window.claiming))
     sums = RangeSums(inputs)
     for number, visitors in enumerate(ranges):
+        inputs.memory.rest()
         is_copy = found.of_range(number, visitors.hits)
         settle_range = _settle_range if visitors.hits <= inputs.memory.range_hits else _settle_visitor
         settle_range(inputs, visitors, is_copy, orders, sums)
@@ -140,5 +142,6 @@ def _settle_visitor(
         carried = carried_by(inputs.carry, ids)
     pieces = cut_in_pieces(visitor, wanted, inputs.memory)
     for step in steps(pieces, carried, visits_of_day(inputs)):
+        inputs.memory.rest()
         sums.add(finished_part(built_day(inputs, step.hits, step.carried, step.visits, orders), step.finished))
     pieces.close()

@@ -123,6 +123,7 @@ class Contributions:
         rows, number, height = Spill(self._memory.scratch, buffered_rows=0), 0, 0
         for cells in self._cells_together():
             for parts in self._in_parts(cells):
+                self._memory.rest()
                 folded = folded_rows(self._source, self._owner, parts, self._lg_k)
                 rows.add(folded, np.full(folded.height, number, np.int64))
                 number, height = number + 1, height + folded.height

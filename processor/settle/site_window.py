@@ -19,7 +19,7 @@ from processor.settle.deciding import AS_STORED, ERASED_COLUMNS, Decided, Decidi
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.record_positions import RecordPositions
 from processor.settle.spill import Spill
-from processor.settle.window import READ_COLUMNS, WINDOW_COLUMNS, read_rows
+from processor.settle.window import READ_COLUMNS, WINDOW_COLUMNS, read_together
 
 _NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in ERASED_COLUMNS})
 EXCLUDED_BEFORE: Final = "excluded_before"
@@ -119,6 +119,7 @@ def read_window(
     hits = 0
     wanted = (record for record in records if record.max_event_time >= start and record.min_event_time < end)
     for together in records_together(wanted):
+        memory.rest()
         parts.append(_part_of(together, len(positions), site, start, end, deciding.columns))
         for record in together:
             positions.add(record.position)
@@ -201,7 +202,7 @@ class _Part(NamedTuple):
 
 def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: int, more: tuple[str, ...]) -> _Part:
     """Return the wanted hits of these records, with more columns; `first` is the first record's index in the window."""
-    parts = [read_rows(record.value, (*READ_COLUMNS, *more)) for record in records]
+    parts = read_together([record.value for record in records], (*READ_COLUMNS, *more))
     heights = np.array([part.height for part in parts], np.int64)
     begins = np.cumsum(heights) - heights
     added = (

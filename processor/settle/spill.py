@@ -1,7 +1,8 @@
 """Rows in numbered groups on a local disk, so that a settlement never holds all rows of a large site-day in memory.
 
 The file has no name, so no file outlives the process. Each block in the file is a separate Arrow IPC stream, so that a
-reader decodes only the wanted columns of the wanted group.
+reader decodes only the wanted columns of the wanted group. A column with a single value in many rows, such as a
+dimension that no hit has, is not in the file: half of the columns are like this, and each costs as much as any other.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class _Block:
     start: int
     size: int
     rows: int
+    constants: pl.DataFrame  # a single row with the columns that are not in the file
 
 
 class Spill:
@@ -51,6 +53,7 @@ class Spill:
         self._blocks: defaultdict[int, list[_Block]] = defaultdict(list)
         self._waiting: list[tuple[pl.DataFrame, I64Array]] = []
         self._waiting_rows = 0
+        self._columns: tuple[str, ...] = ()
         self._size = 0
 
     def add(self, rows: pl.DataFrame, groups: I64Array) -> None:
@@ -74,17 +77,24 @@ class Spill:
     def read(self, group: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """Yield a group's rows block by block, all columns or only these."""
         self._flush()
+        wanted = self._columns if columns is None else tuple(columns)
         for block in self._blocks.get(group, ()):
-            self._file.seek(block.start)
-            stream = BytesIO(self._file.read(block.size))
-            yield pl.read_ipc_stream(stream, columns=None if columns is None else list(columns))
+            constants = [name for name in block.constants.columns if name in wanted]
+            stored = [name for name in wanted if name not in constants]
+            rows = {name: block.constants[name].new_from_index(0, block.rows) for name in constants}
+            if stored:
+                self._file.seek(block.start)
+                rows |= pl.read_ipc_stream(BytesIO(self._file.read(block.size)), columns=stored).to_dict()
+            yield pl.DataFrame([rows[name] for name in wanted])
 
     def _flush(self) -> None:
         if not self._waiting:
             return
         rows = pl.concat([frame for frame, _ in self._waiting])
         groups = np.concatenate([numbers for _, numbers in self._waiting])
-        self._waiting, self._waiting_rows = [], 0
+        self._waiting, self._waiting_rows, self._columns = [], 0, tuple(rows.columns)
+        constants = _constants(rows)
+        rows = rows.drop(constants.columns)
         if (groups[1:] < groups[:-1]).any():
             order = np.argsort(groups, kind="stable")
             rows, groups = rows[order], groups[order]
@@ -92,15 +102,30 @@ class Spill:
         ends = np.append(begins[1:], len(groups))
         try:
             for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-                self._write(int(groups[begin]), rows[begin:end])
+                self._write(int(groups[begin]), rows[begin:end], constants)
         except OSError as error:
             raise as_disk_full(error) or error from error
 
-    def _write(self, group: int, rows: pl.DataFrame) -> None:
+    def _write(self, group: int, rows: pl.DataFrame, constants: pl.DataFrame) -> None:
         target = BytesIO()
         # The newest layout would write the texts of all rows with every slice.
         rows.write_ipc_stream(target, compression="lz4", compat_level=pl.CompatLevel.oldest())
         self._file.seek(self._size)
         self._file.write(target.getbuffer())
-        self._blocks[group].append(_Block(self._size, target.tell(), rows.height))
+        self._blocks[group].append(_Block(self._size, target.tell(), rows.height, constants))
         self._size += target.tell()
+
+
+def _constants(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return a row with the columns that have a single value, without a reference to the rows; never all columns."""
+    names = [name for name in rows.columns if _is_constant(rows[name])][: rows.width - 1]
+    return pl.DataFrame({name: [rows[name][0]] for name in names}, schema={name: rows.schema[name] for name in names})
+
+
+def _is_constant(values: pl.Series) -> bool:
+    """Return whether all values are equal; False for types whose values are not worth comparing."""
+    if values.null_count():
+        return values.null_count() == len(values)
+    if values.dtype.is_numeric():
+        return bool(values.min() == values.max())
+    return values.dtype == pl.String and bool((values == values[0]).all())

@@ -5,6 +5,7 @@ Reading only the needed columns costs 0.8 µs a hit, all columns 4 µs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Final
 
@@ -84,6 +85,29 @@ _REQUIRED: Final = frozenset(
         "campaign_hash",
     }
 )
+
+
+def read_together(values: Sequence[bytes], columns: tuple[str, ...]) -> list[pl.DataFrame]:
+    """Return each record's rows as `read_rows` does; costs less, because records are nearly always as expected.
+
+    Raises:
+        StoreCorrupt: as for `read_rows`.
+    """
+    try:
+        parts = [_as_written(value, columns) for value in values]
+        rows = pl.concat(parts)  # only frames with the same types can be joined
+    except (Exception, pl.exceptions.PanicException):  # read_rows names the damaged record
+        return [read_rows(value, columns) for value in values]
+    required = [name for name in columns if name in _REQUIRED]
+    if rows.schema == {name: HITS_COLUMNS[name] for name in columns} and not any(
+        rows[name].null_count() for name in required
+    ):
+        return parts
+    return [read_rows(value, columns) for value in values]
+
+
+def _as_written(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
+    return pl.read_ipc_stream(BytesIO(opened(value, "a record", RECORD_CURE)), columns=list(columns))
 
 
 def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.bench.backlog_run import run_backlog
 from tests.bench.collector_run import run_collector
 from tests.bench.core_run import run_core
 from tests.bench.dear_run import run_dear
@@ -51,13 +52,13 @@ def main() -> int:
         progress(f"filling a store with a day of many hits and {scale.series_days} days of fewer")
         run("tests.bench.filled_store", store, *map(str, (scale.big_hits, scale.series_days, scale.series_hits)))
         progress("settling all of it")
-        process = Child("tests.bench.settlement_process", store)
+        process = Child("tests.bench.settlement_process", store, settles=True)
         try:
             results["settlement"] = run_settlement(process, scale.settlements, scale.big_hits)
         finally:
             process.stop()
         rate = results["settlement"]["hits_per_s_and_core"]["value"]
-        results["sql_peers"] = run_sql_peers(scale.sql_hits, rate)
+        results["sql_peers"] = run_sql_peers(store, rate)
         results["reports"] = run_reports(Path(store), scale)
         results["dear_questions"] = run_dear(Path(store), scale.series_days, scale.dear_questions)
     results["two_settlers"] = run_two_settlers(scale.shared_days, scale.shared_hits)
@@ -65,6 +66,7 @@ def main() -> int:
         ManySites(scale.many_sites, scale.many_dirty), scale.many_settled, is_small=scale is SMALL
     )
     results["huge_site_day"] = run_huge(scale.huge_hits, scale.huge_range_hits)
+    results["backlog"] = run_backlog(scale.backlog)
     results["mesh"] = run_mesh(scale)
     right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]
     results["where_the_time_goes"] = where_the_time_goes(results)

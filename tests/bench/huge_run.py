@@ -34,7 +34,7 @@ def run_huge(hits: int, range_hits: int = DEFAULT_MEMORY.range_hits) -> Result:
 def _settled(hits: int, visitors: int, range_hits: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-huge-") as directory:
         run("tests.bench.huge_process", "fill", directory, str(hits), str(visitors))
-        process = Child("tests.bench.huge_process", "settle", directory, str(range_hits))
+        process = Child("tests.bench.huge_process", "settle", directory, str(range_hits), settles=True)
         process.stop()
         return process.first_answer
 

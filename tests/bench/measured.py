@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from hitmesh.runtime.reused_memory import REUSED_MEMORY
+
 ROOT = Path(__file__).resolve().parents[2]
 # Services run as one process per core: a second Polars thread would only wait for the first.
 ONE_CORE = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -43,16 +45,16 @@ def run(module: str, *arguments: str) -> None:
 
 
 class Child:
-    """A measured process that answers each line on stdin with a JSON line on stdout."""
+    """A measured process that answers each line on stdin with a JSON line on stdout; `settles` as a settler in dev."""
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, settles: bool = False) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=environment(),
+            env={**environment(), **(REUSED_MEMORY if settles else {})},
         )
         self.first_answer = self._answer()
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -32,15 +32,15 @@ LOAD_TIMEOUT_S: Final = 400.0
 
 def run_mesh(scale: Scale) -> Result:
     """Return the highest held rate, and each process's usage at that rate."""
-    with tempfile.TemporaryDirectory(prefix="hitmesh-bench-mesh-") as home, _mesh(Path(home)):
+    with tempfile.TemporaryDirectory(prefix="hitmesh-bench-mesh-") as home, mesh(Path(home)):
         trials, rates, runs = [], [], []
         for rate in scale.rates:
-            trials.append(_offered(home, rate, scale.trial_s))
+            trials.append(offered(home, rate, scale.trial_s))
             if not trials[-1]["held"]:
                 break
             rates.append(rate)
         for rate in reversed(rates):
-            runs.append(_offered(home, rate, scale.mesh_s))
+            runs.append(offered(home, rate, scale.mesh_s))
             if runs[-1]["held"]:
                 break
     held = next((run["acknowledged_per_s"] for run in runs if run["held"]), 0)
@@ -54,10 +54,11 @@ def run_mesh(scale: Scale) -> Result:
 
 
 @contextmanager
-def _mesh(home: Path) -> Iterator[None]:
-    """Run a separate mesh with the settings of `hitmesh dev`."""
+def mesh(home: Path, processor_settings: Sequence[str] = ()) -> Iterator[None]:
+    """Run a separate mesh with the settings of `hitmesh dev`, and these settings of the processor (name=value)."""
+    settings = [text for setting in processor_settings for text in ("--processor-setting", setting)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "hitmesh.tools.cli", "dev", "--home", str(home), "--no-demo-data"],
+        [sys.executable, "-m", "hitmesh.tools.cli", "dev", "--home", str(home), "--no-demo-data", *settings],
         cwd=ROOT,
         env=_environment(),
         stdout=subprocess.DEVNULL,
@@ -81,7 +82,7 @@ def _ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
     return True
 
 
-def _offered(home: str, rate: int, duration_s: int) -> Result:
+def offered(home: str, rate: int, duration_s: int) -> Result:
     """Offer a rate and return whether the rate was held."""
     progress(f"mesh: {rate:,} hits/s for {duration_s} s")
     load = ("load", "--home", home, "--rate", str(rate), "--duration", str(duration_s), "--sites", str(SITES))

@@ -29,6 +29,25 @@ class Core:
 
 
 @dataclass(frozen=True)
+class Backlog:
+    """Sizes of the measurement.
+
+    Attributes:
+        rate: hits per second that `hitmesh load` sends.
+        load_s: seconds of load.
+        days: days of each of 16 sites in the backlog.
+        hits: hits per site-day.
+        shares: the values of `settle_cpu_share` to measure; None = without a backlog.
+    """
+
+    rate: int
+    load_s: int
+    days: int
+    hits: int
+    shares: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Scale:
     """Sizes for all parts.
 
@@ -41,7 +60,7 @@ class Scale:
         one_visitor_hits, kept_of_visitor: hits with a single visitor id, and the number kept before hits wait.
         big_hits: hits on the settled day.
         huge_hits, huge_range_hits: hits on the day that is settled in ranges of visitors, and in a range.
-        sql_hits: hits for each SQL engine.
+        backlog: live traffic while a backlog of history settles.
         series_days, series_hits: days in the reported site's series, and hits per day.
         shared_days, shared_hits: days of each of 16 sites that two settlers share, and hits per site-day.
         many_sites, many_dirty, many_settled: sites of a store, dirty site-days, and how many of these are settled.
@@ -64,7 +83,7 @@ class Scale:
     big_hits: int
     huge_hits: int
     huge_range_hits: int
-    sql_hits: int
+    backlog: Backlog
     series_days: int
     series_hits: int
     shared_days: int
@@ -96,7 +115,7 @@ FULL: Final = Scale(
     big_hits=210_000,
     huge_hits=10_000_000,
     huge_range_hits=DEFAULT_MEMORY.range_hits,
-    sql_hits=1_000_000,
+    backlog=Backlog(8_000, 30, 3, 4_000, (None, 1.0, 0.5)),
     series_days=90,
     series_hits=5_000,
     shared_days=12,
@@ -125,7 +144,7 @@ SMALL: Final = Scale(
     big_hits=2_000,
     huge_hits=20_000,
     huge_range_hits=5_000,
-    sql_hits=20_000,
+    backlog=Backlog(200, 3, 1, 100, (0.5,)),
     series_days=3,
     series_hits=500,
     shared_days=3,

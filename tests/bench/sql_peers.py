@@ -1,10 +1,13 @@
 """The SQL of a settlement in the engines that a user might choose instead, in one thread; a process per engine.
 
-Visits are cut at gaps of 30 minutes; hits are grouped by cell and six dimensions, with sums and a sketch of visitors.
-The SQL has fewer dimensions than a settlement, and handles no copies, orders, caps, campaigns or carry.
+Visits are cut at gaps of 30 minutes; hits are grouped by cell and dimensions, with sums and a sketch of visitors. Each
+engine stores the rows of both results in a table in memory, so that its optimiser cannot skip a sum. There are two
+sets of dimensions: six, and all that hits have. The SQL handles no copies, refunds, items, caps, campaigns, orphans,
+exclusions, landing pages of hits, row digests or carry, and writes no file.
 
-`python -m tests.bench.sql_peers duckdb FILE HITS` makes FILE if it is missing, and prints one JSON line: CPU seconds of
-the fastest of three runs, or why the engine was skipped. The engines are the extra `bench`.
+`python -m tests.bench.sql_peers export STORE FILE` writes the hits of the settled site-day to FILE.
+`python -m tests.bench.sql_peers duckdb FILE six` prints one JSON line: hits, rows, and CPU seconds of the fastest of
+three runs, or why the engine was skipped. The engines are the extra `bench`.
 """
 
 from __future__ import annotations
@@ -17,98 +20,158 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
+import polars as pl
+
+from hitmesh.adapters.factory import open_stores
+from hitmesh.model.hit_types import HitType
+from hitmesh.model.rows.rollup_rows import HIT_DIMENSIONS, VISIT_DIMENSIONS
+from hitmesh.runtime.clock import SystemClock
+from processor.settle.window import read_rows
+from tests.bench.filled_store import BIG_DAY
 
 ENGINES: Final = ("duckdb", "chdb")
 _RUNS: Final = 3
-_VISITORS: Final = 120_000
-_DAY_MS: Final = 86_400_000
-_TEXTS: Final = {"page": 2_000, "host": 2, "channel": 8, "source": 60, "device": 3, "browser": 12}
-_DIMENSIONS: Final = ", ".join(_TEXTS)
-_VISITS: Final = """WITH s AS (SELECT *, CASE WHEN ts - {lag} > 1800000 THEN 1 ELSE 0 END AS new FROM {source}),
-g AS (SELECT *, sum(new) OVER (PARTITION BY visitor ORDER BY ts ROWS UNBOUNDED PRECEDING) AS n FROM s),
-v AS (SELECT visitor, n, min(ts) AS t0, max(ts) - min(ts) AS dur, count(*) AS c, {first}(page, ts) AS landing,
-    {last}(page, ts) AS exit_page, {first}(channel, ts) AS channel, {first}(source, ts) AS source,
-    {first}(device, ts) AS device, {first}(browser, ts) AS browser FROM g GROUP BY visitor, n)
-SELECT count(*), sum(v2) FROM (SELECT {cell} AS cell, landing, exit_page, channel, source, device, browser,
-    count(*) AS v2, sum(CASE WHEN c = 1 THEN 1 ELSE 0 END) AS bounces, sum(dur) AS d FROM v GROUP BY ALL)"""
+# By set: the dimensions of hits, and those of visits.
+DIMENSIONS: Final = {
+    "six": (
+        ("page_path", "hostname", "channel", "source", "device_type", "browser"),
+        ("channel", "source", "device_type", "browser"),
+    ),
+    "all": (
+        (*HIT_DIMENSIONS, *(name for name in VISIT_DIMENSIONS if name != "landing_page")),
+        ("hostname", *(name for name in VISIT_DIMENSIONS if name != "landing_page")),
+    ),
+}
+_SUMS: Final = {
+    "six": ("count(*) AS hits", "sum(total) AS gross_revenue"),
+    "all": (
+        "count(*) AS hits",
+        f"sum(CASE WHEN hit_type = {HitType.PAGE_VIEW:d} THEN 1 ELSE 0 END) AS pageviews",
+        f"sum(CASE WHEN hit_type = {HitType.ORDER:d} THEN 1 ELSE 0 END) AS orders",
+        *(f"sum({name}) AS sum_of_{name}" for name in ("total", "shipping", "tax", "discount")),
+    ),
+}
+_COLUMNS: Final = (
+    *("event_time", "visitor_lo", "total", "shipping", "tax", "discount"),
+    *("campaign" if name == "utm_campaign" else name for name in DIMENSIONS["all"][0]),
+)
+_TRAFFIC: Final = """SELECT {cell} AS cell, {dimensions}, {sums}, {sketch}(visitor_lo) AS visitors
+FROM {source} GROUP BY cell, {dimensions}"""
+_VISITS: Final = """WITH s AS (SELECT *, CASE WHEN event_time - {lag} > 1800000 THEN 1 ELSE 0 END AS new FROM {source}),
+g AS (SELECT *, sum(new) OVER (PARTITION BY visitor_lo ORDER BY event_time ROWS UNBOUNDED PRECEDING) AS n FROM s),
+v AS (SELECT visitor_lo, n, min(event_time) AS t0, max(event_time) - min(event_time) AS dur, count(*) AS c,
+    {first}(page_path, event_time) AS landing, {last}(page_path, event_time) AS exit_page, {firsts}
+    FROM g GROUP BY visitor_lo, n)
+SELECT {cell} AS cell, landing, exit_page, {dimensions}, count(*) AS visits,
+    sum(CASE WHEN c = 1 THEN 1 ELSE 0 END) AS bounces, sum(dur) AS duration, sum(c) AS hits
+FROM v GROUP BY cell, landing, exit_page, {dimensions}"""
 
 
 def main() -> None:
-    """Measure an engine."""
-    engine, file, hits = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    """Export the hits, or measure an engine."""
+    if sys.argv[1] == "export":
+        _export(sys.argv[2], Path(sys.argv[3]))
+        return
+    engine, file, dimensions = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     try:
-        settle = {"duckdb": _duckdb, "chdb": _chdb}[engine](file)
+        settle = {"duckdb": _duckdb, "chdb": _chdb}[engine](file, dimensions)
     except ImportError as error:
         answer: dict[str, Any] = {"left_out": f"{error}: install the extra, pip install 'hitmesh[bench]'"}
     else:
-        if not file.exists():
-            _write_hits(file, hits)
-        took_s = [_cpu_s(settle) for _ in range(_RUNS)]
-        answer = {"cpu_s": min(took_s), "hits": hits}
+        took_s, rows = zip(*(_measured(settle) for _ in range(_RUNS)), strict=True)
+        answer = {
+            "cpu_s": min(took_s),
+            "hits": pl.scan_parquet(file).select(pl.len()).collect().item(),
+            "rows": rows[-1],
+        }
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
-def _cpu_s(work: Callable[[], None]) -> float:
+def _measured(work: Callable[[], int]) -> tuple[float, int]:
+    """Return the CPU seconds of the process, and the number of rows."""
     before = resource.getrusage(resource.RUSAGE_SELF)
-    work()
+    rows = work()
     after = resource.getrusage(resource.RUSAGE_SELF)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, rows
 
 
-def _duckdb(file: Path) -> Callable[[], None]:
+def _queries(dimensions: str, source: str, words: dict[str, str]) -> dict[str, str]:
+    """Return the query for each table, in the words of an engine."""
+    of_hits, of_visits = DIMENSIONS[dimensions]
+    firsts = ", ".join(f"{words['first']}({name}, event_time) AS {name}" for name in of_visits)
+    return {
+        "traffic": _TRAFFIC.format(
+            cell=words["cell"].format("event_time"),
+            dimensions=", ".join(of_hits),
+            sums=", ".join(_SUMS[dimensions]),
+            sketch=words["sketch"],
+            source=source,
+        ),
+        "visits": _VISITS.format(
+            cell=words["cell"].format("t0"),
+            dimensions=", ".join(of_visits),
+            firsts=firsts,
+            source=source,
+            **{name: words[name] for name in ("lag", "first", "last")},
+        ),
+    }
+
+
+def _duckdb(file: Path, dimensions: str) -> Callable[[], int]:
     connection = importlib.import_module("duckdb").connect()
     connection.execute("SET threads=1")
-    lag = "lag(ts, 1, -99999999) OVER (PARTITION BY visitor ORDER BY ts)"
-    visits = _VISITS.format(lag=lag, source=f"'{file}'", first="arg_min", last="arg_max", cell="t0 // 900000")
+    words = {
+        "cell": "{} // 900000",
+        "first": "arg_min",
+        "last": "arg_max",
+        "sketch": "approx_count_distinct",
+        "lag": "lag(event_time, 1, -99999999) OVER (PARTITION BY visitor_lo ORDER BY event_time)",
+    }
 
-    def settle() -> None:
-        connection.execute(
-            f"CREATE OR REPLACE TABLE traffic AS SELECT ts // 900000 AS cell, {_DIMENSIONS}, count(*) AS hits, "
-            f"sum(revenue) AS revenue, approx_count_distinct(visitor) AS visitors FROM '{file}' GROUP BY ALL"
-        ).fetchall()
-        connection.execute(visits).fetchall()
+    def settle() -> int:
+        rows = 0
+        for table, query in _queries(dimensions, f"'{file}'", words).items():
+            connection.execute(f"CREATE OR REPLACE TABLE {table} AS {query}").fetchall()
+            rows += connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        return rows
 
     return settle
 
 
-def _chdb(file: Path) -> Callable[[], None]:
+def _chdb(file: Path, dimensions: str) -> Callable[[], int]:
     session = importlib.import_module("chdb.session").Session()
     frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
-    lag = f"lagInFrame(ts, 1, toInt64(-99999999)) OVER (PARTITION BY visitor ORDER BY ts {frame})"
-    source = f"file('{file}')"
-    visits = _VISITS.format(lag=lag, source=source, first="argMin", last="argMax", cell="intDiv(t0, 900000)")
+    words = {
+        "cell": "intDiv({}, 900000)",
+        "first": "argMin",
+        "last": "argMax",
+        "sketch": "uniqState",
+        "lag": f"lagInFrame(event_time, 1, toInt64(-99999999)) OVER "
+        f"(PARTITION BY visitor_lo ORDER BY event_time {frame})",
+    }
 
-    def settle() -> None:
-        session.query(
-            f"SELECT count() FROM (SELECT intDiv(ts, 900000) AS cell, {_DIMENSIONS}, count() AS hits, "
-            f"sum(revenue) AS revenue, uniqState(visitor) AS visitors FROM {source} GROUP BY ALL) "
-            "SETTINGS max_threads = 1",
-            "CSV",
-        )
-        session.query(f"{visits} SETTINGS max_threads = 1", "CSV")
+    def settle() -> int:
+        rows = 0
+        for table, query in _queries(dimensions, f"file('{file}')", words).items():
+            session.query(f"DROP TABLE IF EXISTS {table}")
+            session.query(f"CREATE TABLE {table} ENGINE = Memory AS {query} SETTINGS max_threads = 1")
+            rows += int(str(session.query(f"SELECT count() FROM {table}", "CSV")))
+        return rows
 
     return settle
 
 
-def _write_hits(file: Path, hits: int) -> None:
-    dice = np.random.default_rng(7)
-
-    def texts(name: str, count: int) -> pa.Array:
-        numbers: npt.NDArray[np.int64] = dice.zipf(1.5, hits) % count
-        return pa.array([f"{name}{number}" for number in numbers.tolist()])
-
-    revenue = np.where(dice.random(hits) < 0.0125, dice.integers(1_000_000, 90_000_000, hits), 0)
-    columns = {
-        "ts": pa.array(np.sort(dice.integers(0, _DAY_MS, hits)), pa.int64()),
-        "visitor": pa.array((dice.zipf(1.3, hits) % _VISITORS).astype(np.uint64)),
-        **{name: texts(name, count) for name, count in _TEXTS.items()},
-        "revenue": pa.array(revenue),
-    }
-    pq.write_table(pa.table(columns), file, compression="zstd")
+def _export(store: str, file: Path) -> None:
+    """Write the hits that a settlement of the day reads, without hits of other days."""
+    stores = open_stores(f"embedded:{store}", SystemClock())
+    names = tuple("utm_campaign" if name == "campaign" else name for name in _COLUMNS)
+    records = stores.raw.scan(BIG_DAY.site, BIG_DAY.day, BIG_DAY.day + 1)
+    hits = pl.concat(read_rows(record.value, ("site", *names)) for record in records)
+    stores.close()
+    of_site = hits.filter(pl.col("site") == BIG_DAY.site).drop("site").rename({"utm_campaign": "campaign"})
+    of_site.with_columns(pl.col("total", "shipping", "tax", "discount").fill_null(0)).write_parquet(
+        file, compression="zstd", compression_level=1
+    )
 
 
 if __name__ == "__main__":

@@ -7,24 +7,11 @@ clocks costs about 10 µs, so only functions called once per micro-batch or reco
 from __future__ import annotations
 
 import functools
-import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-# clock_gettime(3) for another thread in the same process: the complement of its id, CPUCLOCK_PERTHREAD | _SCHED.
-_THREAD_CLOCK = 6
-_HELPERS = ("polars",)
-
-
-def helper_threads() -> list[int]:
-    """Return the thread ids of Polars' pool (Linux only; elsewhere none)."""
-    found = []
-    for task in Path("/proc/self/task").glob("*"):
-        if (task / "comm").read_text().startswith(_HELPERS):
-            found.append(int(task.name))
-    return found
+from hitmesh.runtime.thread_clocks import cpu_s, helper_threads
 
 
 class StageTimer:
@@ -62,8 +49,7 @@ class StageTimer:
         setattr(owner, attribute, timed)
 
     def _cpu(self) -> float:
-        clocks = (time.clock_gettime((~helper << 3) | _THREAD_CLOCK) for helper in self._helpers)
-        return time.thread_time() + sum(clocks)
+        return cpu_s(self._helpers)
 
 
 def per_hit_us(seconds: float, hits: int) -> float:

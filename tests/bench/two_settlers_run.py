@@ -54,7 +54,7 @@ def run_two_settlers(days: int, hits_of_day: int) -> Result:
 
 def _settle(store: Path, names: list[str]) -> list[Result]:
     """Settle the store with a process for each name, once the buckets are divided; return their answers."""
-    processes = [Child("tests.bench.settler_process", str(store), name) for name in names]
+    processes = [Child("tests.bench.settler_process", str(store), name, settles=True) for name in names]
     try:
         while min(process.ask("leases")["buckets"] for process in processes) < SITE_BUCKETS // len(names):
             time.sleep(PAUSE_S)

@@ -39,8 +39,8 @@ class EmbeddedOrderClaims:
         """Return all claims of this kind on these ids in log order (log time, log, partition, offset, row)."""
         with self._database.reading() as transaction:
             return transaction.rows(
-                _claim,
-                f"""SELECT '{kind}', {_COLUMNS} FROM {_CLAIMS[kind]}
+                lambda *row: claim_of(kind, row),
+                f"""SELECT {_COLUMNS} FROM {_CLAIMS[kind]}
                 WHERE site = ? AND order_id IN (SELECT value FROM json_each(?))
                 ORDER BY log_time, log_id, partition_no, record_offset, row_no""",
                 (site, json.dumps(list(order_ids))),
@@ -119,7 +119,3 @@ class EmbeddedOrderClaims:
 
 def _holder(log: str, partition: int, offset: int, row: int) -> tuple[Position, int]:
     return Position(log, partition, offset), row
-
-
-def _claim(kind: str, *row: object) -> OrderClaim:
-    return claim_of(ClaimKind(kind), row)

@@ -133,7 +133,13 @@ def with_escaped_names(rows: pl.DataFrame) -> pl.DataFrame:
         >>> with_escaped_names(sent)["campaign"].to_list()  # rules §9, S10
         ['may', '\\(not set)', None, '(other)']
     """
-    texts = [name for name, dtype in rows.schema.items() if dtype == pl.String and name != "site"]
+    texts = [
+        name
+        for name, dtype in rows.schema.items()
+        if dtype == pl.String and name != "site" and rows[name].null_count() < rows.height
+    ]
+    if not texts:
+        return rows
     begins = pl.col(texts).str
     suspect = rows.select((begins.starts_with("(") | begins.starts_with("\\") | begins.starts_with(FOLDED)).any()).row(
         0

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import U64Array
-from hitmesh.model.rows.hash_columns import hash64_column
+from hitmesh.model.keys import hash64
 from hitmesh.model.rows.rollup_rows import (
     TRAFFIC_DIMENSIONS,
     TRAFFIC_MEASURES,
@@ -61,10 +61,12 @@ class RowDigest:
             return np.full(len(values), NOT_SET_HASH, np.uint64)
         if len(values) <= _FEW:
             return np.array([self._hash_or_not_set(text) for text in values.to_list()], np.uint64)
-        distinct = values.drop_nulls().unique()
-        hashes = pl.Series([self._hash(text) for text in distinct.to_list()], dtype=pl.UInt64)
-        found = values.replace_strict(distinct, hashes, default=NOT_SET_HASH, return_dtype=pl.UInt64)
-        return found.fill_null(NOT_SET_HASH).to_numpy()
+        # Arrow encodes a column in a single pass; the Polars expressions for this take three, and 0.5 ms for few rows.
+        encoded = values.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
+        distinct = encoded.dictionary.to_pylist()
+        hashes = np.array([*map(self._hash, distinct), NOT_SET_HASH], np.uint64)
+        found: U64Array = hashes[encoded.indices.fill_null(len(distinct)).to_numpy()]
+        return found
 
     def of(
         self, rows: pl.DataFrame, source: RowSource, known: Mapping[str, U64Array] = MappingProxyType({})
@@ -86,7 +88,7 @@ class RowDigest:
         """
         keys = np.full(rows.height, self._hash(source), np.uint64)
         # hash64 needs no secret here, because digests are compared only within a site.
-        keys = _mixed(keys, known["site"] if "site" in known else hash64_column(rows["site"]).to_numpy())
+        keys = _mixed(keys, known["site"] if "site" in known else _site_hashes(rows["site"]))
         for name in _DIMENSIONS[source]:
             keys = _mixed(keys, known[name] if name in known else self.texts(rows[name]))
         keys = _mixed(keys, rows["cell"].to_numpy().view(np.uint64))
@@ -111,6 +113,13 @@ class RowDigest:
                 self._remembered.clear()
             self._remembered[text] = found
         return found
+
+
+def _site_hashes(sites: pl.Series) -> U64Array:
+    encoded = sites.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
+    hashes = np.array([hash64(site) for site in encoded.dictionary.to_pylist()], np.uint64)
+    found: U64Array = hashes[encoded.indices.to_numpy()]
+    return found
 
 
 def _mixed(keys: U64Array, values: U64Array) -> U64Array:

@@ -20,12 +20,13 @@ from types import FrameType
 from typing import IO
 
 from hitmesh import __version__
+from hitmesh.runtime.reused_memory import REUSED_MEMORY
 from hitmesh.tools.dev import backend, children, instances, tcp_ports
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
 from hitmesh.tools.dev.envoy import Address, Door, binary, render
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from hitmesh.tools.dev.home import Home, write_ready_file
-from hitmesh.tools.dev.instances import SERVICES, Instance
+from hitmesh.tools.dev.instances import PROCESSOR, SERVICES, Instance
 from hitmesh.tools.stack.errors import StackError
 
 READY_TIMEOUT_S = 60.0
@@ -330,7 +331,8 @@ class Mesh:
             settings["OPEN_READS"] = "true"  # reports need no key, because the mesh listens on loopback only
         # Small thread pools and few memory arenas, because many processes share the machine.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
-        return {**inherited, **bounds, **{f"{prefix}{key}": value for key, value in settings.items()}}
+        reused = REUSED_MEMORY if instance.service == PROCESSOR else {}
+        return {**inherited, **bounds, **reused, **{f"{prefix}{key}": value for key, value in settings.items()}}
 
     def _start_envoy(self) -> None:
         config = self._home.run / "envoy.yaml"

@@ -1,0 +1,45 @@
+"""Rests of the settler's thread, so that settling leaves CPU time to the live stream (settlement).
+
+A backlog of history keeps a settler busy for minutes or hours. It shares its process, and often its cores, with the
+live stream, which must stay fresh meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+_LONGEST_S: Final = 10.0
+
+
+class Rests:
+    """Rests in proportion to the CPU time that was used since the last rest. Confined to one thread.
+
+    Args:
+        share: the CPU time that is used, as a share of this time and of the rests: 1 = no rests.
+        used_s: returns the CPU seconds used so far.
+        stop: ends a rest when set.
+        shortest_s: a shorter rest is put off until it is due with the next one.
+    """
+
+    def __init__(
+        self, share: float, used_s: Callable[[], float], stop: threading.Event, shortest_s: float = 0.005
+    ) -> None:
+        self._per_cpu_s = 1 / share - 1
+        self._used_s = used_s
+        self._stop = stop
+        self._shortest_s = shortest_s
+        self._rested_at_s: float | None = None
+
+    def __call__(self) -> None:
+        """Rest for as long as the CPU time since the last rest demands, at most 10 s."""
+        if not self._per_cpu_s:
+            return
+        now_s = self._used_s()
+        if self._rested_at_s is None:
+            self._rested_at_s = now_s
+        rest_s = min((now_s - self._rested_at_s) * self._per_cpu_s, _LONGEST_S)
+        if rest_s >= self._shortest_s:
+            self._stop.wait(rest_s)
+            self._rested_at_s = self._used_s()
