@@ -21,12 +21,13 @@ from tests.support.mesh import Mesh, environment, run_command
 from tests.support.patience import patient
 from tests.support.waiting import eventually
 
-MEMORY_BYTES = 800 << 20
+# Shared pages count once: how many pages of a library are resident in each process depends on the kernel.
+MEMORY_BYTES = 650 << 20
 CANNOT_START = 4
 
 
 @pytest.mark.timeout(180)
-def test_an_empty_mesh_becomes_ready_in_less_than_800_mib_and_stops_cleanly(
+def test_an_empty_mesh_becomes_ready_in_less_than_650_mib_and_stops_cleanly(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size, text = _measured_start(Mesh(tmp_path / "home"))
@@ -41,12 +42,15 @@ def _measured_start(mesh: Mesh) -> tuple[int, str]:
     mesh.start()
     took_s = time.monotonic() - began
     pids = [mesh.pid, *mesh.children()]
-    sizes = [processes.resident_bytes(pid) for pid in pids]
+    sizes = [processes.proportional_bytes(pid) for pid in pids]
+    resident = sum(processes.resident_bytes(pid) for pid in pids)
     assert len(pids) == 6, "the launcher, Envoy, collector, processor, reporter, control"
     assert mesh.stop() == 0
     mesh.wait_gone(pids)
     mebibytes = " + ".join(f"{size >> 20}" for size in sizes)
-    return sum(sizes), f"ready in {took_s:.1f} s, {sum(sizes) >> 20} MiB ({mebibytes})"
+    return sum(sizes), (
+        f"ready in {took_s:.1f} s, {sum(sizes) >> 20} MiB ({mebibytes}), {resident >> 20} MiB if shared pages count in each"
+    )
 
 
 @pytest.mark.timeout(60)

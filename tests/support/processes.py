@@ -39,6 +39,11 @@ def resident_bytes(pid: int) -> int:
     return psutil.Process(pid).memory_info().rss
 
 
+def proportional_bytes(pid: int) -> int:
+    """Return a process's resident memory, in which each shared page is divided by the number of its processes (PSS)."""
+    return int(psutil.Process(pid).memory_full_info().pss)
+
+
 def name_of(pid: int) -> str:
     """Return a process's command line, for people."""
     return " ".join(psutil.Process(pid).cmdline())[:100]
