@@ -48,9 +48,8 @@ def _measured_start(mesh: Mesh) -> tuple[int, str]:
     assert mesh.stop() == 0
     mesh.wait_gone(pids)
     mebibytes = " + ".join(f"{size >> 20}" for size in sizes)
-    return sum(sizes), (
-        f"ready in {took_s:.1f} s, {sum(sizes) >> 20} MiB ({mebibytes}), {resident >> 20} MiB if shared pages count in each"
-    )
+    text = f"ready in {took_s:.1f} s, {sum(sizes) >> 20} MiB ({mebibytes})"
+    return sum(sizes), f"{text}, {resident >> 20} MiB if shared pages count in each process"
 
 
 @pytest.mark.timeout(60)
