@@ -14,12 +14,14 @@ from hitmesh.ports import (
     Ledger,
     LogScan,
     MetricStore,
+    OneStream,
     ProgressReader,
     RawStore,
     RejectedStore,
     Reprocessings,
     SeriesStore,
     SiteDirectory,
+    Streams,
 )
 
 
@@ -37,6 +39,8 @@ class Bookkeeping:
     rejected: RejectedStore
     raw: RawStore
     series: SeriesStore
+    streams: Streams
+    stream: OneStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Backend:
     `open_reads`: every caller who reaches the listener may read every site; otherwise a caller needs a server key of
     the merchant.
     `limits`: limits of reprocessings.
+    `shadow_streams`: whether a shadow stream may be started.
     """
 
     directory: SiteDirectory
@@ -80,3 +85,4 @@ class Backend:
     new_token: Callable[[], str]
     open_reads: bool = False
     limits: ReprocessingLimits = PRODUCTION
+    shadow_streams: bool = True

@@ -38,6 +38,12 @@ from control.rpc.reprocessing.list_retired_generations import list_retired_gener
 from control.rpc.reprocessing.publish_reprocessing import publish_reprocessing
 from control.rpc.reprocessing.rollback_reprocessing import rollback_reprocessing
 from control.rpc.reprocessing.run_reprocessing import run_reprocessing
+from control.rpc.shadow.get_shadow_stream import get_shadow_stream
+from control.rpc.shadow.get_shadow_stream_diff import get_shadow_stream_diff
+from control.rpc.shadow.publish_shadow_stream import publish_shadow_stream
+from control.rpc.shadow.rollback_shadow_stream import rollback_shadow_stream
+from control.rpc.shadow.start_shadow_stream import start_shadow_stream
+from control.rpc.shadow.stop_shadow_stream import stop_shadow_stream
 from control.settings import MAX_CALLS, WORKERS
 from hitmesh.access.calls import Calls
 from hitmesh.api.control.v1 import (
@@ -51,6 +57,8 @@ from hitmesh.api.control.v1 import (
     reprocessing_pb2_grpc,
     retired_pb2,
     rules_pb2,
+    shadow_pb2,
+    shadow_pb2_grpc,
 )
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.sites import IngestKey
@@ -65,10 +73,11 @@ SERVICES: Final = (
     operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name,
     reprocessing_pb2.DESCRIPTOR.services_by_name["ReprocessingService"].full_name,
     rejected_hits_pb2.DESCRIPTOR.services_by_name["RejectedHitService"].full_name,
+    shadow_pb2.DESCRIPTOR.services_by_name["ShadowStreamService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum time limit of a call in seconds. Only CreateReprocessing, GetReprocessingDiff, CheckHistory and
-# ListRejectedHits call a checkpoint, so only these calls can be abandoned while they run.
+# Maximum time limit of a call in seconds. Only CreateReprocessing, GetReprocessingDiff, GetShadowStreamDiff,
+# CheckHistory and ListRejectedHits call a checkpoint, so only these calls can be abandoned while they run.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -93,6 +102,7 @@ def build_server(
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, calls), server)
     reprocessing_pb2_grpc.add_ReprocessingServiceServicer_to_server(ReprocessingService(backend, calls), server)
     rejected_hits_pb2_grpc.add_RejectedHitServiceServicer_to_server(RejectedHitService(backend, calls), server)
+    shadow_pb2_grpc.add_ShadowStreamServiceServicer_to_server(ShadowStreamService(backend, calls), server)
     return server
 
 
@@ -296,3 +306,43 @@ class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServic
     ) -> rejected_hits_pb2.MarkRejectedHitsReplayedResponse:
         """Note that replays were accepted."""
         return self._run(mark_rejected_hits_replayed, request, context)
+
+
+class ShadowStreamService(_Shell, shadow_pb2_grpc.ShadowStreamServiceServicer):
+    """Corrects the days that are not settled yet."""
+
+    def StartShadowStream(
+        self, request: shadow_pb2.StartShadowStreamRequest, context: grpc.ServicerContext
+    ) -> shadow_pb2.StartShadowStreamResponse:
+        """Start the shadow stream."""
+        return self._run(start_shadow_stream, request, context)
+
+    def GetShadowStream(
+        self, request: shadow_pb2.GetShadowStreamRequest, context: grpc.ServicerContext
+    ) -> shadow_pb2.GetShadowStreamResponse:
+        """Return the shadow stream."""
+        return self._run(get_shadow_stream, request, context)
+
+    def GetShadowStreamDiff(
+        self, request: shadow_pb2.GetShadowStreamDiffRequest, context: grpc.ServicerContext
+    ) -> shadow_pb2.GetShadowStreamDiffResponse:
+        """Return how the shadow stream differs from the live stream."""
+        return self._run_watched(get_shadow_stream_diff, request, context)
+
+    def PublishShadowStream(
+        self, request: shadow_pb2.PublishShadowStreamRequest, context: grpc.ServicerContext
+    ) -> shadow_pb2.PublishShadowStreamResponse:
+        """Let reports read the shadow stream."""
+        return self._run(publish_shadow_stream, request, context)
+
+    def RollbackShadowStream(
+        self, request: shadow_pb2.RollbackShadowStreamRequest, context: grpc.ServicerContext
+    ) -> shadow_pb2.RollbackShadowStreamResponse:
+        """Let reports read the live stream again."""
+        return self._run(rollback_shadow_stream, request, context)
+
+    def StopShadowStream(
+        self, request: shadow_pb2.StopShadowStreamRequest, context: grpc.ServicerContext
+    ) -> shadow_pb2.StopShadowStreamResponse:
+        """End the run of two streams."""
+        return self._run(stop_shadow_stream, request, context)

@@ -17,7 +17,9 @@ from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import trace_pb2_grpc
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, as_disk_full
+from hitmesh.model.logic import logic_named
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.streams import Stream
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock
 from hitmesh.runtime.call_limits import CallPool
@@ -46,6 +48,10 @@ from processor.settle.pace import SettlePace
 from processor.settle.rests import Rests
 from processor.settle.settler import Settler
 from processor.settle.share import Share
+from processor.shadow.adoption import adopt, forget_stops, is_due
+from processor.shadow.beside import Beside, BesidePace
+from processor.shadow.stores import begin_at_start, shadow_stores, stores_of
+from processor.shadow.until import Until
 from processor.stream.balance_watch import watch_balance
 from processor.stream.metering import StreamMeter, ages_s
 from processor.stream.runner import Runner
@@ -55,6 +61,7 @@ EXIT_FAILED = 1
 EXIT_CONFIG = 3
 ENDS_WITHIN_S = 60.0
 TRIM_EVERY_S = 3_600.0
+ADOPT_AGAIN_S = 60.0
 
 
 class Worker:
@@ -113,23 +120,59 @@ def settler_stores(stores: Stores) -> SettlerStores:
         erasures=stores.erasures,
         states=stores.states,
         log_eraser=stores.log_eraser,
+        streams=stores.streams,
+        stream=stores.stream,
     )
 
 
 def build_runner(stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics) -> Runner:
     """Return the live stream over these stores, after recovery of its state."""
-    meter = StreamMeter(metrics, dying_at(settings.fail_at))
+    table = stores.streams.read()
+    store = stores.stream(table.live.generation, is_shadow=False)
     return Runner(
-        stream_stores(stores), clock, settings.pace, home=settings.cache_dir, meter=meter, logic=settings.version
+        stores_of(table.live, stream_stores(stores), store),
+        clock,
+        settings.pace,
+        home=settings.cache_dir,
+        meter=StreamMeter(metrics, dying_at(settings.fail_at)),
+        logic=logic_named(table.live_logic(settings.logic)),
     )
+
+
+def build_shadow(stores: Stores, clock: Clock, settings: ProcessorSettings, stream: Stream) -> Runner:
+    """Return the shadow stream over these stores, after recovery of its state."""
+    store = stores.stream(stream.generation, is_shadow=True)
+    begin_at_start(stream, store)
+    return Runner(
+        shadow_stores(stream, stream_stores(stores), store, stores.streams, stores.progress),
+        clock,
+        settings.pace,
+        home=settings.cache_dir / "shadow",
+        logic=logic_named(stream.logic),
+    )
+
+
+def build_beside(stores: Stores, clock: Clock, settings: ProcessorSettings) -> Beside:
+    """Return what runs beside the live stream, over separate stores."""
+    pace = BesidePace(keep_gone_ms=settings.keep_superseded_ms, keep_shadow_ms=settings.keep_shadow_ms)
+    return Beside(stores, lambda stream: build_shadow(stores, clock, settings, stream), settings.logic, clock, pace)
 
 
 def run_stream(
     stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
 ) -> None:
-    """Recover, then run the stream until stopped; retry while a store is unavailable."""
+    """Recover, then run the stream until stopped; retry while a store is unavailable.
+
+    When a shadow must be adopted, the stream ends for a moment, and continues as the shadow.
+    """
+    adopts_at = 0.0
+
+    def must_adopt() -> bool:
+        return time.monotonic() >= adopts_at and is_due(stores, stores.streams.read())
+
     while not stop.is_set():
         try:
+            forget_stops(stores.streams)
             runner = build_runner(stores, clock, settings, metrics)
         except (RetryError, OSError) as error:
             again = error if isinstance(error, RetryError) else as_disk_full(error)
@@ -138,8 +181,20 @@ def run_stream(
             logger().warning("recovery_waits", reason=again.reason, message=again.message)
             stop.wait(again.retry_after_s)
             continue
-        runner.run(stop)
+        until = Until(stop, must_adopt)
+        runner.run(until)
+        if not stop.is_set() and not stood_still(stores, runner, clock, stop):
+            adopts_at = time.monotonic() + ADOPT_AGAIN_S
         runner.close()
+
+
+def stood_still(stores: Stores, runner: Runner, clock: Clock, stop: threading.Event) -> bool:
+    """Let the runner stand still until the shadow is adopted; return False if that did not happen in time."""
+    try:
+        return adopt(stores, runner.partitions, clock, stop, beat=runner.heartbeat)
+    except RetryError as error:
+        logger().warning("adoption_waits", reason=error.reason, message=error.message)
+        return False
 
 
 def build_settler(
@@ -275,8 +330,9 @@ def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
         return stores.progress.progress(Topic.HITS)
 
     def flushed() -> Mapping[PartitionId, PartitionProgress]:
-        of_hits = committed()
-        return {partition: reached for partition, reached in stores.series.flushed().items() if partition in of_hits}
+        of_hits, live = committed(), stores.streams.read().live
+        series = stores.stream(live.generation, is_shadow=False).series
+        return {partition: reached for partition, reached in series.flushed().items() if partition in of_hits}
 
     for gauge, progress in ((PROCESSOR_LAG_SECONDS, committed), (PROCESSOR_WATERMARK_AGE_SECONDS, flushed)):
         metrics.observe(
@@ -295,7 +351,7 @@ def main() -> int:
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
         clock = SystemClock()
         # Separate connections: the stream must not wait while a settlement reads.
-        for_stream, for_settler, *for_more_settlers = (
+        for_stream, for_shadow, for_settler, *for_more_settlers = (
             open_stores(
                 settings.store,
                 clock,
@@ -303,7 +359,7 @@ def main() -> int:
                 keep_refused_days=settings.keep_refused_days,
                 unknown_keys_s=settings.unknown_keys_s,
             )
-            for name in (settings.node, *settler_names(settings))
+            for name in (settings.node, settings.node, *settler_names(settings))
         )
         for_stream.check()
     except HitmeshError as error:
@@ -314,7 +370,9 @@ def main() -> int:
     observe_lag(for_settler, clock, metrics)
     workers = []
     if settings.role is not Role.SETTLER:
+        beside = build_beside(for_shadow, clock, settings)
         workers.append(Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt))
+        workers.append(Worker("shadow", lambda: beside.run(halt), halt))
     if settings.role is not Role.STREAM:
         settlers = build_settlers([for_settler, *for_more_settlers], clock, settings, metrics, halt)
         observe_leases([settler.keeper for settler in settlers], metrics)
@@ -342,7 +400,7 @@ def main() -> int:
     if not end_within([worker.thread for worker in workers], ENDS_WITHIN_S):
         logger().error("workers_still_running", within_s=ENDS_WITHIN_S)
         os._exit(EXIT_FAILED)
-    for stores in (for_stream, for_settler, *for_more_settlers):
+    for stores in (for_stream, for_shadow, for_settler, *for_more_settlers):
         stores.close()
     telemetry.close()
     return code
@@ -359,6 +417,7 @@ def inspect_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) ->
         progress=stores.progress,
         clock=clock,
         open_reads=settings.open_reads,
+        streams=stores.streams,
         logic=settings.version,
     )
 

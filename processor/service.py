@@ -21,13 +21,22 @@ from hitmesh.model.cells import utc_day_of
 from hitmesh.model.claims import ClaimKind
 from hitmesh.model.days import date_text, day_message, day_of
 from hitmesh.model.errors import NotFound, RefusedError, Unavailable
-from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.generations import is_streamed
 from hitmesh.model.limits import MAX_SKEW_MS
-from hitmesh.model.logic import CURRENT, Logic
+from hitmesh.model.logic import CURRENT, Logic, logic_named
 from hitmesh.model.positions import Topic
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.sites import IngestKey, Site
-from hitmesh.ports import Clock, Generations, OrderClaims, ProgressReader, RawStore, RejectedStore, SiteDirectory
+from hitmesh.ports import (
+    Clock,
+    Generations,
+    OrderClaims,
+    ProgressReader,
+    RawStore,
+    RejectedStore,
+    SiteDirectory,
+    Streams,
+)
 from hitmesh.runtime.rpc_errors import translating
 from hitmesh.runtime.rpc_values import timestamp
 from processor.inspect.fate import HitAt, InspectedCopy, InspectedVisit, Known, Timeliness, Verdict, inspect
@@ -63,7 +72,7 @@ _ORDERS: Final = {
 class InspectStores:
     """The stores that tracing reads. With `open_reads`, any client that reaches the listener may read every site.
 
-    `logic` is the logic version with which the process counts days that are not settled.
+    `logic` is the process's logic version; reports may read days that are not settled from a stream with another.
     """
 
     directory: SiteDirectory
@@ -73,6 +82,7 @@ class InspectStores:
     claims: OrderClaims
     progress: ProgressReader
     clock: Clock
+    streams: Streams
     open_reads: bool = False
     logic: Logic = CURRENT
 
@@ -165,7 +175,8 @@ def _known(stores: InspectStores, site: Site, found: Found, hit_id: str) -> Know
     rules = rules_of_days(stores.generations, site.name, site.rules, {claim.day for claim in claims})
     (excluded,) = excluded_claims(claims, [rules], stores.raw)
     claims = with_exclusion(claims, excluded)
-    return Known(site, entries, committed, claims, stores.logic)
+    logic = logic_named(stores.streams.read().current_logic(stores.logic.name))
+    return Known(site, entries, committed, claims, logic)
 
 
 def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFound:
@@ -199,7 +210,7 @@ def _copy_message(copy: InspectedCopy) -> pb.TracedCopy:
         visit=None if copy.visit is None else _visit_message(copy.visit),
         cell=timestamp(copy.cell),
         settled=copy.is_settled,
-        generation=None if copy.generation == STREAM_GENERATION else copy.generation,
+        generation=None if is_streamed(copy.generation) else copy.generation,
         visitor_key=copy.visitor_key,
         exclusion_reasons=copy.exclusion_reasons,
     )

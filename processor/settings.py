@@ -22,6 +22,7 @@ from processor.settle.lease_keeper import LEASE_MS
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.stream.pace import StreamPace
 
+KEEP_SHADOW_DAYS: Final = 7
 _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 
 
@@ -93,6 +94,12 @@ class ProcessorSettings(ServiceSettings):
         default=KEEP_REPLACED_DAYS * DAY_MS,
         ge=0,
         description="Milliseconds that a replaced generation is kept for reports at an earlier data version",
+    )
+    keep_shadow_ms: int = Field(
+        default=KEEP_SHADOW_DAYS * DAY_MS,
+        ge=0,
+        description="Milliseconds after which a published shadow stream is taken over, and another is stopped, if its "
+        "state did not change meanwhile",
     )
     marks_known_ms: int = Field(
         default=60_000,

@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 from hitmesh.adapters.factory import open_stores
 from hitmesh.adapters.servers import SCHEME
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
-from hitmesh.api.control.v1 import admin_pb2, operations_pb2, reprocessing_pb2, trace_pb2
+from hitmesh.api.control.v1 import admin_pb2, operations_pb2, reprocessing_pb2, shadow_pb2, trace_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import HitmeshError, RefusedError
 from hitmesh.runtime.clock import SystemClock
@@ -29,7 +29,7 @@ from reporter.service import MAX_CALLS, QUESTION_S, SERVICES, WORKERS, build_ser
 # Envoy sends all reflection calls to the reporter, so the services of the other processes are listed too.
 _REFLECTED = tuple(
     service.full_name
-    for file in (collector_pb2, json_pb2, admin_pb2, operations_pb2, reprocessing_pb2, trace_pb2)
+    for file in (collector_pb2, json_pb2, admin_pb2, operations_pb2, reprocessing_pb2, shadow_pb2, trace_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 _TOKEN_BYTES = 32
@@ -91,6 +91,8 @@ def main() -> int:
             progress=stores.progress,
             ledger=stores.ledger,
             erasures=stores.erasures,
+            streams=stores.streams,
+            stream=stores.stream,
             clock=clock,
             new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
             served_by=_STORES.get(settings.store.partition(":")[0], {}),

@@ -14,7 +14,6 @@ from typing import Final
 from hitmesh.adapters.directories import in_files
 from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.claims import EmbeddedOrderClaims
-from hitmesh.adapters.embedded.compaction import Compaction
 from hitmesh.adapters.embedded.dirty import EmbeddedDirtyDays
 from hitmesh.adapters.embedded.erasures import EmbeddedErasures
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
@@ -25,8 +24,6 @@ from hitmesh.adapters.embedded.log_eraser import EmbeddedLogEraser
 from hitmesh.adapters.embedded.log_reader import EmbeddedLogReader
 from hitmesh.adapters.embedded.log_scan import EmbeddedLogScan
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore
-from hitmesh.adapters.embedded.outbox import EmbeddedOutbox
-from hitmesh.adapters.embedded.progress import EmbeddedProgress
 from hitmesh.adapters.embedded.raw import EmbeddedRawStore
 from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
@@ -37,8 +34,9 @@ from hitmesh.adapters.embedded.segments import Segments
 from hitmesh.adapters.embedded.series import EmbeddedSeriesStore
 from hitmesh.adapters.embedded.sink import EmbeddedRollupSink
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.adapters.embedded.states import EmbeddedStateStore
+from hitmesh.adapters.embedded.stream import EmbeddedOneStream
 from hitmesh.adapters.embedded.stream_rows import StreamRows
+from hitmesh.adapters.embedded.streams import EmbeddedStreams
 from hitmesh.adapters.memory.claims import MemoryOrderClaims
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
 from hitmesh.adapters.memory.dirty import MemoryDirtyDays
@@ -51,19 +49,19 @@ from hitmesh.adapters.memory.log_eraser import MemoryLogEraser
 from hitmesh.adapters.memory.log_reader import MemoryLogReader
 from hitmesh.adapters.memory.log_scan import MemoryLogScan
 from hitmesh.adapters.memory.metrics import MemoryMetricStore
-from hitmesh.adapters.memory.outbox import MemoryOutbox
-from hitmesh.adapters.memory.progress import MemoryProgress
 from hitmesh.adapters.memory.raw import MemoryRawStore
 from hitmesh.adapters.memory.rejected import MemoryRejectedStore
 from hitmesh.adapters.memory.reprocessings import MemoryReprocessings
 from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.adapters.memory.series import MemorySeriesStore
 from hitmesh.adapters.memory.sink import MemoryRollupSink
-from hitmesh.adapters.memory.states import MemoryStateStore
+from hitmesh.adapters.memory.stream import MemoryOneStream
+from hitmesh.adapters.memory.streams import MemoryStreams
 from hitmesh.adapters.servers import SCHEME, parse_servers
 from hitmesh.adapters.shared.catalogue import DEFAULT_PARTITIONS
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
 from hitmesh.adapters.urls import MEMORY, embedded_directory, without_driver
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.positions import Topic
 from hitmesh.ports import Clock
@@ -117,7 +115,8 @@ def _on_servers(url: str, clock: Clock, node: str, keep_refused_days: int, unkno
 
 def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
     log, series, rows = MemoryLog(clock, partitions), MemorySeriesStore(), MemoryRows()
-    progress = MemoryProgress(log, PROCESSOR_GROUP)
+    one_stream = MemoryOneStream(log, rows, series, PROCESSOR_GROUP)
+    first = one_stream(STREAM_GENERATION, is_shadow=False)
     return Stores(
         log=log,
         log_reader=lambda topic, group: MemoryLogReader(log, topic, group),
@@ -128,18 +127,20 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         generations=MemoryGenerations(),
         reprocessings=MemoryReprocessings(),
         claims=MemoryOrderClaims(),
-        outbox=MemoryOutbox(log, rows, PROCESSOR_GROUP),
+        outbox=first.outbox,
         series=series,
         leases=MemoryLeases(clock),
         ledger=MemoryLedger(),
-        states=MemoryStateStore(),
+        states=first.states,
         sink=MemoryRollupSink(rows, series),
-        metrics=MemoryMetricStore(rows, progress),
-        progress=progress,
+        metrics=MemoryMetricStore(rows, first.progress),
+        progress=first.progress,
         directory=MemorySiteDirectory(),
         trim=lambda older_than_ms: 0,
         erasures=MemoryErasures(),
         log_eraser=MemoryLogEraser(log),
+        streams=MemoryStreams(),
+        stream=one_stream,
         close=log.close,
     )
 
@@ -155,7 +156,8 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
     catalogue, committed = LogCatalogue(log_file, partitions), ReaderPositions(raw_file)
     log = EmbeddedLog(log_file, catalogue, committed, clock)
     segments, streamed = Segments(directory / "segments", settled_file), StreamRows(raw_file)
-    series, progress = EmbeddedSeriesStore(raw_file), EmbeddedProgress(catalogue, committed, PROCESSOR_GROUP)
+    one_stream = EmbeddedOneStream(log_file, raw_file, state_file, catalogue, committed, PROCESSOR_GROUP)
+    first, series = one_stream(STREAM_GENERATION, is_shadow=False), EmbeddedSeriesStore(raw_file)
 
     def close() -> None:
         log.close()
@@ -178,18 +180,20 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         generations=EmbeddedGenerations(settled_file),
         reprocessings=EmbeddedReprocessings(settled_file),
         claims=EmbeddedOrderClaims(raw_file),
-        outbox=EmbeddedOutbox(raw_file, catalogue, committed, PROCESSOR_GROUP, Compaction(raw_file)),
+        outbox=first.outbox,
         series=series,
         leases=EmbeddedLeases(leases_file, clock),
         ledger=EmbeddedLedger(raw_file),
-        states=EmbeddedStateStore(state_file),
+        states=first.states,
         sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop)),
-        metrics=EmbeddedMetricStore(segments, streamed, progress),
-        progress=progress,
+        metrics=EmbeddedMetricStore(segments, streamed, first.progress),
+        progress=first.progress,
         directory=sites_and_keys.port,
         trim=log.trim,
         erasures=EmbeddedErasures(settled_file),
         log_eraser=EmbeddedLogEraser(log_file, catalogue, files),
+        streams=EmbeddedStreams(settled_file),
+        stream=one_stream,
         close=close,
         check=check,
     )

@@ -23,6 +23,7 @@ from hitmesh.adapters.cassandra.reprocessings import CassandraReprocessings
 from hitmesh.adapters.cassandra.series import CassandraSeriesStore
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.cassandra.states import CassandraStateStore
+from hitmesh.adapters.cassandra.streams import CassandraStreams
 from hitmesh.adapters.cassandra.writers import Writers
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.metrics import DruidMetricStore
@@ -36,6 +37,7 @@ from hitmesh.adapters.kafka.outbox import KafkaOutbox
 from hitmesh.adapters.kafka.rollups import RollupProducer
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
+from hitmesh.adapters.stream import OneStreamOnServers
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.ports import Clock
 
@@ -69,9 +71,10 @@ def stores_on(
     sink = DruidRollupSink(servers, client, producer, dropped, (series.drop,))
     metrics = DruidMetricStore(servers, client, catalogue, dropped)
     log_scan = KafkaLogScan(servers, catalogue)
+    one_stream = OneStreamOnServers(servers, session, client, catalogue, metrics, group, node)
 
     def close() -> None:
-        for resource in (log, outbox, producer, log_scan, metrics, client, session):
+        for resource in (log, outbox, producer, one_stream, log_scan, metrics, client, session):
             resource.close()
 
     return Stores(
@@ -96,5 +99,7 @@ def stores_on(
         trim=lambda older_than_ms: 0,  # Kafka's retention deletes old records
         erasures=CassandraErasures(session),
         log_eraser=KafkaLogEraser(servers),
+        streams=CassandraStreams(session),
+        stream=one_stream,
         close=close,
     )

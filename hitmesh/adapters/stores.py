@@ -18,6 +18,7 @@ from hitmesh.ports import (
     LogReader,
     LogScan,
     MetricStore,
+    OneStream,
     OrderClaims,
     Outbox,
     ProgressReader,
@@ -28,6 +29,7 @@ from hitmesh.ports import (
     SeriesStore,
     SiteDirectory,
     StateStore,
+    Streams,
 )
 
 # Days for which the bytes of refused hits are kept.
@@ -38,11 +40,12 @@ KEEP_REFUSED_DAYS: Final = 30
 class Stores:
     """Every port over one store.
 
-    `log_reader(topic, group)` makes a reader, which the caller must close. `trim(older_than_ms)` deletes the log
-    records that every consumer group has committed and whose log time is before `older_than_ms` (UTC ms), and returns
-    the number of deleted records; only embedded stores delete records this way. `check` opens all files and migrates
-    their schemas to the newest version, so that a service fails at start when a file is unusable (StoreCorrupt,
-    Unavailable); without `check`, a file is opened at its first use. `close` closes the log, then all
+    `log_reader(topic, group)` makes a reader, which the caller must close. `outbox`, `states`, `progress`, and the
+    flushed positions of `series` are those of the first stream; `stream` returns those of each stream.
+    `trim(older_than_ms)` deletes the log records that every consumer group has committed and whose log time is before
+    `older_than_ms` (UTC ms), and returns the number of deleted records; only embedded stores do this. `check` opens all
+    files and migrates their schemas to the newest version, so that a service fails at start when a file is unusable
+    (StoreCorrupt, Unavailable); without `check`, a file is opened at its first use. `close` closes the log, then all
     files or connections; a second call changes nothing.
     """
 
@@ -67,5 +70,7 @@ class Stores:
     trim: Callable[[int], int]
     erasures: Erasures
     log_eraser: LogEraser
+    streams: Streams
+    stream: OneStream
     close: Callable[[], None]
     check: Callable[[], None] = lambda: None

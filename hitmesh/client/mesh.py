@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hitmesh.api.control.v1.operations_pb2_grpc import OperationsServiceStub
     from hitmesh.api.control.v1.rejected_hits_pb2_grpc import RejectedHitServiceStub
     from hitmesh.api.control.v1.reprocessing_pb2_grpc import ReprocessingServiceStub
+    from hitmesh.api.control.v1.shadow_pb2_grpc import ShadowStreamServiceStub
     from hitmesh.api.control.v1.trace_pb2_grpc import TraceServiceStub
     from hitmesh.api.reporter.v1.export_pb2_grpc import ExportServiceStub
     from hitmesh.api.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
@@ -121,6 +122,13 @@ class Mesh:
         from hitmesh.api.control.v1.rejected_hits_pb2_grpc import RejectedHitServiceStub
 
         return RejectedHitServiceStub(self.channel)
+
+    @property
+    def shadow(self) -> ShadowStreamServiceStub:
+        """The stub for the shadow stream."""
+        from hitmesh.api.control.v1.shadow_pb2_grpc import ShadowStreamServiceStub
+
+        return ShadowStreamServiceStub(self.channel)
 
     @property
     def traces(self) -> TraceServiceStub:

@@ -22,6 +22,11 @@ _DAYS: Final = 1_000
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
+def is_passing(error: grpc.RpcError) -> bool:
+    """Return whether a call may succeed if it is repeated soon."""
+    return error.code() in _PASSING
+
+
 def full_name(id_or_name: str) -> str:
     """Return `reprocessings/{id}` for an id or a name."""
     return id_or_name if id_or_name.startswith(_PREFIX) else f"{_PREFIX}{id_or_name}"
@@ -141,7 +146,7 @@ def wait_while_running(
             found = get_reprocessing(mesh, running.name)
             answered_s = wait.clock_s()
         except grpc.RpcError as error:
-            if error.code() not in _PASSING or wait.clock_s() - answered_s > wait.timeout_s:
+            if not is_passing(error) or wait.clock_s() - answered_s > wait.timeout_s:
                 raise
 
 

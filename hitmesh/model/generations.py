@@ -15,10 +15,22 @@ SETTLEMENT_LOG = "settlement"
 # flags are set; the mark of a maker that died meanwhile stays.
 FLAGS_LOG: Final = "flags"
 
-# The generation number of all stream rows; the generations of settlements are numbered from 1.
+# The generation number of the first stream's rows; the generations of settlements are numbered from 1, and those of
+# further streams (hitmesh.model.streams) from -1 downwards.
 STREAM_GENERATION: Final = 0
+FIRST_STREAM: Final = (STREAM_GENERATION,)
 
 _MODULUS: Final = 1 << 64
+
+
+def is_streamed(generation: int) -> bool:
+    """Return whether a stream wrote the generation's rows, not a settlement.
+
+    Example:
+        >>> is_streamed(0), is_streamed(-1), is_streamed(1)
+        (True, True, False)
+    """
+    return generation <= STREAM_GENERATION
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from hitmesh.ports.reporting import MetricStore, ProgressReader
 from hitmesh.ports.reprocessing import Reprocessings
 from hitmesh.ports.settling import DirtyDays, Generations, OrderClaims, RollupSink
 from hitmesh.ports.streaming import Ledger, LogScan, Outbox, SeriesStore, StateStore
+from hitmesh.ports.streams import OneStream, Streams, StreamStore
 
 __all__ = [
     "Clock",
@@ -31,6 +32,7 @@ __all__ = [
     "LogReader",
     "LogScan",
     "MetricStore",
+    "OneStream",
     "OrderClaims",
     "Outbox",
     "ProgressReader",
@@ -41,4 +43,6 @@ __all__ = [
     "SeriesStore",
     "SiteDirectory",
     "StateStore",
+    "StreamStore",
+    "Streams",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.sites import SiteDay
@@ -36,8 +37,10 @@ class MetricStore(Protocol):
         stored position are 0.
         """
 
-    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return, for each given site-day, the sums of the measures in ROW_SUMS over all rows of STREAM_GENERATION.
+    def stream_sums(
+        self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
+    ) -> Mapping[SiteDay, Mapping[str, int]]:
+        """Return, for each given site-day, the sums of the measures in ROW_SUMS over all rows of a stream's generation.
 
         The sums include the rows of both row sources and the rows of excluded hits; a site-day without rows has zeros.
         Unequal sums reveal lost or doubled rows; equal sums do not prove that every row is equal. Sums are exact modulo

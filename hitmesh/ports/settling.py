@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Protocol
 
 from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
-from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.generations import FIRST_STREAM, DirtyMark, DirtySiteDay, Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.history import PastEntry, RetiredGeneration
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.reprocessings import GenerationVersion
@@ -53,7 +53,7 @@ class DirtyDays(Protocol):
 class Generations(Protocol):
     """Stores, per site-day, the entry of the current generation, which reports read. Publication is conditional.
 
-    For a site-day without an entry, reports read hitmesh.model.generations.STREAM_GENERATION.
+    For a site-day without an entry, reports read a stream's generation (hitmesh.model.streams).
     """
 
     def begin(self, site_day: SiteDay) -> int:
@@ -84,6 +84,7 @@ class Generations(Protocol):
         keep_until: int = 0,
         seen_site_sequence: int | None = None,
         rules_version: int = 0,
+        streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
         """Make a generation current, atomically with its ledger entry and the carry for the next day.
 
@@ -91,11 +92,12 @@ class Generations(Protocol):
         `seen_site_sequence` is the site's highest sequence at that time; None if the site's other days may have changed
         since.
         `drift` is None if the stream counted no hit on the site-day. If the drift is confirmed, the attempt wrote no
-        rows, and the entry's generation is STREAM_GENERATION. Otherwise, STREAM_GENERATION is superseded, unless an
-        entry already exists. The replaced generation counts as superseded from `now`, or from `keep_until` (UTC ms) if
-        that is later, so that `restore` can make the generation current again. If more than MAX_KEPT_GENERATIONS are
-        kept then, the generation whose time is earliest counts as superseded from `now`. `rules_version` is the version
-        of the site's exclusion rules (hitmesh.model.exclusion).
+        rows, and the entry's generation is the first of `streams`, which are the generations of all streams whose rows
+        may be stored; the settlement was compared with the first. All other streams are superseded, and without
+        confirmation the first too, unless an entry already exists. The replaced generation counts as superseded from
+        `now`, or from `keep_until` (UTC ms) if that is later, so that `restore` can make it current again. If more than
+        MAX_KEPT_GENERATIONS are kept then, the generation whose time is earliest counts as superseded from `now`.
+        `rules_version` is the version of the site's exclusion rules (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: an entry was published since the scan began, on the site-day, or with
@@ -216,4 +218,4 @@ class RollupSink(Protocol):
         """Return whether the metric store can answer from the generation's rows."""
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Remove the rows of these generations, which may include STREAM_GENERATION; idempotent."""
+        """Remove the rows of these generations, which may include a stream's; idempotent."""

@@ -70,7 +70,7 @@ class Blanking:
         positions = tuple((log, number, offset) for log, number, offset in (found.record.position for found in group))
         fresh = [found for found in group if tuple(found.record.position) not in receipt.pending]
         claims, others = self._claims(site, group)
-        closed = closed_before(self._stores.series, self._stores.progress)
+        closed = closed_before(self._stores)
         days = {day for found in group for day in found.days}
         newest = max(found.record.log_time for found in group)
         fresh_positions = {found.record.position for found in fresh}

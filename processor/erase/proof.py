@@ -67,12 +67,16 @@ class Proof:
     def _snapshots(self, visitors: ErasedVisitors) -> tuple[int, int]:
         """Return how many snapshots there are, and how many have the visitor."""
         count = held = 0
-        for partition in self._stores.progress.progress(Topic.HITS):
-            for logic in LOGICS:
-                found = self._stores.states.load(partition, logic.number)
-                if found is not None:
-                    count += 1
-                    held += tables_with_erased(unpacked(joined(found[1])), visitors)
+        table = self._stores.streams.read()
+        streams = {*table.generations(), *(gone.generation for gone in table.gone)}
+        for stream in sorted(streams):
+            states = self._stores.stream(stream, is_shadow=False).states
+            for partition in self._stores.progress.progress(Topic.HITS):
+                for logic in LOGICS:
+                    found = states.load(partition, logic.number)
+                    if found is not None:
+                        count += 1
+                        held += tables_with_erased(unpacked(joined(found[1])), visitors)
         return count, held
 
 

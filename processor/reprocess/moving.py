@@ -120,7 +120,7 @@ class Moving:
                 reprocessing,
                 reprocessing.work,
                 {rebuilt.site_day for rebuilt in found},
-                closed_before(self._stores.series, self._stores.progress),
+                closed_before(self._stores),
                 self._rebuilder.bounds(),
             )
             ready = self._up_to_date(page, found[: self._pace.page_site_days], is_over)

@@ -16,11 +16,12 @@ from hitmesh.model.claims import OrderClaim
 from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt
 from hitmesh.model.exclusion import AS_COLLECTED, NO_RULES, ExclusionRule, SiteRules
-from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
+from hitmesh.model.generations import Drift, GenerationEntry
 from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
 from hitmesh.model.logic import CURRENT, Logic, logic_numbered
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.sites import Site, SiteDay, VisitPolicy
+from hitmesh.model.streams import NO_SHADOW, StreamTable
 from hitmesh.model.waiting_visits import days_with_provisional_visits
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import (
@@ -31,6 +32,7 @@ from hitmesh.ports import (
     LogEraser,
     LogScan,
     MetricStore,
+    OneStream,
     OrderClaims,
     ProgressReader,
     RawStore,
@@ -39,6 +41,7 @@ from hitmesh.ports import (
     SeriesStore,
     SiteDirectory,
     StateStore,
+    Streams,
 )
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
@@ -81,6 +84,8 @@ class SettlerStores:
     erasures: Erasures
     states: StateStore
     log_eraser: LogEraser
+    streams: Streams
+    stream: OneStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +138,12 @@ class Attempt:
         erasing: marks of visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
         sorted_hits: hits, read with the same bounds; None: read the raw records.
+        streams: the stream table when the scan began.
 
     Attributes:
         site_day, read_through: the site-day, and the scan's exclusive upper offsets for all topics.
         generation: the reserved generation number; 0 before `settle`.
+        stream: the generation of the stream that reports read for the day.
         current: the generation entry seen when the scan began; None without an entry.
         site_sequence: the highest sequence of the site's entries when the attempt began.
         logic: the logic version that the attempt applies.
@@ -159,6 +166,7 @@ class Attempt:
         erasing: Sequence[ErasureMark] = (),
         memory: SettleMemory = DEFAULT_MEMORY,
         sorted_hits: SortedHits | None = None,
+        streams: StreamTable = NO_SHADOW,
     ) -> None:
         site, day = site_day
         # Read first: a publication that the reads below miss must change this number.
@@ -169,6 +177,7 @@ class Attempt:
         self.site_day = site_day
         self.read_through = dict(read_through)
         self.generation = 0
+        self.stream = streams.generation(day)
         self.current = entries.get(day)
         self.logic = logic or _logic_of(self.current) or fallback
         self._overridden = rules or {}
@@ -291,7 +300,7 @@ class Attempt:
             return None
         site, day = self.site_day
         try:
-            streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+            streamed = self._stores.series.read(site, day, day + 1, self.stream)
         except StoreCorrupt:
             return Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measures={})
         if streamed.is_empty():

@@ -2,7 +2,8 @@
 
 Decides whether the stream's own rows may be published unchanged. A day is confirmed if the digests over all rows are
 equal, no sketch contains a visitor that moved to another row, no hit that may belong to the day's visits waited for
-settlement, and the stream's rows in the metric store add up to the stream's counts. All functions are pure.
+settlement, and the stream's rows in the metric store add up to the stream's counts. All functions are pure,
+except for `sums_of_streams`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from hitmesh.model.generations import Drift
 from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, UNKEYED_DIGESTS
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import MetricStore
 from processor.settle.rows import Portions, SettledRows
 
 
@@ -79,6 +82,14 @@ def _by_source(rows: SettledRows) -> tuple[tuple[RowSource, Portions, tuple[str,
 def not_confirmed(drift: Drift | None) -> Drift | None:
     """Return the drift of a site-day whose stream rows are damaged in the metric store."""
     return None if drift is None else replace(drift, confirmed=False, rows_differ=True)
+
+
+def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Mapping[SiteDay, Mapping[str, int]]:
+    """Return the sums over each site-day's rows in its stream's generation (MetricStore.stream_sums)."""
+    found: dict[SiteDay, Mapping[str, int]] = {}
+    for stream in sorted(set(streams.values())):
+        found |= metrics.stream_sums([site_day for site_day, each in streams.items() if each == stream], stream)
+    return found
 
 
 def with_stored_rows(drift: Drift, rows: SettledRows, stored: Mapping[str, int]) -> Drift:

@@ -1,4 +1,4 @@
-"""A settler whose lease on a site has ended: another settler may work on the site (settlement)."""
+"""A settlement that is overtaken: the site's lease has ended, or reports read another stream (settlement)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.sites import SiteDay
-from hitmesh.ports import DirtyDays, Generations
+from hitmesh.model.streams import StreamTable
+from hitmesh.ports import DirtyDays, Generations, Streams
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.share import Share
 
@@ -19,6 +20,19 @@ def refuse_lost_lease(share: Share, site_day: SiteDay) -> None:
     """
     if not share.holds(site_day.site):
         raise StaleGeneration(f"{site_day}: the lease on the site has ended; another settler continues")
+
+
+def refuse_changed_streams(streams: Streams, seen: StreamTable) -> None:
+    """Refuse the first settlement of a day that was computed before reports began to read another stream.
+
+    Its logic would be the earlier stream's.
+
+    Raises:
+        StaleGeneration: the table of streams has changed since it was read.
+    """
+    version = streams.read().version
+    if version != seen.version:
+        raise StaleGeneration(f"version {version} of the table of streams was stored after version {seen.version}")
 
 
 def mark_if_overtaken(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from hitmesh.model.closing import first_open_day
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
-from hitmesh.ports import ProgressReader, SeriesStore
+from hitmesh.model.streams import StreamTable
+from hitmesh.ports import MetricStore, OneStream, ProgressReader, Streams, StreamStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,41 @@ def scan_bounds(progress: ProgressReader) -> ScanBounds:
     return ScanBounds(hits, {**hits, **_offsets(progress, Topic.REJECTED)})
 
 
-def closed_before(series: SeriesStore, progress: ProgressReader) -> int:
+class HasStreams(Protocol):
+    """Stores that include every stream."""
+
+    @property
+    def streams(self) -> Streams:
+        """The table of streams."""
+
+    @property
+    def stream(self) -> OneStream:
+        """Each stream's stores."""
+
+
+def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:
+    """Return the stores of the live stream and, if it is another, of the stream that reports read."""
+    live = stores.stream(table.live.generation, is_shadow=False)
+    return [live] if table.current is table.live else [live, stores.stream(table.current.generation, is_shadow=True)]
+
+
+def closed_before(stores: HasStreams, table: StreamTable | None = None) -> int:
     """Return the first day not closed for every declared partition, judged by stored partials.
 
-    A settlement is compared with the stream's results for the day, so all partials must be stored.
+    A settlement is compared with the results of the stream that reports read, so all its partials must be stored.
     """
-    return day_reached(series.flushed(), progress.progress(Topic.HITS))
+    table = stores.streams.read() if table is None else table
+    return min(
+        day_reached(stream.series.flushed(), stream.progress.progress(Topic.HITS))
+        for stream in streams_in_use(stores, table)
+    )
+
+
+def rows_closed_before(stores: HasStreams, metrics: MetricStore, table: StreamTable) -> int:
+    """Return the first day whose stream rows may be missing from the metric store."""
+    live, *shadow = streams_in_use(stores, table)
+    ingested = (metrics.ingested_through(), *(stream.ingested_through() for stream in shadow))
+    return min(day_reached(reached, live.progress.progress(Topic.HITS)) for reached in ingested)
 
 
 def day_reached(reached: Mapping[PartitionId, PartitionProgress], declared: Iterable[PartitionId]) -> int:

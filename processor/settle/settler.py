@@ -25,10 +25,9 @@ import polars as pl
 
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import FatalError, RetryError, StaleGeneration, StoreCorrupt
-from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtySiteDay
+from hitmesh.model.generations import SETTLEMENT_LOG, DirtySiteDay
 from hitmesh.model.limits import LG_K_CELL
-from hitmesh.model.logic import CURRENT, Logic
-from hitmesh.model.positions import Topic
+from hitmesh.model.logic import CURRENT, Logic, logic_named
 from hitmesh.model.site_buckets import site_bucket
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock
@@ -36,12 +35,12 @@ from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import SettledResult
 from processor.settle.attempt import Attempt, SettlerStores
-from processor.settle.drift import not_confirmed, with_stored_rows
+from processor.settle.drift import not_confirmed, sums_of_streams, with_stored_rows
 from processor.settle.loop import run_in_turns
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
-from processor.settle.overtaken import mark_if_overtaken, refuse_lost_lease
+from processor.settle.overtaken import mark_if_overtaken, refuse_changed_streams, refuse_lost_lease
 from processor.settle.pace import SettlePace
-from processor.settle.reached import ScanBounds, closed_before, day_reached, scan_bounds
+from processor.settle.reached import ScanBounds, closed_before, rows_closed_before, scan_bounds
 from processor.settle.readable import ReadableRows
 from processor.settle.removal import remove_superseded
 from processor.settle.resorting import Resorting
@@ -124,14 +123,15 @@ class Settler:
         buckets = self._share.begin()
         if not buckets:
             return 0
-        closed = closed_before(self._stores.series, self._stores.progress)
+        streams = self._stores.streams.read()
+        closed = closed_before(self._stores, streams)
         waiting = self._stores.dirty.take(self._pace.take_site_days, closed, buckets)
         self._marks.note(waiting)
         taken = self._marks.without_young_intents(waiting, started - self._pace.intent_ms)
         self._share.note("settle", Counter(site_bucket(day.site_day.site) for day in taken if not self._must_wait(day)))
         # Read the positions after the dirty marks, because the stream stores marks before it commits positions.
         bounds = scan_bounds(self._stores.progress)
-        this = Pass(started, closed)
+        this = Pass(started, closed, streams)
         self._resorting.prepare(taken, bounds, closed, buckets)
         sorted_at = self._clock.now()
         for entry in self._in_turn(taken):
@@ -180,9 +180,10 @@ class Settler:
                 bounds.all,
                 handed,
                 lg_k=self._lg_k,
-                fallback=self._logic,
+                fallback=logic_named(this.streams.current_logic(self._logic.name)),
                 memory=self._memory,
                 sorted_hits=sorted_hits,
+                streams=this.streams,
             )
             for damaged in attempt.damaged_carries:
                 logger().warning("carry_is_damaged", site=damaged.site, date=date_text(damaged.day))
@@ -223,7 +224,7 @@ class Settler:
         """
         wave, this.wave = this.wave, []
         try:
-            wave = self._readable(wave)
+            wave = self._readable(this, wave)
             series = self._series_of(wave)
         except RetryError:
             raise
@@ -246,9 +247,9 @@ class Settler:
             this.done += 1
             self._note_done(computed)
 
-    def _readable(self, wave: Sequence[Computed]) -> list[Computed]:
+    def _readable(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
         """Write a wave's rows and wait until reports can read them; return the wave with confirmations set."""
-        compared = self._compared(wave)
+        compared = self._compared(this, wave)
         written = [computed for computed in compared if not computed.is_confirmed]
         if written:
             self._rows.write(
@@ -273,8 +274,9 @@ class Settler:
     def _publish(self, this: Pass, computed: Computed, series: pl.DataFrame) -> None:
         stores, site_day, settled = self._stores, computed.attempt.site_day, computed.settled
         refuse_lost_lease(self._share, site_day)
-        generation = STREAM_GENERATION if computed.is_confirmed else computed.attempt.generation
-        stores.series.put_settled(site_day, generation, series)
+        if computed.attempt.current is None:
+            refuse_changed_streams(stores.streams, this.streams)
+        stores.series.put_settled(site_day, computed.generation, series)
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
         # An open day is settled anyway when it closes; until then, answers use the stream's rows for that day.
@@ -296,6 +298,7 @@ class Settler:
             keep_until=self._keep_until(computed),
             seen_site_sequence=this.seen_sequence(computed.attempt),
             rules_version=computed.attempt.rules_version,
+            streams=tuple(dict.fromkeys((computed.attempt.stream, *this.streams.generations()))),
         )
         this.note_published(computed.attempt, entry)
         count_settled(self._metrics, computed.drift)
@@ -349,7 +352,7 @@ class Settler:
             took_ms=ended - computed.started,
         )
 
-    def _compared(self, wave: Sequence[Computed]) -> list[Computed]:
+    def _compared(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
         """Add to each drift the stream rows that the metric store lost or duplicated.
 
         Partials cannot show such rows, because partials are in another store. A day whose rows differ or are damaged is
@@ -359,18 +362,19 @@ class Settler:
         if not streamed:
             return list(wave)
         last_day = max(computed.attempt.site_day.day for computed in streamed)
-        self._rows.wait(lambda: self._rows_closed_before() > last_day, f"the stream's rows up to {date_text(last_day)}")
+        self._rows.wait(
+            lambda: rows_closed_before(self._stores, self._stores.metrics, this.streams) > last_day,
+            f"the stream's rows up to {date_text(last_day)}",
+        )
         try:
-            sums = self._stores.metrics.stream_sums([computed.attempt.site_day for computed in streamed])
+            sums = sums_of_streams(
+                self._stores.metrics, {each.attempt.site_day: each.attempt.stream for each in streamed}
+            )
         except StoreCorrupt:
             if len(wave) > 1:
                 raise  # the wave is repeated with single site-days
             return [replace(computed, drift=not_confirmed(computed.drift)) for computed in wave]
         return [_with_stored_rows(computed, sums) for computed in wave]
-
-    def _rows_closed_before(self) -> int:
-        """Return the first day whose stream rows may be missing from the metric store."""
-        return day_reached(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
 
 
 def _with_stored_rows(computed: Computed, sums: Mapping[SiteDay, Mapping[str, int]]) -> Computed:

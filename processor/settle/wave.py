@@ -13,6 +13,7 @@ from typing import Final
 from hitmesh.model.generations import FLAGS_LOG, SETTLEMENT_LOG, DirtyMark, DirtySiteDay, Drift, GenerationEntry
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.streams import StreamTable
 from processor.settle.attempt import Attempt, Handed
 from processor.settle.settlement import Settled
 from processor.settle.settlement_marks import range_of
@@ -36,6 +37,11 @@ class Computed:
         return self.drift is not None and self.drift.confirmed
 
     @property
+    def generation(self) -> int:
+        """The generation that becomes current."""
+        return self.attempt.stream if self.is_confirmed else self.attempt.generation
+
+    @property
     def rows(self) -> int:
         """The number of rows to write."""
         return 0 if self.is_confirmed else self.settled.rows.height
@@ -43,7 +49,7 @@ class Computed:
 
 @dataclass(slots=True)
 class Pass:
-    """The state of a pass: its start and the closed days, the current wave, failed sites.
+    """The state of a pass: its start, the closed days, the stream table, the current wave, failed sites.
 
     `published` has, by site, the highest sequence that the last published attempt saw, and the publication's sequence;
     `marked` has the dirty marks that the pass made.
@@ -51,6 +57,7 @@ class Pass:
 
     started: int
     closed_before: int
+    streams: StreamTable
     wave: list[Computed] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     done: int = 0

@@ -8,11 +8,10 @@ is discarded and rebuilt from durable data (`recovery`).
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import polars as pl
 
@@ -47,6 +46,16 @@ from processor.stream.turns import Turns
 
 KEPT_DIRECTORY: Final = "kept-hits"
 _HEARTBEAT_S: Final = 5.0  # readers ignore heartbeats that come too early
+
+
+class Stop(Protocol):
+    """Tells a runner to stop; a threading.Event is one."""
+
+    def is_set(self) -> bool:
+        """Return whether the runner must stop."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the stop, at most `timeout` s; return whether the runner must stop."""
 
 
 class Runner:
@@ -127,7 +136,7 @@ class Runner:
         self._save_due(is_idle=taken == 0)
         return taken
 
-    def run(self, stop: threading.Event, *, poll_s: float = 0.2) -> None:
+    def run(self, stop: Stop, *, poll_s: float = 0.2) -> None:
         """Run steps until `stop` is set, then save snapshots; after a retryable error, wait before the next step."""
         while not stop.is_set():
             try:
@@ -142,16 +151,16 @@ class Runner:
         if self._is_certain:
             self.snapshot()
 
-    def _wait(self, stop: threading.Event, wait_s: float) -> None:
+    def _wait(self, stop: Stop, wait_s: float) -> None:
         """Wait before a retry; heartbeats keep the consumer-group membership while a store is unavailable."""
         ends = time.monotonic() + wait_s
         is_over = False
         while not is_over:
-            self._heartbeat()
+            self.heartbeat()
             left_s = ends - time.monotonic()
             is_over = stop.wait(max(0.0, min(left_s, _HEARTBEAT_S))) or left_s <= _HEARTBEAT_S
 
-    def _heartbeat(self) -> None:
+    def heartbeat(self) -> None:
         """Send heartbeats while polled records may be unprocessed; if partitions moved, the next step recovers."""
         try:
             for reader in self._readers.values():
@@ -174,7 +183,8 @@ class Runner:
         try:
             if values:
                 self._stores.series.put_partials(pl.concat([due.partials for due in values]))
-                self._stores.ledger.put(pl.concat([due.ledger for due in values]))
+                if self._stores.stores_hits:
+                    self._stores.ledger.put(pl.concat([due.ledger for due in values]))
             self._stores.series.note_flushed(positions)
         except HitmeshError:
             for state in states:
@@ -198,6 +208,11 @@ class Runner:
         """The states of all hit partitions, for measurements."""
         return list(self._hits.values())
 
+    @property
+    def partitions(self) -> Sequence[PartitionId]:
+        """The partitions of both topics that the consumer group has assigned."""
+        return [*self._hits, *self._refusals]
+
     def close(self) -> None:
         """Close the readers. Idempotent."""
         for reader in self._readers.values():
@@ -210,9 +225,14 @@ class Runner:
         self._meter.window(records)
         intake = take_in(records, self._erasures.visitors)
         self._meter.record_stage(Stage.DECODE)
-        store_before_transaction(intake, stores.raw, stores.rejected, stores.dirty, stores.claims, self._meter.reached)
+        if stores.stores_hits:
+            store_before_transaction(
+                intake, stores.raw, stores.rejected, stores.dirty, stores.claims, self._meter.reached
+            )
         prepared = self._prepared(intake)
-        keep_collisions(stores.rejected, stores.raw, {of: (step.rows, step.collides) for of, step in prepared.items()})
+        if stores.stores_hits:
+            collisions = {of: (step.rows, step.collides) for of, step in prepared.items()}
+            keep_collisions(stores.rejected, stores.raw, collisions)
         self._forget_erased(intake)
         if not self._is_certain:
             return  # after recovery, the window is taken again
@@ -226,7 +246,8 @@ class Runner:
             if partition in self._refusals
         ]
         self._meter.record_stage(Stage.VISITS)
-        note_waiting(self._stores.ledger, (result.waiting for result in stepped))
+        if stores.stores_hits:
+            note_waiting(stores.ledger, (result.waiting for result in stepped))
         self._commit(stepped)
         self._is_certain = True
 
@@ -235,7 +256,7 @@ class Runner:
         visitors, was_certain = self._erasures.refresh(), self._is_certain
         held = partitions_with(self._hits, visitors) if visitors and was_certain else []
         self._is_certain = was_certain and not visitors  # after an error, a recovery applies the marks
-        is_late = stored is not None and take_back(self._stores, stored, visitors)
+        is_late = stored is not None and self._stores.stores_hits and take_back(self._stores, stored, visitors)
         if held:
             self.flush()
         if held or is_late or (visitors and not was_certain):

@@ -39,7 +39,10 @@ MAX_DAYS_OF_CHANGES: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class StreamStores:
-    """Stores for a runner. `log_reader` returns a reader that starts at the consumer group's committed positions."""
+    """Stores for a runner. `log_reader` returns a reader that starts at the consumer group's committed positions.
+
+    `stores_hits` is False if another stream stores raw records, refusals, dirty marks, claims and the ledger.
+    """
 
     log_reader: Callable[[Topic], LogReader]
     log_scan: LogScan
@@ -53,6 +56,7 @@ class StreamStores:
     states: StateStore
     directory: SiteDirectory
     erasures: Erasures
+    stores_hits: bool = True
 
 
 def digest_of(directory: SiteDirectory) -> RowDigest:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.amounts import sums
-from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.generations import is_streamed
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
@@ -65,7 +65,7 @@ def is_complete(run: Run, rows: pl.DataFrame) -> bool:
     and is cheap to read from the metric store. A run with amounts without a currency also counts as incomplete, because
     these amounts were added up before series had currencies.
     """
-    if run.generation != STREAM_GENERATION and rows["day"].n_unique() < run.days:
+    if not is_streamed(run.generation) and rows["day"].n_unique() < run.days:
         return False
     untold = rows.filter(pl.col(CURRENCY) == _OF_NO_CURRENCY).select(pl.any_horizontal(pl.col(_AMOUNTS) != 0).any())
     return not untold.item()

@@ -33,14 +33,20 @@ def reach_of(backend: Backend, path: Path) -> Reach:
     Raises:
         Unavailable: the store does not answer.
     """
-    call = backend.breakers.of(path).call
+    call, books = backend.breakers.of(path).call, backend.books
+    table = backend.known_streams.read(
+        backend.clock, lambda: backend.breakers.books.call(backend.clock, books.streams.read)
+    )
+    current = books.current_stream(table)
     if path is Path.METRICS:
-        return Reach(call(backend.clock, backend.metrics.ingested_through))
-    flushed = call(backend.clock, backend.series.flushed)
-    declared = call(backend.clock, backend.books.committed)
+        ingested = backend.metrics.ingested_through if current is None else current.ingested_through
+        return Reach(call(backend.clock, ingested), streams=table)
+    flushed = call(backend.clock, (backend.series if current is None else current.series).flushed)
+    declared = call(backend.clock, lambda: books.committed(table))
     return Reach(
         {partition: flushed.get(partition, NOT_BEGUN) for partition in declared.hits},
         {partition: flushed.get(partition, NOT_BEGUN) for partition in declared.refusals or ()},
+        table,
     )
 
 

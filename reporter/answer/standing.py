@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from hitmesh.model.errors import Unavailable
-from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.logic import logic_numbered
 from hitmesh.model.placement import Progress, all_offsets, data_version, offsets_of
 from hitmesh.model.positions import Topic
 from hitmesh.model.sites import Site, SiteDay
+from hitmesh.model.streams import FIRST, NO_SHADOW, StreamTable
 from hitmesh.model.zones import DAY_MS
-from hitmesh.ports import DirtyDays, Erasures, Generations, ProgressReader
+from hitmesh.ports import DirtyDays, Erasures, Generations, OneStream, ProgressReader, Streams, StreamStore
 from reporter.answer.freshness import Waiting, min_progress
 from reporter.answer.pins import Pin, Settled, entries_at, pin_of, token_of
 
@@ -34,10 +34,15 @@ NO_DAYS: Final = range(0)
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A store's progress in the hits topic; also in the refusals topic if the store reports that progress."""
+    """A store's progress in the hits topic; also in the refusals topic if the store reports that progress.
+
+    `streams` is the table of streams that was read first: the progress is that of its current stream, and an answer
+    reads the streams of this table only.
+    """
 
     hits: Progress
     refusals: Progress | None = None
+    streams: StreamTable = NO_SHADOW
 
     def holds(self, sites: Sequence[Site], committed: Reach) -> bool:
         """Return whether the store holds exactly the committed records of some sites, no fewer and no more."""
@@ -54,7 +59,8 @@ class Standing:
     Attributes:
         progress: the answering store's progress, read before all other fields.
         waiting: unsettled days by site name.
-        sequences: the sum of the sites' highest sequences, read before the generations.
+        sequences: the sum of the sites' highest sequences and the version of the table of streams, read before the
+            generations.
         version: the version of the sites' metric values (hitmesh.model.placement.data_version); the requested version
             for a report at an earlier version.
         is_caught_up: the store held all committed records, so that the version determines the metric values.
@@ -137,12 +143,19 @@ class Books:
     generations: Generations
     progress: ProgressReader
     erasures: Erasures
+    streams: Streams
+    stream: OneStream
+
+    def current_stream(self, table: StreamTable) -> StreamStore | None:
+        """Return the stores of the stream that reports read; None for the first stream, whose stores are known."""
+        current = table.current
+        return None if current == FIRST else self.stream(current.generation, is_shadow=current is not table.live)
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
         """Return the sites' standing, read in the order that rule P15 needs; `reach` must be read first."""
         waiting = self.waiting(sites)
-        committed = self.committed()
-        sequences = self.sequences(sites)
+        committed = self.committed(reach.streams)
+        sequences = self.sequences(sites, reach.streams)
         entries = self._current(sites, days)
         return Standing(
             progress=reach.hits,
@@ -151,7 +164,7 @@ class Books:
             version=data_version(sites, committed.hits, committed.refusals, sequences),
             is_caught_up=reach.holds(sites, committed),
             days=days,
-            generations=_streamed(waiting, days) | _numbers(entries),
+            generations=_streamed(waiting, days, reach.streams) | _numbers(entries),
             logics=_logics(entries),
             read_at=now_ms,
             pin=None if _waits(waiting, days) else pin_of(sites, days, entries),
@@ -179,9 +192,11 @@ class Books:
             pin=pin,
         )
 
-    def committed(self) -> Reach:
-        """Return the processor's committed positions in every declared partition."""
-        return Reach(self.progress.progress(Topic.HITS), self.progress.progress(Topic.REJECTED))
+    def committed(self, table: StreamTable) -> Reach:
+        """Return the committed positions of the stream that reports read, in every declared partition."""
+        stream = self.current_stream(table)
+        progress = self.progress if stream is None else stream.progress
+        return Reach(progress.progress(Topic.HITS), progress.progress(Topic.REJECTED), table)
 
     def waiting(self, sites: Sequence[Site]) -> dict[str, Waiting]:
         """Return the unsettled days per site name."""
@@ -189,11 +204,17 @@ class Books:
 
     def version(self, sites: Sequence[Site]) -> str:
         """Return the version of the sites' metric values."""
-        return self._version(sites, self.committed())
+        table = self.streams.read()
+        committed = self.committed(table)
+        return data_version(sites, committed.hits, committed.refusals, self.sequences(sites, table))
 
-    def sequences(self, sites: Sequence[Site]) -> int:
-        """Return the sum of the sites' highest sequences, which changes with every publication."""
-        return sum(self.generations.sequence(site.name) for site in sites)
+    def sequences(self, sites: Sequence[Site], table: StreamTable | None = None) -> int:
+        """Return the sum of the sites' highest sequences and the version of the table of streams.
+
+        The sum changes with every publication, also with that of a shadow stream.
+        """
+        table = self.streams.read() if table is None else table
+        return table.version + sum(self.generations.sequence(site.name) for site in sites)
 
     def _current(self, sites: Sequence[Site], days: range) -> dict[SiteDay, Settled]:
         """Return the current entry of each site-day that has an entry."""
@@ -205,18 +226,15 @@ class Books:
             for day, entry in self.generations.current(site.name, days.start, days.stop).items()
         }
 
-    def _version(self, sites: Sequence[Site], committed: Reach) -> str:
-        return data_version(sites, committed.hits, committed.refusals, self.sequences(sites))
 
-
-def _streamed(waiting: Mapping[str, Waiting], days: range) -> dict[SiteDay, int]:
-    """Return the site-days that are read from the live stream, unless they have an entry.
+def _streamed(waiting: Mapping[str, Waiting], days: range, table: StreamTable) -> dict[SiteDay, int]:
+    """Return the site-days that are read from a stream, unless they have an entry, with the stream's generation.
 
     The stream stores an awaited day before the day's first rows. `waiting` must be read before the entries, because
     settlement publishes an entry first and removes the day from `waiting` afterwards.
     """
     return {
-        SiteDay(site, day): STREAM_GENERATION
+        SiteDay(site, day): table.generation(day)
         for site, of_site in waiting.items()
         for day in of_site.awaited
         if day in days

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from hitmesh.model.errors import Unavailable
-from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.generations import is_streamed
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.waiting_visits import days_with_provisional_visits
 from hitmesh.model.zones import DAY_MS
@@ -292,7 +292,7 @@ def _visits_wait(backend: Backend, question: Question, generations: Mapping[Site
         return False
     days: dict[str, list[int]] = {}
     for (site, day), generation in generations.items():
-        if generation == STREAM_GENERATION:
+        if is_streamed(generation):
             days.setdefault(site, []).append(day)
 
     def wait() -> bool:

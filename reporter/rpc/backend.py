@@ -14,11 +14,14 @@ from hitmesh.ports import (
     Generations,
     Ledger,
     MetricStore,
+    OneStream,
     ProgressReader,
     SeriesStore,
     SiteDirectory,
+    Streams,
 )
 from reporter.answer.breaker import Breakers
+from reporter.answer.known_streams import KnownStreams
 from reporter.answer.lanes import Lanes
 from reporter.answer.route import Path
 from reporter.answer.standing import Books, LastKnown
@@ -44,6 +47,8 @@ class Backend:
     progress: ProgressReader
     ledger: Ledger
     erasures: Erasures
+    streams: Streams
+    stream: OneStream
     clock: Clock
     new_token: Callable[[], str]
     served_by: Mapping[Path, pb.Store.ValueType] = field(default_factory=dict)
@@ -51,12 +56,13 @@ class Backend:
     checkpoint: Checkpoint = unwatched
     breakers: Breakers = field(default_factory=Breakers)
     known: LastKnown = field(default_factory=LastKnown)
+    known_streams: KnownStreams = field(default_factory=KnownStreams)
     lanes: Lanes = field(default_factory=Lanes)
 
     @property
     def books(self) -> Books:
         """The implementations of hitmesh.ports that provide settlement state."""
-        return Books(self.dirty, self.generations, self.progress, self.erasures)
+        return Books(self.dirty, self.generations, self.progress, self.erasures, self.streams, self.stream)
 
     def store_of(self, path: Path) -> pb.Store.ValueType:
         """Return the store that serves a path."""

@@ -31,7 +31,8 @@ def get_freshness(
     sites = readable_sites(backend, caller, request.site)
     reaches = _reaches(backend)
     both = reduce(min_progress, (reach.hits for reach in reaches.values()))
-    standing = read_standing(backend, sites, NO_DAYS, Reach(both))
+    table = next(iter(reaches.values())).streams
+    standing = read_standing(backend, sites, NO_DAYS, Reach(both, streams=table))
     reached = freshness(sites, standing.progress, standing.waiting, backend.clock.now())
     return pb.GetFreshnessResponse(
         freshness=freshness_message(reached),

@@ -56,7 +56,7 @@ def main() -> None:
 
 def _is_work_left(stores: Stores) -> bool:
     """Return whether any settler has work left."""
-    return bool(stores.dirty.take(1, closed_before(stores.series, stores.progress)))
+    return bool(stores.dirty.take(1, closed_before(stores)))
 
 
 def _say(answer: dict[str, object]) -> None:

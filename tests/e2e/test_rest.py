@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
-from hitmesh.api.control.v1 import admin_pb2, operations_pb2, reprocessing_pb2, trace_pb2
+from hitmesh.api.control.v1 import admin_pb2, operations_pb2, reprocessing_pb2, shadow_pb2, trace_pb2
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 from tests.e2e.asking import DAY, NOON_MS, short
@@ -251,7 +251,7 @@ def test_keys_are_created_and_revoked(rest: Rest, mesh: Mesh, new_site: NewSite)
 
 def _annotated() -> Iterator[tuple[str, str, str]]:
     """Yield (RPC, HTTP method, path template) for every binding in the contract."""
-    control = (admin_pb2, operations_pb2, reprocessing_pb2, trace_pb2)
+    control = (admin_pb2, operations_pb2, reprocessing_pb2, shadow_pb2, trace_pb2)
     for file in (collector_pb2, json_pb2, reporter_pb2, export_pb2, *control):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:

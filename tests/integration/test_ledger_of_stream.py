@@ -161,6 +161,7 @@ def inspection_of(mesh: SmallMesh, hit_id: str, date: str) -> list[tuple[int, in
             claims=stores.claims,
             progress=stores.progress,
             clock=mesh.clock,
+            streams=stores.streams,
             open_reads=True,
         ),
         None,

@@ -18,6 +18,7 @@ import pytest
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2, reporter_pb2_grpc
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import Abandoned, RefusedError
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.sites import SiteDay
@@ -59,8 +60,10 @@ class LongQuestions:
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         return self.inner.ingested_through()
 
-    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        return self.inner.stream_sums(site_days)
+    def stream_sums(
+        self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
+    ) -> Mapping[SiteDay, Mapping[str, int]]:
+        return self.inner.stream_sums(site_days, generation)
 
 
 @contextmanager

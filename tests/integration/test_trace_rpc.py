@@ -45,6 +45,7 @@ def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2
         claims=mesh.stores.claims,
         progress=mesh.stores.progress,
         clock=mesh.clock,
+        streams=mesh.stores.streams,
         open_reads=open_reads,
     )
     trace_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(stores), server)

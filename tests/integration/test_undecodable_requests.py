@@ -43,6 +43,7 @@ def a_processor(metrics: Metrics) -> Iterator[grpc.Channel]:
         stores.claims,
         stores.progress,
         ManualClock(NOW_MS),
+        stores.streams,
         open_reads=True,
     )
     trace_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(inspected), server)

@@ -90,8 +90,11 @@ class Process:
 
 
 class _Paused:
-    def __init__(self, port: object, process: Process) -> None:
+    def __init__(self, port: Any, process: Process) -> None:
         self._port, self._process = port, process
+
+    def __call__(self, *arguments: object, **named: object) -> Any:
+        return self._port(*arguments, **named)  # a port that is a function returns other ports
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)

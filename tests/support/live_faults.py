@@ -84,5 +84,7 @@ class _Fused:
 def fused(stores: StreamStores, fuse: Fuse) -> StreamStores:
     """Return the same stores with the fuse around their writes."""
     ports: dict[str, Any] = {field.name: getattr(stores, field.name) for field in fields(stores)}
-    guarded: dict[str, Any] = {name: port if callable(port) else _Fused(port, fuse) for name, port in ports.items()}
+    guarded: dict[str, Any] = {
+        name: port if callable(port) or isinstance(port, bool) else _Fused(port, fuse) for name, port in ports.items()
+    }
     return replace(stores, **guarded)

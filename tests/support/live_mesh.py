@@ -258,9 +258,9 @@ class LiveMesh:
         """Return the site-days with a published entry: the settled ones."""
         return {SiteDay(site, day) for site in self.logged for day in self.stores.generations.current(site, *ALL_DAYS)}
 
-    def seen(self, site: str, *days: int) -> Seen:
+    def seen(self, site: str, *days: int, stream: int | None = None) -> Seen:
         """Return everything that reports can find for a site: on the days with hits, and on `days`."""
-        return seen(self.stores, site, {*days, *(hit.event_time // DAY_MS for hit in self.logged[site])})
+        return seen(self.stores, site, {*days, *(hit.event_time // DAY_MS for hit in self.logged[site])}, stream)
 
 
 def partition_of(hit: RefHit) -> int:

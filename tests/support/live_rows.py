@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.queries import MetricQuery
@@ -20,6 +19,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.theta import Theta
 from hitmesh.model.sketches.unions import merge_by_group
 from hitmesh.model.zones import DAY_MS
+from processor.settle.drift import sums_of_streams
 from tests.reference.streamed import Streamed
 from tests.support.small_mesh import Key, Rows
 from tests.support.unions import estimate
@@ -63,11 +63,17 @@ def _without_visitors(row: Mapping[str, int]) -> dict[str, int]:
     return {name: value for name, value in row.items() if name != "visitors"}
 
 
-def seen(stores: Stores, site: str, days: Iterable[int]) -> Seen:
-    """Return everything that reports can find for a site, on `days` and on every published day."""
+def seen(stores: Stores, site: str, days: Iterable[int], stream: int | None = None) -> Seen:
+    """Return everything that reports can find for a site, on `days` and on every published day.
+
+    `stream`: the generation to read for days without an entry; None: as reports do.
+    """
+    table = stores.streams.read()
     entries = stores.generations.current(site, *ALL_DAYS)
     generations = {
-        SiteDay(site, day): entries[day].generation if day in entries else STREAM_GENERATION
+        SiteDay(site, day): entries[day].generation
+        if day in entries
+        else (table.generation(day) if stream is None else stream)
         for day in sorted({*days, *entries})
     }
     parts = [
@@ -153,8 +159,9 @@ def _added(classes: Mapping[str, tuple[int, int, int]], names: Iterable[str]) ->
 def series_faults(stores: Stores, site: str) -> list[SiteDay]:
     """Return the live days whose partials do not add up to the day's rows in the metric store (A11)."""
     days = [SiteDay(site, day) for day in stores.dirty.awaited(site)]
-    rows = stores.metrics.stream_sums(days) if days else {}
-    partials = {day: stores.series.read(*day, day.day + 1, STREAM_GENERATION) for day in days}
+    rows = sums_of_streams(stores.metrics, {day: stores.streams.read().generation(day.day) for day in days})
+    generation = stores.streams.read().generation
+    partials = {day: stores.series.read(*day, day.day + 1, generation(day.day)) for day in days}
     return [
         day
         for day, series in partials.items()

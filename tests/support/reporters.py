@@ -124,6 +124,8 @@ def start(
         progress=stores.progress,
         ledger=stores.ledger,
         erasures=stores.erasures,
+        streams=stores.streams,
+        stream=stores.stream,
         clock=clock,
         new_token=lambda: next(tokens),
         served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),

@@ -67,6 +67,8 @@ class Faulty:
             progress=self.progress,
             ledger=self.stores.ledger,
             erasures=self.stores.erasures,
+            streams=self.stores.streams,
+            stream=self.stores.stream,
             clock=self.clock,
             new_token=lambda: f"token{next(tokens)}",
             served_by=SERVED_BY,

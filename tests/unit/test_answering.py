@@ -83,6 +83,8 @@ class Scene:
             progress=self.stores.progress,
             ledger=self.stores.ledger,
             erasures=self.stores.erasures,
+            streams=self.stores.streams,
+            stream=self.stores.stream,
             clock=ManualClock(NOW),
             new_token=lambda: f"token{next(tokens)}",
         )

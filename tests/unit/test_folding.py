@@ -112,6 +112,8 @@ class Shop:
             progress=stores.progress,
             ledger=stores.ledger,
             erasures=stores.erasures,
+            streams=stores.streams,
+            stream=stores.stream,
             clock=self.mesh.clock,
             new_token=lambda: f"token{next(tokens)}",
         )

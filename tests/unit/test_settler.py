@@ -235,9 +235,9 @@ class BehindAtFirst:
         self.left -= 1
         return dict.fromkeys(through, PartitionProgress(0, 0)) if self.left else through
 
-    def stream_sums(self, site_days: Any) -> Any:
+    def stream_sums(self, site_days: Any, generation: int) -> Any:
         assert not self.left
-        return self._store.stream_sums(site_days)
+        return self._store.stream_sums(site_days, generation)
 
 
 class Panic(pl.exceptions.PanicException):

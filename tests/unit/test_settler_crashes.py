@@ -37,6 +37,9 @@ class Crashing:
         found = getattr(self._port, name)
         return self._effect(found) if name in EFFECTS else found
 
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._port(*arguments, **named)  # type: ignore[operator]  # called only if the port is a function
+
     def _effect(self, effect: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **named: Any) -> Any:
             last = next(self._countdown) == 0

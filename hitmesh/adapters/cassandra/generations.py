@@ -36,7 +36,7 @@ from hitmesh.adapters.shared.publication import (
     superseded_by,
 )
 from hitmesh.model.errors import StaleGeneration, StoreCorrupt, Unavailable
-from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.generations import FIRST_STREAM, Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.history import PastEntry, RetiredGeneration
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
@@ -98,6 +98,7 @@ class CassandraGenerations:
         keep_until: int = 0,
         seen_site_sequence: int | None = None,
         rules_version: int = 0,
+        streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -117,9 +118,9 @@ class CassandraGenerations:
             if chunks is None:
                 chunks = self._carries.put(site_day, generation, carry)
             before = there.entry.generation if there.entry else None
-            published = published_generation(generation, before, drift)
+            published = published_generation(generation, before, drift, streams)
             stale = {waiting for waiting in there.waiting if waiting < generation}
-            gone = superseded_by(published, before, drift)
+            gone = superseded_by(published, before, drift, streams)
             if stale or gone:
                 self._replaced.note(site_day)
             entry = GenerationEntry(

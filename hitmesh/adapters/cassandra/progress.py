@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.shared.catalogue import log_of_stream
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 
 _START: Final = PartitionProgress(0, 0)
@@ -26,18 +27,31 @@ class Catalogue(Protocol):
 
 
 class CassandraProgress:
-    """A ProgressReader over published positions."""
+    """A ProgressReader over published positions.
 
-    def __init__(self, session: CassandraSession, catalogue: Catalogue) -> None:
+    Args:
+        session: the connection.
+        catalogue: the source of declared partitions.
+        shadow: the generation, for the positions in a shadow stream; 0: the processor's positions.
+    """
+
+    def __init__(self, session: CassandraSession, catalogue: Catalogue, shadow: int = 0) -> None:
         self._session = session
         self._catalogue = catalogue
+        self._shadow = shadow
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Publish that everything before these positions is applied and committed; ignore older positions."""
         self._session.run_many(
             "INSERT INTO progress (log, partition, next_offset, log_time) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
             [
-                (*partition, progress.next_offset, progress.log_time, progress.log_time * _MICROSECONDS)
+                (
+                    log_of_stream(partition.log, self._shadow),
+                    partition.partition,
+                    progress.next_offset,
+                    progress.log_time,
+                    progress.log_time * _MICROSECONDS,
+                )
                 for partition, progress in positions.items()
             ],
         )
@@ -47,11 +61,20 @@ class CassandraProgress:
         declared = self._catalogue.partition_ids(topic)
         logs = sorted({partition.log for partition in declared})
         answers = self._session.run_each(
-            "SELECT log, partition, next_offset, log_time FROM progress WHERE log = ?", [(log,) for log in logs]
+            "SELECT log, partition, next_offset, log_time FROM progress WHERE log = ?",
+            [(log_of_stream(log, self._shadow),) for log in logs],
         )
         known = {
-            PartitionId(row.log, row.partition): PartitionProgress(row.next_offset, row.log_time)
-            for rows in answers
+            PartitionId(log, row.partition): PartitionProgress(row.next_offset, row.log_time)
+            for log, rows in zip(logs, answers, strict=True)
             for row in rows
         }
         return {partition: known.get(partition, _START) for partition in declared}
+
+    def forget(self) -> None:
+        """Remove a shadow's positions; idempotent."""
+        logs = {partition.log for topic in Topic for partition in self._catalogue.partition_ids(topic)}
+        if self._shadow:
+            self._session.run_many(
+                "DELETE FROM progress WHERE log = ?", [(log_of_stream(log, self._shadow),) for log in sorted(logs)]
+            )

@@ -16,9 +16,11 @@ import polars as pl
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
+from hitmesh.adapters.shared.catalogue import log_of_stream
 from hitmesh.adapters.shared.partials import NO_SERIES, as_kept, as_settled, newest, series
 from hitmesh.adapters.shared.sealed_sums import opened_sums, sealed_sums
 from hitmesh.model.errors import Unavailable
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.rows.stream_columns import PARTIAL_COLUMNS
 from hitmesh.model.sites import SiteDay
@@ -31,16 +33,23 @@ _PUT: Final = """INSERT INTO series_partials (site, day, generation, cell, exclu
 _PUT_SETTLED: Final = """INSERT INTO series_settled (site, day, generation, version, cell, excluded, currency,
     digest, visitors, sums) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _OF: Final = "site = ? AND day = ? AND generation = ?"
+_FLUSHED: Final = "SELECT log, partition, next_offset, log_time FROM flushed WHERE zero = ?"
 _FEW_DAYS: Final = 8
 _PARTITION: Final = 2  # leading key columns that form the partition key: site, day
 _KEY: Final = ("site", "day", "generation", "cell", "excluded", "currency", "log", "partition", "epoch")
 
 
 class CassandraSeriesStore:
-    """A SeriesStore. Thread-safe."""
+    """A SeriesStore. Thread-safe.
 
-    def __init__(self, session: CassandraSession) -> None:
+    Args:
+        session: the connection.
+        stream: the generation; the flushed positions are those for its stream.
+    """
+
+    def __init__(self, session: CassandraSession, stream: int = STREAM_GENERATION) -> None:
         self._session = session
+        self._stream = stream
         self._days_written: Written[SiteDay] = Written()
 
     def put_partials(self, partials: pl.DataFrame) -> None:
@@ -137,18 +146,33 @@ class CassandraSeriesStore:
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
         """Note durably the positions before which partials are stored; a position never moves back."""
         self._session.run_many(
-            """INSERT INTO flushed (zero, log, partition, next_offset, log_time) VALUES (0, ?, ?, ?, ?)
+            """INSERT INTO flushed (zero, log, partition, next_offset, log_time) VALUES (?, ?, ?, ?, ?)
             USING TIMESTAMP ?""",
             [
-                (*partition, done.next_offset, done.log_time, done.log_time * _MICROSECONDS)
+                (*self._key(partition), done.next_offset, done.log_time, done.log_time * _MICROSECONDS)
                 for partition, done in through.items()
             ],
         )
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the positions that `note_flushed` stored last."""
-        rows = self._session.run("SELECT log, partition, next_offset, log_time FROM flushed WHERE zero = 0")
-        return {PartitionId(row.log, row.partition): PartitionProgress(row.next_offset, row.log_time) for row in rows}
+        rows = self._session.run(_FLUSHED, (int(self._stream != STREAM_GENERATION),))
+        suffix = log_of_stream("", self._stream)
+        return {
+            PartitionId(row.log.removesuffix(suffix), row.partition): PartitionProgress(row.next_offset, row.log_time)
+            for row in rows
+            if row.log.endswith(suffix)
+        }
+
+    def forget(self) -> None:
+        """Remove the stream's flushed positions; idempotent."""
+        self._session.run_many(
+            "DELETE FROM flushed WHERE zero = ? AND log = ? AND partition = ?", map(self._key, self.flushed())
+        )
+
+    def _key(self, partition: PartitionId) -> tuple[int, str, int]:
+        """Return a partition's key in the table `flushed`; its first column separates the first stream from others."""
+        return int(self._stream != STREAM_GENERATION), log_of_stream(partition.log, self._stream), partition.partition
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
         """Delete these generations; idempotent. Partials written later with an older timestamp stay deleted."""

@@ -6,12 +6,14 @@ module never decodes a state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.shared.catalogue import log_of_stream
 from hitmesh.adapters.shared.snapshots import replaces
 from hitmesh.model.errors import Unavailable
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.stream_values import SnapshotManifest
 
@@ -24,14 +26,20 @@ _COLUMNS: Final = "writer, next_offset, log_time, logic_version, kept_from, chun
 
 
 class CassandraStateStore:
-    """A StateStore. Thread-safe."""
+    """A StateStore. Thread-safe.
 
-    def __init__(self, session: CassandraSession) -> None:
+    Args:
+        session: the connection.
+        stream: the generation; the snapshots are those for its stream.
+    """
+
+    def __init__(self, session: CassandraSession, stream: int = STREAM_GENERATION) -> None:
         self._session = session
+        self._stream = stream
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
         """Store a snapshot's chunks durably, replacing chunks saved for that snapshot before."""
-        snapshot = (*partition, writer, next_offset)
+        snapshot = (*self._key(partition), writer, next_offset)
         self._session.run(
             "INSERT INTO snapshot_chunks (log, partition, writer, next_offset) VALUES (?, ?, ?, ?)", snapshot
         )
@@ -65,7 +73,7 @@ class CassandraStateStore:
         manifest = self._manifest(partition)
         if manifest is None or manifest.logic_version != logic_version:
             return None
-        snapshot = (*partition, manifest.writer, manifest.position.next_offset)
+        snapshot = (*self._key(partition), manifest.writer, manifest.position.next_offset)
         chunks = [
             row.value
             for row in self._session.stream(
@@ -75,7 +83,9 @@ class CassandraStateStore:
         return (manifest, chunks) if len(chunks) == manifest.chunks else None
 
     def _manifest(self, partition: PartitionId) -> SnapshotManifest | None:
-        rows = self._session.run(f"SELECT {_COLUMNS} FROM snapshot_manifests WHERE {_OF}", partition, serial=True)
+        rows = self._session.run(
+            f"SELECT {_COLUMNS} FROM snapshot_manifests WHERE {_OF}", self._key(partition), serial=True
+        )
         return _manifest(partition, rows[0]) if rows else None
 
     def _replaced(self, manifest: SnapshotManifest, there: SnapshotManifest | None) -> bool:
@@ -92,20 +102,32 @@ class CassandraStateStore:
             return self._session.apply(
                 f"INSERT INTO snapshot_manifests (log, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "IF NOT EXISTS",
-                (*manifest.partition, *values),
+                (*self._key(manifest.partition), *values),
             )
         return self._session.apply(
             f"""UPDATE snapshot_manifests SET writer = ?, next_offset = ?, log_time = ?, logic_version = ?,
                 kept_from = ?, chunks = ? WHERE {_OF} IF writer = ? AND next_offset = ?""",
-            (*values, *manifest.partition, there.writer, there.position.next_offset),
+            (*values, *self._key(manifest.partition), there.writer, there.position.next_offset),
         )
 
     def _remove_older(self, manifest: SnapshotManifest) -> None:
         newest = (manifest.writer, manifest.position.next_offset)
-        rows = self._session.run(f"SELECT writer, next_offset FROM snapshot_chunks WHERE {_OF}", manifest.partition)
-        older = [(*manifest.partition, *row) for row in rows if (row.writer, row.next_offset) < newest]
+        key = self._key(manifest.partition)
+        rows = self._session.run(f"SELECT writer, next_offset FROM snapshot_chunks WHERE {_OF}", key)
+        older = [(*key, *row) for row in rows if (row.writer, row.next_offset) < newest]
         self._session.run_many(f"DELETE FROM snapshots WHERE {_OF_SNAPSHOT}", older)
         self._session.run_many(f"DELETE FROM snapshot_chunks WHERE {_OF_SNAPSHOT}", older)
+
+    def forget(self, partitions: Iterable[PartitionId]) -> None:
+        """Remove the stream's snapshots of these partitions; idempotent."""
+        for key in map(self._key, partitions):
+            rows = self._session.run(f"SELECT writer, next_offset FROM snapshot_chunks WHERE {_OF}", key)
+            self._session.apply(f"DELETE FROM snapshot_manifests WHERE {_OF} IF EXISTS", key)
+            self._session.run_many(f"DELETE FROM snapshots WHERE {_OF_SNAPSHOT}", [(*key, *row) for row in rows])
+            self._session.run_many(f"DELETE FROM snapshot_chunks WHERE {_OF_SNAPSHOT}", [(*key, *row) for row in rows])
+
+    def _key(self, partition: PartitionId) -> PartitionId:
+        return PartitionId(log_of_stream(partition.log, self._stream), partition.partition)
 
 
 def _manifest(partition: PartitionId, row: Row) -> SnapshotManifest:

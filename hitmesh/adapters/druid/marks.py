@@ -19,7 +19,7 @@ from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.intervals import mark_intervals
 from hitmesh.adapters.druid.native import Native, group_by, is_null
 from hitmesh.adapters.servers import Servers
-from hitmesh.adapters.shared.catalogue import Catalogue
+from hitmesh.adapters.shared.catalogue import Catalogue, log_of_stream
 from hitmesh.adapters.shared.druid_columns import MARK, MARK_LOG_TIME, MARK_OFFSET
 from hitmesh.adapters.shared.druid_rows import mark_of
 from hitmesh.model.errors import HitmeshError
@@ -45,12 +45,14 @@ class Marks:
         servers: data source names, and the time after which a mark counts.
         client: the Druid client.
         catalogue: the source of declared partitions.
+        shadow: the generation, for the marks in a shadow stream; 0: the processor's marks.
     """
 
-    def __init__(self, servers: Servers, client: DruidClient, catalogue: Catalogue) -> None:
+    def __init__(self, servers: Servers, client: DruidClient, catalogue: Catalogue, shadow: int = 0) -> None:
         self._servers = servers
         self._client = client
         self._catalogue = catalogue
+        self._shadow = shadow
         self._margin_s = servers.mark_margin_ms / 1_000
         self._lock = threading.Lock()
         self._waiting: deque[tuple[float, Seen]] = deque()
@@ -81,8 +83,11 @@ class Marks:
         return {
             partition: min((seen[name] for seen in found), key=lambda done: done.next_offset)
             for partition in declared
-            if all((name := mark_of(partition)) in seen for seen in found)
+            if all((name := self._name(partition)) in seen for seen in found)
         }
+
+    def _name(self, partition: PartitionId) -> str:
+        return mark_of(PartitionId(log_of_stream(partition.log, self._shadow), partition.partition))
 
     def _of(self, source: RowSource, intervals: Sequence[str]) -> dict[str, PartitionProgress]:
         rows = self._client.query(marks_query(self._servers.data_source(source), intervals).json())

@@ -30,6 +30,7 @@ from hitmesh.adapters.shared.catalogue import Catalogue
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError, RetryError
 from hitmesh.model.filters import Comparison, null_name
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.patterns import matching_values
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.queries import MetricQuery
@@ -90,8 +91,10 @@ class DruidMetricStore:
         query = rows_query(self._existing(question), self._servers.data_source(question.source), _unknown)
         return json.dumps(query.json(), ensure_ascii=False)
 
-    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return the sums over all rows in the stream's generation.
+    def stream_sums(
+        self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
+    ) -> Mapping[SiteDay, Mapping[str, int]]:
+        """Return the sums over all rows in a stream's generation.
 
         Each query covers one day, one source and up to 256 sites.
 
@@ -102,7 +105,7 @@ class DruidMetricStore:
         found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}
         for day, sites in sites_per_query(site_days):
             for source in SUMS:
-                query = sums_query(self._servers.data_source(source), source, day, sites)
+                query = sums_query(self._servers.data_source(source), source, day, sites, generation)
                 for site, *sums in self._rows(query, proof):
                     found[SiteDay(site, day)] |= whole_sums(source, sums)
         return found

@@ -45,12 +45,14 @@ def sites_per_query(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) 
             yield day, day_sites[first : first + max_sites]
 
 
-def sums_query(data_source: str, source: RowSource, day: int, sites: list[str]) -> Native:
-    """Return the query for sums (SUMS) over all rows in the stream's generation: site and sums, in this order."""
+def sums_query(
+    data_source: str, source: RowSource, day: int, sites: list[str], generation: int = STREAM_GENERATION
+) -> Native:
+    """Return the query for sums (SUMS) over all rows in a stream's generation: site and sums, in this order."""
     return group_by(
         datasource=data_source,
         intervals=[f"{iso(day * DAY_MS)}/{iso((day + 1) * DAY_MS)}"],
         dimensions=[DimensionSpec("site", "site")],
-        filter=every([equals_number("generation", STREAM_GENERATION), is_among("site", sites)]),
+        filter=every([equals_number("generation", generation), is_among("site", sites)]),
         aggregations={name: longsum(name) for name in SUMS[source]},
     )

@@ -18,6 +18,7 @@ import polars as pl
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.embedded.stream_rows import buckets_of, of_site_days, packed, unpacked
 from hitmesh.adapters.shared.stream_rows import folded
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
@@ -34,14 +35,16 @@ _SWEPT_AT_ONCE: Final = 8
 
 
 class Compaction:
-    """Merge chunks and blobs in raw.db. Confined to its outbox's thread; another process may compact at the same time.
+    """Merge a stream's chunks and blobs in raw.db. Confined to its outbox's thread; another process may do the same.
 
     Args:
         database: raw.db.
+        stream: the generation of the stream's rows.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, stream: int = STREAM_GENERATION) -> None:
         self._database = database
+        self._stream = stream
         self._tidy_before = 0  # earlier days already have a single blob per bucket
 
     def run(self) -> None:
@@ -59,22 +62,35 @@ class Compaction:
         if not waiting.batches:
             self._sweep()
 
+    def finish(self) -> None:
+        """Remove all dropped rows of a stream that writes no more."""
+        while self._waiting().batches:
+            self._merge_chunks()
+        while self._has_dropped():
+            self._sweep()
+
     def _waiting(self) -> _Waiting:
         with self._database.reading() as transaction:
-            return _waiting(transaction)
+            return _waiting(transaction, self._stream)
+
+    def _has_dropped(self) -> bool:
+        with self._database.reading() as transaction:
+            return bool(
+                transaction.first(int, "SELECT 1 FROM stream_dropped WHERE stream = ? LIMIT 1", (self._stream,))
+            )
 
     def _merge_chunks(self) -> None:
         """Turn the oldest chunks into level-1 blobs; keep sketches, because older rows of a key may be in blobs."""
         with self._database.reading() as transaction:
-            chunks = _oldest_chunks(transaction)
-            gone = transaction.rows(SiteDay, "SELECT site, day FROM stream_dropped")
+            chunks = _oldest_chunks(transaction, self._stream)
+            gone = transaction.rows(SiteDay, "SELECT site, day FROM stream_dropped WHERE stream = ?", (self._stream,))
             parts = [
                 (chunk.source, unpacked(_value(transaction, "chunk", chunk.number), chunk.source)) for chunk in chunks
             ]
         made: list[_Made] = []
         for source in RowSource:
             rows = _joined([part for its_source, part in parts if its_source == source], source)
-            net = folded(of_site_days(rows, gone, how="anti"), source, whole=False)
+            net = folded(of_site_days(rows, gone, how="anti"), source, whole=False, stream=self._stream)
             by_bucket = net.with_columns(buckets_of(net["site"])).partition_by("day", "bucket", as_dict=True)
             made += [
                 _made(_DayBucket(int(day), int(bucket)), source, 1, part.drop("bucket"))
@@ -83,7 +99,7 @@ class Compaction:
         self._tidy_before = min([self._tidy_before, *(blob.day for blob in made)])
         with self._database.writing() as transaction:
             if _removed(transaction, "chunk", [chunk.number for chunk in chunks]):
-                _add(transaction, made)
+                _add(transaction, made, self._stream)
 
     def _full(self) -> _Group | None:
         """Return a day and bucket with enough blobs on a level for a merge."""
@@ -91,9 +107,9 @@ class Compaction:
             return transaction.first(
                 _group,
                 """SELECT day, bucket, source, level, sum(row_count) FROM stream_blobs
-                WHERE day >= (SELECT max(day) FROM stream_blobs) - ?
+                WHERE day >= (SELECT max(day) FROM stream_blobs) - ? AND stream = ?
                 GROUP BY day, bucket, source, level HAVING count(*) >= ? LIMIT 1""",
-                (_OPEN_DAYS, FAN),
+                (_OPEN_DAYS, self._stream, FAN),
             )
 
     def _untidy(self) -> _Group | None:
@@ -103,8 +119,9 @@ class Compaction:
             found = transaction.first(
                 _group,
                 """SELECT day, bucket, source, max(level), sum(row_count) FROM stream_blobs
-                WHERE day >= ? AND day < ? GROUP BY day, bucket, source HAVING count(*) > 1 LIMIT 1""",
-                (self._tidy_before, end),
+                WHERE day >= ? AND day < ? AND stream = ?
+                GROUP BY day, bucket, source HAVING count(*) > 1 LIMIT 1""",
+                (self._tidy_before, end, self._stream),
             )
         self._tidy_before = found.place.day if found else max(self._tidy_before, end)
         return found
@@ -112,45 +129,53 @@ class Compaction:
     def _merge(self, group: _Group, levels: range, level: int) -> None:
         """Merge the blobs in a day, bucket and source whose level is in `levels` into a blob of `level`."""
         with self._database.reading() as transaction:
-            there = [blob for blob in _blobs(transaction, group.place) if blob.source == group.source]
+            there = [blob for blob in _blobs(transaction, group.place, self._stream) if blob.source == group.source]
             blobs = [blob for blob in there if blob.level in levels]
             rows = _rows_of(transaction, blobs, group.source)
         whole = max(blob.level for blob in there) == max(blob.level for blob in blobs)
-        net = folded(rows, group.source, whole=whole)
+        net = folded(rows, group.source, whole=whole, stream=self._stream)
         with self._database.writing() as transaction:
             if _removed(transaction, "blob", [blob.number for blob in blobs]):
-                _add(transaction, [_made(group.place, group.source, level, net)])
+                _add(transaction, [_made(group.place, group.source, level, net)], self._stream)
 
     def _sweep(self) -> None:
         """Remove rows of dropped site-days from the buckets with the most drops; do nothing while a chunk waits."""
         with self._database.reading() as transaction:
             places = transaction.rows(
                 _DayBucket,
-                "SELECT day, bucket FROM stream_dropped GROUP BY day, bucket ORDER BY count(*) DESC LIMIT ?",
-                (_SWEPT_AT_ONCE,),
+                """SELECT day, bucket FROM stream_dropped WHERE stream = ?
+                GROUP BY day, bucket ORDER BY count(*) DESC LIMIT ?""",
+                (self._stream, _SWEPT_AT_ONCE),
             )
         for place in places:
             self._sweep_place(place)
 
     def _sweep_place(self, place: _DayBucket) -> None:
         with self._database.reading() as transaction:
-            gone = transaction.rows(SiteDay, "SELECT site, day FROM stream_dropped WHERE day = ? AND bucket = ?", place)
-            blobs = _blobs(transaction, place)
+            gone = transaction.rows(
+                SiteDay,
+                "SELECT site, day FROM stream_dropped WHERE day = ? AND bucket = ? AND stream = ?",
+                (*place, self._stream),
+            )
+            blobs = _blobs(transaction, place, self._stream)
             rows = {source: _rows_of(transaction, blobs, source) for source in {blob.source for blob in blobs}}
         made = [
             _made(
                 place,
                 source,
                 max(blob.level for blob in blobs if blob.source == source),
-                folded(of_site_days(of_source, gone, how="anti"), source, whole=True),
+                folded(of_site_days(of_source, gone, how="anti"), source, whole=True, stream=self._stream),
             )
             for source, of_source in rows.items()
         ]
         with self._database.writing() as transaction:
-            nothing_waits = _waiting(transaction).batches == 0
+            nothing_waits = _waiting(transaction, self._stream).batches == 0
             if nothing_waits and _removed(transaction, "blob", [blob.number for blob in blobs]):
-                _add(transaction, made)
-                transaction.run_many("DELETE FROM stream_dropped WHERE site = ? AND day = ?", gone)
+                _add(transaction, made, self._stream)
+                transaction.run_many(
+                    "DELETE FROM stream_dropped WHERE site = ? AND day = ? AND stream = ?",
+                    [(*site_day, self._stream) for site_day in gone],
+                )
 
 
 class _Waiting(NamedTuple):
@@ -197,18 +222,21 @@ class _Made(NamedTuple):
     value: bytes
 
 
-def _waiting(transaction: Transaction) -> _Waiting:
+def _waiting(transaction: Transaction, stream: int) -> _Waiting:
     (found,) = transaction.rows(
-        _Waiting, "SELECT count(DISTINCT batch), coalesce(sum(row_count), 0) FROM stream_chunks"
+        _Waiting,
+        "SELECT count(DISTINCT batch), coalesce(sum(row_count), 0) FROM stream_chunks WHERE stream = ?",
+        (stream,),
     )
     return found
 
 
-def _oldest_chunks(transaction: Transaction) -> list[_Chunk]:
+def _oldest_chunks(transaction: Transaction, stream: int) -> list[_Chunk]:
     """Return the first chunks with at most `_ROWS_AT_ONCE` rows in total, at least one chunk."""
     taken: list[_Chunk] = []
     rows = 0
-    for chunk in transaction.rows(_chunk, "SELECT chunk, source, row_count FROM stream_chunks ORDER BY chunk"):
+    oldest = "SELECT chunk, source, row_count FROM stream_chunks WHERE stream = ? ORDER BY chunk"
+    for chunk in transaction.rows(_chunk, oldest, (stream,)):
         rows += chunk.rows
         if taken and rows > _ROWS_AT_ONCE:
             break
@@ -231,8 +259,12 @@ def _joined(parts: Sequence[pl.DataFrame], source: RowSource) -> pl.DataFrame:
     return pl.concat(parts, rechunk=True) if parts else pl.DataFrame(schema=STREAM_COLUMNS[source])
 
 
-def _blobs(transaction: Transaction, place: _DayBucket) -> list[_Blob]:
-    return transaction.rows(_blob, "SELECT blob, source, level FROM stream_blobs WHERE day = ? AND bucket = ?", place)
+def _blobs(transaction: Transaction, place: _DayBucket, stream: int) -> list[_Blob]:
+    return transaction.rows(
+        _blob,
+        "SELECT blob, source, level FROM stream_blobs WHERE day = ? AND bucket = ? AND stream = ?",
+        (*place, stream),
+    )
 
 
 def _removed(transaction: Transaction, kind: str, numbers: Sequence[int]) -> bool:
@@ -247,10 +279,10 @@ def _made(place: _DayBucket, source: RowSource, level: int, rows: pl.DataFrame) 
     return _Made(source, *place, level, rows.height, packed(rows))
 
 
-def _add(transaction: Transaction, made: Sequence[_Made]) -> None:
+def _add(transaction: Transaction, made: Sequence[_Made], stream: int) -> None:
     transaction.run_many(
-        "INSERT INTO stream_blobs (source, day, bucket, level, row_count, value) VALUES (?, ?, ?, ?, ?, ?)",
-        [blob for blob in made if blob.rows],
+        "INSERT INTO stream_blobs (source, day, bucket, level, row_count, value, stream) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(*blob, stream) for blob in made if blob.rows],
     )
 
 

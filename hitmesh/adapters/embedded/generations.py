@@ -29,7 +29,7 @@ from hitmesh.adapters.shared.publication import (
     superseded_by,
 )
 from hitmesh.model.errors import StaleGeneration
-from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.generations import FIRST_STREAM, Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.history import MAX_PAST_ENTRIES, PastEntry, RetiredGeneration
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
@@ -91,6 +91,7 @@ class EmbeddedGenerations:
         keep_until: int = 0,
         seen_site_sequence: int | None = None,
         rules_version: int = 0,
+        streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry, in a single durable transaction.
 
@@ -104,9 +105,9 @@ class EmbeddedGenerations:
             current = _refuse_stale(transaction, site_day, generation, seen_sequence)
             last_sequence = _last_sequence(transaction, site_day.site)
             refuse_changed_site(site_day.site, last_sequence, seen_site_sequence)
-            published = published_generation(generation, current, drift)
+            published = published_generation(generation, current, drift, streams)
             _supersede_older_attempts(transaction, site_day, generation, now)
-            _supersede(transaction, site_day, superseded_by(published, current, drift), max(now, keep_until))
+            _supersede(transaction, site_day, superseded_by(published, current, drift, streams), max(now, keep_until))
             limit_kept(transaction, site_day, now)
             if drift is not None:
                 transaction.run("INSERT OR IGNORE INTO drifts VALUES (?, ?, ?)", (*site_day, packed_drift(drift)))

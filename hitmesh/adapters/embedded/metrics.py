@@ -22,7 +22,7 @@ from hitmesh.adapters.shared.work_limits import MAX_VALUES, refuse_values
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import StoreCorrupt, Unavailable
 from hitmesh.model.filters import comparisons_in
-from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.generations import STREAM_GENERATION, is_streamed
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
@@ -115,18 +115,25 @@ class EmbeddedMetricStore:
         """Return the committed positions, because rows are committed together with their positions."""
         return self._progress.progress(Topic.HITS)
 
-    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return the sums over all rows in the stream's generation, per requested site-day."""
-        return sums_of({source: self._streamed.of(source, site_days) for source in RowSource}, site_days)
+    def stream_sums(
+        self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
+    ) -> Mapping[SiteDay, Mapping[str, int]]:
+        """Return the sums over all rows in a stream's generation, per requested site-day."""
+        rows = {source: self._streamed.of(source, site_days, stream=generation) for source in RowSource}
+        return sums_of(rows, site_days)
 
     def _rows(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Return columns of the rows in the requested generations; read no other rows."""
         generations = question.generations.items()
-        live = [site_day for site_day, generation in generations if generation == STREAM_GENERATION]
-        parts = self._settled(question, settled_columns(columns), checkpoint) if len(live) < len(generations) else []
+        live: dict[int, list[SiteDay]] = {}
+        for site_day, generation in generations:
+            if is_streamed(generation):
+                live.setdefault(generation, []).append(site_day)
+        is_live_only = sum(map(len, live.values())) == len(generations)
+        parts = [] if is_live_only else self._settled(question, settled_columns(columns), checkpoint)
         checkpoint()
-        if live:
-            parts.append(self._streamed.of(question.source, live, fresh=question.fresh))
+        for stream, site_days in live.items():
+            parts.append(self._streamed.of(question.source, site_days, fresh=question.fresh, stream=stream))
         return rows_with(parts, question.source, columns)
 
     def _settled(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint) -> list[pl.DataFrame]:

@@ -18,6 +18,7 @@ from hitmesh.adapters.embedded.stream_rows import Chunk, add_chunks, chunked
 from hitmesh.adapters.shared.positions import refuse_rows_behind
 from hitmesh.adapters.shared.stream_rows import as_streamed
 from hitmesh.model.errors import Fenced
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.stream_values import FoldedRows
@@ -34,7 +35,8 @@ class EmbeddedOutbox:
         catalogue: the log of each topic.
         committed: the positions of each consumer group.
         group: the consumer group whose positions are committed.
-        compaction: merges committed rows; runs after every transaction.
+        compaction: merges committed rows of the same stream; runs after every transaction.
+        stream: the generation of all rows.
     """
 
     def __init__(
@@ -44,18 +46,21 @@ class EmbeddedOutbox:
         committed: ReaderPositions,
         group: str,
         compaction: Compaction,
+        stream: int = STREAM_GENERATION,
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._committed = committed
         self._group = group
         self._compaction = compaction
+        self._stream = stream
 
     def take_over(self) -> int:
         """Fence every earlier writer and return this writer's number. The fence is durable when the call returns."""
         with self._database.writing() as transaction:
-            transaction.run("UPDATE writers SET newest = newest + 1")
-            return _newest_writer(transaction)
+            if not transaction.run("UPDATE writers SET newest = newest + 1 WHERE stream = ?", (self._stream,)):
+                transaction.run("INSERT INTO writers (newest, stream) VALUES (1, ?)", (self._stream,))
+            return _newest_writer(transaction, self._stream)
 
     def resolve(self, writer: int) -> None:
         """Block until no transaction is pending: SQLite's write lock makes this call wait for an open transaction.
@@ -64,7 +69,7 @@ class EmbeddedOutbox:
             Fenced: a later writer took over.
         """
         with self._database.writing() as transaction:
-            _refuse_others(transaction, writer)
+            _refuse_others(transaction, writer, self._stream)
 
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
@@ -81,14 +86,14 @@ class EmbeddedOutbox:
         for partition, progress in positions.items():
             by_topic.setdefault(self._catalogue.topic_of(partition.log), {})[partition] = progress
         committed: dict[PartitionId, PartitionProgress] = {}
-        traffic = _chunks([folded_rows.traffic for folded_rows in rows], RowSource.TRAFFIC)
-        visits = _chunks([folded_rows.visits for folded_rows in rows], RowSource.VISITS)
+        traffic = _chunks([folded_rows.traffic for folded_rows in rows], RowSource.TRAFFIC, self._stream)
+        visits = _chunks([folded_rows.visits for folded_rows in rows], RowSource.VISITS, self._stream)
         with self._database.writing(raise_in_doubt=True) as transaction:
-            _refuse_others(transaction, writer)
+            _refuse_others(transaction, writer, self._stream)
             for topic in by_topic:
                 committed |= committed_positions(transaction, topic, self._group)
             refuse_rows_behind(rows, positions, committed)
-            add_chunks(transaction, [*traffic, *visits])
+            add_chunks(transaction, [*traffic, *visits], self._stream)
             for topic, of_topic in by_topic.items():
                 save_positions(transaction, topic, self._group, of_topic)
         self._compact()
@@ -109,18 +114,17 @@ class EmbeddedOutbox:
             logger().warning("stream_compaction_failed", error=type(error).__name__, message=str(error))
 
 
-def _chunks(parts: Sequence[pl.DataFrame], source: RowSource) -> list[Chunk]:
+def _chunks(parts: Sequence[pl.DataFrame], source: RowSource, stream: int) -> list[Chunk]:
     """Return the rows of all partitions as chunks."""
-    streamed = [as_streamed(part, source) for part in parts if part.height]
+    streamed = [as_streamed(part, source, stream) for part in parts if part.height]
     return chunked(pl.concat(streamed), source) if streamed else []
 
 
-def _refuse_others(transaction: Transaction, writer: int) -> None:
-    newest = _newest_writer(transaction)
+def _refuse_others(transaction: Transaction, writer: int, stream: int) -> None:
+    newest = _newest_writer(transaction, stream)
     if writer != newest:
         raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
 
 
-def _newest_writer(transaction: Transaction) -> int:
-    (newest,) = transaction.rows(int, "SELECT newest FROM writers")
-    return newest
+def _newest_writer(transaction: Transaction, stream: int) -> int:
+    return transaction.first(int, "SELECT newest FROM writers WHERE stream = ?", (stream,)) or 0

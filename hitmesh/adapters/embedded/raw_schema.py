@@ -269,4 +269,34 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     # Most awaited days are still open: a settler looks for closed days twice a second.
     ("CREATE INDEX awaited_days_by_day ON awaited_days (day, site)",),
+    (
+        # Several streams beside each other: `stream` is the generation of the rows, 0 for the first stream.
+        "ALTER TABLE stream_chunks ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE stream_blobs ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
+        "DROP INDEX stream_blobs_by_day",
+        "CREATE INDEX stream_blobs_by_day ON stream_blobs (day, bucket, source, level, row_count, stream)",
+        "ALTER TABLE stream_dropped RENAME TO stream_dropped_before",
+        """CREATE TABLE stream_dropped (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            bucket INTEGER NOT NULL,
+            stream INTEGER NOT NULL,
+            PRIMARY KEY (site, day, stream)
+        ) WITHOUT ROWID""",
+        "INSERT INTO stream_dropped SELECT site, day, bucket, 0 FROM stream_dropped_before",
+        "DROP TABLE stream_dropped_before",
+        "ALTER TABLE flushed RENAME TO flushed_before",
+        """CREATE TABLE flushed (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            stream INTEGER NOT NULL,
+            PRIMARY KEY (stream, log_id, partition_no)
+        ) WITHOUT ROWID""",
+        "INSERT INTO flushed SELECT log_id, partition_no, next_offset, log_time, 0 FROM flushed_before",
+        "DROP TABLE flushed_before",
+        # A row per stream.
+        "ALTER TABLE writers ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
+    ),
 )

@@ -28,6 +28,11 @@ class ReaderPositions:
         with self._database.writing() as transaction:
             save_positions(transaction, topic, group, positions)
 
+    def forget(self, group: str) -> None:
+        """Remove a consumer group's positions; idempotent."""
+        with self._database.writing() as transaction:
+            transaction.run("DELETE FROM reader_positions WHERE group_name = ?", (group,))
+
     def committed_by_all(self, topic: Topic) -> Mapping[PartitionId, int]:
         """Return, per partition, the offset before which every consumer group has committed; 0 if one has no commit."""
         with self._database.reading() as transaction:

@@ -171,6 +171,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     # The version of the exclusion rules under which a generation was settled; 0 means the decisions of the collector.
     ("ALTER TABLE generations ADD COLUMN rules_version INTEGER NOT NULL DEFAULT 0",),
+    # The table of streams (hitmesh.model.streams), as a single value.
+    ("CREATE TABLE streams (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, value BLOB NOT NULL)",),
 )
 
 STATE_SCHEMA: Final[tuple[Migration, ...]] = (
@@ -195,6 +197,37 @@ STATE_SCHEMA: Final[tuple[Migration, ...]] = (
             chunks INTEGER NOT NULL,
             PRIMARY KEY (log_id, partition_no)
         ) WITHOUT ROWID""",
+    ),
+    (
+        # Snapshots per stream: `stream` is the generation of the stream's rows, 0 for the first stream.
+        "ALTER TABLE snapshots RENAME TO snapshots_before",
+        """CREATE TABLE snapshots (
+            stream INTEGER NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            writer INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            chunk_no INTEGER NOT NULL,
+            value BLOB NOT NULL,
+            PRIMARY KEY (stream, log_id, partition_no, writer, next_offset, chunk_no)
+        )""",
+        "INSERT INTO snapshots SELECT 0, * FROM snapshots_before",
+        "DROP TABLE snapshots_before",
+        "ALTER TABLE snapshot_manifests RENAME TO manifests_before",
+        """CREATE TABLE snapshot_manifests (
+            stream INTEGER NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            writer INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            logic_version INTEGER NOT NULL,
+            kept_from INTEGER NOT NULL,
+            chunks INTEGER NOT NULL,
+            PRIMARY KEY (stream, log_id, partition_no)
+        ) WITHOUT ROWID""",
+        "INSERT INTO snapshot_manifests SELECT 0, * FROM manifests_before",
+        "DROP TABLE manifests_before",
     ),
 )
 

@@ -15,6 +15,7 @@ import polars as pl
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.shared.partials import NO_SERIES, as_kept, as_settled, newest, series
 from hitmesh.adapters.shared.sealed_sums import opened_sums, sealed_sums
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.rows.columns import pack_record, unpack_record
 from hitmesh.model.rows.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
@@ -32,10 +33,16 @@ _PUT: Final = """INSERT INTO series_partials (site, day, cell, excluded, currenc
 
 
 class EmbeddedSeriesStore:
-    """A SeriesStore in raw.db."""
+    """A SeriesStore in raw.db.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: raw.db.
+        stream: the generation; the flushed positions are those for its stream.
+    """
+
+    def __init__(self, database: Database, stream: int = STREAM_GENERATION) -> None:
         self._database = database
+        self._stream = stream
 
     def put_partials(self, partials: pl.DataFrame) -> None:
         """Store partials durably in a single transaction; a partial older than the stored partial is ignored."""
@@ -71,16 +78,27 @@ class EmbeddedSeriesStore:
         """Note durably the positions before which partials are stored; a position never moves back."""
         with self._database.writing() as transaction:
             transaction.run_many(
-                """INSERT INTO flushed VALUES (?, ?, ?, ?)
+                """INSERT INTO flushed VALUES (?, ?, ?, ?, ?)
                 ON CONFLICT DO UPDATE SET next_offset = excluded.next_offset, log_time = excluded.log_time
                 WHERE excluded.next_offset >= next_offset""",
-                [(*partition, *_numbers(progress)) for partition, progress in through.items()],
+                [(*partition, *_numbers(progress), self._stream) for partition, progress in through.items()],
             )
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the positions that `note_flushed` stored last."""
         with self._database.reading() as transaction:
-            return dict(transaction.rows(_flushed, "SELECT log_id, partition_no, next_offset, log_time FROM flushed"))
+            return dict(
+                transaction.rows(
+                    _flushed,
+                    "SELECT log_id, partition_no, next_offset, log_time FROM flushed WHERE stream = ?",
+                    (self._stream,),
+                )
+            )
+
+    def forget(self) -> None:
+        """Remove the stream's flushed positions; idempotent."""
+        with self._database.writing() as transaction:
+            transaction.run("DELETE FROM flushed WHERE stream = ?", (self._stream,))
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
         """Remove everything stored for these generations in a single transaction; idempotent."""

@@ -13,26 +13,33 @@ from typing import Final
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.shared.snapshots import replaces
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.stream_values import SnapshotManifest
 
-_COLUMNS: Final = "log_id, partition_no, writer, next_offset, log_time, logic_version, kept_from, chunks"
-_OF_PARTITION: Final = "log_id = ? AND partition_no = ?"
+_COLUMNS: Final = "stream, log_id, partition_no, writer, next_offset, log_time, logic_version, kept_from, chunks"
+_OF_PARTITION: Final = "stream = ? AND log_id = ? AND partition_no = ?"
 
 
 class EmbeddedStateStore:
-    """A StateStore in state.db."""
+    """A StateStore in state.db.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: state.db.
+        stream: the generation; the snapshots are those for its stream.
+    """
+
+    def __init__(self, database: Database, stream: int = STREAM_GENERATION) -> None:
         self._database = database
+        self._stream = stream
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
         """Store a snapshot's chunks durably in a single transaction, replacing earlier chunks of the same snapshot."""
-        snapshot = (*partition, writer, next_offset)
+        snapshot = (self._stream, *partition, writer, next_offset)
         with self._database.writing() as transaction:
             transaction.run(f"DELETE FROM snapshots WHERE {_OF_PARTITION} AND writer = ? AND next_offset = ?", snapshot)
             transaction.run_many(
-                "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?)",
                 ((*snapshot, number, chunk) for number, chunk in enumerate(chunks)),
             )
 
@@ -43,11 +50,12 @@ class EmbeddedStateStore:
         """
         version = (manifest.writer, manifest.position.next_offset)
         with self._database.writing() as transaction:
-            if not replaces(manifest, _manifest_of(transaction, manifest.partition)):
+            if not replaces(manifest, self._manifest_of(transaction, manifest.partition)):
                 return False
             transaction.run(
-                f"REPLACE INTO snapshot_manifests ({_COLUMNS}) VALUES ({', '.join('?' * 8)})",
+                f"REPLACE INTO snapshot_manifests ({_COLUMNS}) VALUES ({', '.join('?' * 9)})",
                 (
+                    self._stream,
                     *manifest.partition,
                     *version,
                     manifest.position.log_time,
@@ -58,30 +66,40 @@ class EmbeddedStateStore:
             )
             transaction.run(
                 f"DELETE FROM snapshots WHERE {_OF_PARTITION} AND (writer, next_offset) < (?, ?)",
-                (*manifest.partition, *version),
+                (self._stream, *manifest.partition, *version),
             )
         return True
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
         """Return the newest snapshot from this logic version; None if absent or if a chunk is missing."""
         with self._database.reading() as transaction:
-            manifest = _manifest_of(transaction, partition)
+            manifest = self._manifest_of(transaction, partition)
             if manifest is None or manifest.logic_version != logic_version:
                 return None
             chunks = transaction.rows(
                 bytes,
                 f"""SELECT value FROM snapshots WHERE {_OF_PARTITION} AND writer = ? AND next_offset = ?
                 ORDER BY chunk_no""",
-                (*partition, manifest.writer, manifest.position.next_offset),
+                (self._stream, *partition, manifest.writer, manifest.position.next_offset),
             )
         return (manifest, chunks) if len(chunks) == manifest.chunks else None
 
+    def forget(self) -> None:
+        """Remove the stream's snapshots; idempotent."""
+        with self._database.erasing() as transaction:
+            for table in ("snapshot_manifests", "snapshots"):
+                transaction.run(f"DELETE FROM {table} WHERE stream = ?", (self._stream,))
 
-def _manifest_of(transaction: Transaction, partition: PartitionId) -> SnapshotManifest | None:
-    return transaction.first(_manifest, f"SELECT {_COLUMNS} FROM snapshot_manifests WHERE {_OF_PARTITION}", partition)
+    def _manifest_of(self, transaction: Transaction, partition: PartitionId) -> SnapshotManifest | None:
+        return transaction.first(
+            _manifest,
+            f"SELECT {_COLUMNS} FROM snapshot_manifests WHERE {_OF_PARTITION}",
+            (self._stream, *partition),
+        )
 
 
 def _manifest(
+    _stream: int,
     log: str,
     partition: int,
     writer: int,

@@ -15,7 +15,7 @@ import polars as pl
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.shared.kept_frames import KeptFrames
 from hitmesh.adapters.shared.stream_rows import counts_something, folded
-from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.generations import STREAM_GENERATION, is_streamed
 from hitmesh.model.keys import hash64
 from hitmesh.model.rows.columns import pack_record, unpack_record
 from hitmesh.model.rows.hash_columns import hash64_column
@@ -88,18 +88,18 @@ def chunked(rows: pl.DataFrame, source: RowSource) -> list[Chunk]:
     ]
 
 
-def add_chunks(transaction: Transaction, chunks: Sequence[Chunk]) -> None:
-    """Add the chunks of a transaction."""
+def add_chunks(transaction: Transaction, chunks: Sequence[Chunk], stream: int = STREAM_GENERATION) -> None:
+    """Add the chunks of a stream's transaction."""
     batch = transaction.first(int, "SELECT coalesce(max(batch), 0) + 1 FROM stream_chunks")
     transaction.run_many(
-        """INSERT INTO stream_chunks (batch, source, first_bucket, end_bucket, row_count, value)
-        VALUES (?, ?, ?, ?, ?, ?)""",
-        [(batch, *chunk) for chunk in chunks],
+        """INSERT INTO stream_chunks (batch, source, first_bucket, end_bucket, row_count, value, stream)
+        VALUES (?, ?, ?, ?, ?, ?, ?)""",
+        [(batch, *chunk, stream) for chunk in chunks],
     )
 
 
 class StreamRows:
-    """Read and drop the stream's rows for reports. Thread-safe.
+    """Read and drop the rows of the streams for reports. Thread-safe.
 
     Args:
         database: raw.db.
@@ -110,8 +110,15 @@ class StreamRows:
         self._database = database
         self._kept = KeptFrames(max_cached_bytes)
 
-    def of(self, source: RowSource, site_days: Iterable[SiteDay], *, fresh: bool = False) -> pl.DataFrame:
-        """Return the rows in these site-days (STREAM_COLUMNS), folded per key, without keys whose rows cancel out.
+    def of(
+        self,
+        source: RowSource,
+        site_days: Iterable[SiteDay],
+        *,
+        fresh: bool = False,
+        stream: int = STREAM_GENERATION,
+    ) -> pl.DataFrame:
+        """Return a stream's rows in these site-days (STREAM_COLUMNS), folded per key, without keys that cancel out.
 
         With `fresh`, no cached rows are used.
         """
@@ -120,20 +127,20 @@ class StreamRows:
         if not wanted:
             return pl.DataFrame(schema=STREAM_COLUMNS[source])
         with self._database.reading() as transaction:
-            pieces = _pieces(transaction, source, wanted - _dropped(transaction, wanted))
+            pieces = _pieces(transaction, source, wanted - _dropped(transaction, wanted, stream), stream)
             parts = {piece: self._part(transaction, piece, source, kept) for piece in pieces}
         found = {piece: part for piece, part in parts.items() if part.height}
-        return kept.of((source, *found), lambda: _net(found, source))
+        return kept.of((source, *found), lambda: _net(found, source, stream))
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Hide all stream rows of site-days whose superseded generation is the stream's; merges remove them later."""
-        gone = [site_day for site_day, generation in superseded if generation == STREAM_GENERATION]
+        """Hide all stream rows of site-days whose superseded generation is a stream's; merges remove them later."""
+        gone = [(site_day, generation) for site_day, generation in superseded if is_streamed(generation)]
         if not gone:
             return
         with self._database.writing() as transaction:
             transaction.run_many(
-                "INSERT OR IGNORE INTO stream_dropped VALUES (?, ?, ?)",
-                [(*site_day, bucket_of(site_day.site)) for site_day in gone],
+                "INSERT OR IGNORE INTO stream_dropped VALUES (?, ?, ?, ?)",
+                [(*site_day, bucket_of(site_day.site), stream) for site_day, stream in gone],
             )
 
     def _part(self, transaction: Transaction, piece: Piece, source: RowSource, kept: KeptFrames) -> pl.DataFrame:
@@ -153,35 +160,37 @@ def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) 
     return rows.join(named, on=["site", "day"], how="semi" if how == "semi" else "anti")
 
 
-def _net(found: dict[Piece, pl.DataFrame], source: RowSource) -> pl.DataFrame:
+def _net(found: dict[Piece, pl.DataFrame], source: RowSource, stream: int) -> pl.DataFrame:
     """Return the folded rows of all pieces; a single blob is already folded."""
     if len(found) == 1:
         ((piece, part),) = found.items()
         if piece.table == "stream_blobs":
             return part.filter(counts_something(source, whole=True))
     parts = list(found.values()) or [pl.DataFrame(schema=STREAM_COLUMNS[source])]
-    return folded(pl.concat(parts, rechunk=True), source, whole=True)
+    return folded(pl.concat(parts, rechunk=True), source, whole=True, stream=stream)
 
 
-def _dropped(transaction: Transaction, wanted: Iterable[SiteDay]) -> set[SiteDay]:
+def _dropped(transaction: Transaction, wanted: Iterable[SiteDay], stream: int) -> set[SiteDay]:
     return set(
         transaction.rows(
             SiteDay,
             """SELECT site, day FROM json_each(?) AS asked CROSS JOIN stream_dropped
-            WHERE site = asked.value ->> 0 AND day = asked.value ->> 1""",
-            (json.dumps([list(site_day) for site_day in wanted]),),
+            WHERE site = asked.value ->> 0 AND day = asked.value ->> 1 AND stream = ?""",
+            (json.dumps([list(site_day) for site_day in wanted]), stream),
         )
     )
 
 
-def _pieces(transaction: Transaction, source: RowSource, wanted: Iterable[SiteDay]) -> list[Piece]:
+def _pieces(transaction: Transaction, source: RowSource, wanted: Iterable[SiteDay], stream: int) -> list[Piece]:
     """Return the pieces to read: every chunk with a requested bucket, every blob with a requested day and bucket."""
     by_bucket: dict[tuple[int, int], set[SiteDay]] = {}
     for site_day in wanted:
         by_bucket.setdefault((site_day.day, bucket_of(site_day.site)), set()).add(site_day)
     pieces: list[Piece] = []
     for chunk in transaction.rows(
-        _ChunkRow, "SELECT chunk, first_bucket, end_bucket FROM stream_chunks WHERE source = ?", (source,)
+        _ChunkRow,
+        "SELECT chunk, first_bucket, end_bucket FROM stream_chunks WHERE source = ? AND stream = ?",
+        (source, stream),
     ):
         inside = [
             site_day
@@ -193,8 +202,8 @@ def _pieces(transaction: Transaction, source: RowSource, wanted: Iterable[SiteDa
     blobs = transaction.rows(
         _BlobRow,
         """SELECT blob, day, bucket FROM json_each(?) AS asked CROSS JOIN stream_blobs
-        WHERE day = asked.value ->> 0 AND bucket = asked.value ->> 1 AND source = ?""",
-        (json.dumps(list(by_bucket)), source),
+        WHERE day = asked.value ->> 0 AND bucket = asked.value ->> 1 AND source = ? AND stream = ?""",
+        (json.dumps(list(by_bucket)), source, stream),
     )
     return pieces + [Piece("stream_blobs", blob.blob, frozenset(by_bucket[blob.day, blob.bucket])) for blob in blobs]
 

@@ -19,10 +19,11 @@ from hitmesh.adapters.kafka.offsets import committed_by, is_newer, offset_of
 from hitmesh.adapters.kafka.rollups import RollupTopics
 from hitmesh.adapters.kafka.transactions import Message, Offsets, TransactionalProducer
 from hitmesh.adapters.servers import Servers
-from hitmesh.adapters.shared.catalogue import Catalogue, Progress, Writers
+from hitmesh.adapters.shared.catalogue import Catalogue, Progress, Writers, log_of_stream
 from hitmesh.adapters.shared.positions import refuse_rows_behind
 from hitmesh.adapters.shared.stream_rows import as_streamed
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, PartitionsMoved
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.stream_values import FoldedRows
@@ -42,6 +43,8 @@ class KafkaOutbox:
         members: the readers of this process.
         progress: receives the applied positions for reports.
         writers: issues writer numbers.
+        stream: the generation of all rows.
+        shadow: the generation, for the progress marks in a shadow stream; 0: the processor's marks.
     """
 
     def __init__(
@@ -53,6 +56,9 @@ class KafkaOutbox:
         members: GroupMembers,
         progress: Progress,
         writers: Writers,
+        *,
+        stream: int = STREAM_GENERATION,
+        shadow: int = 0,
     ) -> None:
         self._servers = servers
         self._catalogue = catalogue
@@ -60,6 +66,8 @@ class KafkaOutbox:
         self._members = members
         self._progress = progress
         self._writers = writers
+        self._stream = stream
+        self._shadow = shadow
         self._topics = RollupTopics(servers)
         self._producer = TransactionalProducer(servers, f"{servers.name}-{group}-{node}")
         self._lock = threading.Lock()
@@ -180,12 +188,13 @@ class KafkaOutbox:
         messages: list[Message] = []
         for folded_rows in rows:
             streamed = {
-                RowSource.TRAFFIC: as_streamed(folded_rows.traffic, RowSource.TRAFFIC),
-                RowSource.VISITS: as_streamed(folded_rows.visits, RowSource.VISITS),
+                RowSource.TRAFFIC: as_streamed(folded_rows.traffic, RowSource.TRAFFIC, self._stream),
+                RowSource.VISITS: as_streamed(folded_rows.visits, RowSource.VISITS, self._stream),
             }
             messages += self._topics.messages(folded_rows.partition.partition, streamed)
         for partition, done in positions.items():
-            messages += self._topics.marks(partition, done)
+            named = PartitionId(log_of_stream(partition.log, self._shadow), partition.partition)
+            messages += self._topics.marks(named, done)
         return messages
 
     def _offsets(self, positions: Mapping[PartitionId, PartitionProgress]) -> Offsets:

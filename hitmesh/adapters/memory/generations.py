@@ -17,7 +17,7 @@ from hitmesh.adapters.shared.publication import (
     superseded_by,
 )
 from hitmesh.model.errors import StaleGeneration
-from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.generations import FIRST_STREAM, Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.history import PastEntry, RetiredGeneration, newest_entries, replaced_times
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
@@ -99,6 +99,7 @@ class MemoryGenerations:
         keep_until: int = 0,
         seen_site_sequence: int | None = None,
         rules_version: int = 0,
+        streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
@@ -117,10 +118,10 @@ class MemoryGenerations:
             if generation not in attempts.waiting:
                 raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")
             stale = {waiting for waiting in attempts.waiting if waiting < generation}
-            published = published_generation(generation, newest.generation if newest else None, drift)
+            published = published_generation(generation, newest.generation if newest else None, drift, streams)
             attempts.waiting -= stale | {generation}
             self._superseded |= {(site_day, old): now for old in stale}
-            replaced = superseded_by(published, newest.generation if newest else None, drift)
+            replaced = superseded_by(published, newest.generation if newest else None, drift, streams)
             self._superseded |= {(site_day, old): max(now, keep_until) for old in replaced}
             self._limit(site_day, now)
             sequence = self._last_sequence(site_day.site) + 1

@@ -128,6 +128,12 @@ class MemoryLog:
                 if progress.next_offset >= old.next_offset:
                     saved[partition] = PartitionProgress(progress.next_offset, max(old.log_time, progress.log_time))
 
+    def forget(self, group: str) -> None:
+        """Remove a consumer group's positions; idempotent."""
+        with self._changed:
+            for topic in Topic:
+                self._committed.pop((topic, group), None)
+
     def topic_of(self, log: str) -> Topic:
         """Return a log's topic.
 

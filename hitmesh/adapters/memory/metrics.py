@@ -10,6 +10,7 @@ from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.adapters.shared.answers import answer, needed_columns, rows_with
 from hitmesh.adapters.shared.stream_rows import sums_of
 from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.sites import SiteDay
@@ -36,9 +37,11 @@ class MemoryMetricStore:
         """Return the committed positions, because rows are committed together with their positions."""
         return self._progress.progress(Topic.HITS)
 
-    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return the sums over all rows in the stream's generation, per requested site-day."""
-        return sums_of(self.rows.streamed(site_days), site_days)
+    def stream_sums(
+        self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
+    ) -> Mapping[SiteDay, Mapping[str, int]]:
+        """Return the sums over all rows in a stream's generation, per requested site-day."""
+        return sums_of(self.rows.streamed(site_days, generation), site_days)
 
     def _rows_for(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
         return rows_with(self.rows.of_generations(question.source, question.generations), question.source, columns)

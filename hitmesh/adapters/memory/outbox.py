@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.adapters.shared.positions import refuse_rows_behind
 from hitmesh.model.errors import Fenced
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.stream_values import FoldedRows
+
+
+@dataclass(slots=True)
+class MemoryFence:
+    """The number of a stream's newest writer, shared by the outboxes of the stream."""
+
+    stream: int = STREAM_GENERATION
+    newest: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class MemoryOutbox:
@@ -20,20 +31,21 @@ class MemoryOutbox:
         log: stores the positions.
         rows: stores the rows.
         group: the consumer group of the positions.
+        fence: the number of the stream's newest writer.
     """
 
-    def __init__(self, log: MemoryLog, rows: MemoryRows, group: str) -> None:
+    def __init__(self, log: MemoryLog, rows: MemoryRows, group: str, fence: MemoryFence | None = None) -> None:
         self._log = log
         self._rows = rows
         self._group = group
-        self._lock = threading.Lock()
-        self._writer = 0
+        self._fence = fence or MemoryFence()
+        self._lock = self._fence.lock
 
     def take_over(self) -> int:
         """Fence every earlier writer; return this writer's number."""
         with self._lock:
-            self._writer += 1
-            return self._writer
+            self._fence.newest += 1
+            return self._fence.newest
 
     def resolve(self, writer: int) -> None:
         """Return immediately, because no transaction is pending once `transaction` has returned.
@@ -63,7 +75,7 @@ class MemoryOutbox:
             refuse_rows_behind(
                 rows, positions, {key: value for topic_positions in committed for key, value in topic_positions.items()}
             )
-            self._rows.add(rows)
+            self._rows.add(rows, self._fence.stream)
             for topic, of_topic in by_topic.items():
                 self._log.commit(topic, self._group, of_topic)
 
@@ -77,5 +89,5 @@ class MemoryOutbox:
             }
 
     def _refuse_others(self, writer: int) -> None:
-        if writer != self._writer:
-            raise Fenced(f"writer {writer} is fenced: writer {self._writer} took over")
+        if writer != self._fence.newest:
+            raise Fenced(f"writer {writer} is fenced: writer {self._fence.newest} took over")

@@ -9,7 +9,7 @@ import polars as pl
 
 from hitmesh.adapters.shared.answers import as_stored
 from hitmesh.adapters.shared.stream_rows import as_streamed, folded
-from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.generations import STREAM_GENERATION, is_streamed
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows
@@ -21,7 +21,7 @@ class MemoryRows:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rows: dict[tuple[RowSource, SiteDay, int], pl.DataFrame] = {}
-        self._streamed: dict[tuple[RowSource, SiteDay], list[pl.DataFrame]] = {}
+        self._streamed: dict[tuple[RowSource, SiteDay, int], list[pl.DataFrame]] = {}
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
         """Store settled rows.
@@ -39,16 +39,16 @@ class MemoryRows:
                 raise ValueError(f"{sorted(written)} are already written")
             self._rows.update(parts)
 
-    def add(self, rows: Sequence[FoldedRows]) -> None:
-        """Add the stream's signed rows, all or nothing."""
+    def add(self, rows: Sequence[FoldedRows], stream: int = STREAM_GENERATION) -> None:
+        """Add a stream's signed rows, all or nothing."""
         parts: list[tuple[RowSource, SiteDay, pl.DataFrame]] = []
         for folded_rows in rows:
             for source, signed in ((RowSource.TRAFFIC, folded_rows.traffic), (RowSource.VISITS, folded_rows.visits)):
-                for (site, day), part in as_streamed(signed, source).group_by("site", "day"):
+                for (site, day), part in as_streamed(signed, source, stream).group_by("site", "day"):
                     parts.append((source, SiteDay(str(site), int(str(day))), part))
         with self._lock:
             for source, site_day, part in parts:
-                self._streamed.setdefault((source, site_day), []).append(part)
+                self._streamed.setdefault((source, site_day, stream), []).append(part)
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
         """Remove the rows of these generations; idempotent."""
@@ -56,14 +56,15 @@ class MemoryRows:
             for site_day, generation in superseded:
                 for source in RowSource:
                     self._rows.pop((source, site_day, generation), None)
-                    if generation == STREAM_GENERATION:
-                        self._streamed.pop((source, site_day), None)
+                    self._streamed.pop((source, site_day, generation), None)
 
-    def streamed(self, site_days: Collection[SiteDay]) -> Mapping[RowSource, pl.DataFrame]:
-        """Return all rows in the stream's generation of these site-days; a source without rows is absent."""
+    def streamed(
+        self, site_days: Collection[SiteDay], stream: int = STREAM_GENERATION
+    ) -> Mapping[RowSource, pl.DataFrame]:
+        """Return all rows in a stream's generation of these site-days; a source without rows is absent."""
         with self._lock:
             parts = {
-                source: [part for site_day in site_days for part in self._streamed.get((source, site_day), ())]
+                source: [part for site_day in site_days for part in self._streamed.get((source, site_day, stream), ())]
                 for source in RowSource
             }
         return {source: pl.concat(source_parts) for source, source_parts in parts.items() if source_parts}
@@ -78,11 +79,11 @@ class MemoryRows:
             ]
 
     def _of(self, source: RowSource, site_day: SiteDay, generation: int) -> pl.DataFrame | None:
-        if generation != STREAM_GENERATION:
+        if not is_streamed(generation):
             return self._rows.get((source, site_day, generation))
-        parts = self._streamed.get((source, site_day))
+        parts = self._streamed.get((source, site_day, generation))
         if not parts:
             return None
         if len(parts) > 1:
             parts[:] = [pl.concat(parts)]
-        return folded(parts[0], source, whole=True)
+        return folded(parts[0], source, whole=True, stream=generation)

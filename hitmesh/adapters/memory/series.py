@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -14,25 +15,42 @@ from hitmesh.adapters.shared.partials import (
     newest,
     series,
 )
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.rows.stream_columns import PARTIAL_COLUMNS, SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 
 
-class MemorySeriesStore:
-    """A SeriesStore in memory."""
+@dataclass(slots=True)
+class _Values:
+    partials: pl.DataFrame = field(default_factory=NO_PARTIALS.clone)
+    settled: dict[tuple[SiteDay, int], pl.DataFrame] = field(default_factory=dict)
+    flushed: dict[int, dict[PartitionId, PartitionProgress]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._partials = NO_PARTIALS
-        self._settled: dict[tuple[SiteDay, int], pl.DataFrame] = {}
-        self._flushed: dict[PartitionId, PartitionProgress] = {}
+
+class MemorySeriesStore:
+    """A SeriesStore in memory.
+
+    Args:
+        values: the values of all streams; None: empty.
+        stream: the generation; the flushed positions are those for its stream.
+    """
+
+    def __init__(self, values: _Values | None = None, stream: int = STREAM_GENERATION) -> None:
+        self._values = values or _Values()
+        self._lock = self._values.lock
+        self._stream = stream
+
+    def of_stream(self, stream: int) -> MemorySeriesStore:
+        """Return a store over the same values, with the flushed positions of another stream."""
+        return MemorySeriesStore(self._values, stream)
 
     def put_partials(self, partials: pl.DataFrame) -> None:
         """Store partials; a partial with a smaller `written` than the stored partial is ignored."""
         put = as_kept(partials, PARTIAL_COLUMNS)
         with self._lock:
-            self._partials = newest(pl.concat([self._partials, put]), PARTIAL_COLUMNS)
+            self._values.partials = newest(pl.concat([self._values.partials, put]), PARTIAL_COLUMNS)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
         """Return SERIES_COLUMNS: settled series where stored, otherwise partials added up over epochs."""
@@ -41,29 +59,30 @@ class MemorySeriesStore:
         with self._lock:
             settled = {
                 site_day.day: rows
-                for (site_day, of_generation), rows in self._settled.items()
+                for (site_day, of_generation), rows in self._values.settled.items()
                 if (site_day.site, of_generation) == (site, generation) and first_day <= site_day.day < end_day
             }
-            streamed = self._partials.filter(wanted & ~pl.col("day").is_in(list(settled)))
+            streamed = self._values.partials.filter(wanted & ~pl.col("day").is_in(list(settled)))
         return series(pl.concat([streamed.select(list(SERIES_COLUMNS)), *settled.values()]))
 
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
         """Store a site-day's settled series, replacing earlier settled series."""
         put = as_settled(rows, site_day)
         with self._lock:
-            self._settled[site_day, generation] = put
+            self._values.settled[site_day, generation] = put
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
         """Note the positions before which partials are stored; a position never moves back."""
         with self._lock:
+            noted = self._values.flushed.setdefault(self._stream, {})
             for partition, progress in through.items():
-                if progress.next_offset >= self._flushed.get(partition, progress).next_offset:
-                    self._flushed[partition] = progress
+                if progress.next_offset >= noted.get(partition, progress).next_offset:
+                    noted[partition] = progress
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the positions that `note_flushed` stored last."""
         with self._lock:
-            return dict(self._flushed)
+            return dict(self._values.flushed.get(self._stream, {}))
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
         """Remove everything stored for these generations; idempotent."""
@@ -71,5 +90,10 @@ class MemorySeriesStore:
             for site_day, generation in superseded:
                 site, day = site_day
                 gone = (pl.col("site") == site) & (pl.col("day") == day) & (pl.col("generation") == generation)
-                self._partials = self._partials.filter(~gone)
-                self._settled.pop((site_day, generation), None)
+                self._values.partials = self._values.partials.filter(~gone)
+                self._values.settled.pop((site_day, generation), None)
+
+    def forget(self) -> None:
+        """Remove the stream's flushed positions."""
+        with self._lock:
+            self._values.flushed.pop(self._stream, None)

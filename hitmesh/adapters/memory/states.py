@@ -45,3 +45,9 @@ class MemoryStateStore:
                 return None
             chunks = self._chunks.get((partition, manifest.writer, manifest.position.next_offset), [])
         return (manifest, list(chunks)) if len(chunks) == manifest.chunks else None
+
+    def forget(self) -> None:
+        """Remove all snapshots."""
+        with self._lock:
+            self._chunks.clear()
+            self._manifests.clear()

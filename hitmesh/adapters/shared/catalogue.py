@@ -42,3 +42,23 @@ class Writers(Protocol):
 
     def newest(self, owner: str) -> int:
         """Return the owner's newest writer number; 0 if the owner never had a number."""
+
+
+def shadow_group(stream: int) -> str:
+    """Return the consumer group of a shadow stream with this generation.
+
+    Example:
+        >>> shadow_group(-1)
+        'shadow-1'
+    """
+    return f"shadow-{-stream}"
+
+
+def log_of_stream(log: str, stream: int) -> str:
+    """Return the name of a log among the stored positions and snapshots of a stream with this generation.
+
+    Example:
+        >>> log_of_stream("hits-1", 0), log_of_stream("hits-1", -2)
+        ('hits-1', 'hits-1~2')
+    """
+    return log if stream == 0 else f"{log}~{-stream}"

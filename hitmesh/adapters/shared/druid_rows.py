@@ -96,7 +96,7 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
         ),
         *(pl.when(split).then(pl.col(name) // HALF).otherwise(0).alias(HIGH[name]) for name, split in large.items()),
         # A settled row is final and unique; the stream's rows may cancel out.
-        (pl.sum_horizontal(COUNTS[source]) + (pl.col("generation") != STREAM_GENERATION)).alias(PRESENCE),
+        (pl.sum_horizontal(COUNTS[source]) + (pl.col("generation") > STREAM_GENERATION)).alias(PRESENCE),
         pl.lit(1).alias(SENT),
         *(pl.col(name).bin.encode("base64") for name in sketches),
     )

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hitmesh.model.errors import StaleGeneration
-from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.history import MAX_KEPT_GENERATIONS
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
 
 
-def published_generation(attempt: int, current: int | None, drift: Drift | None) -> int:
+def published_generation(attempt: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> int:
     """Return the generation that becomes current: the attempt's, or the stream's if `drift` is confirmed.
 
     Args:
         attempt: the settlement's attempt number.
         current: generation of the existing entry, None without an entry.
         drift: difference between settlement and stream, None if the stream counted nothing.
+        streams: the generations of all streams; the settlement was compared with the first.
 
     Raises:
         ValueError: Raised if `drift` is confirmed but another generation has already replaced the stream's rows.
     """
     if drift is None or not drift.confirmed:
         return attempt
-    if current not in (None, STREAM_GENERATION):
+    if current not in (None, streams[0]):
         raise ValueError(f"generation {current} replaced the stream's rows: the rows cannot be confirmed")
-    return STREAM_GENERATION
+    return streams[0]
 
 
-def superseded_by(published: int, current: int | None, drift: Drift | None) -> set[int]:
-    """Return the generations whose rows may be removed: the previous entry's generation; without one, the stream's."""
+def superseded_by(published: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> set[int]:
+    """Return the generations whose rows may be removed: the previous entry's generation; without one, the streams'."""
     if current is None:
-        return {STREAM_GENERATION} if drift is not None and published != STREAM_GENERATION else set()
+        return set(streams) - {published} if drift is not None else set()
     return {current} - {published}
 
 

@@ -24,18 +24,18 @@ _KEYS = {
 }
 
 
-def as_streamed(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
+def as_streamed(rows: pl.DataFrame, source: RowSource, stream: int = STREAM_GENERATION) -> pl.DataFrame:
     """Return the rows with the stream's columns for their source, in schema order and types.
 
     Raises:
         ValueError: a row's generation is not the stream's.
     """
-    if (rows["generation"] != STREAM_GENERATION).any():
-        raise ValueError(f"the stream writes generation {STREAM_GENERATION} only")
+    if (rows["generation"] != stream).any():
+        raise ValueError(f"the stream writes generation {stream} only")
     return rows.select([pl.col(name).cast(dtype) for name, dtype in STREAM_COLUMNS[source].items()])
 
 
-def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFrame:
+def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = STREAM_GENERATION) -> pl.DataFrame:
     """Return the rows with equal keys summed and their sketches united; drop empty rows.
 
     A key has one row, or several if an amount is too large for one row (hitmesh.model.amounts).
@@ -46,6 +46,7 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFram
         whole: whether no rows older than `rows` exist for these keys. In this case, a key with all measures 0 has no
             hit, and its sketch is dropped too. Otherwise, `rows` may retract hits of an earlier visitor and add hits of
             a new visitor, so the sketch must be kept.
+        stream: the generation of the rows.
     """
     lists = [pl.col(name) for name in _SKETCHES[source]]
     one_row = rows.group_by(_KEYS[source]).agg(*sums(_SUMS[source]), *lists)
@@ -53,7 +54,7 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFram
     kept = as_rows(with_sketches.filter(counts_something(source, whole=whole)))
     return kept.select(
         [
-            pl.lit(STREAM_GENERATION, dtype).alias(name) if name == "generation" else pl.col(name)
+            pl.lit(stream, dtype).alias(name) if name == "generation" else pl.col(name)
             for name, dtype in STREAM_COLUMNS[source].items()
         ]
     )

@@ -28,6 +28,7 @@ COMMANDS = {
     "reprocess": LazyCommand(
         "hitmesh.tools.cli.reprocess:reprocess_group", "Recompute settled days, compare, publish, undo."
     ),
+    "shadow": LazyCommand("hitmesh.tools.cli.shadow:shadow_group", "Correct the days that are not settled yet."),
     "rejected": LazyCommand("hitmesh.tools.cli.rejected:rejected_group", "List, mend and replay rejected hits."),
     "erase": LazyCommand("hitmesh.tools.cli.erase:erase", "Erase a visitor from reports and stores."),
     "policy": LazyCommand("hitmesh.tools.cli.policy:policy_group", "Show or change a site's visit policy."),

@@ -26,7 +26,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
     echo(title_of(found.reprocessing))
     echo(f"{found.changed_site_days:,} of {count_of(found.site_days)} changed\n")
     if found.totals:
-        _print_sums(("metric",), [((), found.totals)])
+        print_sums(("metric",), [((), found.totals)])
     ledgers = (("before", found.ledger_before), ("after", found.ledger_after))
     print_table(("ledger", *_LEDGER), [(name, *_ledger_cells(ledger)) for name, ledger in ledgers], right_from=1)
     echo("".join(f"\n{warning_text(each)}\n" for each in found.warnings))
@@ -34,13 +34,13 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         print_reasons(found)
         _print_days(found.days)
     if found.changed_sites > 1:
-        _print_sums(("site", "metric"), [((short_site_name(each.site),), each.metrics) for each in found.sites])
+        print_sums(("site", "metric"), [((short_site_name(each.site),), each.metrics) for each in found.sites])
         _note_more(found.changed_sites - len(found.sites), "changed sites", "--top")
     if dimension:
-        _print_sums((dimension, "metric"), [((each.value,), each.metrics) for each in found.values])
+        print_sums((dimension, "metric"), [((each.value,), each.metrics) for each in found.values])
         _note_more(found.changed_values - len(found.values), "changed values", "--top")
     if cells:
-        _print_sums(("site", "cell (UTC)", "metric"), [(_cell_keys(each), each.metrics) for each in found.cells])
+        print_sums(("site", "cell (UTC)", "metric"), [(_cell_keys(each), each.metrics) for each in found.cells])
         _note_more(found.changed_cells - len(found.cells), "changed cells", "--top")
     if found.settled_again_site_days:
         note(f"without the rows of {count_of(found.settled_again_site_days)} that the settler settled again since")
@@ -54,7 +54,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
         "state": pb.ReprocessingState.Name(found.reprocessing.state).removeprefix("REPROCESSING_STATE_"),
         "site_days": found.site_days,
         "changed_site_days": found.changed_site_days,
-        "totals": _metric_fields(found.totals),
+        "totals": metric_fields(found.totals),
         "ledger": _ledger_fields(found),
         "reasons": reason_fields(found.reasons) if found.HasField("reasons") else None,
         "warnings": warning_fields(found.warnings),
@@ -63,7 +63,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
                 "utc_date": date_text_of(day.utc_date),
                 "site_days": day.site_days,
                 "changed_site_days": day.changed_site_days,
-                "metrics": _metric_fields(day.metrics),
+                "metrics": metric_fields(day.metrics),
                 "ledger": _ledger_fields(day),
                 "reasons": reason_fields(day.reasons) if day.HasField("reasons") else None,
             }
@@ -75,7 +75,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
             {
                 "site": short_site_name(each.site),
                 "changed_site_days": each.changed_site_days,
-                "metrics": _metric_fields(each.metrics),
+                "metrics": metric_fields(each.metrics),
             }
             for each in found.sites
         ],
@@ -85,7 +85,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
             "dimension": dimension,
             "values_ranked_by": found.values_ranked_by or None,
             "changed_values": found.changed_values,
-            "values": [{"value": each.value, "metrics": _metric_fields(each.metrics)} for each in found.values],
+            "values": [{"value": each.value, "metrics": metric_fields(each.metrics)} for each in found.values],
         }
     if cells:
         fields |= {
@@ -95,7 +95,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
                 {
                     "site": short_site_name(each.site),
                     "start": each.start_time.ToJsonString(),
-                    "metrics": _metric_fields(each.metrics),
+                    "metrics": metric_fields(each.metrics),
                 }
                 for each in found.cells
             ],
@@ -118,13 +118,11 @@ def _print_days(days: Sequence[pb.DayDifference]) -> None:
         if shown and rows > MAX_DAY_ROWS:
             break
         shown.append(((date_text_of(day.utc_date), f"{day.changed_site_days:,}"), day.metrics))
-    _print_sums(("UTC day", "changed site-days", "metric"), shown)
+    print_sums(("UTC day", "changed site-days", "metric"), shown)
     _note_more(len(days) - len(shown), "changed days", "--since, or -o json")
 
 
-def _print_sums(
-    headers: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], Sequence[pb.MetricDifference]]]
-) -> None:
+def print_sums(headers: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], Sequence[pb.MetricDifference]]]) -> None:
     """Print a row per metric; the keys stand before the first metric only."""
     cells: list[tuple[str, ...]] = []
     for keys, metrics in rows:
@@ -175,7 +173,8 @@ def _plot(found: pb.GetReprocessingDiffResponse) -> None:
     echo("\n".join(draw(title, labels, [float(value) for value in values], width=plot_width(), blocks=has_blocks())))
 
 
-def _metric_fields(metrics: Iterable[pb.MetricDifference]) -> dict[str, dict[str, Any]]:
+def metric_fields(metrics: Iterable[pb.MetricDifference]) -> dict[str, dict[str, Any]]:
+    """Return the JSON of metrics, by id."""
     names = ("old", "new", "difference", "percent", "absolute_difference", "absolute_percent")
     return {
         each.metric: {

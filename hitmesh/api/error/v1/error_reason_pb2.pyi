@@ -155,7 +155,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOO_MANY_SITES: _ErrorReason.ValueType  # 77
     """The merchant has more sites than a report may add up, or a reprocessing has more sites than allowed. Ask for single
-    sites. Metadata: limit, merchant.
+    sites. Metadata: count, limit, merchant.
     """
     ERROR_REASON_TOO_MANY_VALUES: _ErrorReason.ValueType  # 78
     """The filter matches more values of a dimension than allowed. List the values, or ask for a shorter range. Metadata:
@@ -187,8 +187,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: count, limit.
     """
     ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 92
-    """The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.
-    Metadata: count, days, state, states, value, work.
+    """The reprocessing or the shadow stream is not in a state in which the call is possible. Wait for one of `states`, or
+    call another method. Metadata: count, days, limit, partition, state, states, value, work.
     """
     ERROR_REASON_REPROCESSING_CONFLICT: _ErrorReason.ValueType  # 93
     """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
@@ -439,7 +439,7 @@ Metadata: cause, limit, rows, status.
 """
 ERROR_REASON_TOO_MANY_SITES: ErrorReason.ValueType  # 77
 """The merchant has more sites than a report may add up, or a reprocessing has more sites than allowed. Ask for single
-sites. Metadata: limit, merchant.
+sites. Metadata: count, limit, merchant.
 """
 ERROR_REASON_TOO_MANY_VALUES: ErrorReason.ValueType  # 78
 """The filter matches more values of a dimension than allowed. List the values, or ask for a shorter range. Metadata:
@@ -471,8 +471,8 @@ ERROR_REASON_TOO_MANY_SITE_DAYS: ErrorReason.ValueType  # 91
 Metadata: count, limit.
 """
 ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 92
-"""The reprocessing is not in a state in which the call is possible. Wait for one of `states`, or call another method.
-Metadata: count, days, state, states, value, work.
+"""The reprocessing or the shadow stream is not in a state in which the call is possible. Wait for one of `states`, or
+call another method. Metadata: count, days, limit, partition, state, states, value, work.
 """
 ERROR_REASON_REPROCESSING_CONFLICT: ErrorReason.ValueType  # 93
 """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:

@@ -1,0 +1,23 @@
+"""GetShadowStream: the shadow stream's state, and how far it is behind."""
+
+from __future__ import annotations
+
+from control.backend import Backend
+from control.rpc.shadow.requests import READ_RULE, shadow_message
+from hitmesh.access.callers import require_operator
+from hitmesh.api.control.v1 import shadow_pb2 as pb
+from hitmesh.model.sites import IngestKey
+
+
+def get_shadow_stream(
+    backend: Backend, caller: IngestKey | None, request: pb.GetShadowStreamRequest
+) -> pb.GetShadowStreamResponse:
+    """Return the shadow stream; its state is UNSPECIFIED if there is none.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator, and reads are not open.
+    """
+    require_operator(caller, backend.open_reads, READ_RULE)
+    books = backend.bookkeeping()
+    table = books.streams.read()
+    return pb.GetShadowStreamResponse(shadow_stream=shadow_message(books, table), removed_streams=len(table.gone))

@@ -1,0 +1,30 @@
+"""RollbackShadowStream: let reports read the live stream again, in one conditional write. Idempotent."""
+
+from __future__ import annotations
+
+from control.backend import Backend
+from control.rpc.shadow.requests import answer_change, refuse_state
+from hitmesh.api.control.v1 import shadow_pb2 as pb
+from hitmesh.model.sites import IngestKey
+from hitmesh.model.streams import ShadowState, StreamTable
+
+
+def rollback_shadow_stream(
+    backend: Backend, caller: IngestKey | None, request: pb.RollbackShadowStreamRequest
+) -> pb.RollbackShadowStreamResponse:
+    """Return the shadow stream, which no report reads; unchanged if no report read it before.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator.
+        RefusedError: there is no shadow stream, or it is becoming the live stream (WRONG_STATE).
+        Unavailable: the table of streams changed at every attempt.
+    """
+
+    def roll_back(table: StreamTable) -> StreamTable:
+        if table.shadow is None or table.shadow.state is ShadowState.ADOPTING:
+            raise refuse_state(table, "rollback", "start a shadow stream with the earlier logic instead")
+        if table.shadow.state is ShadowState.RUNNING:
+            return table
+        return table.moved(ShadowState.RUNNING, backend.clock.now())
+
+    return pb.RollbackShadowStreamResponse(shadow_stream=answer_change(backend, caller, roll_back))

@@ -1,0 +1,31 @@
+"""StopShadowStream: end the run of two streams. Idempotent."""
+
+from __future__ import annotations
+
+from control.backend import Backend
+from control.rpc.shadow.requests import answer_change, refuse_behind
+from hitmesh.api.control.v1 import shadow_pb2 as pb
+from hitmesh.model.sites import IngestKey
+from hitmesh.model.streams import ShadowState, StreamTable
+
+
+def stop_shadow_stream(
+    backend: Backend, caller: IngestKey | None, request: pb.StopShadowStreamRequest
+) -> pb.StopShadowStreamResponse:
+    """Return what is left: the processor takes over a published shadow stream; another shadow stream is removed.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller is no operator.
+        RefusedError: the published shadow stream has not caught up (WRONG_STATE).
+        Unavailable: the table of streams changed at every attempt.
+    """
+
+    def stop(table: StreamTable) -> StreamTable:
+        if table.shadow is None or table.shadow.state is ShadowState.ADOPTING:
+            return table
+        if table.shadow.state is ShadowState.RUNNING:
+            return table.ended(backend.clock.now())
+        refuse_behind(backend.bookkeeping(), table, "stop")
+        return table.moved(ShadowState.ADOPTING, backend.clock.now())
+
+    return pb.StopShadowStreamResponse(shadow_stream=answer_change(backend, caller, stop))

@@ -1,0 +1,27 @@
+"""The table of streams, in memory."""
+
+from __future__ import annotations
+
+import threading
+
+from hitmesh.model.streams import StreamTable
+
+
+class MemoryStreams:
+    """Implementation of Streams in memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._table = StreamTable()
+
+    def read(self) -> StreamTable:
+        """Return the table."""
+        with self._lock:
+            return self._table
+
+    def replace(self, table: StreamTable) -> bool:
+        """Replace the preceding version; return whether the given table is stored now."""
+        with self._lock:
+            if self._table.version == table.version - 1:
+                self._table = table
+            return self._table == table

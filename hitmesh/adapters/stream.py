@@ -1,0 +1,115 @@
+"""A single stream's stores on Kafka, Cassandra and Druid.
+
+Rows and partials have the stream's generation. Flushed positions, snapshots, and a shadow's positions and progress
+marks have names that contain the stream's number (`log_of_stream`); a shadow has a consumer group of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from hitmesh.adapters.cassandra.logs import DeclaredLogs
+from hitmesh.adapters.cassandra.progress import CassandraProgress
+from hitmesh.adapters.cassandra.series import CassandraSeriesStore
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.cassandra.states import CassandraStateStore
+from hitmesh.adapters.cassandra.writers import Writers
+from hitmesh.adapters.druid.client import DruidClient
+from hitmesh.adapters.druid.marks import Marks
+from hitmesh.adapters.druid.metrics import DruidMetricStore
+from hitmesh.adapters.kafka.log_reader import KafkaLogReader
+from hitmesh.adapters.kafka.members import GroupMembers
+from hitmesh.adapters.kafka.outbox import KafkaOutbox
+from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.catalogue import shadow_group
+from hitmesh.model.positions import Topic
+from hitmesh.ports import StreamStore
+
+
+class OneStreamOnServers:
+    """Implementation of OneStream; the stores of a stream are made once.
+
+    Args:
+        servers: addresses of the servers.
+        session: the connection to Cassandra.
+        client: the Druid client.
+        catalogue: the declared logs.
+        metrics: the metric store, which knows the processor's progress marks.
+        group: the processor's consumer group.
+        node: name of this instance.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        session: CassandraSession,
+        client: DruidClient,
+        catalogue: DeclaredLogs,
+        metrics: DruidMetricStore,
+        group: str,
+        node: str,
+    ) -> None:
+        self._servers = servers
+        self._session = session
+        self._client = client
+        self._catalogue = catalogue
+        self._metrics = metrics
+        self._group = group
+        self._node = node
+        self._members = GroupMembers()
+        self._lock = threading.Lock()
+        self._made: dict[tuple[int, bool], StreamStore] = {}
+        self._closed: list[Callable[[], None]] = []
+
+    def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
+        """Return the stores for the stream with this generation."""
+        with self._lock:
+            if (generation, is_shadow) not in self._made:
+                self._made[generation, is_shadow] = self._make(generation, generation if is_shadow else 0)
+            return self._made[generation, is_shadow]
+
+    def close(self) -> None:
+        """Close all connections. Idempotent."""
+        with self._lock:
+            closed, self._closed = self._closed, []
+        for close in closed:
+            close()
+
+    def _make(self, generation: int, shadow: int) -> StreamStore:
+        servers, session, catalogue = self._servers, self._session, self._catalogue
+        group = shadow_group(shadow) if shadow else self._group
+        series, states = CassandraSeriesStore(session, generation), CassandraStateStore(session, generation)
+        progress = CassandraProgress(session, catalogue, shadow)
+        outbox = KafkaOutbox(
+            servers,
+            catalogue,
+            group,
+            self._node,
+            self._members,
+            progress,
+            Writers(session),
+            stream=generation,
+            shadow=shadow,
+        )
+        self._closed.append(outbox.close)
+        ingested = self._metrics.ingested_through
+        if shadow:
+            marks = Marks(servers, self._client, catalogue, shadow)
+            self._closed.append(marks.close)
+            ingested = marks.through
+
+        def forget() -> None:
+            states.forget([partition for topic in Topic for partition in catalogue.partition_ids(topic)])
+            series.forget()
+
+        return StreamStore(
+            log_reader=lambda topic: KafkaLogReader(servers, catalogue, topic, group, self._node, self._members),
+            outbox=outbox,
+            series=series,
+            states=states,
+            progress=progress,
+            ingested_through=ingested,
+            forget_positions=CassandraProgress(session, catalogue, generation).forget,
+            forget=forget,
+        )

@@ -1,0 +1,116 @@
+"""The thread beside the live stream: runs the shadow stream, ends forgotten shadows, removes what is gone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hitmesh.model.errors import Fenced, HitmeshError, RetryError
+from hitmesh.model.streams import Shadow, ShadowState, Stream, StreamTable
+from hitmesh.ports import Clock
+from hitmesh.runtime.logs import logger, traceback_of
+from processor.shadow.cleaning import CleaningStores, forget_followers, remove_gone
+from processor.shadow.until import LOOK_EVERY_S, Until
+from processor.stream.runner import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class BesidePace:
+    """The intervals of the thread.
+
+    Attributes:
+        keep_gone_ms: the values of a stream stay readable for this long after the last answer has chosen it.
+        keep_shadow_ms: a shadow whose state has not changed for this long is adopted if reports read it, else stopped.
+        retry_after_s: seconds until a shadow that failed begins again.
+        look_every_s: seconds between two looks at the table of streams.
+    """
+
+    keep_gone_ms: int
+    keep_shadow_ms: int
+    retry_after_s: float = 60.0
+    look_every_s: float = LOOK_EVERY_S
+
+
+MakeRunner = Callable[[Stream], Runner]
+"""Returns the shadow's runner, after recovery."""
+_ANY_ERROR: Final = (Exception,)
+
+
+class Beside:
+    """Runs what the table of streams asks for, beside the live stream. Confined to one thread.
+
+    An error of the shadow never ends the process, because the live stream must go on: the shadow begins again later.
+
+    Args:
+        stores: the stores of all streams.
+        make_runner: makes the shadow's runner.
+        setting: the name of the logic version in the processor's settings.
+        clock: decides when a stream is removed.
+        pace: intervals.
+    """
+
+    def __init__(
+        self, stores: CleaningStores, make_runner: MakeRunner, setting: str, clock: Clock, pace: BesidePace
+    ) -> None:
+        self._stores = stores
+        self._make_runner = make_runner
+        self._setting = setting
+        self._clock = clock
+        self._pace = pace
+        self._forgot = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Run until `stop` is set."""
+        while not stop.is_set():
+            wait_s = self._pace.look_every_s
+            try:
+                self.run_once(stop)
+            except RetryError as error:
+                logger().warning("shadow_waits", reason=error.reason, message=error.message)
+                wait_s = max(wait_s, error.retry_after_s)
+            except Fenced as error:
+                logger().info("shadow_fenced", message=error.message)
+            except _ANY_ERROR as error:
+                cause = error.message if isinstance(error, HitmeshError) else str(error)
+                logger().error("shadow_failed", message=cause, traceback=traceback_of(error))
+                wait_s = self._pace.retry_after_s
+            stop.wait(wait_s)
+
+    def run_once(self, stop: threading.Event) -> None:
+        """Run the shadow until the table no longer asks for it; without a shadow, remove what is gone."""
+        table = self._stores.streams.read()
+        if table.shadow is None:
+            remove_gone(self._stores, self._clock.now() - self._pace.keep_gone_ms)
+            if not self._forgot:
+                forget_followers(self._stores)
+                self._forgot = True
+            return
+        self._forgot = False
+        stream = table.shadow.stream
+        if not stream.replaces:
+            self._stores.streams.replace(table.replacing(table.live_logic(self._setting)))
+            return
+        runner = self._make_runner(stream)
+        try:
+            runner.run(Until(stop, lambda: self._is_over(stream), self._pace.look_every_s))
+        finally:
+            runner.close()
+
+    def _is_over(self, stream: Stream) -> bool:
+        table = self._stores.streams.read()
+        if table.shadow is None or table.shadow.stream.generation != stream.generation:
+            return True
+        self._end_if_forgotten(table, table.shadow)
+        return False
+
+    def _end_if_forgotten(self, table: StreamTable, shadow: Shadow) -> None:
+        if self._clock.now() - shadow.changed_at <= self._pace.keep_shadow_ms:
+            return
+        if shadow.state is ShadowState.RUNNING:
+            logger().warning("shadow_stopped", message="the shadow was not published in time")
+            self._stores.streams.replace(table.ended(self._clock.now()))
+        elif shadow.state is ShadowState.PUBLISHED:
+            logger().warning("shadow_taken_over", message="the shadow was published and not rolled back in time")
+            self._stores.streams.replace(table.moved(ShadowState.ADOPTING, self._clock.now()))

@@ -1,0 +1,90 @@
+"""Remove the values of streams that no answer reads any more (architecture A9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Protocol
+
+from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.streams import GoneStream
+from hitmesh.ports import Generations, OneStream, RawStore, RollupSink, SiteDirectory, Streams
+from hitmesh.runtime.logs import logger
+
+_PAGE: Final = 500
+_DAYS: Final = 10**6
+
+
+class CleaningStores(Protocol):
+    """The stores that a removal reads and changes."""
+
+    @property
+    def streams(self) -> Streams:
+        """The table of streams."""
+
+    @property
+    def stream(self) -> OneStream:
+        """Each stream's stores."""
+
+    @property
+    def directory(self) -> SiteDirectory:
+        """The sites."""
+
+    @property
+    def raw(self) -> RawStore:
+        """The days of each site."""
+
+    @property
+    def generations(self) -> Generations:
+        """The entries of each day."""
+
+    @property
+    def sink(self) -> RollupSink:
+        """Drops rows and partials."""
+
+
+def remove_gone(stores: CleaningStores, gone_before: int) -> int:
+    """Remove the values of all streams that are gone since before `gone_before` (UTC ms); return their number.
+
+    A site-day that a settlement confirmed with the stream's rows keeps these rows, also while they are only kept for a
+    rollback: they belong to a settled generation, which is removed like any other. After a crash, the removal is
+    repeated.
+    """
+    done = 0
+    for gone in stores.streams.read().gone:
+        if gone.at >= gone_before:
+            continue
+        store = stores.stream(gone.generation, is_shadow=True)
+        store.outbox.take_over()  # fences a shadow that still runs in another process
+        removed, days = 0, _streamed_days(stores, gone)
+        while page := list(islice(days, _PAGE)):
+            stores.sink.drop([(site_day, gone.generation) for site_day in page])
+            removed += len(page)
+        store.forget()
+        if gone.generation != STREAM_GENERATION:
+            store.forget_positions()
+        table = stores.streams.read()
+        done += gone in table.gone and stores.streams.replace(table.without(gone))
+        logger().info("stream_removed", generation=gone.generation, site_days=removed)
+    return done
+
+
+def forget_followers(stores: CleaningStores) -> None:
+    """Remove the positions with which adopted streams followed the live stream; their log records may be deleted."""
+    for stream in stores.streams.read().adopted:
+        stores.stream(stream.generation, is_shadow=True).forget_positions()
+
+
+def _streamed_days(stores: CleaningStores, gone: GoneStream) -> Iterator[SiteDay]:
+    """Yield the site-days from the stream's first day on, except those of which an entry names the stream."""
+    last = ""
+    while sites := stores.directory.sites(None, last, _PAGE):
+        for site in sites:
+            days = [day for day in stores.raw.days(site.name) if day >= gone.first_day]
+            named = stores.generations.history(site.name, gone.first_day, _DAYS) if days else {}
+            for day in days:
+                entries = named.get(day, ())
+                if all(entry.generation != gone.generation for entry in entries):
+                    yield SiteDay(site.name, day)
+        last = sites[-1].name

@@ -1,0 +1,228 @@
+"""The stores of a stream that began in the middle of the log, or runs beside the live stream (architecture A9).
+
+Such a stream has a generation of its own, writes no rows of days before its first day, and reads no record before its
+start. A shadow also never reads ahead of the live stream: the raw records, marks and claims of all records that it
+applies are stored already, and the live stream has decided which claim holds an order.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.errors import PartitionsMoved
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.records import LoggedRecord
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.stream_values import FoldedRows
+from hitmesh.model.streams import FIRST, Stream
+from hitmesh.ports import LogReader, LogScan, Outbox, ProgressReader, SeriesStore, Streams, StreamStore
+from processor.stream.stores import StreamStores
+
+_LOOK_EVERY_S: Final = 0.05
+
+
+def stores_of(stream: Stream, base: StreamStores, store: StreamStore) -> StreamStores:
+    """Return the stores of the live stream, given its table entry."""
+    if stream == FIRST:
+        return replace(base, log_reader=store.log_reader, outbox=store.outbox, series=store.series, states=store.states)
+    return replace(
+        base,
+        log_reader=store.log_reader,
+        log_scan=_ScanFromStart(base.log_scan, stream.starts),
+        outbox=_OwnOutbox(store.outbox, stream),
+        series=_OwnSeries(store.series, stream),
+        states=store.states,
+    )
+
+
+def shadow_stores(
+    stream: Stream, base: StreamStores, store: StreamStore, streams: Streams, live: ProgressReader
+) -> StreamStores:
+    """Return the stores of a shadow stream beside the live stream, whose progress is `live`."""
+
+    def is_beside() -> bool:
+        shadow = streams.read().shadow
+        return shadow is not None and shadow.stream.generation == stream.generation
+
+    return replace(
+        stores_of(stream, base, store),
+        log_reader=lambda topic: _FollowingReader(store.log_reader(topic), topic, live, is_beside),
+        stores_hits=False,
+    )
+
+
+def begin_at_start(stream: Stream, store: StreamStore) -> None:
+    """Commit the stream's start as its position; positions that are ahead stay.
+
+    Raises:
+        Fenced: another process runs the shadow.
+    """
+    writer = store.outbox.take_over()
+    starts = {partition: PartitionProgress(at, 0) for partition, at in stream.starts.items() if at}
+    if starts:
+        store.outbox.transaction(writer, [], starts)
+
+
+class _FollowingReader:
+    """A LogReader that returns no record before the live stream has committed it. Confined to one thread.
+
+    The live stream's progress is read before `is_beside`: as long as the shadow is beside the live stream afterwards,
+    the progress was that of the earlier live stream, up to which the shadow applies records.
+    """
+
+    def __init__(self, reader: LogReader, topic: Topic, live: ProgressReader, is_beside: Callable[[], bool]) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._live = live
+        self._is_beside = is_beside
+        self._held: list[LoggedRecord] = []
+        self._waiting = threading.Event()
+
+    def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
+        """Return the next records that the live stream has committed, in order per partition.
+
+        Raises:
+            PartitionsMoved: the assignment changed.
+        """
+        try:
+            if self._held:
+                self._reader.heartbeat()
+            else:
+                self._held = self._reader.poll(max_hits, timeout_s)
+        except PartitionsMoved:
+            self._held = []
+            raise
+        if not self._held:
+            return []
+        reached = self._live.progress(self._topic)
+        if not self._is_beside():
+            reached = {}
+        free = [record for record in self._held if _is_before(record, reached)]
+        self._held = [record for record in self._held if not _is_before(record, reached)]
+        if not free:
+            self._waiting.wait(min(timeout_s, _LOOK_EVERY_S))
+        return free
+
+    def heartbeat(self) -> None:
+        """Tell the consumer group that this reader is alive."""
+        self._reader.heartbeat()
+
+    def positions(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the read positions, which may be ahead of the returned records."""
+        return self._reader.positions()
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the committed positions."""
+        return self._reader.committed()
+
+    def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Commit positions."""
+        self._reader.commit(positions)
+
+    def close(self) -> None:
+        """Close the reader."""
+        self._reader.close()
+
+
+def _is_before(record: LoggedRecord, reached: Mapping[PartitionId, PartitionProgress]) -> bool:
+    log, partition, offset = record.position
+    progress = reached.get(PartitionId(log, partition))
+    return progress is not None and offset < progress.next_offset
+
+
+class _ScanFromStart:
+    """A LogScan that has no record before the stream's start, so that a recovery applies the stream's records only."""
+
+    def __init__(self, scan: LogScan, starts: Mapping[PartitionId, int]) -> None:
+        self._scan = scan
+        self._starts = starts
+
+    def first_offset(self, partition: PartitionId) -> int:
+        """Return 0 if all records of the stream are retained, otherwise the first retained offset."""
+        first = self._scan.first_offset(partition)
+        return 0 if first <= self._starts.get(partition, 0) else first
+
+    def offset_at(self, partition: PartitionId, log_time: int) -> int:
+        """Return the first retained offset whose log time is at least `log_time`."""
+        return self._scan.offset_at(partition, log_time)
+
+    def read(
+        self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
+    ) -> Iterator[LoggedRecord]:
+        """Yield the stream's retained records of [first_offset, end_offset) in order."""
+        return self._scan.read(partition, max(first_offset, self._starts.get(partition, 0)), end_offset, log_time)
+
+
+class _OwnOutbox:
+    """An Outbox for rows of the stream's generation, from its first day on."""
+
+    def __init__(self, outbox: Outbox, stream: Stream) -> None:
+        self._outbox = outbox
+        self._stream = stream
+
+    def take_over(self) -> int:
+        """Fence every earlier writer of the stream; return this writer's number."""
+        return self._outbox.take_over()
+
+    def resolve(self, writer: int) -> None:
+        """Block until this writer has no pending transaction."""
+        self._outbox.resolve(writer)
+
+    def transaction(
+        self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
+    ) -> None:
+        """Commit rows and positions."""
+        store = [
+            FoldedRows(each.partition, _own(each.traffic, self._stream), _own(each.visits, self._stream))
+            for each in rows
+        ]
+        self._outbox.transaction(
+            writer, [each for each in store if each.traffic.height or each.visits.height], positions
+        )
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the committed positions."""
+        return self._outbox.committed()
+
+
+class _OwnSeries:
+    """A SeriesStore for partials of the stream's generation, from its first day on."""
+
+    def __init__(self, series: SeriesStore, stream: Stream) -> None:
+        self._series = series
+        self._stream = stream
+
+    def put_partials(self, partials: pl.DataFrame) -> None:
+        """Store partials."""
+        self._series.put_partials(_own(partials, self._stream))
+
+    def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
+        """Return a generation's series."""
+        return self._series.read(site, first_day, end_day, generation)
+
+    def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
+        """Store a site-day's settled series."""
+        self._series.put_settled(site_day, generation, rows)
+
+    def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Store the positions before which all partials are stored."""
+        self._series.note_flushed(through)
+
+    def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the stored positions."""
+        return self._series.flushed()
+
+    def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Remove all values stored for these generations."""
+        self._series.drop(superseded)
+
+
+def _own(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+    """Return the rows from the stream's first day on, under the stream's generation."""
+    generation = pl.lit(stream.generation, rows.schema["generation"]).alias("generation")
+    return rows.filter(pl.col("day") >= stream.first_day).with_columns(generation)
