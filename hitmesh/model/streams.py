@@ -2,7 +2,7 @@
 
 A stream is a consumer's result over the log, under a version of the logic. Its rows and partials have a generation of
 their own: STREAM_GENERATION for the first stream, and -1, -2, … for the following ones. So two streams never share a
-value. The table of streams is a single stored value, which is replaced as a whole; each answer reads the table once, so
+value. The stream table is a single stored value, which is replaced as a whole; each answer reads the table once, so
 an answer never mixes two streams.
 """
 
@@ -49,7 +49,7 @@ class Stream:
         first_day: the stream writes no rows of earlier UTC days.
         starts: the first offset that the stream reads, by partition of both topics; others begin at 0.
         logic: the name of its logic version; empty for the first stream, whose version is the processor's setting.
-        replaces: the name of the logic version that it replaces.
+        replaces: the logic version that it replaces, by name.
     """
 
     generation: int

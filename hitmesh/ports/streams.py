@@ -14,7 +14,7 @@ from hitmesh.ports.streaming import Outbox, SeriesStore, StateStore
 
 
 class Streams(Protocol):
-    """Stores the table of streams (hitmesh.model.streams) as a whole."""
+    """Stores the stream table (hitmesh.model.streams) as a whole."""
 
     def read(self) -> StreamTable:
         """Return the stored table; an empty table before the first change.

@@ -28,11 +28,11 @@ def refuse_changed_streams(streams: Streams, seen: StreamTable) -> None:
     Its logic would be the earlier stream's.
 
     Raises:
-        StaleGeneration: the table of streams has changed since it was read.
+        StaleGeneration: the stream table has changed since it was read.
     """
     version = streams.read().version
     if version != seen.version:
-        raise StaleGeneration(f"version {version} of the table of streams was stored after version {seen.version}")
+        raise StaleGeneration(f"version {version} of the stream table was stored after version {seen.version}")
 
 
 def mark_if_overtaken(

@@ -31,7 +31,7 @@ class HasStreams(Protocol):
 
     @property
     def streams(self) -> Streams:
-        """The table of streams."""
+        """The stream table."""
 
     @property
     def stream(self) -> OneStream:

@@ -24,7 +24,7 @@ class BesidePace:
         keep_gone_ms: the values of a stream stay readable for this long after the last answer has chosen it.
         keep_shadow_ms: a shadow whose state has not changed for this long is adopted if reports read it, else stopped.
         retry_after_s: seconds until a shadow that failed begins again.
-        look_every_s: seconds between two looks at the table of streams.
+        look_every_s: seconds between two looks at the stream table.
     """
 
     keep_gone_ms: int
@@ -39,7 +39,7 @@ _ANY_ERROR: Final = (Exception,)
 
 
 class Beside:
-    """Runs what the table of streams asks for, beside the live stream. Confined to one thread.
+    """Runs what the stream table asks for, beside the live stream. Confined to one thread.
 
     An error of the shadow never ends the process, because the live stream must go on: the shadow begins again later.
 

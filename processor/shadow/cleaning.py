@@ -21,7 +21,7 @@ class CleaningStores(Protocol):
 
     @property
     def streams(self) -> Streams:
-        """The table of streams."""
+        """The stream table."""
 
     @property
     def stream(self) -> OneStream:

@@ -1,6 +1,6 @@
 """The stores of a stream that began in the middle of the log, or runs beside the live stream (architecture A9).
 
-Such a stream has a generation of its own, writes no rows of days before its first day, and reads no record before its
+Such a stream has its own generation, writes no rows for days before its first day, and reads no record before its
 start. A shadow also never reads ahead of the live stream: the raw records, marks and claims of all records that it
 applies are stored already, and the live stream has decided which claim holds an order.
 """

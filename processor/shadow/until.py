@@ -1,4 +1,4 @@
-"""A stop for a runner that must also end when the table of streams wants another stream in its place."""
+"""A stop for a runner that must also end when the stream table wants another stream in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remember the table of streams in case its store becomes unavailable (step 8 of the journey)."""
+"""Remember the stream table in case its store becomes unavailable (step 8 of the journey)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reporter.answer.standing import MAX_AGE_MS
 
 @dataclass
 class KnownStreams:
-    """The last table of streams, valid for five minutes; a stream's values stay readable for longer. Thread-safe."""
+    """The last stream table, valid for five minutes; a stream's values stay readable for longer. Thread-safe."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _table: StreamTable | None = None

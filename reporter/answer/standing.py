@@ -36,7 +36,7 @@ NO_DAYS: Final = range(0)
 class Reach:
     """A store's progress in the hits topic; also in the refusals topic if the store reports that progress.
 
-    `streams` is the table of streams that was read first: the progress is that of its current stream, and an answer
+    `streams` is the stream table that was read first: the progress is that of its current stream, and an answer
     reads the streams of this table only.
     """
 
@@ -59,7 +59,7 @@ class Standing:
     Attributes:
         progress: the answering store's progress, read before all other fields.
         waiting: unsettled days by site name.
-        sequences: the sum of the sites' highest sequences and the version of the table of streams, read before the
+        sequences: the sum of the sites' highest sequences and the version of the stream table, read before the
             generations.
         version: the version of the sites' metric values (hitmesh.model.placement.data_version); the requested version
             for a report at an earlier version.
@@ -209,7 +209,7 @@ class Books:
         return data_version(sites, committed.hits, committed.refusals, self.sequences(sites, table))
 
     def sequences(self, sites: Sequence[Site], table: StreamTable | None = None) -> int:
-        """Return the sum of the sites' highest sequences and the version of the table of streams.
+        """Return the sum of the sites' highest sequences and the version of the stream table.
 
         The sum changes with every publication, also with that of a shadow stream.
         """

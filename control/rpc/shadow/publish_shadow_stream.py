@@ -17,7 +17,7 @@ def publish_shadow_stream(
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
         RefusedError: there is no shadow stream, or it has not caught up (WRONG_STATE).
-        Unavailable: the table of streams changed at every attempt.
+        Unavailable: the stream table changed at every attempt.
     """
 
     def publish(table: StreamTable) -> StreamTable:

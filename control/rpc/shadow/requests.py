@@ -1,4 +1,4 @@
-"""Change the table of streams on behalf of a caller, against the processor and other callers."""
+"""Change the stream table on behalf of a caller, against the processor and other callers."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def rollback_shadow_stream(
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
         RefusedError: there is no shadow stream, or it is becoming the live stream (WRONG_STATE).
-        Unavailable: the table of streams changed at every attempt.
+        Unavailable: the stream table changed at every attempt.
     """
 
     def roll_back(table: StreamTable) -> StreamTable:

@@ -21,7 +21,7 @@ def start_shadow_stream(
         Unauthenticated, PermissionDenied: the caller is no operator.
         RefusedError: the logic does not exist; or another shadow stream runs, the log lacks records, or shadow streams
             are not allowed (WRONG_STATE).
-        Unavailable: the table of streams changed at every attempt.
+        Unavailable: the stream table changed at every attempt.
     """
 
     def start(table: StreamTable) -> StreamTable:

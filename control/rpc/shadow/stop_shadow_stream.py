@@ -17,7 +17,7 @@ def stop_shadow_stream(
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
         RefusedError: the published shadow stream has not caught up (WRONG_STATE).
-        Unavailable: the table of streams changed at every attempt.
+        Unavailable: the stream table changed at every attempt.
     """
 
     def stop(table: StreamTable) -> StreamTable:

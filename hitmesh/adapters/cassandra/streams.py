@@ -1,4 +1,4 @@
-"""The table of streams on Cassandra: a single row, replaced on condition that its version is unchanged."""
+"""The stream table on Cassandra: a single row, replaced on condition that its version is unchanged."""
 
 from __future__ import annotations
 

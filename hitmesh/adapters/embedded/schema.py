@@ -171,7 +171,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     # The version of the exclusion rules under which a generation was settled; 0 means the decisions of the collector.
     ("ALTER TABLE generations ADD COLUMN rules_version INTEGER NOT NULL DEFAULT 0",),
-    # The table of streams (hitmesh.model.streams), as a single value.
+    # The stream table (hitmesh.model.streams), as a single value.
     ("CREATE TABLE streams (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, value BLOB NOT NULL)",),
 )
 

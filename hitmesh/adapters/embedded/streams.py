@@ -1,4 +1,4 @@
-"""The table of streams on one machine, in settled.db, which control and processor both write."""
+"""The stream table on one machine, in settled.db, which control and processor both write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of streams, in memory."""
+"""The stream table, in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encode and decode the table of streams, in the same way for every store."""
+"""Encode and decode the stream table, in the same way for every store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hitmesh.model.positions import PartitionId
 from hitmesh.model.stored import COPY_CURE, decoding, opened, sealed
 from hitmesh.model.streams import GoneStream, Shadow, ShadowState, Stream, StreamTable
 
-_SUBJECT: Final = "table of streams"
+_SUBJECT: Final = "stream table"
 
 
 def table_value(table: StreamTable) -> bytes:
