@@ -28,7 +28,7 @@ from processor.settings import ProcessorSettings
 from processor.settle.pace import SettlePace
 from processor.settle.reached import closed_before
 from processor.stream.balance_watch import SITES_AT_ONCE
-from reporter.answer.standing import Books, Reach
+from reporter.answer.standing import Books
 from tests.bench.many_sites import ManySites, key_of_merchant, site_name
 from tests.bench.traffic import DAY
 
@@ -82,8 +82,9 @@ class Part:
 
     def resolve(self) -> Answer:
         """Read what a report on a single site needs to choose generations."""
-        books = Books(self.stores.dirty, self.stores.generations, self.stores.progress, self.stores.erasures)
-        reach, found = Reach(books.committed().hits), 0
+        stores = self.stores
+        books = Books(stores.dirty, stores.generations, stores.progress, stores.erasures, stores.streams, stores.stream)
+        reach, found = books.committed(stores.streams.read()), 0
         seconds: list[float] = []
         for number in random.Random(1).sample(range(self.size.sites), min(self.count, self.size.sites)):
             site = self.stores.directory.site(site_name(number))
@@ -112,7 +113,7 @@ class Part:
 
     def list_dirty(self) -> Answer:
         """Take the first dirty site-days from half of the buckets, as with two settlers, and from all buckets."""
-        closed = closed_before(self.stores.series, self.stores.progress)
+        closed = closed_before(self.stores)
         found = 0
         seconds: list[float] = []
         all_of_it: list[float] = []
