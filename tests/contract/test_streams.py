@@ -46,7 +46,7 @@ class TestOneStream:
         shadow.series.note_flushed({P0: PartitionProgress(4, NOON - 1)})
         assert stores.series.flushed() == first.series.flushed() == {P0: PartitionProgress(9, NOON)}
         assert shadow.series.flushed() == {P0: PartitionProgress(4, NOON - 1)}
-        manifest = a_manifest()
+        manifest = replace(a_manifest(), partition=PartitionId(stores.log.log_id(Topic.HITS), 0))
         shadow.states.save_chunks(manifest.partition, manifest.writer, manifest.position.next_offset, CHUNKS)
         assert shadow.states.save_manifest(manifest)
         assert shadow.states.load(manifest.partition, manifest.logic_version) == (manifest, CHUNKS)
