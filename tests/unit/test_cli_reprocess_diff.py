@@ -194,3 +194,37 @@ def test_cells_are_shown_even_if_no_series_changed(mesh: Mesh, capsys: pytest.Ca
     assert (found["cells_ranked_by"], found["changed_cells"], found["settled_again_site_days"]) == ("visits", 1, 0)
     assert (found["cells"][0]["site"], found["cells"][0]["start"]) == ("demo/shop", "2015-05-17T00:15:00Z")
     assert found["cells"][0]["metrics"]["visits"]["new"] == 3
+
+
+def test_days_that_follow_the_plan_are_compared_and_named(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"following": 1, "reach_day": UTC_DAY + 1, "site_days": 1, "created_at": NOW}
+    days = (UTC_DAY - 1, UTC_DAY)
+    mesh.stores.reprocessings.create(a_reprocessing(state=State.DIFF_READY, days=days, **fields))
+    mesh.stores.reprocessings.put("r1", [a_rebuilt({}, UTC_DAY - 1), a_rebuilt({"visits": (2, 0)}, UTC_DAY)])
+    assert reprocess("diff", "r1", "--since", "2015-05-17", "--fail-above", "99%", "-o", "json") == 7
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["totals"]["visits"]["new"] == 0
+    assert "visits by 100.00 %" in captured.err
+    assert reprocess("status", "r1", "-o", "json") == 0
+    status = printed(capsys)
+    assert (status["following_site_days"], status["last_following_utc_date"]) == (1, "2015-05-17")
+    assert reprocess("status", "r1", "-o", "table") == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "following 1 site-day up to 2015-05-17, whose visits change with these days" in words
+    assert "publish 2 site-days" in words
+
+
+def test_days_that_only_the_settler_changes_are_named_and_fail_a_pipeline(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 5), NOW, a_ledger(3))
+    disturbed = frozenset({UTC_DAY - 6, UTC_DAY - 5, UTC_DAY - 1})
+    store(mesh, a_rebuilt({"visits": (3, 3)}, disturbed=disturbed), a_rebuilt({}, UTC_DAY - 1))
+    assert reprocess("diff", "r1", "-o", "json") == 0
+    found = printed(capsys)
+    assert found["disturbed"] == [{"site": "demo/shop", "utc_date": "2015-05-12"}], "2015-05-11 is not settled"
+    assert found["disturbed_site_days"] == 1
+    assert reprocess("diff", "r1", "-o", "table", "--fail-above", "99%") == 7
+    error = capsys.readouterr().err
+    assert "not compared: 1 site-day that the settler settles again after the publication" in error
+    assert "demo/shop 2015-05-12; plan these days too" in error

@@ -82,6 +82,10 @@ def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
         "rules_version": reprocessing.rules_version if reprocessing.HasField("rules_version") else None,
         "warnings": warning_fields(reprocessing.warnings),
         "site_days": reprocessing.site_days,
+        "following_site_days": reprocessing.following_site_days,
+        "last_following_utc_date": date_text_of(reprocessing.last_following_utc_date)
+        if reprocessing.following_site_days
+        else None,
         "hits": reprocessing.hits,
         "minutes": _minutes(reprocessing.estimated_duration),
         "stages": [_stage_fields(stage) for stage in reprocessing.stages],
@@ -119,8 +123,13 @@ def title_of(reprocessing: pb.Reprocessing) -> str:
     if not reprocessing.name:
         return "a plan that is not stored"
     work = _work_name(reprocessing)
-    progress = f" ({work}: {reprocessing.done_site_days:,} of {count_of(reprocessing.site_days)})" if work else ""
+    progress = f" ({work}: {reprocessing.done_site_days:,} of {count_of(total_of(reprocessing))})" if work else ""
     return f"{short_id(reprocessing.name)}  {state_name(reprocessing)}{progress}"
+
+
+def total_of(reprocessing: pb.Reprocessing) -> int:
+    """Return how many site-days a work has, as far as that is known."""
+    return reprocessing.site_days + reprocessing.following_site_days
 
 
 def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
@@ -129,6 +138,7 @@ def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
         ("kind", _purpose(reprocessing)),
         ("sites", _sites(reprocessing)),
         ("UTC days", _days(reprocessing)),
+        ("following", _following(reprocessing)),
         ("takes", f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"),
         ("raw", _raw_repair_text(reprocessing)),
         *(("warning", warning_text(each)) for each in reprocessing.warnings),
@@ -237,6 +247,17 @@ def _sites(reprocessing: pb.Reprocessing) -> str:
 
 def _days(reprocessing: pb.Reprocessing) -> str:
     return f"{date_text_of(reprocessing.first_utc_date)} to {date_text_of(reprocessing.last_utc_date)}"
+
+
+def _following(reprocessing: pb.Reprocessing) -> str:
+    """Return which days after the plan change with it; until the run, that is not known."""
+    if reprocessing.following_site_days:
+        last = date_text_of(reprocessing.last_following_utc_date)
+        return f"{count_of(reprocessing.following_site_days)} up to {last}, whose visits change with these days"
+    is_planned = state_name(reprocessing) in ("", "PLANNED")
+    if not is_planned or not reprocessing.site_days or reprocessing.kind == pb.REPROCESSING_KIND_ERASE:
+        return ""
+    return "days whose visits change with these days, found by run and shown in the difference"
 
 
 def _minutes(duration: Duration) -> float:

@@ -44,7 +44,19 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         _note_more(found.changed_cells - len(found.cells), "changed cells", "--top")
     if found.settled_again_site_days:
         note(f"without the rows of {count_of(found.settled_again_site_days)} that the settler settled again since")
+    if found.disturbed_site_days:
+        note(disturbed_text(found))
     _plot(found)
+
+
+def disturbed_text(found: pb.GetReprocessingDiffResponse) -> str:
+    """Return which site-days a publication changes although the difference does not have them."""
+    named = ", ".join(f"{short_site_name(each.site)} {date_text_of(each.utc_date)}" for each in found.disturbed[:3])
+    more = f", {found.disturbed_site_days - 3:,} more: give -o json" if found.disturbed_site_days > 3 else ""
+    return (
+        f"not compared: {count_of(found.disturbed_site_days)} that the settler settles again after the publication, "
+        f"because orders, copies or visits depend on the compared days: {named}{more}"
+    )
 
 
 def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: bool = False) -> dict[str, Any]:
@@ -58,6 +70,10 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
         "ledger": _ledger_fields(found),
         "reasons": reason_fields(found.reasons) if found.HasField("reasons") else None,
         "warnings": warning_fields(found.warnings),
+        "disturbed_site_days": found.disturbed_site_days,
+        "disturbed": [
+            {"site": short_site_name(each.site), "utc_date": date_text_of(each.utc_date)} for each in found.disturbed
+        ],
         "days": [
             {
                 "utc_date": date_text_of(day.utc_date),

@@ -152,11 +152,11 @@ def _work(
 def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
     """Wait until the work has ended, with a progress bar."""
     from hitmesh.client.reprocessing import short_id, wait_while_running
-    from hitmesh.tools.cli.reprocess_output import title_of
+    from hitmesh.tools.cli.reprocess_output import title_of, total_of
 
     try:
         with Progress(unit="site-days") as progress:
-            progress.phase(title_of(found).partition(" (")[0], found.site_days)
+            progress.phase(title_of(found).partition(" (")[0], total_of(found))
             return wait_while_running(mesh, found, lambda each: progress.reached(each.done_site_days))
     except KeyboardInterrupt:
         note(f"the work continues without this command: see hitmesh reprocess status {short_id(found.name)}")
