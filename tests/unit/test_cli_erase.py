@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hitmesh.client import reprocessing
 from hitmesh.model.plan import Kind
-from hitmesh.model.reprocessings import State
+from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.tools.cli.__main__ import run
@@ -77,6 +79,30 @@ def test_a_dry_run_stores_nothing_and_a_visitor_is_required(mesh: Mesh, capsys: 
     assert run([*ERASE]) == 2
     assert "give --visitor, --user or --key" in capsys.readouterr().err
     assert mesh.stores.reprocessings.all() == []
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+def test_interrupted_erasure_names_the_command_that_continues(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_published: bool
+) -> None:
+    """The command is interrupted while it waits for the recomputation, or for the publication."""
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(7))
+
+    def interrupted(_seconds: float) -> None:
+        (erasure,) = mesh.stores.reprocessings.all()
+        if not is_published or erasure.work is Work.PUBLISH:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(reprocessing, "DEFAULT_WAIT", replace(reprocessing.DEFAULT_WAIT, sleep=interrupted))
+    assert run([*ERASE, "--visitor", ID, "--publish"]) == 130
+    (erasure,) = mesh.stores.reprocessings.all()
+    err = capsys.readouterr().err
+    if is_published:
+        assert f"the erasure goes on without this command: see hitmesh reprocess status {erasure.id}" in err
+    else:
+        assert "nothing is erased yet" in err
+        assert f"hitmesh reprocess publish {erasure.id} --wait" in err
+        assert "goes on without this command" not in err
 
 
 def test_a_refused_erasure_is_cancelled(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,8 +69,9 @@ def erase(
         raise click.UsageError("no visitor is named: give --visitor, --user or --key")
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.control.v1 import reprocessing_pb2 as pb
-        from hitmesh.client.reprocessing import create_reprocessing, publish_reprocessing
+        from hitmesh.client.reprocessing import create_reprocessing, publish_reprocessing, short_id
         from hitmesh.tools.cli.reprocess_output import print_reprocessing
+        from hitmesh.tools.cli.reprocess_work import if_interrupted
 
         wanted = pb.Reprocessing(
             kind=pb.REPROCESSING_KIND_ERASE,
@@ -81,11 +82,19 @@ def erase(
         if dry_run:
             print_reprocessing(planned, output)
             return
-        found = _worked_off(mesh, _begun(mesh, planned))
-        if not is_published:
-            _show_difference(mesh, found, output)
-            return
-        print_reprocessing(_worked_off(mesh, publish_reprocessing(mesh, found.name)), output)
+        id_ = short_id(planned.name)
+        with if_interrupted(
+            "nothing is erased yet, the search for the hits goes on, and other reprocessings of the site are refused: "
+            f"continue with hitmesh reprocess status {id_}, then hitmesh reprocess publish {id_} --wait; or drop the "
+            f"erasure with hitmesh reprocess cancel {id_}"
+        ):
+            found = _worked_off(mesh, _begun(mesh, planned))
+            if not is_published:
+                _show_difference(mesh, found, output)
+                return
+            publishing = publish_reprocessing(mesh, found.name)
+        with if_interrupted(f"the erasure goes on without this command: see hitmesh reprocess status {id_}"):
+            print_reprocessing(_worked_off(mesh, publishing), output)
 
 
 def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
