@@ -163,6 +163,7 @@ class Part:
         raw_repair: for a repair, what the part found missing in the raw store; otherwise None.
         following: how many of the finished site-days follow the last day of the plan; 0 for works except RECOMPUTE.
         reach_day: the day after the last of these site-days; 0 without such a site-day.
+        open_hits: for an erasure, how many hits of the visitor were found on days that are not settled yet.
     """
 
     work: Work
@@ -173,6 +174,7 @@ class Part:
     raw_repair: RawRepair | None = None
     following: int = 0
     reach_day: int = 0
+    open_hits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,7 @@ class Reprocessing:
         following: how many settled site-days after the last day RECOMPUTE recomputed too, because the visits that are
             handed to them change (rule L4). They keep their logic and rules, and are published with the plan.
         reach_day: the day after the last of these site-days; 0 without such a site-day.
+        open_hits: with kind ERASE, how many hits of the visitor RECOMPUTE found on days that are not settled yet.
     """
 
     id: str
@@ -241,6 +244,7 @@ class Reprocessing:
     begun_at: int = 0
     following: int = 0
     reach_day: int = 0
+    open_hits: int = 0
 
     @property
     def reach(self) -> int:

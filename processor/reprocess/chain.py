@@ -25,6 +25,8 @@ class Chain:
         count: how many site-days the chain has.
         following: how many of them follow the last day of the plan.
         reach_day: the day after the last of these; 0 without such a site-day.
+        open_hits: for an erasure, how many hits of the visitor lie on days that are not settled yet, as far as counted.
+        counted: the last of these days that is counted; None before the first.
         instead_of: the generation that `hands_on` replaces; None if `hands_on` is None.
     """
 
@@ -35,6 +37,8 @@ class Chain:
     following: int = 0
     reach_day: int = 0
     instead_of: GenerationVersion | None = None
+    open_hits: int = 0
+    counted: SiteDay | None = None
 
     def disturbs(self, site_day: SiteDay) -> bool:
         """Return whether a site-day settles differently because of `last`, which is the day before (rule L4)."""

@@ -62,6 +62,7 @@ def with_part(reprocessing: Reprocessing, part: Part, now: int) -> Reprocessing:
             changed,
             raw_repair=total([each.raw_repair for each in parts if each.raw_repair is not None]),
             following=sum(each.following for each in parts),
+            open_hits=sum(each.open_hits for each in parts),
             reach_day=max(reprocessing.reach_day, *(each.reach_day for each in parts)),
         )
     if buckets_left(changed):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -31,6 +31,7 @@ from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Generations, Reprocessings
 from hitmesh.runtime.logs import logger
+from processor.erase.open_hits import open_days, open_hits
 from processor.erase.records import find_hits
 from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.chain import Chain, Reached
@@ -175,6 +176,15 @@ class Rebuilder:
                 found is not None and day in found.days for found in (find_hits(each, visitors) for each in records)
             )
 
+    def open_days(self, reprocessing: Reprocessing) -> Sequence[SiteDay]:
+        """Return the days of an erasure that are not settled yet."""
+        return open_days(self._stores, reprocessing)
+
+    def open_hits(self, reprocessing: Reprocessing, site_day: SiteDay) -> int:
+        """Return how many of the erased visitor's hits lie on a day that is not settled yet."""
+        with naming(site_day):
+            return open_hits(self._stores, reprocessing, site_day)
+
     def store(self, id_: str, wave: Sequence[Recomputed]) -> None:
         """Store recomputed site-days. The order of the effects is defined only here.
 
@@ -311,7 +321,21 @@ class Recomputing:
                 self._rebuilder.store(reprocessing.id, wave)
                 wave = []
         self._rebuilder.store(reprocessing.id, wave)
+        if is_done and reprocessing.kind is Kind.ERASE:
+            return self._with_open_hits(reprocessing, at.chain, is_over)
         return at.chain, is_done
+
+    def _with_open_hits(
+        self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]
+    ) -> tuple[Chain, bool]:
+        """Count the visitor's hits on days that are not settled yet; return whether all these days are counted."""
+        for site_day in self._rebuilder.open_days(reprocessing):
+            if chain.counted is None or site_day > chain.counted:
+                hits = self._rebuilder.open_hits(reprocessing, site_day)
+                chain = replace(chain, open_hits=chain.open_hits + hits, counted=site_day)
+                if is_over():
+                    return chain, False
+        return chain, True
 
     def _recomputed(
         self, reprocessing: Reprocessing, site_day: SiteDay, handed: Handed, bounds: ScanBounds

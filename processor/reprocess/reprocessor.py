@@ -269,6 +269,7 @@ class Reprocessor:
             raw_repair=repair,
             following=chain.following,
             reach_day=chain.reach_day,
+            open_hits=chain.open_hits,
         )
         self._progress = None if is_done else replace(begun, part=done, chain=chain)
         if not is_done and chain is begun.chain and done == begun.part:

@@ -19,8 +19,10 @@ from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.tools.cli.__main__ import run
 from processor.reprocess.reprocessor import Reprocessor
 from processor.settle.loop import run_in_turns
-from tests.support.erasing import PACE
+from tests.reference.hits import RefHit
+from tests.support.erasing import PACE, key_of
 from tests.support.published_days import publish_day
+from tests.support.raw_hits import a_record
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_reprocessing
 from tests.support.reporters import NOW, Mesh
 from tests.support.settled_rows import SITE
@@ -55,7 +57,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_an_erasure_shows_plan_and_difference_then_a_receipt(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(7))
-    assert run([*ERASE, "--visitor", ID, "-o", "json"]) == 0
+    assert run([*ERASE, "--visitor", ID, "--unknown", "-o", "json"]) == 0
     planned = printed(capsys)
     assert (planned["kind"], planned["state"], planned["site_days"], planned["hits"]) == ("erase", "DIFF_READY", 1, 7)
     assert planned["diff"]["site_days"] == 0
@@ -71,6 +73,36 @@ def test_an_erasure_shows_plan_and_difference_then_a_receipt(mesh: Mesh, capsys:
     assert ID not in out
     assert run(["reprocess", "rollback", planned["id"]]) == 73
     assert "is ERASED: the visitor's hits are removed" in capsys.readouterr().err
+
+
+def test_an_erasure_shows_how_many_hits_of_the_visitor_are_known(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hits = [RefHit(SITE, "v", f"h{number}", NOW - 1_000 * number) for number in range(1, 3)]
+    mesh.stores.raw.put([a_record(hits, NOW, 0)])
+    key = "".join(f"{part:016x}" for part in key_of("v"))
+    assert run([*ERASE, "--key", key, "-o", "json"]) == 0
+    planned = printed(capsys)
+    assert (planned["state"], planned["known_hits"]) == ("DIFF_READY", {"settled": 0, "open": 2})
+    assert run(["reprocess", "cancel", planned["id"], "--wait"]) == 0
+    capsys.readouterr()
+    assert run([*ERASE, "--key", key, "-o", "table"]) == 0
+    known = "hits of the visitor that are known: 0 on settled days, 2 on days that are not settled yet"
+    assert known in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [(), ("--publish",)])
+def test_an_erasure_of_a_visitor_without_hits_is_cancelled(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(7))
+    assert run([*ERASE, "--visitor", ID, *options]) == 69
+    err = capsys.readouterr().err
+    (erasure,) = mesh.stores.reprocessings.all()
+    assert f"no hit of the visitor is known in demo/shop, so the erasure {erasure.id} is cancelled" in err
+    assert ID not in err
+    assert erasure.state in (State.CANCELLED, State.RUNNING)
+    assert mesh.stores.erasures.of(SITE) == []
 
 
 def test_a_dry_run_stores_nothing_and_a_visitor_is_required(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +126,7 @@ def test_interrupted_erasure_names_the_command_that_continues(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(reprocessing, "DEFAULT_WAIT", replace(reprocessing.DEFAULT_WAIT, sleep=interrupted))
-    assert run([*ERASE, "--visitor", ID, "--publish"]) == 130
+    assert run([*ERASE, "--visitor", ID, "--unknown", "--publish"]) == 130
     (erasure,) = mesh.stores.reprocessings.all()
     err = capsys.readouterr().err
     if is_published:

@@ -224,6 +224,7 @@ class Reprocessing(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     FOLLOWING_SITE_DAYS_FIELD_NUMBER: _builtins.int
     LAST_FOLLOWING_UTC_DATE_FIELD_NUMBER: _builtins.int
+    OPEN_HITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`reprocessings/{id}`, the id at most 64 characters from [a-z0-9-]. Empty in the response to a request with
     `validate_only`.
@@ -255,6 +256,10 @@ class Reprocessing(_message.Message):
     following_site_days: _builtins.int
     """Settled site-days after `last_utc_date` that Run recomputed too, because the visits that begin before them changed.
     They are compared, published and rolled back with the plan, and keep their logic version and rules.
+    """
+    open_hits: _builtins.int
+    """Kind ERASE: how many of the visitor's hits Run found on days that are not settled yet. The hits on settled days are
+    the growth of `erased` in the difference.
     """
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -343,10 +348,11 @@ class Reprocessing(_message.Message):
         warnings: _abc.Iterable[Global___ReprocessingWarning] | None = ...,
         following_site_days: _builtins.int = ...,
         last_following_utc_date: _date_pb2.Date | None = ...,
+        open_hits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "_rules_version", b"_rules_version", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_following_utc_date", b"last_following_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "raw_repair", b"raw_repair", "receipt", b"receipt", "rules_version", b"rules_version", "update_time", b"update_time", "visitor", b"visitor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "_rules_version", b"_rules_version", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "following_site_days", b"following_site_days", "hits", b"hits", "kind", b"kind", "last_following_utc_date", b"last_following_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "raw_repair", b"raw_repair", "receipt", b"receipt", "rules_version", b"rules_version", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "visitor", b"visitor", "warnings", b"warnings", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "_rules_version", b"_rules_version", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "following_site_days", b"following_site_days", "hits", b"hits", "kind", b"kind", "last_following_utc_date", b"last_following_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "open_hits", b"open_hits", "raw_repair", b"raw_repair", "receipt", b"receipt", "rules_version", b"rules_version", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "visitor", b"visitor", "warnings", b"warnings", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logic: _TypeAlias = _typing.Literal["logic"]  # noqa: Y015
     _WhichOneofArgType__logic: _TypeAlias = _typing.Literal["_logic", b"_logic"]  # noqa: Y015
