@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +198,8 @@ def test_cells_are_shown_even_if_no_series_changed(mesh: Mesh, capsys: pytest.Ca
 
 
 def test_days_that_follow_the_plan_are_compared_and_named(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
-    fields = {"following": 1, "reach_day": UTC_DAY + 1, "site_days": 1, "created_at": NOW}
-    days = (UTC_DAY - 1, UTC_DAY)
-    mesh.stores.reprocessings.create(a_reprocessing(state=State.DIFF_READY, days=days, **fields))
+    planned = a_reprocessing(state=State.DIFF_READY, days=(UTC_DAY - 1, UTC_DAY), created_at=NOW, site_days=1)
+    mesh.stores.reprocessings.create(replace(planned, following=1, reach_day=UTC_DAY + 1))
     mesh.stores.reprocessings.put("r1", [a_rebuilt({}, UTC_DAY - 1), a_rebuilt({"visits": (2, 0)}, UTC_DAY)])
     assert reprocess("diff", "r1", "--since", "2015-05-17", "--fail-above", "99%", "-o", "json") == 7
     captured = capsys.readouterr()

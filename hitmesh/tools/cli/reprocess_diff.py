@@ -48,8 +48,8 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     callback=per_cent,
     metavar="P%",
     help="Exit with 7 if the changes of a metric, added up over all site-days without their signs, are more than P per "
-    "cent of its old sum, if the ledger has fewer accepted hits than before, or if a publication changes site-days "
-    "that are not compared.",
+    "cent of its old sum, if the ledger has fewer accepted hits than before, if a publication changes site-days that "
+    "are not compared, or if a repair could not restore all raw hits.",
 )
 @site_option(required=False)
 @click.option("--since", callback=date_text, metavar="DAY", help="First UTC day to compare. Default: the first.")
@@ -119,6 +119,7 @@ def diff(
         _refuse_lost_hits(found)
         _fail_above(found, fail_above)
         _refuse_unseen_days(found)
+        _refuse_what_is_lost(found)
 
 
 def _refuse_lost_hits(found: reprocessing_pb2.GetReprocessingDiffResponse) -> None:
@@ -148,6 +149,14 @@ def _refuse_unseen_days(found: reprocessing_pb2.GetReprocessingDiffResponse) -> 
             f"{disturbed_text(found)}; plan these days too, or publish without --fail-above",
             reason=LocalReason.DIFF_TOO_LARGE,
         )
+
+
+def _refuse_what_is_lost(found: reprocessing_pb2.GetReprocessingDiffResponse) -> None:
+    """Raise if a repair could not restore all raw hits."""
+    from hitmesh.tools.cli.reprocess_output import lost_text
+
+    if lost := lost_text(found.reprocessing.raw_repair):
+        raise CommandFailed(Exit.PROBLEMS_FOUND, lost, reason=LocalReason.HISTORY_DAMAGED)
 
 
 def _fail_above(found: reprocessing_pb2.GetReprocessingDiffResponse, limit: float) -> None:

@@ -15,6 +15,7 @@ from hitmesh.tools.cli.erase_output import print_receipt, receipt_fields
 from hitmesh.tools.cli.output import echo, print_json, print_table, visible
 
 MAX_SITES: Final = 3
+BACKUP_CURE: Final = "restore the raw store from a backup, then repair these days"
 _MS_PER_MINUTE: Final = 60_000
 
 
@@ -68,7 +69,7 @@ def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
         "create_time": reprocessing.create_time.ToJsonString(),
         "update_time": reprocessing.update_time.ToJsonString(),
         "expire_time": reprocessing.expire_time.ToJsonString() if reprocessing.HasField("expire_time") else None,
-        "raw_repair": _raw_repair_fields(reprocessing),
+        "raw_repair": raw_repair_fields(reprocessing),
     }
     if reprocessing.HasField("receipt"):
         stored["receipt"] = receipt_fields(reprocessing.receipt)
@@ -163,7 +164,22 @@ def _raw_repair_text(reprocessing: pb.Reprocessing) -> str:
     )
 
 
-def _raw_repair_fields(reprocessing: pb.Reprocessing) -> dict[str, Any] | None:
+def lost_text(repair: pb.RawRepair) -> str:
+    """Return what a repair could not restore, and how to; empty if nothing is lost."""
+    if not repair.lost_site_days:
+        return ""
+    kept = [each for each in repair.lost if each.kept]
+    named = ", ".join(f"{short_site_name(each.site)} {date_text_of(each.utc_date)}" for each in kept[:MAX_SITES])
+    more = f" and {len(kept) - MAX_SITES:,} more" if len(kept) > MAX_SITES else ""
+    reports = f", and reports keep the numbers of {named}{more}" if kept else ""
+    return (
+        f"not repaired: {repair.lost_hits:,} hits of {count_of(repair.lost_site_days)} are lost, because neither the "
+        f"raw store nor the log has them{reports}; {BACKUP_CURE}"
+    )
+
+
+def raw_repair_fields(reprocessing: pb.Reprocessing) -> dict[str, Any] | None:
+    """Return the JSON of what a repair restored and what is lost; None for other kinds."""
     if not reprocessing.HasField("raw_repair"):
         return None
     repair = reprocessing.raw_repair

@@ -11,7 +11,14 @@ from hitmesh.model.names import short_site_name
 from hitmesh.tools.cli.output import echo, note, print_table
 from hitmesh.tools.cli.plot import MAX_BARS, bars, columns
 from hitmesh.tools.cli.report_table import EMPTY, has_blocks, plot_width
-from hitmesh.tools.cli.reprocess_output import count_of, title_of, warning_fields, warning_text
+from hitmesh.tools.cli.reprocess_output import (
+    count_of,
+    lost_text,
+    raw_repair_fields,
+    title_of,
+    warning_fields,
+    warning_text,
+)
 from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 
 MAX_DAY_ROWS: Final = 60
@@ -46,6 +53,8 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         note(f"without the rows of {count_of(found.settled_again_site_days)} that the settler settled again since")
     if found.disturbed_site_days:
         note(disturbed_text(found))
+    if lost := lost_text(found.reprocessing.raw_repair):
+        note(lost)
     _plot(found)
 
 
@@ -70,6 +79,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
         "ledger": _ledger_fields(found),
         "reasons": reason_fields(found.reasons) if found.HasField("reasons") else None,
         "warnings": warning_fields(found.warnings),
+        "raw_repair": raw_repair_fields(found.reprocessing),
         "disturbed_site_days": found.disturbed_site_days,
         "disturbed": [
             {"site": short_site_name(each.site), "utc_date": date_text_of(each.utc_date)} for each in found.disturbed

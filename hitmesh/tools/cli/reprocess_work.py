@@ -45,12 +45,16 @@ def _wait_option(command: CommandT) -> CommandT:
 def run_command(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
     """Recompute the days of the plan ID into results that no report reads, and compare them with the reports.
 
-    Also continues after a failure. Repeating the command changes nothing.
+    Also continues after a failure. Repeating the command changes nothing. A repair that cannot restore all raw hits
+    ends with 7; the other days of its plan are recomputed.
     """
     from hitmesh.client.reprocessing import run_reprocessing
+    from hitmesh.tools.cli.reprocess_output import lost_text
 
     found = _work(run_reprocessing, id_, output, endpoint, home, wait=wait)
     _advise(found, output, "diff", "publish")
+    if lost := lost_text(found.raw_repair):
+        raise CommandFailed(Exit.PROBLEMS_FOUND, lost, reason=LocalReason.HISTORY_DAMAGED)
 
 
 @click.command(
@@ -72,8 +76,11 @@ def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path 
     removes these numbers and the hits permanently. Repeating the command changes nothing.
     """
     from hitmesh.client.reprocessing import publish_reprocessing
+    from hitmesh.tools.cli.reprocess_output import lost_text
 
     found = _work(publish_reprocessing, id_, output, endpoint, home, wait=wait)
+    if lost := lost_text(found.raw_repair):
+        note(lost)
     _advise(found, output, "rollback")
 
 
