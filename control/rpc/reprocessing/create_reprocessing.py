@@ -19,7 +19,8 @@ from control.rpc.reprocessing.speed import measured_speed
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
-from hitmesh.model.errors import AlreadyExists, RefusedError, Unavailable
+from hitmesh.model.days import date_text
+from hitmesh.model.errors import AlreadyExists, NotFound, RefusedError, Unavailable
 from hitmesh.model.logic import CURRENT, logic_named
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import Topic
@@ -44,7 +45,7 @@ def create_reprocessing(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
-        NotFound: a site does not exist.
+        NotFound: a site does not exist, or no day in the range is settled.
         RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
         Abandoned: raised by the checkpoint, which is called between reads and before the plan is stored.
     """
@@ -72,6 +73,15 @@ def _planned(backend: Backend, wanted: pb.Reprocessing, kind: Kind, checkpoint: 
     books, now = backend.bookkeeping(), backend.clock.now()
     first_day, end_day = days_of(wanted, books.progress.progress(Topic.HITS))
     scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations, backend.limits, checkpoint)
+    if not scope.site_days:
+        first, last = date_text(first_day), date_text(end_day - 1)
+        raise NotFound(
+            f"no UTC day of these sites from {first} to {last} is settled, so there is nothing to recompute: choose "
+            "days with hits that ended at least 26 hours ago",
+            field="reprocessing.first_utc_date",
+            first=first,
+            last=last,
+        )
     planned = _of_scope(kind, logic, scope, first_day, end_day, now)
     if kind is Kind.RULES:
         return with_site_rules(planned, backend.directory, books.generations, checkpoint)
