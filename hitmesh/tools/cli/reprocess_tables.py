@@ -51,6 +51,11 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         _note_more(found.changed_cells - len(found.cells), "changed cells", "--top")
     if found.settled_again_site_days:
         note(f"without the rows of {count_of(found.settled_again_site_days)} that the settler settled again since")
+    if found.lost_site_days:
+        note(
+            f"without {count_of(found.lost_site_days)} whose old or new rows the metric store lost: a publication "
+            "replaces the old rows"
+        )
     if found.disturbed_site_days:
         note(disturbed_text(found))
     if lost := lost_text(found.reprocessing.raw_repair):
@@ -128,6 +133,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
         }
     if dimension or cells:
         fields["settled_again_site_days"] = found.settled_again_site_days
+        fields["lost_site_days"] = found.lost_site_days
     return fields
 
 

@@ -1579,6 +1579,7 @@ class GetReprocessingDiffResponse(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     DISTURBED_SITE_DAYS_FIELD_NUMBER: _builtins.int
     DISTURBED_FIELD_NUMBER: _builtins.int
+    LOST_SITE_DAYS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
@@ -1604,6 +1605,10 @@ class GetReprocessingDiffResponse(_message.Message):
     disturbed_site_days: _builtins.int
     """Settled site-days that are not compared, and that the settler settles again after the publication, because an order,
     a copy of a hit or a visit depends on the compared site-days.
+    """
+    lost_site_days: _builtins.int
+    """Site-days that `values` and `cells` leave out, because the metric store lost rows of a compared generation. A
+    publication replaces lost rows of the old generation.
     """
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
@@ -1674,10 +1679,11 @@ class GetReprocessingDiffResponse(_message.Message):
         warnings: _abc.Iterable[Global___ReprocessingWarning] | None = ...,
         disturbed_site_days: _builtins.int = ...,
         disturbed: _abc.Iterable[Global___DisturbedSiteDay] | None = ...,
+        lost_site_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "reasons", b"reasons", "reprocessing", b"reprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "cells_ranked_by", b"cells_ranked_by", "changed_cells", b"changed_cells", "changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "disturbed", b"disturbed", "disturbed_site_days", b"disturbed_site_days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "next_page_token", b"next_page_token", "reasons", b"reasons", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "cells_ranked_by", b"cells_ranked_by", "changed_cells", b"changed_cells", "changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "disturbed", b"disturbed", "disturbed_site_days", b"disturbed_site_days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "lost_site_days", b"lost_site_days", "next_page_token", b"next_page_token", "reasons", b"reasons", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
