@@ -228,3 +228,12 @@ def test_days_that_only_the_settler_changes_are_named_and_fail_a_pipeline(
     error = capsys.readouterr().err
     assert "not compared: 1 site-day that the settler settles again after the publication" in error
     assert "demo/shop 2015-05-12; plan these days too" in error
+
+
+def test_visitors_over_several_days_are_explained(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    store(mesh, a_rebuilt({"visitors": (260, 261)}), a_rebuilt({"visitors": (263, 263)}, UTC_DAY - 1))
+    text = "visitors are added up over UTC days and sites; hitmesh query counts a visitor of several days once"
+    assert reprocess("diff", "r1", "-o", "table") == 0
+    assert text in capsys.readouterr().err
+    assert reprocess("diff", "r1", "--since", "2015-05-17", "-o", "table") == 0
+    assert text not in capsys.readouterr().err
