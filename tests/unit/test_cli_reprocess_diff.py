@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pytest
 
+from control.rpc.reprocessing.differences import UNITS
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.reprocessings import Rebuilt, State
 from hitmesh.model.rows.rollup_rows import RowSource
@@ -18,6 +19,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.reprocess import reprocess_group
 from hitmesh.tools.cli.reprocess_diff import per_cent
+from reporter.question.catalogue import METRICS
 from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_rebuilt, a_reprocessing
 from tests.support.reporters import NOW, Mesh
@@ -237,3 +239,14 @@ def test_visitors_over_several_days_are_explained(mesh: Mesh, capsys: pytest.Cap
     assert text in capsys.readouterr().err
     assert reprocess("diff", "r1", "--since", "2015-05-17", "-o", "table") == 0
     assert text not in capsys.readouterr().err
+
+
+def test_each_metric_that_reports_refuse_names_the_metric_in_which_it_counts(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(mesh, a_rebuilt(dict.fromkeys(UNITS, (1, 2))))
+    assert reprocess("diff", "r1", "-o", "table") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert {words[0]: words[1:3] for words in lines if words and words[0] in set(UNITS) - set(METRICS)} == {
+        "visit_views": ["(in", "views_per_visit)"]
+    }

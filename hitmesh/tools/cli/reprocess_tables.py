@@ -24,6 +24,8 @@ from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
+# Sums that reports show only as a part in another metric.
+_PART_TEXTS: Final = {"visit_views": " (in views_per_visit)"}
 _LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
 
@@ -171,7 +173,7 @@ def print_sums(headers: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], S
 def _sum_cells(metric: pb.MetricDifference) -> tuple[str, ...]:
     per_cent = f"{metric.percent:+,.2f} %" if metric.HasField("percent") else EMPTY
     return (
-        metric.metric + _UNIT_TEXTS.get(metric.unit, ""),
+        metric.metric + _PART_TEXTS.get(metric.metric, "") + _UNIT_TEXTS.get(metric.unit, ""),
         _number(metric.old, metric.unit, is_set=metric.HasField("old")),
         _number(metric.new, metric.unit, is_set=metric.HasField("new")),
         _number(metric.difference, metric.unit, is_set=metric.HasField("difference"), sign="+"),
