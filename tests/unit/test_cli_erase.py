@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hitmesh.client import reprocessing
+from hitmesh.model.erasures import Receipt
 from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import SiteDay
@@ -103,6 +104,16 @@ def test_an_erasure_of_a_visitor_without_hits_is_cancelled(
     assert ID not in err
     assert erasure.state in (State.CANCELLED, State.RUNNING)
     assert mesh.stores.erasures.of(SITE) == []
+
+
+def test_status_of_an_erasure_shows_what_it_waits_for(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    receipt = Receipt(waiting="replaced generations").to_text()
+    erasing = a_reprocessing("e1", state=State.RUNNING, work=Work.PUBLISH, sites=(), kind=Kind.ERASE, receipt=receipt)
+    mesh.stores.reprocessings.create(replace(erasing, site_days=3, done=2, error="", begun_at=NOW))
+    assert run(["reprocess", "status", "e1", "-o", "table"]) == 0
+    shown = capsys.readouterr().out
+    assert "RUNNING (PUBLISH: 2 site-days)" in shown
+    assert "  waits for replaced generations\n" in shown
 
 
 def test_a_dry_run_stores_nothing_and_a_visitor_is_required(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from hitmesh.model.erasures import Receipt
 from hitmesh.model.reprocessings import State, Work
 from processor.reprocess.pace import ReprocessPace
-from tests.support.erasing import plan_erasure
-from tests.support.reprocessing import SMALL_PORTIONS, done, rebuilt
+from tests.support.erasing import PACE, erasing_reprocessor, plan_erasure, turns
+from tests.support.reprocessing import SMALL_PORTIONS, done, rebuilt, request, stored
 from tests.support.small_mesh import SmallMesh
 from tests.unit.reprocessed import arrive
 from tests.unit.settling import SITE, a_hit, a_mesh
@@ -35,3 +38,20 @@ def test_hits_of_settled_and_of_open_days_are_counted(pace: ReprocessPace | None
     assert known(mesh, "w", pace) == (1, 0)
     assert known(mesh, "only-now", pace) == (0, 2)
     assert known(mesh, "nobody", pace) == (0, 0)
+
+
+def test_receipt_names_what_the_erasure_waits_for_until_the_end() -> None:
+    mesh = a_mesh(a_hit(5), a_hit(7, "w"))
+    mesh.settle()
+    plan_erasure(mesh, SITE, "v")
+    done(mesh, Work.RECOMPUTE, "e")
+    request(mesh, Work.PUBLISH, "e")
+    reprocessor = erasing_reprocessor(mesh, replace(PACE, marks_known_ms=60_000))
+    waits = set()
+    for _ in range(10):
+        reprocessor.run_once()
+        mesh.clock.advance(1)
+        waits.add(Receipt.from_text(stored(mesh, "e").receipt).waiting)
+    assert waits - {""} == {"the streams that run learn which hits are erased"}
+    mesh.clock.advance(60_000)
+    assert turns(mesh, reprocessor).waiting == ""

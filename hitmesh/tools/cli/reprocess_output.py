@@ -124,18 +124,25 @@ def title_of(reprocessing: pb.Reprocessing) -> str:
     if not reprocessing.name:
         return "a plan that is not stored"
     work = _work_name(reprocessing)
-    progress = f" ({work}: {reprocessing.done_site_days:,} of {count_of(total_of(reprocessing))})" if work else ""
-    return f"{short_id(reprocessing.name)}  {state_name(reprocessing)}{progress}"
+    total, done = total_of(reprocessing), reprocessing.done_site_days
+    progress = count_of(done) if total is None else f"{done:,} of {count_of(total)}"
+    return f"{short_id(reprocessing.name)}  {state_name(reprocessing)}" + (f" ({work}: {progress})" if work else "")
 
 
-def total_of(reprocessing: pb.Reprocessing) -> int:
-    """Return how many site-days a work has, as far as that is known."""
+def total_of(reprocessing: pb.Reprocessing) -> int | None:
+    """Return how many site-days a work has, as far as that is known; None while an erasure publishes.
+
+    An erasure publishes only the site-days that have the visitor's hits.
+    """
+    if (reprocessing.kind, reprocessing.work) == (pb.REPROCESSING_KIND_ERASE, pb.REPROCESSING_WORK_PUBLISH):
+        return None
     return reprocessing.site_days + reprocessing.following_site_days
 
 
 def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
     return [
         ("error", reprocessing.error),
+        ("waits for", reprocessing.receipt.waiting),
         ("kind", _purpose(reprocessing)),
         ("sites", _sites(reprocessing)),
         ("UTC days", _days(reprocessing)),

@@ -165,7 +165,7 @@ def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_p
 
     with Progress(unit="site-days") as progress:
         progress.phase(title_of(found).partition(" (")[0], total_of(found))
-        return wait_while_running(mesh, found, lambda each: progress.reached(each.done_site_days))
+        return wait_while_running(mesh, found, lambda each: progress.reached(each.done_site_days, each.receipt.waiting))
 
 
 @contextmanager

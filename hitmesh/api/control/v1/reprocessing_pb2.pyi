@@ -250,7 +250,9 @@ class Reprocessing(_message.Message):
     hits: _builtins.int
     """Accepted hits on these site-days, counted when the plan was made."""
     done_site_days: _builtins.int
-    """Site-days that the current work has finished."""
+    """Site-days that the current work has finished. The publication of an erasure has only the site-days with hits of the
+    visitor, which may be fewer than `site_days`.
+    """
     rules_version: _builtins.int
     """With kind RULES and a single site: the version of the site's exclusion rules."""
     following_site_days: _builtins.int
@@ -444,6 +446,7 @@ class ErasureReceipt(_message.Message):
     LOG_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     PROVEN_TIME_FIELD_NUMBER: _builtins.int
     SCANNED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
     """Hits that were replaced by blank rows, which keep only site, UTC day, 15-minute cell of collect time and hash64 of
     the hit id.
@@ -462,6 +465,8 @@ class ErasureReceipt(_message.Message):
     """Site-days that were published without the hits."""
     generations: _builtins.int
     """Replaced generations that were removed."""
+    waiting: _builtins.str
+    """What the erasure waits for; empty while it goes on, and at the end."""
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
         """Hits before this time (event time) are erased, and refused if they arrive again; later hits are accepted."""
@@ -498,10 +503,11 @@ class ErasureReceipt(_message.Message):
         log_until_time: _timestamp_pb2.Timestamp | None = ...,
         proven_time: _timestamp_pb2.Timestamp | None = ...,
         scanned: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        waiting: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["log_until_time", b"log_until_time", "proven_time", b"proven_time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carries", b"carries", "claims", b"claims", "generations", b"generations", "hits", b"hits", "log_records", b"log_records", "log_until_time", b"log_until_time", "open_utc_dates", b"open_utc_dates", "proven_time", b"proven_time", "raw_records", b"raw_records", "refusals", b"refusals", "scanned", b"scanned", "site_days", b"site_days", "until_time", b"until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carries", b"carries", "claims", b"claims", "generations", b"generations", "hits", b"hits", "log_records", b"log_records", "log_until_time", b"log_until_time", "open_utc_dates", b"open_utc_dates", "proven_time", b"proven_time", "raw_records", b"raw_records", "refusals", b"refusals", "scanned", b"scanned", "site_days", b"site_days", "until_time", b"until_time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
