@@ -166,7 +166,7 @@ def _refuse_unknown(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> NoRetur
         NOTHING_FOUND,
         f"no hit of the visitor is known in {site}, so the erasure {short_id(found.name)} is cancelled: check the id "
         "and the site; hits that were sent a moment ago are known within seconds. To remove refused hits, and to "
-        "refuse hits that arrive later, give --unknown",
+        "erase earlier hits that arrive later, give --unknown",
         reason=LocalReason.NOTHING_FOUND,
     )
 
