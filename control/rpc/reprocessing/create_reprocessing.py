@@ -45,7 +45,7 @@ def create_reprocessing(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
-        NotFound: a site does not exist, or no day in the range is settled.
+        NotFound: a site does not exist, or no day of a plan to be stored is settled.
         RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
         Abandoned: raised by the checkpoint, which is called between reads and before the plan is stored.
     """
@@ -57,6 +57,8 @@ def create_reprocessing(
     speed = measured_speed(reprocessings.all(note_damage))
     if request.validate_only:
         return pb.CreateReprocessingResponse(reprocessing=planned_message(planned, speed))
+    if kind is not Kind.ERASE:
+        _refuse_nothing(planned)
     checkpoint()
     stored = _stored(reprocessings, planned, backend)
     return pb.CreateReprocessingResponse(reprocessing=reprocessing_message(stored, now, speed))
@@ -73,15 +75,6 @@ def _planned(backend: Backend, wanted: pb.Reprocessing, kind: Kind, checkpoint: 
     books, now = backend.bookkeeping(), backend.clock.now()
     first_day, end_day = days_of(wanted, books.progress.progress(Topic.HITS))
     scope = scope_of(wanted.sites, first_day, end_day, backend.directory, books.generations, backend.limits, checkpoint)
-    if not scope.site_days:
-        first, last = date_text(first_day), date_text(end_day - 1)
-        raise NotFound(
-            f"no UTC day of these sites from {first} to {last} is settled, so there is nothing to recompute: choose "
-            "days with hits that ended at least 26 hours ago",
-            field="reprocessing.first_utc_date",
-            first=first,
-            last=last,
-        )
     planned = _of_scope(kind, logic, scope, first_day, end_day, now)
     if kind is Kind.RULES:
         return with_site_rules(planned, backend.directory, books.generations, checkpoint)
@@ -124,6 +117,20 @@ def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backen
             continue
         return named
     raise Unavailable("every generated id of a reprocessing was in use: call again")
+
+
+def _refuse_nothing(planned: Reprocessing) -> None:
+    """Raise if no day of the plan is settled: nothing would ever be recomputed."""
+    if planned.site_days:
+        return
+    first, last = date_text(planned.first_day), date_text(planned.end_day - 1)
+    raise NotFound(
+        f"no UTC day of these sites from {first} to {last} is settled, so there is nothing to recompute: choose days "
+        "with hits that ended at least 26 hours ago",
+        field="reprocessing.first_utc_date",
+        first=first,
+        last=last,
+    )
 
 
 def _kind_of(wanted: pb.Reprocessing) -> Kind:

@@ -469,7 +469,9 @@ class ErasureReceipt(_message.Message):
     """What the erasure waits for; empty while it goes on, and at the end."""
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
-        """Hits before this time (event time) are erased. If they arrive again, they are accepted and counted as erased; later hits count."""
+        """Hits before this time (event time) are erased. If they arrive again, they are accepted and counted as erased; later
+        hits count.
+        """
 
     @_builtins.property
     def open_utc_dates(self) -> _containers.RepeatedCompositeFieldContainer[_date_pb2.Date]:
