@@ -78,6 +78,7 @@ class Receipt:
         proven_at: when the last scan found nothing, UTC ms; 0 before.
         newest_log_time: the newest log time among rewritten records, UTC ms.
         pending: positions that are being rewritten: [log, partition, offset]. Empty at the end.
+        waiting: what the erasure waits for; empty while it goes on, and at the end.
     """
 
     hits: int = 0
@@ -95,6 +96,7 @@ class Receipt:
     proven_at: int = 0
     newest_log_time: int = 0
     pending: tuple[tuple[str, int, int], ...] = ()
+    waiting: str = ""
 
     def plus(self, **counts: int) -> Receipt:
         """Return the receipt with these counts added.

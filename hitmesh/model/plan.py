@@ -99,6 +99,7 @@ def plan_of(
     site_days: int,
     hits: int,
     *,
+    following: int = 0,
     hit_us: float = HIT_US,
     site_day_ms: float = SITE_DAY_MS,
     keep_days: int = KEEP_REPLACED_DAYS,
@@ -109,6 +110,7 @@ def plan_of(
         logic: the name of the version of the logic.
         site_days: the number of site-days with hits.
         hits: the number of accepted hits of these site-days.
+        following: the number of site-days after them that are recomputed too, as far as that is known.
         hit_us: the measured or estimated time per hit, in µs.
         site_day_ms: the measured or estimated time per site-day, in ms.
         keep_days: how long replaced rows are kept for a rollback, in days.
@@ -123,9 +125,9 @@ def plan_of(
     seconds = round(hits * hit_us / 1e6 + site_days * site_day_ms / 1e3, 3)
     stages = (
         Scan(site_days, hits, hits * HIT_BYTES),
-        Recompute(logic, site_days, seconds),
-        Compare(site_days),
-        Publish(site_days),
+        Recompute(logic, site_days + following, seconds),
+        Compare(site_days + following),
+        Publish(site_days + following),
         Retire(keep_days if site_days else 0),
     )
     return Plan(stages, seconds)

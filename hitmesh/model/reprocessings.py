@@ -161,6 +161,9 @@ class Part:
         is_finished: whether all site-days are finished.
         began_at: when the settler began, in UTC ms; 0 if another settler had done some of the site-days.
         raw_repair: for a repair, what the part found missing in the raw store; otherwise None.
+        following: how many of the finished site-days follow the last day of the plan; 0 for works except RECOMPUTE.
+        reach_day: the day after the last of these site-days; 0 without such a site-day.
+        open_hits: for an erasure, how many hits of the visitor were found on days that are not settled yet.
     """
 
     work: Work
@@ -169,6 +172,9 @@ class Part:
     is_finished: bool = False
     began_at: int = 0
     raw_repair: RawRepair | None = None
+    following: int = 0
+    reach_day: int = 0
+    open_hits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +212,10 @@ class Reprocessing:
             until then, and in a value that an earlier program stored (hitmesh.model.publication_order).
         begun_at: when the settler began the newest work that neither continues nor undoes a failed work, in UTC ms; 0
             until then.
+        following: how many settled site-days after the last day RECOMPUTE recomputed too, because the visits that are
+            handed to them change (rule L4). They keep their logic and rules, and are published with the plan.
+        reach_day: the day after the last of these site-days; 0 without such a site-day.
+        open_hits: with kind ERASE, how many hits of the visitor RECOMPUTE found on days that are not settled yet.
     """
 
     id: str
@@ -232,6 +242,30 @@ class Reprocessing:
     not_applicable: int = 0
     published_at: int = 0
     begun_at: int = 0
+    following: int = 0
+    reach_day: int = 0
+    open_hits: int = 0
+
+    @property
+    def reach(self) -> int:
+        """The day after the last day that the reprocessing changes.
+
+        Example:
+            >>> sites = ("merchants/demo/sites/shop",)
+            >>> Reprocessing("r1", Kind.LOGIC, "v1", sites, 0, 7, 0, 0, following=1, reach_day=8).reach
+            8
+        """
+        return max(self.end_day, self.reach_day)
+
+    def is_planned(self, day: int) -> bool:
+        """Return whether a day belongs to the plan; other days only follow, and keep their logic and rules.
+
+        Example:
+            >>> planned = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
+            >>> planned.is_planned(6), planned.is_planned(7)
+            (True, False)
+        """
+        return self.first_day <= day < self.end_day
 
     def rules_of(self, site: str) -> int:
         """Return the version of a site's exclusion rules.
@@ -258,7 +292,7 @@ class Reprocessing:
         )
 
     def overlaps(self, other: Reprocessing) -> bool:
-        """Return whether the two have a site-day in common.
+        """Return whether the two have a site-day in common, with the days that follow their plans.
 
         Example:
             >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
@@ -266,7 +300,21 @@ class Reprocessing:
             >>> first.overlaps(second)
             True
         """
-        days = self.first_day < other.end_day and other.first_day < self.end_day
+        days = self.first_day < other.reach and other.first_day < self.reach
+        return days and not set(self.sites).isdisjoint(other.sites)
+
+    def touches(self, other: Reprocessing) -> bool:
+        """Return whether the two have a site-day in common, or one's days begin on the day after the other's.
+
+        A recomputation can change the visits that are handed to the day after.
+
+        Example:
+            >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
+            >>> second = Reprocessing("r2", Kind.REPAIR, "v1", ("merchants/demo/sites/shop",), 7, 9, 0, 0)
+            >>> first.overlaps(second), first.touches(second)
+            (False, True)
+        """
+        days = self.first_day <= other.reach and other.first_day <= self.reach
         return days and not set(self.sites).isdisjoint(other.sites)
 
 

@@ -135,7 +135,7 @@ class Erasing:
             logger().info("erased", id=reprocessing.id, stage=stage.__name__.strip("_"))
             run.stage += 1
             run.days = None
-            self._store_receipt(run, run.receipt)
+            self._store_receipt(run, replace(run.receipt, waiting=""))
             if run.stage == len(self._stages):
                 return run.chain, True
             if is_over():
@@ -240,6 +240,7 @@ class Erasing:
         """
         if self._clock.now() < run.began_at + self._pace.marks_known_ms:
             run.not_before = run.began_at + self._pace.marks_known_ms
+            self._note_waiting(run, "the streams that run learn which hits are erased")
             return False
         if run.days is None:
             run.days = list(self._stores.raw.days(run.site))
@@ -279,8 +280,14 @@ class Erasing:
     def _wait(self, run: _Run, left: str) -> None:
         """Wait before the next search, so long that the searches of all erasures together leave time for other work."""
         logger().info("erasure_waits", id=run.reprocessing.id, left=left)
+        self._note_waiting(run, left)
         now = self._clock.now()
         run.not_before = now + (now - run.portion_at + self._pace.proof_wait_ms) * len(self._runs)
+
+    def _note_waiting(self, run: _Run, left: str) -> None:
+        """Store what the erasure waits for, unless that is stored already."""
+        if run.receipt.waiting != left:
+            self._store_receipt(run, replace(run.receipt, waiting=left))
 
     def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
         """Erase hits day by day until the portion is over; return whether no day is left.
@@ -319,4 +326,4 @@ class Erasing:
         if saved is None:
             self.drop(run.reprocessing.id)
             raise StaleGeneration(f"reprocessing {run.reprocessing.id} was changed by another process; read it again")
-        run.reprocessing = saved
+        run.reprocessing, run.receipt = saved, receipt

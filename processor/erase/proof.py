@@ -46,7 +46,7 @@ class Proof:
         days = sorted(days)
         kept = [day for day in with_following(days) if self._stores.generations.retire(SiteDay(site, day), now)]
         if kept:
-            return Look(f"replaced generations of {len(kept)} days are not removed yet", {})
+            return Look(f"replaced generations of {len(kept)} days are not removed until no query reads them", {})
         waiting = [entry for entry in self._stores.dirty.pending(site) if _is_by_settlement(entry.marks)]
         if waiting:
             return Look(f"{len(waiting)} days wait to be settled again", {})

@@ -70,6 +70,19 @@ def blanked(record: _Stored, erased: BoolArray) -> _Stored:
     return replace(record, value=value, min_event_time=int(times.min()), max_event_time=int(times.max()))
 
 
+def erased_days(record: RawRecord, visitors: ErasedVisitors) -> list[int]:
+    """Return the UTC day of each of a raw record's erased hits that are not blank yet.
+
+    Raises:
+        StoreCorrupt: the record does not decode.
+    """
+    if visitors.sites.isdisjoint(site for site, _ in record.site_days):
+        return []
+    rows = read_rows(record.value, _RECOGNISED)
+    days: list[int] = (rows.filter(pl.Series(visitors.hits(rows)))["event_time"] // DAY_MS).to_list()
+    return days
+
+
 def find_hits(record: RawRecord, visitors: ErasedVisitors) -> FoundHits | None:
     """Return a raw record's erased hits; None if the record has none, or only blank rows.
 

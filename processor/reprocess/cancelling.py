@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Generations, Reprocessings, RollupSink
 from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
+
+_FINISHED: Final = sys.maxsize
+"""The last day of a chain whose site is finished."""
 
 
 class Cancelling:
@@ -51,9 +56,9 @@ class Cancelling:
                 self._sink.drop(list(self._unpublished(page)))
                 chain = Chain(page[-1].site_day, count=chain.count + len(page))
             else:
-                first_day, end_day = reprocessing.first_day, reprocessing.end_day
+                first_day, end_day = reprocessing.first_day, _end_of(reprocessing, site, chain.last)
                 self._generations.abandon(site, first_day, end_day, now=self._clock.now())
-                chain = Chain(SiteDay(site, end_day), count=chain.count)
+                chain = Chain(SiteDay(site, _FINISHED), count=chain.count)
         return chain, False
 
     def _unpublished(self, page: Sequence[Rebuilt]) -> Iterator[tuple[SiteDay, int]]:
@@ -66,8 +71,11 @@ class Cancelling:
 
 
 def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
-    """Return the first site that is not finished; the chain's last site-day is `end_day` once a site is finished."""
-    return min(
-        (site for site in reprocessing.sites if last is None or SiteDay(site, reprocessing.end_day) > last),
-        default=None,
-    )
+    """Return the first site that is not finished; the chain's last day is `_FINISHED` once a site is finished."""
+    return min((site for site in reprocessing.sites if last is None or SiteDay(site, _FINISHED) > last), default=None)
+
+
+def _end_of(reprocessing: Reprocessing, site: str, last: SiteDay | None) -> int:
+    """Return the day after the last day that the recomputation has reached on a site."""
+    following = last.day + 1 if last is not None and last.site == site else 0
+    return max(reprocessing.end_day, following)

@@ -27,7 +27,7 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.failures import naming
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.pages import page_of
-from processor.reprocess.recomputing import Rebuilder, Recomputed, logic_for, rules_for
+from processor.reprocess.recomputing import Rebuilder, Recomputed
 from processor.reprocess.sides import (
     Standing,
     flags_to_set,
@@ -37,6 +37,7 @@ from processor.reprocess.sides import (
     standing,
     wanted,
 )
+from processor.reprocess.versions import logic_for, rules_for
 from processor.settle.attempt import Handed, SettlerStores
 from processor.settle.reached import ScanBounds, closed_before
 from processor.settle.settlement_marks import SettlementMarks, range_of
@@ -74,7 +75,9 @@ class _Page:
 
     def logic(self, rebuilt: Rebuilt) -> Logic | None:
         """Return the wanted generation's logic."""
-        return logic_numbered(rebuilt.before.logic) if self.work is Work.ROLL_BACK else logic_for(self.reprocessing)
+        if self.work is Work.ROLL_BACK:
+            return logic_numbered(rebuilt.before.logic)
+        return logic_for(self.reprocessing, rebuilt.site_day.day)
 
     def rules(self, rebuilt: Rebuilt) -> Mapping[int, int]:
         """Return the wanted generation's version of the exclusion rules, if the reprocessing changes the rules."""

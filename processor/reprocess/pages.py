@@ -34,11 +34,14 @@ def page_of(
 def of_site(
     reprocessings: Reprocessings, reprocessing: Reprocessing, site: str, after: SiteDay | None, limit: int
 ) -> Sequence[Rebuilt]:
-    """Return at most `limit` recomputed site-days of a site, after `after` if that is a day of the site."""
+    """Return at most `limit` recomputed site-days of a site, after `after` if that is a day of the site.
+
+    After the last day of the plan, a single value is read at a time, because usually the next belongs to another site.
+    """
     before = SiteDay(site, reprocessing.first_day - 1)
     begin = before if after is None else max(after, before)
-    days = reprocessing.end_day - 1 - begin.day
-    page = reprocessings.rebuilt(reprocessing.id, begin, min(limit, days)) if days > 0 else []
+    days = max(reprocessing.end_day - 1 - begin.day, 1)
+    page = reprocessings.rebuilt(reprocessing.id, begin, min(limit, days))
     return [rebuilt for rebuilt in page if rebuilt.site_day.site == site]
 
 

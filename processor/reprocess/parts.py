@@ -58,7 +58,13 @@ def with_part(reprocessing: Reprocessing, part: Part, now: int) -> Reprocessing:
     parts = (*_disjoint(reprocessing, set(part.buckets)), part)
     changed = replace(reprocessing, parts=parts, done=sum(each.done for each in parts))
     if part.work is Work.RECOMPUTE:
-        changed = replace(changed, raw_repair=total([each.raw_repair for each in parts if each.raw_repair is not None]))
+        changed = replace(
+            changed,
+            raw_repair=total([each.raw_repair for each in parts if each.raw_repair is not None]),
+            following=sum(each.following for each in parts),
+            open_hits=sum(each.open_hits for each in parts),
+            reach_day=max(reprocessing.reach_day, *(each.reach_day for each in parts)),
+        )
     if buckets_left(changed):
         return changed
     began = min(each.began_at for each in parts)

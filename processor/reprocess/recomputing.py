@@ -1,7 +1,9 @@
 """Recompute site-days into generations that no report reads (reprocessing, step RECOMPUTE).
 
 `Rebuilder` settles site-days as the settler does, but under a given logic, and stores the results. `Recomputing`
-selects a reprocessing's site-days that are not recomputed yet.
+selects a reprocessing's site-days that are not recomputed yet. After the last day of the plan, it continues with the
+following settled days as long as the visits that a day hands on change (rule L4), so that the difference shows every
+day that the publication changes in this way.
 
 Dirty marks are never cleared here: hits that a recomputed generation counts, and the current generation does not, stay
 pending until the settler settles their day. So the ledger balances whichever generation is current.
@@ -12,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -21,7 +23,7 @@ from hitmesh.model.days import date_text
 from hitmesh.model.erasures import ErasureMark
 from hitmesh.model.errors import FatalError, RetryError, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
-from hitmesh.model.logic import Logic, logic_named
+from hitmesh.model.logic import Logic
 from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import Change, GenerationVersion, Rebuilt, Reprocessing, Work
 from hitmesh.model.rows.rule_flags import broken_rules
@@ -29,16 +31,18 @@ from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, Generations, Reprocessings
 from hitmesh.runtime.logs import logger
+from processor.erase.open_hits import open_days, open_hits
 from processor.erase.records import find_hits
 from processor.erase.visitors import ErasedVisitors
-from processor.reprocess.chain import Chain
+from processor.reprocess.chain import Chain, Reached
 from processor.reprocess.changes import changes_of
 from processor.reprocess.failures import SiteDayFailed, naming
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.pages import all_of_site
 from processor.reprocess.reasons import reasons_of
 from processor.reprocess.restoring import Restoring
-from processor.reprocess.sides import rebuilt_of
+from processor.reprocess.sides import rebuilt_of, refuse_fewer_hits
+from processor.reprocess.versions import logic_for, rules_for
 from processor.settle.attempt import Attempt, Handed, SettlerStores, Worked, stored_carry
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.reached import ScanBounds, scan_bounds
@@ -172,6 +176,15 @@ class Rebuilder:
                 found is not None and day in found.days for found in (find_hits(each, visitors) for each in records)
             )
 
+    def open_days(self, reprocessing: Reprocessing) -> Sequence[SiteDay]:
+        """Return the days of an erasure that are not settled yet."""
+        return open_days(self._stores, reprocessing)
+
+    def open_hits(self, reprocessing: Reprocessing, site_day: SiteDay) -> int:
+        """Return how many of the erased visitor's hits lie on a day that is not settled yet."""
+        with naming(site_day):
+            return open_hits(self._stores, reprocessing, site_day)
+
     def store(self, id_: str, wave: Sequence[Recomputed]) -> None:
         """Store recomputed site-days. The order of the effects is defined only here.
 
@@ -252,7 +265,8 @@ class Recomputing:
     """Recomputes a reprocessing's site-days, sites and days ascending. Confined to one thread.
 
     A repair first restores raw records from the log. A site-day whose raw hits are lost or damaged beyond that is kept
-    as it is.
+    as it is. A site-day after the plan keeps its logic and rules, and is left to the settler if its raw hits are not
+    complete.
 
     Args:
         page_site_days: how many recomputed site-days are read at once.
@@ -274,64 +288,87 @@ class Recomputing:
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
         """Return the chain, continued over the site-days that are stored already."""
-        for _, rebuilt in self._left(reprocessing, chain.last):
+        at = Reached(chain)
+        for _, rebuilt in self._left(reprocessing, at):
             if rebuilt is None:
                 break
-            chain = chain.then(rebuilt, Work.RECOMPUTE)
-        return chain
+            at.go_on(reprocessing, rebuilt)
+        return at.chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Recompute one or more site-days until the portion is over; return whether all are recomputed."""
         kept = self._restoring.advance(reprocessing, is_over) if reprocessing.kind is Kind.REPAIR else frozenset()
         if kept is None:
             return chain, False
-        begun, bounds = chain, self._rebuilder.bounds()
+        at, bounds = Reached(chain), self._rebuilder.bounds()
         wave: list[Recomputed] = []
         is_done = True
-        for site_day, rebuilt in self._left(reprocessing, chain.last):
+        for site_day, rebuilt in self._left(reprocessing, at):
             if rebuilt is not None:
-                chain = chain.then(rebuilt, Work.RECOMPUTE)
+                at.go_on(reprocessing, rebuilt)
                 continue
-            if is_over() and chain is not begun:
+            if is_over() and at.chain is not chain:
                 is_done = False
                 break
             is_wanted = site_day not in kept and self._rebuilder.concerns(reprocessing, site_day, bounds)
-            done = self._recomputed(reprocessing, site_day, chain.handed(site_day), bounds) if is_wanted else None
+            done = self._recomputed(reprocessing, site_day, at.chain.handed(site_day), bounds) if is_wanted else None
             if done is None:
-                chain = chain.past(site_day)
+                at.chain = at.chain.past(site_day, is_counted=reprocessing.is_planned(site_day.day))
                 continue
-            chain = chain.then(done.rebuilt, Work.RECOMPUTE)
+            at.go_on(reprocessing, done.rebuilt)
             wave.append(done)
             if self._rebuilder.is_full(wave):
                 self._rebuilder.store(reprocessing.id, wave)
                 wave = []
         self._rebuilder.store(reprocessing.id, wave)
-        return chain, is_done
+        if is_done and reprocessing.kind is Kind.ERASE:
+            return self._with_open_hits(reprocessing, at.chain, is_over)
+        return at.chain, is_done
+
+    def _with_open_hits(
+        self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]
+    ) -> tuple[Chain, bool]:
+        """Count the visitor's hits on days that are not settled yet; return whether all these days are counted."""
+        for site_day in self._rebuilder.open_days(reprocessing):
+            if chain.counted is None or site_day > chain.counted:
+                hits = self._rebuilder.open_hits(reprocessing, site_day)
+                chain = replace(chain, open_hits=chain.open_hits + hits, counted=site_day)
+                if is_over():
+                    return chain, False
+        return chain, True
 
     def _recomputed(
         self, reprocessing: Reprocessing, site_day: SiteDay, handed: Handed, bounds: ScanBounds
     ) -> Recomputed | None:
-        """Return a recomputed site-day; None if a repair keeps the site-day, because raw hits are damaged.
+        """Return a recomputed site-day; None if the site-day stays as it is, because raw hits are damaged.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
             RetryError: a store is unavailable.
         """
-        logic, rules, erasing = logic_for(reprocessing), rules_for(reprocessing, site_day), reprocessing.marks
+        is_planned = reprocessing.is_planned(site_day.day)
+        logic, rules = logic_for(reprocessing, site_day.day), rules_for(reprocessing, site_day)
         try:
-            return self._rebuilder.recompute(site_day, logic, handed, bounds, Work.RECOMPUTE, rules, erasing)
+            done = self._rebuilder.recompute(site_day, logic, handed, bounds, Work.RECOMPUTE, rules, reprocessing.marks)
+            if not is_planned:
+                with naming(site_day):
+                    refuse_fewer_hits(done.rebuilt, Work.RECOMPUTE)
+            return done
         except SiteDayFailed as error:
-            if reprocessing.kind is not Kind.REPAIR or not isinstance(error.__cause__, StoreCorrupt):
+            is_kept = reprocessing.kind is Kind.REPAIR or not is_planned
+            if not is_kept or not isinstance(error.__cause__, StoreCorrupt):
                 raise
-        self._restoring.keep(site_day)
+        if is_planned:
+            self._restoring.keep(site_day)
         return None
 
-    def _left(self, reprocessing: Reprocessing, last: SiteDay | None) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
-        """Yield the site-days after `last` that have a current generation, each with its stored recomputation, if any.
+    def _left(self, reprocessing: Reprocessing, at: Reached) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
+        """Yield the site-days that are left, each with its stored recomputation, if any.
 
-        Days without a current generation are settled when they close. Recomputations after `last` are stored if other
-        settlers did parts of the work before.
+        Days without a current generation are settled when they close. Recomputations that are left are stored if other
+        settlers did parts of the work before. The caller brings `at` up to each site-day before it takes the next.
         """
+        last = at.chain.last
         for site in sorted(reprocessing.sites):
             if last is None or site >= last.site:
                 days = sorted(self._generations.current(site, reprocessing.first_day, reprocessing.end_day))
@@ -343,21 +380,16 @@ class Recomputing:
                         following = next(stored, None)
                     is_stored = following is not None and following.site_day == site_day
                     yield site_day, following if is_stored else None
+                yield from self._following(reprocessing, site, at)
 
-
-def logic_for(reprocessing: Reprocessing) -> Logic | None:
-    """Return the logic under which site-days are recomputed; None = each current generation's logic.
-
-    Raises:
-        RefusedError: the code does not have the reprocessing's logic.
-    """
-    return logic_named(reprocessing.logic) if reprocessing.kind is Kind.LOGIC else None
-
-
-def rules_for(reprocessing: Reprocessing, site_day: SiteDay) -> Mapping[int, int]:
-    """Return the version of the exclusion rules for a day and its neighbours; empty if the days keep their version."""
-    site, day = site_day
-    if reprocessing.kind is not Kind.RULES:
-        return {}
-    days = range(max(day - 1, reprocessing.first_day), min(day + 2, reprocessing.end_day))
-    return dict.fromkeys(days, reprocessing.rules_of(site))
+    def _following(
+        self, reprocessing: Reprocessing, site: str, at: Reached
+    ) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
+        """Yield a site's settled days after the plan, as long as the visits that are handed to the next day change."""
+        while (last := at.chain.last) is not None and last.site == site and last.day >= reprocessing.end_day - 1:
+            site_day = SiteDay(site, last.day + 1)
+            is_settled = self._generations.current(site, site_day.day, site_day.day + 1)
+            if not is_settled or not at.chain.disturbs(site_day):
+                return
+            stored = self._reprocessings.rebuilt(reprocessing.id, last, 1)
+            yield site_day, next((each for each in stored if each.site_day == site_day), None)

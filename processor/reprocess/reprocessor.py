@@ -262,7 +262,15 @@ class Reprocessor:
         reprocessing = self._erasing.latest(reprocessing)
         count = chain.count - begun.chain.count
         repair = self._restoring.repair_of(part)
-        done = replace(begun.part, done=chain.count, is_finished=is_done, raw_repair=repair)
+        done = replace(
+            begun.part,
+            done=chain.count,
+            is_finished=is_done,
+            raw_repair=repair,
+            following=chain.following,
+            reach_day=chain.reach_day,
+            open_hits=chain.open_hits,
+        )
         self._progress = None if is_done else replace(begun, part=done, chain=chain)
         if not is_done and chain is begun.chain and done == begun.part:
             return 0  # an erasure that waits changes nothing
@@ -350,13 +358,13 @@ class Reprocessor:
         seconds = max(self._clock.now() - begun.began_at, 1) / 1_000
         rate = (done.done - (begun.began_count or 0)) / seconds
         site_days = with_part(reprocessing, done, begun.began_at).done
-        left = max(reprocessing.site_days - site_days, 0)
+        left = max(reprocessing.site_days + reprocessing.following - site_days, 0)
         logger().info(
             "reprocessed",
             id=reprocessing.id,
             work=done.work,
             site_days=site_days,
-            of=reprocessing.site_days,
+            of=reprocessing.site_days + reprocessing.following,
             per_s=round(rate, 2),
             left_s=round(left / rate) if rate else None,
         )

@@ -49,7 +49,8 @@ def is_result_of(reprocessing: Reprocessing, rebuilt: Rebuilt) -> bool:
     that generation, the generation lacks this reprocessing's correction.
     """
     before, after = rebuilt.before, rebuilt.after
-    is_logic, is_rules = reprocessing.kind is Kind.LOGIC, reprocessing.kind is Kind.RULES
+    is_planned = reprocessing.is_planned(rebuilt.site_day.day)
+    is_logic, is_rules = (is_planned and reprocessing.kind is kind for kind in (Kind.LOGIC, Kind.RULES))
     logic = logic_named(reprocessing.logic) if is_logic else logic_numbered(before.logic)
     rules = reprocessing.rules_of(rebuilt.site_day.site) if is_rules else before.rules
     return (logic_numbered(after.logic), after.rules) == (logic, rules)
@@ -62,7 +63,7 @@ def standing(rebuilt: Rebuilt, work: Work, current: GenerationEntry) -> Standing
         return Standing.MOVED
     if current.sequence == rebuilt.sequence:
         return Standing.AS_LEFT
-    other = _other(rebuilt, work)
+    other = unwanted(rebuilt, work)
     if (current.logic_version, current.rules_version) == (to.logic, to.rules) != (other.logic, other.rules):
         return Standing.SETTLED_SINCE
     return Standing.STALE
@@ -136,7 +137,7 @@ def refuse_fewer_hits(recomputed: Rebuilt, work: Work) -> None:
     Raises:
         StoreCorrupt: raw hits are missing.
     """
-    found, published = wanted(recomputed, work).ledger.accepted, _other(recomputed, work).ledger.accepted
+    found, published = wanted(recomputed, work).ledger.accepted, unwanted(recomputed, work).ledger.accepted
     if found < published:
         raise StoreCorrupt(
             f"raw hits are missing, because the recomputation found {found} accepted hits and the published generation "
@@ -161,7 +162,8 @@ def hand_on_the_same(version: GenerationVersion, other: GenerationVersion) -> bo
     return carry.open_visits.is_empty() or logic_numbered(version.logic) == logic_numbered(other.logic)
 
 
-def _other(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
+def unwanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
+    """Return the generation that the work replaces."""
     return rebuilt.after if work is Work.ROLL_BACK else rebuilt.before
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from control.rpc.reprocessing.get_reprocessing_diff import get_reprocessing_diff
+from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.checkpoints import unwatched
 from hitmesh.model.days import day_message, day_of
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.plan import Kind
@@ -16,8 +19,9 @@ from hitmesh.model.reprocessings import LostHits, State, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from tests.reference.hits import RefHit, RefItem
-from tests.support.checking import problems, stores_of
+from tests.support.checking import OPERATOR_KEY, problems, stores_of
 from tests.support.damaged_files import LOSSES, run
+from tests.support.reporters import control_backend
 from tests.support.reprocessing import done, imbalance, plan, stored
 from tests.support.small_mesh import SmallMesh, differences, expected_rows
 
@@ -93,6 +97,24 @@ def opened(
     yield open_copy
     for mesh in meshes:
         close(mesh)
+
+
+def test_lost_rows_do_not_prevent_a_comparison_of_the_other_days(
+    opened: Callable[[str], tuple[SmallMesh, Path]],
+) -> None:
+    mesh, home = opened("history")
+    LOSSES["segments"](home, SITE_DAY)
+    lost = sum("metrics" in stores for stores in found(mesh).values())
+    plan(mesh, [OTHER, SITE], (DAY, DAY + 3), kind=Kind.REPAIR, logic="")
+    done(mesh, Work.RECOMPUTE)
+    backend = control_backend(mesh.stores, mesh.clock, open_reads=False)
+    request = pb.GetReprocessingDiffRequest(name="reprocessings/r", dimension="page_path", cells=True)
+    for work in (None, Work.PUBLISH):
+        if work is not None:
+            done(mesh, work)
+        difference = get_reprocessing_diff(backend, OPERATOR_KEY, request, unwatched)
+        assert 0 < difference.lost_site_days == lost
+        assert (len(difference.values), len(difference.cells)) == (0, 0)
 
 
 def arrive_in_time(mesh: SmallMesh, hits: Sequence[RefHit]) -> None:

@@ -11,9 +11,10 @@ from google.protobuf.message import Message
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.api.control.v1 import retired_pb2
 from hitmesh.model.reprocessings import State
-from hitmesh.model.sites import IngestKey, KeyKind
+from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
 from tests.support.dates import a_date
-from tests.support.rebuilt_days import a_reprocessing
+from tests.support.published_days import publish_day
+from tests.support.rebuilt_days import UTC_DAY, a_reprocessing
 from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, bearer, refusal, start
 from tests.support.settled_rows import SITE
 
@@ -72,6 +73,7 @@ def test_every_rpc_changes_or_reads() -> None:
 
 def prepared(mesh: Mesh, rpc: str) -> None:
     state = STATES.get(rpc, State.DIFF_READY)
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW)
     mesh.stores.reprocessings.create(a_reprocessing(state=state, created_at=NOW))
     browser = IngestKey("demo-2", "merchants/demo", KeyKind.BROWSER, site=SITE)
     mesh.stores.directory.create_key(browser, "browser-secret")

@@ -37,6 +37,13 @@ def mesh() -> Iterator[Mesh]:
 
 
 @pytest.fixture
+def settled(mesh: Mesh) -> Mesh:
+    """Return a mesh with a settled day."""
+    settle(mesh, SITE, UTC_DAY - 1, 1)
+    return mesh
+
+
+@pytest.fixture
 def bounded() -> Iterator[Mesh]:
     yield from start(open_reads=False, reprocessing=ReprocessingLimits(names=2, sites=3, site_days=3))
 
@@ -122,8 +129,16 @@ def test_a_plan_that_is_only_validated_is_not_stored_and_has_no_name(mesh: Mesh)
     assert mesh.stores.reprocessings.all() == []
 
 
-def test_a_plan_without_settled_days_has_every_stage(mesh: Mesh) -> None:
-    planned = create(mesh)
+def test_a_plan_without_settled_days_has_every_stage_and_is_not_stored(mesh: Mesh) -> None:
+    found = refusal(lambda: create(mesh))
+    assert (found.code.name, found.reason, found.field) == ("NOT_FOUND", "NOT_FOUND", "reprocessing.first_utc_date")
+    assert variables(lambda: create(mesh)) == {
+        "field": "reprocessing.first_utc_date",
+        "first": "2015-05-15",
+        "last": "2015-05-16",
+    }
+    assert mesh.stores.reprocessings.all() == []
+    planned = create(mesh, validate_only=True)
     assert (planned.site_days, planned.estimated_duration.ToMilliseconds()) == (0, 0)
     assert [stage.WhichOneof("stage") for stage in planned.stages] == [
         *("scan", "recompute", "compare", "publish", "retire")
@@ -131,9 +146,9 @@ def test_a_plan_without_settled_days_has_every_stage(mesh: Mesh) -> None:
     assert planned.stages[4].retire.keep_days == 0
 
 
-def test_a_plan_of_an_earlier_version_and_of_a_repair(mesh: Mesh) -> None:
-    assert create(mesh, logic="v0").stages[1].recompute.logic == "v0"
-    repair = create(mesh, kind=pb.REPROCESSING_KIND_REPAIR)
+def test_a_plan_of_an_earlier_version_and_of_a_repair(settled: Mesh) -> None:
+    assert create(settled, logic="v0").stages[1].recompute.logic == "v0"
+    repair = create(settled, kind=pb.REPROCESSING_KIND_REPAIR)
     assert repair.kind == pb.REPROCESSING_KIND_REPAIR
     assert not repair.HasField("logic")
     assert not repair.stages[1].recompute.HasField("logic")
@@ -287,20 +302,20 @@ def test_a_plan_is_abandoned_when_its_caller_leaves(mesh: Mesh, monkeypatch: pyt
 # ---------------------------------------------------------------------------------------------------------- requests
 
 
-def test_a_reprocessing_goes_through_its_states(mesh: Mesh) -> None:
-    stub, stored = mesh.reprocessings, mesh.stores.reprocessings
-    name = create(mesh).name
-    running = run(mesh, name)
+def test_a_reprocessing_goes_through_its_states(settled: Mesh) -> None:
+    stub, stored = settled.reprocessings, settled.stores.reprocessings
+    name = create(settled).name
+    running = run(settled, name)
     assert (running.state, running.work) == (pb.REPROCESSING_STATE_RUNNING, pb.REPROCESSING_WORK_RECOMPUTE)
     assert not running.HasField("expire_time")
-    assert run(mesh, name) == running
-    finish(mesh, name, State.DIFF_READY)
+    assert run(settled, name) == running
+    finish(settled, name, State.DIFF_READY)
     published = stub.PublishReprocessing(pb.PublishReprocessingRequest(name=name), metadata=bearer(OPERATOR))
     assert published.reprocessing.work == pb.REPROCESSING_WORK_PUBLISH
-    finish(mesh, name, State.PUBLISHED)
+    finish(settled, name, State.PUBLISHED)
     rolled = stub.RollbackReprocessing(pb.RollbackReprocessingRequest(name=name), metadata=bearer(OPERATOR))
     assert rolled.reprocessing.work == pb.REPROCESSING_WORK_ROLL_BACK
-    finish(mesh, name, State.ROLLED_BACK)
+    finish(settled, name, State.ROLLED_BACK)
     refused = lambda: stub.CancelReprocessing(  # noqa: E731 asked twice
         pb.CancelReprocessingRequest(name=name), metadata=bearer(OPERATOR)
     )
@@ -324,38 +339,38 @@ def finish(mesh: Mesh, name: str, state: State) -> None:
     assert mesh.stores.reprocessings.replace(replace(stored, state=state, work=None, version=stored.version + 1))
 
 
-def test_a_plan_is_cancelled_at_once(mesh: Mesh) -> None:
-    name = create(mesh).name
+def test_a_plan_is_cancelled_at_once(settled: Mesh) -> None:
+    name = create(settled).name
     request = pb.CancelReprocessingRequest(name=name)
-    found = mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing
+    found = settled.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing
     assert (found.state, found.work) == (pb.REPROCESSING_STATE_CANCELLED, pb.REPROCESSING_WORK_UNSPECIFIED)
-    assert mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
+    assert settled.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
 
 
-def test_a_recomputation_that_runs_is_cancelled(mesh: Mesh) -> None:
-    name = create(mesh).name
-    run(mesh, name)
+def test_a_recomputation_that_runs_is_cancelled(settled: Mesh) -> None:
+    name = create(settled).name
+    run(settled, name)
     request = pb.CancelReprocessingRequest(name=name)
-    found = mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing
+    found = settled.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing
     assert (found.state, found.work) == (pb.REPROCESSING_STATE_RUNNING, pb.REPROCESSING_WORK_CANCEL)
-    assert mesh.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
-    assert refusal(lambda: run(mesh, name)).message == (
+    assert settled.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
+    assert refusal(lambda: run(settled, name)).message == (
         f"{name} is RUNNING: wait until CANCEL has ended; only RECOMPUTE can be cancelled while it runs"
     )
 
 
-def test_an_overlapping_reprocessing_is_refused_with_the_name_of_the_first(mesh: Mesh) -> None:
-    first, second = create(mesh).name, create(mesh, SITE, RIVAL_SITE).name
-    run(mesh, first)
-    found = refusal(lambda: run(mesh, second))
+def test_an_overlapping_reprocessing_is_refused_with_the_name_of_the_first(settled: Mesh) -> None:
+    first, second = create(settled).name, create(settled, SITE, RIVAL_SITE).name
+    run(settled, first)
+    found = refusal(lambda: run(settled, second))
     assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "REPROCESSING_CONFLICT")
-    assert variables(lambda: run(mesh, second)) == {
+    assert variables(lambda: run(settled, second)) == {
         "field": "name",
         "value": second,
         "reprocessing": first,
         "state": "RUNNING",
     }
-    assert get(mesh, second).state == pb.REPROCESSING_STATE_PLANNED
+    assert get(settled, second).state == pb.REPROCESSING_STATE_PLANNED
 
 
 def test_a_failure_is_shown_with_its_error_and_progress(mesh: Mesh) -> None:

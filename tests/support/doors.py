@@ -12,11 +12,15 @@ from pathlib import Path
 import grpc
 
 from collector.classify import Classifier
+from hitmesh.model.sites import SiteDay
 from hitmesh.runtime.call_limits import CallPool
 from hitmesh.tools.dev import children, tcp_ports
 from hitmesh.tools.dev.envoy import Address, Door, binary, render
 from tests.support.collectors import new_backend, running
-from tests.support.reporters import served, start
+from tests.support.published_days import publish_day
+from tests.support.rebuilt_days import UTC_DAY
+from tests.support.reporters import NOW, served, start
+from tests.support.settled_rows import SITE
 from tests.support.waiting import eventually
 
 TRACE = "hitmesh.api.control.v1.TraceService"
@@ -49,9 +53,10 @@ def spoken(at: Address, request: bytes) -> bytes:
 
 
 def running_door(run: Path) -> Iterator[Door]:
-    """Run an Envoy in the directory `run`, with a limit of MAX_CONNECTIONS at the door."""
+    """Run an Envoy in the directory `run`, with MAX_CONNECTIONS at the door; SITE has an early settled day."""
     mesh = start(open_reads=True)
     reporter = next(mesh)
+    publish_day(reporter.stores.generations, SiteDay(SITE, UTC_DAY - 16), NOW)
     with running(new_backend(Classifier())) as collector:
         address, stats = (Address(tcp_ports.HOST, port) for port in tcp_ports.any_free(2))
         collectors, reporters, controls = (

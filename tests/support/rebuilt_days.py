@@ -50,6 +50,7 @@ def a_rebuilt(
     generations: tuple[int, int] = (1, 2),
     sequence: int = 1,
     reasons: ChangeReasons | None = None,
+    disturbed: frozenset[int] = frozenset(),
 ) -> Rebuilt:
     """Return a recomputed site-day; `changes` has (old, new) per measure."""
     before, after = (
@@ -63,5 +64,6 @@ def a_rebuilt(
         sequence,
         flags={},
         changes={measure: Change(old, new) for measure, (old, new) in changes.items()},
+        disturbed_days=disturbed,
         reasons=reasons,
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import LostHits, RawRepair, State
 from hitmesh.model.sites import SiteDay
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.reprocess_check import collected
-from hitmesh.tools.cli.reprocess_check_output import MAX_PROBLEMS, Checked, plans_for
+from hitmesh.tools.cli.reprocess_check_output import MAX_PROBLEMS, Checked, is_beyond_repair, plans_for
 from tests.support.dates import a_date
 from tests.support.rebuilt_days import UTC_DAY, a_reprocessing
 from tests.support.reporters import NOW, OWNER, Mesh, a_site
@@ -90,6 +92,7 @@ def test_json_has_each_finding_and_the_request_of_each_plan(mesh: Mesh, capsys: 
         "missing_hits": 0,
         "log_hits": 0,
         "lost_hits": 0,
+        "beyond_repair": False,
     }
     assert [plan["request"]["sites"] for plan in found["plans"]] == [[BLOG], [SITE]]
     assert found["plans"][1] == {
@@ -116,9 +119,62 @@ def test_a_printed_plan_can_be_run_as_printed(mesh: Mesh, capsys: pytest.Capture
 def test_lost_hits_differ_from_hits_that_a_repair_restores(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     mesh.stores.raw._records.clear()  # type: ignore[attr-defined]  # a loss on purpose
     assert check("--site", "demo/shop", "--since", "2015-05-17", "-o", "table") == 7
+    captured = capsys.readouterr()
     assert "demo/shop 2015-05-17: 2 raw hits are missing; the log still has 0, and 2 are lost beyond repair\n" in (
-        capsys.readouterr().err
+        captured.err
     )
+
+
+def test_lost_hits_are_named_with_their_cure_and_no_plan(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    mesh.stores.raw._records.clear()  # type: ignore[attr-defined]  # a loss on purpose
+    assert check("--site", "demo/shop", "--since", "2015-05-17", "-o", "table") == 7
+    captured = capsys.readouterr()
+    assert "plans that repair" not in captured.out + captured.err
+    assert (
+        "error: 1 site-day has raw hits that are lost beyond repair, and no plan restores them; reports keep their "
+        "numbers: restore the raw store from a backup, then repair these days" in captured.err
+    )
+    assert check("--site", "demo/shop", "--since", "2015-05-17", "-o", "json") == 7
+    found = printed(capsys)
+    assert (found["plans"], [each["beyond_repair"] for each in found["problems"]]) == ([], [True])
+
+
+def test_plans_leave_out_only_the_days_on_which_a_repair_changes_nothing() -> None:
+    def lacking(day: str, found: int, in_log: int, settled: int | None = None) -> pb.HistoryProblem:
+        raw = pb.HistoryFinding(store=pb.CHECKED_STORE_RAW, measure="hits", found=found, expected=9)
+        ledger = pb.HistoryFinding(store=pb.CHECKED_STORE_LEDGER, measure="accepted", found=settled or 0, expected=9)
+        lost = 9 - found - in_log
+        return pb.HistoryProblem(
+            site=SITE,
+            utc_date=a_date(day),
+            findings=[raw] if settled is None else [raw, ledger],
+            missing_hits=9 - found,
+            log_hits=in_log,
+            lost_hits=lost,
+        )
+
+    problems = [
+        lacking("2015-05-01", 5, 0),  # no hit can be restored
+        lacking("2015-05-03", 5, 3),  # some hits can be restored
+        lacking("2015-05-05", 5, 4),  # all hits can be restored
+        lacking("2015-05-07", 5, 0, settled=5),  # the settlement lacks the lost hits too
+        problem(SITE, "2015-05-09"),
+    ]
+    assert [is_beyond_repair(each) for each in problems] == [True, False, False, False, False]
+    assert [plan.first.day for plan in plans_for(problems)] == [3, 5, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(("--since", "2016-05-17"), 69), (("--until", "2014-05-17"), 69), (("--site", BLOG), 0)]
+)
+def test_an_empty_range_ends_with_69(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], arguments: tuple[str, str], code: int
+) -> None:
+    assert check(*arguments, "-o", "table") == code
+    captured = capsys.readouterr()
+    if code:
+        assert captured.out == "0 site-days with 0 hits checked: no settled day is selected\n"
+        assert "no settled UTC day of these sites lies in this range, so nothing was checked" in captured.err
 
 
 def problem(site: str, day: str) -> pb.HistoryProblem:
@@ -168,6 +224,29 @@ def test_a_repair_shows_what_it_restored_and_what_is_lost(mesh: Mesh, capsys: py
         "lost_site_days": 1,
         "lost": [{"site": "demo/shop", "utc_date": "2015-05-17", "hits": 3, "kept": True}],
     }
+
+
+def test_a_repair_that_cannot_restore_all_hits_shows_this_to_its_end(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = (LostHits(SiteDay(SITE, UTC_DAY), 500, kept=True),)
+    repair = a_reprocessing(state=State.DIFF_READY, kind=Kind.REPAIR, created_at=NOW)
+    mesh.stores.reprocessings.create(replace(repair, raw_repair=RawRepair(0, 0, 500, 1, lost)))
+    text = (
+        "not repaired: 500 hits of 1 site-day are lost, because neither the raw store nor the log has them, and "
+        "reports keep the numbers of demo/shop 2015-05-17; restore the raw store from a backup, then repair these days"
+    )
+    for command, code in (
+        (["run", "r1", "--wait"], 7),
+        (["diff", "r1", "--fail-above", "99%"], 7),
+        (["diff", "r1"], 0),
+    ):
+        assert run(["reprocess", *command, "-o", "table"]) == code
+        assert text in capsys.readouterr().err
+    assert run(["reprocess", "diff", "r1", "-o", "json"]) == 0
+    assert printed(capsys)["raw_repair"]["lost_hits"] == 500
+    assert run(["reprocess", "publish", "r1", "-o", "table"]) == 0
+    assert text in capsys.readouterr().err
 
 
 def test_only_an_operator_checks(

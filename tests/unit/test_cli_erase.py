@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hitmesh.client import reprocessing
+from hitmesh.model.erasures import Receipt
 from hitmesh.model.plan import Kind
-from hitmesh.model.reprocessings import State
+from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.tools.cli.__main__ import run
 from processor.reprocess.reprocessor import Reprocessor
 from processor.settle.loop import run_in_turns
-from tests.support.erasing import PACE
+from tests.reference.hits import RefHit
+from tests.support.erasing import PACE, key_of
 from tests.support.published_days import publish_day
+from tests.support.raw_hits import a_record
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_reprocessing
 from tests.support.reporters import NOW, Mesh
 from tests.support.settled_rows import SITE
@@ -53,7 +58,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_an_erasure_shows_plan_and_difference_then_a_receipt(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(7))
-    assert run([*ERASE, "--visitor", ID, "-o", "json"]) == 0
+    assert run([*ERASE, "--visitor", ID, "--unknown", "-o", "json"]) == 0
     planned = printed(capsys)
     assert (planned["kind"], planned["state"], planned["site_days"], planned["hits"]) == ("erase", "DIFF_READY", 1, 7)
     assert planned["diff"]["site_days"] == 0
@@ -71,12 +76,76 @@ def test_an_erasure_shows_plan_and_difference_then_a_receipt(mesh: Mesh, capsys:
     assert "is ERASED: the visitor's hits are removed" in capsys.readouterr().err
 
 
+def test_an_erasure_shows_how_many_hits_of_the_visitor_are_known(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hits = [RefHit(SITE, "v", f"h{number}", NOW - 1_000 * number) for number in range(1, 3)]
+    mesh.stores.raw.put([a_record(hits, NOW, 0)])
+    key = "".join(f"{part:016x}" for part in key_of("v"))
+    assert run([*ERASE, "--key", key, "-o", "json"]) == 0
+    planned = printed(capsys)
+    assert (planned["state"], planned["known_hits"]) == ("DIFF_READY", {"settled": 0, "open": 2})
+    assert run(["reprocess", "cancel", planned["id"], "--wait"]) == 0
+    capsys.readouterr()
+    assert run([*ERASE, "--key", key, "-o", "table"]) == 0
+    known = "hits of the visitor that are known: 0 on settled days, 2 on days that are not settled yet"
+    assert known in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [(), ("--publish",)])
+def test_an_erasure_of_a_visitor_without_hits_is_cancelled(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(7))
+    assert run([*ERASE, "--visitor", ID, *options]) == 69
+    err = capsys.readouterr().err
+    (erasure,) = mesh.stores.reprocessings.all()
+    assert f"no hit of the visitor is known in demo/shop, so the erasure {erasure.id} is cancelled" in err
+    assert ID not in err
+    assert erasure.state in (State.CANCELLED, State.RUNNING)
+    assert mesh.stores.erasures.of(SITE) == []
+
+
+def test_status_of_an_erasure_shows_what_it_waits_for(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    receipt = Receipt(waiting="replaced generations").to_text()
+    erasing = a_reprocessing("e1", state=State.RUNNING, work=Work.PUBLISH, sites=(), kind=Kind.ERASE, receipt=receipt)
+    mesh.stores.reprocessings.create(replace(erasing, site_days=3, done=2, error="", begun_at=NOW))
+    assert run(["reprocess", "status", "e1", "-o", "table"]) == 0
+    shown = capsys.readouterr().out
+    assert "RUNNING (PUBLISH: 2 site-days)" in shown
+    assert "  waits for replaced generations\n" in shown
+
+
 def test_a_dry_run_stores_nothing_and_a_visitor_is_required(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*ERASE, "--key", "0" * 32, "--dry-run", "-o", "json"]) == 0
     assert "id" not in printed(capsys)
     assert run([*ERASE]) == 2
     assert "give --visitor, --user or --key" in capsys.readouterr().err
     assert mesh.stores.reprocessings.all() == []
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+def test_interrupted_erasure_names_the_command_that_continues(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_published: bool
+) -> None:
+    """The command is interrupted while it waits for the recomputation, or for the publication."""
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(7))
+
+    def interrupted(_seconds: float) -> None:
+        (erasure,) = mesh.stores.reprocessings.all()
+        if not is_published or erasure.work is Work.PUBLISH:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(reprocessing, "DEFAULT_WAIT", replace(reprocessing.DEFAULT_WAIT, sleep=interrupted))
+    assert run([*ERASE, "--visitor", ID, "--unknown", "--publish"]) == 130
+    (erasure,) = mesh.stores.reprocessings.all()
+    err = capsys.readouterr().err
+    if is_published:
+        assert f"the erasure goes on without this command: see hitmesh reprocess status {erasure.id}" in err
+    else:
+        assert "nothing is erased yet" in err
+        assert f"hitmesh reprocess publish {erasure.id} --wait" in err
+        assert "goes on without this command" not in err
 
 
 def test_a_refused_erasure_is_cancelled(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,9 +123,19 @@ def test_a_plan_for_people_names_every_stage_and_the_next_command(
     assert captured.err == f"no report changes; next: hitmesh reprocess run {stored.id} --wait\n"
 
 
-def test_a_plan_without_settled_days_shows_skipped_stages(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reprocess(*PLAN, "--site", "demo/shop", "--kind", "repair", "--dry-run", "-o", "table") == 0
-    shown = capsys.readouterr().out
+def test_a_plan_without_settled_days_shows_skipped_stages_and_is_refused(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (*PLAN, "--site", "demo/shop", "--kind", "repair", "-o", "table")
+    assert reprocess(*arguments) == 69
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no UTC day of these sites from 2015-05-15 to 2015-05-16 is settled" in captured.err
+    assert mesh.stores.reprocessings.all() == []
+    assert reprocess(*arguments, "--dry-run") == 69
+    captured = capsys.readouterr()
+    assert "from 2015-05-15 to 2015-05-16 is settled, so such a plan is refused" in captured.err
+    shown = captured.out
     assert shown.count("skip: no settled site-day") == 4
     assert "skip: no replaced rows" in shown
     assert "kind      repair" in shown

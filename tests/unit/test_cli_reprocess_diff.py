@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
+from control.rpc.reprocessing.differences import UNITS
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.reprocessings import Rebuilt, State
 from hitmesh.model.rows.rollup_rows import RowSource
@@ -17,6 +19,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.reprocess import reprocess_group
 from hitmesh.tools.cli.reprocess_diff import per_cent
+from reporter.question.catalogue import METRICS
 from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_rebuilt, a_reprocessing
 from tests.support.reporters import NOW, Mesh
@@ -194,3 +197,56 @@ def test_cells_are_shown_even_if_no_series_changed(mesh: Mesh, capsys: pytest.Ca
     assert (found["cells_ranked_by"], found["changed_cells"], found["settled_again_site_days"]) == ("visits", 1, 0)
     assert (found["cells"][0]["site"], found["cells"][0]["start"]) == ("demo/shop", "2015-05-17T00:15:00Z")
     assert found["cells"][0]["metrics"]["visits"]["new"] == 3
+
+
+def test_days_that_follow_the_plan_are_compared_and_named(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    planned = a_reprocessing(state=State.DIFF_READY, days=(UTC_DAY - 1, UTC_DAY), created_at=NOW, site_days=1)
+    mesh.stores.reprocessings.create(replace(planned, following=1, reach_day=UTC_DAY + 1))
+    mesh.stores.reprocessings.put("r1", [a_rebuilt({}, UTC_DAY - 1), a_rebuilt({"visits": (2, 0)}, UTC_DAY)])
+    assert reprocess("diff", "r1", "--since", "2015-05-17", "--fail-above", "99%", "-o", "json") == 7
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["totals"]["visits"]["new"] == 0
+    assert "visits by 100.00 %" in captured.err
+    assert reprocess("status", "r1", "-o", "json") == 0
+    status = printed(capsys)
+    assert (status["following_site_days"], status["last_following_utc_date"]) == (1, "2015-05-17")
+    assert reprocess("status", "r1", "-o", "table") == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "following 1 site-day up to 2015-05-17, whose visits change with these days" in words
+    assert "publish 2 site-days" in words
+
+
+def test_days_that_only_the_settler_changes_are_named_and_fail_a_pipeline(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 5), NOW, a_ledger(3))
+    disturbed = frozenset({UTC_DAY - 6, UTC_DAY - 5, UTC_DAY - 1})
+    store(mesh, a_rebuilt({"visits": (3, 3)}, disturbed=disturbed), a_rebuilt({}, UTC_DAY - 1))
+    assert reprocess("diff", "r1", "-o", "json") == 0
+    found = printed(capsys)
+    assert found["disturbed"] == [{"site": "demo/shop", "utc_date": "2015-05-12"}], "2015-05-11 is not settled"
+    assert found["disturbed_site_days"] == 1
+    assert reprocess("diff", "r1", "-o", "table", "--fail-above", "99%") == 7
+    error = capsys.readouterr().err
+    assert "not compared: 1 site-day that the settler settles again after the publication" in error
+    assert "demo/shop 2015-05-12; plan these days too" in error
+
+
+def test_visitors_over_several_days_are_explained(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    store(mesh, a_rebuilt({"visitors": (260, 261)}), a_rebuilt({"visitors": (263, 263)}, UTC_DAY - 1))
+    text = "visitors are added up over UTC days and sites; hitmesh query counts a visitor of several days once"
+    assert reprocess("diff", "r1", "-o", "table") == 0
+    assert text in capsys.readouterr().err
+    assert reprocess("diff", "r1", "--since", "2015-05-17", "-o", "table") == 0
+    assert text not in capsys.readouterr().err
+
+
+def test_each_metric_that_reports_refuse_names_the_metric_in_which_it_counts(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(mesh, a_rebuilt(dict.fromkeys(UNITS, (1, 2))))
+    assert reprocess("diff", "r1", "-o", "table") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert {words[0]: words[1:3] for words in lines if words and words[0] in set(UNITS) - set(METRICS)} == {
+        "visit_views": ["(in", "views_per_visit)"]
+    }

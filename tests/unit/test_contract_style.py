@@ -40,6 +40,7 @@ FILES = [
     )
 ]
 DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc_date", "open_utc_dates"}
+DATE_NAMES |= {"last_following_utc_date"}
 # Written into URLs by people.
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(

@@ -28,7 +28,8 @@ from tests.support.reprocessing import (
     work_off,
 )
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
-from tests.unit.settling import DAY, NOON, SITE, a_hit, an_order
+from tests.unit.settling import DAY, NOON, SITE, TOMORROW, a_hit, an_order
+from tests.unit.test_reprocessing_missing_hits import lose_raw_hits
 
 EFFECTS = ("begin", "write", "put_settled", "mark", "publish", "restore", "set_duplicates", "put", "replace", "drop")
 MANY = 100
@@ -176,10 +177,13 @@ def test_error_at_any_effect_changes_no_report(work: Work, variant: Variant) -> 
 
 def test_disturbed_days_are_marked_again_after_an_error_between_publication_and_flags() -> None:
     mesh = SmallMesh(NOON, sites=[SITE])
-    mesh.send([a_hit(1_436), a_hit(1_444)])
+    mesh.send([a_hit(1_436)])
+    mesh.send([a_hit(1_444)])
     mesh.settle()
     plan(mesh, [SITE], (DAY, DAY + 1))
+    scan = lose_raw_hits(mesh, TOMORROW)  # so that the day after is left to the settler
     done(mesh, Work.RECOMPUTE)
+    mesh.stores.raw.scan = scan  # type: ignore[method-assign]  # the records are restored
     request(mesh, Work.PUBLISH)
     reprocessor = failing(mesh, 3, Crash, after=False)  # the effects are replace, mark, publish, put, replace
     assert work_with_error(mesh, reprocessor)

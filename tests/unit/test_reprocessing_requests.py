@@ -146,7 +146,8 @@ def test_a_reprocessing_that_does_not_exist_is_not_found(stored: Reprocessings) 
         (State.PLANNED, (SITE,), (UTC_DAY, UTC_DAY + 1), False),
         (State.PUBLISHED, (SITE,), (UTC_DAY, UTC_DAY + 1), False),
         (State.DIFF_READY, (BLOG,), (UTC_DAY, UTC_DAY + 1), False),
-        (State.DIFF_READY, (SITE,), (UTC_DAY + 1, UTC_DAY + 2), False),
+        (State.DIFF_READY, (SITE,), (UTC_DAY + 1, UTC_DAY + 2), True),
+        (State.DIFF_READY, (SITE,), (UTC_DAY + 2, UTC_DAY + 3), False),
     ],
 )
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from control.rpc.reprocessing.difference_messages import cell_difference, metric
 from control.rpc.reprocessing.transitions import refuse_without_rows
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
-from hitmesh.model.errors import RefusedError
+from hitmesh.model.errors import RefusedError, StoreCorrupt
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing
 from hitmesh.model.sites import SiteDay
@@ -31,7 +31,7 @@ def add_rows(
     limits: ReprocessingLimits,
     checkpoint: Checkpoint,
 ) -> None:
-    """Add the values of the requested dimension and the requested cells.
+    """Add the values of the requested dimension and the requested cells, without site-days whose rows are lost.
 
     Raises:
         RefusedError: a limit is exceeded, rows are removed, or the metric cannot be broken down.
@@ -47,6 +47,34 @@ def add_rows(
         {each.site_day: each.after.generation for each in current},
     )
     response.settled_again_site_days = len(compared) - len(current)
+    try:
+        _add_compared(response, books, generations, request, top, checkpoint)
+    except StoreCorrupt:
+        readable = _readable(books, generations, checkpoint)
+        response.lost_site_days = len(generations.before) - len(readable.before)
+        if not response.lost_site_days:
+            raise
+        _add_compared(response, books, readable, request, top, checkpoint)
+
+
+def _readable(books: Bookkeeping, generations: Generations, checkpoint: Checkpoint) -> Generations:
+    """Return the site-days whose rows are readable in both generations."""
+    from control.history.stored_sums import metric_sums  # loads Polars
+
+    sides = [metric_sums(books.metrics, side, checkpoint) for side in generations]
+    lost = {site_day for side in sides for site_day, sums in side.items() if isinstance(sums, str)}
+    before, after = ({each: side[each] for each in side if each not in lost} for side in generations)
+    return type(generations)(before, after)
+
+
+def _add_compared(
+    response: pb.GetReprocessingDiffResponse,
+    books: Bookkeeping,
+    generations: Generations,
+    request: pb.GetReprocessingDiffRequest,
+    top: int,
+    checkpoint: Checkpoint,
+) -> None:
     if request.dimension:
         _add_values(response, books, generations, request, top, checkpoint)
     if request.cells:
@@ -66,6 +94,7 @@ def _add_values(
     found = changed_values(books.metrics, generations, request.dimension, request.order_by, top, checkpoint)
     response.values_ranked_by = found.ranked_by
     response.changed_values = found.total
+    del response.values[:]
     response.values.extend(
         pb.ValueDifference(value=value, metrics=metric_messages(sums)) for value, sums in found.values
     )

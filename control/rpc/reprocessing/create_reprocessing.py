@@ -19,7 +19,8 @@ from control.rpc.reprocessing.speed import measured_speed
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
-from hitmesh.model.errors import AlreadyExists, RefusedError, Unavailable
+from hitmesh.model.days import date_text
+from hitmesh.model.errors import AlreadyExists, NotFound, RefusedError, Unavailable
 from hitmesh.model.logic import CURRENT, logic_named
 from hitmesh.model.plan import Kind
 from hitmesh.model.positions import Topic
@@ -44,7 +45,7 @@ def create_reprocessing(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
-        NotFound: a site does not exist.
+        NotFound: a site does not exist, or no day of a plan to be stored is settled.
         RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
         Abandoned: raised by the checkpoint, which is called between reads and before the plan is stored.
     """
@@ -56,6 +57,8 @@ def create_reprocessing(
     speed = measured_speed(reprocessings.all(note_damage))
     if request.validate_only:
         return pb.CreateReprocessingResponse(reprocessing=planned_message(planned, speed))
+    if kind is not Kind.ERASE:
+        _refuse_nothing(planned)
     checkpoint()
     stored = _stored(reprocessings, planned, backend)
     return pb.CreateReprocessingResponse(reprocessing=reprocessing_message(stored, now, speed))
@@ -114,6 +117,20 @@ def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backen
             continue
         return named
     raise Unavailable("every generated id of a reprocessing was in use: call again")
+
+
+def _refuse_nothing(planned: Reprocessing) -> None:
+    """Raise if no day of the plan is settled: nothing would ever be recomputed."""
+    if planned.site_days:
+        return
+    first, last = date_text(planned.first_day), date_text(planned.end_day - 1)
+    raise NotFound(
+        f"no UTC day of these sites from {first} to {last} is settled, so there is nothing to recompute: choose days "
+        "with hits that ended at least 26 hours ago",
+        field="reprocessing.first_utc_date",
+        first=first,
+        last=last,
+    )
 
 
 def _kind_of(wanted: pb.Reprocessing) -> Kind:

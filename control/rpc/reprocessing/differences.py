@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.reprocessings import Rebuilt
+from hitmesh.model.sites import SiteDay
 
 MICROS: Final = "micros"
 MS: Final = "ms"
@@ -110,21 +111,28 @@ class Tally:
 
 @dataclass(slots=True)
 class Differences:
-    """The differences of site-days in total, per UTC day and per site. Days and sites without a change are absent."""
+    """The differences of site-days in total, per UTC day and per site. Days and sites without a change are absent.
+
+    `disturbed` are other site-days that a publication lets the settler settle again.
+    """
 
     total: Tally = field(default_factory=Tally)
     days: dict[int, Tally] = field(default_factory=dict)
     sites: dict[str, Tally] = field(default_factory=dict)
+    disturbed: set[SiteDay] = field(default_factory=set)
 
 
 def differences(rebuilt: Iterable[Rebuilt]) -> Differences:
     """Return the differences of recomputed site-days."""
-    found = Differences()
+    found, compared = Differences(), set[SiteDay]()
     for each in rebuilt:
+        compared.add(each.site_day)
+        found.disturbed.update(SiteDay(each.site_day.site, day) for day in each.disturbed_days)
         found.total.add(each)
         found.days.setdefault(each.site_day.day, Tally()).add(each)
         if is_changed(each):
             found.sites.setdefault(each.site_day.site, Tally()).add(each)
+    found.disturbed -= compared
     found.days = {day: tally for day, tally in sorted(found.days.items()) if tally.changed_site_days}
     return found
 

@@ -131,6 +131,7 @@ def receipt_message(reprocessing: Reprocessing) -> pb.ErasureReceipt | None:
         log_until_time=timestamp(receipt.log_until) if receipt.log_until else None,
         proven_time=timestamp(receipt.proven_at) if receipt.proven_at else None,
         scanned=receipt.scanned,
+        waiting=receipt.waiting,
     )
 
 

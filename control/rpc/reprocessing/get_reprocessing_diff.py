@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from control.backend import Backend
@@ -28,19 +29,20 @@ from control.rpc.reprocessing.transitions import refuse_unreadable
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
-from hitmesh.model.days import date_text, day_of
+from hitmesh.model.days import date_text, day_message, day_of
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing
 from hitmesh.model.similar_names import nearest, similar
 from hitmesh.model.sites import IngestKey, SiteDay
-from hitmesh.ports import Reprocessings
+from hitmesh.ports import Generations, Reprocessings
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000
 DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
+MAX_DISTURBED: Final = 100
 READ_SITE_DAYS: Final = 32
 """Maximum number of recomputed site-days that are read at once, because each has two carries of up to megabytes."""
 
@@ -84,6 +86,7 @@ def get_reprocessing_diff(
     )
     if not request.page_token:
         _add_sites(response, compared, request.order_by, top)
+        _add_disturbed(response, compared, found, books.generations)
         if request.dimension or request.cells:
             rebuilt = rebuilt_in(books.reprocessings, id_, part, checkpoint)
             add_rows(response, books, found, now, rebuilt, request, top, backend.limits, checkpoint)
@@ -105,7 +108,7 @@ def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoi
 
 def _compared_only(rebuilt: Rebuilt) -> Rebuilt:
     before, after = (replace(version, carry=b"", read_through={}) for version in (rebuilt.before, rebuilt.after))
-    return replace(rebuilt, before=before, after=after, flags={}, disturbed_days=frozenset())
+    return replace(rebuilt, before=before, after=after, flags={})
 
 
 def _response(
@@ -133,14 +136,31 @@ def _add_sites(response: pb.GetReprocessingDiffResponse, compared: Differences, 
     response.sites.extend(site_difference(site, compared.sites[site]) for site in sites)
 
 
+def _add_disturbed(
+    response: pb.GetReprocessingDiffResponse,
+    compared: Differences,
+    reprocessing: Reprocessing,
+    generations: Generations,
+) -> None:
+    """Name the settled site-days that only the settler changes, after the publication."""
+    disturbed = sorted(each for each in compared.disturbed if not reprocessing.is_planned(each.day))
+    for site, of_site in groupby(disturbed, key=lambda each: each.site):
+        days = [each.day for each in of_site]
+        settled = generations.current(site, days[0], days[-1] + 1)
+        for day in filter(settled.__contains__, days):
+            response.disturbed_site_days += 1
+            if response.disturbed_site_days <= MAX_DISTURBED:
+                response.disturbed.add(site=site, utc_date=day_message(day))
+
+
 def _part_of(request: pb.GetReprocessingDiffRequest, reprocessing: Reprocessing) -> Part:
-    first, end = reprocessing.first_day, reprocessing.end_day
+    first, end = reprocessing.first_day, reprocessing.reach
     if request.HasField("first_utc_date"):
         first = max(first, day_of("first_utc_date", request.first_utc_date))
     if request.HasField("last_utc_date"):
         end = min(end, day_of("last_utc_date", request.last_utc_date) + 1)
     if first >= end:
-        days = date_text(reprocessing.first_day), date_text(reprocessing.end_day - 1)
+        days = date_text(reprocessing.first_day), date_text(reprocessing.reach - 1)
         raise RefusedError(
             f"the dates select no day of the reprocessing, which has {days[0]} to {days[1]}: send dates in this range",
             field="first_utc_date",

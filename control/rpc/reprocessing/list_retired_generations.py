@@ -89,7 +89,7 @@ def _holders(stored: Reprocessings, found: Sequence[RetiredGeneration]) -> dict[
 def _rebuilt(stored: Reprocessings, reprocessing: Reprocessing, site_day: SiteDay) -> Rebuilt | None:
     """Return a reprocessing's recomputed site-day; None if the reprocessing does not have the site-day."""
     site, day = site_day
-    if site not in reprocessing.sites or not reprocessing.first_day <= day < reprocessing.end_day:
+    if site not in reprocessing.sites or not reprocessing.first_day <= day < reprocessing.reach:
         return None
     following = stored.rebuilt(reprocessing.id, SiteDay(site, day - 1), 1)
     return following[0] if following and following[0].site_day == site_day else None

@@ -37,6 +37,9 @@ def planned_message(reprocessing: Reprocessing, speed: Speed) -> pb.Reprocessing
         estimated_duration=_duration(plan.seconds),
         rules_version=reprocessing.rules[0] if len(reprocessing.rules) == 1 else None,
         warnings=not_applicable_warnings(reprocessing.not_applicable),
+        following_site_days=reprocessing.following,
+        open_hits=reprocessing.open_hits,
+        last_following_utc_date=day_message(reprocessing.reach - 1) if reprocessing.following else None,
     )
 
 

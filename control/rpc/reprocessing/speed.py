@@ -38,6 +38,7 @@ def plan_for(reprocessing: Reprocessing, speed: Speed) -> Plan:
         reprocessing.logic,
         reprocessing.site_days,
         reprocessing.hits,
+        following=reprocessing.following,
         hit_us=speed.hit_us,
         site_day_ms=speed.site_day_ms,
         keep_days=0 if reprocessing.kind is Kind.ERASE else KEEP_REPLACED_DAYS,

@@ -55,16 +55,20 @@ def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
 
 
 def conflicting(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Sequence[Reprocessing]:
-    """Return the other open reprocessings that share a site-day with this reprocessing, the oldest first."""
+    """Return the other open reprocessings of the same or adjacent site-days, the oldest first.
+
+    The days after a plan are recomputed and published with the plan if the visits handed to them change.
+    """
     others = (other for other in stored if other.id != reprocessing.id and other.state in OPEN_STATES)
-    return sorted(filter(reprocessing.overlaps, others), key=lambda other: (other.created_at, other.id))
+    return sorted(filter(reprocessing.touches, others), key=lambda other: (other.created_at, other.id))
 
 
 def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
     """Return the error for a reprocessing whose site-days another open reprocessing has."""
     other, state = name_of(first.id), first.state.name
+    how = "shares site-days with" if reprocessing.overlaps(first) else "is beside the site-days of"
     return RefusedError(
-        f"{name_of(reprocessing.id)} shares site-days with {other}, which is {state}: finish or cancel {other} first",
+        f"{name_of(reprocessing.id)} {how} {other}, which is {state}: finish or cancel {other} first",
         field="name",
         reason=ErrorReason.REPROCESSING_CONFLICT,
         value=name_of(reprocessing.id),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from hitmesh.model.reasons import LocalReason
-from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.exits import NOTHING_FOUND, CommandFailed, Exit
 from hitmesh.tools.cli.options import connect_as_operator, examples, full_name_of_site, operator_options, output_option
 from hitmesh.tools.cli.output import echo, note, print_json
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from hitmesh.api.control.v1 import reprocessing_pb2
     from hitmesh.client.mesh import Mesh
 
-_EXITS = "\n\n\b\nExit codes:\n  0    done\n  7    the work failed, see the message"
+_EXITS = (
+    "\n\n\b\nExit codes:\n  0    done\n  7    the work failed, see the message\n  69   no hit of the visitor is known"
+)
 
 
 @click.command(
@@ -45,7 +47,10 @@ _EXITS = "\n\n\b\nExit codes:\n  0    done\n  7    the work failed, see the mess
 @click.option(
     "--publish", "is_published", is_flag=True, help="Remove the hits at once, without a review of the difference."
 )
-@click.option("--dry-run", is_flag=True, help="Show the plan without storing the plan.")
+@click.option(
+    "--unknown", "is_unknown", is_flag=True, help="Erase although no hit of the visitor is known, such as refused hits."
+)
+@click.option("--dry-run", is_flag=True, help="Show the plan without storing the plan, or looking for the visitor.")
 @output_option("table", "json")
 @operator_options
 def erase(
@@ -55,6 +60,7 @@ def erase(
     users: tuple[str, ...],
     keys: tuple[str, ...],
     is_published: bool,
+    is_unknown: bool,
     dry_run: bool,
     output: str,
     endpoint: str | None,
@@ -63,14 +69,16 @@ def erase(
     """Find all a visitor's hits up to now, and show plan and difference; with --publish, remove the hits for good.
 
     Without --publish, no report changes: `hitmesh reprocess publish ID` removes the hits, and there is no rollback.
-    JSON is one object, with the difference in "diff", or with "receipt" after --publish.
+    Without a known hit of the visitor, the erasure is cancelled. JSON is one object, with the difference in "diff", or
+    with "receipt" after --publish.
     """
     if not visitors + users + keys:
         raise click.UsageError("no visitor is named: give --visitor, --user or --key")
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.control.v1 import reprocessing_pb2 as pb
-        from hitmesh.client.reprocessing import create_reprocessing, publish_reprocessing
+        from hitmesh.client.reprocessing import create_reprocessing, publish_reprocessing, short_id, whole_diff
         from hitmesh.tools.cli.reprocess_output import print_reprocessing
+        from hitmesh.tools.cli.reprocess_work import if_interrupted
 
         wanted = pb.Reprocessing(
             kind=pb.REPROCESSING_KIND_ERASE,
@@ -81,11 +89,22 @@ def erase(
         if dry_run:
             print_reprocessing(planned, output)
             return
-        found = _worked_off(mesh, _begun(mesh, planned))
-        if not is_published:
-            _show_difference(mesh, found, output)
-            return
-        print_reprocessing(_worked_off(mesh, publish_reprocessing(mesh, found.name)), output)
+        id_ = short_id(planned.name)
+        with if_interrupted(
+            "nothing is erased yet, the search for the hits goes on, and other reprocessings of the site are refused: "
+            f"continue with hitmesh reprocess status {id_}, then hitmesh reprocess publish {id_} --wait; or drop the "
+            f"erasure with hitmesh reprocess cancel {id_}"
+        ):
+            found = _worked_off(mesh, _begun(mesh, planned))
+            difference = whole_diff(mesh, pb.GetReprocessingDiffRequest(name=found.name))
+            if not (is_unknown or _known_hits(found, difference)):
+                _refuse_unknown(mesh, found)
+            if not is_published:
+                _show_difference(found, difference, output)
+                return
+            publishing = publish_reprocessing(mesh, found.name)
+        with if_interrupted(f"the erasure goes on without this command: see hitmesh reprocess status {id_}"):
+            print_reprocessing(_worked_off(mesh, publishing), output)
 
 
 def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
@@ -122,19 +141,54 @@ def _worked_off(mesh: Mesh, running: reprocessing_pb2.Reprocessing) -> reprocess
     return found
 
 
-def _show_difference(mesh: Mesh, found: reprocessing_pb2.Reprocessing, output: str) -> None:
-    from hitmesh.api.control.v1 import reprocessing_pb2 as pb
-    from hitmesh.client.reprocessing import short_id, whole_diff
+def _settled_hits(difference: reprocessing_pb2.GetReprocessingDiffResponse) -> int:
+    """Return how many hits of the visitor lie on settled days."""
+    return difference.ledger_after.erased - difference.ledger_before.erased
+
+
+def _known_hits(found: reprocessing_pb2.Reprocessing, difference: reprocessing_pb2.GetReprocessingDiffResponse) -> int:
+    """Return how many hits of the visitor are known."""
+    return found.open_hits + _settled_hits(difference)
+
+
+def _refuse_unknown(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> NoReturn:
+    """Cancel an erasure that would remove nothing, because it refuses every other erasure of the site.
+
+    Raises:
+        CommandFailed: no hit of the visitor is known.
+    """
+    from hitmesh.client.reprocessing import cancel_reprocessing, short_id
+    from hitmesh.model.names import short_site_name
+
+    cancel_reprocessing(mesh, found.name)
+    site = short_site_name(found.sites[0])
+    raise CommandFailed(
+        NOTHING_FOUND,
+        f"no hit of the visitor is known in {site}, so the erasure {short_id(found.name)} is cancelled: check the id "
+        "and the site; hits that were sent a moment ago are known within seconds. To remove refused hits, and to "
+        "erase earlier hits that arrive later, give --unknown",
+        reason=LocalReason.NOTHING_FOUND,
+    )
+
+
+def _show_difference(
+    found: reprocessing_pb2.Reprocessing, difference: reprocessing_pb2.GetReprocessingDiffResponse, output: str
+) -> None:
+    from hitmesh.client.reprocessing import short_id
     from hitmesh.tools.cli.reprocess_output import fields_of, print_reprocessing
     from hitmesh.tools.cli.reprocess_tables import diff_fields, print_diff
 
-    difference = whole_diff(mesh, pb.GetReprocessingDiffRequest(name=found.name))
+    known = {"settled": _settled_hits(difference), "open": found.open_hits}
     if output == "json":
-        print_json(fields_of(found) | {"diff": diff_fields(difference, "")})
+        print_json(fields_of(found) | {"known_hits": known, "diff": diff_fields(difference, "")})
         return
     print_reprocessing(found, output)
     echo()
     print_diff(difference, "")
+    note(
+        f"hits of the visitor that are known: {known['settled']:,} on settled days, {known['open']:,} on days that are "
+        "not settled yet"
+    )
     note(
         f"no report changed yet; next: hitmesh reprocess publish {short_id(found.name)} --wait, which removes the hits "
         "for good"

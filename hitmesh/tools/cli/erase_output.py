@@ -37,6 +37,7 @@ def receipt_fields(receipt: pb.ErasureReceipt) -> dict[str, Any]:
         "log_until_time": receipt.log_until_time.ToJsonString() if receipt.HasField("log_until_time") else None,
         "proven_time": receipt.proven_time.ToJsonString() if receipt.HasField("proven_time") else None,
         "scanned": dict(sorted(receipt.scanned.items())),
+        "waiting": receipt.waiting or None,
     }
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import grpc
 
 RPC_BASE: Final = 64
+# The code of a command whose selection is empty: that of the gRPC code NOT_FOUND.
+NOTHING_FOUND: Final = RPC_BASE + 5
 # The code of a command whose hits were all refused: that of the gRPC code INVALID_ARGUMENT.
 ALL_REFUSED: Final = RPC_BASE + 3
 CURE_UNREACHABLE: Final = "start a mesh with `hitmesh dev`, or name a running mesh with --endpoint HOST:PORT"
@@ -53,6 +55,7 @@ Exit codes:
   6    not ready in time: a mesh that is starting (60 s), or the numbers of an import (--timeout)
   7    a check found problems
   64+n an RPC failed with gRPC code n, for example 67 INVALID_ARGUMENT (also: all hits were refused), 69 NOT_FOUND
+       (also: nothing is there, such as no settled day in a range, or no hit of a visitor)
   130  interrupted
 """
 

@@ -80,7 +80,7 @@ def access_log(
 
     With -o json one line: lines, sent, accepted, rejected, duplicate, skipped. `duplicate` counts accepted hits whose
     ids were already stored, from the site's reports before and after the import: parallel imports into the same days
-    make `duplicate` inexact, and --no-wait makes `duplicate` 0.
+    make `duplicate` inexact, and --no-wait makes `duplicate` 0. Hits of erased visitors are accepted, and not counted.
     """
     from hitmesh.tools.importers import access_log as importer
     from hitmesh.tools.importers.log_formats import LogFormat

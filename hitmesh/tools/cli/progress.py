@@ -65,11 +65,12 @@ class Progress:
                 self._bar.remove_task(self._task)
             self._task = self._bar.add_task(name, total=total, pace="")
 
-    def reached(self, done: int) -> None:
-        """Report how many units of the phase are done."""
+    def reached(self, done: int, waiting: str = "") -> None:
+        """Report how many units of the phase are done, and what the work waits for."""
         if self._begun is None:
             self._begun = (self._clock_s(), done)
         pace = self._pace(done) if self._unit else ""
+        pace = f"waits for: {waiting}" if waiting else pace
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, pace=pace)
         elif self._bar is None and self._clock_s() - self._printed_at_s >= LINE_EVERY_S:

@@ -10,7 +10,7 @@ import click
 
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.dates import date_text, utc_dates
-from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.exits import NOTHING_FOUND, CommandFailed, Exit
 from hitmesh.tools.cli.options import connect_as_operator, examples, operator_options, output_option
 from hitmesh.tools.cli.output import note
 from hitmesh.tools.cli.reprocess_plan import full_names_of_sites
@@ -29,7 +29,8 @@ _ALL = "merchants/-/sites/-"
         "hitmesh reprocess check --site demo/example --since 2026-11-01 --until 2026-11-07",
         "hitmesh reprocess check --site demo/example -o json",
     )
-    + "\n\n\b\nExit codes:\n  0    every checked day adds up\n  7    a day does not add up: see the plans",
+    + "\n\n\b\nExit codes:\n  0    every checked day adds up\n  7    a day does not add up: see the plans\n  "
+    "69   no settled day is selected",
 )
 @click.option(
     "--site",
@@ -70,12 +71,34 @@ def check(
         found = collected(check_history(mesh, request))
     print_checked(found, output)
     if found.problem_site_days:
-        days = "1 site-day does" if found.problem_site_days == 1 else f"{found.problem_site_days:,} site-days do"
+        raise CommandFailed(Exit.PROBLEMS_FOUND, _cures_of(found), reason=LocalReason.HISTORY_DAMAGED)
+    if not found.site_days and (sites or since or until):
         raise CommandFailed(
-            Exit.PROBLEMS_FOUND,
-            f"{days} not add up: run and publish the plans that repair them",
-            reason=LocalReason.HISTORY_DAMAGED,
+            NOTHING_FOUND,
+            "no settled UTC day of these sites lies in this range, so nothing was checked: see the days with "
+            "hitmesh drift, or leave --since and --until out",
+            reason=LocalReason.NOTHING_FOUND,
         )
+
+
+def _cures_of(found: Checked) -> str:
+    """Return how many site-days do not add up, and what to do."""
+    from hitmesh.tools.cli.reprocess_check_output import is_beyond_repair
+    from hitmesh.tools.cli.reprocess_output import BACKUP_CURE, count_of
+
+    lost = sum(map(is_beyond_repair, found.problems))
+    left = found.problem_site_days - lost
+    cures = []
+    if left:
+        does = "does" if left == 1 else "do"
+        cures.append(f"{count_of(left)} {does} not add up: run and publish the plans that repair them")
+    if lost:
+        has = "has" if lost == 1 else "have"
+        cures.append(
+            f"{count_of(lost)} {has} raw hits that are lost beyond repair, and no plan restores them; reports keep "
+            f"their numbers: {BACKUP_CURE}"
+        )
+    return "; ".join(cures)
 
 
 def collected(pages: Iterable[reprocessing_pb2.CheckHistoryResponse]) -> Checked:

@@ -71,10 +71,26 @@ class RepairPlan(NamedTuple):
         return {"sites": list(self.sites), "kind": "REPROCESSING_KIND_REPAIR", **dates}
 
 
+def is_beyond_repair(problem: pb.HistoryProblem) -> bool:
+    """Return whether a repair changes nothing: raw hits that the ledger entry has are lost, and the log has none.
+
+    A repair keeps such a site-day as it is, because its numbers cannot be computed from all its hits.
+    """
+    if not problem.lost_hits or problem.log_hits:
+        return False
+    sums = {(each.store, each.measure): each for each in problem.findings if each.HasField("found")}
+    raw, ledger = sums.get((pb.CHECKED_STORE_RAW, "hits")), sums.get((pb.CHECKED_STORE_LEDGER, "accepted"))
+    return raw is None or raw.found < (raw.expected if ledger is None else ledger.found)
+
+
 def plans_for(problems: Iterable[pb.HistoryProblem]) -> list[RepairPlan]:
-    """Return the plans that repair the site-days: runs of days per site, sites with equal runs together."""
+    """Return the plans that repair the site-days: runs of days per site, sites with equal runs together.
+
+    No plan has a site-day on which a repair changes nothing.
+    """
     runs: dict[tuple[date, date], list[str]] = {}
-    for site, of_site in groupby(problems, key=lambda problem: problem.site):
+    repairable = (problem for problem in problems if not is_beyond_repair(problem))
+    for site, of_site in groupby(repairable, key=lambda problem: problem.site):
         days = sorted(date.fromisoformat(date_text_of(problem.utc_date)) for problem in of_site)
         for _, run in groupby(enumerate(days), key=lambda numbered: numbered[1].toordinal() - numbered[0]):
             in_run = [day for _, day in run]
@@ -93,11 +109,15 @@ def print_checked(found: Checked, output: str) -> None:
         print_json(_fields(found, plans))
         return
     verdict = "all add up" if not found.problem_site_days else f"{count_of(found.problem_site_days)} not adding up"
+    if not found.site_days:
+        verdict = "no settled day is selected"
     echo(f"{count_of(found.site_days)} with {found.hits:,} hits checked: {verdict}")
     if not found.problems:
         return
     echo()
     _print_problems(found.problems)
+    if not plans:
+        return
     echo()
     echo("plans that repair these site-days:")
     for plan in plans[:MAX_PLANS]:
@@ -156,6 +176,7 @@ def _fields(found: Checked, plans: Sequence[RepairPlan]) -> dict[str, Any]:
                 "missing_hits": problem.missing_hits,
                 "log_hits": problem.log_hits if problem.HasField("log_hits") else None,
                 "lost_hits": problem.lost_hits if problem.HasField("lost_hits") else None,
+                "beyond_repair": is_beyond_repair(problem),
             }
             for problem in found.problems
         ],

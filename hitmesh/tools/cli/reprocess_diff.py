@@ -48,7 +48,8 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     callback=per_cent,
     metavar="P%",
     help="Exit with 7 if the changes of a metric, added up over all site-days without their signs, are more than P per "
-    "cent of its old sum, or if the ledger has fewer accepted hits than before.",
+    "cent of its old sum, if the ledger has fewer accepted hits than before, if a publication changes site-days that "
+    "are not compared, or if a repair could not restore all raw hits.",
 )
 @site_option(required=False)
 @click.option("--since", callback=date_text, metavar="DAY", help="First UTC day to compare. Default: the first.")
@@ -117,6 +118,8 @@ def diff(
     if fail_above is not None:
         _refuse_lost_hits(found)
         _fail_above(found, fail_above)
+        _refuse_unseen_days(found)
+        _refuse_what_is_lost(found)
 
 
 def _refuse_lost_hits(found: reprocessing_pb2.GetReprocessingDiffResponse) -> None:
@@ -131,9 +134,29 @@ def _refuse_lost_hits(found: reprocessing_pb2.GetReprocessingDiffResponse) -> No
             raise CommandFailed(
                 Exit.PROBLEMS_FOUND,
                 f"the ledger has {before:,} accepted hits before and {after:,} after ({where}), so raw hits are "
-                "missing: do not publish, and see hitmesh ledger",
+                "missing: do not publish; hitmesh reprocess check names them, and the plans that restore them",
                 reason=LocalReason.DIFF_TOO_LARGE,
             )
+
+
+def _refuse_unseen_days(found: reprocessing_pb2.GetReprocessingDiffResponse) -> None:
+    """Raise if a publication changes site-days that the difference does not have."""
+    from hitmesh.tools.cli.reprocess_tables import disturbed_text
+
+    if found.disturbed_site_days:
+        raise CommandFailed(
+            Exit.PROBLEMS_FOUND,
+            f"{disturbed_text(found)}; plan these days too, or publish without --fail-above",
+            reason=LocalReason.DIFF_TOO_LARGE,
+        )
+
+
+def _refuse_what_is_lost(found: reprocessing_pb2.GetReprocessingDiffResponse) -> None:
+    """Raise if a repair could not restore all raw hits."""
+    from hitmesh.tools.cli.reprocess_output import lost_text
+
+    if lost := lost_text(found.reprocessing.raw_repair):
+        raise CommandFailed(Exit.PROBLEMS_FOUND, lost, reason=LocalReason.HISTORY_DAMAGED)
 
 
 def _fail_above(found: reprocessing_pb2.GetReprocessingDiffResponse, limit: float) -> None:

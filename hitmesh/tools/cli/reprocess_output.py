@@ -15,6 +15,7 @@ from hitmesh.tools.cli.erase_output import print_receipt, receipt_fields
 from hitmesh.tools.cli.output import echo, print_json, print_table, visible
 
 MAX_SITES: Final = 3
+BACKUP_CURE: Final = "restore the raw store from a backup, then repair these days"
 _MS_PER_MINUTE: Final = 60_000
 
 
@@ -68,7 +69,7 @@ def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
         "create_time": reprocessing.create_time.ToJsonString(),
         "update_time": reprocessing.update_time.ToJsonString(),
         "expire_time": reprocessing.expire_time.ToJsonString() if reprocessing.HasField("expire_time") else None,
-        "raw_repair": _raw_repair_fields(reprocessing),
+        "raw_repair": raw_repair_fields(reprocessing),
     }
     if reprocessing.HasField("receipt"):
         stored["receipt"] = receipt_fields(reprocessing.receipt)
@@ -82,6 +83,10 @@ def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
         "rules_version": reprocessing.rules_version if reprocessing.HasField("rules_version") else None,
         "warnings": warning_fields(reprocessing.warnings),
         "site_days": reprocessing.site_days,
+        "following_site_days": reprocessing.following_site_days,
+        "last_following_utc_date": date_text_of(reprocessing.last_following_utc_date)
+        if reprocessing.following_site_days
+        else None,
         "hits": reprocessing.hits,
         "minutes": _minutes(reprocessing.estimated_duration),
         "stages": [_stage_fields(stage) for stage in reprocessing.stages],
@@ -119,16 +124,29 @@ def title_of(reprocessing: pb.Reprocessing) -> str:
     if not reprocessing.name:
         return "a plan that is not stored"
     work = _work_name(reprocessing)
-    progress = f" ({work}: {reprocessing.done_site_days:,} of {count_of(reprocessing.site_days)})" if work else ""
-    return f"{short_id(reprocessing.name)}  {state_name(reprocessing)}{progress}"
+    total, done = total_of(reprocessing), reprocessing.done_site_days
+    progress = count_of(done) if total is None else f"{done:,} of {count_of(total)}"
+    return f"{short_id(reprocessing.name)}  {state_name(reprocessing)}" + (f" ({work}: {progress})" if work else "")
+
+
+def total_of(reprocessing: pb.Reprocessing) -> int | None:
+    """Return how many site-days a work has, as far as that is known; None while an erasure publishes.
+
+    An erasure publishes only the site-days that have the visitor's hits.
+    """
+    if (reprocessing.kind, reprocessing.work) == (pb.REPROCESSING_KIND_ERASE, pb.REPROCESSING_WORK_PUBLISH):
+        return None
+    return reprocessing.site_days + reprocessing.following_site_days
 
 
 def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
     return [
         ("error", reprocessing.error),
+        ("waits for", reprocessing.receipt.waiting),
         ("kind", _purpose(reprocessing)),
         ("sites", _sites(reprocessing)),
         ("UTC days", _days(reprocessing)),
+        ("following", _following(reprocessing)),
         ("takes", f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"),
         ("raw", _raw_repair_text(reprocessing)),
         *(("warning", warning_text(each)) for each in reprocessing.warnings),
@@ -153,7 +171,22 @@ def _raw_repair_text(reprocessing: pb.Reprocessing) -> str:
     )
 
 
-def _raw_repair_fields(reprocessing: pb.Reprocessing) -> dict[str, Any] | None:
+def lost_text(repair: pb.RawRepair) -> str:
+    """Return what a repair could not restore, and how to; empty if nothing is lost."""
+    if not repair.lost_site_days:
+        return ""
+    kept = [each for each in repair.lost if each.kept]
+    named = ", ".join(f"{short_site_name(each.site)} {date_text_of(each.utc_date)}" for each in kept[:MAX_SITES])
+    more = f" and {len(kept) - MAX_SITES:,} more" if len(kept) > MAX_SITES else ""
+    reports = f", and reports keep the numbers of {named}{more}" if kept else ""
+    return (
+        f"not repaired: {repair.lost_hits:,} hits of {count_of(repair.lost_site_days)} are lost, because neither the "
+        f"raw store nor the log has them{reports}; {BACKUP_CURE}"
+    )
+
+
+def raw_repair_fields(reprocessing: pb.Reprocessing) -> dict[str, Any] | None:
+    """Return the JSON of what a repair restored and what is lost; None for other kinds."""
     if not reprocessing.HasField("raw_repair"):
         return None
     repair = reprocessing.raw_repair
@@ -237,6 +270,17 @@ def _sites(reprocessing: pb.Reprocessing) -> str:
 
 def _days(reprocessing: pb.Reprocessing) -> str:
     return f"{date_text_of(reprocessing.first_utc_date)} to {date_text_of(reprocessing.last_utc_date)}"
+
+
+def _following(reprocessing: pb.Reprocessing) -> str:
+    """Return which days after the plan change with it; until the run, that is not known."""
+    if reprocessing.following_site_days:
+        last = date_text_of(reprocessing.last_following_utc_date)
+        return f"{count_of(reprocessing.following_site_days)} up to {last}, whose visits change with these days"
+    is_planned = state_name(reprocessing) in ("", "PLANNED")
+    if not is_planned or not reprocessing.site_days or reprocessing.kind == pb.REPROCESSING_KIND_ERASE:
+        return ""
+    return "days whose visits change with these days, found by run and shown in the difference"
 
 
 def _minutes(duration: Duration) -> float:

@@ -9,7 +9,9 @@ import click
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN, site_name
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.dates import date_text, utc_dates
+from hitmesh.tools.cli.exits import NOTHING_FOUND, CommandFailed
 from hitmesh.tools.cli.options import connect_as_operator, examples, operator_options, output_option
 from hitmesh.tools.cli.output import note
 
@@ -104,6 +106,13 @@ def plan(
 
         planned = create_reprocessing(mesh, _wanted(names, since, until, kind, logic), validate_only=dry_run)
     print_reprocessing(planned, output)
+    if not planned.site_days:
+        raise CommandFailed(
+            NOTHING_FOUND,
+            f"no UTC day of these sites from {since} to {until} is settled, so such a plan is refused: choose days "
+            "with hits that ended at least 26 hours ago",
+            reason=LocalReason.NOTHING_FOUND,
+        )
     if planned.name and output != "json":
         note(f"no report changes; next: hitmesh reprocess run {short_id(planned.name)} --wait")
 

@@ -11,12 +11,21 @@ from hitmesh.model.names import short_site_name
 from hitmesh.tools.cli.output import echo, note, print_table
 from hitmesh.tools.cli.plot import MAX_BARS, bars, columns
 from hitmesh.tools.cli.report_table import EMPTY, has_blocks, plot_width
-from hitmesh.tools.cli.reprocess_output import count_of, title_of, warning_fields, warning_text
+from hitmesh.tools.cli.reprocess_output import (
+    count_of,
+    lost_text,
+    raw_repair_fields,
+    title_of,
+    warning_fields,
+    warning_text,
+)
 from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
+# Sums that reports show only as a part in another metric.
+_PART_TEXTS: Final = {"visit_views": " (in views_per_visit)"}
 _LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
 
@@ -44,7 +53,28 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         _note_more(found.changed_cells - len(found.cells), "changed cells", "--top")
     if found.settled_again_site_days:
         note(f"without the rows of {count_of(found.settled_again_site_days)} that the settler settled again since")
+    if found.site_days > 1 and any(each.metric == "visitors" for each in found.totals):
+        note("visitors are added up over UTC days and sites; hitmesh query counts a visitor of several days once")
+    if found.lost_site_days:
+        note(
+            f"without {count_of(found.lost_site_days)} whose old or new rows the metric store lost: a publication "
+            "replaces the old rows"
+        )
+    if found.disturbed_site_days:
+        note(disturbed_text(found))
+    if lost := lost_text(found.reprocessing.raw_repair):
+        note(lost)
     _plot(found)
+
+
+def disturbed_text(found: pb.GetReprocessingDiffResponse) -> str:
+    """Return which site-days a publication changes although the difference does not have them."""
+    named = ", ".join(f"{short_site_name(each.site)} {date_text_of(each.utc_date)}" for each in found.disturbed[:3])
+    more = f", {found.disturbed_site_days - 3:,} more: give -o json" if found.disturbed_site_days > 3 else ""
+    return (
+        f"not compared: {count_of(found.disturbed_site_days)} that the settler settles again after the publication, "
+        f"because orders, copies or visits depend on the compared days: {named}{more}"
+    )
 
 
 def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: bool = False) -> dict[str, Any]:
@@ -58,6 +88,11 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
         "ledger": _ledger_fields(found),
         "reasons": reason_fields(found.reasons) if found.HasField("reasons") else None,
         "warnings": warning_fields(found.warnings),
+        "raw_repair": raw_repair_fields(found.reprocessing),
+        "disturbed_site_days": found.disturbed_site_days,
+        "disturbed": [
+            {"site": short_site_name(each.site), "utc_date": date_text_of(each.utc_date)} for each in found.disturbed
+        ],
         "days": [
             {
                 "utc_date": date_text_of(day.utc_date),
@@ -102,6 +137,7 @@ def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells:
         }
     if dimension or cells:
         fields["settled_again_site_days"] = found.settled_again_site_days
+        fields["lost_site_days"] = found.lost_site_days
     return fields
 
 
@@ -137,7 +173,7 @@ def print_sums(headers: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], S
 def _sum_cells(metric: pb.MetricDifference) -> tuple[str, ...]:
     per_cent = f"{metric.percent:+,.2f} %" if metric.HasField("percent") else EMPTY
     return (
-        metric.metric + _UNIT_TEXTS.get(metric.unit, ""),
+        metric.metric + _PART_TEXTS.get(metric.metric, "") + _UNIT_TEXTS.get(metric.unit, ""),
         _number(metric.old, metric.unit, is_set=metric.HasField("old")),
         _number(metric.new, metric.unit, is_set=metric.HasField("new")),
         _number(metric.difference, metric.unit, is_set=metric.HasField("difference"), sign="+"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,12 +45,16 @@ def _wait_option(command: CommandT) -> CommandT:
 def run_command(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
     """Recompute the days of the plan ID into results that no report reads, and compare them with the reports.
 
-    Also continues after a failure. Repeating the command changes nothing.
+    Also continues after a failure. Repeating the command changes nothing. A repair that cannot restore all raw hits
+    ends with 7; the other days of its plan are recomputed.
     """
     from hitmesh.client.reprocessing import run_reprocessing
+    from hitmesh.tools.cli.reprocess_output import lost_text
 
     found = _work(run_reprocessing, id_, output, endpoint, home, wait=wait)
     _advise(found, output, "diff", "publish")
+    if lost := lost_text(found.raw_repair):
+        raise CommandFailed(Exit.PROBLEMS_FOUND, lost, reason=LocalReason.HISTORY_DAMAGED)
 
 
 @click.command(
@@ -71,8 +76,11 @@ def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path 
     removes these numbers and the hits permanently. Repeating the command changes nothing.
     """
     from hitmesh.client.reprocessing import publish_reprocessing
+    from hitmesh.tools.cli.reprocess_output import lost_text
 
     found = _work(publish_reprocessing, id_, output, endpoint, home, wait=wait)
+    if lost := lost_text(found.raw_repair):
+        note(lost)
     _advise(found, output, "rollback")
 
 
@@ -142,7 +150,8 @@ def _work(
         found = request(mesh, full_name(id_))
         is_awaited = wait and state_name(found) == "RUNNING"
         if is_awaited:
-            found = finished(mesh, found)
+            with if_interrupted(f"the work continues without this command: see hitmesh reprocess status {id_}"):
+                found = finished(mesh, found)
     print_reprocessing(found, output)
     if state_name(found) == "FAILED" or (is_awaited and found.error):
         raise CommandFailed(Exit.PROBLEMS_FOUND, found.error, reason=LocalReason.REPROCESSING_FAILED)
@@ -151,15 +160,21 @@ def _work(
 
 def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
     """Wait until the work has ended, with a progress bar."""
-    from hitmesh.client.reprocessing import short_id, wait_while_running
-    from hitmesh.tools.cli.reprocess_output import title_of
+    from hitmesh.client.reprocessing import wait_while_running
+    from hitmesh.tools.cli.reprocess_output import title_of, total_of
 
+    with Progress(unit="site-days") as progress:
+        progress.phase(title_of(found).partition(" (")[0], total_of(found))
+        return wait_while_running(mesh, found, lambda each: progress.reached(each.done_site_days, each.receipt.waiting))
+
+
+@contextmanager
+def if_interrupted(advice: str) -> Iterator[None]:
+    """Say what goes on without the command, and how to continue, if the command is interrupted."""
     try:
-        with Progress(unit="site-days") as progress:
-            progress.phase(title_of(found).partition(" (")[0], found.site_days)
-            return wait_while_running(mesh, found, lambda each: progress.reached(each.done_site_days))
+        yield
     except KeyboardInterrupt:
-        note(f"the work continues without this command: see hitmesh reprocess status {short_id(found.name)}")
+        note(advice)
         raise
 
 

@@ -222,6 +222,9 @@ class Reprocessing(_message.Message):
     RAW_REPAIR_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    FOLLOWING_SITE_DAYS_FIELD_NUMBER: _builtins.int
+    LAST_FOLLOWING_UTC_DATE_FIELD_NUMBER: _builtins.int
+    OPEN_HITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`reprocessings/{id}`, the id at most 64 characters from [a-z0-9-]. Empty in the response to a request with
     `validate_only`.
@@ -247,9 +250,19 @@ class Reprocessing(_message.Message):
     hits: _builtins.int
     """Accepted hits on these site-days, counted when the plan was made."""
     done_site_days: _builtins.int
-    """Site-days that the current work has finished."""
+    """Site-days that the current work has finished. The publication of an erasure has only the site-days with hits of the
+    visitor, which may be fewer than `site_days`.
+    """
     rules_version: _builtins.int
     """With kind RULES and a single site: the version of the site's exclusion rules."""
+    following_site_days: _builtins.int
+    """Settled site-days after `last_utc_date` that Run recomputed too, because the visits that begin before them changed.
+    They are compared, published and rolled back with the plan, and keep their logic version and rules.
+    """
+    open_hits: _builtins.int
+    """Kind ERASE: how many of the visitor's hits Run found on days that are not settled yet. The hits on settled days are
+    the growth of `erased` in the difference.
+    """
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """In a request 1 to 1,000 names: `merchants/{m}/sites/{s}`, `merchants/{m}/sites/-` for all sites that a merchant
@@ -305,6 +318,10 @@ class Reprocessing(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReprocessingWarning]:
         """Reasons why the result may not be as expected."""
 
+    @_builtins.property
+    def last_following_utc_date(self) -> _date_pb2.Date:
+        """The last UTC day of these site-days. Not set: there are none."""
+
     def __init__(
         self,
         *,
@@ -331,10 +348,13 @@ class Reprocessing(_message.Message):
         raw_repair: Global___RawRepair | None = ...,
         rules_version: _builtins.int | None = ...,
         warnings: _abc.Iterable[Global___ReprocessingWarning] | None = ...,
+        following_site_days: _builtins.int = ...,
+        last_following_utc_date: _date_pb2.Date | None = ...,
+        open_hits: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "_rules_version", b"_rules_version", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "raw_repair", b"raw_repair", "receipt", b"receipt", "rules_version", b"rules_version", "update_time", b"update_time", "visitor", b"visitor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "_rules_version", b"_rules_version", "create_time", b"create_time", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "last_following_utc_date", b"last_following_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "raw_repair", b"raw_repair", "receipt", b"receipt", "rules_version", b"rules_version", "update_time", b"update_time", "visitor", b"visitor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "_rules_version", b"_rules_version", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "hits", b"hits", "kind", b"kind", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "raw_repair", b"raw_repair", "receipt", b"receipt", "rules_version", b"rules_version", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "visitor", b"visitor", "warnings", b"warnings", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logic", b"_logic", "_rules_version", b"_rules_version", "create_time", b"create_time", "done_site_days", b"done_site_days", "error", b"error", "estimated_duration", b"estimated_duration", "expire_time", b"expire_time", "first_utc_date", b"first_utc_date", "following_site_days", b"following_site_days", "hits", b"hits", "kind", b"kind", "last_following_utc_date", b"last_following_utc_date", "last_utc_date", b"last_utc_date", "logic", b"logic", "name", b"name", "open_hits", b"open_hits", "raw_repair", b"raw_repair", "receipt", b"receipt", "rules_version", b"rules_version", "site_count", b"site_count", "site_days", b"site_days", "sites", b"sites", "stages", b"stages", "state", b"state", "update_time", b"update_time", "visitor", b"visitor", "warnings", b"warnings", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logic: _TypeAlias = _typing.Literal["logic"]  # noqa: Y015
     _WhichOneofArgType__logic: _TypeAlias = _typing.Literal["_logic", b"_logic"]  # noqa: Y015
@@ -426,6 +446,7 @@ class ErasureReceipt(_message.Message):
     LOG_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     PROVEN_TIME_FIELD_NUMBER: _builtins.int
     SCANNED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
     """Hits that were replaced by blank rows, which keep only site, UTC day, 15-minute cell of collect time and hash64 of
     the hit id.
@@ -444,9 +465,13 @@ class ErasureReceipt(_message.Message):
     """Site-days that were published without the hits."""
     generations: _builtins.int
     """Replaced generations that were removed."""
+    waiting: _builtins.str
+    """What the erasure waits for; empty while it goes on, and at the end."""
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
-        """Hits before this time (event time) are erased, and refused if they arrive again; later hits are accepted."""
+        """Hits before this time (event time) are erased. If they arrive again, they are accepted and counted as erased; later
+        hits count.
+        """
 
     @_builtins.property
     def open_utc_dates(self) -> _containers.RepeatedCompositeFieldContainer[_date_pb2.Date]:
@@ -480,10 +505,11 @@ class ErasureReceipt(_message.Message):
         log_until_time: _timestamp_pb2.Timestamp | None = ...,
         proven_time: _timestamp_pb2.Timestamp | None = ...,
         scanned: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        waiting: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["log_until_time", b"log_until_time", "proven_time", b"proven_time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carries", b"carries", "claims", b"claims", "generations", b"generations", "hits", b"hits", "log_records", b"log_records", "log_until_time", b"log_until_time", "open_utc_dates", b"open_utc_dates", "proven_time", b"proven_time", "raw_records", b"raw_records", "refusals", b"refusals", "scanned", b"scanned", "site_days", b"site_days", "until_time", b"until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carries", b"carries", "claims", b"claims", "generations", b"generations", "hits", b"hits", "log_records", b"log_records", "log_until_time", b"log_until_time", "open_utc_dates", b"open_utc_dates", "proven_time", b"proven_time", "raw_records", b"raw_records", "refusals", b"refusals", "scanned", b"scanned", "site_days", b"site_days", "until_time", b"until_time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1159,7 +1185,7 @@ class GetReprocessingDiffRequest(_message.Message):
 
     @_builtins.property
     def last_utc_date(self) -> _date_pb2.Date:
-        """Compare no UTC day after, inclusive. Not set: up to the last day."""
+        """Compare no UTC day after, inclusive. Not set: up to the last day, `last_following_utc_date` included."""
 
     def __init__(
         self,
@@ -1559,6 +1585,9 @@ class GetReprocessingDiffResponse(_message.Message):
     CELLS_FIELD_NUMBER: _builtins.int
     CHANGED_CELLS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    DISTURBED_SITE_DAYS_FIELD_NUMBER: _builtins.int
+    DISTURBED_FIELD_NUMBER: _builtins.int
+    LOST_SITE_DAYS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
@@ -1581,6 +1610,14 @@ class GetReprocessingDiffResponse(_message.Message):
     """Metric that ranks `cells`; empty unless `cells` was requested, and if no cell changed."""
     changed_cells: _builtins.int
     """How many cells have a difference."""
+    disturbed_site_days: _builtins.int
+    """Settled site-days that are not compared, and that the settler settles again after the publication, because an order,
+    a copy of a hit or a visit depends on the compared site-days.
+    """
+    lost_site_days: _builtins.int
+    """Site-days that `values` and `cells` leave out, because the metric store lost rows of a compared generation. A
+    publication replaces lost rows of the old generation.
+    """
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
         """The reprocessing as it was when the difference was read."""
@@ -1621,6 +1658,10 @@ class GetReprocessingDiffResponse(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReprocessingWarning]:
         """Reasons why the result may not be as expected, over all compared site-days."""
 
+    @_builtins.property
+    def disturbed(self) -> _containers.RepeatedCompositeFieldContainer[Global___DisturbedSiteDay]:
+        """The first 100 of these site-days, by site and UTC day."""
+
     def __init__(
         self,
         *,
@@ -1644,14 +1685,45 @@ class GetReprocessingDiffResponse(_message.Message):
         cells: _abc.Iterable[Global___CellDifference] | None = ...,
         changed_cells: _builtins.int = ...,
         warnings: _abc.Iterable[Global___ReprocessingWarning] | None = ...,
+        disturbed_site_days: _builtins.int = ...,
+        disturbed: _abc.Iterable[Global___DisturbedSiteDay] | None = ...,
+        lost_site_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "reasons", b"reasons", "reprocessing", b"reprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "cells_ranked_by", b"cells_ranked_by", "changed_cells", b"changed_cells", "changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "next_page_token", b"next_page_token", "reasons", b"reasons", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "cells_ranked_by", b"cells_ranked_by", "changed_cells", b"changed_cells", "changed_site_days", b"changed_site_days", "changed_sites", b"changed_sites", "changed_values", b"changed_values", "days", b"days", "disturbed", b"disturbed", "disturbed_site_days", b"disturbed_site_days", "ledger_after", b"ledger_after", "ledger_before", b"ledger_before", "lost_site_days", b"lost_site_days", "next_page_token", b"next_page_token", "reasons", b"reasons", "reprocessing", b"reprocessing", "settled_again_site_days", b"settled_again_site_days", "site_days", b"site_days", "sites", b"sites", "sites_ranked_by", b"sites_ranked_by", "totals", b"totals", "values", b"values", "values_ranked_by", b"values_ranked_by", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReprocessingDiffResponse: _TypeAlias = GetReprocessingDiffResponse  # noqa: Y015
+
+@_typing.final
+class DisturbedSiteDay(_message.Message):
+    """A site-day that a publication lets the settler settle again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: _builtins.int
+    UTC_DATE_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """The site."""
+    @_builtins.property
+    def utc_date(self) -> _date_pb2.Date:
+        """The UTC day."""
+
+    def __init__(
+        self,
+        *,
+        site: _builtins.str = ...,
+        utc_date: _date_pb2.Date | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["utc_date", b"utc_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["site", b"site", "utc_date", b"utc_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisturbedSiteDay: _TypeAlias = DisturbedSiteDay  # noqa: Y015
 
 @_typing.final
 class CheckHistoryRequest(_message.Message):

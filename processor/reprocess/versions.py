@@ -1,0 +1,29 @@
+"""Under which logic and rules a reprocessing recomputes a day: days after the plan keep theirs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hitmesh.model.logic import Logic, logic_named
+from hitmesh.model.plan import Kind
+from hitmesh.model.reprocessings import Reprocessing
+from hitmesh.model.sites import SiteDay
+
+
+def logic_for(reprocessing: Reprocessing, day: int) -> Logic | None:
+    """Return the logic under which a day is recomputed; None = the current generation's logic.
+
+    Raises:
+        RefusedError: the code does not have the reprocessing's logic.
+    """
+    is_changed = reprocessing.kind is Kind.LOGIC and reprocessing.is_planned(day)
+    return logic_named(reprocessing.logic) if is_changed else None
+
+
+def rules_for(reprocessing: Reprocessing, site_day: SiteDay) -> Mapping[int, int]:
+    """Return the version of the exclusion rules for a day and its neighbours; empty if the days keep their version."""
+    site, day = site_day
+    if reprocessing.kind is not Kind.RULES:
+        return {}
+    days = range(max(day - 1, reprocessing.first_day), min(day + 2, reprocessing.end_day))
+    return dict.fromkeys(days, reprocessing.rules_of(site))
