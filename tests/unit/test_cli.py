@@ -320,7 +320,7 @@ def test_json_has_escapes_of_json_where_the_output_has_no_such_characters() -> N
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
 def test_characters_that_an_encoding_lacks_are_written_as_escapes(encoding: str) -> None:
     code = (
-        "from hitmesh.tools.cli import output; output.escape_unencodable();"
+        "from hitmesh.tools.cli import output, streams; streams.set_up_streams();"
         "output.print_table(['page'], [['/\U0001f600']], right_from=1, caption='\u2026');"
         "output.print_json(['\U0001f600']); output.note('done')"
     )

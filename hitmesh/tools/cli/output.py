@@ -12,9 +12,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
-
-import click
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,8 +25,8 @@ _JOINER: Final = "\u200d"
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print lines of text."""
-    on_terminal = (sys.stderr if err else sys.stdout).isatty()
-    click.echo(_escaped_where(text, _obeyed) if on_terminal else text, err=err, nl=nl)
+    stream = sys.stderr if err else sys.stdout
+    _write(_escaped_where(text, _obeyed) if stream.isatty() else text, stream, nl=nl)
 
 
 def note(text: str) -> None:
@@ -40,7 +38,7 @@ def print_file(content: bytes, form: str) -> None:
     """Print a file from the reporter (csv, json or ndjson); on a terminal, escape control characters."""
     if sys.stdout.isatty():
         text = content.decode(errors="backslashreplace")
-        click.echo(_visible_csv(text) if form == "csv" else _visible_json(text), nl=False)
+        _write(_visible_csv(text) if form == "csv" else _visible_json(text), sys.stdout, nl=False)
         return
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
@@ -51,7 +49,7 @@ def print_json(value: Any, *, err: bool = False) -> None:
     """Print a value as a JSON line."""
     stream = sys.stderr if err else sys.stdout
     line = json_line(value, getattr(stream, "encoding", None))
-    click.echo(_visible_json(line) if stream.isatty() else line, err=err)
+    _write(_visible_json(line) if stream.isatty() else line, stream)
 
 
 def json_line(value: Any, encoding: str | None) -> str:
@@ -62,13 +60,6 @@ def json_line(value: Any, encoding: str | None) -> str:
     except UnicodeEncodeError:
         return json.dumps(value)
     return text
-
-
-def escape_unencodable() -> None:
-    """Make standard output and error escape characters missing from the encoding, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def stderr_console() -> Console:
@@ -97,6 +88,12 @@ def print_table(
     console.print(table)
     if caption:
         console.print(Text(visible(caption), style="dim"))
+
+
+def _write(text: str, stream: TextIO, *, nl: bool = True) -> None:
+    # Not click.echo, which writes UTF-8 where the encoding is ASCII.
+    stream.write(f"{text}\n" if nl else text)
+    stream.flush()
 
 
 def visible(text: str) -> str:
