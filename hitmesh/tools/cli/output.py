@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # Columns of a table in a file or pipe: wide enough that the table never wraps.
 _UNFOLDED_WIDTH: Final = 100_000
+_HEIGHT: Final = 25
+# Cells between two columns of a table.
+_BETWEEN_COLUMNS: Final = 3
 # The zero-width joiner in emoji, which is harmless although Python classifies it as not printable.
 _JOINER: Final = "\u200d"
 
@@ -72,20 +76,33 @@ def stderr_console() -> Console:
 def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], *, right_from: int, caption: str | None = None
 ) -> None:
-    """Print a table; columns from index `right_from` on are numbers and are right-aligned."""
+    """Print a table; columns from index `right_from` on are numbers and are right-aligned.
+
+    On a narrow terminal, texts wrap between words; a table that is still too wide is printed as a line per cell.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for index, header in enumerate(headers):
-        table.add_column(Text(visible(header)), justify="right" if index >= right_from else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(visible(value)) for value in row))
-    on_terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if on_terminal else _UNFOLDED_WIDTH)
-    console.print(table)
+    from hitmesh.tools.cli.table_layout import as_records, column_widths
+
+    names = [visible(header) for header in headers]
+    cells = [[visible(value) for value in row] for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNFOLDED_WIDTH
+    # With a height, because otherwise rich takes every dumb terminal for 80 characters wide.
+    console = Console(highlight=False, width=width, height=_HEIGHT)
+    room = width - _BETWEEN_COLUMNS * (len(names) - 1)
+    widths = column_widths(names, cells, right_from=right_from, room=room)
+    if widths is None:
+        echo("\n".join(as_records(names, cells)))
+    else:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+        for index, (name, width) in enumerate(zip(names, widths, strict=True)):
+            table.add_column(Text(name), justify="right" if index >= right_from else "left", width=width)
+        for row in cells:
+            table.add_row(*map(Text, row))
+        console.print(table)
     if caption:
         console.print(Text(visible(caption), style="dim"))
 
