@@ -189,7 +189,7 @@ def _rpc_failure(error: BaseException) -> Failure | None:
     if not isinstance(error, grpc.RpcError):
         return None
     code = error.code()
-    message = error.details() or ""
+    message = "; ".join([error.details() or "", *getattr(error, "__notes__", ())])
     not_connected = any(words in message for words in _NOT_CONNECTED) and "upstream" not in message
     if code is grpc.StatusCode.UNAVAILABLE and not_connected:
         return _local(Exit.UNREACHABLE, f"no mesh can be reached ({message}): {CURE_UNREACHABLE}", LocalReason.NO_MESH)

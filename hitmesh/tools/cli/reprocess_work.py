@@ -151,16 +151,30 @@ def _work(
 
 def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
     """Wait until the work has ended, with a progress bar."""
-    from hitmesh.client.reprocessing import short_id, wait_while_running
+    from hitmesh.client.reprocessing import wait_while_running
     from hitmesh.tools.cli.reprocess_output import title_of
 
     try:
         with Progress(unit="site-days") as progress:
             progress.phase(title_of(found).partition(" (")[0], found.site_days)
-            return wait_while_running(mesh, found, lambda each: progress.reached(each.done_site_days))
-    except KeyboardInterrupt:
-        note(f"the work continues without this command: see hitmesh reprocess status {short_id(found.name)}")
+            return wait_while_running(
+                mesh,
+                found,
+                lambda each: progress.reached(each.done_site_days),
+                on_silence=lambda timeout_s: note(f"the mesh does not answer: waiting up to {timeout_s:g} s"),
+            )
+    except Exception:
+        note(f"the work continues when the mesh runs: repeat the command, or see {_status_command(found)}")
         raise
+    except KeyboardInterrupt:
+        note(f"the work continues without this command: see {_status_command(found)}")
+        raise
+
+
+def _status_command(found: reprocessing_pb2.Reprocessing) -> str:
+    from hitmesh.client.reprocessing import short_id
+
+    return f"hitmesh reprocess status {short_id(found.name)}"
 
 
 def _advise(found: reprocessing_pb2.Reprocessing, output: str, *verbs: str) -> None:
