@@ -117,6 +117,8 @@ def test_without_a_command_help_is_shown_as_wrong_usage(capsys: pytest.CaptureFi
         (["trace", "h1"], "Missing option '--site'"),
         (["ledger", "--since", "20150517"], "is not a date"),
         (["ledger", "--timeout", "-1"], "not in the range"),
+        ([*QUERY, "--last", "7d", "--data-version", ""], "the version is empty"),
+        (["policy", "schedule", "--site", "demo/a", "--from", "today"], "is not a date: write YYYY-MM-DD\n"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_names_the_remedy(

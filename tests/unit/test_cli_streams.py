@@ -122,3 +122,11 @@ def test_an_ascii_terminal_gets_ascii_alone(tmp_path: Path) -> None:
     assert "/caf\\xe9 - -" in shown
     assert shown.endswith("... -\n")
     assert message == "|new - old| ...\n"
+
+
+@pytest.mark.parametrize("command", [["reprocess", "retired"], ["rejected", "list"], ["policy", "show"], ["drift"]])
+def test_a_site_that_does_not_exist_is_69_for_every_command(
+    mesh: Mesh, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, "--site", "demo/nosuch", "-o", "json"]) == 69
+    assert "does not exist" in capsys.readouterr().err
