@@ -324,12 +324,12 @@ def test_a_wait_ends_when_the_work_ends_and_outlasts_a_restart_of_the_service(me
     ticks = iter(range(100))
     waited: list[float] = []
     after: list[int] = []
-    told: list[float] = []
+    silences: list[float] = []
     limits = Wait(3, 1, clock_s=lambda: float(next(ticks)), sleep=waited.append)
     with ClientMesh.connect("127.0.0.1:9", OPERATOR) as dead, pytest.raises(grpc.RpcError):
-        wait_while_running(dead, running, lambda each: after.append(each.done_site_days), limits, told.append)
+        wait_while_running(dead, running, lambda each: after.append(each.done_site_days), limits, silences.append)
     assert len(waited) > 1
-    assert (after, told) == ([0], [3])  # one progress line, then one note, however long the silence is
+    assert (after, silences) == ([0], [3])  # one progress line, then one note, however long the silence is
 
 
 def test_progress_shows_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
