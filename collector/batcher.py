@@ -61,6 +61,7 @@ class MicroBatcher:
         metrics: Metrics | None = None,
     ) -> None:
         self._meter = CollectorMeter(metrics or unmeasured())
+        self._unmetered = CollectorMeter(unmeasured())
         self._log = log
         self._directory = directory
         self._classifier = classifier
@@ -178,8 +179,10 @@ class MicroBatcher:
                 for number in range(start, end)
                 if self._passes(waiting[number], grants.get(envelopes[number].sender))
             ]
-            if passing:
-                self._admit_part([(waiting[number], envelopes[number]) for number in passing], grants)
+            for is_trial in (False, True):
+                part = [(waiting[each], envelopes[each]) for each in passing if waiting[each].is_trial is is_trial]
+                if part:
+                    self._admit_part(part, grants)
 
     def _is_awaited(self, batch: Waiting) -> bool:
         if batch.is_over():
@@ -207,12 +210,16 @@ class MicroBatcher:
         return self._is_awaited(batch)
 
     def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
+        """Admit batches that are all trials, whose outcomes are reported at once, or all to be stored."""
         waiting = [batch for batch, _ in part]
         frames = [batch.frame for batch in waiting]
         try:
             admitted = self._admitted(frames, [envelope for _, envelope in part], grants)
         except BaseException as error:
             self._not_admitted(waiting, error)
+            return
+        if waiting[0].is_trial:
+            MicroBatch(waiting, admitted, 1, self._unmetered).durable((), None)
         else:
             self._meter.admitted(frames, admitted)
             self._split(waiting, admitted)

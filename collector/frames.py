@@ -22,6 +22,7 @@ class OpenFrame:
     ingest_key: str
     resume_from: int
     max_inflight_bytes: int | None
+    validate_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def read_stream_frame(message: bytes) -> OpenFrame | BatchFrame | GarbageFrame:
         if kind == "open":
             stream_open = collector_pb2.StreamOpen.FromString(frame.open)
             max_bytes = stream_open.max_inflight_bytes if stream_open.HasField("max_inflight_bytes") else None
-            return OpenFrame(stream_open.ingest_key, stream_open.resume_from, max_bytes)
+            return OpenFrame(stream_open.ingest_key, stream_open.resume_from, max_bytes, stream_open.validate_only)
     except DecodeError:
         return GarbageFrame(message)
     if kind is None:

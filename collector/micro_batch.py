@@ -29,13 +29,14 @@ class Waiting:
 
     `let_pass` is called right before admission, and raises RetryError if the sender's budget of refused work was
     exhausted meanwhile. `is_over` returns whether the call has ended (the caller has left, the deadline has passed, or
-    the stream has ended); such a batch is not admitted.
+    the stream has ended); such a batch is not admitted. Of a batch with `is_trial`, nothing is stored.
     """
 
     frame: Frame
     on_outcome: OnOutcome
     let_pass: Callable[[], None] = field(default=lambda: None)
     is_over: Callable[[], bool] = field(default=lambda: False)
+    is_trial: bool = False
     arrived_s: float = field(default_factory=time.perf_counter)
 
     @property

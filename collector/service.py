@@ -107,7 +107,7 @@ class CollectorService:
             start_reader(stream, messages)
             self._open(stream)
             for response in stream.responses():
-                acknowledged += response.ack.accepted_count
+                acknowledged += 0 if stream.validate_only else response.ack.accepted_count
                 self._complain_of_whole(response.ack)
                 yield response
             context.set_trailing_metadata(_trailers(acknowledged))

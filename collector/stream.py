@@ -84,6 +84,7 @@ class HitStream:
     ) -> None:
         self._credit_bytes = credit_bytes
         self._key = ""
+        self.validate_only = False
         self._site_header = site_header
         self.address = address
         self._gate = gate
@@ -134,6 +135,7 @@ class HitStream:
             if opened.max_inflight_bytes is not None:
                 self._credit_bytes = min(max(opened.max_inflight_bytes, MIN_CREDIT_BYTES), self._credit_bytes)
             self._key = opened.ingest_key
+            self.validate_only = opened.validate_only
             self._sequence = Sequence(opened.resume_from)
             if not self._key:
                 self._proved, self._prove_by_s = proved, time.monotonic() + prove_within_s
@@ -175,7 +177,11 @@ class HitStream:
                 error are acknowledged. The stream ends early if no known key arrives in time, or if its slot is needed;
                 the client must then send the unacknowledged batches again.
         """
-        ready = collector_pb2.StreamReady(acked_through=self._sequence.acked_through, credit_bytes=self._credit_bytes)
+        ready = collector_pb2.StreamReady(
+            acked_through=self._sequence.acked_through,
+            credit_bytes=self._credit_bytes,
+            validate_only=self.validate_only,
+        )
         yield collector_pb2.StreamHitsResponse(ready=ready)
         while True:
             with self._changed:
@@ -320,7 +326,8 @@ class HitStream:
         def let_pass() -> None:
             self._gate.check_again(frame, None, self.address)
 
-        self._batcher.submit(Waiting(frame, on_outcome, let_pass, lambda: self._ended))
+        waiting = Waiting(frame, on_outcome, let_pass, lambda: self._ended, is_trial=self.validate_only)
+        self._batcher.submit(waiting)
 
     def _wait_for_room(self, size: int) -> None:
         """Block while the client exceeds its credit; further messages then wait in gRPC's flow-control window."""

@@ -30,7 +30,8 @@ def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | byte
     key = directory.key(text[len(_SCHEME) :].strip()) if text.lower().startswith(_SCHEME) else None
     if key is None:
         raise Unauthenticated(
-            "the authorization header has no known key: send a server key as authorization: Bearer <key>",
+            "the authorization header has no known key: send a server key, or an operator's key where the call needs "
+            "such a key, as authorization: Bearer <key>",
             field="authorization",
         )
     if key.revoked_at is not None:

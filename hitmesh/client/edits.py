@@ -6,6 +6,7 @@ A name matches in both spellings, `visitorId` and `visitor_id`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,6 +58,24 @@ class Edits:
         for path, value in self.values:
             _put(edited, path, value)
         return edited
+
+    def found(self, hit: dict[str, Any]) -> frozenset[Path]:
+        """Return the paths that these edits rename or drop and that a hit's JSON has.
+
+        Example:
+            >>> sorted(edits_of([], ["visitor=visitorId"], ["note"]).found({"visitor": "v"}))
+            [('visitor',)]
+        """
+        edited: dict[str, Any] = json.loads(json.dumps(hit))
+        found = set()
+        for path, renamed in (*self.renames, *((path, None) for path in self.drops)):
+            value = _removed(edited, path)
+            if value is not _MISSING:
+                found.add(path)
+                if renamed is not None:
+                    with contextlib.suppress(Unmendable):  # `applied` reports this error
+                        _put(edited, renamed, value)
+        return frozenset(found)
 
 
 def edits_of(values: Iterable[str], renames: Iterable[str], drops: Iterable[str]) -> Edits:

@@ -153,11 +153,13 @@ def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]
         if (home / READY_FILE).exists() or time.monotonic() >= ends:
             return
         time.sleep(START_LOOK_S)
-    tell(f"a mesh is starting on {home}: waiting up to {timeout_s:g} s …")
+    tell(f"a mesh is starting or stopping on {home}: waiting up to {timeout_s:g} s …")
     ends = time.monotonic() + timeout_s
     while is_starting(home):
         if time.monotonic() >= ends:
-            raise NotStarted(f"a mesh is starting on {home} and was not ready within {timeout_s:g} s: try again")
+            raise NotStarted(
+                f"a mesh is starting or stopping on {home} and was not ready within {timeout_s:g} s: try again"
+            )
         time.sleep(START_LOOK_S)
 
 
@@ -201,6 +203,23 @@ def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
             is then None.
     """
     return _key(OPERATOR_KEY_VARIABLE, OPERATOR_KEY_FILE_VARIABLE, home / DEV_OPERATOR_KEY_FILE, environment)
+
+
+def operator_key_source(home: Path, environment: Mapping[str, str]) -> str:
+    """Return the variable or file that `operator_key` reads; the file may be missing."""
+    return _source(OPERATOR_KEY_VARIABLE, OPERATOR_KEY_FILE_VARIABLE, home / DEV_OPERATOR_KEY_FILE, environment)
+
+
+def server_key_source(home: Path, environment: Mapping[str, str]) -> str:
+    """Return the variable or file that `server_key` reads; the file may be missing."""
+    return _source(KEY_VARIABLE, KEY_FILE_VARIABLE, home / DEV_KEY_FILE, environment)
+
+
+def _source(variable: str, file_variable: str, of_home: Path, environment: Mapping[str, str]) -> str:
+    if environment.get(variable):
+        return variable
+    named = environment.get(file_variable)
+    return f"{file_variable} ({named})" if named else str(of_home)
 
 
 def _key(variable: str, file_variable: str, of_home: Path, environment: Mapping[str, str]) -> str | None:

@@ -36,24 +36,38 @@ _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+_KEY_REFUSED: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
 
 @dataclass(frozen=True)
 class Mesh:
-    """A channel and a key. Use the mesh in a `with`, which closes the channel, or close `channel`."""
+    """A channel and a key. Use the mesh in a `with`, which closes the channel, or close `channel`.
+
+    `key_source` is the variable or file that the key came from; see `name_key`.
+    """
 
     channel: grpc.Channel
     key: str | None = None
+    key_source: str = ""
 
     @classmethod
-    def connect(cls, endpoint: str, key: str | None = None) -> Mesh:
+    def connect(cls, endpoint: str, key: str | None = None, key_source: str = "") -> Mesh:
         """Return a connection to the mesh at `host:port`; the first call opens the TCP connection."""
-        return cls(grpc.insecure_channel(endpoint, options=_OPTIONS), key)
+        return cls(grpc.insecure_channel(endpoint, options=_OPTIONS), key, key_source)
 
     def __enter__(self) -> Mesh:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            self.name_key(error)
         self.channel.close()
+
+    def name_key(self, error: BaseException) -> None:
+        """Add a note with the source of the key to an error of a call that refused the key; without a note so far."""
+        is_refused = isinstance(error, grpc.RpcError) and error.code() in _KEY_REFUSED
+        if is_refused and self.key and self.key_source and not getattr(error, "__notes__", None):
+            error.add_note(f"the key is that of {self.key_source}")
 
     @property
     def credentials(self) -> Metadata:

@@ -59,6 +59,7 @@ def replay(
     *,
     patience: Patience = LASTING,
     on_done: Callable[[int], None] = lambda hits: None,
+    validate_only: bool = False,
 ) -> list[Outcome]:
     """Send the hits of refusals; return the outcomes in the same order when every hit is durable or refused.
 
@@ -68,6 +69,7 @@ def replay(
         mended: the hits; each with a site.
         patience: when to give up.
         on_done: called with the number of hits that are durable or refused.
+        validate_only: store nothing; the outcomes are those that the collector would report.
 
     Raises:
         SendStopped: no collector took the hits. Acknowledged hits are durable; a second replay counts nothing twice.
@@ -79,13 +81,15 @@ def replay(
         by_site[each.site].append((each, outcome))
     done = 0
     for site, of_site in by_site.items():
-        for sent in _send(mesh, site, of_site, patience):
+        for sent in _send(mesh, site, of_site, patience, validate_only=validate_only):
             done += sent
             on_done(done)
     return outcomes
 
 
-def _send(mesh: Mesh, site: str, of_site: list[tuple[Mended, Outcome]], patience: Patience) -> Iterator[int]:
+def _send(
+    mesh: Mesh, site: str, of_site: list[tuple[Mended, Outcome]], patience: Patience, *, validate_only: bool
+) -> Iterator[int]:
     """Send the hits of a site; yield the number of hits after each round of batches."""
     pending: dict[str, _Batch] = {}
     settled: list[Settled[OutgoingBatch]] = []
@@ -105,7 +109,14 @@ def _send(mesh: Mesh, site: str, of_site: list[tuple[Mended, Outcome]], patience
         pending.clear()
         return sent
 
-    with HitSender(mesh, site, patience=patience, on_settled=on_settled, max_refusals=MAX_HITS) as sender:
+    with HitSender(
+        mesh,
+        site,
+        patience=patience,
+        on_settled=on_settled,
+        max_refusals=MAX_HITS,
+        validate_only=validate_only,
+    ) as sender:
         for batch in _batches(of_site):
             if batch.batch.batch_id in pending:
                 yield drained(sender)

@@ -122,6 +122,7 @@ def wait_while_running(
     running: pb.Reprocessing,
     on_progress: Callable[[pb.Reprocessing], None],
     wait: Wait | None = None,
+    on_silence: Callable[[float], None] = lambda timeout_s: None,
 ) -> pb.Reprocessing:
     """Block until the settler has finished the requested work, and return the reprocessing.
 
@@ -131,23 +132,29 @@ def wait_while_running(
         on_progress: called with each state that is read, the given one included.
         wait: poll interval; `timeout_s` limits how long the control service may fail to answer, not the work. Default:
             DEFAULT_WAIT.
+        on_silence: called with `timeout_s` when the control service stops answering; no progress is reported until the
+            service answers again.
 
     Raises:
         grpc.RpcError: the control service refuses the call, or has not answered for `timeout_s` seconds.
     """
     wait = wait or DEFAULT_WAIT
-    found, answered_s = running, wait.clock_s()
+    found, answered_s, is_silent = running, wait.clock_s(), False
     while True:
-        on_progress(found)
+        if not is_silent:
+            on_progress(found)
         if found.state != pb.REPROCESSING_STATE_RUNNING:
             return found
         wait.sleep(wait.poll_s)
         try:
             found = get_reprocessing(mesh, running.name)
-            answered_s = wait.clock_s()
+            answered_s, is_silent = wait.clock_s(), False
         except grpc.RpcError as error:
             if not is_passing(error) or wait.clock_s() - answered_s > wait.timeout_s:
                 raise
+            if not is_silent:
+                is_silent = True
+                on_silence(wait.timeout_s)
 
 
 def _diff_page(mesh: Mesh, request: pb.GetReprocessingDiffRequest, token: str) -> pb.GetReprocessingDiffResponse:

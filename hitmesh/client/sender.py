@@ -88,6 +88,8 @@ class HitSender:
         on_settled: called with the outcome of each acknowledged batch, in another thread and under a lock, so the
             function must return at once.
         max_refusals: maximum number of refused hits that an outcome describes.
+        validate_only: send batches only to a collector that stores nothing of the stream; the totals then count hits
+            that the collector would accept.
         clock_s: monotonic clock.
         randomly: returns a number in [0, 1).
     """
@@ -100,11 +102,13 @@ class HitSender:
         patience: Patience = LASTING,
         on_settled: Callable[[Settled[OutgoingBatch]], None] = lambda settled: None,
         max_refusals: int = MAX_REFUSALS,
+        validate_only: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
         randomly: Callable[[], float] = random.random,
     ) -> None:
         self._mesh = mesh
         self._site = site
+        self._validate_only = validate_only
         self._clock_s = clock_s
         self._changed = threading.Condition()
         self._stream: OpenStream | None = None
@@ -188,7 +192,8 @@ class HitSender:
             self._give_up_when_exhausted(ended.error)
             time.sleep(self._backoff.pause_s())
         with self._changed:
-            stream = OpenStream(self._mesh, self._site, self._window.reopen(self._clock_s()))
+            resume_from = self._window.reopen(self._clock_s())
+            stream = OpenStream(self._mesh, self._site, resume_from, validate_only=self._validate_only)
             self._stream = stream
         stream.start(self._responded, self._ended)
 
@@ -219,6 +224,13 @@ class HitSender:
     def _responded(self, stream: OpenStream, response: collector_pb2.StreamHitsResponse) -> None:
         with self._changed:
             if stream is not self._stream:
+                return
+            if response.HasField("ready") and self._validate_only and not response.ready.validate_only:
+                self._given_up = SendStopped(
+                    "the collector is older than this client and would store the hits, so nothing was sent: upgrade "
+                    "the mesh"
+                )
+                self._changed.notify_all()
                 return
             for settled in self._window.respond(response, self._clock_s()):
                 self._count(settled)

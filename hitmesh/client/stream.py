@@ -21,13 +21,15 @@ Ended = Callable[["OpenStream", grpc.RpcError | None], None]
 class OpenStream:
     """A stream from its `open` request to its end. The user of the stream must guard the public fields with a lock."""
 
-    def __init__(self, mesh: Mesh, site: str, resume_from: int) -> None:
+    def __init__(self, mesh: Mesh, site: str, resume_from: int, *, validate_only: bool = False) -> None:
         self.ended = False
         self.error: grpc.RpcError | None = None
         self._requests: SimpleQueue[collector_pb2.StreamHitsRequest | None] = SimpleQueue()
         self._mesh = mesh
         self._site = site
-        opening = collector_pb2.StreamOpen(ingest_key=mesh.require_key(), resume_from=resume_from)
+        opening = collector_pb2.StreamOpen(
+            ingest_key=mesh.require_key(), resume_from=resume_from, validate_only=validate_only
+        )
         self._requests.put(collector_pb2.StreamHitsRequest(open=opening))
 
     def start(self, responded: Responded, ended: Ended) -> None:

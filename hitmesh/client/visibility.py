@@ -12,6 +12,7 @@ import grpc
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.model.errors import RetryError
+from hitmesh.model.plurals import counted
 from hitmesh.model.reasons import LocalReason
 
 POLL_S: Final = 0.2
@@ -63,9 +64,9 @@ class Watch:
         if self.passed_at_ms is None and answer.freshness.HasField("lag"):
             self.passed_at_ms = complete_through_ms + answer.freshness.lag.ToMilliseconds()
         if answer.resettling_days:
-            return f"{answer.resettling_days} days are being resettled"
+            return f"{counted(answer.resettling_days, 'day')} being resettled"
         if answer.dirty_days and (self.passed_at_ms is None or complete_through_ms <= self.passed_at_ms):
-            return f"{answer.dirty_days} days wait for settlement"
+            return f"{counted(answer.dirty_days, 'day')} waiting for settlement"
         return None
 
 

@@ -165,7 +165,7 @@ def _is_number(text: str) -> bool:
 
 def _not_a_name(name: str) -> RefusedError:
     return RefusedError(
-        f"{name[:160]!r} is not the name of a rejected hit: use a name that ListRejectedHits returned",
+        f"{name[:160]!r} is not the name of a rejected hit: use an id from `hitmesh rejected list` (ListRejectedHits)",
         field="name",
         value=name,
     )

@@ -42,8 +42,8 @@ def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> Site
         return rules
     if kind is RuleKind.NETWORK and rules.networks_since is None:
         raise RefusedError(
-            f"network {value!r}: the site stores no truncated IP addresses, so the rule would match no hit; set "
-            "store_network of the site first",
+            f"network {value!r}: the site stores no truncated IP addresses, so the rule would match no hit: run "
+            "`hitmesh rules store-network` (store_network of the site) first",
             field="rule.value",
             reason=ErrorReason.RULE_NOT_APPLICABLE,
             value=value,
@@ -123,7 +123,9 @@ def checked_value(kind: RuleKind, value: str) -> str:
         >>> checked_value(RuleKind.NETWORK, "203.0.113.0/24"), checked_value(RuleKind.REFERRER, "www.Spam.example")
         ('203.0.113.0/24', 'spam.example')
     """
-    if not value or len(value) > MAX_VALUE_CHARS:
+    if not value:
+        raise _invalid(value, "is empty: give a value")
+    if len(value) > MAX_VALUE_CHARS:
         raise _invalid(value, f"has {len(value)} characters; the limit is 1 to {MAX_VALUE_CHARS}: use several rules")
     return _CHECKS[kind](value)
 

@@ -89,7 +89,7 @@ def _compiled(pattern: str, value: str) -> re2._Regexp:
         return re2.compile(pattern, options)
     except re2.error as error:
         complaint = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
-        hint = "use smaller counts in {…}" if "too large" in complaint else "the syntax is RE2 (no look-around)"
+        hint = _hint(complaint)
         raise RefusedError(
             f"regexp {value[:64]!r}: {complaint}: {hint}",
             field="rule.value",
@@ -97,3 +97,16 @@ def _compiled(pattern: str, value: str) -> re2._Regexp:
             value=value,
             cause=complaint,
         ) from error
+
+
+def _hint(complaint: str) -> str:
+    """Return the cure for an error that RE2 reports."""
+    if "too large" in complaint:
+        return "use smaller counts in {…}"
+    if "repetition size" in complaint:
+        return "use counts up to 1,000, the smaller first, in {…}"
+    if "repetition" in complaint:
+        return "write \\* or \\+ for the character itself, or an expression before the repetition"
+    if "(?" in complaint:
+        return "the syntax is RE2 (no look-around)"
+    return "the syntax is RE2"

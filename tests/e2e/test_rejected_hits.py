@@ -62,7 +62,10 @@ def test_rejected_hits_are_listed_mended_and_replayed_once(mesh: Mesh, new_site:
     cure = ("--rename", "visitor=visitorId", "--set", "pageView.url=/mended")
     preview = rejected(mesh, "replay", "--site", site, *cure, "--dry-run")
     assert [each["hits"][0]["pageView"]["url"] for each in preview["would_send"]] == ["/mended"] * 2
+    assert (preview["would_replay"], preview["replayed"], preview["rejected_again"]) == (2, 0, 0)
+    predicted = rejected(mesh, "replay", first, "--dry-run", code=67)
     refused = rejected(mesh, "replay", first, code=67)
+    assert predicted["problems"] == refused["problems"]
     assert (refused["rejected_again"], refused["problems"][0]["reason"]) == (1, "MISSING_FIELD")
     for _ in range(2):
         assert rejected(mesh, "replay", first, *cure)["replayed"] == 1

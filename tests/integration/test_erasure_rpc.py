@@ -111,4 +111,4 @@ def test_a_failed_erasure_can_only_continue(mesh: Mesh) -> None:
     )
     rollback = pb.RollbackReprocessingRequest(name="reprocessings/r1")
     found = refusal(lambda: mesh.reprocessings.RollbackReprocessing(rollback, metadata=bearer(OPERATOR)))
-    assert "after the failure only PUBLISH is possible" in found.message
+    assert "after the failure only `hitmesh reprocess publish " in found.message

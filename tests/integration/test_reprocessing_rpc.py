@@ -321,7 +321,10 @@ def test_a_reprocessing_goes_through_its_states(settled: Mesh) -> None:
     )
     found = refusal(refused)
     assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
-    assert found.message == f"{name} is ROLLED_BACK: CANCEL is possible in PLANNED, RUNNING, DIFF_READY, FAILED"
+    assert found.message == (
+        f"{name} is ROLLED_BACK: cancel is possible in PLANNED, RUNNING, DIFF_READY, FAILED; possible now: "
+        f"`hitmesh reprocess publish {name.removeprefix('reprocessings/')}`"
+    )
     assert variables(refused) == {
         "field": "name",
         "value": name,
@@ -355,7 +358,7 @@ def test_a_recomputation_that_runs_is_cancelled(settled: Mesh) -> None:
     assert (found.state, found.work) == (pb.REPROCESSING_STATE_RUNNING, pb.REPROCESSING_WORK_CANCEL)
     assert settled.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
     assert refusal(lambda: run(settled, name)).message == (
-        f"{name} is RUNNING: wait until CANCEL has ended; only RECOMPUTE can be cancelled while it runs"
+        f"{name} is RUNNING: wait until cancel has ended (`hitmesh reprocess status`); only run can be cancelled"
     )
 
 

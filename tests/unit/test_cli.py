@@ -117,6 +117,8 @@ def test_without_a_command_help_is_shown_as_wrong_usage(capsys: pytest.CaptureFi
         (["trace", "h1"], "Missing option '--site'"),
         (["ledger", "--since", "20150517"], "is not a date"),
         (["ledger", "--timeout", "-1"], "not in the range"),
+        ([*QUERY, "--last", "7d", "--data-version", ""], "the version is empty"),
+        (["policy", "schedule", "--site", "demo/a", "--from", "today"], "is not a date: write YYYY-MM-DD\n"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_names_the_remedy(
@@ -320,7 +322,7 @@ def test_json_has_escapes_of_json_where_the_output_has_no_such_characters() -> N
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
 def test_characters_that_an_encoding_lacks_are_written_as_escapes(encoding: str) -> None:
     code = (
-        "from hitmesh.tools.cli import output; output.escape_unencodable();"
+        "from hitmesh.tools.cli import output, streams; streams.set_up_streams();"
         "output.print_table(['page'], [['/\U0001f600']], right_from=1, caption='\u2026');"
         "output.print_json(['\U0001f600']); output.note('done')"
     )

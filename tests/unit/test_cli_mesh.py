@@ -119,7 +119,7 @@ def test_commands_wait_for_a_mesh_that_is_starting(
     ready = threading.Timer(0.3, lambda: write_ready_file(home.ready_file, Address(host, int(port)), {}, {}))
     ready.start()
     assert run(["sites", "-o", "json", "--home", str(home.root)]) == 0
-    assert f"a mesh is starting on {home.root}: waiting up to 60 s" in capsys.readouterr().err
+    assert f"a mesh is starting or stopping on {home.root}: waiting up to 60 s" in capsys.readouterr().err
     home.ready_file.unlink()
     with pytest.raises(NotStarted, match="was not ready within 0 s"):
         wait_until_started(home.root, 0, lambda _: None)

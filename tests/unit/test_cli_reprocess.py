@@ -281,7 +281,9 @@ def test_a_wrong_state_ends_with_73_and_names_the_states(mesh: Mesh, capsys: pyt
     assert reprocess("cancel", "r1", "-o", "json") == 73
     status = json.loads(capsys.readouterr().err)
     assert (
-        status["message"] == "reprocessings/r1 is PUBLISHED: CANCEL is possible in PLANNED, RUNNING, DIFF_READY, FAILED"
+        status["message"]
+        == "reprocessings/r1 is PUBLISHED: cancel is possible in PLANNED, RUNNING, DIFF_READY, FAILED; possible now: "
+        "`hitmesh reprocess rollback r1`"
     )
     assert status["details"][0]["metadata"]["states"] == "PLANNED, RUNNING, DIFF_READY, FAILED"
 
@@ -331,10 +333,13 @@ def test_a_wait_ends_when_the_work_ends_and_outlasts_a_restart_of_the_service(me
     assert (found.state, seen) == (pb.REPROCESSING_STATE_DIFF_READY, [0, 1, 2, 3])
     ticks = iter(range(100))
     waited: list[float] = []
+    after: list[int] = []
+    silences: list[float] = []
     limits = Wait(3, 1, clock_s=lambda: float(next(ticks)), sleep=waited.append)
     with ClientMesh.connect("127.0.0.1:9", OPERATOR) as dead, pytest.raises(grpc.RpcError):
-        wait_while_running(dead, running, lambda _: None, limits)
+        wait_while_running(dead, running, lambda each: after.append(each.done_site_days), limits, silences.append)
     assert len(waited) > 1
+    assert (after, silences) == ([0], [3])  # one progress line, then one note, however long the silence is
 
 
 def test_progress_shows_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
@@ -362,3 +367,39 @@ def test_all_are_listed_and_the_unfinished_are_the_status(mesh: Mesh, capsys: py
     assert reprocess("list", "-o", "table") == 0
     row = "rolled_back ROLLED_BACK logic v1 demo/shop 2015-05-17 to 2015-05-17 0 0 0"
     assert row in " ".join(capsys.readouterr().out.split())
+
+
+# --------------------------------------------------------------------------------------------------------------- keys
+
+
+@pytest.mark.parametrize(
+    ("variable", "key", "code", "rule"),
+    [
+        ("HITMESH_OPERATOR_KEY", "wrong", 80, "an operator's key"),
+        ("HITMESH_OPERATOR_KEY", OWNER, 71, "use an operator's key"),
+        ("HITMESH_OPERATOR_KEY_FILE", "wrong", 80, "an operator's key"),
+        ("", "wrong", 80, "an operator's key"),
+    ],
+)
+def test_a_refused_key_is_named_by_its_variable_or_file(
+    mesh: Mesh,
+    home: Path,
+    variable: str,
+    key: str,
+    code: int,
+    rule: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store(mesh, State.PLANNED)
+    place = home / "keys" / "dev-operator"
+    if variable == "HITMESH_OPERATOR_KEY":
+        monkeypatch.setenv(variable, key)
+    else:
+        place.write_text(key)
+        monkeypatch.setenv(variable or "UNUSED", str(place))
+    assert reprocess("run", "r1") == code
+    message = capsys.readouterr().err
+    assert rule in message
+    assert f"; the key is that of {variable or place}" in message
+    assert key not in message

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.api.control.v1 import admin_pb2, trace_pb2
-from hitmesh.tools.cli import output
+from hitmesh.api.control.v1 import admin_pb2, reprocessing_pb2, trace_pb2
+from hitmesh.tools.cli import output, reprocess_output
 from hitmesh.tools.cli.__main__ import run
 from tests.unit.commands import WEBLOG, mesh_of_home
 from tests.unit.scripted_mesh import ScriptedMesh
@@ -130,3 +130,49 @@ def test_commands_print_in_no_other_way(path: Path) -> None:
     names = {ast.unparse(each) for each in calls}
     forbidden = {"print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write"}
     assert path.name == "output.py" or not names & forbidden
+
+
+# ---------------------------------------------------------------------------------------------------- narrow terminals
+
+IDS = ["20261130-c1f3a9d2b7e4", "demo_shop_1764442463195_0_42_3_rejected.52c1"]
+HEADERS = ["id", "state", "days of the plan", "hits"]
+ROWS = [
+    [IDS[0], "DIFF_READY", "2015-05-15 to 2015-05-16, 3 site-days", "1,000,000"],
+    [IDS[1], "PUBLISHED", "", "-7"],
+]
+
+
+@pytest.mark.parametrize("columns", range(12, 140, 8))
+def test_a_terminal_of_any_width_shows_every_id_and_number_whole(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with terminal(monkeypatch) as got:
+        output.print_table(HEADERS, ROWS, right_from=3)
+    shown = got[0].split()
+    for word in " ".join([*HEADERS, *(cell for row in ROWS for cell in row)]).split():
+        assert word in shown, (word, got[0])
+    is_table = "\u2500" in got[0]
+    assert is_table is (columns >= 44 + len("DIFF_READY") + len("2015-05-15") + len("1,000,000") + 9)
+    assert not is_table or max(map(len, got[0].splitlines())) <= columns
+
+
+def test_a_cell_with_wide_characters_is_whole_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    with terminal(monkeypatch) as got:
+        output.print_table(["page", "hits"], [["\u65e5\u672c" * 4, "12"]], right_from=1)
+    assert "\u65e5\u672c" * 4 in got[0]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_the_lists_of_reprocessings_and_retired_rows_keep_ids_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    plan = reprocessing_pb2.Reprocessing(
+        name=f"reprocessings/{IDS[0]}", sites=[WEBLOG], site_count=1, site_days=3, hits=1_234_567
+    )
+    for day in (plan.first_utc_date, plan.last_utc_date):
+        day.year, day.month, day.day = 2015, 5, 15
+    with terminal(monkeypatch) as got:
+        reprocess_output.print_list([plan], "table")
+    assert {IDS[0], "demo/weblog", "2015-05-15", "1,234,567"} <= set(got[0].split())

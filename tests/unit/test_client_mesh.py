@@ -152,7 +152,7 @@ def test_hits_are_visible_once_every_partition_is_past_them_and_nothing_is_dirty
     watch = Watch({(LOG, 0): 4, (LOG, 1): 9})
     assert watch.missing_in(a_freshness(p0=5, p1=9)) == f"1 of 2 partitions are behind, including {LOG}/1"
     assert watch.missing_in(a_freshness(p0=5)) is not None
-    assert watch.missing_in(a_freshness(dirty_days=3, p0=5, p1=10)) == "3 days wait for settlement"
+    assert watch.missing_in(a_freshness(dirty_days=3, p0=5, p1=10)) == "3 days waiting for settlement"
     assert watch.missing_in(a_freshness(p0=5, p1=10)) is None
     assert Watch({}).missing_in(a_freshness()) is None
 
@@ -161,7 +161,7 @@ def test_hits_are_not_final_while_the_lag_is_unknown_and_a_day_waits() -> None:
     watch = Watch({(LOG, 0): 4})
     unknown = a_freshness(dirty_days=1, p0=5)
     unknown.freshness.ClearField("lag")
-    assert watch.missing_in(unknown) == "1 days wait for settlement"
+    assert watch.missing_in(unknown) == "1 day waiting for settlement"
     # The lag is known from 10,000 on: the day that waited at that time must be settled first.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_001, lag_ms=1_000, p0=5)) is None
@@ -181,7 +181,7 @@ def test_hits_that_keep_coming_do_not_keep_others_from_being_visible() -> None:
 def test_a_day_that_settlement_settles_again_is_waited_for() -> None:
     watch = Watch({(LOG, 0): 4}, passed_at_ms=10_000)
     again = a_freshness(dirty_days=2, resettling_days=1, complete_through_ms=10_700, p0=9)
-    assert watch.missing_in(again) == "1 days are being resettled"
+    assert watch.missing_in(again) == "1 day being resettled"
 
 
 def test_waiting_ends_when_hits_are_visible_or_time_is_over(mesh: ScriptedMesh) -> None:

@@ -351,3 +351,14 @@ def test_batches_are_cut_by_hits_and_by_bytes() -> None:
 def test_equal_hits_make_equal_batches() -> None:
     hits = [hit_pb2.Hit(hit_id=str(number)) for number in range(7)]
     assert list(batches(hits, "x", max_hits=3)) == list(batches(hits, "x", max_hits=3))
+
+
+def test_hits_to_validate_are_not_sent_to_a_collector_that_would_store_them(mesh: ScriptedMesh) -> None:
+    with (
+        Mesh.connect(mesh.endpoint, KEY) as client,
+        HitSender(client, SITE, patience=IMPATIENT, validate_only=True) as sender,
+        pytest.raises(SendStopped, match="older than this client"),
+    ):
+        sender.submit(some_batches(1)[0])
+    assert mesh.opens[0].validate_only
+    assert mesh.batches == []

@@ -13,6 +13,7 @@ from control.rpc.rejected.messages import rejected_message
 from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.client.edits import MAX_EDITS, Edits, Unmendable, edits_of
+from hitmesh.client.hit_fields import require_found, require_known
 from hitmesh.client.mending import kept_of, mended
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.keys import hash64
@@ -85,6 +86,53 @@ def test_the_number_of_edits_is_bounded() -> None:
 def test_an_edit_through_a_value_that_is_no_object_is_an_error_of_the_hit(path: str) -> None:
     with pytest.raises(Unmendable):
         edits_of([path], [], []).applied({"visitorId": "v", "n": [1]})
+
+
+@pytest.mark.parametrize(
+    ("values", "renames", "cure"),
+    [
+        (["tureTime=2026-01-01T00:00:00Z"], [], "did you mean trueTime"),
+        (["visitorid=v"], [], "did you mean visitorId"),
+        (["a.b=c"], [], "use one of hitId, type,"),
+        (["order.curency=EUR"], [], "in order, did you mean currency"),
+        (["order.items.0.quantty=1"], [], "in order.items.0, did you mean quantity"),
+        (["visitorId.x=1"], [], "set visitorId itself"),
+        (["trueTime.seconds=1"], [], "set trueTime itself"),
+        ([], ["visitor=visitrId"], "did you mean visitorId"),
+    ],
+)
+def test_a_name_that_is_no_field_is_refused_with_the_nearest(values: list[str], renames: list[str], cure: str) -> None:
+    with pytest.raises(RefusedError, match="is not a field of ") as refused:
+        require_known(edits_of(values, renames, []))
+    assert cure in refused.value.message
+
+
+def test_every_field_of_a_hit_is_known_in_both_spellings() -> None:
+    known = ["trueTime=x", "true_time=x", "order.items.0.quantity_exact=1.5", "properties.any.stringValue=a"]
+    require_known(edits_of(known, ["visitor=visitor_id"], ["nosuch"]))
+
+
+@pytest.mark.parametrize(
+    ("renames", "drops", "cure"),
+    [
+        (["vistor=visitorId"], [], "did you mean visitor?"),
+        ([], ["nosuch"], "use one of visitor, pageView, pageView.url"),
+    ],
+)
+def test_a_field_that_no_hit_has_is_refused_with_the_nearest(renames: list[str], drops: list[str], cure: str) -> None:
+    edits = edits_of([], renames, drops)
+    hits: list[Any] = [{"visitor": "v"}, "no hit", {"pageView": {"url": "/"}}]
+    with pytest.raises(RefusedError) as refused:
+        require_found(edits, hits)
+    assert cure in refused.value.message
+    require_found(edits, [])
+    require_found(edits, ["no hit"])
+
+
+def test_a_field_that_one_hit_has_is_enough_and_later_hits_are_not_read() -> None:
+    hits = iter([{"b": 1}, {"visitor": "v", "note": 1}, {"c": 1}, {"d": 1}])
+    require_found(edits_of([], ["visitor=visitorId", "visitorId=userId"], ["note"]), hits)
+    assert next(hits) == {"d": 1}
 
 
 def test_the_event_time_is_that_of_the_refusal() -> None:

@@ -129,3 +129,19 @@ def test_settler_names_the_rules_that_it_skips_once() -> None:
         lines.append([(line["site"], line["rules"]) for line in logs if line["event"] == "exclusion_rules_skipped"])
     assert lines == [[(SITE, [f"1: page {HUGE!r}"])], []]
     assert [entry.rules_version for entry in entries(mesh).values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("value", "cure"),
+    [("*a", r"write \* or \+"), ("a**", r"write \* or \+"), ("(?=x)", "no look-around"), ("a[", "the syntax is RE2")],
+)
+def test_an_error_of_a_pattern_has_a_cure_of_its_own(value: str, cure: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        checked_value(RuleKind.PAGE, value)
+    assert refused.value.message.endswith(cure) or cure in refused.value.message
+    assert ("look-around" in refused.value.message) is ("look-around" in cure)
+
+
+def test_an_empty_value_is_named_as_such() -> None:
+    with pytest.raises(RefusedError, match="is empty: give a value"):
+        checked_value(RuleKind.PAGE, "")

@@ -11,7 +11,7 @@ from typing import Final
 from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
 from control.rpc.rejected.messages import OPERATOR_RULE, reason_name, rejected_message
-from hitmesh.access.callers import require_operator
+from hitmesh.access.callers import require_operator, site_not_found
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
@@ -41,12 +41,15 @@ def list_rejected_hits(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
+        NotFound: the site does not exist.
         RefusedError: a value is invalid, or the token belongs to another list (PAGE_TOKEN_MISMATCH).
         Abandoned: raised by the checkpoint, which is called between reads.
     """
     require_operator(caller, False, OPERATOR_RULE)
     page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)
     wanted, reason = _range_of(request), _reason_of(request)
+    if request.site and backend.directory.site(request.site) is None:
+        raise site_not_found(request.site, "site")
     of_list = f"rejected {wanted} {reason}"
     after = _key_in_token(request.page_token, of_list)
     page, following = _page(backend.bookkeeping().rejected, wanted, reason, after, page_size, checkpoint)

@@ -76,5 +76,7 @@ def not_found(key: RefusalKey) -> NotFound:
     """Return the error for a refusal that does not exist."""
     name = name_of(key)
     return NotFound(
-        f"{name[:160]!r} does not exist: list the existing names with ListRejectedHits", field="name", value=name
+        f"{name[:160]!r} does not exist: list the rejected hits with `hitmesh rejected list` (ListRejectedHits)",
+        field="name",
+        value=name,
     )

@@ -13,6 +13,7 @@ from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
 from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.names import READ_RULE, name_of
+from control.rpc.reprocessing.scope import existing_site
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import retired_pb2 as pb
 from hitmesh.model.days import day_message
@@ -38,6 +39,7 @@ def list_retired_generations(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator, and reads are not open.
+        NotFound: the site does not exist.
         RefusedError: the site is not a site name, page_size is negative, or the token belongs to another list
             (PAGE_TOKEN_MISMATCH).
     """
@@ -49,6 +51,8 @@ def list_retired_generations(
             field="site",
             value=request.site,
         )
+    if request.site:
+        existing_site(backend.directory, request.site, "site")
     page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)
     of_list = f"{_LIST} {request.site}"
     books = backend.bookkeeping()

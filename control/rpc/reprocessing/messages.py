@@ -13,6 +13,7 @@ from control.rpc.reprocessing.transitions import expires_at, state_at
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.days import day_message
 from hitmesh.model.plan import Compare, Kind, Publish, Recompute, Retire, Scan, Stage
+from hitmesh.model.plurals import counted
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import RawRepair, Reprocessing, State
 from hitmesh.runtime.rpc_values import timestamp
@@ -47,7 +48,10 @@ def not_applicable_warnings(hits: int) -> list[pb.ReprocessingWarning]:
     """Return the warning about hits that rules of kind NETWORK cannot match; empty without such hits."""
     if not hits:
         return []
-    text = f"rules of kind NETWORK do not apply to {hits:,} hits, because no truncated IP address was stored with them"
+    text = (
+        f"rules of kind NETWORK do not apply to {counted(hits, 'hit')}, because no truncated IP address was stored "
+        "with these hits"
+    )
     return [pb.ReprocessingWarning(reason=ErrorReason.RULE_NOT_APPLICABLE, hits=hits, message=text)]
 
 

@@ -28,8 +28,8 @@ def id_of(name: str) -> str:
     found = _NAME.fullmatch(name)
     if found is None:
         raise RefusedError(
-            f"name {name[:80]!r} is not a reprocessing: write reprocessings/{{id}}, for example "
-            "reprocessings/20261129-x7k2p4",
+            f"name {name[:80]!r} is not a reprocessing: write an id of `hitmesh reprocess list`, for example "
+            "20261129-x7k2p4 (in a call, reprocessings/20261129-x7k2p4)",
             field="name",
             value=name,
         )
@@ -50,5 +50,7 @@ def new_id(now: int, token: str) -> str:
 def not_found(name: str) -> NotFound:
     """Return the error for a reprocessing that does not exist."""
     return NotFound(
-        f"{name[:80]!r} does not exist: list the existing names with ListReprocessings", field="name", value=name
+        f"{name[:80]!r} does not exist: list the reprocessings with `hitmesh reprocess list` (ListReprocessings)",
+        field="name",
+        value=name,
     )

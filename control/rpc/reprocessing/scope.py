@@ -203,7 +203,9 @@ def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
     site = directory.site(name)
     if site is None:
         raise NotFound(
-            f"site {name[:160]!r} does not exist: list the existing names with ListSites", field=path, value=name
+            f"site {name[:160]!r} does not exist: list the sites with `hitmesh sites` (ListSites)",
+            field=path,
+            value=name,
         )
     return site
 
@@ -225,7 +227,7 @@ def _add(listed: set[str], sites: Iterator[str], path: str, name: str, limit: in
 
 def _stands_for_none(path: str, name: str) -> NotFound:
     return NotFound(
-        f"{name[:160]!r} stands for no site: list the existing sites with ListSites", field=path, value=name
+        f"{name[:160]!r} stands for no site: list the sites with `hitmesh sites` (ListSites)", field=path, value=name
     )
 
 

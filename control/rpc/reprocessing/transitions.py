@@ -14,6 +14,13 @@ from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import AFTER_FAILURE, OPEN_STATES, REQUESTABLE, Reprocessing, State, Work, next_state
 from hitmesh.model.zones import DAY_MS
 
+_COMMANDS: Final = {
+    Work.RECOMPUTE: "run",
+    Work.PUBLISH: "publish",
+    Work.ROLL_BACK: "rollback",
+    Work.CANCEL: "cancel",
+}
+"""The subcommand of `hitmesh reprocess` that requests each work, for messages."""
 _READABLE: Final = (State.DIFF_READY, State.PUBLISHED, State.ROLLED_BACK)
 
 
@@ -118,20 +125,31 @@ def _after_failure(reprocessing: Reprocessing) -> frozenset[Work]:
     return works - {Work.ROLL_BACK} if reprocessing.kind is Kind.ERASE else works
 
 
+def _command(work: Work, reprocessing: Reprocessing) -> str:
+    return f"`hitmesh reprocess {_COMMANDS[work]} {reprocessing.id}`"
+
+
+def _next_command(reprocessing: Reprocessing, state: State) -> str:
+    """Return the works that are possible in a state, as commands."""
+    possible = [_command(each, reprocessing) for each in Work if state in REQUESTABLE[each]]
+    return f"possible now: {' or '.join(possible)}" if possible else "make another plan: `hitmesh reprocess plan`"
+
+
 def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> RefusedError:
     name, wanted = name_of(reprocessing.id), work.name
     states = ", ".join(each.name for each in State if each in REQUESTABLE[work])
     if state is State.FAILED:
-        works = ", ".join(each.name for each in Work if each in _after_failure(reprocessing))
-        rule = f"after the failure only {works} is possible"
+        commands = " or ".join(_command(each, reprocessing) for each in Work if each in _after_failure(reprocessing))
+        rule = f"after the failure only {commands} is possible"
     elif state is State.ERASED:
         rule = "the visitor's hits are removed from all stores, so nothing can follow"
     elif reprocessing.kind is Kind.ERASE and state is State.RUNNING and reprocessing.work is Work.PUBLISH:
         rule = "hits that are removed do not come back, so an erasure that was published ends as ERASED; wait"
     elif state is State.RUNNING and reprocessing.work:
-        rule = f"wait until {reprocessing.work.name} has ended; only RECOMPUTE can be cancelled while it runs"
+        running = _COMMANDS[reprocessing.work]
+        rule = f"wait until {running} has ended (`hitmesh reprocess status`); only run can be cancelled"
     else:
-        rule = f"{wanted} is possible in {states}"
+        rule = f"{_COMMANDS[work]} is possible in {states}; {_next_command(reprocessing, state)}"
     return RefusedError(
         f"{name} is {state.name}: {rule}",
         field="name",

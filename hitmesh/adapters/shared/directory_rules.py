@@ -54,7 +54,8 @@ def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
         RefusedError: the site has MAX_POLICY_CHANGES changes.
     """
     if site is None:
-        raise NotFound(f"site {name} does not exist", field="name", value=name)
+        cure = "list the sites with `hitmesh sites` (ListSites)"
+        raise NotFound(f"site {name} does not exist: {cure}", field="name", value=name)
     there = {each.from_day: each for each in site.policy_changes}
     if there.get(change.from_day, change) != change:
         raise AlreadyExists(
@@ -83,7 +84,9 @@ def follows(stored: SiteRules, changed: SiteRules) -> bool:
 
 def no_site(name: str) -> NotFound:
     """Return the error for a site that does not exist."""
-    return NotFound(f"site {name[:160]!r} does not exist: check the name", field="site", value=name)
+    return NotFound(
+        f"site {name[:160]!r} does not exist: list the sites with `hitmesh sites` (ListSites)", field="site", value=name
+    )
 
 
 def salted_date(local_date: date, today: date) -> date:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ from hitmesh import __version__
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP, Exit, failure_of
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import examples
-from hitmesh.tools.cli.output import escape_unencodable
+from hitmesh.tools.cli.streams import discard, set_up_streams
 
 COMMANDS = {
     "dev": LazyCommand("hitmesh.tools.cli.dev:dev", "Start a whole mesh on this machine."),
@@ -62,11 +61,6 @@ def run(arguments: Sequence[str]) -> int:
     try:
         returned = root.main(args=list(arguments), prog_name="hitmesh", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The program that reads our output closed the pipe. Redirect standard output, because otherwise Python's flush
-        # at exit would report the error again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
     except (Exception, KeyboardInterrupt) as error:
         failure = failure_of(error)
         failure.show(as_json=wants_json(arguments))
@@ -88,8 +82,10 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 def main() -> None:
     """Run the command line of this process."""
-    escape_unencodable()
-    sys.exit(run(sys.argv[1:]))
+    set_up_streams()
+    code = run(sys.argv[1:])
+    discard(sys.stdout)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,14 @@ def date_text(_ctx: click.Context, param: click.Parameter, value: str | None) ->
         raise click.BadParameter(f"{value!r} is not a date: {cure}", param=param) from error
 
 
+def iso_date(_ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Return an ISO date; for options whose date is in the future, so that `today` has no meaning."""
+    try:
+        return date.fromisoformat(value if _ISO_DATE.fullmatch(value) else "").isoformat()
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a date: write YYYY-MM-DD", param=param) from error
+
+
 def resolve_dates(
     since: str | None, until: str | None, zone: Callable[[], str], now: datetime | None = None
 ) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.dates import date_text_of
+from hitmesh.model.plurals import counted
 from hitmesh.tools.cli.output import echo, print_table
 
 _NOT_YET = "not yet: the work continues"
@@ -14,12 +15,16 @@ _NOT_YET = "not yet: the work continues"
 def print_receipt(receipt: pb.ErasureReceipt) -> None:
     """Print a receipt for a person."""
     rows = [
-        ("raw records", f"{receipt.hits:,} hits blanked, {receipt.raw_records:,} records rewritten"),
+        ("raw records", f"{counted(receipt.hits, 'hit')} blanked, {counted(receipt.raw_records, 'record')} rewritten"),
         ("log", _log_text(receipt)),
-        ("claims", f"{receipt.claims:,} claims on orders and refunds removed"),
-        ("refusals", f"{receipt.refusals:,} refusals emptied"),
-        ("carries", f"{receipt.carries:,} recomputed site-days cleaned"),
-        ("reports", f"{receipt.site_days:,} site-days published, {receipt.generations:,} replaced generations removed"),
+        ("claims", f"{counted(receipt.claims, 'claim')} on orders and refunds removed"),
+        ("refusals", f"{counted(receipt.refusals, 'refusal')} emptied"),
+        ("carries", f"{counted(receipt.carries, 'recomputed site-day')} cleaned"),
+        (
+            "reports",
+            f"{counted(receipt.site_days, 'site-day')} published, "
+            f"{counted(receipt.generations, 'replaced generation')} removed",
+        ),
         ("open days", ", ".join(map(date_text_of, receipt.open_utc_dates)) or "none"),
         ("scan", _scan_text(receipt)),
     ]
@@ -44,7 +49,7 @@ def receipt_fields(receipt: pb.ErasureReceipt) -> dict[str, Any]:
 def _log_text(receipt: pb.ErasureReceipt) -> str:
     if receipt.HasField("log_until_time"):
         return f"holds the hits until {receipt.log_until_time.ToJsonString()}, then its retention removes them"
-    return f"{receipt.log_records:,} records rewritten"
+    return f"{counted(receipt.log_records, 'record')} rewritten"
 
 
 def _scan_text(receipt: pb.ErasureReceipt) -> str:

@@ -18,6 +18,7 @@ import click
 from hitmesh.model.errors import HitmeshError, RefusedError, RetryError
 from hitmesh.model.reasons import ERROR_DOMAIN, LocalReason, Reason
 from hitmesh.tools.cli.output import echo, print_json
+from hitmesh.tools.cli.streams import OutputFailed
 
 if TYPE_CHECKING:
     import grpc
@@ -41,7 +42,9 @@ class Exit(IntEnum):
     UNREACHABLE = 5
     NOT_READY = 6
     PROBLEMS_FOUND = 7
+    OUTPUT_FAILED = 8
     INTERRUPTED = 130
+    CLOSED_PIPE = 141
 
 
 EXIT_CODES_HELP: Final = """\b
@@ -54,9 +57,11 @@ Exit codes:
   5    no mesh can be reached
   6    not ready in time: a mesh that is starting (60 s), or the numbers of an import (--timeout)
   7    a check found problems
+  8    the output cannot be written, for example to a full disk
   64+n an RPC failed with gRPC code n, for example 67 INVALID_ARGUMENT (also: all hits were refused), 69 NOT_FOUND
        (also: nothing is there, such as no settled day in a range, or no hit of a visitor)
   130  interrupted
+  141  the program that reads the output closed the pipe, for example `hitmesh … | head`
 """
 
 # The google.rpc code in the Status object of a failure that no RPC caused, by exit code.
@@ -68,7 +73,9 @@ _RPC_CODES: Final[dict[int, int]] = {
     Exit.UNREACHABLE: 14,  # UNAVAILABLE
     Exit.NOT_READY: 4,  # DEADLINE_EXCEEDED
     Exit.PROBLEMS_FOUND: 9,
+    Exit.OUTPUT_FAILED: 9,
     Exit.INTERRUPTED: 1,  # CANCELLED
+    Exit.CLOSED_PIPE: 1,
 }
 _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NOT_VISIBLE_YET: Exit.NOT_READY,
@@ -101,11 +108,13 @@ class Failure:
     details: list[dict[str, Any]] = field(default_factory=list)
 
     def show(self, *, as_json: bool) -> None:
-        """Write the error to stderr, as text or as a JSON line."""
+        """Write the error to stderr, as text or as a JSON line; a failure without text is silent."""
+        if not self.text:
+            return
         if as_json:
             status = {"code": self.rpc_code, "message": self.message, "details": self.details}
             print_json(status, err=True)
-        elif self.text:
+        else:
             echo(self.text, err=True)
 
 
@@ -121,6 +130,8 @@ def failure_of(error: BaseException) -> Failure:
         return _local(error.code, error.message, error.reason)
     if isinstance(error, HitmeshError):
         return _local(_exit_of(error), error.message, error.reason, metadata=error.metadata())
+    if isinstance(error, OutputFailed):
+        return _output_failure(error)
     rpc_failure = _rpc_failure(error)
     if rpc_failure is not None:
         return rpc_failure
@@ -132,6 +143,14 @@ def failure_of(error: BaseException) -> Failure:
         LocalReason.BUG,
         text=f"{trace}error: this is a bug in hitmesh: please report the lines above",
     )
+
+
+def _output_failure(error: OutputFailed) -> Failure:
+    """Return the failure of standard output; silent if the reader left, as for every filter (128 + SIGPIPE)."""
+    message = f"standard output cannot be written ({error.cause}): free space, or write the output to another place"
+    if error.is_closed_pipe:
+        return _local(Exit.CLOSED_PIPE, message, LocalReason.OUTPUT_FAILED, text="")
+    return _local(Exit.OUTPUT_FAILED, message, LocalReason.OUTPUT_FAILED)
 
 
 def _exit_of(error: HitmeshError) -> Exit:
@@ -173,7 +192,7 @@ def _rpc_failure(error: BaseException) -> Failure | None:
     if not isinstance(error, grpc.RpcError):
         return None
     code = error.code()
-    message = error.details() or ""
+    message = "; ".join([error.details() or "", *getattr(error, "__notes__", ())])
     not_connected = any(words in message for words in _NOT_CONNECTED) and "upstream" not in message
     if code is grpc.StatusCode.UNAVAILABLE and not_connected:
         return _local(Exit.UNREACHABLE, f"no mesh can be reached ({message}): {CURE_UNREACHABLE}", LocalReason.NO_MESH)

@@ -26,6 +26,7 @@ from hitmesh.client.sites import DEFAULT_CURRENCY, ensure_site
 from hitmesh.client.visibility import Wait, wait_until_visible
 from hitmesh.model.dates import date_message
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.plurals import counted
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.import_lines import lines_of
 from hitmesh.tools.cli.progress import Progress
@@ -104,7 +105,8 @@ class Imported:
         totals = self.totals
         skipped = [f"{reason.value} {count:,}" for reason, count in self.survey.tally.skipped.most_common()]
         return (
-            f"{self.survey.tally.lines:,} lines, {totals.sent:,} hits sent: {totals.accepted:,} accepted, "
+            f"{counted(self.survey.tally.lines, 'line')}, {counted(totals.sent, 'hit')} sent: "
+            f"{totals.accepted:,} accepted, "
             f"{totals.rejected:,} rejected, {self.duplicate:,} duplicate\nskipped: {', '.join(skipped) or 'nothing'}"
         )
 

@@ -153,9 +153,10 @@ def _fail_if_all_refused(imported: Imported) -> None:
     if totals.accepted or not totals.rejected:
         return
     first = imported.examples[0] if imported.examples else None
+    refused = "the only hit was" if totals.rejected == 1 else f"all {totals.rejected:,} hits were"
     raise CommandFailed(
         ALL_REFUSED,
-        f"all {totals.rejected:,} hits were refused{f'; the first refusal: {first.message}' if first else ''}",
+        f"{refused} refused{f'; the first refusal: {first.message}' if first else ''}",
         reason=first.reason if first else LocalReason.FAILED,
     )
 

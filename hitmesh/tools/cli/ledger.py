@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hitmesh.model.names import short_site_name
+from hitmesh.model.plurals import counted
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.dates import date_text, utc_dates
 from hitmesh.tools.cli.exits import CommandFailed, Exit
@@ -86,7 +87,7 @@ def ledger(
     if imbalance:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"the ledger is out of balance by {imbalance:,} hits, which are missing, doubled or still in transit; "
+            f"the ledger is out of balance by {counted(imbalance, 'hit')}, missing, doubled or still in transit; "
             "see `hitmesh freshness`, and run again with a longer --timeout",
             reason=LocalReason.LEDGER_IMBALANCE,
         )
@@ -184,7 +185,7 @@ def _print_days(found: operations_pb2.GetLedgerResponse) -> None:
     headers = ("UTC day", "state", "accepted", "counted", "duplicate", "excluded", "erased", "pending", "imbalance")
     print_table(headers, rows, right_from=2, caption="accepted = counted + duplicate + excluded + erased + pending")
     if found.omitted_days:
-        note(f"{found.omitted_days:,} more days with hits are not listed: give --since and --until")
+        note(f"{counted(found.omitted_days, 'more day')} with hits not listed: give --since and --until")
 
 
 def _totals_cells(totals: operations_pb2.LedgerTotals) -> tuple[str, str, str]:

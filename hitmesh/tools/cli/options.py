@@ -16,7 +16,9 @@ from hitmesh.client.home import (
     check_reachable,
     home_dir,
     operator_key,
+    operator_key_source,
     server_key,
+    server_key_source,
     wait_until_started,
 )
 from hitmesh.client.home import endpoint as resolve_endpoint
@@ -135,7 +137,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
         check_reachable(address)
     from hitmesh.client.mesh import Mesh
 
-    mesh = Mesh.connect(address, key)
+    mesh = Mesh.connect(address, key, server_key_source(place, os.environ))
     if needs_key:
         mesh.require_key()
     return mesh
@@ -161,4 +163,4 @@ def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: b
             )
     from hitmesh.client.mesh import Mesh
 
-    return Mesh.connect(address, key)
+    return Mesh.connect(address, key, operator_key_source(place, os.environ))

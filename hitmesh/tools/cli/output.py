@@ -10,25 +10,27 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
-
-import click
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 # Columns of a table in a file or pipe: wide enough that the table never wraps.
 _UNFOLDED_WIDTH: Final = 100_000
+_HEIGHT: Final = 25
+# Cells between two columns of a table.
+_BETWEEN_COLUMNS: Final = 3
 # The zero-width joiner in emoji, which is harmless although Python classifies it as not printable.
 _JOINER: Final = "\u200d"
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print lines of text."""
-    on_terminal = (sys.stderr if err else sys.stdout).isatty()
-    click.echo(_escaped_where(text, _obeyed) if on_terminal else text, err=err, nl=nl)
+    stream = sys.stderr if err else sys.stdout
+    _write(_escaped_where(text, _obeyed) if stream.isatty() else text, stream, nl=nl)
 
 
 def note(text: str) -> None:
@@ -40,7 +42,7 @@ def print_file(content: bytes, form: str) -> None:
     """Print a file from the reporter (csv, json or ndjson); on a terminal, escape control characters."""
     if sys.stdout.isatty():
         text = content.decode(errors="backslashreplace")
-        click.echo(_visible_csv(text) if form == "csv" else _visible_json(text), nl=False)
+        _write(_visible_csv(text) if form == "csv" else _visible_json(text), sys.stdout, nl=False)
         return
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
@@ -51,7 +53,7 @@ def print_json(value: Any, *, err: bool = False) -> None:
     """Print a value as a JSON line."""
     stream = sys.stderr if err else sys.stdout
     line = json_line(value, getattr(stream, "encoding", None))
-    click.echo(_visible_json(line) if stream.isatty() else line, err=err)
+    _write(_visible_json(line) if stream.isatty() else line, stream)
 
 
 def json_line(value: Any, encoding: str | None) -> str:
@@ -64,13 +66,6 @@ def json_line(value: Any, encoding: str | None) -> str:
     return text
 
 
-def escape_unencodable() -> None:
-    """Make standard output and error escape characters missing from the encoding, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def stderr_console() -> Console:
     """Return the console on stderr; rich honours NO_COLOR and detects terminals."""
     from rich.console import Console
@@ -81,22 +76,41 @@ def stderr_console() -> Console:
 def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], *, right_from: int, caption: str | None = None
 ) -> None:
-    """Print a table; columns from index `right_from` on are numbers and are right-aligned."""
+    """Print a table; columns from index `right_from` on are numbers and are right-aligned.
+
+    On a narrow terminal, texts wrap between words; a table that is still too wide is printed as a line per cell.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for index, header in enumerate(headers):
-        table.add_column(Text(visible(header)), justify="right" if index >= right_from else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(visible(value)) for value in row))
-    on_terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if on_terminal else _UNFOLDED_WIDTH)
-    console.print(table)
+    from hitmesh.tools.cli.table_layout import as_records, column_widths
+
+    names = [visible(header) for header in headers]
+    cells = [[visible(value) for value in row] for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNFOLDED_WIDTH
+    # With a height, because otherwise rich takes every dumb terminal for 80 characters wide.
+    console = Console(highlight=False, width=width, height=_HEIGHT)
+    room = width - _BETWEEN_COLUMNS * (len(names) - 1)
+    widths = column_widths(names, cells, right_from=right_from, room=room)
+    if widths is None:
+        echo("\n".join(as_records(names, cells)))
+    else:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+        for index, (name, width) in enumerate(zip(names, widths, strict=True)):
+            table.add_column(Text(name), justify="right" if index >= right_from else "left", width=width)
+        for row in cells:
+            table.add_row(*map(Text, row))
+        console.print(table)
     if caption:
         console.print(Text(visible(caption), style="dim"))
+
+
+def _write(text: str, stream: TextIO, *, nl: bool = True) -> None:
+    # Not click.echo, which writes UTF-8 where the encoding is ASCII.
+    stream.write(f"{text}\n" if nl else text)
+    stream.flush()
 
 
 def visible(text: str) -> str:

@@ -10,7 +10,7 @@ import click
 
 from hitmesh.model.names import short_site_name
 from hitmesh.model.sites import policy_version
-from hitmesh.tools.cli.dates import date_text, utc_dates
+from hitmesh.tools.cli.dates import iso_date, utc_dates
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
@@ -77,7 +77,7 @@ def show(site: str, output: str, endpoint: str | None, home: Path | None) -> Non
     "--from",
     "from_day",
     required=True,
-    callback=date_text,
+    callback=iso_date,
     metavar="DAY",
     help="First UTC day of the policy, YYYY-MM-DD: begins 2 hours to 366 days from now.",
 )

@@ -42,6 +42,15 @@ class Range(NamedTuple):
             raise click.UsageError("the range is missing: give --since and --until, or --last, for example --last 7d")
 
 
+def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return a version; an empty text is refused, because the mesh would answer with the current numbers."""
+    if value is not None and not value.strip():
+        raise click.BadParameter(
+            "the version is empty: give the data_version of an answer, or leave it out", param=param
+        )
+    return value
+
+
 @click.command(
     short_help="Query metrics of a site over a time range.",
     epilog=examples(
@@ -100,7 +109,7 @@ class Range(NamedTuple):
 )
 @click.option(
     "--data-version",
-    default="",
+    callback=_data_version,
     metavar="V",
     help="The numbers of an earlier answer: its data_version in the meta of json. Only answers about settled days have "
     "a version that can be asked for, for 30 days after later numbers replaced theirs.",
@@ -125,7 +134,7 @@ def query(
     limit: int | None,
     order_by: str,
     gap_fill: str | None,
-    data_version: str,
+    data_version: str | None,
     plot: bool,
     output: str,
     endpoint: str | None,
@@ -161,7 +170,7 @@ def query(
             include_excluded=include_excluded,
             format="json" if output == "table" else output,
             gap_fill=gap_fill or "",
-            data_version=data_version,
+            data_version=data_version or "",
         )
         answer = _answer(mesh, request)
         if output == "table":

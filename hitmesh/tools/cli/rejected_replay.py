@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -105,7 +106,7 @@ class Report:
     metavar="MERCHANT/SITE",
     help="Site to send to. Default: the site of each hit; hits without a site need this option.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the mended hits and send nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the mended hits and the collector's decisions; store nothing.")
 @output_option("table", "json")
 @operator_options
 def replay(
@@ -128,11 +129,13 @@ def replay(
 ) -> None:
     """Send rejected hits again: the hits with these IDs, or all hits that the options select.
 
-    Fields are paths in the JSON of a hit, for example pageView.url; `show` prints the JSON. The hits pass every check
-    of the collector, keep their ids, and get the event time that they had when they were rejected; hits that count
-    already are duplicates. Without ID, hits that were already replayed, and replays that were rejected, are left out.
+    Fields are paths in the JSON of a hit, for example pageView.url; `show` prints the JSON. A field that is not a field
+    of a hit, or that no selected hit has, is refused. The hits pass every check of the collector, keep their ids, and
+    get the event time that they had when they were rejected; hits that count already are duplicates. Without ID, hits
+    that were already replayed, and replays that were rejected, are left out.
     """
     from hitmesh.client.edits import edits_of
+    from hitmesh.client.hit_fields import require_found, require_known
 
     has_filter = any((site, without_site, reason, since, until))
     if bool(ids) == has_filter:
@@ -141,26 +144,35 @@ def replay(
         raise click.UsageError(f"{len(ids):,} IDs; the limit is {MAX_IDS}: select the hits with options instead")
     try:
         edits = edits_of(values, renames, drops)
+        require_known(edits)
     except RefusedError as error:
         raise click.UsageError(error.message) from error
     with connect_as_operator(endpoint, home, needs_key=True) as operator, Progress(unit="hits") as progress:
-        sender = None if dry_run else _sender(operator, key_file, home)
+        sender = _sender(operator, key_file, home)
         wanted = request_of(site, reason, since, until, without_site=without_site)
-        pages = _by_id(operator, ids) if ids else _by_filter(operator, wanted)
-        report = _replay_all(operator, sender, pages, edits, as_site, progress, skip_replayed=not ids)
+        pages = partial(_by_id, operator, ids) if ids else partial(_by_filter, operator, wanted)
+        try:
+            require_found(edits, _kept_hits(pages(), skip_replayed=not ids))
+        except RefusedError as error:
+            raise click.UsageError(error.message) from error
+        report = _replay_all(
+            operator, sender, pages(), edits, as_site, progress, skip_replayed=not ids, dry_run=dry_run
+        )
     _print(report, output, dry_run=dry_run)
-    _fail(report)
+    _fail(report, dry_run=dry_run)
 
 
 def _sender(operator: Mesh, key_file: Path | None, home: Path | None) -> Mesh:
     """Return the mesh with the ingest key, over the operator's connection."""
     import os
 
-    from hitmesh.client.home import server_key
+    from hitmesh.client.home import server_key, server_key_source
     from hitmesh.client.mesh import Mesh
 
+    source = str(key_file)
     if key_file is None:
-        key = server_key(find_home(home), os.environ)
+        place = find_home(home)
+        key, source = server_key(place, os.environ), server_key_source(place, os.environ)
     else:
         try:
             key = key_file.read_text("utf-8").strip() or None
@@ -170,7 +182,7 @@ def _sender(operator: Mesh, key_file: Path | None, home: Path | None) -> Mesh:
                 field="key",
                 reason=LocalReason.INVALID_CONFIG,
             ) from error
-    mesh = Mesh(operator.channel, key)
+    mesh = Mesh(operator.channel, key, source)
     mesh.require_key()
     return mesh
 
@@ -190,37 +202,58 @@ def _by_filter(
     return pages_of_rejected_hits(operator, wanted)
 
 
+def _kept_hits(pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]], *, skip_replayed: bool) -> Iterator[Any]:
+    """Yield the JSON of the hits that a replay would send; without refusals whose bytes are not kept or broken."""
+    from hitmesh.client.edits import Unmendable
+    from hitmesh.client.mending import kept_of
+
+    for page in pages:
+        for rejected in page:
+            if not (skip_replayed and (_is_replay(rejected) or rejected.HasField("replay_time"))):
+                with suppress(Unmendable):
+                    yield from kept_of(rejected).hits
+
+
+def _is_replay(rejected: rejected_hits_pb2.RejectedHit) -> bool:
+    """Return whether a replay was refused; the hit that was refused first is listed too, with all its fields."""
+    return rejected.batch_id.startswith(REPLAY_PREFIX)
+
+
 def _replay_all(
     operator: Mesh,
-    sender: Mesh | None,
+    sender: Mesh,
     pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]],
     edits: Edits,
     as_site: str | None,
     progress: Progress,
     *,
     skip_replayed: bool,
+    dry_run: bool,
 ) -> Report:
-    """Mend the refusals page by page; with `sender` send the hits and record which were accepted."""
+    """Mend the refusals page by page, send the hits, and record which were accepted; a dry run stores nothing."""
     from hitmesh.client.rejected_hits import mark_replayed, short_id
     from hitmesh.client.replaying import replay as send_again
 
     report, sent = Report(), 0
     progress.phase("replaying")
     for listed in pages:
-        # The hit that was refused first is listed too, with all its fields.
-        page = [each for each in listed if not (skip_replayed and each.batch_id.startswith(REPLAY_PREFIX))]
+        page = [each for each in listed if not (skip_replayed and _is_replay(each))]
         report.selected += len(page)
         fresh = [each for each in page if not (skip_replayed and each.HasField("replay_time"))]
         report.replayed_before += len(page) - len(fresh)
         made = list(_mended(fresh, edits, as_site, report))
-        if sender is None:
-            _preview(made, report)
-            continue
-        outcomes = send_again(sender, made, on_done=partial(_show, progress, sent))
+        try:
+            outcomes = send_again(sender, made, on_done=partial(_show, progress, sent), validate_only=dry_run)
+        except Exception as error:
+            sender.name_key(error)
+            raise
         sent += sum(outcome.hits for outcome in outcomes)
         for outcome in outcomes:
             report.note(outcome, short_id(outcome.name))
-        mark_replayed(operator, [outcome.name for outcome in outcomes if outcome.is_accepted])
+        if dry_run:
+            _preview(made, report)
+        else:
+            mark_replayed(operator, [outcome.name for outcome in outcomes if outcome.is_accepted])
     return report
 
 
@@ -253,8 +286,6 @@ def _preview(made: Iterable[Mended], report: Report) -> None:
     from hitmesh.model.names import short_site_name
 
     for each in made:
-        report.replayed += 1
-        report.hits += len(each.hits)
         if len(report.previews) < MAX_LISTED:
             hits = [MessageToDict(hit) for hit in each.hits]
             report.previews.append({"id": short_id(each.name), "site": short_site_name(each.site), "hits": hits})
@@ -271,7 +302,9 @@ def _print(report: Report, output: str, *, dry_run: bool) -> None:
             "impossible": report.impossible,
             "problems": report.problems,
         }
-        print_json(fields | ({"would_send": report.previews} if dry_run else {}))
+        if dry_run:
+            fields |= {"would_replay": report.replayed, "would_send": report.previews}
+        print_json(fields)
         return
     for preview in report.previews:
         from hitmesh.tools.cli.output import json_line
@@ -285,21 +318,22 @@ def _print(report: Report, output: str, *, dry_run: bool) -> None:
     done = "would be replayed" if dry_run else "replayed"
     echo(
         f"{report.selected:,} selected: {report.replayed:,} {done}, "
-        f"{report.rejected:,} rejected again, {report.impossible:,} not possible, "
+        f"{report.rejected:,} {'would be ' if dry_run else ''}rejected again, {report.impossible:,} not possible, "
         f"{report.replayed_before:,} replayed before"
     )
 
 
-def _fail(report: Report) -> None:
-    """Raise if a selected hit was not accepted."""
+def _fail(report: Report, *, dry_run: bool) -> None:
+    """Raise if a selected hit was not accepted; a dry run ends like the replay would."""
+    verb, past = ("would reject", "would not be") if dry_run else ("rejected", "were not")
     if report.rejected and not report.hits:
         raise CommandFailed(
-            ALL_REFUSED, "the collector rejected every hit again: see the reasons, and mend the hits with --set, …"
+            ALL_REFUSED, f"the collector {verb} every hit again: see the reasons, and mend the hits with --set, …"
         )
     if report.rejected or report.impossible:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"{report.rejected + report.impossible:,} of {report.selected:,} rejected hits were not replayed: see the "
+            f"{report.rejected + report.impossible:,} of {report.selected:,} rejected hits {past} replayed: see the "
             "reasons above",
             reason=LocalReason.FAILED,
         )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from hitmesh.model.plurals import counted
 from hitmesh.tools.cli.output import echo, note, print_table
 from hitmesh.tools.cli.plot import bars, columns
 from hitmesh.tools.cli.report_notes import CUT
@@ -61,7 +62,7 @@ def caption(meta: Mapping[str, Any], *, has_cut: bool = False) -> str:
         f"complete through {through} ({state})" if through else "",
         f"provisional from {meta.get('provisional_from')}" if meta.get("cell_state") in _NOT_SETTLED else "",
         f"filter {meta['filter']}" if meta.get("filter") else "",
-        f"{excluded:,} hits left out (bots, referrer spam, exclusion rules)" if excluded else "",
+        f"{counted(excluded, 'hit')} left out (bots, referrer spam, exclusion rules)" if excluded else "",
         f"money in {missing} left out" if missing else "",
         *meta.get("warnings", ()),
         f"{CUT_MARK} {CUT} this bucket" if has_cut else "",

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.dates import date_text_of
 from hitmesh.model.names import short_site_name
+from hitmesh.model.plurals import counted
 from hitmesh.tools.cli.output import echo, note, print_json, print_table
 from hitmesh.tools.cli.report_table import EMPTY
 from hitmesh.tools.cli.reprocess_output import count_of
@@ -111,7 +112,7 @@ def print_checked(found: Checked, output: str) -> None:
     verdict = "all add up" if not found.problem_site_days else f"{count_of(found.problem_site_days)} not adding up"
     if not found.site_days:
         verdict = "no settled day is selected"
-    echo(f"{count_of(found.site_days)} with {found.hits:,} hits checked: {verdict}")
+    echo(f"{count_of(found.site_days)} with {counted(found.hits, 'hit')} checked: {verdict}")
     if not found.problems:
         return
     echo()
@@ -133,8 +134,11 @@ def _print_problems(problems: Sequence[pb.HistoryProblem]) -> None:
     ]
     print_table(("site", "UTC day", "store", "what", "found", "expected", "difference"), rows, right_from=4)
     for problem in problems[:MAX_SHOWN]:
+        name = f"{short_site_name(problem.site)} {date_text_of(problem.utc_date)}"
+        for damage in dict.fromkeys(finding.damage for finding in problem.findings if finding.damage):
+            note(f"{name}: {damage}")
         if problem.missing_hits:
-            note(f"{short_site_name(problem.site)} {date_text_of(problem.utc_date)}: {_missing_text(problem)}")
+            note(f"{name}: {_missing_text(problem)}")
     _note_more(len(problems) - MAX_SHOWN, "site-days")
 
 
@@ -142,7 +146,7 @@ def _cells(finding: pb.HistoryFinding) -> tuple[str, ...]:
     is_sum = finding.HasField("found") and finding.HasField("expected")
     return (
         _NAMES.get(finding.store, EMPTY),
-        finding.measure or finding.damage,
+        finding.measure or "cannot be read",
         f"{finding.found:,}" if finding.HasField("found") else EMPTY,
         f"{finding.expected:,}" if finding.HasField("expected") else EMPTY,
         f"{finding.found - finding.expected:+,}" if is_sum else EMPTY,
@@ -150,12 +154,17 @@ def _cells(finding: pb.HistoryFinding) -> tuple[str, ...]:
 
 
 def _missing_text(problem: pb.HistoryProblem) -> str:
-    missing = f"{problem.missing_hits:,} raw hits are missing"
+    missing = f"{_hits_are(problem.missing_hits, 'raw hit')} missing"
     if not problem.HasField("lost_hits"):
         return f"{missing}; the repair finds out how many of them the log still has"
     if not problem.lost_hits:
         return f"{missing}; the log still has all of them, and a repair restores them"
-    return f"{missing}; the log still has {problem.log_hits:,}, and {problem.lost_hits:,} are lost beyond repair"
+    verb = "is" if problem.lost_hits == 1 else "are"
+    return f"{missing}; the log still has {problem.log_hits:,}, and {problem.lost_hits:,} {verb} lost beyond repair"
+
+
+def _hits_are(hits: int, noun: str) -> str:
+    return f"{counted(hits, noun)} {'is' if hits == 1 else 'are'}"
 
 
 def _note_more(count: int, of_what: str) -> None:

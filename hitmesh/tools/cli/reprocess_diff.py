@@ -170,6 +170,13 @@ def _fail_above(found: reprocessing_pb2.GetReprocessingDiffResponse, limit: floa
     if changed:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"changed by more than {limit:g} %: {', '.join(changed)}; look at the difference before you publish",
+            f"changed by more than {plain_number(limit)} %: {', '.join(changed)}; look at the difference before you "
+            "publish",
             reason=LocalReason.DIFF_TOO_LARGE,
         )
+
+
+def plain_number(limit: float) -> str:
+    """Return a number without an exponent and without zeros at its end."""
+    text = f"{limit:,.15f}" if limit < 1 else f"{limit:,.6f}"
+    return text.rstrip("0").removesuffix(".")

@@ -11,12 +11,18 @@ from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.client.reprocessing import short_id
 from hitmesh.model.dates import date_text_of
 from hitmesh.model.names import short_site_name
+from hitmesh.model.plurals import counted
 from hitmesh.tools.cli.erase_output import print_receipt, receipt_fields
 from hitmesh.tools.cli.output import echo, print_json, print_table, visible
 
 MAX_SITES: Final = 3
 BACKUP_CURE: Final = "restore the raw store from a backup, then repair these days"
 _MS_PER_MINUTE: Final = 60_000
+_BEFORE_RESULT: Final = (
+    pb.REPROCESSING_STATE_UNSPECIFIED,
+    pb.REPROCESSING_STATE_PLANNED,
+    pb.REPROCESSING_STATE_RUNNING,
+)
 
 
 def print_reprocessing(reprocessing: pb.Reprocessing, output: str) -> None:
@@ -30,7 +36,9 @@ def print_reprocessing(reprocessing: pb.Reprocessing, output: str) -> None:
             echo(f"  {name:<9} {visible(text)}")
     echo()
     print_table(
-        ("stage", "work"), [(stage_name(stage), _work_of(stage)) for stage in reprocessing.stages], right_from=2
+        ("stage", "work"),
+        [(stage_name(stage), _work_of(stage, reprocessing.kind)) for stage in reprocessing.stages],
+        right_from=2,
     )
     if reprocessing.HasField("receipt"):
         print_receipt(reprocessing.receipt)
@@ -111,7 +119,7 @@ def state_name(reprocessing: pb.Reprocessing) -> str:
 
 def count_of(site_days: int) -> str:
     """Return a number of site-days as text."""
-    return f"{site_days:,} site-day" + ("s" if site_days != 1 else "")
+    return counted(site_days, "site-day")
 
 
 def stage_name(stage: pb.PlanStage) -> str:
@@ -147,26 +155,35 @@ def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
         ("sites", _sites(reprocessing)),
         ("UTC days", _days(reprocessing)),
         ("following", _following(reprocessing)),
-        ("takes", f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"),
+        ("takes", _takes(reprocessing)),
         ("raw", _raw_repair_text(reprocessing)),
         *(("warning", warning_text(each)) for each in reprocessing.warnings),
         ("expires", reprocessing.expire_time.ToJsonString() if reprocessing.HasField("expire_time") else ""),
     ]
 
 
+def _takes(reprocessing: pb.Reprocessing) -> str:
+    """Return the estimate for a plan whose result cannot be read yet; empty afterwards."""
+    if reprocessing.state not in _BEFORE_RESULT:
+        return ""
+    return f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"
+
+
 def _raw_repair_text(reprocessing: pb.Reprocessing) -> str:
     """Return what a repair restored and what is lost; empty if no raw record was missing."""
     repair = reprocessing.raw_repair
-    restored = f"{repair.restored_records:,} records with {repair.restored_hits:,} hits restored from the log"
+    records, hits = counted(repair.restored_records, "record"), counted(repair.restored_hits, "hit")
+    restored = f"{records} with {hits} restored from the log"
     if not repair.lost_site_days:
         return restored if repair.restored_records else ""
     named = ", ".join(
         f"{short_site_name(each.site)} {date_text_of(each.utc_date)}{' (kept as it is)' if each.kept else ''}"
         for each in repair.lost[:MAX_SITES]
     )
+    verb = "is" if repair.lost_hits == 1 else "are"
     more = repair.lost_site_days - min(len(repair.lost), MAX_SITES)
     return (
-        f"{restored}; {repair.lost_hits:,} hits of {count_of(repair.lost_site_days)} are lost: {named}"
+        f"{restored}; {counted(repair.lost_hits, 'hit')} of {count_of(repair.lost_site_days)} {verb} lost: {named}"
         f"{f', {more:,} more: give -o json' if more > 0 else ''}"
     )
 
@@ -207,21 +224,23 @@ def raw_repair_fields(reprocessing: pb.Reprocessing) -> dict[str, Any] | None:
     }
 
 
-def _work_of(stage: pb.PlanStage) -> str:
+def _work_of(stage: pb.PlanStage, kind: pb.ReprocessingKind.ValueType) -> str:
     fields = _stage_fields(stage)
     days = int(fields.get("site_days", 0))
     if "site_days" in fields and not days:
         return "skip: no settled site-day"
     match stage_name(stage):
         case "scan":
-            return f"{count_of(days)}, {stage.scan.hits:,} hits, about {stage.scan.raw_bytes / 1e6:,.1f} MB"
+            return f"{count_of(days)}, {counted(stage.scan.hits, 'hit')}, about {stage.scan.raw_bytes / 1e6:,.1f} MB"
         case "recompute":
             logic = f"logic {stage.recompute.logic}" if stage.recompute.HasField("logic") else "the logic of each day"
             minutes = _about_minutes(stage.recompute.estimated_duration)
             return f"{count_of(days)} under {logic}, {minutes}; no report reads the result"
         case "retire":
             keep = stage.retire.keep_days
-            return f"keep the replaced rows for {keep} days" if keep else "skip: no replaced rows"
+            if kind == pb.REPROCESSING_KIND_ERASE:
+                return "remove the replaced rows at once"
+            return f"keep the replaced rows for {counted(keep, 'day')}" if keep else "skip: no replaced rows"
         case _:
             return count_of(days)
 

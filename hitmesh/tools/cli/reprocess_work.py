@@ -163,9 +163,18 @@ def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_p
     from hitmesh.client.reprocessing import wait_while_running
     from hitmesh.tools.cli.reprocess_output import title_of, total_of
 
-    with Progress(unit="site-days") as progress:
-        progress.phase(title_of(found).partition(" (")[0], total_of(found))
-        return wait_while_running(mesh, found, lambda each: progress.reached(each.done_site_days, each.receipt.waiting))
+    try:
+        with Progress(unit="site-days") as progress:
+            progress.phase(title_of(found).partition(" (")[0], total_of(found))
+            return wait_while_running(
+                mesh,
+                found,
+                lambda each: progress.reached(each.done_site_days, each.receipt.waiting),
+                on_silence=lambda timeout_s: note(f"the mesh does not answer: waiting up to {timeout_s:g} s"),
+            )
+    except Exception:
+        note(f"the work continues when the mesh runs: repeat the command, or see {_status_command(found)}")
+        raise
 
 
 @contextmanager
@@ -176,6 +185,12 @@ def if_interrupted(advice: str) -> Iterator[None]:
     except KeyboardInterrupt:
         note(advice)
         raise
+
+
+def _status_command(found: reprocessing_pb2.Reprocessing) -> str:
+    from hitmesh.client.reprocessing import short_id
+
+    return f"hitmesh reprocess status {short_id(found.name)}"
 
 
 def _advise(found: reprocessing_pb2.Reprocessing, output: str, *verbs: str) -> None:

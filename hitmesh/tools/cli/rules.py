@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hitmesh.client.home import operator_key, server_key
+from hitmesh.client.home import operator_key, operator_key_source, server_key, server_key_source
 from hitmesh.model.names import short_site_name
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
@@ -58,7 +58,7 @@ def rules_group() -> None:
         "hitmesh rules add --site demo/example network 203.0.113.0/24 --dry-run",
     ),
 )
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", metavar="KIND", type=click.Choice(KINDS))
 @click.argument("value")
 @site_option()
 @click.option("--dry-run", is_flag=True, help="Check the rule without storing the rule.")
@@ -68,6 +68,8 @@ def add(
     *, kind: str, value: str, site: str, dry_run: bool, output: str, endpoint: str | None, home: Path | None
 ) -> None:
     """Exclude hits whose KIND matches VALUE, from now on. Page and user agent are RE2 regular expressions.
+
+    KIND is host, page, country, user-agent, referrer or network.
 
     JSON is one object; with --dry-run, the object has no id. If the site has an equal rule, nothing changes.
     """
@@ -159,7 +161,9 @@ def _connect(endpoint: str | None, home: Path | None) -> Mesh:
 
     place = find_home(home)
     address = find_endpoint(endpoint, place)
-    return Mesh.connect(address, operator_key(place, os.environ) or server_key(place, os.environ))
+    if key := operator_key(place, os.environ):
+        return Mesh.connect(address, key, operator_key_source(place, os.environ))
+    return Mesh.connect(address, server_key(place, os.environ), server_key_source(place, os.environ))
 
 
 def _print(rules: list[rules_pb2.ExclusionRule], output: str, *, alone: bool = False) -> None:

@@ -27,6 +27,7 @@ from hitmesh.tools.dev.envoy import Address, Door, binary, render
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from hitmesh.tools.dev.home import Home, write_ready_file
 from hitmesh.tools.dev.instances import PROCESSOR, SERVICES, Instance
+from hitmesh.tools.dev.processor_settings import setting_named_in
 from hitmesh.tools.stack.errors import StackError
 
 READY_TIMEOUT_S = 60.0
@@ -35,7 +36,7 @@ READY_TIMEOUT_S = 60.0
 HANG_AFTER_S = 30.0
 LOOK_EVERY_S = 1.0
 DEFAULT_PORT = 8080
-EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
+EXIT_OK, EXIT_BUG, EXIT_CONFIG, EXIT_CANNOT_START = 0, 1, 3, 4
 QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
 URL_QUESTION = "format=csv&metrics=visits&last=7d&time_grain=day"
 LATE_VISITS = "Visits of the shop on a day that is open count when the day is settled, 26 hours after its end."
@@ -72,9 +73,10 @@ class Stopped(Exception):
 
 
 def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say) -> int:
-    """Run the mesh until a signal or the death of a child; return the exit code (0, 1 child died, 4 cannot start).
+    """Run the mesh until a signal or the death of a child; return the exit code.
 
-    The home's lock is closed at the end.
+    The code is 0, 1 if a child died, 3 for a wrong setting, 4 if the mesh cannot start. At the end, the home's lock is
+    closed.
     """
     # The home's own ready file is always written, because commands with --home read it.
     ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
@@ -101,7 +103,11 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
         return mesh.watch()
     except CannotStart as error:
         warn(str(error))
-        return EXIT_CANNOT_START
+        wrong = setting_named_in(str(error), options.processor_settings)
+        if wrong is None:
+            return EXIT_CANNOT_START
+        warn(f"the value is from the options of this command: correct --processor-setting {wrong.lower()}=…")
+        return EXIT_CONFIG
     except Stopped:
         return EXIT_OK
     finally:

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hitmesh.api.hit.v1 import hit_pb2 as hitmesh_dot_api_dot_hit_dot_v1_dot_hit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hitmesh/api/collector/v1/collector.proto\x12\x18hitmesh.api.collector.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chitmesh/api/hit/v1/hit.proto\"D\n\x0fSendHitsRequest\x12\x31\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.hit.v1.HitBatchB\x04\xe2\x41\x01\x02\"\xab\x01\n\x10SendHitsResponse\x12\x32\n\x06issues\x18\x01 \x03(\x0b\x32\".hitmesh.api.collector.v1.HitIssue\x12\x33\n\x08receipts\x18\x02 \x03(\x0b\x32!.hitmesh.api.collector.v1.Receipt\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x03\x12\x16\n\x0erejected_count\x18\x04 \x01(\x03\"\x8c\x01\n\x11StreamHitsRequest\x12\x34\n\x04open\x18\x01 \x01(\x0b\x32$.hitmesh.api.collector.v1.StreamOpenH\x00\x12\x39\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32(.hitmesh.api.collector.v1.SequencedBatchH\x00\x42\x06\n\x04kind\"\x7f\n\nStreamOpen\x12\x18\n\ningest_key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x0bresume_from\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x01\x12%\n\x12max_inflight_bytes\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x15\n\x13_max_inflight_bytes\"\\\n\x0eSequencedBatch\x12\x17\n\tbatch_seq\x18\x01 \x01(\x04\x42\x04\xe2\x41\x01\x02\x12\x31\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.hitmesh.api.hit.v1.HitBatchB\x04\xe2\x41\x01\x02\"\xeb\x01\n\x12StreamHitsResponse\x12\x36\n\x05ready\x18\x01 \x01(\x0b\x32%.hitmesh.api.collector.v1.StreamReadyH\x00\x12,\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x1d.hitmesh.api.collector.v1.AckH\x00\x12\x32\n\x06\x63redit\x18\x03 \x01(\x0b\x32 .hitmesh.api.collector.v1.CreditH\x00\x12\x33\n\x07go_away\x18\x04 \x01(\x0b\x32 .hitmesh.api.collector.v1.GoAwayH\x00\x42\x06\n\x04kind\":\n\x0bStreamReady\x12\x15\n\racked_through\x18\x01 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x02 \x01(\x03\"\x9d\x01\n\x03\x41\x63k\x12\x15\n\racked_through\x18\x01 \x01(\x04\x12\x32\n\x06issues\x18\x02 \x03(\x0b\x32\".hitmesh.api.collector.v1.HitIssue\x12\x33\n\x08receipts\x18\x03 \x03(\x0b\x32!.hitmesh.api.collector.v1.Receipt\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x04 \x01(\x03\"\x17\n\x06\x43redit\x12\r\n\x05\x62ytes\x18\x01 \x01(\x03\"B\n\x06GoAway\x12(\n\x05\x64rain\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xb3\x02\n\x08HitIssue\x12\x16\n\tbatch_seq\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05index\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06hit_id\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x32\n\x07outcome\x18\x04 \x01(\x0e\x32!.hitmesh.api.collector.v1.Outcome\x12\x30\n\x06reason\x18\x05 \x01(\x0e\x32 .hitmesh.api.collector.v1.Reason\x12\x12\n\x05\x66ield\x18\x06 \x01(\tH\x03\x88\x01\x01\x12.\n\x0bretry_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x08 \x01(\tB\x0c\n\n_batch_seqB\x08\n\x06_indexB\t\n\x07_hit_idB\x08\n\x06_field\"\x9c\x01\n\x07Receipt\x12\x16\n\tbatch_seq\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0b\n\x03log\x18\x05 \x01(\t\x12,\n\x08log_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_batch_seq*u\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x12\n\x0eOUTCOME_WARNED\x10\x02\x12\x14\n\x10OUTCOME_REJECTED\x10\x03\x12\x11\n\rOUTCOME_RETRY\x10\x04*\xb8\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REASON_UNKNOWN_KEY\x10\x01\x12\x16\n\x12REASON_KEY_REVOKED\x10\x02\x12\x1d\n\x19REASON_ORIGIN_NOT_ALLOWED\x10\x03\x12\x10\n\x0cREASON_QUOTA\x10\x04\x12\x18\n\x14REASON_HIT_TOO_LARGE\x10\x05\x12\x1a\n\x16REASON_BATCH_TOO_LARGE\x10\x06\x12\x18\n\x14REASON_MISSING_FIELD\x10\x07\x12\x18\n\x14REASON_INVALID_FIELD\x10\x08\x12\x11\n\rREASON_DECODE\x10\t\x12\x1b\n\x17REASON_UNSUPPORTED_TYPE\x10\n\x12\x16\n\x12REASON_TIME_FUTURE\x10\x0b\x12\x17\n\x13REASON_TIME_TOO_OLD\x10\x0c\x12\x1b\n\x17REASON_UNKNOWN_CURRENCY\x10\r\x12\x19\n\x15REASON_CONSENT_DENIED\x10\x0e\x12\x14\n\x10REASON_TRUNCATED\x10\x0f\x12\x15\n\x11REASON_CLOCK_SKEW\x10\x10\x12 \n\x1cREASON_BATCH_OUT_OF_SEQUENCE\x10\x11\x12\x17\n\x13REASON_UNKNOWN_SITE\x10\x12\x12\x13\n\x0fREASON_LOG_FULL\x10\x13\x12\x17\n\x13REASON_ID_COLLISION\x10\x14\x12\x1c\n\x18REASON_PERMISSION_DENIED\x10\x15\x32\xe6\x01\n\x10\x43ollectorService\x12\x63\n\x08SendHits\x12).hitmesh.api.collector.v1.SendHitsRequest\x1a*.hitmesh.api.collector.v1.SendHitsResponse\"\x00\x12m\n\nStreamHits\x12+.hitmesh.api.collector.v1.StreamHitsRequest\x1a,.hitmesh.api.collector.v1.StreamHitsResponse\"\x00(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hitmesh/api/collector/v1/collector.proto\x12\x18hitmesh.api.collector.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chitmesh/api/hit/v1/hit.proto\"D\n\x0fSendHitsRequest\x12\x31\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.hit.v1.HitBatchB\x04\xe2\x41\x01\x02\"\xab\x01\n\x10SendHitsResponse\x12\x32\n\x06issues\x18\x01 \x03(\x0b\x32\".hitmesh.api.collector.v1.HitIssue\x12\x33\n\x08receipts\x18\x02 \x03(\x0b\x32!.hitmesh.api.collector.v1.Receipt\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x03\x12\x16\n\x0erejected_count\x18\x04 \x01(\x03\"\x8c\x01\n\x11StreamHitsRequest\x12\x34\n\x04open\x18\x01 \x01(\x0b\x32$.hitmesh.api.collector.v1.StreamOpenH\x00\x12\x39\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32(.hitmesh.api.collector.v1.SequencedBatchH\x00\x42\x06\n\x04kind\"\x9c\x01\n\nStreamOpen\x12\x18\n\ningest_key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x0bresume_from\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x01\x12%\n\x12max_inflight_bytes\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1b\n\rvalidate_only\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x15\n\x13_max_inflight_bytes\"\\\n\x0eSequencedBatch\x12\x17\n\tbatch_seq\x18\x01 \x01(\x04\x42\x04\xe2\x41\x01\x02\x12\x31\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.hitmesh.api.hit.v1.HitBatchB\x04\xe2\x41\x01\x02\"\xeb\x01\n\x12StreamHitsResponse\x12\x36\n\x05ready\x18\x01 \x01(\x0b\x32%.hitmesh.api.collector.v1.StreamReadyH\x00\x12,\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x1d.hitmesh.api.collector.v1.AckH\x00\x12\x32\n\x06\x63redit\x18\x03 \x01(\x0b\x32 .hitmesh.api.collector.v1.CreditH\x00\x12\x33\n\x07go_away\x18\x04 \x01(\x0b\x32 .hitmesh.api.collector.v1.GoAwayH\x00\x42\x06\n\x04kind\"Q\n\x0bStreamReady\x12\x15\n\racked_through\x18\x01 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\x9d\x01\n\x03\x41\x63k\x12\x15\n\racked_through\x18\x01 \x01(\x04\x12\x32\n\x06issues\x18\x02 \x03(\x0b\x32\".hitmesh.api.collector.v1.HitIssue\x12\x33\n\x08receipts\x18\x03 \x03(\x0b\x32!.hitmesh.api.collector.v1.Receipt\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x04 \x01(\x03\"\x17\n\x06\x43redit\x12\r\n\x05\x62ytes\x18\x01 \x01(\x03\"B\n\x06GoAway\x12(\n\x05\x64rain\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xb3\x02\n\x08HitIssue\x12\x16\n\tbatch_seq\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05index\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06hit_id\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x32\n\x07outcome\x18\x04 \x01(\x0e\x32!.hitmesh.api.collector.v1.Outcome\x12\x30\n\x06reason\x18\x05 \x01(\x0e\x32 .hitmesh.api.collector.v1.Reason\x12\x12\n\x05\x66ield\x18\x06 \x01(\tH\x03\x88\x01\x01\x12.\n\x0bretry_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x08 \x01(\tB\x0c\n\n_batch_seqB\x08\n\x06_indexB\t\n\x07_hit_idB\x08\n\x06_field\"\x9c\x01\n\x07Receipt\x12\x16\n\tbatch_seq\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0b\n\x03log\x18\x05 \x01(\t\x12,\n\x08log_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_batch_seq*u\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x12\n\x0eOUTCOME_WARNED\x10\x02\x12\x14\n\x10OUTCOME_REJECTED\x10\x03\x12\x11\n\rOUTCOME_RETRY\x10\x04*\xb8\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REASON_UNKNOWN_KEY\x10\x01\x12\x16\n\x12REASON_KEY_REVOKED\x10\x02\x12\x1d\n\x19REASON_ORIGIN_NOT_ALLOWED\x10\x03\x12\x10\n\x0cREASON_QUOTA\x10\x04\x12\x18\n\x14REASON_HIT_TOO_LARGE\x10\x05\x12\x1a\n\x16REASON_BATCH_TOO_LARGE\x10\x06\x12\x18\n\x14REASON_MISSING_FIELD\x10\x07\x12\x18\n\x14REASON_INVALID_FIELD\x10\x08\x12\x11\n\rREASON_DECODE\x10\t\x12\x1b\n\x17REASON_UNSUPPORTED_TYPE\x10\n\x12\x16\n\x12REASON_TIME_FUTURE\x10\x0b\x12\x17\n\x13REASON_TIME_TOO_OLD\x10\x0c\x12\x1b\n\x17REASON_UNKNOWN_CURRENCY\x10\r\x12\x19\n\x15REASON_CONSENT_DENIED\x10\x0e\x12\x14\n\x10REASON_TRUNCATED\x10\x0f\x12\x15\n\x11REASON_CLOCK_SKEW\x10\x10\x12 \n\x1cREASON_BATCH_OUT_OF_SEQUENCE\x10\x11\x12\x17\n\x13REASON_UNKNOWN_SITE\x10\x12\x12\x13\n\x0fREASON_LOG_FULL\x10\x13\x12\x17\n\x13REASON_ID_COLLISION\x10\x14\x12\x1c\n\x18REASON_PERMISSION_DENIED\x10\x15\x32\xe6\x01\n\x10\x43ollectorService\x12\x63\n\x08SendHits\x12).hitmesh.api.collector.v1.SendHitsRequest\x1a*.hitmesh.api.collector.v1.SendHitsResponse\"\x00\x12m\n\nStreamHits\x12+.hitmesh.api.collector.v1.StreamHitsRequest\x1a,.hitmesh.api.collector.v1.StreamHitsResponse\"\x00(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,38 +43,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMOPEN'].fields_by_name['resume_from']._serialized_options = b'\342A\001\001'
   _globals['_STREAMOPEN'].fields_by_name['max_inflight_bytes']._loaded_options = None
   _globals['_STREAMOPEN'].fields_by_name['max_inflight_bytes']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMOPEN'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_STREAMOPEN'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
   _globals['_SEQUENCEDBATCH'].fields_by_name['batch_seq']._loaded_options = None
   _globals['_SEQUENCEDBATCH'].fields_by_name['batch_seq']._serialized_options = b'\342A\001\002'
   _globals['_SEQUENCEDBATCH'].fields_by_name['batch']._loaded_options = None
   _globals['_SEQUENCEDBATCH'].fields_by_name['batch']._serialized_options = b'\342A\001\002'
-  _globals['_OUTCOME']._serialized_start=1828
-  _globals['_OUTCOME']._serialized_end=1945
-  _globals['_REASON']._serialized_start=1948
-  _globals['_REASON']._serialized_end=2516
+  _globals['_OUTCOME']._serialized_start=1881
+  _globals['_OUTCOME']._serialized_end=1998
+  _globals['_REASON']._serialized_start=2001
+  _globals['_REASON']._serialized_end=2569
   _globals['_SENDHITSREQUEST']._serialized_start=198
   _globals['_SENDHITSREQUEST']._serialized_end=266
   _globals['_SENDHITSRESPONSE']._serialized_start=269
   _globals['_SENDHITSRESPONSE']._serialized_end=440
   _globals['_STREAMHITSREQUEST']._serialized_start=443
   _globals['_STREAMHITSREQUEST']._serialized_end=583
-  _globals['_STREAMOPEN']._serialized_start=585
-  _globals['_STREAMOPEN']._serialized_end=712
-  _globals['_SEQUENCEDBATCH']._serialized_start=714
-  _globals['_SEQUENCEDBATCH']._serialized_end=806
-  _globals['_STREAMHITSRESPONSE']._serialized_start=809
-  _globals['_STREAMHITSRESPONSE']._serialized_end=1044
-  _globals['_STREAMREADY']._serialized_start=1046
-  _globals['_STREAMREADY']._serialized_end=1104
-  _globals['_ACK']._serialized_start=1107
-  _globals['_ACK']._serialized_end=1264
-  _globals['_CREDIT']._serialized_start=1266
-  _globals['_CREDIT']._serialized_end=1289
-  _globals['_GOAWAY']._serialized_start=1291
-  _globals['_GOAWAY']._serialized_end=1357
-  _globals['_HITISSUE']._serialized_start=1360
-  _globals['_HITISSUE']._serialized_end=1667
-  _globals['_RECEIPT']._serialized_start=1670
-  _globals['_RECEIPT']._serialized_end=1826
-  _globals['_COLLECTORSERVICE']._serialized_start=2519
-  _globals['_COLLECTORSERVICE']._serialized_end=2749
+  _globals['_STREAMOPEN']._serialized_start=586
+  _globals['_STREAMOPEN']._serialized_end=742
+  _globals['_SEQUENCEDBATCH']._serialized_start=744
+  _globals['_SEQUENCEDBATCH']._serialized_end=836
+  _globals['_STREAMHITSRESPONSE']._serialized_start=839
+  _globals['_STREAMHITSRESPONSE']._serialized_end=1074
+  _globals['_STREAMREADY']._serialized_start=1076
+  _globals['_STREAMREADY']._serialized_end=1157
+  _globals['_ACK']._serialized_start=1160
+  _globals['_ACK']._serialized_end=1317
+  _globals['_CREDIT']._serialized_start=1319
+  _globals['_CREDIT']._serialized_end=1342
+  _globals['_GOAWAY']._serialized_start=1344
+  _globals['_GOAWAY']._serialized_end=1410
+  _globals['_HITISSUE']._serialized_start=1413
+  _globals['_HITISSUE']._serialized_end=1720
+  _globals['_RECEIPT']._serialized_start=1723
+  _globals['_RECEIPT']._serialized_end=1879
+  _globals['_COLLECTORSERVICE']._serialized_start=2572
+  _globals['_COLLECTORSERVICE']._serialized_end=2802
 # @@protoc_insertion_point(module_scope)

@@ -261,6 +261,7 @@ class StreamOpen(_message.Message):
     INGEST_KEY_FIELD_NUMBER: _builtins.int
     RESUME_FROM_FIELD_NUMBER: _builtins.int
     MAX_INFLIGHT_BYTES_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     ingest_key: _builtins.str
     """Ingest key for batches without an `ingest_key`."""
     resume_from: _builtins.int
@@ -269,16 +270,21 @@ class StreamOpen(_message.Message):
     """Maximum unacknowledged bytes in flight that the client requests. The collector may grant less than the request, and
     grants at least 1 MiB. Not set: the collector's default.
     """
+    validate_only: _builtins.bool
+    """Admit the stream's batches and report their outcomes, but store nothing: a hit without an issue would be accepted.
+    A client must send a batch only after a `ready` that repeats this field; older collectors ignore the field.
+    """
     def __init__(
         self,
         *,
         ingest_key: _builtins.str = ...,
         resume_from: _builtins.int = ...,
         max_inflight_bytes: _builtins.int | None = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_inflight_bytes", b"_max_inflight_bytes", "max_inflight_bytes", b"max_inflight_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_inflight_bytes", b"_max_inflight_bytes", "ingest_key", b"ingest_key", "max_inflight_bytes", b"max_inflight_bytes", "resume_from", b"resume_from"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_inflight_bytes", b"_max_inflight_bytes", "ingest_key", b"ingest_key", "max_inflight_bytes", b"max_inflight_bytes", "resume_from", b"resume_from", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_inflight_bytes: _TypeAlias = _typing.Literal["max_inflight_bytes"]  # noqa: Y015
     _WhichOneofArgType__max_inflight_bytes: _TypeAlias = _typing.Literal["_max_inflight_bytes", b"_max_inflight_bytes"]  # noqa: Y015
@@ -366,19 +372,23 @@ class StreamReady(_message.Message):
 
     ACKED_THROUGH_FIELD_NUMBER: _builtins.int
     CREDIT_BYTES_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     acked_through: _builtins.int
     """Every batch up to this number is acknowledged."""
     credit_bytes: _builtins.int
     """Maximum unacknowledged bytes in flight."""
+    validate_only: _builtins.bool
+    """Whether the collector stores nothing of this stream, as StreamOpen.validate_only requested."""
     def __init__(
         self,
         *,
         acked_through: _builtins.int = ...,
         credit_bytes: _builtins.int = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acked_through", b"acked_through", "credit_bytes", b"credit_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acked_through", b"acked_through", "credit_bytes", b"credit_bytes", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

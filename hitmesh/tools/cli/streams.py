@@ -1,0 +1,124 @@
+"""Standard output and standard error of the command line's process.
+
+- A write to standard output that fails raises `OutputFailed`, whichever library writes: click, rich or `output`. Only
+  `hitmesh.tools.cli.__main__` handles this exception, so every command ends in the same way.
+- Standard output that the caller closed fails like a full disk. Messages that standard error cannot take are lost.
+- Characters that the encoding lacks become ASCII characters or escapes; no text fails.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_STDOUT: Final = 1
+_STDERR: Final = 2
+_ENCODING_ERRORS: Final = "hitmesh.ascii"
+# The typographic characters of the command line's own texts; characters of hits become escapes.
+_ASCII: Final = {
+    "·": "-",
+    "–": "-",
+    "−": "-",
+    "…": "...",
+    "×": "x",
+    "≥": ">=",
+    "≤": "<=",
+    "→": "->",
+    "┤": "|",
+    "─": "-",
+}
+
+
+class OutputFailed(Exception):
+    """Standard output does not take more bytes.
+
+    Attributes:
+        cause: the operating system's text for the error.
+        is_closed_pipe: whether the program that read the output closed the pipe.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.cause = error.strerror or str(error)
+        self.is_closed_pipe = error.errno == errno.EPIPE
+
+
+class _Checked(io.FileIO):
+    """A file whose failed writes raise `OutputFailed`, or are ignored; see `checked` and `discard`."""
+
+    ignores_errors = False
+    discards = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        size = memoryview(data).nbytes
+        if self.discards:
+            return size
+        try:
+            return super().write(data)
+        except OSError as error:
+            if self.ignores_errors:
+                return size
+            raise OutputFailed(error) from error
+
+
+def set_up_streams() -> None:
+    """Replace standard output and standard error of this process by the streams that this module describes."""
+    # Python sets None if the caller closed the descriptor.
+    stdout: TextIO | None = sys.stdout
+    stderr: TextIO | None = sys.stderr
+    sys.stdout = checked(stdout or _placeholder(_STDOUT, os.O_RDONLY))
+    sys.stderr = checked(stderr or _placeholder(_STDERR, os.O_WRONLY), ignores_errors=True)
+
+
+def checked(stream: TextIO, *, ignores_errors: bool = False) -> TextIO:
+    """Return a stream on the descriptor of `stream` whose failed writes raise `OutputFailed`, or are ignored."""
+    stream.flush()
+    raw = _Checked(stream.fileno(), "w", closefd=False)
+    raw.ignores_errors = ignores_errors
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors=_ENCODING_ERRORS,
+        line_buffering=getattr(stream, "line_buffering", False),
+        write_through=getattr(stream, "write_through", False),
+    )
+
+
+def discard(stream: TextIO) -> None:
+    """Drop everything that is written to a checked stream from now on, and everything that waits in its buffers.
+
+    Otherwise Python's flush at exit would fail again. Other streams do not change.
+    """
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    if isinstance(raw, _Checked):
+        raw.discards = True
+
+
+def _placeholder(descriptor: int, flags: int) -> TextIO:
+    """Return a stream on /dev/null in place of a closed descriptor; with O_RDONLY, every write fails.
+
+    The descriptor is taken, because otherwise the next file or socket would get its number.
+    """
+    null = os.open(os.devnull, flags)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)
+    return open(descriptor, "w", encoding="utf-8", closefd=False)  # a descriptor has no path
+
+
+def _ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    escaped = (_ASCII.get(char) or char.encode("ascii", "backslashreplace").decode() for char in lacking)
+    return "".join(escaped), error.end
+
+
+codecs.register_error(_ENCODING_ERRORS, _ascii)

@@ -1,0 +1,19 @@
+"""Settings of the processor that the options of `hitmesh dev` gave. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+
+def setting_named_in(message: str, settings: Iterable[str]) -> str | None:
+    """Return the first of the settings whose environment variable a message names; None if there is none.
+
+    The processor knows only the variable, so `hitmesh dev` must name the option.
+
+    Example:
+        >>> setting_named_in("environment variable HITMESH_PROCESSOR_FOO is not a setting", ["LOGIC", "FOO"])
+        'FOO'
+    """
+    named = re.findall(r"\bHITMESH_PROCESSOR_(\w+)", message)
+    return next((name for name in settings if name in named), None)
