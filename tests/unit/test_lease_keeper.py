@@ -167,7 +167,8 @@ def test_lease_counts_from_before_the_call_that_acquires_or_renews_it(
 ) -> None:
     settlers = Settlers()
     keeper, call = settlers.keeper("a"), getattr(settlers.leases, slow)
-    keeper.turn() if slow == "renew" else None
+    if slow == "renew":
+        keeper.turn()
 
     def late(*arguments: Any) -> Any:
         found = call(*arguments)
