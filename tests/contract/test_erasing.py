@@ -47,6 +47,12 @@ class TestErasures:
             stores.erasures.put([a_mark(until=until, created_at=100 + until)])
         assert [mark.until for mark in stores.erasures.of(SHOP)] == [30]
 
+    def test_a_mark_with_a_later_time_comes_back_by_the_time_when_it_was_stored(self, stores: Stores) -> None:
+        later = a_mark(until=30, created_at=900)
+        stores.erasures.put([a_mark(until=10, created_at=100)])
+        stores.erasures.put([later])
+        assert list(stores.erasures.since(500)) == [later]
+
     def test_a_process_keeps_the_later_time_when_an_earlier_plan_is_carried_out_later(self, stores: Stores) -> None:
         known = KnownErasures(stores.erasures, stores.directory, ManualClock(NOON), refresh_ms=0)
         digest = timeline_digest(stores.directory.mesh_secret(), 6)
@@ -132,8 +138,9 @@ class TestRemoval:
             )
         assert stores.generations.ledger(SHOP, 20, 21) == {20: ledger}
         assert list(stores.generations.superseded(NOON + 1)) == []
-        assert list(stores.generations.retire(day, NOON)) == numbers[:1]
-        assert list(stores.generations.superseded(NOON + 1)) == [(day, numbers[0])]
+        for now in (NOON, NOON + 500):
+            assert list(stores.generations.retire(day, now)) == numbers[:1]
+            assert list(stores.generations.superseded(NOON + 1)) == [(day, numbers[0])]
         assert list(stores.generations.retire(SiteDay(SHOP, 21), NOON)) == []
         with pytest.raises(StaleGeneration):
             stores.generations.restore(

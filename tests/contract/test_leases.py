@@ -52,6 +52,12 @@ class TestLeases:
         opener().leases.release([before])
         assert list(opener().leases.held(["x"])) == [after]
 
+    def test_a_restarted_owner_begins_without_load(self, opener: Opener) -> None:
+        (before,) = acquired(opener(), ["x"], A)
+        assert len(opener().leases.renew([replace(before, load=7)], LONG_MS)) == 1
+        (after,) = acquired(opener(), ["x"], A)
+        assert (after.load, [lease.load for lease in opener().leases.held(["x"])]) == (0, [0])
+
     def test_renewal_stores_the_load_and_repeats(self, opener: Opener) -> None:
         first, second = acquired(opener(), ["x", "y"], A)
         loaded = [replace(first, load=2**40), replace(second, load=7)]

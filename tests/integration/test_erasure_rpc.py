@@ -12,6 +12,7 @@ from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.erasures import Receipt, visitor_digest
 from hitmesh.model.keys import visitor_key
 from hitmesh.model.plan import Kind
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import State, Work
 from tests.support.dates import a_date
 from tests.support.rebuilt_days import UTC_DAY, a_rebuilt, a_reprocessing
@@ -112,3 +113,12 @@ def test_a_failed_erasure_can_only_continue(mesh: Mesh) -> None:
     rollback = pb.RollbackReprocessingRequest(name="reprocessings/r1")
     found = refusal(lambda: mesh.reprocessings.RollbackReprocessing(rollback, metadata=bearer(OPERATOR)))
     assert "after the failure only `hitmesh reprocess publish " in found.message
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.FAILED])
+def test_a_published_erasure_shows_no_difference_before_its_end(mesh: Mesh, state: State) -> None:
+    mesh.stores.reprocessings.create(a_reprocessing(state=state, work=Work.PUBLISH, kind=Kind.ERASE))
+    mesh.stores.reprocessings.put("r1", [a_rebuilt({"hits": (3, 2)})])
+    diff = pb.GetReprocessingDiffRequest(name="reprocessings/r1")
+    found = refusal(lambda: mesh.reprocessings.GetReprocessingDiff(diff, metadata=bearer(OPERATOR)))
+    assert found.reason == ErrorReason.WRONG_STATE

@@ -15,7 +15,9 @@ from hitmesh.model.checkpoints import unwatched
 from hitmesh.model.days import day_message, day_of
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.plan import Kind
+from hitmesh.model.queries import MetricQuery
 from hitmesh.model.reprocessings import LostHits, State, Work
+from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from tests.reference.hits import RefHit, RefItem
@@ -161,6 +163,19 @@ def test_check_names_a_loss_and_a_repair_brings_the_same_report_back(
     repair(mesh)
     assert_same_report(mesh)
     assert found(mesh) == {}
+
+
+def test_check_names_damage_after_a_report_has_read_the_undamaged_rows(
+    opened: Callable[[str], tuple[SmallMesh, Path]],
+) -> None:
+    mesh, home = opened("history")
+    generations = {SITE_DAY: mesh.stores.generations.current(SITE, DAY, DAY + 1)[DAY].generation}
+    for source, measures in ((RowSource.TRAFFIC, TRAFFIC_MEASURES), (RowSource.VISITS, VISITS_MEASURES)):
+        start, end = DAY * DAY_MS, (DAY + 1) * DAY_MS
+        question = MetricQuery(source, generations, start, end, (start,), ("site",), measures, include_excluded=True)
+        assert mesh.stores.metrics.query(question).height == 1
+    LOSSES["a bit of a segment"](home, SITE_DAY)
+    assert found(mesh)[SITE_DAY] == {"metrics"}
 
 
 def test_everything_that_a_site_day_had_except_the_log_is_lost_and_comes_back(

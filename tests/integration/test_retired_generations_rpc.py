@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from hitmesh.api.control.v1 import retired_pb2 as pb
-from hitmesh.model.reprocessings import State
+from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import SiteDay
 from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_rebuilt, a_reprocessing
@@ -75,10 +75,11 @@ def test_retired_generations_have_a_reason_and_come_by_pages(mesh: Mesh) -> None
     assert list_all(mesh, site=SITE) == found[1:] == list_all(mesh, site=SITE, page_size=1)
 
 
-def test_a_reprocessing_holds_the_generations_that_it_can_make_current(mesh: Mesh) -> None:
+@pytest.mark.parametrize("state", [State.PUBLISHED, State.FAILED])
+def test_a_reprocessing_holds_the_generations_that_it_can_make_current(mesh: Mesh, state: State) -> None:
     old, new = replace_generation(mesh, SITE, UTC_DAY, NOW + 10_000)
     replace_generation(mesh, SITE, UTC_DAY + 1, NOW + 10_000)
-    mesh.stores.reprocessings.create(a_reprocessing(state=State.PUBLISHED, created_at=NOW))
+    mesh.stores.reprocessings.create(a_reprocessing(state=state, work=Work.PUBLISH, created_at=NOW))
     mesh.stores.reprocessings.put("r1", [a_rebuilt({}, generations=(old, new))])
     found = list_all(mesh)
     assert [(each.reason, each.reprocessing) for each in found] == [

@@ -10,11 +10,13 @@ from google.protobuf.message import Message
 
 from hitmesh.api.control.v1 import admin_pb2, reprocessing_pb2, rules_pb2
 from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
+from hitmesh.model.zones import DAY_MS
 from tests.support.dates import a_date
 from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY, a_ledger
 from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, bearer, refusal, start
 from tests.support.settled_rows import SITE
+from tests.support.site_rules import store_networks
 
 RIVAL_SITE = "merchants/rival/sites/shop"
 COUNTRY, PAGE, NETWORK = (
@@ -183,3 +185,11 @@ def test_plan_keeps_the_version_of_the_rules_and_counts_hits_without_networks(me
     assert stored is not None
     assert stored.rules == (1,)
     assert refusal(lambda: plan(mesh, logic="v1")).field == "reprocessing.logic"
+
+
+def test_hits_on_the_day_on_which_a_site_began_to_store_networks_are_in_the_warning(mesh: Mesh) -> None:
+    publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(1_234))
+    store_networks(mesh.stores.directory, SITE, now=(UTC_DAY - 1) * DAY_MS + DAY_MS // 2)
+    create(mesh, NETWORK, "203.0.113.0/24")
+    (warning,) = plan(mesh).warnings
+    assert (warning.reason, warning.hits) == ("RULE_NOT_APPLICABLE", 1_234)

@@ -19,7 +19,7 @@ from hitmesh.model.ledger import LedgerKind
 from hitmesh.model.logic import CURRENT, V0, V1, Logic
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
-from hitmesh.model.sites import Site, SiteDay
+from hitmesh.model.sites import PolicyChange, Site, SiteDay
 from hitmesh.model.stream_values import FoldedRows
 from processor.settle.rows import SettledRows
 from processor.settle.series import settled_series
@@ -343,3 +343,14 @@ def test_the_version_is_of_the_sites_own_partitions_and_of_refusals(scene: Scene
     refused = {partition: PartitionProgress(5, NOW) for partition in refusals.committed()}
     refusals.commit(refused)
     assert scene.backend.books.version([scene.site]) == "s0.p6"
+
+
+@pytest.mark.parametrize(
+    ("from_day", "versions"),
+    [(UTC_DAY - 1, "v1-campaign-keeps"), (UTC_DAY, "v1-campaign-keeps"), (UTC_DAY + 1, "v1")],
+)
+def test_the_answer_names_the_visit_policies_of_its_days_only(scene: Scene, from_day: int, versions: str) -> None:
+    change = PolicyChange(from_day, campaign_splits=False, split_at_local_midnight=False)
+    scene.site = replace(scene.site, policy_changes=(change,))
+    scene.stream(3)
+    assert scene.ask().policy_version == versions

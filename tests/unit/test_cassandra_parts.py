@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from cassandra import InvalidRequest, OperationTimedOut
@@ -9,12 +12,14 @@ from cassandra.cluster import NoHostAvailable
 from cassandra.protocol import ErrorMessage
 
 from hitmesh.adapters.cassandra.errors import EXPECTED, translated
+from hitmesh.adapters.cassandra.leases import CassandraLeases
 from hitmesh.adapters.cassandra.migrator import check, migrations
 from hitmesh.adapters.cassandra.row_types import rows_of
 from hitmesh.adapters.cassandra.sweep import Sweep
 from hitmesh.adapters.cassandra.written import Written
 from hitmesh.adapters.shared.bits import to_signed, to_unsigned
 from hitmesh.model.errors import FatalError, HitmeshError, Unavailable
+from hitmesh.model.leases import Lease
 
 
 class TestMigrations:
@@ -113,3 +118,22 @@ class TestRows:
     def test_64_bits_come_back(self, bits: int) -> None:
         assert to_unsigned(to_signed(bits)) == bits
         assert np.int64(to_signed(bits)) == to_signed(bits)
+
+
+class Statements:
+    """A session that applies each statement, and keeps the values."""
+
+    def __init__(self) -> None:
+        self.values: list[tuple[object, ...]] = []
+
+    def apply_each(self, _: str, values: Sequence[tuple[object, ...]]) -> list[bool]:
+        self.values += values
+        return [True] * len(values)
+
+
+@pytest.mark.parametrize(("length_ms", "ttl_s"), [(1, 2), (1_000, 2), (1_001, 3), (1_999, 3), (15_000, 16)])
+def test_lease_lives_for_its_length_although_the_store_counts_in_whole_seconds(length_ms: int, ttl_s: int) -> None:
+    session: Any = Statements()
+    writers: Any = None  # a renewal takes no token
+    CassandraLeases(session, writers).renew([Lease("x", "a", 1)], length_ms)
+    assert [values[0] for values in session.values] == [ttl_s]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,10 +12,13 @@ from control.history.checking import CheckLimits
 from control.rpc.reprocessing.check_history import check_history
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import unwatched
+from hitmesh.model.generations import DirtyMark
 from hitmesh.model.positions import Position
+from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from tests.reference.hits import RefHit
-from tests.support.checking import OPERATOR_KEY, checked
+from tests.support.checking import OPERATOR_KEY, checked, problems
+from tests.support.erasing import a_settler
 from tests.support.reporters import control_backend
 from tests.support.small_mesh import SmallMesh
 
@@ -100,3 +105,51 @@ def test_a_site_day_that_is_settled_between_two_pages_is_read_anew(mesh: SmallMe
     assert sum(each.site_days for each in found) == 2
     assert sum(each.hits for each in found) == 7
     assert not any(each.problems for each in found)
+
+
+def late_hit(mesh: SmallMesh) -> None:
+    """Stream a further hit on the first day."""
+    mesh.send([a_hit(9)])
+    mesh.heartbeat()
+    mesh.stream()
+    mesh.runner.flush()
+
+
+def test_site_day_that_is_settled_between_two_reads_of_the_check_has_no_problem(mesh: SmallMesh) -> None:
+    mesh.runner.flush()
+    late_hit(mesh)
+    query, generations, settler = mesh.stores.metrics.query, mesh.stores.generations, a_settler(mesh)
+
+    def settled_before(*arguments: Any) -> Any:
+        mesh.stores.metrics.query = query  # type: ignore[method-assign]  # only once
+        (old,) = generations.current(SITE, DAY, DAY + 1).values()
+        settler.run_once()
+        mesh.stores.generations.retire(SiteDay(SITE, DAY), mesh.clock.now())
+        mesh.clock.advance(1)
+        settler.run_once()
+        (new,) = generations.current(SITE, DAY, DAY + 1).values()
+        assert new.sequence > old.sequence
+        assert mesh.stores.series.read(SITE, DAY, DAY + 1, old.generation).is_empty(), "the rows are removed"
+        return query(*arguments)
+
+    mesh.stores.metrics.query = settled_before  # type: ignore[assignment, method-assign]  # a settler works meanwhile
+    assert problems(mesh.stores, mesh.clock, [SITE]) == []
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_hit_that_is_streamed_between_two_reads_of_the_check_is_no_problem(mesh: SmallMesh, is_before: bool) -> None:
+    mesh.runner.flush()
+    read, reads = mesh.stores.dirty.marks, list[int]()
+
+    def beside_the_stream(site: str) -> Sequence[DirtyMark]:
+        if is_before and not reads:
+            late_hit(mesh)
+        found = read(site)
+        if not is_before and not reads:
+            late_hit(mesh)
+        reads.append(len(found))
+        return found
+
+    mesh.stores.dirty.marks = beside_the_stream  # type: ignore[method-assign]  # the stream works meanwhile
+    assert problems(mesh.stores, mesh.clock, [SITE]) == []
+    assert reads

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hitmesh.adapters.factory import open_stores
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.erasures import visitor_digest
 from hitmesh.model.keys import visitor_key
+from hitmesh.model.logic import CURRENT
 from hitmesh.model.plan import Kind
-from hitmesh.model.positions import Position
+from hitmesh.model.positions import Position, Topic
 from hitmesh.model.records import Origin, RejectedHit
 from hitmesh.model.refusals import JSON_MARK
 from hitmesh.model.reprocessings import State, Work
@@ -17,11 +19,12 @@ from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record
 from hitmesh.model.rows.erased_rows import is_erased
 from hitmesh.model.sites import Site
 from hitmesh.model.zones import DAY_MS
+from processor.stream.live.snapshot import joined, unpacked
 from tests.reference.visits import V1
 from tests.support.erasing import PACE, erase, erasing_reprocessor, key_of, plan_erasure, turns, without
 from tests.support.reprocessing import done, imbalance, plan, rebuilt, request, stored
 from tests.support.small_mesh import SmallMesh, differences, expected_rows
-from tests.unit.settling import DAY, NOON, OTHER, SITE, a_hit, an_order
+from tests.unit.settling import DAY, MINUTE, NOON, OTHER, SITE, a_hit, an_order
 
 
 def a_mesh() -> SmallMesh:
@@ -200,3 +203,81 @@ def test_refusals_of_the_visitor_lose_their_bytes_and_refusals_of_others_keep_th
         for row, original in enumerate(originals)
     }
     assert sum(mesh.stores.rejected.counts(SITE, NOON // DAY_MS).values()) == 8
+
+
+def visitors_in_raw(mesh: SmallMesh) -> set[tuple[int, int]]:
+    """Return the visitor keys in the site's raw records."""
+    records = mesh.stores.raw.scan(SITE, DAY - 1, DAY + 9)
+    rows = [unpack_record(record.value, HITS_COLUMNS) for record in records]
+    return {key for each in rows for key in each.select("visitor_hi", "visitor_lo").iter_rows()}
+
+
+def test_a_running_stream_learns_an_erasure_that_was_planned_long_before_a_published_erasure() -> None:
+    mesh = a_mesh()
+    plan_erasure(mesh, SITE, "v", "early")
+    mesh.clock.advance(3_600_000)
+    erase(mesh, SITE, "u", "late")
+    done(mesh, Work.RECOMPUTE, "early")
+    request(mesh, Work.PUBLISH, "early")
+    turns(mesh, erasing_reprocessor(mesh), "early")
+    mesh.clock.advance(60_000)
+    mesh.send([a_hit(7, hit_id="import"), a_hit(8, "w", hit_id="other")])
+    mesh.stream()
+    assert visitors_in_raw(mesh) == {(0, 0), key_of("w")}
+
+
+def pinned_hits(mesh: SmallMesh) -> int:
+    """Return how many pinned hits the snapshots have."""
+    partitions = mesh.stores.progress.progress(Topic.HITS)
+    found = [stored for each in partitions if (stored := mesh.stores.states.load(each, CURRENT.number)) is not None]
+    return sum(unpacked(joined(chunks))["pinned"].height for _, chunks in found)
+
+
+def test_hits_of_a_long_visit_without_a_view_leave_the_snapshots() -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    for number in range(9):
+        mesh.clock.advance(20 * MINUTE)
+        beat = replace(a_hit(0, hit_id=f"beat-{number}"), type="EVENT", event_name="beat", page_path=None)
+        mesh.send([replace(beat, event_time=mesh.clock.now())])
+        mesh.stream()
+    mesh.runner.snapshot()
+    assert pinned_hits(mesh) > 0
+    erase(mesh, SITE, "v")
+    mesh.runner.snapshot()
+    assert pinned_hits(mesh) == 0
+
+
+def test_a_damaged_carry_in_a_reprocessing_is_emptied_because_the_visitor_may_be_in_the_carry() -> None:
+    mesh = a_mesh()
+    plan(mesh, [SITE])
+    for work in (Work.RECOMPUTE, Work.PUBLISH):
+        done(mesh, work)
+    first, *others = rebuilt(mesh)
+    damaged = replace(first, after=replace(first.after, carry=b"HMC damaged"))
+    mesh.stores.reprocessings.put("r", [damaged, *others])
+    erase(mesh, SITE, "v")
+    assert rebuilt(mesh)[0].after.carry == b""
+
+
+class KeptLog:
+    """A log that cannot change records, and keeps each record for a day."""
+
+    def __init__(self, eraser: Any) -> None:
+        self._eraser = eraser
+
+    def record(self, position: Position) -> None:
+        return None
+
+    def kept_until(self, log_time: int) -> int:
+        return log_time + DAY_MS
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._eraser, name)
+
+
+def test_the_receipt_states_until_when_a_log_that_cannot_change_records_keeps_the_hits() -> None:
+    mesh = a_mesh()
+    newest = max(hit.position[0] for hit in mesh.sent if hit.visitor == "v")
+    kept: Any = KeptLog(mesh.stores.log_eraser)
+    mesh.stores = replace(mesh.stores, log_eraser=kept)
+    assert erase(mesh, SITE, "v").log_until == newest + DAY_MS

@@ -11,7 +11,9 @@ import polars as pl
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.erasures import Receipt, visitor_digest
 from hitmesh.model.keys import visitor_key
+from hitmesh.model.names import OPERATORS
 from hitmesh.model.positions import Position, Topic
+from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import Origin, Record, RecordKind, RejectedHit
 from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, pack_record, unpack_record
@@ -19,6 +21,7 @@ from hitmesh.model.sites import IngestKey, KeyKind
 from tests.reference.visits import V1
 from tests.support.erasing import (
     MAX_TURNS,
+    PACE,
     a_settler,
     erasing_reprocessor,
     key_of,
@@ -64,7 +67,8 @@ def test_a_stream_that_slept_through_an_erasure_takes_its_window_back() -> None:
     mesh.send([a_hit(4), a_hit(5, "w")])
     mesh.settle()
     live = [replace(a_hit(0, who, f"live-{who}"), event_time=mesh.clock.now() - 1_000) for who in ("v", "w")]
-    mesh.send([*live, a_hit(9, hit_id="history"), an_order(30, "o")])
+    collision = replace(live[0], page_path="/other")
+    mesh.send([*live, a_hit(9, hit_id="history"), an_order(30, "o"), collision])
     begin(mesh)
     receipts: list[Receipt] = []
 
@@ -80,6 +84,9 @@ def test_a_stream_that_slept_through_an_erasure_takes_its_window_back() -> None:
     rows = [unpack_record(each.value, HITS_COLUMNS) for each in mesh.stores.raw.scan(SITE, DAY - 1, DAY + 9)]
     assert key_of("v") not in {key for each in rows for key in each.select("visitor_hi", "visitor_lo").iter_rows()}
     assert list(mesh.stores.claims.of(SITE, ["o"])) == []
+    assert [(each.reason, each.hit_id, each.message) for each in mesh.stores.rejected.recent(SITE, 9)] == [
+        (HitReason.ID_COLLISION, "", "")
+    ]
     mesh.settle()
     assert differences(mesh.rows(), expected_rows(without(mesh.sent, "v"), V1)) == []
     assert imbalance(mesh) == 0
@@ -113,14 +120,15 @@ def digests_of(mesh: SmallMesh) -> list[str]:
 
 def test_a_refusal_without_a_site_keeps_its_bytes_if_the_key_is_another_merchants() -> None:
     mesh = SmallMesh(NOON, sites=[SITE])
-    for key_id, merchant in (("k1", "merchants/m"), ("k2", "merchants/n")):
-        mesh.stores.directory.create_key(IngestKey(key_id, merchant, KeyKind.SERVER), f"secret of {key_id}")
-    key_ids = ["", "k1", "k2"]
+    for key_id, merchant in (("k1", "merchants/m"), ("k2", "merchants/n"), ("k3", OPERATORS)):
+        kind = KeyKind.OPERATOR if merchant == OPERATORS else KeyKind.SERVER
+        mesh.stores.directory.create_key(IngestKey(key_id, merchant, kind), f"secret of {key_id}")
+    key_ids = ["", "k1", "k2", "k3"]
     origins = [None, *(replace(ORIGIN, key_id=key_id) for key_id in key_ids)]
     mesh.stores.rejected.put([a_refusal(row, "", origin) for row, origin in enumerate(origins)])
     mesh.clock.advance(1)
     begin(mesh, digests_of(mesh))
-    assert turns(mesh, erasing_reprocessor(mesh)).refusals == 3
+    assert turns(mesh, erasing_reprocessor(mesh)).refusals == 4
     kept = [hit.origin.key_id for hit in mesh.stores.rejected.recent("", 9) if hit.origin is not None and hit.original]
     assert kept == ["k2"]
 
@@ -144,12 +152,17 @@ def test_carries_and_refusals_are_cleaned_in_portions() -> None:
     assert list(dict.fromkeys(seen)) == [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2)]
 
 
-def test_refusals_that_no_stream_has_stored_are_awaited_and_cleaned() -> None:
-    mesh = SmallMesh(NOON, sites=[SITE])
+def log_refusal(mesh: SmallMesh) -> None:
+    """Append a record with a refusal of the visitor whose id is v-id to the log."""
     refused = a_refusal(0, SITE, None)
     values = {"site": SITE, "collect_time": NOON, "reason": "INVALID_FIELD", "original": refused.original, "hits": 1}
     rows = pl.DataFrame([values], schema={name: REJECTED_COLUMNS[name] for name in values})
     mesh.stores.log.append(Topic.REJECTED, 0, Record(RecordKind.REJECTED, pack_record(rows), 1)).result()
+
+
+def test_refusals_that_no_stream_has_stored_are_awaited_and_cleaned() -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    log_refusal(mesh)
     mesh.clock.advance(1)
     begin(mesh, digests_of(mesh))
     reprocessor = erasing_reprocessor(mesh)
@@ -160,3 +173,31 @@ def test_refusals_that_no_stream_has_stored_are_awaited_and_cleaned() -> None:
     receipt = turns(mesh, reprocessor)
     assert (receipt.refusals, receipt.log_records) == (1, 1)
     assert [hit.original for hit in mesh.stores.rejected.recent(SITE, 9)] == [b""]
+
+
+def test_refusals_that_a_collector_logs_shortly_after_the_marks_are_awaited_and_cleaned() -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.stream()
+    mesh.clock.advance(1)
+    begin(mesh, digests_of(mesh))
+    reprocessor = erasing_reprocessor(mesh, replace(PACE, marks_known_ms=60_000))
+    reprocessor.run_once()
+    mesh.clock.advance(30_000)
+    log_refusal(mesh)
+    for _ in range(20):
+        mesh.clock.advance(10_000)
+        reprocessor.run_once()
+    assert stored(mesh, "e").state is State.RUNNING
+    assert turns(mesh, reprocessor).refusals == 1
+    assert [hit.original for hit in mesh.stores.rejected.recent(SITE, 9)] == [b""]
+
+
+def test_an_id_collision_of_the_visitor_loses_its_texts() -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.send([a_hit(4, who, f"{who}-twice") for who in ("v", "w")])
+    mesh.send([replace(a_hit(4, who, f"{who}-twice"), page_path="/other") for who in ("v", "w")])
+    mesh.settle()
+    begin(mesh)
+    assert turns(mesh, erasing_reprocessor(mesh)).refusals == 1
+    kept = sorted((hit.hit_id, bool(hit.message)) for hit in mesh.stores.rejected.recent(SITE, 9))
+    assert kept == [("", False), ("w-twice", True)]

@@ -23,6 +23,7 @@ from hitmesh.model.zones import DAY_MS
 from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.reprocessor import Reprocessor
 from processor.rules.day_rules import DayRules
+from processor.settle import ranges, settlement
 from processor.settle.attempt import Attempt
 from processor.settle.deciding import Deciding
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
@@ -65,6 +66,25 @@ def test_large_day_is_published_as_any_other(store: str, tmp_path: Path) -> None
     assert mesh.ledgers()[SiteDay(SITE, DAY)].duplicate == 2
     assert list((tmp_path / "scratch").iterdir()) == []
     mesh.stores.close()
+
+
+def collisions(memory: SettleMemory) -> list[tuple[int, int]]:
+    """Return the stored collisions (offset, row) of a day on which four visitors send an id again in turn."""
+    mesh = SmallMesh(NOON, sites=[SITE])
+    pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
+    mesh.settler = Settler(settler_stores(mesh.stores), mesh.clock, pace, memory=memory)
+    for number in range(12):
+        mesh.send([replace(a_hit(5, visitor, f"{visitor}-twice"), page_path=f"/{number}") for visitor in "abcd"])
+    mesh.settle()
+    return sorted((hit.position.offset, hit.row) for hit in mesh.stores.rejected.recent(SITE, 99))
+
+
+def test_the_first_collisions_of_a_day_are_kept_whatever_the_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (ranges, settlement):
+        monkeypatch.setattr(module, "MAX_COLLISIONS", 10)
+    at_once = collisions(SettleMemory())
+    assert len(at_once) == 10
+    assert collisions(replace(SMALLEST, groups_log2=2)) == at_once
 
 
 def days_under(version: int) -> DayRules:

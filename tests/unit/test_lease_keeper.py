@@ -149,3 +149,63 @@ def test_leases_run_out_while_the_store_is_unavailable_and_come_back_afterwards(
     monkeypatch.undo()
     keeper.run(stop)
     assert keeper.begin() == EVERY_BUCKET
+
+
+def test_lease_is_not_used_in_the_last_fifth_of_its_length() -> None:
+    settlers = Settlers()
+    keeper = settlers.keeper("a")
+    keeper.turn()
+    settlers.clock.advance(799)
+    assert keeper.holds(SITE)
+    settlers.clock.advance(2)
+    assert not keeper.holds(SITE)
+
+
+@pytest.mark.parametrize("slow", ["acquire", "renew"])
+def test_lease_counts_from_before_the_call_that_acquires_or_renews_it(
+    monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    settlers = Settlers()
+    keeper, call = settlers.keeper("a"), getattr(settlers.leases, slow)
+    if slow == "renew":
+        keeper.turn()
+
+    def late(*arguments: Any) -> Any:
+        found = call(*arguments)
+        settlers.clock.advance(400)  # the answer takes so long
+        return found
+
+    monkeypatch.setattr(settlers.leases, slow, late)
+    begun = settlers.clock.now() + (400 if slow == "acquire" else 0)  # the slot is acquired first
+    keeper.turn()
+    settlers.clock.advance(begun + 799 - settlers.clock.now())
+    assert keeper.holds(SITE)
+    settlers.clock.advance(2)
+    assert not keeper.holds(SITE)
+
+
+@pytest.mark.parametrize("closed_in", [1, 2])
+def test_leases_that_are_acquired_while_the_keeper_is_closed_are_released_at_once(
+    monkeypatch: pytest.MonkeyPatch, closed_in: int
+) -> None:
+    settlers = Settlers()
+    closed, other = settlers.keeper("a"), settlers.keeper("b")
+    acquire, names = settlers.leases.acquire, list[str]()
+    calls = 0
+
+    def acquire_beside_close(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == closed_in:  # first the slot, then the buckets
+            closed.close()
+        found = acquire(*arguments)
+        names.extend(lease.name for lease in found)
+        return found
+
+    monkeypatch.setattr(settlers.leases, "acquire", acquire_beside_close)
+    closed.turn()
+    monkeypatch.undo()
+    assert names
+    assert settlers.leases.held(names) == []
+    other.turn()
+    assert other.begin() == EVERY_BUCKET

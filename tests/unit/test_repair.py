@@ -19,7 +19,7 @@ from tests.support.checking import checked, problems, stores_of
 from tests.support.reprocessing import SMALL_PORTIONS, done, imbalance, plan, reprocessor_of, request, stored, work_off
 from tests.support.small_mesh import SmallMesh, differences, expected_rows
 from tests.unit.reprocessed import HITS
-from tests.unit.settling import DAY, NOON, OTHER, SITE, TODAY, TOMORROW, a_hit, a_mesh, an_order
+from tests.unit.settling import DAY, MINUTE, NOON, OTHER, SITE, TODAY, TOMORROW, a_hit, a_mesh, an_order
 
 SMALL = replace(SMALL_PORTIONS, examined_positions=1, log_records=1)
 
@@ -77,6 +77,27 @@ def test_records_of_the_days_around_are_restored_too_because_visits_need_them() 
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
 
 
+def test_records_of_the_day_before_the_days_are_restored_too_because_visits_need_them() -> None:
+    mesh = a_settled_mesh()
+    lose(mesh, raw_of(mesh, [TODAY]))
+    assert repair(mesh, days=(DAY + 1, DAY + 2)).restored_records == len(raw_of(mesh, [TODAY])) == 3
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_a_record_that_was_logged_on_the_day_before_its_hits_is_found_in_the_log() -> None:
+    mesh = SmallMesh((DAY * 1_440 - 10) * MINUTE, sites=[SITE])
+    mesh.send([a_hit(5)])  # 15 minutes ahead of the log time
+    mesh.settle()
+    mesh.runner.flush()
+    lose(mesh, raw_of(mesh, [TODAY]))
+    (problem,) = problems(mesh.stores, mesh.clock, [SITE])
+    assert (problem.missing_hits, problem.log_hits, problem.lost_hits) == (1, 1, 0)
+    found = repair(mesh)
+    assert (found.restored_hits, found.lost_hits) == (1, 0)
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
 def test_a_repair_that_finds_all_raw_hits_reads_no_log() -> None:
     mesh = a_settled_mesh()
     scan = mesh.stores.log_scan.read
@@ -108,6 +129,19 @@ def test_lost_claims_of_restored_records_come_back() -> None:
     mesh.stores.claims._claims.clear()  # type: ignore[attr-defined]  # a loss on purpose
     repair(mesh)
     assert claims_of(mesh, "o") == {record.position for record in lost}
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_lost_refunds_of_restored_records_come_back() -> None:
+    mesh = a_mesh(an_order(30, "o"))
+    refund = replace(a_hit(1_500, "w"), type="REFUND", interactive=False, order_id="o", currency="USD")
+    mesh.send([refund])
+    mesh.settle()
+    mesh.runner.flush()
+    lose(mesh, raw_of(mesh, [TOMORROW]))
+    mesh.stores.claims._refunds.clear()  # type: ignore[attr-defined]  # a loss on purpose
+    repair(mesh)
+    assert mesh.stores.claims.refund_days(SITE, ["o"]) == {"o": [DAY + 1]}
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
 
 

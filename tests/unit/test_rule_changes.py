@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from control.rpc.admin.rules import changed_rules
+from hitmesh.adapters.factory import open_stores
 from hitmesh.model.errors import NotFound, RefusedError
 from hitmesh.model.exclusion import NO_RULES, ExclusionRule, RuleKind, SiteRules
 from hitmesh.model.reasons import ErrorReason
@@ -19,6 +21,8 @@ from hitmesh.model.rule_changes import (
     without_rule,
 )
 from hitmesh.model.rule_patterns import MAX_RULE_PROGRAM
+from hitmesh.model.sites import Site
+from tests.support.clock import ManualClock
 
 
 def with_hosts(count: int) -> SiteRules:
@@ -135,3 +139,23 @@ def test_network_rules_need_stored_networks() -> None:
         with_networks(rules, stored=False, now=7)
     assert caught.value.reason is ErrorReason.RULE_NOT_APPLICABLE
     assert with_networks(without_rule(rules, rules.current[0].id), stored=False, now=8).networks_since is None
+
+
+def test_rules_that_two_callers_create_from_the_same_version_both_exist() -> None:
+    directory, name = open_stores("memory:", ManualClock(0)).directory, "merchants/demo/sites/shop"
+    directory.create_site(Site(name, "UTC", "USD", b"secret"))
+    others = ["other.example"]
+
+    def create(value: str) -> SiteRules:
+        return changed_rules(directory, name, lambda rules: with_created(rules, value))
+
+    def with_created(rules: SiteRules, value: str) -> SiteRules:
+        if others:
+            create(others.pop())  # by another caller, who read the same version
+        return with_rule(rules, RuleKind.HOST, value, now=0)
+
+    created = create("own.example")
+    site = directory.site(name)
+    assert site is not None
+    assert site.rules == created
+    assert [rule.value for rule in created.current] == ["other.example", "own.example"]

@@ -19,7 +19,7 @@ from processor.settle.share import WholeShare
 from tests.support.reprocessing import imbalance
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
 from tests.unit.reprocessed import flags_of
-from tests.unit.settling import TODAY, TOMORROW, a_hit, a_mesh, an_order, dirty, entry
+from tests.unit.settling import TODAY, TOMORROW, a_hit, a_mesh, an_order, dirty, entry, taken_in
 
 
 class OvertakenProgress:
@@ -156,6 +156,25 @@ def test_flags_that_are_set_after_another_publication_are_decided_again() -> Non
     overtaken = Settler(settler_stores(mesh.stores), mesh.clock, SettlePace(resettle_after_ms=0), marks=5)
     overtaken.run_once()
     assert TODAY in dirty(mesh)
+    mesh.settle()
+    assert (imbalance(mesh), dirty(mesh)) == (0, [])
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_day_that_was_settled_before_the_flags_that_it_depends_on_is_settled_again() -> None:
+    copied = [a_hit(5, hit_id="same"), an_order(5.5, "p", hit_id="same"), an_order(1_500, "p")]
+    mesh = taken_in(*copied, an_order(6, "o"), an_order(1_510, "o"))  # today takes order o from tomorrow
+    set_duplicates = mesh.stores.claims.set_duplicates
+
+    def late(site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
+        mesh.stores.claims.set_duplicates = set_duplicates  # type: ignore[method-assign]  # only once
+        mesh.settle()
+        set_duplicates(site, verdicts)
+
+    mesh.stores.claims.set_duplicates = late  # type: ignore[method-assign]  # another settler works before the write
+    overtaken = Settler(settler_stores(mesh.stores), mesh.clock, SettlePace(resettle_after_ms=0), marks=5)
+    overtaken.run_once()
+    assert dirty(mesh) == [TODAY, TOMORROW]
     mesh.settle()
     assert (imbalance(mesh), dirty(mesh)) == (0, [])
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
