@@ -104,7 +104,7 @@ class Batches:
 
 
 def read_batches(decoded: Decoded, grants: Mapping[tuple[str, str], Answer], verdicts: Verdicts) -> Batches:
-    """Return the facts for each frame; refuse faulty batches in `verdicts`, which has one row per frame."""
+    """Return the facts for each frame, and note the refusals of faulty batches in `verdicts` (one row per frame)."""
     numbers = {sender: number for number, sender in enumerate(decoded.senders)}
     answers = tuple(grants.get(sender, UNKNOWN) for sender in numbers)
     sender = np.array([numbers[each] for each in decoded.sender_of], dtype=np.int32)

@@ -82,7 +82,7 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
         wanted = [names.get(name, name) for name in missing or names.keys() - best.places.keys()]
         raise RefusedError(
             f"the first line is not the header of a shop export: it lacks {', '.join(sorted(wanted))}; "
-            f"needed are {', '.join(needed)}; give other names in the file with --map COLUMN=NAME",
+            f"needed are {', '.join(needed)}; if the file uses other names, give them with --map COLUMN=NAME",
             field="file",
             reason=LocalReason.INVALID_FILE,
         )

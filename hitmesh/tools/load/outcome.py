@@ -140,7 +140,7 @@ class Outcome:
         yield "acknowledged", f"{hits.acknowledged:,} hits  {rates['acknowledged_per_s']:,.0f}/s"
         if hits.rejected or hits.resent:
             yield "refused, resent", f"{hits.rejected:,} {hits.resent:,} hits"
-        yield "visible", f"{rates['visible_per_s']:,.0f}/s, all of them after {self.visible_in_s:,.1f} s"
+        yield "visible", f"{rates['visible_per_s']:,.0f}/s; all hits were visible after {self.visible_in_s:,.1f} s"
         yield "ack latency", _spread(self.latency_s, 1_000, "ms")
         yield "sent late by", _spread(self.delay_s, 1_000, "ms")
         yield "freshness", f"{_spread(self.probes.freshness_s, 1, 's')}  ({self.probes.sent} probes)"

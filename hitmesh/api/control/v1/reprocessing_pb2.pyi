@@ -1371,9 +1371,9 @@ class ChangeReasons(_message.Message):
     moved_visits: _builtins.int
     """Visits that begin at the same place on both sides, and start in another cell or on another UTC day."""
     added_visits: _builtins.int
-    """New visits without a place, or that began on another UTC day on the old side."""
+    """Visits on the new side that have no place, or whose first place begins a visit of another UTC day on the old side."""
     removed_visits: _builtins.int
-    """Old visits without a place, or that begin on another UTC day on the new side."""
+    """Visits on the old side that have no place, or whose first place begins a visit of another UTC day on the new side."""
     newly_excluded_hits: _builtins.int
     """Hits that are counted on the old side, and excluded on the new side."""
     no_longer_excluded_hits: _builtins.int

@@ -166,9 +166,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     a smaller filter. Metadata: cells, columns, comparisons, limit, rows.
     """
     ERROR_REASON_FILTER_TOO_DEAR: _ErrorReason.ValueType  # 80
-    """The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
-    characters) than allowed; or so do a site's exclusion rules. Use in(…) or simpler expressions. Metadata: count,
-    length, limit, size, steps, values.
+    """The regular expressions of a filter, or of a site's exclusion rules, have more RE2 instructions than allowed, or need
+    more steps (instructions times characters) than allowed. Use in(…) or simpler expressions. Metadata: count, length,
+    limit, size, steps, values.
     """
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 81
     """The response does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
@@ -450,9 +450,9 @@ ERROR_REASON_QUESTION_TOO_DEAR: ErrorReason.ValueType  # 79
 a smaller filter. Metadata: cells, columns, comparisons, limit, rows.
 """
 ERROR_REASON_FILTER_TOO_DEAR: ErrorReason.ValueType  # 80
-"""The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
-characters) than allowed; or so do a site's exclusion rules. Use in(…) or simpler expressions. Metadata: count,
-length, limit, size, steps, values.
+"""The regular expressions of a filter, or of a site's exclusion rules, have more RE2 instructions than allowed, or need
+more steps (instructions times characters) than allowed. Use in(…) or simpler expressions. Metadata: count, length,
+limit, size, steps, values.
 """
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 81
 """The response does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
