@@ -128,9 +128,9 @@ def wait_while_running(
     Args:
         mesh: the mesh.
         running: the reprocessing after the request.
-        on_progress: called with each state that is read, the given one included.
-        wait: poll interval; `timeout_s` limits how long the control service may fail to answer, not the work. Default:
-            DEFAULT_WAIT.
+        on_progress: called with each state that is read, including the given state.
+        wait: poll interval; `timeout_s` limits how long the control service may fail to answer; the work itself has no
+            time limit. Default: DEFAULT_WAIT.
 
     Raises:
         grpc.RpcError: the control service refuses the call, or has not answered for `timeout_s` seconds.

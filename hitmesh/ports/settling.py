@@ -158,7 +158,7 @@ class Generations(Protocol):
         """
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them.
+        """Make each replaced generation of the site-day count as superseded from `now` or earlier; return these numbers.
 
         Afterwards, `restore` makes none of these generations current again. Idempotent.
         """
@@ -197,7 +197,7 @@ class OrderClaims(Protocol):
         """Remove claims durably; idempotent.
 
         If the claim holds its id in the stream, a placeholder with the claim's id and position remains, so that a
-        replay of the log has the same result. The place has the id and the position, and no visitor key.
+        replay of the log has the same result. The placeholder has no visitor key.
         """
 
 

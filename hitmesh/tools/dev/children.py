@@ -1,4 +1,4 @@
-"""Child processes of a mesh: they share the launcher's process group, log to files, and on Linux end with it."""
+"""Child processes of a mesh: in the launcher's process group, with logs in files; on Linux they end when the launcher ends."""
 
 from __future__ import annotations
 

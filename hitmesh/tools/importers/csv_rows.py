@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Return the file's name for each known column, from texts `column=name` or `name=column`.
+    """Return each known column's name in the file, given texts `column=name` or `name=column`.
 
     Raises:
         RefusedError: a text does not have this form, or neither side is a known column (INVALID_MAP).

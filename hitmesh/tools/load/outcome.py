@@ -43,7 +43,7 @@ class Check:
         sites: number of compared sites.
         omitted: totals that were not compared, and why.
         differences: totals that differ from the expected values.
-        imbalances: hits by which a site's ledger does not balance; only sites with an imbalance.
+        imbalances: for each site whose ledger does not balance, by how many hits.
     """
 
     sites: int

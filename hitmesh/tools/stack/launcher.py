@@ -214,7 +214,7 @@ def _kept_in(name: str) -> str:
 
 
 def _is_free(port: int, deadline: float) -> bool:
-    """Return whether a port is free; wait if it is busy but no process holds it, as after a kill."""
+    """Return whether a port is free; wait if the port is busy but no process holds the port, as after a kill."""
     while not (free := is_free(port)) and holder(port) is None and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return free
