@@ -1,7 +1,7 @@
 """Facts that apply to every hit in a batch: sender, site, default context, edge context.
 
-Decides which batches are refused whole, and drops the edge context of batches sent with browser or server keys, because
-only edge keys are trusted for edge context. The caller has already resolved the senders to grants.
+Decides which batches are refused whole. Drops the edge context of batches that were sent with browser or server keys,
+because only an edge key is trusted to send edge context. The caller has already resolved the senders to grants.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hitmesh.model.sites import IngestKey, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-# The field at fault in the refusal of a sender: the key of the batch, or the site in the header hitmesh-site.
+# The field that the refusal of a sender names: the key of the batch, or the site in the header hitmesh-site.
 KEY_FIELD: Final = "ingest_key"
 SITE_FIELD: Final = "site"
 _NO_GRANT: Final = "the ingest key is missing or unknown: send a key that may send hits as ingest_key"

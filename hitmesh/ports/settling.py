@@ -158,7 +158,7 @@ class Generations(Protocol):
         """
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make each replaced generation of the site-day count as superseded from `now` or earlier; return these numbers.
+        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them.
 
         Afterwards, `restore` makes none of these generations current again. Idempotent.
         """

@@ -43,7 +43,7 @@ class Outbox(Protocol):
         """
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed position of every declared partition of both topics; zeros for a partition without one."""
+        """Return the committed position in every declared partition of both topics; zeros before the first commit."""
 
 
 class SeriesStore(Protocol):

@@ -275,7 +275,7 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make each replaced generation of the site-day count as superseded from `now` or earlier; return these numbers."""
+        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}

@@ -207,7 +207,7 @@ class EmbeddedGenerations:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make each replaced generation of the site-day count as superseded from `now` or earlier; return these numbers."""
+        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",

@@ -218,7 +218,7 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make each replaced generation of the site-day count as superseded from `now` or earlier; return these numbers."""
+        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}

@@ -1,4 +1,4 @@
-"""Child processes of a mesh: in the launcher's process group, with logs in files; on Linux they end when the launcher ends."""
+"""Child processes of a mesh, with logs in files; on Linux, they end when the launcher ends."""
 
 from __future__ import annotations
 
