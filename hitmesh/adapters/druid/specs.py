@@ -94,8 +94,9 @@ def compaction(servers: Servers, source: RowSource) -> Spec:
     """Return the compaction spec: merge a day's segments and fold their rows, once no more rows arrive for the day."""
     return {
         "dataSource": servers.data_source(source),
-        # Measured from the end of the newest day. Late hits for a day arrive until 26 h after its end, and settled rows
-        # after that. A day merged too early would be merged again after each handover of a segment, every 15 minutes.
+        # Measured from the end of the newest day. Late hits for a day arrive until 26 h after the day's end, and
+        # settled rows arrive after that time. A day merged too early would be merged again after each handover of a
+        # segment, every 15 minutes.
         "skipOffsetFromLatest": "P3D",
         "granularitySpec": {"segmentGranularity": "DAY", "queryGranularity": "FIFTEEN_MINUTE", "rollup": True},
         "dimensionsSpec": {"dimensions": _keys(source)},

@@ -274,7 +274,7 @@ def _supersede(transaction: Transaction, site_day: SiteDay, generations: Iterabl
 
 
 def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
-    """Note attempts before the new generation as superseded; the new generation no longer waits."""
+    """Mark attempts before the new generation as superseded, and the new generation as no longer pending."""
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",

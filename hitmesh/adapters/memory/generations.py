@@ -246,7 +246,7 @@ class MemoryGenerations:
         return {generation: at for (of_day, generation), at in self._superseded.items() if of_day == site_day}
 
     def _limit(self, site_day: SiteDay, now: int) -> None:
-        """Shorten the time of the generations that are too many."""
+        """Give generations beyond the allowed number an earlier time."""
         self._superseded |= {(site_day, old): now for old in beyond_limit(self._replaced(site_day), now)}
 
     def _last_sequence(self, site: str) -> int:
