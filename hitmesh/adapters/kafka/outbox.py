@@ -205,7 +205,7 @@ class KafkaOutbox:
         return [(offsets, self._membership(topic)) for topic, offsets in by_topic.items()]
 
     def _membership(self, topic: Topic) -> Any:
-        """Return the membership of this process's reader, or before the first reader, of a consumer outside the group."""
+        """Return the membership of this process's reader; before the first reader, that of a separate consumer."""
         metadata = self._members.metadata(topic, self._group)
         return self._stranger(topic).consumer_group_metadata() if metadata is None else metadata
 
