@@ -198,7 +198,7 @@ class HitSender:
         if self._backoff.is_exhausted:
             why = f": {error.details()}" if error is not None else ""
             raise SendStopped(
-                f"no collector accepted a hit in {self._backoff.failures} attempts{why}; acknowledged hits are kept, "
+                f"no collector accepted a hit in {self._backoff.failures} attempts{why}; acknowledged hits are kept; "
                 "run the same command again when the mesh is back"
             ) from error
 

@@ -96,7 +96,7 @@ class Generations(Protocol):
         may be stored; the settlement was compared with the first. All other streams are superseded, and without
         confirmation the first too, unless an entry already exists. The replaced generation counts as superseded from
         `now`, or from `keep_until` (UTC ms) if that is later, so that `restore` can make it current again. If more than
-        MAX_KEPT_GENERATIONS are kept then, the generation whose time is earliest counts as superseded from `now`.
+        MAX_KEPT_GENERATIONS would be kept then, the generation with the earliest time counts as superseded from `now`.
         `rules_version` is the version of the site's exclusion rules (hitmesh.model.exclusion).
 
         Raises:

@@ -32,8 +32,8 @@ UNION_SIZE: Final = 1 << LG_K_UNION
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
 # Encoding of the parts that a task writes to disk before merging. If compressed, each column in each part would take 64
-# KiB of direct memory during the merge, so a task that has read many rows would fail at handover, and so would its
-# successor.
+# KiB of direct memory during the merge. A task that has read many rows would then fail at handover, and its successor
+# would fail too.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]

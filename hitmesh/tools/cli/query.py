@@ -102,7 +102,7 @@ class Range(NamedTuple):
     "--data-version",
     default="",
     metavar="V",
-    help="The numbers of an earlier answer: its data_version in the meta of json. Only answers about settled days have "
+    help="Return the numbers of an earlier answer, given its data_version (in the meta of json). Only answers about settled days have "
     "a version that can be asked for, for 30 days after later numbers replaced theirs.",
 )
 @click.option(

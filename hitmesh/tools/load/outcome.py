@@ -83,7 +83,7 @@ class Outcome:
             found.append(f"{self.hits.rejected:,} hits were refused: {self.refusals[0] if self.refusals else ''}")
         if self.probes.missing or self.probes.failed:
             found.append(
-                f"{self.probes.missing} probe hits did not appear in a report, {self.probes.failed} were not accepted"
+                f"{self.probes.missing} probe hits did not appear in a report; {self.probes.failed} were not accepted"
             )
         return found
 

@@ -194,7 +194,7 @@ def obituary(name: str, state: str, home: StackHome) -> str:
     text = "\n".join(lines)
     cure = next(
         (cure for sign, cure in _CURES if sign in text),
-        f"try again; if the stored data is damaged, remove {home.data / _kept_in(name)}, which deletes the data",
+        f"try again; if the stored data is damaged, remove {home.data / _kept_in(name)}; this deletes the data",
     )
     quoted = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
     return f"{name} {state}; the end of its log ({log}):\n{quoted}\n{cure}"

@@ -236,7 +236,7 @@ class Reprocessing(_message.Message):
     RULES, each site-day keeps its version: a request must not set this field, and a response does not set it.
     """
     site_count: _builtins.int
-    """How many sites there are. A site that is selected only by `-` is not counted if it has no settled day in the range."""
+    """How many sites there are. A site that only a `-` selects is not counted if it has no settled day in the range."""
     state: Global___ReprocessingState.ValueType
     """State."""
     work: Global___ReprocessingWork.ValueType
