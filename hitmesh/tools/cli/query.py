@@ -102,8 +102,8 @@ class Range(NamedTuple):
     "--data-version",
     default="",
     metavar="V",
-    help="Return the numbers of an earlier answer, given its data_version (in the meta of json). Only answers about settled days have "
-    "a version that can be asked for, for 30 days after later numbers replaced theirs.",
+    help="Return the numbers of an earlier answer, given its data_version (in the meta of json). Only answers about "
+    "settled days have a version that can be asked for, until 30 days after later numbers replaced theirs.",
 )
 @click.option(
     "--plot", is_flag=True, help="Draw the first metric below the table; implies -o table unless -o is given."

@@ -43,7 +43,7 @@ def main(root: str, endpoint: str) -> int:
         load(parse_endpoint(endpoint), server_key(home.root, {}), int(known["now_ms"]))
     except (HitmeshError, grpc.RpcError) as error:
         sys.stderr.write(
-            f"the demo shop was not loaded: {_text(error)}; start `hitmesh dev` again, or start it with --no-demo-data\n"
+            f"the demo shop was not loaded: {_text(error)}; start `hitmesh dev` again, or with --no-demo-data\n"
         )
         return 1
     _write(note, {**known, "loaded": True})
