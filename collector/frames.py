@@ -66,7 +66,7 @@ def read_unary_frame(message: bytes) -> bytes | None:
 
 
 def batch_id_of(batch: bytes) -> str:
-    """Return the batch_id of an unparsed HitBatch; "" if there is none or the batch does not parse.
+    """Return the batch_id of an unparsed HitBatch; "" if the batch has no id or does not parse.
 
     Serialisers write field 1 first, so the id is usually at the front. Otherwise the whole batch is parsed.
     """

@@ -37,7 +37,7 @@ class Gate:
         return self._budget.any_debt
 
     def check(self, key: str, address: str) -> None:
-        """Return if the sender may send now.
+        """Raise an error unless the sender may send now.
 
         Raises:
             RetryError: the sender's budget of refused work is exhausted (QUOTA).

@@ -21,8 +21,8 @@ RETRY_DELAY_S = 1.0
 class BatchOutcome:
     """The outcome of a batch.
 
-    `retry_s` is set when the client must send the batch again; `is_free` when a quota requires this although no hit was
-    refused, so that the sender is not charged.
+    `retry_s` is set if the client must send the batch again. `is_free` is true if a quota requires this although no hit
+    was refused; the sender is then not charged.
     """
 
     issues: tuple[Issue, ...] = ()

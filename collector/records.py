@@ -2,8 +2,8 @@
 
 Rows that would make a record larger than the log accepts are divided among several records.
 
-A record's header states the number of hits and two checksums over the hits' ids. The checksums reveal a consumer that
-loses a hit and counts another hit twice, although the number of hits agrees (rule D5). Pure: the batcher passes the
+A record's header states the number of hits and two checksums over the hits' ids. If a consumer loses a hit and counts
+another hit twice, the number of hits agrees, but the checksums reveal the error (rule D5). Pure: the batcher passes the
 time and appends the slices that `due` returns.
 """
 

@@ -1,8 +1,8 @@
 """The budget for work on refused hits: a token bucket per sender, drained by refused bytes, hits and calls.
 
-A unit is the work for one refused byte. All senders without a known key share a bucket, because nothing that they send
-is ever accepted. A browser key is public, so each client address that uses the key has a bucket, in addition to a
-bucket shared by all browser keys. The reason for a refusal does not matter. The budget is thread-safe.
+A unit is the work for one refused byte. All senders without a known key share a bucket, because none of their hits is
+ever accepted. A browser key is public, so each client address that uses the key has a bucket, in addition to a bucket
+shared by all browser keys. The reason for a refusal does not matter. The budget is thread-safe.
 """
 
 from __future__ import annotations

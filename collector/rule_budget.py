@@ -28,8 +28,8 @@ class RuleBudget:
     Args:
         steps_s: refill of a bucket, in steps a second. By measurement a step takes 12 ns at most.
         now_s: a monotonic clock, in seconds.
-        max_sites: how many sites have a bucket; the site that was charged least recently loses its bucket, and so its
-            debt.
+        max_sites: how many sites have a bucket; beyond this number, the site that was charged least recently loses its
+            bucket, and so its debt.
     """
 
     def __init__(

@@ -62,9 +62,9 @@ class Sequence:
         """Register a batch; on TAKE the caller must submit the batch and later call `finish`.
 
         A batch whose id is remembered or pending is a repeat: the repeat gets the same receipts and nothing new is
-        written, whether the number is new or old (rule D4). A batch without a number is always a GAP. After garbage
-        frames, every number that the next batch can have is accepted, because the client may or may not have numbered
-        the garbage frames.
+        written, whether the number is new or old (rule D4). A batch without a number is always a GAP. The client may or
+        may not have numbered the garbage frames before a batch, so every number is accepted that the batch can have in
+        either case.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq

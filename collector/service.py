@@ -201,8 +201,8 @@ class CollectorService:
     def _complain(self, error: HitmeshError) -> None:
         """Log that calls, streams and batches are refused whole: one line per reason and interval.
 
-        The message of a refusal may quote the client's data, so the log line omits the message; only a RetryError's
-        message is logged.
+        The log line has the message only for a RetryError, because the message of a refusal may quote the client's
+        data.
         """
         self.complaints.add(error.reason, **({"cause": error.message} if isinstance(error, RetryError) else {}))
 

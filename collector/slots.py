@@ -1,8 +1,8 @@
 """Slots for open streams, with limits in total, per key, for streams without a key in `open`, and for unproven streams.
 
-A stream is unproven until it has shown a known key. Few unproven streams may be open, and a new stream beyond the limit
-ends the oldest, so silent streams cannot lock out a well-behaved client. Browser keys are public, so some slots are
-reserved for secret keys. Pure state; the service serialises calls.
+A stream is unproven until it has shown a known key. Few unproven streams may be open. Beyond this limit, a new stream
+ends the oldest unproven stream, so silent streams cannot lock out a well-behaved client. Browser keys are public, so
+some slots are reserved for secret keys. Pure state; the service serialises calls.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SlotLimits:
 
 
 class ShownKey(NamedTuple):
-    """The key that a stream has shown, whether the key is secret, and whether `open` had none."""
+    """The key that a stream has shown, whether this key is secret, and whether `open` lacked a key."""
 
     key: str
     is_secret: bool

@@ -47,7 +47,7 @@ class Age:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the client must move to another stream, or this stream must end; 0 = due, None = never."""
+        """Seconds until the client must move to another stream, or this stream must end; 0 = due now, None = never."""
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
     def begin_drain(self) -> None:

@@ -39,8 +39,8 @@ def normal_path(path: str) -> str:
     """Return the normal form of a path that begins with "/".
 
     Percent-encodings get upper-case digits. Encodings of unreserved characters and of visible non-ASCII characters are
-    decoded; others stay, so that `/a%2Fb` is not `/a/b`. Characters that a URL must not contain are encoded, as is a
-    "%" that begins no encoding. Dot segments are removed.
+    decoded; other encodings stay, so that `/a%2Fb` is not `/a/b`. Characters that a URL must not contain are encoded,
+    as is a "%" that begins no encoding. Dot segments are removed.
     """
     text = _ODD.sub(_readable, path[:_MAX_READ_CHARS])
     if _DOT_SEGMENT.search(text):
@@ -50,7 +50,7 @@ def normal_path(path: str) -> str:
 
 @lru_cache(_REMEMBERED)
 def normal_host(host: str) -> str:
-    """Return the normal form of a host: `ascii_host` with every label decoded that cannot mislead.
+    """Return the normal form of a host: `ascii_host`, in which every label that cannot mislead is decoded.
 
     A label misleads if it mixes scripts, or consists of letters that look Latin. Text that is not a host is returned in
     lower case.

@@ -1,4 +1,4 @@
-"""Count words in docstrings and comments that make prose hard to read, and fail if there are too many.
+"""Count the words that make docstrings and comments hard to read, and fail if there are too many.
 
 Limits apply per 1,000 words, over all files together: a noun is clearer than a pronoun, and a chain of "of" hides the
 actor. `python dev/words.py PATH...` prints the rates and the files with the most words beyond the limits. The default

@@ -75,7 +75,7 @@ def build_server(
     answer_bytes: int = MAX_RESPONSE_BYTES,
     piece_bytes: int = PIECE_BYTES,
 ) -> grpc.Server:
-    """Return a server with all services added but not started: hitmesh.runtime.lifecycle.serve runs the server.
+    """Return a server that has all services and is not started: hitmesh.runtime.lifecycle.serve starts the server.
 
     Args:
         backend: implementations of hitmesh.ports, and settings for the services.

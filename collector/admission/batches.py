@@ -1,7 +1,7 @@
 """Facts that apply to every hit in a batch: sender, site, default context, edge context.
 
-Decides which batches are refused whole, and drops the edge context of batches sent with browser or server keys, because
-only edge keys are trusted for edge context. The caller has already resolved the senders to grants.
+Decides which batches are refused whole. Drops the edge context of batches that were sent with browser or server keys,
+because only an edge key is trusted to send edge context. The caller has already resolved the senders to grants.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hitmesh.model.sites import IngestKey, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-# The field at fault in the refusal of a sender: the key of the batch, or the site in the header hitmesh-site.
+# The field that the refusal of a sender names: the key of the batch, or the site in the header hitmesh-site.
 KEY_FIELD: Final = "ingest_key"
 SITE_FIELD: Final = "site"
 _NO_GRANT: Final = "the ingest key is missing or unknown: send a key that may send hits as ingest_key"
@@ -104,7 +104,7 @@ class Batches:
 
 
 def read_batches(decoded: Decoded, grants: Mapping[tuple[str, str], Answer], verdicts: Verdicts) -> Batches:
-    """Return the facts for each frame; refuse faulty batches in `verdicts`, which has one row per frame."""
+    """Return the facts for each frame, and note the refusals of faulty batches in `verdicts` (one row per frame)."""
     numbers = {sender: number for number, sender in enumerate(decoded.senders)}
     answers = tuple(grants.get(sender, UNKNOWN) for sender in numbers)
     sender = np.array([numbers[each] for each in decoded.sender_of], dtype=np.int32)

@@ -2,7 +2,7 @@
 
 Pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table. The steps loop
 in Python over distinct values, frames, faults and missing ids, never over all hits. The verdict on a hit does not
-depend on the other hits of the micro-batch; whether a batch must wait depends on the batches of its site before.
+depend on the other hits of the micro-batch. But whether a batch must wait depends on the earlier batches of its site.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ def admit(
         decoded: result from `decode`.
         grants: (key, site header) → grant or refusal; a missing sender counts as unknown.
         classifier: called with distinct strings only.
-        now: current time, UTC ms; used only for salts, which exist for recent dates only.
+        now: current time, UTC ms; needed only for salts, because salts exist only for recent dates.
         partitions: number of log partitions.
         salt_of: returns the salt of a site for a hit's local date; see SaltOf.
         random_id: returns an id for a hit that has neither an id nor a batch id.
-        rule_steps: decides which frames pass, by the steps that the patterns of their site's exclusion rules need.
+        rule_steps: decides which frames pass, by the RE2 steps that matching their site's exclusion rules takes.
     """
     of_batches = Verdicts(len(decoded.frames))
     batches = read_batches(decoded, grants, of_batches)

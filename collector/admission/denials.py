@@ -1,8 +1,8 @@
 """Denied consent in bytes that admission does not read: refused batches, and damaged hits (rule I4).
 
 Decides whether bytes may hold a hit whose visitor denied consent; no such bytes are kept. Sound bytes are decoded. In
-damaged bytes, a pattern that may be a denial counts as a denial, so that bytes of a visitor who denied consent are
-never kept.
+damaged bytes, every byte pattern that may be a denial counts as a denial, to keep no bytes of a visitor who denied
+consent.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _first_hits(envelope: view_pb2.HitBatchEnvelope) -> list[bytes]:
 
 
 def _sent_states(frame: Frame) -> list[int]:
-    """Return the consent of the hits of which JSON may be kept."""
+    """Return the consent of the hits whose JSON may be kept."""
     if frame.sent is None:
         return []
     text, spans = frame.sent

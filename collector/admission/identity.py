@@ -1,7 +1,7 @@
 """The visitor of a hit (rules I1, I4).
 
-Decides whether a hit's visitor is identified by user id, by visitor id, or for a day by a salted hash of network, user
-agent and host, and how consent limits the choice. Each distinct identifier is hashed only once.
+Decides whether a user id, a visitor id or (for a day) a salted hash of network, user agent and host identifies a hit's
+visitor, and how consent limits this choice. Each distinct identifier is hashed only once.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _local_date(millis: int, zone: ZoneInfo) -> date:
 
 
 def _denied(known: Identities) -> BoolArray:
-    """Return which rows are denied consent; a hit without a consent state follows the site's default."""
+    """Return whether each row's visitor denied consent; hits without a consent state follow the site's default."""
     silent_is_denied = _fact(known, lambda site: not site.consent_by_default)
     if known.consent is None:
         return silent_is_denied

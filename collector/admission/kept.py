@@ -1,6 +1,6 @@
 """The bytes that are kept of refused hits and batches, with their origin, so that they can be replayed.
 
-Decides what is never kept: the ingest key and the edge's data of a batch, and hits whose visitor denied consent.
+Decides what is never kept: a batch's ingest key, a batch's edge data, and hits whose visitor denied consent.
 """
 
 from __future__ import annotations
@@ -111,10 +111,10 @@ def kept_batch(frame: Frame, key: str, batch: Origin, is_denied_by_default: bool
 
 
 def without_secrets(batch: bytes) -> tuple[bytes, bool]:
-    r"""Return the first bytes of a HitBatch without key and edge data, and whether nothing else is left out.
+    r"""Return the first bytes of a HitBatch without key and edge data, and whether these bytes are complete.
 
-    A field that is damaged ends the reading; its bytes and the bytes behind are kept unless the field is a secret. At
-    most MAX_FIELDS are read.
+    Reading ends at a damaged field. The bytes from this field on are kept, unless the field is a secret. At most
+    MAX_FIELDS are read.
 
     Example:
         >>> without_secrets(b"\x12\x03key\x32\x01h")

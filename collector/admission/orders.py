@@ -1,8 +1,8 @@
 """Payloads with money or products: orders, refunds, carts, product views (rule M1).
 
 Decides which amounts, currencies and order ids are accepted, and which product a hit is about. An invalid amount,
-currency or id refuses the hit. Overlong texts and too many items are no such faults: texts are cut and further items
-are left out, with a warning. The module `items` reads the items.
+currency or id refuses the hit. Overlong texts and too many items do not cause a refusal: texts are cut and further
+items are left out, with a warning. The module `items` reads the items.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Page views: host, path and query from URLs.
 
-Parses each distinct URL once. An absolute URL has a scheme and `://`; any other URL must be a path from the root. The
-fragment is ignored. Host and path are stored in normal form (`collector/urls.py`), so that reports show an address
-in a single row.
+Parses each distinct URL once. A URL must be absolute (with a scheme and `://`) or a path from the root. The fragment is
+ignored. Host and path are stored in normal form (`collector/urls.py`), so that reports show an address in a single row.
 """
 
 from __future__ import annotations

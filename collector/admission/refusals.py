@@ -177,7 +177,7 @@ def _storable(text: str) -> str:
 
 
 def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
-    """Return whether a batch refused for `reason` should be retried: its sender is refused for it, with `retry`."""
+    """Return whether to retry a batch refused for `reason`: its sender is refused for this reason, with `retry`."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 

@@ -37,7 +37,7 @@ def put_off_frames(
         sites: the sites of the hits.
         site: (n,) the index into `sites` of each hit.
         frame: (n,) the frame of each hit.
-        charge: charges the steps of a site's frames; a value that several frames have is charged to the first.
+        charge: charges the steps of a site's frames; if several frames have the same value, the first frame is charged.
     """
     if not any(each.rules.version for each in sites):
         return {}

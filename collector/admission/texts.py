@@ -35,7 +35,7 @@ _CONTROLS_OF_PYTHON: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 class Texts:
     """A string column: distinct values, and each row's index into the values. "" means not set.
 
-    After `or_else` a value may occur twice, so equal values need not have equal codes.
+    After `or_else`, a value may have two codes, so different codes do not mean different values.
     """
 
     values: pa.StringArray
@@ -108,7 +108,7 @@ def picked(values: pl.Series, positions: npt.NDArray[np.integer]) -> pl.Series:
 def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, identifies: bool = False) -> Texts:
     """Refuse rows whose value holds U+0000, which no store accepts, and cut values that are too long.
 
-    A cut falls on a character boundary and causes a warning. A value that `identifies` something stays unique, because
+    A cut falls on a character boundary and causes a warning. If `identifies` is true, cut values stay distinct, because
     a hash of the whole value replaces the end.
     """
     refuse_nul(texts, field, verdicts)

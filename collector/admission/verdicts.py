@@ -1,4 +1,4 @@
-"""Verdicts on hits that get a warning, are refused or must be retried: outcome, reason, field, message.
+"""Verdicts on hits that cause a warning, are refused or must be sent again: outcome, reason, field, message.
 
 Only the first refusal of a hit counts, and a refused hit has no warnings. A message names value, rule and remedy, and
 is built only for hits at fault. Notes are stored as columns, because senders control the number of refusals, so each

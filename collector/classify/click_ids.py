@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 class Click(NamedTuple):
     """The meaning of a click id.
 
-    `kind` is "ad" if the network adds the id to advertisements only; else it is the network's kind of place, because
-    unpaid links also have the id. `source` is the network's name as in `referrers`; null for the id of a tool that
-    serves many networks.
+    `kind` is "ad" if the network adds the id only to advertisements. If unpaid links have the id too, `kind` is the
+    network's kind of place. `source` is the network's name as in `referrers`; null for the id of a tool that serves
+    many networks.
     """
 
     kind: str

@@ -58,8 +58,9 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
         return "mobile"
     if os_family is not None and _DESKTOP_OS.match(os_family):
         return "desktop"
-    # If none of the words above occurs, a brand indicates an old phone. "Spider" is ua-parser's word for a robot, and
-    # "Generic" is a guess that mistakes libraries such as "fetch libfetch/2.0" for phones.
+    # If the user agent has none of the words above but has a device brand, the device is an old phone. "Spider" is
+    # ua-parser's word for a robot, and "Generic" is a guess that mistakes libraries such as "fetch libfetch/2.0" for
+    # phones.
     if device_brand is not None and device_brand not in _NO_PHONE_BRANDS:
         return "mobile"
     return "other"

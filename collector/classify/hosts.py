@@ -35,7 +35,7 @@ def cut(referrer: str) -> str:
 
 
 def place_of(referrer: str) -> Place | None:
-    """Return the place that a referrer names; None for an invalid host, and for a URL that is neither web nor app."""
+    """Return the place that a referrer names; None if its host is invalid, or if it is neither a web nor an app URL."""
     scheme, found, rest = cut(referrer.strip()).partition("://")
     scheme = scheme.lower()
     if not found or not (scheme in _WEB_SCHEMES or scheme in _APP_SCHEMES):
@@ -60,8 +60,8 @@ def is_own_host(referrer_host: str, hostname: str) -> bool:
     """Return whether a referrer is the site itself: equal hosts, or one is a subdomain of the other.
 
     `blog.shop.example` and `shop.example` are the same site in both directions. `blog.shop.example` and
-    `pay.shop.example` are not: only a list of public suffixes can distinguish such a pair from `a.co.uk` and `b.co.uk`.
-    A host without a dot ("localhost") has no subdomains.
+    `pay.shop.example` count as different sites, because only a list of public suffixes can distinguish such a pair from
+    `a.co.uk` and `b.co.uk`. A host without a dot ("localhost") has no subdomains.
 
     Args:
         referrer_host: result of `bare_host`.

@@ -39,7 +39,7 @@ _SEARCH_PART = re.compile(r"(?:search|suche)\.")
 
 
 class Origin(NamedTuple):
-    """Kind and name of a place; `name` is null for an ordinary site, and without a place."""
+    """Kind and name of a place; `name` is null if the place is an ordinary site, and if there is no place."""
 
     kind: Kind
     name: str | None
@@ -135,7 +135,7 @@ class ReferrerTable:
 
 
 def _patterns_of(labels: list[str]) -> Iterator[str]:
-    """Yield a host as it is, then with `{}` for the top-level domain, then with `{}` for a label in front."""
+    """Yield a host unchanged, then with `{}` as its top-level domain, then with `{}` as a label in front."""
     yield ".".join(labels)
     if labels[-1] in COUNTRIES:
         second = len(labels) > 2 and labels[-2] in _SECOND_LEVEL

@@ -68,7 +68,7 @@ class OutgoingBatch(NamedTuple):
         return self.whole_id or self.batch.batch_id
 
     def place(self, index: int) -> int:
-        """Return the index of a hit in the submitted batch."""
+        """Return the index in the submitted batch of the hit at this index in this batch."""
         return self.places[index] if self.places else index
 
 

@@ -131,7 +131,7 @@ def _plain(name: str) -> str:
 
 
 def _key(fields: dict[str, Any], name: str) -> str:
-    """Return the spelling of a name that the fields have; the name itself if they have none."""
+    """Return the name as the fields spell it; the name unchanged if no field has it in any spelling."""
     if name in fields:
         return name
     return next((key for key in fields if _plain(key) == _plain(name)), name)

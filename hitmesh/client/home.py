@@ -187,7 +187,7 @@ def check_reachable(address: str) -> None:
 
 
 def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
-    """Return the server key: HITMESH_KEY, else the content of HITMESH_KEY_FILE or of the home's key file, else None.
+    """Return the server key: HITMESH_KEY, else the content of HITMESH_KEY_FILE, else of the home's key file, else None.
 
     Raises:
         RefusedError: the key file cannot be read (INVALID_CONFIG). Only the home's key file may be missing.
@@ -196,7 +196,7 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
 
 
 def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
-    """Return an operator's key: HITMESH_OPERATOR_KEY, else the content of HITMESH_OPERATOR_KEY_FILE or the home's file.
+    """Return an operator's key: HITMESH_OPERATOR_KEY, else from HITMESH_OPERATOR_KEY_FILE, else from the home.
 
     Raises:
         RefusedError: the key file cannot be read (INVALID_CONFIG). Only the home's key file may be missing; the result

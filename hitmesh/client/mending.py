@@ -6,7 +6,8 @@ The kept bytes may be hostile: size and nesting are bounded as in the collector.
   index (rule D1), so that the sender's retry and the replay are copies of each other. Without a batch id, the id is
   derived from the name of the refusal, so that two replays are copies of each other.
 - Times. `true_time` is the event time that rules T1 and T2 gave the refused hit; the collect time replaces times that
-  were not sent. `client_create_time` is the same instant, for keys that may not set `true_time`.
+  were not sent. `client_create_time` is set to the same instant as `true_time`, because the collector ignores the
+  `true_time` of hits whose key may not set times.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Refused(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """The outcome of a replay of a refusal: the number of its hits, and the hits that were refused again."""
+    """What became of a replayed refusal: the number of its hits, and the hits that were refused again."""
 
     name: str
     hits: int

@@ -48,8 +48,8 @@ B = TypeVar("B", bound=Sendable)
 class Settled(NamedTuple, Generic[B]):
     """The outcome of an acknowledged batch.
 
-    Hits that are neither accepted nor rejected are sent again in another batch, unless `given_up` is not empty. Then
-    these hits were sent too often and are dropped; `given_up` is the collector's last message. `again` has the indexes
+    Hits that are neither accepted nor rejected are sent again in another batch if `given_up` is empty. Otherwise these
+    hits were sent too often and are dropped; `given_up` is then the collector's last message. `again` has the indexes
     of these hits. `refusals` has the first issues that reject hits (SendWindow: `max_refusals`). `resent` counts the
     hits that were sent again because a stream broke.
     """
@@ -229,7 +229,7 @@ class SendWindow(Generic[B]):
         return True
 
     def wakes_at_s(self) -> float:
-        """Return the earliest time at which `head` or `break_off` may change their result without a response."""
+        """Return the earliest time at which `head` or `break_off` may change their result although no response came."""
         retry_s = self._put_off[0][0] if self._put_off else float("inf")
         return min(retry_s, self._stalls_at_s(), self._drain_ends_s)
 

@@ -30,8 +30,8 @@ from hitmesh.model.reasons import LocalReason
 HITS_TOPIC: Final = "hits"
 MAX_EXAMPLES: Final = 5
 CLOSE_TIMEOUT_S: Final = 5.0
-# Maximum size of the batches that wait, so that a collector that asks for a later retry of every batch does not fill
-# the sender's memory.
+# Maximum size of the batches that wait for a retry. Without this limit, a collector that puts off every batch would
+# fill the sender's memory.
 MAX_PUT_OFF_BYTES: Final = 16 << 20
 _LONGEST_WAIT_S: Final = 1.0
 # Status codes that proxies and restarts cause. After any other status, a new stream would end with the same status.
@@ -203,7 +203,7 @@ class HitSender:
         if self._backoff.is_exhausted:
             why = f": {error.details()}" if error is not None else ""
             raise SendStopped(
-                f"no collector accepted a hit in {self._backoff.failures} attempts{why}; acknowledged hits are kept, "
+                f"no collector accepted a hit in {self._backoff.failures} attempts{why}; acknowledged hits are kept; "
                 "run the same command again when the mesh is back"
             ) from error
 

@@ -24,7 +24,7 @@ def get_shadow(mesh: Mesh) -> pb.GetShadowStreamResponse:
 
 
 def diff_shadow(mesh: Mesh, sites: Sequence[str]) -> pb.GetShadowStreamDiffResponse:
-    """Return how the shadow stream differs from the live stream; no sites: all."""
+    """Return how the shadow stream differs from the live stream, on these sites; without sites, on all sites."""
     request = pb.GetShadowStreamDiffRequest(sites=sites)
     return mesh.shadow.GetShadowStreamDiff(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
 

@@ -45,8 +45,8 @@ class Watch:
     the reporter's lag is unknown.
 
     After `passed_at_ms`, settlement may still change the numbers. While days are dirty, the wait continues until
-    `complete_through` is later than `passed_at_ms`. The wait does not require that no day is dirty: under continuous
-    traffic some day is always dirty, and later dirty marks belong to other hits. Days that settlement itself marked
+    `complete_through` is later than `passed_at_ms`. The wait may end while days are dirty: under continuous traffic
+    some day is always dirty, and later dirty marks belong to other hits. Days that settlement itself marked
     (`resettling_days`) must be settled in any case.
     """
 
@@ -71,7 +71,7 @@ class Watch:
 
 
 def wait_until_visible(mesh: Mesh, site: str, offsets: Mapping[tuple[str, int], int], wait: Wait) -> None:
-    """Block until reports on the site show every record up to the offsets and no resulting settlement is pending.
+    """Block until reports on the site show every record up to the offsets, and every settlement of these hits is done.
 
     Args:
         mesh: the mesh that accepted the hits.

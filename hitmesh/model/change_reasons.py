@@ -1,4 +1,4 @@
-"""Why the numbers of a site-day differ between two generations: which hits and visits the two sides treat differently.
+"""Why the numbers of a site-day differ between two generations: which hits and visits each generation counts.
 
 Visits are those that reports count, so visits of excluded hits are left out. Hits are those with an event time in the
 UTC day.
@@ -24,8 +24,10 @@ class ChangeReasons:
         split_visits: places that begin a visit of the day on the new side only, and continue an earlier visit on the
             old side.
         moved_visits: visits that begin at the same place on both sides, but start in another cell or on another day.
-        added_visits: visits of the day on the new side that have no place, or began on another day on the old side.
-        removed_visits: visits of the day on the old side that have no place, or begin on another day on the new side.
+        added_visits: visits of the day on the new side that have no place, or whose first place begins a visit of
+            another day on the old side.
+        removed_visits: visits of the day on the old side that have no place, or whose first place begins a visit of
+            another day on the new side.
         newly_excluded_hits: hits that are counted on the old side and excluded on the new side.
         no_longer_excluded_hits: hits that are excluded on the old side and counted on the new side.
         newly_duplicate_hits: hits that are duplicates on the new side only.

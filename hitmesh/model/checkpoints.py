@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Checkpoint = Callable[[], None]
-"""Returns if the work should continue; raises Abandoned if the result is no longer needed."""
+"""Raises Abandoned if the result is no longer needed; otherwise, the work continues."""
 
 
 def unwatched() -> None:

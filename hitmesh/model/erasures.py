@@ -60,7 +60,7 @@ def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What an erasure removed from each store, and until when the log still holds the bytes.
+    """What an erasure removed from each store, and how long the log still holds the bytes.
 
     Attributes:
         hits: hits that were blanked in raw records.

@@ -1,8 +1,8 @@
 """How many raw hits a settled site-day must have, by its ledger entry and by the live stream's ledger (rule D5). Pure.
 
 The two sources are independent: settlement counts the raw hits that it reads, and the stream counts the hits that it
-takes from the log. Hits are missing if either source has more hits than are found, unless the found hits are exactly
-the stream's hits: then the ledger entry is damaged.
+takes from the log. Hits are missing if either source has more hits than are found. The exception: if the found hits are
+exactly the stream's hits, no hit is missing, and the ledger entry is damaged.
 """
 
 from __future__ import annotations

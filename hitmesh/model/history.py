@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from hitmesh.model.sites import SiteDay
 
 MAX_PAST_ENTRIES: Final = 256
-"""Maximum number of entries that are kept per site-day, the current entry included; the oldest are removed first."""
+"""Maximum number of entries kept per site-day, including the current entry; the oldest entries are removed first."""
 MAX_KEPT_GENERATIONS: Final = 8
 """Maximum number of replaced generations that are kept per site-day; the first replaced are removed first."""
 

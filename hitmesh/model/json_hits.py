@@ -1,6 +1,6 @@
 """JSON of hits: quantities with decimals, which the field `quantity` of the protobuf message cannot hold.
 
-The collector reads hits in this way, and so does a replay of rejected hits.
+Both the collector and a replay of rejected hits read JSON in this way.
 """
 
 from __future__ import annotations

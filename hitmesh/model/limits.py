@@ -31,7 +31,7 @@ DEGRADED_AFTER_MS: Final = 60 * 60_000
 AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
 """Rule L2: operators are warned when log time is ahead of the present by more than this.
 
-If only the clock of the log is wrong, log time is ahead by at most MAX_LEAD_MS (rule L1)."""
+If the clock of the log is wrong and all others are right, log time is ahead by at most MAX_LEAD_MS (rule L1)."""
 DERIVED_FROM_MS: Final = 24 * 3_600_000
 """Rule L4: without a carry, open visits are derived from the raw hits of this period before the day."""
 FOLLOWED_MS: Final = 24 * 3_600_000

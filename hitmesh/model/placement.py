@@ -66,7 +66,7 @@ def offsets_of(sites: Iterable[Site], progress: Progress) -> dict[PartitionId, i
 
 
 def all_offsets(progress: Progress | None) -> dict[PartitionId, int]:
-    """Return the next offset to read in each partition; an empty mapping when the progress is unknown.
+    """Return the next offset to read in each partition; an empty mapping if the progress is unknown.
 
     Example:
         >>> all_offsets({PartitionId("rejected", 0): PartitionProgress(7, 0)})

@@ -1,9 +1,9 @@
 """The order in which reprocessings were first published: corrections are undone in reverse order. Pure.
 
-A publication replaces the results of earlier publications on the same site-days. If an earlier reprocessing were rolled
-back, or published again, the later correction would be lost, although the later reprocessing is still PUBLISHED. Both
-calls are refused. The corrections of a site-day are therefore always published in the order of first publication, also
-after rollbacks.
+A publication replaces the results of earlier publications on the same site-days. If the earlier of two reprocessings
+were rolled back, or published again, the correction of the later reprocessing would be lost, although its state would
+still be PUBLISHED. Both calls are refused. The corrections of a site-day are therefore always published in the order of
+first publication, also after rollbacks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hitmesh.model.reprocessings import Reprocessing, State, Work
 
 
 def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
-    """Return whether no later publication may have the site-days: before a rollback, or a further publication.
+    """Return whether no later publication may have the site-days; required by a rollback and by a further publication.
 
     The first publication is always the newest: since the recomputation, the reprocessing excludes all others.
 

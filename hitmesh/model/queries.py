@@ -20,7 +20,7 @@ class MetricQuery:
     `bucket_starts` are ascending UTC ms, multiples of 15 min. Bucket i is [bucket_starts[i], bucket_starts[i+1]), and
     the last bucket ends at `end`. With a single start, the whole range is a single bucket.
     `generations` gives the generation to read for each site-day; the query must ignore all other rows.
-    `fresh`: answer from stored rows, not from a cache.
+    `fresh`: whether the answer must come from stored rows, not from a cache.
     """
 
     source: RowSource

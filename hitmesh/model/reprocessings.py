@@ -28,10 +28,10 @@ class State(StrEnum):
     """The state of a reprocessing.
 
     PLANNED: stored, nothing computed. RUNNING: the settler performs `work`. DIFF_READY: every site-day is recomputed;
-    reports still read the old generations. PUBLISHED, ROLLED_BACK: reports read the new or the old generations again.
-    CANCELLED, EXPIRED: no report ever read the new generations, and their rows are removed. FAILED: the work ended with
-    an error, which `error` describes; the work can be requested again. ERASED: a visitor's hits are removed; the old
-    generations are removed too, so there is no rollback.
+    reports still read the old generations. PUBLISHED: reports read the new generations. ROLLED_BACK: reports read the
+    old generations again. CANCELLED, EXPIRED: no report ever read the new generations, and their rows are removed.
+    FAILED: the work ended with an error, which `error` describes; the work can be requested again. ERASED: a visitor's
+    hits are removed; the old generations are removed too, so there is no rollback.
     """
 
     PLANNED = "planned"
@@ -93,7 +93,7 @@ AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
 }
 """The works that can be requested after a work failed: the same work, or the work that undoes the failed work.
 
-Site-days that a failed PUBLISH or ROLL_BACK did not move stay as they are when the failed work is undone.
+Undoing a failed PUBLISH or ROLL_BACK changes only the site-days that the failed work had changed.
 """
 
 OPEN_STATES: Final = frozenset({State.RUNNING, State.DIFF_READY, State.FAILED})
@@ -112,7 +112,8 @@ class LostHits:
 
     Attributes:
         site_day: the site-day.
-        hits: how many hits are lost; 0 if hits of a neighbouring day that the recomputation reads are damaged.
+        hits: how many hits are lost; 0 if no hit of this day is lost, but the recomputation reads damaged hits of a
+            neighbouring day.
         kept: whether the repair left the site-day out, because it cannot be recomputed from all its hits.
     """
 
@@ -136,7 +137,8 @@ class RawRepair:
         restored_records: records that are stored again.
         restored_hits: the hits in these records, of any sites and days.
         lost_hits: hits that neither the raw store nor the log has.
-        lost_site_days: the number of site-days with lost hits, or whose previous or next day has lost hits.
+        lost_site_days: the number of site-days that have lost hits, or that are beside a day of the site with lost
+            hits.
         named: the first MAX_LOST_NAMED of these site-days.
         restored: up to MAX_RESTORED_NAMED of the restored records. Two parts may restore the same record, which counts
             once if both parts name the record.
@@ -195,10 +197,10 @@ class Reprocessing:
         site_days: the number of site-days of the plan.
         hits: the number of hits of the plan.
         done: how many site-days the work in hand has finished.
-        error: why the work failed, with FAILED; with PUBLISHED and ROLLED_BACK, why the settler did not begin the last
-            requested work; otherwise empty.
-        recompute_ms: how long RECOMPUTE took, in ms, pauses included; 0 until RECOMPUTE has finished, and
-            if RECOMPUTE was interrupted.
+        error: in state FAILED, why the work failed; in PUBLISHED and ROLLED_BACK, why the settler did not begin the
+            last requested work; otherwise empty.
+        recompute_ms: how long RECOMPUTE took, in ms, including pauses; 0 until RECOMPUTE has finished; also 0 if
+            RECOMPUTE was interrupted.
         visitors: with kind ERASE, the digests of the visitor (hitmesh.model.erasures), never the visitor id or key; the
             visitor's hits before `created_at` are erased.
         receipt: with kind ERASE, a hitmesh.model.erasures.Receipt as text; empty before PUBLISH.

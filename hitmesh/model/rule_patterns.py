@@ -18,8 +18,8 @@ MAX_RULE_PROGRAM: Final = 150
 MATCHED_BYTES: Final = 512
 """The patterns see this many bytes (UTF-8) from the start; the rest is ignored."""
 PATTERN_MEMORY: Final = 1 << 16
-"""Maximum memory for a site's compiled patterns, per kind, in bytes. With more memory the slowest patterns become
-slower, because RE2 builds more states before RE2 gives up the automaton."""
+"""Maximum memory for a site's compiled patterns, per kind, in bytes. With more memory, the slowest patterns become
+slower, because RE2 builds more states before it gives up the automaton."""
 VALUE_STEPS: Final = 100
 """Steps per matched value, in addition to instructions × bytes: a call takes about as long as this many steps."""
 

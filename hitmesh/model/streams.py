@@ -47,7 +47,7 @@ class Stream:
     Attributes:
         generation: the generation of all its rows and partials; STREAM_GENERATION or less.
         first_day: the stream writes no rows of earlier UTC days.
-        starts: the first offset that the stream reads, by partition of both topics; others begin at 0.
+        starts: the first offset that the stream reads, by partition of both topics; other partitions begin at 0.
         logic: the name of its logic version; empty for the first stream, whose version is the processor's setting.
         replaces: the logic version that it replaces, by name.
     """
@@ -66,8 +66,9 @@ FIRST: Final = Stream(STREAM_GENERATION)
 class Shadow:
     """A stream beside the live stream.
 
-    `started_at` and `changed_at` (UTC ms) are the times at which it was started and reached its state. `stopped` has
-    the offsets at which processes stopped the live stream, by partition of both topics, while the state is ADOPTING.
+    `started_at` is when the shadow was started, and `changed_at` when it reached its state, both in UTC ms. `stopped`
+    has the offsets at which processes stopped the live stream, by partition of both topics, while the state is
+    ADOPTING.
     """
 
     stream: Stream
@@ -101,7 +102,7 @@ class StreamTable:
     """All streams.
 
     Attributes:
-        version: rises by 1 with each change; 0 before the first.
+        version: the number of changes so far; 0 before the first change.
         adopted: the shadow streams that the live processor took over, the oldest first.
         shadow: the stream beside the live stream, if there is one.
         gone: streams whose values wait for their removal.

@@ -78,8 +78,8 @@ class SiteDirectory(Protocol):
         """Return the salt of a site-local date (rule I2).
 
         A missing salt is created if the date is `today` or a neighbouring date. For any other date without a salt, the
-        result is today's salt. A hit with such a date therefore gets a different visitor on each day on which it is
-        sent. Salts of dates before the day before `today` are destroyed.
+        result is today's salt. A hit with such a date is therefore assigned to a different visitor on each day on which
+        it is sent. Salts of dates before the day before `today` are destroyed.
         """
 
     def mesh_secret(self) -> bytes:

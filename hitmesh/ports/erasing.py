@@ -32,8 +32,8 @@ class LogEraser(Protocol):
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
         """Replace a retained record's value and event times durably; position, log time and other headers stay.
 
-        The latest collect time, which would tell when an erased hit came, is reduced to the start of the 15-minute
-        cell, like the collect time in a blank row. The ledger counts by this cell.
+        The header's latest collect time is reduced to the start of its 15-minute cell, like the collect time in a blank
+        row, because the exact time would tell when an erased hit came. The ledger counts by this cell.
 
         Returns False if the log cannot change records or no longer retains the record, or if `seen` is given and is not
         the record's value.
@@ -43,4 +43,4 @@ class LogEraser(Protocol):
         """Overwrite replaced and deleted values in the files of embedded stores; other stores do nothing."""
 
     def kept_until(self, log_time: int) -> int:
-        """Return until when (UTC ms) the log may hold a record with this log time; 0 if `replace` removes the bytes."""
+        """Return the last time (UTC ms) at which the log may hold such a record; 0 if `replace` removes the bytes."""

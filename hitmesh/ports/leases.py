@@ -9,7 +9,7 @@ from hitmesh.model.leases import Lease
 
 
 class Leases(Protocol):
-    """Stores leases. At any time, a name has at most a single lease that is not expired.
+    """Stores leases. At any time, a name has at most one lease that has not expired.
 
     The clocks of the callers never decide whether a lease has expired; the store decides. A holder measures the length
     of the lease from before the call. A suspended holder does not notice that its lease has expired. A lease therefore

@@ -10,7 +10,7 @@ same value changes nothing. A recreated topic is a new log with a new id (archit
 **Read position** (`LogReader.positions`): how far a reader has read a partition, as the offset of the next record to
 read and the log time of the last record read (`PartitionProgress`). The read position lives in the reader's memory:
 `poll` moves the read position forward, and closing the reader or losing the partition discards the read position.
-`poll` has returned every record before the read position, but the records may not have been applied yet.
+`poll` has returned every record before the read position, but some of these records may not be applied yet.
 
 **Committed position** (`LogReader.committed`): how far the consumer group has applied a partition, also as a
 `PartitionProgress`, but stored durably. A new reader starts at the committed position, so after a crash or a

@@ -42,7 +42,7 @@ class RawStore(Protocol):
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits on any site in [first_day, end_day) once, in log order, as `scan` does.
+        """Yield, in log order, each record that has hits of any site in [first_day, end_day), once, as `scan` does.
 
         A record that many sites share is read once, which is the purpose of this method. All positions are in memory.
         """
@@ -95,9 +95,9 @@ class RejectedStore(Protocol):
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
         """Return at most `limit` refusals of a range in list order (RefusalKey), beginning after a key.
 
-        The work is bounded whatever the range: a page may be short or empty, and `RefusalPage.after` says whether the
-        list continues. A store on servers lists refusals of all sites only if this version or a later version stored
-        them.
+        The work is bounded for a range of any length: a page may be short or empty, and `RefusalPage.after` says
+        whether the list continues. A store on servers lists refusals of all sites only if this version or a later
+        version stored them.
         """
 
     def get(self, key: RefusalKey) -> RejectedHit | None:

@@ -43,8 +43,8 @@ class MetricStore(Protocol):
         """Return, for each given site-day, the sums of the measures in ROW_SUMS over all rows of a stream's generation.
 
         The sums include the rows of both row sources and the rows of excluded hits; a site-day without rows has zeros.
-        Unequal sums reveal lost or doubled rows; equal sums do not prove that every row is equal. Sums are exact modulo
-        2⁶⁴.
+        Unequal sums reveal lost or doubled rows. Equal sums do not prove that no row was lost or doubled. Sums are
+        exact modulo 2⁶⁴.
 
         Raises:
             Unavailable: the store does not answer, or rows that it had are temporarily missing.

@@ -96,7 +96,7 @@ class Generations(Protocol):
         may be stored; the settlement was compared with the first. All other streams are superseded, and without
         confirmation the first too, unless an entry already exists. The replaced generation counts as superseded from
         `now`, or from `keep_until` (UTC ms) if that is later, so that `restore` can make it current again. If more than
-        MAX_KEPT_GENERATIONS are kept then, the generation whose time is earliest counts as superseded from `now`.
+        MAX_KEPT_GENERATIONS would be kept then, the generation with the earliest time counts as superseded from `now`.
         `rules_version` is the version of the site's exclusion rules (hitmesh.model.exclusion).
 
         Raises:
@@ -158,7 +158,7 @@ class Generations(Protocol):
         """
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them.
+        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them.
 
         Afterwards, `restore` makes none of these generations current again. Idempotent.
         """
@@ -197,7 +197,7 @@ class OrderClaims(Protocol):
         """Remove claims durably; idempotent.
 
         If the claim holds its id in the stream, a placeholder with the claim's id and position remains, so that a
-        replay of the log has the same result. The place has the id and the position, and no visitor key.
+        replay of the log has the same result. The placeholder has no visitor key.
         """
 
 

@@ -43,7 +43,7 @@ class Outbox(Protocol):
         """
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed position of every declared partition of both topics; offset and log time 0 if none."""
+        """Return the committed position in every declared partition of both topics; zeros before the first commit."""
 
 
 class SeriesStore(Protocol):
@@ -129,7 +129,7 @@ class StateStore(Protocol):
         """
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Return the newest snapshot that this logic version wrote; None if there is none, or a chunk is missing."""
+        """Return the newest snapshot that this logic version wrote; None without a complete snapshot."""
 
 
 class LogScan(Protocol):

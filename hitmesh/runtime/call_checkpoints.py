@@ -1,4 +1,4 @@
-"""Checkpoints for RPCs, which abandon a call after its deadline or when the caller has left."""
+"""Checkpoints that abandon an RPC after its deadline, or when the caller has cancelled the call."""
 
 from __future__ import annotations
 

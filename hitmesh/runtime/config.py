@@ -1,7 +1,7 @@
 """Settings of the services: each service has a model, which only composition roots read from the environment.
 
-An environment variable with the service's prefix that is not a setting is an error; otherwise, a misspelt setting would
-silently keep its default. The message suggests the most similar setting.
+If an environment variable has the service's prefix but is not a setting, this is an error. Otherwise, a misspelt
+setting would silently keep its default. The message suggests the most similar setting.
 """
 
 from __future__ import annotations

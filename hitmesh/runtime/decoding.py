@@ -27,7 +27,7 @@ _UNDECODABLE = _Undecodable()
 
 
 class DecodeRefusals(grpc.ServerInterceptor):
-    """Wraps the request deserializer of every method; handlers of raw bytes stay as they are.
+    """Wraps the request deserializer of every method; handlers of raw bytes do not change.
 
     This interceptor must be the server's last interceptor, so that the other interceptors limit and measure refused
     calls like all calls.

@@ -109,7 +109,7 @@ class Seldom:
 class Complaints:
     """Writes rate-limited warnings: at most a log line per reason and pause, with the number of calls since the last.
 
-    All events are counted in a log line, if `write_pending` is called regularly, and with `held_back` at the end.
+    Every event is counted in a log line if `write_pending` is called regularly, and at the end with `held_back`.
 
     Args:
         event: event name of the log lines.

@@ -1,4 +1,4 @@
-"""The CPU time of a thread and of Polars' threads, which work for it (Linux; elsewhere, only the thread's own)."""
+"""The CPU time of a thread and of Polars' threads, which work for it (Linux; elsewhere: only the thread)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The raw hits that the parts of a repair found missing, in total and for a part that begins again. Pure."""
+"""Add up the findings of a repair's parts: restored records and lost hits. Pure.
+
+`handed_on` computes the findings that a part keeps when it begins again.
+"""
 
 from __future__ import annotations
 

@@ -264,9 +264,9 @@ class Rebuilder:
 class Recomputing:
     """Recomputes a reprocessing's site-days, sites and days ascending. Confined to one thread.
 
-    A repair first restores raw records from the log. A site-day whose raw hits are lost or damaged beyond that is kept
-    as it is. A site-day after the plan keeps its logic and rules, and is left to the settler if its raw hits are not
-    complete.
+    A repair first restores raw records from the log. If raw hits of a site-day are still missing or damaged, the repair
+    does not recompute the site-day, and keeps the published generation. A site-day after the plan keeps its logic and
+    rules, and is left to the settler if its raw hits are not complete.
 
     Args:
         page_site_days: how many recomputed site-days are read at once.

@@ -165,7 +165,7 @@ def _number(real: float) -> int | float:
 
 
 def _scale_and_places(unit: Unit, currency: str) -> tuple[int, int | None]:
-    """Return the divisor that converts a quotient to the shown unit, and the decimals (None: see ratio_text)."""
+    """Return the divisor that converts a quotient to the shown unit, and how many decimals (None: see ratio_text)."""
     if unit is Unit.CURRENCY:
         return MICROS, exponent(currency)
     return (1_000, None) if unit is Unit.MS else (1, None)

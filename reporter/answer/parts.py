@@ -31,7 +31,7 @@ class Parts:
         has_moved_visitors: a visitor's visit moved to other dimension values, but the visitor is still in the old
             sketch (rule S8).
         folded: parts with rows under OTHER, because a site had too many distinct texts (rule S10).
-        of_waiting_visits: metrics that depend on visits that some hits have not joined yet (rule S9).
+        of_waiting_visits: the metrics that may change, because some hits have not joined their visits yet (rule S9).
     """
 
     table: pl.DataFrame

@@ -38,7 +38,7 @@ MAX_TOKEN_CHARS: Final = 64
 
 
 class Settled(NamedTuple):
-    """The part of a site-day's entry that a version stands for."""
+    """The part of a site-day's entry that a version determines."""
 
     sequence: int
     generation: int
@@ -137,8 +137,8 @@ def entries_at(
         marks_of: returns the erasure marks of a site; called only if an entry is no longer kept.
 
     Raises:
-        RefusedError: an entry is no longer kept (DATA_VERSION_EXPIRED), because a visitor was erased
-            (DATA_VERSION_ERASED).
+        RefusedError: an entry is no longer kept, because its time has passed (DATA_VERSION_EXPIRED) or because a
+            visitor was erased (DATA_VERSION_ERASED).
     """
     found: dict[SiteDay, Settled] = {}
     for site, history in zip(sites, histories, strict=True):
@@ -188,7 +188,8 @@ def _erased(site: str, day: str) -> RefusedError:
 def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
     """Return whether a visitor was erased after an entry's publication, before its numbers would have expired.
 
-    Marks contain no days, so an entry that ended early for another reason in this time is also reported as erased.
+    Marks contain no days. An entry that was removed early for another reason in this time is therefore also reported as
+    erased.
     """
     later = (each.published_at for each in past if each.sequence > entry.sequence)
     would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS

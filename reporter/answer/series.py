@@ -124,7 +124,7 @@ def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched)
 
 
 def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
-    """Return the table with columns for whether a row has data and for the row's visitors, and the merged sketches."""
+    """Return the table with flags for rows with data, and with visitor estimates; and the merged sketches."""
     sums = [pl.col(name) != 0 for name, kind in table.schema.items() if kind in (pl.Int64, AMOUNT_SUM)]
     sketches = merge_by_group(pl.Series([], dtype=pl.Binary), np.empty(0, np.int64), 0)
     if VISITORS in table.columns:
@@ -198,7 +198,7 @@ def _value(metric: Metric, nulls: bool) -> pl.Expr:
 
 
 def _with_folded_mark(column: Column, parts: Parts) -> Column:
-    """Return the column, marked TEXTS_FOLDED if a part is folded, unless already PARTIAL or VISITS_PROVISIONAL."""
+    """Return the column; mark it TEXTS_FOLDED if a part is folded and it is neither PARTIAL nor VISITS_PROVISIONAL."""
     is_folded = any(part in parts.folded for part in column.metric.parts)
     if not is_folded or column.exactness in (Exactness.PARTIAL, Exactness.VISITS_PROVISIONAL):
         return column

@@ -34,7 +34,7 @@ NO_DAYS: Final = range(0)
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A store's progress in the hits topic; also in the refusals topic if the store reports that progress.
+    """A store's progress in the hits topic, and also in the refusals topic if the store reports this.
 
     `streams` is the stream table that was read first: the progress is that of its current stream, and an answer
     reads the streams of this table only.
@@ -61,8 +61,8 @@ class Standing:
         waiting: unsettled days by site name.
         sequences: the sum of the sites' highest sequences and the version of the stream table, read before the
             generations.
-        version: the version of the sites' metric values (hitmesh.model.placement.data_version); the requested version
-            for a report at an earlier version.
+        version: the version of the sites' metric values (hitmesh.model.placement.data_version). For a report at an
+            earlier version, this is the requested version.
         is_caught_up: the store held all committed records, so that the version determines the metric values.
         days: UTC days whose generations were read.
         generations: the generation to read for each site-day in `days` that has rows.

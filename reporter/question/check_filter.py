@@ -22,7 +22,7 @@ MAX_COMPARISONS: Final = 100
 MAX_VALUES: Final = 100
 MAX_VALUE_BYTES: Final = 2_000
 MAX_REGEXP_CHARS: Final = 500
-# Bytes that matching a regexp may need; a regexp that needs more is refused when it is compiled.
+# Bytes that matching a regexp may need; a regexp that needs more bytes is refused when it is compiled.
 MAX_REGEXP_MEMORY: Final = 1 << 20
 
 _OPERATORS: Final = {

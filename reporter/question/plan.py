@@ -71,7 +71,7 @@ def folded_leg(question: Question, leg: Leg) -> Leg | None:
     """Return the query that counts a leg's rows folded under OTHER in a filtered dimension (rule S10).
 
     Such rows may contain values that match the filter. Return None when the filter has no dimension that can be folded.
-    A dimension of the report needs no such query, because the report itself shows OTHER.
+    If the filtered dimension is a dimension of the report, no such query is needed, because the report shows OTHER.
     """
     names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
     if not names:

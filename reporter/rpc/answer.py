@@ -184,7 +184,7 @@ def _find_on_a_path(backend: Backend, request: _Request) -> _Found:
 
 
 def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -> Unavailable:
-    """Return the error for when no path answers: when to retry, and which questions still work."""
+    """Return the error of a question that no path answers: when to retry, and which questions still work."""
     retry_after_s = max(error.retry_after_s for error in failures)
     message = "; ".join(dict.fromkeys(error.message for error in failures))
     if not way.is_fixed_shape and backend.breakers.metrics.is_pausing(backend.clock.now()):
@@ -195,9 +195,8 @@ def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -
 def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Found | None:
     """Return data at a single version: read again when rows were committed or published during the read.
 
-    If the version changes during each of three reads, or the store lags behind the committed positions of days that are
-    not settled, the answer gets a unique version, because the answer is not reproducible. Return None when the series
-    cannot answer.
+    The answer is not reproducible, and gets a unique version, if the version changes during each of three reads, or if
+    the store lags behind the committed positions while days are not settled. Return None when the series cannot answer.
     """
     for _ in range(_VERSION_READS):
         backend.checkpoint()

@@ -1,7 +1,7 @@
 """ExportReport: answer a question without nested messages, as written in a URL, with a file.
 
-Limits: as for RunReport; a filter text may have 20,000 characters. A file has every row: only an explicit limit cuts
-rows, and a report that is too large without a limit is refused. The file is sent in pieces, so that every gRPC client
+Limits: as for RunReport; a filter text may have 20,000 characters. A file has every row, unless the request sets a
+    limit. Without a limit, a report that is too large is refused. The file is sent in pieces, so that every gRPC client
 can read the messages. The whole file is built first, because HTTP/1.1 cannot send an error status after the first
 piece.
 """
@@ -132,7 +132,7 @@ def _question(
 
 
 def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFill.ValueType:
-    """Return the gap fill; explicit ZERO for unlimited CSV and NDJSON, so that too many buckets are an error.
+    """Return the gap fill: explicit ZERO for CSV and NDJSON without a limit, so that too many buckets are an error.
 
     A CSV or NDJSON file cannot contain the warning that empty buckets were left out.
     """

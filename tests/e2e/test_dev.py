@@ -203,7 +203,7 @@ def test_demo_data_is_there_by_default_and_the_lines_of_the_banner_work_when_pas
     )
     days = list(csv.DictReader(io.StringIO(out)))
     assert len(days) == 30
-    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # later hits are on open days
+    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # late hits of open days join visits later, at settlement
     assert sum(int(day["orders"]) for day in days) > 0
     assert all(int(day["hits"]) > 0 for day in days[:-1]), "the shop ends now"
     assert mesh.stop() == 0

@@ -61,7 +61,7 @@ def put_ledger(mesh: Mesh, site: str, *rows: tuple[str, int, str, Count]) -> Non
 
 
 def three_hits(mesh: Mesh, site: str = SITE, day: int = UTC_DAY, lost: int = 0) -> None:
-    """Store the ledger of a day with three hits, including a copy; `lost` hits are missing among the counted."""
+    """Store the ledger of a day with three accepted hits: a copy, and two counted hits, or `lost` fewer."""
     put_ledger(
         mesh,
         site,

@@ -238,7 +238,7 @@ def bucket_of(starts: Sequence[int], cells: np.ndarray[Any, np.dtype[np.int64]])
     assert re.fullmatch(r"[\d\w\s()+\-/<,]+", expression)
     return [
         eval(expression, {"case_searched": first_that_holds, "__time": int(cell)}) for cell in cells
-    ]  # the assertion above admits only numbers and signs
+    ]  # the assertion above admits only names, numbers and operators; eval knows only the two names
 
 
 def first_that_holds(*cases: int) -> int:

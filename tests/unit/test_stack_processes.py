@@ -94,7 +94,7 @@ def test_a_process_that_does_not_end_in_time_is_killed(tmp_path: Path, started: 
         ("java.net.BindException: Address already in use", "another program took the port"),
         ("There is insufficient memory for the Java Runtime", "too little memory"),
         ("java.io.IOException: No space left on device", "the disk is full"),
-        ("Commit log is broken", "which deletes the data"),
+        ("Commit log is broken", "this deletes the data"),
     ],
 )
 def test_a_server_that_does_not_start_is_described_with_the_end_of_its_log_and_a_remedy(

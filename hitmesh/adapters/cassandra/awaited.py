@@ -21,7 +21,7 @@ from hitmesh.model.sites import SiteDay
 
 LOOK_EVERY_S: Final = 10.0
 AUDIT_EVERY_S: Final = 120.0
-_KEPT_DAYS: Final = 7  # an empty day is forgotten this many days after it closed
+_KEPT_DAYS: Final = 7  # a day without site-days is forgotten this many days after the day has closed
 _INSERT: Final = "INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)"
 _INSERT_BY_DAY: Final = "INSERT INTO awaited_by_day (day, bucket, site) VALUES (?, ?, ?)"
 _INSERT_DAY: Final = "INSERT INTO awaited_days (bucket, day) VALUES (?, ?)"
@@ -89,7 +89,7 @@ class AwaitedDays:
         return [row.day for row in self._session.run(_OF_SITE, (site_bucket(site), site))]
 
     def closed(self, limit: int, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        """Return the first site-days, by (site, day), before a day; more than `limit` if there are as many."""
+        """Return the first site-days, by (site, day), before a day; more than `limit` if more than `limit` exist."""
         now_s = self._clock()
         audited = self._audit(now_s, closed_before, buckets)
         if (closed_before, buckets) == self._none_before and now_s - self._looked_s < self._look_every_s:

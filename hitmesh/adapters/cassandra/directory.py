@@ -309,7 +309,7 @@ class CassandraSiteDirectory:
             "UPDATE directory_version SET version = ? WHERE zero = 0 IF version != ?", (version, version)
         )
         with self._lock:
-            # A check in progress may return an older version, so the next call must check again.
+            # A check that is in progress may return an older version, so the next call must check again.
             self._checked_at, self._checker = None, None
 
     def _refresh(self) -> None:

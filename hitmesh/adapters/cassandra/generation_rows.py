@@ -113,7 +113,7 @@ def row_of(row: Any) -> SiteDayRow:
 
 
 def limited(replaced: Mapping[int, int], now: int) -> dict[int, int]:
-    """Return the superseded generations with a shorter time for those that are too many."""
+    """Return the superseded generations; generations beyond the allowed number get an earlier time."""
     return {**replaced, **dict.fromkeys(beyond_limit(replaced, now), now)}
 
 

@@ -3,8 +3,9 @@
 A publication is atomic, because a site-day has a single row with its entry, the entry's ledger, the reference to the
 carry and the replaced generations. The row is written on condition that its version is unchanged since the read, in the
 same batch as the site's highest sequence. The carry itself is written earlier, under the attempt number. A restore
-stores its carry under a new attempt number, so no superseded generation's number has the current entry's carry.
-hitmesh.adapters.shared.publication decides which generation becomes current and which generations are superseded.
+stores its carry under a new attempt number, so the current entry's carry is never stored under the number of a
+superseded generation. hitmesh.adapters.shared.publication decides which generation becomes current and which
+generations are superseded.
 """
 
 from __future__ import annotations
@@ -275,7 +276,7 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them."""
+        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}

@@ -29,7 +29,7 @@ R = TypeVar("R", bound=OfSite)
 
 
 class PageRequest(NamedTuple):
-    """A page to read: at most `rows` rows from a site on, the site included."""
+    """A page to read: at most `rows` rows, beginning with those of a site."""
 
     from_site: str
     rows: int
@@ -41,8 +41,8 @@ ReadPages = Callable[[Mapping[K, PageRequest]], Mapping[K, Sequence[R]]]
 def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> list[R]:
     """Return the first site-days' rows by site; a site's rows are returned together.
 
-    More than `limit` site-days are returned if there are more. Either all rows for a site are returned, or rows for
-    more than `limit` days.
+    If more than `limit` site-days exist, more than `limit` are returned. Either all rows for a site are returned, or
+    rows for more than `limit` days.
 
     Args:
         begin: the sources, each with the site at which the read begins.

@@ -1,6 +1,6 @@
 """The processor's applied position in each log partition, the basis of freshness (rule L1).
 
-A position never moves back. No conditional write, with four round trips, is needed, because the log time is the write
+A position never moves back. No conditional write (four round trips) is needed, because the log time is the write
 timestamp: log time never decreases within a partition, so a later position overwrites an earlier position in any write
 order, and for equal timestamps Cassandra keeps the larger value. No writer, not even a former member of the consumer
 group, publishes a position that the consumer group has not committed.
@@ -32,7 +32,7 @@ class CassandraProgress:
     Args:
         session: the connection.
         catalogue: the source of declared partitions.
-        shadow: the generation, for the positions in a shadow stream; 0: the processor's positions.
+        shadow: the generation of the shadow stream whose positions these are; 0 for the positions of the processor.
     """
 
     def __init__(self, session: CassandraSession, catalogue: Catalogue, shadow: int = 0) -> None:

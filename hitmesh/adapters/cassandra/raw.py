@@ -170,7 +170,7 @@ class CassandraRawStore:
         self._session.run_many(_INSERT_DAY, {site_day for record in records for site_day in record.site_days})
 
     def mend_index(self, site_day: SiteDay) -> None:
-        """Restore the damaged index rows of a site-day, and that the site has hits of the day.
+        """Restore the damaged index rows of a site-day, and the entry that the site has hits of the day.
 
         A damaged row is replaced by entries for all records of its span that are still stored.
         """

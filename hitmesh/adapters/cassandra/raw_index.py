@@ -1,7 +1,7 @@
 """Index of raw records by site and day: a small table beside the records.
 
 The layout balances the cost of writes against the cost of scans. A row per record and site would make hundreds of rows
-for each record; with a row per record, a scan for one site would read the sites of all records. Instead, sites share
+for each record. A row per record would make each scan for a site read the sites of all records. Instead, sites share
 256 buckets, and a `put` writes one row per (day, bucket, partition, span of offsets) with sorted (site, offset, log
 time) entries of 14 bytes. A `put` therefore writes at most 256 rows for each day, partition and span of 1,024 offsets,
 however many sites there are; only a bucket with more than 32,768 entries gets further rows. A scan reads one bucket. A
@@ -146,7 +146,7 @@ class RawIndex:
 
 
 def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[object, ...]]:
-    """Yield rows keyed by a digest of their content, so that other entries of the same span get another row."""
+    """Yield rows keyed by a digest of their content, so that different entries of a span are in different rows."""
     first_offset = group.span << SPAN_BITS
     packed = np.array([(site, offset - first_offset, at) for site, offset, at in sorted(entries)], _ENTRY)
     for start in range(0, len(packed), _MAX_ENTRIES):

@@ -1,8 +1,8 @@
 """Refused hits on Cassandra, counted by cell of collect time (step 6 of the journey, rule D5).
 
 A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. In
-rejected_cells, the site "*" stands for all sites. Its cells, and the sites of each cell in rejected_sites, give the
-list of all refusals.
+rejected_cells, the site "*" stands for all sites. The list of all refusals is read from the cells, and from the sites
+of each cell in rejected_sites.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Salts for site-local dates on Cassandra (rule I2).
 
-Conditional writes make a salt unique. A date's salts are a partition, so that a deletion destroys all.
+Conditional writes make a salt unique. All salts of a date are in one Cassandra partition, so that one deletion destroys
+all of them.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Salts:
         return bytes(rows[0].salt)
 
     def _destroy_old(self, site: str, today: date) -> None:
-        """Destroy the salts that are no longer needed: this site's from before yesterday, other sites' a day later."""
+        """Destroy salts that are no longer needed: this site's from before yesterday, other sites' one day later."""
         oldest_anywhere = oldest_salted_anywhere(today)
         if oldest_anywhere > self._destroyed_before:
             self._destroy_dates(oldest_anywhere)

@@ -44,7 +44,7 @@ class CassandraSeriesStore:
 
     Args:
         session: the connection.
-        stream: the generation; the flushed positions are those for its stream.
+        stream: the generation of the stream whose flushed positions this store holds.
     """
 
     def __init__(self, session: CassandraSession, stream: int = STREAM_GENERATION) -> None:
@@ -62,7 +62,7 @@ class CassandraSeriesStore:
         self._session.run_by_partition(_PUT, rows, _PARTITION)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return SERIES_COLUMNS: for a settled site-day the settled series alone, for others the sum over epochs."""
+        """Return SERIES_COLUMNS: for a settled site-day only the settled series, for any other the sum over epochs."""
         versions = self._versions(site, first_day, end_day, generation)
         for _ in range(_MAX_TRIES):
             rows = self._rows(site, first_day, end_day, generation, versions)
@@ -131,8 +131,8 @@ class CassandraSeriesStore:
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
         """Replace version `before` if it is still current; return whether the write succeeded.
 
-        The write is conditional: of two concurrent writers, one fails, independent of clocks, and then removes no rows
-        that are still read.
+        The write is conditional: of two concurrent writers, one fails, whatever their clocks are. The writer that fails
+        removes no rows that are still read.
         """
         if before is None:
             return self._session.apply(

@@ -30,7 +30,7 @@ class CassandraStateStore:
 
     Args:
         session: the connection.
-        stream: the generation; the snapshots are those for its stream.
+        stream: the generation of the stream whose snapshots this store holds.
     """
 
     def __init__(self, session: CassandraSession, stream: int = STREAM_GENERATION) -> None:

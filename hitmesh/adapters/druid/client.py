@@ -26,7 +26,8 @@ _CONNECT_S: Final = 2.0
 _POOL: Final = 32
 MAX_BYTES: Final = 256 << 20
 _PIECE: Final = 1 << 20
-# Bytes of rows that the broker queues per query; beyond, a data server pauses instead of filling the broker's memory.
+# Bytes of rows that the broker queues per query; beyond this limit, a data server pauses instead of filling the
+# broker's memory.
 _QUEUED_BYTES: Final = 32 << 20
 _MAX_SHOWN_BYTES: Final = 500
 _RETRY_S: Final = 2.0

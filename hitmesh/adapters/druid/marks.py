@@ -1,8 +1,8 @@
 """Progress marks: how far Druid has ingested the stream's committed rows, in both data sources (architecture A12).
 
-A progress mark is sent after its rows. A mark counts only some time (`mark_margin_ms`) after both data sources
-showed the mark, because a query may see a batch's mark before a late row that opens an older segment. A separate thread
-polls Druid for marks, so a caller never waits for a query.
+A progress mark is sent after its rows. A mark counts only when some time (`mark_margin_ms`) has passed since both data
+sources showed the mark, because a query may see a batch's mark before a late row that opens an older segment. A
+separate thread polls Druid for marks, so a caller never waits for a query.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Marks:
         servers: data source names, and the time after which a mark counts.
         client: the Druid client.
         catalogue: the source of declared partitions.
-        shadow: the generation, for the marks in a shadow stream; 0: the processor's marks.
+        shadow: the generation of the shadow stream whose marks these are; 0 for the marks of the processor.
     """
 
     def __init__(self, servers: Servers, client: DruidClient, catalogue: Catalogue, shadow: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 This module decides when a question needs more than one query. There are three such cases: a pattern must be matched
 against the existing values; a question needs sketches for many groups; or visitors moved out of rows whose sketches
-still contain them (MOVED_VISITORS), and the sketches of cancelled rows must disappear with these rows.
+still contain them (MOVED_VISITORS), so that the sketches of cancelled rows must disappear together with the rows.
 hitmesh.adapters.druid.question builds queries; hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 

@@ -159,7 +159,7 @@ def differences(wanted: Any, there: Any, where: str = "") -> list[str]:
 
 
 def _same_time(wanted: Any, there: Any) -> bool:
-    """Return whether two texts are equal durations, in any notation."""
+    """Return whether two texts mean durations of equal length, in any notation."""
     return isinstance(wanted, str) and isinstance(there, str) and _seconds(wanted) == _seconds(there) is not None
 
 

@@ -32,8 +32,8 @@ UNION_SIZE: Final = 1 << LG_K_UNION
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
 # Encoding of the parts that a task writes to disk before merging. If compressed, each column in each part would take 64
-# KiB of direct memory during the merge, so a task that has read many rows would fail at handover, and so would its
-# successor.
+# KiB of direct memory during the merge. A task that has read many rows would then fail at handover, and its successor
+# would fail too.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]
@@ -94,8 +94,9 @@ def compaction(servers: Servers, source: RowSource) -> Spec:
     """Return the compaction spec: merge a day's segments and fold their rows, once no more rows arrive for the day."""
     return {
         "dataSource": servers.data_source(source),
-        # Measured from the end of the newest day. Late hits for a day arrive until 26 h after its end, and settled rows
-        # after that. A day merged too early would be merged again after each handover of a segment, every 15 minutes.
+        # Measured from the end of the newest day. Late hits for a day arrive until 26 h after the day's end, and
+        # settled rows arrive after that time. A day merged too early would be merged again after each handover of a
+        # segment, every 15 minutes.
         "skipOffsetFromLatest": "P3D",
         "granularitySpec": {"segmentGranularity": "DAY", "queryGranularity": "FIFTEEN_MINUTE", "rollup": True},
         "dimensionsSpec": {"dimensions": _keys(source)},

@@ -35,7 +35,9 @@ _SWEPT_AT_ONCE: Final = 8
 
 
 class Compaction:
-    """Merge a stream's chunks and blobs in raw.db. Confined to its outbox's thread; another process may do the same.
+    """Merge a stream's chunks and blobs in raw.db. Confined to the outbox's thread.
+
+    Another process may merge the same rows at the same time.
 
     Args:
         database: raw.db.

@@ -1,8 +1,8 @@
 """Sites, keys and salts on one machine: directory.db.
 
-Sites and keys are cached until the file changes, which is checked at most every half second. Anything not cached is
-looked up, so a new site or key works immediately. hitmesh.adapters.shared.known_keys limits look-ups for unknown keys.
-Key secrets are stored as SHA-256 only; deleted salts are overwritten.
+Sites and keys are cached until the file changes, which is checked at most every half second. A site or key that is not
+cached is looked up, so a new site or key works immediately. hitmesh.adapters.shared.known_keys limits look-ups for
+unknown keys. Key secrets are stored as SHA-256 only; deleted salts are overwritten.
 """
 
 from __future__ import annotations

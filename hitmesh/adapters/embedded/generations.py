@@ -207,7 +207,7 @@ class EmbeddedGenerations:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them."""
+        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",
@@ -274,7 +274,7 @@ def _supersede(transaction: Transaction, site_day: SiteDay, generations: Iterabl
 
 
 def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
-    """Note attempts before the new generation as superseded; the new generation no longer waits."""
+    """Mark attempts before the new generation as superseded, and the new generation as no longer pending."""
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",

@@ -140,7 +140,8 @@ class EmbeddedMetricStore:
         """Return the settled rows in the requested generations.
 
         A file may be merged or dropped after the manifest was read; the manifest is then read again. A file is deleted
-        only after the manifest no longer names the file, so a missing file that is named again is lost.
+        only after the manifest no longer names the file. If the new manifest still names the missing file, the file is
+        lost.
 
         Raises:
             StoreCorrupt: a file is damaged or lost.

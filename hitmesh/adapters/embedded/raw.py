@@ -207,8 +207,8 @@ def _insert(transaction: Transaction, record: RawRecord, on_conflict: str = "DO 
         ),
     )
     if number is not None:
-        # The index entries of a lost record keep the record's number. SQLite assigns this number again if it was the
-        # highest.
+        # The index entries of a lost record still have the record's number, and SQLite assigns this number again if no
+        # record has a higher number.
         transaction.run_many(
             "INSERT OR IGNORE INTO raw_index VALUES (?, ?, ?)",
             [(site, day, number) for site, day in sorted(record.site_days)],

@@ -208,7 +208,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # Sums by currency. Existing partials sum all currencies, under an empty currency, until a redo overwrites them.
+        # Sums by currency. Existing partials have an empty currency and contain the sums over all currencies, until a
+        # redo overwrites them.
         "ALTER TABLE series_partials RENAME TO series_of_none",
         """CREATE TABLE series_partials (
             site TEXT NOT NULL,

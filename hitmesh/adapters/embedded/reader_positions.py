@@ -34,7 +34,7 @@ class ReaderPositions:
             transaction.run("DELETE FROM reader_positions WHERE group_name = ?", (group,))
 
     def committed_by_all(self, topic: Topic) -> Mapping[PartitionId, int]:
-        """Return, per partition, the offset before which every consumer group has committed; 0 if one has no commit."""
+        """Return, per partition, the offset before which every consumer group has committed; 0 if any has no commit."""
         with self._database.reading() as transaction:
             rows = transaction.rows(
                 _Lowest,

@@ -58,7 +58,7 @@ def retired_of(
 
 
 def limit_kept(transaction: Transaction, site_day: SiteDay, now: int) -> None:
-    """Shorten the time of a site-day's generations that are too many."""
+    """Give a site-day's generations beyond the allowed number an earlier time."""
     replaced = dict(
         transaction.rows(_pair, "SELECT generation, superseded_at FROM superseded WHERE site = ? AND day = ?", site_day)
     )

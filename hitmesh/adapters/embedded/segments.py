@@ -190,7 +190,7 @@ class Segments:
             ) from None
 
     def sweep(self, now: int) -> None:
-        """Delete files left by a crash, which are not in the manifest and too old to belong to a write in progress."""
+        """Delete the files that a crash left: not in the manifest, and too old to belong to a write in progress."""
         if not self._directory.is_dir():
             return
         with self._database.reading() as transaction:

@@ -37,7 +37,7 @@ class EmbeddedSeriesStore:
 
     Args:
         database: raw.db.
-        stream: the generation; the flushed positions are those for its stream.
+        stream: the generation of the stream whose flushed positions this store holds.
     """
 
     def __init__(self, database: Database, stream: int = STREAM_GENERATION) -> None:

@@ -26,7 +26,7 @@ class EmbeddedStateStore:
 
     Args:
         database: state.db.
-        stream: the generation; the snapshots are those for its stream.
+        stream: the generation of the stream whose snapshots this store holds.
     """
 
     def __init__(self, database: Database, stream: int = STREAM_GENERATION) -> None:

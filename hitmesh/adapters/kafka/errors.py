@@ -56,7 +56,7 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
         )
     if _is_member_fenced(found):
         # The cause is another process with this instance's name, or a second join by this client while Kafka was
-        # unavailable. Before the caller opens a new reader, the caller must check that it is still the newest writer.
+        # unavailable. Before a caller opens a new reader, this caller must check that no newer writer exists.
         return Unavailable(
             f"the {doing} was rejected by Kafka ({found.name()}), because another member took over this reader's "
             "place in the consumer group",

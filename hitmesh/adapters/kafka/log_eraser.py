@@ -1,4 +1,4 @@
-"""How long Kafka holds erased hits' bytes: a record in a topic cannot be changed."""
+"""How long Kafka holds the bytes of erased hits, because a record in a topic cannot be changed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class KafkaLogEraser:
         """Do nothing: compaction removes replaced bytes from Cassandra, and retention from Kafka."""
 
     def kept_until(self, log_time: int) -> int:
-        """Return until when the hits topic may hold a record, from the topic's settings.
+        """Return the time until which the hits topic may hold a record, according to the topic's settings.
 
         Raises:
             Unavailable: Kafka does not answer.

@@ -44,7 +44,7 @@ class KafkaOutbox:
         progress: receives the applied positions for reports.
         writers: issues writer numbers.
         stream: the generation of all rows.
-        shadow: the generation, for the progress marks in a shadow stream; 0: the processor's marks.
+        shadow: the generation of the shadow stream whose progress marks are written; 0 for the marks of the processor.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class KafkaOutbox:
 
     def take_over(self) -> int:
         """Fence every earlier writer of this node; return a writer number greater than every earlier one."""
-        # The number is assigned before the fence. Otherwise, the fenced writer would see no newer number and would
-        # fence this writer.
+        # The number is assigned before the fence. In the other order, the fenced writer would see no newer number and
+        # would fence this writer.
         self._writer = self._writers.next(self._producer.transactional_id)
         self._done = {}
         self._producer.begin_anew()
@@ -144,7 +144,7 @@ class KafkaOutbox:
             raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
 
     def _error_of(self, writer: int, error: HitmeshError) -> HitmeshError:
-        """Return the error for the caller; a fenced writer that is still the newest becomes CommitInDoubt.
+        """Return the error for the caller: CommitInDoubt for a fenced writer that is still the newest.
 
         Kafka fences the newest writer, too, if its transaction took too long.
         """
@@ -205,7 +205,7 @@ class KafkaOutbox:
         return [(offsets, self._membership(topic)) for topic, offsets in by_topic.items()]
 
     def _membership(self, topic: Topic) -> Any:
-        """Return the membership of this process's reader; if it never had one, that of a consumer outside the group."""
+        """Return the membership of this process's reader; before the first reader, that of a separate consumer."""
         metadata = self._members.metadata(topic, self._group)
         return self._stranger(topic).consumer_group_metadata() if metadata is None else metadata
 

@@ -1,7 +1,7 @@
 """A log record as a Kafka message: the value unchanged, all other fields in a header (log.v1.RecordHeader).
 
-A message with an undecodable header is treated as a record of hits. The value of such a message does not decode either,
-so the processor stores the record as a refusal, counts the record, and continues with the partition.
+A message with an undecodable header is treated as a record of hits. The value of such a message does not decode either.
+The processor therefore stores the record as a refusal, counts the record, and continues with the partition.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let the site-day's superseded generations count as superseded from `now` at the latest; return them."""
+        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}
@@ -246,7 +246,7 @@ class MemoryGenerations:
         return {generation: at for (of_day, generation), at in self._superseded.items() if of_day == site_day}
 
     def _limit(self, site_day: SiteDay, now: int) -> None:
-        """Shorten the time of the generations that are too many."""
+        """Give generations beyond the allowed number an earlier time."""
         self._superseded |= {(site_day, old): now for old in beyond_limit(self._replaced(site_day), now)}
 
     def _last_sequence(self, site: str) -> int:

@@ -34,7 +34,7 @@ class MemorySeriesStore:
 
     Args:
         values: the values of all streams; None: empty.
-        stream: the generation; the flushed positions are those for its stream.
+        stream: the generation of the stream whose flushed positions this store holds.
     """
 
     def __init__(self, values: _Values | None = None, stream: int = STREAM_GENERATION) -> None:

@@ -216,7 +216,7 @@ class _Conditions:
         r"""Return the values that each pattern of the dimension matches, with all patterns evaluated together.
 
         Google RE2 matches each distinct value once. Polars' own regex engine is not used, because its \d, \w and \b
-        match Unicode characters and not only ASCII.
+        match all Unicode characters, but those of RE2 only ASCII.
         """
         if dimension not in self._matches:
             patterns = patterns_of(self._question.filter, dimension)

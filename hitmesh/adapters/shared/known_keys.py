@@ -24,9 +24,10 @@ class KnownKeys:
 
     Args:
         clock: refills the look-up budget.
-        unknown_keys_s: fruitless look-ups per second; also the largest number of look-ups that an idle time saves up.
+        unknown_keys_s: fruitless look-ups per second; also the maximum number of such look-ups at once after an idle
+            time.
         max_unknown: maximum number of unknown secrets remembered until `forget_unknown`.
-        max_kept: maximum number of keys from before a directory change that still get free look-ups.
+        max_kept: maximum number of keys, known before a directory change, whose look-ups do not count.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ def gathered(ranges: Iterable[tuple[SiteDay, MarkRange]]) -> list[DirtySiteDay]:
 
 
 def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-    """Return an entry per site-day with its dirty marks; an entry whose day only waited to close has no marks."""
+    """Return an entry per site-day with its dirty marks; a site-day that only waited to close has no marks."""
     by_site_day = {entry.site_day: entry for entry in marked}
     return [by_site_day.get(site_day, DirtySiteDay(site_day, ())) for site_day in site_days]
 

@@ -2,8 +2,8 @@
 
 Layout: a version byte, then int64 little-endian in PARTIAL_SUMS order. When an amount exceeds int64, the wide layout
 stores the lower 64 bits of each amount in the amount's place, and appends the upper 64 bits in AMOUNT_MEASURES order.
-The version states the layout and how the partial's digest was computed: versions 1 (narrow) and 2 (wide) without the
-mesh secret, versions 3 (narrow) and 4 (wide) with the secret. Different sums or a different order require a new
+The version states the layout, and whether the partial's digest was computed with the mesh secret: 1 (narrow) and 2
+(wide) without the secret, 3 (narrow) and 4 (wide) with the secret. Different sums or a different order require a new
 version.
 """
 

@@ -31,7 +31,7 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None,
 
 
 def superseded_by(published: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> set[int]:
-    """Return the generations whose rows may be removed: the previous entry's generation; without one, the streams'."""
+    """Return the generations whose rows may be removed: the previous entry's, or the streams' if there is no entry."""
     if current is None:
         return set(streams) - {published} if drift is not None else set()
     return {current} - {published}
@@ -104,7 +104,7 @@ def refuse_changed_site(site: str, last_sequence: int, seen_site_sequence: int |
 
 
 def beyond_limit(replaced: Mapping[int, int], now: int, limit: int = MAX_KEPT_GENERATIONS) -> set[int]:
-    """Return the generations that are kept no longer at `now`, because more than `limit` would be kept.
+    """Return the generations that must not be kept after `now`, because more than `limit` would be kept.
 
     Args:
         replaced: a site-day's superseded generations, each with the time until which the generation is kept, UTC ms.

@@ -32,7 +32,7 @@ class RawHits:
         count: the hits in readable records, erased hits included, because blank rows keep their hash64.
         log_times: the log time of each readable record, by position.
         damaged: the positions of records that are not readable.
-        rows: how many hits were read, those of other sites and days included.
+        rows: how many hits were read, including hits of other sites and days.
         through: the position of the last record that was read, if reading ended early; None if all were read.
     """
 
@@ -123,8 +123,8 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
     """Return the site-day's hits in a record.
 
     Raises:
-        StoreCorrupt: the record is damaged; also if settlement would skip the record by its first and last event time,
-            although it has the site-day.
+        StoreCorrupt: the record is damaged; or settlement would skip the record, because the record's first and last
+            event time exclude the day, although the record claims the site-day.
     """
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:

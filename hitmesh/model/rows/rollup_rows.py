@@ -3,7 +3,7 @@
 There are two row sources. `traffic` holds hit-scope measures in the cell of the hit, with the dimensions of the hit
 and of its visit. `visits` holds visit-scope measures in the cell in which the visit starts. Measures are Int64 and
 additive; the sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). A key has a single row,
-and further rows only if an amount is beyond an Int64 (hitmesh.model.amounts:as_rows). A null dimension means
+unless an amount is beyond an Int64; then it has further rows (hitmesh.model.amounts:as_rows). A null dimension means
 "(not set)".
 
 The data-quality measures (bot_hits to clock_skewed_hits) count excluded hits too, but are stored only in rows that are

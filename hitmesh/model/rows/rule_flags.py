@@ -52,7 +52,7 @@ class RuleMatcher:
     Attributes:
         by_kind: for each kind that has rules, whether any of its rules matches a value.
         sizes: the RE2 instructions per kind that has patterns.
-        broken: the rules that do not compile, alone or with the rules before, and therefore match nothing.
+        broken: the rules that match nothing, because they do not compile alone or together with the rules before.
     """
 
     def __init__(self, rules: Sequence[tuple[RuleKind, str]]) -> None:

@@ -24,8 +24,8 @@ from hitmesh.model.rows.rollup_rows import (
 EPOCH_MS: Final = 900_000  # length of an epoch, in log time
 
 # Counts the visitors that moved to a row with other dimensions but remain in this row's sketch, because a sketch cannot
-# remove a visitor. If the sum of a key is not 0, its sketch is SKETCH_PROVISIONAL (rule S8). Settled rows lack this
-# column.
+# remove a visitor. If this column's sum over the rows of a key is not 0, the key's sketch is SKETCH_PROVISIONAL (rule
+# S8). Settled rows lack this column.
 MOVED_VISITORS: Final = "moved_visitors"
 
 # Counts partials whose digest was computed without the mesh secret, by an earlier version. Settlement must not confirm

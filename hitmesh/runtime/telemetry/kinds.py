@@ -1,7 +1,7 @@
 """The kinds of metrics. A metric has a name, a unit, a meaning and labels.
 
-The labels of a metric are defined by a function from keyword arguments to label values, so that the type checker
-rejects labels that the metric does not have, and values that a label does not allow.
+The labels of a metric are defined by a function from keyword arguments to label values. The type checker therefore
+rejects labels that the metric lacks, and values that a label does not allow.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def resolve_dates(
     if until is None and words[0] > words[1]:
         raise click.UsageError(
             f"--since {words[0]} is in the future, and --until is missing (default: today, {words[1]}): "
-            "give an earlier --since, or --until"
+            "give an earlier --since, or give --until"
         )
     check_order(words[0], words[1])
     return words[0], words[1]

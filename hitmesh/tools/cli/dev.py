@@ -120,8 +120,9 @@ def dev(
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter, control.
 
     Data is kept between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
-    keep running. If a process dies, the command prints its last lines, stops all others and exits with 1; with
-    `--replicas 2` or more it restarts a dead service instead. A service that hangs is restarted (`--hang-after`).
+    keep running. If a process dies, the command prints the last lines of that process, stops all other processes and
+    exits with 1. With `--replicas 2` or more, the command restarts a dead service instead. A service that hangs is
+    restarted (`--hang-after`).
     """
     # Acquire the lock before the slow imports, so that other commands of the same script find a mesh that is starting.
     place = Home(home_dir(home, os.environ).resolve())

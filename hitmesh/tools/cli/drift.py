@@ -36,8 +36,8 @@ def drift(
     """Show how settled days of a site, or of every site, differ from the live numbers of the same days.
 
     A day without late hits is confirmed: no drift. Changes by late hits and late copies are listed by stored measure,
-    settled minus live; money is in micros, durations in ms. Live rows that the store lost or doubled are listed by
-    their effect on the live numbers. JSON is one list of days.
+    settled minus live; money is in micros, durations in ms. If the store lost or doubled live rows, the effect on the
+    live numbers is listed too. JSON is one list of days.
     """
     dates = utc_dates(since, until)
     with connect(endpoint, home) as mesh:

@@ -22,8 +22,8 @@ _UNCOUNTED_BYTES: Final = len(b"\xef\xbb\xbf" + b"\r\n")
 def lines_of(file: BinaryIO, *, consequence: str, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
     r"""Yield the lines of a file, with their ends.
 
-    A line that is longer than the limit is cut, but stays longer than the limit. The remainder is read in pieces and
-    dropped.
+    A line that is longer than the limit is cut, but what is yielded is still longer than the limit, so that importers
+    recognize the line as too long. The remainder is read in pieces and dropped.
 
     Args:
         file: the file at its beginning; can seek.

@@ -79,8 +79,9 @@ def access_log(
     and no hit is sent. A line has the same id in every file, so overlapping logs count each request once.
 
     With -o json one line: lines, sent, accepted, rejected, duplicate, skipped. `duplicate` counts accepted hits whose
-    ids were already stored, from the site's reports before and after the import: parallel imports into the same days
-    make `duplicate` inexact, and --no-wait makes `duplicate` 0. Hits of erased visitors are accepted, and not counted.
+    ids were already stored. It is computed from the site's reports before and after the import, so parallel imports
+    into the same days make `duplicate` inexact, and --no-wait makes `duplicate` 0. Hits of erased visitors are
+    accepted, but not counted.
     """
     from hitmesh.tools.importers import access_log as importer
     from hitmesh.tools.importers.log_formats import LogFormat

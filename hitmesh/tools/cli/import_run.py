@@ -35,8 +35,8 @@ from hitmesh.tools.importers.lines import SkipReason, Tally
 Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 
 STDIN: Final = Path("-")
-# Says in the message about damage whether hits were sent: for the first pass, and for the second, which begins only if
-# all files are intact.
+# Clauses for the message about damage, which say whether hits were sent: in the first pass, no hit was sent; the second
+# pass begins only if all files were intact.
 _NOTHING_SENT: Final = "and no hit of any file was sent"
 _CHANGED: Final = "and the file changed while its hits were sent; hits that are already stored do not count twice"
 _NAMED_FILES: Final = 3  # maximum number of file names in a message
@@ -70,7 +70,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Numbers of hits and of copies in the reports for the days of the files."""
+    """How many hits and how many copies the reports count on the days of the files."""
 
     hits: int
     copies: int
@@ -133,8 +133,8 @@ def run_import(
         progress: receives phases and counts.
 
     Raises:
-        RefusedError: a file cannot be read in the format, or all files are empty (INVALID_FILE). In this case no hit
-            was sent and no site was created.
+        RefusedError: a file cannot be read in the format, or all files are empty (INVALID_FILE). No hit was then sent,
+            and no site was created.
     """
     with ExitStack() as stack:
         sources = [_source(file, stack) for file in files]

@@ -94,9 +94,9 @@ def shop_csv(file: Path, maps: tuple[str, ...], **options: Any) -> None:
 
     Columns are event_time (ISO 8601, UTC without an offset), event_type, product_id, category_code, brand, price,
     user_id and user_session, in any order, separated by commas, semicolons or tabs; --map gives a column's name in the
-    file. view, cart and remove_from_cart become hits; purchases of one session, user and second become one order.
-    Prices are rounded to a millionth. Invalid rows are skipped as unparsable. `lines` counts rows without the header.
-    A missing site is created, in UTC.
+    file. view, cart and remove_from_cart become hits; purchases with the same session, user and second become one
+    order. Prices are rounded to a millionth. Invalid rows are skipped as unparsable. `lines` counts rows without the
+    header. A missing site is created, in UTC.
     """
     from hitmesh.tools.importers import shop_csv as importer
     from hitmesh.tools.importers.csv_rows import parse_map

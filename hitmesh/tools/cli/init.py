@@ -31,7 +31,7 @@ _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
         "--rollups-retention-days",
         3,
         click.IntRange(1, 3_650),
-        "How long Kafka keeps rows for Druid; rows that Druid reads later are lost to it.",
+        "How long Kafka keeps rows for Druid; rows that Druid has not read by then are lost to Druid.",
     ),
     ("--raw-ttl-days", 0, click.IntRange(0, 7_300), "How long raw records are kept; 0 = forever."),
     ("--series-ttl-days", 0, click.IntRange(0, 7_300), "How long partials are kept; 0 = forever."),

@@ -1,8 +1,8 @@
 """Output of commands: data to stdout, everything else to stderr.
 
-A terminal never receives control characters other than line ends and tabs, in any format: all text is printed by
-`echo`, `print_file`, `print_json` or `print_table`, which escape control characters for terminals. Files and pipes
-receive the data unchanged.
+In every format, line ends and tabs are the only control characters that a terminal receives: all text is printed by
+`echo`, `print_file`, `print_json` or `print_table`, and these functions escape all other control characters. Files and
+pipes receive the data unchanged.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ _SPLITS, _KEEPS = "splits", "keeps"
 def policy_group() -> None:
     """Show a site's visit policy, or change the policy for visits that begin on a future UTC day or later.
 
-    A change is never edited or removed, and never changes a day that has begun.
+    A change cannot be edited or removed, and does not affect days that have begun.
     """
 
 

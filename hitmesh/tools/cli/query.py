@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GRAINS: Final = ("none", "hour", "day", "week", "month")
 GAP_FILLS: Final = ("none", "zero", "null")
 MAX_ROWS: Final = 100_000
-# Maximum rows of a table, because a longer table is slow to draw; programs read the other formats.
+# Maximum rows of a table: a longer table is slow to draw, and programs read other formats.
 TABLE_ROWS: Final = 10_000
 WARNING_METADATA: Final = "x-hitmesh-warning"
 PARTIAL_METADATA: Final = "x-hitmesh-partial"
@@ -111,8 +111,8 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "--data-version",
     callback=_data_version,
     metavar="V",
-    help="The numbers of an earlier answer: its data_version in the meta of json. Only answers about settled days have "
-    "a version that can be asked for, for 30 days after later numbers replaced theirs.",
+    help="Return the numbers of an earlier answer, given its data_version (in the meta of json). Only answers about "
+    "settled days have a version that can be asked for, until 30 days after later numbers replaced theirs.",
 )
 @click.option(
     "--plot", is_flag=True, help="Draw the first metric below the table; implies -o table unless -o is given."
@@ -142,10 +142,10 @@ def query(
 ) -> None:
     """Query metrics of a site over a time range.
 
-    csv, json and ndjson are the bytes of the reporter's response; on a terminal, control characters are escaped. If the
-    range or a clock change makes a bucket shorter than the grain, json and ndjson have `"partial": true` in its row, a
-    table has *, and csv has a note on stderr. Every bucket of the range is a row. Only --limit cuts rows. Warnings are
-    in the meta of json, below a table, else on stderr.
+    csv, json and ndjson are the bytes of the reporter's response; on a terminal, control characters are escaped. If
+    the range or a clock change makes a bucket shorter than the grain, json and ndjson mark the bucket's rows with
+    `"partial": true`, a table marks them with *, and csv has a note on stderr. Every bucket of the range is a row. Only
+    --limit cuts rows. Warnings are in the meta of json, below a table, and on stderr for the other formats.
     """
     span = Range(since, until, last)
     span.check()

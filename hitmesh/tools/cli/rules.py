@@ -67,7 +67,7 @@ def rules_group() -> None:
 def add(
     *, kind: str, value: str, site: str, dry_run: bool, output: str, endpoint: str | None, home: Path | None
 ) -> None:
-    """Exclude hits whose KIND matches VALUE, from now on. Page and user agent are RE2 regular expressions.
+    """Exclude hits whose KIND matches VALUE, from now on. For kinds page and user-agent, VALUE is an RE2 expression.
 
     KIND is host, page, country, user-agent, referrer or network.
 
@@ -94,7 +94,7 @@ def add(
 @output_option("table", "json")
 @operator_options
 def list_command(site: str, output: str, endpoint: str | None, home: Path | None) -> None:
-    """List the rules of a site, the oldest first. JSON is one list, [] without rules."""
+    """List the rules of a site, the oldest first. JSON is one list; without rules, the list is empty."""
     with _connect(endpoint, home) as mesh:
         from hitmesh.client.rules import list_rules
 
@@ -152,7 +152,8 @@ def store_network_command(*, site: str, off: bool, output: str, endpoint: str | 
     if output == "json":
         print_json({"site": short_site_name(changed.name), "store_network": changed.store_network})
     else:
-        note(f"{short_site_name(changed.name)} stores {'' if changed.store_network else 'no '}truncated IP addresses")
+        verb = "stores" if changed.store_network else "does not store"
+        note(f"{short_site_name(changed.name)} {verb} truncated IP addresses")
 
 
 def _connect(endpoint: str | None, home: Path | None) -> Mesh:

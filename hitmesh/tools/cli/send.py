@@ -62,8 +62,8 @@ def page(
 ) -> None:
     """Send one page view with the current time, and print the hit's id and position in the log.
 
-    URL is absolute or a path from the root. A missing site is created. All calls from one home are the same visitor,
-    so calls within 30 minutes are one visit.
+    URL is absolute or a path from the root. A missing site is created. All calls from one home have the same visitor
+    id, so calls less than 30 minutes apart belong to one visit.
     """
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.collector.v1 import collector_pb2

@@ -115,8 +115,8 @@ def status(output: str, endpoint: str | None, home: Path | None) -> None:
 def diff(sites: tuple[str, ...], output: str, endpoint: str | None, home: Path | None) -> None:
     """Compare both streams on the UTC days that are not settled, per metric and day, excluded hits included.
 
-    The streams are read a moment apart, so hits of the last seconds may be a difference. JSON is one object; money is
-    in micros and durations in ms.
+    The streams are read one shortly after the other, so hits of the last seconds may appear as a difference. JSON is
+    one object; money is in micros and durations in ms.
     """
     from hitmesh.client.shadow import diff_shadow
     from hitmesh.tools.cli.shadow_output import print_shadow_diff
@@ -134,7 +134,7 @@ def diff(sites: tuple[str, ...], output: str, endpoint: str | None, home: Path |
 @output_option("table", "json")
 @operator_options
 def publish(*, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Let reports read the shadow stream for all days that are not settled, in one step; the live stream still runs.
+    """Let reports read the shadow stream for all days that are not settled, in one step. The live stream keeps running.
 
     Days that close from now on are settled with the shadow stream's logic. Refused while the shadow stream is more than
     a minute behind. Repeating the command changes nothing.
@@ -157,7 +157,7 @@ def publish(*, wait: bool, output: str, endpoint: str | None, home: Path | None)
 @output_option("table", "json")
 @operator_options
 def rollback(output: str, endpoint: str | None, home: Path | None) -> None:
-    """Let reports read the live stream again, in one step; the shadow stream still runs.
+    """Let reports read the live stream again, in one step. The shadow stream keeps running.
 
     Days that were settled since `publish` keep their numbers. Repeating the command changes nothing.
     """
@@ -178,7 +178,7 @@ def rollback(output: str, endpoint: str | None, home: Path | None) -> None:
 @output_option("table", "json")
 @operator_options
 def stop(*, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Keep the stream that reports read, and drop the other one; there is no way back.
+    """Keep the stream that reports read, and drop the other stream. This cannot be undone.
 
     If the shadow stream is published, the processor continues as the shadow stream, without a restart. The values of
     the other stream are removed within minutes. Repeating the command changes nothing.
@@ -194,7 +194,7 @@ def stop(*, wait: bool, output: str, endpoint: str | None, home: Path | None) ->
 
 
 def _is_ready(found: shadow_pb2.ShadowStream) -> bool:
-    """Return whether waiting is over: the shadow stream has caught up, or there is none."""
+    """Return whether waiting is over: the shadow stream has caught up, or no shadow stream exists."""
     return found.caught_up or _is_gone(found)
 
 

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 @output_option("table", "json")
 @mesh_options
 def sites(output: str, endpoint: str | None, home: Path | None) -> None:
-    """List the sites that the caller may read, with or without a key. JSON is one list, [] without sites."""
+    """List the sites that the caller may read, with or without a key.
+
+    JSON is one list; without sites, the list is empty.
+    """
     with connect(endpoint, home) as mesh:
         from hitmesh.client.sites import list_sites
 

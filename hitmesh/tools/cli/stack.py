@@ -73,8 +73,8 @@ def stack_errors() -> Iterator[None]:
 def stack_group() -> None:
     """Run real Kafka, Cassandra and Druid on this machine, on loopback only, not for production.
 
-    Needs Java 17 and, to fetch, Maven; both are installed when run as root on Debian. All servers together take about
-    3 GB of memory and are healthy within a minute on two cores.
+    Needs Java 17, and Maven to fetch the servers. On Debian, as root, the command installs both. All servers together
+    take about 3 GB of memory and are healthy within a minute on two cores.
     """
 
 
@@ -98,7 +98,7 @@ def fetch() -> None:
 def up(home: Path | None) -> None:
     """Start all servers and wait until all are healthy. Prints the store URL.
 
-    Running servers are left alone. Ports are chosen at the first start and kept; data is kept.
+    Running servers are left alone. Ports are chosen at the first start. Later starts use the same ports and data.
     """
     from hitmesh.tools.stack import commands
 

@@ -1,4 +1,4 @@
-"""Child processes of a mesh: they share the launcher's process group, log to files, and on Linux end with it."""
+"""Child processes of a mesh, with logs in files; on Linux, they end when the launcher ends."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Child:
         lines = "\n".join(f"    {line}" for line in self.last_lines())
         return (
             f"{self.name} exited with code {self.process.returncode}; the last lines ({self.log}):\n{lines}\n"
-            "all other processes were stopped; start again with `hitmesh dev`, data is kept"
+            "all other processes were stopped, and data is kept; start again with `hitmesh dev`"
         )
 
 

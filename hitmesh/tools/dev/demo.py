@@ -42,7 +42,9 @@ def main(root: str, endpoint: str) -> int:
     try:
         load(parse_endpoint(endpoint), server_key(home.root, {}), int(known["now_ms"]))
     except (HitmeshError, grpc.RpcError) as error:
-        sys.stderr.write(f"the demo shop was not loaded: {_text(error)}; start again, or with --no-demo-data\n")
+        sys.stderr.write(
+            f"the demo shop was not loaded: {_text(error)}; start `hitmesh dev` again, or with --no-demo-data\n"
+        )
         return 1
     _write(note, {**known, "loaded": True})
     return 0

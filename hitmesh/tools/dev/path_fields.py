@@ -9,7 +9,7 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 
 _BINDING = re.compile(r"\{([^.=}]+)")
-"""The field of the request; of `site.name`, the field `site`."""
+"""The field of the request; for a path such as `site.name`, the outer field `site`."""
 
 
 def path_fields(descriptors: Path) -> dict[str, list[str]]:

@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Return the file's name for each known column, from texts `column=name` or `name=column`.
+    """Return each known column's name in the file, given texts `column=name` or `name=column`.
 
     Raises:
         RefusedError: a text does not have this form, or neither side is a known column (INVALID_MAP).
@@ -82,7 +82,7 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
         wanted = [names.get(name, name) for name in missing or names.keys() - best.places.keys()]
         raise RefusedError(
             f"the first line is not the header of a shop export: it lacks {', '.join(sorted(wanted))}; "
-            f"needed are {', '.join(needed)}; give other names in the file with --map COLUMN=NAME",
+            f"needed are {', '.join(needed)}; if the file uses other names, give them with --map COLUMN=NAME",
             field="file",
             reason=LocalReason.INVALID_FILE,
         )

@@ -1,6 +1,7 @@
 """The formats of access logs by name, and the detection of a log's format.
 
-The detected format is the one that can read the most of the first lines; of equal formats, it is the more specific.
+The detected format is the format that reads most of the first lines. If several formats read equally many lines, the
+most specific format is detected.
 """
 
 from __future__ import annotations

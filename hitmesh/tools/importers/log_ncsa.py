@@ -35,7 +35,7 @@ _LINE: Final = (
     r"(?P<front>\S.*?) \[{time}\] \"(?P<request>{request})\" (?P<status>[0-9]{{3}}) (?:[0-9]+|-)(?P<rest> .*)?"
 )
 _ESCAPED_LINE: Final = re.compile(_LINE.format(time=_TIME, request=_QUOTED), re.DOTALL)
-# For servers that escape nothing: a backslash before a quote does not escape the quote.
+# For logs of servers that escape no character: in such logs, a backslash before a quote is an ordinary character.
 _PLAIN_LINE: Final = re.compile(_LINE.format(time=_TIME, request='[^"]*'), re.DOTALL)
 _COMBINED: Final = re.compile(
     rf" \"(?P<referrer>{_QUOTED})\" \"(?P<agent>{_QUOTED})(?:\" \"(?P<forwarded>[0-9A-Fa-f:., ]+)\")?", re.DOTALL

@@ -2,8 +2,8 @@
 
 Purchases with the same session, user and second are one order. Purchases are grouped over the whole file, so orders
 come last, sorted by their first rows. Prices are rounded to micros. Times without an offset are UTC. A view without a
-product is unparsable, because a product is its only content; carts and purchases count even without a product. The
-export's sessions only separate orders; they do not define visits. A row may have no session.
+product is unparsable, because a view has no other content; carts and purchases without a product count. The export's
+sessions only separate orders; they do not define visits. A row may have no session.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Expected:
         self._counts: dict[int, list[int]] = {}
         self._copies: dict[int, int] = {}
         self._left_out: set[int] = set()
-        # Hits that are counted because a copy was sent, although the hit's own frame was left out.
+        # Hits whose own frame was left out, but which count because a copy was sent.
         self._stand_ins: set[int] = set()
 
     @property

@@ -1,8 +1,7 @@
 """Open loop: sends every frame when it is due, even if the mesh has not answered earlier frames.
 
-Decides when to send a frame, over which stream, and when to leave a frame out because too many bytes are queued. A
-closed loop would send fewer hits just when the mesh is slow, and so hide the delays that real users have (coordinated
-omission).
+Decides when and over which stream a frame is sent, and leaves a frame out if too many bytes are queued. A closed loop
+would send fewer hits just when the mesh is slow, and so hide the delays that real users have (coordinated omission).
 """
 
 from __future__ import annotations

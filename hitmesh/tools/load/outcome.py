@@ -43,7 +43,7 @@ class Check:
         sites: number of compared sites.
         omitted: totals that were not compared, and why.
         differences: totals that differ from the expected values.
-        imbalances: hits by which a site's ledger does not balance; only sites with an imbalance.
+        imbalances: for each site whose ledger does not balance, by how many hits.
     """
 
     sites: int
@@ -83,7 +83,7 @@ class Outcome:
             found.append(f"{self.hits.rejected:,} hits were refused: {self.refusals[0] if self.refusals else ''}")
         if self.probes.missing or self.probes.failed:
             found.append(
-                f"{self.probes.missing} probe hits did not appear in a report, {self.probes.failed} were not accepted"
+                f"{self.probes.missing} probe hits did not appear in a report; {self.probes.failed} were not accepted"
             )
         return found
 
@@ -140,7 +140,7 @@ class Outcome:
         yield "acknowledged", f"{hits.acknowledged:,} hits  {rates['acknowledged_per_s']:,.0f}/s"
         if hits.rejected or hits.resent:
             yield "refused, resent", f"{hits.rejected:,} {hits.resent:,} hits"
-        yield "visible", f"{rates['visible_per_s']:,.0f}/s, all of them after {self.visible_in_s:,.1f} s"
+        yield "visible", f"{rates['visible_per_s']:,.0f}/s; all hits were visible after {self.visible_in_s:,.1f} s"
         yield "ack latency", _spread(self.latency_s, 1_000, "ms")
         yield "sent late by", _spread(self.delay_s, 1_000, "ms")
         yield "freshness", f"{_spread(self.probes.freshness_s, 1, 's')}  ({self.probes.sent} probes)"

@@ -111,7 +111,7 @@ class LoadPlan:
         return int(hit * 1_000 / self.rate)
 
     def due_s(self, frame: int) -> float:
-        """Return when to send a frame, in seconds after the start: when the frame's last hit has happened."""
+        """Return when to send a frame: when the frame's last hit happens, in seconds after the start."""
         return (self.hits_of(frame)[-1]) / self.rate
 
 

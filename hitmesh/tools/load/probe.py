@@ -25,7 +25,7 @@ from hitmesh.tools.load.tally import Place, note_receipts
 PROBE_EVERY_S: Final = 1.0
 # Seconds between reports. Reports load the mesh too: five reports per second took 5 % of the CPU time of two cores.
 POLL_S: Final = 1.0
-# The reports cover the UTC days of this time range, so that older probes are eventually not searched for.
+# The reports cover the UTC days of this time range, so the search for an older probe ends at some time.
 LOOK_BACK_MS: Final = 7_200_000
 # Maximum number of values in a filter, and so of probes searched for in a report.
 MAX_PAGES: Final = 100

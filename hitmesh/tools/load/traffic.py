@@ -51,7 +51,7 @@ class Frame(NamedTuple):
 
 
 class _Again(NamedTuple):
-    """A hit to send again at `due_ms`; it is dropped if the site has no frame until `ends_ms`."""
+    """A hit to send again at `due_ms`; the copy is dropped if no frame of the site is due before `ends_ms`."""
 
     due_ms: int
     ends_ms: int

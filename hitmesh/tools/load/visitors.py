@@ -19,7 +19,7 @@ MEAN_HITS: Final = 5.0
 RETURN_SHARE: Final = 0.2
 CAMPAIGN_SHARE: Final = 0.25
 EVENT_SHARE: Final = 0.05
-# Share of orders among all but the first hit of a visit; the first hit is never an order.
+# Share of orders among the hits of a visit after the first hit; the first hit is never an order.
 ORDER_SHARE: Final = 0.025
 # Limits of the mean time between a visitor's hits: seconds, and part of the run's duration. The time is shorter than in
 # real life, so that most visits end within the run.
@@ -82,7 +82,7 @@ class Crowd:
         return place, visitor
 
     def move_on(self, place: int, visitor: Visitor) -> None:
-        """Decide whether a visitor stays, leaves, or returns by a campaign, which starts another visit (rule S3)."""
+        """Decide whether a visitor stays, leaves, or returns by a campaign; a return starts another visit (rule S3)."""
         visitor.arriving = False
         if self._random.random() * MEAN_HITS >= 1:
             return

@@ -1,7 +1,8 @@
 """The traffic for the shape `wild`, frame by frame: hits from `hitmesh.tools.load.wild`, all out of order.
 
 This module chooses each hit's visitor and time. Every second site has a single visitor; on the remaining sites, about
-half of the hits come from a new visitor. Hits are up to 50 minutes old, in any order, or late (more than an hour old).
+half of the hits come from a new visitor. Hits are late (more than an hour old), or at most 50 minutes old and in any
+order.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from hitmesh.tools.stack.health import kafka_answers
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 
 HEAP: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxDirectMemorySize=256m")
-# A transaction may stay open for a window and for the time to resolve a commit with an unknown result. A consumer
-# group's committed offsets must be retained even if the mesh is stopped for years.
+# A transaction may stay open for as long as a window takes, plus the time to resolve a commit with an unknown result. A
+# consumer group's committed offsets must be retained even if the mesh is stopped for years.
 _TRANSACTION_MAX_MS: Final = 15 * 60_000
 _OFFSETS_KEPT_MIN: Final = 10 * 365 * 24 * 60
 

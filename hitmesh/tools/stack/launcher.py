@@ -194,7 +194,7 @@ def obituary(name: str, state: str, home: StackHome) -> str:
     text = "\n".join(lines)
     cure = next(
         (cure for sign, cure in _CURES if sign in text),
-        f"try again; if the stored data is damaged, remove {home.data / _kept_in(name)}, which deletes the data",
+        f"try again; if the stored data is damaged, remove {home.data / _kept_in(name)}; this deletes the data",
     )
     quoted = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
     return f"{name} {state}; the end of its log ({log}):\n{quoted}\n{cure}"
@@ -214,7 +214,7 @@ def _kept_in(name: str) -> str:
 
 
 def _is_free(port: int, deadline: float) -> bool:
-    """Return whether a port is free; wait if it is busy but no process holds it, as after a kill."""
+    """Return whether a port is free; wait if the port is busy but no process holds the port, as after a kill."""
     while not (free := is_free(port)) and holder(port) is None and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return free

@@ -89,7 +89,7 @@ def is_alive(noted: Note) -> bool:
 
 
 def stop(running: Sequence[Note], timeout_s: float) -> list[Note]:
-    """Terminate processes, all at once; kill and return those that still run after the timeout."""
+    """Terminate processes, all at once; kill and return the processes that still run after the timeout."""
     for process in running:
         _signal(process, signal.SIGTERM)
         _signal(process, signal.SIGCONT)  # a stopped process does not handle SIGTERM

@@ -89,7 +89,7 @@ def _install(program: str, name: str, say: Say) -> None:
     say(f"{name} is missing: installing {PACKAGES[program]}")
     install = [apt, "install", "-y", "-qq", "--no-install-recommends", PACKAGES[program]]
     if _run(install).returncode != 0:
-        # The package lists may be missing, or older than the mirrors.
+        # The package lists may be missing or outdated.
         _run([apt, "update", "-qq"])
         done = _run(install)
         if done.returncode != 0:

@@ -27,7 +27,7 @@ def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions
     """Update visits with new hits; return how many hits took the fast path and how many the slow path.
 
     Args:
-        state: advanced to the step's log time.
+        state: the partition's state, whose log time the caller has already advanced to that of the step.
         hits: KEPT_COLUMNS: on time, not offline, no copies.
         contributions: receives the contributions of the hits and their visits.
     """

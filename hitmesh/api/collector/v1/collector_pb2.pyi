@@ -456,8 +456,8 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):
-    """The client should send no new batch, wait for the outstanding acknowledgements and then open a new stream, which may
-    reach another collector.
+    """The client should send no new batch, wait for the outstanding acknowledgements and then open a new stream. The new
+    stream may reach another collector.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

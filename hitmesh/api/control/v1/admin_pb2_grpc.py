@@ -118,9 +118,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ScheduleVisitPolicy(self, request, context):
-        """Changes the visit policy for visits that begin on a UTC day or later, which must begin 2 hours or more from now. A
-        change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a server
-        key for all sites of the merchant.
+        """Changes the visit policy for visits that begin on or after a UTC day. This day must begin 2 hours or more from now.
+        A change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a
+        server key for all sites of the merchant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -223,7 +223,7 @@ class GetLedgerResponse(_message.Message):
     site: _builtins.str
     """The site."""
     omitted_days: _builtins.int
-    """Number of days with hits that are not listed; `imbalance` includes these days."""
+    """Number of days that have hits but are not listed; `imbalance` includes these days."""
     imbalance: _builtins.int
     """Imbalance over the totals and all days; 0 = every hit is accounted for. May briefly differ from 0 while hits are in
     transit.
@@ -418,8 +418,8 @@ class DriftDay(_message.Message):
 
     @_builtins.property
     def measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Settled value minus the live stream's value for each stored measure with a difference; money in micros, durations
-        in ms. Excludes `full_refunds`.
+        """For each stored measure that differs: the settled value minus the live stream's value. Money is in micros,
+        durations are in ms. Excludes `full_refunds`.
         """
 
     @_builtins.property

@@ -180,9 +180,9 @@ class ListRejectedHitsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     site: _builtins.str
-    """`merchants/{m}/sites/{s}`: refusals of this site. Not set: of all sites, and without a site."""
+    """`merchants/{m}/sites/{s}`: refusals of this site. Not set: refusals of all sites, and refusals without a site."""
     without_site: _builtins.bool
-    """Refusals without a site only; refused together with `site`."""
+    """Whether to list only refusals without a site. A request that also sets `site` is refused."""
     reason: _collector_pb2.Reason.ValueType
     """Refusals for this reason only. Not set: for all reasons."""
     page_size: _builtins.int

@@ -31,8 +31,8 @@ class RejectedHitServiceStub:
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
     is ever open, because the kept bytes contain data of visitors that no report shows.
 
-    A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
-    This service sends no hits.
+    A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
+    other request. This service sends no hits.
     """
 
     def __init__(self, channel):
@@ -64,13 +64,13 @@ class RejectedHitServiceServicer:
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
     is ever open, because the kept bytes contain data of visitors that no report shows.
 
-    A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
-    This service sends no hits.
+    A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
+    other request. This service sends no hits.
     """
 
     def ListRejectedHits(self, request, context):
-        """Lists refusals: cells of collect time (15 minutes) from the newest, then site, then newest first. Refusals of a
-        single site are therefore listed by collect time, newest first.
+        """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
+        time (newest first). Refusals of a single site are therefore listed by collect time, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,8 +123,8 @@ class RejectedHitService:
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
     is ever open, because the kept bytes contain data of visitors that no report shows.
 
-    A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
-    This service sends no hits.
+    A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
+    other request. This service sends no hits.
     """
 
     @staticmethod

@@ -32,8 +32,8 @@ class RejectedHitServiceStub:
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
     is ever open, because the kept bytes contain data of visitors that no report shows.
 
-    A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
-    This service sends no hits.
+    A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
+    other request. This service sends no hits.
     """
 
     @_typing.overload
@@ -41,8 +41,8 @@ class RejectedHitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RejectedHitServiceAsyncStub: ...
     ListRejectedHits: _grpc.UnaryUnaryMultiCallable[_rejected_hits_pb2.ListRejectedHitsRequest, _rejected_hits_pb2.ListRejectedHitsResponse]
-    """Lists refusals: cells of collect time (15 minutes) from the newest, then site, then newest first. Refusals of a
-    single site are therefore listed by collect time, newest first.
+    """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
+    time (newest first). Refusals of a single site are therefore listed by collect time, newest first.
     """
     GetRejectedHit: _grpc.UnaryUnaryMultiCallable[_rejected_hits_pb2.GetRejectedHitRequest, _rejected_hits_pb2.GetRejectedHitResponse]
     """Returns a refusal."""
@@ -58,14 +58,14 @@ class RejectedHitServiceAsyncStub(RejectedHitServiceStub):
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
     is ever open, because the kept bytes contain data of visitors that no report shows.
 
-    A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
-    This service sends no hits.
+    A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
+    other request. This service sends no hits.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListRejectedHits: _aio.UnaryUnaryMultiCallable[_rejected_hits_pb2.ListRejectedHitsRequest, _rejected_hits_pb2.ListRejectedHitsResponse]  # type: ignore[assignment]
-    """Lists refusals: cells of collect time (15 minutes) from the newest, then site, then newest first. Refusals of a
-    single site are therefore listed by collect time, newest first.
+    """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
+    time (newest first). Refusals of a single site are therefore listed by collect time, newest first.
     """
     GetRejectedHit: _aio.UnaryUnaryMultiCallable[_rejected_hits_pb2.GetRejectedHitRequest, _rejected_hits_pb2.GetRejectedHitResponse]  # type: ignore[assignment]
     """Returns a refusal."""
@@ -80,8 +80,8 @@ class RejectedHitServiceServicer(metaclass=_abc_1.ABCMeta):
     A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
     is ever open, because the kept bytes contain data of visitors that no report shows.
 
-    A replay is a new request to CollectorService with the original hit ids, which every check of the collector applies to.
-    This service sends no hits.
+    A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
+    other request. This service sends no hits.
     """
 
     @_abc_1.abstractmethod
@@ -90,8 +90,8 @@ class RejectedHitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rejected_hits_pb2.ListRejectedHitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rejected_hits_pb2.ListRejectedHitsResponse, _abc.Awaitable[_rejected_hits_pb2.ListRejectedHitsResponse]]:
-        """Lists refusals: cells of collect time (15 minutes) from the newest, then site, then newest first. Refusals of a
-        single site are therefore listed by collect time, newest first.
+        """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
+        time (newest first). Refusals of a single site are therefore listed by collect time, newest first.
         """
 
     @_abc_1.abstractmethod

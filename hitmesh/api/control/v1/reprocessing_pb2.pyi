@@ -170,7 +170,7 @@ class _CheckedStoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckedS
     CHECKED_STORE_LEDGER: _CheckedStore.ValueType  # 2
     """The site-day's ledger entry, compared with the live stream's ledger."""
     CHECKED_STORE_SERIES: _CheckedStore.ValueType  # 3
-    """Settled series, which totals over time come from, compared with the ledger."""
+    """The settled series (the source of totals over time), compared with the ledger."""
     CHECKED_STORE_METRICS: _CheckedStore.ValueType  # 4
     """Rows in the metric store, compared with the ledger and with the series."""
     CHECKED_STORE_CARRY: _CheckedStore.ValueType  # 5
@@ -186,7 +186,7 @@ CHECKED_STORE_RAW: CheckedStore.ValueType  # 1
 CHECKED_STORE_LEDGER: CheckedStore.ValueType  # 2
 """The site-day's ledger entry, compared with the live stream's ledger."""
 CHECKED_STORE_SERIES: CheckedStore.ValueType  # 3
-"""Settled series, which totals over time come from, compared with the ledger."""
+"""The settled series (the source of totals over time), compared with the ledger."""
 CHECKED_STORE_METRICS: CheckedStore.ValueType  # 4
 """Rows in the metric store, compared with the ledger and with the series."""
 CHECKED_STORE_CARRY: CheckedStore.ValueType  # 5
@@ -232,11 +232,11 @@ class Reprocessing(_message.Message):
     kind: Global___ReprocessingKind.ValueType
     """Why history is recomputed."""
     logic: _builtins.str
-    """Logic version, for example "v1". Not set in a request with kind LOGIC: the current version. With kinds REPAIR and RULES:
-    refused in a request and not set in a response, because each site-day keeps its version.
+    """Logic version, for example "v1". Not set in a request with kind LOGIC: the current version. With kinds REPAIR and
+    RULES, each site-day keeps its version: a request must not set this field, and a response does not set it.
     """
     site_count: _builtins.int
-    """How many sites there are. A site that is selected only by `-` is not counted if it has no settled day in the range."""
+    """How many sites there are. A site that only a `-` selects is not counted if it has no settled day in the range."""
     state: Global___ReprocessingState.ValueType
     """State."""
     work: Global___ReprocessingWork.ValueType
@@ -533,7 +533,7 @@ class RawRepair(_message.Message):
     lost_hits: _builtins.int
     """Hits that neither the raw store nor the log has. These hits cannot be recomputed."""
     lost_site_days: _builtins.int
-    """Site-days with lost hits, or whose previous or next day has lost hits."""
+    """Site-days that have lost hits, or that are beside a day of the same site with lost hits."""
     @_builtins.property
     def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostHits]:
         """The first 100 of these site-days."""
@@ -568,7 +568,9 @@ class LostHits(_message.Message):
     site: _builtins.str
     """The site."""
     hits: _builtins.int
-    """How many hits are lost. 0: hits of a neighbouring UTC day that the recomputation reads are damaged."""
+    """How many hits are lost. 0: no hit of this UTC day is lost, but the recomputation also reads hits of a neighbouring
+    UTC day, and these are damaged.
+    """
     kept: _builtins.bool
     """Whether the repair left the site-day out, because the site-day cannot be recomputed from all its hits."""
     @_builtins.property
@@ -1141,8 +1143,8 @@ Global___CancelReprocessingResponse: _TypeAlias = CancelReprocessingResponse  # 
 
 @_typing.final
 class GetReprocessingDiffRequest(_message.Message):
-    """A request for the difference. Possible as soon as every site-day is recomputed, and while they are published or
-    rolled back.
+    """A request for the difference. Possible as soon as every site-day is recomputed, and while site-days are being
+    published or rolled back.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1170,11 +1172,11 @@ class GetReprocessingDiffRequest(_message.Message):
     changed most, at most 2,000 site-days are compared, and both generations' rows must still be stored.
     """
     order_by: _builtins.str
-    """Metric whose absolute difference ranks sites, values and cells, for example "visits". Not set: the metric that changed
-    most in per cent.
+    """Metric whose absolute difference ranks sites, values and cells, for example "visits". Not set: the metric with the
+    largest change in per cent.
     """
     top: _builtins.int
-    """Maximum number, in the response, for sites, for values and for cells; default 10. Values above 100 are treated as 100."""
+    """Maximum number of sites, of values and of cells in the response; default 10. Values above 100 are treated as 100."""
     cells: _builtins.bool
     """Whether the response has the cells whose sums changed most. If true, at most 500 site-days are compared, and both
     generations' rows must still be stored. Default false.
@@ -1363,17 +1365,17 @@ class ChangeReasons(_message.Message):
     raw hits, or if the site-day has more than 2,000,000 hits, or more than 250,000 hits of a visitor.
     """
     merged_visits: _builtins.int
-    """Places that begin a visit on the old side, and on the new side continue a visit, which may have begun on an earlier
-    day.
+    """Places that begin a visit on the old side and continue a visit on the new side. The visit on the new side may have
+    begun on an earlier day.
     """
     split_visits: _builtins.int
-    """Places that begin a visit on the new side, and on the old side continue a visit."""
+    """Places that begin a visit on the new side and continue a visit on the old side."""
     moved_visits: _builtins.int
     """Visits that begin at the same place on both sides, and start in another cell or on another UTC day."""
     added_visits: _builtins.int
-    """New visits without a place, or that began on another UTC day on the old side."""
+    """Visits on the new side that have no place, or whose first place begins a visit of another UTC day on the old side."""
     removed_visits: _builtins.int
-    """Old visits without a place, or that begin on another UTC day on the new side."""
+    """Visits on the old side that have no place, or whose first place begins a visit of another UTC day on the new side."""
     newly_excluded_hits: _builtins.int
     """Hits that are counted on the old side, and excluded on the new side."""
     no_longer_excluded_hits: _builtins.int
@@ -1383,8 +1385,8 @@ class ChangeReasons(_message.Message):
     no_longer_duplicate_hits: _builtins.int
     """Hits that are duplicates only on the old side."""
     joined_hits: _builtins.int
-    """Hits that only the new generations have read, for example late hits, minus hits that only the old generations have
-    read. Negative only if a rollback recomputed the old generations.
+    """The number of hits that only the new generations have read (for example late hits), minus the number that only the
+    old generations have read. Negative only if a rollback recomputed the old generations.
     """
     def __init__(
         self,
@@ -1794,7 +1796,7 @@ class HistoryFinding(_message.Message):
     expected: _builtins.int
     """The expected sum. Not set: beyond int64, or the value is not readable."""
     damage: _builtins.str
-    """Why the value is not readable, or how it differs without a difference in a sum; empty otherwise."""
+    """Why the value is not readable; or, if the sums are equal, how the value differs nevertheless; empty otherwise."""
     def __init__(
         self,
         *,
@@ -1840,7 +1842,9 @@ class HistoryProblem(_message.Message):
     log without reaching the end; the repair reads all of them.
     """
     lost_hits: _builtins.int
-    """Missing hits that are lost beyond repair: neither in the raw store nor in the log. Not set: as in `log_hits`."""
+    """Missing hits that cannot be restored, because neither the raw store nor the log has them. Not set: as in
+    `log_hits`.
+    """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -1892,7 +1896,7 @@ class CheckHistoryResponse(_message.Message):
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
     raw_hits: _builtins.int
-    """Raw hits that were read for the page, those of other sites in the same records included."""
+    """Raw hits that were read for the page, including hits of other sites in the same records."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryProblem]:
         """Site-days that do not add up, by site and UTC day."""

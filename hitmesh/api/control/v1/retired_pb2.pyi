@@ -51,7 +51,7 @@ Global___RetiredReason: _TypeAlias = RetiredReason  # noqa: Y015
 
 @_typing.final
 class RetiredGeneration(_message.Message):
-    """A generation of a site-day that is not current and whose rows are stored."""
+    """A generation that is not the current generation of its site-day, and whose rows are still stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -151,7 +151,9 @@ class ListRetiredGenerationsResponse(_message.Message):
     """Token for the next page; empty on the last page, which has no generation."""
     @_builtins.property
     def retired_generations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetiredGeneration]:
-        """The retired generations, site-days in an order that the store chooses. A site-day has at most 8 that are kept."""
+        """The retired generations, site-days in an order that the store chooses. A site-day has at most 8 retired generations
+        that are kept.
+        """
 
     def __init__(
         self,

@@ -72,8 +72,8 @@ Global___ExclusionRuleKind: _TypeAlias = ExclusionRuleKind  # noqa: Y015
 class ExclusionRule(_message.Message):
     """Excludes hits that match. Excluded hits are stored, and reports with `include_excluded` count them.
 
-    A rule excludes hits that are collected from its creation on, at the latest 2 s later. Only a reprocessing of kind
-    RULES changes hits on settled days, after the creation and after the deletion of a rule.
+    A rule excludes hits that are collected after its creation; collectors apply the rule at most 2 s later. Neither the
+    creation nor the deletion of a rule changes settled days; only a reprocessing of kind RULES does.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

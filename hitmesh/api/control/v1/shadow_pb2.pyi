@@ -226,8 +226,8 @@ Global___GetShadowStreamDiffRequest: _TypeAlias = GetShadowStreamDiffRequest  # 
 
 @_typing.final
 class GetShadowStreamDiffResponse(_message.Message):
-    """How the shadow stream differs from the live stream. Both may be read a moment apart, so hits of the last seconds may
-    be a difference.
+    """How the shadow stream differs from the live stream. The streams may be read one shortly after the other, so hits of
+    the last seconds may appear as a difference.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -121,7 +121,8 @@ class ShadowStreamServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StopShadowStream(self, request, context):
-        """Ends the run of two streams: a published shadow becomes the live stream, another shadow is removed.
+        """Ends the run of two streams. If the shadow stream is published, it becomes the live stream; otherwise it is
+        removed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

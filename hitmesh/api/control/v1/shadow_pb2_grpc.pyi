@@ -52,7 +52,9 @@ class ShadowStreamServiceStub:
     RollbackShadowStream: _grpc.UnaryUnaryMultiCallable[_shadow_pb2.RollbackShadowStreamRequest, _shadow_pb2.RollbackShadowStreamResponse]
     """Lets reports read the live stream again."""
     StopShadowStream: _grpc.UnaryUnaryMultiCallable[_shadow_pb2.StopShadowStreamRequest, _shadow_pb2.StopShadowStreamResponse]
-    """Ends the run of two streams: a published shadow becomes the live stream, another shadow is removed."""
+    """Ends the run of two streams. If the shadow stream is published, it becomes the live stream; otherwise it is
+    removed.
+    """
 
 @_typing.type_check_only
 class ShadowStreamServiceAsyncStub(ShadowStreamServiceStub):
@@ -78,7 +80,9 @@ class ShadowStreamServiceAsyncStub(ShadowStreamServiceStub):
     RollbackShadowStream: _aio.UnaryUnaryMultiCallable[_shadow_pb2.RollbackShadowStreamRequest, _shadow_pb2.RollbackShadowStreamResponse]  # type: ignore[assignment]
     """Lets reports read the live stream again."""
     StopShadowStream: _aio.UnaryUnaryMultiCallable[_shadow_pb2.StopShadowStreamRequest, _shadow_pb2.StopShadowStreamResponse]  # type: ignore[assignment]
-    """Ends the run of two streams: a published shadow becomes the live stream, another shadow is removed."""
+    """Ends the run of two streams. If the shadow stream is published, it becomes the live stream; otherwise it is
+    removed.
+    """
 
 class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs a corrected stream beside the live stream, and lets reports read one or the other for all days without a settled
@@ -137,6 +141,8 @@ class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shadow_pb2.StopShadowStreamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shadow_pb2.StopShadowStreamResponse, _abc.Awaitable[_shadow_pb2.StopShadowStreamResponse]]:
-        """Ends the run of two streams: a published shadow becomes the live stream, another shadow is removed."""
+        """Ends the run of two streams. If the shadow stream is published, it becomes the live stream; otherwise it is
+        removed.
+        """
 
 def add_ShadowStreamServiceServicer_to_server(servicer: ShadowStreamServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

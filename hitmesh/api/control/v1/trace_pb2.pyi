@@ -96,7 +96,7 @@ class _OrderOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderOut
     ORDER_OUTCOME_WON: _OrderOutcome.ValueType  # 1
     """First claim on the id: the amounts count."""
     ORDER_OUTCOME_REPEAT: _OrderOutcome.ValueType  # 2
-    """The id was claimed before: the hit counts, the amounts do not."""
+    """An earlier hit claimed the id: this hit counts, but its amounts do not count."""
 
 class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
     """Whether an order, or a refund with an id, counts (rule D3)."""
@@ -106,7 +106,7 @@ ORDER_OUTCOME_UNSPECIFIED: OrderOutcome.ValueType  # 0
 ORDER_OUTCOME_WON: OrderOutcome.ValueType  # 1
 """First claim on the id: the amounts count."""
 ORDER_OUTCOME_REPEAT: OrderOutcome.ValueType  # 2
-"""The id was claimed before: the hit counts, the amounts do not."""
+"""An earlier hit claimed the id: this hit counts, but its amounts do not count."""
 Global___OrderOutcome: _TypeAlias = OrderOutcome  # noqa: Y015
 
 @_typing.final

@@ -126,8 +126,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     value, zone.
     """
     ERROR_REASON_INVALID_FILTER: _ErrorReason.ValueType  # 69
-    """The filter has a syntax error, or a condition that its dimension does not allow. Correct the filter. Metadata:
-    count, limit, position, size, value.
+    """The filter has a syntax error, or a comparison that the compared dimension does not allow. Correct the filter.
+    Metadata: count, limit, position, size, value.
     """
     ERROR_REASON_INVALID_REGEXP: _ErrorReason.ValueType  # 70
     """The regular expression is not RE2, or too long. Correct the expression. Metadata: cause, count, limit, value."""
@@ -166,9 +166,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     a smaller filter. Metadata: cells, columns, comparisons, limit, rows.
     """
     ERROR_REASON_FILTER_TOO_DEAR: _ErrorReason.ValueType  # 80
-    """The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
-    characters) than allowed; or so do a site's exclusion rules. Use in(…) or simpler expressions. Metadata: count,
-    length, limit, size, steps, values.
+    """The regular expressions of a filter, or of a site's exclusion rules, have more RE2 instructions than allowed, or need
+    more steps (instructions times characters) than allowed. Use in(…) or simpler expressions. Metadata: count, length,
+    limit, size, steps, values.
     """
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 81
     """The response does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
@@ -199,8 +199,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `data_version` of an answer about the same sites with `pinnable`. Metadata: first, last, site, value.
     """
     ERROR_REASON_DATA_VERSION_EXPIRED: _ErrorReason.ValueType  # 98
-    """The numbers of `data_version` are no longer kept: they are kept for 30 days after later numbers replaced them, the
-    last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day, site.
+    """The numbers of `data_version` are no longer kept. Numbers are kept for 30 days after later numbers replaced them,
+    but only for the last 8 versions of a site-day. Ask without `data_version`. Metadata: day, site.
     """
     ERROR_REASON_DATA_VERSION_ERASED: _ErrorReason.ValueType  # 99
     """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
@@ -410,8 +410,8 @@ ERROR_REASON_INVALID_TIME_RANGE: ErrorReason.ValueType  # 68
 value, zone.
 """
 ERROR_REASON_INVALID_FILTER: ErrorReason.ValueType  # 69
-"""The filter has a syntax error, or a condition that its dimension does not allow. Correct the filter. Metadata:
-count, limit, position, size, value.
+"""The filter has a syntax error, or a comparison that the compared dimension does not allow. Correct the filter.
+Metadata: count, limit, position, size, value.
 """
 ERROR_REASON_INVALID_REGEXP: ErrorReason.ValueType  # 70
 """The regular expression is not RE2, or too long. Correct the expression. Metadata: cause, count, limit, value."""
@@ -450,9 +450,9 @@ ERROR_REASON_QUESTION_TOO_DEAR: ErrorReason.ValueType  # 79
 a smaller filter. Metadata: cells, columns, comparisons, limit, rows.
 """
 ERROR_REASON_FILTER_TOO_DEAR: ErrorReason.ValueType  # 80
-"""The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
-characters) than allowed; or so do a site's exclusion rules. Use in(…) or simpler expressions. Metadata: count,
-length, limit, size, steps, values.
+"""The regular expressions of a filter, or of a site's exclusion rules, have more RE2 instructions than allowed, or need
+more steps (instructions times characters) than allowed. Use in(…) or simpler expressions. Metadata: count, length,
+limit, size, steps, values.
 """
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 81
 """The response does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
@@ -483,8 +483,8 @@ ERROR_REASON_DATA_VERSION_MISMATCH: ErrorReason.ValueType  # 97
 `data_version` of an answer about the same sites with `pinnable`. Metadata: first, last, site, value.
 """
 ERROR_REASON_DATA_VERSION_EXPIRED: ErrorReason.ValueType  # 98
-"""The numbers of `data_version` are no longer kept: they are kept for 30 days after later numbers replaced them, the
-last 8 versions of a site-day at most. Ask without `data_version`. Metadata: day, site.
+"""The numbers of `data_version` are no longer kept. Numbers are kept for 30 days after later numbers replaced them,
+but only for the last 8 versions of a site-day. Ask without `data_version`. Metadata: day, site.
 """
 ERROR_REASON_DATA_VERSION_ERASED: ErrorReason.ValueType  # 99
 """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.

@@ -1037,9 +1037,9 @@ class Item(_message.Message):
     quantity: _builtins.int
     """Quantity, -1,000,000 to 1,000,000; negative for returned items. Not set: 1."""
     quantity_exact: _builtins.float
-    """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. Replaces `quantity`: the entry counts as 1
-    item that costs price times quantity, rounded half-even to micros. A negative quantity (a return) counts as -1
-    item, and 0 as no item. In JSON, `"quantity": 1.5` has the same meaning.
+    """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. If set, `quantity` is ignored, and the entry
+    counts as 1 item that costs price times this quantity, rounded half-even to micros. A negative quantity (a return)
+    counts as -1 item, and 0 as no item. In JSON, `"quantity": 1.5` has the same meaning.
     """
     @_builtins.property
     def category(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

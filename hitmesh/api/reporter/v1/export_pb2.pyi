@@ -66,14 +66,15 @@ class ExportReportRequest(_message.Message):
     """Format of the file: csv, json or ndjson; default csv."""
     gap_fill: _builtins.str
     """Treatment of empty buckets: none, zero or null; default zero. If filling needs more than 100,000 rows, an explicit
-    zero or null is an error. With the default, a csv or ndjson export without a limit is also an error; a json export,
-    or an export with a limit, leaves empty buckets out and adds a warning.
+    zero or null is an error. With the default, the result depends on the export: a csv or ndjson export without a
+    limit is an error too; every other export leaves empty buckets out and adds a warning.
     """
     include_totals: _builtins.bool
     """Whether JSON includes totals."""
     data_version: _builtins.str
-    """`data_version` of an earlier answer, as in RunReportRequest: the file has the numbers of that version. csv and
-    ndjson files with the same version are equal byte for byte; json also contains the time and cost of the response.
+    """`data_version` of an earlier answer, as in RunReportRequest: the file has the numbers of that version. Two csv or
+    ndjson files of equal requests with the same version are equal byte for byte; two json files differ in the time and
+    cost of the response.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

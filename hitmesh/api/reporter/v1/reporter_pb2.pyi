@@ -620,9 +620,9 @@ class RunReportRequest(_message.Message):
     data_version: _builtins.str
     """`ReportMeta.data_version` of an earlier response with `pinnable`, about the same sites and the same or more UTC
     days. The response then has the numbers of that version, whatever was settled, published or rolled back since:
-    headers, rows and totals of an equal request are equal byte for byte. Replaced numbers are kept for 30 days, the
-    last 8 versions of a site-day at most; afterwards the request fails with DATA_VERSION_EXPIRED, or with
-    DATA_VERSION_ERASED after the erasure of a visitor. Not set: the current numbers.
+    headers, rows and totals of an equal request are equal byte for byte. After newer numbers replace a version, the
+    version is kept for 30 days, but only the last 8 versions of a site-day are kept. Afterwards the request fails with
+    DATA_VERSION_EXPIRED, or with DATA_VERSION_ERASED if a visitor was erased. Not set: the current numbers.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -930,7 +930,7 @@ Global___PartitionProgress: _TypeAlias = PartitionProgress  # noqa: Y015
 class PartitionAhead(_message.Message):
     """A partition whose log time is later than the present, because a collector's clock was fast or the reporter's clock is
     slow. The log time does not advance until the clock reaches it. All hits count in hit metrics at once, but hits with
-    correct times before `visits_wait_until` are late: these hits join visits only when their day is settled.
+    event times before `visits_wait_until` are late: these hits join visits only when their day is settled.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -986,7 +986,9 @@ class Freshness(_message.Message):
     AHEAD_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     state: Global___FreshnessState.ValueType
-    """LIVE, DELAYED or DEGRADED. A partition that is more than 15 minutes ahead is treated as lagging by the same time."""
+    """LIVE, DELAYED or DEGRADED. A partition whose log time is more than 15 minutes ahead of the present is treated as if
+    it lagged by that lead.
+    """
     cause: _builtins.str
     """Human-readable cause of DEGRADED while the lag is unknown; otherwise empty."""
     @_builtins.property

@@ -24,7 +24,7 @@ class _RecordKind:
 class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RECORD_KIND_UNSPECIFIED: _RecordKind.ValueType  # 0
-    """Not set: the processor does not decode the record and sets it aside as damaged."""
+    """Not set: the record is damaged; the processor sets the record aside without decoding its value."""
     RECORD_KIND_HITS: _RecordKind.ValueType  # 1
     """Accepted hits, as an Arrow IPC stream."""
     RECORD_KIND_REJECTED: _RecordKind.ValueType  # 2
@@ -38,7 +38,7 @@ class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
     """What a record contains."""
 
 RECORD_KIND_UNSPECIFIED: RecordKind.ValueType  # 0
-"""Not set: the processor does not decode the record and sets it aside as damaged."""
+"""Not set: the record is damaged; the processor sets the record aside without decoding its value."""
 RECORD_KIND_HITS: RecordKind.ValueType  # 1
 """Accepted hits, as an Arrow IPC stream."""
 RECORD_KIND_REJECTED: RecordKind.ValueType  # 2
