@@ -71,8 +71,8 @@ class CollectorSettings(ServiceSettings):
     refused_bytes_s: int = Field(
         default=1 << 20,
         ge=1,
-        description="Budget for work on refused hits, in bytes per second. All senders without a known key share one, "
-        "and all browser keys share one; a sender beyond the budget must send later.",
+        description="Budget for work on refused hits, in bytes per second. All senders without a known key share a "
+        "budget, and all browser keys share another budget; a sender beyond the budget must send later.",
     )
     rule_steps_s: int = Field(
         default=25_000_000,
