@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import polars as pl
-
 from control.backend import Backend, Bookkeeping
 from control.rpc.reprocessing.difference_messages import metric_messages
 from control.rpc.reprocessing.differences import Sums
 from control.rpc.shadow.requests import READ_RULE, refuse_state, shadow_message
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import shadow_pb2 as pb
-from hitmesh.model.amounts import total
 from hitmesh.model.cells import utc_day_of
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.days import day_message
@@ -25,12 +22,10 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import MAX_LEAD_MS
 from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES
 from hitmesh.model.sites import IngestKey
 from hitmesh.model.streams import Shadow, StreamTable
 
 MAX_SITES: Final = 1_000
-_MEASURES: Final = tuple(dict.fromkeys((*TRAFFIC_MEASURES, *VISITS_MEASURES)))
 
 
 @dataclass(slots=True)
@@ -119,18 +114,13 @@ def _sites(backend: Backend, names: Sequence[str]) -> tuple[list[str], bool]:
 
 def _compare(books: Bookkeeping, table: StreamTable, shadow: Shadow, site: str, end_day: int, found: _Found) -> None:
     """Compare the days without an entry; `end_day` is the first day that has no hits yet."""
+    # Loaded at the first question, because a service without questions needs no libraries for rows.
+    from control.rpc.shadow.sums_by_day import sums_by_day
+
     first_day, generations = shadow.stream.first_day, (table.live.generation, shadow.stream.generation)
     settled = books.generations.current(site, first_day, end_day)
-    old, new = (_by_day(books.series.read(site, first_day, end_day, generation)) for generation in generations)
+    old, new = (sums_by_day(books.series.read(site, first_day, end_day, generation)) for generation in generations)
     found.settled += len(settled)
     for day in sorted(old.keys() | new.keys()):
         if day not in settled:
             found.add(day, old.get(day, {}), new.get(day, {}))
-
-
-def _by_day(series: pl.DataFrame) -> dict[int, dict[str, int]]:
-    """Return the sums that are not 0, by UTC day."""
-    return {
-        int(str(day)): {name: value for name in _MEASURES if (value := total(rows[name])) != 0}
-        for (day,), rows in series.group_by("day")
-    }
