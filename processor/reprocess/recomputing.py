@@ -21,7 +21,7 @@ import polars as pl
 from hitmesh.model.change_reasons import ChangeReasons
 from hitmesh.model.days import date_text
 from hitmesh.model.erasures import ErasureMark
-from hitmesh.model.errors import FatalError, RetryError, StoreCorrupt
+from hitmesh.model.errors import FatalError, RetryError, StaleGeneration, StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.logic import Logic
 from hitmesh.model.plan import Kind
@@ -249,11 +249,21 @@ class Rebuilder:
             return pl.DataFrame(schema=SERIES_COLUMNS)
 
     def _current_version(self, attempt: Attempt) -> GenerationVersion:
-        """Return the current generation with ledger entry and carry, as a rollback needs."""
+        """Return the current generation with ledger entry and carry, as a rollback needs.
+
+        Raises:
+            StaleGeneration: another settler has published the site-day since the attempt began; the ledger entry and
+                the carry belong to that generation.
+        """
         site, day = attempt.site_day
         entry = attempt.current
         ledger = self._stores.generations.ledger(site, day, day + 1).get(day)
         carry = stored_carry(self._stores.generations, attempt.site_day)
+        now = self._stores.generations.current(site, day, day + 1).get(day)
+        if entry is not None and now is not None and now.sequence != entry.sequence:
+            raise StaleGeneration(
+                f"{attempt.site_day} was published again during its recomputation; recompute it again"
+            )
         if entry is None or ledger is None or carry is None:
             raise StoreCorrupt("the published generation is no longer stored")
         return GenerationVersion(
