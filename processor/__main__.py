@@ -6,20 +6,16 @@ A process runs the stream, the settler or both (`role`); every process serves th
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
+from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.api.control.v1 import trace_pb2_grpc
-from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, as_disk_full
-from hitmesh.model.logic import logic_named
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
-from hitmesh.model.streams import Stream
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock
 from hitmesh.runtime.call_limits import CallPool
@@ -36,26 +32,17 @@ from hitmesh.runtime.telemetry.registry import (
     PROCESSOR_WATERMARK_AGE_SECONDS,
 )
 from hitmesh.runtime.thread_clocks import WorkClock
-from processor.fail_points import dying_at
-from processor.reprocess.pace import ReprocessPace
-from processor.reprocess.reprocessor import Reprocessor
+from processor.building import build_beside, build_reprocessor, build_runner, build_settler
 from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
-from processor.settle.attempt import SettlerStores
 from processor.settle.lease_keeper import LeaseKeeper, LeasePace
 from processor.settle.loop import run_in_turns
-from processor.settle.pace import SettlePace
 from processor.settle.rests import Rests
-from processor.settle.settler import Settler
-from processor.settle.share import Share
 from processor.shadow.adoption import adopt, forget_stops, is_due
-from processor.shadow.beside import Beside, BesidePace
-from processor.shadow.stores import begin_at_start, shadow_stores, stores_of
 from processor.shadow.until import Until
 from processor.stream.balance_watch import watch_balance
-from processor.stream.metering import StreamMeter, ages_s
+from processor.stream.metering import ages_s
 from processor.stream.runner import Runner
-from processor.stream.stores import StreamStores
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 3
@@ -82,80 +69,6 @@ class Worker:
             self.cause = f"{self.thread.name}: {type(error).__name__}: {error}"
             self._stop.set()
             logger().error("worker_failed", worker=self.thread.name, traceback=traceback_of(error))
-
-
-def stream_stores(stores: Stores) -> StreamStores:
-    """Return the stores that the stream uses, out of all opened stores."""
-    return StreamStores(
-        log_reader=lambda topic: stores.log_reader(topic, PROCESSOR_GROUP),
-        log_scan=stores.log_scan,
-        raw=stores.raw,
-        rejected=stores.rejected,
-        dirty=stores.dirty,
-        claims=stores.claims,
-        outbox=stores.outbox,
-        series=stores.series,
-        ledger=stores.ledger,
-        states=stores.states,
-        directory=stores.directory,
-        erasures=stores.erasures,
-    )
-
-
-def settler_stores(stores: Stores) -> SettlerStores:
-    """Return the stores that the settler uses, out of all opened stores."""
-    return SettlerStores(
-        raw=stores.raw,
-        rejected=stores.rejected,
-        dirty=stores.dirty,
-        generations=stores.generations,
-        claims=stores.claims,
-        sink=stores.sink,
-        progress=stores.progress,
-        directory=stores.directory,
-        series=stores.series,
-        metrics=stores.metrics,
-        ledger=stores.ledger,
-        log_scan=stores.log_scan,
-        erasures=stores.erasures,
-        states=stores.states,
-        log_eraser=stores.log_eraser,
-        streams=stores.streams,
-        stream=stores.stream,
-    )
-
-
-def build_runner(stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics) -> Runner:
-    """Return the live stream over these stores, after recovery of its state."""
-    table = stores.streams.read()
-    store = stores.stream(table.live.generation, is_shadow=False)
-    return Runner(
-        stores_of(table.live, stream_stores(stores), store),
-        clock,
-        settings.pace,
-        home=settings.cache_dir,
-        meter=StreamMeter(metrics, dying_at(settings.fail_at)),
-        logic=logic_named(table.live_logic(settings.logic)),
-    )
-
-
-def build_shadow(stores: Stores, clock: Clock, settings: ProcessorSettings, stream: Stream) -> Runner:
-    """Return the shadow stream over these stores, after recovery of its state."""
-    store = stores.stream(stream.generation, is_shadow=True)
-    begin_at_start(stream, store)
-    return Runner(
-        shadow_stores(stream, stream_stores(stores), store, stores.streams, stores.progress),
-        clock,
-        settings.pace,
-        home=settings.cache_dir / "shadow",
-        logic=logic_named(stream.logic),
-    )
-
-
-def build_beside(stores: Stores, clock: Clock, settings: ProcessorSettings) -> Beside:
-    """Return what runs beside the live stream, over separate stores."""
-    pace = BesidePace(keep_gone_ms=settings.keep_superseded_ms, keep_shadow_ms=settings.keep_shadow_ms)
-    return Beside(stores, lambda stream: build_shadow(stores, clock, settings, stream), settings.logic, clock, pace)
 
 
 def run_stream(
@@ -195,57 +108,6 @@ def stood_still(stores: Stores, runner: Runner, clock: Clock, stop: threading.Ev
     except RetryError as error:
         logger().warning("adoption_waits", reason=error.reason, message=error.message)
         return False
-
-
-def build_settler(
-    stores: Stores,
-    clock: Clock,
-    settings: ProcessorSettings,
-    stop: threading.Event,
-    metrics: Metrics | None = None,
-    share: Share | None = None,
-    rest: Checkpoint = unwatched,
-) -> Settler:
-    """Return the settler over these stores; `share` None: every site. `rest` may pause the settler's thread."""
-    pace = SettlePace(
-        resettle_after_ms=settings.resettle_after_ms,
-        keep_superseded_ms=settings.keep_superseded_ms,
-        keep_replaced_ms=settings.keep_replaced_ms,
-    )
-    return Settler(
-        settler_stores(stores),
-        clock,
-        pace,
-        stop,
-        metrics,
-        marks=secrets.randbits(31),
-        logic=settings.version,
-        share=share,
-        memory=replace(settings.settle_memory, rest=rest),
-    )
-
-
-def build_reprocessor(
-    stores: Stores,
-    clock: Clock,
-    settings: ProcessorSettings,
-    stop: threading.Event,
-    metrics: Metrics | None = None,
-    share: Share | None = None,
-    rest: Checkpoint = unwatched,
-) -> Reprocessor:
-    """Return the reprocessor over these stores, for the settler's thread; `share` and `rest` must be the settler's."""
-    return Reprocessor(
-        settler_stores(stores),
-        stores.reprocessings,
-        clock,
-        ReprocessPace(marks_known_ms=settings.marks_known_ms),
-        stop=stop,
-        metrics=metrics,
-        marks=secrets.randbits(31),
-        share=share,
-        memory=replace(settings.settle_memory, rest=rest),
-    )
 
 
 @dataclass(frozen=True, slots=True)

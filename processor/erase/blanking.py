@@ -15,9 +15,9 @@ from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import DirtyMark
 from processor.erase.records import FoundHits, find_hits, without_erased_hits
 from processor.erase.visitors import ErasedVisitors
-from processor.settle.attempt import SettlerStores
 from processor.settle.reached import closed_before
 from processor.settle.settlement_marks import SettlementMarks
+from processor.settle.stores import SettlerStores
 from processor.settle.window import read_rows
 
 _ROWS = ("site", "visitor_hi", "visitor_lo", "event_time", "flags")

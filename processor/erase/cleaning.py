@@ -16,7 +16,7 @@ from hitmesh.ports import Reprocessings
 from processor.erase.carries import cleaned, rebuilt_of_site
 from processor.erase.refusals import Refusals
 from processor.erase.visitors import ErasedVisitors
-from processor.settle.attempt import SettlerStores
+from processor.settle.stores import SettlerStores
 
 
 @dataclass(frozen=True, slots=True)

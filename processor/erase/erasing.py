@@ -25,8 +25,8 @@ from processor.erase.visitors import ErasedVisitors
 from processor.reprocess.chain import Chain
 from processor.reprocess.moving import Moving
 from processor.reprocess.pace import ReprocessPace
-from processor.settle.attempt import SettlerStores
 from processor.settle.settlement_marks import SettlementMarks
+from processor.settle.stores import SettlerStores
 
 IsOver = Callable[[], bool]
 Save = Callable[[Reprocessing], Reprocessing | None]

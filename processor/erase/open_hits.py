@@ -8,7 +8,7 @@ from hitmesh.model.reprocessings import Reprocessing
 from hitmesh.model.sites import SiteDay
 from processor.erase.records import erased_days
 from processor.erase.visitors import ErasedVisitors
-from processor.settle.attempt import SettlerStores
+from processor.settle.stores import SettlerStores
 
 
 def open_days(stores: SettlerStores, reprocessing: Reprocessing) -> Sequence[SiteDay]:

@@ -17,7 +17,7 @@ from hitmesh.ports import Reprocessings
 from processor.erase.carries import cleaned, rebuilt_of_site, without_visitors
 from processor.erase.purge import tables_with_erased
 from processor.erase.visitors import ErasedVisitors
-from processor.settle.attempt import SettlerStores
+from processor.settle.stores import SettlerStores
 from processor.stream.live.snapshot import joined, unpacked
 
 

@@ -27,7 +27,7 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.failures import naming
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.pages import page_of
-from processor.reprocess.recomputing import Rebuilder, Recomputed
+from processor.reprocess.rebuilder import Rebuilder, Recomputed
 from processor.reprocess.sides import (
     Standing,
     flags_to_set,
@@ -38,9 +38,10 @@ from processor.reprocess.sides import (
     wanted,
 )
 from processor.reprocess.versions import logic_for, rules_for
-from processor.settle.attempt import Handed, SettlerStores
+from processor.settle.attempt import Handed
 from processor.settle.reached import ScanBounds, closed_before
 from processor.settle.settlement_marks import SettlementMarks, range_of
+from processor.settle.stores import SettlerStores
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,14 +33,15 @@ from processor.reprocess.failures import SiteDayFailed
 from processor.reprocess.moving import Moving
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.parts import buckets_left, loads_of, narrowed, new_part, parts_of, with_part
-from processor.reprocess.recomputing import Rebuilder, Recomputing
+from processor.reprocess.rebuilder import Rebuilder
+from processor.reprocess.recomputing import Recomputing
 from processor.reprocess.restoring import Restoring
 from processor.reprocess.schedule import expired, removable, to_work_on
-from processor.settle.attempt import SettlerStores
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.settler import ANY_ERROR
 from processor.settle.share import Share, WholeShare
+from processor.settle.stores import SettlerStores
 
 _MAX_DOUBLINGS: Final = 20
 _MAX_NOTED: Final = 1_000

@@ -38,7 +38,7 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 from processor.erase.known import KnownErasures
 from processor.reprocess.pace import ReprocessPace
-from processor.settle.attempt import SettlerStores
+from processor.settle.stores import SettlerStores
 from processor.stream.intake import take_in
 
 _NOTHING: Final = RawRepair()

@@ -25,23 +25,7 @@ from hitmesh.model.streams import NO_SHADOW, StreamTable
 from hitmesh.model.waiting_visits import days_with_provisional_visits
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import (
-    DirtyDays,
-    Erasures,
     Generations,
-    Ledger,
-    LogEraser,
-    LogScan,
-    MetricStore,
-    OneStream,
-    OrderClaims,
-    ProgressReader,
-    RawStore,
-    RejectedStore,
-    RollupSink,
-    SeriesStore,
-    SiteDirectory,
-    StateStore,
-    Streams,
 )
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
@@ -59,33 +43,11 @@ from processor.settle.series import settled_series
 from processor.settle.settlement import Settled
 from processor.settle.site_window import SpilledWindow, Window, read_window
 from processor.settle.sorted_hits import SortedHits
+from processor.settle.stores import SettlerStores
 from processor.stream.stores import digest_of
 
 _FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed: first try, second try
 _UNKNOWN_ZONE: Final = "UTC"
-
-
-@dataclass(frozen=True, slots=True)
-class SettlerStores:
-    """The stores that a settler reads and writes."""
-
-    raw: RawStore
-    rejected: RejectedStore
-    dirty: DirtyDays
-    generations: Generations
-    claims: OrderClaims
-    sink: RollupSink
-    progress: ProgressReader
-    directory: SiteDirectory
-    series: SeriesStore
-    ledger: Ledger
-    metrics: MetricStore
-    log_scan: LogScan
-    erasures: Erasures
-    states: StateStore
-    log_eraser: LogEraser
-    streams: Streams
-    stream: OneStream
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Final
 from hitmesh.model.days import date_text
 from hitmesh.model.site_buckets import EVERY_BUCKET, site_bucket
 from hitmesh.runtime.logs import logger
-from processor.settle.attempt import SettlerStores
+from processor.settle.stores import SettlerStores
 
 LISTED: Final = 20
 """Maximum number of generations that a log line names; the line counts all."""

@@ -34,7 +34,7 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import SettledResult
-from processor.settle.attempt import Attempt, SettlerStores
+from processor.settle.attempt import Attempt
 from processor.settle.drift import not_confirmed, sums_of_streams, with_stored_rows
 from processor.settle.loop import run_in_turns
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
@@ -49,6 +49,7 @@ from processor.settle.settlement_marks import SettlementMarks
 from processor.settle.share import Share, WholeShare
 from processor.settle.skipped_rules import SkippedRules
 from processor.settle.sorted_hits import SortedHits
+from processor.settle.stores import SettlerStores
 from processor.settle.wave import Computed, Pass, covered_by
 from processor.stream.collisions import collision_refusals
 from processor.stream.metering import count_not_settled, count_settled

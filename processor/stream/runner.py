@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -20,7 +20,6 @@ from hitmesh.model.logic import CURRENT, Logic
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
 from hitmesh.model.rows.stream_columns import EPOCH_MS
-from hitmesh.model.stream_values import SnapshotManifest
 from hitmesh.ports import Clock, LogReader
 from hitmesh.runtime.logs import logger
 from hitmesh.runtime.telemetry import unmeasured
@@ -35,12 +34,12 @@ from processor.stream.intake import Intake, PartitionIntake, never_back, take_in
 from processor.stream.live.epochs import DueValues
 from processor.stream.live.limits import PRODUCTION, Limits
 from processor.stream.live.refusals import RefusalsState, take_refusals
-from processor.stream.live.snapshot import chunked, packed, refusals_tables, state_tables
 from processor.stream.live.state import LiveState, PathCounts
 from processor.stream.live.step import Prepared, RecordsOf, Stepped, apply, prepare
 from processor.stream.metering import StreamMeter
 from processor.stream.pace import StreamPace
 from processor.stream.recovery import recover
+from processor.stream.snapshots import save_snapshot
 from processor.stream.stores import StreamStores, new_rules, wins_of
 from processor.stream.turns import Turns
 
@@ -347,33 +346,10 @@ class Runner:
 
     def _save_state(self, partition: PartitionId) -> None:
         began = self._clock.now()
-        if partition in self._hits:
-            state = self._hits[partition]
-            kept_from = state.kept.first_offset()
-            self._save(state, state_tables(state), state.next_offset if kept_from is None else kept_from)
-        else:
-            refusals = self._refusals[partition]
-            self._save(refusals, refusals_tables(refusals), refusals.next_offset)
+        state = self._hits[partition] if partition in self._hits else self._refusals[partition]
+        states, limits = self._stores.states, self._limits
+        save_snapshot(states, state, self._writer, self._logic, chunk_bytes=limits.chunk_bytes, meter=self._meter)
         self._turns.saved(partition, began, self._clock.now())
-
-    def _save(self, state: LiveState | RefusalsState, tables: Mapping[str, pl.DataFrame], kept_from: int) -> None:
-        began = time.perf_counter()
-        chunks = chunked(packed(tables), self._limits.chunk_bytes)
-        states = self._stores.states
-        states.save_chunks(state.partition, self._writer, state.next_offset, chunks)
-        self._meter.reached(CommitStep.CHUNKS)
-        manifest = SnapshotManifest(
-            partition=state.partition,
-            writer=self._writer,
-            position=state.position,
-            logic_version=self._logic.number,
-            kept_from=kept_from,
-            chunks=len(chunks),
-        )
-        if not states.save_manifest(manifest):
-            logger().warning("snapshot_not_newest", partition=state.partition.partition, offset=state.next_offset)
-        self._meter.reached(CommitStep.MANIFEST)
-        self._meter.saved(sum(map(len, chunks)), time.perf_counter() - began)
 
     def _recover(self) -> None:
         """Discard the states and rebuild them; resume reading at the committed positions."""

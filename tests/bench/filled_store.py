@@ -24,7 +24,7 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.logs import configure
 from hitmesh.runtime.telemetry import unmeasured
-from processor.__main__ import build_runner
+from processor.building import build_runner
 from processor.settings import ProcessorSettings
 from tests.bench.sites import KEYS, SITES, create_sites
 from tests.bench.traffic import DAY, FRAME_HITS, frames, load_traffic

@@ -29,7 +29,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.logs import configure
-from processor.__main__ import settler_stores
+from processor.building import settler_stores
 from processor.settle.attempt import Attempt
 from processor.settle.memory import SettleMemory
 from processor.settle.readable import ReadableRows

@@ -23,7 +23,7 @@ from hitmesh.model.site_buckets import SITE_BUCKETS
 from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.logs import configure
-from processor.__main__ import build_settler
+from processor.building import build_settler
 from processor.settings import ProcessorSettings
 from processor.settle.pace import SettlePace
 from processor.settle.reached import closed_before

@@ -19,7 +19,7 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.generations import DirtyMark
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.logs import configure
-from processor.__main__ import build_settler
+from processor.building import build_settler
 from processor.settings import ProcessorSettings
 from processor.settle.settlement import Settled
 from processor.settle.settler import Settler

@@ -16,7 +16,7 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.logs import configure
 from hitmesh.runtime.telemetry import unmeasured
-from processor.__main__ import build_settler
+from processor.building import build_settler
 from processor.settings import ProcessorSettings
 from processor.settle.lease_keeper import LeaseKeeper, LeasePace
 from processor.settle.reached import closed_before

@@ -33,7 +33,8 @@ from hitmesh.model.positions import Topic
 from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.telemetry import unmeasured
-from processor.__main__ import build_beside, build_settler, run_stream
+from processor.__main__ import run_stream
+from processor.building import build_beside, build_settler
 from processor.settings import ProcessorSettings
 from reporter.answer.route import Path as ServingPath
 from reporter.rpc.answer import answer

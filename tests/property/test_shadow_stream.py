@@ -18,7 +18,7 @@ from control.rpc.shadow.requests import new_stream
 from hitmesh.model.errors import CommitInDoubt
 from hitmesh.model.logic import V0, V1, logic_named
 from hitmesh.model.streams import ShadowState, Stream, StreamTable
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.shadow.adoption import adopt, forget_stops
 from processor.shadow.cleaning import remove_gone
 from processor.shadow.stores import begin_at_start, shadow_stores, stores_of

@@ -18,7 +18,7 @@ from hitmesh.model.errors import CommitInDoubt, Fenced
 from hitmesh.model.logic import CURRENT, LOGICS, Logic
 from hitmesh.model.positions import PartitionId, Topic
 from hitmesh.model.zones import DAY_MS
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.stream.live.limits import PRODUCTION, Limits
 from reporter.answer.freshness import State, Waiting, freshness
 from tests.generate.arrivals import Arrival, in_slices

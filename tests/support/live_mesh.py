@@ -33,7 +33,7 @@ from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from hitmesh.model.rows.columns import HITS_COLUMNS, pack_record, unpack_record
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.model.zones import DAY_MS
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
 from processor.stream.live.limits import PRODUCTION, Limits

@@ -37,10 +37,10 @@ from hitmesh.model.rows.rollup_rows import (
 from hitmesh.model.sites import Site, SiteDay, VisitPolicy
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock
-from processor import __main__ as wired
-from processor.settle.attempt import SettlerStores
+from processor import building
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
+from processor.settle.stores import SettlerStores
 from processor.stream.runner import Runner
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
 from tests.reference.settled import Entry, settle
@@ -250,12 +250,12 @@ class SmallMesh:
 
 def runner_over(stores: Stores, home: Path, clock: Clock, logic: Logic = CURRENT) -> Runner:
     """Return the live stream over these stores, wired as in the processor."""
-    return Runner(wired.stream_stores(stores), clock, home=home, logic=logic)
+    return Runner(building.stream_stores(stores), clock, home=home, logic=logic)
 
 
 def settler_stores(stores: Stores) -> SettlerStores:
     """Return the settler's view of these stores, wired as in the processor."""
-    return wired.settler_stores(stores)
+    return building.settler_stores(stores)
 
 
 def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:

@@ -8,7 +8,7 @@ import pytest
 
 from hitmesh.model.positions import Topic
 from hitmesh.model.sites import SiteDay
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.stream.pace import StreamPace
 from processor.stream.runner import Runner
 from tests.reference.hits import RefHit

@@ -111,7 +111,7 @@ def test_a_publication_takes_its_steps_in_that_order() -> None:
 @pytest.mark.parametrize(
     ("path", "name", "steps"),
     [
-        ("processor/reprocess/recomputing.py", "store", RECOMPUTED),
+        ("processor/reprocess/rebuilder.py", "store", RECOMPUTED),
         ("processor/reprocess/moving.py", "_move", MOVED),
     ],
 )

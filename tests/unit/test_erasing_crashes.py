@@ -9,7 +9,7 @@ import pytest
 
 from hitmesh.model.reprocessings import Work
 from processor.reprocess.reprocessor import Reprocessor
-from processor.settle.attempt import SettlerStores
+from processor.settle.stores import SettlerStores
 from tests.reference.visits import V1
 from tests.support.erasing import erasing_reprocessor, plan_erasure, small_portions, turns, without
 from tests.support.reprocessing import done, imbalance, request

@@ -20,7 +20,7 @@ from hitmesh.adapters.kafka.records import header_of, logged_behind
 from hitmesh.model.positions import PartitionId, Position, Topic
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from hitmesh.model.rows.columns import pack_record
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.stream.intake import never_back
 from tests.reference.hits import RefHit
 from tests.support.live_mesh import LiveMesh

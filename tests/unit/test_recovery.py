@@ -28,7 +28,7 @@ from hitmesh.model.rows.stream_columns import (
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import opened
 from hitmesh.model.stream_values import SnapshotManifest
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.stream.live.snapshot import packed, unpacked
 from processor.stream.recovery import Recovered, recover
 from processor.stream.runner import Runner

@@ -13,7 +13,7 @@ from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import SiteDay
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
-from processor.settle.attempt import SettlerStores
+from processor.settle.stores import SettlerStores
 from tests.reference.visits import V0 as V0_RULES
 from tests.reference.visits import V1
 from tests.support.reprocessing import (

@@ -18,7 +18,7 @@ from hitmesh.model.records import Record, RecordKind
 from hitmesh.model.rows.columns import REJECTED_COLUMNS, pack_record
 from hitmesh.model.rows.stream_columns import EPOCH_MS
 from hitmesh.model.sites import SiteDay
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.stream.intake import take_in
 from processor.stream.runner import KEPT_DIRECTORY, Runner
 from tests.reference.hits import RefHit

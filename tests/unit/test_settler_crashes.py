@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from processor.settle.attempt import SettlerStores
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
+from processor.settle.stores import SettlerStores
 from tests.support.small_mesh import SmallMesh, settler_stores
 from tests.unit.settling import (
     NOON,

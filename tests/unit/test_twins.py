@@ -11,7 +11,7 @@ import pytest
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.keys import hash64
 from hitmesh.model.zones import DAY_MS
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.stream.runner import Runner
 from reporter.answer.route import Path
 from reporter.answer.series import Series

@@ -10,7 +10,7 @@ import pytest
 
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.reference.hits import RefHit
 from tests.support.live_faults import Fuse, Killed, fused

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from hitmesh.model.errors import CommitInDoubt, HitmeshError, RetryError, Unavailable
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from tests.generate.arrivals import in_slices
 from tests.generate.scenarios import MINUTE
 from tests.support.counted import log_ends

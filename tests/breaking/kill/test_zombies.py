@@ -19,7 +19,7 @@ from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.stream_values import SnapshotManifest
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.telemetry import unmeasured
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.stream.commit import CommitStep
 from processor.stream.metering import StreamMeter
 from processor.stream.pace import StreamPace

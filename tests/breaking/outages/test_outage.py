@@ -27,7 +27,7 @@ from hitmesh.model.limits import MAX_LEAD_MS
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.runtime.clock import SystemClock
-from processor.__main__ import stream_stores
+from processor.building import stream_stores
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
 from processor.stream.pace import StreamPace

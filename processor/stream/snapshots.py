@@ -1,0 +1,57 @@
+"""Save a partition's state (journey step 6, the last two steps in `commit`); `recovery` loads what is saved here."""
+
+from __future__ import annotations
+
+import time
+
+from hitmesh.model.logic import Logic
+from hitmesh.model.stream_values import SnapshotManifest
+from hitmesh.ports import StateStore
+from hitmesh.runtime.logs import logger
+from processor.stream.commit import CommitStep
+from processor.stream.live.refusals import RefusalsState
+from processor.stream.live.snapshot import chunked, packed, refusals_tables, state_tables
+from processor.stream.live.state import LiveState
+from processor.stream.metering import StreamMeter
+
+
+def save_snapshot(
+    states: StateStore,
+    state: LiveState | RefusalsState,
+    writer: int,
+    logic: Logic,
+    *,
+    chunk_bytes: int,
+    meter: StreamMeter,
+) -> None:
+    """Store a state's chunks, then the manifest that makes the snapshot visible.
+
+    Args:
+        states: where snapshots are stored.
+        state: the state at a committed position.
+        writer: number of the writer; a snapshot from an earlier writer replaces none from a later writer.
+        logic: the logic version that built the state.
+        chunk_bytes: maximum size of a chunk.
+        meter: receives both steps, the size, and the time in seconds.
+
+    Raises:
+        RetryError: the store is unavailable.
+    """
+    kept_from = state.kept.first_offset() if isinstance(state, LiveState) else None
+    tables = state_tables(state) if isinstance(state, LiveState) else refusals_tables(state)
+    began = time.perf_counter()
+    chunks = chunked(packed(tables), chunk_bytes)
+    states.save_chunks(state.partition, writer, state.next_offset, chunks)
+    meter.reached(CommitStep.CHUNKS)
+    manifest = SnapshotManifest(
+        partition=state.partition,
+        writer=writer,
+        position=state.position,
+        logic_version=logic.number,
+        kept_from=state.next_offset if kept_from is None else kept_from,
+        chunks=len(chunks),
+    )
+    if not states.save_manifest(manifest):
+        logger().warning("snapshot_not_newest", partition=state.partition.partition, offset=state.next_offset)
+    meter.reached(CommitStep.MANIFEST)
+    meter.saved(sum(map(len, chunks)), time.perf_counter() - began)
