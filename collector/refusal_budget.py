@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
+
+from collector.token_buckets import TokenBuckets
 
 # Units of work per call and per hit, in addition to the bytes. By measurement a unit takes about 0.2 µs.
 CALL_UNITS: Final = 4_096
@@ -41,9 +42,8 @@ class RefusalBudget:
     ) -> None:
         self._units_s = units_s
         self._now_s = now_s
-        self._max_senders = max_senders
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[RefusedSender, tuple[float, float]] = OrderedDict()  # level, and time of that level
+        self._buckets: TokenBuckets[RefusedSender] = TokenBuckets(units_s, BURST_S, max_senders, now_s)
         self._held: dict[RefusedSender, float] = {}  # only values above 0
         self._debts_until_s = 0.0
 
@@ -70,7 +70,7 @@ class RefusalBudget:
         with self._lock:
             wait_s = self._wait_s(sender)
             if not wait_s:
-                wait_s = max(0.0, (self._held.get(sender, 0.0) - self._level(sender)) / self._units_s)
+                wait_s = max(0.0, (self._held.get(sender, 0.0) - self._buckets.level(sender)) / self._units_s)
             if not wait_s:
                 self._held[sender] = self._held.get(sender, 0.0) + units
             return wait_s
@@ -86,24 +86,13 @@ class RefusalBudget:
         """Subtract refused work from the sender's bucket and, for a browser key, from the shared bucket."""
         with self._lock:
             for charged in (sender,) if sender == KEYLESS else (sender, _ALL_BROWSERS):
-                level = max(self._level(charged) - units, -MAX_DEBT_S * self._units_s)
-                self._buckets[charged] = (level, self._now_s())
-                self._buckets.move_to_end(charged)
+                level = max(self._buckets.level(charged) - units, -MAX_DEBT_S * self._units_s)
+                self._buckets.set(charged, level)
                 if level < 0:
                     self._debts_until_s = max(self._debts_until_s, self._now_s() - level / self._units_s)
-            while len(self._buckets) > self._max_senders:
-                self._buckets.popitem(last=False)
 
     def _wait_s(self, sender: RefusedSender) -> float:
-        level = self._level(sender)
-        if sender != KEYLESS and level < self._full / 2:
-            level = min(level, self._level(_ALL_BROWSERS))
+        level = self._buckets.level(sender)
+        if sender != KEYLESS and level < self._buckets.full / 2:
+            level = min(level, self._buckets.level(_ALL_BROWSERS))
         return max(0.0, -level / self._units_s)
-
-    @property
-    def _full(self) -> float:
-        return BURST_S * self._units_s
-
-    def _level(self, sender: RefusedSender) -> float:
-        level, at_s = self._buckets.get(sender, (self._full, 0.0))
-        return min(self._full, level + (self._now_s() - at_s) * self._units_s)

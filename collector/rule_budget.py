@@ -9,10 +9,10 @@ steps of a single batch. Confined to one thread.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from collector.token_buckets import TokenBuckets
 from hitmesh.model.errors import RetryError
 from hitmesh.model.reasons import ErrorReason
 
@@ -36,9 +36,7 @@ class RuleBudget:
         self, steps_s: float, now_s: Callable[[], float] = time.monotonic, *, max_sites: int = MAX_SITES
     ) -> None:
         self._steps_s = steps_s
-        self._now_s = now_s
-        self._max_sites = max_sites
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # level, and time of that level
+        self._buckets: TokenBuckets[str] = TokenBuckets(steps_s, BURST_S, max_sites, now_s)
 
     def passing(self, site: str, steps: Sequence[int]) -> int:
         """Charge a site's batches in order until the budget is exhausted; return how many batches pass.
@@ -47,20 +45,17 @@ class RuleBudget:
             site: full resource name.
             steps: the steps that each batch needs.
         """
-        level, passing = self._level(site), 0
+        level, passing = self._buckets.level(site), 0
         for needed in steps:
             if level <= 0:
                 break
             level, passing = level - needed, passing + 1
-        self._buckets[site] = (level, self._now_s())
-        self._buckets.move_to_end(site)
-        while len(self._buckets) > self._max_sites:
-            self._buckets.popitem(last=False)
+        self._buckets.set(site, level)
         return passing
 
     def wait_s(self, site: str) -> float:
         """Return the seconds until a further batch of the site passes; 0 = now."""
-        level = self._level(site) if site in self._buckets else 1.0
+        level = self._buckets.level(site)
         return 0.0 if level > 0 else max(-level / self._steps_s, 1 / self._steps_s)
 
     def refusal(self, site: str) -> RetryError:
@@ -76,8 +71,3 @@ class RuleBudget:
             limit=limit,
             wait_s=f"{wait_s:.0f}",
         )
-
-    def _level(self, site: str) -> float:
-        full = BURST_S * self._steps_s
-        level, at_s = self._buckets.get(site, (full, 0.0))
-        return min(full, level + (self._now_s() - at_s) * self._steps_s)

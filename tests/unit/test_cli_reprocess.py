@@ -19,7 +19,6 @@ from hitmesh.client.visibility import Wait
 from hitmesh.model.reprocessings import Reprocessing, State, Work
 from hitmesh.model.sites import SiteDay
 from hitmesh.tools.cli.__main__ import run
-from hitmesh.tools.cli.progress import Progress
 from hitmesh.tools.cli.reprocess import reprocess_group
 from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY, a_ledger, a_reprocessing
@@ -340,15 +339,6 @@ def test_a_wait_ends_when_the_work_ends_and_outlasts_a_restart_of_the_service(me
         wait_while_running(dead, running, lambda each: after.append(each.done_site_days), limits, silences.append)
     assert len(waited) > 1
     assert (after, silences) == ([0], [3])  # one progress line, then one note, however long the silence is
-
-
-def test_progress_shows_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
-    times = iter([0.0, 0.0, 0.0, 0.0, 12.0, 12.0, 12.0])
-    progress = Progress(on_terminal=False, clock_s=lambda: next(times), unit="site-days")
-    progress.phase("r1", 400)
-    progress.reached(10)
-    progress.reached(130)
-    assert capsys.readouterr().err == "r1: 130 of 400, 10.0 site-days/s, 27 s left\n"
 
 
 # --------------------------------------------------------------------------------------------------------------- lists

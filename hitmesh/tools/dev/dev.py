@@ -7,8 +7,6 @@ servers that are down are started, and keep running after the mesh has ended.
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +17,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from hitmesh import __version__
 from hitmesh.runtime.reused_memory import REUSED_MEMORY
 from hitmesh.tools.dev import backend, children, instances, tcp_ports
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
+from hitmesh.tools.dev.banner import banner
 from hitmesh.tools.dev.envoy import Address, Door, binary, render
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from hitmesh.tools.dev.home import Home, write_ready_file
@@ -37,9 +35,6 @@ HANG_AFTER_S = 30.0
 LOOK_EVERY_S = 1.0
 DEFAULT_PORT = 8080
 EXIT_OK, EXIT_BUG, EXIT_CONFIG, EXIT_CANNOT_START = 0, 1, 3, 4
-QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
-URL_QUESTION = "format=csv&metrics=visits&last=7d&time_grain=day"
-LATE_VISITS = "Visits of the shop on a day that is open count when the day is settled, 26 hours after its end."
 PORT_TAKEN = "Address already in use"  # in Envoy's output when binding fails
 CLUSTERS = frozenset(SERVICES)
 READING = ("processor", "reporter", "control")  # services that answer reads
@@ -255,55 +250,16 @@ class Mesh:
         return {**urls, "envoy": f"http://{self.door.stats}/stats/prometheus"}
 
     def banner(self) -> str:
-        """Return the text with the addresses and with four commands to paste into a shell."""
-        hitmesh = (shutil.which("hitmesh") and "hitmesh") or f"{Path(sys.executable).parent / 'hitmesh'}"
-        site = "demo/example"
-        where = "" if self._home.is_default(os.environ) else f" --home {self._home.root}"
-        http = f"http://{self.door.http}"
-        return "\n".join(
-            [
-                f"hitmesh {__version__}   {self._mode()}",
-                f"  REST          {http}/v1/merchants/demo/sites/example",
-                f"  gRPC (Envoy)  {self.door.http}      reflection on",
-                f"                direct: collector {self.door.collectors[0]}  reporter {self.door.reporters[0]}"
-                f"  control {self.door.controls[0]}",
-                f"  Envoy stats   http://{self.door.stats}/stats",
-                *(
-                    f"  {'' if index else 'Metrics':<12}  http://{instance.metrics}/metrics   ({instance.name})"
-                    for index, instance in enumerate(self._instances)
-                ),
-                *self._data_lines(),
-                *(
-                    ["  Reads         need a key: see keys/dev-server and keys/dev-operator"]
-                    if self._options.closed_reads
-                    else []
-                ),
-                f"Try:  {hitmesh} send page https://shop.example/hello --site {site}{where}",
-                f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
-                f"      {hitmesh} freshness --site {site}{where}",
-                f"      curl {self._curl_key()}'{http}/v1/merchants/demo/sites/example:export?{URL_QUESTION}'",
-                *([LATE_VISITS] if self._options.demo_data else []),
-                "Ctrl-C stops everything (a second Ctrl-C at once).",
-            ]
+        """Return the text that announces the mesh."""
+        return banner(
+            self._home,
+            self._choice,
+            self.door,
+            self._instances,
+            is_default_home=self._home.is_default(os.environ),
+            closed_reads=self._options.closed_reads,
+            demo_data=self._options.demo_data,
         )
-
-    def _curl_key(self) -> str:
-        """Return the curl option that sends the key; "" if reads need no key."""
-        key = shlex.quote(str(self._home.server_key))
-        return f'-H "authorization: Bearer $(cat {key})" ' if self._options.closed_reads else ""
-
-    def _mode(self) -> str:
-        if self._choice.backend is Backend.STACK:
-            return "on Kafka, Cassandra and Druid of this machine, not for production"
-        return "embedded mode: one process group, not for production"
-
-    def _data_lines(self) -> list[str]:
-        if self._choice.backend is Backend.EMBEDDED:
-            return [f"  Data          {self._home.root} (kept)"]
-        return [
-            f"  Store         {self._home.store_url}",
-            f"  Servers       keep running after Ctrl-C; to stop: hitmesh stack down --home {self._choice.stack_home}",
-        ]
 
     def _addresses(self) -> tuple[Door, list[Instance]]:
         port = self._options.port

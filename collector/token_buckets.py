@@ -1,0 +1,44 @@
+"""Token buckets by key: how much of a resource each key may still use. Refilled with time; a level may be negative."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class TokenBuckets(Generic[Key]):
+    """Buckets that begin full. Not thread-safe.
+
+    Args:
+        refill_s: tokens that a bucket gains in a second.
+        burst_s: capacity of a bucket, in seconds of refill.
+        max_keys: how many keys have a bucket; beyond this number, the key that was set least recently has a full bucket
+            again, and so loses its debt.
+        now_s: a monotonic clock, in seconds.
+    """
+
+    def __init__(self, refill_s: float, burst_s: float, max_keys: int, now_s: Callable[[], float]) -> None:
+        self.full = burst_s * refill_s
+        self._refill_s = refill_s
+        self._max_keys = max_keys
+        self._now_s = now_s
+        self._levels: OrderedDict[Key, tuple[float, float]] = OrderedDict()  # level, and time of that level
+
+    def __len__(self) -> int:
+        """Return how many keys have a bucket."""
+        return len(self._levels)
+
+    def level(self, key: Key) -> float:
+        """Return the tokens in the bucket now, at most `full`."""
+        level, at_s = self._levels.get(key, (self.full, 0.0))
+        return min(self.full, level + (self._now_s() - at_s) * self._refill_s)
+
+    def set(self, key: Key, level: float) -> None:
+        """Set the level as of now."""
+        self._levels[key] = (level, self._now_s())
+        self._levels.move_to_end(key)
+        while len(self._levels) > self._max_keys:
+            self._levels.popitem(last=False)
