@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar, cast
+
+from hitmesh.ports import StreamStore
 
 T = TypeVar("T")
 
@@ -93,8 +95,11 @@ class _Paused:
     def __init__(self, port: Any, process: Process) -> None:
         self._port, self._process = port, process
 
-    def __call__(self, *arguments: object, **named: object) -> Any:
-        return self._port(*arguments, **named)  # a port that is a function returns other ports
+    def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
+        """Return a stream's stores, as OneStream does; the process pauses before each call of a port of these too."""
+        store: StreamStore = self._port(generation, is_shadow=is_shadow)
+        view = self._process.view
+        return replace(store, series=view(store.series), states=view(store.states), progress=view(store.progress))
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)

@@ -9,17 +9,20 @@ from typing import Any
 import pytest
 
 from hitmesh.model.errors import StaleGeneration
+from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import SiteDay
+from processor.reprocess.reprocessor import Reprocessor
 from processor.settle.attempt import Attempt
 from processor.settle.pace import SettlePace
 from processor.settle.reached import ScanBounds, scan_bounds
 from processor.settle.settler import Settler
 from processor.settle.share import WholeShare
-from tests.support.reprocessing import imbalance
+from tests.support.reprocessing import SMALL_PORTIONS, imbalance, plan, rebuilt, request, stored
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
 from tests.unit.reprocessed import flags_of
-from tests.unit.settling import TODAY, TOMORROW, a_hit, a_mesh, an_order, dirty, entry, taken_in
+from tests.unit.settling import SITE, TODAY, TOMORROW, a_hit, a_mesh, an_order, dirty, entry, taken_in
 
 
 class OvertakenProgress:
@@ -112,6 +115,43 @@ def test_first_settlement_of_a_day_is_refused_if_the_day_before_was_published_si
     assert TOMORROW in dirty(mesh)
     mesh.settle()
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+class OvertakenLedger:
+    """Generations; another settler works before the first read of a ledger entry."""
+
+    def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
+        self._port, self._overtake = mesh.stores.generations, overtake
+        self._is_overtaken = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+    def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
+        if not self._is_overtaken:
+            self._is_overtaken = True
+            self._overtake()
+        return self._port.ledger(site, first_day, end_day)
+
+
+def test_day_that_another_settler_publishes_during_its_recomputation_is_recomputed_again() -> None:
+    mesh = a_mesh(a_hit(0))
+    mesh.settle()
+    plan(mesh, [SITE])
+    request(mesh, Work.RECOMPUTE)
+
+    def overtake() -> None:
+        mesh.send([a_hit(1)])
+        mesh.stream()
+        mesh.settle()
+
+    generations: Any = OvertakenLedger(mesh, overtake)
+    stores = replace(settler_stores(mesh.stores), generations=generations)
+    reprocessor = Reprocessor(stores, mesh.stores.reprocessings, mesh.clock, SMALL_PORTIONS, marks=5)
+    while stored(mesh).state is State.RUNNING:
+        reprocessor.run_once()
+    assert (stored(mesh).state, stored(mesh).error) == (State.DIFF_READY, "")
+    assert [(each.before.ledger.accepted, each.after.ledger.accepted) for each in rebuilt(mesh)] == [(2, 2)]
 
 
 class EndingShare(WholeShare):
