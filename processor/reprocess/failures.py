@@ -9,7 +9,7 @@ from typing import Final
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import FatalError, HitmeshError, RetryError, StaleGeneration
 from hitmesh.model.sites import SiteDay
-from processor.settle.settler import ANY_ERROR
+from processor.any_error import ANY_ERROR
 
 _MAX_CHARS: Final = 300
 

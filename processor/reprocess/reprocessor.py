@@ -25,6 +25,7 @@ from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import ReprocessedResult
 from hitmesh.runtime.telemetry.registry import PROCESSOR_REPROCESSED
+from processor.any_error import ANY_ERROR
 from processor.erase.erasing import Erasing, is_erasing
 from processor.reprocess.beginning import begun
 from processor.reprocess.cancelling import Cancelling
@@ -39,7 +40,6 @@ from processor.reprocess.restoring import Restoring
 from processor.reprocess.schedule import expired, removable, to_work_on
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.settle.settlement_marks import SettlementMarks
-from processor.settle.settler import ANY_ERROR
 from processor.settle.share import Share, WholeShare
 from processor.settle.stores import SettlerStores
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from hitmesh.model.closing import first_open_day
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.streams import StreamTable
-from hitmesh.ports import MetricStore, OneStream, ProgressReader, Streams, StreamStore
+from hitmesh.ports import MetricStore, ProgressReader, StreamStore
+from processor.stream.stores import HasStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +24,6 @@ def scan_bounds(progress: ProgressReader) -> ScanBounds:
     """Return the committed offsets: a scan below these offsets finds every record stored raw."""
     hits = _offsets(progress, Topic.HITS)
     return ScanBounds(hits, {**hits, **_offsets(progress, Topic.REJECTED)})
-
-
-class HasStreams(Protocol):
-    """Stores that include every stream."""
-
-    @property
-    def streams(self) -> Streams:
-        """The stream table."""
-
-    @property
-    def stream(self) -> OneStream:
-        """Each stream's stores."""
 
 
 def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:

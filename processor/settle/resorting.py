@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Final
-
-import polars as pl
 
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import RetryError
@@ -14,13 +11,12 @@ from hitmesh.model.generations import SETTLEMENT_LOG, DirtySiteDay
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, DirtyDays, RawStore
 from hitmesh.runtime.logs import logger
+from processor.any_error import ANY_ERROR
 from processor.settle.memory import SettleMemory
 from processor.settle.pace import SettlePace
 from processor.settle.reached import ScanBounds
 from processor.settle.sorted_hits import SortedHits
 from processor.settle.wave import covered_by
-
-_ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
 
 
 class Resorting:
@@ -69,7 +65,7 @@ class Resorting:
             self._hits = SortedHits(self._raw, sites, days, bounds, self._memory)
         except RetryError:
             raise
-        except _ANY_ERROR as error:  # each site-day reads its own records, so a damaged record stops only some
+        except ANY_ERROR as error:  # each site-day reads its own records, so a damaged record stops only some
             self._not_before = now + self._pace.retry_after_ms
             logger().warning("hits_not_sorted", error=type(error).__name__, message=str(error))
             return

@@ -34,6 +34,7 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import SettledResult
+from processor.any_error import ANY_ERROR
 from processor.settle.attempt import Attempt
 from processor.settle.drift import not_confirmed, sums_of_streams, with_stored_rows
 from processor.settle.loop import run_in_turns
@@ -56,8 +57,6 @@ from processor.stream.metering import count_not_settled, count_settled
 from processor.stream.stores import digest_of
 
 _MAX_DOUBLINGS: Final = 20
-# Polars panics with an exception that does not derive from Exception.
-ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
 
 
 class Settler:

@@ -18,28 +18,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final
 
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.streams import CAUGHT_UP_MS, Progress, ShadowState, StreamTable, lag_ms
-from hitmesh.ports import Clock, OneStream, Streams
+from hitmesh.ports import Clock, Streams
 from hitmesh.runtime.logs import logger
+from processor.stream.stores import HasStreams
 
 WAIT_S: Final = 30.0
 """How long the live stream stands still at most."""
 _LOOK_EVERY_S: Final = 0.1
-
-
-class HasStreams(Protocol):
-    """Stores that include every stream."""
-
-    @property
-    def streams(self) -> Streams:
-        """The stream table."""
-
-    @property
-    def stream(self) -> OneStream:
-        """Each stream's stores."""
 
 
 def is_adopting(table: StreamTable) -> bool:

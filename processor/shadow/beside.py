@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from hitmesh.model.errors import Fenced, HitmeshError, RetryError
 from hitmesh.model.streams import Shadow, ShadowState, Stream, StreamTable
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger, traceback_of
+from processor.any_error import ANY_ERROR
 from processor.shadow.cleaning import CleaningStores, forget_followers, remove_gone
 from processor.shadow.until import LOOK_EVERY_S, Until
 from processor.stream.runner import Runner
@@ -35,7 +35,6 @@ class BesidePace:
 
 MakeRunner = Callable[[Stream], Runner]
 """Returns the shadow's runner, after recovery."""
-_ANY_ERROR: Final = (Exception,)
 
 
 class Beside:
@@ -72,7 +71,7 @@ class Beside:
                 wait_s = max(wait_s, error.retry_after_s)
             except Fenced as error:
                 logger().info("shadow_fenced", message=error.message)
-            except _ANY_ERROR as error:
+            except ANY_ERROR as error:
                 cause = error.message if isinstance(error, HitmeshError) else str(error)
                 logger().error("shadow_failed", message=cause, traceback=traceback_of(error))
                 wait_s = self._pace.retry_after_s

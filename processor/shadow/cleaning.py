@@ -9,23 +9,16 @@ from typing import Final, Protocol
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.streams import GoneStream
-from hitmesh.ports import Generations, OneStream, RawStore, RollupSink, SiteDirectory, Streams
+from hitmesh.ports import Generations, RawStore, RollupSink, SiteDirectory
 from hitmesh.runtime.logs import logger
+from processor.stream.stores import HasStreams
 
 _PAGE: Final = 500
 _DAYS: Final = 10**6
 
 
-class CleaningStores(Protocol):
+class CleaningStores(HasStreams, Protocol):
     """The stores that a removal reads and changes."""
-
-    @property
-    def streams(self) -> Streams:
-        """The stream table."""
-
-    @property
-    def stream(self) -> OneStream:
-        """Each stream's stores."""
 
     @property
     def directory(self) -> SiteDirectory:

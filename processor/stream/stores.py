@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from hitmesh.ports import (
     Ledger,
     LogReader,
     LogScan,
+    OneStream,
     OrderClaims,
     Outbox,
     RawStore,
@@ -29,6 +30,7 @@ from hitmesh.ports import (
     SeriesStore,
     SiteDirectory,
     StateStore,
+    Streams,
 )
 from processor.stream.live.sites import DEFAULT_RULES, SiteRules, Sites
 from processor.stream.live.step import Prepared
@@ -57,6 +59,18 @@ class StreamStores:
     directory: SiteDirectory
     erasures: Erasures
     stores_hits: bool = True
+
+
+class HasStreams(Protocol):
+    """Stores that include every stream."""
+
+    @property
+    def streams(self) -> Streams:
+        """The stream table."""
+
+    @property
+    def stream(self) -> OneStream:
+        """Each stream's stores."""
 
 
 def digest_of(directory: SiteDirectory) -> RowDigest:
