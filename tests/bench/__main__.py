@@ -44,7 +44,7 @@ def main() -> int:
     """Run all benchmarks; return the exit code."""
     began, scale = time.monotonic(), SMALL if "--small" in sys.argv[1:] else FULL
     results: Result = {"machine": _machine(), "collector": run_collector(load_traffic(), scale)}
-    results["refused"] = run_refused(scale.refused_s)
+    results["refused"] = run_refused(scale.refused_s, scale.refused_clients)
     results["core"], results["core_many"] = run_core(scale.core), run_core(scale.core_many)
     results["texts"] = run_texts(scale.pages, scale.texts_per_hour)
     results["one_visitor"] = run_one_visitor(scale.one_visitor_hits, scale.kept_of_visitor)

@@ -114,7 +114,7 @@ class _Client:
         self._channel.close()
 
 
-def run_refused(seconds: float) -> Result:
+def run_refused(seconds: float, clients: int = CLIENTS) -> Result:
     """Return the share of a core that each kind costs at a MiB per second, and whether everything was refused."""
     results: Result = {}
     server = Child("tests.bench.collector_server")
@@ -123,7 +123,7 @@ def run_refused(seconds: float) -> Result:
             for sender, key in _SENDERS.items():
                 progress(f"refused: {kind}, {sender}")
                 results[f"{kind}_{sender}"] = _measured(
-                    server, message_of(key), seconds, is_json=kind.startswith("json")
+                    server, message_of(key), seconds, clients, is_json=kind.startswith("json")
                 )
     finally:
         server.stop()
@@ -132,11 +132,11 @@ def run_refused(seconds: float) -> Result:
     return results
 
 
-def _measured(server: Child, message: bytes, seconds: float, *, is_json: bool) -> Result:
+def _measured(server: Child, message: bytes, seconds: float, count: int, *, is_json: bool) -> Result:
     endpoint = f"127.0.0.1:{server.ask('renew')['port']}"
     before = server.ask("mark")
     until_s = time.monotonic() + seconds
-    clients = [_Client(endpoint, message, BYTES_S / CLIENTS, until_s, is_json=is_json) for _ in range(CLIENTS)]
+    clients = [_Client(endpoint, message, BYTES_S / count, until_s, is_json=is_json) for _ in range(count)]
     for client in clients:
         client.thread.start()
     for client in clients:

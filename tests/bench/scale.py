@@ -7,6 +7,7 @@ from typing import Final
 
 from processor.settle.memory import DEFAULT_MEMORY
 from processor.stream.live.limits import PRODUCTION
+from tests.bench.refused_run import CLIENTS
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Scale:
     Attributes:
         warm_up_s, collector_s: seconds of collector load before the measurement, and during.
         refused_s: seconds per kind of refused bytes and kind of sender.
+        refused_clients: concurrent clients that send refused bytes; each sends at least one message.
         collector_batches: distinct batches of 100 hits, sent repeatedly; more than a stream remembers.
         core, core_many: the processor's core with a large shop's visits, and with many more.
         pages, texts_per_hour: distinct pages on a site, and the number kept apart per hour.
@@ -73,6 +75,7 @@ class Scale:
     warm_up_s: float
     collector_s: float
     refused_s: float
+    refused_clients: int
     collector_batches: int
     core: Core
     core_many: Core
@@ -105,6 +108,7 @@ FULL: Final = Scale(
     warm_up_s=4.0,
     collector_s=12.0,
     refused_s=20.0,
+    refused_clients=CLIENTS,
     collector_batches=2_000,
     core=Core(500_000, 107, 43, 150_000),
     core_many=Core(2_000_000, 107, 15, 0),
@@ -134,6 +138,7 @@ SMALL: Final = Scale(
     warm_up_s=0.5,
     collector_s=0.5,
     refused_s=0.1,
+    refused_clients=1,
     collector_batches=300,
     core=Core(500, 92, 16, 0, window_hits=200),
     core_many=Core(1_000, 92, 16, 0, window_hits=200),
@@ -147,7 +152,7 @@ SMALL: Final = Scale(
     backlog=Backlog(200, 3, 1, 100, (0.5,)),
     series_days=3,
     series_hits=500,
-    shared_days=3,
+    shared_days=2,
     shared_hits=100,
     many_sites=200,
     many_dirty=70,

@@ -7,6 +7,7 @@ are a function of the arguments.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -50,15 +51,20 @@ class Traffic:
 
 
 def load_traffic() -> Traffic:
-    """Return the access log's traffic if available, else the page views among the generated hits."""
+    """Return the access log's traffic if available, else the generated page views with plain paths."""
     if ACCESS_LOG.exists():
         views, _ = read_access_log(ACCESS_LOG, "")
         source = "access.log"
     else:
-        distinct = {(hit.visitor, hit.hit_id): hit for hit in generate_hits(count=8_000) if hit.type == "PAGE_VIEW"}
+        distinct = {(hit.visitor, hit.hit_id): hit for hit in generate_hits(count=8_000) if _is_plain_view(hit)}
         views = list(distinct.values())
         source = "tests.generate"
     return Traffic(sorted((_on_the_day(view) for view in views), key=lambda view: view.event_time), source)
+
+
+def _is_plain_view(hit: RefHit) -> bool:
+    """Return whether the hit is a page view whose path `shown_path` models, so that stored hits can be compared."""
+    return hit.type == "PAGE_VIEW" and re.fullmatch(r"[A-Za-z0-9/_-]*", hit.page_path or "") is not None
 
 
 def frames(traffic: Traffic, keys: Sequence[str], count: int, day: int = DAY) -> list[bytes]:
