@@ -17,19 +17,19 @@ class Leases(Protocol):
     """
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or that an earlier process of the same owner holds; return these leases.
+        """Acquire names that are free or held by an earlier process with the same owner; return the acquired leases.
 
         A lease does not expire before `length_ms`, which must be at least 1.
         """
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend leases that have not expired, and store their load; return these leases.
+        """Extend those leases that have not expired, and store their load; return the extended leases.
 
         A lease that expired, was released, or was acquired again with a greater token is absent from the result.
         """
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease with another token stays."""
+        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
 
     def held(self, names: Sequence[str]) -> Sequence[Lease]:
         """Return the leases on these names that have not expired, in the order of `names`."""

@@ -1,6 +1,7 @@
 """Erasure marks on Cassandra, by site and by creation time.
 
-Rows are only added, so that two writers cannot shorten a mark; a read takes the mark with the latest `until`.
+Rows are added but never changed, so two concurrent writers cannot shorten a mark. For each visitor, a read returns the
+mark with the latest `until`.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ _PASSING: Final = (
     ServerError,
     OSError,
 )
-# Includes the errors of Python that the driver raises for values that do not fit their column.
+# The list includes built-in errors of Python, which the driver raises for values that do not fit their column.
 EXPECTED: Final = (
     *_PASSING,
     DriverException,

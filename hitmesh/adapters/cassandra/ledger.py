@@ -49,12 +49,15 @@ class CassandraLedger:
         return _summed(rows)
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Return the days with hits that wait for settlement. Most sites never have such rows."""
+        """Return the days with hits that wait for settlement. Most sites never have such days."""
         rows = self._session.run(_READ_WAITING, (site, LedgerKind.WAITS, first_day, end_day))
         return waiting_days(_frame(list(rows)), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return LEDGER_SUMS of the next sites in token order, and the last site's name, or None at the end."""
+        """Return LEDGER_SUMS for the next sites in token order.
+
+        The second value is the last site's name, or None if no more sites follow.
+        """
         behind, values = ("", ()) if after is None else (_BEHIND, (after,))
         sites = [row.site for row in self._session.run(f"{_SITES} {behind} LIMIT ?", (*values, max_sites + 1))]
         some = sites[:max_sites]

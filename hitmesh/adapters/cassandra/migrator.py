@@ -1,4 +1,4 @@
-"""Numbered migrations: the CQL files in hitmesh.adapters.cassandra.migrations, and which of them a keyspace has.
+"""Apply numbered migrations (the CQL files in hitmesh.adapters.cassandra.migrations) and record them in the keyspace.
 
 Migrations are applied in ascending order, and an applied file must never change. An interrupted migration runs again
 from its first statement, so each statement must contain IF NOT EXISTS.

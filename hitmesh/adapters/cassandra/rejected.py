@@ -30,11 +30,12 @@ _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
 _ALL_SITES: Final = "*"  # no site has this name
-# Maximum number of (site, cell) that a page reads; at least 2, because a page reads the last place of the page before.
+# Maximum number of (site, cell) pairs that a page reads. It must be at least 2, because a page first reads again the
+# last pair of the previous page.
 MAX_PLACES: Final = 256
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-# Only the bytes expire, because the row must still be counted.
+# Only the bytes get a time to live, because the row itself must still be counted later.
 _KEY: Final = "site = ? AND cell = ? AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"
 _KEEP_BYTES: Final = f"UPDATE rejected_hits USING TTL ? SET original = ?, origin = ? WHERE {_KEY}"
 _ERASE: Final = f"UPDATE rejected_hits SET original = null, origin = null, message = '', hit_id = '' WHERE {_KEY}"
@@ -50,7 +51,7 @@ _CELLS: Final = "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND
 
 
 class CassandraRejectedStore:
-    """A RejectedStore: refused hits by site and cell, and the cells that have refused hits.
+    """A RejectedStore with a table of refused hits by site and cell, and tables of the cells that have refused hits.
 
     Attributes:
         keep_bytes_days: how many days a refused hit's bytes are kept after the write.
@@ -88,7 +89,7 @@ class CassandraRejectedStore:
         self._cells_written.note(cells)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell (start in UTC ms) on a UTC day of collect time (rule D5)."""
+        """Return the refused hits per cell on a UTC day, by collect time; keys are cell starts in UTC ms (rule D5)."""
         known = self._session.run(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell < ?",
             (site, _ZERO, day * DAY_MS, (day + 1) * DAY_MS),
@@ -163,7 +164,8 @@ class CassandraRejectedStore:
     def note_replayed(self, key: RefusalKey, at: int) -> bool:
         """Store durably that a replay was accepted; return whether the refusal exists.
 
-        If the refusal expires between the read and the write, a row without a reason is left, which no read returns.
+        If the refusal expires between the read and the write, the write leaves a row without a reason. No read returns
+        such a row.
         """
         if self.get(key) is None:
             return False
@@ -171,11 +173,11 @@ class CassandraRejectedStore:
         return True
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Do nothing: Cassandra expires the bytes by their time to live."""
+        """Do nothing and return 0: Cassandra removes the bytes when their time to live ends."""
         return 0
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts in the site's wanted refusals durably; yield how many after each cell."""
+        """Empty the texts of the site's wanted refusals durably; after each cell, yield how many refusals changed."""
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
         )

@@ -91,7 +91,7 @@ class CassandraReprocessings:
         return [rebuilt_of(id_, site_day, value) for site_day, value in self._values.read(id_, after, limit)]
 
     def _applied(self, cql: str, values: Values, reprocessing: Reprocessing) -> bool:
-        """Run a conditional write; when the outcome is unknown, the stored value shows the outcome."""
+        """Run a conditional write; if its outcome is unknown, read the stored value to determine the outcome."""
         try:
             return self._session.apply(cql, values)
         except Unavailable:

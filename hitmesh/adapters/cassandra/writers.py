@@ -1,4 +1,4 @@
-"""Writer numbers: each number is greater than all earlier numbers, and each owner's newest number is known.
+"""Issues writer numbers. Each number is greater than all earlier numbers, and each owner's newest number is stored.
 
 Adapters use the newest number to fence earlier writers; this module only issues the numbers.
 """
@@ -14,7 +14,7 @@ _MAX_TRIES: Final = 50
 
 
 class Writers:
-    """The mesh's writers. Thread-safe."""
+    """Issues the mesh's writer numbers. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -29,7 +29,7 @@ class Writers:
             rows = self._session.run("SELECT last FROM writer_numbers WHERE zero = 0", serial=True)
             last = rows[0].last if rows else 0
             if self._took(last):
-                # The number is also the write timestamp, so of two concurrent writes the greater number remains.
+                # The number is also the write timestamp, so after two concurrent writes the greater number remains.
                 self._session.run(
                     "INSERT INTO writers (owner, number) VALUES (?, ?) USING TIMESTAMP ?", (owner, last + 1, last + 1)
                 )

@@ -1,4 +1,4 @@
-"""Druid's configuration: a supervisor, a compaction and a retention rule per data source.
+"""Plan Druid's configuration: a supervisor, a compaction and a retention rule for each data source.
 
 This module decides which settings differ from Druid's current settings. Before a supervisor's specification is
 submitted, Druid parses a sample row with the specification.
@@ -34,7 +34,7 @@ _SAMPLE: Final = '{"t":0,"site":"a","generation":0,"excluded":0,"hits":1,"visits
 
 
 def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
-    """Return the existing objects and the necessary changes, in the order of application.
+    """Return the existing objects and the necessary changes, in the order in which they must be applied.
 
     Raises:
         RetryError: Druid does not answer.
@@ -65,7 +65,7 @@ def _supervisor(servers: Servers, client: DruidClient, source: RowSource, option
 
 
 def _start(servers: Servers, source: RowSource, wanted: Spec) -> None:
-    """Try a specification, submit the specification, and block until its tasks read."""
+    """Test a specification, submit it, and block until the supervisor's tasks read."""
     name = servers.data_source(source)
     with closing(DruidClient(servers)) as client:
         _try(client, wanted)
@@ -121,7 +121,7 @@ def _retention(servers: Servers, client: DruidClient, source: RowSource, options
     path = f"{_COORDINATOR}/rules/{name}"
     there = client.coordinator("GET", path, missing=[])
     if [rule.get("type") for rule in there] == [rule["type"] for rule in KEEP_NOTHING]:
-        there = []  # left behind when a mesh with this name was removed
+        there = []  # the rule of a removed mesh with the same name
     apply = partial(_send, servers, path, wanted)
     kept = f"{options.rows_retention_days} days" if options.rows_retention_days else "forever"
     return _change(f"retention {name}", wanted, there, apply, f"rows are kept {kept}")
@@ -142,7 +142,7 @@ def _send(servers: Servers, path: str, body: Any) -> None:
 
 
 def differences(wanted: Any, there: Any, where: str = "") -> list[str]:
-    """Return the wanted settings that the existing settings lack or contradict; other existing settings are ignored."""
+    """Return a text for each wanted setting that is missing or different; additional existing settings are ignored."""
     if isinstance(wanted, dict) and isinstance(there, dict):
         return [
             difference

@@ -77,7 +77,7 @@ class EmbeddedSiteDirectory:
         return site
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Return sites by name, for one merchant or for all, with names greater than `after`."""
+        """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
         with self._database.reading() as transaction:
             found = transaction.rows(
                 _site,
@@ -91,7 +91,7 @@ class EmbeddedSiteDirectory:
         """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
 
         Raises:
-            AlreadyExists: the name is taken with another zone, currency or policy.
+            AlreadyExists: a site with this name has another zone, currency or policy.
         """
         with self._database.writing() as transaction:
             existing = _stored_site(transaction, site.name)
@@ -108,7 +108,7 @@ class EmbeddedSiteDirectory:
 
         Raises:
             NotFound: no site has this name.
-            AlreadyExists: the site has another change from the same day on.
+            AlreadyExists: the site already has a different change from the same day on.
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with self._database.writing() as transaction:
@@ -127,7 +127,7 @@ class EmbeddedSiteDirectory:
             )
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules durably; return False if another version is stored.
+        """Store the next version of a site's rules durably; return whether these rules are stored now.
 
         Raises:
             NotFound: no site has this name.
@@ -146,7 +146,7 @@ class EmbeddedSiteDirectory:
         """Return the key with this secret, even if revoked.
 
         Raises:
-            KeyNotLookedUp: too many recent look-ups found nothing.
+            KeyNotLookedUp: too many recent look-ups found no key, so this key was not looked up.
         """
         self._refresh()
         digest = secret_digest(secret)
@@ -199,7 +199,7 @@ class EmbeddedSiteDirectory:
             )
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revoke a key durably; revoking twice keeps the first time.
+        """Revoke a key durably; a second revocation keeps the time of the first revocation.
 
         Raises:
             NotFound: the merchant has no such key.
@@ -280,7 +280,7 @@ class EmbeddedSiteDirectory:
                 self._watch = self._database.watch()
             full = len(self._sites) + len(self._keys) > MAX_KEPT
             if self._watch.changed() or full:
-                # A new dictionary, because a look-up in progress may still fill the old one.
+                # The cache gets a new dictionary, because a look-up in progress may still write to the old dictionary.
                 self._sites = {}
                 self._keys.forget()
             self._checked_at = now

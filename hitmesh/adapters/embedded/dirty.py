@@ -69,7 +69,7 @@ class EmbeddedDirtyDays:
             transaction.run_many("INSERT OR IGNORE INTO awaited_days VALUES (?, ?)", site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
+        """Return at most `limit` site-days in (site, day) order; only a site with more than `limit` days is split."""
         with self._database.reading() as transaction:
             taken = whole_sites(_waiting(transaction, limit + 1, closed_before, buckets), limit)
             if not taken:

@@ -98,8 +98,9 @@ class EmbeddedGenerations:
         The stream's generation becomes current if `drift.confirmed` is true, otherwise the generation of the attempt.
 
         Raises:
-            StaleGeneration: another entry or a later attempt has been published since; nothing was written.
-            ValueError: the stream's rows would be confirmed after they were superseded.
+            StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
+                nothing was written.
+            ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
         """
         with self._database.writing() as transaction:
             current = _refuse_stale(transaction, site_day, generation, seen_sequence)
@@ -128,8 +129,8 @@ class EmbeddedGenerations:
         """Make a replaced generation current again in a single durable transaction.
 
         Raises:
-            StaleGeneration: another entry was published since, or the generation is no longer kept; nothing was
-                written.
+            StaleGeneration: an entry was published after `seen_sequence` was read, or the generation is no longer kept;
+                nothing was written.
         """
         with self._database.writing() as transaction:
             newest, key = _newest(transaction, site_day), (*site_day, version.generation)
@@ -169,7 +170,7 @@ class EmbeddedGenerations:
             )
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return the ledger entry of the current generation per day."""
+        """Return, per day, the ledger entry of the current generation."""
         columns = "day, accepted, counted, duplicate, excluded, sum64, xor64, erased"
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
@@ -192,7 +193,7 @@ class EmbeddedGenerations:
             return _last_sequence(transaction, site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
+        """Return generations, published or not, that count as superseded from a time before `published_before`."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 site_day_generation,
@@ -218,7 +219,7 @@ class EmbeddedGenerations:
             )
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Forget a superseded generation; ignore any other."""
+        """Delete what is stored for a superseded generation; do nothing for any other generation."""
         with self._database.erasing() as transaction:  # the entry's carry may hold an erased visitor's visits
             key = (*site_day, generation)
             if transaction.run(_NOT_SUPERSEDED, key):

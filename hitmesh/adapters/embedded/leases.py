@@ -46,7 +46,7 @@ class EmbeddedLeases:
         self._clock = clock
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or that an earlier process of the same owner holds; return these leases."""
+        """Acquire names that are free or held by an earlier process with the same owner; return the acquired leases."""
         if not names:
             return []
         with self._database.writing() as transaction:
@@ -55,7 +55,7 @@ class EmbeddedLeases:
         return [lease for lease in found if lease is not None]
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend leases that have not expired, and store their load; return these leases."""
+        """Extend those leases that have not expired, and store their load; return the extended leases."""
         if not leases:
             return []
         with self._database.writing() as transaction:
@@ -67,7 +67,7 @@ class EmbeddedLeases:
             ]
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease with another token stays."""
+        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
         if leases:
             with self._database.writing() as transaction:
                 transaction.run_many(_RELEASE, [(lease.name, lease.token) for lease in leases])

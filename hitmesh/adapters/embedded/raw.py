@@ -81,7 +81,7 @@ class EmbeddedRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits on any site in [first_day, end_day) once, in log order, as `scan` does."""
+        """Yield each record with hits on any site in [first_day, end_day) once, in log order, like `scan`."""
         return self._scan(_FIND_OF_SITES, (json.dumps(sorted(set(sites))), first_day, end_day), before)
 
     def _scan(
@@ -121,7 +121,7 @@ class EmbeddedRawStore:
             yield Position(index_row.log, index_row.partition, index_row.offset), record
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably in a single transaction, in place of what is stored at their positions."""
+        """Store records durably in a single transaction, and replace any records that are stored at their positions."""
         with self._database.writing() as transaction:
             for record in records:
                 _insert(transaction, record, _REPLACE)

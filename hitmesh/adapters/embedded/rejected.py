@@ -60,7 +60,7 @@ class EmbeddedRejectedStore:
             )
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell (start in UTC ms) on a UTC day of collect time (rule D5)."""
+        """Return the refused hits per cell on a UTC day, by collect time; keys are cell starts in UTC ms (rule D5)."""
         with self._database.reading() as transaction:
             return dict(
                 transaction.rows(
@@ -115,7 +115,7 @@ class EmbeddedRejectedStore:
             )
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts in the site's wanted refusals durably; yield how many after each page."""
+        """Empty the texts of the site's wanted refusals durably; after each page, yield how many refusals changed."""
         last, is_last = 0, False
         while not is_last:
             with self._database.reading() as transaction:

@@ -54,7 +54,7 @@ class EmbeddedSeriesStore:
             )
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return SERIES_COLUMNS: settled series where stored, otherwise partials added up over epochs."""
+        """Return SERIES_COLUMNS: settled series for settled site-days, and sums over epochs for other site-days."""
         parameters = (site, first_day, end_day, generation)
         with self._database.reading() as transaction:
             settled = transaction.rows(bytes, f"SELECT value FROM settled_series {_OF_DAYS}", parameters)
@@ -75,7 +75,7 @@ class EmbeddedSeriesStore:
             transaction.run("REPLACE INTO settled_series VALUES (?, ?, ?, ?)", (*site_day, generation, value))
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Note durably the positions before which partials are stored; a position never moves back."""
+        """Store durably that all partials before these positions are stored; a position never moves back."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """INSERT INTO flushed VALUES (?, ?, ?, ?, ?)
@@ -101,7 +101,7 @@ class EmbeddedSeriesStore:
             transaction.run("DELETE FROM flushed WHERE stream = ?", (self._stream,))
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Remove everything stored for these generations in a single transaction; idempotent."""
+        """Remove all values stored for these generations in a single transaction; idempotent."""
         gone = [(*site_day, generation) for site_day, generation in superseded]
         with self._database.writing() as transaction:
             for table in ("series_partials", "settled_series"):

@@ -77,7 +77,7 @@ class MemoryRawStore:
         yield from ((record.position, record) for record in found if after is None or record.position > after)
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records in place of what is stored at their positions."""
+        """Store records, and replace any records that are stored at their positions."""
         with self._lock:
             self._records.update({record.position: record for record in records})
 

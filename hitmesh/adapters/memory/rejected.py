@@ -36,7 +36,7 @@ class MemoryRejectedStore:
                 self._hits.setdefault((hit.position, hit.row), hit)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell (start in UTC ms) on a UTC day of collect time (rule D5)."""
+        """Return the refused hits per cell on a UTC day, by collect time; keys are cell starts in UTC ms (rule D5)."""
         cells: Counter[int] = Counter()
         for hit in self._of(site):
             if hit.collect_time // DAY_MS == day:
@@ -82,7 +82,7 @@ class MemoryRejectedStore:
         return len(old)
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts in the site's wanted refusals; yield how many."""
+        """Empty the texts of the site's wanted refusals; yield how many refusals changed."""
         found = [hit for hit in self._of(site) if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
         with self._lock:
             for hit in found:

@@ -31,7 +31,7 @@ class Progress(Protocol):
     """The applied progress that reports read."""
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publish that everything before these positions is applied and committed."""
+        """Publish that all records before these positions are applied and committed."""
 
 
 class Writers(Protocol):
