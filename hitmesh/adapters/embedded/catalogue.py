@@ -20,7 +20,7 @@ class Declaration(NamedTuple):
 
 
 class LogCatalogue:
-    """The log of each topic, declared once, when the topic is first used. Thread-safe.
+    """Returns the log of each topic. A topic's log is declared when the topic is first used. Thread-safe.
 
     Args:
         database: log.db.
@@ -50,7 +50,7 @@ class LogCatalogue:
         return [PartitionId(declared.log, number) for number in range(declared.partitions)]
 
     def topic_of(self, log: str) -> Topic:
-        """Return a log's topic.
+        """Return the topic to which a log belongs.
 
         Raises:
             ValueError: the log does not belong to this store.

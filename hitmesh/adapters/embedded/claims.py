@@ -1,6 +1,7 @@
-"""Settlement on one machine: claims on orders and refunds, and their holders in the stream (raw.db).
+"""Claims on orders and refunds on one machine, and the holders of orders and refunds in the stream (raw.db).
 
-Orders and refunds have separate tables with the same columns. Settlement, not this module, decides which claim wins.
+Orders and refunds have separate tables with the same columns. Settlement, not this module, decides with which claim an
+order finally counts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class EmbeddedOrderClaims:
         self._database = database
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Store claims durably in a single transaction; existing claims stay unchanged."""
+        """Store claims durably in a single transaction; a claim that is already stored stays unchanged."""
         with self._database.writing() as transaction:
             for kind, table in _CLAIMS.items():
                 transaction.run_many(
@@ -49,7 +50,7 @@ class EmbeddedOrderClaims:
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
         """Return whether each claim holds its id in the stream; the first claim on a free id becomes its holder.
 
-        Runs in a single transaction.
+        The whole call is a single transaction.
         """
         offsets: dict[tuple[ClaimKind, PartitionId], list[int]] = {}
         for claim in claims:
@@ -107,7 +108,7 @@ class EmbeddedOrderClaims:
                 )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims in a single durable transaction, and overwrite the removed bytes; holders stay."""
+        """Remove claims, but no holder, in a single durable transaction, and overwrite the removed bytes."""
         with self._database.erasing() as transaction:
             for kind, table in _CLAIMS.items():
                 transaction.run_many(

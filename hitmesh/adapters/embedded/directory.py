@@ -2,7 +2,7 @@
 
 Sites and keys are cached until the file changes, which is checked at most every half second. A site or key that is not
 cached is looked up, so a new site or key works immediately. hitmesh.adapters.shared.known_keys limits look-ups for
-unknown keys. Key secrets are stored as SHA-256 only; deleted salts are overwritten.
+unknown keys. A key's secret is stored only as its SHA-256. Deleted salts are overwritten.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class EmbeddedSiteDirectory:
             with self._database.writing() as transaction:
                 transaction.run("INSERT OR IGNORE INTO mesh_secrets VALUES (1, ?)", (made,))
                 secret = transaction.first(bytes, query)
-        assert secret is not None  # inserted above, or already there
+        assert secret is not None  # the secret was inserted above or existed before
         return secret
 
     def _stored_salt(self, site: str, salted: date, today: date) -> bytes:
@@ -252,7 +252,7 @@ class EmbeddedSiteDirectory:
             key = (site, salted.isoformat())
             transaction.run("INSERT OR IGNORE INTO salts VALUES (?, ?, ?)", (*key, secrets.token_bytes(SALT_BYTES)))
             salt = transaction.first(bytes, "SELECT salt FROM salts WHERE site = ? AND local_date = ?", key)
-        assert salt is not None  # inserted in this transaction, or stored before
+        assert salt is not None  # the salt was inserted in this transaction or existed before
         if destroyed:
             # Without a checkpoint, pages of the write-ahead log would still contain the deleted salts.
             self._database.checkpoint()
@@ -262,7 +262,7 @@ class EmbeddedSiteDirectory:
         return salt
 
     def _forget_salts(self, site: str, today: date) -> None:
-        """Drop destroyed salts from memory: this site's salt immediately, salts of idle sites once a day."""
+        """Remove destroyed salts from memory: this site's salt at once, and the salts of other sites once a day."""
         self._salts.pop((site, oldest_salted_anywhere(today)), None)
         if today > self._forgot_on:
             oldest = oldest_salted_anywhere(today)

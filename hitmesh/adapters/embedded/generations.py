@@ -1,6 +1,7 @@
-"""Settlement on one machine: the current generation of each site-day (architecture A9), in settled.db.
+"""The current generation of each site-day on one machine, in settled.db (architecture A9).
 
-This module decides which attempt wins when two attempts settle the same site-day; it does not read carries or rows.
+If two attempts settle the same site-day, this module decides which attempt is published. It never decodes carries or
+rows.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class EmbeddedGenerations:
     """Implementation of Generations in settled.db.
 
     An attempt that began before the current generation can no longer be published. `superseded` also returns such
-    attempts, so that their leftovers can be removed.
+    attempts, so that the rows that they wrote can be removed.
     """
 
     def __init__(self, database: Database) -> None:
@@ -61,7 +62,7 @@ class EmbeddedGenerations:
                 ON CONFLICT DO UPDATE SET last_generation = last_generation + 1 RETURNING last_generation""",
                 site_day,
             )
-            assert generation is not None  # RETURNING gives the written row
+            assert generation is not None  # RETURNING always returns the written row
             transaction.run("INSERT INTO attempts VALUES (?, ?, ?)", (*site_day, generation))
         return generation
 
@@ -220,7 +221,8 @@ class EmbeddedGenerations:
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
         """Delete what is stored for a superseded generation; do nothing for any other generation."""
-        with self._database.erasing() as transaction:  # the entry's carry may hold an erased visitor's visits
+        # The bytes are overwritten, because the entry's carry may hold visits of an erased visitor.
+        with self._database.erasing() as transaction:
             key = (*site_day, generation)
             if transaction.run(_NOT_SUPERSEDED, key):
                 transaction.run(_FORGET, key)
@@ -242,7 +244,7 @@ def _newest(transaction: Transaction, site_day: SiteDay) -> Newest | None:
 
 
 def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, seen_sequence: int) -> int | None:
-    """Return the current generation, None without an entry; raise StaleGeneration if the attempt may not replace it."""
+    """Return the current generation, or None without an entry; raise StaleGeneration if the attempt is outdated."""
     newest = transaction.first(
         _Numbers,
         "SELECT sequence, generation FROM generations WHERE site = ? AND day = ? ORDER BY sequence DESC LIMIT 1",
@@ -275,7 +277,7 @@ def _supersede(transaction: Transaction, site_day: SiteDay, generations: Iterabl
 
 
 def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
-    """Mark attempts before the new generation as superseded, and the new generation as no longer pending."""
+    """Mark all earlier pending attempts as superseded, and the new generation as no longer pending."""
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",
@@ -285,7 +287,7 @@ def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, gener
 
 
 def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
-    """Store an entry in place of the generation's earlier entry, and record the entry."""
+    """Store an entry in place of any earlier entry with the same generation; record the entry as a past entry too."""
     transaction.run(_FORGET, (*site_day, newest.generation))
     transaction.run(f"INSERT INTO generations ({_NEWEST}) VALUES ({', '.join('?' * 16)})", (*site_day, *newest))
     transaction.run("INSERT INTO past_entries VALUES (?, ?, ?, ?, ?, ?)", (*site_day, *recorded(newest.entry)))

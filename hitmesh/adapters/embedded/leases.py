@@ -1,7 +1,7 @@
 """Leases on one machine (leases.db).
 
 The leases are in a separate file, so that a renewal never waits for a settlement's write transaction. The row of a
-released or expired lease stays, because the row has the last token.
+released or expired lease is not deleted, because the next token must be greater than the row's token.
 """
 
 from __future__ import annotations

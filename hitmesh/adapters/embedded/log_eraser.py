@@ -1,4 +1,4 @@
-"""Changes to log records on a single machine (log.db), to erase hits."""
+"""Change log records on a single machine (log.db), to erase hits."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class EmbeddedLogEraser:
         return changed > 0
 
     def overwrite(self) -> None:
-        """Move all changes from the write-ahead logs into the files, and empty the write-ahead logs."""
+        """Move all changes from the write-ahead logs into the database files, and empty the write-ahead logs."""
         for file in self._files:
             file.checkpoint()
 
     def kept_until(self, log_time: int) -> int:
-        """Return 0: `replace` removes the bytes."""
+        """Return 0, because `replace` removes the erased bytes from the log."""
         return 0

@@ -1,4 +1,4 @@
-"""Progress on one machine: how far the processor has committed."""
+"""The processor's progress on one machine: its committed positions."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ class EmbeddedProgress:
         self._group = group
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed progress of every declared partition, (0, 0) without a commit."""
+        """Return the committed progress of every declared partition; (0, 0) before the first commit."""
         saved = self._committed.committed(topic, self._group)
         return {partition: saved.get(partition, _START) for partition in self._catalogue.partition_ids(topic)}

@@ -21,7 +21,7 @@ _REJECTED_COLUMNS: Final = """log_id, partition_no, record_offset, row_no, site,
     hit_id, hits, original, packing, origin, replayed_at"""
 _AS_SENT: Final = 0
 _ZLIB: Final = 1
-# The index `rejected_by_cell` has this expression and this order.
+# The index `rejected_by_cell` contains this expression and has this order.
 _CELL: Final = f"collect_time / {CELL_MS}"
 _NEWEST: Final = "collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC, row_no DESC"
 _PLACE: Final = "(collect_time, log_id, partition_no, record_offset, row_no)"
@@ -30,13 +30,13 @@ _PAGE: Final = 500
 
 
 class EmbeddedRejectedStore:
-    """A RejectedStore in raw.db: a row per refusal, with bytes compressed where this saves space."""
+    """A RejectedStore in raw.db, with a row per refusal. The bytes of a refusal are compressed if this saves space."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Store refusals durably in a single transaction; existing refusals stay unchanged."""
+        """Store refusals durably in a single transaction; a refusal that is already stored stays unchanged."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 f"INSERT OR IGNORE INTO rejected ({_REJECTED_COLUMNS}) VALUES ({', '.join('?' * 15)})",
@@ -139,7 +139,7 @@ class EmbeddedRejectedStore:
 
 
 def _conditions(wanted: RefusalRange, after: RefusalKey | None) -> tuple[str, tuple[Value, ...]]:
-    """Return a WHERE clause with its values."""
+    """Return the conditions of a WHERE clause, and the values for the parameters in these conditions."""
     values: list[Value]
     if wanted.site is not None:
         conditions, values = "site = ? AND collect_time >= ? AND collect_time < ?", [*wanted]
@@ -171,7 +171,7 @@ class _Count(NamedTuple):
 
 
 def _packed(original: bytes) -> tuple[bytes, int]:
-    """Return bytes in their stored encoding, and the encoding's number."""
+    """Return the bytes to store, and the number of their encoding."""
     packed = zlib.compress(original)
     return (packed, _ZLIB) if len(packed) < len(original) else (original, _AS_SENT)
 

@@ -1,7 +1,8 @@
 """Reprocessings and their recomputed site-days on one machine, in settled.db.
 
-The control service and the processor both write these tables. SQLite never runs two write transactions at once,
-so the version that a replacement compares cannot change before the replacement is committed.
+The control service and the processor both write these tables. SQLite never runs two write transactions at once. A
+replacement reads and compares the stored version in its transaction, so the version cannot change before the
+replacement is committed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Step 6 of the journey on one machine: partials in raw.db (architecture A6).
+"""Partials and settled series on one machine, in raw.db (step 6 of the journey, architecture A6).
 
 A partial is the contribution of an epoch to a cell. The sums of a partial are stored in a blob, so that rows stay small
-and a new sum needs no new column. A settled site-day is stored as a single blob. hitmesh.adapters.shared.partials
-decides the content of partials and how partials add up.
+and a new sum needs no new column. The settled series of a site-day is stored as a single blob.
+hitmesh.adapters.shared.partials decides the content of partials and how partials add up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.rows.columns import pack_record, unpack_record
 from hitmesh.model.rows.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
 from hitmesh.model.sites import SiteDay
 
-# SQLite has no booleans, and only signed integers.
+# SQLite has no booleans and no unsigned integers.
 _STORED_AS: Final[dict[str, pl.DataType]] = {"excluded": pl.Int64(), "digest": pl.Int64()}
 _OF_DAYS: Final = "WHERE site = ?1 AND day >= ?2 AND day < ?3 AND generation = ?4"
 _PUT: Final = """INSERT INTO series_partials (site, day, cell, excluded, currency, generation, log_id, partition_no,
@@ -65,7 +65,8 @@ class EmbeddedSeriesStore:
                 parameters,
             )
         if not settled and not streamed:
-            return NO_SERIES.clone()  # as for every day of an import; adding up nothing takes milliseconds
+            # Every day of an import has no series at first, and adding up an empty frame would take milliseconds.
+            return NO_SERIES.clone()
         return series(pl.concat([_frame(site, streamed), *(unpack_record(blob, SERIES_COLUMNS) for blob in settled)]))
 
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:

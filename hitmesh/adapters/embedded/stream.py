@@ -1,4 +1,4 @@
-"""A single stream's stores on one machine: tables of raw.db and state.db, by the stream's generation."""
+"""A stream's stores on one machine: the rows of tables in raw.db and state.db that have the stream's generation."""
 
 from __future__ import annotations
 

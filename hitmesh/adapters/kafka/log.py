@@ -42,8 +42,9 @@ class KafkaEventLog:
     Args:
         servers: addresses of Kafka and topic names.
         catalogue: the current log of each topic.
-        max_queued_bytes: limit on value bytes that wait for acknowledgement; LogFull beyond.
-        max_queued_records: limit on records that wait for acknowledgement; LogFull beyond.
+        max_queued_bytes: maximum total size of values that wait for acknowledgement; beyond it, `append` raises
+            LogFull.
+        max_queued_records: maximum number of records that wait for acknowledgement; beyond it, `append` raises LogFull.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class KafkaEventLog:
         """Send a record; the future resolves when all in-sync replicas have stored the record.
 
         Raises:
-            LogFull: too many records or bytes already wait.
+            LogFull: too many records or bytes already wait for acknowledgement.
             ValueError: no such partition, or a value above 8 MiB.
         """
         if not 0 <= partition < self.partitions(topic):
@@ -99,10 +100,10 @@ class KafkaEventLog:
         return future
 
     def flush(self, timeout_s: float) -> None:
-        """Block until every append so far is resolved.
+        """Block until the futures of all appends so far are done.
 
         Raises:
-            RetryError: some appends were unresolved after `timeout_s`.
+            RetryError: some futures are not done after `timeout_s`.
         """
         with self._lock:
             waiting = list(self._waiting)

@@ -110,7 +110,7 @@ class KafkaLogReader:
         self._accept()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Return the next records, oldest log time first, in order per partition; wait for the first record.
+        """Wait for a record; return the next records, oldest log time first and in order per partition.
 
         The records have at most `max_hits` rows in total, unless the first record alone has more. The result is empty
         when no record arrived within `timeout_s`.
@@ -153,7 +153,7 @@ class KafkaLogReader:
         return committed_by(self._consumer, self._kafka_topic, list(self._next))
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Save positions durably; older positions are ignored.
+        """Commit positions durably; a position older than the committed position is ignored.
 
         Raises:
             PartitionsMoved: this reader has lost partitions; nothing was saved.

@@ -45,7 +45,7 @@ class KafkaLogScan:
         self._catalogue = catalogue
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Return the first retained offset; the next offset to be written when no record is retained."""
+        """Return the first retained offset, or the end offset if no record is retained."""
         with self._consumer() as consumer:
             return self._retained(consumer, partition)[0]
 

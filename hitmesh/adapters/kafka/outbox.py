@@ -107,7 +107,8 @@ class KafkaOutbox:
             PartitionsMoved: a partition now belongs to another reader, or rows come with a position that is not ahead;
                 nothing was written.
             CommitInDoubt: the outcome is unknown.
-            ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
+            ValueError: a position is missing or belongs to a log of another store, or rows have another stream's
+                generation.
         """
         newer = self._newer(rows, positions)
         messages = self._messages(rows, newer)

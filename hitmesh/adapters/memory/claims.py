@@ -20,7 +20,7 @@ class MemoryOrderClaims:
         self._refunds: set[WholeRefund] = set()
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Store claims; existing claims stay unchanged."""
+        """Store claims; a claim that is already stored stays unchanged."""
         with self._lock:
             for claim in claims:
                 self._claims.setdefault((claim.position, claim.row), claim)
@@ -67,7 +67,7 @@ class MemoryOrderClaims:
                     self._claims[key] = replace(claim, duplicate=duplicate)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims; holders stay."""
+        """Remove claims, but no holder."""
         with self._lock:
             for claim in claims:
                 self._claims.pop((claim.position, claim.row), None)

@@ -247,7 +247,7 @@ class MemoryGenerations:
         return {generation: at for (of_day, generation), at in self._superseded.items() if of_day == site_day}
 
     def _limit(self, site_day: SiteDay, now: int) -> None:
-        """Give generations beyond the allowed number an earlier time."""
+        """Let those kept generations of a site-day that exceed MAX_KEPT_GENERATIONS count as superseded from `now`."""
         self._superseded |= {(site_day, old): now for old in beyond_limit(self._replaced(site_day), now)}
 
     def _last_sequence(self, site: str) -> int:

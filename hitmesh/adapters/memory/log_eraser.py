@@ -1,4 +1,4 @@
-"""Changes to log records in memory."""
+"""Change log records in memory, to erase hits."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class MemoryLogEraser:
         """Do nothing: memory keeps no replaced bytes."""
 
     def kept_until(self, log_time: int) -> int:
-        """Return 0: `replace` removes the bytes."""
+        """Return 0, because `replace` removes the erased bytes from the log."""
         return 0

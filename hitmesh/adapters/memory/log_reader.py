@@ -30,7 +30,7 @@ class MemoryLogReader:
         """Do nothing: no other reader shares the partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the next position to read for each partition."""
+        """Return the read position in each partition."""
         return dict(self._next)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
@@ -38,7 +38,7 @@ class MemoryLogReader:
         return self._log.committed(self._topic, self._group)
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Save positions; older positions are ignored."""
+        """Commit positions; a position older than the committed position is ignored."""
         self._log.commit(self._topic, self._group, positions)
 
     def close(self) -> None:

@@ -63,8 +63,9 @@ class MemoryOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: rows come with a position that is not ahead of the committed one; nothing was written.
-            ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
+            PartitionsMoved: there are rows, but a position is not beyond the committed position; nothing was written.
+            ValueError: a position is missing or belongs to a log of another store, or rows have another stream's
+                generation.
         """
         by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
         for partition, progress in positions.items():

@@ -16,5 +16,5 @@ class MemoryProgress:
         self._group = group
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed progress of every declared partition, (0, 0) without a commit."""
+        """Return the committed progress of every declared partition; (0, 0) before the first commit."""
         return self._log.committed(topic, self._group)

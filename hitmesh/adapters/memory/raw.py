@@ -19,13 +19,13 @@ class MemoryRawStore:
         self._records: dict[Position, RawRecord] = {}
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Store records; existing records stay unchanged."""
+        """Store records; a record that is already stored stays unchanged."""
         with self._lock:
             for record in records:
                 self._records.setdefault(record.position, record)
 
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
-        """Replace a stored record's value and event times; an absent record stays absent."""
+        """Replace a stored record's value and event times; return False if no such record is stored."""
         with self._lock:
             there = self._records.get(record.position)
             if there is None or seen not in (None, there.value):

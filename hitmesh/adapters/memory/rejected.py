@@ -30,7 +30,7 @@ class MemoryRejectedStore:
         self._hits: dict[tuple[Position, int], RejectedHit] = {}
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Store refusals; existing refusals stay unchanged."""
+        """Store refusals; a refusal that is already stored stays unchanged."""
         with self._lock:
             for hit in hits:
                 self._hits.setdefault((hit.position, hit.row), hit)

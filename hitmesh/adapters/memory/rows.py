@@ -27,7 +27,7 @@ class MemoryRows:
         """Store settled rows.
 
         Raises:
-            ValueError: a generation of a site-day already has rows; nothing was written.
+            ValueError: a generation of a site-day already has rows, and nothing was written.
         """
         parts: dict[tuple[RowSource, SiteDay, int], pl.DataFrame] = {}
         for source, rows in ((RowSource.TRAFFIC, traffic), (RowSource.VISITS, visits)):
