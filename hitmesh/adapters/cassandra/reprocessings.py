@@ -54,7 +54,7 @@ class CassandraReprocessings:
         return self._get(id_, serial=False)
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first; call `on_damage` for each value that does not decode.
+        """Return all reprocessings, newest first; call `on_damage` for each damaged value, which is left out.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.

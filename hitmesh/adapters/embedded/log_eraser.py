@@ -27,7 +27,7 @@ class EmbeddedLogEraser:
         self._files = files
 
     def record(self, position: Position) -> LoggedRecord | None:
-        """Return the retained record at a position; None if it was trimmed, or if the log is that of another store."""
+        """Return the retained record at a position; None if it was trimmed or belongs to another store's log."""
         log, number, offset = position
         try:
             topic = self._catalogue.topic_of(log)

@@ -58,7 +58,7 @@ class EmbeddedReprocessings:
             return transaction.first(reprocessing_of, "SELECT id, value FROM reprocessings WHERE id = ?", (id_,))
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first; call `on_damage` for each value that does not decode.
+        """Return all reprocessings, newest first; call `on_damage` for each damaged value, which is left out.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.

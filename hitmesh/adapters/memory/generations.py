@@ -33,7 +33,7 @@ class _Published:
 
 @dataclass(slots=True)
 class _Attempts:
-    """Attempts for a site-day: last number, unpublished numbers, kept entries by sequence, and all entries."""
+    """A site-day's last attempt number, pending attempt numbers, kept entries by sequence, and all recorded entries."""
 
     last: int = 0
     waiting: set[int] = field(default_factory=set)

@@ -22,7 +22,7 @@ class MemoryMetricStore:
 
     Args:
         rows: the rows to query.
-        progress: the committed positions; committed rows are visible at once.
+        progress: the committed positions. Rows are visible to queries as soon as they are committed.
     """
 
     def __init__(self, rows: MemoryRows, progress: ProgressReader) -> None:

@@ -17,7 +17,7 @@ from hitmesh.model.stream_values import FoldedRows
 
 @dataclass(slots=True)
 class MemoryFence:
-    """The number of a stream's newest writer, shared by the outboxes of the stream."""
+    """The number of a stream's newest writer. All outboxes of the stream share this object."""
 
     stream: int = STREAM_GENERATION
     newest: int = 0
@@ -25,7 +25,7 @@ class MemoryFence:
 
 
 class MemoryOutbox:
-    """An Outbox over the log's positions and the rows that reports read.
+    """An Outbox that stores positions in a MemoryLog, and rows where reports read them.
 
     Args:
         log: stores the positions.

@@ -82,7 +82,7 @@ class MemoryRawStore:
             self._records.update({record.position: record for record in records})
 
     def mend_index(self, site_day: SiteDay) -> None:
-        """Do nothing: there is no index."""
+        """Do nothing, because this store has no index."""
 
     def get(self, position: Position) -> RawRecord | None:
         """Return the record at a position; None when absent."""

@@ -1,4 +1,4 @@
-"""Settled rows and stream rows in memory: `sink` and `outbox` write the rows, and `metrics` reads the rows."""
+"""Settled rows and stream rows in memory. The modules `sink` and `outbox` write the rows, and `metrics` reads them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class MemorySeriesStore:
     """A SeriesStore in memory.
 
     Args:
-        values: the values of all streams; None: empty.
+        values: the values of all streams; None creates an empty store.
         stream: the generation of the stream whose flushed positions this store holds.
     """
 
@@ -43,7 +43,7 @@ class MemorySeriesStore:
         self._stream = stream
 
     def of_stream(self, stream: int) -> MemorySeriesStore:
-        """Return a store over the same values, with the flushed positions of another stream."""
+        """Return a store with the same values that holds another stream's flushed positions."""
         return MemorySeriesStore(self._values, stream)
 
     def put_partials(self, partials: pl.DataFrame) -> None:

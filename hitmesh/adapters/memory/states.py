@@ -24,7 +24,7 @@ class MemoryStateStore:
             self._chunks[partition, writer, next_offset] = list(chunks)
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Make a snapshot visible and delete older snapshots; return False if the existing snapshot must stay."""
+        """Make a snapshot visible and delete older snapshots; return False if the existing snapshot must be kept."""
         key = (manifest.partition, manifest.writer, manifest.position.next_offset)
         with self._lock:
             if not replaces(manifest, self._manifests.get(manifest.partition)):
