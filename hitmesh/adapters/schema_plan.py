@@ -25,8 +25,8 @@ class Change:
     Attributes:
         server: kafka, cassandra or druid.
         thing: for example `topic hitmesh.hits`.
-        action: CREATE for a missing part, CHANGE for a part that differs, KEEP for a part that does not differ.
-        description: a text for people. It describes the part that is created, or the difference and the effect of the
+        action: the planned action, CREATE for a missing part, CHANGE for a part that differs, otherwise KEEP.
+        description: a text for people that describes the part to create, or the difference and the effect of the
             change.
         apply: applies the change; idempotent.
     """
@@ -40,7 +40,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SchemaOptions:
-    """Sizes and retention of all created parts.
+    """The options of a schema: sizes, copies and retention of the parts that a plan creates.
 
     The defaults suit a single machine; docs/data-model.md lists values for production.
 
@@ -53,7 +53,7 @@ class SchemaOptions:
         rollups_retention_days: how many days Kafka keeps the rows that Druid ingests.
         raw_ttl_days: how many days raw records and order claims are kept; 0 = forever.
         series_ttl_days: how many days partials are kept; 0 = forever.
-        segment_granularity: time span of each segment that a Druid ingestion task writes: HOUR or DAY.
+        segment_granularity: the time span of each segment that a Druid ingestion task writes, HOUR or DAY.
         task_count: how many Druid ingestion tasks read the topic of each data source.
         task_minutes: how many minutes an ingestion task reads before it publishes its segments.
         rows_retention_days: how many days Druid keeps rows; 0 = forever.

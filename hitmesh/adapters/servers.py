@@ -33,8 +33,8 @@ class Servers:
         broker: http URL of the Druid broker.
         coordinator: http URL of the Druid coordinator, which must also run the overlord.
         name: mesh name; prefix for topics, keyspace and data sources.
-        keyspace: Cassandra keyspace; if empty, the keyspace is `name`.
-        datacenter: Cassandra datacenter local to this process.
+        keyspace: the Cassandra keyspace; if empty, the keyspace is `name`.
+        datacenter: the Cassandra datacenter that is local to this process.
         mark_margin_ms: milliseconds after both data sources first showed a progress mark until the mark counts
             (architecture §4).
     """

@@ -1,4 +1,4 @@
-"""A single stream's stores on Kafka, Cassandra and Druid.
+"""Make the stores of a stream on Kafka, Cassandra and Druid.
 
 Rows and partials have the stream's generation. Flushed positions and snapshots, and also positions and progress marks
 of a shadow, are stored under a log name that contains the stream's number (`log_of_stream`). A shadow has a separate
@@ -29,7 +29,7 @@ from hitmesh.ports import StreamStore
 
 
 class OneStreamOnServers:
-    """Implementation of OneStream. Repeated calls for a stream return the same stores.
+    """Implements the port OneStream. Repeated calls for a stream return the same stores.
 
     Args:
         servers: addresses of the servers.

@@ -11,7 +11,7 @@ from hitmesh.model.sites import IngestKey, PolicyChange, Site
 
 
 class SiteDirectory(Protocol):
-    """Sites, keys and salts.
+    """Stores sites, keys and salts.
 
     Reads may use a cache that is at most 1 s old. If the cache lacks an entry, the store is read.
     """

@@ -44,8 +44,8 @@ class RawStore(Protocol):
     ) -> Iterator[RawRecord]:
         """Yield each record with hits of any of these sites in [first_day, end_day) once, in log order, like `scan`.
 
-        The purpose of this method is that a record with hits of many sites is read only once. It holds the positions of
-        all records in memory.
+        The purpose of this method is that a record with hits of many sites is read only once. The call holds the
+        positions of all records in memory.
         """
 
     def salvage(
@@ -108,7 +108,7 @@ class RejectedStore(Protocol):
     def note_replayed(self, key: RefusalKey, at: int) -> bool:
         """Store durably that a replay of a refusal was accepted at a time (UTC ms); idempotent.
 
-        Returns whether the refusal exists. A later call replaces the time.
+        Returns whether the refusal exists. A later call replaces the time that was stored before.
         """
 
     def drop_bytes(self, older_than_ms: int) -> int:

@@ -21,7 +21,9 @@ class Outbox(Protocol):
         """Fence every earlier writer; return this writer's number, which is higher than any earlier writer's number."""
 
     def resolve(self, writer: int) -> None:
-        """Block until this writer has no pending transaction. Afterwards `committed()` is final.
+        """Block until this writer has no pending transaction.
+
+        When the call has returned, the result of `committed()` is final for this writer's transactions.
 
         Raises:
             Fenced: a later writer took over.

@@ -1,9 +1,9 @@
-"""Site-days on Cassandra that wait for their day to close.
+"""Store, on Cassandra, the site-days that wait for their day to close.
 
 A million sites have a million awaited site-days, nearly all on days that are still open. A settler therefore reads a
-table that is keyed by day. It reads only the few days that have closed, and passes over no tombstones from earlier
-days. A second table lists each site's awaited days. The settler also reads a bucket of this second table every few
-minutes, and so finds site-days that an older version of hitmesh stored only in the second table.
+table that is keyed by day. The settler then reads only the few days that have closed, and passes over no tombstones
+from earlier days. A second table lists each site's awaited days. The settler also reads a bucket of this second table
+every few minutes, and so finds site-days that an older version of hitmesh stored only in the second table.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class AwaitedDays:
         self._audit_every_s = audit_every_s
         self._clock = clock
         self._looked_s = 0.0
-        # The arguments `closed_before` and `buckets` of the last read, if this read found nothing.
+        # The arguments `closed_before` and `buckets` of the last read, if it found nothing; its empty result is reused
+        # for a while.
         self._none_before: tuple[int, Set[int]] | None = None
         self._audited_s = float("-inf")
         self._next_audit = 0

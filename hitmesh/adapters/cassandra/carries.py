@@ -1,4 +1,4 @@
-"""Carries on Cassandra, split into pieces that fit a table cell."""
+"""Store carries on Cassandra, split into pieces that fit a table cell."""
 
 from __future__ import annotations
 

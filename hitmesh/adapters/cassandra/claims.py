@@ -1,4 +1,4 @@
-"""Order and refund claims on Cassandra, and their holders in the stream (settlement, rule D3).
+"""Store claims on orders and refunds on Cassandra, and which claim holds each of them in the stream (rule D3).
 
 A conditional write makes a claim the holder of an order. Orders and refunds have separate tables with equal columns.
 Settlement, not this module, decides with which claim an order finally counts.
@@ -43,7 +43,7 @@ _SELECT_REFUNDS: Final = "SELECT order_id, day FROM refund_days WHERE site = ? A
 
 
 class CassandraOrderClaims:
-    """Implementation of OrderClaims.
+    """Implements the port OrderClaims.
 
     Orders and refunds have separate tables. Each has a table of claims by id, a table of ids by position, and a table
     of holders.

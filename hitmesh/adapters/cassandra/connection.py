@@ -28,9 +28,9 @@ _LIBEV: Final = "LibevConnection"
 def connect(servers: Servers, request_timeout_s: float, keyspace: str | None) -> Session:
     """Open a session without a default keyspace, because each statement states its own.
 
-    The driver loads only the replication settings of `keyspace`, which token-aware routing needs. It does not load the
-    cluster's whole schema, because loading takes a quarter of a second per 400 tables, and each session would query the
-    schema again after a change in any keyspace.
+    The driver loads only the replication settings of `keyspace`, which token-aware routing needs. The driver does not
+    load the cluster's whole schema. Loading would take a quarter of a second per 400 tables, and each session would
+    repeat it after a change in any keyspace.
 
     Raises:
         Unavailable: no contact point answers.
@@ -83,7 +83,8 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         contact_points=[_address(server) for server in servers.cassandra.split(",")],
         execution_profiles=profiles,
         reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
-        protocol_version=ProtocolVersion.V5,  # needs Cassandra 4.0; with V5, each statement can name its keyspace
+        # Version 5 needs Cassandra 4.0. In this version, each statement can name its keyspace.
+        protocol_version=ProtocolVersion.V5,
         compression=False,  # large values are already compressed
         connect_timeout=_CONNECT_TIMEOUT_S,
         control_connection_timeout=_CONNECT_TIMEOUT_S,

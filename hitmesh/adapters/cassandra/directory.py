@@ -1,4 +1,4 @@
-"""Sites, keys and salts on Cassandra.
+"""Store sites, keys and salts on Cassandra.
 
 Cache entries stay valid until the directory's version changes; the version is checked twice a second. While Cassandra
 is unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique.
@@ -59,7 +59,7 @@ _CHANGES: Final = "SELECT from_day, campaign_splits, split_at_local_midnight FRO
 
 
 class CassandraSiteDirectory:
-    """A SiteDirectory. Thread-safe.
+    """Implements the port SiteDirectory. Thread-safe.
 
     Args:
         session: a session on the keyspace.
@@ -199,7 +199,8 @@ class CassandraSiteDirectory:
                 (rules_value(rules), rules.version, site, stored.version or None),
             )
             stored = site_of(self._session.run(query, (site,), serial=True)[0]).rules
-        # True also after a repeated call, because the earlier call may have failed before it invalidated the caches.
+        # After a repeated call, the caches are invalidated again, because the earlier call may have failed before it
+        # did so.
         if stored == rules:
             self._note_change()
         self._sites.pop(site, None)

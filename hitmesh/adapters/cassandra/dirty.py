@@ -1,4 +1,4 @@
-"""Dirty site-days on Cassandra: site-days that wait for settlement.
+"""Store dirty site-days, which wait for settlement, on Cassandra.
 
 Sites are spread over 32 buckets, so that all sites can be listed and no Cassandra partition holds a whole mesh. A
 settler reads all buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Each dirty mark is a
@@ -38,7 +38,7 @@ _MARKED: Final = f"{_RANGES} AND site >= ? AND day < ? {_GROUPED} LIMIT ? ALLOW 
 
 
 class CassandraDirtyDays:
-    """Implementation of DirtyDays: dirty marks and awaited days, bucketed by site.
+    """Implements the port DirtyDays: dirty marks and awaited days, bucketed by site.
 
     Args:
         session: a session on the keyspace.

@@ -1,4 +1,4 @@
-"""Erasure marks on Cassandra, by site and by creation time.
+"""Store erasure marks on Cassandra, by site and by creation time.
 
 Rows are added but never changed, so two concurrent writers cannot shorten a mark. For each visitor, a read returns the
 mark with the latest `until`.
@@ -19,7 +19,7 @@ _COLUMNS: Final = "site, digest, until, created_at, reprocessing"
 
 
 class CassandraErasures:
-    """Implements Erasures. Thread-safe."""
+    """Implements the port Erasures. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

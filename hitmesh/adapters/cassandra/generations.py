@@ -1,4 +1,4 @@
-"""Generations on Cassandra: the current generation of each site-day (architecture A9).
+"""Store on Cassandra which generation of each site-day is current (architecture A9).
 
 A publication is atomic, because a site-day has a single row with its entry, the entry's ledger, the reference to the
 carry and the replaced generations. The row is written on condition that its version is unchanged since the read, in the
@@ -54,7 +54,7 @@ class _StoredCarry(NamedTuple):
 
 
 class CassandraGenerations:
-    """Implementation of Generations. Thread-safe; settlers of different sites never conflict."""
+    """Implements the port Generations. Thread-safe; settlers of different sites never conflict."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -278,7 +278,7 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
+        """Let a site-day's replaced generations count as superseded from `now` or earlier; return their numbers."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}
@@ -300,8 +300,8 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # A concurrent publication now fails and reads the row again. It then stores the site-day in
-                    # `replaced_site_days` again, with a timestamp that is later than that of this deletion.
+                    # A concurrent publication now fails and reads the row again. The publication then stores the
+                    # site-day in `replaced_site_days` again, with a later timestamp than this deletion has.
                     self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)

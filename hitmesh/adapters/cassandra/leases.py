@@ -1,4 +1,4 @@
-"""Leases on Cassandra: rows with a time to live, changed by conditional writes only.
+"""Store leases on Cassandra, as rows with a time to live that only conditional writes change.
 
 A lease has expired when its row is gone. Cassandra's nodes expire rows by their own clocks, whatever the clocks of the
 processes are. A time to live has whole seconds and begins at the start of a second, so each row lives up to two seconds
@@ -24,7 +24,7 @@ _TOKENS: Final = "leases"  # the owner of the writer numbers that serve as token
 
 
 class CassandraLeases:
-    """Implementation of Leases. Thread-safe."""
+    """Implements the port Leases. Thread-safe."""
 
     def __init__(self, session: CassandraSession, writers: Writers) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""The ledger on Cassandra: the outcome of every hit (rule D5), stored like partials.
+"""Store the ledger, which accounts for every hit, on Cassandra. Entries are stored like partials (rule D5).
 
 A read covers a site, a page of sites or all sites, and sums rows in batches of bounded size to limit memory.
 hitmesh.adapters.shared.partials decides how entries add up.
@@ -32,7 +32,7 @@ _ROWS_AT_ONCE: Final = 50_000
 
 
 class CassandraLedger:
-    """A Ledger. Thread-safe."""
+    """Implements the port Ledger. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

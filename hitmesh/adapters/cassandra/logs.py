@@ -1,4 +1,4 @@
-"""The registry of logs that `hitmesh init` declared, current and retired (architecture A4).
+"""Keep the registry of all logs that `hitmesh init` declared, current and retired (architecture A4).
 
 The last declared log of a topic is its current log. Code that waits for all partitions must use the declared partitions
 (rule L1), not the partitions that Kafka reports.
@@ -71,7 +71,9 @@ class DeclaredLogs:
         if log_id not in self._topics:
             self._read()
         if log_id not in self._topics:
-            raise ValueError(f"log {log_id!r} was never declared; declared are {', '.join(sorted(self._topics))}")
+            raise ValueError(
+                f"log {log_id!r} was never declared; the declared logs are {', '.join(sorted(self._topics))}"
+            )
         return self._topics[log_id]
 
     def declare(self, topic: Topic, log_id: str, partitions: int) -> None:

@@ -13,7 +13,7 @@ MIN_PAGE_ROWS: Final = 64
 
 
 class OfSite(Protocol):
-    """A site's row."""
+    """A row that belongs to a site and a day."""
 
     @property
     def site(self) -> str:

@@ -1,4 +1,4 @@
-"""Raw records on Cassandra, found by site and day (step 6 of the journey).
+"""Store raw records on Cassandra, and find them by site and day (step 6 of the journey).
 
 A record is written before its index entries, so that every indexed record exists. Large records are cut into pieces.
 This module never decodes a record's value.
@@ -52,7 +52,7 @@ _SELECT: Final = """SELECT piece, pieces, log_time, row_count, min_event_time, m
 
 
 class CassandraRawStore:
-    """A RawStore: a record table, an index (day, site bucket) → records, and each site's days."""
+    """Implements the port RawStore: a record table, an index (day, site bucket) → records, and each site's days."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""The index of raw records by site and day, a small table beside the table of records.
+"""Index raw records by site and day, in a small table beside the table of records.
 
 The layout balances the cost of writes against the cost of scans. With a row per record and site, each record would need
 hundreds of rows. With a row per record, each scan for a site would read the site lists of all records. Instead, sites

@@ -1,4 +1,4 @@
-"""Recomputed site-days as values on Cassandra, in pieces that fit a table cell.
+"""Store recomputed site-days as values on Cassandra, in pieces that fit a table cell.
 
 A value is written under a new version. A row in `rebuilt_site_days` then makes this version visible, so a reader never
 joins pieces of two values. The row's write timestamp exceeds that of the replaced row, so that a later write takes

@@ -1,4 +1,4 @@
-"""Refused hits on Cassandra, counted by cell of collect time (step 6 of the journey, rule D5).
+"""Store refused hits on Cassandra, and count them by cell of collect time (step 6 of the journey, rule D5).
 
 A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. In
 rejected_cells, the site "*" stands for all sites. The list of all refusals is read from the cells, and from the sites
@@ -30,8 +30,8 @@ _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
 _ALL_SITES: Final = "*"  # no site has this name
-# Maximum number of (site, cell) pairs that a page reads. It must be at least 2, because a page first reads again the
-# last pair of the previous page.
+# Maximum number of (site, cell) pairs that a page reads. The number must be at least 2, because a page first reads the
+# last pair of the previous page again.
 MAX_PLACES: Final = 256
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -51,7 +51,7 @@ _CELLS: Final = "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND
 
 
 class CassandraRejectedStore:
-    """A RejectedStore with a table of refused hits by site and cell, and tables of the cells that have refused hits.
+    """Implements the port RejectedStore. A table has the refused hits by site and cell; other tables list their cells.
 
     Attributes:
         keep_bytes_days: how many days a refused hit's bytes are kept after the write.

@@ -1,4 +1,4 @@
-"""Reprocessings and their recomputed site-days on Cassandra.
+"""Store reprocessings and their recomputed site-days on Cassandra.
 
 A reprocessing is replaced on condition that its version is unchanged. hitmesh.adapters.cassandra.rebuilt_values stores
 the recomputed site-days.
@@ -28,7 +28,7 @@ _UPDATE: Final = "UPDATE reprocessings SET version = ?, value = ? WHERE zero = 0
 
 
 class CassandraReprocessings:
-    """Implementation of Reprocessings. Thread-safe."""
+    """Implements the port Reprocessings. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

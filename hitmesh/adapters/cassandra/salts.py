@@ -1,4 +1,4 @@
-"""Salts for site-local dates on Cassandra (rule I2).
+"""Store salts for site-local dates on Cassandra (rule I2).
 
 Conditional writes make a salt unique. All salts of a date are in one Cassandra partition, so that one deletion destroys
 all of them.
@@ -60,8 +60,8 @@ class Salts:
         if oldest_anywhere > self._destroyed_before:
             self._destroy_dates(oldest_anywhere)
             self._destroyed_before = oldest_anywhere
-        # `oldest_anywhere` is the day before yesterday. Other sites may still need this date's salts, but this site
-        # does not.
+        # `oldest_anywhere` is the day before yesterday. Other sites may still need their salts of this date, but this
+        # site does not need its salt.
         self._session.run("DELETE FROM salts WHERE local_date = ? AND site = ?", (oldest_anywhere, site))
         self._salts.pop((site, oldest_anywhere), None)
         self._salted_on[site] = today

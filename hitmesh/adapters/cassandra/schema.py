@@ -1,4 +1,4 @@
-"""The Cassandra schema: a keyspace, its tables by numbered migrations, and row retention.
+"""Plan the Cassandra schema: a keyspace, its tables (created by numbered migrations), and row retention.
 
 This module decides which differences from the options exist and which may be applied. A plan may add replicas but never
 removes replicas.

@@ -1,4 +1,4 @@
-"""Series on Cassandra: partials per epoch and cell, and settled series (step 6 of the journey, architecture A6).
+"""Store partials and settled series on Cassandra (step 6 of the journey, architecture A6).
 
 The write timestamp of a partial is its `written`. Cassandra therefore keeps the newest partial without a read, in any
 order of writes, and a stale partial changes nothing. Each settled series is stored under a new version, and a single
@@ -39,7 +39,7 @@ _KEY: Final = ("site", "day", "generation", "cell", "excluded", "currency", "log
 
 
 class CassandraSeriesStore:
-    """A SeriesStore. Thread-safe.
+    """Implements the port SeriesStore. Thread-safe.
 
     Args:
         session: the connection.

@@ -1,4 +1,4 @@
-"""The only access to Cassandra: a lazy connection, prepared statements and translated errors.
+"""Provide the only access to Cassandra: a lazy connection, prepared statements and translated errors.
 
 A session limits the number of requests in flight. If a request fails, the session waits for the other requests in
 flight and then raises the error. The driver may resend any statement except a conditional write (`IF`), so every other
@@ -37,7 +37,7 @@ class CassandraSession:
 
     Args:
         servers: contact points, datacenter and keyspace.
-        in_keyspace: False if the keyspace may not exist yet.
+        in_keyspace: whether statements use the mesh's keyspace; must be false if the keyspace may not exist yet.
         request_timeout_s: deadline of a single request.
     """
 
@@ -58,7 +58,7 @@ class CassandraSession:
         Args:
             cql: the statement; a repeated text is prepared only once.
             values: the statement's parameters.
-            serial: True if the read must see the outcome of all earlier conditional writes, including those in
+            serial: whether the read must see the outcome of all earlier conditional writes, including those in
                 progress.
         """
         return list(self.stream(cql, values, serial=serial))

@@ -1,4 +1,4 @@
-"""Snapshots of the stream's state on Cassandra: chunks of limited size, and a manifest that makes a snapshot visible.
+"""Store snapshots of the stream's state on Cassandra, as chunks and a manifest that makes a snapshot visible.
 
 A conditional write decides which of two concurrent snapshots becomes visible. The chunks of older snapshots are deleted
 afterwards. This module never decodes a state.
@@ -26,7 +26,7 @@ _COLUMNS: Final = "writer, next_offset, log_time, logic_version, kept_from, chun
 
 
 class CassandraStateStore:
-    """A StateStore. Thread-safe.
+    """Implements the port StateStore. Thread-safe.
 
     Args:
         session: the connection.

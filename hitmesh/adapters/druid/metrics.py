@@ -1,10 +1,10 @@
 """Metric store on Druid: send questions as native queries and return the answers (step 8 of the journey).
 
-This module decides when a question needs more than one query. There are three such cases. First, a pattern must be
-matched against the existing values. Second, a question needs sketches for many groups. Third, visitors moved out of
-rows whose sketches still contain these visitors (MOVED_VISITORS); the sketches of cancelled rows must then be removed
-together with the rows. hitmesh.adapters.druid.question builds queries; hitmesh.adapters.druid.proof checks that an
-answer has all rows.
+This module decides when a question needs more than one query, which happens in three cases. In the first case, a
+pattern must be matched against the existing values. In the second case, a question needs sketches for many groups. In
+the third case, visitors moved out of rows whose sketches still contain these visitors (MOVED_VISITORS); the sketches of
+cancelled rows must then be removed together with the rows. The module hitmesh.adapters.druid.question builds queries,
+and hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Dropped(Protocol):
 
 
 class DruidMetricStore:
-    """A MetricStore on Druid. Thread-safe.
+    """Implements the port MetricStore on Druid. Thread-safe.
 
     Args:
         servers: data source names.

@@ -2,8 +2,8 @@
 
 pydruid provides combined filters, sums, having clauses and the conversion of a whole query to JSON. pydruid lacks
 filters that distinguish null from the empty text (`null`, `equals`, `istrue`), number ranges, constant filters, and
-dimensions that stay numbers. It also lacks raw sketches in answers, and a scan's result format. This module sends no
-query.
+dimensions that stay numbers. The library also lacks raw sketches in answers, and a scan's result format. This module
+sends no query.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Native:
     """A native query that has not been converted to JSON yet.
 
     Attributes:
-        kind: GROUP_BY or SCAN.
+        kind: the query type, GROUP_BY or SCAN.
         parts: the arguments for pydruid. Filters, aggregations, dimensions and having clauses are pydruid objects.
     """
 
@@ -71,7 +71,7 @@ class Typed(Filter):  # type: ignore[misc]  # pydruid has no types
 
 
 class LongDimension(DimensionSpec):  # type: ignore[misc]  # pydruid has no types
-    """A dimension whose values stay whole numbers."""
+    """A dimension whose values in answers are whole numbers, not texts."""
 
     def build(self) -> Json:
         """Return the dimension as JSON."""

@@ -27,7 +27,7 @@ _NONE: Final[dict[str, Any]] = {}
 _RUNNING_S: Final = 90.0
 _PAUSE_S: Final = 0.2
 _MAX_CHARS: Final = 500
-# An ISO 8601 duration. Durations are compared by length, because Druid returns PT3600S for PT60M.
+# Matches an ISO 8601 duration. Durations are compared by length, because Druid returns PT3600S for PT60M.
 _PERIOD: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _SECONDS: Final = (86_400, 3_600, 60, 1)
 _SAMPLE: Final = '{"t":0,"site":"a","generation":0,"excluded":0,"hits":1,"visits":1,"presence":1,"sent":1}'
@@ -60,7 +60,7 @@ def _supervisor(servers: Servers, client: DruidClient, source: RowSource, option
     different = list(differences(wanted, there))
     if not different:
         return Change(_SERVER, thing, Action.KEEP, "up to date", apply)
-    description = f"{', '.join(different)}; tasks publish their rows and restart, no row is lost or read twice"
+    description = f"{', '.join(different)}; tasks publish their rows and restart, and no row is lost or read twice"
     return Change(_SERVER, thing, Action.CHANGE, description, apply)
 
 
@@ -113,7 +113,7 @@ def _compaction(servers: Servers, client: DruidClient, source: RowSource) -> Cha
     path = f"{_COORDINATOR}/config/compaction"
     there = client.coordinator("GET", f"{path}/{name}", missing=_NONE)
     apply = partial(_send, servers, path, wanted)
-    return _change(f"compaction {name}", wanted, there, apply, "segments of a day are merged two days later")
+    return _change(f"compaction {name}", wanted, there, apply, "a day's segments are merged two days after its end")
 
 
 def _retention(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:

@@ -50,7 +50,7 @@ class DroppedNotes(Protocol):
 
 
 class DruidRollupSink:
-    """A RollupSink on Kafka and Druid. Confined to one thread.
+    """Implements the port RollupSink on Kafka and Druid. Confined to one thread.
 
     Args:
         servers: data source names.

@@ -145,7 +145,7 @@ def _sketches(source: RowSource, *, are_texts: bool) -> list[Spec]:
 
     Args:
         source: the row source.
-        are_texts: True if sketches arrive as text, False if the sketches are native Druid columns.
+        are_texts: whether sketches arrive as text; if false, the sketches are native Druid columns.
     """
     names = TRAFFIC_SKETCHES if source is RowSource.TRAFFIC else ()
     reading = {"isInputThetaSketch": True} if are_texts else {}

@@ -1,4 +1,4 @@
-"""The declared logs in log.db: the log id and the number of partitions of each topic."""
+"""Read and store the declared logs in log.db: the log id and the partition count of each topic."""
 
 from __future__ import annotations
 

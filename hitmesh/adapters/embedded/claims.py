@@ -1,4 +1,4 @@
-"""Claims on orders and refunds on one machine, and the holders of orders and refunds in the stream (raw.db).
+"""Store claims on orders and refunds on one machine, and which claim holds each of them in the stream (raw.db).
 
 Orders and refunds have separate tables with the same columns. Settlement, not this module, decides with which claim an
 order finally counts.
@@ -22,7 +22,7 @@ _HOLDERS: Final = {kind: f"{kind}_holders" for kind in ClaimKind}
 
 
 class EmbeddedOrderClaims:
-    """Implementation of OrderClaims in raw.db."""
+    """Implements the port OrderClaims in raw.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

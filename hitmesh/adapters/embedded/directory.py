@@ -1,4 +1,4 @@
-"""Sites, keys and salts on one machine: directory.db.
+"""Store sites, keys and salts on one machine, in directory.db.
 
 Sites and keys are cached until the file changes, which is checked at most every half second. A site or key that is not
 cached is looked up, so a new site or key works immediately. hitmesh.adapters.shared.known_keys limits look-ups for
@@ -43,7 +43,7 @@ _KEY_COLUMNS: Final = "key_id, merchant, kind, site, unbounded_history, created_
 
 
 class EmbeddedSiteDirectory:
-    """A SiteDirectory in directory.db. Thread-safe.
+    """Implements the port SiteDirectory in directory.db. Thread-safe.
 
     Args:
         database: directory.db.

@@ -1,4 +1,4 @@
-"""Site-days that wait for settlement, on one machine (raw.db).
+"""Store the site-days that wait for settlement, on one machine (raw.db).
 
 Each dirty mark is stored separately, so that `clear` removes exactly the marks that its argument covers.
 """
@@ -40,7 +40,7 @@ _MARK_COLUMNS: Final = "site, day, log_id, partition_no, record_offset, log_time
 
 
 class EmbeddedDirtyDays:
-    """Implementation of DirtyDays in raw.db."""
+    """Implements the port DirtyDays in raw.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

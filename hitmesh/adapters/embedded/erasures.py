@@ -1,4 +1,4 @@
-"""Erasure marks on one machine, in settled.db."""
+"""Store erasure marks on one machine, in settled.db."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COLUMNS: Final = "site, digest, until, created_at, reprocessing"
 
 
 class EmbeddedErasures:
-    """Implements Erasures in settled.db."""
+    """Implements the port Erasures in settled.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

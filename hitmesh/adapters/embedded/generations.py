@@ -1,7 +1,7 @@
-"""The current generation of each site-day on one machine, in settled.db (architecture A9).
+"""Store which generation of each site-day is current, on one machine in settled.db (architecture A9).
 
-If two attempts settle the same site-day, this module decides which attempt is published. It never decodes carries or
-rows.
+If two attempts settle the same site-day, this module decides which attempt is published. The module never decodes
+carries or rows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NOT_SUPERSEDED: Final = "DELETE FROM superseded WHERE site = ? AND day = ? AND 
 
 
 class EmbeddedGenerations:
-    """Implementation of Generations in settled.db.
+    """Implements the port Generations in settled.db.
 
     An attempt that began before the current generation can no longer be published. `superseded` also returns such
     attempts, so that the rows that they wrote can be removed.
@@ -209,7 +209,7 @@ class EmbeddedGenerations:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
+        """Let a site-day's replaced generations count as superseded from `now` or earlier; return their numbers."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",

@@ -1,4 +1,4 @@
-"""Leases on one machine (leases.db).
+"""Store leases on one machine, in leases.db.
 
 The leases are in a separate file, so that a renewal never waits for a settlement's write transaction. The row of a
 released or expired lease is not deleted, because the next token must be greater than the row's token.
@@ -34,7 +34,7 @@ _HELD: Final = "SELECT name, owner, token, load FROM leases WHERE name = ? AND e
 
 
 class EmbeddedLeases:
-    """Implementation of Leases in leases.db.
+    """Implements the port Leases in leases.db.
 
     Args:
         database: leases.db.

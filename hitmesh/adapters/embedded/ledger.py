@@ -1,4 +1,4 @@
-"""The ledger on one machine, in raw.db; it accounts for every hit (step 6 of the journey, rule D5).
+"""Store the ledger, which accounts for every hit, on one machine in raw.db (step 6 of the journey, rule D5).
 
 The epochs of an hour or a day are final once the partition's latest epoch is 4 h after the end of this hour or day. No
 redo changes final entries. The entries of a final hour are merged per key into one entry, and later the entries of a
@@ -49,7 +49,7 @@ class _Epoch(NamedTuple):
 
 
 class EmbeddedLedger:
-    """A Ledger in raw.db."""
+    """Implements the port Ledger in raw.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""The log on one machine: a table with group commit (step 3 of the journey).
+"""Store the log on one machine, as a table with group commit (step 3 of the journey).
 
 A writer thread commits all waiting records in a single transaction and then resolves their futures, so that all waiting
 appends share a disk sync. Several processes may append, so each transaction reads the partition ends again.
@@ -44,7 +44,7 @@ class _Waiting:
 
 
 class EmbeddedLog:
-    """An EventLog in log.db.
+    """Implements the port EventLog in log.db.
 
     Args:
         database: log.db.

@@ -13,7 +13,7 @@ from hitmesh.model.records import LoggedRecord
 
 
 class EmbeddedLogEraser:
-    """Implements LogEraser on log.db.
+    """Implements the port LogEraser on log.db.
 
     Args:
         database: log.db.

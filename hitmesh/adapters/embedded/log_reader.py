@@ -27,7 +27,7 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class EmbeddedLogReader:
-    """A LogReader on log.db."""
+    """Implements the port LogReader on log.db."""
 
     def __init__(
         self,

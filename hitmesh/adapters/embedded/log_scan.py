@@ -1,6 +1,7 @@
 """Read records of log.db again, without a consumer group, to rebuild state from the log (architecture A5).
 
-A scan holds a limited number of records in memory. It neither reads nor commits the positions of a consumer group.
+A scan holds a limited number of records in memory. The scan neither reads nor commits the positions of a consumer
+group.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _CHUNK_RECORDS: Final = 32
 
 
 class EmbeddedLogScan:
-    """A LogScan on log.db. Thread-safe.
+    """Implements the port LogScan on log.db. Thread-safe.
 
     Args:
         database: log.db.

@@ -82,7 +82,7 @@ class SegmentColumns:
 
 
 class EmbeddedMetricStore:
-    """A MetricStore over segments and the stream's rows.
+    """Implements the port MetricStore with segments and the stream's rows.
 
     Args:
         segments: settled rows.

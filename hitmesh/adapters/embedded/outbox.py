@@ -28,7 +28,7 @@ _START = PartitionProgress(0, 0)
 
 
 class EmbeddedOutbox:
-    """An Outbox in raw.db.
+    """Implements the port Outbox in raw.db.
 
     Args:
         database: raw.db.
@@ -124,7 +124,7 @@ def _chunks(parts: Sequence[pl.DataFrame], source: RowSource, stream: int) -> li
 def _refuse_others(transaction: Transaction, writer: int, stream: int) -> None:
     newest = _newest_writer(transaction, stream)
     if writer != newest:
-        raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
+        raise Fenced(f"writer {writer} must not write any more, because writer {newest} took over")
 
 
 def _newest_writer(transaction: Transaction, stream: int) -> int:

@@ -1,4 +1,4 @@
-"""The processor's progress on one machine: its committed positions."""
+"""Read the processor's progress on one machine, which is its committed positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class EmbeddedProgress:
-    """A ProgressReader for the committed positions of the processor's group."""
+    """Implements the port ProgressReader for the committed positions of the processor's group."""
 
     def __init__(self, catalogue: LogCatalogue, committed: ReaderPositions, group: str) -> None:
         self._catalogue = catalogue

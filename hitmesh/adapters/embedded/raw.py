@@ -1,4 +1,4 @@
-"""Raw records on one machine, in raw.db (step 6 of the journey).
+"""Store raw records on one machine, in raw.db (step 6 of the journey).
 
 An index by site and day finds records. This module never decodes a record's value.
 """
@@ -44,7 +44,7 @@ _REPLACE: Final = f"""(log_id, partition_no, record_offset) DO UPDATE SET
 
 
 class EmbeddedRawStore:
-    """A RawStore in raw.db: a table of records and an index (site, day) → record."""
+    """Implements the port RawStore in raw.db: a table of records and an index (site, day) → record."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Tables of raw.db: raw records, refusals, dirty marks, claims, the stream's rows, partials and ledger.
+"""Define the tables of raw.db: raw records, refusals, dirty marks, claims, the stream's rows, partials and ledger.
 
 Like hitmesh.adapters.embedded.schema, this module only defines names, keys and schema versions.
 """

@@ -1,4 +1,4 @@
-"""The committed positions of consumer groups, in raw.db beside the data that is derived from the records.
+"""Store the committed positions of consumer groups in raw.db, beside the data that is derived from the records.
 
 A position never moves back.
 """

@@ -1,4 +1,4 @@
-"""Refused hits on one machine, in raw.db, counted by cell of collect time (rule D5).
+"""Store refused hits on one machine, in raw.db, and count them by cell of collect time (rule D5).
 
 This module stores the bytes of a refused hit but never parses the bytes.
 """
@@ -30,7 +30,10 @@ _PAGE: Final = 500
 
 
 class EmbeddedRejectedStore:
-    """A RejectedStore in raw.db, with a row per refusal. The bytes of a refusal are compressed if this saves space."""
+    """Implements the port RejectedStore in raw.db, with a row per refusal.
+
+    The bytes of a refusal are compressed when this saves space.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Reprocessings and their recomputed site-days on one machine, in settled.db.
+"""Store reprocessings and their recomputed site-days on one machine, in settled.db.
 
 The control service and the processor both write these tables. SQLite never runs two write transactions at once. A
 replacement reads and compares the stored version in its transaction, so the version cannot change before the
@@ -30,7 +30,7 @@ _REMOVE_SOME: Final = """DELETE FROM rebuilt_site_days WHERE rowid IN (
 
 
 class EmbeddedReprocessings:
-    """Implementation of Reprocessings in settled.db."""
+    """Implements the port Reprocessings in settled.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

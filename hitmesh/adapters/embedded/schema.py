@@ -1,4 +1,4 @@
-"""Tables of the embedded store: one schema per file, except raw.db's schema, which is in `raw_schema`.
+"""Define the tables of all embedded files except raw.db, whose schema is in the module `raw_schema`.
 
 This module only defines names, keys and schema versions. A schema is an append-only list of migrations; version n
 consists of the first n migrations. Each file has a main writer. The collector writes log.db, and the salts in

@@ -1,4 +1,4 @@
-"""Settled rows on one machine: Parquet files (segments), which a manifest in settled.db lists.
+"""Store settled rows on one machine, as Parquet files (segments) that a manifest in settled.db lists.
 
 A segment is on disk before its manifest entry is written, so every segment in the manifest is complete, even after a
 power failure. A segment never changes.

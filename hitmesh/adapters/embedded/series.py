@@ -1,4 +1,4 @@
-"""Partials and settled series on one machine, in raw.db (step 6 of the journey, architecture A6).
+"""Store partials and settled series on one machine, in raw.db (step 6 of the journey, architecture A6).
 
 A partial is the contribution of an epoch to a cell. The sums of a partial are stored in a blob, so that rows stay small
 and a new sum needs no new column. The settled series of a site-day is stored as a single blob.
@@ -33,7 +33,7 @@ _PUT: Final = """INSERT INTO series_partials (site, day, cell, excluded, currenc
 
 
 class EmbeddedSeriesStore:
-    """A SeriesStore in raw.db.
+    """Implements the port SeriesStore in raw.db.
 
     Args:
         database: raw.db.

@@ -42,7 +42,9 @@ Dropped = Sequence[tuple[SiteDay, int]]
 
 
 class EmbeddedRollupSink:
-    """A RollupSink over segments. Each call writes files per row source, and each file has all rows of its sites.
+    """Implements the port RollupSink with segments.
+
+    Each call writes files per row source; a file has all rows of its sites.
 
     A separate file for each small site would cost milliseconds and an inode per site-day, so small sites share files.
     When a site has many files, they are merged; the site's rows are then copied from shared files to the merged file.

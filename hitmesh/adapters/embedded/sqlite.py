@@ -1,4 +1,4 @@
-"""A SQLite file: connections, transactions, schema versions, and translated driver errors.
+"""Use a SQLite file: open connections, run transactions, migrate the schema, and translate driver errors.
 
 A commit is on disk when the call returns (WAL with synchronous=FULL). A call waits, up to a time-out, while another
 process holds a lock. A process has a single write connection per file, which a lock protects, and a read connection per
@@ -83,7 +83,9 @@ class Database:
 
     @contextmanager
     def writing(self, *, raise_in_doubt: bool = False) -> Iterator[Transaction]:
-        """Open a write transaction. It is durable when the `with` block has ended, and rolled back after an exception.
+        """Open a write transaction.
+
+        The transaction is durable when the `with` block has ended, and rolled back after an exception.
 
         Args:
             raise_in_doubt: raise CommitInDoubt if the commit itself fails; needed by callers that must not repeat a
@@ -289,7 +291,7 @@ def _migrate(connection: sqlite3.Connection, schema: tuple[Migration, ...], path
         version = _version(connection)
         if version > len(schema):
             raise StoreCorrupt(
-                f"{path.name} has schema version {version}, this hitmesh knows 1 to {len(schema)}: use a newer hitmesh",
+                f"{path.name} has schema version {version}, but this hitmesh knows 1 to {len(schema)}: use a newer one",
                 file=path.name,
                 version=version,
                 newest=len(schema),

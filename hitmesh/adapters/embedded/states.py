@@ -1,9 +1,9 @@
-"""Snapshots of the stream's state on one machine, in state.db.
+"""Store snapshots of the stream's state on one machine, in state.db.
 
 The file is separate, so that commits to raw.db never wait for a snapshot.
 
 This module decides which of two concurrent snapshots becomes visible, and when the chunks of older snapshots are
-deleted. It never decodes a state.
+deleted. The module never decodes a state.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OF_PARTITION: Final = "stream = ? AND log_id = ? AND partition_no = ?"
 
 
 class EmbeddedStateStore:
-    """A StateStore in state.db.
+    """Implements the port StateStore in state.db.
 
     Args:
         database: state.db.

@@ -1,4 +1,4 @@
-"""The stream table on one machine, in settled.db, which control and processor both write."""
+"""Store the stream table on one machine, in settled.db. Control and processor both write the table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hitmesh.model.streams import StreamTable
 
 
 class EmbeddedStreams:
-    """Implementation of Streams in settled.db."""
+    """Implements the port Streams in settled.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -35,7 +35,7 @@ _CLOSE_S: Final = 10.0
 
 
 class KafkaEventLog:
-    """An EventLog in Kafka topics. Thread-safe; connects at the first append.
+    """Implements the port EventLog in Kafka topics. Thread-safe; connects at the first append.
 
     The log time in the result of `append` takes only this process's appends into account. A reader applies the running
     maximum over the appends of all processes (rule L1), so the reader's log time for the record may be later.

@@ -19,7 +19,7 @@ _FOREVER_MS: Final = 253_402_300_799_000
 
 
 class KafkaLogEraser:
-    """Implements LogEraser on Kafka.
+    """Implements the port LogEraser on Kafka.
 
     Kafka deletes a closed segment when the segment's newest record is older than `retention.ms`. A segment is closed
     after `segment.ms` at the latest, and the check runs every `log.retention.check.interval.ms` (5 min by default).

@@ -47,7 +47,9 @@ def group_id(servers: Servers, group: str, topic: Topic) -> str:
 
 
 class KafkaLogReader:
-    """A LogReader for a Kafka topic. The reader is a group member until it is closed. Confined to one thread.
+    """Implements the port LogReader for a Kafka topic.
+
+    A reader is a group member until it is closed. Confined to one thread.
 
     Args:
         servers: addresses of Kafka and topic names.
@@ -262,7 +264,7 @@ class KafkaLogReader:
         if self._is_lost:
             # The caller must open a new reader, because this client may fence itself when it joins a second time.
             raise Unavailable(
-                f"this reader of {self._kafka_topic} was removed from the group; open a new reader",
+                f"this reader of {self._kafka_topic} was removed from the consumer group; open a new reader",
                 retry_after_s=0.5,
                 topic=self._kafka_topic,
             )

@@ -31,7 +31,7 @@ _PASSING: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT
 
 
 class KafkaLogScan:
-    """A LogScan of Kafka topics. Thread-safe: each call has a separate consumer.
+    """Implements the port LogScan for Kafka topics. Thread-safe, because each call has a separate consumer.
 
     Args:
         servers: addresses of Kafka and topic names.

@@ -33,7 +33,7 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class KafkaOutbox:
-    """An Outbox in Kafka. Confined to one thread, except `committed`.
+    """Implements the port Outbox in Kafka. Confined to one thread, except `committed`.
 
     Args:
         servers: addresses of Kafka and topic names.
@@ -113,7 +113,7 @@ class KafkaOutbox:
         newer = self._newer(rows, positions)
         messages = self._messages(rows, newer)
         if writer != self._writer:
-            raise Fenced(f"writer {writer} is fenced: writer {self._writer} took over")
+            raise Fenced(f"writer {writer} must not write any more, because writer {self._writer} took over")
         if not self._producer.is_ready:
             self.resolve(writer)
         try:
@@ -142,7 +142,7 @@ class KafkaOutbox:
     def _check(self, writer: int) -> None:
         newest = self._writers.newest(self._producer.transactional_id)
         if writer != newest:
-            raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
+            raise Fenced(f"writer {writer} must not write any more, because writer {newest} took over")
 
     def _error_of(self, writer: int, error: HitmeshError) -> HitmeshError:
         """Return the error for the caller. If a fenced writer is still the newest, the error is CommitInDoubt.

@@ -61,7 +61,7 @@ class RollupProducer:
 
     Args:
         servers: addresses of Kafka and topic names.
-        transactional_id: Kafka's transactional id; a later producer with the same id fences this producer.
+        transactional_id: the transactional id in Kafka; a later producer with the same id fences this producer.
     """
 
     def __init__(self, servers: Servers, transactional_id: str) -> None:

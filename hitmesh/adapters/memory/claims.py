@@ -1,4 +1,4 @@
-"""Order claims in memory."""
+"""Keep order claims in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.positions import Position
 
 
 class MemoryOrderClaims:
-    """Implementation of OrderClaims in memory."""
+    """Implements the port OrderClaims in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Sites, keys and salts in memory."""
+"""Keep sites, keys and salts in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hitmesh.model.sites import IngestKey, PolicyChange, Site
 
 
 class MemorySiteDirectory:
-    """A SiteDirectory in memory."""
+    """Implements the port SiteDirectory in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Site-days that wait to be settled, in memory."""
+"""Keep the site-days that wait for settlement in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class MemoryDirtyDays:
-    """Implementation of DirtyDays in memory."""
+    """Implements the port DirtyDays in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

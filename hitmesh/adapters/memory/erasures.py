@@ -1,4 +1,4 @@
-"""Erasure marks in memory."""
+"""Keep erasure marks in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hitmesh.model.erasures import ErasureMark
 
 
 class MemoryErasures:
-    """Implements Erasures in memory."""
+    """Implements the port Erasures in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

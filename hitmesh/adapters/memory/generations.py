@@ -1,4 +1,4 @@
-"""The current generation of each site-day, in memory."""
+"""Keep the current generation of each site-day in memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Attempts:
 
 
 class MemoryGenerations:
-    """Implementation of Generations in memory.
+    """Implements the port Generations in memory.
 
     An attempt that began before the current generation can no longer be published.
     """
@@ -219,7 +219,7 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
+        """Let a site-day's replaced generations count as superseded from `now` or earlier; return their numbers."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}

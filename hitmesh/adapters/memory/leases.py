@@ -1,4 +1,4 @@
-"""Leases, in memory."""
+"""Keep leases in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hitmesh.ports import Clock
 
 
 class MemoryLeases:
-    """Implementation of Leases in memory.
+    """Implements the port Leases in memory.
 
     Args:
         clock: decides when a lease has expired.

@@ -1,4 +1,4 @@
-"""The ledger's entries in memory."""
+"""Keep the ledger's entries in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 
 
 class MemoryLedger:
-    """A Ledger in memory."""
+    """Implements the port Ledger in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

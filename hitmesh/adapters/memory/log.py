@@ -1,4 +1,4 @@
-"""The log in memory: lists under a lock. The log is lost when the process ends."""
+"""Keep the log in memory, as lists under a lock. The log is lost when the process ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class MemoryLog:
-    """An EventLog that keeps all records until the process ends.
+    """Implements the port EventLog in memory; all records are kept until the process ends.
 
     Args:
         clock: source of append times.

@@ -8,7 +8,7 @@ from hitmesh.model.records import LoggedRecord
 
 
 class MemoryLogEraser:
-    """Implements LogEraser on a MemoryLog."""
+    """Implements the port LogEraser on a MemoryLog."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log

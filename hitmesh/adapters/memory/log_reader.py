@@ -1,4 +1,4 @@
-"""A reader of the log in memory."""
+"""Read the log in memory, as a member of a consumer group."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hitmesh.model.records import LoggedRecord
 
 
 class MemoryLogReader:
-    """A LogReader on a MemoryLog."""
+    """Implements the port LogReader on a MemoryLog."""
 
     def __init__(self, log: MemoryLog, topic: Topic, group: str) -> None:
         self._log = log

@@ -1,4 +1,4 @@
-"""Scans of the log in memory."""
+"""Scan the log in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.records import LoggedRecord
 
 
 class MemoryLogScan:
-    """A LogScan over a MemoryLog, which is never trimmed."""
+    """Implements the port LogScan over a MemoryLog, which is never trimmed."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log

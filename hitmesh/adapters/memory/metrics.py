@@ -1,4 +1,4 @@
-"""Metric store over the rows in memory."""
+"""Answer questions from the rows in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hitmesh.ports import ProgressReader
 
 
 class MemoryMetricStore:
-    """A MetricStore in memory.
+    """Implements the port MetricStore in memory.
 
     Args:
         rows: the rows to query.

@@ -1,4 +1,4 @@
-"""Rows and positions committed together, in memory."""
+"""Commit rows and positions together, in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MemoryFence:
 
 
 class MemoryOutbox:
-    """An Outbox that stores positions in a MemoryLog, and rows where reports read them.
+    """Implements the port Outbox. It stores positions in a MemoryLog, and rows where reports read them.
 
     Args:
         log: stores the positions.
@@ -91,4 +91,4 @@ class MemoryOutbox:
 
     def _refuse_others(self, writer: int) -> None:
         if writer != self._fence.newest:
-            raise Fenced(f"writer {writer} is fenced: writer {self._fence.newest} took over")
+            raise Fenced(f"writer {writer} must not write any more, because writer {self._fence.newest} took over")

@@ -1,4 +1,4 @@
-"""Raw records in memory."""
+"""Keep raw records in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class MemoryRawStore:
-    """A RawStore in memory."""
+    """Implements the port RawStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

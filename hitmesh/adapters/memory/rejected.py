@@ -1,4 +1,4 @@
-"""Refused hits in memory."""
+"""Keep refused hits in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hitmesh.model.zones import DAY_MS
 
 
 class MemoryRejectedStore:
-    """A RejectedStore in memory."""
+    """Implements the port RejectedStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

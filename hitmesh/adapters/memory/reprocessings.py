@@ -1,4 +1,4 @@
-"""Reprocessings and their recomputed site-days, in memory."""
+"""Keep reprocessings and their recomputed site-days in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class MemoryReprocessings:
-    """Implementation of Reprocessings in memory."""
+    """Implements the port Reprocessings in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,7 @@
-"""Settled rows and stream rows in memory. The modules `sink` and `outbox` write the rows, and `metrics` reads them."""
+"""Keep settled rows and stream rows in memory.
+
+The modules `sink` and `outbox` write the rows, and `metrics` reads them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from hitmesh.model.stream_values import FoldedRows
 
 
 class MemoryRows:
-    """All rows of a memory store. Thread-safe."""
+    """Holds all rows of a memory store: settled rows, and the rows of all streams. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

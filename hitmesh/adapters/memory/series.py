@@ -1,4 +1,4 @@
-"""Partials and settled series in memory."""
+"""Keep partials and settled series in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Values:
 
 
 class MemorySeriesStore:
-    """A SeriesStore in memory.
+    """Implements the port SeriesStore in memory.
 
     Args:
         values: the values of all streams; None creates an empty store.

@@ -1,4 +1,4 @@
-"""Rollup sink for settled rows in memory."""
+"""Store settled rows in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DropsSeries(Protocol):
 
 
 class MemoryRollupSink:
-    """A RollupSink in memory.
+    """Implements the port RollupSink in memory.
 
     Args:
         rows: destination of settled rows.

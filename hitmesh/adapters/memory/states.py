@@ -1,4 +1,4 @@
-"""Snapshots of the stream's state in memory."""
+"""Keep snapshots of the stream's state in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.stream_values import SnapshotManifest
 
 
 class MemoryStateStore:
-    """A StateStore in memory."""
+    """Implements the port StateStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

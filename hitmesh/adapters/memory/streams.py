@@ -1,4 +1,4 @@
-"""The stream table, in memory."""
+"""Keep the stream table in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hitmesh.model.streams import StreamTable
 
 
 class MemoryStreams:
-    """Implementation of Streams in memory."""
+    """Implements the port Streams in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -32,7 +32,7 @@ from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 from hitmesh.model.zones import DAY_MS
 
 MAX_ROWS: Final = 500
-_MAX_BYTES: Final = 4 << 20  # a larger message is halved; since a sketch has at most 32 KiB, no message exceeds 8 MiB
+_MAX_BYTES: Final = 4 << 20  # A larger message is halved. Since a sketch has at most 32 KiB, no message exceeds 8 MiB.
 # If less than this share of the rows has a value in a column, the column is rare: messages with the other rows omit it.
 _SELDOM: Final = 0.25
 _ALWAYS: Final = (TIME, "site", "generation", "excluded", SENT)  # in every message
@@ -48,7 +48,7 @@ def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
         source: the row source.
 
     Raises:
-        ValueError: a row's cell is not in the row's day. Such a row would be lost, because queries find rows by the
+        ValueError: a row's cell is not in the row's day. Druid would lose such a row, because queries find rows by the
                 cell's day.
     """
     if (rows["cell"] // DAY_MS != rows["day"]).any():

@@ -1,10 +1,10 @@
 """Pack a partial's sums into a blob, so that rows stay small and a new sum needs no new column.
 
-The narrow layout is a version byte, followed by the sums as little-endian int64 in PARTIAL_SUMS order. If an amount
-exceeds int64, the wide layout is used. It stores the lower 64 bits of each amount in the amount's place, and appends
-the upper 64 bits in AMOUNT_MEASURES order. The version states the layout, and whether the partial's digest was computed
-with the mesh secret. Versions 1 (narrow) and 2 (wide) mean without the secret, 3 (narrow) and 4 (wide) with the secret.
-Different sums or a different order require a new version.
+The narrow layout is a version byte, followed by the sums as little-endian int64 in PARTIAL_SUMS order. The wide layout
+is used if an amount exceeds int64. The wide layout stores the lower 64 bits of each amount in the amount's place, and
+appends the upper 64 bits in AMOUNT_MEASURES order. The version states the layout, and whether the partial's digest was
+computed with the mesh secret. Versions 1 (narrow) and 2 (wide) mean without the secret, 3 (narrow) and 4 (wide) with
+the secret. Different sums or a different order require a new version.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
     versions = np.array([blob[0] if blob else 0 for blob in blobs], np.int64)
     unknown = versions[(versions < 1) | (versions > 2 * _KEYED)]
     if len(unknown):
-        cure = "use a newer hitmesh" if unknown[0] else COPY_CURE
+        cure = "use a newer version" if unknown[0] else COPY_CURE
         raise StoreCorrupt(
-            f"the sums of a partial have version {unknown[0]}, not 1 to {2 * _KEYED} as this hitmesh requires: {cure}",
+            f"the sums of a partial have version {unknown[0]}, but this hitmesh knows only 1 to {2 * _KEYED}: {cure}",
             newest=2 * _KEYED,
             version=int(unknown[0]),
         )

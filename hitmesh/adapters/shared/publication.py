@@ -26,7 +26,7 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None,
     if drift is None or not drift.confirmed:
         return attempt
     if current not in (None, streams[0]):
-        raise ValueError(f"generation {current} replaced the stream's rows: the rows cannot be confirmed")
+        raise ValueError(f"the stream's rows cannot be confirmed, because generation {current} replaced them")
     return streams[0]
 
 

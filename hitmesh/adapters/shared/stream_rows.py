@@ -41,10 +41,10 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = 
     A key has one row, or several if an amount is too large for one row (hitmesh.model.amounts).
 
     Args:
-        rows: STREAM_COLUMNS, any order.
+        rows: the rows to fold (STREAM_COLUMNS), in any order.
         source: the row source.
-        whole: True if no rows older than `rows` exist for these keys. A key whose measures are all 0 then has no hit,
-            and its sketch is removed too. If False, `rows` may retract an earlier visitor's hits and add a new
+        whole: whether no rows older than `rows` exist for these keys. If true, a key whose measures are all 0 has no
+            hit, and its sketch is removed too. If false, `rows` may retract an earlier visitor's hits and add a new
             visitor's hits, so a row with a sketch must be kept.
         stream: the generation of the rows.
     """
@@ -64,7 +64,7 @@ def sums_of(rows: Mapping[RowSource, pl.DataFrame], site_days: Iterable[SiteDay]
     """Return the sums of the measures in ROW_SUMS for each of these site-days; see MetricStore.stream_sums.
 
     Args:
-        rows: STREAM_COLUMNS by source, for these site-days only.
+        rows: the rows of these site-days only (STREAM_COLUMNS), by source.
         site_days: the requested site-days.
     """
     found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}

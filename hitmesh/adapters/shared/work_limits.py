@@ -13,8 +13,8 @@ from hitmesh.model.reasons import ErrorReason
 # How many values, rows × (columns + comparisons), a question may read. At a few nanoseconds per value, one core needs a
 # second or two.
 MAX_VALUES: Final = 500_000_000
-# How many rows an answer may have before it is sorted and limited. They take about 300 MB if each row has a page and
-# ten sums.
+# How many rows an answer may have before it is sorted and limited. This many rows take about 300 MB if each has a page
+# and ten sums.
 MAX_GROUPS: Final = 1_000_000
 
 
