@@ -17,7 +17,7 @@ class SiteDirectory(Protocol):
     """
 
     def site(self, name: str) -> Site | None:
-        """Return a site; None when no site has this name."""
+        """Return the site with this name; None if there is no such site."""
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
         """Return the first `limit` sites whose names follow `after`, by name; `merchant` None means all merchants."""

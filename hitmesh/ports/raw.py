@@ -95,7 +95,7 @@ class RejectedStore(Protocol):
         """Return at most `limit` refusals of a site, newest first."""
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return at most `limit` refusals of a range in list order (RefusalKey), beginning after a key.
+        """Return the next refusals of a range that follow the key `after` in list order (RefusalKey), at most `limit`.
 
         The work per call is bounded for a range of any length. A page may therefore be short or empty;
         `RefusalPage.after` tells whether the list continues. In a list for all sites, stores on servers omit refusals

@@ -116,7 +116,7 @@ class Ledger(Protocol):
             max_sites: maximum number of sites in the page.
 
         Returns:
-            The sums, and the last site in the page. On the last page, None is returned instead of the site.
+            The sums in the page, and the name of the last site in the page. On the last page, this name is None.
         """
 
 

@@ -1,7 +1,7 @@
 """Store sites, keys and salts on Cassandra.
 
 Cache entries stay valid until the directory's version changes; the version is checked twice a second. While Cassandra
-is unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique.
+is unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique. The module
 hitmesh.adapters.shared.directory_rules decides which requests are refused and which salts are destroyed;
 hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 """
@@ -81,7 +81,7 @@ class CassandraSiteDirectory:
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
-        """Return a site; None when absent."""
+        """Return the site with this name; None if there is no such site."""
         self._refresh()
         kept = self._sites
         if name not in kept:
@@ -207,7 +207,7 @@ class CassandraSiteDirectory:
         return stored == rules
 
     def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if revoked.
+        """Return the key with this secret, even if the key is revoked; None if there is no such key.
 
         Raises:
             KeyNotLookedUp: too many recent look-ups found no key, so this key was not looked up.

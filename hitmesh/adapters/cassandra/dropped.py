@@ -1,4 +1,6 @@
-"""The list of dropped generations per site-day. Druid deletes rows late and must not answer from dropped generations.
+"""Keep the list of dropped generations per site-day.
+
+Druid deletes rows late and must not answer from dropped generations.
 
 The list is cached for a second per site.
 """

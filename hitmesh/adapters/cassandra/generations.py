@@ -4,7 +4,7 @@ A publication is atomic, because a site-day has a single row with its entry, the
 carry and the replaced generations. The row is written on condition that its version is unchanged since the read, in the
 same batch as the site's highest sequence. The carry itself is written earlier, under the attempt number. A restore
 stores its carry under a new attempt number, so the current entry's carry is never stored under the number of a
-superseded generation. hitmesh.adapters.shared.publication decides which generation becomes current and which
+superseded generation. The module hitmesh.adapters.shared.publication decides which generation becomes current and which
 generations are superseded.
 """
 

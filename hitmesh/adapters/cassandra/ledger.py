@@ -1,6 +1,6 @@
 """Store the ledger, which accounts for every hit, on Cassandra. Entries are stored like partials (rule D5).
 
-A read covers a site, a page of sites or all sites, and sums rows in batches of bounded size to limit memory.
+A read covers a site, a page of sites or all sites, and sums rows in batches of bounded size to limit memory. The module
 hitmesh.adapters.shared.partials decides how entries add up.
 """
 

@@ -191,7 +191,7 @@ class CassandraRawStore:
             yield Indexed(row.offset, row.log_time, site_days)
 
     def get(self, position: Position) -> RawRecord | None:
-        """Return the record at a position; None when absent."""
+        """Return the record at a position; None if there is no such record."""
         return _record(position, self._session.run(_SELECT, _key(position)))
 
     def days(self, site: str) -> Sequence[int]:

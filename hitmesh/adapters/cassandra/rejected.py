@@ -89,7 +89,7 @@ class CassandraRejectedStore:
         self._cells_written.note(cells)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the refused hits per cell on a UTC day, by collect time; keys are cell starts in UTC ms (rule D5)."""
+        """Return how many hits were refused per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
         known = self._session.run(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell < ?",
             (site, _ZERO, day * DAY_MS, (day + 1) * DAY_MS),
@@ -113,7 +113,7 @@ class CassandraRejectedStore:
         return newest
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return at most `limit` refusals in list order, beginning after a key.
+        """Return the next refusals in list order that follow the key `after`, at most `limit`.
 
         A page reads at most `max_places` pairs of site and cell.
         """
@@ -148,7 +148,7 @@ class CassandraRejectedStore:
     def _in_place(
         self, cell: int, site: str, wanted: RefusalRange, after: RefusalKey | None, limit: int
     ) -> list[RejectedHit]:
-        """Return a site's refusals in a cell, newest first, beginning after a key."""
+        """Return a site's refusals in a cell that follow the key `after`, newest first."""
         if after is not None and (after.cell, after.site) == (cell, site):
             values: tuple[object, ...] = (site, cell, after.collect_time, *after.position, after.row, limit)
             found = self._session.run(_SELECT_AFTER, values)
@@ -157,7 +157,7 @@ class CassandraRejectedStore:
         return [hit for hit in _refusals(found) if wanted.since <= hit.collect_time < wanted.until]
 
     def get(self, key: RefusalKey) -> RejectedHit | None:
-        """Return a refusal; None when absent."""
+        """Return the refusal with this key; None if there is no such refusal."""
         found = self._session.run(f"{_COLUMNS} WHERE {_KEY}", _key_values(key))
         return next(iter(_refusals(found)), None)
 

@@ -1,7 +1,7 @@
 """Store reprocessings and their recomputed site-days on Cassandra.
 
-A reprocessing is replaced on condition that its version is unchanged. hitmesh.adapters.cassandra.rebuilt_values stores
-the recomputed site-days.
+A reprocessing is replaced on condition that its version is unchanged. The module
+hitmesh.adapters.cassandra.rebuilt_values stores the recomputed site-days.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CassandraReprocessings:
             raise taken(reprocessing.id)
 
     def get(self, id_: str) -> Reprocessing | None:
-        """Return a reprocessing; None when absent.
+        """Return the reprocessing with this id; None if there is no such reprocessing.
 
         Raises:
             StoreCorrupt: the stored value does not decode.
@@ -63,7 +63,7 @@ class CassandraReprocessings:
         return reprocessings_of(((row.id, row.value) for row in rows), on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the preceding version; return whether the given value is stored now.
+        """Replace the stored value if it has the preceding version; return whether the given value is stored now.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

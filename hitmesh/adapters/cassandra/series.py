@@ -2,7 +2,7 @@
 
 The write timestamp of a partial is its `written`. Cassandra therefore keeps the newest partial without a read, in any
 order of writes, and a stale partial changes nothing. Each settled series is stored under a new version, and a single
-row makes the version visible. hitmesh.adapters.shared.partials decides how partials add up.
+row makes the version visible. The module hitmesh.adapters.shared.partials decides how partials add up.
 """
 
 from __future__ import annotations

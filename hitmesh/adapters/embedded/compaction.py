@@ -3,8 +3,9 @@
 This module decides when and which chunks and blobs are merged. Chunks become level-1 blobs; each blob has the rows for
 a day and a bucket of sites. Eight blobs on a level become a blob on the next level. A question therefore reads few
 chunks and blobs, and each row is rewritten only a logarithmic number of times. When a day no longer changes, all its
-rows in a bucket are merged into a single blob. Rows of dropped site-days are removed. shared.stream_rows decides which
-rows a merge keeps. Merges are computed outside any write transaction, so a commit waits only for a few statements.
+rows in a bucket are merged into a single blob. Rows of dropped site-days are removed. The module shared.stream_rows
+decides which rows a merge keeps. Merges are computed outside any write transaction, so a commit waits only for a few
+statements.
 """
 
 from __future__ import annotations

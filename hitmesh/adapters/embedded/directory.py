@@ -1,8 +1,8 @@
 """Store sites, keys and salts on one machine, in directory.db.
 
 Sites and keys are cached until the file changes, which is checked at most every half second. A site or key that is not
-cached is looked up, so a new site or key works immediately. hitmesh.adapters.shared.known_keys limits look-ups for
-unknown keys. A key's secret is stored only as its SHA-256. Deleted salts are overwritten.
+cached is looked up, so a new site or key works immediately. The module hitmesh.adapters.shared.known_keys limits
+look-ups for unknown keys. A key's secret is stored only as its SHA-256. Deleted salts are overwritten.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class EmbeddedSiteDirectory:
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
-        """Return a site; None when absent."""
+        """Return the site with this name; None if there is no such site."""
         self._refresh()
         kept = self._sites
         site = kept.get(name)
@@ -143,7 +143,7 @@ class EmbeddedSiteDirectory:
         return is_next or there.rules == rules
 
     def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if revoked.
+        """Return the key with this secret, even if the key is revoked; None if there is no such key.
 
         Raises:
             KeyNotLookedUp: too many recent look-ups found no key, so this key was not looked up.

@@ -2,8 +2,8 @@
 
 The epochs of an hour or a day are final once the partition's latest epoch is 4 h after the end of this hour or day. No
 redo changes final entries. The entries of a final hour are merged per key into one entry, and later the entries of a
-final day, so a site's ledger stays short however long the mesh runs. hitmesh.adapters.shared.partials decides the
-content of entries.
+final day, so a site's ledger stays short however long the mesh runs. The module hitmesh.adapters.shared.partials
+decides the content of entries.
 """
 
 from __future__ import annotations

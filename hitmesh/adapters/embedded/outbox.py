@@ -1,6 +1,6 @@
 """Commit the stream's rows and their log positions to raw.db, on one machine (step 6 of the journey).
 
-Rows and positions are written in the same SQLite transaction, by the newest writer only.
+Rows and positions are written in the same SQLite transaction, by the newest writer only. The module
 hitmesh.adapters.embedded.compaction decides when rows are merged.
 """
 

@@ -140,7 +140,7 @@ class EmbeddedRawStore:
             )
 
     def get(self, position: Position) -> RawRecord | None:
-        """Return the record at a position; None when absent."""
+        """Return the record at a position; None if there is no such record."""
         with self._database.reading() as transaction:
             return transaction.first(
                 _record,

@@ -63,7 +63,7 @@ class EmbeddedRejectedStore:
             )
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the refused hits per cell on a UTC day, by collect time; keys are cell starts in UTC ms (rule D5)."""
+        """Return how many hits were refused per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
         with self._database.reading() as transaction:
             return dict(
                 transaction.rows(
@@ -84,7 +84,7 @@ class EmbeddedRejectedStore:
             )
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return at most `limit` refusals in list order, beginning after a key."""
+        """Return the next refusals in list order that follow the key `after`, at most `limit`."""
         conditions, values = _conditions(wanted, after)
         order = _NEWEST if wanted.site is not None else f"{_CELL} DESC, site, {_NEWEST}"
         with self._database.reading() as transaction:
@@ -97,7 +97,7 @@ class EmbeddedRejectedStore:
         return RefusalPage(page, key_of(page[-1]) if len(found) > limit else None)
 
     def get(self, key: RefusalKey) -> RejectedHit | None:
-        """Return a refusal; None when absent."""
+        """Return the refusal with this key; None if there is no such refusal."""
         with self._database.reading() as transaction:
             return transaction.first(
                 _rejected, f"SELECT {_REJECTED_COLUMNS} FROM rejected WHERE {_KEY}", _key_values(key)

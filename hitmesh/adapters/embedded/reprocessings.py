@@ -49,7 +49,7 @@ class EmbeddedReprocessings:
                 raise taken(reprocessing.id)
 
     def get(self, id_: str) -> Reprocessing | None:
-        """Return a reprocessing; None when absent.
+        """Return the reprocessing with this id; None if there is no such reprocessing.
 
         Raises:
             StoreCorrupt: the stored value does not decode.
@@ -68,7 +68,7 @@ class EmbeddedReprocessings:
         return reprocessings_of(rows, on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the preceding version; return whether the given value is stored now."""
+        """Replace the stored value if it has the preceding version; return whether the given value is stored now."""
         with self._database.writing() as transaction:
             if transaction.run(
                 "UPDATE reprocessings SET version = ?, value = ? WHERE id = ? AND version = ?",

@@ -63,7 +63,7 @@ class EmbeddedRollupSink:
         self._swept = False
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Store the rows of a call durably: either all rows or none."""
+        """Store all rows of the call durably, or none of them."""
         slices: list[Slice] = []
         with self._lock:
             self._sweep_once()
@@ -76,7 +76,7 @@ class EmbeddedRollupSink:
                 self._compact_if_whole(site, source)
 
     def write_portions(self, traffic: Iterable[pl.DataFrame], visits: Iterable[pl.DataFrame]) -> None:
-        """Store the rows of a single generation durably: either all rows or none."""
+        """Store all rows of a single generation durably, or none of them."""
         slices: list[Slice] = []
         with self._lock:
             self._sweep_once()

@@ -27,7 +27,10 @@ _WAL_LIMIT_BYTES: Final = 64 << 20
 
 
 class Transaction:
-    """Runs statements in a transaction. Valid only inside the `with` block that created the transaction."""
+    """Runs statements in a transaction.
+
+    The object must be used only inside the `with` block that created the transaction.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -1,8 +1,8 @@
 """Commit the stream's rows, progress marks and positions in one Kafka transaction (step 6 of the journey).
 
-Only this node's newest writer may write, and only as a member of the consumer group to which the partitions belong.
-hitmesh.adapters.kafka.rollups decides the target topics and partitions, and hitmesh.adapters.kafka.transactions handles
-failed transactions.
+Only this node's newest writer may write, and only as a member of the consumer group to which the partitions belong. The
+module hitmesh.adapters.kafka.rollups decides the target topics and partitions, and hitmesh.adapters.kafka.transactions
+handles failed transactions.
 """
 
 from __future__ import annotations

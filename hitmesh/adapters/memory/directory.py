@@ -37,7 +37,7 @@ class MemorySiteDirectory:
         self._mesh_secret = secrets.token_bytes(MESH_SECRET_BYTES)
 
     def site(self, name: str) -> Site | None:
-        """Return a site; None when absent."""
+        """Return the site with this name; None if there is no such site."""
         return self._sites.get(name)
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
@@ -90,7 +90,7 @@ class MemorySiteDirectory:
             return self._sites[site].rules == rules
 
     def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if revoked."""
+        """Return the key with this secret, even if the key is revoked; None if there is no such key."""
         return self._keys.get(secret_digest(secret))
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:

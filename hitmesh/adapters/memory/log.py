@@ -151,7 +151,7 @@ class MemoryLog:
             return list(self._records[partition])
 
     def record_at(self, position: Position) -> LoggedRecord | None:
-        """Return a record; None when the log does not have the record."""
+        """Return the record at a position; None if the log has no such record."""
         with self._changed:
             records = self._records.get(PartitionId(position.log, position.partition), [])
             return records[position.offset] if 0 <= position.offset < len(records) else None

@@ -14,7 +14,7 @@ class MemoryLogEraser:
         self._log = log
 
     def record(self, position: Position) -> LoggedRecord | None:
-        """Return the record at a position; None when the log does not have the record."""
+        """Return the record at a position; None if the log has no such record."""
         return self._log.record_at(position)
 
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:

@@ -85,7 +85,7 @@ class MemoryRawStore:
         """Do nothing, because this store has no index."""
 
     def get(self, position: Position) -> RawRecord | None:
-        """Return the record at a position; None when absent."""
+        """Return the record at a position; None if there is no such record."""
         with self._lock:
             return self._records.get(position)
 

@@ -30,7 +30,7 @@ class MemoryReprocessings:
             self._reprocessings[reprocessing.id] = reprocessing
 
     def get(self, id_: str) -> Reprocessing | None:
-        """Return a reprocessing; None when absent."""
+        """Return the reprocessing with this id; None if there is no such reprocessing."""
         with self._lock:
             return self._reprocessings.get(id_)
 
@@ -40,7 +40,7 @@ class MemoryReprocessings:
             return newest_first(self._reprocessings.values())
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the preceding version; return whether the given value is stored now."""
+        """Replace the stored value if it has the preceding version; return whether the given value is stored now."""
         with self._lock:
             there = self._reprocessings.get(reprocessing.id)
             if there is not None and there.version == reprocessing.version - 1:
