@@ -81,7 +81,7 @@ def open_stores(
     keep_refused_days: int = KEEP_REFUSED_DAYS,
     unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
-    """Return the adapters of every port over one store.
+    """Return an adapter for every port, all for the store that the URL names.
 
     Args:
         url: `memory:` for new stores that no other call shares, `embedded:/absolute/directory` for stores that

@@ -51,7 +51,7 @@ def stores_on(
     keep_refused_days: int = KEEP_REFUSED_DAYS,
     unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
-    """Return the store interfaces (hitmesh.ports) implemented on Kafka, Cassandra and Druid.
+    """Return an adapter for every port (hitmesh.ports), on Kafka, Cassandra and Druid.
 
     Args:
         servers: addresses of the servers, and the names of the mesh's topics, keyspace and data sources.

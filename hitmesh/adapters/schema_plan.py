@@ -1,4 +1,4 @@
-"""The values of a schema plan: the options that a plan follows, and the changes that a plan lists.
+"""Define the types of a schema plan: the options that a plan follows, and the changes that a plan lists.
 
 This module defines only the types; each server's `schema` module decides the required state.
 """
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """What a plan does with a part of the schema."""
+    """The action that a plan takes on a part of the schema."""
 
     CREATE = "create"
     CHANGE = "change"

@@ -41,7 +41,7 @@ class Stores:
     """An adapter for every port, all for the same store.
 
     `log_reader(topic, group)` makes a reader, which the caller must close. `outbox`, `states`, `progress`, and the
-    flushed positions of `series` are those of the first stream; `stream` returns those of each stream.
+    flushed positions of `series` belong to the first stream; `stream` returns the stores of any stream.
     `trim(older_than_ms)` deletes the log records that every consumer group has committed and whose log time is before
     `older_than_ms` (UTC ms), and returns the number of deleted records; only embedded stores do this. `check` opens all
     files and migrates their schemas to the newest version, so that a service with an unusable file fails when it starts

@@ -37,9 +37,9 @@ class Reprocessings(Protocol):
         """
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value whose version is one below the given version; return whether it succeeded.
+        """Replace the stored value if it has the preceding version, durably; return whether the given value is stored.
 
-        A repeated call with the same value returns True.
+        The preceding version is one below the given version. A repeated call with the same value returns True.
         """
 
     def remove(self, id_: str) -> None:

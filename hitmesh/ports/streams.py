@@ -24,9 +24,9 @@ class Streams(Protocol):
         """
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table whose version is one below the given version, durably; return whether it succeeded.
+        """Replace the stored table if it has the preceding version, durably; return whether the given table is stored.
 
-        A repeated call with the same table returns True.
+        The preceding version is one below the given version. A repeated call with the same table returns True.
         """
 
 

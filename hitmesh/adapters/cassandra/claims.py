@@ -88,7 +88,7 @@ class CassandraOrderClaims:
         self._session.run_many(_NOTE_REFUND, map(tuple, refunds))
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return, for each order with a noted refund, the refund days in ascending order."""
+        """Return the days of each order's stored refunds, ascending; an order without a stored refund is absent."""
         answers = self._session.run_each(_SELECT_REFUNDS, [(site, order_id) for order_id in dict.fromkeys(order_ids)])
         return {rows[0].order_id: [row.day for row in rows] for rows in map(list, answers) if rows}
 

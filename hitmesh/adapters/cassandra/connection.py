@@ -26,7 +26,7 @@ _LIBEV: Final = "LibevConnection"
 
 
 def connect(servers: Servers, request_timeout_s: float, keyspace: str | None) -> Session:
-    """Open a session without a default keyspace, because each statement states its own.
+    """Open a session without a default keyspace, because each statement names its keyspace.
 
     The driver loads only the replication settings of `keyspace`, which token-aware routing needs. The driver does not
     load the cluster's whole schema. Loading would take a quarter of a second per 400 tables, and each session would

@@ -39,7 +39,7 @@ class CassandraErasures:
         return _latest(self._session.run(f"SELECT {_COLUMNS} FROM erasures WHERE site = ?", (site,)))
 
     def since(self, created_at: int) -> Sequence[ErasureMark]:
-        """Return all marks created at or after this time, by site and digest."""
+        """Return all marks that were created at or after `created_at`, ordered by site and digest."""
         return _latest(
             self._session.stream(
                 f"SELECT {_COLUMNS} FROM erasures_by_time WHERE zero = 0 AND created_at >= ?", (created_at,)
@@ -48,7 +48,7 @@ class CassandraErasures:
 
 
 def _latest(rows: Iterable[Row]) -> list[ErasureMark]:
-    """Return the mark with the latest `until` per visitor."""
+    """Return, for each visitor, the mark with the latest `until`."""
     found: dict[tuple[str, str], ErasureMark] = {}
     for row in rows:
         there = found.get((row.site, row.digest))

@@ -32,7 +32,7 @@ from cassandra.protocol import (
 from hitmesh.model.errors import FatalError, HitmeshError, Unavailable
 
 _RETRY_AFTER_S: Final = 1.0
-_CAS_WRITE_UNKNOWN: Final = 0x1700  # the driver has no class for this code
+_CAS_WRITE_UNKNOWN: Final = 0x1700  # unknown outcome of a conditional write; the driver has no class for this code
 _MAX_CHARS: Final = 300
 _PASSING: Final = (
     OperationTimedOut,
@@ -64,7 +64,7 @@ EXPECTED: Final = (
 
 
 def translated(error: Exception, cql: str) -> HitmeshError:
-    """Return the project error to raise in place of a driver error.
+    """Return the hitmesh error that must be raised in place of a driver error.
 
     Args:
         error: an instance of EXPECTED.

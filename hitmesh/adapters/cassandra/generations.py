@@ -65,7 +65,8 @@ class CassandraGenerations:
         """Return a generation number that was never returned before for the site-day.
 
         Raises:
-            Unavailable: Cassandra is unavailable, or concurrent changes to the site-day prevented every try.
+            Unavailable: Cassandra is unavailable, or every try failed because another process changed the site-day
+                first.
         """
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)

@@ -25,7 +25,7 @@ _READ_SITE: Final = f"{_READ} WHERE site = ? AND zero = 0"
 _READ_WAITING: Final = f"{_READ_SITE} AND kind = ? AND at >= ? AND at < ?"
 _SITES: Final = "SELECT DISTINCT site, zero FROM ledger"
 _BEHIND: Final = "WHERE token(site, zero) > token(?, 0)"
-_PARTITION: Final = 1  # leading key columns that form the partition key: site
+_PARTITION: Final = 1  # the partition key is the first key column: site
 _SITES_AT_ONCE: Final = 8
 _KEY: Final = ("site", "kind", "at", "class", "log", "partition", "epoch", "hits")
 _ROWS_AT_ONCE: Final = 50_000
@@ -44,7 +44,7 @@ class CassandraLedger:
         self._session.run_by_partition(_PUT, put.select(*_KEY, *bits, "written").iter_rows(), _PARTITION)
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Return LEDGER_SUMS for a site, or for all sites and for hits without a site."""
+        """Return LEDGER_SUMS for a site; `site` None means all sites, including hits without a site."""
         rows = self._session.stream(_READ) if site is None else self._session.stream(_READ_SITE, (site,))
         return _summed(rows)
 

@@ -111,7 +111,7 @@ class DeclaredLogs:
             )
         ]
         with self._lock:
-            # In ascending order, so that the topic's last declared log remains its current log.
+            # The logs are entered in ascending order, so that a topic's last declared log remains its current log.
             for declared in sorted(found, key=lambda declared: declared.number):
                 self._topics[declared.log_id] = declared.topic
                 self._current[declared.topic] = declared

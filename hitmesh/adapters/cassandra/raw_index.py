@@ -1,12 +1,13 @@
 """Index raw records by site and day, in a small table beside the table of records.
 
 The layout balances the cost of writes against the cost of scans. With a row per record and site, each record would need
-hundreds of rows. With a row per record, each scan for a site would read the site lists of all records. Instead, sites
-share 256 buckets, and a `put` writes one row per (day, bucket, partition, span of offsets) with sorted (site, offset,
-log time) entries of 14 bytes. A `put` therefore writes at most 256 rows for each day, partition and span of 1,024
-offsets, however many sites there are; only a bucket with more than 32,768 entries gets further rows. A scan reads one
-bucket. A site is stored as 32 bits of its hash64. If two sites share these bits, a scan also reads records of the other
-site, and discards them because their list of sites lacks the wanted site.
+hundreds of rows. With a row per record, each scan for a site would read the site lists of all records. This index
+therefore has 256 buckets, which all sites share. A `put` writes one row per (day, bucket, partition, span of offsets);
+a row holds sorted entries of 14 bytes (site, offset, log time). A `put` therefore writes at most 256 rows for each day,
+partition and span of 1,024 offsets, however many sites there are; only a bucket with more than 32,768 entries gets
+further rows. A scan reads one bucket. In place of a site, an entry stores 32 bits of the site's hash64. If two sites
+share these bits, a scan also reads records of the other site, and discards them because their list of sites lacks the
+wanted site.
 """
 
 from __future__ import annotations

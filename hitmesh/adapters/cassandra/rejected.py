@@ -1,8 +1,8 @@
 """Store refused hits on Cassandra, and count them by cell of collect time (step 6 of the journey, rule D5).
 
 A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. In
-rejected_cells, the site "*" stands for all sites. The list of all refusals is read from the cells, and from the sites
-of each cell in rejected_sites.
+rejected_cells, the site "*" stands for all sites. A list for all sites reads first the cells, and then the sites of
+each cell from rejected_sites.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class CassandraRejectedStore:
         return {cell: rows[0].hits for cell, rows in zip(cells, sums, strict=True) if rows[0].hits}
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
-        """Return the site's newest refusals, newest first: by collect time, then by position."""
+        """Return the site's newest refusals, ordered by collect time and position, newest first."""
         newest: list[RejectedHit] = []
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE

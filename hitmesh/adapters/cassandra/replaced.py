@@ -56,9 +56,9 @@ class ReplacedSiteDays:
     def note(self, site_day: SiteDay) -> None:
         """Store that the site-day may have superseded generations.
 
-        Must be called after the site-day's row was read, and before the row is changed. `forget` changes the row before
-        `drop` is called. If `note` and `forget` run at the same time, either one of the two conditional changes fails,
-        or the deletion has an older timestamp than the row that `note` wrote.
+        Must be called after the site-day's row was read, and before the row is changed. `CassandraGenerations.forget`
+        changes the row before it calls `drop`. If `note` and `forget` run at the same time, either one of the two
+        conditional changes fails, or the deletion has an older timestamp than the row that `note` wrote.
         """
         self._session.run(
             "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)", (_bucket(site_day.site), *site_day)

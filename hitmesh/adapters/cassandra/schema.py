@@ -18,7 +18,8 @@ from hitmesh.model.zones import DAY_MS
 
 _SERVER: Final = "cassandra"
 _DAY_S: Final = DAY_MS // 1_000
-# Prefixes of table names: `_RAW` for tables whose rows `raw_ttl_days` limits, `_SERIES` for `series_ttl_days`.
+# Prefixes of table names. Rows in the tables of `_RAW` are kept for `raw_ttl_days`, and rows in the tables of `_SERIES`
+# for `series_ttl_days`.
 _RAW: Final = ("raw_", "order_", "refund_", "rejected_")
 # The rows of this table are kept a day longer than their index entries, so that every indexed record exists.
 _RECORDS: Final = "raw_records"

@@ -34,7 +34,7 @@ _PUT_SETTLED: Final = """INSERT INTO series_settled (site, day, generation, vers
 _OF: Final = "site = ? AND day = ? AND generation = ?"
 _FLUSHED: Final = "SELECT log, partition, next_offset, log_time FROM flushed WHERE zero = ?"
 _FEW_DAYS: Final = 8
-_PARTITION: Final = 2  # leading key columns that form the partition key: site, day
+_PARTITION: Final = 2  # the partition key is the first two key columns: site, day
 _KEY: Final = ("site", "day", "generation", "cell", "excluded", "currency", "log", "partition", "epoch")
 
 

@@ -30,7 +30,7 @@ PAGE_ROWS: Final = 2_000
 
 
 class CassandraSession:
-    """A connection to the mesh's keyspace. Thread-safe. Must not be used in a forked process.
+    """A connection to the mesh's keyspace. Thread-safe. A session must not be used in a forked process.
 
     Every method raises Unavailable when Cassandra does not answer in time (a write may or may not have happened) and
     FatalError when Cassandra rejects the request.

@@ -23,7 +23,7 @@ class Writers:
         """Return a writer number that was never returned before, and store the number as the owner's newest.
 
         Raises:
-            Unavailable: Cassandra is unavailable, or other callers took a number during every try.
+            Unavailable: Cassandra is unavailable, or every try failed because another caller took the number first.
         """
         for _ in range(_MAX_TRIES):
             rows = self._session.run("SELECT last FROM writer_numbers WHERE zero = 0", serial=True)

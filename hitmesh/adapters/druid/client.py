@@ -111,7 +111,7 @@ class DruidClient:
     def _exchange(
         self, method: str, url: str, body: bytes, timeout_s: float, checkpoint: Checkpoint
     ) -> tuple[int, bytes]:
-        """Return status and body of an answer that is complete, within the size limit and in time."""
+        """Send a request; return the status and the body of the answer, if it is complete, small enough and in time."""
         limit_s = timeout_s + _CONNECT_S
         deadline = time.monotonic() + limit_s
         headers = {"Content-Type": "application/json", "Accept": "application/json"}

@@ -1,4 +1,7 @@
-"""Instants and intervals in Druid's notation, and the times of progress marks. Pure functions."""
+"""Write instants and intervals in Druid's notation, and compute the intervals that contain progress marks.
+
+Pure functions.
+"""
 
 from __future__ import annotations
 

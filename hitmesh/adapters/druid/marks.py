@@ -1,4 +1,4 @@
-"""Progress marks: how far Druid has ingested the stream's committed rows, in both data sources (architecture A12).
+"""Track, with progress marks, how far both data sources have ingested the stream's committed rows (architecture A12).
 
 A progress mark is sent after its rows. A mark counts only when some time (`mark_margin_ms`) has passed since both data
 sources showed the mark. The margin is needed because a query may see the mark before a late row of the same transaction

@@ -25,8 +25,8 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 _RETRY_S: Final = 5.0
-# Additional groups or rows that a query's limit allows per mark. For each partition, a group query returns a mark group
-# per day since the counted mark, and a scan returns a mark row per transaction since that mark.
+# How many additional groups or rows a query's limit allows per mark. For each partition, a group query returns a mark
+# group per day since the counted mark, and a scan returns a mark row per transaction since that mark.
 _GROUPS_A_MARK: Final = 32
 _ROWS_A_MARK: Final = 2_000
 

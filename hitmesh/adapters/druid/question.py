@@ -41,7 +41,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
 Matches = Callable[[Comparison], Sequence[str]]
-"""The values of a dimension that match a pattern."""
+"""A function that returns the values which match a comparison's pattern."""
 
 MAX_ROWS: Final = 300_000
 BUCKET: Final = "bucket"
@@ -77,7 +77,7 @@ def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Nat
 
 def values_query(question: MetricQuery, data_source: str, column: str, matches: Matches, limit: int) -> Native:
     """Return the query for the first `limit` values of a column, in ascending order; null sorts first."""
-    # Druid compares the UTF-8 bytes, which is the order of code points.
+    # Druid compares UTF-8 bytes, so the values are in the order of their code points.
     ascending = {"dimension": "value", "direction": "ascending", "dimensionOrder": "lexicographic"}
     return group_by(
         datasource=data_source,

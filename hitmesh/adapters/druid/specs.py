@@ -1,4 +1,4 @@
-"""Druid specifications as values: ingestion, compaction and retention of the data sources.
+"""Build Druid's specifications as values, for ingestion, compaction and retention of the data sources.
 
 The specifications define the columns, sums and sketches of each data source; hitmesh.adapters.druid.schema submits
 them.
@@ -28,7 +28,7 @@ Spec = dict[str, Any]
 # The sketch size at ingestion and after folding, which is the size of a union. If folded rows had the smaller sketch
 # size of cells, the estimate of a folded row would differ from the union of the rows that it replaces.
 UNION_SIZE: Final = 1 << LG_K_UNION
-# Limits on the rows that a task holds in memory before writing to disk.
+# Limits on the rows that a task holds in memory before it writes them to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
 # Encoding of the intermediate segments that a task writes to disk before it merges them. With compression, each column

@@ -13,7 +13,7 @@ from hitmesh.model.positions import PartitionId, Topic
 
 
 class Declaration(NamedTuple):
-    """A topic's log id and number of partitions."""
+    """The log id and the partition count that are declared for a topic."""
 
     log: str
     partitions: int

@@ -84,7 +84,7 @@ class EmbeddedOrderClaims:
             transaction.run_many("INSERT OR IGNORE INTO whole_refunds VALUES (?, ?, ?)", refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return, for each order with a noted refund, the refund days in ascending order."""
+        """Return the days of each order's stored refunds, ascending; an order without a stored refund is absent."""
         with self._database.reading() as transaction:
             found = transaction.rows(
                 WholeRefund,

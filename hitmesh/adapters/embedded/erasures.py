@@ -35,7 +35,7 @@ class EmbeddedErasures:
             )
 
     def since(self, created_at: int) -> Sequence[ErasureMark]:
-        """Return all marks created at or after this time, by site and digest."""
+        """Return all marks that were created at or after `created_at`, ordered by site and digest."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 ErasureMark,

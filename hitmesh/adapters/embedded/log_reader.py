@@ -68,7 +68,7 @@ class EmbeddedLogReader:
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     def heartbeat(self) -> None:
-        """Do nothing: no other reader shares the partitions."""
+        """Do nothing, because no other reader shares the partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the read position in each partition."""

@@ -1,8 +1,8 @@
 """Answer questions on one machine, from segments and from the stream's rows (step 8 of the journey).
 
 This module selects the columns and files to read, and caches recently used columns; shared.answers computes the answer.
-Another process may merge and delete files during a read. hitmesh.adapters.embedded.stream_rows reads the rows of
-site-days whose requested generation is the stream's.
+Another process may merge and delete files during a read. If the requested generation is a stream's, the module
+hitmesh.adapters.embedded.stream_rows reads the rows.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class EmbeddedRejectedStore:
             )
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
-        """Return a site's newest refusals, newest first, by collect time, then by position."""
+        """Return a site's newest refusals, ordered by collect time and position, newest first."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _rejected,

@@ -173,7 +173,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     # The version of the exclusion rules with which a generation was settled. 0 means that the collector decided which
     # hits are excluded.
     ("ALTER TABLE generations ADD COLUMN rules_version INTEGER NOT NULL DEFAULT 0",),
-    # The stream table (hitmesh.model.streams), as a single value.
+    # This table holds the stream table (hitmesh.model.streams) as a single value.
     ("CREATE TABLE streams (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, value BLOB NOT NULL)",),
 )
 
@@ -269,7 +269,7 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     ("CREATE TABLE mesh_secrets (one INTEGER PRIMARY KEY CHECK (one = 1), secret BLOB NOT NULL)",),
-    # The exclusion rules in every version, as JSON; NULL before the first change.
+    # The column holds all versions of a site's exclusion rules, as JSON; it is NULL before the first change.
     ("ALTER TABLE sites ADD COLUMN rules TEXT",),
     (
         """CREATE TABLE policy_changes (

@@ -32,7 +32,7 @@ _NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 
 
 class Slice(NamedTuple):
-    """The location of a site-day's generation: consecutive rows in a file."""
+    """The location of the rows of a site-day's generation, which are consecutive in a file."""
 
     site: str
     source: RowSource
@@ -44,7 +44,7 @@ class Slice(NamedTuple):
 
 
 class Segments:
-    """The segment files of a data directory, and the manifest of their contents.
+    """Reads and writes the segment files in a data directory, and the manifest that lists their content.
 
     Args:
         directory: directory of the files; created when absent.

@@ -16,7 +16,7 @@ from hitmesh.model.positions import Topic
 
 
 class GroupMembers:
-    """The open readers of this process, by topic and group. Thread-safe."""
+    """Holds the memberships of this process's open readers, by topic and consumer group. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""A consumer group's positions in Kafka: the committed offset, with the log time in the commit's metadata."""
+"""Convert positions to offsets that Kafka commits, with the log time as metadata, and read committed positions."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class KafkaOutbox:
         self._writer = 0
 
     def take_over(self) -> int:
-        """Fence every earlier writer of this node; return a writer number greater than every earlier one."""
+        """Fence every earlier writer of this node; return a writer number that is greater than every earlier number."""
         # The new number is stored before earlier writers are fenced. In the other order, a fenced writer would see no
         # newer number and would fence this writer in turn.
         self._writer = self._writers.next(self._producer.transactional_id)

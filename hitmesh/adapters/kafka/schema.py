@@ -1,4 +1,4 @@
-"""The Kafka topics of a mesh, for the log and for Druid, with their retention settings.
+"""Plan the Kafka topics of a mesh, for the log and for Druid, with their retention settings.
 
 This module decides which differences from the wanted settings may be applied. The number of hits partitions never
 changes, because a site's partition depends on this number (architecture A4). A newly created log topic is declared as a

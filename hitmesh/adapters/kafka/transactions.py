@@ -1,4 +1,4 @@
-"""A transactional producer and its recovery from errors (architecture A6, docs/exactly-once.md point 8).
+"""Send transactions to Kafka, and recover the producer after errors (architecture A6, docs/exactly-once.md point 8).
 
 The class of the client's error decides how a failed transaction ends. If the error says that an abort is required, the
 transaction is aborted. After a time-out or any other error, the producer is discarded, because the client cannot end

@@ -49,7 +49,7 @@ class MemoryOrderClaims:
             self._refunds.update(refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return, for each order with a noted refund, the refund days in ascending order."""
+        """Return the days of each order's stored refunds, ascending; an order without a stored refund is absent."""
         wanted = set(order_ids)
         days: dict[str, list[int]] = {}
         with self._lock:

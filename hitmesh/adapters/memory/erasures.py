@@ -29,6 +29,6 @@ class MemoryErasures:
             return [self._marks[key] for key in sorted(self._marks) if key[0] == site]
 
     def since(self, created_at: int) -> Sequence[ErasureMark]:
-        """Return all marks created at or after this time, by site and digest."""
+        """Return all marks that were created at or after `created_at`, ordered by site and digest."""
         with self._lock:
             return [self._marks[key] for key in sorted(self._marks) if self._marks[key].created_at >= created_at]

@@ -27,7 +27,7 @@ class MemoryLogReader:
         return found
 
     def heartbeat(self) -> None:
-        """Do nothing: no other reader shares the partitions."""
+        """Do nothing, because no other reader shares the partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the read position in each partition."""

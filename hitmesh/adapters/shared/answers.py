@@ -165,7 +165,7 @@ def _column(question: MetricQuery, dimension: str) -> str:
 
 
 class _Conditions:
-    """Evaluate a filter comparison by comparison, with a checkpoint before each comparison."""
+    """Evaluates a filter, one comparison after another, with a checkpoint before each comparison."""
 
     def __init__(self, rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint) -> None:
         self._rows = rows

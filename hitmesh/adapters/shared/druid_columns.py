@@ -1,8 +1,8 @@
 """The columns that Druid's data sources have in addition to the row columns (hitmesh.model.rows.rollup_rows).
 
 Queries use these columns to find rows and progress marks. `presence` is the sum of a row's counts, plus 1 in settled
-rows, and is therefore as additive as the counts. A count is never below 0 when it is summed over all rows of a key. A
-key, or a group of keys, therefore has presence 0 exactly when its rows cancel out.
+rows, and can therefore be added up like the counts. A count is never below 0 when it is summed over all rows of a key.
+A key, or a group of keys, therefore has presence 0 exactly when its rows cancel out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Encode rows and progress marks for Druid as newline-separated JSON (step 6 of the journey, architecture §4).
 
 A message holds up to 500 rows in the sort order of segments. Empty columns are omitted, and sketches are encoded in
-base64. polars encodes whole columns; no code here loops over rows.
+base64. The library polars encodes whole columns; no code in this module loops over rows.
 """
 
 from __future__ import annotations

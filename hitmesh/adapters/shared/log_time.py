@@ -1,4 +1,4 @@
-"""The log time of an appended record (rule L1), as a pure function."""
+"""Compute the log time of an appended record (rule L1)."""
 
 from __future__ import annotations
 
