@@ -164,9 +164,9 @@ class EmbeddedLog:
             self._queue and self._queued_bytes + size > self._max_queued_bytes
         ):
             raise LogFull(
-                f"the log has no room for a record of {size} bytes, because {len(self._queue)} records of "
-                f"{self._queued_bytes} bytes wait to be written and the limits are {self._max_queued_records} records "
-                f"and {self._max_queued_bytes} bytes: send the batch again",
+                f"the log has no room for a record of {size} bytes: {len(self._queue)} records of {self._queued_bytes} "
+                f"bytes wait to be written, and the limits are {self._max_queued_records} records and "
+                f"{self._max_queued_bytes} bytes; send the batch again",
                 retry_after_s=_FULL_RETRY_S,
                 records=len(self._queue),
                 size=size,

@@ -240,7 +240,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # The total of the claim's order. It is unknown for existing claims, and refunds have none.
+        # `total` is the total of the claim's order. The total is unknown for existing claims, and claims on refunds
+        # have no total.
         *_claim_totals("order_claims"),
         # Claims on refunds have the same columns as claims on orders.
         _claims_table("refund_claims"),

@@ -159,7 +159,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     (
         "ALTER TABLE generations ADD COLUMN erased INTEGER NOT NULL DEFAULT 0",
-        # The visitors whose hits are refused up to an event time (`until`). The digest is a hash of the visitor key.
+        # This table lists the visitors whose hits are refused up to an event time (`until`). The digest is a hash of
+        # the visitor key.
         """CREATE TABLE erasures (
             site TEXT NOT NULL,
             digest TEXT NOT NULL,

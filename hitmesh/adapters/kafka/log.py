@@ -155,9 +155,9 @@ class KafkaEventLog:
             self._waiting and self._queued_bytes + size > self._max_queued_bytes
         ):
             raise LogFull(
-                f"the log has no room for a record of {size} bytes, because {len(self._waiting)} records of "
-                f"{self._queued_bytes} bytes wait for acknowledgement and the limits are {self._max_queued_records} "
-                f"records and {self._max_queued_bytes} bytes: send the batch again",
+                f"the log has no room for a record of {size} bytes: {len(self._waiting)} records of "
+                f"{self._queued_bytes} bytes wait for acknowledgement, and the limits are {self._max_queued_records} "
+                f"records and {self._max_queued_bytes} bytes; send the batch again",
                 retry_after_s=_FULL_RETRY_S,
                 records=len(self._waiting),
                 size=size,

@@ -165,7 +165,7 @@ class KafkaLogReader:
         self._refuse_when_moved()
         lost = sorted(partition.partition for partition in positions.keys() - self._next.keys())
         if lost:
-            raise PartitionsMoved(f"partitions {lost} of {self._kafka_topic} belong to another reader", retry_after_s=0)
+            raise PartitionsMoved(f"partitions {lost} of {self._kafka_topic} moved to another reader", retry_after_s=0)
         there = committed_by(self._consumer, self._kafka_topic, list(positions))
         newer = [partition for partition, done in positions.items() if is_newer(done, there[partition])]
         if not newer:

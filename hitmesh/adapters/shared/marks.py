@@ -15,7 +15,8 @@ def whole_sites(site_days: Sequence[SiteDay], limit: int) -> Sequence[SiteDay]:
     Only whole sites are returned, unless the first site exceeds `limit`.
 
     Args:
-        site_days: ordered by (site, day). If more than `limit` exist, the caller must pass more than `limit`.
+        site_days: ordered by (site, day). If more than `limit` site-days exist, the caller must pass more than `limit`
+            entries.
         limit: maximum number to return, at least 1.
     """
     if len(site_days) <= limit:

@@ -197,8 +197,8 @@ def _version_fields(version: GenerationVersion) -> dict[str, Any]:
 def _version(fields: Mapping[str, Any], carry: bytes) -> GenerationVersion:
     read_through = {PartitionId(log, partition): offset for log, partition, offset in fields["read_through"]}
     ledger = LedgerEntry(**fields["ledger"])
-    # A value that an earlier version of hitmesh stored has no field `rules`, because the collector decided which hits
-    # are excluded (0).
+    # A value that an earlier version of hitmesh stored has no field `rules`. The default 0 means that the collector
+    # decided which hits are excluded.
     return GenerationVersion(fields["generation"], fields["logic"], read_through, ledger, carry, fields.get("rules", 0))
 
 
