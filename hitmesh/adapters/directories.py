@@ -27,9 +27,9 @@ def _nothing() -> None:
 class OpenedDirectory:
     """The directory of a store, with functions to check and close the store.
 
-    `check` opens the file and migrates the schema, so that a service fails at start when the file is unusable
-    (StoreCorrupt, Unavailable); without a file, `check` does nothing. `close` closes the file or the connections; a
-    second call changes nothing.
+    `check` opens the file and migrates the schema, so that a service with an unusable file fails when it starts
+    (StoreCorrupt, Unavailable). For a store without files, `check` does nothing. `close` closes the file or the
+    connections; a second call changes nothing.
     """
 
     port: SiteDirectory

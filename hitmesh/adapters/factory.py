@@ -1,8 +1,8 @@
 """Build an adapter for every port (hitmesh.ports) from a store URL.
 
-Composition roots call `open_stores`. This is the only module that imports all embedded and memory adapters. Each file
-is opened, and created if absent, when an adapter first uses the file, so a service opens only the files of the ports
-that the service uses. Server drivers are imported only when the URL names servers.
+Composition roots call `open_stores`. Only this module imports all embedded and memory adapters. Each file is opened,
+and created if absent, when an adapter first uses the file, so a service opens only the files of the ports that the
+service uses. Server drivers are imported only when the URL names servers.
 """
 
 from __future__ import annotations
@@ -81,19 +81,20 @@ def open_stores(
     keep_refused_days: int = KEEP_REFUSED_DAYS,
     unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
-    """Return the adapters of every port over one store.
+    """Return an adapter for every port, all for the store that the URL names.
 
     Args:
-        url: `memory:` for separate stores per call, `embedded:/absolute/directory` for stores that processes share, or
-            `servers:?kafka=…&cassandra=…&broker=…&coordinator=…`.
+        url: `memory:` for new stores that no other call shares, `embedded:/absolute/directory` for stores that
+            processes share, or `servers:?kafka=…&cassandra=…&broker=…&coordinator=…`.
         clock: the only source of time.
-        node: name of this instance among the instances of the same service; only servers need a node name.
+        node: this instance's name, which no other instance of the same service has; only servers use the name.
         partitions: number of partitions per topic for a new store; ignored for existing files and for servers.
-        keep_refused_days: days that servers keep the bytes of refused hits; other stores keep bytes until `drop_bytes`.
+        keep_refused_days: how many days servers keep the bytes of refused hits; other stores keep the bytes until
+            `drop_bytes` is called.
         unknown_keys_s: limit per second of look-ups for unknown ingest keys; the memory store has no limit.
 
     Raises:
-        RefusedError: the URL has another form, or a driver is not installed (INVALID_CONFIG).
+        RefusedError: the URL has none of these forms, or a driver is not installed (INVALID_CONFIG).
     """
     if url == MEMORY:
         return _in_memory(clock, partitions)

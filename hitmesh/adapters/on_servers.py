@@ -1,8 +1,8 @@
 """Build an adapter for every port (hitmesh.ports) on Kafka, Cassandra and Druid.
 
-This is the only module that imports the adapters of all three servers, and the module is imported only when a store URL
-names servers. The module decides which server stores which data (architecture §4). A connection is opened when an
-adapter first needs the server.
+Only this module imports the adapters of all three servers. The module itself is imported only when a store URL names
+servers. The module decides which server stores which data (architecture §4). A connection is opened when an adapter
+first needs the server.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def stores_on(
     keep_refused_days: int = KEEP_REFUSED_DAYS,
     unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
-    """Return the store interfaces (hitmesh.ports) implemented on Kafka, Cassandra and Druid.
+    """Return an adapter for every port (hitmesh.ports), on Kafka, Cassandra and Druid.
 
     Args:
         servers: addresses of the servers, and the names of the mesh's topics, keyspace and data sources.

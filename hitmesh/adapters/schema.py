@@ -1,4 +1,4 @@
-"""The topics, tables and data sources that a mesh on servers needs, in creation order.
+"""Plan the tables, topics and data sources that a mesh on servers needs, in the order of their creation.
 
 Cassandra comes first because topics are declared in Cassandra. `hitmesh init` and `hitmesh dev` apply the plan.
 """

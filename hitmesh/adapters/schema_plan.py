@@ -1,4 +1,4 @@
-"""The values of a schema plan: the options that a plan follows, and the changes that a plan lists.
+"""Define the types of a schema plan: the options that a plan follows, and the changes that a plan lists.
 
 This module defines only the types; each server's `schema` module decides the required state.
 """
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """What a plan does with a part of the schema."""
+    """The action that a plan takes on a part of the schema."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -25,8 +25,9 @@ class Change:
     Attributes:
         server: kafka, cassandra or druid.
         thing: for example `topic hitmesh.hits`.
-        action: CREATE for a missing part, CHANGE for a differing part, KEEP where nothing differs.
-        description: text for people: the part that is created, or the difference and the effect of the change.
+        action: the planned action, CREATE for a missing part, CHANGE for a part that differs, otherwise KEEP.
+        description: a text for people that describes the part to create, or the difference and the effect of the
+            change.
         apply: applies the change; idempotent.
     """
 
@@ -39,21 +40,21 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SchemaOptions:
-    """Sizes and retention of all created parts.
+    """The options of a schema: sizes, copies and retention of the parts that a plan creates.
 
     The defaults suit a single machine; docs/data-model.md lists values for production.
 
     Attributes:
-        hits_partitions: partitions in the hits topic (architecture A4); must not change once the topic has hits.
-        rollups_partitions: partitions in each topic that Druid reads.
-        replication: copies per Kafka partition, Cassandra row and Druid segment.
-        min_insync: replicas that must store a record before Kafka acknowledges the record.
+        hits_partitions: number of partitions in the hits topic (architecture A4); must not change after the first hit.
+        rollups_partitions: number of partitions in each topic that Druid reads.
+        replication: how many copies of each Kafka partition, Cassandra row and Druid segment exist.
+        min_insync: how many replicas must store a record before Kafka acknowledges the record.
         hits_retention_days: how many days Kafka keeps hits for replay.
         rollups_retention_days: how many days Kafka keeps the rows that Druid ingests.
         raw_ttl_days: how many days raw records and order claims are kept; 0 = forever.
         series_ttl_days: how many days partials are kept; 0 = forever.
-        segment_granularity: time span of each segment that a Druid ingestion task writes: HOUR or DAY.
-        task_count: Druid ingestion tasks per data source.
+        segment_granularity: the time span of each segment that a Druid ingestion task writes, HOUR or DAY.
+        task_count: how many Druid ingestion tasks read the topic of each data source.
         task_minutes: how many minutes an ingestion task reads before it publishes its segments.
         rows_retention_days: how many days Druid keeps rows; 0 = forever.
     """

@@ -1,6 +1,6 @@
 """Parse a `servers:` store URL into addresses, and derive the names that a mesh uses on Kafka, Cassandra and Druid.
 
-Several meshes can share servers when their `name` differs. This module opens no connection.
+Several meshes can share servers if their names differ. This module opens no connection.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Servers:
         broker: http URL of the Druid broker.
         coordinator: http URL of the Druid coordinator, which must also run the overlord.
         name: mesh name; prefix for topics, keyspace and data sources.
-        keyspace: Cassandra keyspace; empty = `name`.
-        datacenter: Cassandra datacenter local to this process.
-        mark_margin_ms: milliseconds from the first sight of a progress mark in both data sources until the mark counts
+        keyspace: the Cassandra keyspace; if empty, the keyspace is `name`.
+        datacenter: the Cassandra datacenter that is local to this process.
+        mark_margin_ms: milliseconds after both data sources first showed a progress mark until the mark counts
             (architecture §4).
     """
 
@@ -67,7 +67,7 @@ class Servers:
 
     @property
     def url(self) -> str:
-        """Return the store URL with these values; defaults are left out."""
+        """Return the store URL with these values, without values that equal their defaults."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         given = {name: value for name, value in values.items() if value != _DEFAULTS.get(name)}
         return f"{SCHEME}?{urlencode(given, safe=':/,', quote_via=quote)}"

@@ -1,4 +1,4 @@
-"""The value that `open_stores` returns: every port over one store."""
+"""The value that `open_stores` returns: an adapter for every port, all for the same store."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from hitmesh.ports import (
     Streams,
 )
 
-# Days for which the bytes of refused hits are kept.
+# The default number of days for which servers keep the bytes of refused hits.
 KEEP_REFUSED_DAYS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Every port over one store.
+    """An adapter for every port, all for the same store.
 
     `log_reader(topic, group)` makes a reader, which the caller must close. `outbox`, `states`, `progress`, and the
-    flushed positions of `series` are those of the first stream; `stream` returns those of each stream.
+    flushed positions of `series` belong to the first stream; `stream` returns the stores of any stream.
     `trim(older_than_ms)` deletes the log records that every consumer group has committed and whose log time is before
     `older_than_ms` (UTC ms), and returns the number of deleted records; only embedded stores do this. `check` opens all
-    files and migrates their schemas to the newest version, so that a service fails at start when a file is unusable
-    (StoreCorrupt, Unavailable); without `check`, a file is opened at its first use. `close` closes the log, then all
-    files or connections; a second call changes nothing.
+    files and migrates their schemas to the newest version, so that a service with an unusable file fails when it starts
+    (StoreCorrupt, Unavailable). If `check` is not called, each file is opened at its first use. `close` closes the log,
+    then all files or connections; a second call changes nothing.
     """
 
     log: EventLog

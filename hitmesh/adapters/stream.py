@@ -1,7 +1,8 @@
-"""A single stream's stores on Kafka, Cassandra and Druid.
+"""Make the stores of a stream on Kafka, Cassandra and Druid.
 
-Rows and partials have the stream's generation. Flushed positions, snapshots, and a shadow's positions and progress
-marks have names that contain the stream's number (`log_of_stream`); a shadow has a consumer group of its own.
+Rows and partials have the stream's generation. Flushed positions and snapshots, and also positions and progress marks
+of a shadow, are stored under a log name that contains the stream's number (`log_of_stream`). A shadow has a separate
+consumer group.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from hitmesh.ports import StreamStore
 
 
 class OneStreamOnServers:
-    """Implementation of OneStream; the stores of a stream are made once.
+    """Implements the port OneStream. Repeated calls for a stream return the same stores.
 
     Args:
         servers: addresses of the servers.
         session: the connection to Cassandra.
         client: the Druid client.
         catalogue: the declared logs.
-        metrics: the metric store, which knows the processor's progress marks.
+        metrics: the metric store, which tracks the processor's progress marks.
         group: the processor's consumer group.
         node: name of this instance.
     """

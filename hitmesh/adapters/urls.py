@@ -14,10 +14,10 @@ EMBEDDED: Final = "embedded:"
 
 
 def embedded_directory(url: str) -> Path:
-    """Return the directory of an embedded store.
+    """Return the directory that the URL of an embedded store names.
 
     Raises:
-        RefusedError: the URL has another form (INVALID_CONFIG).
+        RefusedError: the URL does not name an embedded store (INVALID_CONFIG).
     """
     directory = Path(url.removeprefix(EMBEDDED))
     if not url.startswith(EMBEDDED) or not directory.is_absolute():

@@ -11,16 +11,21 @@ from hitmesh.model.sites import IngestKey, PolicyChange, Site
 
 
 class SiteDirectory(Protocol):
-    """Sites, keys and salts. Reads may come from a cache that is at most 1 s old; a cache miss reads the store."""
+    """Stores sites, keys and salts.
+
+    Reads may use a cache that is at most 1 s old. If the cache lacks an entry, the store is read.
+    """
 
     def site(self, name: str) -> Site | None:
-        """Return a site; None when no site has this name."""
+        """Return the site with this name; None if there is no such site."""
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Return at most `limit` sites whose names sort after `after`, by name; `merchant` None means all merchants."""
+        """Return the first `limit` sites whose names follow `after`, by name; `merchant` None means all merchants."""
 
     def create_site(self, site: Site) -> Site:
-        """Store a site durably and return the stored site. Idempotent: an equal existing site is returned unchanged.
+        """Store a site durably and return the stored site.
+
+        Idempotent: if an equal site exists already, it is returned unchanged.
 
         Raises:
             AlreadyExists: a site with this name has a different time zone, currency or policy.
@@ -29,43 +34,44 @@ class SiteDirectory(Protocol):
     def change_policy(self, name: str, change: PolicyChange) -> Site:
         """Store a change of a site's policy durably and return the site. Idempotent.
 
-        Must be called only before the change's day begins (POLICY_AHEAD_MS).
+        Must be called before the first day of the change begins (POLICY_AHEAD_MS).
 
         Raises:
             NotFound: no site has this name.
-            AlreadyExists: the site has another change from the same day on.
-            RefusedError: the site has MAX_POLICY_CHANGES changes.
+            AlreadyExists: the site already has a different change from the same day on.
+            RefusedError: the site already has MAX_POLICY_CHANGES changes.
         """
 
     def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
-        """Return the names of sites whose policy changes on a day in [first_day, end_day), read from the store.
+        """Return the names of sites whose policy changes on a day in [first_day, end_day); always read the store.
 
-        A change whose storing was interrupted may be included.
+        The result may include a change that an interrupted call stored only in part.
         """
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's exclusion rules durably; return whether that succeeded.
+        """Store the next version of a site's exclusion rules durably; return whether these rules are stored now.
 
-        The version must follow the stored version; another caller may have changed the rules first. The next call of
-        `site` in this process returns the stored rules. A repeated call with the same rules returns True.
+        The new version must directly follow the stored version; otherwise, for example if another caller changed the
+        rules first, the result is False. The next call of `site` in this process returns the stored rules. A repeated
+        call with the same rules returns True.
 
         Raises:
             NotFound: no site has this name.
         """
 
     def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, revoked keys included.
+        """Return the key with this secret, even if the key is revoked; None if there is no such key.
 
         Raises:
-            KeyNotLookedUp: the cache does not hold the key, and too many recent look-ups found no key. The key may
-                exist.
+            KeyNotLookedUp: the cache does not hold the key, and the store was not read, because too many recent
+                look-ups found no key. The key may exist.
         """
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
         """Store a new key durably, with a hash of the secret instead of the secret; return the key."""
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
-        """Return the merchant's keys."""
+        """Return all keys of the merchant, including revoked keys."""
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
         """Revoke a key durably and return the key; a second revocation keeps the time of the first revocation.
@@ -77,14 +83,14 @@ class SiteDirectory(Protocol):
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt of a site-local date (rule I2).
 
-        A missing salt is created if the date is `today` or a neighbouring date. For any other date without a salt, the
-        result is today's salt. A hit with such a date is therefore assigned to a different visitor on each day on which
-        it is sent. Salts of dates before the day before `today` are destroyed.
+        A missing salt is created if the date is at most one day away from `today`. For any other date, the result is
+        the salt of `today`. If a hit with such a date is sent again on another day, it is therefore assigned to a
+        different visitor. Salts of dates before the day before `today` are destroyed.
         """
 
     def mesh_secret(self) -> bytes:
         """Return the mesh secret, 32 bytes; the first call creates and stores the secret durably.
 
-        The secret is the key of the hashes of texts that senders choose (rule D0). The secret never changes, and no
-        process sends the secret over the network.
+        The secret is the key with which texts that senders choose are hashed (rule D0). The secret never changes, and
+        no process sends the secret over the network.
         """

@@ -11,7 +11,10 @@ from hitmesh.model.records import LoggedRecord
 
 
 class Erasures(Protocol):
-    """Stores erasure marks. A mark is never removed, because an import or a replay may bring the hits at any time."""
+    """Stores erasure marks.
+
+    A mark is never removed, because an import or a replay may deliver the erased hits again at any time.
+    """
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
         """Store marks durably; the mark with the latest `until` of a visitor is kept. Idempotent."""
@@ -24,23 +27,23 @@ class Erasures(Protocol):
 
 
 class LogEraser(Protocol):
-    """Removes values from records that the log retains, where the log can change a record."""
+    """Removes values from records that the log still retains, if the log can change records."""
 
     def record(self, position: Position) -> LoggedRecord | None:
         """Return the retained record at a position; None if the log no longer retains the record."""
 
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
-        """Replace a retained record's value and event times durably; position, log time and other headers stay.
+        """Replace a retained record's value and event times durably, but not its position, log time or other headers.
 
         The header's latest collect time is reduced to the start of its 15-minute cell, like the collect time in a blank
-        row, because the exact time would tell when an erased hit came. The ledger counts by this cell.
+        row, because the exact time would tell when an erased hit came. The ledger needs only this cell.
 
-        Returns False if the log cannot change records or no longer retains the record, or if `seen` is given and is not
-        the record's value.
+        Returns False if the log cannot change records, if it no longer retains the record, or if `seen` is given and
+        differs from the stored value.
         """
 
     def overwrite(self) -> None:
         """Overwrite replaced and deleted values in the files of embedded stores; other stores do nothing."""
 
     def kept_until(self, log_time: int) -> int:
-        """Return the last time (UTC ms) at which the log may hold such a record; 0 if `replace` removes the bytes."""
+        """Return until when (UTC ms) the log may hold a record with this log time; 0 if `replace` removes the bytes."""

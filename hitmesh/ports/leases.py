@@ -1,4 +1,4 @@
-"""The port to leases, with which processes divide work."""
+"""The port to leases. Processes use leases to divide work among themselves."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from hitmesh.model.leases import Lease
 class Leases(Protocol):
     """Stores leases. At any time, a name has at most one lease that has not expired.
 
-    The clocks of the callers never decide whether a lease has expired; the store decides. A holder measures the length
-    of the lease from before the call. A suspended holder does not notice that its lease has expired. A lease therefore
-    avoids duplicate work, but does not replace conditional writes.
+    The clocks of the callers never decide whether a lease has expired; the store decides. A holder must measure the
+    length of its lease from the moment before it called `acquire` or `renew`. A holder that was suspended does not
+    notice that its lease has expired. A lease therefore avoids duplicate work, but results must still be stored by
+    conditional writes.
     """
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or that an earlier process of the same owner holds; return these leases.
+        """Acquire names that are free or held by an earlier process with the same owner; return the acquired leases.
 
-        A lease does not expire before `length_ms`, which must be at least 1.
+        A lease does not expire earlier than `length_ms` (at least 1) after the call began.
         """
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend leases that have not expired, and store their load; return these leases.
+        """Extend those leases that have not expired, and store their load; return the extended leases.
 
-        A lease that expired, was released, or was acquired again with a greater token is absent from the result.
+        The result lacks each lease that has expired, was released, or was acquired again with a greater token.
         """
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease with another token stays."""
+        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
 
     def held(self, names: Sequence[str]) -> Sequence[Lease]:
         """Return the leases on these names that have not expired, in the order of `names`."""

@@ -1,22 +1,24 @@
-"""The ports to the log: EventLog appends records, LogReader reads records.
+"""The ports to the log. EventLog appends records, and LogReader reads records.
 
 These ports use three kinds of positions.
 
-**Record position** (`Position`; `LoggedPosition` adds the log time): the location of a record, by log, partition and
-offset. The log assigns the position when the record is appended. The position never changes and is never reused. So raw
-records, refusals, dirty marks and claims are stored under the positions of their records, and a second write of the
-same value changes nothing. A recreated topic is a new log with a new id (architecture A4).
+**Record position** (`Position`, or `LoggedPosition` with the log time) is the location of a record: its log, partition
+and offset. The log assigns the position when the record is appended. A record position never changes and is never
+reused. Therefore, raw records, refusals, dirty marks and claims are stored under the positions of their records, and a
+second write of the same value changes nothing. A recreated topic is a new log with a new id (architecture A4).
 
-**Read position** (`LogReader.positions`): how far a reader has read a partition, as the offset of the next record to
-read and the log time of the last record read (`PartitionProgress`). The read position lives in the reader's memory:
-`poll` moves the read position forward, and closing the reader or losing the partition discards the read position.
-`poll` has returned every record before the read position, but some of these records may not be applied yet.
+**Read position** (`LogReader.positions`) states how far a reader has read a partition. A read position consists of the
+offset of the next record and the log time of the last record that was read (`PartitionProgress`). The read position is
+kept only in the reader's memory. `poll` moves the read position forward; it is lost when the reader is closed or loses
+the partition. `poll` has returned every record before the read position, but the caller may not have applied all of
+these records yet.
 
-**Committed position** (`LogReader.committed`): how far the consumer group has applied a partition, also as a
-`PartitionProgress`, but stored durably. A new reader starts at the committed position, so after a crash or a
-reassignment, exactly the records from this position on are read again. The committed position never moves back.
-`LogReader.commit` stores only the position. The live stream stores positions, and the rows made from the records before
-them, in a single transaction (`Outbox.transaction`), so that neither exists without the other.
+**Committed position** (`LogReader.committed`) states how far the consumer group has applied a partition. A committed
+position is also a `PartitionProgress`, but is stored durably. A new reader starts at the committed position. After a
+crash or a reassignment, exactly the records from the committed position on are therefore read again. The committed
+position never moves back. `LogReader.commit` stores only the position. The live stream stores positions, and the rows
+made from the records before them, in a single transaction (`Outbox.transaction`), so that neither exists without the
+other.
 """
 
 from __future__ import annotations
@@ -39,12 +41,12 @@ class EventLog(Protocol):
         """Return the id of the topic's current log."""
 
     def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
-        """Start to append a record; the future returns the position only when the record is durable.
+        """Begin to append a record; the future returns the record's position only when the record is durable.
 
-        Records of a partition keep their order. No record is dropped silently.
+        Records keep their order within a partition. No record is dropped without an error.
 
         Raises:
-            LogFull: raised at once or by the future; no part of the record was written.
+            LogFull: the log has no room, and no part of the record was written. Raised at once or by the future.
         """
 
     def flush(self, timeout_s: float) -> None:
@@ -66,7 +68,7 @@ class LogReader(Protocol):
     """
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Return the next records, in order per partition; none if no record arrives within `timeout_s`.
+        """Return the next records, in order per partition. The list is empty if no record arrives within `timeout_s`.
 
         Together, the records hold at most `max_hits` rows; a record with more rows is returned alone.
 
@@ -75,28 +77,28 @@ class LogReader(Protocol):
         """
 
     def heartbeat(self) -> None:
-        """Tell the consumer group that this reader is alive; must be called between polls that are minutes apart.
+        """Tell the consumer group that this reader is alive. Must be called in between if two polls are minutes apart.
 
-        Frequent calls are cheap.
+        The call is cheap, so callers may call it often.
 
         Raises:
-            PartitionsMoved: as in `poll`.
+            PartitionsMoved: the assignment changed, as in `poll`.
         """
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the read position in each assigned partition.
 
-        For a new reader, and after PartitionsMoved, these are the committed positions.
+        For a new reader, and after PartitionsMoved, the read positions equal the committed positions.
         """
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed position in each partition; offset 0 and log time 0 for a partition without a commit."""
+        """Return the committed position in each assigned partition; (0, 0) if nothing was committed."""
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Commit positions durably. An older position than the committed position is ignored.
+        """Commit positions durably. A position that is older than the committed position is ignored.
 
         Raises:
-            PartitionsMoved: this reader has lost partitions; no position was stored.
+            PartitionsMoved: this reader has lost partitions; no position was committed.
         """
 
     def close(self) -> None:

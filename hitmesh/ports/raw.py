@@ -1,4 +1,4 @@
-"""The ports to the permanent stores: accepted hits in their original records, and refused hits."""
+"""The ports to the permanent stores of accepted hits (in their original records) and of refused hits."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class RawStore(Protocol):
         """Store records durably, keyed by position; idempotent."""
 
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
-        """Replace a stored record's value and event times durably and atomically; other fields stay.
+        """Replace a stored record's value and event times durably and atomically; other fields do not change.
 
-        Used to erase hits. The new value must have the same rows, some of them blank. Returns False if the record is
-        absent, or if `seen` is given and is not its value. On Cassandra, of two concurrent calls with the same `seen`
-        both may return True.
+        This method erases hits. The new value must have the same number of rows; the rows of erased hits are blank.
+        Returns False if no such record is stored, or if `seen` is given and differs from the stored value. On
+        Cassandra, two concurrent calls with the same `seen` may both return True.
         """
 
     def scan(
@@ -30,9 +30,9 @@ class RawStore(Protocol):
     ) -> Iterator[RawRecord]:
         """Yield each record with hits of the site in [first_day, end_day) once, in log order.
 
-        A record may also hold hits of other sites and days, which the caller must filter out. With `before`, which
-        gives an offset per partition, yield only records below the offset of their partition, and skip partitions
-        without an offset.
+        A record may also hold hits of other sites and days, which the caller must filter out. `before` gives an end
+        offset per partition: only records below the end offset of their partition are returned, and no records from
+        partitions without an end offset.
         """
 
     def scan_sites(
@@ -42,9 +42,10 @@ class RawStore(Protocol):
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield, in log order, each record that has hits of any site in [first_day, end_day), once, as `scan` does.
+        """Yield each record with hits of any of these sites in [first_day, end_day) once, in log order, like `scan`.
 
-        A record that many sites share is read once, which is the purpose of this method. All positions are in memory.
+        The purpose of this method is that a record with hits of many sites is read only once. The call holds the
+        positions of all records in memory.
         """
 
     def salvage(
@@ -55,26 +56,27 @@ class RawStore(Protocol):
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`, with None for a lost or damaged record; never raise StoreCorrupt.
+        """Yield the positions and records of `scan`; a lost or damaged record is None. Never raises StoreCorrupt.
 
-        The order is by position, so that a caller can continue later: with `after`, only positions beyond are yielded.
-        A yielded record may still have a damaged value. A lost record whose index entry is lost too is absent.
+        The order is by position, so that a caller can continue later: only positions that follow `after` are yielded.
+        The value of a yielded record may still be damaged. If a record and its index entry are both lost, its position
+        is not yielded.
         """
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably with their index entries, in place of what is stored at their positions; idempotent."""
+        """Store records durably with their index entries; replace what is stored at their positions. Idempotent."""
 
     def mend_index(self, site_day: SiteDay) -> None:
-        """Restore damaged or lost index entries of a site-day from stored records, as far as the store can find them.
+        """Restore a site-day's damaged or lost index entries from the stored records that the store can find.
 
         Idempotent. A store without a separate index does nothing.
         """
 
     def get(self, position: Position) -> RawRecord | None:
-        """Return the record at a position; None when there is no such record."""
+        """Return the record at a position; None if there is no such record."""
 
     def days(self, site: str) -> Sequence[int]:
-        """Return the UTC days for which the site has hits, in ascending order."""
+        """Return the UTC days on which the site has hits, in ascending order."""
 
 
 class RejectedStore(Protocol):
@@ -93,32 +95,32 @@ class RejectedStore(Protocol):
         """Return at most `limit` refusals of a site, newest first."""
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return at most `limit` refusals of a range in list order (RefusalKey), beginning after a key.
+        """Return the next refusals of a range that follow the key `after` in list order (RefusalKey), at most `limit`.
 
-        The work is bounded for a range of any length: a page may be short or empty, and `RefusalPage.after` says
-        whether the list continues. A store on servers lists refusals of all sites only if this version or a later
-        version stored them.
+        The work per call is bounded for a range of any length. A page may therefore be short or empty;
+        `RefusalPage.after` tells whether the list continues. In a list for all sites, stores on servers omit refusals
+        that earlier versions of hitmesh stored.
         """
 
     def get(self, key: RefusalKey) -> RejectedHit | None:
-        """Return a refusal; None when there is no such refusal."""
+        """Return the refusal with this key; None if there is no such refusal."""
 
     def note_replayed(self, key: RefusalKey, at: int) -> bool:
         """Store durably that a replay of a refusal was accepted at a time (UTC ms); idempotent.
 
-        Return whether the refusal exists. The last call determines the time.
+        Returns whether the refusal exists. A later call replaces the time that was stored before.
         """
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` and `origin` of the refusals with a collect time before `older_than_ms`.
+        """Empty the fields `original` and `origin` of all refusals with a collect time before `older_than_ms`.
 
-        Return how many were emptied. The counts stay. A store that uses the server's time to live for the bytes does
-        nothing and returns 0.
+        Returns how many refusals changed. The counts do not change. If a server's time to live removes the bytes, this
+        method does nothing and returns 0.
         """
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty `original`, `message` and `hit_id` in the site's wanted refusals durably, page by page.
+        """Empty the fields `original`, `message` and `hit_id` of the site's wanted refusals durably, page by page.
 
-        Yield after each page how many refusals were emptied. `wanted` is called for each refusal that has bytes,
-        message or hit id; the counts remain.
+        After each page, yields how many refusals changed. `wanted` is called for each refusal that has bytes, a message
+        or a hit id, and returns whether to empty its fields. The counts do not change.
         """

@@ -1,4 +1,4 @@
-"""The ports that reports use: queries over published rows, and the progress of the processor in the log."""
+"""The ports that reports use: queries over published rows, and how far the processor has applied the log."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class MetricStore(Protocol):
     """Answers queries over published rows."""
 
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Return a row for each bucket and tuple of dimension values; a tuple without a matching row is absent.
+        """Return a row for each group (bucket and dimension values) that has at least one matching row.
 
-        The columns are `bucket` (Int32, the index in `bucket_starts`), the dimensions (String, null = not set), the
-        measures (exact sums) and the sketches (Binary, unions). Rows have no defined order. Dimension values with
-        quotes, backslashes, newlines and any Unicode characters are returned as written.
+        The columns are `bucket` (Int32, the index in `bucket_starts`), the dimensions (String; null means not set), the
+        measures (exact sums) and the sketches (Binary, united). Rows have no defined order. Dimension values are
+        returned exactly as they were written, including quotes, backslashes, newlines and any Unicode character.
 
         Raises:
             Abandoned: raised by the checkpoint, which the store calls between the steps of the query.
@@ -31,7 +31,7 @@ class MetricStore(Protocol):
         """
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return, per partition of the hits topic, the position up to which answers include every row of the stream.
+        """Return a position per hits partition. Answers include all rows that the stream made before this position.
 
         A position is never ahead of the committed position. The offset and log time of a declared partition without a
         stored position are 0.
@@ -40,14 +40,14 @@ class MetricStore(Protocol):
     def stream_sums(
         self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
     ) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return, for each given site-day, the sums of the measures in ROW_SUMS over all rows of a stream's generation.
+        """Return the sums of the measures in ROW_SUMS over all rows in a stream's generation, for each given site-day.
 
         The sums include the rows of both row sources and the rows of excluded hits; a site-day without rows has zeros.
-        Unequal sums reveal lost or doubled rows. Equal sums do not prove that no row was lost or doubled. Sums are
-        exact modulo 2⁶⁴.
+        Sums that differ from the partials reveal lost or doubled rows. Equal sums do not prove that no row was lost or
+        doubled. Sums are exact modulo 2⁶⁴.
 
         Raises:
-            Unavailable: the store does not answer, or rows that it had are temporarily missing.
+            Unavailable: the store does not answer, or temporarily lacks rows that earlier answers had.
         """
 
 

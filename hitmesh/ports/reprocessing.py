@@ -10,7 +10,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class Reprocessings(Protocol):
-    """Stores reprocessings. A value is replaced only if it is unchanged since it was read."""
+    """Stores reprocessings. A stored value is replaced only if it has not changed since the caller read it."""
 
     def create(self, reprocessing: Reprocessing) -> None:
         """Store a new reprocessing durably.
@@ -20,7 +20,7 @@ class Reprocessings(Protocol):
         """
 
     def get(self, id_: str) -> Reprocessing | None:
-        """Return a reprocessing; None if there is none with this id.
+        """Return the reprocessing with this id; None if there is no such reprocessing.
 
         Raises:
             StoreCorrupt: the stored value does not decode.
@@ -30,16 +30,16 @@ class Reprocessings(Protocol):
         """Return all reprocessings, newest first (`created_at`, then id, both descending).
 
         Args:
-            on_damage: called with the error for each value that does not decode, which is then left out.
+            on_damage: called with the error for each value that does not decode; this value is not returned.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.
         """
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value whose version is one below the given version; return whether that succeeded.
+        """Replace the stored value if it has the preceding version, durably; return whether the given value is stored.
 
-        A repeated call with the same value returns True.
+        The preceding version is one below the given version. A repeated call with the same value returns True.
         """
 
     def remove(self, id_: str) -> None:

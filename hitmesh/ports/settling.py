@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 
 class DirtyDays(Protocol):
-    """The queue of site-days to settle: closed days whose data changed, and days that are due when they close."""
+    """The queue of site-days to settle: closed days whose data changed, and days that must be settled on closing."""
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
-        """Store dirty marks; idempotent. Must be called only after the raw records of the marks are stored."""
+        """Store dirty marks; idempotent.
+
+        Must be called only after the raw records to which the marks refer are stored.
+        """
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Store durably that the stream counts hits on these site-days; a site-day becomes due when its day closes.
+        """Store durably that the stream counts hits on these site-days, which must be settled when their day closes.
 
         Idempotent.
         """
@@ -38,10 +41,10 @@ class DirtyDays(Protocol):
         """
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the dirty marks in `taken`; later dirty marks stay. The site-day is no longer awaited."""
+        """Remove exactly the dirty marks in `taken`, but no later dirty marks. The site-day is no longer awaited."""
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Return the site's site-days with dirty marks; days that are only awaited are absent."""
+        """Return the site's days that have dirty marks; days that are only awaited are absent."""
 
     def awaited(self, site: str) -> Sequence[int]:
         """Return the site's awaited days (`await_close`), in ascending order."""
@@ -51,7 +54,7 @@ class DirtyDays(Protocol):
 
 
 class Generations(Protocol):
-    """Stores, per site-day, the entry of the current generation, which reports read. Publication is conditional.
+    """Stores, per site-day, the entry of the generation that reports read. A publication is a conditional write.
 
     For a site-day without an entry, reports read a stream's generation (hitmesh.model.streams).
     """
@@ -65,8 +68,9 @@ class Generations(Protocol):
     def history(self, site: str, first_day: int, end_day: int) -> Mapping[int, Sequence[PastEntry]]:
         """Return the entries of each day in [first_day, end_day), sequences ascending; days without entries are absent.
 
-        The last entry of a day is the current entry. A day has the last MAX_PAST_ENTRIES entries, even after the rows
-        of their generations were removed. Entries from before a store recorded its history are absent.
+        The last entry of a day is the current entry. For each day, the last MAX_PAST_ENTRIES entries are returned, even
+        if the rows of their generations have been removed. Entries that were replaced before the store recorded its
+        history are absent.
         """
 
     def publish(
@@ -90,18 +94,18 @@ class Generations(Protocol):
 
         `seen_sequence` is the sequence of the entry that was current when the scan began, 0 if there was no entry.
         `seen_site_sequence` is the site's highest sequence at that time; None if the site's other days may have changed
-        since.
-        `drift` is None if the stream counted no hit on the site-day. If the drift is confirmed, the attempt wrote no
-        rows, and the entry's generation is the first of `streams`, which are the generations of all streams whose rows
-        may be stored; the settlement was compared with the first. All other streams are superseded, and without
-        confirmation the first too, unless an entry already exists. The replaced generation counts as superseded from
-        `now`, or from `keep_until` (UTC ms) if that is later, so that `restore` can make it current again. If more than
-        MAX_KEPT_GENERATIONS would be kept then, the generation with the earliest time counts as superseded from `now`.
-        `rules_version` is the version of the site's exclusion rules (hitmesh.model.exclusion).
+        since then. `drift` is None if the stream counted no hit on the site-day. `streams` are the generations of all
+        streams whose rows may be stored; the settlement was compared with the first of them. If the drift is confirmed,
+        the attempt wrote no rows, and the first stream's generation becomes current. If the site-day had no entry and
+        `drift` is not None, all streams whose generation does not become current are superseded. The replaced
+        generation counts as superseded from `now`, or from `keep_until` (UTC ms) if that is later. Until then,
+        `restore` can make it current again. If more than MAX_KEPT_GENERATIONS would be kept, the generation with the
+        earliest time counts as superseded from `now`. `rules_version` is the version of the site's exclusion rules
+        (hitmesh.model.exclusion).
 
         Raises:
-            StaleGeneration: an entry was published since the scan began, on the site-day, or with
-                `seen_site_sequence` on any day of the site; nothing was written.
+            StaleGeneration: since the scan began, an entry was published on the site-day, or on any day of the site if
+                `seen_site_sequence` is given. Nothing was written.
         """
 
     def restore(
@@ -115,9 +119,9 @@ class Generations(Protocol):
     ) -> GenerationEntry:
         """Make a replaced generation current again, atomically with its ledger entry and carry.
 
-        `seen_sequence` is the sequence of the current entry. The generation that is current now counts as superseded
-        from `keep_until` (UTC ms), or from `now` if that is later. Stored drifts do not change. While the restored
-        entry is current, a repeated call returns this entry, even with another `now`.
+        `seen_sequence` is the sequence of the current entry. The generation that was current before counts as
+        superseded from `keep_until` (UTC ms), or from `now` if that is later. Stored drifts do not change. While the
+        restored entry is current, a repeated call returns this entry, even with another `now`.
 
         Raises:
             StaleGeneration: the current entry has another sequence, or the generation is no longer kept at `now`;
@@ -128,14 +132,15 @@ class Generations(Protocol):
         """Supersede all attempts for the days in [first_day, end_day) that were not published; return their number.
 
         The attempts count as superseded from `keep_until` (UTC ms), or from `now` if that is later. Until then,
-        `restore` can make such a generation current; `publish` raises StaleGeneration. Idempotent.
+        `restore` can make the generation of an abandoned attempt current, but `publish` raises StaleGeneration for it.
+        Idempotent.
         """
 
     def carry(self, site_day: SiteDay) -> bytes | None:
         """Return the carry of the current generation; None if the site-day was never settled.
 
         Raises:
-            StoreCorrupt: a part of the carry is lost. A whole carry may still be damaged.
+            StoreCorrupt: a part of the carry is lost. A carry that is returned may still be damaged.
         """
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
@@ -145,7 +150,7 @@ class Generations(Protocol):
         """Return the first stored drift of each site-day in [first_day, end_day); `site` None means all sites."""
 
     def sequence(self, site: str) -> int:
-        """Return the highest sequence of the site's entries, which is part of its data version; 0 without entries."""
+        """Return the highest sequence of the site's entries, which is part of its data version; 0 if there are none."""
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
         """Return the generations, published or not, that count as superseded from a time before `published_before`."""
@@ -154,24 +159,25 @@ class Generations(Protocol):
         """Return the superseded and the kept generations of at most `limit` site-days that follow `after`.
 
         The generations of a site-day are returned together, and site-days in an order that the store chooses. `site`
-        None means all sites; fewer site-days than `limit` may then be returned before the last page, but at least one.
+        None means all sites; a page may then have fewer than `limit` site-days, but each page before the end has at
+        least one.
         """
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them.
+        """Let all replaced generations of the site-day count as superseded from `now` or earlier; return their numbers.
 
         Afterwards, `restore` makes none of these generations current again. Idempotent.
         """
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Delete a superseded generation's entry, after its rows are dropped; ignore any other generation."""
+        """Delete a superseded generation's entry, after its rows were dropped; do nothing for any other generation."""
 
 
 class OrderClaims(Protocol):
-    """Stores the claims on orders and refunds, and which refunds get their amount from the order (rule D3)."""
+    """Stores the claims on orders and refunds, and the refunds that take their amount from the order (rule D3)."""
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Store claims durably. Idempotent: a claim that is already stored keeps its duplicate flag."""
+        """Store claims durably. Idempotent: if a claim is already stored, its duplicate flag does not change."""
 
     def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
         """Return all claims of this kind on these ids, in log order (log time, log, partition, offset, row)."""
@@ -179,24 +185,24 @@ class OrderClaims(Protocol):
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
         """Return, for each claim, whether the claim holds its id in the stream.
 
-        If no claim holds a (site, kind, order_id, excluded) yet, the first of the given claims gets it durably and
-        permanently: a repeated call returns True for this claim again. Claims must be in log order, without claims of
-        duplicate hits. Settlement does not use this result, but decides from all stored claims.
+        If no claim holds a (site, kind, order_id, excluded) yet, the first given claim on it becomes its holder,
+        durably and permanently. A repeated call returns True for the holder again. The claims must be in log order and
+        must not include claims of duplicate hits. Settlement ignores holders and decides from all stored claims.
         """
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
-        """Store durably which days refund which whole orders; idempotent."""
+        """Store durably on which days which orders were refunded as a whole; idempotent."""
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
         """Return the stored days of refunds per order id, in ascending order; orders without refunds are absent."""
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Set the duplicate flags of claims, keyed by position and row, as the settlement of their day decided."""
+        """Set the duplicate flags of claims, by position and row, to the verdicts of the settlement of their day."""
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
         """Remove claims durably; idempotent.
 
-        If the claim holds its id in the stream, a placeholder with the claim's id and position remains, so that a
+        If a claim holds its id in the stream, a placeholder with this id and the claim's position remains, so that a
         replay of the log has the same result. The placeholder has no visitor key.
         """
 
@@ -205,17 +211,21 @@ class RollupSink(Protocol):
     """Stores settled rows. No report reads the rows of a generation before the generation is published."""
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Store rows (columns of rollup_rows) durably. A (site, day, generation) must be written only once."""
+        """Store rows (columns of rollup_rows) durably.
+
+        The rows of a (site, day, generation) must be written in a single call.
+        """
 
     def write_portions(self, traffic: Iterable[pl.DataFrame], visits: Iterable[pl.DataFrame]) -> None:
-        """Store the rows of a single generation of a site-day durably, as `write` does, portion by portion.
+        """Store the rows of a single generation of a site-day durably, like `write`, but portion by portion.
 
-        The portions come by ascending cell. The store holds only a few portions in memory. If the call fails, a part
-        of the rows may be stored; the generation must then be neither published nor written again.
+        The portions must be in ascending order of their cells. The store holds only a few portions in memory. If the
+        call fails, a part of the rows may be stored. The generation must then not be published, and must not be written
+        again.
         """
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
-        """Return whether the metric store can answer from the generation's rows."""
+        """Return whether the metric store has all rows of the generation and can answer from them."""
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Remove the rows of these generations, which may include a stream's; idempotent."""
+        """Remove the rows of these generations, which may include a stream's generation; idempotent."""

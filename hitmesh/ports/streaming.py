@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 
 class Outbox(Protocol):
-    """Commits rollup rows and positions in a single transaction (architecture A6). Reports see only committed rows."""
+    """Commits rollup rows and positions in a single transaction (architecture A6). Reports read only committed rows."""
 
     def take_over(self) -> int:
         """Fence every earlier writer; return this writer's number, which is higher than any earlier writer's number."""
 
     def resolve(self, writer: int) -> None:
-        """Block until this writer has no pending transaction. Afterwards `committed()` is final.
+        """Block until this writer has no pending transaction.
+
+        When the call has returned, the result of `committed()` is final for this writer's transactions.
 
         Raises:
             Fenced: a later writer took over.
@@ -32,22 +34,23 @@ class Outbox(Protocol):
     ) -> None:
         """Commit rows and positions durably, all or nothing; positions may belong to both topics of the log.
 
-        There must be a position for each partition with rows. If there are rows, every position must be beyond the
-        committed position. Without rows, a position that is not beyond the committed position changes nothing.
+        Each partition with rows must have a position. If there are rows, every position must be beyond the committed
+        position. If there are no rows, a position that is not beyond the committed position changes nothing.
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: there are rows, but another reader already committed a position; or a partition now belongs
-                to another reader. Nothing was written.
-            CommitInDoubt: the outcome is unknown; `committed` returns the outcome once the store answers.
+            PartitionsMoved: there are rows, but another reader has already committed one of the positions; or a
+                partition now belongs to another reader. Nothing was written.
+            CommitInDoubt: the outcome is unknown. When the store answers again, `committed` shows whether the positions
+                and rows were committed.
         """
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed position in every declared partition of both topics; zeros before the first commit."""
+        """Return the committed position in every declared partition of both topics; (0, 0) before the first commit."""
 
 
 class SeriesStore(Protocol):
-    """Stores partials (an epoch's contribution to a cell, as a total, not an increment) and settled series."""
+    """Stores settled series, and partials: totals of the contribution that an epoch makes to a cell."""
 
     def put_partials(self, partials: pl.DataFrame) -> None:
         """Store partials (PARTIAL_COLUMNS) durably; the key of a partial is all columns before `written`.
@@ -58,8 +61,8 @@ class SeriesStore(Protocol):
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
         """Return a row of SERIES_COLUMNS per (day, cell, excluded, currency), combined over partitions and epochs.
 
-        Sums are added, digests are added mod 2⁶⁴, and sketches are united. For a site-day with settled rows, only the
-        settled rows are read.
+        Sums are added, digests are added mod 2⁶⁴, and sketches are united. For a site-day with settled rows, the result
+        contains only the settled rows.
         """
 
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
@@ -70,9 +73,9 @@ class SeriesStore(Protocol):
         """
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Store durably that all partials and ledger entries of records before these positions are stored.
+        """Store durably that all partials and ledger entries for records before these positions are stored.
 
-        An older position than the stored position is ignored.
+        A position that is older than the stored position is ignored.
         """
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
@@ -83,53 +86,59 @@ class SeriesStore(Protocol):
 
 
 class Ledger(Protocol):
-    """The outcome of every hit (rule D5)."""
+    """Stores the ledger: counts and checksums that account for the outcome of every hit (rule D5)."""
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Store entries (LEDGER_COLUMNS) durably; keys and `written` work as in SeriesStore.put_partials."""
+        """Store entries (LEDGER_COLUMNS) durably.
+
+        Keys and `written` have the same meaning as in SeriesStore.put_partials.
+        """
 
     def read(self, site: str | None) -> pl.DataFrame:
         """Return LEDGER_SUMS, combined over partitions and epochs, ordered by key.
 
-        `site` None means all sites, and hits without a site. `hits` are added, `sum64` are added mod 2⁶⁴, and `xor64`
-        are combined by exclusive or.
+        `site` None means all sites, including hits without a site. The values of `hits` are added, those of `sum64` are
+        added mod 2⁶⁴, and those of `xor64` are combined by exclusive or.
         """
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
         """Return the days of [first_day, end_day) with hits that wait for settlement (rule S9)."""
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return a page of `read(None)`. A page holds whole sites, in an order that the store chooses.
+        """Return a page of the rows that `read(None)` returns.
 
-        Hits without a site are included as a site.
+        A page has all rows of its sites; the store chooses the order of sites.
+
+        Hits without a site are treated as hits of a site with an empty name.
 
         Args:
             after: the last site of the previous page; None for the first page.
             max_sites: maximum number of sites in the page.
 
         Returns:
-            The sums, and the last site of the page; None in place of the site if this is the last page.
+            The sums in the page, and the name of the last site in the page. On the last page, this name is None.
         """
 
 
 class StateStore(Protocol):
-    """Stores snapshots of partition state. A snapshot is complete or absent."""
+    """Stores snapshots of partition state. A reader finds either a complete snapshot or no snapshot."""
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
         """Store the chunks of the snapshot (partition, writer, next_offset); idempotent.
 
-        The snapshot is invisible until `save_manifest`. A chunk must be smaller than 1 MiB.
+        `load` does not return the snapshot until `save_manifest` has made it visible. A chunk must be smaller than 1
+        MiB.
         """
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible and delete the chunks of older snapshots; return whether the snapshot became visible.
 
-        A manifest of an earlier writer, or of the same writer at an earlier position, does not replace the stored
-        manifest.
+        The stored manifest is not replaced by a manifest of an earlier writer, or of the same writer at an earlier
+        position.
         """
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Return the newest snapshot that this logic version wrote; None without a complete snapshot."""
+        """Return the newest snapshot if it is complete and this logic version wrote it; otherwise None."""
 
 
 class LogScan(Protocol):
@@ -153,8 +162,8 @@ class LogScan(Protocol):
             partition: the partition to read.
             first_offset: offset of the first record.
             end_offset: offset after the last record.
-            log_time: log time of the record at `first_offset` or of the record before, 0 if unknown. Log time is a
-                running maximum (rule L1), which continues from this value, so that the records have the same log times
-                as for a LogReader. If the value is unknown, a store that does not keep log times may return earlier
-                log times.
+            log_time: the log time of the record at `first_offset` or of the record before it; 0 if unknown. Log time is
+                a running maximum (rule L1) and continues from this value, so that the records get the same log times as
+                from a LogReader. If the value is unknown, a store that does not store log times may return log times
+                that are too early.
         """

@@ -1,4 +1,4 @@
-"""The ports for streams beside each other: the table that names them, and the stores for each."""
+"""The ports for several streams beside each other: the table that lists the streams, and the stores of each stream."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ class Streams(Protocol):
         """
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table whose version is one below the given version, durably; return whether it succeeded.
+        """Replace the stored table if it has the preceding version, durably; return whether the given table is stored.
 
-        A repeated call with the same table returns True.
+        The preceding version is one below the given version. A repeated call with the same table returns True.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStore:
-    """A single stream's stores. No other stream reads or writes these values.
+    """The stores of a single stream. No other stream reads or writes the values in these stores.
 
     Attributes:
-        log_reader: returns a reader of a topic at the stream's committed positions; the caller must close it.
-        outbox: accepts rows of the stream's generation.
-        series: accepts partials of the stream's generation, and notes the stream's flushed positions.
-        states: the stream's snapshots.
-        progress: the stream's committed positions.
-        ingested_through: as MetricStore.ingested_through, for the stream's rows.
-        forget_positions: removes the committed positions of a shadow's group; idempotent, and only for a shadow.
-        forget: removes snapshots and flushed positions, and frees the room of dropped rows; idempotent.
+        log_reader: returns a reader for a topic, which begins at the stream's committed positions. The caller must
+            close the reader.
+        outbox: accepts only rows of the stream's generation.
+        series: stores partials of the stream's generation, and the stream's flushed positions.
+        states: stores the stream's snapshots.
+        progress: returns the stream's committed positions.
+        ingested_through: like MetricStore.ingested_through, but for the rows of this stream.
+        forget_positions: removes the committed positions of a shadow's consumer group; must be called only for a
+            shadow. Idempotent.
+        forget: removes the stream's snapshots and flushed positions, and frees the space of dropped rows; idempotent.
     """
 
     log_reader: Callable[[Topic], LogReader]
@@ -56,11 +58,11 @@ class StreamStore:
 
 
 class OneStream(Protocol):
-    """Returns a stream's stores."""
+    """Returns the stores of a stream."""
 
     def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
         """Return the stores for the stream with this generation.
 
-        With `is_shadow`, the positions are those in the shadow's consumer group; otherwise those in the
-        processor's group, whose positions are the system's progress.
+        If `is_shadow` is true, the stores use the positions of the shadow's consumer group. Otherwise they use the
+        positions of the processor's group, which are the system's progress.
         """

@@ -1,9 +1,9 @@
-"""Site-days on Cassandra that wait for their day to close.
+"""Store, on Cassandra, the site-days that wait for their day to close.
 
 A million sites have a million awaited site-days, nearly all on days that are still open. A settler therefore reads a
-table by day: the few days that have closed, without tombstones from earlier days. A second table has each site's days.
-The settler also reads a bucket of this table every few minutes, and so finds site-days that an older version stored
-only there.
+table that is keyed by day. The settler then reads only the few days that have closed, and passes over no tombstones
+from earlier days. A second table lists each site's awaited days. The settler also reads a bucket of this second table
+every few minutes, and so finds site-days that an older version of hitmesh stored only in the second table.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.sites import SiteDay
 
 LOOK_EVERY_S: Final = 10.0
 AUDIT_EVERY_S: Final = 120.0
-_KEPT_DAYS: Final = 7  # a day without site-days is forgotten this many days after the day has closed
+_KEPT_DAYS: Final = 7  # the row of a day without site-days is deleted this many days after the day has closed
 _INSERT: Final = "INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)"
 _INSERT_BY_DAY: Final = "INSERT INTO awaited_by_day (day, bucket, site) VALUES (?, ?, ?)"
 _INSERT_DAY: Final = "INSERT INTO awaited_days (bucket, day) VALUES (?, ?)"
@@ -32,19 +32,20 @@ _OF_SITE: Final = "SELECT day FROM awaited_site_days WHERE bucket = ? AND site =
 _END: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
 _END_BY_DAY: Final = "DELETE FROM awaited_by_day USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND site = ?"
 _FORGET_DAY: Final = "DELETE FROM awaited_days USING TIMESTAMP ? WHERE bucket = ? AND day = ?"
-# Added to a deletion's timestamp, because no column tells when the row was written. Clocks differ by less than
-# this margin. The deletion also hides writes within the margin, but a settled day need not be awaited again.
+# This margin is added to a deletion's timestamp, because no column tells when the deleted row was written. The clocks
+# of any two processes differ by less than the margin. A deletion also hides rows that are written within the margin,
+# but a settled day need not be awaited again.
 _CLOCK_MARGIN_US: Final = 600_000_000
 
 
 class AwaitedDays:
-    """The awaited site-days. `closed` and `end` belong to a single thread.
+    """The awaited site-days. `closed` and `end` must be called by a single thread.
 
     Args:
         session: a session on the keyspace.
         long_s, share: as in Sweep.
-        look_every_s: how long an empty result is reused, because days close once a day.
-        audit_every_s: how often a bucket of the table by site is read.
+        look_every_s: how many seconds an empty result is reused, because days close only once a day.
+        audit_every_s: seconds between two reads of the table by site; each read covers a bucket.
         clock: returns monotonic seconds.
     """
 
@@ -65,21 +66,23 @@ class AwaitedDays:
         self._audit_every_s = audit_every_s
         self._clock = clock
         self._looked_s = 0.0
-        # `closed_before` and the buckets in the last read, if nothing was found.
+        # The arguments `closed_before` and `buckets` of the last read, if it found nothing; its empty result is reused
+        # for a while.
         self._none_before: tuple[int, Set[int]] | None = None
         self._audited_s = float("-inf")
         self._next_audit = 0
         self._found_by_audit: dict[int, set[SiteDay]] = {}
 
     def add(self, site_days: Sequence[SiteDay]) -> None:
-        """Store site-days durably; site-days already stored by this process cost nothing."""
+        """Store site-days durably, except those that this process has already stored."""
         missing = self._written.missing(site_days)
         if not missing:
             return
         keys = [(site_bucket(site), site, day) for site, day in missing]
         self._session.run_by_partition(_INSERT, keys, 1)
         self._session.run_by_partition(_INSERT_BY_DAY, ((day, bucket, site) for bucket, site, day in keys), 2)
-        # Written last: a settler that finds no site reads the day again while the day's row exists.
+        # The day's row is written last. While this row exists, a settler reads the day again, even if an earlier read
+        # found no site.
         self._session.run_by_partition(_INSERT_DAY, sorted({(bucket, day) for bucket, _, day in keys}), 1)
         self._written.note(missing)
         self._none_before = None
@@ -89,7 +92,10 @@ class AwaitedDays:
         return [row.day for row in self._session.run(_OF_SITE, (site_bucket(site), site))]
 
     def closed(self, limit: int, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        """Return the first site-days, by (site, day), before a day; more than `limit` if more than `limit` exist."""
+        """Return the first awaited site-days before `closed_before`.
+
+        If more than `limit` exist, more than `limit` are returned.
+        """
         now_s = self._clock()
         audited = self._audit(now_s, closed_before, buckets)
         if (closed_before, buckets) == self._none_before and now_s - self._looked_s < self._look_every_s:
@@ -129,12 +135,12 @@ class AwaitedDays:
         }
 
     def _forget_days(self, empty: Sequence[tuple[int, int]], closed_before: int, read_us: int) -> None:
-        """Delete days without rows, long after they closed: the stream awaits no day that is closed."""
+        """Delete the rows of empty days that closed long ago; the stream adds no site-day to a closed day."""
         old = [(bucket, day) for bucket, day in empty if day < closed_before - _KEPT_DAYS]
         self._session.run_many(_FORGET_DAY, [(read_us - _CLOCK_MARGIN_US, *key) for key in old])
 
     def _audit(self, now_s: float, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        """Read a bucket in the table by site if due; return the closed site-days that such reads found."""
+        """Read a bucket of the table by site if a read is due; return the closed site-days from all such reads."""
         if now_s - self._audited_s >= self._audit_every_s and buckets:
             self._audited_s = now_s
             bucket = sorted(buckets)[self._next_audit % len(buckets)]

@@ -1,4 +1,4 @@
-"""Carries on Cassandra, split into pieces that fit a table cell."""
+"""Store carries on Cassandra, split into pieces that fit a table cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF: Final = "site = ? AND day = ? AND attempt = ?"
 
 
 class Carries:
-    """Carries, keyed by the attempt number under which a settlement or a restore stored the carry."""
+    """Stores carries, each under the attempt number of the settlement or restore that wrote the carry."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

@@ -1,7 +1,7 @@
-"""Order and refund claims on Cassandra, and their holders in the stream (settlement, rule D3).
+"""Store claims on orders and refunds on Cassandra, and which claim holds each of them in the stream (rule D3).
 
 A conditional write makes a claim the holder of an order. Orders and refunds have separate tables with equal columns.
-Settlement, not this module, decides which claim finally wins.
+Settlement, not this module, decides with which claim an order finally counts.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ _SELECT_REFUNDS: Final = "SELECT order_id, day FROM refund_days WHERE site = ? A
 
 
 class CassandraOrderClaims:
-    """Implementation of OrderClaims.
+    """Implements the port OrderClaims.
 
-    Orders and refunds have separate tables, each for claims by id, for the id per position, and for the holders.
+    Orders and refunds have separate tables. Each has a table of claims by id, a table of ids by position, and a table
+    of holders.
     """
 
     def __init__(self, session: CassandraSession) -> None:
@@ -53,7 +54,10 @@ class CassandraOrderClaims:
         self._tables = {kind: _Tables(session, kind) for kind in ClaimKind}
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Store claims durably. The verdict (duplicate or not) has its own column, so a repeated claim keeps it."""
+        """Store claims durably.
+
+        A repeated claim keeps the stored verdict (duplicate or not), which has a separate column.
+        """
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]
             if of_kind:
@@ -68,8 +72,8 @@ class CassandraOrderClaims:
 
         A holder never changes. Normally no read precedes the conditional write, because few ids have a holder yet and
         the write itself returns the holder. If most ids had a holder in the previous call, as in a replay of the log,
-        this call reads the holders first, because a read is cheaper than a failed condition. After Unavailable, some of
-        these claims may already be holders; a retry finds these holders.
+        this call reads the holders first, because a read is cheaper than a failed condition. If the call raises
+        Unavailable, some of these claims may already be holders; a repeated call finds these holders.
         """
         held: dict[tuple[ClaimKind, _Holder], bool] = {}
         for kind, tables in self._tables.items():
@@ -84,7 +88,7 @@ class CassandraOrderClaims:
         self._session.run_many(_NOTE_REFUND, map(tuple, refunds))
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return, for each order with a noted refund, the refund days in ascending order."""
+        """Return the days of each order's stored refunds, ascending; an order without a stored refund is absent."""
         answers = self._session.run_each(_SELECT_REFUNDS, [(site, order_id) for order_id in dict.fromkeys(order_ids)])
         return {rows[0].order_id: [row.day for row in rows] for rows in map(list, answers) if rows}
 
@@ -94,7 +98,7 @@ class CassandraOrderClaims:
             tables.set_duplicates(site, verdicts)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims with their positions; holders stay. Idempotent."""
+        """Remove claims and their rows in the table by position, but no holder. Idempotent."""
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]
             if of_kind:
@@ -121,7 +125,7 @@ class _Tables:
         answers = self._session.run_each(
             self._cql(_SELECT), [(site, order_id) for order_id in dict.fromkeys(order_ids)]
         )
-        # A verdict may outlive its claim, in which case the claim's columns are null.
+        # A row may still have a verdict after its claim was removed. The other columns of this row are null.
         found = [_claim(row, self._kind) for rows in answers for row in rows if row.log_time is not None]
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
@@ -150,7 +154,7 @@ class _Tables:
         )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove positions first: a repeated call finds the claims that are left."""
+        """Remove the rows by position first, so that after a failure the caller still finds the claims to remove."""
         self._session.run_many(
             self._cql(_DELETE_POSITION), [_position_key(claim.position, claim.row) for claim in claims]
         )
@@ -160,7 +164,7 @@ class _Tables:
         )
 
     def _holders(self, orders: Iterable[_Order]) -> dict[_Order, _Holder]:
-        """Return the holder of each held order."""
+        """Return the holder of each order that has a holder."""
         order_keys = list(orders)
         answers = self._session.run_each(self._cql(_SELECT_HOLDER), order_keys)
         return {order: _holder(rows[0]) for order, rows in zip(order_keys, answers, strict=True) if rows}

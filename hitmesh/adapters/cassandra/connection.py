@@ -26,10 +26,11 @@ _LIBEV: Final = "LibevConnection"
 
 
 def connect(servers: Servers, request_timeout_s: float, keyspace: str | None) -> Session:
-    """Open a session without a default keyspace, because each statement states its own.
+    """Open a session without a default keyspace, because each statement names its keyspace.
 
-    The driver loads the replication of `keyspace` only, for token-aware routing. The schema of a whole cluster costs a
-    quarter of a second per 400 tables, and every change in any keyspace would cost each session more queries.
+    The driver loads only the replication settings of `keyspace`, which token-aware routing needs. The driver does not
+    load the cluster's whole schema. Loading would take a quarter of a second per 400 tables, and each session would
+    repeat it after a change in any keyspace.
 
     Raises:
         Unavailable: no contact point answers.
@@ -82,7 +83,8 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         contact_points=[_address(server) for server in servers.cassandra.split(",")],
         execution_profiles=profiles,
         reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
-        protocol_version=ProtocolVersion.V5,  # from Cassandra 4.0 on; each statement can name its keyspace
+        # Version 5 needs Cassandra 4.0. In this version, each statement can name its keyspace.
+        protocol_version=ProtocolVersion.V5,
         compression=False,  # large values are already compressed
         connect_timeout=_CONNECT_TIMEOUT_S,
         control_connection_timeout=_CONNECT_TIMEOUT_S,
@@ -102,5 +104,5 @@ def profile_of(*, serial: bool) -> object:
 
 
 def _is_worth_saying(record: logging.LogRecord) -> bool:
-    """Return False for the server's warning, once per statement, that the text does not name its keyspace."""
+    """Return False for the server's warning that a statement's text does not name its keyspace."""
     return "USE <keyspace>" not in record.getMessage()

@@ -1,7 +1,7 @@
-"""Sites, keys and salts on Cassandra.
+"""Store sites, keys and salts on Cassandra.
 
 Cache entries stay valid until the directory's version changes; the version is checked twice a second. While Cassandra
-is unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique.
+is unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique. The module
 hitmesh.adapters.shared.directory_rules decides which requests are refused and which salts are destroyed;
 hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 """
@@ -59,7 +59,7 @@ _CHANGES: Final = "SELECT from_day, campaign_splits, split_at_local_midnight FRO
 
 
 class CassandraSiteDirectory:
-    """A SiteDirectory. Thread-safe.
+    """Implements the port SiteDirectory. Thread-safe.
 
     Args:
         session: a session on the keyspace.
@@ -81,7 +81,7 @@ class CassandraSiteDirectory:
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
-        """Return a site; None when absent."""
+        """Return the site with this name; None if there is no such site."""
         self._refresh()
         kept = self._sites
         if name not in kept:
@@ -92,7 +92,7 @@ class CassandraSiteDirectory:
         return kept[name]
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Return sites by name, for one merchant or all, with names greater than `after`."""
+        """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
         wanted = self._names(after, limit) if merchant is None else self._names_of(merchant, after, limit)
         found = self._session.run_each(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", [(name,) for name in wanted])
         sites = [site_of(rows[0]) for rows in found if rows]
@@ -103,7 +103,7 @@ class CassandraSiteDirectory:
         return [next(with_changes) if site.name in changed else site for site in sites]
 
     def _few_changed_sites(self) -> set[str] | None:
-        """Return all sites with policy changes; None if there are many, so that asking for each site costs less."""
+        """Return all sites with policy changes; None if there are so many that a query for each site costs less."""
         rows = self._session.run(_CHANGED_SITES, (_FEW_CHANGED + 1,))
         return {row.site for row in rows} if len(rows) <= _FEW_CHANGED else None
 
@@ -112,7 +112,7 @@ class CassandraSiteDirectory:
         return [row.name for row in self._session.run(cql, (merchant, after, limit))]
 
     def _names(self, after: str, limit: int) -> list[str]:
-        """Return the next names for all merchants; a page reads few more names than `limit`."""
+        """Return the next site names of all merchants; this reads only a few more names than `limit`."""
 
         def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[SiteDay]]:
             answers = self._session.run_each(_NAMES, [(bucket, *request) for bucket, request in requests.items()])
@@ -127,7 +127,7 @@ class CassandraSiteDirectory:
         """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
 
         Raises:
-            AlreadyExists: the name is taken with another zone, currency or policy.
+            AlreadyExists: a site with this name has another zone, currency or policy.
         """
         self._session.apply(
             f"INSERT INTO sites ({SITE_COLUMNS}, rules_version) VALUES (?{', ?' * 11}) IF NOT EXISTS",
@@ -135,7 +135,8 @@ class CassandraSiteDirectory:
         )
         rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,), serial=True)
         (there,) = self._with_changes([agreed(site_of(rows[0]), site)])
-        # Written even if the site exists, because the process that created the site may have failed at this point.
+        # These two rows are written even if the site exists, because the process that created the site may have failed
+        # before it wrote them.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
         )
@@ -149,11 +150,11 @@ class CassandraSiteDirectory:
 
         Raises:
             NotFound: no site has this name.
-            AlreadyExists: the site has another change from the same day on.
+            AlreadyExists: the site already has a different change from the same day on.
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with_change(self._stored_site(name), name, change)
-        # Written first: the stream must find every site whose policy changes on a day.
+        # This row is written first, because the stream must find every site whose policy changes on a day.
         self._session.run("INSERT INTO policy_change_days (from_day, site) VALUES (?, ?)", (change.from_day, name))
         self._session.apply(
             """INSERT INTO policy_changes (site, from_day, campaign_splits, split_at_local_midnight)
@@ -182,7 +183,7 @@ class CassandraSiteDirectory:
         ]
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules durably; return False if another version is stored.
+        """Store the next version of a site's rules durably; return whether these rules are stored now.
 
         Raises:
             NotFound: no site has this name.
@@ -198,16 +199,18 @@ class CassandraSiteDirectory:
                 (rules_value(rules), rules.version, site, stored.version or None),
             )
             stored = site_of(self._session.run(query, (site,), serial=True)[0]).rules
-        if stored == rules:  # also if the site exists: an earlier call may have failed before it invalidated the caches
+        # After a repeated call, the caches are invalidated again, because the earlier call may have failed before it
+        # did so.
+        if stored == rules:
             self._note_change()
         self._sites.pop(site, None)
         return stored == rules
 
     def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if revoked.
+        """Return the key with this secret, even if the key is revoked; None if there is no such key.
 
         Raises:
-            KeyNotLookedUp: too many recent look-ups found nothing.
+            KeyNotLookedUp: too many recent look-ups found no key, so this key was not looked up.
         """
         self._refresh()
         digest = secret_digest(secret)
@@ -226,8 +229,8 @@ class CassandraSiteDirectory:
         digest, taken = secret_digest(secret), f"{key.merchant} already has a key {key.key_id}, or the secret is in use"
         if self._key_of(key.merchant, key.key_id) is not None:
             raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
-        # The secret is written first. A secret without a key grants nothing, and a retry with the same key finds its
-        # own secret.
+        # The secret is written first. A stored secret without a key gives no access, and a retry with the same key
+        # finds the secret that it stored before.
         if not self._session.apply(
             "INSERT INTO key_secrets (secret_digest, merchant, key_id) VALUES (?, ?, ?) IF NOT EXISTS",
             (digest, key.merchant, key.key_id),
@@ -255,7 +258,7 @@ class CassandraSiteDirectory:
         return sorted(map(key_of, rows), key=lambda key: (key.created_at, key.key_id))
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revoke a key durably. Idempotent: the first revocation time stays.
+        """Revoke a key durably; a second revocation keeps the time of the first revocation.
 
         Raises:
             NotFound: the merchant has no such key.
@@ -299,17 +302,17 @@ class CassandraSiteDirectory:
         return key_of(rows[0]) if rows else None
 
     def _note_change(self) -> None:
-        """Invalidate all caches of the directory. Must be called after the change.
+        """Invalidate the directory's caches in all processes; must be called after a change.
 
-        The write's condition always holds. Conditional writes are ordered by Cassandra and not by clocks, so a later
-        change always replaces an earlier change's version.
+        The new version is stored by a conditional write, and its condition always holds. Cassandra orders conditional
+        writes without clocks, so a later change always replaces the version that an earlier change stored.
         """
         version = uuid.uuid1()
         self._session.apply(
             "UPDATE directory_version SET version = ? WHERE zero = 0 IF version != ?", (version, version)
         )
         with self._lock:
-            # A check that is in progress may return an older version, so the next call must check again.
+            # A check in progress may still read the previous version, so the next call must check again.
             self._checked_at, self._checker = None, None
 
     def _refresh(self) -> None:
@@ -354,7 +357,7 @@ class CassandraSiteDirectory:
         with self._lock:
             full = len(self._sites) + len(self._keys) > MAX_KEPT
             if version != self._version or full:
-                # A new dictionary, because a look-up in progress may still fill the old one.
+                # The cache gets a new dictionary, because a look-up in progress may still write to the old dictionary.
                 self._sites = {}
                 self._keys.forget()
             self._keys.forget_unknown()

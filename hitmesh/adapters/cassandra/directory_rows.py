@@ -30,7 +30,7 @@ def site_of(row: Row) -> Site:
 
 
 def policy_change_of(row: Row) -> PolicyChange:
-    """Return the policy change in a row."""
+    """Return the policy change that a row holds."""
     return PolicyChange(row.from_day, row.campaign_splits, row.split_at_local_midnight)
 
 

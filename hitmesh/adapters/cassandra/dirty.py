@@ -1,9 +1,9 @@
-"""Dirty site-days on Cassandra: site-days that wait for settlement.
+"""Store dirty site-days, which wait for settlement, on Cassandra.
 
 Sites are spread over 32 buckets, so that all sites can be listed and no Cassandra partition holds a whole mesh. A
-settler reads all buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Dirty marks are stored
-individually, so a `clear` leaves exactly the marks that it does not cover. Write timestamps come from the writers'
-clocks, so a deletion's timestamp must not be lower than the timestamps of the deleted rows.
+settler reads all buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Each dirty mark is a
+separate row, so `clear` deletes exactly the marks in its argument and keeps later marks. Write timestamps come from the
+writers' clocks, so a deletion's timestamp must not be lower than the timestamps of the deleted rows.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _KNOWN: Final = """SELECT offset FROM dirty_marks WHERE bucket = ? AND site = ? 
     AND partition = ? AND offset >= ? AND offset <= ?"""
 _DELETE: Final = """DELETE FROM dirty_marks USING TIMESTAMP ?
     WHERE bucket = ? AND site = ? AND day = ? AND log = ? AND partition = ? AND offset >= ? AND offset <= ?"""
-# ALLOW FILTERING skips few rows, because a site has at most two open days beside its closed days.
+# ALLOW FILTERING discards few rows, because at most two days of a site are still open.
 _MARKED: Final = f"{_RANGES} AND site >= ? AND day < ? {_GROUPED} LIMIT ? ALLOW FILTERING"
 
 
 class CassandraDirtyDays:
-    """Implementation of DirtyDays: dirty marks and awaited days, bucketed by site.
+    """Implements the port DirtyDays: dirty marks and awaited days, bucketed by site.
 
     Args:
         session: a session on the keyspace.
@@ -58,7 +58,8 @@ class CassandraDirtyDays:
         self._session = session
         self._awaited = AwaitedDays(session, long_s=long_s, share=share, audit_every_s=audit_every_s)
         self._marked = Sweep(SITE_BUCKETS, long_s=long_s, share=share)
-        self._taken: dict[tuple[SiteDay, PartitionId], int] = {}  # the highest write timestamp of the marks taken last
+        # The highest write timestamp of the marks that the last `take` returned, per site-day and partition.
+        self._taken: dict[tuple[SiteDay, PartitionId], int] = {}
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
         """Store dirty marks. Idempotent: existing marks stay unchanged."""
@@ -80,11 +81,11 @@ class CassandraDirtyDays:
         self._session.run_by_partition(_INSERT, rows_left, 1)
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Store days that `take` returns once they have closed; days already stored by this process cost nothing."""
+        """Store days that `take` returns once they have closed, except days that this process has already stored."""
         self._awaited.add(site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
+        """Return at most `limit` site-days in (site, day) order; only a site with more than `limit` days is split."""
         marked = self._look(limit, closed_before, buckets) if buckets else []
         awaited = self._awaited.closed(limit, closed_before, buckets)
         waiting = sorted({SiteDay(row.site, row.day) for row in marked} | awaited)
@@ -95,7 +96,7 @@ class CassandraDirtyDays:
         return taken_of(taken, gathered(map(_range, rows)))
 
     def _look(self, limit: int, closed_before: int, buckets: Set[int]) -> list[Row]:
-        """Return the first site-days' ranges of marks."""
+        """Return the ranges of dirty marks for the first site-days, by (site, day)."""
         begin = self._marked.begin()
 
         def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[Row]]:

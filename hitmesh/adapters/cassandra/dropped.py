@@ -1,4 +1,6 @@
-"""Dropped generations of site-days. A store that deletes rows late (Druid) must not answer from these generations.
+"""Keep the list of dropped generations per site-day.
+
+Druid deletes rows late and must not answer from dropped generations.
 
 The list is cached for a second per site.
 """
@@ -38,7 +40,7 @@ class DroppedRows:
                 self._kept.pop(site_day.site, None)
 
     def of(self, sites: Sequence[str]) -> set[tuple[SiteDay, int]]:
-        """Return the dropped generations of these sites, at most a second old."""
+        """Return the dropped generations of these sites, from a list that is at most a second old."""
         now = time.monotonic()
         with self._lock:
             known = {site: self._kept[site][1] for site in sites if site in self._kept and self._kept[site][0] > now}

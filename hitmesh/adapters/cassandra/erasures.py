@@ -1,6 +1,7 @@
-"""Erasure marks on Cassandra, by site and by creation time.
+"""Store erasure marks on Cassandra, by site and by creation time.
 
-Rows are only added, so that two writers cannot shorten a mark; a read takes the mark with the latest `until`.
+Rows are added but never changed, so two concurrent writers cannot shorten a mark. For each visitor, a read returns the
+mark with the latest `until`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _COLUMNS: Final = "site, digest, until, created_at, reprocessing"
 
 
 class CassandraErasures:
-    """Implements Erasures. Thread-safe."""
+    """Implements the port Erasures. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -38,7 +39,7 @@ class CassandraErasures:
         return _latest(self._session.run(f"SELECT {_COLUMNS} FROM erasures WHERE site = ?", (site,)))
 
     def since(self, created_at: int) -> Sequence[ErasureMark]:
-        """Return all marks created at or after this time, by site and digest."""
+        """Return all marks that were created at or after `created_at`, ordered by site and digest."""
         return _latest(
             self._session.stream(
                 f"SELECT {_COLUMNS} FROM erasures_by_time WHERE zero = 0 AND created_at >= ?", (created_at,)
@@ -47,7 +48,7 @@ class CassandraErasures:
 
 
 def _latest(rows: Iterable[Row]) -> list[ErasureMark]:
-    """Return the mark with the latest `until` per visitor."""
+    """Return, for each visitor, the mark with the latest `until`."""
     found: dict[tuple[str, str], ErasureMark] = {}
     for row in rows:
         there = found.get((row.site, row.digest))

@@ -32,7 +32,7 @@ from cassandra.protocol import (
 from hitmesh.model.errors import FatalError, HitmeshError, Unavailable
 
 _RETRY_AFTER_S: Final = 1.0
-_CAS_WRITE_UNKNOWN: Final = 0x1700  # the driver has no class for this code
+_CAS_WRITE_UNKNOWN: Final = 0x1700  # unknown outcome of a conditional write; the driver has no class for this code
 _MAX_CHARS: Final = 300
 _PASSING: Final = (
     OperationTimedOut,
@@ -50,7 +50,7 @@ _PASSING: Final = (
     ServerError,
     OSError,
 )
-# Includes the errors of Python that the driver raises for values that do not fit their column.
+# The list includes built-in errors of Python, which the driver raises for values that do not fit their column.
 EXPECTED: Final = (
     *_PASSING,
     DriverException,
@@ -64,7 +64,7 @@ EXPECTED: Final = (
 
 
 def translated(error: Exception, cql: str) -> HitmeshError:
-    """Return the project error to raise in place of a driver error.
+    """Return the hitmesh error that must be raised in place of a driver error.
 
     Args:
         error: an instance of EXPECTED.

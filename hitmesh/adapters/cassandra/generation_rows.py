@@ -40,7 +40,7 @@ class SiteDayRow:
     """The stored state of a site-day.
 
     Attributes:
-        day: the day; the rows of a site are read together.
+        day: the UTC day.
         version: counts the row's changes; 0 = no row.
         attempts: the last attempt number that `begin` returned.
         waiting: attempt numbers that may still be published.
@@ -49,7 +49,7 @@ class SiteDayRow:
         carry: the number of the attempt that wrote the current entry's carry.
         carry_chunks: how many pieces the carry has.
         drift: the drift of the first entry that had a drift, otherwise None.
-        replaced: superseded generations, each with the time (UTC ms) at which it was superseded.
+        replaced: the replaced generations, each with the time (UTC ms) from which it counts as superseded.
         history: the recorded entries, sequences ascending; the current entry may be missing.
         last_sequence: the site's highest sequence.
     """
@@ -80,11 +80,12 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         entry.logic_version if entry else None,
         _json([[*partition, offset] for partition, offset in sorted(entry.read_through.items())]) if entry else None,
         entry.published_at if entry else None,
-        # Stored as text, because checksums are unsigned 64-bit integers, beyond the range of JSON's numbers.
+        # The values are stored as text, because checksums are unsigned 64-bit integers, which exceed the range of
+        # JSON's numbers.
         _json({name: str(value) for name, value in asdict(row.ledger).items()}) if row.ledger else None,
         row.carry,
         row.carry_chunks,
-        # Not orjson, because differences in amounts may exceed 64 bits, beyond orjson's range.
+        # Python's json module is used here, because differences between amounts may exceed orjson's range of 64 bits.
         json.dumps(asdict(row.drift)) if row.drift else None,
         dict(row.replaced),
         _json([list(entry) for entry in row.history]) if row.history else None,
@@ -113,7 +114,7 @@ def row_of(row: Any) -> SiteDayRow:
 
 
 def limited(replaced: Mapping[int, int], now: int) -> dict[int, int]:
-    """Return the superseded generations; generations beyond the allowed number get an earlier time."""
+    """Return the replaced generations; those beyond MAX_KEPT_GENERATIONS count as superseded from `now`."""
     return {**replaced, **dict.fromkeys(beyond_limit(replaced, now), now)}
 
 
@@ -123,12 +124,12 @@ def history_with(there: SiteDayRow, entry: GenerationEntry) -> tuple[RecordedEnt
 
 
 def past_of(row: SiteDayRow) -> tuple[PastEntry, ...]:
-    """Return the entries that were current, sequences ascending."""
+    """Return the recorded entries with the current entry, sequences ascending."""
     return past_entries(with_current(row.history, row.entry), row.replaced)
 
 
 def retired_of(site_day: SiteDay, row: SiteDayRow) -> Iterator[RetiredGeneration]:
-    """Yield the superseded generations of a site-day, ascending."""
+    """Yield the replaced generations of a site-day, ascending."""
     times = replaced_times(past_of(row))
     for generation, kept_until in sorted(row.replaced.items()):
         yield RetiredGeneration(site_day, generation, kept_until, times.get(generation))

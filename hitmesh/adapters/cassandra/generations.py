@@ -1,10 +1,10 @@
-"""Generations on Cassandra: the current generation of each site-day (architecture A9).
+"""Store on Cassandra which generation of each site-day is current (architecture A9).
 
 A publication is atomic, because a site-day has a single row with its entry, the entry's ledger, the reference to the
 carry and the replaced generations. The row is written on condition that its version is unchanged since the read, in the
 same batch as the site's highest sequence. The carry itself is written earlier, under the attempt number. A restore
 stores its carry under a new attempt number, so the current entry's carry is never stored under the number of a
-superseded generation. hitmesh.adapters.shared.publication decides which generation becomes current and which
+superseded generation. The module hitmesh.adapters.shared.publication decides which generation becomes current and which
 generations are superseded.
 """
 
@@ -54,7 +54,7 @@ class _StoredCarry(NamedTuple):
 
 
 class CassandraGenerations:
-    """Implementation of Generations. Thread-safe; settlers of different sites never conflict."""
+    """Implements the port Generations. Thread-safe; settlers of different sites never conflict."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -65,7 +65,8 @@ class CassandraGenerations:
         """Return a generation number that was never returned before for the site-day.
 
         Raises:
-            Unavailable: Cassandra is unavailable, or concurrent changes to the site-day prevented every try.
+            Unavailable: Cassandra is unavailable, or every try failed because another process changed the site-day
+                first.
         """
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
@@ -106,7 +107,8 @@ class CassandraGenerations:
         The stream's generation becomes current if `drift.confirmed` is true, otherwise the generation of the attempt.
 
         Raises:
-            StaleGeneration: another entry or a later attempt was published since; nothing was written.
+            StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
+                nothing was written.
             ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
             Unavailable: the outcome is unknown; `current` tells whether the generation was published.
         """
@@ -164,8 +166,8 @@ class CassandraGenerations:
         """Make a replaced generation current again with its ledger entry and carry.
 
         Raises:
-            StaleGeneration: another entry was published since, or the generation is no longer kept; nothing was
-                written.
+            StaleGeneration: an entry was published after `seen_sequence` was read, or the generation is no longer kept;
+                nothing was written.
             Unavailable: the outcome is unknown; a repeated call returns the entry if the generation was restored.
         """
         carry: _StoredCarry | None = None
@@ -193,7 +195,8 @@ class CassandraGenerations:
                         **{
                             old: at
                             for old, at in there.replaced.items()
-                            if old not in (version.generation, carry.number)  # `abandon` may supersede the number
+                            # `abandon` may have superseded this number
+                            if old not in (version.generation, carry.number)
                         },
                         replaced: max(now, keep_until),
                     },
@@ -208,7 +211,7 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
-        """Supersede the attempts for these days that were not published, site-day by site-day.
+        """Supersede the unpublished attempts for these days, in a separate write per site-day.
 
         Raises:
             Unavailable: Cassandra is unavailable; some attempts may be superseded already.
@@ -236,7 +239,7 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return the ledger entry of the current generation per day."""
+        """Return, per day, the ledger entry of the current generation."""
         return {row.day: row.ledger for row in self._of_site(site, first_day, end_day) if row.ledger is not None}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
@@ -258,11 +261,11 @@ class CassandraGenerations:
         return int(rows[0].last_sequence or 0) if rows else 0
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
+        """Return generations, published or not, that count as superseded from a time before `published_before`."""
         return self._replaced.superseded(published_before)
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
-        """Return the superseded generations of the next site-days, in the order of `replaced_site_days`."""
+        """Return the replaced generations of the next site-days, in the order of the table `replaced_site_days`."""
         while page := self._replaced.site_days(site, after, limit):
             answers = self._session.run_each(f"{_SELECT} WHERE site = ? AND day = ?", page)
             found = [
@@ -276,7 +279,7 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
+        """Let a site-day's replaced generations count as superseded from `now` or earlier; return their numbers."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}
@@ -289,7 +292,7 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Forget a superseded generation; ignore any other."""
+        """Delete what is stored for a superseded generation; do nothing for any other generation."""
         for _ in range(_MAX_TRIES):
             there, read_us = self._row(site_day), time.time_ns() // 1_000
             if generation not in there.replaced:
@@ -298,8 +301,8 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # A concurrent publication must read the row again, and only then stores the site-day again with a
-                    # later timestamp.
+                    # A concurrent publication now fails and reads the row again. The publication then stores the
+                    # site-day in `replaced_site_days` again, with a later timestamp than this deletion has.
                     self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)
@@ -319,7 +322,7 @@ class CassandraGenerations:
     def _has_restored(
         self, site_day: SiteDay, there: SiteDayRow, version: GenerationVersion, seen_sequence: int
     ) -> bool:
-        """Return whether the version is current since a call of `restore` with the same arguments."""
+        """Return whether an earlier call of `restore` with the same arguments made this version current."""
         if not is_restored(version, seen_sequence, there.entry, there.ledger):
             return False
         return self._carries.get(site_day, there.carry, there.carry_chunks) == version.carry
@@ -327,8 +330,8 @@ class CassandraGenerations:
     def _store_carry(self, site_day: SiteDay, carry: bytes) -> _StoredCarry:
         """Store a carry under a new attempt number.
 
-        The number waits like an attempt. If no entry with this carry is published, a later publication supersedes the
-        number, and `forget` deletes the carry.
+        Like the number of any attempt, the new number is pending. If no entry with this carry is published, a later
+        publication supersedes the number, and `forget` then deletes the carry.
         """
         number = self.begin(site_day)
         return _StoredCarry(number, self._carries.put(site_day, number, carry))
@@ -350,7 +353,7 @@ class CassandraGenerations:
     def _changed(self, site_day: SiteDay, there: SiteDayRow, after: SiteDayRow, *, sequence: int | None = None) -> bool:
         """Replace the row that was read, and the site's sequence; return whether the write succeeded.
 
-        When the outcome of a write is unknown, the row is read again, and its version shows the outcome.
+        If the outcome of the write is unknown, the row is read again to determine the outcome.
         """
         sets = ", ".join(f"{name} = ?" for name in ENTRY)
         condition = "version = ?" if there.version else "version = null"
@@ -373,7 +376,7 @@ class CassandraGenerations:
             if replace(found, last_sequence=0) == replace(wanted, last_sequence=0):
                 return True
             if sequence is not None and _published_by(found, after.carry):
-                return True  # published, and changed again since
+                return True  # the entry was published, and the row changed again later
             raise
 
 

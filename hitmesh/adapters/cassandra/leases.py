@@ -1,7 +1,7 @@
-"""Leases on Cassandra: rows with a time to live, changed by conditional writes only.
+"""Store leases on Cassandra, as rows with a time to live that only conditional writes change.
 
-A lease has expired when its row is gone. Cassandra's nodes decide that by their clocks, never by the clocks of the
-processes. A time to live has whole seconds and begins at the start of a second, so each row lives up to two seconds
+A lease has expired when its row is gone. Cassandra's nodes expire rows by their own clocks, whatever the clocks of the
+processes are. A time to live has whole seconds and begins at the start of a second, so each row lives up to two seconds
 longer than the lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens, because an expired row no
 longer shows its token. The column of the token is `fence`, because TOKEN is a reserved word.
 """
@@ -24,14 +24,14 @@ _TOKENS: Final = "leases"  # the owner of the writer numbers that serve as token
 
 
 class CassandraLeases:
-    """Implementation of Leases. Thread-safe."""
+    """Implements the port Leases. Thread-safe."""
 
     def __init__(self, session: CassandraSession, writers: Writers) -> None:
         self._session = session
         self._writers = writers
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or that an earlier process of the same owner holds; return these leases.
+        """Acquire names that are free or held by an earlier process with the same owner; return the acquired leases.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call by the same owner acquires the names again.
@@ -51,7 +51,7 @@ class CassandraLeases:
         return [lease for lease, is_applied in zip([*taken, *taken_over], applied, strict=True) if is_applied]
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend leases that have not expired, and store their load; return these leases.
+        """Extend those leases that have not expired, and store their load; return the extended leases.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.
@@ -60,7 +60,7 @@ class CassandraLeases:
         return [lease for lease, is_applied in zip(leases, applied, strict=True) if is_applied]
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease with another token stays."""
+        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
         self._session.apply_each(_RELEASE, [(lease.name, lease.token) for lease in leases])
 
     def held(self, names: Sequence[str]) -> Sequence[Lease]:

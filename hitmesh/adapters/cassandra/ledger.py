@@ -1,6 +1,6 @@
-"""The ledger on Cassandra: the outcome of every hit (rule D5), stored like partials.
+"""Store the ledger, which accounts for every hit, on Cassandra. Entries are stored like partials (rule D5).
 
-A read covers a site, a page of sites or all sites, and sums rows in batches of bounded size to limit memory.
+A read covers a site, a page of sites or all sites, and sums rows in batches of bounded size to limit memory. The module
 hitmesh.adapters.shared.partials decides how entries add up.
 """
 
@@ -25,14 +25,14 @@ _READ_SITE: Final = f"{_READ} WHERE site = ? AND zero = 0"
 _READ_WAITING: Final = f"{_READ_SITE} AND kind = ? AND at >= ? AND at < ?"
 _SITES: Final = "SELECT DISTINCT site, zero FROM ledger"
 _BEHIND: Final = "WHERE token(site, zero) > token(?, 0)"
-_PARTITION: Final = 1  # leading key columns that form the partition key: site
+_PARTITION: Final = 1  # the partition key is the first key column: site
 _SITES_AT_ONCE: Final = 8
 _KEY: Final = ("site", "kind", "at", "class", "log", "partition", "epoch", "hits")
 _ROWS_AT_ONCE: Final = 50_000
 
 
 class CassandraLedger:
-    """A Ledger. Thread-safe."""
+    """Implements the port Ledger. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -44,17 +44,20 @@ class CassandraLedger:
         self._session.run_by_partition(_PUT, put.select(*_KEY, *bits, "written").iter_rows(), _PARTITION)
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Return LEDGER_SUMS for a site, or for all sites and for hits without a site."""
+        """Return LEDGER_SUMS for a site; `site` None means all sites, including hits without a site."""
         rows = self._session.stream(_READ) if site is None else self._session.stream(_READ_SITE, (site,))
         return _summed(rows)
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Return the days with hits that wait for settlement. Most sites never have such rows."""
+        """Return the days with hits that wait for settlement. Most sites never have such days."""
         rows = self._session.run(_READ_WAITING, (site, LedgerKind.WAITS, first_day, end_day))
         return waiting_days(_frame(list(rows)), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return LEDGER_SUMS of the next sites in token order, and the last site's name, or None at the end."""
+        """Return LEDGER_SUMS for the next sites in token order.
+
+        The second value is the last site's name, or None if no more sites follow.
+        """
         behind, values = ("", ()) if after is None else (_BEHIND, (after,))
         sites = [row.site for row in self._session.run(f"{_SITES} {behind} LIMIT ?", (*values, max_sites + 1))]
         some = sites[:max_sites]

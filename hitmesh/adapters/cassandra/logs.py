@@ -1,7 +1,7 @@
-"""The registry of logs that `hitmesh init` declared, current and retired (architecture A4).
+"""Keep the registry of all logs that `hitmesh init` declared, current and retired (architecture A4).
 
 The last declared log of a topic is its current log. Code that waits for all partitions must use the declared partitions
-(rule L1) and not the partitions that Kafka reports.
+(rule L1), not the partitions that Kafka reports.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ class _Declared:
 
 
 class DeclaredLogs:
-    """The mesh's logs. Thread-safe. The registry is read once, and again when an unknown log is requested."""
+    """The mesh's logs.
+
+    Thread-safe. The registry is read at first use, and again when a caller asks for a log that is not known yet.
+    """
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -38,7 +41,7 @@ class DeclaredLogs:
         """Return the id of a topic's current log.
 
         Raises:
-            FatalError: no log was declared.
+            FatalError: no log was declared for this topic.
         """
         return self._of(topic).log_id
 
@@ -46,7 +49,7 @@ class DeclaredLogs:
         """Return how many partitions the topic's current log has.
 
         Raises:
-            FatalError: no log was declared.
+            FatalError: no log was declared for this topic.
         """
         return self._of(topic).partitions
 
@@ -54,7 +57,7 @@ class DeclaredLogs:
         """Return the partitions of the topic's current log.
 
         Raises:
-            FatalError: no log was declared.
+            FatalError: no log was declared for this topic.
         """
         declared = self._of(topic)
         return [PartitionId(declared.log_id, number) for number in range(declared.partitions)]
@@ -68,7 +71,9 @@ class DeclaredLogs:
         if log_id not in self._topics:
             self._read()
         if log_id not in self._topics:
-            raise ValueError(f"log {log_id!r} was never declared; declared are {', '.join(sorted(self._topics))}")
+            raise ValueError(
+                f"log {log_id!r} was never declared; the declared logs are {', '.join(sorted(self._topics))}"
+            )
         return self._topics[log_id]
 
     def declare(self, topic: Topic, log_id: str, partitions: int) -> None:
@@ -106,7 +111,7 @@ class DeclaredLogs:
             )
         ]
         with self._lock:
-            # In ascending order, so that the topic's last declared log remains its current log.
+            # The logs are entered in ascending order, so that a topic's last declared log remains its current log.
             for declared in sorted(found, key=lambda declared: declared.number):
                 self._topics[declared.log_id] = declared.topic
                 self._current[declared.topic] = declared

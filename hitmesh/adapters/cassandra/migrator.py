@@ -1,4 +1,4 @@
-"""Numbered migrations: the CQL files in hitmesh.adapters.cassandra.migrations, and which of them a keyspace has.
+"""Apply numbered migrations (the CQL files in hitmesh.adapters.cassandra.migrations) and record them in the keyspace.
 
 Migrations are applied in ascending order, and an applied file must never change. An interrupted migration runs again
 from its first statement, so each statement must contain IF NOT EXISTS.
@@ -57,19 +57,20 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def check(applied: Mapping[int, str]) -> None:
-    """Compare a keyspace's migrations with this program's.
+    """Compare the migrations of a keyspace with the migrations of this program.
 
     Args:
         applied: digest by migration number.
 
     Raises:
-        FatalError: a migration changed after being applied, or comes from a newer program.
+        FatalError: a migration changed after it was applied, or a newer version of hitmesh applied it.
     """
     known = {migration.number: migration for migration in migrations()}
     for number, digest in sorted(applied.items()):
         if number not in known:
             raise FatalError(
-                f"the keyspace has migration {number}, unknown to this hitmesh; use a newer hitmesh", migration=number
+                f"the keyspace has migration {number}, unknown to this hitmesh; use a newer version of hitmesh",
+                migration=number,
             )
         if known[number].digest != digest:
             raise FatalError(

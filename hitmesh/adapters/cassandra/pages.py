@@ -1,7 +1,7 @@
 """Read the first site-days from several sorted sources in pages, without reading `limit` rows from each source.
 
-Sites are spread evenly over buckets, so the first 2,000 site-days in 32 buckets are usually in each bucket's first
-126 rows. Pure: the caller reads the pages.
+Sites are spread evenly over buckets, so the first 2,000 site-days in 32 buckets are usually in each bucket's first 126
+rows. This module is pure: a function of the caller reads the pages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MIN_PAGE_ROWS: Final = 64
 
 
 class OfSite(Protocol):
-    """A site's row."""
+    """A row that belongs to a site and a day."""
 
     @property
     def site(self) -> str:
@@ -29,7 +29,7 @@ R = TypeVar("R", bound=OfSite)
 
 
 class PageRequest(NamedTuple):
-    """A page to read: at most `rows` rows, beginning with those of a site."""
+    """A page to read: at most `rows` rows, beginning with the rows of the site `from_site`."""
 
     from_site: str
     rows: int
@@ -39,15 +39,16 @@ ReadPages = Callable[[Mapping[K, PageRequest]], Mapping[K, Sequence[R]]]
 
 
 def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> list[R]:
-    """Return the first site-days' rows by site; a site's rows are returned together.
+    """Return the rows of the first site-days, ordered by (site, day).
 
-    If more than `limit` site-days exist, more than `limit` are returned. Either all rows for a site are returned, or
-    rows for more than `limit` days.
+    If more than `limit` site-days exist, more than `limit` are returned. For each returned site, the result has either
+    all rows or the rows of more than `limit` days.
 
     Args:
         begin: the sources, each with the site at which the read begins.
-        read: returns the rows of pages, each sorted by (site, day); fewer rows than asked for mean the end.
-        limit: site-days.
+        read: returns the rows of the requested pages, each page sorted by (site, day). A page with fewer rows than
+            requested is the last page of its source.
+        limit: the number of site-days that the caller needs.
     """
     requests = {
         source: PageRequest(site, max(MIN_PAGE_ROWS, 2 * limit // len(begin))) for source, site in begin.items()

@@ -11,7 +11,7 @@ _BYTES_OF_OTHERS: Final = 8
 
 
 def portions(rows: Iterable[Sequence[object]], key_columns: int) -> Iterator[list[Sequence[object]]]:
-    """Yield rows in portions of at most about 4 KiB, each within a single partition.
+    """Yield the rows in portions of at most about 4 KiB; the rows of a portion belong to a single Cassandra partition.
 
     Args:
         rows: values, in any order.

@@ -1,9 +1,9 @@
-"""The processor's applied position in each log partition, the basis of freshness (rule L1).
+"""Store how far the processor has applied each log partition; freshness is computed from these positions (rule L1).
 
 A position never moves back. No conditional write (four round trips) is needed, because the log time is the write
-timestamp: log time never decreases within a partition, so a later position overwrites an earlier position in any write
-order, and for equal timestamps Cassandra keeps the larger value. No writer, not even a former member of the consumer
-group, publishes a position that the consumer group has not committed.
+timestamp. Log time never decreases within a partition, so a later position overwrites an earlier position in any order
+of writes. For equal timestamps, Cassandra keeps the larger value. Every writer, even a former member of the consumer
+group, publishes only positions that the consumer group has committed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Catalogue(Protocol):
 
 
 class CassandraProgress:
-    """A ProgressReader over published positions.
+    """Implements the port ProgressReader with published positions.
 
     Args:
         session: the connection.
@@ -41,7 +41,7 @@ class CassandraProgress:
         self._shadow = shadow
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publish that everything before these positions is applied and committed; ignore older positions."""
+        """Publish that all records before these positions are applied and committed; ignore older positions."""
         self._session.run_many(
             "INSERT INTO progress (log, partition, next_offset, log_time) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
             [

@@ -1,4 +1,4 @@
-"""Raw records on Cassandra, found by site and day (step 6 of the journey).
+"""Store raw records on Cassandra, and find them by site and day (step 6 of the journey).
 
 A record is written before its index entries, so that every indexed record exists. Large records are cut into pieces.
 This module never decodes a record's value.
@@ -37,7 +37,7 @@ _INSERT_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset,
 _INSERT_DAY: Final = "INSERT INTO raw_site_days (site, day) VALUES (?, ?)"
 _SELECT_SPAN: Final = """SELECT offset, piece, log_time, site_days FROM raw_records
     WHERE log = ? AND partition = ? AND span = ?"""
-# The new value expires together with the other pieces of the record.
+# A replaced value gets this remaining time to live, so that it expires together with the record's other columns.
 _TTL: Final = """SELECT TTL(value) AS ttl FROM raw_records
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
 _REPLACE_FIRST: Final = """UPDATE raw_records USING TTL ?
@@ -52,7 +52,7 @@ _SELECT: Final = """SELECT piece, pieces, log_time, row_count, min_event_time, m
 
 
 class CassandraRawStore:
-    """A RawStore: a record table, an index (day, site bucket) → records, and each site's days."""
+    """Implements the port RawStore: a record table, an index (day, site bucket) → records, and each site's days."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -60,7 +60,7 @@ class CassandraRawStore:
         self._days_written: Written[tuple[SiteDay, int]] = Written()
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably: first the later pieces of large records, then first pieces, then index and days."""
+        """Store records durably: first later pieces of large records, then all first pieces, then index and days."""
         self._session.run_many(
             _INSERT_PIECE,
             (
@@ -75,10 +75,10 @@ class CassandraRawStore:
         self._add_days(records)
 
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
-        """Replace a stored record's value and event times durably; with `seen`, only if this is the stored value.
+        """Replace a stored record's value and event times durably; with `seen`, only if `seen` is the stored value.
 
-        All pieces are a single mutation, so a reader never mixes values. The value is compared, then written: a value
-        that another process writes in between is lost.
+        All pieces are written in a single mutation, so a reader never mixes two values. The stored value is first
+        compared and then replaced; a value that another process writes between these two steps is lost.
         """
         position, value = record.position, record.value
         rows = self._session.run(_SELECT, _key(position))
@@ -105,7 +105,8 @@ class CassandraRawStore:
     ) -> Iterator[RawRecord]:
         """Yield each record with hits on the site in [first_day, end_day) once, in log order.
 
-        Records put after the first record was requested are not seen. A few records are read ahead.
+        Records that are stored after the caller requested the first record are not returned. A few records are read
+        ahead.
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         yield from self._records(self._index.find([site], days, before), {SiteDay(site, day) for day in days})
@@ -117,7 +118,7 @@ class CassandraRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits on any site in [first_day, end_day) once, in log order, as `scan` does.
+        """Yield each record with hits on any site in [first_day, end_day) once, in log order, like `scan`.
 
         The index is read once per day and bucket, not once per site.
         """
@@ -126,7 +127,7 @@ class CassandraRawStore:
         yield from self._records(self._index.find(sites, days, before), wanted)
 
     def _records(self, candidates: Sequence[Found], wanted: Set[SiteDay]) -> Iterator[RawRecord]:
-        """Yield the candidates' records that hold hits on wanted site-days."""
+        """Yield those candidate records that hold hits on wanted site-days."""
         found = [candidate.position for candidate in candidates]
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):
@@ -147,9 +148,9 @@ class CassandraRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`, with None for a lost or damaged record, by position.
+        """Yield the positions and records of `scan`, ordered by position; a lost or damaged record is None.
 
-        Entries of damaged index rows are left out.
+        Records whose index entries are in damaged index rows are not returned.
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         wanted = {SiteDay(site, day) for day in days}
@@ -165,14 +166,14 @@ class CassandraRawStore:
                 yield position, record
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably in place of what is stored at their positions."""
+        """Store records durably, and replace any records that are stored at their positions."""
         self.put(records)
         self._session.run_many(_INSERT_DAY, {site_day for record in records for site_day in record.site_days})
 
     def mend_index(self, site_day: SiteDay) -> None:
-        """Restore the damaged index rows of a site-day, and the entry that the site has hits of the day.
+        """Restore the site-day's damaged index rows, and the row which states that the site has hits on the day.
 
-        A damaged row is replaced by entries for all records of its span that are still stored.
+        A damaged row is replaced by entries for all records in its span that are still stored.
         """
         self._session.run(_INSERT_DAY, site_day)
         for damaged in self._index.damaged(site_day):
@@ -190,7 +191,7 @@ class CassandraRawStore:
             yield Indexed(row.offset, row.log_time, site_days)
 
     def get(self, position: Position) -> RawRecord | None:
-        """Return the record at a position; None when absent."""
+        """Return the record at a position; None if there is no such record."""
         return _record(position, self._session.run(_SELECT, _key(position)))
 
     def days(self, site: str) -> Sequence[int]:
@@ -198,7 +199,7 @@ class CassandraRawStore:
         return [row.day for row in self._session.run("SELECT day FROM raw_site_days WHERE site = ?", (site,))]
 
     def _add_days(self, records: Sequence[RawRecord]) -> None:
-        """Store the sites' days, once per day of log time, so that no day expires before its records."""
+        """Store each site's days again on each day of log time, so that no day expires before its records."""
         missing = self._days_written.missing(
             (site_day, record.log_time // DAY_MS) for record in records for site_day in record.site_days
         )
@@ -227,7 +228,7 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 
 
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
-    """Assemble the record from its pieces; return None without the first piece, which is written last.
+    """Assemble the record from its pieces; return None if the first piece, which is written last, is missing.
 
     Pieces beyond the number in the first piece belong to an earlier, longer value.
     """
@@ -255,7 +256,7 @@ def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
 
 
 def _packed(site_days: Iterable[SiteDay]) -> bytes:
-    """Return the days by site as JSON, compressed because site names are long and similar."""
+    """Return the days by site as compressed JSON; compression saves much, because site names are long and similar."""
     by_site: dict[str, list[int]] = {}
     for site, day in sorted(site_days):
         by_site.setdefault(site, []).append(day)

@@ -1,12 +1,13 @@
-"""Index of raw records by site and day: a small table beside the records.
+"""Index raw records by site and day, in a small table beside the table of records.
 
-The layout balances the cost of writes against the cost of scans. A row per record and site would make hundreds of rows
-for each record. A row per record would make each scan for a site read the sites of all records. Instead, sites share
-256 buckets, and a `put` writes one row per (day, bucket, partition, span of offsets) with sorted (site, offset, log
-time) entries of 14 bytes. A `put` therefore writes at most 256 rows for each day, partition and span of 1,024 offsets,
-however many sites there are; only a bucket with more than 32,768 entries gets further rows. A scan reads one bucket. A
-site is stored as 32 bits of its hash64. If two sites share these bits, a scan also reads records of the other site, and
-discards them because their list of sites lacks the wanted site.
+The layout balances the cost of writes against the cost of scans. With a row per record and site, each record would need
+hundreds of rows. With a row per record, each scan for a site would read the site lists of all records. This index
+therefore has 256 buckets, which all sites share. A `put` writes one row per (day, bucket, partition, span of offsets);
+a row holds sorted entries of 14 bytes (site, offset, log time). A `put` therefore writes at most 256 rows for each day,
+partition and span of 1,024 offsets, however many sites there are; only a bucket with more than 32,768 entries gets
+further rows. A scan reads one bucket. In place of a site, an entry stores 32 bits of the site's hash64. If two sites
+share these bits, a scan also reads records of the other site, and discards them because their list of sites lacks the
+wanted site.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class _Group(NamedTuple):
 
 
 class RawIndex:
-    """The index. Entries are only added; equal entries added twice share a row."""
+    """Adds and finds index entries. A second addition of the same entries writes the same row again."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -83,16 +84,16 @@ class RawIndex:
     def find_intact(
         self, sites: Collection[str], days: Sequence[int], before: Mapping[PartitionId, int] | None
     ) -> list[Found]:
-        """Return the records of `find`, without the entries of damaged rows."""
+        """Return the same records as `find`, except those whose entries are in damaged rows."""
         return self._find(sites, days, before, lambda row: not is_damaged(row))
 
     def damaged(self, site_day: SiteDay) -> list[Row]:
-        """Return the damaged rows in which a site-day has its entries."""
+        """Return the damaged rows that hold entries of a site-day."""
         bucket, _ = _hashed(site_day.site)
         return [row for row in self._session.run(_SELECT, (site_day.day, bucket)) if is_damaged(row)]
 
     def replace(self, site_day: SiteDay, damaged: Row, records: Iterable[Indexed]) -> None:
-        """Replace a damaged row by entries for the records of its span; entries for other site-days are left out."""
+        """Replace a damaged row by new entries for the records in its span, for all sites of its bucket and day."""
         bucket, _ = _hashed(site_day.site)
         span = damaged.first_offset >> SPAN_BITS
         group = _Group(site_day.day, bucket, damaged.log, damaged.partition, span)
@@ -106,7 +107,8 @@ class RawIndex:
         rows = list(_rows(group, entries))
         self._session.run_many(_INSERT, rows)
         key = (site_day.day, bucket, damaged.log, damaged.partition, damaged.first_offset, damaged.digest)
-        if key not in {row[:-1] for row in rows}:  # equal entries have the key of the damaged row, and replaced it
+        # A new row with the damaged row's key has already replaced the damaged row.
+        if key not in {row[:-1] for row in rows}:
             self._session.run(_DELETE, key)
 
     def find(
@@ -140,13 +142,13 @@ class RawIndex:
             if is_wanted(row)
             for candidate in _found(row, wanted[bucket])
         }
-        # A record that was restored with another log time has two entries.
+        # A record that was restored with another log time has two entries; the earlier log time counts.
         first = {candidate.position: candidate for candidate in sorted(found, reverse=True)}
         return sorted(each for each in first.values() if before is None or _is_before(each.position, before))
 
 
 def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[object, ...]]:
-    """Yield rows keyed by a digest of their content, so that different entries of a span are in different rows."""
+    """Yield index rows. The key contains a digest of the entries, so that different entries have different rows."""
     first_offset = group.span << SPAN_BITS
     packed = np.array([(site, offset - first_offset, at) for site, offset, at in sorted(entries)], _ENTRY)
     for start in range(0, len(packed), _MAX_ENTRIES):
@@ -173,7 +175,7 @@ def _refuse_damaged(row: Row) -> bool:
 
 
 def _found(row: Row, bits: U32Array) -> Iterator[Found]:
-    """Yield the records in a row that have entries for these bits of site hashes."""
+    """Yield the records that have an entry in this row for a site hash with these bits."""
     entries = np.frombuffer(row.records, _ENTRY)
     mine = entries[entries["site"] == bits[0] if len(bits) == 1 else np.isin(entries["site"], bits)]
     for offset, log_time in set(zip(mine["offset"].tolist(), mine["log_time"].tolist(), strict=True)):

@@ -1,8 +1,8 @@
-"""Recomputed site-days as values on Cassandra, in pieces that fit a table cell.
+"""Store recomputed site-days as values on Cassandra, in pieces that fit a table cell.
 
-A value is written under a new version, and a row in `rebuilt_site_days` then makes the version visible, so a reader
-never joins the pieces from two values. This row's write timestamp exceeds the replaced row's timestamp, so that a later
-write wins, whatever the clocks are.
+A value is written under a new version. A row in `rebuilt_site_days` then makes this version visible, so a reader never
+joins pieces of two values. The row's write timestamp exceeds that of the replaced row, so that a later write takes
+effect even if the writers' clocks differ.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _VISIBLE: Final = f"SELECT site, day, version, pieces, writetime(version) AS wri
 
 
 class RebuiltValues:
-    """A reprocessing's values, by site-day."""
+    """Stores the values of reprocessings, by site-day."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -38,7 +38,7 @@ class RebuiltValues:
         keys = {site_day: (id_, *site_day) for site_day in values}
         found = dict(zip(keys, self._session.run_each(_VISIBLE, keys.values()), strict=True))
         before = {site_day: rows[0] for site_day, rows in found.items() if rows and rows[0].version is not None}
-        # Written before the pieces, so that `remove` finds the pieces after an interrupted write.
+        # These rows are written before the pieces, so that `remove` finds the pieces even after an interrupted write.
         self._session.run_many(
             "INSERT INTO rebuilt_site_days (reprocessing, site, day) VALUES (?, ?, ?)",
             [key for site_day, key in keys.items() if site_day not in before],
@@ -96,11 +96,11 @@ class RebuiltValues:
                 yield SiteDay(row.site, row.day), value
 
     def remove(self, id_: str) -> None:
-        """Delete a reprocessing's values, even after interrupted writes. Idempotent."""
+        """Delete a reprocessing's values, including pieces that interrupted writes left. Idempotent."""
         rows = self._session.run(
             "SELECT site, day, writetime(version) AS written FROM rebuilt_site_days WHERE reprocessing = ?", (id_,)
         )
-        # Later than the write time of every value, whatever the clocks were.
+        # This timestamp is later than the write time of every value, even if the writers' clocks differ.
         until_us = max([time.time_ns() // 1_000, *(row.written for row in rows if row.written is not None)])
         self._session.run_many(
             f"DELETE FROM rebuilt_values USING TIMESTAMP ? WHERE {_OF}",
@@ -109,7 +109,7 @@ class RebuiltValues:
         self._session.run("DELETE FROM rebuilt_site_days USING TIMESTAMP ? WHERE reprocessing = ?", (until_us, id_))
 
     def _read_again(self, id_: str, row: Row, pieces: int) -> bytes | None:
-        """Read a value whose pieces were missing; return None if the value was removed meanwhile."""
+        """Read a value again after pieces were missing; return None if the value was removed meanwhile."""
         for _ in range(_MAX_TRIES):
             found = self._session.run(_VISIBLE, (id_, row.site, row.day))
             if not found or found[0].version is None:
@@ -130,7 +130,7 @@ def _pieces(value: bytes) -> list[bytes]:
 
 
 def _joined(row: Row, pieces: Sequence[Row]) -> bytes | None:
-    """Return a version's value, None if pieces are missing."""
+    """Return the value that the pieces form; None if pieces are missing."""
     return b"".join(piece.value for piece in pieces) if len(pieces) == row.pieces else None
 
 

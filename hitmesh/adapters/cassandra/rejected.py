@@ -1,8 +1,8 @@
-"""Refused hits on Cassandra, counted by cell of collect time (step 6 of the journey, rule D5).
+"""Store refused hits on Cassandra, and count them by cell of collect time (step 6 of the journey, rule D5).
 
 A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. In
-rejected_cells, the site "*" stands for all sites. The list of all refusals is read from the cells, and from the sites
-of each cell in rejected_sites.
+rejected_cells, the site "*" stands for all sites. A list for all sites reads first the cells, and then the sites of
+each cell from rejected_sites.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
 _ALL_SITES: Final = "*"  # no site has this name
-# Maximum number of (site, cell) that a page reads; at least 2, because a page reads the last place of the page before.
+# Maximum number of (site, cell) pairs that a page reads. The number must be at least 2, because a page first reads the
+# last pair of the previous page again.
 MAX_PLACES: Final = 256
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-# Only the bytes expire, because the row must still be counted.
+# Only the bytes get a time to live, because the row itself must still be counted later.
 _KEY: Final = "site = ? AND cell = ? AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"
 _KEEP_BYTES: Final = f"UPDATE rejected_hits USING TTL ? SET original = ?, origin = ? WHERE {_KEY}"
 _ERASE: Final = f"UPDATE rejected_hits SET original = null, origin = null, message = '', hit_id = '' WHERE {_KEY}"
@@ -50,7 +51,7 @@ _CELLS: Final = "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND
 
 
 class CassandraRejectedStore:
-    """A RejectedStore: refused hits by site and cell, and the cells that have refused hits.
+    """Implements the port RejectedStore. A table has the refused hits by site and cell; other tables list their cells.
 
     Attributes:
         keep_bytes_days: how many days a refused hit's bytes are kept after the write.
@@ -88,7 +89,7 @@ class CassandraRejectedStore:
         self._cells_written.note(cells)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell (start in UTC ms) on a UTC day of collect time (rule D5)."""
+        """Return how many hits were refused per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
         known = self._session.run(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell < ?",
             (site, _ZERO, day * DAY_MS, (day + 1) * DAY_MS),
@@ -100,7 +101,7 @@ class CassandraRejectedStore:
         return {cell: rows[0].hits for cell, rows in zip(cells, sums, strict=True) if rows[0].hits}
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
-        """Return the site's newest refusals, newest first: by collect time, then by position."""
+        """Return the site's newest refusals, ordered by collect time and position, newest first."""
         newest: list[RejectedHit] = []
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
@@ -112,7 +113,7 @@ class CassandraRejectedStore:
         return newest
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return at most `limit` refusals in list order, beginning after a key.
+        """Return the next refusals in list order that follow the key `after`, at most `limit`.
 
         A page reads at most `max_places` pairs of site and cell.
         """
@@ -147,7 +148,7 @@ class CassandraRejectedStore:
     def _in_place(
         self, cell: int, site: str, wanted: RefusalRange, after: RefusalKey | None, limit: int
     ) -> list[RejectedHit]:
-        """Return a site's refusals in a cell, newest first, beginning after a key."""
+        """Return a site's refusals in a cell that follow the key `after`, newest first."""
         if after is not None and (after.cell, after.site) == (cell, site):
             values: tuple[object, ...] = (site, cell, after.collect_time, *after.position, after.row, limit)
             found = self._session.run(_SELECT_AFTER, values)
@@ -156,14 +157,15 @@ class CassandraRejectedStore:
         return [hit for hit in _refusals(found) if wanted.since <= hit.collect_time < wanted.until]
 
     def get(self, key: RefusalKey) -> RejectedHit | None:
-        """Return a refusal; None when absent."""
+        """Return the refusal with this key; None if there is no such refusal."""
         found = self._session.run(f"{_COLUMNS} WHERE {_KEY}", _key_values(key))
         return next(iter(_refusals(found)), None)
 
     def note_replayed(self, key: RefusalKey, at: int) -> bool:
         """Store durably that a replay was accepted; return whether the refusal exists.
 
-        If the refusal expires between the read and the write, a row without a reason is left, which no read returns.
+        If the refusal expires between the read and the write, the write leaves a row without a reason. No read returns
+        such a row.
         """
         if self.get(key) is None:
             return False
@@ -171,11 +173,11 @@ class CassandraRejectedStore:
         return True
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Do nothing: Cassandra expires the bytes by their time to live."""
+        """Do nothing and return 0: Cassandra removes the bytes when their time to live ends."""
         return 0
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts in the site's wanted refusals durably; yield how many after each cell."""
+        """Empty the texts of the site's wanted refusals durably; after each cell, yield how many refusals changed."""
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
         )

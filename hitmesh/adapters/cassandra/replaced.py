@@ -1,8 +1,9 @@
-"""Site-days that have superseded generations on Cassandra, and when each site-day must be read again.
+"""List the site-days that have superseded generations on Cassandra, and decide when each must be read again.
 
-Generations that are kept for a rollback stay superseded for weeks, so most site-days need no read. A slow full read is
-therefore repeated only after a delay. Reads in between cover the site-days that this process changed, and the site-days
-with a generation that is due. A generation that another process superseded may be found only by the next full read.
+Generations that are kept for a rollback stay in the list for weeks, so most site-days need no read. A slow full read is
+therefore repeated only after a delay. Reads in between cover only the site-days that this process changed, and the
+site-days with a generation whose time has come. A generation that another process superseded may be found only by the
+next full read.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from hitmesh.model.keys import hash64
 from hitmesh.model.sites import SiteDay
 
 _BUCKETS: Final = 32
-# Less than every day.
+# A day number that is less than every real day.
 _BEFORE_ALL: Final = -(1 << 31)
-# Microseconds by which two settlers' clocks may differ without the loss of a row in `replaced_site_days`.
+# Microseconds. If the clocks of two settlers differ by less, no row is lost in `replaced_site_days`.
 _CLOCK_MARGIN_US: Final = 60_000_000
 
 
@@ -48,14 +49,16 @@ class ReplacedSiteDays:
         self._clock = clock
         self._lock = threading.Lock()
         self._whole_again_s = float("-inf")
-        self._first: dict[SiteDay, int] = {}  # the time from which the site-day's first generation is superseded
+        # Per site-day, the earliest time from which a generation counts as superseded.
+        self._first: dict[SiteDay, int] = {}
         self._changed: set[SiteDay] = set()
 
     def note(self, site_day: SiteDay) -> None:
         """Store that the site-day may have superseded generations.
 
-        Must be called after the site-day's row was read, and before the row is changed. `forget` changes the row before
-        `drop` is called. In a race, either the change's condition fails, or the deletion's timestamp is too old.
+        Must be called after the site-day's row was read, and before the row is changed. `CassandraGenerations.forget`
+        changes the row before it calls `drop`. If `note` and `forget` run at the same time, either one of the two
+        conditional changes fails, or the deletion has an older timestamp than the row that `note` wrote.
         """
         self._session.run(
             "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)", (_bucket(site_day.site), *site_day)
@@ -63,19 +66,19 @@ class ReplacedSiteDays:
         self.look_again(site_day)
 
     def look_again(self, site_day: SiteDay) -> None:
-        """Read the site-day at the next call of `superseded`."""
+        """Mark the site-day, so that the next call of `superseded` reads it."""
         with self._lock:
             self._changed.add(site_day)
 
     def drop(self, site_day: SiteDay, read_us: int) -> None:
-        """Delete the site-day, whose row has no superseded generations since it was read at `read_us` (UTC µs)."""
+        """Delete the site-day's row; its entry, read at `read_us` (UTC µs), had no replaced generations left."""
         self._session.run(
             "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
             (read_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
         )
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
+        """Return generations, published or not, that count as superseded from a time before `published_before`."""
         began_s = self._clock()
         is_whole = began_s >= self._whole_again_s
         if is_whole:
@@ -120,14 +123,14 @@ class ReplacedSiteDays:
             self._changed |= {SiteDay(row.site, row.day) for rows in answers for row in rows}
 
     def _due(self, published_before: int) -> Sequence[SiteDay]:
-        """Return the site-days to read, and record the read."""
+        """Return the site-days that must be read now, and clear the set of changed site-days."""
         with self._lock:
             due = self._changed | {site_day for site_day, first in self._first.items() if first < published_before}
             self._changed = set()
         return sorted(due)
 
     def _read(self, site_days: Sequence[SiteDay]) -> Mapping[SiteDay, Mapping[int, int]]:
-        """Return each site-day's superseded generations with their times."""
+        """Return each site-day's replaced generations, with the times from which they count as superseded."""
         try:
             answers = self._session.run_each("SELECT replaced FROM generations WHERE site = ? AND day = ?", site_days)
         except BaseException:

@@ -1,7 +1,7 @@
-"""Reprocessings and their recomputed site-days on Cassandra.
+"""Store reprocessings and their recomputed site-days on Cassandra.
 
-A reprocessing is replaced on condition that its version is unchanged. hitmesh.adapters.cassandra.rebuilt_values stores
-the recomputed site-days.
+A reprocessing is replaced on condition that its version is unchanged. The module
+hitmesh.adapters.cassandra.rebuilt_values stores the recomputed site-days.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UPDATE: Final = "UPDATE reprocessings SET version = ?, value = ? WHERE zero = 0
 
 
 class CassandraReprocessings:
-    """Implementation of Reprocessings. Thread-safe."""
+    """Implements the port Reprocessings. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -46,7 +46,7 @@ class CassandraReprocessings:
             raise taken(reprocessing.id)
 
     def get(self, id_: str) -> Reprocessing | None:
-        """Return a reprocessing; None when absent.
+        """Return the reprocessing with this id; None if there is no such reprocessing.
 
         Raises:
             StoreCorrupt: the stored value does not decode.
@@ -54,7 +54,7 @@ class CassandraReprocessings:
         return self._get(id_, serial=False)
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first; call `on_damage` for each value that does not decode.
+        """Return all reprocessings, newest first; call `on_damage` for each damaged value, which is left out.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.
@@ -63,7 +63,7 @@ class CassandraReprocessings:
         return reprocessings_of(((row.id, row.value) for row in rows), on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the preceding version; return whether the given value is stored now.
+        """Replace the stored value if it has the preceding version; return whether the given value is stored now.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.
@@ -91,7 +91,7 @@ class CassandraReprocessings:
         return [rebuilt_of(id_, site_day, value) for site_day, value in self._values.read(id_, after, limit)]
 
     def _applied(self, cql: str, values: Values, reprocessing: Reprocessing) -> bool:
-        """Run a conditional write; when the outcome is unknown, the stored value shows the outcome."""
+        """Run a conditional write; if its outcome is unknown, read the stored value to determine the outcome."""
         try:
             return self._session.apply(cql, values)
         except Unavailable:

@@ -1,4 +1,4 @@
-"""Named-tuple rows for query results.
+"""Return query results as rows that are named tuples.
 
 The driver's own factory makes a new type for each result, which takes longer than reading most results. This module
 makes a type once per list of columns.

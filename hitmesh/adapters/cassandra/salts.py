@@ -1,4 +1,4 @@
-"""Salts for site-local dates on Cassandra (rule I2).
+"""Store salts for site-local dates on Cassandra (rule I2).
 
 Conditional writes make a salt unique. All salts of a date are in one Cassandra partition, so that one deletion destroys
 all of them.
@@ -19,7 +19,7 @@ _SALT_TTL_S: Final = 4 * 86_400
 
 
 class Salts:
-    """The salts, cached in memory. Thread-safe. Work for a site does not depend on other sites."""
+    """The salts, cached in memory. Thread-safe. The work for a site does not grow with the number of other sites."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -52,18 +52,22 @@ class Salts:
         return bytes(rows[0].salt)
 
     def _destroy_old(self, site: str, today: date) -> None:
-        """Destroy salts that are no longer needed: this site's from before yesterday, other sites' one day later."""
+        """Destroy old salts.
+
+        This site needs its salts from yesterday on; other sites need theirs from the day before.
+        """
         oldest_anywhere = oldest_salted_anywhere(today)
         if oldest_anywhere > self._destroyed_before:
             self._destroy_dates(oldest_anywhere)
             self._destroyed_before = oldest_anywhere
-        # `oldest_anywhere` is the day before yesterday: the only date that other sites may still need.
+        # `oldest_anywhere` is the day before yesterday. Other sites may still need their salts of this date, but this
+        # site does not need its salt.
         self._session.run("DELETE FROM salts WHERE local_date = ? AND site = ?", (oldest_anywhere, site))
         self._salts.pop((site, oldest_anywhere), None)
         self._salted_on[site] = today
 
     def _destroy_dates(self, oldest: date) -> None:
-        """Destroy all sites' salts for dates before `oldest`; once per date, not once per site."""
+        """Destroy all sites' salts for dates before `oldest`, with one deletion per date."""
         rows = self._session.run("SELECT local_date FROM salt_dates WHERE zero = 0")
         for day in (row.local_date.date() for row in rows):
             if day < oldest:

@@ -1,7 +1,7 @@
-"""The Cassandra schema: a keyspace, its tables by numbered migrations, and row retention.
+"""Plan the Cassandra schema: a keyspace, its tables (created by numbered migrations), and row retention.
 
-This module decides which differences from the options exist and which may be applied. Replicas may be added but never
-removed.
+This module decides which differences from the options exist and which may be applied. A plan may add replicas but never
+removes replicas.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from hitmesh.model.zones import DAY_MS
 
 _SERVER: Final = "cassandra"
 _DAY_S: Final = DAY_MS // 1_000
-# Prefixes of table names: `_RAW` for tables whose rows `raw_ttl_days` limits, `_SERIES` for `series_ttl_days`.
+# Prefixes of table names. Rows in the tables of `_RAW` are kept for `raw_ttl_days`, and rows in the tables of `_SERIES`
+# for `series_ttl_days`.
 _RAW: Final = ("raw_", "order_", "refund_", "rejected_")
-# The table whose rows are kept a day longer than the index, so that every indexed record exists.
+# The rows of this table are kept a day longer than their index entries, so that every indexed record exists.
 _RECORDS: Final = "raw_records"
 _SERIES: Final = ("series_",)
 
 
 def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
-    """Return the existing objects and the necessary changes, in the order of application.
+    """Return the existing objects and the necessary changes, in the order in which they must be applied.
 
     Raises:
         RetryError: Cassandra is unavailable.

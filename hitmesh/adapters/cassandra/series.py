@@ -1,9 +1,8 @@
-"""Series on Cassandra: partials per epoch and cell, and settled series (step 6 of the journey, architecture A6).
+"""Store partials and settled series on Cassandra (step 6 of the journey, architecture A6).
 
-The newest partial wins without a read, because a partial's `written` is its write timestamp: write order does not
-matter, and a stale partial changes nothing. Each settled series is stored under a new version, and a single row makes
-the version visible.
-hitmesh.adapters.shared.partials decides how partials add up.
+The write timestamp of a partial is its `written`. Cassandra therefore keeps the newest partial without a read, in any
+order of writes, and a stale partial changes nothing. Each settled series is stored under a new version, and a single
+row makes the version visible. The module hitmesh.adapters.shared.partials decides how partials add up.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ _PUT_SETTLED: Final = """INSERT INTO series_settled (site, day, generation, vers
 _OF: Final = "site = ? AND day = ? AND generation = ?"
 _FLUSHED: Final = "SELECT log, partition, next_offset, log_time FROM flushed WHERE zero = ?"
 _FEW_DAYS: Final = 8
-_PARTITION: Final = 2  # leading key columns that form the partition key: site, day
+_PARTITION: Final = 2  # the partition key is the first two key columns: site, day
 _KEY: Final = ("site", "day", "generation", "cell", "excluded", "currency", "log", "partition", "epoch")
 
 
 class CassandraSeriesStore:
-    """A SeriesStore. Thread-safe.
+    """Implements the port SeriesStore. Thread-safe.
 
     Args:
         session: the connection.
@@ -62,7 +61,7 @@ class CassandraSeriesStore:
         self._session.run_by_partition(_PUT, rows, _PARTITION)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return SERIES_COLUMNS: for a settled site-day only the settled series, for any other the sum over epochs."""
+        """Return SERIES_COLUMNS: settled series for settled site-days, and sums over epochs for other site-days."""
         versions = self._versions(site, first_day, end_day, generation)
         for _ in range(_MAX_TRIES):
             rows = self._rows(site, first_day, end_day, generation, versions)
@@ -87,7 +86,7 @@ class CassandraSeriesStore:
         return [row for rows in (*partials, *settled) for row in rows]
 
     def _days(self, site: str, first_day: int, end_day: int) -> Sequence[int]:
-        """Return the days in a range that may have partials; a short range is returned without a query."""
+        """Return the days in a range that may have partials. For a short range, return all its days without a query."""
         if end_day - first_day <= _FEW_DAYS:
             return range(first_day, end_day)
         rows = self._session.run(
@@ -102,7 +101,7 @@ class CassandraSeriesStore:
         self._days_written.note(missing)
 
     def _versions(self, site: str, first_day: int, end_day: int, generation: int) -> dict[int, uuid.UUID]:
-        """Return each settled day's valid version."""
+        """Return, for each settled day, the version of the series that readers use."""
         rows = self._session.run(
             "SELECT day, generation, version FROM series_settled_days WHERE site = ? AND day >= ? AND day < ?",
             (site, first_day, end_day),
@@ -131,8 +130,8 @@ class CassandraSeriesStore:
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
         """Replace version `before` if it is still current; return whether the write succeeded.
 
-        The write is conditional: of two concurrent writers, one fails, whatever their clocks are. The writer that fails
-        removes no rows that are still read.
+        The write is conditional, so of two concurrent writers one fails, even if their clocks differ. The writer that
+        fails does not remove rows that readers still use.
         """
         if before is None:
             return self._session.apply(
@@ -144,7 +143,7 @@ class CassandraSeriesStore:
         )
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Note durably the positions before which partials are stored; a position never moves back."""
+        """Store durably that all partials before these positions are stored; a position never moves back."""
         self._session.run_many(
             """INSERT INTO flushed (zero, log, partition, next_offset, log_time) VALUES (?, ?, ?, ?, ?)
             USING TIMESTAMP ?""",
@@ -171,11 +170,14 @@ class CassandraSeriesStore:
         )
 
     def _key(self, partition: PartitionId) -> tuple[int, str, int]:
-        """Return a partition's key in the table `flushed`; its first column separates the first stream from others."""
+        """Return a partition's key in the table `flushed`; the first column is 0 for the first stream, otherwise 1."""
         return int(self._stream != STREAM_GENERATION), log_of_stream(partition.log, self._stream), partition.partition
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Delete these generations; idempotent. Partials written later with an older timestamp stay deleted."""
+        """Delete these generations; idempotent.
+
+        A partial that is written later, but with an older timestamp, stays deleted.
+        """
         keys = [(*site_day, generation) for site_day, generation in superseded]
         self._session.apply_each(f"DELETE FROM series_settled_days WHERE {_OF} IF EXISTS", keys)
         for table in ("series_settled", "series_partials"):
@@ -183,7 +185,7 @@ class CassandraSeriesStore:
 
 
 def _frame(site: str, rows: Sequence[Row]) -> pl.DataFrame:
-    """Return a site's rows with the columns that `series` adds up."""
+    """Return a site's rows as a data frame with the columns that `series` adds up."""
     schema = {
         "day": pl.Int32,
         "cell": pl.Int64,

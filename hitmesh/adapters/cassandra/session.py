@@ -1,4 +1,4 @@
-"""The only access to Cassandra: a lazy connection, prepared statements and translated errors.
+"""Provide the only access to Cassandra: a lazy connection, prepared statements and translated errors.
 
 A session limits the number of requests in flight. If a request fails, the session waits for the other requests in
 flight and then raises the error. The driver may resend any statement except a conditional write (`IF`), so every other
@@ -21,7 +21,7 @@ from hitmesh.adapters.cassandra.portions import portions
 from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import FatalError, Unavailable
 
-# A row as made by the driver: a named tuple with the statement's columns.
+# A row of a result: a named tuple with a field for each column of the statement.
 Row: TypeAlias = Any
 Values: TypeAlias = Sequence[object]
 
@@ -30,14 +30,14 @@ PAGE_ROWS: Final = 2_000
 
 
 class CassandraSession:
-    """A connection to the mesh's keyspace. Thread-safe. Must not be used in a forked process.
+    """A connection to the mesh's keyspace. Thread-safe. A session must not be used in a forked process.
 
     Every method raises Unavailable when Cassandra does not answer in time (a write may or may not have happened) and
     FatalError when Cassandra rejects the request.
 
     Args:
         servers: contact points, datacenter and keyspace.
-        in_keyspace: False if the keyspace may not exist yet.
+        in_keyspace: whether statements use the mesh's keyspace; must be false if the keyspace may not exist yet.
         request_timeout_s: deadline of a single request.
     """
 
@@ -56,16 +56,17 @@ class CassandraSession:
         """Return an idempotent statement's rows.
 
         Args:
-            cql: the statement; prepared once.
+            cql: the statement; a repeated text is prepared only once.
             values: the statement's parameters.
-            serial: see the outcome of conditional writes, including those in flight.
+            serial: whether the read must see the outcome of all earlier conditional writes, including those in
+                progress.
         """
         return list(self.stream(cql, values, serial=serial))
 
     def stream(
         self, cql: str, values: Values = (), *, page_rows: int = PAGE_ROWS, serial: bool = False
     ) -> Iterator[Row]:
-        """Yield an idempotent statement's rows, fetched by pages."""
+        """Yield an idempotent statement's rows; the rows are fetched page by page."""
         try:
             bound = self._statement(cql).bind(values)
             bound.fetch_size = page_rows
@@ -74,9 +75,10 @@ class CassandraSession:
             raise translated(error, cql) from error
 
     def run_many(self, cql: str, rows: Iterable[Values], *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
-        """Run an idempotent statement once per row of values, many at a time.
+        """Run an idempotent statement once per row of values, with many requests in flight.
 
-        All requests end before the first error is raised. The caller may repeat writes whose outcome is unknown.
+        An error is raised only after all requests have ended. The caller may repeat the call, because the writes are
+        idempotent.
         """
         for _ in self.each(cql, rows, max_in_flight=max_in_flight):
             pass
@@ -84,8 +86,8 @@ class CassandraSession:
     def run_by_partition(self, cql: str, rows: Iterable[Values], key_columns: int) -> None:
         """Run an idempotent statement once per row of values; group each partition's rows into few requests.
 
-        Grouping is cheaper, because a request costs driver and server more than a row does, and the rows of one
-        Cassandra partition are a single mutation.
+        Grouping is cheaper, because a request costs driver and server more than a row does, and all rows of a request
+        to one Cassandra partition are a single mutation.
 
         Args:
             cql: the statement.
@@ -102,11 +104,17 @@ class CassandraSession:
     def each(
         self, cql: str, rows: Iterable[Values], *, max_in_flight: int = MAX_IN_FLIGHT, serial: bool = False
     ) -> Iterator[list[Row]]:
-        """Run an idempotent statement once per row of values; yield the results in order, and send requests ahead."""
+        """Run an idempotent statement once per row of values; yield the results in order.
+
+        Further requests are sent ahead.
+        """
         return self._each(cql, rows, max_in_flight, serial=serial)
 
     def apply(self, cql: str, values: Values) -> bool:
-        """Return whether a conditional write was applied; after Unavailable the outcome is unknown."""
+        """Run a conditional write; return whether it was applied.
+
+        If the call raises Unavailable, the outcome is unknown.
+        """
         (applied,) = self.apply_each(cql, [values])
         return applied
 
@@ -115,7 +123,9 @@ class CassandraSession:
         return [bool(answer[0]) for answer in self.decide_each(cql, rows)]
 
     def decide_each(self, cql: str, rows: Iterable[Values]) -> list[Row]:
-        """Run a conditional write once per row of values; return the results; column 0 is True if applied.
+        """Run a conditional write once per row of values; return the results.
+
+        Column 0 of a result is True if the write was applied.
 
         If a write was not applied, the other columns have the values of the existing row.
         """
@@ -149,7 +159,7 @@ class CassandraSession:
         try:
             session = self._connected()
             session.execute(statement, timeout=SCHEMA_TIMEOUT_S)
-            # The driver checks the agreement by itself only for a session that loads the schema.
+            # The driver waits for agreement by itself only in a session that loads the schema.
             agreed = session.cluster.control_connection.wait_for_schema_agreement(wait_time=SCHEMA_TIMEOUT_S)
         except EXPECTED as error:
             raise translated(error, cql) from error
@@ -176,7 +186,10 @@ class CassandraSession:
         serial: bool = False,
         conditional: bool = False,
     ) -> Iterator[list[Row]]:
-        """Yield the result for each row of values. A generator closed early still waits for requests in flight."""
+        """Yield the result for each row of values.
+
+        If the caller closes the generator early, the generator still waits for the requests in flight.
+        """
         return self._answers(
             cql, self._bound(cql, rows, conditional=conditional), max_in_flight, profile_of(serial=serial)
         )
@@ -220,7 +233,7 @@ class CassandraSession:
     def _statement(self, cql: str) -> PreparedStatement:
         statement = self._prepared.get(cql)
         if statement is None:
-            # The keyspace is sent with the statement, because `USE` would make a prepared statement ambiguous.
+            # The keyspace is sent with each statement, because a prepared statement is ambiguous after `USE`.
             statement = self._connected().prepare(cql, keyspace=self._keyspace)
             statement.is_idempotent = True
             self._prepared[cql] = statement
@@ -243,5 +256,5 @@ def _await_all(under_way: Iterable[ResponseFuture]) -> None:
         try:
             future.result()
         except EXPECTED:
-            # Ignored, because the caller already raises the first error.
+            # This error is ignored, because the caller already raises the first error.
             continue

@@ -1,7 +1,7 @@
-"""Snapshots of the stream's state on Cassandra: chunks of limited size, and a manifest that makes a snapshot visible.
+"""Store snapshots of the stream's state on Cassandra, as chunks and a manifest that makes a snapshot visible.
 
-A conditional write decides which of two snapshots stays. The chunks of other snapshots are deleted afterwards. This
-module never decodes a state.
+A conditional write decides which of two concurrent snapshots becomes visible. The chunks of older snapshots are deleted
+afterwards. This module never decodes a state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COLUMNS: Final = "writer, next_offset, log_time, logic_version, kept_from, chun
 
 
 class CassandraStateStore:
-    """A StateStore. Thread-safe.
+    """Implements the port StateStore. Thread-safe.
 
     Args:
         session: the connection.
@@ -38,7 +38,7 @@ class CassandraStateStore:
         self._stream = stream
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store a snapshot's chunks durably, replacing chunks saved for that snapshot before."""
+        """Store a snapshot's chunks durably; they replace earlier chunks of the same snapshot."""
         snapshot = (*self._key(partition), writer, next_offset)
         self._session.run(
             "INSERT INTO snapshot_chunks (log, partition, writer, next_offset) VALUES (?, ?, ?, ?)", snapshot
@@ -51,7 +51,7 @@ class CassandraStateStore:
         )
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Make a snapshot visible, then delete older snapshots' chunks; return whether the snapshot is visible."""
+        """Make a snapshot visible, then delete older snapshots' chunks; return whether the snapshot became visible."""
         for _ in range(_MAX_TRIES):
             there = self._manifest(manifest.partition)
             if there == manifest:

@@ -1,4 +1,4 @@
-"""The stream table on Cassandra: a single row, replaced on condition that its version is unchanged."""
+"""Store the stream table on Cassandra, in a single row that is replaced only if its version is unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UPDATE: Final = "UPDATE streams SET version = ?, value = ? WHERE zero = 0 IF ve
 
 
 class CassandraStreams:
-    """Implementation of Streams. Thread-safe."""
+    """Implements the port Streams. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -28,7 +28,7 @@ class CassandraStreams:
         return self._read(serial=False)
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the preceding version; return whether the table is stored now.
+        """Replace the stored table if it has the preceding version; return whether the given table is stored now.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

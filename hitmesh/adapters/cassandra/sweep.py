@@ -1,9 +1,9 @@
-"""Decide where a read of a queue in Cassandra starts: after the rows deleted since the last full read.
+"""Decide where a read of a queue in Cassandra begins, so that it passes over few deleted rows.
 
 A deleted row leaves a tombstone, and every read passes over the tombstone until gc_grace has expired and compaction has
-removed the tombstone. A
-slow full read is therefore repeated only after a delay, so that full reads take at most a twentieth of the time. Reads
-in between begin, in each bucket, at the first site found last time. This module is pure except for the injected clock.
+removed the tombstone. A slow full read is therefore repeated only after a delay, so that full reads take at most a
+twentieth of the time. Reads in between begin, in each bucket, at the first site that the previous read found. This
+module is pure except for the injected clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LONG_S: Final = 1.0
 
 
 class Sweep:
-    """The read positions in a queue's buckets. Confined to one thread.
+    """Keeps, for each bucket of a queue, the site at which the next read begins. Confined to one thread.
 
     Args:
         buckets: how many buckets the queue has.
@@ -51,7 +51,7 @@ class Sweep:
         return tuple(self._first)
 
     def end(self, found: Sequence[Sequence[str]]) -> None:
-        """Note the sites found in each bucket, in bucket order."""
+        """Record the sites that the read found in each bucket; `found` is in the order of the buckets."""
         for bucket, sites in enumerate(found):
             if sites:
                 self._first[bucket] = sites[0]

@@ -1,4 +1,4 @@
-"""Writer numbers: each number is greater than all earlier numbers, and each owner's newest number is known.
+"""Issues writer numbers. Each number is greater than all earlier numbers, and each owner's newest number is stored.
 
 Adapters use the newest number to fence earlier writers; this module only issues the numbers.
 """
@@ -14,7 +14,7 @@ _MAX_TRIES: Final = 50
 
 
 class Writers:
-    """The mesh's writers. Thread-safe."""
+    """Issues the mesh's writer numbers. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -23,13 +23,13 @@ class Writers:
         """Return a writer number that was never returned before, and store the number as the owner's newest.
 
         Raises:
-            Unavailable: Cassandra is unavailable, or other callers took a number during every try.
+            Unavailable: Cassandra is unavailable, or every try failed because another caller took the number first.
         """
         for _ in range(_MAX_TRIES):
             rows = self._session.run("SELECT last FROM writer_numbers WHERE zero = 0", serial=True)
             last = rows[0].last if rows else 0
             if self._took(last):
-                # The number is also the write timestamp, so of two concurrent writes the greater number remains.
+                # The number is also the write timestamp, so after two concurrent writes the greater number remains.
                 self._session.run(
                     "INSERT INTO writers (owner, number) VALUES (?, ?) USING TIMESTAMP ?", (owner, last + 1, last + 1)
                 )

@@ -1,4 +1,4 @@
-"""A bounded cache of rows that this process has already written."""
+"""A bounded cache of the rows that this process has already written, so that the rows are not written again."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MAX_KEPT: Final = 100_000
 
 
 class Written(Generic[T]):
-    """An LRU cache of rows that consist of a key only and never change once written. Thread-safe.
+    """An LRU cache of written rows. The rows consist only of a key and never change. Thread-safe.
 
     Args:
-        max_kept: maximum number of rows; a row that was evicted is written again when it is next needed.
+        max_kept: maximum number of rows. A row that was evicted is written once more when it is next needed.
     """
 
     def __init__(self, max_kept: int = _MAX_KEPT) -> None:
@@ -24,7 +24,7 @@ class Written(Generic[T]):
         self._kept: OrderedDict[T, None] = OrderedDict()
 
     def missing(self, rows: Iterable[T]) -> list[T]:
-        """Return the distinct rows not known to be written."""
+        """Return those distinct rows that the cache does not hold, and that may therefore not be stored yet."""
         distinct = dict.fromkeys(rows)
         with self._lock:
             for row in distinct:
@@ -33,13 +33,13 @@ class Written(Generic[T]):
             return [row for row in distinct if row not in self._kept]
 
     def note(self, rows: Iterable[T]) -> None:
-        """Record that rows are durable."""
+        """Record that these rows are stored durably."""
         with self._lock:
             self._kept.update(dict.fromkeys(rows))
             while len(self._kept) > self._max_kept:
                 self._kept.popitem(last=False)
 
     def forget(self, row: T) -> None:
-        """Forget a deleted row."""
+        """Remove a row that was deleted from its table."""
         with self._lock:
             self._kept.pop(row, None)

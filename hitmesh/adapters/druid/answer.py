@@ -1,6 +1,6 @@
 """Convert Druid's answers to the data frame that a MetricStore returns (step 8 of the journey).
 
-Arrays of rows become typed columns, and base64 strings become sketches. A group whose rows cancel out is omitted.
+Arrays of rows become typed columns, and base64 strings become sketches. A group is omitted if its rows cancel out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.reasons import ErrorReason
 
-# Index of the flags byte in a compact sketch. The flags show whether the sketch is empty, because Druid returns an
-# empty sketch for a group without sketches.
+# Index of the flags byte in a compact sketch. The flags show whether the sketch is empty. Druid returns an empty sketch
+# for a group without sketches.
 _FLAGS: Final = 5
 _EMPTY: Final = 0b100
 _DOUBLES: Final = frozenset(ABOUT.values())
@@ -28,7 +28,7 @@ def frame_of(rows: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFra
     """Return the groups with their sums and sketches, one row per group.
 
     Raises:
-        RefusedError: the answer has more groups than allowed.
+        RefusedError: the answer has more than MAX_ROWS groups.
     """
     refuse_too_many(len(rows))
     sums = sum_columns(question)
@@ -52,7 +52,7 @@ def as_promised(frame: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
 
 
 def refuse_too_many(rows: int) -> None:
-    """Raise RefusedError if the answer has more groups than allowed."""
+    """Raise RefusedError if an answer has more than MAX_ROWS groups."""
     if rows > MAX_ROWS:
         raise RefusedError(
             f"the answer has more than {MAX_ROWS:,} groups: ask for fewer dimensions, a coarser grain or a shorter "

@@ -1,8 +1,8 @@
 """HTTP client for Druid with persistent connections, deadlines, size limits and translated errors.
 
-Errors are classified by the caller's next step. If a server does not answer, has no capacity or dies while answering,
-the caller should retry later. If a query is too large, the caller must send a smaller query. A query that Druid does
-not understand is a bug in this project. The client does not interpret queries.
+The type of an error tells the caller how to react. If a server does not answer, has no capacity or dies while
+answering, the caller should retry later. If a query is too large, the caller must send a smaller query. If Druid does
+not understand a query, the query is a bug in this project (FatalError). The client does not interpret queries.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ _CONNECT_S: Final = 2.0
 _POOL: Final = 32
 MAX_BYTES: Final = 256 << 20
 _PIECE: Final = 1 << 20
-# Bytes of rows that the broker queues per query; beyond this limit, a data server pauses instead of filling the
-# broker's memory.
+# How many bytes of rows the broker may queue per query. At this limit, a data server pauses, so that the broker's
+# memory does not fill up.
 _QUEUED_BYTES: Final = 32 << 20
 _MAX_SHOWN_BYTES: Final = 500
 _RETRY_S: Final = 2.0
-# A coordinator that is not the leader redirects to the leader. Apart from redirects, no request is sent twice.
+# A coordinator that is not the leader redirects each request to the leader. Apart from redirects, no request is sent
+# twice.
 _FOLLOW: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=2)
 _TOO_LARGE: Final = "Resource limit exceeded"
 # Druid reports exceptions of its query parser as server errors; this prefix identifies these exceptions.
@@ -53,7 +54,7 @@ class DruidClient:
         """Return the rows of a native query, as arrays.
 
         Raises:
-            Abandoned: the checkpoint, called before each MiB of the answer, raised.
+            Abandoned: raised by the checkpoint, which is called for each MiB of the answer.
             Unavailable: the broker does not answer in time.
             RefusedError: the answer, or the work to compute it, is too large.
             FatalError: Druid does not understand the query.
@@ -71,7 +72,7 @@ class DruidClient:
         return rows
 
     def coordinator(self, method: str, path: str, body: Any = None, *, missing: Any = None) -> Any:
-        """Return the coordinator's answer; return `missing`, unless None, if the coordinator answers 404.
+        """Return the coordinator's answer. If the answer is HTTP 404 and `missing` is not None, return `missing`.
 
         Raises:
             Unavailable: the coordinator does not answer.
@@ -101,7 +102,8 @@ class DruidClient:
         try:
             return orjson.loads(data) if data.strip() else None
         except orjson.JSONDecodeError as error:
-            # Druid sends the status before the rows, so a server that dies later can only cut the rows off.
+            # Druid sends the HTTP status before the rows. If a server dies later, the status stays 200, and only the
+            # cut-off rows show the failure.
             raise Unavailable(
                 f"Druid's answer on {url} is cut off; try again", retry_after_s=_RETRY_S, url=url
             ) from error
@@ -109,7 +111,7 @@ class DruidClient:
     def _exchange(
         self, method: str, url: str, body: bytes, timeout_s: float, checkpoint: Checkpoint
     ) -> tuple[int, bytes]:
-        """Return status and body of an answer that is complete, within the size limit and in time."""
+        """Send a request; return the status and the body of the answer, if it is complete, small enough and in time."""
         limit_s = timeout_s + _CONNECT_S
         deadline = time.monotonic() + limit_s
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -121,7 +123,9 @@ class DruidClient:
             try:
                 data = _body(answer, url, limit_s, deadline, checkpoint)
             except BaseException:
-                answer.close()  # otherwise the next answer on this connection would begin with the remaining bytes
+                # Without this call, the next answer on this connection would begin with the remaining bytes of this
+                # answer.
+                answer.close()
                 raise
             answer.release_conn()
         except HTTPError as error:

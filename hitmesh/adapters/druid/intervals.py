@@ -1,4 +1,7 @@
-"""Instants and intervals in Druid's notation, and the times of progress marks. Pure functions."""
+"""Write instants and intervals in Druid's notation, and compute the intervals that contain progress marks.
+
+Pure functions.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Final
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
-_DAYS_AHEAD: Final = 1  # a margin, because the clock that sets log time may be ahead of this machine's clock
+_DAYS_AHEAD: Final = 1  # margin in days, because the clock that sets log time may be ahead of this machine's clock
 _MAX_DAYS: Final = 32
 _FOR_EVER: Final = "2100-01-01"
 
@@ -21,8 +24,8 @@ def iso(at_ms: int) -> str:
 def mark_intervals(first_day: int, now_ms: int) -> list[str]:
     """Return the intervals that contain all progress marks from a day on.
 
-    The time of a mark is the start of the mark's day, so the first quarter of an hour of each day is enough, and a
-    search passes over few rows. Many days form a single interval.
+    A mark's time is the start of its UTC day. The intervals therefore cover only the first 15 minutes of each day, so
+    that a search passes over few rows. If there are more than 32 days, a single interval covers all of them.
     """
     end_day = now_ms // DAY_MS + _DAYS_AHEAD + 1
     if end_day - first_day > _MAX_DAYS:

@@ -1,8 +1,9 @@
-"""Progress marks: how far Druid has ingested the stream's committed rows, in both data sources (architecture A12).
+"""Track, with progress marks, how far both data sources have ingested the stream's committed rows (architecture A12).
 
 A progress mark is sent after its rows. A mark counts only when some time (`mark_margin_ms`) has passed since both data
-sources showed the mark, because a query may see a batch's mark before a late row that opens an older segment. A
-separate thread polls Druid for marks, so a caller never waits for a query.
+sources showed the mark. The margin is needed because a query may see the mark before a late row of the same transaction
+that opens an older segment. A separate thread polls Druid for marks, so that callers of `through` never wait for a
+query.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from hitmesh.runtime.logs import logger, traceback_of
 _LONGEST_PAUSE_S: Final = 1.0
 _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
-# Seconds between searches through all days. Such a search is needed while a partition has no known mark. A partition
-# without hits never has a mark.
+# Seconds between two searches through all days, which are needed while a partition has no known mark. A partition
+# without hits never has a mark, so these searches may never end.
 _SEARCH_EVERY_S: Final = 10.0
 
 Seen = Mapping[PartitionId, PartitionProgress]
@@ -42,7 +43,7 @@ class Marks:
     """The mesh's progress marks. Thread-safe; the search starts with the first call of `through`.
 
     Args:
-        servers: data source names, and the time after which a mark counts.
+        servers: the names of the data sources, and `mark_margin_ms`.
         client: the Druid client.
         catalogue: the source of declared partitions.
         shadow: the generation of the shadow stream whose marks these are; 0 for the marks of the processor.
@@ -94,7 +95,7 @@ class Marks:
         return {mark: PartitionProgress(offset, log_time) for mark, offset, log_time in rows if mark is not None}
 
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
-        """Return the intervals to search, from the day of the oldest counted mark on; all days if a mark is missing."""
+        """Return the intervals to search: the days since the oldest counted mark, or all days if a mark is missing."""
         with self._lock:
             counted = self._counted
         known = [counted[partition] for partition in declared if partition in counted]
@@ -119,15 +120,16 @@ class Marks:
             except HitmeshError as error:
                 logger().warning("progress_marks_not_read", reason=error.reason, message=error.message)
                 self._stop.wait(_LONGEST_PAUSE_S)
-            except Exception as error:  # the thread must survive, or reports would never become fresher
+            except Exception as error:  # this thread must survive, because without it no report would become fresher
                 logger().error("progress_marks_not_read", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)
 
     def _note(self, at_s: float, seen: Seen) -> None:
-        """Count the marks seen long enough ago.
+        """Count the marks that were first seen at least the margin ago, and record the marks seen now.
 
-        If a server dies, rows and marks disappear together, so a mark that is no longer seen stops counting.
+        If a Druid server dies, its rows and marks disappear together. A mark that is not seen any more therefore stops
+        counting.
         """
         with self._lock:
             self._waiting.append((at_s, seen))

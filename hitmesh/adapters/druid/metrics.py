@@ -1,9 +1,10 @@
 """Metric store on Druid: send questions as native queries and return the answers (step 8 of the journey).
 
-This module decides when a question needs more than one query. There are three such cases: a pattern must be matched
-against the existing values; a question needs sketches for many groups; or visitors moved out of rows whose sketches
-still contain them (MOVED_VISITORS), so that the sketches of cancelled rows must disappear together with the rows.
-hitmesh.adapters.druid.question builds queries; hitmesh.adapters.druid.proof checks that an answer has all rows.
+This module decides when a question needs more than one query, which happens in three cases. In the first case, a
+pattern must be matched against the existing values. In the second case, a question needs sketches for many groups. In
+the third case, visitors moved out of rows whose sketches still contain these visitors (MOVED_VISITORS); the sketches of
+cancelled rows must then be removed together with the rows. The module hitmesh.adapters.druid.question builds queries,
+and hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -41,19 +42,20 @@ from hitmesh.runtime.logs import logger
 
 MAX_VALUES: Final = 300_000
 MAX_MATCHES: Final = 20_000
-MAX_ALL_MATCHES: Final = 100_000  # over all patterns of a question, because each match becomes a value in the query
-MAX_SKETCH_GROUPS: Final = 64  # per query, because each group takes 256 KiB in Druid's merge buffer
+# The limit covers all patterns of a question together, because each match becomes a value in the query.
+MAX_ALL_MATCHES: Final = 100_000
+MAX_SKETCH_GROUPS: Final = 64  # The limit is per query, because each group takes 256 KiB in Druid's merge buffer.
 
 
 class Dropped(Protocol):
     """The source of dropped generations."""
 
     def of(self, sites: Sequence[str]) -> set[tuple[SiteDay, int]]:
-        """Return the dropped generations of these sites' days."""
+        """Return the dropped generations for all days of these sites."""
 
 
 class DruidMetricStore:
-    """A MetricStore on Druid. Thread-safe.
+    """Implements the port MetricStore on Druid. Thread-safe.
 
     Args:
         servers: data source names.
@@ -72,7 +74,7 @@ class DruidMetricStore:
         """Return bucket, dimensions, sums and united sketches for the requested generations.
 
         Raises:
-            Unavailable: Druid does not answer, or temporarily lacks rows that were readable before.
+            Unavailable: Druid does not answer, or temporarily lacks rows that earlier answers had.
             RefusedError: a column does not exist, a pattern is not RE2, or the answer has too many groups.
         """
         needed_columns(question, question.dimensions)
@@ -86,7 +88,7 @@ class DruidMetricStore:
     def explain(self, question: MetricQuery) -> str:
         """Return the question's native query, as JSON that Druid accepts, without a request to Druid.
 
-        A pattern's values, which would be looked up first, appear as a placeholder.
+        The values that match a pattern appear as a placeholder, because finding them needs a request.
         """
         query = rows_query(self._existing(question), self._servers.data_source(question.source), _unknown)
         return json.dumps(query.json(), ensure_ascii=False)
@@ -99,7 +101,7 @@ class DruidMetricStore:
         Each query covers one day, one source and up to 256 sites.
 
         Raises:
-            Unavailable: Druid does not answer, or temporarily lacks rows that it had.
+            Unavailable: Druid does not answer, or temporarily lacks rows that earlier answers had.
         """
         proof = self._proof()
         found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}
@@ -111,7 +113,7 @@ class DruidMetricStore:
         return found
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return, per partition of hits, the position before which answers contain every row of the stream."""
+        """Return a position per hits partition; answers contain all rows that the stream made before this position."""
         return self._marks.through()
 
     def close(self) -> None:
@@ -119,11 +121,11 @@ class DruidMetricStore:
         self._marks.close()
 
     def _existing(self, question: MetricQuery) -> MetricQuery:
-        """Return the question without dropped generations; Druid deletes their rows late."""
+        """Return the question without dropped generations, because Druid may still have rows of these generations."""
         try:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
-            # The question's generations were current a moment ago, so none of them is likely to be dropped.
+            # The generations in the question were current a moment ago, so probably none of them is dropped.
             logger().warning("dropped_generations_not_read", message=error.message)
             return question
         kept = {
@@ -137,12 +139,12 @@ class DruidMetricStore:
         return proof_of(self._marks.through(), int(time.time() * 1_000))
 
     def _rows(self, query: Native, proof: Proof, checkpoint: Checkpoint = unwatched) -> list[Any]:
-        """Return a query's rows. The rows include all rows that existed when the proof was made."""
+        """Return the rows that answer a query, including all rows that existed when the proof was made."""
         checkpoint()
         return proof.checked(query, self._client.query(proof.with_marks(query).json(), checkpoint))
 
     def _answer(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
-        """Return a question's groups, summed here if sketches in Druid would be too expensive or wrong."""
+        """Return a question's groups; sum them in this process if sketches in Druid would be too expensive or wrong."""
         if not question.sketches and MOVED_VISITORS not in question.measures:
             return self._grouped(question, matches, proof, checkpoint)
         summed = replace(question, sketches=(), measures=_with_moved(question.measures))
@@ -167,9 +169,10 @@ class DruidMetricStore:
         return [value for value, _ in rows[:limit]]
 
     def _matches(self, question: MetricQuery, proof: Proof, checkpoint: Checkpoint = unwatched) -> Matches:
-        """Return a function from a pattern to its matches among the question's values; null is matched by its name.
+        """Return a function that returns the values in the question's rows which match a comparison's pattern.
 
-        Each dimension is queried once, and all patterns on it are matched together.
+        The values of each dimension are queried once, and all patterns on the dimension are matched together. A null
+        value is matched by its name (`null_name`).
         """
         found: dict[str, Mapping[str, Sequence[str]]] = {}
         unfiltered = replace(question, filter=None)
@@ -201,7 +204,7 @@ def matching(
     max_values: int = MAX_VALUES,
     max_matches: int = MAX_MATCHES,
 ) -> Mapping[str, Sequence[str]]:
-    """Return, for each pattern, the values that contain the pattern; null is matched by its name (`null_name`).
+    """Return the values that match each pattern; a null value is matched by its name (`null_name`).
 
     Raises:
         RefusedError: a pattern is not RE2, there are too many values, or too many values match.
@@ -215,7 +218,7 @@ def matching(
 
 
 def refuse_more(what: str, count: int, limit: int, dimension: str) -> None:
-    """Refuse more values than the limit.
+    """Refuse a question if `count` exceeds the limit; `what` is the beginning of the message.
 
     Raises:
         RefusedError: TOO_MANY_VALUES.

@@ -1,8 +1,9 @@
 """Build native Druid queries with pydruid, and define the types that pydruid lacks.
 
-pydruid has combined filters, sums, having clauses and the JSON of a whole query. pydruid lacks filters that distinguish
-null from the empty text (`null`, `equals`, `istrue`), number ranges, constant filters, dimensions that stay numbers,
-raw sketches in answers, and the result format of a scan. This module sends no query.
+pydruid provides combined filters, sums, having clauses and the conversion of a whole query to JSON. pydruid lacks
+filters that distinguish null from the empty text (`null`, `equals`, `istrue`), number ranges, constant filters, and
+dimensions that stay numbers. The library also lacks raw sketches in answers, and a scan's result format. This module
+sends no query.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Native:
     """A native query that has not been converted to JSON yet.
 
     Attributes:
-        kind: GROUP_BY or SCAN.
-        parts: arguments for pydruid; filters, aggregations, dimensions and having clauses are objects of pydruid.
+        kind: the query type, GROUP_BY or SCAN.
+        parts: the arguments for pydruid. Filters, aggregations, dimensions and having clauses are pydruid objects.
     """
 
     kind: str
@@ -45,7 +46,7 @@ class Native:
             ValueError: a group-by query has a part that pydruid does not know.
         """
         builder = QueryBuilder()
-        # pydruid's `scan` refuses the result format, so scans use `build_query`, which accepts all parts.
+        # pydruid's `scan` rejects the part `resultFormat`, so scans use `build_query`, which accepts all parts.
         built = builder.groupby(self.parts) if self.kind == GROUP_BY else builder.build_query(self.kind, self.parts)
         query: Json = built.query_dict
         return query
@@ -57,12 +58,12 @@ def group_by(**parts: Any) -> Native:
 
 
 def scan(**parts: Any) -> Native:
-    """Return a query for rows, each a list of values in the order of `columns`."""
+    """Return a query for rows; each row in the answer is a list of values in the order of `columns`."""
     return Native(SCAN, {"resultFormat": "compactedList", **parts})
 
 
 class Typed(Filter):  # type: ignore[misc]  # pydruid has no types
-    """A filter of a type that pydruid lacks."""
+    """A filter whose type pydruid lacks."""
 
     def __init__(self, kind: str, **members: Any) -> None:
         super().__init__(type="and", fields=[])
@@ -70,7 +71,7 @@ class Typed(Filter):  # type: ignore[misc]  # pydruid has no types
 
 
 class LongDimension(DimensionSpec):  # type: ignore[misc]  # pydruid has no types
-    """A dimension whose values stay whole numbers."""
+    """A dimension whose values in answers are whole numbers, not texts."""
 
     def build(self) -> Json:
         """Return the dimension as JSON."""
@@ -87,23 +88,26 @@ def is_null(column: str) -> Filter:
 
 
 def equals_text(column: str, value: str) -> Filter:
-    """Return a filter for a column with a text; in a row with null, the filter is neither true nor false."""
+    """Return a filter for rows in which a column equals a text.
+
+    In a row with null, the filter is neither true nor false.
+    """
     return Typed("equals", column=column, matchValueType="STRING", matchValue=value)
 
 
 def equals_number(column: str, value: int) -> Filter:
-    """Return a filter for a column with a number."""
+    """Return a filter for rows in which a column equals a number."""
     return Typed("equals", column=column, matchValueType="LONG", matchValue=value)
 
 
 def in_range(column: str, lower: int, upper: int | None = None) -> Filter:
-    """Return a filter for numbers in [lower, upper); without an upper bound, from `lower` on."""
+    """Return a filter for rows in which a column is in [lower, upper); without `upper`, at least `lower`."""
     bounds = {"lower": lower} if upper is None else {"lower": lower, "upper": upper, "upperOpen": True}
     return Typed("range", column=column, matchValueType="LONG", **bounds)
 
 
 def is_among(column: str, values: Sequence[str]) -> Filter:
-    """Return a filter for a column with one of these texts."""
+    """Return a filter for rows in which a column equals any of these texts."""
     return Filter(type="in", dimension=column, values=list(values))
 
 
@@ -124,5 +128,5 @@ def some(parts: Sequence[Filter]) -> Filter:
 
 
 def raw_sketch(column: str, size: int) -> Json:
-    """Return the aggregation that unites sketches and returns the union; pydruid's own returns an estimate."""
+    """Return the aggregation that returns the union of sketches; pydruid's aggregation returns an estimate."""
     return {"type": "thetaSketch", "fieldName": column, "size": size, "shouldFinalize": False}

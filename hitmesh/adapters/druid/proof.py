@@ -1,9 +1,9 @@
-"""Proof, by progress marks in each query, that an answer includes all rows that existed before (architecture A12).
+"""Prove, with progress marks in each query, that an answer has all rows that existed before (architecture A12).
 
-A query selects, in addition to its rows, the progress marks that count; an answer that lacks one of these marks is
+In addition to its rows, a query selects the progress marks that count. An answer that lacks any of these marks is
 rejected. A mark is the last row in a transaction and is stored with the transaction's rows. If the broker does not see
 the server that holds these rows, both the rows and the mark are missing from the answer. A separate query for marks,
-before or after, could miss that moment.
+before or after this query, could not detect that the server was invisible only for a moment.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 _RETRY_S: Final = 5.0
-# Additional groups or rows that a query's limit allows per mark. A group query returns a mark group for each day since
-# the counted mark; a scan returns a mark row for each transaction since then.
+# How many additional groups or rows a query's limit allows per mark. For each partition, a group query returns a mark
+# group per day since the counted mark, and a scan returns a mark row per transaction since that mark.
 _GROUPS_A_MARK: Final = 32
 _ROWS_A_MARK: Final = 2_000
 
@@ -36,7 +36,7 @@ class Proof:
     """The marks that an answer must show; without marks, every answer is accepted.
 
     Attributes:
-        marks: the counted position, keyed by mark name.
+        marks: the positions of the marks that count, by the name of the mark.
         intervals: the intervals that contain these marks and all later marks.
     """
 
@@ -44,7 +44,7 @@ class Proof:
     intervals: tuple[str, ...]
 
     def with_marks(self, query: Native) -> Native:
-        """Return the query extended so that its answer also includes the marks."""
+        """Return an extended query, whose answer also includes the marks."""
         if not self.marks:
             return query
         parts = query.parts
@@ -67,14 +67,14 @@ class Proof:
         return extended
 
     def checked(self, query: Native, answer: Sequence[Any]) -> list[Any]:
-        """Return the answer without its marks, which is the answer to `query`.
+        """Check that an answer has all marks; return the answer without the marks, which is the answer to `query`.
 
         Args:
-            query: the query before the extension by marks.
+            query: the query before marks were added to it.
             answer: the answer to the extended query.
 
         Raises:
-            Unavailable: a mark is missing, and rows may be missing too.
+            Unavailable: a mark is missing from the answer, so rows may be missing too.
         """
         if not self.marks:
             return list(answer)
@@ -96,10 +96,10 @@ class Proof:
 
 
 def proof_of(counted: Mapping[PartitionId, PartitionProgress], now_ms: int) -> Proof:
-    """Return the proof that an answer has all rows before these positions; (0, 0) needs no proof.
+    """Return the proof that an answer must give to show that it has all rows before these positions.
 
     Args:
-        counted: the marks that count.
+        counted: the marks that count; a partition at (0, 0) needs no mark.
         now_ms: the current time in UTC ms; no mark is more than a day ahead.
     """
     known = {mark_of(partition): done for partition, done in counted.items() if done.next_offset}
@@ -115,7 +115,7 @@ def _at_least(mark: tuple[str, PartitionProgress]) -> Filter:
 
 
 def _parted(rows: Sequence[Sequence[Any]], at: int, seen: set[str]) -> list[Any]:
-    """Return the rows without the value at `at`; remove marks and add their names to `seen`."""
+    """Return the rows that are not marks, without their value at index `at`; add the names of the marks to `seen`."""
     unmarked: list[Any] = []
     for row in rows:
         if row[at] is None:

@@ -1,7 +1,7 @@
 """Build native Druid queries from metric-store questions, with pydruid (step 8 of the journey).
 
-A query states which rows belong to the question, the bucket of each cell, and the translated filter. Values are JSON
-values, never part of a query language's text, so injection is impossible. This module sends no query.
+A query states which rows belong to the question, the bucket of each cell, and the question's filter as a Druid filter.
+Values are JSON values, never part of a query language's text, so injection is impossible. This module sends no query.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
 Matches = Callable[[Comparison], Sequence[str]]
-"""The values of a dimension that match a pattern."""
+"""A function that returns the values which match a comparison's pattern."""
 
 MAX_ROWS: Final = 300_000
 BUCKET: Final = "bucket"
@@ -76,8 +76,8 @@ def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Nat
 
 
 def values_query(question: MetricQuery, data_source: str, column: str, matches: Matches, limit: int) -> Native:
-    """Return the query for the first values of a column in the question's rows; null sorts first."""
-    # Druid compares the UTF-8 bytes, which is the order of code points.
+    """Return the query for the first `limit` values of a column, in ascending order; null sorts first."""
+    # Druid compares UTF-8 bytes, so the values are in the order of their code points.
     ascending = {"dimension": "value", "direction": "ascending", "dimensionOrder": "lexicographic"}
     return group_by(
         datasource=data_source,
@@ -96,7 +96,7 @@ def limit_spec(limit: int) -> Json:
 
 
 def sum_columns(question: MetricQuery) -> list[str]:
-    """Return the columns to sum for the question's measures, in answer order; an amount has three columns."""
+    """Return the columns to sum for the question's measures, in the answer's order; an amount has three columns."""
     amounts = [name for name in question.measures if name in HIGH]
     return [*question.measures, *(HIGH[name] for name in amounts), *(ABOUT[name] for name in amounts)]
 
@@ -115,7 +115,7 @@ def interval(question: MetricQuery) -> str:
 
 
 def _bucket(question: MetricQuery) -> Json:
-    """Return the expression for a cell's bucket index: within each run of equally wide buckets, a division."""
+    """Return the expression for the bucket index of a time, a division by bucket width per run of equal widths."""
     starts = question.bucket_starts
     pieces = _pieces(starts)
     cases = [
@@ -130,7 +130,7 @@ def _bucket(question: MetricQuery) -> Json:
 
 
 def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
-    """Return runs of equally wide buckets as (first, end or None for the last, width in ms)."""
+    """Return the runs of equally wide buckets as (first bucket, end bucket, width in ms); the last run has no end."""
     widths = [end - start for start, end in pairwise(starts)]
     pieces: list[tuple[int, int | None, int]] = []
     first = 0
@@ -138,8 +138,8 @@ def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
         count = len(list(run))
         pieces.append((first, first + count, width))
         first += count
-    # The last bucket needs no end, because the query's interval contains no rows after the question's range. The width
-    # exceeds any range, so that all remaining rows fall into this bucket.
+    # The last bucket needs no end, because the query's interval contains no rows after the question's range. Its width
+    # exceeds every possible range, so that all remaining rows fall into this bucket.
     return [*pieces, (first, None, 1 << 62)]
 
 
@@ -154,9 +154,9 @@ def exists(question: MetricQuery, matches: Matches) -> Condition:
 
 
 def _of_generations(generations: Mapping[SiteDay, int]) -> Condition:
-    """Return the filter for each site-day's requested generation; runs of days become time ranges.
+    """Return the filter for the requested generation of each site-day; consecutive days become a time range.
 
-    Sites with equal runs share a condition, so that a question about many sites stays short.
+    Sites with the same days and generations share a condition, so that a query about many sites stays short.
     """
     days: dict[tuple[str, int], list[int]] = defaultdict(list)
     for (site, day), generation in sorted(generations.items()):
@@ -173,7 +173,7 @@ def _of_generations(generations: Mapping[SiteDay, int]) -> Condition:
 
 
 def _runs(days: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Return ascending days as ranges [first, end)."""
+    """Return the ranges [first, end) of consecutive days; `days` must be ascending."""
     runs: list[tuple[int, int]] = []
     for day in days:
         if runs and runs[-1][1] == day:
@@ -210,18 +210,19 @@ def _comparison(question: MetricQuery, comparison: Comparison, matches: Matches)
         case Operator.NE:
             return ~_one_of(column, comparison.values, null)
         case Operator.RE2:
-            # Druid would apply Java's pattern syntax, so RE2 matches the pattern against the existing values.
+            # Druid would apply Java's pattern syntax. RE2 therefore matches the pattern in this process, and the query
+            # lists the matching values.
             return _one_of(column, matches(comparison), null)
         case _:
             assert_never(comparison.operator)
 
 
 def _one_of(column: str, values: Sequence[str], null: str) -> Condition:
-    """Return a filter for a column with one of these values; the text `null` stands for null."""
+    """Return a filter for rows in which a column has any of these values; the text in `null` means null."""
     nothing = [is_null(column)] if null in values else []
     return some([*nothing, _any_of(column, values)] if values else nothing)
 
 
 def _any_of(column: str, values: Sequence[str]) -> Condition:
-    """Return a filter for a column with one of these texts; in a row with null, the filter is false, not unknown."""
+    """Return a filter for rows in which a column has any of these texts. The filter is false in a row with null."""
     return is_true(equals_text(column, values[0]) if len(values) == 1 else is_among(column, values))

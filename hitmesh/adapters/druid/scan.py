@@ -1,8 +1,8 @@
 """Fetch a question's rows from Druid and sum the rows in this process (step 8 of the journey).
 
-In this process, a union of sketches takes only as much memory as the sketches' content. Druid reserves a full sketch
-(256 KiB) for every group in a query with sketches, so a query with a thousand small groups is Druid's worst case. In
-that case, and where visitors moved out of rows (MOVED_VISITORS), this module fetches the rows themselves, and
+If this process unites sketches itself, a union takes only as much memory as its content. Druid reserves a full sketch
+(256 KiB) for every group in a query with sketches, so a query with a thousand small groups is Druid's worst case. For
+such a query, and if visitors moved out of rows (MOVED_VISITORS), this module fetches the rows themselves, and
 shared.answers sums them. When the presence of a key's rows sums to 0, the rows cancel out, and the key is removed with
 its sketches.
 """
@@ -27,7 +27,7 @@ _NUMBERS: Final = (TIME, PRESENCE, MOVED_VISITORS, *HIGH.values())
 
 
 def scan_query(question: MetricQuery, data_source: str, matches: Matches) -> Native:
-    """Return the query for the question's rows, as lists of values."""
+    """Return the query for the question's rows; the answer has a list of values per row."""
     return scan(
         datasource=data_source,
         intervals=[interval(question)],
@@ -41,7 +41,7 @@ def answered(batches: Iterable[Mapping[str, Any]], question: MetricQuery) -> pl.
     """Compute the answer to a question from Druid's rows.
 
     Raises:
-        RefusedError: there are more rows than may be fetched.
+        RefusedError: there are more than MAX_ROWS rows.
     """
     rows = _frame([event for batch in batches for event in batch["events"]], question)
     key = ["site", "generation", "excluded", "cell", *DIMENSIONS[question.source]]
@@ -80,5 +80,5 @@ def _frame(events: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFra
 
 def _sketch(value: str | None) -> bytes | None:
     sketch = base64.b64decode(value) if value else b""
-    # A row sent without a sketch has an empty sketch.
+    # For a row that was sent without a sketch, Druid returns an empty sketch.
     return sketch if sketch and not sketch[5] & 0b100 else None

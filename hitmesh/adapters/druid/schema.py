@@ -1,4 +1,4 @@
-"""Druid's configuration: a supervisor, a compaction and a retention rule per data source.
+"""Plan Druid's configuration: a supervisor, a compaction and a retention rule for each data source.
 
 This module decides which settings differ from Druid's current settings. Before a supervisor's specification is
 submitted, Druid parses a sample row with the specification.
@@ -27,14 +27,14 @@ _NONE: Final[dict[str, Any]] = {}
 _RUNNING_S: Final = 90.0
 _PAUSE_S: Final = 0.2
 _MAX_CHARS: Final = 500
-# An ISO 8601 duration. Durations are compared by length, because Druid returns PT3600S for PT60M.
+# Matches an ISO 8601 duration. Durations are compared by length, because Druid returns PT3600S for PT60M.
 _PERIOD: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _SECONDS: Final = (86_400, 3_600, 60, 1)
 _SAMPLE: Final = '{"t":0,"site":"a","generation":0,"excluded":0,"hits":1,"visits":1,"presence":1,"sent":1}'
 
 
 def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
-    """Return the existing objects and the necessary changes, in the order of application.
+    """Return the existing objects and the necessary changes, in the order in which they must be applied.
 
     Raises:
         RetryError: Druid does not answer.
@@ -60,12 +60,12 @@ def _supervisor(servers: Servers, client: DruidClient, source: RowSource, option
     different = list(differences(wanted, there))
     if not different:
         return Change(_SERVER, thing, Action.KEEP, "up to date", apply)
-    description = f"{', '.join(different)}; tasks publish their rows and restart, no row is lost or read twice"
+    description = f"{', '.join(different)}; tasks publish their rows and restart, and no row is lost or read twice"
     return Change(_SERVER, thing, Action.CHANGE, description, apply)
 
 
 def _start(servers: Servers, source: RowSource, wanted: Spec) -> None:
-    """Try a specification, submit the specification, and block until its tasks read."""
+    """Test a specification, submit it, and block until the supervisor's tasks read."""
     name = servers.data_source(source)
     with closing(DruidClient(servers)) as client:
         _try(client, wanted)
@@ -113,7 +113,7 @@ def _compaction(servers: Servers, client: DruidClient, source: RowSource) -> Cha
     path = f"{_COORDINATOR}/config/compaction"
     there = client.coordinator("GET", f"{path}/{name}", missing=_NONE)
     apply = partial(_send, servers, path, wanted)
-    return _change(f"compaction {name}", wanted, there, apply, "segments of a day are merged two days later")
+    return _change(f"compaction {name}", wanted, there, apply, "a day's segments are merged two days after its end")
 
 
 def _retention(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:
@@ -121,7 +121,7 @@ def _retention(servers: Servers, client: DruidClient, source: RowSource, options
     path = f"{_COORDINATOR}/rules/{name}"
     there = client.coordinator("GET", path, missing=[])
     if [rule.get("type") for rule in there] == [rule["type"] for rule in KEEP_NOTHING]:
-        there = []  # left behind when a mesh with this name was removed
+        there = []  # the rule of a removed mesh with the same name
     apply = partial(_send, servers, path, wanted)
     kept = f"{options.rows_retention_days} days" if options.rows_retention_days else "forever"
     return _change(f"retention {name}", wanted, there, apply, f"rows are kept {kept}")
@@ -142,7 +142,7 @@ def _send(servers: Servers, path: str, body: Any) -> None:
 
 
 def differences(wanted: Any, there: Any, where: str = "") -> list[str]:
-    """Return the wanted settings that the existing settings lack or contradict; other existing settings are ignored."""
+    """Return a text for each wanted setting that is missing or different; additional existing settings are ignored."""
     if isinstance(wanted, dict) and isinstance(there, dict):
         return [
             difference

@@ -1,8 +1,8 @@
-"""Rollup sink on Druid: settled rows reach Druid through Kafka, like the stream's rows (settlement).
+"""Rollup sink on Druid for settlement: settled rows reach Druid through Kafka, like the stream's rows.
 
-A generation's rows are readable once both data sources hold as many rows as were sent. Rows in a replaced generation
-stay in Druid until Druid's retention removes the rows, but the generation is noted as dropped at once, and queries no
-longer select it.
+A generation's rows are readable once both data sources hold as many rows as were sent. The rows of a dropped generation
+stay in Druid until Druid's retention removes them. The generation is recorded as dropped at once, and from then on no
+query selects it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-# Generations remembered, far more than the settlements that wait at the same time.
+# How many generations are remembered; this is far more than the number that waits at the same time.
 MAX_REMEMBERED: Final = 20_000
 _SITE_DAYS_PER_QUERY: Final = 256
 _KEY: Final = ("site", "day", "generation")
@@ -36,27 +36,27 @@ Counts = dict[RowSource, int]
 
 
 class Producer(Protocol):
-    """Send sites' rows atomically."""
+    """Sends the rows of several sites atomically."""
 
     def send(self, rows: Sequence[tuple[str, Mapping[RowSource, pl.DataFrame]]]) -> None:
         """Send rows by site and source."""
 
 
 class DroppedNotes(Protocol):
-    """Note dropped generations."""
+    """Records which generations are dropped."""
 
     def note(self, superseded: Sequence[Owner]) -> None:
-        """Note generations of site-days."""
+        """Record these generations of site-days as dropped."""
 
 
 class DruidRollupSink:
-    """A RollupSink on Kafka and Druid. Confined to one thread.
+    """Implements the port RollupSink on Kafka and Druid. Confined to one thread.
 
     Args:
         servers: data source names.
         client: the Druid client.
         producer: sends rows to the topics that Druid reads.
-        dropped: notes dropped generations.
+        dropped: records which generations are dropped.
         drop_others: functions that delete the same generations' data from other stores.
     """
 
@@ -73,7 +73,8 @@ class DruidRollupSink:
         self._producer = producer
         self._dropped = dropped
         self._drop_others = drop_others
-        # Generations sent but not yet seen in Druid, and generations seen; the oldest are evicted.
+        # `_sent` has the generations that Druid does not have completely yet, `_arrived` the others; the oldest are
+        # evicted.
         self._sent: dict[Owner, Counts] = {}
         self._arrived: dict[Owner, None] = {}
 
@@ -94,10 +95,10 @@ class DruidRollupSink:
         _forget_oldest(self._sent)
 
     def write_portions(self, traffic: Iterable[pl.DataFrame], visits: Iterable[pl.DataFrame]) -> None:
-        """Send the rows of a single generation, a transaction per portion.
+        """Send the rows of a single generation, in a transaction per portion.
 
         Raises:
-            ValueError: the generation was written before, also if that call failed.
+            ValueError: an earlier call has already written the generation, or failed while it wrote the generation.
         """
         sent: dict[Owner, Counts] = {}
         try:
@@ -111,7 +112,8 @@ class DruidRollupSink:
                     _add(sent, counted)
                     self._producer.send(_by_site(stored))
         except BaseException:
-            self._arrived |= dict.fromkeys(sent)  # no caller waits for these rows, and they are not sent again
+            # No caller waits for these rows, and the generation must not be written again.
+            self._arrived |= dict.fromkeys(sent)
             _forget_oldest(self._arrived)
             raise
         self._sent |= sent
@@ -120,7 +122,8 @@ class DruidRollupSink:
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Return whether Druid has all rows that this process sent for the generation.
 
-        Because many settlements wait at once, the query also counts the rows of other waiting settlements for the day.
+        Many settlements wait at the same time, so the same query also counts the rows of other waiting generations of
+        the day.
         """
         requested = (site_day, generation)
         if requested not in self._sent:
@@ -136,7 +139,7 @@ class DruidRollupSink:
         return requested not in self._sent
 
     def drop(self, superseded: Sequence[Owner]) -> None:
-        """Note these generations as dropped, and drop their data from other stores. Idempotent."""
+        """Record these generations as dropped, and delete their data from other stores. Idempotent."""
         self._dropped.note(superseded)
         for drop in self._drop_others:
             drop(superseded)
@@ -182,7 +185,7 @@ def _by_site(stored: Mapping[RowSource, pl.DataFrame]) -> list[tuple[str, Mappin
 
 
 def counts_query(data_source: str, day: int, owners: Iterable[Owner]) -> Native:
-    """Return the query for how many sent rows Druid has per generation: site, generation and count, for a day."""
+    """Return the query that counts the sent rows of a day per generation; a row has site, generation and count."""
     start = day * DAY_MS
     sites: dict[int, list[str]] = {}
     for site_day, generation in owners:

@@ -1,4 +1,4 @@
-"""Druid specifications as values: ingestion, compaction and retention of the data sources.
+"""Build Druid's specifications as values, for ingestion, compaction and retention of the data sources.
 
 The specifications define the columns, sums and sketches of each data source; hitmesh.adapters.druid.schema submits
 them.
@@ -25,15 +25,15 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 
 Spec = dict[str, Any]
 
-# Sketch size at ingestion and after folding: the size of a union. If folded rows had the smaller sketch size of cells,
-# their estimates would differ from the union of the rows that they replace.
+# The sketch size at ingestion and after folding, which is the size of a union. If folded rows had the smaller sketch
+# size of cells, the estimate of a folded row would differ from the union of the rows that it replaces.
 UNION_SIZE: Final = 1 << LG_K_UNION
-# Limits on the rows that a task holds in memory before writing to disk.
+# Limits on the rows that a task holds in memory before it writes them to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
-# Encoding of the parts that a task writes to disk before merging. If compressed, each column in each part would take 64
-# KiB of direct memory during the merge. A task that has read many rows would then fail at handover, and its successor
-# would fail too.
+# Encoding of the intermediate segments that a task writes to disk before it merges them. With compression, each column
+# of each intermediate segment would take 64 KiB of direct memory during the merge. A task that has read many rows would
+# then fail at handover, and its successor would fail too.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]
@@ -71,12 +71,12 @@ def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> S
 
 
 def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> Spec:
-    """Return a data source's columns at ingestion; rows are not folded yet."""
+    """Return the columns of a data source at ingestion, when rows are not folded yet."""
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
-        # Numbers are ingested as dimensions. As metrics, each number in each row would be a separate sum object in a
-        # task. These objects would be most of the task's work per row and of its memory.
+        # Numbers are ingested as dimensions. If they were metrics, a task would create a sum object for each number in
+        # each row, and these objects would take most of the task's time and memory.
         "dimensionsSpec": {"dimensions": [*_keys(source), *_numbers(*_sums(source), MARK_OFFSET, MARK_LOG_TIME)]},
         "metricsSpec": _sketches(source, are_texts=True),
         "granularitySpec": {
@@ -91,12 +91,12 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
 
 
 def compaction(servers: Servers, source: RowSource) -> Spec:
-    """Return the compaction spec: merge a day's segments and fold their rows, once no more rows arrive for the day."""
+    """Return the compaction spec, which merges a day's segments and folds their rows when no more rows arrive."""
     return {
         "dataSource": servers.data_source(source),
-        # Measured from the end of the newest day. Late hits for a day arrive until 26 h after the day's end, and
-        # settled rows arrive after that time. A day merged too early would be merged again after each handover of a
-        # segment, every 15 minutes.
+        # This offset is measured from the end of the newest day. Late hits for a day arrive until 26 h after the day's
+        # end, and settled rows arrive after that time. A day merged too early would be merged again after each handover
+        # of a segment, every 15 minutes.
         "skipOffsetFromLatest": "P3D",
         "granularitySpec": {"segmentGranularity": "DAY", "queryGranularity": "FIFTEEN_MINUTE", "rollup": True},
         "dimensionsSpec": {"dimensions": _keys(source)},
@@ -111,7 +111,7 @@ def compaction(servers: Servers, source: RowSource) -> Spec:
 
 
 def retention(options: SchemaOptions) -> list[Spec]:
-    """Return the rules for which days stay loaded; the first matching rule applies."""
+    """Return the rules that decide which days stay loaded; the first rule that matches a day applies."""
     copies = {"_default_tier": options.replication}
     if not options.rows_retention_days:
         return [{"type": "loadForever", "tieredReplicants": copies}]
@@ -120,10 +120,10 @@ def retention(options: SchemaOptions) -> list[Spec]:
 
 
 def _keys(source: RowSource) -> list[Spec]:
-    """Return the columns that are equal in folded rows, in sort order.
+    """Return the key columns, in sort order; rows with equal keys are folded.
 
     Only sites and marks are indexed. Every query selects sites or marks, and other filters scan the remaining rows. An
-    index on each column would be much of the work of writing and merging.
+    index on each column would make writing and merging much slower.
     """
     *texts, mark = [
         {"type": "string", "name": name, "createBitmapIndex": name in _INDEXED}
@@ -145,7 +145,7 @@ def _sketches(source: RowSource, *, are_texts: bool) -> list[Spec]:
 
     Args:
         source: the row source.
-        are_texts: True if sketches arrive as text, False if the sketches are native Druid columns.
+        are_texts: whether sketches arrive as text; if false, the sketches are native Druid columns.
     """
     names = TRAFFIC_SKETCHES if source is RowSource.TRAFFIC else ()
     reading = {"isInputThetaSketch": True} if are_texts else {}

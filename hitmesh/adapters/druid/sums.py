@@ -26,7 +26,7 @@ SUMS: Final = {RowSource.TRAFFIC: (*TRAFFIC_MEASURES, *HIGH.values()), RowSource
 
 
 def whole_sums(source: RowSource, sums: Sequence[int | None]) -> dict[str, int]:
-    """Return a source's sums (SUMS) by measure, modulo 2⁶⁴, with the halves of amounts joined."""
+    """Return the sums by measure, modulo 2⁶⁴, with the halves of amounts joined; `sums` has the order of SUMS."""
     found = {name: value or 0 for name, value in zip(SUMS[source], sums, strict=True)}
     return {
         name: value + found[HIGH[name]] * HALF if HIGH.get(name) in found else value
@@ -36,7 +36,7 @@ def whole_sums(source: RowSource, sums: Sequence[int | None]) -> dict[str, int]:
 
 
 def sites_per_query(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) -> Iterator[tuple[int, list[str]]]:
-    """Yield each day with up to `max_sites` of its sites."""
+    """Yield each day with its sites, in portions of at most `max_sites` sites."""
     sites: dict[int, list[str]] = defaultdict(list)
     for site, day in sorted(set(site_days)):
         sites[day].append(site)
@@ -48,7 +48,7 @@ def sites_per_query(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) 
 def sums_query(
     data_source: str, source: RowSource, day: int, sites: list[str], generation: int = STREAM_GENERATION
 ) -> Native:
-    """Return the query for sums (SUMS) over all rows in a stream's generation: site and sums, in this order."""
+    """Return the query that sums all rows of a stream's generation on a day; a row has the site, then SUMS."""
     return group_by(
         datasource=data_source,
         intervals=[f"{iso(day * DAY_MS)}/{iso((day + 1) * DAY_MS)}"],

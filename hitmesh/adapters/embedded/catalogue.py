@@ -1,4 +1,4 @@
-"""The declared logs in log.db: the log id and the number of partitions of each topic."""
+"""Read and store the declared logs in log.db: the log id and the partition count of each topic."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hitmesh.model.positions import PartitionId, Topic
 
 
 class Declaration(NamedTuple):
-    """A topic's log id and number of partitions."""
+    """The log id and the partition count that are declared for a topic."""
 
     log: str
     partitions: int
 
 
 class LogCatalogue:
-    """The log of each topic, declared once, when the topic is first used. Thread-safe.
+    """Returns the log of each topic. A topic's log is declared when the topic is first used. Thread-safe.
 
     Args:
         database: log.db.
@@ -50,7 +50,7 @@ class LogCatalogue:
         return [PartitionId(declared.log, number) for number in range(declared.partitions)]
 
     def topic_of(self, log: str) -> Topic:
-        """Return a log's topic.
+        """Return the topic to which a log belongs.
 
         Raises:
             ValueError: the log does not belong to this store.

@@ -1,6 +1,7 @@
-"""Settlement on one machine: claims on orders and refunds, and their holders in the stream (raw.db).
+"""Store claims on orders and refunds on one machine, and which claim holds each of them in the stream (raw.db).
 
-Orders and refunds have separate tables with the same columns. Settlement, not this module, decides which claim wins.
+Orders and refunds have separate tables with the same columns. Settlement, not this module, decides with which claim an
+order finally counts.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ _HOLDERS: Final = {kind: f"{kind}_holders" for kind in ClaimKind}
 
 
 class EmbeddedOrderClaims:
-    """Implementation of OrderClaims in raw.db."""
+    """Implements the port OrderClaims in raw.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Store claims durably in a single transaction; existing claims stay unchanged."""
+        """Store claims durably in a single transaction; a claim that is already stored stays unchanged."""
         with self._database.writing() as transaction:
             for kind, table in _CLAIMS.items():
                 transaction.run_many(
@@ -49,7 +50,7 @@ class EmbeddedOrderClaims:
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
         """Return whether each claim holds its id in the stream; the first claim on a free id becomes its holder.
 
-        Runs in a single transaction.
+        The whole call is a single transaction.
         """
         offsets: dict[tuple[ClaimKind, PartitionId], list[int]] = {}
         for claim in claims:
@@ -83,7 +84,7 @@ class EmbeddedOrderClaims:
             transaction.run_many("INSERT OR IGNORE INTO whole_refunds VALUES (?, ?, ?)", refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return, for each order with a noted refund, the refund days in ascending order."""
+        """Return the days of each order's stored refunds, ascending; an order without a stored refund is absent."""
         with self._database.reading() as transaction:
             found = transaction.rows(
                 WholeRefund,
@@ -107,7 +108,7 @@ class EmbeddedOrderClaims:
                 )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims in a single durable transaction, and overwrite the removed bytes; holders stay."""
+        """Remove claims, but no holder, in a single durable transaction, and overwrite the removed bytes."""
         with self._database.erasing() as transaction:
             for kind, table in _CLAIMS.items():
                 transaction.run_many(

@@ -1,10 +1,11 @@
-"""Merge the stream's rows in small steps: many small transaction chunks into few blobs per day and bucket.
+"""Merge the stream's rows in small steps: many small chunks, which transactions wrote, become few blobs.
 
-This module decides when and which chunks and blobs are merged, so that a question reads few of them and each row is
-rewritten a logarithmic number of times: chunks become level-1 blobs, and eight blobs from a level become a blob on the
-next level. Days that no longer change end in a single blob, and rows of dropped site-days are removed.
-shared.stream_rows decides which rows a merge keeps. Merges are computed outside any write transaction, so a commit
-waits only for a few statements.
+This module decides when and which chunks and blobs are merged. Chunks become level-1 blobs; each blob has the rows for
+a day and a bucket of sites. Eight blobs on a level become a blob on the next level. A question therefore reads few
+chunks and blobs, and each row is rewritten only a logarithmic number of times. When a day no longer changes, all its
+rows in a bucket are merged into a single blob. Rows of dropped site-days are removed. The module shared.stream_rows
+decides which rows a merge keeps. Merges are computed outside any write transaction, so a commit waits only for a few
+statements.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
 
-MAX_BATCHES: Final = 32  # transactions that may wait for the merge of their chunks
-MAX_ROWS: Final = 100_000  # rows that may wait in chunks
-FAN: Final = 8  # blobs of a level that are merged into one
-# Limit on chunk rows per merge. After a transaction, blobs are merged until half this number of rows is reached.
+MAX_BATCHES: Final = 32  # maximum count: transactions whose chunks are not merged yet
+MAX_ROWS: Final = 100_000  # maximum count: rows in chunks that are not merged yet
+FAN: Final = 8  # this many blobs on a level are merged into one blob on the next level
+# Maximum chunk rows per merge. After a transaction, blobs are merged until half as many rows are merged.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
-# Days of event time, counted from the newest day, whose rows may still change: a day's hits may arrive until 26 h after
-# its end (architecture A8).
+# On this many days (event time, counted back from the newest day), rows may still change, because a day's hits may
+# arrive until 26 h after the day's end (architecture A8).
 _OPEN_DAYS: Final = 3
 _SWEPT_AT_ONCE: Final = 8
 
 
 class Compaction:
-    """Merge a stream's chunks and blobs in raw.db. Confined to the outbox's thread.
+    """Merges a stream's chunks and blobs in raw.db. Confined to the outbox's thread.
 
     Another process may merge the same rows at the same time.
 
@@ -47,7 +48,7 @@ class Compaction:
     def __init__(self, database: Database, stream: int = STREAM_GENERATION) -> None:
         self._database = database
         self._stream = stream
-        self._tidy_before = 0  # earlier days already have a single blob per bucket
+        self._tidy_before = 0  # all days before this day already have a single blob per bucket
 
     def run(self) -> None:
         """Merge a limited number of rows; later calls merge the rest."""
@@ -65,7 +66,7 @@ class Compaction:
             self._sweep()
 
     def finish(self) -> None:
-        """Remove all dropped rows of a stream that writes no more."""
+        """Remove all dropped rows of a stream that no longer writes."""
         while self._waiting().batches:
             self._merge_chunks()
         while self._has_dropped():
@@ -82,7 +83,7 @@ class Compaction:
             )
 
     def _merge_chunks(self) -> None:
-        """Turn the oldest chunks into level-1 blobs; keep sketches, because older rows of a key may be in blobs."""
+        """Merge the oldest chunks into level-1 blobs; keep all sketches, because a key's older rows may be in blobs."""
         with self._database.reading() as transaction:
             chunks = _oldest_chunks(transaction, self._stream)
             gone = transaction.rows(SiteDay, "SELECT site, day FROM stream_dropped WHERE stream = ?", (self._stream,))
@@ -104,7 +105,7 @@ class Compaction:
                 _add(transaction, made, self._stream)
 
     def _full(self) -> _Group | None:
-        """Return a day and bucket with enough blobs on a level for a merge."""
+        """Return a group of blobs (same day, bucket, source, level) that is large enough for a merge."""
         with self._database.reading() as transaction:
             return transaction.first(
                 _group,
@@ -115,7 +116,7 @@ class Compaction:
             )
 
     def _untidy(self) -> _Group | None:
-        """Return a closed day and a bucket that still has several blobs from a source."""
+        """Return a group with several blobs (same day, bucket, source) for a day that no longer changes."""
         with self._database.reading() as transaction:
             end = (transaction.first(int, "SELECT coalesce(max(day), 0) FROM stream_blobs") or 0) - _OPEN_DAYS
             found = transaction.first(
@@ -141,7 +142,7 @@ class Compaction:
                 _add(transaction, [_made(group.place, group.source, level, net)], self._stream)
 
     def _sweep(self) -> None:
-        """Remove rows of dropped site-days from the buckets with the most drops; do nothing while a chunk waits."""
+        """Remove dropped rows from the buckets with the most dropped site-days, unless unmerged chunks exist."""
         with self._database.reading() as transaction:
             places = transaction.rows(
                 _DayBucket,
@@ -181,7 +182,7 @@ class Compaction:
 
 
 class _Waiting(NamedTuple):
-    """Transactions whose chunks wait, and the rows in these chunks."""
+    """How many transactions have chunks that are not merged yet, and how many rows these chunks have."""
 
     batches: int
     rows: int
@@ -205,7 +206,7 @@ class _Blob(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Blobs of a day, bucket and source."""
+    """Blobs with the same day, bucket and source, and their total row count."""
 
     place: _DayBucket
     source: RowSource
@@ -234,7 +235,7 @@ def _waiting(transaction: Transaction, stream: int) -> _Waiting:
 
 
 def _oldest_chunks(transaction: Transaction, stream: int) -> list[_Chunk]:
-    """Return the first chunks with at most `_ROWS_AT_ONCE` rows in total, at least one chunk."""
+    """Return the oldest chunks: at least one, and together at most `_ROWS_AT_ONCE` rows if there are several."""
     taken: list[_Chunk] = []
     rows = 0
     oldest = "SELECT chunk, source, row_count FROM stream_chunks WHERE stream = ? ORDER BY chunk"
@@ -252,7 +253,7 @@ def _value(transaction: Transaction, kind: str, number: int) -> bytes:
 
 
 def _rows_of(transaction: Transaction, blobs: Sequence[_Blob], source: RowSource) -> pl.DataFrame:
-    """Return the rows from the blobs of this source."""
+    """Return all rows of those blobs that belong to this source."""
     parts = [unpacked(_value(transaction, "blob", blob.number), source) for blob in blobs if blob.source == source]
     return _joined(parts, source)
 
@@ -270,7 +271,7 @@ def _blobs(transaction: Transaction, place: _DayBucket, stream: int) -> list[_Bl
 
 
 def _removed(transaction: Transaction, kind: str, numbers: Sequence[int]) -> bool:
-    """Remove chunks or blobs; return False and remove nothing if another process has removed some."""
+    """Remove chunks or blobs; remove nothing and return False if another process has already removed any of them."""
     which = f"{kind} IN (SELECT value FROM json_each(?))"
     parameters = (json.dumps(list(numbers)),)
     there = transaction.first(int, f"SELECT count(*) FROM stream_{kind}s WHERE {which}", parameters)

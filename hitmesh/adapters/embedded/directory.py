@@ -1,8 +1,8 @@
-"""Sites, keys and salts on one machine: directory.db.
+"""Store sites, keys and salts on one machine, in directory.db.
 
 Sites and keys are cached until the file changes, which is checked at most every half second. A site or key that is not
-cached is looked up, so a new site or key works immediately. hitmesh.adapters.shared.known_keys limits look-ups for
-unknown keys. Key secrets are stored as SHA-256 only; deleted salts are overwritten.
+cached is looked up, so a new site or key works immediately. The module hitmesh.adapters.shared.known_keys limits
+look-ups for unknown keys. A key's secret is stored only as its SHA-256. Deleted salts are overwritten.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _KEY_COLUMNS: Final = "key_id, merchant, kind, site, unbounded_history, created_
 
 
 class EmbeddedSiteDirectory:
-    """A SiteDirectory in directory.db. Thread-safe.
+    """Implements the port SiteDirectory in directory.db. Thread-safe.
 
     Args:
         database: directory.db.
@@ -65,7 +65,7 @@ class EmbeddedSiteDirectory:
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
-        """Return a site; None when absent."""
+        """Return the site with this name; None if there is no such site."""
         self._refresh()
         kept = self._sites
         site = kept.get(name)
@@ -77,7 +77,7 @@ class EmbeddedSiteDirectory:
         return site
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Return sites by name, for one merchant or for all, with names greater than `after`."""
+        """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
         with self._database.reading() as transaction:
             found = transaction.rows(
                 _site,
@@ -91,7 +91,7 @@ class EmbeddedSiteDirectory:
         """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
 
         Raises:
-            AlreadyExists: the name is taken with another zone, currency or policy.
+            AlreadyExists: a site with this name has another zone, currency or policy.
         """
         with self._database.writing() as transaction:
             existing = _stored_site(transaction, site.name)
@@ -108,7 +108,7 @@ class EmbeddedSiteDirectory:
 
         Raises:
             NotFound: no site has this name.
-            AlreadyExists: the site has another change from the same day on.
+            AlreadyExists: the site already has a different change from the same day on.
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with self._database.writing() as transaction:
@@ -127,7 +127,7 @@ class EmbeddedSiteDirectory:
             )
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules durably; return False if another version is stored.
+        """Store the next version of a site's rules durably; return whether these rules are stored now.
 
         Raises:
             NotFound: no site has this name.
@@ -143,10 +143,10 @@ class EmbeddedSiteDirectory:
         return is_next or there.rules == rules
 
     def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if revoked.
+        """Return the key with this secret, even if the key is revoked; None if there is no such key.
 
         Raises:
-            KeyNotLookedUp: too many recent look-ups found nothing.
+            KeyNotLookedUp: too many recent look-ups found no key, so this key was not looked up.
         """
         self._refresh()
         digest = secret_digest(secret)
@@ -199,7 +199,7 @@ class EmbeddedSiteDirectory:
             )
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revoke a key durably; revoking twice keeps the first time.
+        """Revoke a key durably; a second revocation keeps the time of the first revocation.
 
         Raises:
             NotFound: the merchant has no such key.
@@ -240,7 +240,7 @@ class EmbeddedSiteDirectory:
             with self._database.writing() as transaction:
                 transaction.run("INSERT OR IGNORE INTO mesh_secrets VALUES (1, ?)", (made,))
                 secret = transaction.first(bytes, query)
-        assert secret is not None  # inserted above, or already there
+        assert secret is not None  # the secret was inserted above or existed before
         return secret
 
     def _stored_salt(self, site: str, salted: date, today: date) -> bytes:
@@ -252,7 +252,7 @@ class EmbeddedSiteDirectory:
             key = (site, salted.isoformat())
             transaction.run("INSERT OR IGNORE INTO salts VALUES (?, ?, ?)", (*key, secrets.token_bytes(SALT_BYTES)))
             salt = transaction.first(bytes, "SELECT salt FROM salts WHERE site = ? AND local_date = ?", key)
-        assert salt is not None  # inserted in this transaction, or stored before
+        assert salt is not None  # the salt was inserted in this transaction or existed before
         if destroyed:
             # Without a checkpoint, pages of the write-ahead log would still contain the deleted salts.
             self._database.checkpoint()
@@ -262,7 +262,7 @@ class EmbeddedSiteDirectory:
         return salt
 
     def _forget_salts(self, site: str, today: date) -> None:
-        """Drop destroyed salts from memory: this site's salt immediately, salts of idle sites once a day."""
+        """Remove destroyed salts from memory: this site's salt at once, and the salts of other sites once a day."""
         self._salts.pop((site, oldest_salted_anywhere(today)), None)
         if today > self._forgot_on:
             oldest = oldest_salted_anywhere(today)
@@ -280,7 +280,7 @@ class EmbeddedSiteDirectory:
                 self._watch = self._database.watch()
             full = len(self._sites) + len(self._keys) > MAX_KEPT
             if self._watch.changed() or full:
-                # A new dictionary, because a look-up in progress may still fill the old one.
+                # The cache gets a new dictionary, because a look-up in progress may still write to the old dictionary.
                 self._sites = {}
                 self._keys.forget()
             self._checked_at = now

@@ -1,4 +1,4 @@
-"""Settlement on one machine: site-days that wait to be settled (raw.db).
+"""Store the site-days that wait for settlement, on one machine (raw.db).
 
 Each dirty mark is stored separately, so that `clear` removes exactly the marks that its argument covers.
 """
@@ -19,14 +19,14 @@ from hitmesh.model.sites import SiteDay
 
 _RANGES: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset), min(log_time)
     FROM dirty_marks WHERE site = ? GROUP BY site, day, log_id, partition_no ORDER BY site, day, log_id, partition_no"""
-# A range would also read site-days in other buckets.
+# The query names each wanted site-day, because a range of site-days would also cover sites of other buckets.
 _RANGES_OF_DAYS: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset),
     min(log_time) FROM json_each(?) AS wanted CROSS JOIN dirty_marks
     WHERE site = wanted.value ->> 0 AND day = wanted.value ->> 1
     GROUP BY wanted.id, log_id, partition_no ORDER BY wanted.id, log_id, partition_no"""
 _MARKED: Final = """SELECT DISTINCT site, day FROM dirty_marks WHERE day < ? AND (site, day) > (?, ?)
     ORDER BY site, day LIMIT ?"""
-# Most awaited days are still open, so the closed days are found by an index.
+# Most awaited days are still open, so this query finds the closed days with an index.
 _CLOSED_DAYS: Final = """WITH RECURSIVE found (day) AS (
         SELECT min(day) FROM awaited_days WHERE day < ?1
         UNION ALL
@@ -40,7 +40,7 @@ _MARK_COLUMNS: Final = "site, day, log_id, partition_no, record_offset, log_time
 
 
 class EmbeddedDirtyDays:
-    """Implementation of DirtyDays in raw.db."""
+    """Implements the port DirtyDays in raw.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -69,7 +69,7 @@ class EmbeddedDirtyDays:
             transaction.run_many("INSERT OR IGNORE INTO awaited_days VALUES (?, ?)", site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
+        """Return at most `limit` site-days in (site, day) order; only a site with more than `limit` days is split."""
         with self._database.reading() as transaction:
             taken = whole_sites(_waiting(transaction, limit + 1, closed_before, buckets), limit)
             if not taken:
@@ -109,7 +109,7 @@ class EmbeddedDirtyDays:
 
 
 def _waiting(transaction: Transaction, limit: int, closed_before: int, buckets: Set[int]) -> list[SiteDay]:
-    """Return at most `limit` waiting site-days of these buckets, read in pages of `limit`."""
+    """Return the first `limit` marked or awaited site-days of these buckets, by (site, day)."""
     found: list[SiteDay] = []
     after = _BEFORE_ALL
     closed_days = transaction.rows(int, _CLOSED_DAYS, (closed_before,))
@@ -125,7 +125,7 @@ def _waiting(transaction: Transaction, limit: int, closed_before: int, buckets: 
 def _page(
     transaction: Transaction, after: SiteDay, limit: int, closed_before: int, closed_days: Sequence[int]
 ) -> list[SiteDay]:
-    """Return the next marked or awaited site-days, by (site, day)."""
+    """Return at most `limit` marked or awaited site-days that follow `after`, by (site, day)."""
     waiting = set(transaction.rows(SiteDay, _MARKED, (closed_before, *after, limit)))
     for day in closed_days:
         waiting.update(transaction.rows(SiteDay, _AWAITED, (day, after.site, *after, limit)))

@@ -1,4 +1,4 @@
-"""Erasure marks on one machine, in settled.db."""
+"""Store erasure marks on one machine, in settled.db."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _COLUMNS: Final = "site, digest, until, created_at, reprocessing"
 
 
 class EmbeddedErasures:
-    """Implements Erasures in settled.db."""
+    """Implements the port Erasures in settled.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably in a single transaction; the latest `until` of a visitor is kept."""
+        """Store marks durably in a single transaction; the mark with the latest `until` of a visitor is kept."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 f"""INSERT INTO erasures ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)
@@ -35,7 +35,7 @@ class EmbeddedErasures:
             )
 
     def since(self, created_at: int) -> Sequence[ErasureMark]:
-        """Return all marks created at or after this time, by site and digest."""
+        """Return all marks that were created at or after `created_at`, ordered by site and digest."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 ErasureMark,

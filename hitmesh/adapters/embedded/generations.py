@@ -1,6 +1,7 @@
-"""Settlement on one machine: the current generation of each site-day (architecture A9), in settled.db.
+"""Store which generation of each site-day is current, on one machine in settled.db (architecture A9).
 
-This module decides which attempt wins when two attempts settle the same site-day; it does not read carries or rows.
+If two attempts settle the same site-day, this module decides which attempt is published. The module never decodes
+carries or rows.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ _NOT_SUPERSEDED: Final = "DELETE FROM superseded WHERE site = ? AND day = ? AND 
 
 
 class EmbeddedGenerations:
-    """Implementation of Generations in settled.db.
+    """Implements the port Generations in settled.db.
 
     An attempt that began before the current generation can no longer be published. `superseded` also returns such
-    attempts, so that their leftovers can be removed.
+    attempts, so that the rows that they wrote can be removed.
     """
 
     def __init__(self, database: Database) -> None:
@@ -61,7 +62,7 @@ class EmbeddedGenerations:
                 ON CONFLICT DO UPDATE SET last_generation = last_generation + 1 RETURNING last_generation""",
                 site_day,
             )
-            assert generation is not None  # RETURNING gives the written row
+            assert generation is not None  # RETURNING always returns the written row
             transaction.run("INSERT INTO attempts VALUES (?, ?, ?)", (*site_day, generation))
         return generation
 
@@ -98,8 +99,9 @@ class EmbeddedGenerations:
         The stream's generation becomes current if `drift.confirmed` is true, otherwise the generation of the attempt.
 
         Raises:
-            StaleGeneration: another entry or a later attempt has been published since; nothing was written.
-            ValueError: the stream's rows would be confirmed after they were superseded.
+            StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
+                nothing was written.
+            ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
         """
         with self._database.writing() as transaction:
             current = _refuse_stale(transaction, site_day, generation, seen_sequence)
@@ -128,8 +130,8 @@ class EmbeddedGenerations:
         """Make a replaced generation current again in a single durable transaction.
 
         Raises:
-            StaleGeneration: another entry was published since, or the generation is no longer kept; nothing was
-                written.
+            StaleGeneration: an entry was published after `seen_sequence` was read, or the generation is no longer kept;
+                nothing was written.
         """
         with self._database.writing() as transaction:
             newest, key = _newest(transaction, site_day), (*site_day, version.generation)
@@ -169,7 +171,7 @@ class EmbeddedGenerations:
             )
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return the ledger entry of the current generation per day."""
+        """Return, per day, the ledger entry of the current generation."""
         columns = "day, accepted, counted, duplicate, excluded, sum64, xor64, erased"
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
@@ -192,7 +194,7 @@ class EmbeddedGenerations:
             return _last_sequence(transaction, site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
+        """Return generations, published or not, that count as superseded from a time before `published_before`."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 site_day_generation,
@@ -207,7 +209,7 @@ class EmbeddedGenerations:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
+        """Let a site-day's replaced generations count as superseded from `now` or earlier; return their numbers."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",
@@ -218,8 +220,9 @@ class EmbeddedGenerations:
             )
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Forget a superseded generation; ignore any other."""
-        with self._database.erasing() as transaction:  # the entry's carry may hold an erased visitor's visits
+        """Delete what is stored for a superseded generation; do nothing for any other generation."""
+        # The bytes are overwritten, because the entry's carry may hold visits of an erased visitor.
+        with self._database.erasing() as transaction:
             key = (*site_day, generation)
             if transaction.run(_NOT_SUPERSEDED, key):
                 transaction.run(_FORGET, key)
@@ -241,7 +244,7 @@ def _newest(transaction: Transaction, site_day: SiteDay) -> Newest | None:
 
 
 def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, seen_sequence: int) -> int | None:
-    """Return the current generation, None without an entry; raise StaleGeneration if the attempt may not replace it."""
+    """Return the current generation, or None without an entry; raise StaleGeneration if the attempt is outdated."""
     newest = transaction.first(
         _Numbers,
         "SELECT sequence, generation FROM generations WHERE site = ? AND day = ? ORDER BY sequence DESC LIMIT 1",
@@ -274,7 +277,7 @@ def _supersede(transaction: Transaction, site_day: SiteDay, generations: Iterabl
 
 
 def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
-    """Mark attempts before the new generation as superseded, and the new generation as no longer pending."""
+    """Mark all earlier pending attempts as superseded, and the new generation as no longer pending."""
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",
@@ -284,7 +287,7 @@ def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, gener
 
 
 def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
-    """Store an entry in place of the generation's earlier entry, and record the entry."""
+    """Store an entry in place of any earlier entry with the same generation; record the entry as a past entry too."""
     transaction.run(_FORGET, (*site_day, newest.generation))
     transaction.run(f"INSERT INTO generations ({_NEWEST}) VALUES ({', '.join('?' * 16)})", (*site_day, *newest))
     transaction.run("INSERT INTO past_entries VALUES (?, ?, ?, ?, ?, ?)", (*site_day, *recorded(newest.entry)))

@@ -1,7 +1,7 @@
-"""Leases on one machine (leases.db).
+"""Store leases on one machine, in leases.db.
 
 The leases are in a separate file, so that a renewal never waits for a settlement's write transaction. The row of a
-released or expired lease stays, because the row has the last token.
+released or expired lease is not deleted, because the next token must be greater than the row's token.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HELD: Final = "SELECT name, owner, token, load FROM leases WHERE name = ? AND e
 
 
 class EmbeddedLeases:
-    """Implementation of Leases in leases.db.
+    """Implements the port Leases in leases.db.
 
     Args:
         database: leases.db.
@@ -46,7 +46,7 @@ class EmbeddedLeases:
         self._clock = clock
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or that an earlier process of the same owner holds; return these leases."""
+        """Acquire names that are free or held by an earlier process with the same owner; return the acquired leases."""
         if not names:
             return []
         with self._database.writing() as transaction:
@@ -55,7 +55,7 @@ class EmbeddedLeases:
         return [lease for lease in found if lease is not None]
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend leases that have not expired, and store their load; return these leases."""
+        """Extend those leases that have not expired, and store their load; return the extended leases."""
         if not leases:
             return []
         with self._database.writing() as transaction:
@@ -67,7 +67,7 @@ class EmbeddedLeases:
             ]
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease with another token stays."""
+        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
         if leases:
             with self._database.writing() as transaction:
                 transaction.run_many(_RELEASE, [(lease.name, lease.token) for lease in leases])

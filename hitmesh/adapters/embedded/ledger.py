@@ -1,8 +1,8 @@
-"""Step 6 of the journey on one machine: the ledger in raw.db, which accounts for every hit (rule D5).
+"""Store the ledger, which accounts for every hit, on one machine in raw.db (step 6 of the journey, rule D5).
 
-The epochs of an hour or a day are final once the partition's latest epoch is 4 h after the end of this hour or day. A
-redo no longer changes final entries. The entries of a final hour are merged per key into one entry, and later the
-entries of a final day, so a site's ledger stays short however long the mesh runs. hitmesh.adapters.shared.partials
+The epochs of an hour or a day are final once the partition's latest epoch is 4 h after the end of this hour or day. No
+redo changes final entries. The entries of a final hour are merged per key into one entry, and later the entries of a
+final day, so a site's ledger stays short however long the mesh runs. The module hitmesh.adapters.shared.partials
 decides the content of entries.
 """
 
@@ -18,8 +18,8 @@ from hitmesh.model.ledger import LedgerKind
 from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.zones import DAY_MS
 
-# A redo begins at the last snapshot, minutes ago, and rewrites only recent epochs. When state is rebuilt from an
-# earlier position, entries that were already added up are written again; `put` drops these.
+# A redo begins at the last snapshot, which is minutes old, and rewrites only recent epochs. If the state is rebuilt
+# from an earlier position, the stream also writes entries that were already added up; `put` ignores these entries.
 FINAL_AFTER_MS: Final = 4 * 3_600_000
 _SPANS_MS: Final = (3_600_000, DAY_MS)
 
@@ -35,7 +35,7 @@ _COUNTS: Final = ("written", "hits", *_CHECKSUMS)
 
 
 class _Latest(NamedTuple):
-    """The latest epoch of a partition among the stored entries."""
+    """A partition's latest epoch among the entries of a call."""
 
     log: str
     partition: int
@@ -49,13 +49,13 @@ class _Epoch(NamedTuple):
 
 
 class EmbeddedLedger:
-    """A Ledger in raw.db."""
+    """Implements the port Ledger in raw.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Store entries durably in a single transaction; then add up the first final hour and day."""
+        """Store entries durably in a single transaction; then add up, per partition, the first final hour and day."""
         put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
         latest = [_Latest(*row) for row in put.group_by("log", "partition").agg(pl.col("epoch").max()).rows()]
         with self._database.writing() as transaction:
@@ -78,7 +78,7 @@ class EmbeddedLedger:
             return ledger_sums(_entries(transaction, of_site, (site,)))
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Return the days with hits that wait for settlement; costs a look-up per epoch, as `read` does."""
+        """Return the days with hits that wait for settlement; like `read`, this costs a look-up per epoch."""
         of_kind = (
             "ledger_epochs CROSS JOIN ledger USING (log_id, partition_no, epoch) "
             "WHERE site = ? AND kind = ? AND at >= ? AND at < ?"
@@ -88,9 +88,9 @@ class EmbeddedLedger:
         return waiting_days(entries, first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return LEDGER_SUMS of the next sites by name, and the last site's name, or None if no more sites follow.
+        """Return LEDGER_SUMS for the next sites by name, and the last site's name (None if no more sites follow).
 
-        Costs a look-up per epoch and these sites' entries, however many other sites exist.
+        The call costs a look-up per epoch and reads only these sites' entries, however many other sites exist.
         """
         with self._database.reading() as transaction:
             epochs = transaction.rows(_Epoch, "SELECT log_id, partition_no, epoch FROM ledger_epochs")
@@ -102,7 +102,7 @@ class EmbeddedLedger:
         return ledger_sums(entries), some[-1] if len(names) > max_sites else None
 
     def _add_up(self, latest: _Latest, span_ms: int) -> None:
-        """Merge, per key, the entries of the first hour or day that is final and not yet added up."""
+        """Add up, per key, the entries of the first hour or day that is final and not yet added up."""
         with self._database.reading() as transaction:
             span = _first_span(transaction, latest, span_ms)
         if span is None or span[-1] > latest.epoch - FINAL_AFTER_MS:
@@ -118,7 +118,7 @@ class EmbeddedLedger:
 
 
 def _next_sites(transaction: Transaction, epoch: _Epoch, after: str | None, limit: int) -> list[str]:
-    """Return at most `limit` names after `after`, in order, that have entries in an epoch."""
+    """Return at most `limit` names of sites that have entries in an epoch and follow `after`, in order."""
     behind, values = ("", ()) if after is None else ("AND site > ?", (after,))
     return transaction.rows(
         str,
@@ -129,7 +129,7 @@ def _next_sites(transaction: Transaction, epoch: _Epoch, after: str | None, limi
 
 
 def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tuple[str, int, int, int] | None:
-    """Return (log, partition, start, end) of the first span with entries not yet added up, otherwise None."""
+    """Return (log, partition, start, end) for the first span that is not added up; None if there is no such span."""
     done = transaction.first(
         int,
         "SELECT end_epoch FROM ledger_folds WHERE log_id = ? AND partition_no = ? AND span_ms = ?",
@@ -148,7 +148,7 @@ def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tupl
 
 
 def _note_epochs(transaction: Transaction, of: _Latest, entries: pl.DataFrame) -> None:
-    """Note the epochs for which a partition has entries."""
+    """Record the epochs for which a partition has entries."""
     transaction.run_many(
         "INSERT OR IGNORE INTO ledger_epochs VALUES (?, ?, ?)",
         [(of.log, of.partition, epoch) for epoch in entries["epoch"].unique().to_list()],
@@ -168,7 +168,7 @@ def _final_before(transaction: Transaction, latest: _Latest) -> int:
 
 
 def _added_up(entries: pl.DataFrame, epoch: int) -> pl.DataFrame:
-    """Return a single entry per key, at this epoch."""
+    """Add up entries to a single entry per key, with this epoch."""
     keys = [name for name in LEDGER_COLUMNS if name not in _COUNTS]
     sums = (pl.col("written").max(), pl.col("hits").sum(), pl.col("sum64").sum(), pl.col("xor64").bitwise_xor())
     merged = entries.with_columns(pl.lit(epoch, pl.Int64).alias("epoch")).group_by(keys).agg(*sums)

@@ -1,4 +1,4 @@
-"""Step 3 of the journey on one machine: the log as a table, with group commit.
+"""Store the log on one machine, as a table with group commit (step 3 of the journey).
 
 A writer thread commits all waiting records in a single transaction and then resolves their futures, so that all waiting
 appends share a disk sync. Several processes may append, so each transaction reads the partition ends again.
@@ -35,7 +35,7 @@ _INSERT_RECORD: Final = f"INSERT INTO records VALUES ({', '.join('?' * 16)})"
 
 @dataclass(slots=True)
 class _Waiting:
-    """A record that waits for its commit."""
+    """A record that waits for its commit, and its future."""
 
     topic: Topic
     partition: int
@@ -44,15 +44,15 @@ class _Waiting:
 
 
 class EmbeddedLog:
-    """An EventLog in log.db.
+    """Implements the port EventLog in log.db.
 
     Args:
         database: log.db.
         catalogue: the log of each topic.
-        committed: the positions of each consumer group; only `trim` reads these.
+        committed: the committed positions of each consumer group; only `trim` uses these.
         clock: source of append times.
-        max_queued_bytes: limit on value bytes that wait for a commit; LogFull beyond.
-        max_queued_records: limit on records that wait for a commit; LogFull beyond.
+        max_queued_bytes: maximum total size of values that wait for a commit; beyond it, `append` raises LogFull.
+        max_queued_records: maximum number of records that wait for a commit; beyond it, `append` raises LogFull.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class EmbeddedLog:
         """Queue a record; the future resolves on the writer's thread when the record is on disk.
 
         Raises:
-            LogFull: too many records or bytes already wait.
+            LogFull: too many records or bytes already wait for a commit.
             ValueError: no such partition, or a value above 64 MiB.
         """
         if not 0 <= partition < self.partitions(topic):
@@ -111,10 +111,10 @@ class EmbeddedLog:
         return waiting.future
 
     def flush(self, timeout_s: float) -> None:
-        """Block until every append so far is resolved.
+        """Block until the futures of all appends so far are done.
 
         Raises:
-            RetryError: some appends were unresolved after `timeout_s`.
+            RetryError: some futures are not done after `timeout_s`.
         """
         with self._changed:
             target = self._appended
@@ -126,7 +126,7 @@ class EmbeddedLog:
                 )
 
     def close(self) -> None:
-        """Commit waiting records and end the writer. A second call changes nothing."""
+        """Commit all waiting records and end the writer thread. A second call changes nothing."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -136,8 +136,9 @@ class EmbeddedLog:
     def trim(self, older_than_ms: int) -> int:
         """Delete records that every consumer group has committed and whose log time is below `older_than_ms`.
 
-        `older_than_ms` is an instant in UTC ms. A topic without readers keeps all records. Offsets are never reused:
-        the next record continues at the partition's end. Returns the number of deleted records.
+        `older_than_ms` is an instant in UTC ms. A topic keeps all records if no consumer group has committed a
+        position. Offsets are never reused: the next record continues at the partition's end. Returns the number of
+        deleted records.
         """
         deleted = 0
         for topic in Topic:
@@ -149,7 +150,7 @@ class EmbeddedLog:
         return deleted
 
     def _trim_some(self, topic: Topic, partition: PartitionId, end_offset: int, older_than_ms: int) -> int:
-        """Delete a chunk of records, so that appends never wait long; return the number deleted."""
+        """Delete a limited number of records, so that appends never wait long; return the number of deleted records."""
         with self._database.writing() as transaction:
             return transaction.run(
                 """DELETE FROM records WHERE rowid IN (
@@ -163,9 +164,9 @@ class EmbeddedLog:
             self._queue and self._queued_bytes + size > self._max_queued_bytes
         ):
             raise LogFull(
-                f"the log has no room for a record of {size} bytes, because {len(self._queue)} records of "
-                f"{self._queued_bytes} bytes wait to be written and the limits are {self._max_queued_records} records "
-                f"and {self._max_queued_bytes} bytes: send the batch again",
+                f"the log has no room for a record of {size} bytes: {len(self._queue)} records of {self._queued_bytes} "
+                f"bytes wait to be written, and the limits are {self._max_queued_records} records and "
+                f"{self._max_queued_bytes} bytes; send the batch again",
                 retry_after_s=_FULL_RETRY_S,
                 records=len(self._queue),
                 size=size,
@@ -192,7 +193,7 @@ class EmbeddedLog:
                 self._changed.notify_all()
 
     def _settle(self, taken: list[_Waiting]) -> None:
-        """Commit records and resolve their futures, all with success or all with the same error."""
+        """Commit records and resolve their futures: all with positions, or all with the same error."""
         try:
             positions = self._commit(taken)
         except DiskFull as error:
@@ -200,7 +201,7 @@ class EmbeddedLog:
             full.__cause__ = error
             _fail(taken, full)
         except BaseException as error:
-            # On any error, the futures must be resolved and the writer must continue.
+            # After any error, the futures must be resolved and the writer thread must continue.
             _fail(taken, error)
         else:
             for waiting, position in zip(taken, positions, strict=True):

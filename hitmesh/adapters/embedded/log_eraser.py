@@ -1,4 +1,4 @@
-"""Changes to log records on a single machine (log.db), to erase hits."""
+"""Change log records on a single machine (log.db), to erase hits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hitmesh.model.records import LoggedRecord
 
 
 class EmbeddedLogEraser:
-    """Implements LogEraser on log.db.
+    """Implements the port LogEraser on log.db.
 
     Args:
         database: log.db.
@@ -27,7 +27,7 @@ class EmbeddedLogEraser:
         self._files = files
 
     def record(self, position: Position) -> LoggedRecord | None:
-        """Return the retained record at a position; None if it was trimmed, or if the log is that of another store."""
+        """Return the retained record at a position; None if it was trimmed or belongs to another store's log."""
         log, number, offset = position
         try:
             topic = self._catalogue.topic_of(log)
@@ -54,10 +54,10 @@ class EmbeddedLogEraser:
         return changed > 0
 
     def overwrite(self) -> None:
-        """Move all changes from the write-ahead logs into the files, and empty the write-ahead logs."""
+        """Move all changes from the write-ahead logs into the database files, and empty the write-ahead logs."""
         for file in self._files:
             file.checkpoint()
 
     def kept_until(self, log_time: int) -> int:
-        """Return 0: `replace` removes the bytes."""
+        """Return 0, because `replace` removes the erased bytes from the log."""
         return 0

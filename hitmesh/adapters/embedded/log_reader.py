@@ -1,4 +1,4 @@
-"""Step 4 of the journey on one machine: read records from log.db, and keep the positions in raw.db.
+"""Read records from log.db on one machine, and store positions in raw.db (step 4 of the journey).
 
 Positions are stored in raw.db with all other data of the processor, which is the only writer of raw.db. Another process
 appends the records, so a reader polls log.db; a poll of an unchanged file costs one cheap PRAGMA.
@@ -20,14 +20,14 @@ from hitmesh.model.records import LoggedRecord, Record, RecordKind
 
 _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_WAIT_S: Final = 0.05
-# Limit on records examined per partition and poll. A limit on rows is not enough, because heartbeat records have
-# no rows.
+# Maximum number of records that a poll examines per partition. A limit on rows would not be enough, because heartbeat
+# records have no rows.
 _MAX_RECORDS: Final = 250
 _START: Final = PartitionProgress(0, 0)
 
 
 class EmbeddedLogReader:
-    """A LogReader on log.db."""
+    """Implements the port LogReader on log.db."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class EmbeddedLogReader:
         self._woken = threading.Event()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Return the next records, oldest log time first, in order per partition; wait for the first record.
+        """Wait for a record; return the next records, oldest log time first and in order per partition.
 
         The records have at most `max_hits` rows in total, unless the first record alone has more. The result is empty
         when no record arrived within `timeout_s`.
@@ -68,10 +68,10 @@ class EmbeddedLogReader:
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     def heartbeat(self) -> None:
-        """Do nothing: no other reader shares the partitions."""
+        """Do nothing, because no other reader shares the partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the next position to read for each partition."""
+        """Return the read position in each partition."""
         return dict(self._next)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
@@ -80,11 +80,11 @@ class EmbeddedLogReader:
         return {partition: saved.get(partition, _START) for partition in self._partitions}
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Save positions durably; older positions are ignored."""
+        """Commit positions durably; a position older than the committed position is ignored."""
         self._committed.commit(self._topic, self._group, positions)
 
     def close(self) -> None:
-        """Wake a waiting `poll` and close the file watch. A second call changes nothing."""
+        """Wake a `poll` that waits, and stop watching the file. A second call changes nothing."""
         self._woken.set()
         if self._watch is not None:
             self._watch.close()
@@ -168,7 +168,7 @@ class _RecordRow(NamedTuple):
 
 
 def _take(ahead: list[_Header], max_hits: int) -> dict[PartitionId, PartitionProgress]:
-    """Return the end position to read per partition, chosen by log time so that no partition runs ahead."""
+    """Return the end position of the next read per partition; log times decide, so that no partition runs ahead."""
     ends: dict[PartitionId, PartitionProgress] = {}
     hits = 0
     for header in sorted(ahead):

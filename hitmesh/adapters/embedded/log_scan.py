@@ -1,6 +1,7 @@
 """Read records of log.db again, without a consumer group, to rebuild state from the log (architecture A5).
 
-A scan holds a limited number of records in memory, and neither reads nor commits the positions of a consumer group.
+A scan holds a limited number of records in memory. The scan neither reads nor commits the positions of a consumer
+group.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _CHUNK_RECORDS: Final = 32
 
 
 class EmbeddedLogScan:
-    """A LogScan on log.db. Thread-safe.
+    """Implements the port LogScan on log.db. Thread-safe.
 
     Args:
         database: log.db.
@@ -30,13 +31,13 @@ class EmbeddedLogScan:
         self._catalogue = catalogue
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Return the first retained offset; the next offset to be written when no record is retained."""
+        """Return the first retained offset, or the end offset if no record is retained."""
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:
             return _retained(transaction, topic, partition)[0]
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first retained offset whose log time is at least `log_time`, otherwise the end offset.
+        """Return the first retained offset whose log time is at least `log_time`, or the end offset if there is none.
 
         Log time never decreases, so a binary search finds the offset.
         """
@@ -56,7 +57,7 @@ class EmbeddedLogScan:
     ) -> Iterator[LoggedRecord]:
         """Yield the retained records of [first_offset, end_offset) in order.
 
-        Log times are stored with the records, so `log_time` is not needed.
+        `log_time` is ignored, because log times are stored with the records.
         """
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:
@@ -69,7 +70,10 @@ class EmbeddedLogScan:
 
 
 def _retained(transaction: Transaction, topic: Topic, partition: PartitionId) -> tuple[int, int]:
-    """Return [first retained offset, end); records are trimmed only from the front."""
+    """Return the first retained offset and the end offset.
+
+    All offsets in between are retained, because records are trimmed only from the front.
+    """
     end = transaction.first(
         int, "SELECT next_offset FROM ends WHERE topic = ? AND partition_no = ?", (topic, partition.partition)
     )

@@ -1,8 +1,8 @@
-"""Step 8 of the journey on one machine: answer questions from segments and from the stream's rows.
+"""Answer questions on one machine, from segments and from the stream's rows (step 8 of the journey).
 
 This module selects the columns and files to read, and caches recently used columns; shared.answers computes the answer.
-Another process may merge and delete files during a read. hitmesh.adapters.embedded.stream_rows reads the rows of
-site-days whose requested generation is the stream's.
+Another process may merge and delete files during a read. If the requested generation is a stream's, the module
+hitmesh.adapters.embedded.stream_rows reads the rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ATTEMPTS: Final = 3
 
 
 class SegmentColumns:
-    """An LRU cache of segment columns. Thread-safe; segments never change, so no entry is ever stale.
+    """An LRU cache of segment columns. Thread-safe. No entry is ever stale, because segments never change.
 
     Args:
         segments: the files.
@@ -50,10 +50,10 @@ class SegmentColumns:
         self._bytes = 0
 
     def of(self, file: str, columns: Sequence[str]) -> pl.DataFrame:
-        """Return columns from a file, in the requested order.
+        """Return columns of a segment file, in the requested order.
 
         Raises:
-            FileNotFoundError: the file was deleted and some columns were not cached.
+            FileNotFoundError: the file was deleted, and a requested column is not cached.
         """
         found: dict[str, pl.Series] = {}
         with self._lock:
@@ -82,14 +82,14 @@ class SegmentColumns:
 
 
 class EmbeddedMetricStore:
-    """A MetricStore over segments and the stream's rows.
+    """Implements the port MetricStore with segments and the stream's rows.
 
     Args:
         segments: settled rows.
         streamed: the stream's rows.
         progress: the positions committed together with the stream's rows.
         max_cached_bytes: limit on cached segment columns.
-        max_values: limit on a question's rows × (columns + comparisons).
+        max_values: limit on the product rows × (columns + comparisons) of a question.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class EmbeddedMetricStore:
         return sums_of(rows, site_days)
 
     def _rows(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Return columns of the rows in the requested generations; read no other rows."""
+        """Return these columns of all rows in the requested generations."""
         generations = question.generations.items()
         live: dict[int, list[SiteDay]] = {}
         for site_day, generation in generations:
@@ -139,8 +139,8 @@ class EmbeddedMetricStore:
     def _settled(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint) -> list[pl.DataFrame]:
         """Return the settled rows in the requested generations.
 
-        A file may be merged or dropped after the manifest was read; the manifest is then read again. A file is deleted
-        only after the manifest no longer names the file. If the new manifest still names the missing file, the file is
+        A merge or a drop may delete a file after the manifest was read; the manifest is then read again. A file is
+        deleted only after it was removed from the manifest. If the manifest still names the missing file, the file is
         lost.
 
         Raises:
@@ -170,7 +170,7 @@ class EmbeddedMetricStore:
 
 
 def _joined(slices: Sequence[Slice]) -> list[tuple[str, int, int]]:
-    """Return (file, first row, rows) with adjacent slices joined; `slices` must be ordered by file and row."""
+    """Join adjacent slices; return (file, first row, rows) for each. `slices` must be ordered by file and first row."""
     joined: list[tuple[str, int, int]] = []
     for file_slice in slices:
         if joined and joined[-1][0] == file_slice.file and joined[-1][1] + joined[-1][2] == file_slice.first_row:

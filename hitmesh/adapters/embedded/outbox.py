@@ -1,6 +1,6 @@
-"""Step 6 of the journey on one machine: the stream's rows and their log positions, in raw.db.
+"""Commit the stream's rows and their log positions to raw.db, on one machine (step 6 of the journey).
 
-Rows and positions are written in the same SQLite transaction, by the newest writer only.
+Rows and positions are written in the same SQLite transaction, by the newest writer only. The module
 hitmesh.adapters.embedded.compaction decides when rows are merged.
 """
 
@@ -28,12 +28,12 @@ _START = PartitionProgress(0, 0)
 
 
 class EmbeddedOutbox:
-    """An Outbox in raw.db.
+    """Implements the port Outbox in raw.db.
 
     Args:
         database: raw.db.
         catalogue: the log of each topic.
-        committed: the positions of each consumer group.
+        committed: the committed positions of each consumer group.
         group: the consumer group whose positions are committed.
         compaction: merges committed rows of the same stream; runs after every transaction.
         stream: the generation of all rows.
@@ -63,7 +63,7 @@ class EmbeddedOutbox:
             return _newest_writer(transaction, self._stream)
 
     def resolve(self, writer: int) -> None:
-        """Block until no transaction is pending: SQLite's write lock makes this call wait for an open transaction.
+        """Wait for SQLite's write lock, so that no transaction of this writer is pending when the call returns.
 
         Raises:
             Fenced: a later writer took over.
@@ -78,9 +78,10 @@ class EmbeddedOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: rows come with a position that is not ahead of the committed one; nothing was written.
-            CommitInDoubt: the commit itself failed.
-            ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
+            PartitionsMoved: there are rows, but a position is not beyond the committed position; nothing was written.
+            CommitInDoubt: the commit itself failed, so the outcome is unknown.
+            ValueError: a position is missing or belongs to a log of another store, or rows have another stream's
+                generation.
         """
         by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
         for partition, progress in positions.items():
@@ -107,15 +108,15 @@ class EmbeddedOutbox:
         return found
 
     def _compact(self) -> None:
-        """Merge waiting rows; failures are only logged, because the transaction has already committed."""
+        """Merge rows. If this fails, only log the error, because the stream's transaction has already committed."""
         try:
             self._compaction.run()
-        except BaseException as error:  # a panic in polars is not an Exception
+        except BaseException as error:  # polars raises a panic as a BaseException
             logger().warning("stream_compaction_failed", error=type(error).__name__, message=str(error))
 
 
 def _chunks(parts: Sequence[pl.DataFrame], source: RowSource, stream: int) -> list[Chunk]:
-    """Return the rows of all partitions as chunks."""
+    """Return the rows of all partitions as the chunks to store."""
     streamed = [as_streamed(part, source, stream) for part in parts if part.height]
     return chunked(pl.concat(streamed), source) if streamed else []
 
@@ -123,7 +124,7 @@ def _chunks(parts: Sequence[pl.DataFrame], source: RowSource, stream: int) -> li
 def _refuse_others(transaction: Transaction, writer: int, stream: int) -> None:
     newest = _newest_writer(transaction, stream)
     if writer != newest:
-        raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
+        raise Fenced(f"writer {writer} must not write any more, because writer {newest} took over")
 
 
 def _newest_writer(transaction: Transaction, stream: int) -> int:

@@ -1,4 +1,4 @@
-"""Progress on one machine: how far the processor has committed."""
+"""Read the processor's progress on one machine, which is its committed positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class EmbeddedProgress:
-    """A ProgressReader for the committed positions of the processor's group."""
+    """Implements the port ProgressReader for the committed positions of the processor's group."""
 
     def __init__(self, catalogue: LogCatalogue, committed: ReaderPositions, group: str) -> None:
         self._catalogue = catalogue
@@ -21,6 +21,6 @@ class EmbeddedProgress:
         self._group = group
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed progress of every declared partition, (0, 0) without a commit."""
+        """Return the committed progress of every declared partition; (0, 0) before the first commit."""
         saved = self._committed.committed(topic, self._group)
         return {partition: saved.get(partition, _START) for partition in self._catalogue.partition_ids(topic)}

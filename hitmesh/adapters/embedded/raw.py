@@ -1,6 +1,6 @@
-"""Step 6 of the journey on one machine: raw records in raw.db.
+"""Store raw records on one machine, in raw.db (step 6 of the journey).
 
-An index finds the records of a site's day. This module never reads a record's value.
+An index by site and day finds records. This module never decodes a record's value.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _REPLACE: Final = f"""(log_id, partition_no, record_offset) DO UPDATE SET
 
 
 class EmbeddedRawStore:
-    """A RawStore in raw.db: a table of records and an index (site, day) → record."""
+    """Implements the port RawStore in raw.db: a table of records and an index (site, day) → record."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably in a single transaction; existing records stay unchanged."""
+        """Store records durably in a single transaction; a record that is already stored stays unchanged."""
         with self._database.writing() as transaction:
             for record in records:
                 _insert(transaction, record)
@@ -70,7 +70,8 @@ class EmbeddedRawStore:
     ) -> Iterator[RawRecord]:
         """Yield each record with hits of the site in [first_day, end_day) once, in log order.
 
-        Records stored after the first record was requested are not seen. Values are read in small chunks.
+        Records that are stored after the caller requested the first record are not returned. Values are read in small
+        chunks.
         """
         return self._scan(_FIND, (site, first_day, end_day), before)
 
@@ -81,7 +82,7 @@ class EmbeddedRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits on any site in [first_day, end_day) once, in log order, as `scan` does."""
+        """Yield each record with hits on any site in [first_day, end_day) once, in log order, like `scan`."""
         return self._scan(_FIND_OF_SITES, (json.dumps(sorted(set(sites))), first_day, end_day), before)
 
     def _scan(
@@ -93,7 +94,7 @@ class EmbeddedRawStore:
         with self._database.reading() as transaction:
             found = transaction.rows(number_if_wanted, find, values)
         numbers = array("q", (number for number in found if number != _NO_RECORD))
-        del found  # a day of small records has millions
+        del found  # The list is freed early, because a day with small records may have millions of records.
         for start in range(0, len(numbers), _SCAN_CHUNK_RECORDS):
             with self._database.reading() as transaction:
                 chunk = [_read(transaction, number) for number in numbers[start : start + _SCAN_CHUNK_RECORDS]]
@@ -107,7 +108,7 @@ class EmbeddedRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`, with None for a damaged record, by position."""
+        """Yield the positions and records of `scan`, ordered by position; a damaged record is None."""
         with self._database.reading() as transaction:
             found = transaction.rows(_Found, _FIND_AFTER, (site, first_day, end_day, *(after or _BEFORE_ALL)))
         for index_row in found:
@@ -121,13 +122,13 @@ class EmbeddedRawStore:
             yield Position(index_row.log, index_row.partition, index_row.offset), record
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably in a single transaction, in place of what is stored at their positions."""
+        """Store records durably in a single transaction, and replace any records that are stored at their positions."""
         with self._database.writing() as transaction:
             for record in records:
                 _insert(transaction, record, _REPLACE)
 
     def mend_index(self, site_day: SiteDay) -> None:
-        """Restore the site-day's index entries from the site-days in all records; costs a scan of the table."""
+        """Restore a site-day's index entries from the site-days in all records, with a scan of the whole table."""
         with self._database.writing() as transaction:
             transaction.run(
                 """INSERT OR IGNORE INTO raw_index SELECT ?1, ?2, record FROM raw_records
@@ -139,7 +140,7 @@ class EmbeddedRawStore:
             )
 
     def get(self, position: Position) -> RawRecord | None:
-        """Return the record at a position; None when absent."""
+        """Return the record at a position; None if there is no such record."""
         with self._database.reading() as transaction:
             return transaction.first(
                 _record,
@@ -149,7 +150,7 @@ class EmbeddedRawStore:
             )
 
     def days(self, site: str) -> Sequence[int]:
-        """Return the UTC days on which the site has hits, in ascending order; costs an index look-up per day."""
+        """Return the UTC days on which the site has hits, ascending, with an index look-up per day."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 int,
@@ -176,7 +177,7 @@ def _is_before(before: Mapping[PartitionId, int] | None, log: str, partition: in
 
 
 def _packed(site_days: Iterable[SiteDay]) -> str:
-    """Return the days by site as JSON, which takes half the space of a list of pairs."""
+    """Return the days by site as JSON; this takes half the space of a list of (site, day) pairs."""
     by_site: dict[str, list[int]] = {}
     for site, day in sorted(site_days):
         by_site.setdefault(site, []).append(day)
@@ -190,7 +191,7 @@ def _unpacked(site_days: str) -> frozenset[SiteDay]:
 
 
 def _insert(transaction: Transaction, record: RawRecord, on_conflict: str = "DO NOTHING") -> None:
-    """Insert a record with its index entries; by default, an existing record stays unchanged."""
+    """Insert a record with its index entries; by default, a record that is already stored stays unchanged."""
     number = transaction.first(
         int,
         f"""INSERT INTO raw_records ({_RECORD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -207,8 +208,8 @@ def _insert(transaction: Transaction, record: RawRecord, on_conflict: str = "DO 
         ),
     )
     if number is not None:
-        # The index entries of a lost record still have the record's number, and SQLite assigns this number again if no
-        # record has a higher number.
+        # Equal index entries may exist already. If a record is lost, its index entries remain under the record's
+        # number, and SQLite assigns this number again if no other record has a higher number.
         transaction.run_many(
             "INSERT OR IGNORE INTO raw_index VALUES (?, ?, ?)",
             [(site, day, number) for site, day in sorted(record.site_days)],

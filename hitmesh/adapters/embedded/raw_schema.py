@@ -1,6 +1,6 @@
-"""Tables of raw.db: raw records, refusals, dirty marks, claims, the stream's rows, partials and ledger.
+"""Define the tables of raw.db: raw records, refusals, dirty marks, claims, the stream's rows, partials and ledger.
 
-Like `schema`, this module only defines names, keys and versions.
+Like hitmesh.adapters.embedded.schema, this module only defines names, keys and schema versions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from hitmesh.adapters.embedded.schema import Migration
 
 
 def _claims_table(table: str) -> str:
-    """Return the original table of claims on orders or refunds."""
+    """Return the first version of a table of claims, on orders or on refunds."""
     return f"""CREATE TABLE {table} (
         log_id TEXT NOT NULL,
         partition_no INTEGER NOT NULL,
@@ -31,7 +31,7 @@ def _claims_table(table: str) -> str:
 
 
 def _holders_table(table: str) -> str:
-    """Return the table of order or refund holders in the stream."""
+    """Return the table of the stream's holders, of orders or of refunds."""
     return f"""CREATE TABLE {table} (
         site TEXT NOT NULL,
         order_id TEXT NOT NULL,
@@ -119,14 +119,14 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             day INTEGER NOT NULL,
             PRIMARY KEY (site, day)
         ) WITHOUT ROWID""",
-        # Holders of orders in the stream; settlement decides from the claims, not from holders.
+        # The stream's holders of orders. Settlement decides from the claims and ignores the holders.
         _holders_table("order_holders"),
         "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
-        # The fence against earlier writers: a single row with the newest writer's number.
+        # A single row with the newest writer's number, which fences earlier writers.
         "CREATE TABLE writers (newest INTEGER NOT NULL)",
         "INSERT INTO writers VALUES (0)",
-        # Committed rows: a chunk holds all rows of a transaction and source whose site's bucket is in the chunk's
-        # range. Numbers are never reused, because readers cache rows by number.
+        # Committed rows. A chunk holds a transaction's rows from one source, for all sites whose bucket is in the
+        # chunk's range. Chunk numbers are never reused, because readers cache rows by number.
         """CREATE TABLE stream_chunks (
             chunk INTEGER PRIMARY KEY AUTOINCREMENT,
             batch INTEGER NOT NULL,
@@ -136,7 +136,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             row_count INTEGER NOT NULL,
             value BLOB NOT NULL
         )""",
-        # Rows from many transactions, folded; a greater level is older.
+        # Folded rows from many transactions. A blob with a greater level has older rows.
         """CREATE TABLE stream_blobs (
             blob INTEGER PRIMARY KEY AUTOINCREMENT,
             source TEXT NOT NULL,
@@ -147,7 +147,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL
         )""",
         "CREATE INDEX stream_blobs_by_day ON stream_blobs (day, bucket, source, level, row_count)",
-        # Site-days whose rows are hidden from every reader but may still lie in a chunk or a blob.
+        # Dropped site-days. Their rows may still be in a chunk or a blob, but no reader returns these rows.
         """CREATE TABLE stream_dropped (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -176,8 +176,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             visitors BLOB,
             PRIMARY KEY (site, day, generation, cell, excluded, log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # The key begins with the epoch, so that entries that are written together are stored together. A read of one
-        # site costs a look-up per epoch.
+        # Log, partition and epoch come first in the key, so that entries that are written together are stored together.
+        # A read of one site therefore costs a look-up per epoch.
         """CREATE TABLE ledger (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -198,7 +198,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             epoch INTEGER NOT NULL,
             PRIMARY KEY (log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # Per span length: epochs before `end_epoch` are final and were added up into spans.
+        # For each partition and span length, all epochs before `end_epoch` are final and were added up into spans.
         """CREATE TABLE ledger_folds (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -208,8 +208,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # Sums by currency. Existing partials have an empty currency and contain the sums over all currencies, until a
-        # redo overwrites them.
+        # From this version on, sums are stored by currency. Existing partials get an empty currency and keep the sums
+        # over all currencies, until a redo overwrites them.
         "ALTER TABLE series_partials RENAME TO series_of_none",
         """CREATE TABLE series_partials (
             site TEXT NOT NULL,
@@ -240,7 +240,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # The total of an order, unknown for existing claims. Refunds have no total.
+        # `total` is the total of the claim's order. The total is unknown for existing claims, and claims on refunds
+        # have no total.
         *_claim_totals("order_claims"),
         # Claims on refunds have the same columns as claims on orders.
         _claims_table("refund_claims"),
@@ -248,7 +249,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX refund_claims_by_id ON refund_claims (site, order_id)",
         _holders_table("refund_holders"),
         "CREATE INDEX refund_holders_by_position ON refund_holders (log_id, partition_no, record_offset, row_no)",
-        # Days of the refunds that refund their order's whole total.
+        # The days of all refunds that refund the whole total of their order.
         """CREATE TABLE whole_refunds (
             site TEXT NOT NULL,
             order_id TEXT NOT NULL,
@@ -256,22 +257,24 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (site, order_id, day)
         ) WITHOUT ROWID""",
     ),
-    # Encoding of `original`: 0 as sent, 1 zlib.
+    # `packing` is the encoding of the column `original`: 0 means as sent, 1 means compressed with zlib.
     ("ALTER TABLE rejected ADD COLUMN packing INTEGER NOT NULL DEFAULT 0",),
     (
-        # hitmesh.internal.log.v1.RefusalOrigin; empty if unknown.
+        # An encoded hitmesh.internal.log.v1.RefusalOrigin; empty if the origin is unknown.
         "ALTER TABLE rejected ADD COLUMN origin BLOB NOT NULL DEFAULT x''",
-        # When an accepted replay was recorded, UTC ms; 0 = never.
+        # The time at which an accepted replay was recorded, in UTC ms; 0 means that no replay was accepted.
         "ALTER TABLE rejected ADD COLUMN replayed_at INTEGER NOT NULL DEFAULT 0",
         """CREATE INDEX rejected_by_cell ON rejected (
             collect_time / 900000 DESC, site, collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC,
             row_no DESC
         )""",
     ),
-    # Most awaited days are still open: a settler looks for closed days twice a second.
+    # Most awaited days are still open, and a settler looks for closed days twice a second, so this look-up needs an
+    # index.
     ("CREATE INDEX awaited_days_by_day ON awaited_days (day, site)",),
     (
-        # Several streams beside each other: `stream` is the generation of the rows, 0 for the first stream.
+        # Several streams may exist beside each other. `stream` is the generation of a stream's rows, 0 for the first
+        # stream.
         "ALTER TABLE stream_chunks ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE stream_blobs ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
         "DROP INDEX stream_blobs_by_day",
@@ -297,7 +300,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "INSERT INTO flushed SELECT log_id, partition_no, next_offset, log_time, 0 FROM flushed_before",
         "DROP TABLE flushed_before",
-        # A row per stream.
+        # From this version on, the table has a row per stream.
         "ALTER TABLE writers ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
     ),
 )

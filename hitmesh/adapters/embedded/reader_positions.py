@@ -1,4 +1,4 @@
-"""Committed positions of consumer groups in raw.db, beside the data derived from the records.
+"""Store the committed positions of consumer groups in raw.db, beside the data that is derived from the records.
 
 A position never moves back.
 """
@@ -13,7 +13,7 @@ from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 
 
 class ReaderPositions:
-    """Committed positions of all readers, in raw.db."""
+    """The committed positions of all consumer groups, in raw.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -24,7 +24,7 @@ class ReaderPositions:
             return committed_positions(transaction, topic, group)
 
     def commit(self, topic: Topic, group: str, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Save positions; a position older than the stored position is ignored."""
+        """Commit positions; a position older than the committed position is ignored."""
         with self._database.writing() as transaction:
             save_positions(transaction, topic, group, positions)
 
@@ -34,7 +34,7 @@ class ReaderPositions:
             transaction.run("DELETE FROM reader_positions WHERE group_name = ?", (group,))
 
     def committed_by_all(self, topic: Topic) -> Mapping[PartitionId, int]:
-        """Return, per partition, the offset before which every consumer group has committed; 0 if any has no commit."""
+        """Return, per partition, the smallest committed offset of all consumer groups; 0 if a group has no commit."""
         with self._database.reading() as transaction:
             rows = transaction.rows(
                 _Lowest,

@@ -1,4 +1,4 @@
-"""Refused hits on one machine, in raw.db, counted by cell of collect time (rule D5).
+"""Store refused hits on one machine, in raw.db, and count them by cell of collect time (rule D5).
 
 This module stores the bytes of a refused hit but never parses the bytes.
 """
@@ -21,7 +21,7 @@ _REJECTED_COLUMNS: Final = """log_id, partition_no, record_offset, row_no, site,
     hit_id, hits, original, packing, origin, replayed_at"""
 _AS_SENT: Final = 0
 _ZLIB: Final = 1
-# The index `rejected_by_cell` has this expression and this order.
+# The index `rejected_by_cell` contains this expression and has this order.
 _CELL: Final = f"collect_time / {CELL_MS}"
 _NEWEST: Final = "collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC, row_no DESC"
 _PLACE: Final = "(collect_time, log_id, partition_no, record_offset, row_no)"
@@ -30,13 +30,16 @@ _PAGE: Final = 500
 
 
 class EmbeddedRejectedStore:
-    """A RejectedStore in raw.db: a row per refusal, with bytes compressed where this saves space."""
+    """Implements the port RejectedStore in raw.db, with a row per refusal.
+
+    The bytes of a refusal are compressed when this saves space.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Store refusals durably in a single transaction; existing refusals stay unchanged."""
+        """Store refusals durably in a single transaction; a refusal that is already stored stays unchanged."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 f"INSERT OR IGNORE INTO rejected ({_REJECTED_COLUMNS}) VALUES ({', '.join('?' * 15)})",
@@ -60,7 +63,7 @@ class EmbeddedRejectedStore:
             )
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell (start in UTC ms) on a UTC day of collect time (rule D5)."""
+        """Return how many hits were refused per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
         with self._database.reading() as transaction:
             return dict(
                 transaction.rows(
@@ -72,7 +75,7 @@ class EmbeddedRejectedStore:
             )
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
-        """Return a site's newest refusals, newest first, by collect time, then by position."""
+        """Return a site's newest refusals, ordered by collect time and position, newest first."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _rejected,
@@ -81,7 +84,7 @@ class EmbeddedRejectedStore:
             )
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return at most `limit` refusals in list order, beginning after a key."""
+        """Return the next refusals in list order that follow the key `after`, at most `limit`."""
         conditions, values = _conditions(wanted, after)
         order = _NEWEST if wanted.site is not None else f"{_CELL} DESC, site, {_NEWEST}"
         with self._database.reading() as transaction:
@@ -94,7 +97,7 @@ class EmbeddedRejectedStore:
         return RefusalPage(page, key_of(page[-1]) if len(found) > limit else None)
 
     def get(self, key: RefusalKey) -> RejectedHit | None:
-        """Return a refusal; None when absent."""
+        """Return the refusal with this key; None if there is no such refusal."""
         with self._database.reading() as transaction:
             return transaction.first(
                 _rejected, f"SELECT {_REJECTED_COLUMNS} FROM rejected WHERE {_KEY}", _key_values(key)
@@ -115,7 +118,7 @@ class EmbeddedRejectedStore:
             )
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts in the site's wanted refusals durably; yield how many after each page."""
+        """Empty the texts of the site's wanted refusals durably; after each page, yield how many refusals changed."""
         last, is_last = 0, False
         while not is_last:
             with self._database.reading() as transaction:
@@ -139,7 +142,7 @@ class EmbeddedRejectedStore:
 
 
 def _conditions(wanted: RefusalRange, after: RefusalKey | None) -> tuple[str, tuple[Value, ...]]:
-    """Return a WHERE clause with its values."""
+    """Return the conditions of a WHERE clause, and the values for the parameters in these conditions."""
     values: list[Value]
     if wanted.site is not None:
         conditions, values = "site = ? AND collect_time >= ? AND collect_time < ?", [*wanted]
@@ -171,7 +174,7 @@ class _Count(NamedTuple):
 
 
 def _packed(original: bytes) -> tuple[bytes, int]:
-    """Return bytes in their stored encoding, and the encoding's number."""
+    """Return the bytes to store, and the number of their encoding."""
     packed = zlib.compress(original)
     return (packed, _ZLIB) if len(packed) < len(original) else (original, _AS_SENT)
 

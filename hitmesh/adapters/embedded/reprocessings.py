@@ -1,7 +1,8 @@
-"""Reprocessings and their recomputed site-days on one machine, in settled.db.
+"""Store reprocessings and their recomputed site-days on one machine, in settled.db.
 
-The control service and the processor both write these tables. SQLite never runs two write transactions at once,
-so the version that a replacement compares cannot change before the replacement is committed.
+The control service and the processor both write these tables. SQLite never runs two write transactions at once. A
+replacement reads and compares the stored version in its transaction, so the version cannot change before the
+replacement is committed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _REMOVE_SOME: Final = """DELETE FROM rebuilt_site_days WHERE rowid IN (
 
 
 class EmbeddedReprocessings:
-    """Implementation of Reprocessings in settled.db."""
+    """Implements the port Reprocessings in settled.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,7 +49,7 @@ class EmbeddedReprocessings:
                 raise taken(reprocessing.id)
 
     def get(self, id_: str) -> Reprocessing | None:
-        """Return a reprocessing; None when absent.
+        """Return the reprocessing with this id; None if there is no such reprocessing.
 
         Raises:
             StoreCorrupt: the stored value does not decode.
@@ -57,7 +58,7 @@ class EmbeddedReprocessings:
             return transaction.first(reprocessing_of, "SELECT id, value FROM reprocessings WHERE id = ?", (id_,))
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first; call `on_damage` for each value that does not decode.
+        """Return all reprocessings, newest first; call `on_damage` for each damaged value, which is left out.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.
@@ -67,7 +68,7 @@ class EmbeddedReprocessings:
         return reprocessings_of(rows, on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the preceding version; return whether the given value is stored now."""
+        """Replace the stored value if it has the preceding version; return whether the given value is stored now."""
         with self._database.writing() as transaction:
             if transaction.run(
                 "UPDATE reprocessings SET version = ?, value = ? WHERE id = ? AND version = ?",

@@ -13,7 +13,8 @@ from hitmesh.model.history import PastEntry, RetiredGeneration, replaced_times
 from hitmesh.model.sites import SiteDay
 
 _IN_DAYS: Final = "WHERE site = ? AND day >= ? AND day < ?"
-# SQLite compares the pair in the order of the index (site, day). `first` is the first site that may follow.
+# SQLite compares the pair (site, day) in the order of the index. `site >= ?` excludes all sites before the last site on
+# the previous page.
 _SITE_DAYS: Final = """SELECT DISTINCT site, day FROM superseded
     WHERE (site, day) > (?, ?) AND site >= ? AND (? IS NULL OR site = ?) ORDER BY site, day LIMIT ?"""
 _RETIRED: Final = """SELECT superseded.generation, superseded_at, sum(row_count) FROM superseded
@@ -58,7 +59,7 @@ def retired_of(
 
 
 def limit_kept(transaction: Transaction, site_day: SiteDay, now: int) -> None:
-    """Give a site-day's generations beyond the allowed number an earlier time."""
+    """Let those kept generations of a site-day that exceed MAX_KEPT_GENERATIONS count as superseded from `now`."""
     replaced = dict(
         transaction.rows(_pair, "SELECT generation, superseded_at FROM superseded WHERE site = ? AND day = ?", site_day)
     )

@@ -1,9 +1,9 @@
-"""Tables of the embedded store: one schema per file, except raw.db's schema, which is in `raw_schema`.
+"""Define the tables of all embedded files except raw.db, whose schema is in the module `raw_schema`.
 
-This module only defines names, keys and versions. A schema is an append-only list of migrations: version n consists of
-the first n migrations. Each file has a main writer: the collector for log.db, the processor for raw.db, settled.db (and
-control for reprocessings) and state.db, control for directory.db (and the collector for salts). SQLite integers are
-signed, so unsigned 64-bit values are stored as the signed number with the same bits.
+This module only defines names, keys and schema versions. A schema is an append-only list of migrations; version n
+consists of the first n migrations. Each file has a main writer. The collector writes log.db, and the salts in
+directory.db. The processor writes raw.db, state.db and settled.db. Control writes directory.db, and the reprocessings
+in settled.db. SQLite integers are signed, so unsigned 64-bit values are stored as the signed number with the same bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
             log_id TEXT NOT NULL UNIQUE,
             partitions INTEGER NOT NULL
         ) WITHOUT ROWID""",
-        # A partition's end outlives the trimmed records.
+        # A partition's end is in a table of its own, because it must remain when all records are trimmed.
         """CREATE TABLE ends (
             topic TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -46,7 +46,8 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # The counts and sums that a record announces (rule D5); `hits` is NULL if the record announces nothing.
+        # The counts and sums that a record announces to the ledger (rule D5). `hits` is NULL if a record announces
+        # none.
         "ALTER TABLE records ADD COLUMN hits INTEGER",
         "ALTER TABLE records ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE records ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
@@ -55,7 +56,7 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
 
 SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     (
-        # Issued generation numbers, and the attempts that wait for publication.
+        # The last issued generation number of each site-day, and the attempts that are still pending.
         """CREATE TABLE attempt_counters (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -100,7 +101,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
             site TEXT NOT NULL
         )""",
         "CREATE INDEX segments_by_site ON segments (site, source)",
-        # A generation's rows are consecutive in a single file.
+        # All rows of a site-day's generation are consecutive rows in a single file.
         """CREATE TABLE manifest (
             site TEXT NOT NULL,
             source TEXT NOT NULL,
@@ -114,8 +115,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX manifest_by_segment ON manifest (segment)",
     ),
     (
-        # Difference between the first settlement and the stream, as JSON. The row stays when later entries replace the
-        # entry.
+        # The difference between a site-day's first settlement and the stream, as JSON. The row stays unchanged when
+        # later settlements replace the entry.
         """CREATE TABLE drifts (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -125,7 +126,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX drifts_by_day ON drifts (day)",
     ),
     (
-        # The version is a column too, because a replacement compares the version.
+        # The version is inside `value` and also a column, because a replacement compares the version.
         """CREATE TABLE reprocessings (
             id TEXT PRIMARY KEY,
             version INTEGER NOT NULL,
@@ -138,12 +139,12 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL,
             PRIMARY KEY (reprocessing, site, day)
         )""",
-        # Generations that are kept for a rollback stay in the table for weeks.
+        # This index is needed because generations that are kept for a rollback stay in the table for weeks.
         "CREATE INDEX superseded_by_time ON superseded (superseded_at)",
     ),
     (
-        # All entries that became current, for reports at an earlier data version. `generations` has one entry per
-        # generation.
+        # All entries that ever became current, for reports at an earlier data version. The table `generations` has only
+        # one entry per generation.
         """CREATE TABLE past_entries (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -158,7 +159,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     (
         "ALTER TABLE generations ADD COLUMN erased INTEGER NOT NULL DEFAULT 0",
-        # Which visitors' hits are refused, up to which event time; the digest is a hash of the visitor key.
+        # This table lists the visitors whose hits are refused up to an event time (`until`). The digest is a hash of
+        # the visitor key.
         """CREATE TABLE erasures (
             site TEXT NOT NULL,
             digest TEXT NOT NULL,
@@ -169,9 +171,10 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX erasures_by_time ON erasures (created_at)",
     ),
-    # The version of the exclusion rules under which a generation was settled; 0 means the decisions of the collector.
+    # The version of the exclusion rules with which a generation was settled. 0 means that the collector decided which
+    # hits are excluded.
     ("ALTER TABLE generations ADD COLUMN rules_version INTEGER NOT NULL DEFAULT 0",),
-    # The stream table (hitmesh.model.streams), as a single value.
+    # This table holds the stream table (hitmesh.model.streams) as a single value.
     ("CREATE TABLE streams (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, value BLOB NOT NULL)",),
 )
 
@@ -199,7 +202,8 @@ STATE_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # Snapshots per stream: `stream` is the generation of the stream's rows, 0 for the first stream.
+        # From this version on, each stream has snapshots. `stream` is the generation of the stream's rows, 0 for the
+        # first stream.
         "ALTER TABLE snapshots RENAME TO snapshots_before",
         """CREATE TABLE snapshots (
             stream INTEGER NOT NULL,
@@ -266,7 +270,7 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     ("CREATE TABLE mesh_secrets (one INTEGER PRIMARY KEY CHECK (one = 1), secret BLOB NOT NULL)",),
-    # The exclusion rules in every version, as JSON; NULL before the first change.
+    # The column holds all versions of a site's exclusion rules, as JSON; it is NULL before the first change.
     ("ALTER TABLE sites ADD COLUMN rules TEXT",),
     (
         """CREATE TABLE policy_changes (
@@ -278,6 +282,6 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX policy_changes_by_day ON policy_changes (from_day)",
     ),
-    # All sites' old salts are destroyed by date.
+    # This index is needed because old salts of all sites are destroyed by date.
     ("CREATE INDEX salts_by_date ON salts (local_date)",),
 )

@@ -1,4 +1,4 @@
-"""Settlement on one machine: settled rows as Parquet segments, listed in a manifest in settled.db.
+"""Store settled rows on one machine, as Parquet files (segments) that a manifest in settled.db lists.
 
 A segment is on disk before its manifest entry is written, so every segment in the manifest is complete, even after a
 power failure. A segment never changes.
@@ -27,12 +27,12 @@ from hitmesh.model.stored import SETTLED_CURE
 
 _STRAY_AGE_MS: Final = 600_000
 _SUFFIX: Final = ".parquet"
-_MANY_SITES: Final = ""  # the site for a file that several sites share
+_MANY_SITES: Final = ""  # stored in place of the site if several sites share a file
 _NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 
 
 class Slice(NamedTuple):
-    """The location of a site-day's generation: consecutive rows in a file."""
+    """The location of the rows of a site-day's generation, which are consecutive in a file."""
 
     site: str
     source: RowSource
@@ -44,7 +44,7 @@ class Slice(NamedTuple):
 
 
 class Segments:
-    """The segment files of a data directory, and the manifest of their contents.
+    """Reads and writes the segment files in a data directory, and the manifest that lists their content.
 
     Args:
         directory: directory of the files; created when absent.
@@ -60,7 +60,7 @@ class Segments:
         return self._directory / file
 
     def named(self, source: RowSource, generations: Iterable[tuple[SiteDay, int]]) -> list[Slice]:
-        """Return the slices of these generations; a generation without rows has no slice."""
+        """Return the slices of these generations; for a generation without rows, there is no slice."""
         wanted = json.dumps([[*site_day, generation] for site_day, generation in generations])
         with self._database.reading() as transaction:
             return transaction.rows(
@@ -74,7 +74,7 @@ class Segments:
             )
 
     def of_site(self, site: str, source: RowSource) -> list[Slice]:
-        """Return all slices of a site, file by file."""
+        """Return all slices of a site, ordered by file and first row."""
         with self._database.reading() as transaction:
             return _of_site(transaction, site, source)
 
@@ -82,7 +82,7 @@ class Segments:
         """Add slices to the manifest; their files must already be on disk.
 
         Raises:
-            ValueError: a generation of a site-day already has rows.
+            ValueError: a generation of a site-day already has rows from this source.
         """
         with self._database.writing() as transaction:
             for added in slices:
@@ -124,16 +124,16 @@ class Segments:
         self._unlink(files)
 
     def save(self, rows: pl.DataFrame, source: RowSource) -> str:
-        """Write a file, block until its content is on disk, and return its name; `sync` makes the name durable.
+        """Write a file, block until its content is on disk, and return its name. Only `sync` makes the name durable.
 
-        The name ends with a checksum of the content, so that the file stays plain Parquet for every reader.
+        The checksum is part of the name, so that the content remains plain Parquet for every reader.
         """
         return self._saved(
             source, lambda made: rows.write_parquet(made, compression="zstd", compression_level=1, statistics=False)
         )
 
     def save_portions(self, portions: Iterator[pl.DataFrame], source: RowSource) -> str | None:
-        """Write portions to a single file as `save` does, a row group each; return None without portions."""
+        """Write portions to a single file like `save`, each as a row group; return None if there are no portions."""
         first = next(portions, None)
         if first is None:
             return None
@@ -165,17 +165,17 @@ class Segments:
             raise as_disk_full(error) or error from error
 
     def sync(self) -> None:
-        """Block until the file names are on disk."""
+        """Block until the names of all written files are on disk."""
         _sync(self._directory)
 
     def read(self, file: str, columns: Sequence[str]) -> pl.DataFrame:
-        """Return columns from a file.
+        """Return columns of a segment file.
 
         Raises:
             FileNotFoundError: the file was deleted.
-            StoreCorrupt: the file differs from the written file, or lacks a column.
+            StoreCorrupt: the content has changed since it was written, or a column is missing.
         """
-        named = _NAMED.search(file)  # files from older programs have no checksum in the name
+        named = _NAMED.search(file)  # files that older versions of hitmesh wrote have no checksum in the name
         try:
             if named is not None and named[1] != _digest(self.path(file)):
                 raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}", file=file)
@@ -190,7 +190,7 @@ class Segments:
             ) from None
 
     def sweep(self, now: int) -> None:
-        """Delete the files that a crash left: not in the manifest, and too old to belong to a write in progress."""
+        """Delete files that a crash left: files that are not in the manifest and too old for a write in progress."""
         if not self._directory.is_dir():
             return
         with self._database.reading() as transaction:
@@ -218,7 +218,7 @@ def _insert(transaction: Transaction, slices: Sequence[Slice]) -> None:
 
 
 def _remove(transaction: Transaction, slices: Sequence[Slice]) -> list[str]:
-    """Remove slices by key, then segments without slices; return the files of removed segments."""
+    """Remove slices by key, then segments that have no slices left; return the files of the removed segments."""
     touched: set[int] = set()
     for file_slice in slices:
         touched.update(

@@ -1,8 +1,8 @@
-"""Step 6 of the journey on one machine: partials in raw.db (architecture A6).
+"""Store partials and settled series on one machine, in raw.db (step 6 of the journey, architecture A6).
 
 A partial is the contribution of an epoch to a cell. The sums of a partial are stored in a blob, so that rows stay small
-and a new sum needs no new column. A settled site-day is stored as a single blob. hitmesh.adapters.shared.partials
-decides the content of partials and how partials add up.
+and a new sum needs no new column. The settled series of a site-day is stored as a single blob. The module
+hitmesh.adapters.shared.partials decides the content of partials and how partials add up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.rows.columns import pack_record, unpack_record
 from hitmesh.model.rows.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
 from hitmesh.model.sites import SiteDay
 
-# SQLite has no booleans, and only signed integers.
+# SQLite has no booleans and no unsigned integers.
 _STORED_AS: Final[dict[str, pl.DataType]] = {"excluded": pl.Int64(), "digest": pl.Int64()}
 _OF_DAYS: Final = "WHERE site = ?1 AND day >= ?2 AND day < ?3 AND generation = ?4"
 _PUT: Final = """INSERT INTO series_partials (site, day, cell, excluded, currency, generation, log_id, partition_no,
@@ -33,7 +33,7 @@ _PUT: Final = """INSERT INTO series_partials (site, day, cell, excluded, currenc
 
 
 class EmbeddedSeriesStore:
-    """A SeriesStore in raw.db.
+    """Implements the port SeriesStore in raw.db.
 
     Args:
         database: raw.db.
@@ -54,7 +54,7 @@ class EmbeddedSeriesStore:
             )
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return SERIES_COLUMNS: settled series where stored, otherwise partials added up over epochs."""
+        """Return SERIES_COLUMNS: settled series for settled site-days, and sums over epochs for other site-days."""
         parameters = (site, first_day, end_day, generation)
         with self._database.reading() as transaction:
             settled = transaction.rows(bytes, f"SELECT value FROM settled_series {_OF_DAYS}", parameters)
@@ -65,7 +65,8 @@ class EmbeddedSeriesStore:
                 parameters,
             )
         if not settled and not streamed:
-            return NO_SERIES.clone()  # as for every day of an import; adding up nothing takes milliseconds
+            # Every day of an import has no series at first, and adding up an empty frame would take milliseconds.
+            return NO_SERIES.clone()
         return series(pl.concat([_frame(site, streamed), *(unpack_record(blob, SERIES_COLUMNS) for blob in settled)]))
 
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
@@ -75,7 +76,7 @@ class EmbeddedSeriesStore:
             transaction.run("REPLACE INTO settled_series VALUES (?, ?, ?, ?)", (*site_day, generation, value))
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Note durably the positions before which partials are stored; a position never moves back."""
+        """Store durably that all partials before these positions are stored; a position never moves back."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """INSERT INTO flushed VALUES (?, ?, ?, ?, ?)
@@ -101,7 +102,7 @@ class EmbeddedSeriesStore:
             transaction.run("DELETE FROM flushed WHERE stream = ?", (self._stream,))
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Remove everything stored for these generations in a single transaction; idempotent."""
+        """Remove all values stored for these generations in a single transaction; idempotent."""
         gone = [(*site_day, generation) for site_day, generation in superseded]
         with self._database.writing() as transaction:
             for table in ("series_partials", "settled_series"):

@@ -1,7 +1,7 @@
-"""Settlement on one machine: settled rows become segments.
+"""Write settled rows to segments, on one machine.
 
-This module first writes the files, then syncs their directory, then adds the files to the manifest. It also decides
-when small files are merged.
+This module first writes the files, then syncs their directory, then adds the files to the manifest. This module also
+decides when small files are merged.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
 MAX_FILES: Final = 16
-MAX_SHARED_ROWS: Final = 4_000  # a report on one site reads the file, which takes a few milliseconds
-MAX_MERGED_ROWS: Final = 1_000_000  # in memory while files are merged, 0.5 KB each
+# a report on one site must read the whole file, which takes a few milliseconds at this size
+MAX_SHARED_ROWS: Final = 4_000
+MAX_MERGED_ROWS: Final = 1_000_000  # a merge holds all these rows in memory, 0.5 KB each
 _SORTED_BY: Final = ("site", "day", "generation", "cell")
 
 
 class _Part(NamedTuple):
-    """A site-day's generation: consecutive rows in a file."""
+    """The rows of a site-day's generation, which are consecutive in a file."""
 
     site: str
     day: int
@@ -41,14 +42,16 @@ Dropped = Sequence[tuple[SiteDay, int]]
 
 
 class EmbeddedRollupSink:
-    """A RollupSink over segments: per row source and call, files with whole sites; many small files are merged.
+    """Implements the port RollupSink with segments.
 
-    A separate file for each small site would cost milliseconds and an inode per site-day, so
-    small sites share files. A site's rows leave a shared file once the site's files are merged.
+    Each call writes files per row source; a file has all rows of its sites.
+
+    A separate file for each small site would cost milliseconds and an inode per site-day, so small sites share files.
+    When a site has many files, they are merged; the site's rows are then copied from shared files to the merged file.
 
     Args:
         segments: destination of settled rows.
-        clock: measures the age of files that are not in the manifest.
+        clock: shows whether files that are not in the manifest are old enough to be deleted.
         beside: functions that drop the same generations from other stores (stream rows, partials).
     """
 
@@ -60,7 +63,7 @@ class EmbeddedRollupSink:
         self._swept = False
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Store the rows of a call durably: either all rows or none."""
+        """Store all rows of the call durably, or none of them."""
         slices: list[Slice] = []
         with self._lock:
             self._sweep_once()
@@ -73,7 +76,7 @@ class EmbeddedRollupSink:
                 self._compact_if_whole(site, source)
 
     def write_portions(self, traffic: Iterable[pl.DataFrame], visits: Iterable[pl.DataFrame]) -> None:
-        """Store the rows of a single generation durably: either all rows or none."""
+        """Store all rows of a single generation durably, or none of them."""
         slices: list[Slice] = []
         with self._lock:
             self._sweep_once()
@@ -84,7 +87,7 @@ class EmbeddedRollupSink:
                 self._segments.add(slices)
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
-        """Return True: rows are readable when `write` returns."""
+        """Return True, because rows are readable as soon as `write` has returned."""
         return True
 
     def drop(self, superseded: Dropped) -> None:
@@ -100,7 +103,7 @@ class EmbeddedRollupSink:
             self._swept = True
 
     def _save(self, source: RowSource, rows: pl.DataFrame) -> list[Slice]:
-        """Write a file per site with many rows, and shared files for other sites; `rows` must be sorted."""
+        """Write a file for each site with many rows, and shared files for the other sites; `rows` must be sorted."""
         counts = rows.group_by("site", "day", "generation", maintain_order=True).len()
         parts = [_Part(*row) for row in counts.iter_rows()]
         slices: list[Slice] = []
@@ -131,7 +134,7 @@ class EmbeddedRollupSink:
         return _placed(source, file, [_Part(site, day, generation, sum(heights))])
 
     def _compact_if_whole(self, site: str, source: RowSource) -> None:
-        """Merge small files; a damaged or lost file is only logged, because the new rows are already stored."""
+        """Merge small files; if a file is damaged or lost, only log this, because the new rows are already stored."""
         try:
             self._compact(site, source)
         except StoreCorrupt as error:
@@ -160,11 +163,11 @@ class EmbeddedRollupSink:
 
 
 def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
-    """Return the slices in the files to merge, which together have at most about `MAX_MERGED_ROWS`.
+    """Return the slices in the files to merge, which together have at most `MAX_MERGED_ROWS` rows.
 
-    These are the smaller half of a site's files, and then each next larger file that has at most as many rows as all
-    smaller files together. Each row is thereby rewritten a logarithmic number of times, regardless of a site's number
-    of days.
+    The files are the smaller half of the site's files, and each next larger file that has at most as many rows as all
+    smaller files together. A row is therefore rewritten only a logarithmic number of times, however many days the site
+    has.
     """
     sizes: dict[str, int] = {}
     for file_slice in slices:
@@ -184,7 +187,10 @@ def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
 
 
 def _files(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
-    """Yield each file's parts, in order: whole sites; several sites share a file up to `MAX_SHARED_ROWS`."""
+    """Yield the parts of each file, in order.
+
+    A file has whole sites: one site, or several up to `MAX_SHARED_ROWS` rows.
+    """
     together: list[_Part] = []
     height = 0
     for _, of_site in groupby(parts, key=lambda part: part.site):
@@ -200,7 +206,7 @@ def _files(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
 
 
 def _placed(source: RowSource, file: str, parts: Iterable[_Part]) -> list[Slice]:
-    """Return the slices for parts that are consecutive in a file."""
+    """Return the slices for parts that are stored one after another in a file."""
     slices: list[Slice] = []
     first_row = 0
     for part in parts:

@@ -1,8 +1,8 @@
-"""A SQLite file: connections, transactions, schema versions, and translated driver errors.
+"""Use a SQLite file: open connections, run transactions, migrate the schema, and translate driver errors.
 
-A commit is on disk when the call returns (WAL with synchronous=FULL). A call waits for locks of other processes up to a
-time-out. A process has a single write connection per file, behind a lock, and a read connection per concurrent read;
-readers never wait for a writer.
+A commit is on disk when the call returns (WAL with synchronous=FULL). A call waits, up to a time-out, while another
+process holds a lock. A process has a single write connection per file, which a lock protects, and a read connection per
+concurrent read. Readers never wait for a writer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _WAL_LIMIT_BYTES: Final = 64 << 20
 
 
 class Transaction:
-    """Statements in a transaction. Valid only inside the `with` block that created the transaction."""
+    """Runs statements in a transaction.
+
+    The object must be used only inside the `with` block that created the transaction.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -45,18 +48,18 @@ class Transaction:
         return [make(*row) for row in self._connection.execute(sql, values)]
 
     def first(self, make: Callable[..., T], sql: str, values: Sequence[Value] = ()) -> T | None:
-        """Return `make(*columns)` of the first row, or None."""
+        """Return `make(*columns)` for the first row, or None if there is no row."""
         row = self._connection.execute(sql, values).fetchone()
         return None if row is None else make(*row)
 
 
 class Database:
-    """A file with its schema, opened at first use or by `open`. Thread-safe.
+    """A SQLite file with its schema. The file is opened at first use or by `open`. Thread-safe.
 
     Args:
         path: the file; created with its directory when absent.
         schema: all migrations, oldest first.
-        secure_delete: overwrite deleted rows with zeros.
+        secure_delete: whether deleted rows are always overwritten with zeros.
     """
 
     def __init__(self, path: Path, schema: tuple[Migration, ...], *, secure_delete: bool = False) -> None:
@@ -83,10 +86,13 @@ class Database:
 
     @contextmanager
     def writing(self, *, raise_in_doubt: bool = False) -> Iterator[Transaction]:
-        """Open a write transaction: durable at the end of the `with` block, rolled back on an exception.
+        """Open a write transaction.
+
+        The transaction is durable when the `with` block has ended, and rolled back after an exception.
 
         Args:
-            raise_in_doubt: raise CommitInDoubt when the commit itself fails, for callers that must not repeat a write.
+            raise_in_doubt: raise CommitInDoubt if the commit itself fails; needed by callers that must not repeat a
+                write.
 
         Raises:
             Unavailable: another process held the lock beyond the time-out, or the disk fails or is full.
@@ -111,7 +117,7 @@ class Database:
     def erasing(self) -> Iterator[Transaction]:
         """Open a write transaction that overwrites replaced and deleted values with zeros.
 
-        The write-ahead log keeps earlier pages until the next `checkpoint`.
+        The write-ahead log still contains the old values until the next `checkpoint`.
         """
         with self.writing() as transaction:
             transaction.run("PRAGMA secure_delete = ON")
@@ -134,7 +140,7 @@ class Database:
             try:
                 yield Transaction(connection)
             finally:
-                if connection.in_transaction:  # errors such as a full disk have already rolled back
+                if connection.in_transaction:  # after some errors, such as a full disk, SQLite has already rolled back
                     connection.execute("ROLLBACK")
                 with self._state_lock:
                     self._idle.append(connection)
@@ -160,7 +166,8 @@ class Database:
             except BaseException:
                 with self._state_lock:
                     self._opened = [other for other in self._opened if other is not connection]
-                connection.close()  # callers retry while a disk is full, and each retry would leave an open connection
+                # Callers retry while a disk is full, and without this call each retry would leave an open connection.
+                connection.close()
                 raise
             return connection
 
@@ -182,11 +189,11 @@ class Database:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def watch(self) -> Watch:
-        """Return a watch that detects changes by any other connection."""
+        """Return a watch, which detects changes that any other connection commits."""
         return Watch(self.connect(), self._path)
 
     def close(self) -> None:
-        """Close all connections, none of which may be in use. A second call changes nothing."""
+        """Close all connections; the caller must make sure that none is in use. A second call changes nothing."""
         with self._write_lock, self._state_lock:
             self._closed = True
             for connection in self._opened:
@@ -196,7 +203,7 @@ class Database:
             self._writer = None
 
     def _commit(self, connection: sqlite3.Connection, *, raise_in_doubt: bool) -> None:
-        """Commit. After a failed sync, a crash may still leave the whole commit on disk."""
+        """Commit the transaction. If the sync fails, the commit may still be on disk after a crash."""
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -217,7 +224,7 @@ class Database:
 
 
 class Watch:
-    """Detect whether a file has changed since the last call. Confined to one thread."""
+    """Detects whether a file has changed since the last call. Confined to one thread."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -238,7 +245,7 @@ class Watch:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Translate driver errors in the `with` block into hitmesh errors; leave driver misuse unchanged."""
+    """Translate driver errors in the `with` block into hitmesh errors, except errors from wrong use of the driver."""
     try:
         yield
     except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
@@ -262,7 +269,10 @@ def _meaning(error: sqlite3.Error, path: Path) -> HitmeshError | None:
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Set WAL mode. Retry, because the switch ignores the busy time-out when two processes create the file at once."""
+    """Set WAL mode.
+
+    The switch is retried, because it ignores the busy time-out if two processes create the file at once.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -276,7 +286,7 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, schema: tuple[Migration, ...], path: Path) -> None:
-    """Migrate the file to the newest version, all or nothing."""
+    """Migrate the file to the newest schema version in a single transaction."""
     if _version(connection) == len(schema):
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -284,7 +294,7 @@ def _migrate(connection: sqlite3.Connection, schema: tuple[Migration, ...], path
         version = _version(connection)
         if version > len(schema):
             raise StoreCorrupt(
-                f"{path.name} has schema version {version}, this hitmesh knows 1 to {len(schema)}: use a newer hitmesh",
+                f"{path.name} has schema version {version}, but this hitmesh knows 1 to {len(schema)}: use a newer one",
                 file=path.name,
                 version=version,
                 newest=len(schema),

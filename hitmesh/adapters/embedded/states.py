@@ -1,9 +1,9 @@
-"""Snapshots of the stream's state on one machine, in state.db.
+"""Store snapshots of the stream's state on one machine, in state.db.
 
 The file is separate, so that commits to raw.db never wait for a snapshot.
 
-This module decides which of two snapshots is kept and when the chunks of other snapshots are deleted; it never decodes
-a state.
+This module decides which of two concurrent snapshots becomes visible, and when the chunks of older snapshots are
+deleted. The module never decodes a state.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OF_PARTITION: Final = "stream = ? AND log_id = ? AND partition_no = ?"
 
 
 class EmbeddedStateStore:
-    """A StateStore in state.db.
+    """Implements the port StateStore in state.db.
 
     Args:
         database: state.db.
@@ -34,7 +34,7 @@ class EmbeddedStateStore:
         self._stream = stream
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store a snapshot's chunks durably in a single transaction, replacing earlier chunks of the same snapshot."""
+        """Store a snapshot's chunks durably in a single transaction; they replace the snapshot's earlier chunks."""
         snapshot = (self._stream, *partition, writer, next_offset)
         with self._database.writing() as transaction:
             transaction.run(f"DELETE FROM snapshots WHERE {_OF_PARTITION} AND writer = ? AND next_offset = ?", snapshot)
@@ -71,7 +71,7 @@ class EmbeddedStateStore:
         return True
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Return the newest snapshot from this logic version; None if absent or if a chunk is missing."""
+        """Return the newest snapshot if this logic version wrote it; None otherwise, or if a chunk is missing."""
         with self._database.reading() as transaction:
             manifest = self._manifest_of(transaction, partition)
             if manifest is None or manifest.logic_version != logic_version:

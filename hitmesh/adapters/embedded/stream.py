@@ -1,4 +1,4 @@
-"""A single stream's stores on one machine: tables of raw.db and state.db, by the stream's generation."""
+"""Make the stores of a stream on one machine: the rows in raw.db and state.db that have the stream's generation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hitmesh.ports import StreamStore
 
 
 class EmbeddedOneStream:
-    """Implementation of OneStream.
+    """Implements the port OneStream.
 
     Args:
         log_file: log.db.

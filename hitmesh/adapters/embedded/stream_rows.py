@@ -1,7 +1,8 @@
-"""Step 6 of the journey on one machine: store and find the stream's signed rows in raw.db.
+"""Store and find the stream's signed rows in raw.db, on one machine (step 6 of the journey).
 
-Rows are first stored in a transaction's chunk, and later in a blob per day and bucket of sites. A reader sees a
-consistent state of chunks and blobs during merges. hitmesh.adapters.embedded.compaction decides when rows are merged.
+Rows are first stored in a transaction's chunk, and later in a blob per day and bucket of sites. During a merge, a
+reader still sees a consistent set of chunks and blobs. The module hitmesh.adapters.embedded.compaction decides when
+rows are merged.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from hitmesh.model.sites import SiteDay
 
 BUCKETS: Final = 64
 MAX_CACHED_BYTES: Final = 128 << 20
-# A chunk is read whole even for a single site, so large transactions are split. Below a few thousand rows, the frame
-# overhead would exceed the savings.
+# A reader must read a whole chunk even for a single site, so the rows of a large transaction are split into several
+# chunks. For chunks with less than a few thousand rows, the overhead per data frame would exceed the savings.
 _CHUNK_ROWS: Final = 4_096
 _MAX_CHUNKS: Final = 16
 
 
 class Chunk(NamedTuple):
-    """Rows of a transaction and source whose site's bucket is in [first_bucket, end_bucket)."""
+    """A transaction's rows from one source, for all sites whose bucket is in [first_bucket, end_bucket)."""
 
     source: RowSource
     first_bucket: int
@@ -42,7 +43,7 @@ class Chunk(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A table row to read, with the requested site-days whose rows may be in the table row."""
+    """A chunk or blob to read, with those requested site-days that may have rows in it."""
 
     table: str
     number: int
@@ -50,7 +51,7 @@ class Piece(NamedTuple):
 
 
 def bucket_of(site: str) -> int:
-    """Return a site's bucket by a stable hash, because buckets are stored."""
+    """Return a site's bucket. The hash must be stable, because buckets are stored."""
     return hash64(site) % BUCKETS
 
 
@@ -65,10 +66,10 @@ def packed(rows: pl.DataFrame) -> bytes:
 
 
 def unpacked(value: bytes, source: RowSource) -> pl.DataFrame:
-    """Return stored rows with the columns of their source.
+    """Return the rows in stored bytes, with the columns of their source.
 
     Raises:
-        StoreCorrupt: the bytes differ from the stored bytes.
+        StoreCorrupt: the bytes have changed since they were written.
     """
     return unpack_record(value, STREAM_COLUMNS[source])
 
@@ -99,7 +100,7 @@ def add_chunks(transaction: Transaction, chunks: Sequence[Chunk], stream: int = 
 
 
 class StreamRows:
-    """Read and drop the rows of the streams for reports. Thread-safe.
+    """Reads the streams' rows for reports, and drops them. Thread-safe.
 
     Args:
         database: raw.db.
@@ -118,7 +119,7 @@ class StreamRows:
         fresh: bool = False,
         stream: int = STREAM_GENERATION,
     ) -> pl.DataFrame:
-        """Return a stream's rows in these site-days (STREAM_COLUMNS), folded per key, without keys that cancel out.
+        """Return a stream's rows for these site-days (STREAM_COLUMNS), folded by key; rows that cancel out are absent.
 
         With `fresh`, no cached rows are used.
         """
@@ -133,7 +134,7 @@ class StreamRows:
         return kept.of((source, *found), lambda: _net(found, source, stream))
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Hide all stream rows of site-days whose superseded generation is a stream's; merges remove them later."""
+        """Hide the rows of generations that belong to a stream; merges remove these rows later."""
         gone = [(site_day, generation) for site_day, generation in superseded if is_streamed(generation)]
         if not gone:
             return
@@ -144,7 +145,7 @@ class StreamRows:
             )
 
     def _part(self, transaction: Transaction, piece: Piece, source: RowSource, kept: KeptFrames) -> pl.DataFrame:
-        """Return a piece's rows for its site-days; chunks and blobs never change."""
+        """Return the rows of a piece's site-days; the rows can be cached, because chunks and blobs never change."""
 
         def read() -> pl.DataFrame:
             column = "chunk" if piece.table == "stream_chunks" else "blob"
@@ -155,13 +156,13 @@ class StreamRows:
 
 
 def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) -> pl.DataFrame:
-    """Return the rows in these site-days (`how` = "semi"), or all other rows ("anti")."""
+    """Return the rows of these site-days if `how` is "semi", or all other rows if `how` is "anti"."""
     named = pl.DataFrame(list(site_days), schema={"site": pl.String, "day": pl.Int32}, orient="row")
     return rows.join(named, on=["site", "day"], how="semi" if how == "semi" else "anti")
 
 
 def _net(found: dict[Piece, pl.DataFrame], source: RowSource, stream: int) -> pl.DataFrame:
-    """Return the folded rows of all pieces; a single blob is already folded."""
+    """Fold the rows of all pieces together; a single blob needs no folding, because its rows are already folded."""
     if len(found) == 1:
         ((piece, part),) = found.items()
         if piece.table == "stream_blobs":
@@ -182,7 +183,7 @@ def _dropped(transaction: Transaction, wanted: Iterable[SiteDay], stream: int) -
 
 
 def _pieces(transaction: Transaction, source: RowSource, wanted: Iterable[SiteDay], stream: int) -> list[Piece]:
-    """Return the pieces to read: every chunk with a requested bucket, every blob with a requested day and bucket."""
+    """Return the chunks whose range has a requested bucket, and the blobs with a requested day and bucket."""
     by_bucket: dict[tuple[int, int], set[SiteDay]] = {}
     for site_day in wanted:
         by_bucket.setdefault((site_day.day, bucket_of(site_day.site)), set()).add(site_day)

@@ -1,4 +1,4 @@
-"""The stream table on one machine, in settled.db, which control and processor both write."""
+"""Store the stream table on one machine, in settled.db. Control and processor both write the table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hitmesh.model.streams import StreamTable
 
 
 class EmbeddedStreams:
-    """Implementation of Streams in settled.db."""
+    """Implements the port Streams in settled.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -23,7 +23,7 @@ class EmbeddedStreams:
             return transaction.first(table_of, "SELECT value FROM streams") or StreamTable()
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the preceding version in a single durable transaction; return whether the table is stored now."""
+        """Replace the stored table if it has the preceding version; return whether the given table is stored now."""
         value, before = table_value(table), table.version - 1
         with self._database.writing() as transaction:
             if before == 0:

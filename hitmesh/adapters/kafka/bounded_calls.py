@@ -1,7 +1,7 @@
 """Run calls of the client library with a deadline, because some calls hang forever despite their own time-outs.
 
-A hanging call is abandoned together with its thread, because the call can be neither interrupted nor awaited. For
-example, librdkafka's send_offsets_to_transaction can wait forever for a coordinator that died at the wrong moment.
+If a call hangs, the caller stops waiting and abandons the call with its thread, because nothing can interrupt the call.
+For example, librdkafka's send_offsets_to_transaction can wait forever if the coordinator dies during the call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ class CallHangs(Exception):
 
 
 class BoundedCalls:
-    """Run calls one after another in a dedicated thread. Unusable after CallHangs.
+    """Runs calls one after another in a dedicated thread.
+
+    After CallHangs was raised, the object must not be used again.
 
     Args:
         name: thread name.
@@ -31,15 +33,15 @@ class BoundedCalls:
 
     def __init__(self, name: str) -> None:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        # A daemon thread, so that a hanging call does not keep the process from ending.
+        # The thread is a daemon thread, so that a call that hangs does not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def call(self, within_s: float, function: Callable[..., T], *arguments: Any) -> T:
-        """Return the function's result, or raise its exception.
+        """Call a function in the dedicated thread; return its result, or raise its exception.
 
         Raises:
-            CallHangs: the call did not return in time.
+            CallHangs: the call did not return within `within_s` seconds.
         """
         done: Future[T] = Future()
         self._queue.put((function, arguments, done))
@@ -49,7 +51,7 @@ class BoundedCalls:
         return done.result()
 
     def end(self) -> None:
-        """End the thread after its current call. A second call changes nothing."""
+        """Let the thread end when its current call has returned. A second call changes nothing."""
         self._queue.put(_END)
 
     def _run(self) -> None:
@@ -57,5 +59,5 @@ class BoundedCalls:
             function, arguments, done = work
             try:
                 done.set_result(function(*arguments))
-            except BaseException as error:  # raised again in the caller
+            except BaseException as error:  # `call` raises this error again
                 done.set_exception(error)

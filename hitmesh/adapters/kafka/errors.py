@@ -1,4 +1,4 @@
-"""Translate Kafka client errors into the errors of hitmesh.model.errors, by what the caller should do next.
+"""Translate Kafka client errors into hitmesh.model.errors; the type of an error tells the caller how to react.
 
 librdkafka marks transaction errors as retriable, abortable or fatal; unmarked errors count as fatal. After a time-out
 the outcome of a call is unknown.
@@ -55,8 +55,8 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
             "transactional id; give each processor a different HITMESH_PROCESSOR_NODE"
         )
     if _is_member_fenced(found):
-        # The cause is another process with this instance's name, or a second join by this client while Kafka was
-        # unavailable. Before a caller opens a new reader, this caller must check that no newer writer exists.
+        # Either another process has this instance's name, or this client joined a second time while Kafka was
+        # unavailable. A caller must make sure that no newer writer exists before it opens a new reader.
         return Unavailable(
             f"the {doing} was rejected by Kafka ({found.name()}), because another member took over this reader's "
             "place in the consumer group",
@@ -82,7 +82,7 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
 
 
 def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
-    """Return the error for a failed transaction: Fenced, PartitionsMoved, Unavailable if aborted, or CommitInDoubt."""
+    """Return the error for a failed transaction; the error is Unavailable if Kafka aborted the transaction."""
     if error.code() in _FENCED:
         return Fenced(f"the {doing} was rejected by Kafka ({error.name()}), because a later writer took over")
     if error.code() in _MOVED or _is_member_fenced(error):
@@ -103,7 +103,7 @@ def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
 
 
 def _is_member_fenced(error: KafkaError) -> bool:
-    """Return whether another client took over the member's name; a consumer reports this with a generic code."""
+    """Return whether another client took over the member's name. A consumer reports this with a generic error code."""
     return error.code() == KafkaError.FENCED_INSTANCE_ID or (
         error.code() == KafkaError._FATAL and "group.instance.id" in error.str()
     )

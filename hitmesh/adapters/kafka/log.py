@@ -1,7 +1,8 @@
-"""Step 3 of the journey on Kafka: append records to topics, acknowledged by all in-sync replicas.
+"""Append records to Kafka topics; all in-sync replicas must acknowledge a record (step 3 of the journey).
 
-A record is durable when the delivery report says so (acks=all). The number of waiting records is limited. The caller
-chooses the partition; the client library must not choose (architecture A4). This module never reads a record's content.
+A record is durable when its delivery report arrives without an error (acks=all). Only a limited number of records may
+wait for delivery. The caller chooses the partition; the client library must not choose (architecture A4). This module
+never decodes a record's value.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from hitmesh.runtime.logs import logger, traceback_of
 MAX_QUEUED_BYTES: Final = 64 << 20
 MAX_QUEUED_RECORDS: Final = 20_000
 MAX_VALUE_BYTES: Final = 8 << 20
-# An abandoned message leaves a gap before later acknowledged messages, so the client retries a
-# message for a full day.
+# If the client gave up a message, later messages could still be acknowledged, and the log would have a gap. The client
+# therefore retries a message for a full day.
 DELIVERY_MS: Final = 24 * 3_600_000
 _FULL_RETRY_S: Final = 0.25
 _POLL_S: Final = 0.1
@@ -34,16 +35,17 @@ _CLOSE_S: Final = 10.0
 
 
 class KafkaEventLog:
-    """An EventLog in Kafka topics. Thread-safe; connects at the first append.
+    """Implements the port EventLog in Kafka topics. Thread-safe; connects at the first append.
 
-    The log time that an append returns is computed from the appends of this process only. A reader applies the running
+    The log time in the result of `append` takes only this process's appends into account. A reader applies the running
     maximum over the appends of all processes (rule L1), so the reader's log time for the record may be later.
 
     Args:
         servers: addresses of Kafka and topic names.
         catalogue: the current log of each topic.
-        max_queued_bytes: limit on value bytes that wait for acknowledgement; LogFull beyond.
-        max_queued_records: limit on records that wait for acknowledgement; LogFull beyond.
+        max_queued_bytes: maximum total size of values that wait for acknowledgement; beyond it, `append` raises
+            LogFull.
+        max_queued_records: maximum number of records that wait for acknowledgement; beyond it, `append` raises LogFull.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class KafkaEventLog:
         """Send a record; the future resolves when all in-sync replicas have stored the record.
 
         Raises:
-            LogFull: too many records or bytes already wait.
+            LogFull: too many records or bytes already wait for acknowledgement.
             ValueError: no such partition, or a value above 8 MiB.
         """
         if not 0 <= partition < self.partitions(topic):
@@ -87,22 +89,23 @@ class KafkaEventLog:
         if size > MAX_VALUE_BYTES:
             raise ValueError(f"the value has {size} bytes; the limit is {MAX_VALUE_BYTES}")
         future: Future[LoggedPosition] = Future()
-        future.set_running_or_notify_cancel()  # a sent record cannot be cancelled
+        # no caller can cancel the future, because a sent record cannot be cancelled
+        future.set_running_or_notify_cancel()
         with self._lock:
             if self._closed:
                 raise Unavailable("the log is closed, because the process is stopping: try again")
             self._refuse_when_full(size)
-            # Inside the lock, so that appends to a partition are sent in the order of the calls.
+            # The record is sent inside the lock, so that appends to a partition are sent in the order of the calls.
             self._send(topic, partition, record, future)
             self._waiting.add(future)
             self._queued_bytes += size
         return future
 
     def flush(self, timeout_s: float) -> None:
-        """Block until every append so far is resolved.
+        """Block until the futures of all appends so far are done.
 
         Raises:
-            RetryError: some appends were unresolved after `timeout_s`.
+            RetryError: some futures are not done after `timeout_s`.
         """
         with self._lock:
             waiting = list(self._waiting)
@@ -142,7 +145,7 @@ class KafkaEventLog:
             raise unavailable(error, f"append to {topic}") from error
 
     def _give_up(self) -> None:
-        """Drop the producer, so that the futures of unacknowledged appends fail."""
+        """Discard the producer and its messages, so that the futures of unacknowledged appends fail."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()
@@ -152,9 +155,9 @@ class KafkaEventLog:
             self._waiting and self._queued_bytes + size > self._max_queued_bytes
         ):
             raise LogFull(
-                f"the log has no room for a record of {size} bytes, because {len(self._waiting)} records of "
-                f"{self._queued_bytes} bytes wait for acknowledgement and the limits are {self._max_queued_records} "
-                f"records and {self._max_queued_bytes} bytes: send the batch again",
+                f"the log has no room for a record of {size} bytes: {len(self._waiting)} records of "
+                f"{self._queued_bytes} bytes wait for acknowledgement, and the limits are {self._max_queued_records} "
+                f"records and {self._max_queued_bytes} bytes; send the batch again",
                 retry_after_s=_FULL_RETRY_S,
                 records=len(self._waiting),
                 size=size,
@@ -172,7 +175,7 @@ class KafkaEventLog:
                     "enable.idempotence": True,
                     "acks": "all",
                     "compression.type": "zstd",
-                    "linger.ms": 2,  # the collector has already batched
+                    "linger.ms": 2,  # the collector has already batched the hits
                     "delivery.timeout.ms": DELIVERY_MS,
                     "message.max.bytes": MAX_VALUE_BYTES + (1 << 20),
                     "queue.buffering.max.kbytes": 2 * self._max_queued_bytes // 1024,
@@ -186,7 +189,7 @@ class KafkaEventLog:
         return self._producer
 
     def _serve_reports(self, producer: Producer) -> None:
-        """Run delivery callbacks until the producer is dropped and has no pending message."""
+        """Run delivery callbacks until the producer has been discarded and has no pending message."""
         while self._producer is producer or len(producer):
             try:
                 producer.poll(_POLL_S)

@@ -1,4 +1,4 @@
-"""How long Kafka holds the bytes of erased hits, because a record in a topic cannot be changed."""
+"""Compute how long Kafka holds the bytes of erased hits, because a record in a topic cannot be changed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hitmesh.model.records import LoggedRecord
 
 _CALL_S: Final = 30.0
 _FOREVER_MS: Final = 253_402_300_799_000
-"""The result for a topic without a time limit: the end of the year 9999."""
+"""The end of the year 9999, which is the result for a topic without a time limit."""
 
 
 class KafkaLogEraser:
-    """Implements LogEraser on Kafka.
+    """Implements the port LogEraser on Kafka.
 
     Kafka deletes a closed segment when the segment's newest record is older than `retention.ms`. A segment is closed
     after `segment.ms` at the latest, and the check runs every `log.retention.check.interval.ms` (5 min by default).
@@ -29,15 +29,15 @@ class KafkaLogEraser:
         self._servers = servers
 
     def record(self, position: Position) -> LoggedRecord | None:
-        """Return None: no record can be changed."""
+        """Return None, because Kafka cannot change any record."""
         return None
 
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
-        """Return False: no record can be changed."""
+        """Return False, because Kafka cannot change any record."""
         return False
 
     def overwrite(self) -> None:
-        """Do nothing: compaction removes replaced bytes from Cassandra, and retention from Kafka."""
+        """Do nothing. Cassandra's compaction removes replaced bytes, and Kafka's retention removes old records."""
 
     def kept_until(self, log_time: int) -> int:
         """Return the time until which the hits topic may hold a record, according to the topic's settings.

@@ -1,9 +1,9 @@
-"""Step 4 of the journey on Kafka: read the partitions that the consumer group assigns to this reader.
+"""Read the Kafka partitions that the consumer group assigns to this reader (step 4 of the journey).
 
-A reader stays a group member until closed. When its partitions change, the reader raises PartitionsMoved. Positions
-are set by a new assignment and never by a seek, because a seek in a prefetching consumer loses messages. Each partition
-begins at the committed position, with the log time from the commit's metadata (rule L1). Records that are missing from
-the log raise an error and are never skipped.
+A reader is a group member until it is closed. When its partitions change, the reader raises PartitionsMoved. The reader
+sets its positions only by a new assignment and never by a seek, because a seek in a consumer that prefetches loses
+messages. The first read of each partition begins at the committed position, with the log time from the commit's
+metadata (rule L1). If records are missing from the log, the reader raises an error and never skips them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _ASSIGNED_S: Final = 60.0
 _JOIN_POLL_S: Final = 0.1
 _CALL_S: Final = 10.0
 _BATCH: Final = 50
-# Limit on records read ahead for the next poll. A limit on rows is not enough, because heartbeat records have no rows.
+# Maximum number of records read ahead for the next poll. A limit on rows would not be enough, because heartbeat records
+# have no rows.
 _MAX_AHEAD: Final = 500
 _QUEUED_KIB: Final = 32 << 10
 # The client reconnects on these errors without losing messages.
@@ -46,7 +47,9 @@ def group_id(servers: Servers, group: str, topic: Topic) -> str:
 
 
 class KafkaLogReader:
-    """A LogReader for a Kafka topic; a group member until closed. Confined to one thread.
+    """Implements the port LogReader for a Kafka topic.
+
+    A reader is a group member until it is closed. Confined to one thread.
 
     Args:
         servers: addresses of Kafka and topic names.
@@ -96,7 +99,8 @@ class KafkaLogReader:
                 "max.poll.interval.ms": int(max_silence_s * 1_000),
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": _QUEUED_KIB,
-                # A small limit, so that no partition runs far ahead; a larger record is still returned.
+                # The limit is small, so that no partition runs far ahead. Kafka still returns a record that is larger
+                # than the limit.
                 "max.partition.fetch.bytes": 1 << 20,
                 "fetch.max.bytes": 16 << 20,
                 "log_level": 3,
@@ -110,7 +114,7 @@ class KafkaLogReader:
         self._accept()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Return the next records, oldest log time first, in order per partition; wait for the first record.
+        """Wait for a record; return the next records, oldest log time first and in order per partition.
 
         The records have at most `max_hits` rows in total, unless the first record alone has more. The result is empty
         when no record arrived within `timeout_s`.
@@ -128,7 +132,7 @@ class KafkaLogReader:
         return taken
 
     def heartbeat(self) -> None:
-        """Send a heartbeat: read a message ahead when a tenth of `max_silence_s` has passed since the last read.
+        """Read a message ahead, as a heartbeat, if a tenth of `max_silence_s` has passed since the last read.
 
         Raises:
             PartitionsMoved: the consumer group reassigned partitions.
@@ -141,7 +145,7 @@ class KafkaLogReader:
         self._refuse_when_moved()
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the next position per assigned partition, and accept the current assignment.
+        """Return the read position per assigned partition, and accept the current assignment.
 
         Transactions may use this reader's membership only after the assignment is accepted.
         """
@@ -153,15 +157,15 @@ class KafkaLogReader:
         return committed_by(self._consumer, self._kafka_topic, list(self._next))
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Save positions durably; older positions are ignored.
+        """Commit positions durably; a position older than the committed position is ignored.
 
         Raises:
-            PartitionsMoved: this reader has lost partitions; nothing was saved.
+            PartitionsMoved: this reader has lost partitions; nothing was committed.
         """
         self._refuse_when_moved()
         lost = sorted(partition.partition for partition in positions.keys() - self._next.keys())
         if lost:
-            raise PartitionsMoved(f"partitions {lost} of {self._kafka_topic} belong to another reader", retry_after_s=0)
+            raise PartitionsMoved(f"partitions {lost} of {self._kafka_topic} moved to another reader", retry_after_s=0)
         there = committed_by(self._consumer, self._kafka_topic, list(positions))
         newer = [partition for partition, done in positions.items() if is_newer(done, there[partition])]
         if not newer:
@@ -175,7 +179,7 @@ class KafkaLogReader:
             raise unavailable(error, f"commit of {self._kafka_topic}") from error
 
     def close(self) -> None:
-        """Close the consumer; its group membership lasts until the session times out. A second call changes nothing."""
+        """Close the consumer; it remains a group member until its session times out. A second call changes nothing."""
         if not self._is_closed:
             self._is_closed = True
             self._members.leave(self._topic, self._group, self._consumer)
@@ -199,7 +203,7 @@ class KafkaLogReader:
                 )
 
     def _accept(self) -> None:
-        """Let transactions use this reader's membership; call only when the caller knows the assignment."""
+        """Let transactions use this reader's membership. Must be called only when the caller knows the assignment."""
         if not self._has_moved and not self._is_closed:
             self._members.join(self._topic, self._group, self._consumer)
 
@@ -247,10 +251,10 @@ class KafkaLogReader:
         self._revoked(consumer, lost)
 
     def _move(self) -> None:
-        """Forget the records read ahead and the positions.
+        """Forget the positions and the records that were read ahead, and withdraw the membership from transactions.
 
-        The client rejoins the consumer group by itself and then has a valid membership, with which records read before
-        the move must not be committed. The membership is therefore withdrawn until the caller calls `positions`.
+        The client rejoins the consumer group by itself and then has a valid membership. Records that were read before
+        the move must not be committed with this membership, so it is withdrawn until the caller calls `positions`.
         """
         self._has_moved = True
         self._next, self._ahead, self._times = {}, [], {}
@@ -258,9 +262,9 @@ class KafkaLogReader:
 
     def _refuse_when_moved(self) -> None:
         if self._is_lost:
-            # A new reader is needed, because the client may fence itself when it joins a second time.
+            # The caller must open a new reader, because this client may fence itself when it joins a second time.
             raise Unavailable(
-                f"this reader of {self._kafka_topic} was removed from the group; open a new reader",
+                f"this reader of {self._kafka_topic} was removed from the consumer group; open a new reader",
                 retry_after_s=0.5,
                 topic=self._kafka_topic,
             )
@@ -271,7 +275,7 @@ class KafkaLogReader:
             )
 
     def _fetch(self, max_hits: int, timeout_s: float) -> None:
-        """Read the first message within the time-out, then messages already waiting, up to the limits."""
+        """Wait up to `timeout_s` for a message; then also read the messages that already wait, up to the limits."""
         messages = self._consumed(1, timeout_s)
         while messages:
             for message in messages:
@@ -302,7 +306,7 @@ class KafkaLogReader:
         self._ahead.append(logged)
 
     def _refuse(self, error: KafkaError) -> None:
-        """Raise the matching error for a KafkaError received in place of a message; ignore transient errors."""
+        """Raise the error for a KafkaError that the consumer returned instead of a message; ignore transient errors."""
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise FatalError(
                 f"unread records of {self._kafka_topic} are gone from the log ({error}): restore the records, or "
@@ -314,7 +318,7 @@ class KafkaLogReader:
             raise unavailable(error, f"read of {self._kafka_topic}")
 
     def _take(self, max_hits: int) -> list[LoggedRecord]:
-        """Return records read ahead, by log time, up to `max_hits` rows; keep the rest for the next poll."""
+        """Return the first records that were read ahead, by log time, up to `max_hits` rows; keep the others."""
         ordered = sorted(self._ahead, key=lambda logged: (logged.log_time, logged.position))
         hits, count = 0, 0
         for logged in ordered:

@@ -1,8 +1,8 @@
 """Read records of a Kafka topic again, without a consumer group, to rebuild state from the log (architecture A5).
 
-Log time is a running maximum (rule L1) that Kafka does not store. For a read that begins in the middle of a log, either
-the caller supplies the log time at the start, or the read begins `look_back` records earlier. In the second case, log
-times may be too early. A scan commits no positions.
+Log time is a running maximum (rule L1) that Kafka does not store. If a read begins in the middle of a log, the caller
+may supply the log time at the start. Otherwise the read begins `look_back` records earlier to compute it, and log times
+may be too early. A scan commits no positions.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _PASSING: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT
 
 
 class KafkaLogScan:
-    """A LogScan of Kafka topics. Thread-safe: each call has a separate consumer.
+    """Implements the port LogScan for Kafka topics. Thread-safe, because each call has a separate consumer.
 
     Args:
         servers: addresses of Kafka and topic names.
         catalogue: the current log of each topic.
-        look_back: number of records to read before the start when the log time is unknown.
+        look_back: how many records before the start are also read if the log time is unknown.
     """
 
     def __init__(self, servers: Servers, catalogue: Catalogue, look_back: int = LOOK_BACK) -> None:
@@ -45,16 +45,16 @@ class KafkaLogScan:
         self._catalogue = catalogue
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Return the first retained offset; the next offset to be written when no record is retained."""
+        """Return the first retained offset, or the end offset if no record is retained."""
         with self._consumer() as consumer:
             return self._retained(consumer, partition)[0]
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first retained offset whose log time is at least `log_time`, otherwise the end offset.
+        """Return the first retained offset whose log time is at least `log_time`, or the end offset if there is none.
 
-        Log time never exceeds the latest append time, so the result cannot precede the offset from Kafka's time index.
-        When clocks agree, the offset from the index is the result. Otherwise a binary search finds the offset, because
-        log time never decreases.
+        Log time never exceeds the latest append time, so the result is never before the offset that Kafka's time index
+        returns. If all clocks agree, this offset is the result. Otherwise a binary search finds the result, because log
+        time never decreases.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)
@@ -87,7 +87,7 @@ class KafkaLogScan:
                     yield logged
 
     def close(self) -> None:
-        """Do nothing; no resources are held between calls."""
+        """Do nothing, because no resources are held between calls."""
 
     def _messages(self, consumer: Consumer, partition: PartitionId, first: int, end: int) -> Iterator[Message]:
         """Yield the messages at offsets [first, end); `end` must not exceed the partition's end."""
@@ -108,7 +108,7 @@ class KafkaLogScan:
                 raise unavailable(problem, f"read of {topic}")
 
     def _consumed(self, consumer: Consumer, topic: str) -> Iterator[Message]:
-        """Yield messages until none arrives for 30 s, then raise Unavailable."""
+        """Yield messages; raise Unavailable when no message has arrived for 30 s."""
         silent_since = time.monotonic()
         while time.monotonic() - silent_since < _SILENT_S:
             try:
@@ -126,7 +126,7 @@ class KafkaLogScan:
         )
 
     def _indexed(self, consumer: Consumer, partition: PartitionId, log_time: int, end: int) -> int:
-        """Return the first offset whose append time is at least `log_time`, otherwise the end offset."""
+        """Return the first offset whose append time is at least `log_time`, or the end offset if there is none."""
         question = TopicPartition(self._topic(partition), partition.partition, max(0, log_time))
         try:
             (found,) = consumer.offsets_for_times([question], timeout=_CALL_S)
@@ -155,7 +155,8 @@ class KafkaLogScan:
         consumer = Consumer(
             {
                 "bootstrap.servers": self._servers.kafka,
-                "group.id": f"{self._servers.name}-scan",  # the client requires a group id; no positions are committed
+                # the client requires a group id, but no positions are committed
+                "group.id": f"{self._servers.name}-scan",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",

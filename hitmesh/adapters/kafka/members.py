@@ -1,7 +1,7 @@
-"""The consumer group memberships of this process's readers. A transaction commits positions with a membership.
+"""The consumer group memberships of this process's readers. A transaction needs a membership to commit positions.
 
-A process that once had a reader for a topic must not commit without a membership. Kafka would accept the positions,
-even though another process may now own the partitions.
+A process that once had a reader for a topic must not commit positions without a membership. Kafka would accept the
+positions, although another process may own the partitions by then.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from hitmesh.model.positions import Topic
 
 
 class GroupMembers:
-    """The open readers of this process, by topic and group. Thread-safe."""
+    """Holds the memberships of this process's open readers, by topic and consumer group. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._consumers: dict[tuple[Topic, str], Consumer | None] = {}
 
     def join(self, topic: Topic, group: str, consumer: Consumer) -> None:
-        """Register a reader, replacing an earlier reader of the same topic and group."""
+        """Register a reader; it replaces an earlier reader of the same topic and group."""
         with self._lock:
             self._consumers[topic, group] = consumer
 

@@ -1,4 +1,4 @@
-"""A consumer group's positions in Kafka: the committed offset, with the log time in the commit's metadata."""
+"""Convert positions to offsets that Kafka commits, with the log time as metadata, and read committed positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import PartitionId, PartitionProgress
 
 _CALL_S: Final = 5.0
-# Longer than another member's pending transaction can last, because Kafka aborts the transaction after its time-out.
+# This is longer than another member's pending transaction can last, because Kafka aborts a transaction after its
+# time-out (TRANSACTION_MS).
 _DEADLINE_S: Final = 45.0
 _PAUSE_S: Final = 0.1
 _RETRYABLE: Final = frozenset(
@@ -32,12 +33,12 @@ _RETRYABLE: Final = frozenset(
 
 
 def offset_of(topic: str, partition: PartitionId, done: PartitionProgress) -> TopicPartition:
-    """Return a position in the form that Kafka commits."""
+    """Return a position as an offset that Kafka can commit, with the log time as metadata."""
     return TopicPartition(topic, partition.partition, done.next_offset, metadata=str(done.log_time))
 
 
 def is_newer(done: PartitionProgress, there: PartitionProgress) -> bool:
-    """Return whether a position is ahead of another, or has the same offset and a later log time."""
+    """Return whether `done` has a greater offset than `there`, or the same offset and a later log time."""
     return (done.next_offset, done.log_time) > (there.next_offset, there.log_time)
 
 
@@ -46,7 +47,7 @@ def committed_by(
 ) -> Mapping[PartitionId, PartitionProgress]:
     """Return the consumer group's committed positions for partitions of a topic; (0, 0) without a commit.
 
-    Retries after a time-out: Kafka returns no position while another member's transaction is pending.
+    Retries after a time-out, because Kafka returns no position while another member's transaction is pending.
 
     Raises:
         Unavailable: no answer before the deadline.
@@ -59,7 +60,7 @@ def committed_by(
             return {partition: _progress(topic, answer) for partition, answer in zip(partitions, answers, strict=True)}
         if problem.code() not in _RETRYABLE or time.monotonic() > deadline:
             raise unavailable(problem, f"look-up of the positions of {topic}")
-        time.sleep(_PAUSE_S)  # some of these errors arrive at once
+        time.sleep(_PAUSE_S)  # some errors arrive without delay, so the loop must not retry at once
     return {}
 
 
@@ -74,7 +75,7 @@ def _answers_of(consumer: Consumer, questions: list[TopicPartition]) -> tuple[li
 def _progress(topic: str, answer: TopicPartition) -> PartitionProgress:
     if answer.offset < 0:
         return PartitionProgress(0, 0)
-    metadata = answer.metadata or "0"  # command-line tools that set offsets leave the metadata empty
+    metadata = answer.metadata or "0"  # command-line tools commit offsets with empty metadata
     if not metadata.isascii() or not metadata.isdigit():
         raise StoreCorrupt(
             f"{topic}/{answer.partition} is committed at {answer.offset} with metadata {metadata[:64]!r}, not a "

@@ -1,8 +1,8 @@
-"""Step 6 of the journey on Kafka: commit the stream's rows, progress marks and positions in one transaction.
+"""Commit the stream's rows, progress marks and positions in one Kafka transaction (step 6 of the journey).
 
-Only this node's newest writer may write, as a member of the consumer group that reads the committed partitions.
-hitmesh.adapters.kafka.rollups decides the target topics and partitions, and hitmesh.adapters.kafka.transactions handles
-failed transactions.
+Only this node's newest writer may write, and only as a member of the consumer group to which the partitions belong. The
+module hitmesh.adapters.kafka.rollups decides the target topics and partitions, and hitmesh.adapters.kafka.transactions
+handles failed transactions.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class KafkaOutbox:
-    """An Outbox in Kafka. Confined to one thread, except `committed`.
+    """Implements the port Outbox in Kafka. Confined to one thread, except `committed`.
 
     Args:
         servers: addresses of Kafka and topic names.
         catalogue: the current log of each topic.
         group: the consumer group whose positions are committed.
         node: name of this instance; a later process with the same name fences this process.
-        members: the readers of this process.
+        members: the consumer group memberships of this process's readers.
         progress: receives the applied positions for reports.
         writers: issues writer numbers.
         stream: the generation of all rows.
@@ -76,9 +76,9 @@ class KafkaOutbox:
         self._writer = 0
 
     def take_over(self) -> int:
-        """Fence every earlier writer of this node; return a writer number greater than every earlier one."""
-        # The number is assigned before the fence. In the other order, the fenced writer would see no newer number and
-        # would fence this writer.
+        """Fence every earlier writer of this node; return a writer number that is greater than every earlier number."""
+        # The new number is stored before earlier writers are fenced. In the other order, a fenced writer would see no
+        # newer number and would fence this writer in turn.
         self._writer = self._writers.next(self._producer.transactional_id)
         self._done = {}
         self._producer.begin_anew()
@@ -93,8 +93,8 @@ class KafkaOutbox:
         self._check(writer)
         self._done = {}
         if not self._producer.is_unused:
-            # A new producer ends the old transaction. A longer wait does not help: a transaction that was open when a
-            # broker died may wait forever for its coordinator, despite all time-outs.
+            # A new producer ends the old transaction. Waiting for the old producer would not help, because a
+            # transaction that was open when a broker died may wait forever for its coordinator, despite all time-outs.
             self._producer.begin_anew()
 
     def transaction(
@@ -104,15 +104,16 @@ class KafkaOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: a partition now belongs to another reader, or rows come with a position that is not ahead;
-                nothing was written.
+            PartitionsMoved: a partition now belongs to another reader, or there are rows but a position is not beyond
+                the committed position. Nothing was written.
             CommitInDoubt: the outcome is unknown.
-            ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
+            ValueError: a position is missing or belongs to a log of another store, or rows have another stream's
+                generation.
         """
         newer = self._newer(rows, positions)
         messages = self._messages(rows, newer)
         if writer != self._writer:
-            raise Fenced(f"writer {writer} is fenced: writer {self._writer} took over")
+            raise Fenced(f"writer {writer} must not write any more, because writer {self._writer} took over")
         if not self._producer.is_ready:
             self.resolve(writer)
         try:
@@ -141,12 +142,12 @@ class KafkaOutbox:
     def _check(self, writer: int) -> None:
         newest = self._writers.newest(self._producer.transactional_id)
         if writer != newest:
-            raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
+            raise Fenced(f"writer {writer} must not write any more, because writer {newest} took over")
 
     def _error_of(self, writer: int, error: HitmeshError) -> HitmeshError:
-        """Return the error for the caller: CommitInDoubt for a fenced writer that is still the newest.
+        """Return the error for the caller. If a fenced writer is still the newest, the error is CommitInDoubt.
 
-        Kafka fences the newest writer, too, if its transaction took too long.
+        Kafka also fences the newest writer if its transaction took too long.
         """
         if isinstance(error, Fenced) and self._writers.newest(self._producer.transactional_id) == writer:
             return CommitInDoubt(
@@ -159,7 +160,7 @@ class KafkaOutbox:
     def _newer(
         self, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> dict[PartitionId, PartitionProgress]:
-        """Return the positions ahead of the committed positions; if there are rows, all positions must be ahead.
+        """Return those positions that are beyond the committed positions; with rows, every position must be beyond.
 
         Rows must come with positions, because Kafka checks the membership of a transaction only if it commits
         positions.
@@ -205,12 +206,15 @@ class KafkaOutbox:
         return [(offsets, self._membership(topic)) for topic, offsets in by_topic.items()]
 
     def _membership(self, topic: Topic) -> Any:
-        """Return the membership of this process's reader; before the first reader, that of a separate consumer."""
+        """Return the membership of this process's reader.
+
+        Before a first reader exists, return that of a separate consumer.
+        """
         metadata = self._members.metadata(topic, self._group)
         return self._stranger(topic).consumer_group_metadata() if metadata is None else metadata
 
     def _stranger(self, topic: Topic) -> Consumer:
-        """Return a consumer that reads the consumer group's committed positions and never joins the consumer group."""
+        """Return a consumer that reads the consumer group's committed positions, but never joins the group."""
         with self._lock:
             if topic not in self._strangers:
                 self._strangers[topic] = Consumer(
@@ -225,7 +229,7 @@ class KafkaOutbox:
             return self._strangers[topic]
 
     def _publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publish progress; failures are only logged, because the transaction has already committed."""
+        """Publish progress. If this fails, only log the error, because the transaction has already committed."""
         try:
             self._progress.publish(positions)
         except HitmeshError as error:

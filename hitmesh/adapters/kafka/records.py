@@ -1,4 +1,6 @@
-"""A log record as a Kafka message: the value unchanged, all other fields in a header (log.v1.RecordHeader).
+"""Convert log records to Kafka messages and back.
+
+The fields other than the value are in a header (log.v1.RecordHeader).
 
 A message with an undecodable header is treated as a record of hits. The value of such a message does not decode either.
 The processor therefore stores the record as a refusal, counts the record, and continues with the partition.
@@ -65,7 +67,7 @@ def record_of(message: Message) -> Record:
 
 
 def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord:
-    """Return a message as a log record; `last_log_time` is the previous record's log time (rule L1)."""
+    """Return the log record in a message; `last_log_time` is the previous record's log time (rule L1)."""
     record = record_of(message)
     _, appended = message.timestamp()
     position = Position(log_id, *place_of(message))
@@ -73,7 +75,7 @@ def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord
 
 
 def logged_behind(messages: Iterable[Message], log_id: str, log_time: int) -> Iterator[LoggedRecord]:
-    """Yield a partition's messages as log records; `log_time` is the previous record's log time."""
+    """Yield the log records in a partition's messages; `log_time` is the log time of the record before the first."""
     for message in messages:
         logged = logged_of(message, log_id, log_time)
         log_time = logged.log_time
@@ -89,7 +91,7 @@ def place_of(message: Message) -> tuple[int, int]:
 
 
 def _header(message: Message) -> record_pb2.RecordHeader | None:
-    """Return the header; None if missing, undecodable or with an unknown kind."""
+    """Return a message's header; None if the header is missing, does not decode or has an unknown kind."""
     found = dict(message.headers() or ()).get(HEADER)
     if not isinstance(found, bytes):
         return None

@@ -1,7 +1,7 @@
-"""Step 6 of the journey towards Druid: the topic and partition of each row and mark (architecture §4).
+"""Choose the Kafka topic and partition for each row and progress mark (step 6 of the journey, architecture §4).
 
-All rows from a log partition go to the same partition of each topic, followed by the progress mark, so Druid reads
-the rows before the mark. hitmesh.adapters.shared.druid_rows encodes the rows.
+All rows from a log partition go to the same partition of each topic, followed by the progress mark, so Druid reads the
+rows before the mark. The module hitmesh.adapters.shared.druid_rows encodes the rows.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _CALL_S = 10.0
 
 
 class RollupTopics:
-    """The topics that Druid reads. Their number of partitions is read from Kafka once."""
+    """The topics that Druid reads. Their partition count is read from Kafka once."""
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
         self._partitions = 0
 
     def messages(self, number: int, rows: Mapping[RowSource, pl.DataFrame]) -> list[Message]:
-        """Return rows as messages for topic partition `number` modulo the number of partitions."""
+        """Return rows as messages; their partition in each topic is `number` modulo the topic's partition count."""
         partition = number % self._count()
         return [
             Message(self._servers.rollups(source), partition, value)
@@ -40,7 +40,7 @@ class RollupTopics:
         ]
 
     def marks(self, partition: PartitionId, done: PartitionProgress) -> list[Message]:
-        """Return a log partition's progress mark, as a message for each topic."""
+        """Return the progress mark of a log partition, as one message for each topic."""
         number, value = partition.partition % self._count(), encoded_mark(partition, done)
         return [Message(self._servers.rollups(source), number, value) for source in RowSource]
 
@@ -57,11 +57,11 @@ class RollupTopics:
 
 
 class RollupProducer:
-    """Send settled rows, one transaction per call.
+    """Sends settled rows to the topics that Druid reads, in one transaction per call.
 
     Args:
         servers: addresses of Kafka and topic names.
-        transactional_id: Kafka's transactional id; a later producer with the same id fences this producer.
+        transactional_id: the transactional id in Kafka; a later producer with the same id fences this producer.
     """
 
     def __init__(self, servers: Servers, transactional_id: str) -> None:

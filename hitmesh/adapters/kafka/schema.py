@@ -1,4 +1,4 @@
-"""The Kafka topics of a mesh, for the log and for Druid, with their retention settings.
+"""Plan the Kafka topics of a mesh, for the log and for Druid, with their retention settings.
 
 This module decides which differences from the wanted settings may be applied. The number of hits partitions never
 changes, because a site's partition depends on this number (architecture A4). A newly created log topic is declared as a
@@ -44,7 +44,7 @@ _SEGMENTS_KEPT: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The required state of a topic; `topic` is set for log topics."""
+    """The required state of a Kafka topic. `topic` is set only for topics of the log."""
 
     name: str
     partitions: int
@@ -76,7 +76,7 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
 
 
 def wanted_topics(servers: Servers, options: SchemaOptions) -> list[Wanted]:
-    """Return the required topics of a mesh."""
+    """Return the Kafka topics that a mesh needs."""
     common = {"min.insync.replicas": str(options.min_insync), "cleanup.policy": "delete"}
     log = common | {
         "message.timestamp.type": "LogAppendTime",
@@ -87,8 +87,8 @@ def wanted_topics(servers: Servers, options: SchemaOptions) -> list[Wanted]:
     rollups = common | {
         "compression.type": "lz4",
         "retention.ms": str(options.rollups_retention_days * DAY_MS),
-        # Small segments, because Kafka deletes only closed segments, and a small mesh would fill a large segment only
-        # after a week.
+        # Segments are small, because Kafka deletes only closed segments, and a small mesh would need a week to fill a
+        # large segment.
         "segment.ms": str(options.rollups_retention_days * DAY_MS // _SEGMENTS_KEPT),
         "max.message.bytes": str(8 << 20),
     }
@@ -163,7 +163,7 @@ def _is_declared(servers: Servers, topic: Topic, there: _There) -> bool:
     try:
         logs = DeclaredLogs(session)
         return (logs.log_id(topic), logs.partitions(topic)) == (_log_id(topic, there.topic_id), there.partitions)
-    except FatalError:  # no log is declared, or no keyspace exists yet
+    except FatalError:  # no log is declared yet, or no keyspace exists yet
         return False
     finally:
         session.close()
@@ -197,7 +197,7 @@ def _alter(servers: Servers, wanted: Wanted, there: _There) -> None:
 
 
 def _declare(servers: Servers, wanted: Wanted) -> None:
-    """Declare the log of a log topic. A recreated topic has a new Kafka id and is therefore a new log."""
+    """Declare the log that a topic holds. A recreated topic has a new Kafka id and is therefore a new log."""
     if wanted.topic is None:
         return
     there = _known(servers, wanted)

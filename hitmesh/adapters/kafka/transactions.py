@@ -1,10 +1,11 @@
-"""A transactional producer and its recovery from errors (architecture A6, docs/exactly-once.md point 8).
+"""Send transactions to Kafka, and recover the producer after errors (architecture A6, docs/exactly-once.md point 8).
 
-The client's error class decides what happens to a failed transaction. An abortable transaction is aborted. After a
-time-out or any other error the producer is discarded, because the client can no longer end the transaction (it has no
-KIP-890 support). The next producer with the same id fences the old producer and ends the transaction: Kafka completes a
-commit or abort that was in progress, and otherwise aborts. Calls that wait for a coordinator have an additional
-deadline here, because some calls wait forever when the coordinator dies during the call.
+The class of the client's error decides how a failed transaction ends. If the error says that an abort is required, the
+transaction is aborted. After a time-out or any other error, the producer is discarded, because the client cannot end
+the transaction any more (it has no KIP-890 support). The next producer with the same id fences the old producer and
+ends the transaction: Kafka completes a commit or abort that was in progress, and aborts the transaction otherwise.
+Calls that wait for a coordinator have an additional deadline here, because some calls wait forever when the coordinator
+dies during the call.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
 from hitmesh.runtime.logs import logger
 
-# Shorter than the time for which a reader waits for the end of a pending transaction (`_DEADLINE_S` in
+# This must be shorter than the time for which a reader waits for the end of a pending transaction (`_DEADLINE_S` in
 # hitmesh.adapters.kafka.offsets).
 TRANSACTION_MS: Final = 30_000
 _INIT_S: Final = 30.0
@@ -43,11 +44,13 @@ class Message:
 
 
 Offsets = Sequence[tuple[Sequence[TopicPartition], Any]]
-"""Per group: positions, and the membership that proves the right to commit them."""
+"""For each consumer group, the positions to commit, and the membership that proves the right to commit them."""
 
 
 class TransactionalProducer:
-    """A producer with a fixed transactional id, recreated whenever its state is in doubt. Confined to one thread.
+    """A producer with a fixed transactional id.
+
+    The producer is recreated whenever its state is in doubt. Confined to one thread.
 
     Args:
         servers: addresses of Kafka.
@@ -84,7 +87,8 @@ class TransactionalProducer:
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": TRANSACTION_MS,
                 "acks": "all",
-                # zstd would compress rows to two thirds of lz4's size, but would take four times as long.
+                # With zstd, rows would take two thirds of the space that they take with lz4, but compression would take
+                # four times as long.
                 "compression.type": "lz4",
                 "linger.ms": 2,
                 "batch.size": 1 << 20,
@@ -107,7 +111,8 @@ class TransactionalProducer:
                     cause=str(error),
                 ) from error
             except KafkaException as error:
-                # Retry while a restarted coordinator loads its log, or while the previous transaction is still ending.
+                # The call is retried while a restarted coordinator loads its log, or while the previous transaction is
+                # still ending.
                 if not error_of(error).retriable() or time.monotonic() > deadline:
                     calls.end()
                     raise unavailable(error, f"takeover of {self.transactional_id}") from error
@@ -143,7 +148,7 @@ class TransactionalProducer:
             raise
 
     def discard(self) -> None:
-        """Discard the producer; the next producer ends any transaction left open."""
+        """Discard the producer; the next producer ends any transaction that is still open."""
         calls, self._producer, self._calls = self._calls, None, None
         if calls is not None:
             calls.end()
@@ -165,7 +170,8 @@ class TransactionalProducer:
         for positions, membership in offsets:
             self._call(producer.send_offsets_to_transaction, list(positions), membership, _CALL_S)
         self._call(producer.commit_transaction, _CALL_S)
-        if failed:  # the commit should have failed; a transaction without all messages is not reported as committed
+        # The commit should have failed, because a transaction with lost messages must not be reported as committed.
+        if failed:
             raise KafkaException(failed[0])
 
     def _produce(self, producer: Producer, message: Message, delivered: Callable[..., None]) -> None:
@@ -177,7 +183,7 @@ class TransactionalProducer:
                 producer.poll(_SERVE_S)
 
     def _given_up(self, producer: Producer, error: KafkaError) -> HitmeshError:
-        """Return the error for the caller, after the transaction is aborted or the producer discarded."""
+        """Abort the transaction or discard the producer, then return the error for the caller."""
         failure = of_transaction(error, f"transaction of {self.transactional_id}")
         if isinstance(failure, CommitInDoubt | Fenced) or not error.txn_requires_abort():
             self.discard()

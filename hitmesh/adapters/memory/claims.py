@@ -1,4 +1,4 @@
-"""Order claims in memory."""
+"""Keep order claims in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.positions import Position
 
 
 class MemoryOrderClaims:
-    """Implementation of OrderClaims in memory."""
+    """Implements the port OrderClaims in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,7 +20,7 @@ class MemoryOrderClaims:
         self._refunds: set[WholeRefund] = set()
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Store claims; existing claims stay unchanged."""
+        """Store claims; a claim that is already stored stays unchanged."""
         with self._lock:
             for claim in claims:
                 self._claims.setdefault((claim.position, claim.row), claim)
@@ -49,7 +49,7 @@ class MemoryOrderClaims:
             self._refunds.update(refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return, for each order with a noted refund, the refund days in ascending order."""
+        """Return the days of each order's stored refunds, ascending; an order without a stored refund is absent."""
         wanted = set(order_ids)
         days: dict[str, list[int]] = {}
         with self._lock:
@@ -67,7 +67,7 @@ class MemoryOrderClaims:
                     self._claims[key] = replace(claim, duplicate=duplicate)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims; holders stay."""
+        """Remove claims, but no holder."""
         with self._lock:
             for claim in claims:
                 self._claims.pop((claim.position, claim.row), None)

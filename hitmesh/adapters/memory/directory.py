@@ -1,4 +1,4 @@
-"""Sites, keys and salts in memory."""
+"""Keep sites, keys and salts in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hitmesh.model.sites import IngestKey, PolicyChange, Site
 
 
 class MemorySiteDirectory:
-    """A SiteDirectory in memory."""
+    """Implements the port SiteDirectory in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,11 +37,11 @@ class MemorySiteDirectory:
         self._mesh_secret = secrets.token_bytes(MESH_SECRET_BYTES)
 
     def site(self, name: str) -> Site | None:
-        """Return a site; None when absent."""
+        """Return the site with this name; None if there is no such site."""
         return self._sites.get(name)
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Return sites by name, for one merchant or for all, with names greater than `after`."""
+        """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
         with self._lock:
             names = sorted(name for name in self._sites if name > after and merchant in (None, merchant_of(name)))
             return [self._sites[name] for name in names[:limit]]
@@ -50,7 +50,7 @@ class MemorySiteDirectory:
         """Create a site; return the new site, or the existing site if zone, currency and policy agree.
 
         Raises:
-            AlreadyExists: the name is taken with another zone, currency or policy.
+            AlreadyExists: a site with this name has another zone, currency or policy.
         """
         with self._lock:
             return agreed(self._sites.setdefault(site.name, site), site)
@@ -60,7 +60,7 @@ class MemorySiteDirectory:
 
         Raises:
             NotFound: no site has this name.
-            AlreadyExists: the site has another change from the same day on.
+            AlreadyExists: the site already has a different change from the same day on.
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with self._lock:
@@ -76,7 +76,7 @@ class MemorySiteDirectory:
         }
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules; return False if another version is stored.
+        """Store the next version of a site's rules; return whether these rules are stored now.
 
         Raises:
             NotFound: no site has this name.
@@ -90,7 +90,7 @@ class MemorySiteDirectory:
             return self._sites[site].rules == rules
 
     def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if revoked."""
+        """Return the key with this secret, even if the key is revoked; None if there is no such key."""
         return self._keys.get(secret_digest(secret))
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
@@ -118,7 +118,7 @@ class MemorySiteDirectory:
         return sorted(found, key=lambda key: (key.created_at, key.key_id))
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revoke a key; revoking twice keeps the first time.
+        """Revoke a key; a second revocation keeps the time of the first revocation.
 
         Raises:
             NotFound: the merchant has no such key.

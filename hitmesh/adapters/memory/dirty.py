@@ -1,4 +1,4 @@
-"""Site-days that wait to be settled, in memory."""
+"""Keep the site-days that wait for settlement in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class MemoryDirtyDays:
-    """Implementation of DirtyDays in memory."""
+    """Implements the port DirtyDays in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class MemoryDirtyDays:
             self._awaited.update(site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
+        """Return at most `limit` site-days in (site, day) order; only a site with more than `limit` days is split."""
         with self._lock:
             marks, awaited = list(self._marks.values()), set(self._awaited)
         waiting = sorted(

@@ -1,4 +1,4 @@
-"""Erasure marks in memory."""
+"""Keep erasure marks in memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hitmesh.model.erasures import ErasureMark
 
 
 class MemoryErasures:
-    """Implements Erasures in memory."""
+    """Implements the port Erasures in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._marks: dict[tuple[str, str], ErasureMark] = {}
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks; the latest `until` of a visitor is kept."""
+        """Store marks; the mark with the latest `until` of a visitor is kept."""
         with self._lock:
             for mark in marks:
                 there = self._marks.get((mark.site, mark.digest))
@@ -29,6 +29,6 @@ class MemoryErasures:
             return [self._marks[key] for key in sorted(self._marks) if key[0] == site]
 
     def since(self, created_at: int) -> Sequence[ErasureMark]:
-        """Return all marks created at or after this time, by site and digest."""
+        """Return all marks that were created at or after `created_at`, ordered by site and digest."""
         with self._lock:
             return [self._marks[key] for key in sorted(self._marks) if self._marks[key].created_at >= created_at]

@@ -1,4 +1,4 @@
-"""The current generation of each site-day, in memory."""
+"""Keep the current generation of each site-day in memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Published:
 
 @dataclass(slots=True)
 class _Attempts:
-    """Attempts for a site-day: last number, unpublished numbers, kept entries by sequence, and all entries."""
+    """A site-day's last attempt number, pending attempt numbers, kept entries by sequence, and all recorded entries."""
 
     last: int = 0
     waiting: set[int] = field(default_factory=set)
@@ -52,7 +52,7 @@ class _Attempts:
 
 
 class MemoryGenerations:
-    """Implementation of Generations in memory.
+    """Implements the port Generations in memory.
 
     An attempt that began before the current generation can no longer be published.
     """
@@ -106,8 +106,9 @@ class MemoryGenerations:
         The stream's generation becomes current if `drift.confirmed` is true, otherwise the generation of the attempt.
 
         Raises:
-            StaleGeneration: another entry or a later attempt has been published since; nothing was written.
-            ValueError: the stream's rows would be confirmed after they were superseded.
+            StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
+                nothing was written.
+            ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
         """
         with self._lock:
             attempts = self._attempts.setdefault(site_day, _Attempts())
@@ -143,8 +144,8 @@ class MemoryGenerations:
         """Make a replaced generation current again with its ledger entry and carry.
 
         Raises:
-            StaleGeneration: another entry was published since, or the generation is no longer kept; nothing was
-                written.
+            StaleGeneration: an entry was published after `seen_sequence` was read, or the generation is no longer kept;
+                nothing was written.
         """
         with self._lock:
             attempts = self._attempts.setdefault(site_day, _Attempts())
@@ -182,7 +183,7 @@ class MemoryGenerations:
         return newest.carry if newest else None
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return the ledger entry of the current generation per day."""
+        """Return, per day, the ledger entry of the current generation."""
         return {day: newest.ledger for day, newest in self._newest(site, first_day, end_day).items()}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
@@ -200,7 +201,7 @@ class MemoryGenerations:
             return self._last_sequence(site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
+        """Return generations, published or not, that count as superseded from a time before `published_before`."""
         with self._lock:
             return sorted(key for key, time in self._superseded.items() if time < published_before)
 
@@ -218,14 +219,14 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make all replaced generations of the site-day count as superseded from `now` or earlier; return them."""
+        """Let a site-day's replaced generations count as superseded from `now` or earlier; return their numbers."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}
         return [generation for _, generation in found]
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Forget a superseded generation; ignore any other."""
+        """Delete what is stored for a superseded generation; do nothing for any other generation."""
         with self._lock:
             if self._superseded.pop((site_day, generation), None) is not None:
                 self._attempts[site_day].remove(generation)
@@ -246,7 +247,7 @@ class MemoryGenerations:
         return {generation: at for (of_day, generation), at in self._superseded.items() if of_day == site_day}
 
     def _limit(self, site_day: SiteDay, now: int) -> None:
-        """Give generations beyond the allowed number an earlier time."""
+        """Let those kept generations of a site-day that exceed MAX_KEPT_GENERATIONS count as superseded from `now`."""
         self._superseded |= {(site_day, old): now for old in beyond_limit(self._replaced(site_day), now)}
 
     def _last_sequence(self, site: str) -> int:

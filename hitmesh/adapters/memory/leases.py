@@ -1,4 +1,4 @@
-"""Leases, in memory."""
+"""Keep leases in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hitmesh.ports import Clock
 
 
 class MemoryLeases:
-    """Implementation of Leases in memory.
+    """Implements the port Leases in memory.
 
     Args:
         clock: decides when a lease has expired.
@@ -23,7 +23,7 @@ class MemoryLeases:
         self._last_token = 0
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or that an earlier process of the same owner holds; return these leases."""
+        """Acquire names that are free or held by an earlier process with the same owner; return the acquired leases."""
         with self._lock:
             now, acquired = self._clock.now(), []
             for name in names:
@@ -35,7 +35,7 @@ class MemoryLeases:
             return acquired
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend leases that have not expired, and store their load; return these leases."""
+        """Extend those leases that have not expired, and store their load; return the extended leases."""
         with self._lock:
             now = self._clock.now()
             renewed = [lease for lease in leases if _is_same(self._held(lease.name, now), lease)]
@@ -43,7 +43,7 @@ class MemoryLeases:
             return renewed
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease with another token stays."""
+        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
         with self._lock:
             for lease in leases:
                 if _is_same(self._held(lease.name, self._clock.now()), lease):

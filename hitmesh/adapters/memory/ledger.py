@@ -1,4 +1,4 @@
-"""The ledger's entries in memory."""
+"""Keep the ledger's entries in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 
 
 class MemoryLedger:
-    """A Ledger in memory."""
+    """Implements the port Ledger in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,5 +41,5 @@ class MemoryLedger:
         return waiting_days(self.read(site), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return LEDGER_SUMS of the next sites by name, and the last site's name, or None if no more sites follow."""
+        """Return LEDGER_SUMS for the next sites by name, and the last site's name (None if no more sites follow)."""
         return of_some_sites(self.read(None), after, max_sites)

@@ -1,4 +1,4 @@
-"""The log in memory: lists under a lock. The log is lost when the process ends."""
+"""Keep the log in memory, as lists under a lock. The log is lost when the process ends."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class MemoryLog:
-    """An EventLog that keeps all records until the process ends.
+    """Implements the port EventLog in memory; all records are kept until the process ends.
 
     Args:
         clock: source of append times.
         partitions: number of partitions per topic.
-        max_bytes: limit on the total size of values; LogFull beyond.
+        max_bytes: maximum total size of values; beyond it, `append` raises LogFull.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class MemoryLog:
         return future
 
     def flush(self, timeout_s: float) -> None:
-        """Return immediately: every append is already resolved."""
+        """Return immediately, because the futures of all appends are already done."""
 
     def close(self) -> None:
         """Refuse further records; existing records stay readable."""
@@ -100,7 +100,7 @@ class MemoryLog:
     def read(
         self, topic: Topic, start: Mapping[PartitionId, PartitionProgress], max_hits: int, timeout_s: float
     ) -> list[LoggedRecord]:
-        """Return the next records from `start` on, oldest log time first; wait for the first record."""
+        """Wait for a record; return the next records from `start` on, oldest log time first."""
         with self._changed:
             self._changed.wait_for(lambda: self._ahead(topic, start), timeout_s)
             ahead = sorted(self._ahead(topic, start), key=lambda logged: (logged.log_time, logged.position))
@@ -120,7 +120,7 @@ class MemoryLog:
             return {partition: saved.get(partition, _START) for partition in self.partition_ids(topic)}
 
     def commit(self, topic: Topic, group: str, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Save a consumer group's positions; older positions are ignored."""
+        """Commit a consumer group's positions; a position older than the committed position is ignored."""
         with self._changed:
             saved = self._committed.setdefault((topic, group), {})
             for partition, progress in positions.items():
@@ -135,7 +135,7 @@ class MemoryLog:
                 self._committed.pop((topic, group), None)
 
     def topic_of(self, log: str) -> Topic:
-        """Return a log's topic.
+        """Return the topic to which a log belongs.
 
         Raises:
             ValueError: the log does not belong to this store.
@@ -151,7 +151,7 @@ class MemoryLog:
             return list(self._records[partition])
 
     def record_at(self, position: Position) -> LoggedRecord | None:
-        """Return a record; None when the log does not have the record."""
+        """Return the record at a position; None if the log has no such record."""
         with self._changed:
             records = self._records.get(PartitionId(position.log, position.partition), [])
             return records[position.offset] if 0 <= position.offset < len(records) else None

@@ -1,4 +1,4 @@
-"""Changes to log records in memory."""
+"""Change log records in memory, to erase hits."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from hitmesh.model.records import LoggedRecord
 
 
 class MemoryLogEraser:
-    """Implements LogEraser on a MemoryLog."""
+    """Implements the port LogEraser on a MemoryLog."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
 
     def record(self, position: Position) -> LoggedRecord | None:
-        """Return the record at a position; None when the log does not have the record."""
+        """Return the record at a position; None if the log has no such record."""
         return self._log.record_at(position)
 
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
@@ -25,5 +25,5 @@ class MemoryLogEraser:
         """Do nothing: memory keeps no replaced bytes."""
 
     def kept_until(self, log_time: int) -> int:
-        """Return 0: `replace` removes the bytes."""
+        """Return 0, because `replace` removes the erased bytes from the log."""
         return 0

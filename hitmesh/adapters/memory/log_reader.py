@@ -1,4 +1,4 @@
-"""A reader of the log in memory."""
+"""Read the log in memory, as a member of a consumer group."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hitmesh.model.records import LoggedRecord
 
 
 class MemoryLogReader:
-    """A LogReader on a MemoryLog."""
+    """Implements the port LogReader on a MemoryLog."""
 
     def __init__(self, log: MemoryLog, topic: Topic, group: str) -> None:
         self._log = log
@@ -27,10 +27,10 @@ class MemoryLogReader:
         return found
 
     def heartbeat(self) -> None:
-        """Do nothing: no other reader shares the partitions."""
+        """Do nothing, because no other reader shares the partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the next position to read for each partition."""
+        """Return the read position in each partition."""
         return dict(self._next)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
@@ -38,7 +38,7 @@ class MemoryLogReader:
         return self._log.committed(self._topic, self._group)
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Save positions; older positions are ignored."""
+        """Commit positions; a position older than the committed position is ignored."""
         self._log.commit(self._topic, self._group, positions)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Scans of the log in memory."""
+"""Scan the log in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.records import LoggedRecord
 
 
 class MemoryLogScan:
-    """A LogScan; a MemoryLog is never trimmed."""
+    """Implements the port LogScan over a MemoryLog, which is never trimmed."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
@@ -21,7 +21,7 @@ class MemoryLogScan:
         return 0
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first offset whose log time is at least `log_time`, otherwise the end offset."""
+        """Return the first offset whose log time is at least `log_time`, or the end offset if there is none."""
         return bisect_left(self._log.records_of(partition), log_time, key=lambda logged: logged.log_time)
 
     def read(

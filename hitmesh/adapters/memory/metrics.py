@@ -1,4 +1,4 @@
-"""Metric store over the rows in memory."""
+"""Answer questions from the rows in memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hitmesh.ports import ProgressReader
 
 
 class MemoryMetricStore:
-    """A MetricStore in memory.
+    """Implements the port MetricStore in memory.
 
     Args:
         rows: the rows to query.
-        progress: the committed positions; committed rows are visible at once.
+        progress: the committed positions. Rows are visible to queries as soon as they are committed.
     """
 
     def __init__(self, rows: MemoryRows, progress: ProgressReader) -> None:

@@ -1,4 +1,4 @@
-"""Rows and positions committed together, in memory."""
+"""Commit rows and positions together, in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hitmesh.model.stream_values import FoldedRows
 
 @dataclass(slots=True)
 class MemoryFence:
-    """The number of a stream's newest writer, shared by the outboxes of the stream."""
+    """The number of a stream's newest writer. All outboxes of the stream share this object."""
 
     stream: int = STREAM_GENERATION
     newest: int = 0
@@ -25,7 +25,7 @@ class MemoryFence:
 
 
 class MemoryOutbox:
-    """An Outbox over the log's positions and the rows that reports read.
+    """Implements the port Outbox. It stores positions in a MemoryLog, and rows where reports read them.
 
     Args:
         log: stores the positions.
@@ -63,8 +63,9 @@ class MemoryOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: rows come with a position that is not ahead of the committed one; nothing was written.
-            ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
+            PartitionsMoved: there are rows, but a position is not beyond the committed position; nothing was written.
+            ValueError: a position is missing or belongs to a log of another store, or rows have another stream's
+                generation.
         """
         by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
         for partition, progress in positions.items():
@@ -90,4 +91,4 @@ class MemoryOutbox:
 
     def _refuse_others(self, writer: int) -> None:
         if writer != self._fence.newest:
-            raise Fenced(f"writer {writer} is fenced: writer {self._fence.newest} took over")
+            raise Fenced(f"writer {writer} must not write any more, because writer {self._fence.newest} took over")

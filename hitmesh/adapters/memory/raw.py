@@ -1,4 +1,4 @@
-"""Raw records in memory."""
+"""Keep raw records in memory."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from hitmesh.model.sites import SiteDay
 
 
 class MemoryRawStore:
-    """A RawStore in memory."""
+    """Implements the port RawStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: dict[Position, RawRecord] = {}
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Store records; existing records stay unchanged."""
+        """Store records; a record that is already stored stays unchanged."""
         with self._lock:
             for record in records:
                 self._records.setdefault(record.position, record)
 
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
-        """Replace a stored record's value and event times; an absent record stays absent."""
+        """Replace a stored record's value and event times; return False if no such record is stored."""
         with self._lock:
             there = self._records.get(record.position)
             if there is None or seen not in (None, there.value):
@@ -77,15 +77,15 @@ class MemoryRawStore:
         yield from ((record.position, record) for record in found if after is None or record.position > after)
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records in place of what is stored at their positions."""
+        """Store records, and replace any records that are stored at their positions."""
         with self._lock:
             self._records.update({record.position: record for record in records})
 
     def mend_index(self, site_day: SiteDay) -> None:
-        """Do nothing: there is no index."""
+        """Do nothing, because this store has no index."""
 
     def get(self, position: Position) -> RawRecord | None:
-        """Return the record at a position; None when absent."""
+        """Return the record at a position; None if there is no such record."""
         with self._lock:
             return self._records.get(position)
 

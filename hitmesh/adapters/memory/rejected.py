@@ -1,4 +1,4 @@
-"""Refused hits in memory."""
+"""Keep refused hits in memory."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from hitmesh.model.zones import DAY_MS
 
 
 class MemoryRejectedStore:
-    """A RejectedStore in memory."""
+    """Implements the port RejectedStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hits: dict[tuple[Position, int], RejectedHit] = {}
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Store refusals; existing refusals stay unchanged."""
+        """Store refusals; a refusal that is already stored stays unchanged."""
         with self._lock:
             for hit in hits:
                 self._hits.setdefault((hit.position, hit.row), hit)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell (start in UTC ms) on a UTC day of collect time (rule D5)."""
+        """Return how many hits were refused per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
         cells: Counter[int] = Counter()
         for hit in self._of(site):
             if hit.collect_time // DAY_MS == day:
@@ -49,7 +49,7 @@ class MemoryRejectedStore:
         return newest[:limit]
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return at most `limit` refusals in list order, beginning after a key."""
+        """Return the next refusals in list order that follow the key `after`, at most `limit`."""
         with self._lock:
             inside = [hit for hit in self._hits.values() if wanted.since <= hit.collect_time < wanted.until]
         found = [hit for hit in inside if wanted.site in (None, hit.site)]
@@ -60,7 +60,7 @@ class MemoryRejectedStore:
         return RefusalPage(page, key_of(page[-1]) if len(found) > limit else None)
 
     def get(self, key: RefusalKey) -> RejectedHit | None:
-        """Return a refusal; None when absent."""
+        """Return the refusal with this key; None if there is no such refusal."""
         with self._lock:
             hit = self._hits.get((key.position, key.row))
         return hit if hit is not None and key_of(hit) == key else None
@@ -82,7 +82,7 @@ class MemoryRejectedStore:
         return len(old)
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts in the site's wanted refusals; yield how many."""
+        """Empty the texts of the site's wanted refusals; yield how many refusals changed."""
         found = [hit for hit in self._of(site) if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
         with self._lock:
             for hit in found:

@@ -1,4 +1,4 @@
-"""Reprocessings and their recomputed site-days, in memory."""
+"""Keep reprocessings and their recomputed site-days in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class MemoryReprocessings:
-    """Implementation of Reprocessings in memory."""
+    """Implements the port Reprocessings in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +30,7 @@ class MemoryReprocessings:
             self._reprocessings[reprocessing.id] = reprocessing
 
     def get(self, id_: str) -> Reprocessing | None:
-        """Return a reprocessing; None when absent."""
+        """Return the reprocessing with this id; None if there is no such reprocessing."""
         with self._lock:
             return self._reprocessings.get(id_)
 
@@ -40,7 +40,7 @@ class MemoryReprocessings:
             return newest_first(self._reprocessings.values())
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the preceding version; return whether the given value is stored now."""
+        """Replace the stored value if it has the preceding version; return whether the given value is stored now."""
         with self._lock:
             there = self._reprocessings.get(reprocessing.id)
             if there is not None and there.version == reprocessing.version - 1:

@@ -1,4 +1,7 @@
-"""Settled rows and stream rows in memory: `sink` and `outbox` write the rows, and `metrics` reads the rows."""
+"""Keep settled rows and stream rows in memory.
+
+The modules `sink` and `outbox` write the rows, and `metrics` reads them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from hitmesh.model.stream_values import FoldedRows
 
 
 class MemoryRows:
-    """All rows of a memory store. Thread-safe."""
+    """Holds all rows of a memory store: settled rows, and the rows of all streams. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,7 +30,7 @@ class MemoryRows:
         """Store settled rows.
 
         Raises:
-            ValueError: a generation of a site-day already has rows; nothing was written.
+            ValueError: a generation of a site-day already has rows, and nothing was written.
         """
         parts: dict[tuple[RowSource, SiteDay, int], pl.DataFrame] = {}
         for source, rows in ((RowSource.TRAFFIC, traffic), (RowSource.VISITS, visits)):

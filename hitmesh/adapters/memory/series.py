@@ -1,4 +1,4 @@
-"""Partials and settled series in memory."""
+"""Keep partials and settled series in memory."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class _Values:
 
 
 class MemorySeriesStore:
-    """A SeriesStore in memory.
+    """Implements the port SeriesStore in memory.
 
     Args:
-        values: the values of all streams; None: empty.
+        values: the values of all streams; None creates an empty store.
         stream: the generation of the stream whose flushed positions this store holds.
     """
 
@@ -43,7 +43,7 @@ class MemorySeriesStore:
         self._stream = stream
 
     def of_stream(self, stream: int) -> MemorySeriesStore:
-        """Return a store over the same values, with the flushed positions of another stream."""
+        """Return a store with the same values that holds another stream's flushed positions."""
         return MemorySeriesStore(self._values, stream)
 
     def put_partials(self, partials: pl.DataFrame) -> None:
@@ -53,7 +53,7 @@ class MemorySeriesStore:
             self._values.partials = newest(pl.concat([self._values.partials, put]), PARTIAL_COLUMNS)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return SERIES_COLUMNS: settled series where stored, otherwise partials added up over epochs."""
+        """Return SERIES_COLUMNS: settled series for settled site-days, and sums over epochs for other site-days."""
         days = pl.col("day").is_between(first_day, end_day, closed="left")
         wanted = (pl.col("site") == site) & (pl.col("generation") == generation) & days
         with self._lock:
@@ -72,7 +72,7 @@ class MemorySeriesStore:
             self._values.settled[site_day, generation] = put
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Note the positions before which partials are stored; a position never moves back."""
+        """Store that all partials before these positions are stored; a position never moves back."""
         with self._lock:
             noted = self._values.flushed.setdefault(self._stream, {})
             for partition, progress in through.items():
@@ -85,7 +85,7 @@ class MemorySeriesStore:
             return dict(self._values.flushed.get(self._stream, {}))
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Remove everything stored for these generations; idempotent."""
+        """Remove all values stored for these generations; idempotent."""
         with self._lock:
             for site_day, generation in superseded:
                 site, day = site_day

@@ -1,4 +1,4 @@
-"""Rollup sink for settled rows in memory."""
+"""Store settled rows in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DropsSeries(Protocol):
 
 
 class MemoryRollupSink:
-    """A RollupSink in memory.
+    """Implements the port RollupSink in memory.
 
     Args:
         rows: destination of settled rows.
@@ -35,7 +35,7 @@ class MemoryRollupSink:
         """Store settled rows.
 
         Raises:
-            ValueError: a generation of a site-day already has rows; nothing was written.
+            ValueError: a generation of a site-day already has rows, and nothing was written.
         """
         self._rows.write(traffic, visits)
 
@@ -51,7 +51,7 @@ class MemoryRollupSink:
         )
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
-        """Return True: rows are readable when `write` returns."""
+        """Return True, because rows are readable as soon as `write` has returned."""
         return True
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:

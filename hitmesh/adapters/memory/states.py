@@ -1,4 +1,4 @@
-"""Snapshots of the stream's state in memory."""
+"""Keep snapshots of the stream's state in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.stream_values import SnapshotManifest
 
 
 class MemoryStateStore:
-    """A StateStore in memory."""
+    """Implements the port StateStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,7 +24,7 @@ class MemoryStateStore:
             self._chunks[partition, writer, next_offset] = list(chunks)
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Make a snapshot visible and delete older snapshots; return False if the existing snapshot must stay."""
+        """Make a snapshot visible and delete older snapshots; return False if the existing snapshot must be kept."""
         key = (manifest.partition, manifest.writer, manifest.position.next_offset)
         with self._lock:
             if not replaces(manifest, self._manifests.get(manifest.partition)):
@@ -38,7 +38,7 @@ class MemoryStateStore:
         return True
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Return the newest snapshot from this logic version; None if absent or if a chunk is missing."""
+        """Return the newest snapshot if this logic version wrote it; None otherwise, or if a chunk is missing."""
         with self._lock:
             manifest = self._manifests.get(partition)
             if manifest is None or manifest.logic_version != logic_version:

@@ -1,4 +1,4 @@
-"""A single stream's stores in memory."""
+"""Make the stores of a stream in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hitmesh.ports import StreamStore
 
 
 class MemoryOneStream:
-    """Implementation of OneStream.
+    """Implements the port OneStream.
 
     Args:
         log: the log.

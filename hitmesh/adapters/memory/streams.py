@@ -1,4 +1,4 @@
-"""The stream table, in memory."""
+"""Keep the stream table in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hitmesh.model.streams import StreamTable
 
 
 class MemoryStreams:
-    """Implementation of Streams in memory."""
+    """Implements the port Streams in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,7 +20,7 @@ class MemoryStreams:
             return self._table
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the preceding version; return whether the given table is stored now."""
+        """Replace the stored table if it has the preceding version; return whether the given table is stored now."""
         with self._lock:
             if self._table.version == table.version - 1:
                 self._table = table

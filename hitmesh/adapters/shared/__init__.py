@@ -1,1 +1,1 @@
-"""Rules that every store obeys. Adapters share this code, so that their results cannot differ."""
+"""Code that the adapters of several stores share, so that their results cannot differ."""

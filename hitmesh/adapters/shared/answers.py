@@ -1,4 +1,4 @@
-"""Step 8 of the journey without a query engine: compute the answer to a question from rows in memory.
+"""Compute the answer to a question from rows in memory, without a query engine (step 8 of the journey).
 
 This module filters the rows, assigns them to buckets, sums them and unites their sketches, with polars and
 hitmesh.model.sketches. Callers must pass only rows from the requested generations.
@@ -54,12 +54,12 @@ def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str
 
 
 def settled_columns(columns: Sequence[str]) -> list[str]:
-    """Return the needed columns that settled rows have."""
+    """Return those needed columns that settled rows have; only the stream's rows have MOVED_VISITORS."""
     return [column for column in columns if column != MOVED_VISITORS]
 
 
 def rows_with(parts: Sequence[pl.DataFrame], source: RowSource, columns: Sequence[str]) -> pl.DataFrame:
-    """Return all rows with exactly `columns`; settled rows get 0 moved visitors."""
+    """Return all rows with exactly `columns`. Settled rows have no MOVED_VISITORS and get 0 in this column."""
     schema = {column: STREAM_COLUMNS[source][column] for column in columns}
     if not parts:
         return pl.DataFrame(schema=schema)
@@ -79,13 +79,13 @@ def answer(
 ) -> pl.DataFrame:
     """Return bucket, dimensions, sums and united sketches of the matching rows, one row per group.
 
-    A sketch is null where no row in the group has a sketch.
+    A group's sketch is null if no row in the group has a sketch.
 
     Args:
         rows: rows from the requested generations, with `needed_columns`, in any order.
-        question: selects rows by range, filter and `include_excluded`; other rows do not count.
+        question: selects the rows that count, by range, filter and `include_excluded`.
         checkpoint: called between steps.
-        max_values: limit on rows × (columns + comparisons).
+        max_values: limit on the product rows × (columns + comparisons).
         max_groups: limit on rows in the answer.
 
     Raises:
@@ -111,7 +111,7 @@ def answer(
 
 
 def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-    """Return the rows inside the question's range that pass its filter.
+    """Return the rows that are inside the question's range and pass its filter.
 
     Raises:
         RefusedError: a pattern is not valid RE2, or matching all patterns against all values would cost too much.
@@ -135,7 +135,10 @@ def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
 
 
 def united(parts: pl.Series) -> pl.Series:
-    """Return the union of each list of sketches: null if the list has no sketch, a single sketch unchanged."""
+    """Return the union of the sketches in each list.
+
+    A list without sketches gives null; a single sketch is unchanged.
+    """
     flat = parts.explode(empty_as_null=False)
     group_ids = np.repeat(np.arange(len(parts)), parts.list.len().to_numpy())
     if flat.null_count():
@@ -162,7 +165,7 @@ def _column(question: MetricQuery, dimension: str) -> str:
 
 
 class _Conditions:
-    """Evaluate a filter comparison by comparison, with a checkpoint before each comparison."""
+    """Evaluates a filter, one comparison after another, with a checkpoint before each comparison."""
 
     def __init__(self, rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint) -> None:
         self._rows = rows
@@ -172,7 +175,7 @@ class _Conditions:
         self._matches: dict[str, dict[str, list[str]]] = {}
 
     def of(self, tree: Filter) -> pl.Series:
-        """Return a boolean for each row."""
+        """Return, for each row, whether the row passes this part of the filter."""
         match tree:
             case Comparison():
                 self._checkpoint()
@@ -207,13 +210,13 @@ class _Conditions:
                 assert_never(comparison.operator)
 
     def _text(self, dimension: str) -> pl.Series:
-        """Return the values as text, with null replaced by the text that names null."""
+        """Return the dimension's values as text; null becomes the text that stands for null (`null_name`)."""
         if dimension not in self._texts:
             self._texts[dimension] = self._rows[_column(self._question, dimension)].fill_null(null_name(dimension))
         return self._texts[dimension]
 
     def _matching(self, dimension: str) -> dict[str, list[str]]:
-        r"""Return the values that each pattern of the dimension matches, with all patterns evaluated together.
+        r"""Return the values that each of the dimension's patterns matches; all patterns are evaluated together.
 
         Google RE2 matches each distinct value once. Polars' own regex engine is not used, because its \d, \w and \b
         match all Unicode characters, but those of RE2 only ASCII.

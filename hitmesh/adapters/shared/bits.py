@@ -1,4 +1,4 @@
-"""Convert 64 unsigned bits to the signed integer of a store (SQLite, Cassandra's bigint) and back."""
+"""Convert an unsigned 64-bit number to the signed integer that a store needs (SQLite, Cassandra's bigint), and back."""
 
 from __future__ import annotations
 

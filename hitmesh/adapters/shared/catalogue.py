@@ -1,4 +1,4 @@
-"""Protocols that adapters need from another store: declared logs, progress, writer numbers."""
+"""The protocols through which an adapter uses another store: declared logs, progress and writer numbers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Final, Protocol
 
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 
-# Partitions per topic of a new store on a single machine.
+# How many partitions each topic gets in a new store on a single machine.
 DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
 
 
 class Catalogue(Protocol):
-    """The declared logs: each topic has one current log, and may have retired logs."""
+    """The declared logs. Each topic has one current log and may have retired logs."""
 
     def log_id(self, topic: Topic) -> str:
-        """Return the id of a topic's current log."""
+        """Return the id of the topic's current log."""
 
     def partitions(self, topic: Topic) -> int:
         """Return the number of partitions in the topic's current log."""
@@ -28,17 +28,17 @@ class Catalogue(Protocol):
 
 
 class Progress(Protocol):
-    """The applied progress that reports read."""
+    """Stores how far the processor has applied the log; reports read this progress."""
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publish that everything before these positions is applied and committed."""
+        """Publish that all records before these positions are applied and committed."""
 
 
 class Writers(Protocol):
-    """Writer numbers, shared by all processes."""
+    """Issues writer numbers, which are unique over all processes."""
 
     def next(self, owner: str) -> int:
-        """Return a writer number greater than every earlier one, and record the number as the owner's newest."""
+        """Return a writer number that is greater than every earlier number; record it as the owner's newest."""
 
     def newest(self, owner: str) -> int:
         """Return the owner's newest writer number; 0 if the owner never had a number."""
@@ -55,7 +55,7 @@ def shadow_group(stream: int) -> str:
 
 
 def log_of_stream(log: str, stream: int) -> str:
-    """Return the name of a log among the stored positions and snapshots of a stream with this generation.
+    """Return the name under which a stream's positions and snapshots for a log are stored.
 
     Example:
         >>> log_of_stream("hits-1", 0), log_of_stream("hits-1", -2)

@@ -1,7 +1,7 @@
-"""A claim on an order or a refund as row columns, in the same order for every store.
+"""Convert a claim on an order or a refund to row columns and back, in the same order for every store.
 
-The columns, in this order: site, id of the order or refund, log, partition, offset, row, log time, visitor (high and
-low 64 bits, signed), hit id, day, excluded, duplicate, total, currency.
+The columns are, in this order: site, id of the order or refund, log, partition, offset, row, log time, visitor (high
+and low 64 bits, signed), hit id, day, excluded, duplicate, total, currency.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def claim_row(claim: OrderClaim) -> tuple[Any, ...]:
 
 
 def claim_of(kind: ClaimKind, row: Sequence[Any]) -> OrderClaim:
-    """Return the claim with these columns; rows written by older versions have no currency."""
+    """Return the claim with these columns; rows that older versions of hitmesh wrote have no currency."""
     site, order_id, log, partition, offset, row_no, log_time, high, low, hit_id, day, *flags, total, currency = row
     excluded, duplicate = map(bool, flags)
     return OrderClaim(

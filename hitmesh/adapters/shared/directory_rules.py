@@ -18,7 +18,7 @@ _ONE_DAY: Final = timedelta(days=1)
 
 
 def secret_digest(secret: str) -> bytes:
-    """Return the SHA-256 of a key's secret as UTF-8, the only form in which a secret is stored."""
+    """Return the SHA-256 of a key's secret in UTF-8. A secret is stored only in this form."""
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -46,11 +46,11 @@ def agreed(existing: Site, requested: Site) -> Site:
 
 
 def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
-    """Return the site with a change of its policy; the same site if the site already has this change.
+    """Return the site with a policy change added; return an equal site if the site already has this change.
 
     Raises:
-        NotFound: there is no site.
-        AlreadyExists: the site has another change from the same day on.
+        NotFound: `site` is None, because no site has this name.
+        AlreadyExists: the site already has a different change from the same day on.
         RefusedError: the site has MAX_POLICY_CHANGES changes.
     """
     if site is None:
@@ -78,7 +78,7 @@ def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
 
 
 def follows(stored: SiteRules, changed: SiteRules) -> bool:
-    """Return whether changed rules are the version after the stored rules."""
+    """Return whether the version of the changed rules directly follows the version of the stored rules."""
     return changed.version == stored.version + 1
 
 
@@ -90,7 +90,7 @@ def no_site(name: str) -> NotFound:
 
 
 def salted_date(local_date: date, today: date) -> date:
-    """Return the date whose salt serves `local_date`: the same date if within a day of `today`, otherwise `today`."""
+    """Return the date whose salt is used for `local_date`: `today`, unless `local_date` is at most a day away."""
     return local_date if abs(local_date - today) <= _ONE_DAY else today
 
 
@@ -100,5 +100,5 @@ def oldest_salted(today: date) -> date:
 
 
 def oldest_salted_anywhere(today: date) -> date:
-    """Return the oldest date whose salt any site keeps: in other time zones the previous day may still be current."""
+    """Return the oldest date whose salt any site keeps; in other time zones, `today` may still be the day before."""
     return oldest_salted(today) - _ONE_DAY

@@ -1,8 +1,8 @@
 """The columns that Druid's data sources have in addition to the row columns (hitmesh.model.rows.rollup_rows).
 
-Queries use these columns to find rows and progress marks. `presence` is the sum of a row's counts, plus 1 in
-settled rows, and is therefore as additive as the counts. Summed over all rows of a key, no count is below 0, so a key
-or a group of keys has presence 0 exactly when its rows cancel out.
+Queries use these columns to find rows and progress marks. `presence` is the sum of a row's counts, plus 1 in settled
+rows, and can therefore be added up like the counts. A count is never below 0 when it is summed over all rows of a key.
+A key, or a group of keys, therefore has presence 0 exactly when its rows cancel out.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import polars as pl
 from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM, TRAFFIC_DIMENSIONS, VISITS_DIMENSIONS, RowSource
 from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 
-TIME: Final = "t"  # the name in a sent row; Druid renames the column to __time
+TIME: Final = "t"  # the column's name in a sent row; Druid renames the column to __time
 PRESENCE: Final = "presence"
-SENT: Final = "sent"  # 1 in every sent row; summed, because Druid folds rows with equal keys
+SENT: Final = "sent"  # 1 in every sent row; the sum counts sent rows, even after Druid has folded rows with equal keys
 MARK: Final = "mark"
 MARK_OFFSET: Final = "mark_offset"
 MARK_LOG_TIME: Final = "mark_log_time"
 
 # Druid's own sums wrap at 2^63, both when Druid folds rows and in its answers. A large amount is therefore sent in two
-# columns: amount = low + high × 2^32, 0 <= low < 2^32. A key has at most one row per window while its day is open,
-# fewer than 2^23 rows, so neither half overflows int64 when rows are folded. In an answer, a second sum of the low
-# halves, in doubles, shows how often the int64 sum has wrapped. Rows sent before the high column existed have no high
-# half.
+# columns: amount = low + high × 2^32, 0 <= low < 2^32. While its day is open, a key gets at most one row per window. A
+# key thus has fewer than 2^23 rows, so neither half overflows int64 when its rows are folded. An answer also contains a
+# sum of the low halves as doubles, which shows how often the int64 sum has wrapped. Rows that were sent before the high
+# column existed have no high half.
 SMALL: Final = 1 << 40
 HALF: Final = 1 << 32
 HIGH: Final = {name: f"{name}_high" for name in AMOUNT_MEASURES}
 ABOUT: Final = {name: f"{name}_about" for name in AMOUNT_MEASURES}
 
 DIMENSIONS: Final = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_DIMENSIONS}
-# Sort order of rows in segments and messages, after time and site. The most selective columns come first, so that few
-# comparisons are needed.
+# The columns by which rows are sorted in segments and messages, after time and site. The most selective columns come
+# first, so that few comparisons are needed.
 SORTED: Final = {
     RowSource.TRAFFIC: (
         *("page_path", "landing_page", "hit_type", "language", "os", "browser", "source", "campaign", "referrer_host"),
@@ -49,8 +49,8 @@ MEASURES: Final = {
     source: (*measures, *(HIGH[name] for name in measures if name in HIGH))
     for source, measures in STREAM_MEASURES.items()
 }
-# Counts of hits or visits, which are never negative when summed over all rows of a key. Money may be negative and does
-# not belong here. Durations are not needed, because they occur only with visits, which are counted.
+# Counts of hits or visits, which are never negative when summed over all rows of a key. Amounts are not in this list,
+# because they may be negative. Durations are not needed, because a row with a duration also counts a visit.
 COUNTS: Final = {
     RowSource.TRAFFIC: (
         "hits",
@@ -75,10 +75,10 @@ _WRAP: Final = 1 << 64
 
 
 def whole_amounts(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows, or sums of rows, with each amount joined from its halves into one Int128 column; 0 for null.
+    """Join the two halves of each amount into one Int128 column, in rows or in sums of rows; null becomes 0.
 
-    The sum of doubles over the low halves (`ABOUT`), if present, shows how often the int64 sum has wrapped, because
-    the error of the sum of doubles stays far below half of 2^64 for any number of rows that Druid can hold.
+    If the sum of the low halves as doubles (`ABOUT`) is present, it shows how often the int64 sum has wrapped. The
+    error of this sum stays far below half of 2^64 for any number of rows that Druid can hold.
     """
     amounts = [name for name, high in HIGH.items() if high in rows.columns]
     return rows.with_columns(

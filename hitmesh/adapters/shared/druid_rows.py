@@ -1,7 +1,7 @@
 """Encode rows and progress marks for Druid as newline-separated JSON (step 6 of the journey, architecture §4).
 
 A message holds up to 500 rows in the sort order of segments. Empty columns are omitted, and sketches are encoded in
-base64. polars encodes whole columns; no code here loops over rows.
+base64. The library polars encodes whole columns; no code in this module loops over rows.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 from hitmesh.model.zones import DAY_MS
 
 MAX_ROWS: Final = 500
-_MAX_BYTES: Final = 4 << 20  # larger messages are halved; with sketches of at most 32 KiB, a message stays below 8 MiB
-# A column with values in less than this share of the rows is omitted from the messages of the other rows.
+_MAX_BYTES: Final = 4 << 20  # A larger message is halved. Since a sketch has at most 32 KiB, no message exceeds 8 MiB.
+# If less than this share of the rows has a value in a column, the column is rare: messages with the other rows omit it.
 _SELDOM: Final = 0.25
 _ALWAYS: Final = (TIME, "site", "generation", "excluded", SENT)  # in every message
 
 
 def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
-    """Return rows as messages of up to 500 JSON lines, sorted like segments, so that Druid's own sort costs less.
+    """Return rows as messages of up to 500 JSON lines. Rows are sorted like segments, so that Druid's sort costs less.
 
     Rows with values in rare columns come last, so that the other messages omit these columns.
 
@@ -48,7 +48,7 @@ def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
         source: the row source.
 
     Raises:
-        ValueError: a row's cell is not in the row's day. Such a row would be lost, because queries find rows by the
+        ValueError: a row's cell is not in the row's day. Druid would lose such a row, because queries find rows by the
                 cell's day.
     """
     if (rows["cell"] // DAY_MS != rows["day"]).any():
@@ -63,7 +63,7 @@ def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
 
 
 def encoded_mark(partition: PartitionId, progress: PartitionProgress) -> bytes:
-    """Return a position's progress mark: all rows from the log partition before the position were sent earlier."""
+    """Return the progress mark which states that all rows of a log partition before a position were sent earlier."""
     return orjson.dumps(
         {
             TIME: progress.log_time - progress.log_time % DAY_MS,
@@ -75,7 +75,7 @@ def encoded_mark(partition: PartitionId, progress: PartitionProgress) -> bytes:
 
 
 def mark_of(partition: PartitionId) -> str:
-    """Return a partition's name in progress marks."""
+    """Return the name of a log partition in progress marks."""
     return f"{partition.log}/{partition.partition}"
 
 
@@ -95,7 +95,8 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
             for name, split in large.items()
         ),
         *(pl.when(split).then(pl.col(name) // HALF).otherwise(0).alias(HIGH[name]) for name, split in large.items()),
-        # A settled row is final and unique; the stream's rows may cancel out.
+        # A settled row is final, so its presence is at least 1. The stream's rows may cancel out and then have presence
+        # 0.
         (pl.sum_horizontal(COUNTS[source]) + (pl.col("generation") > STREAM_GENERATION)).alias(PRESENCE),
         pl.lit(1).alias(SENT),
         *(pl.col(name).bin.encode("base64") for name in sketches),
@@ -103,7 +104,7 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Return the amounts that need two columns in some row, each with an expression that selects those rows."""
+    """Return the amounts that need two columns in any row, each with an expression that selects these rows."""
     there = [name for name in HIGH if name in rows.columns]
     found = {name: (pl.col(name) >= SMALL) | (pl.col(name) <= -SMALL) for name in there}
     any_of = rows.select(is_large.any().alias(name) for name, is_large in found.items())
@@ -111,7 +112,7 @@ def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
 
 
 def _with_and_without_seldom(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Split rows into those without and those with values in rare columns."""
+    """Split rows into two frames: rows without a value in any rare column, and rows with such a value."""
     present = {
         name: pl.col(name).is_not_null() if dtype == pl.String else pl.col(name).fill_null(0) != 0
         for name, dtype in rows.schema.items()
@@ -130,7 +131,7 @@ def _with_and_without_seldom(rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _messages(rows: pl.DataFrame) -> list[bytes]:
-    """Return rows as a single message, or several if sketches make the message too large."""
+    """Return rows as a single message, or as several messages if sketches make a single message too large."""
     filled = rows.select([name for name in rows.columns if _has_content(rows[name])])
     message = filled.write_ndjson().encode()
     if len(message) <= _MAX_BYTES or rows.height == 1:
@@ -140,7 +141,8 @@ def _messages(rows: pl.DataFrame) -> list[bytes]:
 
 
 def _has_content(column: pl.Series) -> bool:
-    # Checked column by column: for a message's 500 rows, a single query over all columns costs twice as much.
+    # The columns are checked one by one. For the 500 rows in a message, a single query over all columns costs twice as
+    # much.
     if column.name in _ALWAYS:
         return True
     if column.dtype == pl.String:

@@ -9,11 +9,11 @@ from typing import Final
 
 import polars as pl
 
-_OVERHEAD_BYTES: Final = 1_024  # per entry, for frames without rows
+_OVERHEAD_BYTES: Final = 1_024  # added per entry, so that frames without rows count too
 
 
 class KeptFrames:
-    """Cache frames by key and evict the least recently used first. Thread-safe.
+    """Caches frames by key, and evicts the least recently used frame first. Thread-safe.
 
     Args:
         max_bytes: limit on cached bytes; a larger frame is returned but not cached.
@@ -26,7 +26,10 @@ class KeptFrames:
         self._bytes = 0
 
     def of(self, key: Hashable, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """Return the frame of the key, made on a miss. `make` must always return equal frames for a key."""
+        """Return the cached frame for a key, or the result of `make` on a miss.
+
+        `make` must always return equal frames for a key.
+        """
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

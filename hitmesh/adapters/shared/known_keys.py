@@ -1,8 +1,8 @@
 """A cache of ingest keys that limits store look-ups for unknown keys.
 
 A sender with guessed secrets causes at most `unknown_keys_s` fruitless look-ups per second. A look-up that finds a key
-does not count against this limit. After a change of the directory, keys that this process knew before are also looked
-up outside the limit, so a sender with guessed secrets never locks out a known key.
+does not count against this limit. After a change of the directory, looking up a key that this process knew before does
+not count either. A sender with guessed secrets therefore never locks out a known key.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ MAX_KEPT: Final = 100_000
 
 
 class KnownKeys:
-    """Keys by the digest of their secret. Thread-safe.
+    """Caches keys by the digest of their secret. Thread-safe.
 
     Args:
         clock: refills the look-up budget.
-        unknown_keys_s: fruitless look-ups per second; also the maximum number of such look-ups at once after an idle
-            time.
-        max_unknown: maximum number of unknown secrets remembered until `forget_unknown`.
-        max_kept: maximum number of keys, known before a directory change, whose look-ups do not count.
+        unknown_keys_s: maximum number of fruitless look-ups per second, and in a burst after an idle time.
+        max_unknown: how many unknown secrets are remembered until `forget_unknown`.
+        max_kept: how many keys that were known before a change of the directory are remembered.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class KnownKeys:
         self._lock = threading.Lock()
         self._keys: dict[bytes, IngestKey] = {}
         self._earlier: set[bytes] = set()
-        # Unknown secrets: a sender who repeats a guess must not cause another look-up.
+        # The digests of unknown secrets, so that a sender who repeats a guess causes no further look-up.
         self._unknown: set[bytes] = set()
         self._left = float(unknown_keys_s)
         self._filled_at: int | None = None
@@ -54,12 +53,13 @@ class KnownKeys:
         return len(self._keys)
 
     def of(self, digest: bytes, look_up: Callable[[], IngestKey | None]) -> IngestKey | None:
-        """Return the key with this digest, from memory or the store; None when the store has none.
+        """Return the key with this digest from memory or from the store; None if the store has no such key.
 
         Raises:
-            KeyNotLookedUp: the key is not in memory, and too many recent look-ups found nothing.
+            KeyNotLookedUp: the key is not in memory, and too many recent look-ups found no key.
         """
-        kept, unknown = self._keys, self._unknown  # a look-up in progress fills the old collections
+        # `forget` may replace these collections during the look-up, which then fills the old collections
+        kept, unknown = self._keys, self._unknown
         if digest in kept:
             return kept[digest]
         if digest in unknown:
@@ -83,7 +83,7 @@ class KnownKeys:
         return key
 
     def forget(self) -> None:
-        """Forget the keys found so far, because the directory changed."""
+        """Forget the cached keys, because the directory has changed."""
         with self._lock:
             self._earlier |= self._keys.keys()
             if len(self._earlier) > self._max_kept:

@@ -10,10 +10,13 @@ from hitmesh.model.sites import SiteDay
 
 
 def whole_sites(site_days: Sequence[SiteDay], limit: int) -> Sequence[SiteDay]:
-    """Return at most `limit` of the ordered `site_days`, and only whole sites unless the first site alone has more.
+    """Return the first site-days, at most `limit`.
+
+    Only whole sites are returned, unless the first site exceeds `limit`.
 
     Args:
-        site_days: ordered by (site, day); the caller must pass more than `limit` entries when more exist.
+        site_days: ordered by (site, day). If more than `limit` site-days exist, the caller must pass more than `limit`
+            entries.
         limit: maximum number to return, at least 1.
     """
     if len(site_days) <= limit:
@@ -24,7 +27,7 @@ def whole_sites(site_days: Sequence[SiteDay], limit: int) -> Sequence[SiteDay]:
 
 
 def gathered(ranges: Iterable[tuple[SiteDay, MarkRange]]) -> list[DirtySiteDay]:
-    """Return a single entry per site-day, in the order of `ranges`; ranges must be grouped by site-day."""
+    """Return a single entry per site-day, in the order of `ranges`, which must be grouped by site-day."""
     by_site_day: dict[SiteDay, list[MarkRange]] = {}
     for site_day, mark_range in ranges:
         by_site_day.setdefault(site_day, []).append(mark_range)
@@ -32,13 +35,13 @@ def gathered(ranges: Iterable[tuple[SiteDay, MarkRange]]) -> list[DirtySiteDay]:
 
 
 def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-    """Return an entry per site-day with its dirty marks; a site-day that only waited to close has no marks."""
+    """Return an entry per site-day with its dirty marks; a site-day that was only awaited has no dirty marks."""
     by_site_day = {entry.site_day: entry for entry in marked}
     return [by_site_day.get(site_day, DirtySiteDay(site_day, ())) for site_day in site_days]
 
 
 def ranges_of(marks: Iterable[DirtyMark]) -> list[tuple[SiteDay, MarkRange]]:
-    """Return the dirty marks of each (site, day, partition) as a single range, ordered by this key."""
+    """Return a range that covers the dirty marks of each (site, day, partition), ordered by this key."""
     found: dict[tuple[SiteDay, PartitionId], MarkRange] = {}
     for mark in marks:
         partition = PartitionId(mark.position.log, mark.position.partition)

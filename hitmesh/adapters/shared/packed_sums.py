@@ -1,10 +1,10 @@
 """Pack a partial's sums into a blob, so that rows stay small and a new sum needs no new column.
 
-Layout: a version byte, then int64 little-endian in PARTIAL_SUMS order. When an amount exceeds int64, the wide layout
-stores the lower 64 bits of each amount in the amount's place, and appends the upper 64 bits in AMOUNT_MEASURES order.
-The version states the layout, and whether the partial's digest was computed with the mesh secret: 1 (narrow) and 2
-(wide) without the secret, 3 (narrow) and 4 (wide) with the secret. Different sums or a different order require a new
-version.
+The narrow layout is a version byte, followed by the sums as little-endian int64 in PARTIAL_SUMS order. The wide layout
+is used if an amount exceeds int64. The wide layout stores the lower 64 bits of each amount in the amount's place, and
+appends the upper 64 bits in AMOUNT_MEASURES order. The version states the layout, and whether the partial's digest was
+computed with the mesh secret. Versions 1 (narrow) and 2 (wide) mean without the secret, 3 (narrow) and 4 (wide) with
+the secret. Different sums or a different order require a new version.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _blobs(layout: int, rows: pl.DataFrame, sums: pl.DataFrame, upper: pl.DataFr
 
 
 def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
-    """Return the sums as columns with UNKEYED_DIGESTS: 1 where the stored digest lacks the mesh secret.
+    """Return the sums as columns. UNKEYED_DIGESTS is 1 if the stored digest was computed without the mesh secret.
 
     Raises:
         StoreCorrupt: a blob has an unknown version or a wrong size.
@@ -78,9 +78,9 @@ def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
     versions = np.array([blob[0] if blob else 0 for blob in blobs], np.int64)
     unknown = versions[(versions < 1) | (versions > 2 * _KEYED)]
     if len(unknown):
-        cure = "use a newer hitmesh" if unknown[0] else COPY_CURE
+        cure = "use a newer version" if unknown[0] else COPY_CURE
         raise StoreCorrupt(
-            f"the sums of a partial have version {unknown[0]}, not 1 to {2 * _KEYED} as this hitmesh requires: {cure}",
+            f"the sums of a partial have version {unknown[0]}, but this hitmesh knows only 1 to {2 * _KEYED}: {cure}",
             newest=2 * _KEYED,
             version=int(unknown[0]),
         )

@@ -1,7 +1,7 @@
-"""Cell partials and ledger entries hold totals, not increments, so a redo overwrites them (architecture A6, rule D5).
+"""Combine partials and ledger entries, which are totals that a redo overwrites (architecture A6, rule D5).
 
-This module decides which of two values for a key is kept, how values add up over epochs and partitions, and which rows
-are valid as settled series.
+This module decides which of two values with the same key is kept, how values add up over epochs and partitions, and
+which rows may be stored as settled series.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ENTRY: Final = tuple(name for name in LEDGER_SUMS if name not in _COUNTS)
 
 
 def key_of(columns: Mapping[str, pl.DataType]) -> list[str]:
-    """Return the key of rows with these columns: all columns before `written`."""
+    """Return the names of the key columns, which are all columns before `written`."""
     names = list(columns)
     return names[: names.index(_WRITTEN)]
 
@@ -43,13 +43,13 @@ def as_kept(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFr
 
 
 def newest(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return a single row per key: the row with the greatest `written`, and the last such row on a tie."""
+    """Return the row with the greatest `written` for each key; if several rows have it, return the last of them."""
     in_order = rows.sort(_WRITTEN, maintain_order=True)
     return in_order.unique(subset=key_of(columns), keep="last", maintain_order=True)
 
 
 def as_settled(rows: pl.DataFrame, site_day: SiteDay) -> pl.DataFrame:
-    """Return settled series with exactly SERIES_COLUMNS.
+    """Return the rows of a settled series with exactly SERIES_COLUMNS.
 
     Raises:
         ValueError: a row belongs to another site-day.
@@ -65,7 +65,7 @@ def as_settled(rows: pl.DataFrame, site_day: SiteDay) -> pl.DataFrame:
 def series(partials: pl.DataFrame) -> pl.DataFrame:
     """Return SERIES_COLUMNS, one row per (site, day, cell, excluded, currency) in this order.
 
-    `partials` must be settled rows or the newest row per key, with at least SERIES_COLUMNS.
+    `partials` must have at least SERIES_COLUMNS, and must be settled rows or have only the newest row per key.
     """
     sums = [*exact_sums(PARTIAL_SUMS), pl.col("digest", UNKEYED_DIGESTS).sum()]
     cells = partials.group_by(_CELL).agg(*sums, *TRAFFIC_SKETCHES)
@@ -74,7 +74,10 @@ def series(partials: pl.DataFrame) -> pl.DataFrame:
 
 
 def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
-    """Return LEDGER_SUMS, one row per (site, kind, at, class) in this order; `entries` must be the newest per key."""
+    """Return LEDGER_SUMS, one row per (site, kind, at, class) in this order.
+
+    `entries` must have only the newest entry per key.
+    """
     return (
         entries.group_by(_ENTRY)
         .agg(pl.col("hits").sum(), pl.col("sum64").sum(), pl.col("xor64").bitwise_xor())
@@ -84,7 +87,7 @@ def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
 
 
 def waiting_days(sums: pl.DataFrame, first_day: int, end_day: int) -> set[int]:
-    """Return the days for which LEDGER_SUMS contain hits that wait for settlement (rule S9)."""
+    """Return the days for which these sums (LEDGER_SUMS) count hits that wait for settlement (rule S9)."""
     inside = pl.col("at").is_between(first_day, end_day, closed="left")
     waiting = sums.filter((pl.col("kind") == LedgerKind.WAITS) & inside & (pl.col("hits") != 0))
     return set(waiting["at"].to_list())
@@ -96,7 +99,7 @@ NO_ENTRIES: Final = pl.DataFrame(schema=LEDGER_COLUMNS)
 
 
 def of_some_sites(sums: pl.DataFrame, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-    """Return LEDGER_SUMS of the next `max_sites` sites whose names follow `after`, and the last site's name.
+    """Return LEDGER_SUMS for the next `max_sites` sites whose names follow `after`, and the last site's name.
 
     The name is None when no more sites follow.
     """

@@ -10,7 +10,7 @@ from hitmesh.model.history import PastEntry, newest_entries
 
 
 class RecordedEntry(NamedTuple):
-    """The part of an entry that stores keep after the entry was replaced."""
+    """The fields of an entry that stores keep after another entry has replaced the entry."""
 
     sequence: int
     generation: int
@@ -19,14 +19,14 @@ class RecordedEntry(NamedTuple):
 
 
 def recorded(entry: GenerationEntry) -> RecordedEntry:
-    """Return the part of an entry that is kept."""
+    """Return the fields of an entry that are kept after the entry is replaced."""
     return RecordedEntry(entry.sequence, entry.generation, entry.logic_version, entry.published_at)
 
 
 def with_current(entries: Sequence[RecordedEntry], current: GenerationEntry | None) -> tuple[RecordedEntry, ...]:
     """Return the recorded entries, ending with the current entry; at most MAX_PAST_ENTRIES.
 
-    The current entry is missing where a program without this history published the entry.
+    `entries` lacks the current entry if a version of hitmesh without this history published it.
     """
     if current is None or (entries and entries[-1].sequence == current.sequence):
         return newest_entries(entries)
@@ -34,7 +34,7 @@ def with_current(entries: Sequence[RecordedEntry], current: GenerationEntry | No
 
 
 def past_entries(entries: Sequence[RecordedEntry], superseded: Mapping[int, int]) -> tuple[PastEntry, ...]:
-    """Return the entries with the time until which each generation is kept.
+    """Return the entries, each with the time until which its generation is kept.
 
     Args:
         entries: a site-day's entries, sequences ascending; the last is current.

@@ -1,7 +1,7 @@
 """Check positions against the committed positions before a stream transaction commits (architecture A6).
 
-A transaction with rows must move the positions of their partitions ahead. If a position is already committed, the
-partition has moved to another writer, and that writer has committed the rows together with the position.
+Every position in a transaction with rows must be beyond the committed position. If it is not, another writer owns the
+partition and has already committed these rows together with the position.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def refuse_rows_behind(
     positions: Mapping[PartitionId, PartitionProgress],
     committed: Mapping[PartitionId, PartitionProgress],
 ) -> None:
-    """Refuse rows whose transaction would not move a position ahead.
+    """Refuse a transaction that has rows and a position that is not beyond the committed position.
 
     Args:
-        rows: rows in the transaction; without rows every position is accepted.
-        positions: positions in the transaction.
+        rows: the rows in the transaction; without rows, every position is accepted.
+        positions: the positions in the transaction.
         committed: the committed positions; partitions without a commit may be absent.
 
     Raises:
@@ -41,7 +41,7 @@ def refuse_rows_behind(
         there = committed.get(partition, _START)
         if progress.next_offset <= there.next_offset:
             raise PartitionsMoved(
-                f"{partition.log}/{partition.partition} is committed at {there.next_offset} but this transaction ends "
-                f"at {progress.next_offset}: another writer was first; begin from the committed positions",
+                f"{partition.log}/{partition.partition} is committed at {there.next_offset}, but this transaction ends "
+                f"at {progress.next_offset}, because another writer was first; begin from the committed positions",
                 retry_after_s=0,
             )

@@ -12,26 +12,26 @@ from hitmesh.model.sites import SiteDay
 
 
 def published_generation(attempt: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> int:
-    """Return the generation that becomes current: the attempt's, or the stream's if `drift` is confirmed.
+    """Return the generation that becomes current: the attempt's generation, or the stream's if `drift` is confirmed.
 
     Args:
         attempt: the settlement's attempt number.
-        current: generation of the existing entry, None without an entry.
-        drift: difference between settlement and stream, None if the stream counted nothing.
-        streams: the generations of all streams; the settlement was compared with the first.
+        current: the generation of the current entry; None if there is no entry.
+        drift: the difference between settlement and stream; None if the stream counted no hit.
+        streams: the generations of all streams; the settlement was compared with the rows of the first.
 
     Raises:
-        ValueError: Raised if `drift` is confirmed but another generation has already replaced the stream's rows.
+        ValueError: `drift` is confirmed, but another generation has already replaced the stream's rows.
     """
     if drift is None or not drift.confirmed:
         return attempt
     if current not in (None, streams[0]):
-        raise ValueError(f"generation {current} replaced the stream's rows: the rows cannot be confirmed")
+        raise ValueError(f"the stream's rows cannot be confirmed, because generation {current} replaced them")
     return streams[0]
 
 
 def superseded_by(published: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> set[int]:
-    """Return the generations whose rows may be removed: the previous entry's, or the streams' if there is no entry."""
+    """Return the superseded generations: the previous entry's, or the other streams' if there was no entry."""
     if current is None:
         return set(streams) - {published} if drift is not None else set()
     return {current} - {published}
@@ -40,9 +40,10 @@ def superseded_by(published: int, current: int | None, drift: Drift | None, stre
 def is_restored(
     version: GenerationVersion, seen_sequence: int, entry: GenerationEntry | None, ledger: LedgerEntry | None
 ) -> bool:
-    """Return whether the current entry is later than the seen entry and has this version; the carry is not compared.
+    """Return whether an entry with this version became current after `seen_sequence`; the carry is not compared.
 
-    A caller that does not know a restore's outcome repeats the call, and must find the first call's entry.
+    A caller that does not know the outcome of a restore repeats the call. The repeated call must find the entry that
+    the first call stored.
     """
     if entry is None or entry.sequence <= seen_sequence:
         return False
@@ -70,9 +71,9 @@ def replaced_by_restore(
         generation: the generation to restore.
         seen_sequence: the sequence that the caller read.
         entry: the current entry, None without an entry.
-        kept_until: the time from which the generation counts as superseded, None if the generation is not superseded.
-            After this time, the generation's rows may be removed at any moment.
-        now: the restore's time, UTC ms.
+        kept_until: the time from which the generation counts as superseded; None if the generation was not replaced.
+            From this time on, the generation's rows may be removed.
+        now: the time of the restore, UTC ms.
 
     Raises:
         StaleGeneration: another entry is current, or the generation is no longer kept.
@@ -92,10 +93,10 @@ def replaced_by_restore(
 
 
 def refuse_changed_site(site: str, last_sequence: int, seen_site_sequence: int | None) -> None:
-    """Refuse a publication after any publication on the site since the attempt began; None: allow it.
+    """Refuse a publication if any entry of the site was published since the attempt began; None accepts it.
 
     Raises:
-        StaleGeneration: the site's highest sequence is another.
+        StaleGeneration: the site's highest sequence is not `seen_site_sequence`.
     """
     if seen_site_sequence is not None and last_sequence != seen_site_sequence:
         raise StaleGeneration(
@@ -104,7 +105,7 @@ def refuse_changed_site(site: str, last_sequence: int, seen_site_sequence: int |
 
 
 def beyond_limit(replaced: Mapping[int, int], now: int, limit: int = MAX_KEPT_GENERATIONS) -> set[int]:
-    """Return the generations that must not be kept after `now`, because more than `limit` would be kept.
+    """Return the generations that must not be kept any longer, because otherwise more than `limit` would be kept.
 
     Args:
         replaced: a site-day's superseded generations, each with the time until which the generation is kept, UTC ms.

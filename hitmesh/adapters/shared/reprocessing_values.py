@@ -35,13 +35,13 @@ from hitmesh.model.reprocessings import (
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import COPY_CURE, decoding, opened, sealed
 
-_LENGTHS: Final = struct.Struct("<II")  # JSON text, first carry
-_LEVEL: Final = 1  # the fastest compression: the settler writes these values between its passes
+_LENGTHS: Final = struct.Struct("<II")  # the lengths of the JSON text and of the first carry
+_LEVEL: Final = 1  # the fastest compression, because the settler writes these values between its passes
 _REBUILT_CURE: Final = "plan a new reprocessing of the day"
 
 
 def newest_first(reprocessings: Iterable[Reprocessing]) -> list[Reprocessing]:
-    """Return reprocessings by (created_at, id), descending."""
+    """Return reprocessings ordered by (created_at, id), descending."""
     return sorted(reprocessings, key=lambda reprocessing: (reprocessing.created_at, reprocessing.id), reverse=True)
 
 
@@ -50,7 +50,7 @@ def reprocessings_of(rows: Iterable[tuple[str, bytes]], on_damage: OnDamage | No
 
     Args:
         rows: the ids and values.
-        on_damage: called with the error for each damaged value, which is then left out.
+        on_damage: called with the error for each damaged value; the damaged value is not returned.
 
     Raises:
         StoreCorrupt: a value is damaged, and `on_damage` is None.
@@ -176,7 +176,7 @@ def _part(fields: Mapping[str, Any]) -> Part:
 
 
 def _raw_repair(fields: Mapping[str, Any] | None) -> RawRepair | None:
-    """Return a repair's findings; values of earlier programs have none."""
+    """Return a repair's findings; None for a value that an earlier version of hitmesh stored."""
     if fields is None:
         return None
     named = (LostHits(SiteDay(*each["site_day"]), each["hits"], each["kept"]) for each in fields["named"])
@@ -197,12 +197,13 @@ def _version_fields(version: GenerationVersion) -> dict[str, Any]:
 def _version(fields: Mapping[str, Any], carry: bytes) -> GenerationVersion:
     read_through = {PartitionId(log, partition): offset for log, partition, offset in fields["read_through"]}
     ledger = LedgerEntry(**fields["ledger"])
-    # A value of an earlier version of the code has no rules: the collector decided each hit.
+    # A value that an earlier version of hitmesh stored has no field `rules`. The default 0 means that the collector
+    # decided which hits are excluded.
     return GenerationVersion(fields["generation"], fields["logic"], read_through, ledger, carry, fields.get("rules", 0))
 
 
 def _reasons(fields: Mapping[str, int] | None) -> ChangeReasons | None:
-    """Return stored reasons; None for a value that an earlier version stored, which has none."""
+    """Return the stored reasons; None for a value that an earlier version of hitmesh stored."""
     return None if fields is None else ChangeReasons(**fields)
 
 

@@ -1,4 +1,7 @@
-"""Encode and decode a site's exclusion rules, in the same way for every store; a site without changes has no value."""
+"""Encode and decode a site's exclusion rules, in the same way for every store.
+
+A site whose rules never changed has no value.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ def rules_of(value: str | None) -> SiteRules:
     """
     if value is None:
         return NO_RULES
-    # `hitmesh.model.stored:decoding` would load Polars, which control does without at its start.
+    # `hitmesh.model.stored:decoding` is not used, because importing it would load Polars, and control should start
+    # without Polars.
     try:
         fields = json.loads(value)
         rules = tuple(ExclusionRule(**{**rule, "kind": RuleKind(rule["kind"])}) for rule in fields["rules"])

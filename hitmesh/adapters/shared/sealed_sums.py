@@ -1,7 +1,7 @@
-"""A partial's sums with a checksum over everything that readers use: sums, sketch, digest, cell.
+"""Store a partial's sums with a checksum over all values that readers use: sums, sketch, digest and key columns.
 
 The checksum follows the sums inside the blob, so that no extra column is needed. The highest bit of the version byte
-marks a blob with a checksum. Sums stored before checksums existed are read unchecked.
+marks a blob with a checksum. Sums that were stored before checksums existed are read without a check.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def opened_sums(rows: pl.DataFrame, blobs: Sequence[bytes]) -> pl.DataFrame:
     """Return the sums in the blobs as columns; `rows` are the columns stored beside the blobs.
 
     Raises:
-        StoreCorrupt: a blob or a stored column has changed since the write.
+        StoreCorrupt: a blob or a stored column has changed since it was written.
     """
     inner = [_without_seal(blob) for blob in blobs]
     if any(inner_blob is not blob for inner_blob, blob in zip(inner, blobs, strict=True)):
@@ -47,7 +47,7 @@ def opened_sums(rows: pl.DataFrame, blobs: Sequence[bytes]) -> pl.DataFrame:
 
 
 def _without_seal(blob: bytes) -> bytes:
-    """Return the sums without checksum; an unsealed blob is returned as the same object."""
+    """Return a blob without its checksum; a blob that has no checksum is returned as the same object."""
     is_sealed = len(blob) > _DIGEST_BYTES and blob[0] & _SEALED
     return bytes([blob[0] ^ _SEALED]) + blob[1:-_DIGEST_BYTES] if is_sealed else blob
 

@@ -1,4 +1,4 @@
-"""A site's columns, in the same order and form for every store that has tables."""
+"""Convert a site to columns, in the same order and form for every store with tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SITE_COLUMNS: Final = """name, time_zone, currency, secret, created_at, spread, 
 
 
 def site_values(site: Site) -> tuple[Any, ...]:
-    """Return a site as SITE_COLUMNS; policy changes are stored apart."""
+    """Return a site as SITE_COLUMNS; its policy changes are stored in a separate table."""
     return (
         site.name,
         site.time_zone,

@@ -1,4 +1,4 @@
-"""Decide which of two snapshots of a partition stays (architecture A5)."""
+"""Decide which of two snapshots of a partition is kept (architecture A5)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from hitmesh.model.stream_values import SnapshotManifest
 def replaces(manifest: SnapshotManifest, there: SnapshotManifest | None) -> bool:
     """Return whether a snapshot may replace the existing snapshot.
 
-    A snapshot by a later writer always replaces an earlier writer's, even at an earlier position, because the later
-    writer may have discarded state. A snapshot by the same writer must not be at an earlier position.
+    A later writer's snapshot always replaces an earlier writer's snapshot, even at an earlier position, because the
+    later writer may have discarded state. A snapshot must not replace a snapshot that the same writer saved at a later
+    position.
     """
     if there is None:
         return True

@@ -1,6 +1,6 @@
-"""Fold the stream's signed rows, for storage and for answers: sum the rows with equal keys.
+"""Fold the stream's signed rows, for storage and for answers. Folding sums the rows with equal keys.
 
-The rows of a key disappear when every measure sums to 0; see `folded` for the exception.
+If every measure of a key sums to 0, the key's rows are removed; `folded` describes the exception.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def as_streamed(rows: pl.DataFrame, source: RowSource, stream: int = STREAM_GENE
     """Return the rows with the stream's columns for their source, in schema order and types.
 
     Raises:
-        ValueError: a row's generation is not the stream's.
+        ValueError: a row's generation is not the stream's generation.
     """
     if (rows["generation"] != stream).any():
         raise ValueError(f"the stream writes generation {stream} only")
@@ -36,16 +36,16 @@ def as_streamed(rows: pl.DataFrame, source: RowSource, stream: int = STREAM_GENE
 
 
 def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = STREAM_GENERATION) -> pl.DataFrame:
-    """Return the rows with equal keys summed and their sketches united; drop empty rows.
+    """Sum the rows with equal keys and unite their sketches; remove rows in which all measures are 0.
 
     A key has one row, or several if an amount is too large for one row (hitmesh.model.amounts).
 
     Args:
-        rows: STREAM_COLUMNS, any order.
+        rows: the rows to fold (STREAM_COLUMNS), in any order.
         source: the row source.
-        whole: whether no rows older than `rows` exist for these keys. In this case, a key with all measures 0 has no
-            hit, and its sketch is dropped too. Otherwise, `rows` may retract hits of an earlier visitor and add hits of
-            a new visitor, so the sketch must be kept.
+        whole: whether no rows older than `rows` exist for these keys. If true, a key whose measures are all 0 has no
+            hit, and its sketch is removed too. If false, `rows` may retract an earlier visitor's hits and add a new
+            visitor's hits, so a row with a sketch must be kept.
         stream: the generation of the rows.
     """
     lists = [pl.col(name) for name in _SKETCHES[source]]
@@ -61,10 +61,10 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = 
 
 
 def sums_of(rows: Mapping[RowSource, pl.DataFrame], site_days: Iterable[SiteDay]) -> dict[SiteDay, dict[str, int]]:
-    """Return ROW_SUMS for each of these site-days; see MetricStore.stream_sums.
+    """Return the sums of the measures in ROW_SUMS for each of these site-days; see MetricStore.stream_sums.
 
     Args:
-        rows: STREAM_COLUMNS by source, for these site-days only.
+        rows: the rows of these site-days only (STREAM_COLUMNS), by source.
         site_days: the requested site-days.
     """
     found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}

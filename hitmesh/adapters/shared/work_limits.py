@@ -1,4 +1,7 @@
-"""Limits on a question's cost in a store that adds up rows itself; refusals name the numbers and the remedy."""
+"""Limit the cost of a question in a store that adds up rows itself.
+
+The message of a refusal names the numbers and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ from typing import Final
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
-# Values (rows × (columns + comparisons)) that a question may read: one core needs a second or two, at a few nanoseconds
-# per value.
+# How many values, rows × (columns + comparisons), a question may read. At a few nanoseconds per value, one core needs a
+# second or two.
 MAX_VALUES: Final = 500_000_000
-# Rows in an answer before sorting and before the question's limit applies: about 300 MB if each row has a page and ten
-# sums.
+# How many rows an answer may have before it is sorted and limited. This many rows take about 300 MB if each has a page
+# and ten sums.
 MAX_GROUPS: Final = 1_000_000
 
 
 def refuse_values(rows: int, columns: int, comparisons: int, max_values: int = MAX_VALUES) -> None:
-    """Refuse a question that would read more than `max_values` values, before any read.
+    """Refuse a question that would read more than `max_values` values; must be called before the rows are read.
 
     Raises:
         RefusedError: QUESTION_TOO_DEAR.

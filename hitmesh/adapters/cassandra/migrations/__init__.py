@@ -1,1 +1,1 @@
-"""Numbered CQL files. An applied file never changes; each change to the schema is a new file."""
+"""Numbered CQL files. A file that has been applied must never change; each change to the schema needs a new file."""
