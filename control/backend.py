@@ -48,7 +48,7 @@ class ReprocessingLimits:
     """Limits of a plan and of a comparison.
 
     Attributes:
-        names: maximum number of names in a request.
+        names: maximum number of site names in a request.
         sites: maximum number of sites of a plan.
         site_days: maximum number of site-days of a plan.
         compared_site_days: maximum number of site-days in a comparison by dimension, because a store filters rows by
@@ -73,8 +73,8 @@ class Backend:
 
     `bookkeeping`: returns the implementations for ledger, drift and reprocessings; the first call opens the stores.
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
-    `open_reads`: every caller who reaches the listener may read every site; otherwise a caller needs a server key of
-    the merchant.
+    `open_reads`: if true, every caller who reaches the listener may read every site; otherwise a caller needs a server
+    key of the merchant.
     `limits`: limits of reprocessings.
     `shadow_streams`: whether a shadow stream may be started.
     """

@@ -1,6 +1,8 @@
-"""ScheduleVisitPolicy: change a site's visit policy from a UTC day on. Idempotent; a change is never edited.
+"""ScheduleVisitPolicy: change a site's visit policy from a UTC day on.
 
-Limits: the day begins 2 hours to 366 days from now; a site has at most 100 changes.
+The call is idempotent. A stored change is never edited.
+
+Limits: the day must begin 2 hours to 366 days from now; a site has at most 100 changes.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ def listed_days(days: Iterable[int], request: GetLedgerRequest | GetDriftRequest
 
     Args:
         days: all UTC days with data.
-        request: has the first and last date of the range, both inclusive; without a date, the range has no such bound.
+        request: has the first and last date of the range, both inclusive; without a date, the range has no bound on
+            that side.
 
     Raises:
         RefusedError: the calendar has no such date, or the range is empty.

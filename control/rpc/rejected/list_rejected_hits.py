@@ -1,7 +1,7 @@
-"""ListRejectedHits: refusals by site, reason and time, in pages.
+"""ListRejectedHits: list refusals by site, reason and time, in pages.
 
-Limits: a page has at most 200 refusals, and a call reads at most 10,000 refusals; a call that finds fewer returns a
-short page with a token.
+Limits: a page has at most 200 refusals, and a call reads at most 10,000 refusals; if these do not fill the page, the
+call returns a short page with a token.
 """
 
 from __future__ import annotations

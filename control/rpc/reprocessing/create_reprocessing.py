@@ -120,7 +120,7 @@ def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backen
 
 
 def _refuse_nothing(planned: Reprocessing) -> None:
-    """Raise if no day of the plan is settled: nothing would ever be recomputed."""
+    """Raise if no day of the plan is settled, because nothing would be recomputed."""
     if planned.site_days:
         return
     first, last = date_text(planned.first_day), date_text(planned.end_day - 1)

@@ -63,7 +63,7 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
 
 
 def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -> tuple[str, ...]:
-    """Return digests for a visitor's keys; the keys are computed as at admission (rule I1).
+    """Return the digests of a visitor's keys; the keys are computed as the collector computes them (rule I1).
 
     Raises:
         RefusedError: there are no or too many identifiers, an identifier is invalid, or user ids are given and the site
@@ -102,7 +102,7 @@ def erasure_scope(
     entries = generations.ledger(site, 0, end)
     if len(entries) > max_site_days:
         raise RefusedError(
-            f"the site has more than {max_site_days:,} settled days, the limit: remove older days first",
+            f"the site has more than {max_site_days:,} settled days, the limit for an erasure: remove older days first",
             field="reprocessing.sites",
             reason=ErrorReason.TOO_MANY_SITE_DAYS,
             count=len(entries),

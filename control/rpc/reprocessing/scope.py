@@ -72,8 +72,8 @@ def scope_of(
 ) -> Scope:
     """Return the sites that the names stand for, with their settled site-days in [first_day, end_day).
 
-    A site that only a `-` names is left out if it has no settled day in the range. Each site and each
-    ledger is a separate read, and the checkpoint is called before each of these reads.
+    A site that is not named in full, but only selected by a `-`, is left out if it has no settled day in the range.
+    Each site and each ledger is a separate read, and the checkpoint is called before each of these reads.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.

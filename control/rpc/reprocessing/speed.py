@@ -9,7 +9,7 @@ from hitmesh.model.plan import HIT_US, KEEP_REPLACED_DAYS, SITE_DAY_MS, Kind, Pl
 from hitmesh.model.reprocessings import Reprocessing
 
 MIN_MEASURED_MS: Final = 1_000
-"""A shorter duration does not measure the speed, because the settler begins the work only after its current pass."""
+"""A shorter duration does not measure the speed, because it includes the wait for the settler's current pass."""
 
 
 class Speed(NamedTuple):

@@ -68,7 +68,7 @@ class ChangedValues(NamedTuple):
 
 
 def legs(dimension: str) -> list[Leg]:
-    """Return the legs of a question about a dimension.
+    """Return the queries (legs) that answer a question about a dimension.
 
     Raises:
         RefusedError: the dimension does not exist (UNKNOWN_DIMENSION).
@@ -127,7 +127,7 @@ def _rows(
     leg: Leg,
     checkpoint: Checkpoint,
 ) -> pl.DataFrame:
-    """Return (value, measure, …), a row per value; a null is shown as in reports."""
+    """Return a table with a row per value and a column per measure; a null value is named as in reports."""
     days = [site_day.day for site_day in generations]
     start = min(days) * DAY_MS
     question = MetricQuery(
