@@ -38,7 +38,7 @@ def refuse_beyond_messages(rows: Series) -> None:
 
 
 def refuse_beyond_files(rows: Series) -> None:
-    """Refuse sums beyond the bounds for files, which are equal for all formats; quotients are not checked.
+    """Refuse sums beyond the bounds for files. All file formats have the same bounds; quotients are not checked.
 
     Raises:
         RefusedError: SUM_OUT_OF_RANGE, with metric and bucket.

@@ -42,7 +42,7 @@ def checked(request: pb.RunReportRequest, default_zone: str, now_ms: int) -> Que
         now_ms: the current time, for ranges that end today.
 
     Raises:
-        RefusedError: with the field, a stable reason, the limit and the remedy.
+        RefusedError: the request is invalid. The error has the field, a stable reason, the limit and the remedy.
     """
     metrics = checked_metrics(request.metrics)
     dimensions = _checked_dimensions(request.dimensions)

@@ -53,7 +53,7 @@ def checked_zone(name: str) -> str:
 
 
 def checked_grain(grain: pb.TimeGrain.ValueType) -> Grain:
-    """Return the grain in a request; not set means NONE.
+    """Return the grain in a request; NONE if the request does not set the grain.
 
     Raises:
         RefusedError: UNKNOWN_GRAIN.

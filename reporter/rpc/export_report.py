@@ -1,8 +1,8 @@
 """ExportReport: answer a question without nested messages, as written in a URL, with a file.
 
-Limits: as for RunReport; a filter text may have 20,000 characters. A file has every row, unless the request sets a
-    limit. Without a limit, a report that is too large is refused. The file is sent in pieces, so that every gRPC client
-can read the messages. The whole file is built first, because HTTP/1.1 cannot send an error status after the first
+The limits are those of RunReport; a filter text may have 20,000 characters. A file has every row, unless the request
+sets a limit. Without a limit, a report that is too large is refused. The file is sent in pieces that are small enough
+for every gRPC client. The whole file is built first, because HTTP/1.1 cannot send an error status after the first
 piece.
 """
 
@@ -59,7 +59,7 @@ _ChoiceT = TypeVar("_ChoiceT")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file, and the answer behind the file."""
+    """A file, and the answer that the file contains."""
 
     content_type: str
     content: bytes
@@ -72,7 +72,7 @@ class File:
         return [label for label, is_cut in zip(buckets.labels, buckets.partial, strict=True) if is_cut]
 
     def pieces(self, max_bytes: int = PIECE_BYTES) -> Iterator[httpbody_pb2.HttpBody]:
-        """Yield the content in pieces of `max_bytes`, the last possibly shorter; at least one piece."""
+        """Yield the content in pieces of `max_bytes`, of which the last may be shorter; yield at least one piece."""
         for begin in range(0, max(1, len(self.content)), max_bytes):
             yield httpbody_pb2.HttpBody(content_type=self.content_type, data=self.content[begin : begin + max_bytes])
 

@@ -90,7 +90,7 @@ def test_only_a_recomputation_is_cancelled_while_it_runs(stored: Reprocessings, 
             found = ask(stored, work)
             assert (found.state, found.work, found.done, found.version) == (State.RUNNING, Work.CANCEL, 0, 2)
             return
-        with pytest.raises(RefusedError, match=f"r1 is RUNNING: wait until {COMMANDS[running]} has ended") as caught:
+        with pytest.raises(RefusedError, match=f"wait until the work of {COMMANDS[running]} has ended") as caught:
             ask(stored, work)
         assert caught.value.reason is ErrorReason.WRONG_STATE
         assert stored.get("r1") == before
