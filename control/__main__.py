@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def bookkeeping_of(stores: Stores) -> Bookkeeping:
-    """Return the implementations of hitmesh.ports in these stores that account for hits and correct history."""
+    """Return the implementations of hitmesh.ports, in these stores, for accounting and for corrections of history."""
     return Bookkeeping(
         ledger=stores.ledger,
         generations=stores.generations,

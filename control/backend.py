@@ -49,8 +49,8 @@ class ReprocessingLimits:
 
     Attributes:
         names: maximum number of site names in a request.
-        sites: maximum number of sites of a plan.
-        site_days: maximum number of site-days of a plan.
+        sites: maximum number of sites in a plan.
+        site_days: maximum number of site-days in a plan.
         compared_site_days: maximum number of site-days in a comparison by dimension, because a store filters rows by
             each site-day.
         cell_site_days: maximum number of site-days in a comparison by cell: 48,000 cells with 27 sums on both sides
@@ -75,7 +75,7 @@ class Backend:
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
     `open_reads`: if true, every caller who reaches the listener may read every site; otherwise a caller needs a server
     key of the merchant.
-    `limits`: limits of reprocessings.
+    `limits`: the limits for plans and comparisons.
     `shadow_streams`: whether a shadow stream may be started.
     """
 

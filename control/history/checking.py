@@ -148,17 +148,17 @@ def check_page(
     checkpoint: Checkpoint,
     begun: Begun | None = None,
 ) -> CheckedPage:
-    """Check the next site-days. A page ends within a site-day whose raw hits take too long to read.
+    """Check the next site-days. If reading a site-day's raw hits takes too long, the page ends within this site-day.
 
     Args:
         books: the stores.
         clock: measures the page's duration.
         sites: the sites in name order, beginning with the site of `after`.
-        after: the last site-day of the page before; None for the first page.
+        after: the previous page's last site-day; None for the first page.
         days: first day, and the day after the last day.
         limits: the limits of the page.
         checkpoint: called between reads.
-        begun: the site-day within which the page before ended.
+        begun: the site-day within which the previous page ended.
 
     Raises:
         StoreCorrupt: a site's generations, ledger or dirty marks are damaged.

@@ -89,7 +89,7 @@ def pin_in(token: str, sites: Sequence[Site], site: str) -> Pin:
     fields, mac = content[: _FIELDS.size], content[_FIELDS.size :]
     if len(fields) != _FIELDS.size or not hmac.compare_digest(mac, _mac(fields, sites)):
         raise RefusedError(
-            f"data_version {token[:64]!r} is not a version of {site} that can be asked for: use the "
+            f"data_version {token[:64]!r} is not a version of {site}: use the "
             'data_version of an answer about the same sites with "pinnable": true',
             field="data_version",
             reason=ErrorReason.DATA_VERSION_MISMATCH,

@@ -233,7 +233,7 @@ _IN_ORDER = (
     _count("duplicate_hits", Unit.HITS, "Copies of earlier hits; counted in no other metric."),
     _count("rejected_hits", Unit.HITS, "Refused hits, at the time of the refusal. Works only with dimension site."),
     _count("late_hits", Unit.HITS, "Hits received more than 60 minutes after the event, without copies."),
-    _count("clock_skewed_hits", Unit.HITS, "Hits with a time over 5 minutes ahead, set to the collect time."),
+    _count("clock_skewed_hits", Unit.HITS, "Hits whose event time was corrected, because a clock was ahead."),
 )
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.id: metric for metric in _IN_ORDER})
 
@@ -293,13 +293,13 @@ def conflict(metric: Metric, dimension: str) -> Conflict | None:
     if any(PARTS[part].source is RowSource.VISITS for part in metric.parts):
         return Conflict(
             ErrorReason.VISIT_METRIC_HIT_DIMENSION,
-            f"{metric.id} counts visits and {dimension} belongs to single hits: {works}",
+            f"{metric.id} counts visits, but {dimension} has a value per hit: {works}",
             ITEM_METRICS,
         )
     if metric.id not in ITEM_METRICS:
         return Conflict(
             ErrorReason.ORDER_METRIC_ITEM_DIMENSION,
-            f"{metric.id} counts whole hits or orders and {dimension} belongs to single items: {works}",
+            f"{metric.id} counts whole hits or orders, but {dimension} has a value per item: {works}",
             ITEM_METRICS,
         )
     return None

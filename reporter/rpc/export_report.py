@@ -1,4 +1,4 @@
-"""ExportReport: answer a question without nested messages, as written in a URL, with a file.
+"""ExportReport: answer a question with a file; the request has no nested messages, so that it fits in a URL.
 
 The limits are those of RunReport; a filter text may have 20,000 characters. A file has every row, unless the request
 sets a limit. Without a limit, a report that is too large is refused. The file is sent in pieces that are small enough

@@ -26,7 +26,7 @@ DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 200
 MAX_READ: Final = 10_000
 MAX_CHUNKS: Final = 200
-"""Maximum number of reads of the store in a call; each reads at most `CHUNK` refusals."""
+"""Maximum number of store reads in a call; each read returns at most `CHUNK` refusals."""
 CHUNK: Final = 200
 _END_MS: Final = 7_258_118_400_000  # 2200-01-01
 

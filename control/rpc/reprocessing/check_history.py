@@ -1,7 +1,8 @@
 """CheckHistory: check whether stored values of settled site-days agree with the ledger and with each other, in pages.
 
-Limits: 1,000 names of sites; a page ends after 500 site-days, 1,000 sites, about 2,000,000 raw hits or 2,000 log
-records. A page may end within a site-day, and the next page then continues there, so a site-day of any size is checked.
+Limits: a request has at most 1,000 site names; a page ends after 500 site-days, 1,000 sites, about 2,000,000 raw hits
+or 2,000 log records. A page may end within a site-day, and the next page then continues there, so a site-day of any
+size is checked.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """CreateReprocessing: store the plan of a reprocessing. No number in a report changes.
 
-Limits: 1,000 names of sites, 20,000 sites, 20,000 settled site-days; every day must be closed.
+Limits: a request has at most 1,000 site names, which stand for at most 20,000 sites and 20,000 settled site-days. Every
+day must be closed.
 """
 
 from __future__ import annotations

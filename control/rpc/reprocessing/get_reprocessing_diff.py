@@ -2,7 +2,8 @@
 
 If logic, rules and hits did not change, the difference is empty (invariant P10).
 
-Limits: 1,000 days per page, 100 sites, values and cells; with a dimension, 2,000 site-days, with cells 500.
+Limits: a page has at most 1,000 days, 100 sites, 100 values and 100 cells. A comparison by dimension covers at most
+2,000 site-days, a comparison by cell at most 500.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
 
     Raises:
         NotFound: the site does not exist.
-        RefusedError: the name is not a site's.
+        RefusedError: the text is not a site name.
     """
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(

@@ -36,7 +36,7 @@ def state_at(reprocessing: Reprocessing, now: int) -> State:
 
 
 def is_requested_or_done(reprocessing: Reprocessing, work: Work) -> bool:
-    """Return whether a request for the work changes nothing."""
+    """Return whether the work is already requested or done, so that a request changes nothing."""
     is_requested = reprocessing.state is State.RUNNING and reprocessing.work is work
     return is_requested or reprocessing.state is next_state(reprocessing.kind, work)
 

@@ -121,8 +121,8 @@ def refuse_behind(books: Bookkeeping, table: StreamTable, action: str) -> None:
     behind_ms = shadow_lag_ms(books, table)
     if behind_ms > CAUGHT_UP_MS:
         raise RefusedError(
-            f"the shadow stream is {behind_ms // 1_000:,} s behind the live stream: {action} is possible once it has "
-            f"caught up to {CAUGHT_UP_MS // 1_000} s",
+            f"the shadow stream is {behind_ms // 1_000:,} s behind the live stream: {action} is possible once it is "
+            f"at most {CAUGHT_UP_MS // 1_000} s behind",
             reason=ErrorReason.WRONG_STATE,
             count=behind_ms // 1_000,
             limit=CAUGHT_UP_MS // 1_000,

@@ -102,7 +102,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The log cannot store the hit now."""
     REASON_ID_COLLISION: _Reason.ValueType  # 20
     """An earlier hit has the same id and different content. The collision is found after the acknowledgement, so no
-    HitIssue has this reason: TraceHit and RejectedHitService report it.
+    HitIssue has this reason. TraceHit and RejectedHitService report the collision.
     """
     REASON_PERMISSION_DENIED: _Reason.ValueType  # 21
     """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
@@ -152,7 +152,7 @@ REASON_LOG_FULL: Reason.ValueType  # 19
 """The log cannot store the hit now."""
 REASON_ID_COLLISION: Reason.ValueType  # 20
 """An earlier hit has the same id and different content. The collision is found after the acknowledgement, so no
-HitIssue has this reason: TraceHit and RejectedHitService report it.
+HitIssue has this reason. TraceHit and RejectedHitService report the collision.
 """
 REASON_PERMISSION_DENIED: Reason.ValueType  # 21
 """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
@@ -441,7 +441,7 @@ class Credit(_message.Message):
 
     BYTES_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
-    """Number of bytes that are added to the limit granted so far."""
+    """How many bytes are added to the limit granted so far."""
     def __init__(
         self,
         *,

@@ -22,8 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class LedgerCount(_message.Message):
-    """The number and the checksums of a set of hits. If a hit is lost and another is doubled, the number stays equal, but
-    the checksums differ.
+    """The number and the checksums of some hits. If a hit is lost and another is doubled, the number stays equal, but the
+    checksums differ.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -122,7 +122,7 @@ class LedgerDay(_message.Message):
     IMBALANCE_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
     settled: _builtins.bool
-    """Whether a settlement of the day was published. If false, the counts are those of the live stream."""
+    """Whether a settlement of the day was published. If false, the live stream's counts are returned."""
     generation: _builtins.int
     """Generation that reports read. If not set, reports read the live stream's rows."""
     counted: _builtins.int
@@ -231,7 +231,7 @@ class GetLedgerResponse(_message.Message):
     site: _builtins.str
     """The site."""
     omitted_days: _builtins.int
-    """Number of days that have hits but are not listed; `imbalance` includes these days."""
+    """How many days have hits but are not listed; `imbalance` includes these days."""
     imbalance: _builtins.int
     """Imbalance over the totals and all days; 0 = every hit is accounted for. The imbalance may briefly differ from 0
     while hits are in transit between stores.
@@ -239,7 +239,7 @@ class GetLedgerResponse(_message.Message):
     data_version: _builtins.str
     """Version of the site's metric values, as in reports."""
     pending_hits: _builtins.int
-    """Number of hits, over all days, that wait for settlement."""
+    """How many hits wait for settlement, over all days."""
     unread_hits: _builtins.int
     """Number of the site's acknowledged hits that the live stream has not read yet; no other field of this message counts
     these hits.
@@ -415,8 +415,8 @@ class DriftDay(_message.Message):
     rows_differ: _builtins.bool
     """Whether any row differs, found by comparing a digest over all rows."""
     sketch_provisional: _builtins.bool
-    """Whether a sketch of the live stream still counted a visitor under the old dimension values of a visit whose
-    dimension values had changed (rule S8).
+    """Whether a live stream's sketch still counted a visitor under old dimension values, although the visit's dimension
+    values had changed (rule S8).
     """
     full_refunds: _builtins.int
     """Sum in micros, over all currencies, of refunds that were sent without an amount. Settlement refunds the order's
@@ -470,9 +470,9 @@ class GetDriftResponse(_message.Message):
     site: _builtins.str
     """The site."""
     omitted_days: _builtins.int
-    """Number of settled days in the range that are not listed."""
+    """How many settled days in the range are not listed."""
     drifted_days: _builtins.int
-    """Number of listed days whose rows differ."""
+    """How many listed days have rows that differ."""
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriftDay]:
         """Settled days in the range that the live stream had counted before, ascending; at most the last 400."""

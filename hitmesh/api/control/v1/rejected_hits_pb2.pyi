@@ -92,15 +92,15 @@ class RejectedHit(_message.Message):
     hit_id: _builtins.str
     """The hit's id as sent; empty if unknown."""
     hits: _builtins.int
-    """Number of refused hits: 1 for a single hit, the number of hits in a batch that was refused as a whole, or 0 for an
-    id collision.
+    """How many hits were refused: 1 for a single hit, all hits in the batch if it was refused as a whole, or 0 for an id
+    collision.
     """
     original: _builtins.bytes
     """The kept bytes, at most 4 KiB. Bytes are kept only for a sample of the refusals, by default for 30 days."""
     form: Global___RejectedHitForm.ValueType
     """Form of `original`."""
     original_size: _builtins.int
-    """Number of bytes that were sent. If not set, the number is unknown."""
+    """How many bytes were sent. If not set, the number is unknown."""
     replay_obstacle: _builtins.str
     """A message for people that states why a replay is impossible; empty if a replay is possible."""
     batch_id: _builtins.str

@@ -249,23 +249,23 @@ class Reprocessing(_message.Message):
     work was not begun. Otherwise the field is empty.
     """
     site_days: _builtins.int
-    """Number of settled site-days when the plan was made, at most 20,000."""
+    """How many settled site-days there were when the plan was made, at most 20,000."""
     hits: _builtins.int
-    """Number of accepted hits on these site-days when the plan was made."""
+    """How many accepted hits the site-days had when the plan was made."""
     done_site_days: _builtins.int
-    """Number of site-days that the current work has finished. The publication of an erasure covers only the site-days
-    with hits of the visitor, which may be fewer than `site_days`.
+    """How many site-days the current work has finished. An erasure's publication covers only the site-days with hits of
+    the visitor, which may be fewer than `site_days`.
     """
     rules_version: _builtins.int
     """With kind RULES and a single site, the version of the site's exclusion rules when the plan was made."""
     following_site_days: _builtins.int
-    """Number of settled site-days after `last_utc_date` that Run recomputed too, because visits that begin on an earlier
-    day and continue on these days changed. These site-days are compared, published and rolled back with the plan, and
-    keep their logic version and rules.
+    """How many settled site-days after `last_utc_date` were recomputed too. Run adds such days if a changed visit
+    continues into them. These site-days are compared, published and rolled back with the plan, and keep their logic
+    version and rules.
     """
     open_hits: _builtins.int
-    """With kind ERASE, the number of the visitor's hits that Run found on days that are not settled yet. For settled
-    days, the difference shows the visitor's hits as an increase of `erased`.
+    """With kind ERASE, how many hits Run found on days that are not settled yet. For settled days, the difference shows
+    the visitor's hits as an increase of `erased`.
     """
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -417,8 +417,8 @@ Global___ErasedVisitor: _TypeAlias = ErasedVisitor  # noqa: Y015
 
 @_typing.final
 class ErasureReceipt(_message.Message):
-    """The number of values that an erasure removed from each store. After a crash, `carries` and `refusals` may be too low;
-    `hits`, `raw_records` and `claims` are exact.
+    """How much an erasure removed from each store. After a crash, `carries` and `refusals` may be too low; `hits`,
+    `raw_records` and `claims` are exact.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -458,23 +458,23 @@ class ErasureReceipt(_message.Message):
     SCANNED_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
-    """Number of hits that were replaced by blank rows. A blank row keeps only the site, the UTC day, the 15-minute cell
-    of the collect time, and the hash64 of the hit id.
+    """How many hits were replaced by blank rows. A blank row keeps only the site, the UTC day, the collect time's
+    15-minute cell, and the hit id's hash64.
     """
     raw_records: _builtins.int
-    """Number of raw records that were rewritten without the hits."""
+    """How many raw records were rewritten without the hits."""
     log_records: _builtins.int
-    """Number of log records that were rewritten without the hits; 0 if the log cannot change a record."""
+    """How many log records were rewritten without the hits; 0 if the log cannot change a record."""
     claims: _builtins.int
-    """Number of claims on orders and refunds that were removed."""
+    """How many claims on orders and refunds were removed."""
     refusals: _builtins.int
-    """Number of refused hits whose bytes, message and hit id were removed."""
+    """How many refused hits lost their bytes, message and hit id."""
     carries: _builtins.int
-    """Number of recomputed site-days, in any reprocessing, from whose carry the visitor's open visits were removed."""
+    """How many recomputed site-days, in any reprocessing, have a carry from which the visitor's open visits were removed."""
     site_days: _builtins.int
-    """Number of site-days that were published without the hits."""
+    """How many site-days were published without the hits."""
     generations: _builtins.int
-    """Number of replaced generations that were removed."""
+    """How many replaced generations were removed."""
     waiting: _builtins.str
     """The condition that the erasure waits for; empty while the erasure makes progress, and after its end."""
     @_builtins.property
@@ -499,7 +499,7 @@ class ErasureReceipt(_message.Message):
 
     @_builtins.property
     def scanned(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Number of values that the last scan read, by store: "raw_days", "snapshots", "carries", "refusals"."""
+        """How many values the last scan read, by store: "raw_days", "snapshots", "carries", "refusals"."""
 
     def __init__(
         self,
@@ -539,13 +539,13 @@ class RawRepair(_message.Message):
     LOST_SITE_DAYS_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     restored_records: _builtins.int
-    """Number of records that the log still had, and that the raw store has again."""
+    """How many lost or damaged records the log still had, so that the raw store has them again."""
     restored_hits: _builtins.int
-    """Number of hits in the restored records, including hits of other sites and days."""
+    """How many hits the restored records contain, including other sites' and days' hits."""
     lost_hits: _builtins.int
-    """Number of hits that neither the raw store nor the log has, so that they cannot be recomputed."""
+    """How many hits neither the raw store nor the log has, so that they cannot be recomputed."""
     lost_site_days: _builtins.int
-    """Number of site-days that have lost hits, or whose previous or next day has lost hits of the same site."""
+    """How many site-days have lost hits, or precede or follow a day on which the same site has lost hits."""
     @_builtins.property
     def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostHits]:
         """The first 100 of the site-days that `lost_site_days` counts."""
@@ -580,8 +580,8 @@ class LostHits(_message.Message):
     site: _builtins.str
     """The site."""
     hits: _builtins.int
-    """Number of hits that are lost. If 0, no hit of this UTC day is lost, but the recomputation also reads hits of the
-    previous or next UTC day, which are damaged.
+    """How many hits are lost. If 0, no hit on this UTC day is lost, but the recomputation also reads hits on the previous
+    or next UTC day, which are damaged.
     """
     kept: _builtins.bool
     """Whether the repair left the site-day unchanged, because some of the hits that the recomputation needs are lost."""
@@ -619,7 +619,7 @@ class ReprocessingWarning(_message.Message):
     without a truncated IP address.
     """
     hits: _builtins.int
-    """Number of hits that the warning concerns. In a plan, these are the hits on days that began before the site stored
+    """How many hits the warning concerns. In a plan, these are the hits on days that began before the site stored
     addresses; in a difference, the hits without an address.
     """
     message: _builtins.str
@@ -805,7 +805,7 @@ class RetireStage(_message.Message):
 
     KEEP_DAYS_FIELD_NUMBER: _builtins.int
     keep_days: _builtins.int
-    """Number of days for which the replaced rows are kept; 0 if no rows are replaced."""
+    """How many days the replaced rows are kept; 0 if no rows are replaced."""
     def __init__(
         self,
         *,
@@ -1448,7 +1448,7 @@ class DayDifference(_message.Message):
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
-    """Number of site-days whose sums or ledger differ."""
+    """How many site-days have sums or a ledger that differ."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -1467,7 +1467,7 @@ class DayDifference(_message.Message):
 
     @_builtins.property
     def reasons(self) -> Global___ChangeReasons:
-        """Why the day's site-days differ. If not set, the reasons are known for no changed site-day."""
+        """Why the day's site-days differ. If not set, no changed site-day has known reasons."""
 
     def __init__(
         self,
@@ -1500,7 +1500,7 @@ class SiteDifference(_message.Message):
     site: _builtins.str
     """The site."""
     changed_site_days: _builtins.int
-    """Number of site-days whose sums or ledger differ."""
+    """How many site-days have sums or a ledger that differ."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
         """Metrics with a difference in any site-day, sorted by id."""
@@ -1614,32 +1614,32 @@ class GetReprocessingDiffResponse(_message.Message):
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
-    """Number of site-days whose sums or ledger differ."""
+    """How many site-days have sums or a ledger that differ."""
     sites_ranked_by: _builtins.str
     """Metric that ranks `sites`; empty if no metric changed."""
     changed_sites: _builtins.int
-    """Number of sites that have a changed site-day."""
+    """How many sites have a changed site-day."""
     values_ranked_by: _builtins.str
     """Metric that ranks `values`; empty if the request has no `dimension`, or if no value changed."""
     changed_values: _builtins.int
-    """Number of the dimension's values that have a difference."""
+    """How many values have a difference."""
     settled_again_site_days: _builtins.int
-    """Number of site-days that `values` and `cells` leave out because the site-days were settled again after the run;
-    Publish recomputes these site-days.
+    """How many site-days `values` and `cells` leave out because these site-days were settled again after the run; Publish
+    recomputes these site-days.
     """
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
     cells_ranked_by: _builtins.str
     """Metric that ranks `cells`; empty if `cells` was not requested, or if no cell changed."""
     changed_cells: _builtins.int
-    """Number of cells that have a difference."""
+    """How many cells have a difference."""
     disturbed_site_days: _builtins.int
-    """Number of settled site-days outside the comparison that the settler settles again after the publication, because an
+    """How many settled site-days outside the comparison the settler settles again after the publication, because an
     order, a copy of a hit or a visit on such a day depends on the compared site-days.
     """
     lost_site_days: _builtins.int
-    """Number of site-days that `values` and `cells` leave out, because the metric store lost rows of a compared
-    generation. If rows of the old generation are lost, Publish replaces them.
+    """How many site-days `values` and `cells` leave out because the metric store lost rows. If rows of the old generation
+    are lost, Publish replaces them.
     """
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
@@ -1671,8 +1671,8 @@ class GetReprocessingDiffResponse(_message.Message):
 
     @_builtins.property
     def reasons(self) -> Global___ChangeReasons:
-        """The reasons why the compared site-days differ, added up over all of them. If not set, the reasons are known for no
-        changed site-day.
+        """The reasons why the compared site-days differ, added up over all of them. If not set, no changed site-day has known
+        reasons.
         """
 
     @_builtins.property
@@ -1861,13 +1861,13 @@ class HistoryProblem(_message.Message):
     site: _builtins.str
     """The site."""
     missing_hits: _builtins.int
-    """Number of raw hits that are missing."""
+    """How many raw hits are missing."""
     log_hits: _builtins.int
-    """Number of missing hits that the log still has, so that a repair restores them. If not set, the check read 2,000
-    records of the log without reaching the end, and the number is unknown; a repair reads all records.
+    """How many missing hits the log still has, so that a repair restores them. If not set, the check read 2,000 records
+    of the log without reaching the end, and the number is unknown; a repair reads all records.
     """
     lost_hits: _builtins.int
-    """Number of missing hits that cannot be restored, because neither the raw store nor the log has them. If not set, the
+    """How many missing hits cannot be restored, because neither the raw store nor the log has them. If not set, the
     number is unknown for the same cause as in `log_hits`.
     """
     @_builtins.property
@@ -1915,13 +1915,13 @@ class CheckHistoryResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     RAW_HITS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
-    """Number of checked site-days on the page."""
+    """How many checked site-days the page covers."""
     hits: _builtins.int
-    """Number of accepted hits in the ledger entries of the checked site-days."""
+    """How many accepted hits the checked site-days' ledger entries have."""
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
     raw_hits: _builtins.int
-    """Number of raw hits that were read for the page, including hits of other sites in the same records."""
+    """How many raw hits were read for the page, including other sites' hits in the same records."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryProblem]:
         """Site-days whose stored values do not add up, sorted by site and UTC day."""

@@ -183,7 +183,7 @@ class GetShadowStreamResponse(_message.Message):
     SHADOW_STREAM_FIELD_NUMBER: _builtins.int
     REMOVED_STREAMS_FIELD_NUMBER: _builtins.int
     removed_streams: _builtins.int
-    """Number of streams that no report reads any more, and whose values are removed within minutes."""
+    """How many streams no report reads any more, so that their values are removed within minutes."""
     @_builtins.property
     def shadow_stream(self) -> Global___ShadowStream:
         """The shadow stream."""
@@ -244,11 +244,11 @@ class GetShadowStreamDiffResponse(_message.Message):
     SETTLED_SITE_DAYS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
-    """Number of compared site-days: site-days without a settled generation on which a stream counted hits."""
+    """How many site-days were compared: site-days without a settled generation on which a stream counted hits."""
     changed_site_days: _builtins.int
-    """Number of compared site-days with a difference."""
+    """How many compared site-days have a difference."""
     settled_site_days: _builtins.int
-    """Number of site-days on or after the shadow stream's first day that are already settled and therefore keep their
+    """How many site-days, on or after the shadow stream's first day, are already settled and therefore keep their
     numbers. Use a reprocessing to correct these site-days.
     """
     truncated: _builtins.bool
@@ -294,7 +294,7 @@ class ShadowDayDifference(_message.Message):
     CHANGED_SITE_DAYS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     changed_site_days: _builtins.int
-    """Number of compared site-days with a difference."""
+    """How many compared site-days have a difference."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""

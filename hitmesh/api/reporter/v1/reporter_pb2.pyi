@@ -30,7 +30,7 @@ class _TimeGrain:
 class _TimeGrainEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeGrain.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TIME_GRAIN_UNSPECIFIED: _TimeGrain.ValueType  # 0
-    """Not set: NONE."""
+    """If not set, the grain is NONE."""
     TIME_GRAIN_NONE: _TimeGrain.ValueType  # 1
     """A single bucket for the whole range."""
     TIME_GRAIN_HOUR: _TimeGrain.ValueType  # 2
@@ -46,7 +46,7 @@ class TimeGrain(_TimeGrain, metaclass=_TimeGrainEnumTypeWrapper):
     """Width of a time bucket."""
 
 TIME_GRAIN_UNSPECIFIED: TimeGrain.ValueType  # 0
-"""Not set: NONE."""
+"""If not set, the grain is NONE."""
 TIME_GRAIN_NONE: TimeGrain.ValueType  # 1
 """A single bucket for the whole range."""
 TIME_GRAIN_HOUR: TimeGrain.ValueType  # 2
@@ -66,7 +66,7 @@ class _GapFill:
 class _GapFillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapFill.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     GAP_FILL_UNSPECIFIED: _GapFill.ValueType  # 0
-    """Not set: ZERO."""
+    """If not set, the gap fill is ZERO."""
     GAP_FILL_NONE: _GapFill.ValueType  # 1
     """The response leaves out empty buckets."""
     GAP_FILL_ZERO: _GapFill.ValueType  # 2
@@ -78,7 +78,7 @@ class GapFill(_GapFill, metaclass=_GapFillEnumTypeWrapper):
     """How buckets without data are filled."""
 
 GAP_FILL_UNSPECIFIED: GapFill.ValueType  # 0
-"""Not set: ZERO."""
+"""If not set, the gap fill is ZERO."""
 GAP_FILL_NONE: GapFill.ValueType  # 1
 """The response leaves out empty buckets."""
 GAP_FILL_ZERO: GapFill.ValueType  # 2
@@ -96,13 +96,13 @@ class _FilterOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Filter
     FILTER_OPERATOR_UNSPECIFIED: _FilterOperator.ValueType  # 0
     """A filter that does not set the operator is refused."""
     FILTER_OPERATOR_EQ: _FilterOperator.ValueType  # 1
-    """Equal to values[0]."""
+    """The dimension's value equals values[0]."""
     FILTER_OPERATOR_NE: _FilterOperator.ValueType  # 2
-    """Not equal to values[0]."""
+    """The dimension's value does not equal values[0]."""
     FILTER_OPERATOR_IN: _FilterOperator.ValueType  # 3
-    """Equal to any value in `values`."""
+    """The dimension's value equals any value in `values`."""
     FILTER_OPERATOR_RE2: _FilterOperator.ValueType  # 4
-    """Contains a match of the RE2 expression values[0]."""
+    """The dimension's value contains a match of the RE2 expression values[0]."""
 
 class FilterOperator(_FilterOperator, metaclass=_FilterOperatorEnumTypeWrapper):
     """A comparison operator."""
@@ -110,13 +110,13 @@ class FilterOperator(_FilterOperator, metaclass=_FilterOperatorEnumTypeWrapper):
 FILTER_OPERATOR_UNSPECIFIED: FilterOperator.ValueType  # 0
 """A filter that does not set the operator is refused."""
 FILTER_OPERATOR_EQ: FilterOperator.ValueType  # 1
-"""Equal to values[0]."""
+"""The dimension's value equals values[0]."""
 FILTER_OPERATOR_NE: FilterOperator.ValueType  # 2
-"""Not equal to values[0]."""
+"""The dimension's value does not equal values[0]."""
 FILTER_OPERATOR_IN: FilterOperator.ValueType  # 3
-"""Equal to any value in `values`."""
+"""The dimension's value equals any value in `values`."""
 FILTER_OPERATOR_RE2: FilterOperator.ValueType  # 4
-"""Contains a match of the RE2 expression values[0]."""
+"""The dimension's value contains a match of the RE2 expression values[0]."""
 Global___FilterOperator: _TypeAlias = FilterOperator  # noqa: Y015
 
 class _ColumnType:
@@ -268,15 +268,15 @@ class _NullReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NullReason
     NULL_REASON_UNSPECIFIED: _NullReason.ValueType  # 0
     """Not set."""
     NULL_REASON_NO_DATA: _NullReason.ValueType  # 1
-    """Nothing happened, or the denominator is 0."""
+    """The bucket has no data, or the quotient's denominator is 0."""
 
 class NullReason(_NullReason, metaclass=_NullReasonEnumTypeWrapper):
-    """The reason why a cell of a row has no value."""
+    """The reason why a row's cell has no value."""
 
 NULL_REASON_UNSPECIFIED: NullReason.ValueType  # 0
 """Not set."""
 NULL_REASON_NO_DATA: NullReason.ValueType  # 1
-"""Nothing happened, or the denominator is 0."""
+"""The bucket has no data, or the quotient's denominator is 0."""
 Global___NullReason: _TypeAlias = NullReason  # noqa: Y015
 
 class _FreshnessState:
@@ -500,7 +500,7 @@ class FilterList(_message.Message):
     FILTERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
-        """1 to 50 filters."""
+        """The filters, 1 to 50."""
 
     def __init__(
         self,
@@ -517,7 +517,7 @@ Global___FilterList: _TypeAlias = FilterList  # noqa: Y015
 
 @_typing.final
 class Filter(_message.Message):
-    """A tree of filters, at most 8 deep."""
+    """A tree of filters, at most 8 levels deep."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -695,7 +695,7 @@ class MetricHeader(_message.Message):
     unit: _builtins.str
     """Unit, for example "hits", "USD", "ms"."""
     scope: Global___MetricScope.ValueType
-    """Hit or visit scope."""
+    """Scope, which states whether hits or visits are counted."""
     exactness: Global___Exactness.ValueType
     """Exactness."""
     relative_standard_error: _builtins.float
@@ -736,7 +736,7 @@ class TimeBucket(_message.Message):
     partial: _builtins.bool
     """Whether the bucket is shorter than the grain because the range or a clock change cuts the bucket."""
     state: Global___CellState.ValueType
-    """State of the least final 15-minute cell in the bucket."""
+    """The least final state among the 15-minute cells in the bucket."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """First instant."""
@@ -870,7 +870,7 @@ class Row(_message.Message):
     CELLS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time_bucket(self) -> Global___TimeBucket:
-        """Absent with grain NONE."""
+        """The field is absent with grain NONE."""
 
     @_builtins.property
     def dimension_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1127,9 +1127,9 @@ class ReportMeta(_message.Message):
     excluded_hits: _builtins.int
     """Hits in the range that are excluded by default."""
     state: Global___CellState.ValueType
-    """State of the least final 15-minute cell in the range."""
+    """The least final state among the 15-minute cells in the range."""
     path: Global___ServingPath.ValueType
-    """Data path behind the response; ExplainReport gives the reason."""
+    """Data path that served the response; ExplainReport explains the choice."""
     pinnable: _builtins.bool
     """Whether a later request can set `data_version` to this response's version. The value is true if `state` is SETTLED,
     which means that all days in the range are settled and no hits wait for settlement. Otherwise a day can still
@@ -1299,7 +1299,7 @@ class PlannedRead(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     NATIVE_QUERY_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """The source of the read: `series`, or a kind of rows (`traffic` or `visits`)."""
+    """Source of the read, which is `series` or a kind of rows (`traffic` or `visits`)."""
     site_days: _builtins.int
     """Number of site-days to read; all other days in the range have no rows."""
     requests: _builtins.int
@@ -1409,7 +1409,7 @@ class Metric(_message.Message):
     type: Global___ColumnType.ValueType
     """Column type."""
     scope: Global___MetricScope.ValueType
-    """Hit or visit scope."""
+    """Scope, which states whether hits or visits are counted."""
     description: _builtins.str
     """Human-readable meaning."""
     @_builtins.property
@@ -1486,7 +1486,7 @@ class Dimension(_message.Message):
     id: _builtins.str
     """Id, for example "page_path"."""
     scope: Global___MetricScope.ValueType
-    """Hit or visit scope."""
+    """Scope, which states whether hits or visits are counted."""
     description: _builtins.str
     """Human-readable meaning."""
     def __init__(
@@ -1615,7 +1615,7 @@ class GetFreshnessResponse(_message.Message):
     """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """Minimum over the site's partitions and over the stores that answer."""
+        """The minimum freshness over the site's partitions and over the stores that answer."""
 
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionProgress]:

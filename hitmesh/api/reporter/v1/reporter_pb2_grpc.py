@@ -74,8 +74,8 @@ class ReporterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainReport(self, request, context):
-        """Explains which store would answer a report, why this store, and which reads the store would perform. The call reads
-        no metric values.
+        """Explains which store would answer a report, why this store, and which reads this store would perform. The call
+        reads no metric values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,8 +36,8 @@ class ReporterServiceStub:
     RunReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]
     """Runs a report. Envoy ends the call after 60 s; a client may set a shorter deadline."""
     ExplainReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]
-    """Explains which store would answer a report, why this store, and which reads the store would perform. The call reads
-    no metric values.
+    """Explains which store would answer a report, why this store, and which reads this store would perform. The call
+    reads no metric values.
     """
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]
     """Lists the available metrics."""
@@ -54,8 +54,8 @@ class ReporterServiceAsyncStub(ReporterServiceStub):
     RunReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]  # type: ignore[assignment]
     """Runs a report. Envoy ends the call after 60 s; a client may set a shorter deadline."""
     ExplainReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]  # type: ignore[assignment]
-    """Explains which store would answer a report, why this store, and which reads the store would perform. The call reads
-    no metric values.
+    """Explains which store would answer a report, why this store, and which reads this store would perform. The call
+    reads no metric values.
     """
     ListMetrics: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """Lists the available metrics."""
@@ -81,8 +81,8 @@ class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reporter_pb2.ExplainReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reporter_pb2.ExplainReportResponse, _abc.Awaitable[_reporter_pb2.ExplainReportResponse]]:
-        """Explains which store would answer a report, why this store, and which reads the store would perform. The call reads
-        no metric values.
+        """Explains which store would answer a report, why this store, and which reads this store would perform. The call
+        reads no metric values.
         """
 
     @_abc_1.abstractmethod

@@ -39,7 +39,7 @@ class RefusalOrigin(_message.Message):
     key_id: _builtins.str
     """Id of the ingest key; empty if the key is unknown."""
     size: _builtins.int
-    """Number of bytes that were sent."""
+    """How many bytes were sent."""
     complete: _builtins.bool
     """Whether all bytes that were sent are kept, except a batch's ingest key and edge data, which are never kept."""
     json: _builtins.bool

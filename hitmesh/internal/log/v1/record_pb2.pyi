@@ -51,7 +51,7 @@ Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
 
 @_typing.final
 class RecordHeader(_message.Message):
-    """Header of a record."""
+    """A record's header."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -68,17 +68,17 @@ class RecordHeader(_message.Message):
     SUM64_FIELD_NUMBER: _builtins.int
     XOR64_FIELD_NUMBER: _builtins.int
     kind: Global___RecordKind.ValueType
-    """The kind of the value."""
+    """The value's kind."""
     schema_version: _builtins.int
     """The value's schema version."""
     rows: _builtins.int
-    """Number of rows in the value."""
+    """How many rows the value has."""
     min_event_time_ms: _builtins.int
-    """Minimum event time of the rows in UTC ms; 0 if there are no rows."""
+    """The rows' minimum event time in UTC ms; 0 if there are no rows."""
     max_event_time_ms: _builtins.int
-    """Maximum event time of the rows in UTC ms; 0 if there are no rows."""
+    """The rows' maximum event time in UTC ms; 0 if there are no rows."""
     max_collect_time_ms: _builtins.int
-    """Maximum collect time of the rows in UTC ms, which bounds the log time (rule L1)."""
+    """The rows' maximum collect time in UTC ms, which bounds the log time (rule L1)."""
     collector: _builtins.str
     """Collector that wrote the record."""
     logic_version: _builtins.int
@@ -86,7 +86,7 @@ class RecordHeader(_message.Message):
     classifier_version: _builtins.str
     """Versions of the lists (user agents, bots, referrers, referrer spam, channels) that classified the hits."""
     hits: _builtins.int
-    """Number of hits that the record announces to the ledger (rule D5). If not set, the record announces no hits."""
+    """How many hits the record announces to the ledger (rule D5). If not set, the record announces no hits."""
     sum64: _builtins.int
     """Sum of the hits' hash64, modulo 2^64."""
     xor64: _builtins.int
