@@ -315,7 +315,7 @@ def _checked(
 
 
 def _stored_findings(books: Bookkeeping, settled: _Settled, metrics: Sums | str) -> Iterator[Finding]:
-    """Yield differences between series and ledger, and between metric store and ledger or (if correct) series."""
+    """Yield findings: the series differs from the ledger, or the metric store from the ledger or a correct series."""
     by_ledger, series = of_ledger(settled.ledger), None
     try:
         series = series_sums(books.series, settled.site_day, settled.entry.generation)

@@ -76,7 +76,7 @@ def to_file(
 
     Raises:
         Abandoned: raised by the checkpoint.
-        RefusedError: SUM_OUT_OF_RANGE: a sum exceeds the bounds for answers, or has more digits than a JSON number.
+        RefusedError: a sum exceeds the bounds for answers, or has more digits than a JSON number (SUM_OUT_OF_RANGE).
     """
     for series in (rows, *([totals] if totals is not None else [])):
         refuse_beyond_files(series)

@@ -104,7 +104,7 @@ def refuse_other_days(pin: Pin, days: range) -> None:
     """Refuse a report about days that the version does not have.
 
     Raises:
-        RefusedError: DATA_VERSION_MISMATCH.
+        RefusedError: the version does not have the report's days (DATA_VERSION_MISMATCH).
     """
     if days and not (pin.days.start <= days.start and days.stop <= pin.days.stop):
         first, last = _dates(pin.days)

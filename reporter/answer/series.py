@@ -89,7 +89,7 @@ def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched)
 
     Raises:
         Abandoned: raised by the checkpoint, which is called before each step and each column.
-        RefusedError: TOO_MANY_ROWS: gap filling was requested explicitly and needs too many rows.
+        RefusedError: gap filling was requested explicitly and needs too many rows (TOO_MANY_ROWS).
     """
     rows, sketches = _with_visitors(parts.table)
     rows = rows.filter(pl.col(_HAPPENED))

@@ -38,7 +38,8 @@ def checked_filter(message: pb.Filter) -> Filter:
     """Return a filter as a tree.
 
     Raises:
-        RefusedError: INVALID_FILTER, UNKNOWN_DIMENSION or INVALID_REGEXP, with the field's path.
+        RefusedError: the filter, a dimension or a regexp is invalid (INVALID_FILTER, UNKNOWN_DIMENSION,
+            INVALID_REGEXP); the error has the field's path.
     """
     # Count the comparisons before parsing or compiling anything, because a request has room for tens of thousands.
     comparisons = _count(message, 1)

@@ -75,7 +75,8 @@ def answer(
     """Return the answer to a checked question about some sites, at the version `pin` or now.
 
     Raises:
-        RefusedError: TOO_MANY_ROWS, or the version is no longer kept (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
+        RefusedError: the answer needs too many rows (TOO_MANY_ROWS), or the version is no longer kept
+            (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
         Unavailable: no store that could answer is available.
     """
     began, query_id = backend.clock.now(), backend.new_token()[:16]

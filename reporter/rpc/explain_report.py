@@ -39,7 +39,7 @@ def explain_report(
     """Return how the report would be answered now.
 
     Raises:
-        NotFound, RefusedError: as for run_report.
+        NotFound, RefusedError: raised in the same cases as by run_report.
         Unavailable: no store that could answer is available.
     """
     report = _report_of(request)

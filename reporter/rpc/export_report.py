@@ -81,8 +81,8 @@ def export_report(backend: Backend, caller: IngestKey | None, request: export_pb
     """Return the file.
 
     Raises:
-        NotFound, RefusedError: as for run_report; TOO_MANY_ROWS when the request has no limit and the report has more
-            than 100,000 rows.
+        NotFound, RefusedError: raised in the same cases as by run_report, and if the request has no limit and the
+            report has more than 100,000 rows (TOO_MANY_ROWS).
     """
     form = _choice("format", request.format, _FORMATS, ErrorReason.UNKNOWN_FORMAT)
     answer = answer_to(backend, caller, _question(backend, caller, request, form))

@@ -13,7 +13,7 @@ from hitmesh.runtime.rpc_values import timestamp
 
 OPERATOR_RULE: Final = "the bytes of rejected hits contain data of visitors that no report shows"
 _PREFIX: Final = "REASON_"
-# Keys: whether a whole batch was refused, and whether its bytes are JSON.
+# Keys: whether a whole batch was refused, and whether the bytes are JSON.
 _FORMS: Final = {
     (False, False): pb.REJECTED_HIT_FORM_HIT,
     (False, True): pb.REJECTED_HIT_FORM_HIT_JSON,

@@ -1819,8 +1819,8 @@ class HistoryFinding(_message.Message):
     expected: _builtins.int
     """The expected sum. If not set, the sum is beyond int64, or the value is not readable."""
     damage: _builtins.str
-    """The reason why the value is not readable, or the way in which a value with equal sums differs nevertheless.
-    Otherwise the field is empty.
+    """The reason why the value is not readable; or, if the sums are equal but the value is wrong, a description of the
+    difference. Otherwise the field is empty.
     """
     def __init__(
         self,

@@ -29,31 +29,31 @@ class _HitTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitType.Value
     HIT_TYPE_UNSPECIFIED: _HitType.ValueType  # 0
     """A hit without a type is refused with UNSUPPORTED_TYPE."""
     HIT_TYPE_PAGE_VIEW: _HitType.ValueType  # 1
-    """A page was shown; payload page_view."""
+    """A page was shown. The payload is `page_view`."""
     HIT_TYPE_SCREEN_VIEW: _HitType.ValueType  # 2
-    """An app screen was shown; payload screen_view."""
+    """An app screen was shown. The payload is `screen_view`."""
     HIT_TYPE_EVENT: _HitType.ValueType  # 3
-    """An event that the site defines occurred; payload event."""
+    """An event that the site defines occurred. The payload is `event`."""
     HIT_TYPE_ENGAGEMENT: _HitType.ValueType  # 4
-    """A view spent time in the foreground; payload engagement. Not interactive."""
+    """A view spent time in the foreground. The payload is `engagement`; the hit is not interactive."""
     HIT_TYPE_PERFORMANCE: _HitType.ValueType  # 5
-    """Load times of a page were measured; payload performance. Not interactive."""
+    """Load times of a page were measured. The payload is `performance`; the hit is not interactive."""
     HIT_TYPE_CART_UPDATE: _HitType.ValueType  # 6
-    """Items were added to or removed from a cart; payload cart."""
+    """Items were added to or removed from a cart. The payload is `cart`."""
     HIT_TYPE_CHECKOUT_STEP: _HitType.ValueType  # 7
-    """A checkout step was reached; payload checkout."""
+    """A checkout step was reached. The payload is `checkout`."""
     HIT_TYPE_ORDER: _HitType.ValueType  # 8
-    """An order was placed; payload order."""
+    """An order was placed. The payload is `order`."""
     HIT_TYPE_REFUND: _HitType.ValueType  # 9
-    """Money was refunded; payload refund. Not interactive."""
+    """Money was refunded. The payload is `refund`; the hit is not interactive."""
     HIT_TYPE_SITE_SEARCH: _HitType.ValueType  # 10
-    """The visitor searched the site; payload search."""
+    """The visitor searched the site. The payload is `search`."""
     HIT_TYPE_EXCEPTION: _HitType.ValueType  # 11
-    """An error was shown to the visitor; payload exception. Not interactive."""
+    """An error was shown to the visitor. The payload is `exception`; the hit is not interactive."""
     HIT_TYPE_IDENTIFY: _HitType.ValueType  # 12
-    """The visitor was identified; payload identify. Not interactive."""
+    """The visitor was identified. The payload is `identify`; the hit is not interactive."""
     HIT_TYPE_PRODUCT_VIEW: _HitType.ValueType  # 13
-    """A product was shown; payload product_view."""
+    """A product was shown. The payload is `product_view`."""
 
 class HitType(_HitType, metaclass=_HitTypeEnumTypeWrapper):
     """The type of a hit. The payload must match the type. A hit that is not interactive may extend a visit, but never
@@ -63,31 +63,31 @@ class HitType(_HitType, metaclass=_HitTypeEnumTypeWrapper):
 HIT_TYPE_UNSPECIFIED: HitType.ValueType  # 0
 """A hit without a type is refused with UNSUPPORTED_TYPE."""
 HIT_TYPE_PAGE_VIEW: HitType.ValueType  # 1
-"""A page was shown; payload page_view."""
+"""A page was shown. The payload is `page_view`."""
 HIT_TYPE_SCREEN_VIEW: HitType.ValueType  # 2
-"""An app screen was shown; payload screen_view."""
+"""An app screen was shown. The payload is `screen_view`."""
 HIT_TYPE_EVENT: HitType.ValueType  # 3
-"""An event that the site defines occurred; payload event."""
+"""An event that the site defines occurred. The payload is `event`."""
 HIT_TYPE_ENGAGEMENT: HitType.ValueType  # 4
-"""A view spent time in the foreground; payload engagement. Not interactive."""
+"""A view spent time in the foreground. The payload is `engagement`; the hit is not interactive."""
 HIT_TYPE_PERFORMANCE: HitType.ValueType  # 5
-"""Load times of a page were measured; payload performance. Not interactive."""
+"""Load times of a page were measured. The payload is `performance`; the hit is not interactive."""
 HIT_TYPE_CART_UPDATE: HitType.ValueType  # 6
-"""Items were added to or removed from a cart; payload cart."""
+"""Items were added to or removed from a cart. The payload is `cart`."""
 HIT_TYPE_CHECKOUT_STEP: HitType.ValueType  # 7
-"""A checkout step was reached; payload checkout."""
+"""A checkout step was reached. The payload is `checkout`."""
 HIT_TYPE_ORDER: HitType.ValueType  # 8
-"""An order was placed; payload order."""
+"""An order was placed. The payload is `order`."""
 HIT_TYPE_REFUND: HitType.ValueType  # 9
-"""Money was refunded; payload refund. Not interactive."""
+"""Money was refunded. The payload is `refund`; the hit is not interactive."""
 HIT_TYPE_SITE_SEARCH: HitType.ValueType  # 10
-"""The visitor searched the site; payload search."""
+"""The visitor searched the site. The payload is `search`."""
 HIT_TYPE_EXCEPTION: HitType.ValueType  # 11
-"""An error was shown to the visitor; payload exception. Not interactive."""
+"""An error was shown to the visitor. The payload is `exception`; the hit is not interactive."""
 HIT_TYPE_IDENTIFY: HitType.ValueType  # 12
-"""The visitor was identified; payload identify. Not interactive."""
+"""The visitor was identified. The payload is `identify`; the hit is not interactive."""
 HIT_TYPE_PRODUCT_VIEW: HitType.ValueType  # 13
-"""A product was shown; payload product_view."""
+"""A product was shown. The payload is `product_view`."""
 Global___HitType: _TypeAlias = HitType  # noqa: Y015
 
 class _CartAction:
