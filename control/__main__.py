@@ -78,7 +78,7 @@ def bookkeeping_of(stores: Stores) -> Bookkeeping:
 
 
 def _stores(settings: ControlSettings) -> Stores:
-    from hitmesh.adapters.factory import open_stores  # imported at the first call: it loads Polars
+    from hitmesh.adapters.factory import open_stores  # imported at the first call, because it loads Polars
 
     try:
         return open_stores(settings.store, SystemClock(), node=settings.node, unknown_keys_s=settings.unknown_keys_s)

@@ -130,7 +130,7 @@ class _Shell:
         request: _RequestT,
         context: grpc.ServicerContext,
     ) -> _ResponseT:
-        """Run a function that calls a checkpoint, so that it is abandoned when the caller has left."""
+        """Run a function that calls a checkpoint, so that the function is abandoned when the caller has left."""
 
         def answer(caller: IngestKey | None, checkpoint: Checkpoint) -> _ResponseT:
             return function(self._backend, caller, request, checkpoint)

@@ -1,7 +1,7 @@
 """Compute how fresh and how final a site's metric values are (journey step 8; rules L1 to L3).
 
-Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum of two log times
-over all partitions that can hold the site's hits. These are the log time of the answering store's progress, and of the
+Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum, over all
+partitions that can hold the site's hits, of two log times: that of the answering store's progress, and that of the
 first record with hits that still wait for settlement. Hits that the live stream has counted do not wait for settlement.
 This module also computes which cells are live, provisional or settled. The caller must read progress first, then
 waiting days, then generations, because any other order could miss a hit.

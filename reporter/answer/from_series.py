@@ -23,7 +23,8 @@ from reporter.answer.parts import BUCKET
 from reporter.question.catalogue import ORDERS_IN_CURRENCY, PARTS
 from reporter.question.plan import CURRENCY
 
-# This limit bounds the memory per site: 32 days × 96 cells × a sketch of at most 32 KiB = 96 MiB.
+# The number of days that are read together, which bounds the memory per site: 32 days × 96 cells × a sketch of at most
+# 32 KiB = 96 MiB.
 MAX_RUN_DAYS: Final = 32
 _OF_NO_CURRENCY: Final = ""
 _AMOUNTS: Final = tuple(part.column for name, part in PARTS.items() if part.by_currency and name != ORDERS_IN_CURRENCY)

@@ -228,7 +228,7 @@ class Books:
 
 
 def _streamed(waiting: Mapping[str, Waiting], days: range, table: StreamTable) -> dict[SiteDay, int]:
-    """Return the site-days that are read from a stream, unless they have an entry, with the stream's generation.
+    """Return, for each awaited site-day in `days`, the stream generation to read if the site-day has no entry.
 
     The stream stores an awaited day before the day's first rows. `waiting` must be read before the entries, because
     settlement publishes an entry first and removes the day from `waiting` afterwards.
@@ -254,7 +254,7 @@ def _numbers(entries: Mapping[SiteDay, Settled]) -> dict[SiteDay, int]:
 
 
 def _logics(entries: Mapping[SiteDay, Settled]) -> dict[int, frozenset[int]]:
-    """Return the days by the number of their logic version."""
+    """Return the settled days of each logic version, keyed by the version's number."""
     logics: dict[int, set[int]] = {}
     for site_day, entry in entries.items():
         logics.setdefault(entry.logic_version, set()).add(site_day.day)

@@ -166,7 +166,7 @@ def _instants(instants: pb.InstantRange) -> tuple[int, int]:
 
 
 def _shown(stamp: Timestamp) -> str:
-    """Return an instant as text for messages: ISO 8601, or seconds and nanoseconds if the instant has no such text."""
+    """Return an instant as text for messages, in ISO 8601, or as seconds and nanoseconds if this is not possible."""
     try:
         return stamp.ToJsonString()
     except ValueError:

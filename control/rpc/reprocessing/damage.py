@@ -1,4 +1,4 @@
-"""Log stored reprocessings that do not decode: they are left out, so that all others remain usable."""
+"""Log stored reprocessings that do not decode. Lists leave these out, so that all others remain usable."""
 
 from __future__ import annotations
 

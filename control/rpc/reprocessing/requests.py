@@ -1,10 +1,10 @@
 """Request work on a reprocessing, while the settler and other callers may change the same reprocessing.
 
-A request replaces the stored value only if it is unchanged since it was read; otherwise the request starts again from
-the changed value. Work on site-days that belong to another open reprocessing is refused. If another reprocessing of the
-same site-days was published later, a rollback or a further publication is refused too. If two callers open overlapping
-reprocessings at the same moment, each call finds the other reprocessing afterwards, and at least one call withdraws its
-request.
+A request replaces the stored value only if this value is unchanged since the request read it; otherwise the request
+starts again from the changed value. Work on site-days that belong to another open reprocessing is refused. If another
+reprocessing of the same site-days was published later, a rollback or a further publication is refused too. If two
+callers open overlapping reprocessings at the same moment, each call finds the other reprocessing afterwards, and at
+least one call withdraws its request.
 """
 
 from __future__ import annotations

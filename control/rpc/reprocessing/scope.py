@@ -105,8 +105,8 @@ def sites_in_order(
 ) -> Iterator[str]:
     """Return an iterator over the sites that the names stand for, by name, from the site `first` on.
 
-    Names are checked at once; sites are read in pages while the iterator is consumed, so that their number is not
-    limited.
+    Names are checked at once; sites are read in pages while the iterator is consumed, so that the number of sites is
+    not limited.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.

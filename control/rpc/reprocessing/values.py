@@ -1,7 +1,8 @@
 """The values of a dimension whose sums differ between two generations.
 
-The metric store is queried twice for each row source, with the old and with the new generations. A metric selects the
-same column for a dimension as in reports: `page_path` is the landing page for visits, and the exit page for exits.
+The metric store is queried twice for each row source, with the old and with the new generations. For each metric, a
+dimension selects the same column as in reports. For example, `page_path` is the landing page for visits, and the exit
+page for exits.
 
 This module loads Polars, so it is imported at the first question.
 """

@@ -35,7 +35,7 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_WARNED: _Outcome.ValueType  # 2
     """The hit is durable after a repair: for example, an over-long string was cut."""
     OUTCOME_REJECTED: _Outcome.ValueType  # 3
-    """The hit is refused permanently. If it is sent again, it is refused again."""
+    """The hit is refused permanently. A refused hit that is sent again is refused again."""
     OUTCOME_RETRY: _Outcome.ValueType  # 4
     """The hit is not accepted now, and should be sent again after `retry_delay`."""
 
@@ -49,7 +49,7 @@ OUTCOME_ACCEPTED: Outcome.ValueType  # 1
 OUTCOME_WARNED: Outcome.ValueType  # 2
 """The hit is durable after a repair: for example, an over-long string was cut."""
 OUTCOME_REJECTED: Outcome.ValueType  # 3
-"""The hit is refused permanently. If it is sent again, it is refused again."""
+"""The hit is refused permanently. A refused hit that is sent again is refused again."""
 OUTCOME_RETRY: Outcome.ValueType  # 4
 """The hit is not accepted now, and should be sent again after `retry_delay`."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015

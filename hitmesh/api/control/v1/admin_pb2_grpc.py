@@ -118,10 +118,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ScheduleVisitPolicy(self, request, context):
-        """Changes the visit policy for visits that begin on or after a UTC day. This day must begin at least 2 hours after
-        the call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's
-        day on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the
-        merchant.
+        """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
+        call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
+        on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,10 +44,9 @@ class AdminServiceStub:
     ListSites: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]
     """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
     ScheduleVisitPolicy: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]
-    """Changes the visit policy for visits that begin on or after a UTC day. This day must begin at least 2 hours after
-    the call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's
-    day on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the
-    merchant.
+    """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
+    call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
+    on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]
     """Creates a key. Only this response contains the secret."""
@@ -81,10 +80,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListSites: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]  # type: ignore[assignment]
     """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
     ScheduleVisitPolicy: _aio.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]  # type: ignore[assignment]
-    """Changes the visit policy for visits that begin on or after a UTC day. This day must begin at least 2 hours after
-    the call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's
-    day on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the
-    merchant.
+    """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
+    call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
+    on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]  # type: ignore[assignment]
     """Creates a key. Only this response contains the secret."""
@@ -139,10 +137,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ScheduleVisitPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ScheduleVisitPolicyResponse, _abc.Awaitable[_admin_pb2.ScheduleVisitPolicyResponse]]:
-        """Changes the visit policy for visits that begin on or after a UTC day. This day must begin at least 2 hours after
-        the call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's
-        day on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the
-        merchant.
+        """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
+        call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
+        on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
         """
 
     @_abc_1.abstractmethod

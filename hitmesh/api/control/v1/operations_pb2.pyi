@@ -65,7 +65,8 @@ class LedgerTotals(_message.Message):
     IMBALANCE_FIELD_NUMBER: _builtins.int
     imbalance: _builtins.int
     """The imbalance is 0 if received = rejected + accepted in every 15-minute cell of collect time, and accepted =
-    accepted_by_day. Otherwise it is the number of missing or surplus hits, plus 1 for each checksum that differs.
+    accepted_by_day. Otherwise the imbalance is the number of missing or surplus hits, plus 1 for each checksum that
+    differs.
     """
     @_builtins.property
     def received(self) -> Global___LedgerCount:
@@ -132,8 +133,8 @@ class LedgerDay(_message.Message):
     excluded: _builtins.int
     """Hits excluded by default (bots, referrer spam, exclusion rules)."""
     imbalance: _builtins.int
-    """The imbalance is 0 if accepted = counted + duplicate + excluded + erased + pending. Otherwise it is the number of
-    missing or surplus hits, plus 1 for each checksum that differs.
+    """The imbalance is 0 if accepted = counted + duplicate + excluded + erased + pending. Otherwise the imbalance is the
+    number of missing or surplus hits, plus 1 for each checksum that differs.
     """
     erased: _builtins.int
     """Hits of erased visitors. The content of these hits is removed; their number and checksums remain."""

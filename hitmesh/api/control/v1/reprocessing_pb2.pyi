@@ -36,8 +36,8 @@ class _ReprocessingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repr
     REPROCESSING_KIND_REPAIR: _ReprocessingKind.ValueType  # 2
     """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
     REPROCESSING_KIND_RULES: _ReprocessingKind.ValueType  # 3
-    """Exclusion rules changed: for each hit on the site-days, it is decided again whether the hit is excluded, by the
-    rules that the site has when the plan is made. Every site-day keeps its logic version.
+    """Exclusion rules changed: the settler decides again whether each hit on the site-days is excluded, by the rules that
+    the site has when the plan is made. Every site-day keeps its logic version.
     """
     REPROCESSING_KIND_ERASE: _ReprocessingKind.ValueType  # 4
     """A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
@@ -55,8 +55,8 @@ REPROCESSING_KIND_LOGIC: ReprocessingKind.ValueType  # 1
 REPROCESSING_KIND_REPAIR: ReprocessingKind.ValueType  # 2
 """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
 REPROCESSING_KIND_RULES: ReprocessingKind.ValueType  # 3
-"""Exclusion rules changed: for each hit on the site-days, it is decided again whether the hit is excluded, by the
-rules that the site has when the plan is made. Every site-day keeps its logic version.
+"""Exclusion rules changed: the settler decides again whether each hit on the site-days is excluded, by the rules that
+the site has when the plan is made. Every site-day keeps its logic version.
 """
 REPROCESSING_KIND_ERASE: ReprocessingKind.ValueType  # 4
 """A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
@@ -259,9 +259,9 @@ class Reprocessing(_message.Message):
     rules_version: _builtins.int
     """With kind RULES and a single site, the version of the site's exclusion rules when the plan was made."""
     following_site_days: _builtins.int
-    """How many settled site-days after `last_utc_date` were recomputed too. Run adds such days if a changed visit
-    continues into them. These site-days are compared, published and rolled back with the plan, and keep their logic
-    version and rules.
+    """How many settled site-days after `last_utc_date` were recomputed too. Run also recomputes a following day if a
+    changed visit continues on that day. Following site-days are compared, published and rolled back with the plan, and
+    keep their logic version and rules.
     """
     open_hits: _builtins.int
     """With kind ERASE, how many hits Run found on days that are not settled yet. For settled days, the difference shows
@@ -491,7 +491,7 @@ class ErasureReceipt(_message.Message):
 
     @_builtins.property
     def log_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Time until which the log may still contain the hits' bytes. If not set, the log no longer contains them."""
+        """Time until which the log may still contain the hits' bytes. If not set, the log no longer contains these bytes."""
 
     @_builtins.property
     def proven_time(self) -> _timestamp_pb2.Timestamp:
@@ -499,7 +499,7 @@ class ErasureReceipt(_message.Message):
 
     @_builtins.property
     def scanned(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many values the last scan read, by store: "raw_days", "snapshots", "carries", "refusals"."""
+        """How many values the last scan read in each store. The keys are "raw_days", "snapshots", "carries" and "refusals"."""
 
     def __init__(
         self,
@@ -1190,7 +1190,7 @@ class GetReprocessingDiffRequest(_message.Message):
     """
     order_by: _builtins.str
     """Metric whose absolute difference ranks sites, values and cells, for example "visits". If not set, the metric with
-    the largest change in per cent ranks them.
+    the largest change in per cent is used.
     """
     top: _builtins.int
     """Maximum number of sites, values and cells in the response, each; default 10. Values above 100 are treated as 100."""
@@ -1639,7 +1639,7 @@ class GetReprocessingDiffResponse(_message.Message):
     """
     lost_site_days: _builtins.int
     """How many site-days `values` and `cells` leave out because the metric store lost rows. If rows of the old generation
-    are lost, Publish replaces them.
+    are lost, Publish replaces these rows.
     """
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
@@ -1663,21 +1663,21 @@ class GetReprocessingDiffResponse(_message.Message):
 
     @_builtins.property
     def sites(self) -> _containers.RepeatedCompositeFieldContainer[Global___SiteDifference]:
-        """The most changed sites, the most changed first. Only the first page has them."""
+        """The most changed sites, the most changed first. Only the first page has this list."""
 
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueDifference]:
-        """The dimension's most changed values, the most changed first. Only the first page has them."""
+        """The dimension's most changed values, the most changed first. Only the first page has this list."""
 
     @_builtins.property
     def reasons(self) -> Global___ChangeReasons:
-        """The reasons why the compared site-days differ, added up over all of them. If not set, no changed site-day has known
-        reasons.
+        """The reasons why the compared site-days differ, added up over all site-days. If not set, no changed site-day has
+        known reasons.
         """
 
     @_builtins.property
     def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellDifference]:
-        """The most changed cells, the most changed first. Only the first page has them."""
+        """The most changed cells, the most changed first. Only the first page has this list."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReprocessingWarning]:

@@ -161,7 +161,7 @@ class ReprocessingServiceServicer:
 
     def CancelReprocessing(self, request, context):
         """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
-        the settler is recomputing the site-days, it stops.
+        the settler is recomputing the site-days, the settler stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,7 +60,7 @@ class ReprocessingServiceStub:
     """Starts to make the old generations current again."""
     CancelReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CancelReprocessingRequest, _reprocessing_pb2.CancelReprocessingResponse]
     """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
-    the settler is recomputing the site-days, it stops.
+    the settler is recomputing the site-days, the settler stops.
     """
     ListRetiredGenerations: _grpc.UnaryUnaryMultiCallable[_retired_pb2.ListRetiredGenerationsRequest, _retired_pb2.ListRetiredGenerationsResponse]
     """Lists the generations whose rows are still stored although reports read other generations, and states why they are
@@ -102,7 +102,7 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     """Starts to make the old generations current again."""
     CancelReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CancelReprocessingRequest, _reprocessing_pb2.CancelReprocessingResponse]  # type: ignore[assignment]
     """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
-    the settler is recomputing the site-days, it stops.
+    the settler is recomputing the site-days, the settler stops.
     """
     ListRetiredGenerations: _aio.UnaryUnaryMultiCallable[_retired_pb2.ListRetiredGenerationsRequest, _retired_pb2.ListRetiredGenerationsResponse]  # type: ignore[assignment]
     """Lists the generations whose rows are still stored although reports read other generations, and states why they are
@@ -189,7 +189,7 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.CancelReprocessingResponse, _abc.Awaitable[_reprocessing_pb2.CancelReprocessingResponse]]:
         """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
-        the settler is recomputing the site-days, it stops.
+        the settler is recomputing the site-days, the settler stops.
         """
 
     @_abc_1.abstractmethod

@@ -44,7 +44,7 @@ class _ExclusionRuleKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exc
     """The referrer's host without "www."; the pattern is written as for HOST."""
     EXCLUSION_RULE_KIND_NETWORK: _ExclusionRuleKind.ValueType  # 6
     """The truncated IP address. The pattern is an IPv4 range that is a /24 or larger, or an IPv6 range that is a /48 or
-    larger, for example 203.0.113.0/24. This kind is possible only if the site stores truncated addresses
+    larger, for example 203.0.113.0/24. A rule of this kind is possible only if the site stores truncated addresses
     (`Site.store_network`).
     """
 
@@ -69,7 +69,7 @@ EXCLUSION_RULE_KIND_REFERRER: ExclusionRuleKind.ValueType  # 5
 """The referrer's host without "www."; the pattern is written as for HOST."""
 EXCLUSION_RULE_KIND_NETWORK: ExclusionRuleKind.ValueType  # 6
 """The truncated IP address. The pattern is an IPv4 range that is a /24 or larger, or an IPv6 range that is a /48 or
-larger, for example 203.0.113.0/24. This kind is possible only if the site stores truncated addresses
+larger, for example 203.0.113.0/24. A rule of this kind is possible only if the site stores truncated addresses
 (`Site.store_network`).
 """
 Global___ExclusionRuleKind: _TypeAlias = ExclusionRuleKind  # noqa: Y015
@@ -79,7 +79,7 @@ class ExclusionRule(_message.Message):
     """Excludes matching hits from reports. Excluded hits are stored, and reports with `include_excluded` count them.
 
     A rule excludes hits that are collected after its creation; collectors apply the rule at most 2 s later. Creating or
-    deleting a rule does not change settled days. To change them, run a reprocessing of kind RULES.
+    deleting a rule does not change settled days. To apply rules to settled days, run a reprocessing of kind RULES.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -36,7 +36,7 @@ class _ShadowStreamStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sha
     SHADOW_STREAM_STATE_PUBLISHED: _ShadowStreamState.ValueType  # 2
     """Reports read the shadow stream; the live stream still runs. The possible calls are Rollback and Stop."""
     SHADOW_STREAM_STATE_ADOPTING: _ShadowStreamState.ValueType  # 3
-    """Reports read the shadow stream, which is becoming the live stream. This change can no longer be undone."""
+    """Reports read the shadow stream, which is becoming the live stream and can no longer be rolled back."""
 
 class ShadowStreamState(_ShadowStreamState, metaclass=_ShadowStreamStateEnumTypeWrapper):
     """A shadow stream's state."""
@@ -48,7 +48,7 @@ SHADOW_STREAM_STATE_RUNNING: ShadowStreamState.ValueType  # 1
 SHADOW_STREAM_STATE_PUBLISHED: ShadowStreamState.ValueType  # 2
 """Reports read the shadow stream; the live stream still runs. The possible calls are Rollback and Stop."""
 SHADOW_STREAM_STATE_ADOPTING: ShadowStreamState.ValueType  # 3
-"""Reports read the shadow stream, which is becoming the live stream. This change can no longer be undone."""
+"""Reports read the shadow stream, which is becoming the live stream and can no longer be rolled back."""
 Global___ShadowStreamState: _TypeAlias = ShadowStreamState  # noqa: Y015
 
 @_typing.final
@@ -75,8 +75,8 @@ class ShadowStream(_message.Message):
     """Whether the shadow stream has caught up. If true, Publish is possible and, in state PUBLISHED, Stop."""
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
-        """First UTC day with rows of the shadow stream. Even when it is published, reports read earlier days from the live
-        stream.
+        """First UTC day with rows of the shadow stream. Even after the shadow stream is published, reports read earlier days
+        from the live stream.
         """
 
     @_builtins.property

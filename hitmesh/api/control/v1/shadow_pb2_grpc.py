@@ -33,7 +33,7 @@ class ShadowStreamServiceStub:
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
     Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. These calls are idempotent.
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     def __init__(self, channel):
@@ -82,7 +82,7 @@ class ShadowStreamServiceServicer:
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
     Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. These calls are idempotent.
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     def StartShadowStream(self, request, context):
@@ -177,7 +177,7 @@ class ShadowStreamService:
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
     Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. These calls are idempotent.
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     @staticmethod

@@ -34,7 +34,7 @@ class ShadowStreamServiceStub:
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
     Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. These calls are idempotent.
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     @_typing.overload
@@ -65,7 +65,7 @@ class ShadowStreamServiceAsyncStub(ShadowStreamServiceStub):
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
     Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. These calls are idempotent.
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -92,7 +92,7 @@ class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
     Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. These calls are idempotent.
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     @_abc_1.abstractmethod

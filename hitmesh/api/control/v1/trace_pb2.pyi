@@ -64,11 +64,11 @@ class _HitTimelinessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitTime
     HIT_TIMELINESS_ON_TIME: _HitTimeliness.ValueType  # 1
     """The hit arrived at most an hour after its event time."""
     HIT_TIMELINESS_LATE: _HitTimeliness.ValueType  # 2
-    """The hit arrived later, while its day was open. It counts in hit metrics at once, and in visit metrics only when the
-    day is settled.
+    """The hit arrived later, while its day was open. Such a hit counts in hit metrics at once, and in visit metrics only
+    when its day is settled.
     """
     HIT_TIMELINESS_HISTORY: _HitTimeliness.ValueType  # 3
-    """The hit arrived after its day had closed. It counts when its day is next settled."""
+    """The hit arrived after its day had closed. Such a hit counts the next time that its day is settled."""
 
 class HitTimeliness(_HitTimeliness, metaclass=_HitTimelinessEnumTypeWrapper):
     """When a hit arrived, by log time (rule T4)."""
@@ -78,11 +78,11 @@ HIT_TIMELINESS_UNSPECIFIED: HitTimeliness.ValueType  # 0
 HIT_TIMELINESS_ON_TIME: HitTimeliness.ValueType  # 1
 """The hit arrived at most an hour after its event time."""
 HIT_TIMELINESS_LATE: HitTimeliness.ValueType  # 2
-"""The hit arrived later, while its day was open. It counts in hit metrics at once, and in visit metrics only when the
-day is settled.
+"""The hit arrived later, while its day was open. Such a hit counts in hit metrics at once, and in visit metrics only
+when its day is settled.
 """
 HIT_TIMELINESS_HISTORY: HitTimeliness.ValueType  # 3
-"""The hit arrived after its day had closed. It counts when its day is next settled."""
+"""The hit arrived after its day had closed. Such a hit counts the next time that its day is settled."""
 Global___HitTimeliness: _TypeAlias = HitTimeliness  # noqa: Y015
 
 class _OrderOutcome:

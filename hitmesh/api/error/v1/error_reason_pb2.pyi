@@ -54,7 +54,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUOTA: _ErrorReason.ValueType  # 9
     """Too many of the sender's hits were refused, the sender sent too many unknown keys, or matching the patterns of the
-    site's exclusion rules takes too much time. Wait for `RetryInfo.retry_delay`. Then send a known key and valid hits,
+    site's exclusion rules takes too much time. Wait for `RetryInfo.retry_delay`. Send only known keys and valid hits,
     and shorten or delete expensive rules. Metadata: limit, site, wait_s.
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 10
@@ -231,7 +231,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The proxy failed. Report the failure to the operator."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """The reason for which a call failed: `google.rpc.ErrorInfo.reason` is the name of a value without the prefix
+    """The reason for which a call failed. `google.rpc.ErrorInfo.reason` is the name of a value without the prefix
     `ERROR_REASON_`, for example "TOO_MANY_ROWS" for ERROR_REASON_TOO_MANY_ROWS. `ErrorInfo.domain` is "hitmesh.dev".
 
     Programs should decide by the reason and by `ErrorInfo.metadata`, and should not parse the message, because its text
@@ -341,7 +341,7 @@ cause, column, expected, file, newest, partition, pieces, place, position, rows,
 """
 ERROR_REASON_QUOTA: ErrorReason.ValueType  # 9
 """Too many of the sender's hits were refused, the sender sent too many unknown keys, or matching the patterns of the
-site's exclusion rules takes too much time. Wait for `RetryInfo.retry_delay`. Then send a known key and valid hits,
+site's exclusion rules takes too much time. Wait for `RetryInfo.retry_delay`. Send only known keys and valid hits,
 and shorten or delete expensive rules. Metadata: limit, site, wait_s.
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 10

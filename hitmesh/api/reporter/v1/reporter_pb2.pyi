@@ -240,7 +240,7 @@ class _CellStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CellState.V
     CELL_STATE_PROVISIONAL: _CellState.ValueType  # 2
     """All on-time hits are counted; visits may still end, and late hits may arrive."""
     CELL_STATE_SETTLED: _CellState.ValueType  # 3
-    """The values are settled from all stored hits. They change only if a new generation is published, for example after
+    """The values are settled from all stored hits, and change only if a new generation is published, for example after
     history hits arrived.
     """
 
@@ -254,7 +254,7 @@ CELL_STATE_LIVE: CellState.ValueType  # 1
 CELL_STATE_PROVISIONAL: CellState.ValueType  # 2
 """All on-time hits are counted; visits may still end, and late hits may arrive."""
 CELL_STATE_SETTLED: CellState.ValueType  # 3
-"""The values are settled from all stored hits. They change only if a new generation is published, for example after
+"""The values are settled from all stored hits, and change only if a new generation is published, for example after
 history hits arrived.
 """
 Global___CellState: _TypeAlias = CellState  # noqa: Y015
@@ -625,9 +625,9 @@ class RunReportRequest(_message.Message):
     """`ReportMeta.data_version` of an earlier response with `pinnable`, about the same sites and the same or more UTC
     days. The response then has the numbers of that version, whatever was settled, published or rolled back since:
     equal requests get headers, rows and totals that are equal byte for byte. After newer numbers replace a version,
-    the version is kept for 30 days, but only the last 8 versions of a site-day are kept. Afterwards the request fails
-    with DATA_VERSION_EXPIRED, or with DATA_VERSION_ERASED if a visitor was erased. If not set, the response has the
-    current numbers.
+    the version is kept for 30 days, but only the last 8 versions of a site-day are kept. A request for a version that
+    is no longer kept fails with DATA_VERSION_EXPIRED, or with DATA_VERSION_ERASED if a visitor was erased. If not set,
+    the response has the current numbers.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1137,8 +1137,8 @@ class ReportMeta(_message.Message):
     """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """Freshness. If the request has `data_version`, the numbers do not depend on the present: `complete_through` is the
-        time at which the version's last day closed, the lag is 0 and the state is LIVE.
+        """Freshness. If the request has `data_version`, the numbers do not depend on the present. In this case,
+        `complete_through` is the time at which the version's last day closed, the lag is 0, and the state is LIVE.
         """
 
     @_builtins.property

@@ -35,7 +35,7 @@ class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind
     """The record has no value, and is the last record of a retired log."""
 
 class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
-    """What a record contains."""
+    """The kind of content that a record has."""
 
 RECORD_KIND_UNSPECIFIED: RecordKind.ValueType  # 0
 """A record without a kind is damaged. The processor sets the record aside without decoding its value."""
