@@ -226,7 +226,7 @@ def _wanted(
             return found, last
         is_begun = after is not None and after.site == site
         begin = max(first_day, after.day + 1) if after is not None and is_begun else first_day
-        # The site of the previous page's last site-day does not count, so that each page makes progress.
+        # Do not count the site with which the previous page ended, so that every page makes progress.
         looked_at += not is_begun
         settled = _settled(books, site, begin, end_day, limits.site_days - len(found) + 1)
         room = limits.site_days - len(found)

@@ -92,7 +92,7 @@ class Standing:
         return tuple(sorted(names))
 
     def within(self, days: range, progress: Progress) -> Standing:
-        """Return this standing for a later question about `days`, whose store had progressed to `progress`.
+        """Return this standing for a later question about `days`, given the store's current `progress`.
 
         This standing does not show hits that arrived after the standing was read and wait for settlement, so the
         minimum of both progress values applies.

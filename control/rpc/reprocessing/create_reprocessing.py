@@ -1,4 +1,4 @@
-"""CreateReprocessing: store the plan of a reprocessing. No number in a report changes.
+"""CreateReprocessing: store the plan of a reprocessing. The call changes no number in a report.
 
 Limits: a request has at most 1,000 site names, which stand for at most 20,000 sites and 20,000 settled site-days. Every
 day must be closed.

@@ -25,7 +25,7 @@ _READABLE: Final = (State.DIFF_READY, State.PUBLISHED, State.ROLLED_BACK)
 
 
 def expires_at(reprocessing: Reprocessing) -> int:
-    """Return when a plan can no longer be run, in UTC ms."""
+    """Return the time in UTC ms from which a plan can no longer be run."""
     return reprocessing.created_at + KEEP_PLAN_DAYS * DAY_MS
 
 
