@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def bookkeeping_of(stores: Stores) -> Bookkeeping:
-    """Return the implementations of hitmesh.ports in these stores that account for hits and correct history."""
+    """Return the implementations of hitmesh.ports, in these stores, for accounting and for corrections of history."""
     return Bookkeeping(
         ledger=stores.ledger,
         generations=stores.generations,
@@ -78,11 +78,11 @@ def bookkeeping_of(stores: Stores) -> Bookkeeping:
 
 
 def _stores(settings: ControlSettings) -> Stores:
-    from hitmesh.adapters.factory import open_stores  # loads Polars and Arrow, so it is imported at the first call
+    from hitmesh.adapters.factory import open_stores  # imported at the first call, because it loads Polars
 
     try:
         return open_stores(settings.store, SystemClock(), node=settings.node, unknown_keys_s=settings.unknown_keys_s)
-    except RefusedError as error:  # a wrong setting is not the caller's error
+    except RefusedError as error:  # a wrong setting must not appear as the caller's error
         raise HitmeshError(error.message) from error
 
 

@@ -48,9 +48,9 @@ class ReprocessingLimits:
     """Limits of a plan and of a comparison.
 
     Attributes:
-        names: maximum number of names in a request.
-        sites: maximum number of sites of a plan.
-        site_days: maximum number of site-days of a plan.
+        names: maximum number of site names in a request.
+        sites: maximum number of sites in a plan.
+        site_days: maximum number of site-days in a plan.
         compared_site_days: maximum number of site-days in a comparison by dimension, because a store filters rows by
             each site-day.
         cell_site_days: maximum number of site-days in a comparison by cell: 48,000 cells with 27 sums on both sides
@@ -73,9 +73,9 @@ class Backend:
 
     `bookkeeping`: returns the implementations for ledger, drift and reprocessings; the first call opens the stores.
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
-    `open_reads`: every caller who reaches the listener may read every site; otherwise a caller needs a server key of
-    the merchant.
-    `limits`: limits of reprocessings.
+    `open_reads`: if true, every caller who reaches the listener may read every site; otherwise a caller needs a server
+    key of the merchant.
+    `limits`: the limits for plans and comparisons.
     `shadow_streams`: whether a shadow stream may be started.
     """
 

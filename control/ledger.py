@@ -4,11 +4,11 @@ The ledger must satisfy two equations:
 
 - received = rejected + accepted, for every 15-minute cell of collect time;
 - accepted = counted + duplicate + excluded + erased + pending, for every UTC day of event time. The published
-  generation classifies the hits of a settled day, and the live stream those of other days. Erased hits were accepted
-  and keep their checksums; the rest of their content is removed.
+  generation classifies the hits of a settled day, and the live stream classifies the hits of other days. Erased hits
+  were accepted and keep their checksums; the rest of their content is removed.
 
-Besides the number of hits, sums and exclusive ors of the hits' hashes are compared, so that a loss masked by a
-duplicate is detected. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit
+Besides the number of hits, sums and exclusive ors of the hits' hashes are compared, which reveal the loss of a hit if
+another hit is doubled. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit
 between two stores.
 """
 
@@ -45,7 +45,7 @@ class Totals:
 
     @property
     def imbalance(self) -> int:
-        """0 when received = rejected + accepted in every cell, and accepted hits by cell and by day agree."""
+        """The imbalance: 0 if received = rejected + accepted in every cell, and accepted = accepted_by_day."""
         by_day = 0 if self.accepted_by_day is None else self.accepted.distance(self.accepted_by_day)
         return self.imbalance_of_cells + by_day
 
@@ -67,7 +67,7 @@ class Day:
 
     @property
     def imbalance(self) -> int:
-        """0 when accepted = counted + duplicate + excluded + erased + pending."""
+        """The imbalance: 0 if accepted = counted + duplicate + excluded + erased + pending."""
         classes = abs(self.classified.hits - self.counted - self.duplicate - self.excluded - self.erased)
         return self.accepted.distance(self.classified + self.pending) + classes
 

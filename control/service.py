@@ -76,8 +76,8 @@ SERVICES: Final = (
     shadow_pb2.DESCRIPTOR.services_by_name["ShadowStreamService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum time limit of a call in seconds. Only CreateReprocessing, GetReprocessingDiff, GetShadowStreamDiff,
-# CheckHistory and ListRejectedHits call a checkpoint, so only these calls can be abandoned while they run.
+# Maximum time limit of a call in seconds. A call can be abandoned only at a checkpoint, which only CreateReprocessing,
+# GetReprocessingDiff, GetShadowStreamDiff, CheckHistory and ListRejectedHits call.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -130,7 +130,7 @@ class _Shell:
         request: _RequestT,
         context: grpc.ServicerContext,
     ) -> _ResponseT:
-        """Run a function that calls a checkpoint, and is abandoned when the caller has left."""
+        """Run a function that calls a checkpoint, so that the function is abandoned when the caller has left."""
 
         def answer(caller: IngestKey | None, checkpoint: Checkpoint) -> _ResponseT:
             return function(self._backend, caller, request, checkpoint)
@@ -246,7 +246,7 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
     def RunReprocessing(
         self, request: reprocessing_pb2.RunReprocessingRequest, context: grpc.ServicerContext
     ) -> reprocessing_pb2.RunReprocessingResponse:
-        """Request that the site-days are recomputed."""
+        """Request that a reprocessing's site-days are recomputed."""
         return self._run(run_reprocessing, request, context)
 
     def GetReprocessingDiff(
@@ -287,7 +287,7 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
 
 
 class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServicer):
-    """Lists refused hits, and records which were replayed."""
+    """Lists refused hits, and records which hits were replayed."""
 
     def ListRejectedHits(
         self, request: rejected_hits_pb2.ListRejectedHitsRequest, context: grpc.ServicerContext
@@ -304,7 +304,7 @@ class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServic
     def MarkRejectedHitsReplayed(
         self, request: rejected_hits_pb2.MarkRejectedHitsReplayedRequest, context: grpc.ServicerContext
     ) -> rejected_hits_pb2.MarkRejectedHitsReplayedResponse:
-        """Note that replays were accepted."""
+        """Record that replays of refused hits were accepted."""
         return self._run(mark_rejected_hits_replayed, request, context)
 
 
@@ -344,5 +344,5 @@ class ShadowStreamService(_Shell, shadow_pb2_grpc.ShadowStreamServiceServicer):
     def StopShadowStream(
         self, request: shadow_pb2.StopShadowStreamRequest, context: grpc.ServicerContext
     ) -> shadow_pb2.StopShadowStreamResponse:
-        """End the run of two streams."""
+        """End the parallel run of the live stream and the shadow stream."""
         return self._run(stop_shadow_stream, request, context)

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 from hitmesh.runtime.config import ServiceSettings
 
 WORKERS: Final = 8
-# Calls that run or wait; further calls are refused.
+# Maximum number of calls that run or wait; further calls are refused.
 MAX_CALLS: Final = 64
 
 
@@ -23,7 +23,7 @@ class ControlSettings(ServiceSettings):
     shadow_on_servers: bool = Field(
         default=False, description="Allow shadow streams on Kafka, Cassandra and Druid, where they are not tested yet"
     )
-    workers: int = Field(default=WORKERS, ge=1, le=256, description="Calls that run at the same time")
+    workers: int = Field(default=WORKERS, ge=1, le=256, description="Maximum number of concurrent calls")
     max_calls: int = Field(
-        default=MAX_CALLS, ge=1, le=4_096, description="Calls that run or wait; further calls are refused"
+        default=MAX_CALLS, ge=1, le=4_096, description="Maximum number of calls that run or wait; more are refused"
     )

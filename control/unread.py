@@ -26,8 +26,8 @@ class Unread:
 
     Attributes:
         hits: the number of hits in the examined records.
-        since: log time of the first unread record with hits from any site, in UTC ms; None without such a record.
-        is_more: there are more unread records than were examined, so that `hits` is a lower bound.
+        since: log time of the first unread record with hits from any site, in UTC ms; None if there is no such record.
+        is_more: whether there are more unread records than were examined, so that `hits` is a lower bound.
     """
 
     hits: int = 0

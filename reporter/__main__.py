@@ -26,7 +26,7 @@ from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import MAX_CALLS, QUESTION_S, SERVICES, WORKERS, build_server
 
-# Envoy sends all reflection calls to the reporter, so the services of the other processes are listed too.
+# Envoy sends all reflection calls to the reporter, so the reporter lists the other processes' services too.
 _REFLECTED = tuple(
     service.full_name
     for file in (collector_pb2, json_pb2, admin_pb2, operations_pb2, reprocessing_pb2, shadow_pb2, trace_pb2)
@@ -34,7 +34,7 @@ _REFLECTED = tuple(
 )
 _TOKEN_BYTES = 32
 _CONFIG_EXIT = 3
-# The store behind each path, by scheme of the store URL.
+# The store that serves each path, by the store URL's scheme.
 _STORES = {
     "embedded": dict.fromkeys(Path, pb.STORE_EMBEDDED),
     "memory": dict.fromkeys(Path, pb.STORE_MEMORY),
@@ -56,15 +56,15 @@ class ReporterSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="HITMESH_REPORTER_", extra="forbid", frozen=True)
 
     open_reads: bool = Field(default=False, description="Allow reports without a key")
-    workers: int = Field(default=WORKERS, ge=1, le=256, description="Questions answered at the same time")
+    workers: int = Field(default=WORKERS, ge=1, le=256, description="Maximum number of questions answered at once")
     max_calls: int = Field(
-        default=MAX_CALLS, ge=1, le=4_096, description="Calls that run or wait; further calls are refused"
+        default=MAX_CALLS, ge=1, le=4_096, description="Maximum number of calls that run or wait; more are refused"
     )
     question_s: float = Field(
         default=QUESTION_S,
         gt=0,
         le=55,
-        description="Time limit of a question in seconds; Envoy ends the call after 60 s",
+        description="Time limit for a question in seconds; Envoy ends the call after 60 s",
     )
 
 

@@ -46,7 +46,7 @@ COMPLETE_THROUGH: Final = "x-hitmesh-complete-through"
 WARNING: Final = "x-hitmesh-warning"
 PARTIAL: Final = "x-hitmesh-partial"
 WORKERS: Final = QUESTIONS_AT_ONCE
-# Calls that run or wait; further calls are refused.
+# Maximum number of calls that run or wait; further calls are refused.
 MAX_CALLS: Final = 64
 # Seconds after which a question is abandoned. Envoy ends the call after 60 s.
 QUESTION_S: Final = 30.0

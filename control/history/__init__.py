@@ -1,1 +1,1 @@
-"""Check settled site-days: compare the stored values of each with the ledger and across stores."""
+"""Check settled site-days: compare each site-day's stored values with the ledger and across stores."""

@@ -1,7 +1,7 @@
 """Check a page of settled site-days against the ledger and across stores. Reads only.
 
-The order of reads makes a hit in transit between two stores harmless: first the stream's ledger, then the dirty marks,
-then the generations. A site-day that was published again during the check is checked again.
+The stream's ledger is read first, then the dirty marks, then the generations: in this order, a hit in transit between
+two stores does not appear as missing. A site-day that was published again during the check is checked again.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class CheckLimits:
     Attributes:
         site_days: maximum number of site-days.
         sites: maximum number of sites that are examined.
-        rows: approximate maximum number of raw hits that are read, those of other sites in the same records included.
-        log_records: maximum number of records of the log that are read.
-        page_ms: no further site-day is begun, and no further raw record read, after this time.
+        rows: approximate maximum number of raw hits that are read, including other sites' hits in the same records.
+        log_records: maximum number of log records that are read.
+        page_ms: time in ms after which no further site-day is begun and no further raw record is read.
     """
 
     site_days: int = 100
@@ -66,11 +66,11 @@ class Begun:
     Attributes:
         site_day: the site-day.
         sequence: the number of the generation entry when reading began.
-        attempt: how often reading began anew because the entry had changed.
-        after: the records up to this position are read; None: no record is read.
-        count: the hits in these records.
-        damaged: how many of the records are not readable.
-        first_damaged: the position of the first of them as a text.
+        attempt: how often the raw hits were read from the start again because the entry had changed.
+        after: the position up to which raw records are read; None if no record is read yet.
+        count: number and checksums of the hits in the records that are read.
+        damaged: how many of these records are not readable.
+        first_damaged: the first unreadable record's position as a text.
     """
 
     site_day: SiteDay
@@ -88,9 +88,9 @@ class CheckedPage:
 
     Attributes:
         site_days: the number of checked site-days.
-        hits: the number of their accepted hits.
-        rows: how many raw hits were read, those of other sites in the same records included.
-        problems: the site-days that do not add up.
+        hits: how many accepted hits the checked site-days have.
+        rows: how many raw hits were read, including other sites' hits in the same records.
+        problems: the site-days whose stored values do not add up.
         last: the last checked site-day, after which the next page begins; None if no site-days follow.
         begun: the site-day after `last`, if the page ended while its raw hits were read.
     """
@@ -105,7 +105,7 @@ class CheckedPage:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """A settled site-day, as read before its values are compared."""
+    """A settled site-day with the entry and the ledgers that its other values are compared with."""
 
     site_day: SiteDay
     entry: GenerationEntry
@@ -115,7 +115,7 @@ class _Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The findings of a site-day, the count of its raw hits, and the raw hits read by this page, beyond `after`."""
+    """A site-day's findings, the count of its raw hits, and the raw hits that this page read beyond `after`."""
 
     settled: _Settled
     findings: tuple[Finding, ...]
@@ -125,7 +125,7 @@ class _Found:
 
 
 class _Budget:
-    """The raw hits and the time that a page may still use. Not thread-safe."""
+    """How many raw hits a page may still read, and for how long. Not thread-safe."""
 
     def __init__(self, clock: Clock, limits: CheckLimits) -> None:
         self._clock = clock
@@ -134,7 +134,7 @@ class _Budget:
         self.rows = 0
 
     def is_over(self, further: int = 0) -> bool:
-        """Return whether the page must end after further raw hits that are not in `rows` yet."""
+        """Return whether the page must end; `further` raw hits were read that `rows` does not include yet."""
         return self.rows + further > self._max_rows or self._clock.now() > self._ends_at
 
 
@@ -148,17 +148,17 @@ def check_page(
     checkpoint: Checkpoint,
     begun: Begun | None = None,
 ) -> CheckedPage:
-    """Check the next site-days. A page ends within a site-day whose raw hits take too long to read.
+    """Check the next site-days. If reading a site-day's raw hits takes too long, the page ends within this site-day.
 
     Args:
         books: the stores.
-        clock: times the page.
-        sites: the sites in name order, from the site of `after` on.
-        after: the last site-day of the page before; None for the first page.
+        clock: measures the page's duration.
+        sites: the sites in name order, beginning with the site of `after`.
+        after: the previous page's last site-day; None for the first page.
         days: first day, and the day after the last day.
         limits: the limits of the page.
         checkpoint: called between reads.
-        begun: the site-day within which the page before ended.
+        begun: the site-day within which the previous page ended.
 
     Raises:
         StoreCorrupt: a site's generations, ledger or dirty marks are damaged.
@@ -226,7 +226,8 @@ def _wanted(
             return found, last
         is_begun = after is not None and after.site == site
         begin = max(first_day, after.day + 1) if after is not None and is_begun else first_day
-        looked_at += not is_begun  # so that a page with this limit always continues beyond the page before
+        # Do not count the site with which the previous page ended, so that every page makes progress.
+        looked_at += not is_begun
         settled = _settled(books, site, begin, end_day, limits.site_days - len(found) + 1)
         room = limits.site_days - len(found)
         found += settled[:room]
@@ -259,7 +260,7 @@ def _settled(books: Bookkeeping, site: str, first_day: int, end_day: int, limit:
 
 
 def _unless_settled_since(books: Bookkeeping, found: _Found, checkpoint: Checkpoint, budget: _Budget) -> _Found | Begun:
-    """Check a site-day with findings again, if its entry changed since it was read."""
+    """If a site-day has findings and its entry changed since the entry was read, check the site-day again."""
     site, day = found.settled.site_day
     for attempt in range(1, _ATTEMPTS + 1):
         again = _settled(books, site, day, day + 1, 1) if found.findings else []
@@ -284,7 +285,7 @@ def _checked(
 ) -> _Found | Begun:
     """Check a site-day, or read a part of its raw hits if the page must end.
 
-    If the entry changed between two pages, reading begins anew, but not more than a few times.
+    If the entry changed between two pages, the raw hits are read from the start again, but only a few times.
     """
     checkpoint()
     site, day = settled.site_day
@@ -314,7 +315,7 @@ def _checked(
 
 
 def _stored_findings(books: Bookkeeping, settled: _Settled, metrics: Sums | str) -> Iterator[Finding]:
-    """Yield how series and metric store differ from the ledger; if the series agrees, how the two differ."""
+    """Yield findings: the series differs from the ledger, or the metric store from the ledger or a correct series."""
     by_ledger, series = of_ledger(settled.ledger), None
     try:
         series = series_sums(books.series, settled.site_day, settled.entry.generation)

@@ -1,4 +1,4 @@
-"""Count the missing hits that the log still has. At most a given number of records is read."""
+"""Count the missing hits that the log still has. The search reads at most a given number of log records."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Incomplete:
 
     Attributes:
         missing: how many hits are missing.
-        there: the raw hits that are there, from records beyond `after`.
+        there: the raw hits that the raw store has, from records beyond `after`.
         read_through: the positions that the site-day's generation has read.
-        after: earlier pages read the records up to this position; None: this page read all.
+        after: the position up to which earlier pages read the raw records; None if this page read all raw records.
     """
 
     missing: int
@@ -42,13 +42,13 @@ def missing_hits(
     checkpoint: Checkpoint,
     is_stored: Callable[[Position], bool],
 ) -> Mapping[SiteDay, MissingHits]:
-    """Return how many hits each site-day lacks, and how many of them are in records of the log that are not raw.
+    """Return how many hits each site-day lacks, and how many of the missing hits the log still has.
 
     Args:
         log: the log.
         partitions: the partitions of the current log of hits.
-        incomplete: the site-days.
-        max_records: how many records are read at most.
+        incomplete: the site-days whose raw hits are incomplete.
+        max_records: maximum number of log records that are read.
         checkpoint: called for each record.
         is_stored: returns whether the raw record at a position is readable; called for positions of earlier pages.
     """
@@ -73,8 +73,8 @@ def missing_hits(
 def _records(
     log: LogScan, partitions: Collection[PartitionId], incomplete: Mapping[SiteDay, Incomplete]
 ) -> Iterator[LoggedRecord]:
-    """Yield the retained records that can have hits of the site-days, and that their generations have read."""
-    # A hit's event time is ahead of the record's log time by less than a day (rule T2).
+    """Yield retained log records that may have hits of the site-days and that the site-days' generations have read."""
+    # A hit's event time is less than a day ahead of the record's log time (rule T2).
     first_time = min(site_day.day for site_day in incomplete) * DAY_MS - MAX_AHEAD_MS
     for partition in sorted(partitions):
         end = max(each.read_through.get(partition, 0) for each in incomplete.values())

@@ -1,4 +1,4 @@
-"""What can be wrong with a settled site-day's stored values, and the comparison of sums. Pure."""
+"""The problems that a settled site-day's stored values can have, and the comparison of sums. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN_DAMAGE_CHARS: Final = 300
 
 
 class Part(StrEnum):
-    """What was compared; the values are the last words of the contract's CheckedStore."""
+    """The stored value that was compared. Each enum value is the last word of a CheckedStore name in the contract."""
 
     RAW = "raw"
     LEDGER = "ledger"
@@ -27,7 +27,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A value that does not add up: a sum that differs, or with `damage` a value that is not readable."""
+    """A stored value that does not add up: its sum differs, or, if `damage` is set, the value is not readable."""
 
     part: Part
     measure: str = ""
@@ -45,13 +45,13 @@ class MissingHits:
 
     @property
     def lost(self) -> int | None:
-        """The hits that are lost beyond repair."""
+        """How many hits are lost beyond repair; None if this is not known."""
         return None if self.in_log is None else max(0, self.hits - self.in_log)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A site-day that does not add up."""
+    """A site-day whose stored values do not add up."""
 
     site_day: SiteDay
     findings: tuple[Finding, ...]
@@ -67,10 +67,10 @@ def raw_findings(expected: ExpectedHits, found: Count, unreadable: int, first: s
     """Yield how a site-day's raw hits differ from both ledgers.
 
     Args:
-        expected: the hits that there must be.
-        found: the hits in readable records.
-        unreadable: how many records are not readable.
-        first: the position of the first of these records.
+        expected: the hits that the raw store must have according to both ledgers.
+        found: the hits in readable raw records.
+        unreadable: how many raw records are not readable.
+        first: the position of the first unreadable record.
     """
     if unreadable:
         yield damaged(Part.RAW, f"{unreadable:,} raw records are damaged or lost, the first at {first}")
@@ -94,7 +94,7 @@ def ledger_findings(expected: ExpectedHits, ledger: LedgerEntry) -> Iterator[Fin
 
 
 def of_ledger(ledger: LedgerEntry) -> dict[str, int]:
-    """Return the sums over all rows of a site-day that its ledger entry fixes.
+    """Return the sums over all rows of a site-day that follow from its ledger entry.
 
     Example:
         >>> of_ledger(LedgerEntry(accepted=9, counted=5, duplicate=1, excluded=3, sum64=0, xor64=0))

@@ -1,6 +1,6 @@
 """The sums of a site-day's measures, over all rows of its current generation, in the two stores that reports read.
 
-This module loads Polars, so it is imported at the first check.
+This module is imported at the first check, because it loads Polars.
 """
 
 from __future__ import annotations

@@ -32,13 +32,13 @@ def token_of(last: str, of_list: str) -> str:
 
     Args:
         last: the key of the page's last entry.
-        of_list: text that identifies the list: a token is refused for any other list.
+        of_list: text that identifies the list; any other list refuses the token.
     """
     return base64.urlsafe_b64encode(f"{hash64(of_list):016x}{last}".encode()).decode().rstrip("=")
 
 
 def last_in(token: str, of_list: str) -> str:
-    """Return the key of the last entry of the page before; empty for an empty token.
+    """Return the key of the previous page's last entry; empty for an empty token.
 
     Raises:
         RefusedError: the token belongs to another list (PAGE_TOKEN_MISMATCH).
@@ -55,7 +55,7 @@ def last_in(token: str, of_list: str) -> str:
 
 
 def page_token_mismatch() -> RefusedError:
-    """Return the error for a token of another list."""
+    """Return the error for a token that belongs to another list."""
     return RefusedError(
         "page_token does not belong to this list: use next_page_token of the previous answer, with the same request",
         field="page_token",

@@ -1,12 +1,12 @@
-r"""Format a series as a file: CSV, JSON or NDJSON (journey step 8).
+r"""Format a series as a CSV, JSON or NDJSON file (journey step 8).
 
-CSV follows RFC 4180 and writes metric values in plain notation: durations in decimal seconds, amounts of money with the
-currency's ISO digits and no symbol (rule M5), quotients with six decimals (below 1, with six significant digits), and
-an empty field for NO_DATA. An apostrophe precedes a dimension value that a spreadsheet would run as a formula; other
-formats keep every dimension value unchanged. JSON and NDJSON contain numbers, and null for NO_DATA; amounts of money,
-including amounts per order or visit, are rounded as in CSV.
+CSV follows RFC 4180 and has metric values in plain notation. Durations are in decimal seconds. Amounts of money have
+the currency's ISO digits and no symbol (rule M5). Quotients have six decimals, or six significant digits if they are
+below 1. NO_DATA is an empty field. An apostrophe precedes a dimension value that a spreadsheet would run as a formula;
+other formats keep every dimension value unchanged. JSON and NDJSON contain numbers, and null for NO_DATA; amounts of
+money, including amounts per order or visit, are rounded as in CSV.
 
-The metadata of the answer is a mapping argument, not a message.
+Callers pass the answer's metadata as a mapping, not as a protobuf message.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from reporter.question.question import TIME
 MIN_DECIMALS: Final = 6
 # A quotient with money has up to 25 digits before rounding; twice as many digits are enough to detect a tie.
 _WIDE: Final = Context(prec=80)
-# Rows between two calls of the checkpoint: about 20 ms of work.
+# Number of rows between two calls of the checkpoint, about 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096
 _StepT = TypeVar("_StepT")
-# Matches a text that a spreadsheet runs as a formula, also after apostrophes, so that an escaped text stays distinct.
-# Plain numbers match too; `_NUMBER` excepts them.
+# Matches a text that a spreadsheet runs as a formula. A text with apostrophes before a formula matches and is escaped
+# too, so that two different texts never become equal. Plain numbers match; `_NUMBER` excludes them.
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
@@ -76,7 +76,7 @@ def to_file(
 
     Raises:
         Abandoned: raised by the checkpoint.
-        RefusedError: SUM_OUT_OF_RANGE: a sum exceeds the bounds for answers, or has more digits than a JSON number.
+        RefusedError: a sum exceeds the bounds for answers, or has more digits than a JSON number (SUM_OUT_OF_RANGE).
     """
     for series in (rows, *([totals] if totals is not None else [])):
         refuse_beyond_files(series)
@@ -105,7 +105,7 @@ def to_csv(rows: Series, currency: str, checkpoint: Checkpoint = unwatched) -> b
 
 
 def without_formula(value: str) -> str:
-    """Return a text that no spreadsheet runs: an apostrophe precedes a text that would be a formula."""
+    """Return the text; if a spreadsheet would run the text as a formula, an apostrophe precedes it."""
     return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
 
 
@@ -165,14 +165,14 @@ def _number(real: float) -> int | float:
 
 
 def _scale_and_places(unit: Unit, currency: str) -> tuple[int, int | None]:
-    """Return the divisor that converts a quotient to the shown unit, and how many decimals (None: see ratio_text)."""
+    """Return the divisor that converts a quotient to the shown unit, and the `places` for ratio_text."""
     if unit is Unit.CURRENCY:
         return MICROS, exponent(currency)
     return (1_000, None) if unit is Unit.MS else (1, None)
 
 
 def seconds_text(ms: int) -> str:
-    """Return `3320` or `1.5`: seconds without trailing zeros."""
+    """Return a duration as seconds without trailing zeros, for example `3320` or `1.5`."""
     seconds, rest = divmod(abs(ms), 1_000)
     text = f"{seconds}.{rest:03d}".rstrip("0").rstrip(".")
     return f"-{text}" if ms < 0 else text
@@ -181,8 +181,8 @@ def seconds_text(ms: int) -> str:
 def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
     """Return numerator / denominator in plain notation, rounded half-even.
 
-    The text has exactly `places` decimals. If `places` is None, the text has six decimals, or for a number below 1
-    enough decimals for six significant digits, without trailing zeros.
+    The text has exactly `places` decimals. If `places` is None, the text has six decimals without trailing zeros; for a
+    number below 1, it has as many decimals as six significant digits need.
     """
     value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
     decimals = places
@@ -199,7 +199,7 @@ def _header(rows: Series) -> list[str]:
 
 
 def _keys(rows: Series) -> list[list[str]]:
-    """Return the columns before the metrics."""
+    """Return the columns that precede the metrics: time labels and dimensions."""
     if not rows.question.has_time:
         return list(rows.dimensions)
     labels = rows.question.buckets.labels

@@ -1,10 +1,10 @@
 """Compute how fresh and how final a site's metric values are (journey step 8; rules L1 to L3).
 
-Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum, over the
-partitions that can hold the site's hits, of two log times: the answering store's progress, and the first record with
-hits that still wait for settlement. Hits that the live stream has counted do not wait for settlement. This module also
-computes which cells are live, provisional or settled. The caller must read progress first, then waiting days, then
-generations, because any other order could miss a hit.
+Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum, over all
+partitions that can hold the site's hits, of two log times: that of the answering store's progress, and that of the
+first record with hits that still wait for settlement. Hits that the live stream has counted do not wait for settlement.
+This module also computes which cells are live, provisional or settled. The caller must read progress first, then
+waiting days, then generations, because any other order could miss a hit.
 
 This module reads no clock: callers pass the current time as an argument.
 """
@@ -37,7 +37,7 @@ NOT_BEGUN: Final = PartitionProgress(next_offset=0, log_time=0)
 
 
 class State(StrEnum):
-    """How far metric values lag, or how far a partition's log time is ahead of the current time (rule L2)."""
+    """The state that follows from the lag of metric values, or from the lead of a partition's log time (rule L2)."""
 
     LIVE = "live"
     DELAYED = "delayed"
@@ -61,7 +61,7 @@ class Waiting:
 
 
 class Ahead(NamedTuple):
-    """A partition whose log time is ahead of the current time, which hides lag and makes hits late."""
+    """A partition whose log time is ahead of the current time. Such a lead hides lag and makes hits late."""
 
     partition: PartitionId
     log_time: int
@@ -80,7 +80,7 @@ class Freshness:
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.
-        open_from_day: from this day on, every day is unsettled too.
+        open_from_day: the day from which on every day is unsettled too.
         dirty_days: number of site-days with a dirty mark.
         resettling_days: number of site-days that settlement itself marked dirty.
         open_days: number of site-days that the live stream counts until they are settled.
@@ -117,7 +117,7 @@ class Freshness:
 
     @property
     def provisional_from(self) -> int:
-        """The first instant that is not settled."""
+        """The first instant whose metric values are not settled."""
         return min(self.live_from, day_start_ms(min([self.open_from_day, *self.unsettled_days[:1]])))
 
     def state_between(self, start: int, end: int) -> CellState:
@@ -238,10 +238,10 @@ def _visible(
 
 
 def _held_back(partition: PartitionId, reached: PartitionProgress, marks: Sequence[MarkRange]) -> PartitionProgress:
-    """Return the progress up to the first waiting record.
+    """Return a partition's progress, reduced to the position before the first record that waits for settlement.
 
-    A day that settlement itself marked dirty waits for no record, but the day's new metric values are not published
-    yet, so such a mark holds back the log time in every partition.
+    If settlement itself marked a day dirty, no record waits, but the day's new metric values are not published yet.
+    Such a mark therefore holds back the log time in every partition.
     """
     offsets = [mark.first_offset for mark in marks if mark.partition == partition]
     times = [mark.first_log_time for mark in marks if mark.partition in (partition, _settlement(mark))]

@@ -23,7 +23,8 @@ from reporter.answer.parts import BUCKET
 from reporter.question.catalogue import ORDERS_IN_CURRENCY, PARTS
 from reporter.question.plan import CURRENCY
 
-# Bounds the memory per site: 32 days × 96 cells × a sketch of at most 32 KiB = 96 MiB.
+# The number of days that are read together, which bounds the memory per site: 32 days × 96 cells × a sketch of at most
+# 32 KiB = 96 MiB.
 MAX_RUN_DAYS: Final = 32
 _OF_NO_CURRENCY: Final = ""
 _AMOUNTS: Final = tuple(part.column for name, part in PARTS.items() if part.by_currency and name != ORDERS_IN_CURRENCY)
@@ -60,10 +61,10 @@ def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
 def is_complete(run: Run, rows: pl.DataFrame) -> bool:
     """Return whether a store's rows for a run are complete.
 
-    A run with a settled day without rows counts as incomplete, because the day may have been settled before series were
-    stored for settled days, or its rows may be lost. A settled day without hits cannot be distinguished from this case,
-    and is cheap to read from the metric store. A run with amounts without a currency also counts as incomplete, because
-    these amounts were added up before series had currencies.
+    A run counts as incomplete if a settled day in the run has no rows: the day may have been settled before series were
+    stored for settled days, or its rows may be lost. A settled day without hits looks the same, and is cheap to read
+    from the metric store. A run also counts as incomplete if it has amounts without a currency, which were added up
+    before series had currencies.
     """
     if not is_streamed(run.generation) and rows["day"].n_unique() < run.days:
         return False
@@ -94,7 +95,7 @@ def folded(rows: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
 
 
 def added(parts: Sequence[pl.DataFrame], query: MetricQuery) -> pl.DataFrame:
-    """Return the sum of several results of `folded`."""
+    """Add up several results of `folded`."""
     if not parts:
         return folded(_NOTHING, query)
     return parts[0] if len(parts) == 1 else _grouped(pl.concat(parts), query)

@@ -14,14 +14,17 @@ from reporter.answer.standing import MAX_AGE_MS
 
 @dataclass
 class KnownStreams:
-    """The last stream table, valid for five minutes; a stream's values stay readable for longer. Thread-safe."""
+    """The stream table that was read last. Thread-safe.
+
+    The remembered table may be used for five minutes; a replaced stream's values stay readable for longer.
+    """
 
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _table: StreamTable | None = None
     _read_at: int = 0
 
     def read(self, clock: Clock, read: Callable[[], StreamTable]) -> StreamTable:
-        """Return the table, read now; if the store is unavailable, the table that was read last.
+        """Read and return the table; if the store is unavailable, return the table that was read last.
 
         Raises:
             Unavailable: the store is unavailable, and no table is remembered or the remembered table is too old.

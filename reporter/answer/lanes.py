@@ -17,16 +17,18 @@ from reporter.question.question import Question
 
 QUESTIONS_AT_ONCE: Final = 8
 DEAR_DIMENSIONS: Final = 3
-# Buckets of a question with dimensions: about the hours in 16 days, or the days in a year.
+# A question with dimensions and more buckets is expensive. 400 buckets are about the hours in 16 days, or the days in a
+# year.
 DEAR_BUCKETS: Final = 400
-# Buckets times metrics, for any question: about 20 metrics over the hours in 40 days.
+# A question with more values (buckets × metrics) is expensive. 20,000 values are about 20 metrics over the hours in 40
+# days.
 DEAR_VALUES: Final = 20_000
 # Seconds between two checks whether the caller of a waiting question is still connected.
 _LOOK_S: Final = 0.1
 
 
 def is_dear(question: Question) -> bool:
-    """Return whether a question may take seconds: a pattern, many dimensions, many rows or many values."""
+    """Return whether a question may take seconds: it has a pattern, or many dimensions, rows or values."""
     has_pattern = any(each.operator is Operator.RE2 for each in comparisons_in(question.filter))
     has_many_rows = bool(question.dimensions) and len(question.buckets) > DEAR_BUCKETS
     has_many_values = len(question.buckets) * len(question.metrics) > DEAR_VALUES
@@ -34,7 +36,7 @@ def is_dear(question: Question) -> bool:
 
 
 class Lanes:
-    """Slots for questions: half for expensive questions, half for small questions, at least 1 each. Thread-safe.
+    """Slots for questions: half for expensive questions, half for small questions, at least 1 of each. Thread-safe.
 
     Args:
         at_once: number of questions answered at the same time.
@@ -47,7 +49,7 @@ class Lanes:
 
     @contextmanager
     def turn(self, question: Question, checkpoint: Checkpoint) -> Iterator[None]:
-        """Wait for a slot and hold the slot within the context.
+        """Wait for a free slot, and hold this slot until the context ends.
 
         Raises:
             Abandoned: raised by the checkpoint while the question waited.

@@ -23,14 +23,15 @@ BUCKET: Final = "bucket"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a question's metrics: a table with a row for each bucket and tuple of dimension values with data.
+    """The parts of a question's metrics, in a table with a row for each bucket and tuple of dimension values with data.
 
     Attributes:
-        table: `bucket` (Int32), d0… (String, null = not set) and a column per part.
-        missing: the currencies left out, for each part that counts by currency.
-        has_moved_visitors: a visitor's visit moved to other dimension values, but the visitor is still in the old
-            sketch (rule S8).
-        folded: parts with rows under OTHER, because a site had too many distinct texts (rule S10).
+        table: has the columns `bucket` (Int32), d0, d1 … (String, null for a value that is not set), and a column per
+            part.
+        missing: the currencies that are left out, for each part that counts by currency.
+        has_moved_visitors: whether a sketch may still count a visitor under old dimension values of a visit whose
+            values have changed (rule S8).
+        folded: the parts that have rows under OTHER, because a site had too many distinct texts (rule S10).
         of_waiting_visits: the metrics that may change, because some hits have not joined their visits yet (rule S9).
     """
 
@@ -42,7 +43,7 @@ class Parts:
 
     @property
     def missing_currencies(self) -> tuple[str, ...]:
-        """The currencies left out of any part, sorted."""
+        """The currencies that any part leaves out, sorted."""
         return tuple(sorted({code for codes in self.missing.values() for code in codes}))
 
 

@@ -1,9 +1,9 @@
 """Data versions that a later report can request: opaque tokens of bounded size, and their entries. Pure.
 
-A version names the settled entries of some sites over a range of UTC days by a watermark, not by a list: the highest
-sequence number for a single site, the last publication time for several sites, whose sequence numbers are not
-comparable. A checksum over the entries shows whether the same entries are found again: the clocks of two settlers may
-differ, and a store may be restored from a backup.
+A version identifies the settled entries of some sites over a range of UTC days by a watermark instead of a list. For a
+single site, the watermark is the highest sequence number. For several sites, whose sequence numbers are not comparable,
+the watermark is the last publication time. A checksum over the entries shows whether the same entries are found again,
+because settlers' clocks may differ, and a store may be restored from a backup.
 
 The token is authenticated with the secrets of its sites, so a token of other sites is refused as invalid.
 """
@@ -38,7 +38,7 @@ MAX_TOKEN_CHARS: Final = 64
 
 
 class Settled(NamedTuple):
-    """The part of a site-day's entry that a version determines."""
+    """The fields of a site-day's entry that a version determines."""
 
     sequence: int
     generation: int
@@ -80,7 +80,7 @@ def pin_in(token: str, sites: Sequence[Site], site: str) -> Pin:
     Args:
         token: the text from the request.
         sites: the sites that the request names.
-        site: the name in the request, for the message.
+        site: the site name in the request, for the error message.
 
     Raises:
         RefusedError: the token is not a version of these sites (DATA_VERSION_MISMATCH).
@@ -89,7 +89,7 @@ def pin_in(token: str, sites: Sequence[Site], site: str) -> Pin:
     fields, mac = content[: _FIELDS.size], content[_FIELDS.size :]
     if len(fields) != _FIELDS.size or not hmac.compare_digest(mac, _mac(fields, sites)):
         raise RefusedError(
-            f"data_version {token[:64]!r} is not a version of {site} that can be asked for: use the "
+            f"data_version {token[:64]!r} is not a version of {site}: use the "
             'data_version of an answer about the same sites with "pinnable": true',
             field="data_version",
             reason=ErrorReason.DATA_VERSION_MISMATCH,
@@ -104,7 +104,7 @@ def refuse_other_days(pin: Pin, days: range) -> None:
     """Refuse a report about days that the version does not have.
 
     Raises:
-        RefusedError: DATA_VERSION_MISMATCH.
+        RefusedError: the version does not have the report's days (DATA_VERSION_MISMATCH).
     """
     if days and not (pin.days.start <= days.start and days.stop <= pin.days.stop):
         first, last = _dates(pin.days)
@@ -186,10 +186,10 @@ def _erased(site: str, day: str) -> RefusedError:
 
 
 def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
-    """Return whether a visitor was erased after an entry's publication, before its numbers would have expired.
+    """Return whether a visitor was erased after an entry's publication and before the entry would have expired.
 
-    Marks contain no days. An entry that was removed early for another reason in this time is therefore also reported as
-    erased.
+    Erasure marks contain no days. If an entry was removed early for another reason during this time, it is therefore
+    also reported as erased.
     """
     later = (each.published_at for each in past if each.sequence > entry.sequence)
     would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS

@@ -89,7 +89,7 @@ def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched)
 
     Raises:
         Abandoned: raised by the checkpoint, which is called before each step and each column.
-        RefusedError: TOO_MANY_ROWS when gap filling was requested explicitly and needs too many rows.
+        RefusedError: gap filling was requested explicitly and needs too many rows (TOO_MANY_ROWS).
     """
     rows, sketches = _with_visitors(parts.table)
     rows = rows.filter(pl.col(_HAPPENED))
@@ -124,7 +124,7 @@ def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched)
 
 
 def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
-    """Return the table with flags for rows with data, and with visitor estimates; and the merged sketches."""
+    """Return the table, with columns for visitor estimates and for whether a row has data, and the merged sketches."""
     sums = [pl.col(name) != 0 for name, kind in table.schema.items() if kind in (pl.Int64, AMOUNT_SUM)]
     sketches = merge_by_group(pl.Series([], dtype=pl.Binary), np.empty(0, np.int64), 0)
     if VISITORS in table.columns:
@@ -144,7 +144,7 @@ def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tu
     tuples = rows.select(keys[1:]).unique() if question.dimensions else None
     count = len(question.buckets) * (1 if tuples is None else len(tuples))
     if count > MAX_ROWS:
-        complaint = f"all buckets of all values are {count:,} rows; the limit is {MAX_ROWS:,}"
+        complaint = f"filling all buckets needs {count:,} rows; the limit is {MAX_ROWS:,}"
         if question.gap_fill_is_default:
             return rows, (f"empty buckets are left out: {complaint}",)
         raise RefusedError(
@@ -198,7 +198,7 @@ def _value(metric: Metric, nulls: bool) -> pl.Expr:
 
 
 def _with_folded_mark(column: Column, parts: Parts) -> Column:
-    """Return the column; mark it TEXTS_FOLDED if a part is folded and it is neither PARTIAL nor VISITS_PROVISIONAL."""
+    """Return the column; if a part is folded, its exactness is TEXTS_FOLDED unless PARTIAL or VISITS_PROVISIONAL."""
     is_folded = any(part in parts.folded for part in column.metric.parts)
     if not is_folded or column.exactness in (Exactness.PARTIAL, Exactness.VISITS_PROVISIONAL):
         return column
@@ -221,7 +221,7 @@ def _column(metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, 
     np.divide(numerators.astype(np.float64), divisors, out=values, where=~is_empty)
     is_partial = any(part in parts.missing for part in metric.parts)
     exactness = Exactness.VISITS_PROVISIONAL if metric.id in parts.of_waiting_visits else Exactness.EXACT
-    if is_partial:  # missing currencies stay missing after settlement
+    if is_partial:  # PARTIAL has priority: settlement adds no missing currencies
         exactness = Exactness.PARTIAL
     return Column(metric, exactness, numerators, denominators, values, is_empty)
 

@@ -1,9 +1,9 @@
-"""Read the sites' unsettled days and current generations, and remember both in case the stores become unavailable.
+"""Read the sites' settlement state (standing), and remember the state in case its stores become unavailable.
 
 The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
-then rows. A hit before the progress is counted by the live stream, or still waits, or is in a generation that was
-published before the hit's dirty mark was cleared. A remembered standing is therefore valid only up to the progress that
-was read before it.
+then rows. A hit before the progress is counted by the live stream, or still waits for settlement, or is in a generation
+that was published before the hit's dirty mark was cleared. A remembered standing is therefore valid only up to the
+progress that was read before the standing.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ NO_DAYS: Final = range(0)
 class Reach:
     """A store's progress in the hits topic, and also in the refusals topic if the store reports this.
 
-    `streams` is the stream table that was read first: the progress is that of its current stream, and an answer
-    reads the streams of this table only.
+    `streams` is the stream table, which is read first. The progress is that of the table's current stream, and an
+    answer reads only streams that this table contains.
     """
 
     hits: Progress
@@ -63,14 +63,14 @@ class Standing:
             generations.
         version: the version of the sites' metric values (hitmesh.model.placement.data_version). For a report at an
             earlier version, this is the requested version.
-        is_caught_up: the store held all committed records, so that the version determines the metric values.
-        days: UTC days whose generations were read.
+        is_caught_up: whether the store held all committed records, so that the version determines the metric values.
+        days: the UTC days whose generations were read.
         generations: the generation to read for each site-day in `days` that has rows.
         logics: for each logic version, by number, the days with a settled generation of that version.
         read_at: time of the read, UTC ms.
         pin: the version of the settled entries in `days`, which a later report can ask for if every day is closed; None
             if a day waits for settlement.
-        is_remembered: the standing was read for an earlier question, because a store is unavailable now.
+        is_remembered: whether the standing was read for an earlier question, because a store is unavailable now.
     """
 
     progress: Progress
@@ -92,10 +92,10 @@ class Standing:
         return tuple(sorted(names))
 
     def within(self, days: range, progress: Progress) -> Standing:
-        """Return this standing for a later question about some of the days, read after `progress`.
+        """Return this standing for a later question about `days`, given the store's current `progress`.
 
-        This standing does not show hits that arrived after it was read and wait for settlement. Therefore the smaller
-        of the two progress values applies.
+        This standing does not show hits that arrived after the standing was read and wait for settlement, so the
+        minimum of both progress values applies.
         """
         generations = {
             site_day: generation for site_day, generation in self.generations.items() if site_day.day in days
@@ -147,12 +147,12 @@ class Books:
     stream: OneStream
 
     def current_stream(self, table: StreamTable) -> StreamStore | None:
-        """Return the stores of the stream that reports read; None for the first stream, whose stores are known."""
+        """Return the stores of the stream that reports read; None for the first stream (see Backend)."""
         current = table.current
         return None if current == FIRST else self.stream(current.generation, is_shadow=current is not table.live)
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
-        """Return the sites' standing, read in the order that rule P15 needs; `reach` must be read first."""
+        """Read and return the sites' standing in the order that rule P15 needs; `reach` must be read first."""
         waiting = self.waiting(sites)
         committed = self.committed(reach.streams)
         sequences = self.sequences(sites, reach.streams)
@@ -228,7 +228,7 @@ class Books:
 
 
 def _streamed(waiting: Mapping[str, Waiting], days: range, table: StreamTable) -> dict[SiteDay, int]:
-    """Return the site-days that are read from a stream, unless they have an entry, with the stream's generation.
+    """Return, for each awaited site-day in `days`, the stream generation to read if the site-day has no entry.
 
     The stream stores an awaited day before the day's first rows. `waiting` must be read before the entries, because
     settlement publishes an entry first and removes the day from `waiting` afterwards.
@@ -242,7 +242,7 @@ def _streamed(waiting: Mapping[str, Waiting], days: range, table: StreamTable) -
 
 
 def _waits(waiting: Mapping[str, Waiting], days: range) -> bool:
-    """Return whether a site-day in `days` waits for settlement."""
+    """Return whether any site-day in `days` waits for settlement."""
     return any(
         any(day in days for day in of_site.awaited) or any(dirty.site_day.day in days for dirty in of_site.marked)
         for of_site in waiting.values()
@@ -254,7 +254,7 @@ def _numbers(entries: Mapping[SiteDay, Settled]) -> dict[SiteDay, int]:
 
 
 def _logics(entries: Mapping[SiteDay, Settled]) -> dict[int, frozenset[int]]:
-    """Return the days by the number of their logic version."""
+    """Return the settled days of each logic version, keyed by the version's number."""
     logics: dict[int, set[int]] = {}
     for site_day, entry in entries.items():
         logics.setdefault(entry.logic_version, set()).add(site_day.day)
@@ -269,10 +269,10 @@ def days_between(start: int, end: int) -> range:
 def remembered(
     known: LastKnown, sites: Sequence[Site], days: range, progress: Progress, now_ms: int, cause: Unavailable
 ) -> Standing:
-    """Return the last known standing of the sites.
+    """Return the newest remembered standing of the sites.
 
     Raises:
-        Unavailable: `cause`, when no standing is remembered or the remembered standing is too old.
+        Unavailable: the given `cause`, if no standing is remembered or the remembered standing is too old.
     """
     found = known.of(tuple(site.name for site in sites), days, now_ms)
     if found is None:

@@ -22,7 +22,7 @@ def refuse_beyond_messages(rows: Series) -> None:
     """Refuse sums that a message cannot hold: whole units of money and numerators of quotients are int64.
 
     Raises:
-        RefusedError: SUM_OUT_OF_RANGE, with metric and bucket.
+        RefusedError: a sum is too large (SUM_OUT_OF_RANGE); the error names the metric and the bucket.
     """
     for column in rows.columns:
         if column.denominators is None:
@@ -38,10 +38,10 @@ def refuse_beyond_messages(rows: Series) -> None:
 
 
 def refuse_beyond_files(rows: Series) -> None:
-    """Refuse sums beyond the bounds for files, which are equal for all formats; quotients are not checked.
+    """Refuse sums beyond the bounds for files. All file formats have the same bounds; quotients are not checked.
 
     Raises:
-        RefusedError: SUM_OUT_OF_RANGE, with metric and bucket.
+        RefusedError: a sum is too large (SUM_OUT_OF_RANGE); the error names the metric and the bucket.
     """
     for column in rows.columns:
         if column.denominators is None:
@@ -52,7 +52,7 @@ def json_number(text: str) -> int | float:
     """Return the JSON number that exactly equals a decimal text.
 
     Raises:
-        RefusedError: SUM_OUT_OF_RANGE: neither a double nor an int64 equals the text.
+        RefusedError: neither a double nor an int64 equals the text (SUM_OUT_OF_RANGE).
     """
     number = float(text)
     if abs(number) < _EXACT_IN_DOUBLE or Decimal(repr(number)) == Decimal(text):

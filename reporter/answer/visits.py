@@ -1,4 +1,4 @@
-"""Find the metrics that depend on visits (journey step 8): hits that join a visit later may change them."""
+"""Find the metrics that depend on visits (journey step 8). Hits that join a visit later may change these metrics."""
 
 from __future__ import annotations
 

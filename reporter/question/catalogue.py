@@ -167,7 +167,7 @@ _IN_ORDER = (
         "16,000 in a bucket, then estimated with bounds.",
     ),
     _count("bounces", Unit.VISITS, "Visits with exactly one interactive hit."),
-    _ratio("bounce_rate", Scope.VISIT, Unit.ONE, ("bounces", "visits"), "Bounces / visits."),
+    _ratio("bounce_rate", Scope.VISIT, Unit.ONE, ("bounces", "visits"), "Bounces divided by visits."),
     Metric(
         "visit_duration_total",
         ColumnType.DURATION,
@@ -182,19 +182,19 @@ _IN_ORDER = (
         Scope.VISIT,
         Unit.MS,
         ("visit_duration_total", "visits"),
-        "Time from the first to the last hit / visits.",
+        "Time from the first to the last hit of each visit, added up and divided by visits.",
     ),
     _ratio(
         "views_per_visit",
         Scope.VISIT,
         Unit.ONE,
         ("visit_views", "visits"),
-        "Page views within visits / visits, both at the visit's start.",
+        "Page views within visits, divided by visits; both count in the bucket in which the visit starts.",
     ),
     _count("entries", Unit.VISITS, "Visits with a page view; page_path is the landing page."),
     _count("exits", Unit.VISITS, "Visits with a page view; page_path is the exit page."),
     _count("cart_adds", Unit.HITS, "Additions to a cart."),
-    _count("checkouts_started", Unit.HITS, "Hits of checkout step 1."),
+    _count("checkouts_started", Unit.HITS, "Hits that report step 1 of a checkout."),
     _amount("item_revenue", "Price × quantity of ordered items."),
     _count("orders", Unit.ORDERS, "Distinct orders; a repeated order id counts once."),
     _count("items_sold", Unit.ITEMS, "Quantity of ordered items."),
@@ -207,7 +207,7 @@ _IN_ORDER = (
         Unit.CURRENCY,
         Kind.DIFFERENCE,
         ("gross_revenue", "refunds"),
-        "Gross revenue − refunds; may be negative.",
+        "Gross revenue minus refunds; may be negative.",
     ),
     _amount("tax", "Tax of orders."),
     _amount("shipping", "Shipping of orders."),
@@ -217,23 +217,23 @@ _IN_ORDER = (
         Scope.HIT,
         Unit.CURRENCY,
         ("gross_revenue", ORDERS_IN_CURRENCY),
-        "Gross revenue / orders, both of orders in the site's currency.",
+        "Gross revenue divided by orders; only orders in the site's currency count.",
     ),
     _ratio(
         "revenue_per_visit",
         Scope.VISIT,
         Unit.CURRENCY,
         ("gross_revenue", "visits"),
-        "Gross revenue in the bucket / visits that start in the bucket.",
+        "Gross revenue in the bucket, divided by visits that start in the bucket.",
     ),
     _count("order_visits", Unit.VISITS, "Visits with at least one order."),
-    _ratio("conversion_rate", Scope.VISIT, Unit.ONE, ("order_visits", "visits"), "Visits with an order / visits."),
+    _ratio("conversion_rate", Scope.VISIT, Unit.ONE, ("order_visits", "visits"), "Order visits divided by visits."),
     _count("bot_hits", Unit.HITS, "Hits with a bot's user agent."),
     _count("excluded_hits", Unit.HITS, "Hits left out of other metrics by default."),
     _count("duplicate_hits", Unit.HITS, "Copies of earlier hits; counted in no other metric."),
-    _count("rejected_hits", Unit.HITS, "Refused hits, counted when they were refused. Has no dimension but the site."),
+    _count("rejected_hits", Unit.HITS, "Refused hits, at the time of the refusal. Works only with dimension site."),
     _count("late_hits", Unit.HITS, "Hits received more than 60 minutes after the event, without copies."),
-    _count("clock_skewed_hits", Unit.HITS, "Hits with a corrected event time."),
+    _count("clock_skewed_hits", Unit.HITS, "Hits whose event time was corrected, because a clock was ahead."),
 )
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.id: metric for metric in _IN_ORDER})
 
@@ -285,7 +285,7 @@ def conflict(metric: Metric, dimension: str) -> Conflict | None:
     if "rejected_hits" in metric.parts and dimension != "site":
         return Conflict(
             ErrorReason.REJECTED_METRIC_DIMENSION,
-            f"{metric.id} has no {dimension}: only the site of a refused hit is known; leave out {dimension}",
+            f"{metric.id} has no {dimension}: refused hits have no dimension except site; leave out {dimension}",
         )
     if dimension not in ITEM_DIMENSIONS:
         return None
@@ -293,13 +293,13 @@ def conflict(metric: Metric, dimension: str) -> Conflict | None:
     if any(PARTS[part].source is RowSource.VISITS for part in metric.parts):
         return Conflict(
             ErrorReason.VISIT_METRIC_HIT_DIMENSION,
-            f"{metric.id} counts visits and {dimension} belongs to single hits: {works}",
+            f"{metric.id} counts visits, but {dimension} has a value per hit: {works}",
             ITEM_METRICS,
         )
     if metric.id not in ITEM_METRICS:
         return Conflict(
             ErrorReason.ORDER_METRIC_ITEM_DIMENSION,
-            f"{metric.id} counts whole hits or orders and {dimension} belongs to single items: {works}",
+            f"{metric.id} counts whole hits or orders, but {dimension} has a value per item: {works}",
             ITEM_METRICS,
         )
     return None

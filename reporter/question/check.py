@@ -42,7 +42,7 @@ def checked(request: pb.RunReportRequest, default_zone: str, now_ms: int) -> Que
         now_ms: the current time, for ranges that end today.
 
     Raises:
-        RefusedError: with the field, a stable reason, the limit and the remedy.
+        RefusedError: the request is invalid. The error has the field, a stable reason, the limit and the remedy.
     """
     metrics = checked_metrics(request.metrics)
     dimensions = _checked_dimensions(request.dimensions)
@@ -73,7 +73,8 @@ def checked_metrics(ids: Sequence[str]) -> tuple[Metric, ...]:
     """Return the metrics with these ids.
 
     Raises:
-        RefusedError: UNKNOWN_METRIC, or INVALID_FIELD when there are no ids, too many ids or duplicates.
+        RefusedError: a metric is unknown (UNKNOWN_METRIC), or there are no ids, too many ids or duplicates
+            (INVALID_FIELD).
     """
     if not ids:
         raise RefusedError("metrics is empty: name 1 to 20, for example visits", field="metrics")

@@ -22,7 +22,7 @@ MAX_COMPARISONS: Final = 100
 MAX_VALUES: Final = 100
 MAX_VALUE_BYTES: Final = 2_000
 MAX_REGEXP_CHARS: Final = 500
-# Bytes that matching a regexp may need; a regexp that needs more bytes is refused when it is compiled.
+# Maximum memory in bytes that matching a regexp may need. A regexp that needs more is refused when it is compiled.
 MAX_REGEXP_MEMORY: Final = 1 << 20
 
 _OPERATORS: Final = {
@@ -38,9 +38,10 @@ def checked_filter(message: pb.Filter) -> Filter:
     """Return a filter as a tree.
 
     Raises:
-        RefusedError: INVALID_FILTER, UNKNOWN_DIMENSION or INVALID_REGEXP, with the field's path.
+        RefusedError: the filter, a dimension or a regexp is invalid (INVALID_FILTER, UNKNOWN_DIMENSION,
+            INVALID_REGEXP); the error has the field's path.
     """
-    # Count before anything is parsed or compiled, because a request has room for tens of thousands of comparisons.
+    # Count the comparisons before parsing or compiling anything, because a request has room for tens of thousands.
     comparisons = _count(message, 1)
     if comparisons > MAX_COMPARISONS:
         raise _refused(

@@ -53,10 +53,10 @@ def checked_zone(name: str) -> str:
 
 
 def checked_grain(grain: pb.TimeGrain.ValueType) -> Grain:
-    """Return the grain in a request; not set means NONE.
+    """Return the grain in a request; NONE if the request does not set the grain.
 
     Raises:
-        RefusedError: UNKNOWN_GRAIN.
+        RefusedError: the grain is unknown (UNKNOWN_GRAIN).
     """
     if grain not in GRAINS:
         raise RefusedError(
@@ -73,7 +73,7 @@ def checked_range(time_range: pb.TimeRange, zone: str, now_ms: int) -> tuple[int
     """Return [start, end) in UTC ms, and the civil dates when the range was given by dates.
 
     Raises:
-        RefusedError: INVALID_TIME_RANGE.
+        RefusedError: the range is empty, incomplete or outside the calendar (INVALID_TIME_RANGE).
     """
     try:
         match time_range.WhichOneof("kind"):
@@ -95,7 +95,8 @@ def split_into_buckets(zone: str, start: int, end: int, grain: Grain) -> Buckets
     """Return the buckets of [start, end).
 
     Raises:
-        RefusedError: TOO_MANY_BUCKETS; the error names the count, the limit and the remedy.
+        RefusedError: the range has too many buckets (TOO_MANY_BUCKETS); the error names the count, the limit and the
+            remedy.
     """
     if grain is not Grain.NONE:
         # Estimate the count from typical lengths before the buckets are built; the exact count is checked below.
@@ -165,7 +166,7 @@ def _instants(instants: pb.InstantRange) -> tuple[int, int]:
 
 
 def _shown(stamp: Timestamp) -> str:
-    """Return an instant as text for messages: ISO 8601, or seconds and nanoseconds if the instant has no such text."""
+    """Return an instant as text for messages, in ISO 8601, or as seconds and nanoseconds if this is not possible."""
     try:
         return stamp.ToJsonString()
     except ValueError:

@@ -38,7 +38,8 @@ def parse(text: str, max_text: int = MAX_TEXT) -> Filter | None:
     """Return the filter, or None for a blank text, in time linear in the text's length.
 
     Raises:
-        RefusedError: INVALID_FILTER; the message names the position, counted from 1, and the remedy.
+        RefusedError: the text is not a filter (INVALID_FILTER); the message names the position, counted from 1, and the
+            remedy.
     """
     if len(text) > max_text:
         raise RefusedError(

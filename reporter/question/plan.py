@@ -7,7 +7,7 @@ A question needs a query for each row source (traffic, visits), and separate que
 - exits, if the question uses page_path, which is the exit page for exits and the landing page for other visit metrics.
 
 If a question asks for the visitors sketch with dimensions or a filter, the query also counts the visitors whose visits
-moved to other dimension values (rule S8). Without dimensions and filter, a moved visitor remains in the same cell, so
+moved to other dimension values (rule S8). Without dimensions and filter, such a visitor remains in the same cell, so
 the sketch is correct.
 """
 

@@ -41,7 +41,7 @@ class Order:
 class Question:
     """A question about some sites. `buckets` cover the range [start, end) in UTC ms; an empty range has no buckets.
 
-    `dates` are the civil dates (both inclusive) when the range was given by dates.
+    `dates` are the first and last civil date, both inclusive, if the request gave the range as dates.
     """
 
     metrics: tuple[Metric, ...]

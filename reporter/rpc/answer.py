@@ -75,7 +75,8 @@ def answer(
     """Return the answer to a checked question about some sites, at the version `pin` or now.
 
     Raises:
-        RefusedError: TOO_MANY_ROWS, or the version is no longer kept (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
+        RefusedError: the answer needs too many rows (TOO_MANY_ROWS), or the version is no longer kept
+            (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
         Unavailable: no store that could answer is available.
     """
     began, query_id = backend.clock.now(), backend.new_token()[:16]
@@ -130,7 +131,7 @@ def read_pinned(backend: Backend, sites: Sequence[Site], days: range, pin: Pin) 
 
 @dataclass(frozen=True)
 class _Request:
-    """A question with sites, query id and, for a report at an earlier version, the version."""
+    """A question with its sites and query id and, for a report at an earlier version, this version."""
 
     question: Question
     sites: tuple[Site, ...]
@@ -184,7 +185,7 @@ def _find_on_a_path(backend: Backend, request: _Request) -> _Found:
 
 
 def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -> Unavailable:
-    """Return the error of a question that no path answers: when to retry, and which questions still work."""
+    """Return the error for a question that no path answers; the message states which questions still work."""
     retry_after_s = max(error.retry_after_s for error in failures)
     message = "; ".join(dict.fromkeys(error.message for error in failures))
     if not way.is_fixed_shape and backend.breakers.metrics.is_pausing(backend.clock.now()):
@@ -193,7 +194,7 @@ def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -
 
 
 def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Found | None:
-    """Return data at a single version: read again when rows were committed or published during the read.
+    """Return data of a single version; read again if rows were committed or published during the read.
 
     The answer is not reproducible, and gets a unique version, if the version changes during each of three reads, or if
     the store lags behind the committed positions while days are not settled. Return None when the series cannot answer.
@@ -232,7 +233,7 @@ def _standing(backend: Backend, path: Path, request: _Request) -> tuple[Standing
 def _settled_version(question: Question, sites: Sequence[Site], standing: Standing, reached: Freshness) -> str | None:
     """Return the version that a later report can request; None unless every cell of the question is settled.
 
-    Only a publication can change the answer then.
+    If every cell is settled, only a publication can change the answer.
     """
     is_final = reached.state_between(question.start, question.end) is CellState.SETTLED and bool(standing.days)
     if standing.pin is None or standing.is_remembered or not is_final:
@@ -241,7 +242,7 @@ def _settled_version(question: Question, sites: Sequence[Site], standing: Standi
 
 
 def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
-    """Read once, in the order that guarantees `complete_through`."""
+    """Read the data once, in the order that guarantees `complete_through`."""
     question, sites = request.question, request.sites
     standing, reached = _standing(backend, path, request)
     settled_version = _settled_version(question, sites, standing, reached)
@@ -284,8 +285,7 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
 def _visits_wait(backend: Backend, question: Question, generations: Mapping[SiteDay, int]) -> bool:
     """Return whether hits on days answered by the stream are in no visit yet; True when the ledger is unavailable.
 
-    Call this function after the rows were read, because the stream stores the wait of a hit before any row includes the
-    hit.
+    Call this function after the rows were read: the stream notes that a hit waits before any row includes the hit.
     """
     if not resting_on_visits(question):
         return False

@@ -1,6 +1,6 @@
-"""ExplainReport: which store would answer a report, why, and with which reads. Reads no metric values.
+"""ExplainReport: explain which store would answer a report, why, and with which reads. The call reads no metric values.
 
-Limits: as for RunReport.
+The limits are those of RunReport.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def explain_report(
     """Return how the report would be answered now.
 
     Raises:
-        NotFound, RefusedError: as for run_report.
+        NotFound, RefusedError: raised in the same cases as by run_report.
         Unavailable: no store that could answer is available.
     """
     report = _report_of(request)
@@ -69,7 +69,7 @@ def explain_report(
 
 
 def _report_of(request: pb.ExplainReportRequest) -> pb.RunReportRequest:
-    """Return the report. If it names no site, add the site of the outer request, which REST takes from the URL."""
+    """Return the report; if the report names no site, add the request's own `site`, which REST takes from the URL."""
     report = pb.RunReportRequest()
     report.CopyFrom(request.report)
     report.site = report.site or request.site

@@ -1,8 +1,8 @@
-"""ExportReport: answer a question without nested messages, as written in a URL, with a file.
+"""ExportReport: answer a question with a file; the request has no nested messages, so that it fits in a URL.
 
-Limits: as for RunReport; a filter text may have 20,000 characters. A file has every row, unless the request sets a
-    limit. Without a limit, a report that is too large is refused. The file is sent in pieces, so that every gRPC client
-can read the messages. The whole file is built first, because HTTP/1.1 cannot send an error status after the first
+The limits are those of RunReport; a filter text may have 20,000 characters. A file has every row, unless the request
+sets a limit. Without a limit, a report that is too large is refused. The file is sent in pieces that are small enough
+for every gRPC client. The whole file is built first, because HTTP/1.1 cannot send an error status after the first
 piece.
 """
 
@@ -59,7 +59,7 @@ _ChoiceT = TypeVar("_ChoiceT")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file, and the answer behind the file."""
+    """A file, and the answer that the file contains."""
 
     content_type: str
     content: bytes
@@ -72,7 +72,7 @@ class File:
         return [label for label, is_cut in zip(buckets.labels, buckets.partial, strict=True) if is_cut]
 
     def pieces(self, max_bytes: int = PIECE_BYTES) -> Iterator[httpbody_pb2.HttpBody]:
-        """Yield the content in pieces of `max_bytes`, the last possibly shorter; at least one piece."""
+        """Yield the content in pieces of `max_bytes`, of which the last may be shorter; yield at least one piece."""
         for begin in range(0, max(1, len(self.content)), max_bytes):
             yield httpbody_pb2.HttpBody(content_type=self.content_type, data=self.content[begin : begin + max_bytes])
 
@@ -81,8 +81,8 @@ def export_report(backend: Backend, caller: IngestKey | None, request: export_pb
     """Return the file.
 
     Raises:
-        NotFound, RefusedError: as for run_report; TOO_MANY_ROWS when the request has no limit and the report has more
-            than 100,000 rows.
+        NotFound, RefusedError: raised in the same cases as by run_report, and if the request has no limit and the
+            report has more than 100,000 rows (TOO_MANY_ROWS).
     """
     form = _choice("format", request.format, _FORMATS, ErrorReason.UNKNOWN_FORMAT)
     answer = answer_to(backend, caller, _question(backend, caller, request, form))

@@ -83,7 +83,8 @@ def response_of(
     """Return an answer as a message that every gRPC client can read.
 
     Raises:
-        RefusedError: SUM_OUT_OF_RANGE: a sum does not fit in a message. ANSWER_TOO_LARGE: the rows exceed `max_bytes`.
+        RefusedError: a sum does not fit in a message (SUM_OUT_OF_RANGE), or the rows exceed `max_bytes`
+            (ANSWER_TOO_LARGE).
     """
     question = answer.question
     for rows in (answer.rows, *([answer.totals] if answer.totals else [])):

@@ -53,7 +53,7 @@ def currency_of(sites: Sequence[Site], metrics: Sequence[Metric]) -> str:
     """Return the sites' currency; empty when currencies differ and no metric is about money.
 
     Raises:
-        RefusedError: MIXED_CURRENCIES: currencies differ and a metric is about money.
+        RefusedError: the currencies differ and a metric is about money (MIXED_CURRENCIES).
     """
     currencies = sorted({site.currency for site in sites})
     if len(currencies) == 1:

@@ -113,7 +113,7 @@ def test_an_export_that_would_be_cut_is_refused_and_a_limit_cuts_it_with_a_warni
     assert joined(call).data.count(b"\n") == 5
     warnings = [text for name, text in call.initial_metadata() if name == "x-hitmesh-warning"]
     assert warnings == [
-        "empty buckets are left out: all buckets of all values are 100,800 rows; the limit is 100,000",
+        "empty buckets are left out: filling all buckets needs 100,800 rows; the limit is 100,000",
         "5 of 1,400 rows are shown: raise limit, or narrow the question",
     ]
 

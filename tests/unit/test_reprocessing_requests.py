@@ -90,7 +90,7 @@ def test_only_a_recomputation_is_cancelled_while_it_runs(stored: Reprocessings, 
             found = ask(stored, work)
             assert (found.state, found.work, found.done, found.version) == (State.RUNNING, Work.CANCEL, 0, 2)
             return
-        with pytest.raises(RefusedError, match=f"r1 is RUNNING: wait until {COMMANDS[running]} has ended") as caught:
+        with pytest.raises(RefusedError, match=f"wait until the work of {COMMANDS[running]} has ended") as caught:
             ask(stored, work)
         assert caught.value.reason is ErrorReason.WRONG_STATE
         assert stored.get("r1") == before
@@ -100,7 +100,7 @@ def test_only_a_recomputation_is_cancelled_while_it_runs(stored: Reprocessings, 
 def test_an_erasure_that_runs_its_publication_ends_as_erased(stored: Reprocessings, work: Work) -> None:
     erasing = a_reprocessing(kind=Kind.ERASE, state=State.RUNNING, work=Work.PUBLISH, done=3, version=1)
     stored.create(erasing)
-    with pytest.raises(RefusedError, match="an erasure that was published ends as ERASED; wait") as caught:
+    with pytest.raises(RefusedError, match="a published erasure can only end as ERASED; wait for this state") as caught:
         ask(stored, work)
     assert caught.value.reason is ErrorReason.WRONG_STATE
     assert stored.get("r1") == erasing

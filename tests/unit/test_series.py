@@ -228,7 +228,7 @@ def test_too_many_filled_rows_fall_back_to_sparse_unless_they_were_requested() -
     assert rows.total_rows == 300
     assert rows.question.gap_fill is GapFill.NONE
     assert rows.warnings == (
-        "empty buckets are left out: all buckets of all values are 108,000 rows; the limit is 100,000",
+        "empty buckets are left out: filling all buckets needs 108,000 rows; the limit is 100,000",
     )
     explicit = a_question(
         "hits", dimensions="page_path", grain=Grain.HOUR, until="2015-05-31", gap_fill_is_default=False

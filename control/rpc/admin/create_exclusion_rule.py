@@ -1,6 +1,9 @@
-"""CreateExclusionRule: exclude hits that match, from now on. Idempotent: an equal rule is returned unchanged.
+"""CreateExclusionRule: exclude matching hits that are collected from now on.
 
-Limits: 50 rules per site, 1,000 over time; values of 200 characters; 150 RE2 instructions per kind of pattern.
+The call is idempotent: if the site already has an equal rule, this rule is returned unchanged.
+
+Limits: a site has at most 50 rules, or 1,000 including deleted rules; a value has at most 200 characters; the patterns
+of a kind have at most 150 RE2 instructions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CreateSite: create a site for the caller's merchant. Zone, currency, spread and policy are immutable afterwards.
 
-Limits: site id up to 64 characters; spread up to 64 partitions. Idempotent: creating the same site again returns the
-stored site.
+Limits: site id up to 64 characters; spread up to 64 partitions. The call is idempotent: creating the same site again
+returns the stored site.
 """
 
 from __future__ import annotations

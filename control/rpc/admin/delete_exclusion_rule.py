@@ -14,7 +14,7 @@ from hitmesh.model.sites import IngestKey
 def delete_exclusion_rule(
     backend: Backend, caller: IngestKey | None, request: pb.DeleteExclusionRuleRequest
 ) -> pb.DeleteExclusionRuleResponse:
-    """Delete a rule; with `validate_only`, change nothing.
+    """Delete a rule; with `validate_only`, only check that the rule exists.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller neither owns the merchant nor is an operator.

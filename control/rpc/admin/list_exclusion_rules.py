@@ -1,4 +1,4 @@
-"""ListExclusionRules: the rules that a site has, at most 50, the oldest first."""
+"""ListExclusionRules: return a site's rules, at most 50, the oldest first."""
 
 from __future__ import annotations
 

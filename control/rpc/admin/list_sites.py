@@ -1,4 +1,4 @@
-"""ListSites: a merchant's sites by name, in pages; `merchants/-` lists all sites that the caller may read.
+"""ListSites: list a merchant's sites by name, in pages; `merchants/-` stands for all sites that the caller may read.
 
 Limits: a page has at most 1,000 sites; a larger page_size is reduced to 1,000. A page token is opaque and valid for
 the same parent only.
@@ -43,7 +43,7 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
 
 
 def _visible(backend: Backend, caller: IngestKey | None, parent: str) -> tuple[str | None, str | None]:
-    """Return (merchant, or None for all merchants; the site that the key is limited to, or None)."""
+    """Return the merchant (None for all merchants) and the site to which the key is limited (None for all sites)."""
     if backend.open_reads:
         return (None if parent == ALL else checked_merchant(parent)), None
     if caller is None:

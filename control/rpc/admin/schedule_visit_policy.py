@@ -1,6 +1,8 @@
-"""ScheduleVisitPolicy: change a site's visit policy from a UTC day on. Idempotent; a change is never edited.
+"""ScheduleVisitPolicy: change a site's visit policy from a UTC day on.
 
-Limits: the day begins 2 hours to 366 days from now; a site has at most 100 changes.
+The call is idempotent. A stored change is never edited.
+
+Limits: the day must begin 2 hours to 366 days from now; a site has at most 100 changes.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def schedule_visit_policy(
     wanted = request.change
     if not wanted.HasField("visit_policy"):
         raise RefusedError(
-            "change.visit_policy is missing, and a change is never edited: send the whole policy; {} is policy v1",
+            "change.visit_policy is missing: send the whole policy, because a change is never edited; {} is policy v1",
             field="change.visit_policy",
             reason=ErrorReason.MISSING_FIELD,
         )

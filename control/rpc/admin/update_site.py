@@ -1,4 +1,7 @@
-"""UpdateSite: change whether a site stores truncated IP addresses. Idempotent; other fields are immutable."""
+"""UpdateSite: change whether a site stores truncated IP addresses.
+
+The call is idempotent. All other fields are immutable.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def update_site(backend: Backend, caller: IngestKey | None, request: pb.UpdateSi
 
 
 def _refuse_other_values(request: pb.UpdateSiteRequest, site: pb.Site) -> None:
-    """Without a mask, refuse other values than the site has in fields that cannot be changed."""
+    """If the request has no mask, refuse fields that cannot be changed and differ from the stored site."""
     if request.update_mask.paths:
         return
     for field, value in request.site.ListFields():

@@ -17,11 +17,12 @@ END_DAY: Final = 1 << 24
 
 
 def listed_days(days: Iterable[int], request: GetLedgerRequest | GetDriftRequest) -> list[int]:
-    """Return the days to list, ascending: with a first date the last 400 days in the range, otherwise the last 60.
+    """Return the days to list, ascending: the last 60 days, or the last 400 days if the request has a first date.
 
     Args:
         days: all UTC days with data.
-        request: has the first and last date of the range, both inclusive; without a date, the range has no such bound.
+        request: has the first and last date of the range, both inclusive; without a date, the range has no bound on
+            that side.
 
     Raises:
         RefusedError: the calendar has no such date, or the range is empty.

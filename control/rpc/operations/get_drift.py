@@ -1,4 +1,4 @@
-"""GetDrift: how a site's settled days differ from the live stream's counts (architecture A8).
+"""GetDrift: return how a site's settled days differ from the live stream's counts (architecture A8).
 
 Limits: 400 days per answer.
 """
@@ -22,7 +22,7 @@ def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRe
 
     Raises:
         NotFound: no such site exists, or the caller may not read the site.
-        RefusedError: a date is invalid, the name stands for several sites, or SUM_OUT_OF_RANGE.
+        RefusedError: a date is invalid, the name stands for several sites, or a sum is beyond int64 (SUM_OUT_OF_RANGE).
     """
     site = readable_site(backend.directory, backend.open_reads, caller, request.site)
     generations = backend.bookkeeping().generations

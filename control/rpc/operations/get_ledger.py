@@ -19,7 +19,8 @@ from hitmesh.model.positions import Topic
 from hitmesh.model.sites import IngestKey, Site
 from hitmesh.runtime.rpc_values import timestamp
 
-# Stores are read in sequence: a settlement published between two reads would look like a loss, so reads are repeated.
+# Stores are read in sequence. A settlement that is published between two reads looks like a loss, so reads are
+# repeated.
 _READS: Final = 3
 
 

@@ -1,1 +1,1 @@
-"""RejectedHitService: a module per RPC."""
+"""The RPCs of RejectedHitService, each in a separate file."""

@@ -1,4 +1,4 @@
-"""GetRejectedHit: a refusal with its kept bytes."""
+"""GetRejectedHit: return a refusal with its kept bytes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""ListRejectedHits: refusals by site, reason and time, in pages.
+"""ListRejectedHits: list refusals by site, reason and time, in pages.
 
-Limits: a page has at most 200 refusals, and a call reads at most 10,000 refusals; a call that finds fewer returns a
-short page with a token.
+Limits: a page has at most 200 refusals, and a call reads at most 10,000 refusals; if these do not fill the page, the
+call returns a short page with a token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 200
 MAX_READ: Final = 10_000
 MAX_CHUNKS: Final = 200
-"""Maximum number of reads of the store in a call; each reads at most `CHUNK` refusals."""
+"""Maximum number of store reads in a call; each read returns at most `CHUNK` refusals."""
 CHUNK: Final = 200
 _END_MS: Final = 7_258_118_400_000  # 2200-01-01
 

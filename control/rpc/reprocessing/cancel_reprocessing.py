@@ -1,6 +1,6 @@
 """CancelReprocessing: cancel a plan, or request that the settler removes the new generations. Idempotent.
 
-A recomputation that runs is cancelled too: the settler stops recomputing and removes the new generations.
+If the settler is recomputing site-days, the settler stops and removes the new generations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def cancel_reprocessing(
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: the reprocessing does not exist.
-        RefusedError: the name is invalid, WRONG_STATE.
+        RefusedError: the name is invalid, or the work cannot be requested in this state (WRONG_STATE).
         Unavailable: other callers or the settler changed the reprocessing at every attempt.
     """
     return pb.CancelReprocessingResponse(reprocessing=answer_request(backend, caller, request.name, Work.CANCEL))

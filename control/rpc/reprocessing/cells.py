@@ -1,4 +1,4 @@
-"""The cells whose sums differ between two generations: 15 minutes UTC of a site.
+"""Find the cells (15 minutes UTC of a site) whose sums differ between two generations.
 
 The metric store is queried twice for each row source, with the old and with the new generations, as for the values of a
 dimension. This module loads Polars, so it is imported at the first question.
@@ -58,7 +58,7 @@ def _rows(
     measures: tuple[str, ...],
     checkpoint: Checkpoint,
 ) -> pl.DataFrame:
-    """Return (site, cell, measure, …), a row per cell; only the site-days' days have buckets."""
+    """Return a table with the columns site and cell and a column per measure; only the site-days' days have cells."""
     days = sorted({site_day.day for site_day in generations})
     starts = [at for day in days for at in range(day * DAY_MS, (day + 1) * DAY_MS, CELL_MS)]
     question = MetricQuery(

@@ -1,4 +1,4 @@
-"""Add to a difference the values and cells that changed most, from the metric store's rows of both generations."""
+"""Add the values and cells that changed most to a difference, from the metric store's rows of both generations."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _bounded(
 
 
 def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> dict[SiteDay, int]:
-    """Return the publication time (UTC ms) of the current entry of each site-day that was not published since."""
+    """Return the current entry's publication time (UTC ms) for each site-day that was not settled since the run."""
     found = dict[SiteDay, int]()
     for site, of_site in groupby(rebuilt, key=lambda each: each.site_day.site):
         sequences = {each.site_day.day: each.sequence for each in of_site}

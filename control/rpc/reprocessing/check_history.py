@@ -1,7 +1,8 @@
-"""CheckHistory: whether the stored values of settled site-days add up to the ledger and to each other, page by page.
+"""CheckHistory: check whether stored values of settled site-days agree with the ledger and with each other, in pages.
 
-Limits: 1,000 names of sites; per page 500 site-days, 1,000 sites, about 2,000,000 raw hits, 2,000 records of the log.
-A page may end within a site-day, and the next page then continues there, so a site-day of any size is checked.
+Limits: a request has at most 1,000 site names; a page ends after 500 site-days, 1,000 sites, about 2,000,000 raw hits
+or 2,000 log records. A page may end within a site-day, and the next page then continues there, so a site-day of any
+size is checked.
 """
 
 from __future__ import annotations
@@ -116,12 +117,12 @@ def _days_of(request: pb.CheckHistoryRequest) -> tuple[int, int]:
 
 
 def _position_text(last: SiteDay, begun: Begun | None) -> str:
-    """Return where the next page begins as JSON."""
+    """Return, as JSON, the point at which the next page begins."""
     return json.dumps([*last, None if begun is None else astuple(begun)], separators=(",", ":"))
 
 
 def _after(request: pb.CheckHistoryRequest) -> tuple[SiteDay | None, Begun | None]:
-    """Return the last site-day of the page before, None for the first page, and the site-day that is half read."""
+    """Return the previous page's last site-day (None for the first page), and the site-day that it left unfinished."""
     from control.history.checking import Begun  # loads Polars
 
     text = last_in(request.page_token, _list_of(request))

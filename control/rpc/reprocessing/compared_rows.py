@@ -18,7 +18,7 @@ NEW: Final = "new"
 
 
 class Generations(NamedTuple):
-    """The generation of each compared site-day before and after."""
+    """The old and the new generation of each compared site-day."""
 
     before: Mapping[SiteDay, int]
     after: Mapping[SiteDay, int]
@@ -28,7 +28,8 @@ class Compared(NamedTuple):
     """Compared rows.
 
     Attributes:
-        changes: the keys, and metric, old, new; a row for each key and metric with a difference.
+        changes: a table with the key columns and the columns metric, old and new, and with a row for each key and
+            metric that differs.
         sums: each measure's sums over all keys.
     """
 
@@ -54,10 +55,10 @@ def compare(old: pl.DataFrame, new: pl.DataFrame, keys: Sequence[str], measures:
     """Compare the measures of both sides' rows by key.
 
     Args:
-        old: the keys, and a column per measure; a key may have several rows.
-        new: likewise, for the new generations.
-        keys: names of columns.
-        measures: names of columns.
+        old: a table with the key columns and a column per measure; a key may have several rows.
+        new: the same table for the new generations.
+        keys: names of the key columns.
+        measures: names of the measure columns.
     """
     sides = [
         rows.select(*keys, *(pl.col(measure).alias(f"{side} {measure}") for measure in measures))
@@ -77,7 +78,7 @@ def compare(old: pl.DataFrame, new: pl.DataFrame, keys: Sequence[str], measures:
 
 
 def most_changed_keys(compared: Sequence[Compared], keys: Sequence[str], order_by: str, top: int) -> ChangedKeys:
-    """Return at most `top` keys, ranked by a metric; `order_by` empty: the metric that changed most in per cent."""
+    """Return at most `top` keys, ranked by `order_by` or, if empty, by the metric that changed most in per cent."""
     changes = pl.concat([each.changes for each in compared])
     ranked_by = order_by or ranking({metric: sums for each in compared for metric, sums in each.sums.items()})
     by = (pl.col(NEW) - pl.col(OLD)).abs().alias("by")

@@ -1,6 +1,7 @@
-"""CreateReprocessing: store the plan of a reprocessing. No number in a report changes.
+"""CreateReprocessing: store the plan of a reprocessing. The call changes no number in a report.
 
-Limits: 1,000 names of sites, 20,000 sites, 20,000 settled site-days; every day must be closed.
+Limits: a request has at most 1,000 site names, which stand for at most 20,000 sites and 20,000 settled site-days. Every
+day must be closed.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backen
 
 
 def _refuse_nothing(planned: Reprocessing) -> None:
-    """Raise if no day of the plan is settled: nothing would ever be recomputed."""
+    """Raise if no day of the plan is settled, because nothing would be recomputed."""
     if planned.site_days:
         return
     first, last = date_text(planned.first_day), date_text(planned.end_day - 1)

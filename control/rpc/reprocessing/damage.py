@@ -1,4 +1,4 @@
-"""Stored reprocessings that do not decode: named in the log, and left out, so that the others stay in use."""
+"""Log stored reprocessings that do not decode. Lists leave these out, so that all others remain usable."""
 
 from __future__ import annotations
 

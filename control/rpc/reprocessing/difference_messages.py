@@ -14,7 +14,7 @@ from hitmesh.runtime.rpc_values import timestamp
 
 
 def metric_messages(sums: Mapping[str, Sums]) -> list[pb.MetricDifference]:
-    """Return a message per metric, by id."""
+    """Return a message per metric, sorted by metric id."""
     return [_metric_message(metric, sums[metric]) for metric in sorted(sums)]
 
 
@@ -39,7 +39,7 @@ def site_difference(site: str, tally: Tally) -> pb.SiteDifference:
 
 
 def reasons_message(tally: Tally) -> pb.ChangeReasons | None:
-    """Return why site-days changed; None if no site-day is explained."""
+    """Return the reasons why site-days changed; None if the reasons are known for no site-day."""
     if not tally.explained_site_days:
         return None
     return pb.ChangeReasons(explained_site_days=tally.explained_site_days, **asdict(tally.reasons))

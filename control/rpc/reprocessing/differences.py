@@ -33,14 +33,14 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class Sums(NamedTuple):
-    """A metric's sum before and after, and the sum of |new − old| over the parts."""
+    """A metric's old and new sum, and the sum of |new − old| over the parts that are added up."""
 
     old: int = 0
     new: int = 0
     absolute: int = 0
 
     def plus(self, old: int, new: int) -> Sums:
-        """Return the sums with a further part."""
+        """Return the sums with a further part added."""
         return Sums(self.old + old, self.new + new, self.absolute + abs(new - old))
 
     @property
@@ -50,7 +50,7 @@ class Sums(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A ledger entry, or the sum of several."""
+    """A ledger entry, or the sum of several ledger entries."""
 
     accepted: int = 0
     counted: int = 0
@@ -61,7 +61,7 @@ class Outcome(NamedTuple):
     erased: int = 0
 
     def plus(self, entry: LedgerEntry) -> Outcome:
-        """Return the outcome with a further ledger entry."""
+        """Return the outcome with a further ledger entry added."""
         return Outcome(
             self.accepted + entry.accepted,
             self.counted + entry.counted,
@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
 class Tally:
     """Sums over some site-days.
 
-    `sums` holds all metrics that are not 0 in both generations; `changed` selects those with a difference. `reasons`
+    `sums` has all metrics that are not 0 in both generations; `changed` has only metrics with a difference. `reasons`
     adds up the reasons over the `explained_site_days`; for other changed site-days, the reasons are not known.
     """
 
@@ -105,7 +105,7 @@ class Tally:
 
     @property
     def changed(self) -> dict[str, Sums]:
-        """The metrics with a difference in any site-day, by id."""
+        """The metrics with a difference in any site-day, keyed by metric id."""
         return {metric: self.sums[metric] for metric in sorted(self.sums) if self.sums[metric].absolute}
 
 
@@ -113,7 +113,7 @@ class Tally:
 class Differences:
     """The differences of site-days in total, per UTC day and per site. Days and sites without a change are absent.
 
-    `disturbed` are other site-days that a publication lets the settler settle again.
+    `disturbed` are other site-days, which the settler settles again after a publication.
     """
 
     total: Tally = field(default_factory=Tally)
@@ -144,7 +144,10 @@ def is_changed(rebuilt: Rebuilt) -> bool:
 
 
 def ranking(sums: Mapping[str, Sums]) -> str:
-    """Return the metric that changed most in per cent; metrics that were 0 come last. Empty if no metric changed."""
+    """Return the metric that changed most in per cent; empty if no metric changed.
+
+    Metrics whose old sum is 0 come last.
+    """
     changed = [metric for metric in sorted(sums) if sums[metric].absolute]
     return max(changed, key=lambda metric: sums[metric].share or 0.0, default="")
 

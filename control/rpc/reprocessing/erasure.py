@@ -1,7 +1,7 @@
 """A visitor's erasure (kind ERASE): its keys, its scope, and the receipt as a message.
 
-Limits: a single site, 16 identifiers with 1 to 128 bytes, 20,000 settled site-days. The identifiers are hashed at once
-and never stored.
+Limits: an erasure has a single site, at most 16 identifiers with 1 to 128 bytes each, and at most 20,000 settled
+site-days. The identifiers are hashed at once and never stored.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
 
 
 def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -> tuple[str, ...]:
-    """Return digests for a visitor's keys; the keys are computed as at admission (rule I1).
+    """Return the digests of a visitor's keys; the keys are computed as the collector computes them (rule I1).
 
     Raises:
-        RefusedError: there are no or too many identifiers, an identifier is invalid, or user ids are given and the site
-            does not identify visitors by user id.
+        RefusedError: the number of identifiers is 0 or too large, an identifier is invalid, or user ids are given for a
+            site that does not identify visitors by user id.
     """
     count = len(visitor.visitor_ids) + len(visitor.user_ids) + len(visitor.visitor_keys)
     if not 1 <= count <= MAX_KEYS:
@@ -102,7 +102,7 @@ def erasure_scope(
     entries = generations.ledger(site, 0, end)
     if len(entries) > max_site_days:
         raise RefusedError(
-            f"the site has more than {max_site_days:,} settled days, the limit: remove older days first",
+            f"the site has more than {max_site_days:,} settled days, the limit for an erasure: remove older days first",
             field="reprocessing.sites",
             reason=ErrorReason.TOO_MANY_SITE_DAYS,
             count=len(entries),

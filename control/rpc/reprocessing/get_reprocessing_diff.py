@@ -1,6 +1,9 @@
-"""GetReprocessingDiff: how the new generations differ from the old generations (invariant P10: empty without a change).
+"""GetReprocessingDiff: return how the new generations differ from the old generations.
 
-Limits: 1,000 days per page, 100 sites, values and cells; with a dimension, 2,000 site-days, with cells 500.
+If logic, rules and hits did not change, the difference is empty (invariant P10).
+
+Limits: a page has at most 1,000 days, 100 sites, 100 values and 100 cells. A comparison by dimension covers at most
+2,000 site-days, a comparison by cell at most 500.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
 MAX_DISTURBED: Final = 100
 READ_SITE_DAYS: Final = 32
-"""Maximum number of recomputed site-days that are read at once, because each has two carries of up to megabytes."""
+"""Maximum number of recomputed site-days that are read at once: each has two carries, which may take megabytes."""
 
 
 class Part(NamedTuple):
@@ -94,7 +97,7 @@ def get_reprocessing_diff(
 
 
 def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
-    """Yield the recomputed site-days of a part, by (site, day), without carries and the settler's other values."""
+    """Yield a part's recomputed site-days, sorted by site and day, without carries and the settler's other values."""
     after = None if part.site is None else SiteDay(part.site, part.first_day - 1)
     while page := [_compared_only(each) for each in stored.rebuilt(id_, after, READ_SITE_DAYS)]:
         checkpoint()
@@ -142,7 +145,7 @@ def _add_disturbed(
     reprocessing: Reprocessing,
     generations: Generations,
 ) -> None:
-    """Name the settled site-days that only the settler changes, after the publication."""
+    """Add the settled site-days outside the plan that the settler settles again after the publication."""
     disturbed = sorted(each for each in compared.disturbed if not reprocessing.is_planned(each.day))
     for site, of_site in groupby(disturbed, key=lambda each: each.site):
         days = [each.day for each in of_site]
@@ -202,7 +205,7 @@ def _list_of(request: pb.GetReprocessingDiffRequest) -> str:
 
 
 def _day_in(request: pb.GetReprocessingDiffRequest) -> int:
-    """Return the last day of the page before; -1 for the first page."""
+    """Return the previous page's last day; -1 for the first page."""
     last = last_in(request.page_token, _list_of(request))
     if last and not last.isdecimal():
         raise page_token_mismatch()

@@ -1,4 +1,4 @@
-"""ListRetiredGenerations: the generations whose rows the settler keeps for a while, or will remove next.
+"""ListRetiredGenerations: list replaced generations whose rows the settler keeps for a time or will remove next.
 
 Limits: a page has the generations of at most 500 site-days; a larger page_size is reduced to 500. The last page is
 empty, because a store cannot always tell that no further site-day follows.

@@ -1,4 +1,4 @@
-"""Names of reprocessings, and the rule about who may call."""
+"""Names of reprocessings, and the rule that only operators may change history."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Request work on a reprocessing, against the settler and other callers that change the same value.
+"""Request work on a reprocessing, while the settler and other callers may change the same reprocessing.
 
-A request replaces the stored value only if it is unchanged since it was read; otherwise the request starts again from
-the changed value. Work on site-days of another open reprocessing is refused, and also a rollback or a further
-publication below a later publication of the same site-days. If two callers open overlapping reprocessings at the same
-moment, each finds the other's afterwards, and at least one withdraws its request.
+A request replaces the stored value only if this value is unchanged since the request read it; otherwise the request
+starts again from the changed value. Work on site-days that belong to another open reprocessing is refused. If another
+reprocessing of the same site-days was published later, a rollback or a further publication is refused too. If two
+callers open overlapping reprocessings at the same moment, each call finds the other reprocessing afterwards, and at
+least one call withdraws its request.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ _ATTEMPTS: Final = 5
 
 
 def answer_request(backend: Backend, caller: IngestKey | None, name: str, work: Work) -> pb.Reprocessing:
-    """Request a work on behalf of the caller; return the reprocessing as a message.
+    """Request work on behalf of the caller; return the reprocessing as a message.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: the reprocessing does not exist.
-        RefusedError: the name is invalid, WRONG_STATE, or REPROCESSING_CONFLICT.
+        RefusedError: the name is invalid, the state does not allow the work (WRONG_STATE), or another reprocessing of
+            the same site-days excludes the work (REPROCESSING_CONFLICT).
         Unavailable: other callers or the settler changed the value at every attempt.
     """
     require_operator(caller, False, CHANGE_RULE)
@@ -62,10 +64,11 @@ def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], 
 
 
 def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing, work: Work) -> Reprocessing:
-    """Return the opened reprocessing; if another was opened or published meanwhile, take the request back and raise.
+    """Return the opened reprocessing; if a conflicting reprocessing was opened or published meanwhile, raise.
 
-    A request whose work the settler has already begun remains: the settler works on the reprocessings in sequence,
-    withdraws work that would undo a later publication, and recomputes site-days that another publication changed.
+    Withdraw the request before raising. If the settler has already begun its work, the request remains and no error is
+    raised: the settler works on the reprocessings in sequence, withdraws work that would undo a later publication, and
+    recomputes site-days that another publication changed.
     """
     try:
         refuse_conflict(before, work, stored.all(note_damage))

@@ -72,8 +72,8 @@ def scope_of(
 ) -> Scope:
     """Return the sites that the names stand for, with their settled site-days in [first_day, end_day).
 
-    A site that only a `-` names is left out if it has no settled day in the range. Each site and each
-    ledger is a separate read, and the checkpoint is called before each of these reads.
+    A site that is not named in full, but only selected by a `-`, is left out if it has no settled day in the range.
+    Each site and each ledger is a separate read, and the checkpoint is called before each of these reads.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.
@@ -105,8 +105,8 @@ def sites_in_order(
 ) -> Iterator[str]:
     """Return an iterator over the sites that the names stand for, by name, from the site `first` on.
 
-    Names are checked at once; sites are read in pages while the iterator is consumed, so that their number is not
-    limited.
+    Names are checked at once; sites are read in pages while the iterator is consumed, so that the number of sites is
+    not limited.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.
@@ -192,7 +192,7 @@ def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
 
     Raises:
         NotFound: the site does not exist.
-        RefusedError: the name is not a site's.
+        RefusedError: the text is not a site name.
     """
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(

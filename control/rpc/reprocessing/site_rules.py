@@ -37,7 +37,7 @@ def with_site_rules(
 
 
 def _first_day_with_networks(rules: SiteRules, planned: Reprocessing) -> int:
-    """Return the first planned day that began after the site stored truncated addresses; the end if there is none."""
+    """Return the first planned day that began after `store_network` was set, or the plan's end if there is none."""
     if rules.networks_since is None:
         return planned.end_day
     return min(-(-rules.networks_since // DAY_MS), planned.end_day)

@@ -9,11 +9,11 @@ from hitmesh.model.plan import HIT_US, KEEP_REPLACED_DAYS, SITE_DAY_MS, Kind, Pl
 from hitmesh.model.reprocessings import Reprocessing
 
 MIN_MEASURED_MS: Final = 1_000
-"""A shorter duration does not measure the speed, because the settler begins the work only after its current pass."""
+"""A shorter duration does not measure the speed, because it includes the wait for the settler's current pass."""
 
 
 class Speed(NamedTuple):
-    """Time per hit in µs, and time per site-day in ms apart from its hits."""
+    """Time per hit in µs, and additional time per site-day in ms."""
 
     hit_us: float = HIT_US
     site_day_ms: float = SITE_DAY_MS
@@ -22,7 +22,7 @@ class Speed(NamedTuple):
 def measured_speed(newest_first: Iterable[Reprocessing]) -> Speed:
     """Return the speed of the newest reprocessing with a measured duration; the default speed if there is none.
 
-    A duration cannot separate the time of hits from the time of site-days, so both defaults are scaled alike.
+    A measured duration does not show the time for hits and for site-days separately, so both defaults are scaled alike.
     """
     for each in newest_first:
         estimate_s = plan_of(each.logic, each.site_days, each.hits).seconds

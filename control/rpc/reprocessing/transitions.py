@@ -1,4 +1,4 @@
-"""Decide whether a work can be requested in a state, and return the changed reprocessing. Pure."""
+"""Decide whether work can be requested in a state, and return the changed reprocessing. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _READABLE: Final = (State.DIFF_READY, State.PUBLISHED, State.ROLLED_BACK)
 
 
 def expires_at(reprocessing: Reprocessing) -> int:
-    """Return when a plan can no longer be run, in UTC ms."""
+    """Return the time in UTC ms from which a plan can no longer be run."""
     return reprocessing.created_at + KEEP_PLAN_DAYS * DAY_MS
 
 
@@ -36,7 +36,7 @@ def state_at(reprocessing: Reprocessing, now: int) -> State:
 
 
 def is_requested_or_done(reprocessing: Reprocessing, work: Work) -> bool:
-    """Return whether a request for the work changes nothing."""
+    """Return whether the work is already requested or done, so that a request changes nothing."""
     is_requested = reprocessing.state is State.RUNNING and reprocessing.work is work
     return is_requested or reprocessing.state is next_state(reprocessing.kind, work)
 
@@ -44,7 +44,7 @@ def is_requested_or_done(reprocessing: Reprocessing, work: Work) -> bool:
 def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
     """Return the reprocessing with the requested work, as the next version.
 
-    A plan is cancelled at once. A failed work continues: its progress stays.
+    A plan is cancelled at once. Work that failed continues from its recorded progress.
 
     Raises:
         RefusedError: the work cannot be requested in this state (WRONG_STATE).
@@ -71,7 +71,7 @@ def conflicting(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> S
 
 
 def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
-    """Return the error for a reprocessing whose site-days another open reprocessing has."""
+    """Return the error for a reprocessing whose site-days belong to another open reprocessing."""
     other, state = name_of(first.id), first.state.name
     how = "shares site-days with" if reprocessing.overlaps(first) else "is beside the site-days of"
     return RefusedError(
@@ -85,7 +85,7 @@ def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
 
 
 def newer_conflict(reprocessing: Reprocessing, newer: Reprocessing) -> RefusedError:
-    """Return the error for a work that would undo a later publication on the same site-days."""
+    """Return the error for work that would undo a later publication of the same site-days."""
     other = name_of(newer.id)
     return RefusedError(
         f"{name_of(reprocessing.id)} shares site-days with {other}, which was published later: roll {other} back first",
@@ -98,7 +98,7 @@ def newer_conflict(reprocessing: Reprocessing, newer: Reprocessing) -> RefusedEr
 
 
 def refuse_conflict(reprocessing: Reprocessing, work: Work, stored: Sequence[Reprocessing]) -> None:
-    """Refuse a work that opens a reprocessing, if others of the same site-days exclude the work.
+    """Refuse work that opens a reprocessing if another reprocessing of the same site-days excludes the work.
 
     Raises:
         RefusedError: another reprocessing is open, or was published later and is still PUBLISHED.
@@ -120,7 +120,7 @@ def _is_requestable(reprocessing: Reprocessing, state: State, work: Work) -> boo
 
 
 def _after_failure(reprocessing: Reprocessing) -> frozenset[Work]:
-    """Return the works that can be requested after a work failed; an erasure that removed hits can only continue."""
+    """Return the work that can be requested after a failure; an erasure that removed hits can only continue."""
     works = AFTER_FAILURE[reprocessing.work] if reprocessing.work else frozenset[Work]()
     return works - {Work.ROLL_BACK} if reprocessing.kind is Kind.ERASE else works
 
@@ -130,7 +130,7 @@ def _command(work: Work, reprocessing: Reprocessing) -> str:
 
 
 def _next_command(reprocessing: Reprocessing, state: State) -> str:
-    """Return the works that are possible in a state, as commands."""
+    """Return the commands that are possible in a state, as part of a message."""
     possible = [_command(each, reprocessing) for each in Work if state in REQUESTABLE[each]]
     return f"possible now: {' or '.join(possible)}" if possible else "make another plan: `hitmesh reprocess plan`"
 
@@ -144,10 +144,10 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
     elif state is State.ERASED:
         rule = "the visitor's hits are removed from all stores, so nothing can follow"
     elif reprocessing.kind is Kind.ERASE and state is State.RUNNING and reprocessing.work is Work.PUBLISH:
-        rule = "hits that are removed do not come back, so an erasure that was published ends as ERASED; wait"
+        rule = "removed hits cannot be restored, so a published erasure can only end as ERASED; wait for this state"
     elif state is State.RUNNING and reprocessing.work:
         running = _COMMANDS[reprocessing.work]
-        rule = f"wait until {running} has ended (`hitmesh reprocess status`); only run can be cancelled"
+        rule = f"wait until the work of {running} has ended (`hitmesh reprocess status`); only run can be cancelled"
     else:
         rule = f"{_COMMANDS[work]} is possible in {states}; {_next_command(reprocessing, state)}"
     return RefusedError(
@@ -169,12 +169,13 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
     """
     state = state_at(reprocessing, now)
     is_moving = state in (State.RUNNING, State.FAILED) and reprocessing.work in (Work.PUBLISH, Work.ROLL_BACK)
-    is_moving &= reprocessing.kind is not Kind.ERASE  # the differences are the visitor's numbers, and are removed
+    # The differences of an erasure show the visitor's numbers, so the settler removes them.
+    is_moving &= reprocessing.kind is not Kind.ERASE
     if is_moving or state in _READABLE:
         return
     name, states = name_of(reprocessing.id), ", ".join(each.name for each in _READABLE)
     raise RefusedError(
-        f"{name} is {state.name}: a difference exists in {states}",
+        f"{name} is {state.name}: a difference can be read only in {states}",
         field="name",
         reason=ErrorReason.WRONG_STATE,
         value=name,
@@ -184,13 +185,14 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
 
 
 def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int, field: str) -> None:
-    """Raise if the rows of a replaced generation may be removed: a time limit begins when their site-day is moved.
+    """Raise if a replaced generation's rows may already be removed, because they are kept only for a limited time.
 
-    A site-day whose entry is older than the reprocessing was not moved, so the rows of both generations are stored.
+    If a site-day's entry is older than the reprocessing, no generation was replaced, and the rows of both generations
+    are stored.
 
     Args:
         reprocessing: the reprocessing.
-        published: when the current entry of each compared site-day was published, in UTC ms.
+        published: the time in UTC ms at which each compared site-day's current entry was published.
         now: the current time in UTC ms.
         field: the field of the request that needs the rows.
 

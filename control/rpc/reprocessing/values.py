@@ -1,7 +1,8 @@
 """The values of a dimension whose sums differ between two generations.
 
-The metric store is queried twice for each row source, with the old and with the new generations. A metric selects the
-same column for a dimension as in reports: `page_path` is the landing page for visits, and the exit page for exits.
+The metric store is queried twice for each row source, with the old and with the new generations. For each metric, a
+dimension selects the same column as in reports. For example, `page_path` is the landing page for visits, and the exit
+page for exits.
 
 This module loads Polars, so it is imported at the first question.
 """
@@ -68,7 +69,7 @@ class ChangedValues(NamedTuple):
 
 
 def legs(dimension: str) -> list[Leg]:
-    """Return the legs of a question about a dimension.
+    """Return the queries (legs) that answer a question about a dimension.
 
     Raises:
         RefusedError: the dimension does not exist (UNKNOWN_DIMENSION).
@@ -127,7 +128,7 @@ def _rows(
     leg: Leg,
     checkpoint: Checkpoint,
 ) -> pl.DataFrame:
-    """Return (value, measure, …), a row per value; a null is shown as in reports."""
+    """Return a table with a row per value and a column per measure; a null value is named as in reports."""
     days = [site_day.day for site_day in generations]
     start = min(days) * DAY_MS
     question = MetricQuery(

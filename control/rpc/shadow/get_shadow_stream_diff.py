@@ -30,7 +30,7 @@ MAX_SITES: Final = 1_000
 
 @dataclass(slots=True)
 class _Found:
-    """The compared site-days, and the sums by metric: in total, and by UTC day with a difference."""
+    """The compared site-days and each metric's sums, in total and for each UTC day with a difference."""
 
     site_days: int = 0
     settled: int = 0
@@ -90,7 +90,7 @@ def get_shadow_stream_diff(
 
 
 def _sites(backend: Backend, names: Sequence[str]) -> tuple[list[str], bool]:
-    """Return the sites to compare, and whether there are more."""
+    """Return the sites to compare, and whether there are more sites."""
     if len(names) > MAX_SITES:
         raise RefusedError(
             f"sites has {len(names):,} names: give at most {MAX_SITES:,}",
@@ -113,8 +113,8 @@ def _sites(backend: Backend, names: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _compare(books: Bookkeeping, table: StreamTable, shadow: Shadow, site: str, end_day: int, found: _Found) -> None:
-    """Compare the days without an entry; `end_day` is the first day that has no hits yet."""
-    # Loaded at the first question, because a service without questions needs no libraries for rows.
+    """Compare the days without a settled generation; `end_day` is the first day that has no hits yet."""
+    # Imported at the first call, because only these calls need the libraries for rows.
     from control.rpc.shadow.sums_by_day import sums_by_day
 
     first_day, generations = shadow.stream.first_day, (table.live.generation, shadow.stream.generation)

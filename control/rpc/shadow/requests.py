@@ -1,4 +1,4 @@
-"""Change the stream table on behalf of a caller, against the processor and other callers."""
+"""Change the stream table on behalf of a caller, while the processor and other callers may change the table too."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def answer_change(
 ) -> pb.ShadowStream:
     """Change the table on behalf of the caller; return the shadow stream as a message.
 
-    `change` returns the table that it was given if nothing must change.
+    If nothing must change, `change` returns its argument.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
@@ -90,7 +90,7 @@ def shadow_message(books: Bookkeeping, table: StreamTable) -> pb.ShadowStream:
 
 
 def shadow_lag_ms(books: Bookkeeping, table: StreamTable) -> int:
-    """Return how much log time the shadow is behind, in its rows and its partials, as reports find them."""
+    """Return the shadow stream's lag in log time, for the store in which its values are furthest behind."""
     if table.shadow is None:
         return 0
     store = books.stream(table.shadow.stream.generation, is_shadow=True)
@@ -103,7 +103,7 @@ def shadow_lag_ms(books: Bookkeeping, table: StreamTable) -> int:
 
 
 def refuse_state(table: StreamTable, action: str, cure: str) -> RefusedError:
-    """Return the error for a change that the shadow's state does not allow."""
+    """Return the error for a change that the shadow stream's state does not allow."""
     state = "there is no shadow stream" if table.shadow is None else f"the shadow stream is {table.shadow.state}"
     return RefusedError(
         f"{state}: {action} is not possible; {cure}", reason=ErrorReason.WRONG_STATE, state=state, work=action
@@ -111,18 +111,18 @@ def refuse_state(table: StreamTable, action: str, cure: str) -> RefusedError:
 
 
 def refuse_behind(books: Bookkeeping, table: StreamTable, action: str) -> None:
-    """Refuse a change until the shadow has caught up.
+    """Refuse a change until the shadow stream has caught up.
 
     Raises:
-        RefusedError: the shadow has not caught up (WRONG_STATE).
+        RefusedError: the shadow stream has not caught up (WRONG_STATE).
     """
     if table.shadow is not None and not table.shadow.stream.replaces:
         raise refuse_state(table, action, "wait until the processor has begun")
     behind_ms = shadow_lag_ms(books, table)
     if behind_ms > CAUGHT_UP_MS:
         raise RefusedError(
-            f"the shadow stream is {behind_ms // 1_000:,} s behind the live stream: {action} is possible once it has "
-            f"caught up to {CAUGHT_UP_MS // 1_000} s",
+            f"the shadow stream is {behind_ms // 1_000:,} s behind the live stream: {action} is possible once it is "
+            f"at most {CAUGHT_UP_MS // 1_000} s behind",
             reason=ErrorReason.WRONG_STATE,
             count=behind_ms // 1_000,
             limit=CAUGHT_UP_MS // 1_000,

@@ -19,8 +19,8 @@ def start_shadow_stream(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
-        RefusedError: the logic does not exist; or another shadow stream runs, the log lacks records, or shadow streams
-            are not allowed (WRONG_STATE).
+        RefusedError: the logic version does not exist; or another shadow stream runs, the log no longer has the needed
+            records, or shadow streams are not allowed in this mesh (WRONG_STATE).
         Unavailable: the stream table changed at every attempt.
     """
 

@@ -1,4 +1,4 @@
-"""StopShadowStream: end the run of two streams. Idempotent."""
+"""StopShadowStream: end the parallel run of the live stream and the shadow stream. Idempotent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hitmesh.model.streams import ShadowState, StreamTable
 def stop_shadow_stream(
     backend: Backend, caller: IngestKey | None, request: pb.StopShadowStreamRequest
 ) -> pb.StopShadowStreamResponse:
-    """Return what is left: the processor takes over a published shadow stream; another shadow stream is removed.
+    """Return the shadow stream after the call: if published, it becomes the live stream; otherwise it is removed.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

@@ -1,4 +1,4 @@
-"""The sums of a stream's series by UTC day. Imported at the first question, because reading rows needs Polars."""
+"""The sums of a stream's series by UTC day. This module is imported at the first question, because it loads Polars."""
 
 from __future__ import annotations
 

@@ -33,11 +33,11 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_ACCEPTED: _Outcome.ValueType  # 1
     """Durable."""
     OUTCOME_WARNED: _Outcome.ValueType  # 2
-    """Durable after a repair, for example cutting an over-long string."""
+    """The hit is durable after a repair: for example, an over-long string was cut."""
     OUTCOME_REJECTED: _Outcome.ValueType  # 3
-    """Refused permanently: sending the hit again changes nothing."""
+    """The hit is refused permanently. A refused hit that is sent again is refused again."""
     OUTCOME_RETRY: _Outcome.ValueType  # 4
-    """Not accepted now: send the hit again after `retry_delay`."""
+    """The hit is not accepted now, and should be sent again after `retry_delay`."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """A hit's outcome."""
@@ -47,11 +47,11 @@ OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
 OUTCOME_ACCEPTED: Outcome.ValueType  # 1
 """Durable."""
 OUTCOME_WARNED: Outcome.ValueType  # 2
-"""Durable after a repair, for example cutting an over-long string."""
+"""The hit is durable after a repair: for example, an over-long string was cut."""
 OUTCOME_REJECTED: Outcome.ValueType  # 3
-"""Refused permanently: sending the hit again changes nothing."""
+"""The hit is refused permanently. A refused hit that is sent again is refused again."""
 OUTCOME_RETRY: Outcome.ValueType  # 4
-"""Not accepted now: send the hit again after `retry_delay`."""
+"""The hit is not accepted now, and should be sent again after `retry_delay`."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 class _Reason:
@@ -101,8 +101,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_LOG_FULL: _Reason.ValueType  # 19
     """The log cannot store the hit now."""
     REASON_ID_COLLISION: _Reason.ValueType  # 20
-    """An earlier hit has the same id and different content. The collision is found after the acknowledgement. So only
-    TraceHit reports this reason, and no HitIssue has it.
+    """An earlier hit has the same id and different content. The collision is found after the acknowledgement, so no
+    HitIssue has this reason. TraceHit and RejectedHitService report the collision.
     """
     REASON_PERMISSION_DENIED: _Reason.ValueType  # 21
     """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
@@ -151,8 +151,8 @@ REASON_UNKNOWN_SITE: Reason.ValueType  # 18
 REASON_LOG_FULL: Reason.ValueType  # 19
 """The log cannot store the hit now."""
 REASON_ID_COLLISION: Reason.ValueType  # 20
-"""An earlier hit has the same id and different content. The collision is found after the acknowledgement. So only
-TraceHit reports this reason, and no HitIssue has it.
+"""An earlier hit has the same id and different content. The collision is found after the acknowledgement, so no
+HitIssue has this reason. TraceHit and RejectedHitService report the collision.
 """
 REASON_PERMISSION_DENIED: Reason.ValueType  # 21
 """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
@@ -265,14 +265,15 @@ class StreamOpen(_message.Message):
     ingest_key: _builtins.str
     """Ingest key for batches without an `ingest_key`."""
     resume_from: _builtins.int
-    """Last batch number acknowledged before, by any collector; 0 before the first acknowledgement."""
+    """The last batch number that any collector acknowledged; 0 if no batch is acknowledged yet."""
     max_inflight_bytes: _builtins.int
-    """Maximum unacknowledged bytes in flight that the client requests. The collector may grant less than the request, and
-    grants at least 1 MiB. Not set: the collector's default.
+    """The maximum number of unacknowledged bytes in flight that the client requests. The collector may grant less, but at
+    least 1 MiB. If not set, the collector uses its default.
     """
     validate_only: _builtins.bool
-    """Admit the stream's batches and report their outcomes, but store nothing: a hit without an issue would be accepted.
-    A client must send a batch only after a `ready` that repeats this field; older collectors ignore the field.
+    """Whether the collector checks the stream's batches and reports their outcomes without storing any hit. A hit for
+    which no issue is reported would have been accepted. The client must not send a batch before a `ready` message
+    repeats this field, because older collectors ignore the field and store the hits.
     """
     def __init__(
         self,
@@ -301,7 +302,7 @@ class SequencedBatch(_message.Message):
     BATCH_SEQ_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """resume_from + 1 for a stream's first batch, then incremented by 1 for each batch."""
+    """The number is resume_from + 1 for a stream's first batch, and increases by 1 with each batch."""
     @_builtins.property
     def batch(self) -> _hit_pb2.HitBatch:
         """The batch."""
@@ -340,7 +341,7 @@ class StreamHitsResponse(_message.Message):
 
     @_builtins.property
     def credit(self) -> Global___Credit:
-        """Grants more unacknowledged bytes."""
+        """Allows more unacknowledged bytes in flight."""
 
     @_builtins.property
     def go_away(self) -> Global___GoAway:
@@ -434,13 +435,13 @@ Global___Ack: _TypeAlias = Ack  # noqa: Y015
 
 @_typing.final
 class Credit(_message.Message):
-    """Additional credit for unacknowledged bytes."""
+    """Raises the limit on unacknowledged bytes in flight."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BYTES_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
-    """Bytes added to all credit granted before."""
+    """How many bytes are added to the limit granted so far."""
     def __init__(
         self,
         *,
@@ -499,22 +500,22 @@ class HitIssue(_message.Message):
     RETRY_DELAY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Batch number. Not set: the call has a single batch."""
+    """Batch number. If not set, the call has a single batch."""
     index: _builtins.int
-    """Index of the hit in the batch. Not set: the issue concerns the whole batch."""
+    """Index of the hit in the batch. If not set, the issue concerns the whole batch."""
     hit_id: _builtins.str
-    """Hit id. Not set: the hit has no readable id."""
+    """Hit id. If not set, the hit has no readable id."""
     outcome: Global___Outcome.ValueType
     """The outcome."""
     reason: Global___Reason.ValueType
     """The reason."""
     field: _builtins.str
-    """Path of the invalid field, for example "order.currency". Not set: the issue is not about a single field."""
+    """Path of the invalid field, for example "order.currency". If not set, the issue is not about a single field."""
     message: _builtins.str
-    """Human-readable message: value, rule and remedy."""
+    """A message for people that states the value, the rule and the remedy."""
     @_builtins.property
     def retry_delay(self) -> _duration_pb2.Duration:
-        """For RETRY: minimum wait before the hit is sent again."""
+        """With outcome RETRY, the minimum time to wait before the hit is sent again."""
 
     def __init__(
         self,
@@ -564,7 +565,7 @@ class Receipt(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     LOG_TIME_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Batch number. Not set: the call has a single batch."""
+    """Batch number. If not set, the call has a single batch."""
     topic: _builtins.str
     """The topic."""
     partition: _builtins.int
@@ -572,7 +573,7 @@ class Receipt(_message.Message):
     offset: _builtins.int
     """The record's offset in the partition."""
     log: _builtins.str
-    """Log id; a recreated topic is a new log."""
+    """Id of the log. A topic that is deleted and created again is a new log with another id."""
     @_builtins.property
     def log_time(self) -> _timestamp_pb2.Timestamp:
         """Log time."""

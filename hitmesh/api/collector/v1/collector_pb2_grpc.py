@@ -62,7 +62,7 @@ class CollectorServiceServicer:
 
     def StreamHits(self, request_iterator, context):
         """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
-        (see SequencedBatch). gRPC only.
+        (see SequencedBatch). The method is available through gRPC only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

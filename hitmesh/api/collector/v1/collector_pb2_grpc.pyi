@@ -40,7 +40,7 @@ class CollectorServiceStub:
     """
     StreamHits: _grpc.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]
     """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
-    (see SequencedBatch). gRPC only.
+    (see SequencedBatch). The method is available through gRPC only.
     """
 
 @_typing.type_check_only
@@ -55,7 +55,7 @@ class CollectorServiceAsyncStub(CollectorServiceStub):
     """
     StreamHits: _aio.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]  # type: ignore[assignment]
     """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
-    (see SequencedBatch). gRPC only.
+    (see SequencedBatch). The method is available through gRPC only.
     """
 
 class CollectorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -79,7 +79,7 @@ class CollectorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_collector_pb2.StreamHitsResponse], _abc.AsyncIterator[_collector_pb2.StreamHitsResponse]]:
         """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
-        (see SequencedBatch). gRPC only.
+        (see SequencedBatch). The method is available through gRPC only.
         """
 
 def add_CollectorServiceServicer_to_server(servicer: CollectorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -29,7 +29,7 @@ class _KeyKind:
 class _KeyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     KEY_KIND_UNSPECIFIED: _KeyKind.ValueType  # 0
-    """Not set: an error."""
+    """A request that does not set the kind is refused."""
     KEY_KIND_BROWSER: _KeyKind.ValueType  # 1
     """A public key that is embedded in a web page and belongs to a single site."""
     KEY_KIND_SERVER: _KeyKind.ValueType  # 2
@@ -41,7 +41,7 @@ class KeyKind(_KeyKind, metaclass=_KeyKindEnumTypeWrapper):
     """A key's kind, which determines what a holder of the key may do."""
 
 KEY_KIND_UNSPECIFIED: KeyKind.ValueType  # 0
-"""Not set: an error."""
+"""A request that does not set the kind is refused."""
 KEY_KIND_BROWSER: KeyKind.ValueType  # 1
 """A public key that is embedded in a web page and belongs to a single site."""
 KEY_KIND_SERVER: KeyKind.ValueType  # 2
@@ -67,7 +67,7 @@ class Site(_message.Message):
     STORE_NETWORK_FIELD_NUMBER: _builtins.int
     VISIT_POLICY_CHANGES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`merchants/{m}/sites/{s}`, both parts 1 to 64 characters of [a-z0-9-]."""
+    """Resource name `merchants/{m}/sites/{s}`, where {m} and {s} are 1 to 64 characters from [a-z0-9-]."""
     time_zone: _builtins.str
     """IANA zone; immutable after creation. Default UTC."""
     currency: _builtins.str
@@ -77,8 +77,8 @@ class Site(_message.Message):
     identify_by_user_id: _builtins.bool
     """Whether `Hit.user_id` identifies visitors."""
     spread: _builtins.int
-    """Number of partitions across which the site's visitors are spread, 1 to 64; immutable after creation. Not set: 1;
-    responses always have the field.
+    """Number of partitions across which the site's visitors are spread, 1 to 64; immutable after creation. If not set in
+    a request, the number is 1; responses always set this field.
     """
     store_network: _builtins.bool
     """Whether the truncated IP address (IPv4 /24, IPv6 /48) is stored with each hit, except with hits of visitors who
@@ -90,7 +90,7 @@ class Site(_message.Message):
 
     @_builtins.property
     def visit_policy(self) -> Global___VisitPolicy:
-        """Visit policy before all `visit_policy_changes`; immutable after creation."""
+        """Visit policy that applies until the first of the `visit_policy_changes` takes effect; immutable after creation."""
 
     @_builtins.property
     def visit_policy_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VisitPolicyChange]:
@@ -195,10 +195,10 @@ class CreateSiteRequest(_message.Message):
     parent: _builtins.str
     """`merchants/{m}`."""
     site_id: _builtins.str
-    """Last part of the site's name."""
+    """Id of the new site, the last segment of the site's resource name."""
     @_builtins.property
     def site(self) -> Global___Site:
-        """The site; `name` is ignored. Not set: a site with all defaults."""
+        """The site to create; the `name` field is ignored. If not set, the site has all defaults."""
 
     def __init__(
         self,
@@ -412,10 +412,10 @@ class IngestKey(_message.Message):
     kind: Global___KeyKind.ValueType
     """Kind of the key."""
     site: _builtins.str
-    """Site that the key is for. Not set: every site of the merchant, for server and edge keys only."""
+    """Site that the key is for. If not set, the key is for every site of the merchant; browser keys must set this field."""
     unbounded_history: _builtins.bool
-    """Whether hits of any age are accepted; for server keys only. Otherwise hits may be at most 13 months old with a server key, and at most
-    72 hours old with a browser or edge key.
+    """Whether hits of any age are accepted, which is possible for server keys only. If false, hits may be at most 13
+    months old with a server key, and at most 72 hours old with a browser or edge key.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -423,7 +423,7 @@ class IngestKey(_message.Message):
 
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
-        """Revocation time; not set = valid."""
+        """Time at which the key was revoked. If not set, the key is valid."""
 
     def __init__(
         self,
@@ -457,7 +457,7 @@ class CreateIngestKeyRequest(_message.Message):
     """`merchants/{m}`."""
     @_builtins.property
     def key(self) -> Global___IngestKey:
-        """The key; `name` is ignored."""
+        """The key to create; the `name` field is ignored."""
 
     def __init__(
         self,
@@ -561,8 +561,8 @@ class UpdateSiteRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The changed fields: only `store_network` can be changed. Not set: the fields that the site has. A field with its
-        current value changes nothing.
+        """The fields to change; only `store_network` can be changed. If not set, all fields that `site` sets are changed.
+        Fields that equal the stored site's fields change nothing.
         """
 
     def __init__(

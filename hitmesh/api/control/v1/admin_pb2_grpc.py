@@ -27,9 +27,9 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
-    methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods for
-    exclusion rules and UpdateSite also accept an operator's key.
+    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
+    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
+    for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     def __init__(self, channel):
@@ -91,9 +91,9 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
-    methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods for
-    exclusion rules and UpdateSite also accept an operator's key.
+    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
+    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
+    for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     def CreateSite(self, request, context):
@@ -118,9 +118,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ScheduleVisitPolicy(self, request, context):
-        """Changes the visit policy for visits that begin on or after a UTC day. This day must begin 2 hours or more from now.
-        A change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a
-        server key for all sites of the merchant.
+        """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
+        call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
+        on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,7 +148,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateExclusionRule(self, request, context):
-        """Creates a rule that excludes hits collected from now on. Only a reprocessing of kind RULES changes settled days.
+        """Creates a rule that excludes hits collected from now on. Settled days change only through a reprocessing of kind
+        RULES.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,8 +163,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteExclusionRule(self, request, context):
-        """Deletes a rule: matching hits that are collected from now on count again. Only a reprocessing of kind RULES changes
-        settled days.
+        """Deletes a rule: matching hits that are collected from now on count again. Settled days change only through a
+        reprocessing of kind RULES.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,9 +232,9 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
-    methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods for
-    exclusion rules and UpdateSite also accept an operator's key.
+    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
+    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
+    for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     @staticmethod

@@ -28,9 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
-    methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods for
-    exclusion rules and UpdateSite also accept an operator's key.
+    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
+    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
+    for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     @_typing.overload
@@ -44,9 +44,9 @@ class AdminServiceStub:
     ListSites: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]
     """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
     ScheduleVisitPolicy: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]
-    """Changes the visit policy for visits that begin on or after a UTC day. This day must begin 2 hours or more from now.
-    A change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a
-    server key for all sites of the merchant.
+    """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
+    call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
+    on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]
     """Creates a key. Only this response contains the secret."""
@@ -55,19 +55,21 @@ class AdminServiceStub:
     UpdateSite: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]
     """Changes whether a site stores truncated IP addresses."""
     CreateExclusionRule: _grpc.UnaryUnaryMultiCallable[_rules_pb2.CreateExclusionRuleRequest, _rules_pb2.CreateExclusionRuleResponse]
-    """Creates a rule that excludes hits collected from now on. Only a reprocessing of kind RULES changes settled days."""
+    """Creates a rule that excludes hits collected from now on. Settled days change only through a reprocessing of kind
+    RULES.
+    """
     ListExclusionRules: _grpc.UnaryUnaryMultiCallable[_rules_pb2.ListExclusionRulesRequest, _rules_pb2.ListExclusionRulesResponse]
     """Lists a site's rules."""
     DeleteExclusionRule: _grpc.UnaryUnaryMultiCallable[_rules_pb2.DeleteExclusionRuleRequest, _rules_pb2.DeleteExclusionRuleResponse]
-    """Deletes a rule: matching hits that are collected from now on count again. Only a reprocessing of kind RULES changes
-    settled days.
+    """Deletes a rule: matching hits that are collected from now on count again. Settled days change only through a
+    reprocessing of kind RULES.
     """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
-    methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods for
-    exclusion rules and UpdateSite also accept an operator's key.
+    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
+    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
+    for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -78,9 +80,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListSites: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]  # type: ignore[assignment]
     """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
     ScheduleVisitPolicy: _aio.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]  # type: ignore[assignment]
-    """Changes the visit policy for visits that begin on or after a UTC day. This day must begin 2 hours or more from now.
-    A change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a
-    server key for all sites of the merchant.
+    """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
+    call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
+    on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]  # type: ignore[assignment]
     """Creates a key. Only this response contains the secret."""
@@ -89,18 +91,20 @@ class AdminServiceAsyncStub(AdminServiceStub):
     UpdateSite: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]  # type: ignore[assignment]
     """Changes whether a site stores truncated IP addresses."""
     CreateExclusionRule: _aio.UnaryUnaryMultiCallable[_rules_pb2.CreateExclusionRuleRequest, _rules_pb2.CreateExclusionRuleResponse]  # type: ignore[assignment]
-    """Creates a rule that excludes hits collected from now on. Only a reprocessing of kind RULES changes settled days."""
+    """Creates a rule that excludes hits collected from now on. Settled days change only through a reprocessing of kind
+    RULES.
+    """
     ListExclusionRules: _aio.UnaryUnaryMultiCallable[_rules_pb2.ListExclusionRulesRequest, _rules_pb2.ListExclusionRulesResponse]  # type: ignore[assignment]
     """Lists a site's rules."""
     DeleteExclusionRule: _aio.UnaryUnaryMultiCallable[_rules_pb2.DeleteExclusionRuleRequest, _rules_pb2.DeleteExclusionRuleResponse]  # type: ignore[assignment]
-    """Deletes a rule: matching hits that are collected from now on count again. Only a reprocessing of kind RULES changes
-    settled days.
+    """Deletes a rule: matching hits that are collected from now on count again. Settled days change only through a
+    reprocessing of kind RULES.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization: Bearer <server key>`; the
-    methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods for
-    exclusion rules and UpdateSite also accept an operator's key.
+    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
+    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
+    for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     @_abc_1.abstractmethod
@@ -133,9 +137,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ScheduleVisitPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ScheduleVisitPolicyResponse, _abc.Awaitable[_admin_pb2.ScheduleVisitPolicyResponse]]:
-        """Changes the visit policy for visits that begin on or after a UTC day. This day must begin 2 hours or more from now.
-        A change is never edited or removed; a later change replaces it. Idempotent. Settled days never change. Needs a
-        server key for all sites of the merchant.
+        """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
+        call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
+        on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
         """
 
     @_abc_1.abstractmethod
@@ -168,7 +172,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rules_pb2.CreateExclusionRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rules_pb2.CreateExclusionRuleResponse, _abc.Awaitable[_rules_pb2.CreateExclusionRuleResponse]]:
-        """Creates a rule that excludes hits collected from now on. Only a reprocessing of kind RULES changes settled days."""
+        """Creates a rule that excludes hits collected from now on. Settled days change only through a reprocessing of kind
+        RULES.
+        """
 
     @_abc_1.abstractmethod
     def ListExclusionRules(
@@ -184,8 +190,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rules_pb2.DeleteExclusionRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rules_pb2.DeleteExclusionRuleResponse, _abc.Awaitable[_rules_pb2.DeleteExclusionRuleResponse]]:
-        """Deletes a rule: matching hits that are collected from now on count again. Only a reprocessing of kind RULES changes
-        settled days.
+        """Deletes a rule: matching hits that are collected from now on count again. Settled days change only through a
+        reprocessing of kind RULES.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

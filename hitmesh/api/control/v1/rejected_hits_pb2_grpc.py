@@ -28,8 +28,9 @@ if _version_not_supported:
 class RejectedHitServiceStub:
     """Lists refused hits, and records which were replayed.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
-    is ever open, because the kept bytes contain data of visitors that no report shows.
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every
+    method needs this key even if the mesh has open reads, because the kept bytes contain visitors' data that no report
+    shows.
 
     A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
     other request. This service sends no hits.
@@ -61,8 +62,9 @@ class RejectedHitServiceStub:
 class RejectedHitServiceServicer:
     """Lists refused hits, and records which were replayed.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
-    is ever open, because the kept bytes contain data of visitors that no report shows.
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every
+    method needs this key even if the mesh has open reads, because the kept bytes contain visitors' data that no report
+    shows.
 
     A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
     other request. This service sends no hits.
@@ -84,8 +86,8 @@ class RejectedHitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MarkRejectedHitsReplayed(self, request, context):
-        """Notes that the replays of refusals were accepted. The ledger and the reports do not change. Idempotent: the last
-        call determines the time.
+        """Records that replays of refused hits were accepted. The ledger and the reports do not change. The call is
+        idempotent: the last call for a refusal determines `replay_time`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,8 +122,9 @@ def add_RejectedHitServiceServicer_to_server(servicer, server):
 class RejectedHitService:
     """Lists refused hits, and records which were replayed.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. No method
-    is ever open, because the kept bytes contain data of visitors that no report shows.
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every
+    method needs this key even if the mesh has open reads, because the kept bytes contain visitors' data that no report
+    shows.
 
     A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
     other request. This service sends no hits.

@@ -30,38 +30,38 @@ class _ReprocessingKind:
 class _ReprocessingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReprocessingKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REPROCESSING_KIND_UNSPECIFIED: _ReprocessingKind.ValueType  # 0
-    """Not set: an error."""
+    """A request that does not set the kind is refused."""
     REPROCESSING_KIND_LOGIC: _ReprocessingKind.ValueType  # 1
     """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
     REPROCESSING_KIND_REPAIR: _ReprocessingKind.ValueType  # 2
     """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
     REPROCESSING_KIND_RULES: _ReprocessingKind.ValueType  # 3
-    """Exclusion rules changed: each hit on the site-days is decided again, by the rules that the site has when the plan
-    is made. Every site-day keeps its logic version.
+    """Exclusion rules changed: the settler decides again whether each hit on the site-days is excluded, by the rules that
+    the site has when the plan is made. Every site-day keeps its logic version.
     """
     REPROCESSING_KIND_ERASE: _ReprocessingKind.ValueType  # 4
     """A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
-    hits, under the version that its current generation has. Publish removes the hits from all stores; there is no
-    Rollback.
+    hits, under the version that its current generation has. Publish removes the hits from all stores and cannot be
+    rolled back.
     """
 
 class ReprocessingKind(_ReprocessingKind, metaclass=_ReprocessingKindEnumTypeWrapper):
     """Why history is recomputed."""
 
 REPROCESSING_KIND_UNSPECIFIED: ReprocessingKind.ValueType  # 0
-"""Not set: an error."""
+"""A request that does not set the kind is refused."""
 REPROCESSING_KIND_LOGIC: ReprocessingKind.ValueType  # 1
 """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
 REPROCESSING_KIND_REPAIR: ReprocessingKind.ValueType  # 2
 """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
 REPROCESSING_KIND_RULES: ReprocessingKind.ValueType  # 3
-"""Exclusion rules changed: each hit on the site-days is decided again, by the rules that the site has when the plan
-is made. Every site-day keeps its logic version.
+"""Exclusion rules changed: the settler decides again whether each hit on the site-days is excluded, by the rules that
+the site has when the plan is made. Every site-day keeps its logic version.
 """
 REPROCESSING_KIND_ERASE: ReprocessingKind.ValueType  # 4
 """A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
-hits, under the version that its current generation has. Publish removes the hits from all stores; there is no
-Rollback.
+hits, under the version that its current generation has. Publish removes the hits from all stores and cannot be
+rolled back.
 """
 Global___ReprocessingKind: _TypeAlias = ReprocessingKind  # noqa: Y015
 
@@ -72,56 +72,56 @@ class _ReprocessingState:
 class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReprocessingState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REPROCESSING_STATE_UNSPECIFIED: _ReprocessingState.ValueType  # 0
-    """Not set: the response to a request with `validate_only`."""
+    """The response to a request with `validate_only` has no state."""
     REPROCESSING_STATE_PLANNED: _ReprocessingState.ValueType  # 1
-    """Stored; nothing is computed. Next: Run, Cancel."""
+    """The plan is stored, and nothing is computed yet. The possible calls are Run and Cancel."""
     REPROCESSING_STATE_RUNNING: _ReprocessingState.ValueType  # 2
-    """The settler performs `Reprocessing.work`. Next: Cancel if the work is RECOMPUTE."""
+    """The settler performs `Reprocessing.work`. If the work is RECOMPUTE, Cancel is possible."""
     REPROCESSING_STATE_DIFF_READY: _ReprocessingState.ValueType  # 3
-    """Every site-day is recomputed; reports read the old generations. Next: Publish, Cancel."""
+    """Every site-day is recomputed; reports read the old generations. The possible calls are Publish and Cancel."""
     REPROCESSING_STATE_PUBLISHED: _ReprocessingState.ValueType  # 4
-    """Reports read the new generations. Next: Rollback."""
+    """Reports read the new generations. The possible call is Rollback."""
     REPROCESSING_STATE_ROLLED_BACK: _ReprocessingState.ValueType  # 5
-    """Reports read the old generations again. Next: Publish."""
+    """Reports read the old generations again. The possible call is Publish."""
     REPROCESSING_STATE_CANCELLED: _ReprocessingState.ValueType  # 6
-    """Final: no report ever read the new generations, and their rows are removed."""
+    """The reprocessing is over: no report ever read the new generations, and their rows are removed."""
     REPROCESSING_STATE_FAILED: _ReprocessingState.ValueType  # 7
-    """The work ended with `Reprocessing.error`. Next: the call that requested the work; or the call that
-    undoes the work: Cancel after RECOMPUTE, Rollback after PUBLISH, Publish after ROLL_BACK.
+    """The work failed with `Reprocessing.error`. The caller may request the failed work again, or undo it: with Cancel
+    after RECOMPUTE, with Rollback after PUBLISH, or with Publish after ROLL_BACK.
     """
     REPROCESSING_STATE_EXPIRED: _ReprocessingState.ValueType  # 8
-    """Final: the plan was not run before `Reprocessing.expire_time`."""
+    """The reprocessing is over: the plan was not run before `Reprocessing.expire_time`."""
     REPROCESSING_STATE_ERASED: _ReprocessingState.ValueType  # 9
-    """Final, kind ERASE: the visitor's hits are removed, and `Reprocessing.receipt` says from where. The old generations
-    are removed too.
+    """An erasure is over: the visitor's hits are removed, and `Reprocessing.receipt` lists the stores from which they
+    were removed. The old generations are removed too.
     """
 
 class ReprocessingState(_ReprocessingState, metaclass=_ReprocessingStateEnumTypeWrapper):
     """A reprocessing's state."""
 
 REPROCESSING_STATE_UNSPECIFIED: ReprocessingState.ValueType  # 0
-"""Not set: the response to a request with `validate_only`."""
+"""The response to a request with `validate_only` has no state."""
 REPROCESSING_STATE_PLANNED: ReprocessingState.ValueType  # 1
-"""Stored; nothing is computed. Next: Run, Cancel."""
+"""The plan is stored, and nothing is computed yet. The possible calls are Run and Cancel."""
 REPROCESSING_STATE_RUNNING: ReprocessingState.ValueType  # 2
-"""The settler performs `Reprocessing.work`. Next: Cancel if the work is RECOMPUTE."""
+"""The settler performs `Reprocessing.work`. If the work is RECOMPUTE, Cancel is possible."""
 REPROCESSING_STATE_DIFF_READY: ReprocessingState.ValueType  # 3
-"""Every site-day is recomputed; reports read the old generations. Next: Publish, Cancel."""
+"""Every site-day is recomputed; reports read the old generations. The possible calls are Publish and Cancel."""
 REPROCESSING_STATE_PUBLISHED: ReprocessingState.ValueType  # 4
-"""Reports read the new generations. Next: Rollback."""
+"""Reports read the new generations. The possible call is Rollback."""
 REPROCESSING_STATE_ROLLED_BACK: ReprocessingState.ValueType  # 5
-"""Reports read the old generations again. Next: Publish."""
+"""Reports read the old generations again. The possible call is Publish."""
 REPROCESSING_STATE_CANCELLED: ReprocessingState.ValueType  # 6
-"""Final: no report ever read the new generations, and their rows are removed."""
+"""The reprocessing is over: no report ever read the new generations, and their rows are removed."""
 REPROCESSING_STATE_FAILED: ReprocessingState.ValueType  # 7
-"""The work ended with `Reprocessing.error`. Next: the call that requested the work; or the call that
-undoes the work: Cancel after RECOMPUTE, Rollback after PUBLISH, Publish after ROLL_BACK.
+"""The work failed with `Reprocessing.error`. The caller may request the failed work again, or undo it: with Cancel
+after RECOMPUTE, with Rollback after PUBLISH, or with Publish after ROLL_BACK.
 """
 REPROCESSING_STATE_EXPIRED: ReprocessingState.ValueType  # 8
-"""Final: the plan was not run before `Reprocessing.expire_time`."""
+"""The reprocessing is over: the plan was not run before `Reprocessing.expire_time`."""
 REPROCESSING_STATE_ERASED: ReprocessingState.ValueType  # 9
-"""Final, kind ERASE: the visitor's hits are removed, and `Reprocessing.receipt` says from where. The old generations
-are removed too.
+"""An erasure is over: the visitor's hits are removed, and `Reprocessing.receipt` lists the stores from which they
+were removed. The old generations are removed too.
 """
 Global___ReprocessingState: _TypeAlias = ReprocessingState  # noqa: Y015
 
@@ -134,27 +134,27 @@ class _ReprocessingWorkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repr
     REPROCESSING_WORK_UNSPECIFIED: _ReprocessingWork.ValueType  # 0
     """No work is requested."""
     REPROCESSING_WORK_RECOMPUTE: _ReprocessingWork.ValueType  # 1
-    """Recompute every site-day, days in ascending order. Requested by Run."""
+    """Recompute every site-day, with the days in ascending order. Run requests this work."""
     REPROCESSING_WORK_PUBLISH: _ReprocessingWork.ValueType  # 2
-    """Make the new generations current. Requested by Publish."""
+    """Make the new generations current, so that reports read them. Publish requests this work."""
     REPROCESSING_WORK_ROLL_BACK: _ReprocessingWork.ValueType  # 3
-    """Make the old generations current. Requested by Rollback."""
+    """Make the old generations current again. Rollback requests this work."""
     REPROCESSING_WORK_CANCEL: _ReprocessingWork.ValueType  # 4
-    """Remove the new generations. Requested by Cancel."""
+    """Remove the new generations. Cancel requests this work."""
 
 class ReprocessingWork(_ReprocessingWork, metaclass=_ReprocessingWorkEnumTypeWrapper):
-    """What the settler does for a reprocessing."""
+    """The work that the settler performs for a reprocessing."""
 
 REPROCESSING_WORK_UNSPECIFIED: ReprocessingWork.ValueType  # 0
 """No work is requested."""
 REPROCESSING_WORK_RECOMPUTE: ReprocessingWork.ValueType  # 1
-"""Recompute every site-day, days in ascending order. Requested by Run."""
+"""Recompute every site-day, with the days in ascending order. Run requests this work."""
 REPROCESSING_WORK_PUBLISH: ReprocessingWork.ValueType  # 2
-"""Make the new generations current. Requested by Publish."""
+"""Make the new generations current, so that reports read them. Publish requests this work."""
 REPROCESSING_WORK_ROLL_BACK: ReprocessingWork.ValueType  # 3
-"""Make the old generations current. Requested by Rollback."""
+"""Make the old generations current again. Rollback requests this work."""
 REPROCESSING_WORK_CANCEL: ReprocessingWork.ValueType  # 4
-"""Remove the new generations. Requested by Cancel."""
+"""Remove the new generations. Cancel requests this work."""
 Global___ReprocessingWork: _TypeAlias = ReprocessingWork  # noqa: Y015
 
 class _CheckedStore:
@@ -164,7 +164,7 @@ class _CheckedStore:
 class _CheckedStoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckedStore.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CHECKED_STORE_UNSPECIFIED: _CheckedStore.ValueType  # 0
-    """Not set: never returned."""
+    """No response has this value."""
     CHECKED_STORE_RAW: _CheckedStore.ValueType  # 1
     """Raw hits, compared with the ledger."""
     CHECKED_STORE_LEDGER: _CheckedStore.ValueType  # 2
@@ -174,13 +174,13 @@ class _CheckedStoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckedS
     CHECKED_STORE_METRICS: _CheckedStore.ValueType  # 4
     """Rows in the metric store, compared with the ledger and with the series."""
     CHECKED_STORE_CARRY: _CheckedStore.ValueType  # 5
-    """Visits that are open at the day's end, for the next day: whether the value is readable."""
+    """The carry, which hands the visits that are open at the day's end to the next day; only its readability is checked."""
 
 class CheckedStore(_CheckedStore, metaclass=_CheckedStoreEnumTypeWrapper):
     """What was compared."""
 
 CHECKED_STORE_UNSPECIFIED: CheckedStore.ValueType  # 0
-"""Not set: never returned."""
+"""No response has this value."""
 CHECKED_STORE_RAW: CheckedStore.ValueType  # 1
 """Raw hits, compared with the ledger."""
 CHECKED_STORE_LEDGER: CheckedStore.ValueType  # 2
@@ -190,12 +190,14 @@ CHECKED_STORE_SERIES: CheckedStore.ValueType  # 3
 CHECKED_STORE_METRICS: CheckedStore.ValueType  # 4
 """Rows in the metric store, compared with the ledger and with the series."""
 CHECKED_STORE_CARRY: CheckedStore.ValueType  # 5
-"""Visits that are open at the day's end, for the next day: whether the value is readable."""
+"""The carry, which hands the visits that are open at the day's end to the next day; only its readability is checked."""
 Global___CheckedStore: _TypeAlias = CheckedStore  # noqa: Y015
 
 @_typing.final
 class Reprocessing(_message.Message):
-    """Recomputes site-days. The resource with its state is the long-running operation: there is no separate operation."""
+    """A recomputation of site-days. Clients poll this resource for its state and progress; there is no separate
+    long-running operation.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -226,48 +228,50 @@ class Reprocessing(_message.Message):
     LAST_FOLLOWING_UTC_DATE_FIELD_NUMBER: _builtins.int
     OPEN_HITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`reprocessings/{id}`, the id at most 64 characters from [a-z0-9-]. Empty in the response to a request with
-    `validate_only`.
+    """Resource name `reprocessings/{id}`, where {id} has at most 64 characters from [a-z0-9-]. The name is empty in the
+    response to a request with `validate_only`.
     """
     kind: Global___ReprocessingKind.ValueType
     """Why history is recomputed."""
     logic: _builtins.str
-    """Logic version, for example "v1". Not set in a request with kind LOGIC: the current version. With kinds REPAIR and
-    RULES, each site-day keeps its version: a request must not set this field, and a response does not set it.
+    """Logic version, for example "v1". If a request with kind LOGIC does not set this field, the current version is used.
+    With other kinds, each site-day keeps its version: a request must not set this field, and a response does not set
+    it.
     """
     site_count: _builtins.int
-    """How many sites there are. A site that only a `-` selects is not counted if it has no settled day in the range."""
+    """Number of sites. A site that only a `-` selects is not counted if it has no settled day in the range."""
     state: Global___ReprocessingState.ValueType
     """State."""
     work: Global___ReprocessingWork.ValueType
-    """In state RUNNING the requested work, in state FAILED the failed work; not set in other states."""
+    """The requested work in state RUNNING, and the failed work in state FAILED. In other states, the field is not set."""
     error: _builtins.str
-    """In state FAILED, why the work failed; in PUBLISHED and ROLLED_BACK, why the last requested work was not begun;
-    otherwise empty.
+    """In state FAILED, the cause of the failure. In states PUBLISHED and ROLLED_BACK, the reason why the last requested
+    work was not begun. Otherwise the field is empty.
     """
     site_days: _builtins.int
-    """Settled site-days, counted when the plan was made; at most 20,000."""
+    """How many settled site-days there were when the plan was made, at most 20,000."""
     hits: _builtins.int
-    """Accepted hits on these site-days, counted when the plan was made."""
+    """How many accepted hits the site-days had when the plan was made."""
     done_site_days: _builtins.int
-    """Site-days that the current work has finished. The publication of an erasure has only the site-days with hits of the
-    visitor, which may be fewer than `site_days`.
+    """How many site-days the current work has finished. An erasure's publication covers only the site-days with hits of
+    the visitor, which may be fewer than `site_days`.
     """
     rules_version: _builtins.int
-    """With kind RULES and a single site: the version of the site's exclusion rules."""
+    """With kind RULES and a single site, the version of the site's exclusion rules when the plan was made."""
     following_site_days: _builtins.int
-    """Settled site-days after `last_utc_date` that Run recomputed too, because the visits that begin before them changed.
-    They are compared, published and rolled back with the plan, and keep their logic version and rules.
+    """How many settled site-days after `last_utc_date` were recomputed too. Run also recomputes a following day if a
+    changed visit continues on that day. Following site-days are compared, published and rolled back with the plan, and
+    keep their logic version and rules.
     """
     open_hits: _builtins.int
-    """Kind ERASE: how many of the visitor's hits Run found on days that are not settled yet. The hits on settled days are
-    the growth of `erased` in the difference.
+    """With kind ERASE, how many hits Run found on days that are not settled yet. For settled days, the difference shows
+    the visitor's hits as an increase of `erased`.
     """
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """In a request 1 to 1,000 names: `merchants/{m}/sites/{s}`, `merchants/{m}/sites/-` for all sites that a merchant
-        has, or `merchants/-/sites/-` for all sites; at most 20,000 sites together. In a response the first 100 full names,
-        in name order; `site_count` counts all.
+        """A request has 1 to 1,000 names, which may stand for at most 20,000 sites together. A name is
+        `merchants/{m}/sites/{s}`, `merchants/{m}/sites/-` for all sites that a merchant has, or `merchants/-/sites/-` for
+        all sites. A response has the first 100 full names in name order; `site_count` counts all sites.
         """
 
     @_builtins.property
@@ -276,43 +280,47 @@ class Reprocessing(_message.Message):
 
     @_builtins.property
     def last_utc_date(self) -> _date_pb2.Date:
-        """Last UTC day, inclusive. Must be closed: 26 hours have passed since the day ended."""
+        """Last UTC day, inclusive. The day must be closed, which means that 26 hours have passed since the day ended."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When the plan was stored."""
+        """Time at which the plan was stored."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When state or progress last changed."""
+        """Time at which the state or the progress last changed."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the plan can no longer be run, 7 days after `create_time`; set in states PLANNED and EXPIRED."""
+        """Time from which the plan can no longer be run, 7 days after `create_time`; set in states PLANNED and EXPIRED."""
 
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanStage]:
-        """The plan: all stages in execution order, even a stage without work."""
+        """All stages of the plan in execution order; a stage without work is included."""
 
     @_builtins.property
     def estimated_duration(self) -> _duration_pb2.Duration:
         """Estimated duration from Run until the difference can be read. The estimate uses the measured speed of the newest
-        reprocessing, or a default speed.
+        reprocessing, or a default speed if no speed was measured.
         """
 
     @_builtins.property
     def visitor(self) -> Global___ErasedVisitor:
-        """Kind ERASE: the visitor; required in the request, never stored and never returned. Then `sites` must name a single
-        site in full, and both dates must be left out: all days are searched.
+        """The visitor whose hits are erased; required with kind ERASE, never stored and never returned. With kind ERASE,
+        `sites` must name a single site in full, and both dates must be left out, because all days are searched.
         """
 
     @_builtins.property
     def receipt(self) -> Global___ErasureReceipt:
-        """Kind ERASE: what was removed from where; set as soon as Publish has removed the first hit, complete in state ERASED."""
+        """With kind ERASE, the values that were removed from each store. The field is set as soon as Publish has removed the
+        first hit, and is complete in state ERASED.
+        """
 
     @_builtins.property
     def raw_repair(self) -> Global___RawRepair:
-        """With kind REPAIR, from the first progress on: the raw records that the repair found missing."""
+        """With kind REPAIR, the raw records that the repair found missing. The field is set as soon as the repair makes
+        progress.
+        """
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReprocessingWarning]:
@@ -320,7 +328,7 @@ class Reprocessing(_message.Message):
 
     @_builtins.property
     def last_following_utc_date(self) -> _date_pb2.Date:
-        """The last UTC day of these site-days. Not set: there are none."""
+        """The last UTC day among the site-days that `following_site_days` counts. If not set, there are no such site-days."""
 
     def __init__(
         self,
@@ -369,7 +377,7 @@ Global___Reprocessing: _TypeAlias = Reprocessing  # noqa: Y015
 
 @_typing.final
 class ErasedVisitor(_message.Message):
-    """The identifiers of a visitor. At least 1 and at most 16 identifiers together."""
+    """The identifiers of a visitor, at least 1 and at most 16 in all fields together."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -388,7 +396,9 @@ class ErasedVisitor(_message.Message):
 
     @_builtins.property
     def visitor_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Visitor keys, 32 hexadecimal digits each, as TraceHit returns them: the only identifier of a visitor without an id."""
+        """Visitor keys as TraceHit returns them, 32 hexadecimal digits each. A visitor without an id can be identified only
+        by a visitor key.
+        """
 
     def __init__(
         self,
@@ -407,7 +417,7 @@ Global___ErasedVisitor: _TypeAlias = ErasedVisitor  # noqa: Y015
 
 @_typing.final
 class ErasureReceipt(_message.Message):
-    """What an erasure removed from each store. After a crash, `carries` and `refusals` may be lower than the truth; `hits`,
+    """How much an erasure removed from each store. After a crash, `carries` and `refusals` may be too low; `hits`,
     `raw_records` and `claims` are exact.
     """
 
@@ -448,46 +458,48 @@ class ErasureReceipt(_message.Message):
     SCANNED_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
-    """Hits that were replaced by blank rows, which keep only site, UTC day, 15-minute cell of collect time and hash64 of
-    the hit id.
+    """How many hits were replaced by blank rows. A blank row keeps only the site, the UTC day, the collect time's
+    15-minute cell, and the hit id's hash64.
     """
     raw_records: _builtins.int
-    """Raw records that were rewritten."""
+    """How many raw records were rewritten without the hits."""
     log_records: _builtins.int
-    """Log records that were rewritten; 0 if the log cannot change a record."""
+    """How many log records were rewritten without the hits; 0 if the log cannot change a record."""
     claims: _builtins.int
-    """Claims on orders and refunds that were removed."""
+    """How many claims on orders and refunds were removed."""
     refusals: _builtins.int
-    """Refusals that lost bytes, message and hit id."""
+    """How many refused hits lost their bytes, message and hit id."""
     carries: _builtins.int
-    """Recomputed site-days, in any reprocessing, that lost the visitor's open visits."""
+    """How many recomputed site-days, in any reprocessing, have a carry from which the visitor's open visits were removed."""
     site_days: _builtins.int
-    """Site-days that were published without the hits."""
+    """How many site-days were published without the hits."""
     generations: _builtins.int
-    """Replaced generations that were removed."""
+    """How many replaced generations were removed."""
     waiting: _builtins.str
-    """What the erasure waits for; empty while it goes on, and at the end."""
+    """The condition that the erasure waits for; empty while the erasure makes progress, and after its end."""
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
-        """Hits before this time (event time) are erased. If they arrive again, they are accepted and counted as erased; later
-        hits count.
+        """The visitor's hits with an event time before this time are erased. If such a hit arrives again, it is accepted and
+        counted as erased. Hits with a later event time count as usual.
         """
 
     @_builtins.property
     def open_utc_dates(self) -> _containers.RepeatedCompositeFieldContainer[_date_pb2.Date]:
-        """UTC days with the hits that were not closed: their sums are corrected when the day is settled. At most 100."""
+        """UTC days with the visitor's hits that were not closed yet. The sums of such a day are corrected when the day is
+        settled. At most 100.
+        """
 
     @_builtins.property
     def log_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when the log may still hold the bytes. Not set: the log no longer holds the bytes."""
+        """Time until which the log may still contain the hits' bytes. If not set, the log no longer contains these bytes."""
 
     @_builtins.property
     def proven_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last scan found nothing. Not set: not yet."""
+        """Time at which the last scan of the stores found no value of the visitor. If not set, this scan has not ended yet."""
 
     @_builtins.property
     def scanned(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many values the last scan read, by store: "raw_days", "snapshots", "carries", "refusals"."""
+        """How many values the last scan read in each store. The keys are "raw_days", "snapshots", "carries" and "refusals"."""
 
     def __init__(
         self,
@@ -517,7 +529,7 @@ Global___ErasureReceipt: _TypeAlias = ErasureReceipt  # noqa: Y015
 
 @_typing.final
 class RawRepair(_message.Message):
-    """Raw records that the raw store had lost or damaged, and what the repair did with them."""
+    """Raw records that the raw store had lost or damaged, and the result of their repair."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -527,16 +539,16 @@ class RawRepair(_message.Message):
     LOST_SITE_DAYS_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     restored_records: _builtins.int
-    """Records that the log still had, and that are stored again."""
+    """How many lost or damaged records the log still had, so that the raw store has them again."""
     restored_hits: _builtins.int
-    """Hits in these records, of any sites and days."""
+    """How many hits the restored records contain, including other sites' and days' hits."""
     lost_hits: _builtins.int
-    """Hits that neither the raw store nor the log has. These hits cannot be recomputed."""
+    """How many hits neither the raw store nor the log has, so that they cannot be recomputed."""
     lost_site_days: _builtins.int
-    """Site-days that have lost hits, or that are beside a day of the same site with lost hits."""
+    """How many site-days have lost hits, or precede or follow a day on which the same site has lost hits."""
     @_builtins.property
     def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostHits]:
-        """The first 100 of these site-days."""
+        """The first 100 of the site-days that `lost_site_days` counts."""
 
     def __init__(
         self,
@@ -568,11 +580,11 @@ class LostHits(_message.Message):
     site: _builtins.str
     """The site."""
     hits: _builtins.int
-    """How many hits are lost. 0: no hit of this UTC day is lost, but the recomputation also reads hits of a neighbouring
-    UTC day, and these are damaged.
+    """How many hits are lost. If 0, no hit on this UTC day is lost, but the recomputation also reads hits on the previous
+    or next UTC day, which are damaged.
     """
     kept: _builtins.bool
-    """Whether the repair left the site-day out, because the site-day cannot be recomputed from all its hits."""
+    """Whether the repair left the site-day unchanged, because some of the hits that the recomputation needs are lost."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -603,13 +615,15 @@ class ReprocessingWarning(_message.Message):
     HITS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """RULE_NOT_APPLICABLE: the site has rules of kind NETWORK, which cannot match hits without a truncated IP address."""
+    """The reason as a name. RULE_NOT_APPLICABLE means that the site has rules of kind NETWORK, which cannot match hits
+    without a truncated IP address.
+    """
     hits: _builtins.int
-    """Concerned hits. In a plan, the hits of days that began before the site stored addresses; in a difference, the hits
-    without an address.
+    """How many hits the warning concerns. In a plan, these are the hits on days that began before the site stored
+    addresses; in a difference, the hits without an address.
     """
     message: _builtins.str
-    """What the warning means."""
+    """The warning as a message for people."""
     def __init__(
         self,
         *,
@@ -654,7 +668,7 @@ class PlanStage(_message.Message):
 
     @_builtins.property
     def retire(self) -> Global___RetireStage:
-        """Keep the replaced rows for a rollback, then remove the rows."""
+        """Keep the replaced rows for a rollback, and remove the rows afterwards."""
 
     def __init__(
         self,
@@ -715,7 +729,7 @@ class RecomputeStage(_message.Message):
     SITE_DAYS_FIELD_NUMBER: _builtins.int
     ESTIMATED_DURATION_FIELD_NUMBER: _builtins.int
     logic: _builtins.str
-    """Logic version. Not set: each site-day keeps the version that its current generation has."""
+    """Logic version. If not set, each site-day keeps the version that its current generation has."""
     site_days: _builtins.int
     """Site-days."""
     @_builtins.property
@@ -763,7 +777,7 @@ Global___CompareStage: _TypeAlias = CompareStage  # noqa: Y015
 
 @_typing.final
 class PublishStage(_message.Message):
-    """Make the new generations current, one site-day after the other, days in ascending order."""
+    """Make the new generations current, one site-day after the other, with the days in ascending order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -785,13 +799,13 @@ Global___PublishStage: _TypeAlias = PublishStage  # noqa: Y015
 
 @_typing.final
 class RetireStage(_message.Message):
-    """Keep the replaced rows for a rollback, then remove the rows."""
+    """Keep the replaced rows for a rollback, and remove the rows afterwards."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEEP_DAYS_FIELD_NUMBER: _builtins.int
     keep_days: _builtins.int
-    """Days for which the rows are kept; 0 if there is nothing to keep."""
+    """How many days the replaced rows are kept; 0 if no rows are replaced."""
     def __init__(
         self,
         *,
@@ -814,10 +828,10 @@ class CreateReprocessingRequest(_message.Message):
     REPROCESSING_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
-    """Whether to return the plan without storing the plan; the returned reprocessing has no name. Default false."""
+    """Whether to return the plan without storing it; the returned reprocessing then has no name. Default false."""
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
-        """The reprocessing: kind, logic, sites, dates; other fields are ignored."""
+        """The reprocessing, with kind, logic, sites, dates and visitor; other fields are ignored."""
 
     def __init__(
         self,
@@ -912,7 +926,7 @@ class ListReprocessingsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Maximum number in the response; default 50. Values above 500 are treated as 500."""
+    """Maximum number of reprocessings in the response; default 50. Values above 500 are treated as 500."""
     page_token: _builtins.str
     """`next_page_token` from the previous response."""
     def __init__(
@@ -959,7 +973,7 @@ Global___ListReprocessingsResponse: _TypeAlias = ListReprocessingsResponse  # no
 
 @_typing.final
 class RunReprocessingRequest(_message.Message):
-    """A request to recompute the site-days. Possible in states PLANNED and FAILED."""
+    """A request to recompute the site-days. The call is possible in states PLANNED and FAILED."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1005,7 +1019,7 @@ Global___RunReprocessingResponse: _TypeAlias = RunReprocessingResponse  # noqa: 
 
 @_typing.final
 class PublishReprocessingRequest(_message.Message):
-    """A request to publish the new generations. Possible in states DIFF_READY, ROLLED_BACK and FAILED."""
+    """A request to publish the new generations. The call is possible in states DIFF_READY, ROLLED_BACK and FAILED."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1051,7 +1065,7 @@ Global___PublishReprocessingResponse: _TypeAlias = PublishReprocessingResponse  
 
 @_typing.final
 class RollbackReprocessingRequest(_message.Message):
-    """A request to make the old generations current again. Possible in states PUBLISHED and FAILED."""
+    """A request to make the old generations current again. The call is possible in states PUBLISHED and FAILED."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1097,7 +1111,9 @@ Global___RollbackReprocessingResponse: _TypeAlias = RollbackReprocessingResponse
 
 @_typing.final
 class CancelReprocessingRequest(_message.Message):
-    """A request to remove the new generations. Possible in states PLANNED, DIFF_READY and FAILED."""
+    """A request to remove the new generations. The call is possible in states PLANNED, DIFF_READY and FAILED, and in state
+    RUNNING if the work is RECOMPUTE.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1143,8 +1159,8 @@ Global___CancelReprocessingResponse: _TypeAlias = CancelReprocessingResponse  # 
 
 @_typing.final
 class GetReprocessingDiffRequest(_message.Message):
-    """A request for the difference. Possible as soon as every site-day is recomputed, and while site-days are being
-    published or rolled back.
+    """A request for the difference. The call is possible as soon as every site-day is recomputed, and while site-days are
+    being published or rolled back.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1166,28 +1182,31 @@ class GetReprocessingDiffRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` from the previous response to the same request."""
     site: _builtins.str
-    """Compare only this site. Not set: all sites."""
+    """The only site to compare. If not set, all sites of the reprocessing are compared."""
     dimension: _builtins.str
-    """Dimension, for example "channel", "page_path" or "landing_page". Set: the response has the values whose sums
-    changed most, at most 2,000 site-days are compared, and both generations' rows must still be stored.
+    """Dimension, for example "channel", "page_path" or "landing_page". If set, the response has the dimension's values
+    whose sums changed most. At most 2,000 site-days are then compared, and both generations' rows must still be
+    stored.
     """
     order_by: _builtins.str
-    """Metric whose absolute difference ranks sites, values and cells, for example "visits". Not set: the metric with the
-    largest change in per cent.
+    """Metric whose absolute difference ranks sites, values and cells, for example "visits". If not set, the metric with
+    the largest change in per cent is used.
     """
     top: _builtins.int
-    """Maximum number of sites, of values and of cells in the response; default 10. Values above 100 are treated as 100."""
+    """Maximum number of sites, values and cells in the response, each; default 10. Values above 100 are treated as 100."""
     cells: _builtins.bool
     """Whether the response has the cells whose sums changed most. If true, at most 500 site-days are compared, and both
     generations' rows must still be stored. Default false.
     """
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
-        """Compare no UTC day before. Not set: from the first day on."""
+        """First UTC day to compare. If not set, the comparison begins with the first day of the reprocessing."""
 
     @_builtins.property
     def last_utc_date(self) -> _date_pb2.Date:
-        """Compare no UTC day after, inclusive. Not set: up to the last day, `last_following_utc_date` included."""
+        """Last UTC day to compare, inclusive. If not set, the comparison ends with `Reprocessing.last_following_utc_date`, or
+        with `Reprocessing.last_utc_date` if there are no following days.
+        """
 
     def __init__(
         self,
@@ -1224,7 +1243,7 @@ Global___GetReprocessingDiffRequest: _TypeAlias = GetReprocessingDiffRequest  # 
 
 @_typing.final
 class MetricDifference(_message.Message):
-    """A metric before and after. Excluded hits do not count."""
+    """A metric's sums in the old and in the new generations, without excluded hits."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1237,25 +1256,25 @@ class MetricDifference(_message.Message):
     ABSOLUTE_DIFFERENCE_FIELD_NUMBER: _builtins.int
     ABSOLUTE_PERCENT_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
-    """Metric id as in reports; reports have `visit_views` only as a part in views_per_visit. `visitors` are the distinct
-    visitors per site-day, added up.
+    """Metric id as in reports, or `visit_views`, which reports use only to compute views_per_visit. For `visitors`, the
+    distinct visitors per site-day are added up.
     """
     unit: _builtins.str
     """Unit: "count", "ms", or "micros" for money in all currencies together."""
     old: _builtins.int
-    """Sum in the old generations. Not set: beyond int64."""
+    """Sum in the old generations. If not set, the value is beyond int64."""
     new: _builtins.int
-    """Sum in the new generations. Not set: beyond int64."""
+    """Sum in the new generations. If not set, the value is beyond int64."""
     difference: _builtins.int
-    """New minus old. Not set: beyond int64."""
+    """New minus old. If not set, the value is beyond int64."""
     percent: _builtins.float
-    """100 × difference / |old|. Not set: old is 0."""
+    """100 × difference / |old|. If not set, `old` is 0."""
     absolute_difference: _builtins.int
-    """Sum of |new − old| over the site-days: larger than |difference| if changes cancel out. For a dimension's value
-    |difference|. Not set: beyond int64.
+    """Sum of |new − old| over the site-days, which is larger than |difference| if changes cancel out. For a dimension's
+    value, this field equals |difference|. If not set, the value is beyond int64.
     """
     absolute_percent: _builtins.float
-    """100 × absolute_difference / |old|. Not set: old is 0."""
+    """100 × absolute_difference / |old|. If not set, `old` is 0."""
     def __init__(
         self,
         *,
@@ -1301,7 +1320,7 @@ Global___MetricDifference: _TypeAlias = MetricDifference  # noqa: Y015
 
 @_typing.final
 class LedgerOutcome(_message.Message):
-    """What became of the accepted hits: accepted = counted + duplicate + excluded + erased."""
+    """The accepted hits by outcome, where accepted = counted + duplicate + excluded + erased."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1341,10 +1360,11 @@ Global___LedgerOutcome: _TypeAlias = LedgerOutcome  # noqa: Y015
 
 @_typing.final
 class ChangeReasons(_message.Message):
-    """Why changed site-days differ, as counts of visits and hits. Visits are those that reports count; hits are those with
-    an event time on the UTC day. A place is a hit that is in a visit on both sides, old and new. A place begins a visit if
-    the place is the visit's first place, and the visit began on the UTC day or later. Exactly: new visits − old visits =
-    split_visits − merged_visits + added_visits − removed_visits.
+    """The reasons why changed site-days differ, as numbers of visits and hits. Only visits that reports count and hits with
+    an event time on the UTC day are included. "Old side" and "new side" mean the old and the new generations. A place is
+    a hit that belongs to a visit on both sides, old and new. A place begins a visit if it is the visit's first place,
+    and the visit began on the UTC day or later. The counts satisfy new visits − old visits = split_visits −
+    merged_visits + added_visits − removed_visits.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1361,8 +1381,9 @@ class ChangeReasons(_message.Message):
     NO_LONGER_DUPLICATE_HITS_FIELD_NUMBER: _builtins.int
     JOINED_HITS_FIELD_NUMBER: _builtins.int
     explained_site_days: _builtins.int
-    """Changed site-days whose reasons are known. The reasons are not known if hits were erased, if a store lost numbers or
-    raw hits, or if the site-day has more than 2,000,000 hits, or more than 250,000 hits of a visitor.
+    """Number of changed site-days whose reasons are known. The reasons for a site-day are not known if hits were erased,
+    if a store lost numbers or raw hits, or if the site-day has more than 2,000,000 hits, or more than 250,000 hits of
+    a single visitor.
     """
     merged_visits: _builtins.int
     """Places that begin a visit on the old side and continue a visit on the new side. The visit on the new side may have
@@ -1385,8 +1406,8 @@ class ChangeReasons(_message.Message):
     no_longer_duplicate_hits: _builtins.int
     """Hits that are duplicates only on the old side."""
     joined_hits: _builtins.int
-    """The number of hits that only the new generations have read (for example late hits), minus the number that only the
-    old generations have read. Negative only if a rollback recomputed the old generations.
+    """The number of hits that only the new generations have read (for example late hits), minus the number of hits that
+    only the old generations have read. The value is negative only if a rollback recomputed the old generations.
     """
     def __init__(
         self,
@@ -1413,7 +1434,7 @@ Global___ChangeReasons: _TypeAlias = ChangeReasons  # noqa: Y015
 
 @_typing.final
 class DayDifference(_message.Message):
-    """A UTC day before and after."""
+    """A UTC day in the old and in the new generations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1427,14 +1448,14 @@ class DayDifference(_message.Message):
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
-    """Site-days with a different sum or ledger."""
+    """How many site-days have sums or a ledger that differ."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Metrics with a difference in any site-day, by id."""
+        """Metrics with a difference in any site-day, sorted by id."""
 
     @_builtins.property
     def ledger_before(self) -> Global___LedgerOutcome:
@@ -1446,7 +1467,7 @@ class DayDifference(_message.Message):
 
     @_builtins.property
     def reasons(self) -> Global___ChangeReasons:
-        """Why the day's site-days differ. Not set: no changed site-day is explained."""
+        """Why the day's site-days differ. If not set, no changed site-day has known reasons."""
 
     def __init__(
         self,
@@ -1469,7 +1490,7 @@ Global___DayDifference: _TypeAlias = DayDifference  # noqa: Y015
 
 @_typing.final
 class SiteDifference(_message.Message):
-    """A site before and after."""
+    """A site in the old and in the new generations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1479,10 +1500,10 @@ class SiteDifference(_message.Message):
     site: _builtins.str
     """The site."""
     changed_site_days: _builtins.int
-    """Site-days with a different sum or ledger."""
+    """How many site-days have sums or a ledger that differ."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Metrics with a difference in any site-day, by id."""
+        """Metrics with a difference in any site-day, sorted by id."""
 
     def __init__(
         self,
@@ -1501,7 +1522,7 @@ Global___SiteDifference: _TypeAlias = SiteDifference  # noqa: Y015
 
 @_typing.final
 class ValueDifference(_message.Message):
-    """A dimension's value before and after."""
+    """A dimension's value in the old and in the new generations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1511,7 +1532,7 @@ class ValueDifference(_message.Message):
     """The value as in reports; "(not set)" or "(direct)" for rows without a value."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Metrics with a difference, by id."""
+        """Metrics with a difference, sorted by id."""
 
     def __init__(
         self,
@@ -1529,7 +1550,7 @@ Global___ValueDifference: _TypeAlias = ValueDifference  # noqa: Y015
 
 @_typing.final
 class CellDifference(_message.Message):
-    """A cell before and after: 15 minutes of a site."""
+    """A cell (15 minutes of a site) in the old and in the new generations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1544,7 +1565,7 @@ class CellDifference(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Metrics with a difference, by id."""
+        """Metrics with a difference, sorted by id."""
 
     def __init__(
         self,
@@ -1593,32 +1614,32 @@ class GetReprocessingDiffResponse(_message.Message):
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
-    """Site-days with a different sum or ledger."""
+    """How many site-days have sums or a ledger that differ."""
     sites_ranked_by: _builtins.str
     """Metric that ranks `sites`; empty if no metric changed."""
     changed_sites: _builtins.int
     """How many sites have a changed site-day."""
     values_ranked_by: _builtins.str
-    """Metric that ranks `values`; empty without `dimension`, and if no value changed."""
+    """Metric that ranks `values`; empty if the request has no `dimension`, or if no value changed."""
     changed_values: _builtins.int
     """How many values have a difference."""
     settled_again_site_days: _builtins.int
-    """Site-days that `values` and `cells` leave out because they were settled again after the run; publication recomputes
-    these site-days.
+    """How many site-days `values` and `cells` leave out because these site-days were settled again after the run; Publish
+    recomputes these site-days.
     """
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
     cells_ranked_by: _builtins.str
-    """Metric that ranks `cells`; empty unless `cells` was requested, and if no cell changed."""
+    """Metric that ranks `cells`; empty if `cells` was not requested, or if no cell changed."""
     changed_cells: _builtins.int
     """How many cells have a difference."""
     disturbed_site_days: _builtins.int
-    """Settled site-days that are not compared, and that the settler settles again after the publication, because an order,
-    a copy of a hit or a visit depends on the compared site-days.
+    """How many settled site-days outside the comparison the settler settles again after the publication, because an
+    order, a copy of a hit or a visit on such a day depends on the compared site-days.
     """
     lost_site_days: _builtins.int
-    """Site-days that `values` and `cells` leave out, because the metric store lost rows of a compared generation. A
-    publication replaces lost rows of the old generation.
+    """How many site-days `values` and `cells` leave out because the metric store lost rows. If rows of the old generation
+    are lost, Publish replaces these rows.
     """
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
@@ -1626,35 +1647,37 @@ class GetReprocessingDiffResponse(_message.Message):
 
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Over all compared site-days, the metrics with a difference in any site-day, by id."""
+        """Metrics with a difference in any compared site-day, sorted by id, added up over all compared site-days."""
 
     @_builtins.property
     def ledger_before(self) -> Global___LedgerOutcome:
-        """Over all compared site-days, the old generations' ledger."""
+        """The old generations' ledger, added up over all compared site-days."""
 
     @_builtins.property
     def ledger_after(self) -> Global___LedgerOutcome:
-        """Over all compared site-days, the new generations' ledger."""
+        """The new generations' ledger, added up over all compared site-days."""
 
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayDifference]:
-        """Days with a changed site-day, ascending: a page."""
+        """Days with a changed site-day in ascending order; the response has a page of these days."""
 
     @_builtins.property
     def sites(self) -> _containers.RepeatedCompositeFieldContainer[Global___SiteDifference]:
-        """The most changed sites, the most changed first. Only on the first page."""
+        """The most changed sites, the most changed first. Only the first page has this list."""
 
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueDifference]:
-        """The dimension's most changed values, the most changed first. Only on the first page."""
+        """The dimension's most changed values, the most changed first. Only the first page has this list."""
 
     @_builtins.property
     def reasons(self) -> Global___ChangeReasons:
-        """Over all compared site-days, why they differ. Not set: no changed site-day is explained."""
+        """The reasons why the compared site-days differ, added up over all site-days. If not set, no changed site-day has
+        known reasons.
+        """
 
     @_builtins.property
     def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellDifference]:
-        """The most changed cells, the most changed first. Only on the first page."""
+        """The most changed cells, the most changed first. Only the first page has this list."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReprocessingWarning]:
@@ -1662,7 +1685,7 @@ class GetReprocessingDiffResponse(_message.Message):
 
     @_builtins.property
     def disturbed(self) -> _containers.RepeatedCompositeFieldContainer[Global___DisturbedSiteDay]:
-        """The first 100 of these site-days, by site and UTC day."""
+        """The first 100 of the site-days that are settled again after the publication, sorted by site and UTC day."""
 
     def __init__(
         self,
@@ -1701,7 +1724,7 @@ Global___GetReprocessingDiffResponse: _TypeAlias = GetReprocessingDiffResponse  
 
 @_typing.final
 class DisturbedSiteDay(_message.Message):
-    """A site-day that a publication lets the settler settle again."""
+    """A site-day that the settler settles again after a publication."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1740,24 +1763,24 @@ class CheckHistoryRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of site-days on the page; default 100. Values above 500 are treated as 500. A page also ends after
-    2,000,000 raw hits, after 1,000 sites, or after 10 s, so that a page can be empty. The next page continues within the
-    site-day, so a site-day is on the page on which its check ends.
+    2,000,000 raw hits, after 1,000 sites, or after 10 s, so a page can be empty. If a page ends within a site-day, the
+    next page continues there, and the site-day is listed on the page on which its check ends.
     """
     page_token: _builtins.str
     """`next_page_token` from the previous response to the same request."""
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 1,000 names: `merchants/{m}/sites/{s}`, `merchants/{m}/sites/-` for all sites that a merchant has, or
-        `merchants/-/sites/-` for all sites.
+        """The sites to check, as 1 to 1,000 names. A name is `merchants/{m}/sites/{s}`, `merchants/{m}/sites/-` for all sites
+        that a merchant has, or `merchants/-/sites/-` for all sites.
         """
 
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
-        """Check no UTC day before. Not set: from the first settled day on."""
+        """First UTC day to check. If not set, the check begins with the first settled day."""
 
     @_builtins.property
     def last_utc_date(self) -> _date_pb2.Date:
-        """Check no UTC day after, inclusive. Not set: up to the last settled day."""
+        """Last UTC day to check, inclusive. If not set, the check ends with the last settled day."""
 
     def __init__(
         self,
@@ -1778,7 +1801,7 @@ Global___CheckHistoryRequest: _TypeAlias = CheckHistoryRequest  # noqa: Y015
 
 @_typing.final
 class HistoryFinding(_message.Message):
-    """A value that does not add up."""
+    """A stored value that does not add up."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1790,13 +1813,15 @@ class HistoryFinding(_message.Message):
     store: Global___CheckedStore.ValueType
     """What was compared."""
     measure: _builtins.str
-    """Measure, for example "hits"; empty with `damage`."""
+    """Measure, for example "hits"; empty if `damage` is set."""
     found: _builtins.int
-    """The stored sum. Not set: beyond int64, or the value is not readable."""
+    """The stored sum. If not set, the sum is beyond int64, or the value is not readable."""
     expected: _builtins.int
-    """The expected sum. Not set: beyond int64, or the value is not readable."""
+    """The expected sum. If not set, the sum is beyond int64, or the value is not readable."""
     damage: _builtins.str
-    """Why the value is not readable; or, if the sums are equal, how the value differs nevertheless; empty otherwise."""
+    """The reason why the value is not readable; or, if the sums are equal but the value is wrong, a description of the
+    difference. Otherwise the field is empty.
+    """
     def __init__(
         self,
         *,
@@ -1836,14 +1861,14 @@ class HistoryProblem(_message.Message):
     site: _builtins.str
     """The site."""
     missing_hits: _builtins.int
-    """Raw hits that are missing."""
+    """How many raw hits are missing."""
     log_hits: _builtins.int
-    """Missing hits that the log still has, so that a repair restores them. Not set: the check read 2,000 records of the
-    log without reaching the end; the repair reads all of them.
+    """How many missing hits the log still has, so that a repair restores them. If not set, the check read 2,000 records
+    of the log without reaching the end, and the number is unknown; a repair reads all records.
     """
     lost_hits: _builtins.int
-    """Missing hits that cannot be restored, because neither the raw store nor the log has them. Not set: as in
-    `log_hits`.
+    """How many missing hits cannot be restored, because neither the raw store nor the log has them. If not set, the
+    number is unknown for the same cause as in `log_hits`.
     """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
@@ -1890,16 +1915,16 @@ class CheckHistoryResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     RAW_HITS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
-    """Checked site-days on the page."""
+    """How many checked site-days the page covers."""
     hits: _builtins.int
-    """Accepted hits in the ledger entries of these site-days."""
+    """How many accepted hits the checked site-days' ledger entries have."""
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
     raw_hits: _builtins.int
-    """Raw hits that were read for the page, including hits of other sites in the same records."""
+    """How many raw hits were read for the page, including other sites' hits in the same records."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryProblem]:
-        """Site-days that do not add up, by site and UTC day."""
+        """Site-days whose stored values do not add up, sorted by site and UTC day."""
 
     def __init__(
         self,

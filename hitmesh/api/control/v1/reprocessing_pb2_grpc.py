@@ -30,13 +30,13 @@ class ReprocessingServiceStub:
     """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
     published.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
-    other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
-    the progress. These calls are idempotent.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
+    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
+    performs the work, and GetReprocessing returns the progress.
     """
 
     def __init__(self, channel):
@@ -101,17 +101,17 @@ class ReprocessingServiceServicer:
     """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
     published.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
-    other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
-    the progress. These calls are idempotent.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
+    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
+    performs the work, and GetReprocessing returns the progress.
     """
 
     def CreateReprocessing(self, request, context):
-        """Stores a plan. No number in a report changes.
+        """Stores a plan. The call changes no number in a report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +132,7 @@ class ReprocessingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RunReprocessing(self, request, context):
-        """Starts to recompute the site-days. No number in a report changes.
+        """Starts to recompute the site-days. The call changes no number in a report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,23 +160,23 @@ class ReprocessingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelReprocessing(self, request, context):
-        """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
-        the settler stops recomputing.
+        """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
+        the settler is recomputing the site-days, the settler stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRetiredGenerations(self, request, context):
-        """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
-        removes the rows by itself.
+        """Lists the generations whose rows are still stored although reports read other generations, and states why they are
+        stored. The settler removes the rows automatically.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckHistory(self, request, context):
-        """Compares the stored values of settled site-days with the ledger, and between stores; returns a page. Changes
+        """Checks settled site-days, page by page: compares stored values with the ledger and across stores. The call changes
         nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -248,13 +248,13 @@ class ReprocessingService:
     """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
     published.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
-    other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
-    the progress. These calls are idempotent.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
+    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
+    performs the work, and GetReprocessing returns the progress.
     """
 
     @staticmethod

@@ -31,13 +31,13 @@ class ReprocessingServiceStub:
     """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
     published.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
-    other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
-    the progress. These calls are idempotent.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
+    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
+    performs the work, and GetReprocessing returns the progress.
     """
 
     @_typing.overload
@@ -45,13 +45,13 @@ class ReprocessingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReprocessingServiceAsyncStub: ...
     CreateReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CreateReprocessingRequest, _reprocessing_pb2.CreateReprocessingResponse]
-    """Stores a plan. No number in a report changes."""
+    """Stores a plan. The call changes no number in a report."""
     GetReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.GetReprocessingRequest, _reprocessing_pb2.GetReprocessingResponse]
     """Returns a reprocessing."""
     ListReprocessings: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.ListReprocessingsRequest, _reprocessing_pb2.ListReprocessingsResponse]
     """Lists reprocessings, the newest first."""
     RunReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.RunReprocessingRequest, _reprocessing_pb2.RunReprocessingResponse]
-    """Starts to recompute the site-days. No number in a report changes."""
+    """Starts to recompute the site-days. The call changes no number in a report."""
     GetReprocessingDiff: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.GetReprocessingDiffRequest, _reprocessing_pb2.GetReprocessingDiffResponse]
     """Returns how the new generations differ from the generations that reports read before."""
     PublishReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.PublishReprocessingRequest, _reprocessing_pb2.PublishReprocessingResponse]
@@ -59,15 +59,15 @@ class ReprocessingServiceStub:
     RollbackReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.RollbackReprocessingRequest, _reprocessing_pb2.RollbackReprocessingResponse]
     """Starts to make the old generations current again."""
     CancelReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CancelReprocessingRequest, _reprocessing_pb2.CancelReprocessingResponse]
-    """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
-    the settler stops recomputing.
+    """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
+    the settler is recomputing the site-days, the settler stops.
     """
     ListRetiredGenerations: _grpc.UnaryUnaryMultiCallable[_retired_pb2.ListRetiredGenerationsRequest, _retired_pb2.ListRetiredGenerationsResponse]
-    """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
-    removes the rows by itself.
+    """Lists the generations whose rows are still stored although reports read other generations, and states why they are
+    stored. The settler removes the rows automatically.
     """
     CheckHistory: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]
-    """Compares the stored values of settled site-days with the ledger, and between stores; returns a page. Changes
+    """Checks settled site-days, page by page: compares stored values with the ledger and across stores. The call changes
     nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
     """
 
@@ -76,24 +76,24 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
     published.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
-    other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
-    the progress. These calls are idempotent.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
+    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
+    performs the work, and GetReprocessing returns the progress.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CreateReprocessingRequest, _reprocessing_pb2.CreateReprocessingResponse]  # type: ignore[assignment]
-    """Stores a plan. No number in a report changes."""
+    """Stores a plan. The call changes no number in a report."""
     GetReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.GetReprocessingRequest, _reprocessing_pb2.GetReprocessingResponse]  # type: ignore[assignment]
     """Returns a reprocessing."""
     ListReprocessings: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.ListReprocessingsRequest, _reprocessing_pb2.ListReprocessingsResponse]  # type: ignore[assignment]
     """Lists reprocessings, the newest first."""
     RunReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.RunReprocessingRequest, _reprocessing_pb2.RunReprocessingResponse]  # type: ignore[assignment]
-    """Starts to recompute the site-days. No number in a report changes."""
+    """Starts to recompute the site-days. The call changes no number in a report."""
     GetReprocessingDiff: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.GetReprocessingDiffRequest, _reprocessing_pb2.GetReprocessingDiffResponse]  # type: ignore[assignment]
     """Returns how the new generations differ from the generations that reports read before."""
     PublishReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.PublishReprocessingRequest, _reprocessing_pb2.PublishReprocessingResponse]  # type: ignore[assignment]
@@ -101,15 +101,15 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     RollbackReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.RollbackReprocessingRequest, _reprocessing_pb2.RollbackReprocessingResponse]  # type: ignore[assignment]
     """Starts to make the old generations current again."""
     CancelReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CancelReprocessingRequest, _reprocessing_pb2.CancelReprocessingResponse]  # type: ignore[assignment]
-    """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
-    the settler stops recomputing.
+    """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
+    the settler is recomputing the site-days, the settler stops.
     """
     ListRetiredGenerations: _aio.UnaryUnaryMultiCallable[_retired_pb2.ListRetiredGenerationsRequest, _retired_pb2.ListRetiredGenerationsResponse]  # type: ignore[assignment]
-    """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
-    removes the rows by itself.
+    """Lists the generations whose rows are still stored although reports read other generations, and states why they are
+    stored. The settler removes the rows automatically.
     """
     CheckHistory: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]  # type: ignore[assignment]
-    """Compares the stored values of settled site-days with the ledger, and between stores; returns a page. Changes
+    """Checks settled site-days, page by page: compares stored values with the ledger and across stores. The call changes
     nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
     """
 
@@ -117,13 +117,13 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
     published.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, Rollback and Publish can follow each
-    other. Run, Publish, Rollback and Cancel return at once: the settler performs the work, and GetReprocessing returns
-    the progress. These calls are idempotent.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
+    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
+    performs the work, and GetReprocessing returns the progress.
     """
 
     @_abc_1.abstractmethod
@@ -132,7 +132,7 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reprocessing_pb2.CreateReprocessingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.CreateReprocessingResponse, _abc.Awaitable[_reprocessing_pb2.CreateReprocessingResponse]]:
-        """Stores a plan. No number in a report changes."""
+        """Stores a plan. The call changes no number in a report."""
 
     @_abc_1.abstractmethod
     def GetReprocessing(
@@ -156,7 +156,7 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reprocessing_pb2.RunReprocessingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.RunReprocessingResponse, _abc.Awaitable[_reprocessing_pb2.RunReprocessingResponse]]:
-        """Starts to recompute the site-days. No number in a report changes."""
+        """Starts to recompute the site-days. The call changes no number in a report."""
 
     @_abc_1.abstractmethod
     def GetReprocessingDiff(
@@ -188,8 +188,8 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reprocessing_pb2.CancelReprocessingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.CancelReprocessingResponse, _abc.Awaitable[_reprocessing_pb2.CancelReprocessingResponse]]:
-        """Starts to remove the new generations, which no report ever read. A plan is cancelled at once. While RECOMPUTE runs,
-        the settler stops recomputing.
+        """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
+        the settler is recomputing the site-days, the settler stops.
         """
 
     @_abc_1.abstractmethod
@@ -198,8 +198,8 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _retired_pb2.ListRetiredGenerationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_retired_pb2.ListRetiredGenerationsResponse, _abc.Awaitable[_retired_pb2.ListRetiredGenerationsResponse]]:
-        """Lists the generations whose rows are still stored although reports read other generations, and why. The settler
-        removes the rows by itself.
+        """Lists the generations whose rows are still stored although reports read other generations, and states why they are
+        stored. The settler removes the rows automatically.
         """
 
     @_abc_1.abstractmethod
@@ -208,7 +208,7 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reprocessing_pb2.CheckHistoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.CheckHistoryResponse, _abc.Awaitable[_reprocessing_pb2.CheckHistoryResponse]]:
-        """Compares the stored values of settled site-days with the ledger, and between stores; returns a page. Changes
+        """Checks settled site-days, page by page: compares stored values with the ledger and across stores. The call changes
         nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
         """
 

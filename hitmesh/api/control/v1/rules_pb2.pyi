@@ -27,53 +27,59 @@ class _ExclusionRuleKind:
 class _ExclusionRuleKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExclusionRuleKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EXCLUSION_RULE_KIND_UNSPECIFIED: _ExclusionRuleKind.ValueType  # 0
-    """Not set: an error."""
+    """A request that does not set the kind is refused."""
     EXCLUSION_RULE_KIND_HOST: _ExclusionRuleKind.ValueType  # 1
-    """The page's host as in reports. `shop.example` matches this host, `*.shop.example` the host and its subdomains."""
+    """The page's host as in reports. `shop.example` matches only this host; `*.shop.example` matches the host and its
+    subdomains.
+    """
     EXCLUSION_RULE_KIND_PAGE: _ExclusionRuleKind.ValueType  # 2
-    """The page's path, or a screen's name: an RE2 regular expression that matches anywhere in the path's first
+    """The page's path or the screen's name. The pattern is an RE2 regular expression that may match anywhere in the first
     512 bytes (UTF-8).
     """
     EXCLUSION_RULE_KIND_COUNTRY: _ExclusionRuleKind.ValueType  # 3
     """The visitor's country, ISO 3166-1 alpha-2."""
     EXCLUSION_RULE_KIND_USER_AGENT: _ExclusionRuleKind.ValueType  # 4
-    """The user agent: an RE2 regular expression that matches anywhere in the user agent's first 512 bytes."""
+    """The user agent. The pattern is an RE2 regular expression that may match anywhere in the first 512 bytes."""
     EXCLUSION_RULE_KIND_REFERRER: _ExclusionRuleKind.ValueType  # 5
-    """The referrer's host without "www.", written as for HOST."""
+    """The referrer's host without "www."; the pattern is written as for HOST."""
     EXCLUSION_RULE_KIND_NETWORK: _ExclusionRuleKind.ValueType  # 6
-    """The truncated IP address: an IPv4 range of at least a /24, or an IPv6 range of at least a /48, for example
-    203.0.113.0/24. Possible only if the site stores truncated addresses (`Site.store_network`).
+    """The truncated IP address. The pattern is an IPv4 range that is a /24 or larger, or an IPv6 range that is a /48 or
+    larger, for example 203.0.113.0/24. A rule of this kind is possible only if the site stores truncated addresses
+    (`Site.store_network`).
     """
 
 class ExclusionRuleKind(_ExclusionRuleKind, metaclass=_ExclusionRuleKindEnumTypeWrapper):
     """The part of a hit that a rule compares."""
 
 EXCLUSION_RULE_KIND_UNSPECIFIED: ExclusionRuleKind.ValueType  # 0
-"""Not set: an error."""
+"""A request that does not set the kind is refused."""
 EXCLUSION_RULE_KIND_HOST: ExclusionRuleKind.ValueType  # 1
-"""The page's host as in reports. `shop.example` matches this host, `*.shop.example` the host and its subdomains."""
+"""The page's host as in reports. `shop.example` matches only this host; `*.shop.example` matches the host and its
+subdomains.
+"""
 EXCLUSION_RULE_KIND_PAGE: ExclusionRuleKind.ValueType  # 2
-"""The page's path, or a screen's name: an RE2 regular expression that matches anywhere in the path's first
+"""The page's path or the screen's name. The pattern is an RE2 regular expression that may match anywhere in the first
 512 bytes (UTF-8).
 """
 EXCLUSION_RULE_KIND_COUNTRY: ExclusionRuleKind.ValueType  # 3
 """The visitor's country, ISO 3166-1 alpha-2."""
 EXCLUSION_RULE_KIND_USER_AGENT: ExclusionRuleKind.ValueType  # 4
-"""The user agent: an RE2 regular expression that matches anywhere in the user agent's first 512 bytes."""
+"""The user agent. The pattern is an RE2 regular expression that may match anywhere in the first 512 bytes."""
 EXCLUSION_RULE_KIND_REFERRER: ExclusionRuleKind.ValueType  # 5
-"""The referrer's host without "www.", written as for HOST."""
+"""The referrer's host without "www."; the pattern is written as for HOST."""
 EXCLUSION_RULE_KIND_NETWORK: ExclusionRuleKind.ValueType  # 6
-"""The truncated IP address: an IPv4 range of at least a /24, or an IPv6 range of at least a /48, for example
-203.0.113.0/24. Possible only if the site stores truncated addresses (`Site.store_network`).
+"""The truncated IP address. The pattern is an IPv4 range that is a /24 or larger, or an IPv6 range that is a /48 or
+larger, for example 203.0.113.0/24. A rule of this kind is possible only if the site stores truncated addresses
+(`Site.store_network`).
 """
 Global___ExclusionRuleKind: _TypeAlias = ExclusionRuleKind  # noqa: Y015
 
 @_typing.final
 class ExclusionRule(_message.Message):
-    """Excludes hits that match. Excluded hits are stored, and reports with `include_excluded` count them.
+    """Excludes matching hits from reports. Excluded hits are stored, and reports with `include_excluded` count them.
 
-    A rule excludes hits that are collected after its creation; collectors apply the rule at most 2 s later. Neither the
-    creation nor the deletion of a rule changes settled days; only a reprocessing of kind RULES does.
+    A rule excludes hits that are collected after its creation; collectors apply the rule at most 2 s later. Creating or
+    deleting a rule does not change settled days. To apply rules to settled days, run a reprocessing of kind RULES.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -83,12 +89,12 @@ class ExclusionRule(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`merchants/{m}/sites/{s}/exclusionRules/{id}`. Empty in the response to a request with `validate_only`."""
+    """`merchants/{m}/sites/{s}/exclusionRules/{id}`. The name is empty in the response to a request with `validate_only`."""
     kind: Global___ExclusionRuleKind.ValueType
     """The part of a hit that the rule compares."""
     value: _builtins.str
-    """Host, regular expression, country or IP range, 1 to 200 characters. All regular expressions of a site and kind
-    together compile to at most 150 RE2 instructions.
+    """The pattern: a host, regular expression, country or IP range of 1 to 200 characters. Together, a site's regular
+    expressions of the same kind may compile to at most 150 RE2 instructions.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -112,7 +118,7 @@ Global___ExclusionRule: _TypeAlias = ExclusionRule  # noqa: Y015
 
 @_typing.final
 class CreateExclusionRuleRequest(_message.Message):
-    """A request to create a rule. A site has at most 50 rules at a time, and 1,000 over time."""
+    """A request to create a rule. A site may have at most 50 rules at a time, and at most 1,000 including deleted rules."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -122,10 +128,12 @@ class CreateExclusionRuleRequest(_message.Message):
     parent: _builtins.str
     """`merchants/{m}/sites/{s}`."""
     validate_only: _builtins.bool
-    """Whether to check the rule without storing the rule. Default false."""
+    """Whether to check the rule without storing it. Default false."""
     @_builtins.property
     def rule(self) -> Global___ExclusionRule:
-        """The rule; `name` is ignored. If the site has an equal rule, the response has the existing rule."""
+        """The rule to create; the `name` field is ignored. If the site already has an equal rule, the response contains the
+        existing rule.
+        """
 
     def __init__(
         self,
@@ -151,7 +159,9 @@ class CreateExclusionRuleResponse(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     rules_version: _builtins.int
-    """The version of the site's rules since this rule was added; each change of the rules increases the version by 1."""
+    """The version that the site's rules have since this rule was added; each change of the rules increases the version by
+    1.
+    """
     @_builtins.property
     def rule(self) -> Global___ExclusionRule:
         """The rule."""

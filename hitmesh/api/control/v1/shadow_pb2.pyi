@@ -30,25 +30,25 @@ class _ShadowStreamState:
 class _ShadowStreamStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShadowStreamState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SHADOW_STREAM_STATE_UNSPECIFIED: _ShadowStreamState.ValueType  # 0
-    """Not set: there is no shadow stream."""
+    """There is no shadow stream."""
     SHADOW_STREAM_STATE_RUNNING: _ShadowStreamState.ValueType  # 1
-    """The shadow stream runs, and no report reads it. Next: Publish, Stop."""
+    """The shadow stream runs, and no report reads it. The possible calls are Publish and Stop."""
     SHADOW_STREAM_STATE_PUBLISHED: _ShadowStreamState.ValueType  # 2
-    """Reports read the shadow stream; the live stream still runs. Next: Rollback, Stop."""
+    """Reports read the shadow stream; the live stream still runs. The possible calls are Rollback and Stop."""
     SHADOW_STREAM_STATE_ADOPTING: _ShadowStreamState.ValueType  # 3
-    """Reports read the shadow stream, which is becoming the live stream. There is no way back."""
+    """Reports read the shadow stream, which is becoming the live stream and can no longer be rolled back."""
 
 class ShadowStreamState(_ShadowStreamState, metaclass=_ShadowStreamStateEnumTypeWrapper):
     """A shadow stream's state."""
 
 SHADOW_STREAM_STATE_UNSPECIFIED: ShadowStreamState.ValueType  # 0
-"""Not set: there is no shadow stream."""
+"""There is no shadow stream."""
 SHADOW_STREAM_STATE_RUNNING: ShadowStreamState.ValueType  # 1
-"""The shadow stream runs, and no report reads it. Next: Publish, Stop."""
+"""The shadow stream runs, and no report reads it. The possible calls are Publish and Stop."""
 SHADOW_STREAM_STATE_PUBLISHED: ShadowStreamState.ValueType  # 2
-"""Reports read the shadow stream; the live stream still runs. Next: Rollback, Stop."""
+"""Reports read the shadow stream; the live stream still runs. The possible calls are Rollback and Stop."""
 SHADOW_STREAM_STATE_ADOPTING: ShadowStreamState.ValueType  # 3
-"""Reports read the shadow stream, which is becoming the live stream. There is no way back."""
+"""Reports read the shadow stream, which is becoming the live stream and can no longer be rolled back."""
 Global___ShadowStreamState: _TypeAlias = ShadowStreamState  # noqa: Y015
 
 @_typing.final
@@ -66,24 +66,26 @@ class ShadowStream(_message.Message):
     LAG_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     state: Global___ShadowStreamState.ValueType
-    """State. UNSPECIFIED: there is no shadow stream, and the other fields are not set."""
+    """State. If UNSPECIFIED, there is no shadow stream, and the other fields are not set."""
     logic: _builtins.str
     """The shadow stream's logic version."""
     live_logic: _builtins.str
-    """The live stream's logic version. Empty: the processor has not begun yet."""
+    """The live stream's logic version. The field is empty if the processor has not begun yet."""
     caught_up: _builtins.bool
-    """Whether the shadow stream has caught up: Publish and, in state PUBLISHED, Stop are possible."""
+    """Whether the shadow stream has caught up. If true, Publish is possible and, in state PUBLISHED, Stop."""
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
-        """First UTC day with rows of the shadow stream: reports read earlier days from the live stream."""
+        """First UTC day with rows of the shadow stream. Even after the shadow stream is published, reports read earlier days
+        from the live stream.
+        """
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When the shadow stream was started."""
+        """Time at which the shadow stream was started."""
 
     @_builtins.property
     def state_time(self) -> _timestamp_pb2.Timestamp:
-        """When the state was reached."""
+        """Time at which the shadow stream entered its current state."""
 
     @_builtins.property
     def lag(self) -> _duration_pb2.Duration:
@@ -111,7 +113,7 @@ Global___ShadowStream: _TypeAlias = ShadowStream  # noqa: Y015
 
 @_typing.final
 class StartShadowStreamRequest(_message.Message):
-    """A request to start the shadow stream. If it runs already with the same logic, nothing changes."""
+    """A request to start the shadow stream. If a shadow stream with the same logic already runs, nothing changes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -181,7 +183,7 @@ class GetShadowStreamResponse(_message.Message):
     SHADOW_STREAM_FIELD_NUMBER: _builtins.int
     REMOVED_STREAMS_FIELD_NUMBER: _builtins.int
     removed_streams: _builtins.int
-    """Streams that no report reads any more, and whose values are removed within minutes."""
+    """How many streams no report reads any more, so that their values are removed within minutes."""
     @_builtins.property
     def shadow_stream(self) -> Global___ShadowStream:
         """The shadow stream."""
@@ -209,7 +211,9 @@ class GetShadowStreamDiffRequest(_message.Message):
     SITES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """`merchants/{m}/sites/{s}`, at most 1,000 sites. Empty: the first 1,000 sites by name."""
+        """The sites to compare, at most 1,000 names `merchants/{m}/sites/{s}`. If empty, the first 1,000 sites by name are
+        compared.
+        """
 
     def __init__(
         self,
@@ -226,8 +230,8 @@ Global___GetShadowStreamDiffRequest: _TypeAlias = GetShadowStreamDiffRequest  # 
 
 @_typing.final
 class GetShadowStreamDiffResponse(_message.Message):
-    """How the shadow stream differs from the live stream. The streams may be read one shortly after the other, so hits of
-    the last seconds may appear as a difference.
+    """How the shadow stream differs from the live stream. The streams may be read shortly after each other, so hits of the
+    last seconds may appear as a difference.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -240,12 +244,12 @@ class GetShadowStreamDiffResponse(_message.Message):
     SETTLED_SITE_DAYS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
-    """Compared site-days: days without a settled generation on which a stream counted hits."""
+    """How many site-days were compared: site-days without a settled generation on which a stream counted hits."""
     changed_site_days: _builtins.int
-    """Compared site-days with a difference."""
+    """How many compared site-days have a difference."""
     settled_site_days: _builtins.int
-    """Site-days from the shadow stream's first day on that are settled already: they keep their numbers. Correct them with
-    a reprocessing.
+    """How many site-days, on or after the shadow stream's first day, are already settled and therefore keep their
+    numbers. Use a reprocessing to correct these site-days.
     """
     truncated: _builtins.bool
     """Whether there are more sites than were compared."""
@@ -255,7 +259,7 @@ class GetShadowStreamDiffResponse(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_reprocessing_pb2.MetricDifference]:
-        """Sums over the compared site-days, for each metric that is not 0 in both streams."""
+        """Each stream's sums over the compared site-days, for each metric that is not 0 in both streams."""
 
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowDayDifference]:
@@ -290,7 +294,7 @@ class ShadowDayDifference(_message.Message):
     CHANGED_SITE_DAYS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     changed_site_days: _builtins.int
-    """Compared site-days with a difference."""
+    """How many compared site-days have a difference."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -316,7 +320,7 @@ Global___ShadowDayDifference: _TypeAlias = ShadowDayDifference  # noqa: Y015
 
 @_typing.final
 class PublishShadowStreamRequest(_message.Message):
-    """A request to let reports read the shadow stream. Possible in state RUNNING."""
+    """A request to let reports read the shadow stream. The call is possible in state RUNNING."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -357,7 +361,7 @@ Global___PublishShadowStreamResponse: _TypeAlias = PublishShadowStreamResponse  
 
 @_typing.final
 class RollbackShadowStreamRequest(_message.Message):
-    """A request to let reports read the live stream again. Possible in state PUBLISHED."""
+    """A request to let reports read the live stream again. The call is possible in state PUBLISHED."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -398,7 +402,7 @@ Global___RollbackShadowStreamResponse: _TypeAlias = RollbackShadowStreamResponse
 
 @_typing.final
 class StopShadowStreamRequest(_message.Message):
-    """A request to end the run of two streams. Possible in states RUNNING and PUBLISHED."""
+    """A request to end the parallel run of both streams. The call is possible in states RUNNING and PUBLISHED."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -415,14 +419,14 @@ Global___StopShadowStreamRequest: _TypeAlias = StopShadowStreamRequest  # noqa: 
 
 @_typing.final
 class StopShadowStreamResponse(_message.Message):
-    """What is left of the shadow stream."""
+    """The shadow stream after the call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SHADOW_STREAM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shadow_stream(self) -> Global___ShadowStream:
-        """State ADOPTING after PUBLISHED; UNSPECIFIED after RUNNING."""
+        """The state is ADOPTING if it was PUBLISHED before the call, and UNSPECIFIED if it was RUNNING."""
 
     def __init__(
         self,

@@ -26,14 +26,14 @@ if _version_not_supported:
 
 
 class ShadowStreamServiceStub:
-    """Runs a corrected stream beside the live stream, and lets reports read one or the other for all days without a settled
-    generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
+    days without a settled generation. There is at most one shadow stream.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. Reports read all of one stream or all of the
-    other, also while the stream changes. These calls are idempotent.
+    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     def __init__(self, channel):
@@ -75,18 +75,18 @@ class ShadowStreamServiceStub:
 
 
 class ShadowStreamServiceServicer:
-    """Runs a corrected stream beside the live stream, and lets reports read one or the other for all days without a settled
-    generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
+    days without a settled generation. There is at most one shadow stream.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. Reports read all of one stream or all of the
-    other, also while the stream changes. These calls are idempotent.
+    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     def StartShadowStream(self, request, context):
-        """Starts the shadow stream. No number in a report changes.
+        """Starts the shadow stream. The call changes no number in a report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +107,7 @@ class ShadowStreamServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PublishShadowStream(self, request, context):
-        """Lets reports read the shadow stream. Refused before it has caught up.
+        """Lets reports read the shadow stream. The call is refused before the shadow stream has caught up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,8 +121,8 @@ class ShadowStreamServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StopShadowStream(self, request, context):
-        """Ends the run of two streams. If the shadow stream is published, it becomes the live stream; otherwise it is
-        removed.
+        """Ends the parallel run of both streams. If the shadow stream is published, it becomes the live stream; otherwise it
+        is removed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,14 +170,14 @@ def add_ShadowStreamServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ShadowStreamService:
-    """Runs a corrected stream beside the live stream, and lets reports read one or the other for all days without a settled
-    generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
+    days without a settled generation. There is at most one shadow stream.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. Reports read all of one stream or all of the
-    other, also while the stream changes. These calls are idempotent.
+    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     @staticmethod

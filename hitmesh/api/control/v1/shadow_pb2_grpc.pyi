@@ -27,14 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ShadowStreamServiceStub:
-    """Runs a corrected stream beside the live stream, and lets reports read one or the other for all days without a settled
-    generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
+    days without a settled generation. There is at most one shadow stream.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. Reports read all of one stream or all of the
-    other, also while the stream changes. These calls are idempotent.
+    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     @_typing.overload
@@ -42,57 +42,57 @@ class ShadowStreamServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ShadowStreamServiceAsyncStub: ...
     StartShadowStream: _grpc.UnaryUnaryMultiCallable[_shadow_pb2.StartShadowStreamRequest, _shadow_pb2.StartShadowStreamResponse]
-    """Starts the shadow stream. No number in a report changes."""
+    """Starts the shadow stream. The call changes no number in a report."""
     GetShadowStream: _grpc.UnaryUnaryMultiCallable[_shadow_pb2.GetShadowStreamRequest, _shadow_pb2.GetShadowStreamResponse]
     """Returns the shadow stream."""
     GetShadowStreamDiff: _grpc.UnaryUnaryMultiCallable[_shadow_pb2.GetShadowStreamDiffRequest, _shadow_pb2.GetShadowStreamDiffResponse]
     """Returns how the shadow stream differs from the live stream, on the days without a settled generation."""
     PublishShadowStream: _grpc.UnaryUnaryMultiCallable[_shadow_pb2.PublishShadowStreamRequest, _shadow_pb2.PublishShadowStreamResponse]
-    """Lets reports read the shadow stream. Refused before it has caught up."""
+    """Lets reports read the shadow stream. The call is refused before the shadow stream has caught up."""
     RollbackShadowStream: _grpc.UnaryUnaryMultiCallable[_shadow_pb2.RollbackShadowStreamRequest, _shadow_pb2.RollbackShadowStreamResponse]
     """Lets reports read the live stream again."""
     StopShadowStream: _grpc.UnaryUnaryMultiCallable[_shadow_pb2.StopShadowStreamRequest, _shadow_pb2.StopShadowStreamResponse]
-    """Ends the run of two streams. If the shadow stream is published, it becomes the live stream; otherwise it is
-    removed.
+    """Ends the parallel run of both streams. If the shadow stream is published, it becomes the live stream; otherwise it
+    is removed.
     """
 
 @_typing.type_check_only
 class ShadowStreamServiceAsyncStub(ShadowStreamServiceStub):
-    """Runs a corrected stream beside the live stream, and lets reports read one or the other for all days without a settled
-    generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
+    days without a settled generation. There is at most one shadow stream.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. Reports read all of one stream or all of the
-    other, also while the stream changes. These calls are idempotent.
+    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartShadowStream: _aio.UnaryUnaryMultiCallable[_shadow_pb2.StartShadowStreamRequest, _shadow_pb2.StartShadowStreamResponse]  # type: ignore[assignment]
-    """Starts the shadow stream. No number in a report changes."""
+    """Starts the shadow stream. The call changes no number in a report."""
     GetShadowStream: _aio.UnaryUnaryMultiCallable[_shadow_pb2.GetShadowStreamRequest, _shadow_pb2.GetShadowStreamResponse]  # type: ignore[assignment]
     """Returns the shadow stream."""
     GetShadowStreamDiff: _aio.UnaryUnaryMultiCallable[_shadow_pb2.GetShadowStreamDiffRequest, _shadow_pb2.GetShadowStreamDiffResponse]  # type: ignore[assignment]
     """Returns how the shadow stream differs from the live stream, on the days without a settled generation."""
     PublishShadowStream: _aio.UnaryUnaryMultiCallable[_shadow_pb2.PublishShadowStreamRequest, _shadow_pb2.PublishShadowStreamResponse]  # type: ignore[assignment]
-    """Lets reports read the shadow stream. Refused before it has caught up."""
+    """Lets reports read the shadow stream. The call is refused before the shadow stream has caught up."""
     RollbackShadowStream: _aio.UnaryUnaryMultiCallable[_shadow_pb2.RollbackShadowStreamRequest, _shadow_pb2.RollbackShadowStreamResponse]  # type: ignore[assignment]
     """Lets reports read the live stream again."""
     StopShadowStream: _aio.UnaryUnaryMultiCallable[_shadow_pb2.StopShadowStreamRequest, _shadow_pb2.StopShadowStreamResponse]  # type: ignore[assignment]
-    """Ends the run of two streams. If the shadow stream is published, it becomes the live stream; otherwise it is
-    removed.
+    """Ends the parallel run of both streams. If the shadow stream is published, it becomes the live stream; otherwise it
+    is removed.
     """
 
 class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs a corrected stream beside the live stream, and lets reports read one or the other for all days without a settled
-    generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
+    days without a settled generation. There is at most one shadow stream.
 
-    A caller must be an operator: callers authenticate with metadata `authorization: Bearer <operator's key>`. If the
-    mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
+    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. Reports read all of one stream or all of the
-    other, also while the stream changes. These calls are idempotent.
+    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
+    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
     """
 
     @_abc_1.abstractmethod
@@ -101,7 +101,7 @@ class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shadow_pb2.StartShadowStreamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shadow_pb2.StartShadowStreamResponse, _abc.Awaitable[_shadow_pb2.StartShadowStreamResponse]]:
-        """Starts the shadow stream. No number in a report changes."""
+        """Starts the shadow stream. The call changes no number in a report."""
 
     @_abc_1.abstractmethod
     def GetShadowStream(
@@ -125,7 +125,7 @@ class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shadow_pb2.PublishShadowStreamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shadow_pb2.PublishShadowStreamResponse, _abc.Awaitable[_shadow_pb2.PublishShadowStreamResponse]]:
-        """Lets reports read the shadow stream. Refused before it has caught up."""
+        """Lets reports read the shadow stream. The call is refused before the shadow stream has caught up."""
 
     @_abc_1.abstractmethod
     def RollbackShadowStream(
@@ -141,8 +141,8 @@ class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shadow_pb2.StopShadowStreamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shadow_pb2.StopShadowStreamResponse, _abc.Awaitable[_shadow_pb2.StopShadowStreamResponse]]:
-        """Ends the run of two streams. If the shadow stream is published, it becomes the live stream; otherwise it is
-        removed.
+        """Ends the parallel run of both streams. If the shadow stream is published, it becomes the live stream; otherwise it
+        is removed.
         """
 
 def add_ShadowStreamServiceServicer_to_server(servicer: ShadowStreamServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -32,25 +32,25 @@ class _HitVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitVerdict
     HIT_VERDICT_COUNTED: _HitVerdict.ValueType  # 1
     """Counted."""
     HIT_VERDICT_DUPLICATE: _HitVerdict.ValueType  # 2
-    """Duplicate of an earlier copy."""
+    """The copy is a duplicate of an earlier copy."""
     HIT_VERDICT_EXCLUDED: _HitVerdict.ValueType  # 3
-    """Counted among the hits excluded by default (bots, referrer spam, exclusion rules)."""
+    """The copy counts among the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
     HIT_VERDICT_PENDING: _HitVerdict.ValueType  # 4
-    """Stored, but counted only when the day is settled."""
+    """The copy is stored, and counts only when the day is settled."""
 
 class HitVerdict(_HitVerdict, metaclass=_HitVerdictEnumTypeWrapper):
-    """The verdict on a hit's copy."""
+    """The verdict on a hit's copy: whether and how the copy counts."""
 
 HIT_VERDICT_UNSPECIFIED: HitVerdict.ValueType  # 0
 """Not set."""
 HIT_VERDICT_COUNTED: HitVerdict.ValueType  # 1
 """Counted."""
 HIT_VERDICT_DUPLICATE: HitVerdict.ValueType  # 2
-"""Duplicate of an earlier copy."""
+"""The copy is a duplicate of an earlier copy."""
 HIT_VERDICT_EXCLUDED: HitVerdict.ValueType  # 3
-"""Counted among the hits excluded by default (bots, referrer spam, exclusion rules)."""
+"""The copy counts among the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
 HIT_VERDICT_PENDING: HitVerdict.ValueType  # 4
-"""Stored, but counted only when the day is settled."""
+"""The copy is stored, and counts only when the day is settled."""
 Global___HitVerdict: _TypeAlias = HitVerdict  # noqa: Y015
 
 class _HitTimeliness:
@@ -62,13 +62,13 @@ class _HitTimelinessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitTime
     HIT_TIMELINESS_UNSPECIFIED: _HitTimeliness.ValueType  # 0
     """Not set."""
     HIT_TIMELINESS_ON_TIME: _HitTimeliness.ValueType  # 1
-    """Arrived at most an hour after the event time."""
+    """The hit arrived at most an hour after its event time."""
     HIT_TIMELINESS_LATE: _HitTimeliness.ValueType  # 2
-    """Arrived later, while the hit's day was open: counts in hit metrics at once, and in visit metrics only when the day
-    is settled.
+    """The hit arrived later, while its day was open. Such a hit counts in hit metrics at once, and in visit metrics only
+    when its day is settled.
     """
     HIT_TIMELINESS_HISTORY: _HitTimeliness.ValueType  # 3
-    """Arrived after the hit's day had closed: counts when the day is settled."""
+    """The hit arrived after its day had closed. Such a hit counts the next time that its day is settled."""
 
 class HitTimeliness(_HitTimeliness, metaclass=_HitTimelinessEnumTypeWrapper):
     """When a hit arrived, by log time (rule T4)."""
@@ -76,13 +76,13 @@ class HitTimeliness(_HitTimeliness, metaclass=_HitTimelinessEnumTypeWrapper):
 HIT_TIMELINESS_UNSPECIFIED: HitTimeliness.ValueType  # 0
 """Not set."""
 HIT_TIMELINESS_ON_TIME: HitTimeliness.ValueType  # 1
-"""Arrived at most an hour after the event time."""
+"""The hit arrived at most an hour after its event time."""
 HIT_TIMELINESS_LATE: HitTimeliness.ValueType  # 2
-"""Arrived later, while the hit's day was open: counts in hit metrics at once, and in visit metrics only when the day
-is settled.
+"""The hit arrived later, while its day was open. Such a hit counts in hit metrics at once, and in visit metrics only
+when its day is settled.
 """
 HIT_TIMELINESS_HISTORY: HitTimeliness.ValueType  # 3
-"""Arrived after the hit's day had closed: counts when the day is settled."""
+"""The hit arrived after its day had closed. Such a hit counts the next time that its day is settled."""
 Global___HitTimeliness: _TypeAlias = HitTimeliness  # noqa: Y015
 
 class _OrderOutcome:
@@ -94,9 +94,9 @@ class _OrderOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderOut
     ORDER_OUTCOME_UNSPECIFIED: _OrderOutcome.ValueType  # 0
     """The hit is neither an order nor a refund with an id."""
     ORDER_OUTCOME_WON: _OrderOutcome.ValueType  # 1
-    """First claim on the id: the amounts count."""
+    """The hit was the first to claim the id, so its amounts count."""
     ORDER_OUTCOME_REPEAT: _OrderOutcome.ValueType  # 2
-    """An earlier hit claimed the id: this hit counts, but its amounts do not count."""
+    """An earlier hit claimed the id, so this hit counts, but its amounts do not count."""
 
 class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
     """Whether an order, or a refund with an id, counts (rule D3)."""
@@ -104,9 +104,9 @@ class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
 ORDER_OUTCOME_UNSPECIFIED: OrderOutcome.ValueType  # 0
 """The hit is neither an order nor a refund with an id."""
 ORDER_OUTCOME_WON: OrderOutcome.ValueType  # 1
-"""First claim on the id: the amounts count."""
+"""The hit was the first to claim the id, so its amounts count."""
 ORDER_OUTCOME_REPEAT: OrderOutcome.ValueType  # 2
-"""An earlier hit claimed the id: this hit counts, but its amounts do not count."""
+"""An earlier hit claimed the id, so this hit counts, but its amounts do not count."""
 Global___OrderOutcome: _TypeAlias = OrderOutcome  # noqa: Y015
 
 @_typing.final
@@ -126,7 +126,7 @@ class HitPosition(_message.Message):
     offset: _builtins.int
     """Offset of the record."""
     row: _builtins.int
-    """Row in the record, from 0."""
+    """Index of the hit's row in the record, starting at 0."""
     def __init__(
         self,
         *,
@@ -155,11 +155,11 @@ class TracedVisit(_message.Message):
     HITS_FIELD_NUMBER: _builtins.int
     LANDING_PAGE_FIELD_NUMBER: _builtins.int
     visit_id: _builtins.str
-    """Hash of site, visitor, start and first hit, 16 hexadecimal digits (rule S6)."""
+    """Visit id: a hash of site, visitor, start and first hit, as 16 hexadecimal digits (rule S6)."""
     hits: _builtins.int
     """Hits so far."""
     landing_page: _builtins.str
-    """Page of the first page view. Not set: the visit has no page view."""
+    """Page of the first page view. If not set, the visit has no page view."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """Event time of the first hit."""
@@ -217,20 +217,20 @@ class TracedCopy(_message.Message):
     timeliness: Global___HitTimeliness.ValueType
     """Whether the hit was on time, late or history."""
     id_collision: _builtins.bool
-    """Whether this is a duplicate with other content (ID_COLLISION)."""
+    """Whether the copy is a duplicate whose content differs from the original (ID_COLLISION)."""
     order: Global___OrderOutcome.ValueType
     """Whether the order's amounts count."""
     order_id: _builtins.str
-    """Order id. Not set: the hit has no order id."""
+    """Order id. If not set, the hit has no order id."""
     settled: _builtins.bool
     """Whether the hit's day has been settled."""
     generation: _builtins.int
-    """Generation that reports read for the hit's day. Not set: reports read the live stream's rows."""
+    """Generation that reports read for the hit's day. If not set, reports read the live stream's rows."""
     visitor_key: _builtins.str
     """Visitor key, 32 hexadecimal digits: a keyed hash, useful only for comparison."""
     @_builtins.property
     def position(self) -> Global___HitPosition:
-        """Position in the log."""
+        """Position of the hit in the log."""
 
     @_builtins.property
     def log_time(self) -> _timestamp_pb2.Timestamp:
@@ -246,11 +246,11 @@ class TracedCopy(_message.Message):
 
     @_builtins.property
     def original(self) -> Global___HitPosition:
-        """For a duplicate: position of the original."""
+        """For a duplicate, the position of the original."""
 
     @_builtins.property
     def visit(self) -> Global___TracedVisit:
-        """Visit that contains the hit; not set for duplicates and for hits in no visit."""
+        """Visit that contains the hit. The field is not set for duplicates and for hits that belong to no visit."""
 
     @_builtins.property
     def cell(self) -> _timestamp_pb2.Timestamp:
@@ -310,16 +310,16 @@ class TracedRefusal(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Reason, for example "MISSING_FIELD". With "ID_COLLISION", the hit was not refused: it was accepted, counts as a
-    duplicate, and is listed here for inspection.
+    """Reason, for example "MISSING_FIELD". A hit with the reason "ID_COLLISION" was not refused: it was accepted and
+    counts as a duplicate, and is listed here for inspection.
     """
     field: _builtins.str
-    """Path of the invalid field. Not set: the refusal is not about a single field."""
+    """Path of the invalid field. If not set, the refusal is not about a single field."""
     message: _builtins.str
     """Human-readable message."""
     @_builtins.property
     def position(self) -> Global___HitPosition:
-        """Position in the log."""
+        """Position of the hit in the log."""
 
     @_builtins.property
     def collect_time(self) -> _timestamp_pb2.Timestamp:
@@ -360,11 +360,13 @@ class TraceHitRequest(_message.Message):
     """Hit id, as sent by the client."""
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
-        """First UTC day of event times to search. Not set: two days before the last."""
+        """First UTC day of event times to search. If not set, the search begins two days before the last day."""
 
     @_builtins.property
     def last_utc_date(self) -> _date_pb2.Date:
-        """Last UTC day of event times to search, inclusive. Not set: today. The range is at most 31 days."""
+        """Last UTC day of event times to search, inclusive. If not set, the search ends today. The range may have at most 31
+        days.
+        """
 
     def __init__(
         self,
@@ -403,7 +405,9 @@ class TraceHitResponse(_message.Message):
     records_read: _builtins.int
     """Records read."""
     truncated: _builtins.bool
-    """Whether the search, newest days first, stopped at a limit on records or time: more copies may exist."""
+    """Whether the search, which starts with the newest day, stopped at a limit on records or time, so that more copies
+    may exist.
+    """
     @_builtins.property
     def copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___TracedCopy]:
         """All copies, in log order."""

@@ -47,7 +47,8 @@ class TraceServiceServicer:
     """
 
     def TraceHit(self, request, context):
-        """Returns the log position and verdict for each copy of a hit, from the stored raw records.
+        """Finds each copy of a hit in the stored raw records, and returns its log position and its verdict (whether and how
+        it counts).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,9 @@ class TraceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TraceServiceAsyncStub: ...
     TraceHit: _grpc.UnaryUnaryMultiCallable[_trace_pb2.TraceHitRequest, _trace_pb2.TraceHitResponse]
-    """Returns the log position and verdict for each copy of a hit, from the stored raw records."""
+    """Finds each copy of a hit in the stored raw records, and returns its log position and its verdict (whether and how
+    it counts).
+    """
 
 @_typing.type_check_only
 class TraceServiceAsyncStub(TraceServiceStub):
@@ -42,7 +44,9 @@ class TraceServiceAsyncStub(TraceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TraceHit: _aio.UnaryUnaryMultiCallable[_trace_pb2.TraceHitRequest, _trace_pb2.TraceHitResponse]  # type: ignore[assignment]
-    """Returns the log position and verdict for each copy of a hit, from the stored raw records."""
+    """Finds each copy of a hit in the stored raw records, and returns its log position and its verdict (whether and how
+    it counts).
+    """
 
 class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Traces single hits. A caller who may read a site's reports may also trace the site's hits."""
@@ -53,6 +57,8 @@ class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trace_pb2.TraceHitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trace_pb2.TraceHitResponse, _abc.Awaitable[_trace_pb2.TraceHitResponse]]:
-        """Returns the log position and verdict for each copy of a hit, from the stored raw records."""
+        """Finds each copy of a hit in the stored raw records, and returns its log position and its verdict (whether and how
+        it counts).
+        """
 
 def add_TraceServiceServicer_to_server(servicer: TraceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,67 +27,67 @@ class _HitType:
 class _HitTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     HIT_TYPE_UNSPECIFIED: _HitType.ValueType  # 0
-    """Not set: refused as UNSUPPORTED_TYPE."""
+    """A hit without a type is refused with UNSUPPORTED_TYPE."""
     HIT_TYPE_PAGE_VIEW: _HitType.ValueType  # 1
-    """A page was shown; payload page_view."""
+    """A page was shown. The payload is `page_view`."""
     HIT_TYPE_SCREEN_VIEW: _HitType.ValueType  # 2
-    """An app screen was shown; payload screen_view."""
+    """An app screen was shown. The payload is `screen_view`."""
     HIT_TYPE_EVENT: _HitType.ValueType  # 3
-    """An event that the site defines; payload event."""
+    """An event that the site defines occurred. The payload is `event`."""
     HIT_TYPE_ENGAGEMENT: _HitType.ValueType  # 4
-    """Time spent in the foreground; payload engagement. Not interactive."""
+    """A view spent time in the foreground. The payload is `engagement`; the hit is not interactive."""
     HIT_TYPE_PERFORMANCE: _HitType.ValueType  # 5
-    """Load timings; payload performance. Not interactive."""
+    """Load times of a page were measured. The payload is `performance`; the hit is not interactive."""
     HIT_TYPE_CART_UPDATE: _HitType.ValueType  # 6
-    """Items were added to or removed from a cart; payload cart."""
+    """Items were added to or removed from a cart. The payload is `cart`."""
     HIT_TYPE_CHECKOUT_STEP: _HitType.ValueType  # 7
-    """A checkout step was reached; payload checkout."""
+    """A checkout step was reached. The payload is `checkout`."""
     HIT_TYPE_ORDER: _HitType.ValueType  # 8
-    """An order was placed; payload order."""
+    """An order was placed. The payload is `order`."""
     HIT_TYPE_REFUND: _HitType.ValueType  # 9
-    """Money was refunded; payload refund. Not interactive."""
+    """Money was refunded. The payload is `refund`; the hit is not interactive."""
     HIT_TYPE_SITE_SEARCH: _HitType.ValueType  # 10
-    """A search on the site; payload search."""
+    """The visitor searched the site. The payload is `search`."""
     HIT_TYPE_EXCEPTION: _HitType.ValueType  # 11
-    """An error shown to the visitor; payload exception. Not interactive."""
+    """An error was shown to the visitor. The payload is `exception`; the hit is not interactive."""
     HIT_TYPE_IDENTIFY: _HitType.ValueType  # 12
-    """The visitor was identified; payload identify. Not interactive."""
+    """The visitor was identified. The payload is `identify`; the hit is not interactive."""
     HIT_TYPE_PRODUCT_VIEW: _HitType.ValueType  # 13
-    """A product was shown; payload product_view."""
+    """A product was shown. The payload is `product_view`."""
 
 class HitType(_HitType, metaclass=_HitTypeEnumTypeWrapper):
-    """The type of a hit. The payload must match the type. A hit that is not interactive extends a visit, but never starts a
-    visit.
+    """The type of a hit. The payload must match the type. A hit that is not interactive may extend a visit, but never
+    starts a visit.
     """
 
 HIT_TYPE_UNSPECIFIED: HitType.ValueType  # 0
-"""Not set: refused as UNSUPPORTED_TYPE."""
+"""A hit without a type is refused with UNSUPPORTED_TYPE."""
 HIT_TYPE_PAGE_VIEW: HitType.ValueType  # 1
-"""A page was shown; payload page_view."""
+"""A page was shown. The payload is `page_view`."""
 HIT_TYPE_SCREEN_VIEW: HitType.ValueType  # 2
-"""An app screen was shown; payload screen_view."""
+"""An app screen was shown. The payload is `screen_view`."""
 HIT_TYPE_EVENT: HitType.ValueType  # 3
-"""An event that the site defines; payload event."""
+"""An event that the site defines occurred. The payload is `event`."""
 HIT_TYPE_ENGAGEMENT: HitType.ValueType  # 4
-"""Time spent in the foreground; payload engagement. Not interactive."""
+"""A view spent time in the foreground. The payload is `engagement`; the hit is not interactive."""
 HIT_TYPE_PERFORMANCE: HitType.ValueType  # 5
-"""Load timings; payload performance. Not interactive."""
+"""Load times of a page were measured. The payload is `performance`; the hit is not interactive."""
 HIT_TYPE_CART_UPDATE: HitType.ValueType  # 6
-"""Items were added to or removed from a cart; payload cart."""
+"""Items were added to or removed from a cart. The payload is `cart`."""
 HIT_TYPE_CHECKOUT_STEP: HitType.ValueType  # 7
-"""A checkout step was reached; payload checkout."""
+"""A checkout step was reached. The payload is `checkout`."""
 HIT_TYPE_ORDER: HitType.ValueType  # 8
-"""An order was placed; payload order."""
+"""An order was placed. The payload is `order`."""
 HIT_TYPE_REFUND: HitType.ValueType  # 9
-"""Money was refunded; payload refund. Not interactive."""
+"""Money was refunded. The payload is `refund`; the hit is not interactive."""
 HIT_TYPE_SITE_SEARCH: HitType.ValueType  # 10
-"""A search on the site; payload search."""
+"""The visitor searched the site. The payload is `search`."""
 HIT_TYPE_EXCEPTION: HitType.ValueType  # 11
-"""An error shown to the visitor; payload exception. Not interactive."""
+"""An error was shown to the visitor. The payload is `exception`; the hit is not interactive."""
 HIT_TYPE_IDENTIFY: HitType.ValueType  # 12
-"""The visitor was identified; payload identify. Not interactive."""
+"""The visitor was identified. The payload is `identify`; the hit is not interactive."""
 HIT_TYPE_PRODUCT_VIEW: HitType.ValueType  # 13
-"""A product was shown; payload product_view."""
+"""A product was shown. The payload is `product_view`."""
 Global___HitType: _TypeAlias = HitType  # noqa: Y015
 
 class _CartAction:
@@ -97,7 +97,7 @@ class _CartAction:
 class _CartActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CartAction.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CART_ACTION_UNSPECIFIED: _CartAction.ValueType  # 0
-    """Not set: refused as MISSING_FIELD."""
+    """A cart update without an action is refused with MISSING_FIELD."""
     CART_ACTION_ADD: _CartAction.ValueType  # 1
     """Items were added."""
     CART_ACTION_REMOVE: _CartAction.ValueType  # 2
@@ -107,7 +107,7 @@ class CartAction(_CartAction, metaclass=_CartActionEnumTypeWrapper):
     """The change made to a cart."""
 
 CART_ACTION_UNSPECIFIED: CartAction.ValueType  # 0
-"""Not set: refused as MISSING_FIELD."""
+"""A cart update without an action is refused with MISSING_FIELD."""
 CART_ACTION_ADD: CartAction.ValueType  # 1
 """Items were added."""
 CART_ACTION_REMOVE: CartAction.ValueType  # 2
@@ -121,7 +121,7 @@ class _RefundKind:
 class _RefundKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefundKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REFUND_KIND_UNSPECIFIED: _RefundKind.ValueType  # 0
-    """Not set: treated as PARTIAL."""
+    """A refund without a kind is treated as PARTIAL."""
     REFUND_KIND_FULL: _RefundKind.ValueType  # 1
     """The whole order."""
     REFUND_KIND_PARTIAL: _RefundKind.ValueType  # 2
@@ -130,10 +130,10 @@ class _RefundKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefundKind
     """The order was cancelled before delivery."""
 
 class RefundKind(_RefundKind, metaclass=_RefundKindEnumTypeWrapper):
-    """How much a refund covers."""
+    """The part of an order that a refund covers."""
 
 REFUND_KIND_UNSPECIFIED: RefundKind.ValueType  # 0
-"""Not set: treated as PARTIAL."""
+"""A refund without a kind is treated as PARTIAL."""
 REFUND_KIND_FULL: RefundKind.ValueType  # 1
 """The whole order."""
 REFUND_KIND_PARTIAL: RefundKind.ValueType  # 2
@@ -149,21 +149,21 @@ class _ConsentState:
 class _ConsentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConsentState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONSENT_STATE_UNSPECIFIED: _ConsentState.ValueType  # 0
-    """The visitor was not asked: the site's default applies."""
+    """The visitor was not asked, so the site's default applies."""
     CONSENT_STATE_GRANTED: _ConsentState.ValueType  # 1
     """Granted."""
     CONSENT_STATE_DENIED: _ConsentState.ValueType  # 2
-    """Denied: hits are refused as CONSENT_DENIED unless the site allows cookieless counting."""
+    """The visitor denied consent. Hits are refused with CONSENT_DENIED unless the site allows cookieless counting."""
 
 class ConsentState(_ConsentState, metaclass=_ConsentStateEnumTypeWrapper):
     """A visitor's answer to a consent question."""
 
 CONSENT_STATE_UNSPECIFIED: ConsentState.ValueType  # 0
-"""The visitor was not asked: the site's default applies."""
+"""The visitor was not asked, so the site's default applies."""
 CONSENT_STATE_GRANTED: ConsentState.ValueType  # 1
 """Granted."""
 CONSENT_STATE_DENIED: ConsentState.ValueType  # 2
-"""Denied: hits are refused as CONSENT_DENIED unless the site allows cookieless counting."""
+"""The visitor denied consent. Hits are refused with CONSENT_DENIED unless the site allows cookieless counting."""
 Global___ConsentState: _TypeAlias = ConsentState  # noqa: Y015
 
 @_typing.final
@@ -186,7 +186,7 @@ class HitBatch(_message.Message):
     """The ingest key. If the key is for all sites of a merchant, metadata `hitmesh-site` must name the site."""
     @_builtins.property
     def client_send_time(self) -> _timestamp_pb2.Timestamp:
-        """Device clock at this send attempt; every retry must set the current time."""
+        """Time by the device's clock at this send attempt; every retry must set the current time."""
 
     @_builtins.property
     def sdk(self) -> Global___Sdk:
@@ -194,7 +194,7 @@ class HitBatch(_message.Message):
 
     @_builtins.property
     def default_context(self) -> Global___Context:
-        """Default context: applies to hits that do not set the field themselves."""
+        """Default context. If a hit does not set a context field, the value of this field applies."""
 
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
@@ -202,11 +202,11 @@ class HitBatch(_message.Message):
 
     @_builtins.property
     def client_discards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClientDiscard]:
-        """Hits dropped by the client before sending. Not used yet, so not checked."""
+        """Hits that the client dropped before sending. The collector does not use or check this field yet."""
 
     @_builtins.property
     def edge(self) -> Global___EdgeContext:
-        """Data that a trusted edge observed; removed unless the key is an edge key."""
+        """Data that a trusted edge observed. The collector removes the data unless the key is an edge key."""
 
     def __init__(
         self,
@@ -332,7 +332,9 @@ class Hit(_message.Message):
     IDENTIFY_FIELD_NUMBER: _builtins.int
     PRODUCT_VIEW_FIELD_NUMBER: _builtins.int
     hit_id: _builtins.str
-    """Unique per visitor; copies with the same id count once. At most 64 bytes; generated when empty."""
+    """Hit id, unique per visitor; copies with the same id count once. At most 64 bytes; if empty, the collector generates
+    an id.
+    """
     type: Global___HitType.ValueType
     """Hit type."""
     visitor_id: _builtins.str
@@ -342,7 +344,9 @@ class Hit(_message.Message):
     client_visit_id: _builtins.str
     """Visit id assigned by the client; advisory, never trusted. At most 64 bytes."""
     sequence: _builtins.int
-    """Counter kept by the client; a gap means that hits were lost. Not set: the client keeps no counter."""
+    """Counter that the client increases with each hit; a gap means that hits were lost. If not set, the client keeps no
+    counter.
+    """
     offline: _builtins.bool
     """Whether the hit happened in the visitor's absence, for example in a payment webhook; may be set with a server key
     only.
@@ -514,7 +518,7 @@ class PageView(_message.Message):
     view_id: _builtins.str
     """Links ENGAGEMENT and PERFORMANCE hits to this view. At most 64 bytes."""
     http_status: _builtins.int
-    """HTTP response status, 100 to 599. Not set: unknown; 0 is read as not set."""
+    """HTTP response status, 100 to 599. If not set or 0, the status is unknown."""
     def __init__(
         self,
         *,
@@ -543,7 +547,7 @@ class ScreenView(_message.Message):
     SCREEN_NAME_FIELD_NUMBER: _builtins.int
     VIEW_ID_FIELD_NUMBER: _builtins.int
     screen_name: _builtins.str
-    """Screen name, 1 to 256 bytes; counted as page path, as sent."""
+    """Screen name, 1 to 256 bytes. Reports show the name unchanged as the page path."""
     view_id: _builtins.str
     """Links ENGAGEMENT hits to this view. At most 64 bytes."""
     def __init__(
@@ -599,7 +603,7 @@ Global___CustomEvent: _TypeAlias = CustomEvent  # noqa: Y015
 
 @_typing.final
 class Engagement(_message.Message):
-    """Time spent in the foreground."""
+    """The time that a view spent in the foreground."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -611,7 +615,7 @@ class Engagement(_message.Message):
     foreground_ms: _builtins.int
     """Milliseconds in the foreground, 0 to 3,600,000."""
     scroll_percent: _builtins.int
-    """Scroll depth in percent, 0 to 100. Not set: unknown."""
+    """Scroll depth in percent, 0 to 100. If not set, the depth is unknown."""
     def __init__(
         self,
         *,
@@ -631,7 +635,7 @@ Global___Engagement: _TypeAlias = Engagement  # noqa: Y015
 
 @_typing.final
 class Performance(_message.Message):
-    """Page load timings in milliseconds, and the layout shift; each 0 to 600,000."""
+    """Load times of a page in milliseconds, and the layout shift. Each value is 0 to 600,000."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -796,24 +800,24 @@ class Order(_message.Message):
     TOTAL_MICROS_FIELD_NUMBER: _builtins.int
     COUPON_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
-    """Unique per site; a second order with the same id is a repeat. 1 to 255 bytes."""
+    """Order id, unique per site, 1 to 255 bytes. A second order with the same id is a repeat, whose amounts do not count."""
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
     subtotal_micros: _builtins.int
-    """Item total in micros; absolute value at most 10^18, as for every amount."""
+    """Total of the items in micros. As for every amount, the absolute value is at most 10^18."""
     shipping_micros: _builtins.int
     """Shipping in micros."""
     tax_micros: _builtins.int
     """Tax in micros."""
     discount_micros: _builtins.int
-    """Discount in micros; positive where the customer pays less."""
+    """Discount in micros; a positive discount means that the customer pays less."""
     total_micros: _builtins.int
     """Amount that the customer pays, in micros."""
     coupon: _builtins.str
     """Coupon code, at most 64 bytes."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """The items. Items beyond 1,000 are left out with a warning; the order's totals are kept."""
+        """The items. The items. Items beyond 1,000 are left out with a warning, and the order's totals do not change."""
 
     def __init__(
         self,
@@ -848,18 +852,20 @@ class Refund(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
-    """Unique per site, at most 255 bytes; a second refund with the same id is a repeat."""
+    """Refund id, unique per site, at most 255 bytes. A second refund with the same id is a repeat, whose amount does not
+    count.
+    """
     order_id: _builtins.str
     """Refunded order's id, 1 to 255 bytes."""
     amount_micros: _builtins.int
     """Amount in micros, more than 0. A FULL or CANCEL refund may omit the amount. The refund is then accepted with a
-    warning and counts as 0 until the day is settled; settlement refunds the order's total once for each distinct
-    refund_id. 0 is read as not set.
+    warning and counts as 0 until the day is settled. Settlement then refunds the order's total once for each distinct
+    refund_id. An amount of 0 is treated as omitted.
     """
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
     kind: Global___RefundKind.ValueType
-    """Full, partial or cancelled."""
+    """Whether the refund is full, partial, or for a cancelled order."""
     def __init__(
         self,
         *,
@@ -991,7 +997,7 @@ class ProductView(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
-    """Product SKU; empty = the SKU in `item`. At most 64 bytes."""
+    """Product SKU, at most 64 bytes. If empty, the SKU in `item` is used."""
     @_builtins.property
     def item(self) -> Global___Item:
         """The product in detail."""
@@ -1035,7 +1041,7 @@ class Item(_message.Message):
     unit_price_micros: _builtins.int
     """Unit price in micros."""
     quantity: _builtins.int
-    """Quantity, -1,000,000 to 1,000,000; negative for returned items. Not set: 1."""
+    """Quantity, -1,000,000 to 1,000,000; negative for returned items. If not set, the quantity is 1."""
     quantity_exact: _builtins.float
     """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. If set, `quantity` is ignored, and the entry
     counts as 1 item that costs price times this quantity, rounded half-even to micros. A negative quantity (a return)
@@ -1095,7 +1101,7 @@ class Context(_message.Message):
 
     @_builtins.property
     def locale(self) -> Global___Locale:
-        """Device language and clock."""
+        """The device's language and the offset of its clock."""
 
     @_builtins.property
     def consent(self) -> Global___Consent:
@@ -1103,7 +1109,7 @@ class Context(_message.Message):
 
     @_builtins.property
     def app(self) -> Global___App:
-        """The app, for screen views."""
+        """The app that showed the screen."""
 
     def __init__(
         self,
@@ -1124,8 +1130,8 @@ Global___Context: _TypeAlias = Context  # noqa: Y015
 
 @_typing.final
 class Campaign(_message.Message):
-    """A campaign. A change in the tuple (source, medium, campaign, click_id) starts a new visit. Control characters become
-    blanks, as does U+0000 in a URL's query.
+    """A campaign. A change in the tuple (source, medium, campaign, click_id) starts a new visit. Control characters are
+    replaced by blanks; U+0000 in a URL's query is replaced too.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1150,7 +1156,7 @@ class Campaign(_message.Message):
     click_id: _builtins.str
     """Click id from an advertising network (gclid, fbclid, msclkid, ...), at most 128 bytes."""
     click_id_kind: _builtins.str
-    """Kind of click id, which names the network, for example "gclid". At most 32 bytes."""
+    """Kind of the click id, which identifies the advertising network, for example "gclid". At most 32 bytes."""
     def __init__(
         self,
         *,
@@ -1190,13 +1196,13 @@ class Device(_message.Message):
     mobile_hint: _builtins.bool
     """Client hint Sec-CH-UA-Mobile."""
     screen_width: _builtins.int
-    """Screen width in pixels. Not set: unknown."""
+    """Screen width in pixels. If not set, the width is unknown."""
     screen_height: _builtins.int
-    """Screen height in pixels. Not set: unknown."""
+    """Screen height in pixels. If not set, the height is unknown."""
     viewport_width: _builtins.int
-    """Viewport width in pixels. Not set: unknown."""
+    """Viewport width in pixels. If not set, the width is unknown."""
     viewport_height: _builtins.int
-    """Viewport height in pixels. Not set: unknown."""
+    """Viewport height in pixels. If not set, the height is unknown."""
     def __init__(
         self,
         *,
@@ -1237,7 +1243,7 @@ Global___Device: _TypeAlias = Device  # noqa: Y015
 
 @_typing.final
 class Locale(_message.Message):
-    """Device language and clock."""
+    """The device's language and the offset of its clock."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1246,7 +1252,9 @@ class Locale(_message.Message):
     language: _builtins.str
     """BCP 47 tag, at most 35 bytes."""
     utc_offset_minutes: _builtins.int
-    """Device clock's offset from UTC in minutes, -840 to 840. Not set: unknown. Not used yet, so not checked."""
+    """The device clock's offset from UTC in minutes, -840 to 840. If not set, the offset is unknown. The collector does
+    not use or check this field yet.
+    """
     def __init__(
         self,
         *,
@@ -1317,7 +1325,7 @@ Global___App: _TypeAlias = App  # noqa: Y015
 
 @_typing.final
 class EdgeContext(_message.Message):
-    """Data that a trusted edge observed about the sender. Removed unless the key is an edge key."""
+    """Data that a trusted edge observed about the sender. The collector removes the data unless the key is an edge key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1337,7 +1345,7 @@ class EdgeContext(_message.Message):
     city: _builtins.str
     """City, at most 64 bytes."""
     asn: _builtins.int
-    """Autonomous system number. Not set: unknown."""
+    """Autonomous system number. If not set, the number is unknown."""
     ja4: _builtins.str
     """TLS fingerprint, at most 64 bytes."""
     @_builtins.property

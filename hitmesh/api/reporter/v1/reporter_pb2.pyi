@@ -30,7 +30,7 @@ class _TimeGrain:
 class _TimeGrainEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeGrain.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TIME_GRAIN_UNSPECIFIED: _TimeGrain.ValueType  # 0
-    """Not set: NONE."""
+    """If not set, the grain is NONE."""
     TIME_GRAIN_NONE: _TimeGrain.ValueType  # 1
     """A single bucket for the whole range."""
     TIME_GRAIN_HOUR: _TimeGrain.ValueType  # 2
@@ -38,7 +38,7 @@ class _TimeGrainEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeGrain.V
     TIME_GRAIN_DAY: _TimeGrain.ValueType  # 3
     """Civil days in the report's zone."""
     TIME_GRAIN_WEEK: _TimeGrain.ValueType  # 4
-    """Weeks, Monday to Sunday."""
+    """Weeks in the report's zone, Monday to Sunday."""
     TIME_GRAIN_MONTH: _TimeGrain.ValueType  # 5
     """Civil months."""
 
@@ -46,7 +46,7 @@ class TimeGrain(_TimeGrain, metaclass=_TimeGrainEnumTypeWrapper):
     """Width of a time bucket."""
 
 TIME_GRAIN_UNSPECIFIED: TimeGrain.ValueType  # 0
-"""Not set: NONE."""
+"""If not set, the grain is NONE."""
 TIME_GRAIN_NONE: TimeGrain.ValueType  # 1
 """A single bucket for the whole range."""
 TIME_GRAIN_HOUR: TimeGrain.ValueType  # 2
@@ -54,7 +54,7 @@ TIME_GRAIN_HOUR: TimeGrain.ValueType  # 2
 TIME_GRAIN_DAY: TimeGrain.ValueType  # 3
 """Civil days in the report's zone."""
 TIME_GRAIN_WEEK: TimeGrain.ValueType  # 4
-"""Weeks, Monday to Sunday."""
+"""Weeks in the report's zone, Monday to Sunday."""
 TIME_GRAIN_MONTH: TimeGrain.ValueType  # 5
 """Civil months."""
 Global___TimeGrain: _TypeAlias = TimeGrain  # noqa: Y015
@@ -66,25 +66,25 @@ class _GapFill:
 class _GapFillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapFill.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     GAP_FILL_UNSPECIFIED: _GapFill.ValueType  # 0
-    """Not set: ZERO."""
+    """If not set, the gap fill is ZERO."""
     GAP_FILL_NONE: _GapFill.ValueType  # 1
-    """Leave empty buckets out."""
+    """The response leaves out empty buckets."""
     GAP_FILL_ZERO: _GapFill.ValueType  # 2
-    """Zero for sums, NO_DATA for ratios."""
+    """In an empty bucket, sums are zero and ratios are NO_DATA."""
     GAP_FILL_NULL: _GapFill.ValueType  # 3
-    """NO_DATA for all metrics."""
+    """In an empty bucket, all metrics are NO_DATA."""
 
 class GapFill(_GapFill, metaclass=_GapFillEnumTypeWrapper):
     """How buckets without data are filled."""
 
 GAP_FILL_UNSPECIFIED: GapFill.ValueType  # 0
-"""Not set: ZERO."""
+"""If not set, the gap fill is ZERO."""
 GAP_FILL_NONE: GapFill.ValueType  # 1
-"""Leave empty buckets out."""
+"""The response leaves out empty buckets."""
 GAP_FILL_ZERO: GapFill.ValueType  # 2
-"""Zero for sums, NO_DATA for ratios."""
+"""In an empty bucket, sums are zero and ratios are NO_DATA."""
 GAP_FILL_NULL: GapFill.ValueType  # 3
-"""NO_DATA for all metrics."""
+"""In an empty bucket, all metrics are NO_DATA."""
 Global___GapFill: _TypeAlias = GapFill  # noqa: Y015
 
 class _FilterOperator:
@@ -94,29 +94,29 @@ class _FilterOperator:
 class _FilterOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FilterOperator.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FILTER_OPERATOR_UNSPECIFIED: _FilterOperator.ValueType  # 0
-    """Not set: an error."""
+    """A filter that does not set the operator is refused."""
     FILTER_OPERATOR_EQ: _FilterOperator.ValueType  # 1
-    """Equal to values[0]."""
+    """The dimension's value equals values[0]."""
     FILTER_OPERATOR_NE: _FilterOperator.ValueType  # 2
-    """Not equal to values[0]."""
+    """The dimension's value does not equal values[0]."""
     FILTER_OPERATOR_IN: _FilterOperator.ValueType  # 3
-    """Equal to any value in `values`."""
+    """The dimension's value equals any value in `values`."""
     FILTER_OPERATOR_RE2: _FilterOperator.ValueType  # 4
-    """Contains a match of the RE2 expression values[0]."""
+    """The dimension's value contains a match of the RE2 expression values[0]."""
 
 class FilterOperator(_FilterOperator, metaclass=_FilterOperatorEnumTypeWrapper):
     """A comparison operator."""
 
 FILTER_OPERATOR_UNSPECIFIED: FilterOperator.ValueType  # 0
-"""Not set: an error."""
+"""A filter that does not set the operator is refused."""
 FILTER_OPERATOR_EQ: FilterOperator.ValueType  # 1
-"""Equal to values[0]."""
+"""The dimension's value equals values[0]."""
 FILTER_OPERATOR_NE: FilterOperator.ValueType  # 2
-"""Not equal to values[0]."""
+"""The dimension's value does not equal values[0]."""
 FILTER_OPERATOR_IN: FilterOperator.ValueType  # 3
-"""Equal to any value in `values`."""
+"""The dimension's value equals any value in `values`."""
 FILTER_OPERATOR_RE2: FilterOperator.ValueType  # 4
-"""Contains a match of the RE2 expression values[0]."""
+"""The dimension's value contains a match of the RE2 expression values[0]."""
 Global___FilterOperator: _TypeAlias = FilterOperator  # noqa: Y015
 
 class _ColumnType:
@@ -186,20 +186,20 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     EXACTNESS_EXACT: _Exactness.ValueType  # 1
     """Counted, not estimated. Late hits count in hit metrics at once, and in visit metrics only when the day is settled."""
     EXACTNESS_SKETCH: _Exactness.ValueType  # 2
-    """Estimated from a sketch."""
+    """The values are estimated from a sketch."""
     EXACTNESS_PARTIAL: _Exactness.ValueType  # 3
     """Amounts in other currencies are left out; see missing_currencies."""
     EXACTNESS_SKETCH_PROVISIONAL: _Exactness.ValueType  # 4
-    """Estimated from a sketch that may still contain visitors whose visits moved to other dimension values. The column
-    becomes SKETCH when the days are settled.
+    """The values are estimated from a sketch that may still count visitors under old dimension values of visits whose
+    values have changed. When the days are settled, the exactness becomes SKETCH.
     """
     EXACTNESS_TEXTS_FOLDED: _Exactness.ValueType  # 5
     """A site sent more distinct dimension values within an hour than the live stream counts separately, so some values
     may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
     """
     EXACTNESS_VISITS_PROVISIONAL: _Exactness.ValueType  # 6
-    """A visitor sent so many hits within 90 minutes that further hits out of order are in no visit yet (rule S9). Hit
-    metrics count these hits; visit metrics and visit dimensions become exact when the days are settled.
+    """A visitor sent so many hits within 90 minutes that later hits that arrived out of order belong to no visit yet
+    (rule S9). Hit metrics count these hits; visit metrics and visit dimensions become exact when the days are settled.
     """
 
 class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
@@ -210,20 +210,20 @@ EXACTNESS_UNSPECIFIED: Exactness.ValueType  # 0
 EXACTNESS_EXACT: Exactness.ValueType  # 1
 """Counted, not estimated. Late hits count in hit metrics at once, and in visit metrics only when the day is settled."""
 EXACTNESS_SKETCH: Exactness.ValueType  # 2
-"""Estimated from a sketch."""
+"""The values are estimated from a sketch."""
 EXACTNESS_PARTIAL: Exactness.ValueType  # 3
 """Amounts in other currencies are left out; see missing_currencies."""
 EXACTNESS_SKETCH_PROVISIONAL: Exactness.ValueType  # 4
-"""Estimated from a sketch that may still contain visitors whose visits moved to other dimension values. The column
-becomes SKETCH when the days are settled.
+"""The values are estimated from a sketch that may still count visitors under old dimension values of visits whose
+values have changed. When the days are settled, the exactness becomes SKETCH.
 """
 EXACTNESS_TEXTS_FOLDED: Exactness.ValueType  # 5
 """A site sent more distinct dimension values within an hour than the live stream counts separately, so some values
 may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
 """
 EXACTNESS_VISITS_PROVISIONAL: Exactness.ValueType  # 6
-"""A visitor sent so many hits within 90 minutes that further hits out of order are in no visit yet (rule S9). Hit
-metrics count these hits; visit metrics and visit dimensions become exact when the days are settled.
+"""A visitor sent so many hits within 90 minutes that later hits that arrived out of order belong to no visit yet
+(rule S9). Hit metrics count these hits; visit metrics and visit dimensions become exact when the days are settled.
 """
 Global___Exactness: _TypeAlias = Exactness  # noqa: Y015
 
@@ -240,7 +240,9 @@ class _CellStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CellState.V
     CELL_STATE_PROVISIONAL: _CellState.ValueType  # 2
     """All on-time hits are counted; visits may still end, and late hits may arrive."""
     CELL_STATE_SETTLED: _CellState.ValueType  # 3
-    """Settled from all stored hits; changes only with a new generation, for example after history hits arrive."""
+    """The values are settled from all stored hits, and change only if a new generation is published, for example after
+    history hits arrived.
+    """
 
 class CellState(_CellState, metaclass=_CellStateEnumTypeWrapper):
     """How final the metric values in a 15-minute cell are."""
@@ -252,7 +254,9 @@ CELL_STATE_LIVE: CellState.ValueType  # 1
 CELL_STATE_PROVISIONAL: CellState.ValueType  # 2
 """All on-time hits are counted; visits may still end, and late hits may arrive."""
 CELL_STATE_SETTLED: CellState.ValueType  # 3
-"""Settled from all stored hits; changes only with a new generation, for example after history hits arrive."""
+"""The values are settled from all stored hits, and change only if a new generation is published, for example after
+history hits arrived.
+"""
 Global___CellState: _TypeAlias = CellState  # noqa: Y015
 
 class _NullReason:
@@ -264,15 +268,15 @@ class _NullReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NullReason
     NULL_REASON_UNSPECIFIED: _NullReason.ValueType  # 0
     """Not set."""
     NULL_REASON_NO_DATA: _NullReason.ValueType  # 1
-    """Nothing happened, or the denominator is 0."""
+    """The bucket has no data, or the quotient's denominator is 0."""
 
 class NullReason(_NullReason, metaclass=_NullReasonEnumTypeWrapper):
-    """The reason why a value is empty."""
+    """The reason why a row's cell has no value."""
 
 NULL_REASON_UNSPECIFIED: NullReason.ValueType  # 0
 """Not set."""
 NULL_REASON_NO_DATA: NullReason.ValueType  # 1
-"""Nothing happened, or the denominator is 0."""
+"""The bucket has no data, or the quotient's denominator is 0."""
 Global___NullReason: _TypeAlias = NullReason  # noqa: Y015
 
 class _FreshnessState:
@@ -284,11 +288,11 @@ class _FreshnessStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Freshn
     FRESHNESS_STATE_UNSPECIFIED: _FreshnessState.ValueType  # 0
     """Not set."""
     FRESHNESS_STATE_LIVE: _FreshnessState.ValueType  # 1
-    """At most 15 minutes behind."""
+    """Metric values are at most 15 minutes behind the present."""
     FRESHNESS_STATE_DELAYED: _FreshnessState.ValueType  # 2
-    """More than 15 minutes behind."""
+    """Metric values are more than 15 minutes behind the present."""
     FRESHNESS_STATE_DEGRADED: _FreshnessState.ValueType  # 3
-    """More than 60 minutes behind."""
+    """Metric values are more than 60 minutes behind the present."""
 
 class FreshnessState(_FreshnessState, metaclass=_FreshnessStateEnumTypeWrapper):
     """How far metric values lag behind the present."""
@@ -296,11 +300,11 @@ class FreshnessState(_FreshnessState, metaclass=_FreshnessStateEnumTypeWrapper):
 FRESHNESS_STATE_UNSPECIFIED: FreshnessState.ValueType  # 0
 """Not set."""
 FRESHNESS_STATE_LIVE: FreshnessState.ValueType  # 1
-"""At most 15 minutes behind."""
+"""Metric values are at most 15 minutes behind the present."""
 FRESHNESS_STATE_DELAYED: FreshnessState.ValueType  # 2
-"""More than 15 minutes behind."""
+"""Metric values are more than 15 minutes behind the present."""
 FRESHNESS_STATE_DEGRADED: FreshnessState.ValueType  # 3
-"""More than 60 minutes behind."""
+"""Metric values are more than 60 minutes behind the present."""
 Global___FreshnessState: _TypeAlias = FreshnessState  # noqa: Y015
 
 class _Store:
@@ -349,7 +353,7 @@ class _ServingPathEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServingPa
     """Rows with dimensions, which serve all other reports."""
 
 class ServingPath(_ServingPath, metaclass=_ServingPathEnumTypeWrapper):
-    """The kind of data that a response is computed from. Where both paths can answer, their responses agree."""
+    """The kind of data from which a response is computed. If both kinds can answer a request, the responses agree."""
 
 SERVING_PATH_UNSPECIFIED: ServingPath.ValueType  # 0
 """Not set."""
@@ -496,7 +500,7 @@ class FilterList(_message.Message):
     FILTERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
-        """1 to 50 filters."""
+        """The filters, 1 to 50."""
 
     def __init__(
         self,
@@ -513,7 +517,7 @@ Global___FilterList: _TypeAlias = FilterList  # noqa: Y015
 
 @_typing.final
 class Filter(_message.Message):
-    """A tree of filters, at most 8 deep."""
+    """A tree of filters, at most 8 levels deep."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -557,7 +561,7 @@ Global___Filter: _TypeAlias = Filter  # noqa: Y015
 
 @_typing.final
 class OrderBy(_message.Message):
-    """A sort key for rows. Ties are sorted by time bucket and dimensions, ascending."""
+    """A sort key for rows. Rows with equal keys are sorted by time bucket and dimensions, ascending."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -620,9 +624,10 @@ class RunReportRequest(_message.Message):
     data_version: _builtins.str
     """`ReportMeta.data_version` of an earlier response with `pinnable`, about the same sites and the same or more UTC
     days. The response then has the numbers of that version, whatever was settled, published or rolled back since:
-    headers, rows and totals of an equal request are equal byte for byte. After newer numbers replace a version, the
-    version is kept for 30 days, but only the last 8 versions of a site-day are kept. Afterwards the request fails with
-    DATA_VERSION_EXPIRED, or with DATA_VERSION_ERASED if a visitor was erased. Not set: the current numbers.
+    equal requests get headers, rows and totals that are equal byte for byte. After newer numbers replace a version,
+    the version is kept for 30 days, but only the last 8 versions of a site-day are kept. A request for a version that
+    is no longer kept fails with DATA_VERSION_EXPIRED, or with DATA_VERSION_ERASED if a visitor was erased. If not set,
+    the response has the current numbers.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -638,7 +643,7 @@ class RunReportRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> Global___Filter:
-        """Condition on dimension values; only data that meets the condition is counted."""
+        """Condition on dimension values; only data whose values meet the condition are counted."""
 
     @_builtins.property
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBy]:
@@ -690,11 +695,11 @@ class MetricHeader(_message.Message):
     unit: _builtins.str
     """Unit, for example "hits", "USD", "ms"."""
     scope: Global___MetricScope.ValueType
-    """Hit or visit scope."""
+    """Scope, which states whether hits or visits are counted."""
     exactness: Global___Exactness.ValueType
     """Exactness."""
     relative_standard_error: _builtins.float
-    """Relative standard error of the least exact value in the column. Not set: no value is estimated."""
+    """Relative standard error of the least exact value in the column. If not set, no value is estimated."""
     def __init__(
         self,
         *,
@@ -731,7 +736,7 @@ class TimeBucket(_message.Message):
     partial: _builtins.bool
     """Whether the bucket is shorter than the grain because the range or a clock change cuts the bucket."""
     state: Global___CellState.ValueType
-    """State of the least final 15-minute cell in the bucket."""
+    """The least final state among the 15-minute cells in the bucket."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """First instant."""
@@ -865,7 +870,7 @@ class Row(_message.Message):
     CELLS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time_bucket(self) -> Global___TimeBucket:
-        """Absent with grain NONE."""
+        """The field is absent with grain NONE."""
 
     @_builtins.property
     def dimension_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -892,7 +897,7 @@ Global___Row: _TypeAlias = Row  # noqa: Y015
 
 @_typing.final
 class PartitionProgress(_message.Message):
-    """The progress of a partition: up to where its records are visible in reports."""
+    """The progress of a partition: the position up to which its records are visible in reports."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -908,7 +913,7 @@ class PartitionProgress(_message.Message):
     """Every record of the site before this offset is visible in reports."""
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
-        """Log time up to which every record is visible."""
+        """Log time up to which every record is visible in reports."""
 
     def __init__(
         self,
@@ -930,7 +935,7 @@ Global___PartitionProgress: _TypeAlias = PartitionProgress  # noqa: Y015
 class PartitionAhead(_message.Message):
     """A partition whose log time is later than the present, because a collector's clock was fast or the reporter's clock is
     slow. The log time does not advance until the clock reaches it. All hits count in hit metrics at once, but hits with
-    event times before `visits_wait_until` are late: these hits join visits only when their day is settled.
+    event times before `visits_wait_until` are treated as late and join visits only when their day is settled.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -945,7 +950,7 @@ class PartitionAhead(_message.Message):
     partition: _builtins.int
     """The partition."""
     cause: _builtins.str
-    """Human-readable cause: which clocks may be wrong."""
+    """A message for people that states which clocks may be wrong."""
     @_builtins.property
     def log_time(self) -> _timestamp_pb2.Timestamp:
         """Log time of the partition."""
@@ -990,18 +995,20 @@ class Freshness(_message.Message):
     it lagged by that lead.
     """
     cause: _builtins.str
-    """Human-readable cause of DEGRADED while the lag is unknown; otherwise empty."""
+    """While the lag is unknown, a message for people that states the cause of DEGRADED; otherwise empty."""
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
         """Every hit acknowledged before this time is in the response."""
 
     @_builtins.property
     def provisional_from(self) -> _timestamp_pb2.Timestamp:
-        """The first instant that is not settled."""
+        """The first instant whose metric values are not settled."""
 
     @_builtins.property
     def lag(self) -> _duration_pb2.Duration:
-        """Now minus complete_through; absent while a partition has no progress, since the lag is then unknown."""
+        """The current time minus complete_through. While a partition has no progress, the lag is unknown, and the field is
+        absent.
+        """
 
     @_builtins.property
     def stalled_partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1037,7 +1044,7 @@ Global___Freshness: _TypeAlias = Freshness  # noqa: Y015
 
 @_typing.final
 class Cost(_message.Message):
-    """What a response cost."""
+    """The rows and the time that a response took."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1100,13 +1107,15 @@ class ReportMeta(_message.Message):
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str
-    """Visit policies in force in the range, comma-separated. A logic version in `logic_versions` may replace the gap."""
+    """Visit policies that apply in the range, comma-separated. A logic version in `logic_versions` may replace a policy's
+    gap between visits.
+    """
     time_zone: _builtins.str
     """Time zone for the buckets."""
     tzdb_version: _builtins.str
     """Version of the time zone database."""
     filter: _builtins.str
-    """The filter as applied, in text form; empty = none."""
+    """The applied filter in text form; empty if there is no filter."""
     include_excluded: _builtins.bool
     """Whether hits that are excluded by default are included."""
     currency: _builtins.str
@@ -1118,17 +1127,18 @@ class ReportMeta(_message.Message):
     excluded_hits: _builtins.int
     """Hits in the range that are excluded by default."""
     state: Global___CellState.ValueType
-    """State of the least final 15-minute cell in the range."""
+    """The least final state among the 15-minute cells in the range."""
     path: Global___ServingPath.ValueType
-    """Data path behind the response; ExplainReport gives the reason."""
+    """Data path that served the response; ExplainReport explains the choice."""
     pinnable: _builtins.bool
-    """Whether a later request can set `data_version` to this response's version. True if `state` is SETTLED: all days in
-    the range are settled, and no hits wait. False while any day can change by itself.
+    """Whether a later request can set `data_version` to this response's version. The value is true if `state` is SETTLED,
+    which means that all days in the range are settled and no hits wait for settlement. Otherwise a day can still
+    change without a reprocessing.
     """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """Freshness. For a request with `data_version`, `complete_through` is the time at which the version's last day
-        closed; the lag is 0 and the state is LIVE, because such a response does not follow the present.
+        """Freshness. If the request has `data_version`, the numbers do not depend on the present. In this case,
+        `complete_through` is the time at which the version's last day closed, the lag is 0, and the state is LIVE.
         """
 
     @_builtins.property
@@ -1141,7 +1151,7 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def missing_currencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Other currencies in which the range has amounts; money columns leave these amounts out."""
+        """Currencies other than `currency_code` in which the range has amounts. Money columns do not include these amounts."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1153,13 +1163,13 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def request(self) -> Global___RunReportRequest:
-        """The request as understood, with defaults filled in."""
+        """The request as the reporter understood it, with defaults filled in."""
 
     @_builtins.property
     def logic_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". Days that are
-        not settled are left out: the live stream may have changed its version during such a day. Empty: no day in the
-        range is settled.
+        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". The versions of
+        days that are not settled are left out, because the live stream may have changed its version during such a day. If
+        empty, no day in the range is settled.
         """
 
     def __init__(
@@ -1224,7 +1234,7 @@ class RunReportResponse(_message.Message):
 
     @_builtins.property
     def totals(self) -> Global___Row:
-        """Totals over the range, when requested; includes matching rows beyond `limit`."""
+        """Totals over the range, if requested; they include matching rows beyond `limit`."""
 
     @_builtins.property
     def meta(self) -> Global___ReportMeta:
@@ -1289,16 +1299,16 @@ class PlannedRead(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     NATIVE_QUERY_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """`series`, or the kind of rows: `traffic` or `visits`."""
+    """Source of the read, which is `series` or a kind of rows (`traffic` or `visits`)."""
     site_days: _builtins.int
     """Number of site-days to read; all other days in the range have no rows."""
     requests: _builtins.int
     """Number of requests to the store."""
     native_query: _builtins.str
-    """The query in the store's native language. Not set: the store has no query language."""
+    """The query in the store's native language. If not set, the store has no query language."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Columns to sum, or sketches to unite."""
+        """Columns that the store sums, or sketches that it unites."""
 
     @_builtins.property
     def dimensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1336,14 +1346,14 @@ class ExplainReportResponse(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     READS_FIELD_NUMBER: _builtins.int
     path: Global___ServingPath.ValueType
-    """Path that would answer now."""
+    """Data path that would answer the report now."""
     store: Global___Store.ValueType
-    """Store behind that path."""
+    """Store that serves this data path."""
     reason: _builtins.str
-    """Reason for the choice."""
+    """Reason why this data path was chosen."""
     @_builtins.property
     def request(self) -> Global___RunReportRequest:
-        """The request as understood, with defaults filled in."""
+        """The request as the reporter understood it, with defaults filled in."""
 
     @_builtins.property
     def reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedRead]:
@@ -1399,7 +1409,7 @@ class Metric(_message.Message):
     type: Global___ColumnType.ValueType
     """Column type."""
     scope: Global___MetricScope.ValueType
-    """Hit or visit scope."""
+    """Scope, which states whether hits or visits are counted."""
     description: _builtins.str
     """Human-readable meaning."""
     @_builtins.property
@@ -1476,7 +1486,7 @@ class Dimension(_message.Message):
     id: _builtins.str
     """Id, for example "page_path"."""
     scope: Global___MetricScope.ValueType
-    """Hit or visit scope."""
+    """Scope, which states whether hits or visits are counted."""
     description: _builtins.str
     """Human-readable meaning."""
     def __init__(
@@ -1533,8 +1543,8 @@ class StoreFreshness(_message.Message):
     store: Global___Store.ValueType
     """The store."""
     answers: _builtins.bool
-    """Whether the store answers. An unavailable store does not hold back the site's freshness; reports that need the
-    store fail with UNAVAILABLE until the store answers again.
+    """Whether the store answers. The site's freshness ignores an unavailable store; reports that need the store fail with
+    UNAVAILABLE until it answers again.
     """
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
@@ -1605,7 +1615,7 @@ class GetFreshnessResponse(_message.Message):
     """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """Minimum over the site's partitions and over the stores that answer."""
+        """The minimum freshness over the site's partitions and over the stores that answer."""
 
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionProgress]:

@@ -67,14 +67,15 @@ class ReporterServiceServicer:
     """
 
     def RunReport(self, request, context):
-        """Runs a report. Envoy ends the call after 60 s; set a shorter deadline in the call.
+        """Runs a report. Envoy ends the call after 60 s; a client may set a shorter deadline.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExplainReport(self, request, context):
-        """Explains which store would answer a report, why, and with which reads. Reads no metric values.
+        """Explains which store would answer a report, why this store, and which reads this store would perform. The call
+        reads no metric values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,34 +24,34 @@ class _RecordKind:
 class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RECORD_KIND_UNSPECIFIED: _RecordKind.ValueType  # 0
-    """Not set: the record is damaged; the processor sets the record aside without decoding its value."""
+    """A record without a kind is damaged. The processor sets the record aside without decoding its value."""
     RECORD_KIND_HITS: _RecordKind.ValueType  # 1
     """Accepted hits, as an Arrow IPC stream."""
     RECORD_KIND_REJECTED: _RecordKind.ValueType  # 2
     """Refused hits, as an Arrow IPC stream."""
     RECORD_KIND_HEARTBEAT: _RecordKind.ValueType  # 3
-    """No content: a heartbeat that advances the watermark of an idle partition."""
+    """The record is a heartbeat without a value, which advances the watermark of an idle partition."""
     RECORD_KIND_END: _RecordKind.ValueType  # 4
-    """No content: the last record of a retired log."""
+    """The record has no value, and is the last record of a retired log."""
 
 class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
-    """What a record contains."""
+    """The kind of content that a record has."""
 
 RECORD_KIND_UNSPECIFIED: RecordKind.ValueType  # 0
-"""Not set: the record is damaged; the processor sets the record aside without decoding its value."""
+"""A record without a kind is damaged. The processor sets the record aside without decoding its value."""
 RECORD_KIND_HITS: RecordKind.ValueType  # 1
 """Accepted hits, as an Arrow IPC stream."""
 RECORD_KIND_REJECTED: RecordKind.ValueType  # 2
 """Refused hits, as an Arrow IPC stream."""
 RECORD_KIND_HEARTBEAT: RecordKind.ValueType  # 3
-"""No content: a heartbeat that advances the watermark of an idle partition."""
+"""The record is a heartbeat without a value, which advances the watermark of an idle partition."""
 RECORD_KIND_END: RecordKind.ValueType  # 4
-"""No content: the last record of a retired log."""
+"""The record has no value, and is the last record of a retired log."""
 Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
 
 @_typing.final
 class RecordHeader(_message.Message):
-    """Header of a record."""
+    """A record's header."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -68,17 +68,17 @@ class RecordHeader(_message.Message):
     SUM64_FIELD_NUMBER: _builtins.int
     XOR64_FIELD_NUMBER: _builtins.int
     kind: Global___RecordKind.ValueType
-    """What the value contains."""
+    """The value's kind."""
     schema_version: _builtins.int
     """The value's schema version."""
     rows: _builtins.int
-    """Rows in the value."""
+    """How many rows the value has."""
     min_event_time_ms: _builtins.int
-    """Minimum event time in UTC ms; 0 without rows."""
+    """The rows' minimum event time in UTC ms; 0 if there are no rows."""
     max_event_time_ms: _builtins.int
-    """Maximum event time in UTC ms; 0 without rows."""
+    """The rows' maximum event time in UTC ms; 0 if there are no rows."""
     max_collect_time_ms: _builtins.int
-    """Maximum collect time in UTC ms; bounds the log time (rule L1)."""
+    """The rows' maximum collect time in UTC ms, which bounds the log time (rule L1)."""
     collector: _builtins.str
     """Collector that wrote the record."""
     logic_version: _builtins.int
@@ -86,7 +86,7 @@ class RecordHeader(_message.Message):
     classifier_version: _builtins.str
     """Versions of the lists (user agents, bots, referrers, referrer spam, channels) that classified the hits."""
     hits: _builtins.int
-    """Number of hits that the record announces to the ledger (rule D5). Not set: the record announces no count."""
+    """How many hits the record announces to the ledger (rule D5). If not set, the record announces no hits."""
     sum64: _builtins.int
     """Sum of the hits' hash64, modulo 2^64."""
     xor64: _builtins.int
