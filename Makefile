@@ -1,4 +1,4 @@
-# Every way to work on hitmesh; `make` alone lists them. A fresh clone needs `python3` (3.11 or newer) and nothing else.
+# The targets for work on hitmesh; `make` alone lists the targets. A fresh clone needs only `python3` (3.11 or newer).
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -12,48 +12,48 @@ TYPED := hitmesh collector processor reporter control tests dev
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Make .venv with the locked tools and .venv/bin/hitmesh; does nothing when it is current.
+setup: ## Create .venv with the locked tools and .venv/bin/hitmesh; do nothing if .venv is current.
 	@dev/setup.sh
 
 demo: setup ## Start the mesh, import a file, send live traffic, print reports and the ledger, stop.
 	@$(BIN)/python dev/demo.py
 
-test: static ## Everything: the checks, then every test, on real Kafka, Cassandra and Druid too.
+test: static ## Run the checks, then every test, including the tests on real Kafka, Cassandra and Druid.
 	@dev/test.sh
 
-test-fast: static ## The checks and the tests that need no servers, but for the longest replays.
+test-fast: static ## Run the checks and the tests that need no servers, except the longest replays.
 	@dev/test.sh fast
 
-test-long: setup ## What takes too long for every day: whole files, long outages, properties on many examples.
+test-long: setup ## Run the tests that are too long for every day: whole files, long outages, property tests with many examples.
 	@dev/test.sh long
 
-check: static unit ## Style, types, layering, contract, generated code, unit and property tests.
+check: static unit ## Check style, types, imports, contract and generated code; run unit and property tests.
 
-static: setup ## The checks that run no test, two at a time.
+static: setup ## Run all checks that are not tests, two at a time.
 	@$(MAKE) -j 2 -O types lint layers protos generated words
 
-lint: setup ## Style and formatting.
+lint: setup ## Check style and formatting.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: setup ## mypy --strict on all hand-written code.
+types: setup ## Run mypy --strict on all hand-written code.
 	@$(BIN)/mypy $(TYPED)
 
-layers: setup ## Imports point one way.
+layers: setup ## Check that imports between packages point in the allowed direction.
 	@$(BIN)/lint-imports --no-logo
 
-protos: setup ## Lint the contract; it breaks nothing that proto/contract.binpb promises.
+protos: setup ## Lint the contract, and check that it is compatible with proto/contract.binpb.
 	@$(BIN)/buf lint
 	@$(BIN)/buf breaking --against proto/contract.binpb
 
-generated: setup ## The committed stubs are what the protos make.
+generated: setup ## Check that the committed stubs match the protos.
 	@$(BIN)/python dev/make_protos.py --check
 
-words: setup ## Plain words in docstrings and comments, and names that say what a thing is.
+words: setup ## Check docstrings and comments for plain words, and names for banned words.
 	@$(BIN)/python dev/words.py
 	@$(BIN)/python dev/names.py
 
-unit: setup ## Examples of the vocabulary, unit and property tests.
+unit: setup ## Run the examples in hitmesh/model, and the unit and property tests.
 	@$(BIN)/pytest -q --doctest-modules hitmesh/model
 	@$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/property
 
@@ -63,7 +63,7 @@ proto: setup ## Compile proto/ into the stubs and Envoy's descriptor set.
 bench: setup ## Measure throughput and latency; prints JSON. SMALL=1 only shows that every part runs.
 	@$(BIN)/python -m tests.bench $(if $(SMALL),--small)
 
-lock: setup ## Lock the requirements again; UPGRADE=1 takes the newest versions.
+lock: setup ## Lock the requirements again; UPGRADE=1 selects the newest versions.
 	@dev/lock.sh $(if $(UPGRADE),--upgrade)
 
 wheel: setup ## Build the wheel into dist/.

@@ -26,7 +26,8 @@ ACCESS_LOG = Path(__file__).resolve().parents[2] / "shared" / "data" / "access.l
 SITE = "demo/weblog"
 METRICS = "visits,visitors,pageviews,bounce_rate"
 LOG_DAYS = ("--since", "2015-05-17", "--until", "2015-05-20")
-# The generated log, used on a machine without the real log; it covers the same four days.
+# Parameters of the generated log, which replaces the real log on a machine without it. The generated log covers the
+# same four days.
 SEED, VISITS, DAYS = 7, 900, 4
 FIRST_DAY = datetime(2015, 5, 17, tzinfo=UTC)
 PAGES = ("/", "/shoes", "/shoes/red", "/shirts", "/shirts/blue", "/cart", "/help")
@@ -45,7 +46,7 @@ class StepFailed(Exception):
 
 @dataclass(frozen=True)
 class Demo:
-    """The log file to import, and what the file contains."""
+    """The log file to import, and a description of its content for the user."""
 
     log: Path
     content: str
@@ -73,7 +74,10 @@ def _demo(directory: Path) -> Demo:
 
 
 def access_log_lines(random: Random) -> Iterator[str]:
-    """Yield the lines of a log in the combined format: visitors who view one to six pages, and images of the pages."""
+    """Yield the lines of a generated log in the combined format.
+
+    Each visitor views one to six pages and loads the images of these pages.
+    """
     requests: list[tuple[datetime, str]] = []
     for visitor in range(VISITS):
         at = FIRST_DAY + timedelta(seconds=random.randrange(DAYS * 86_400 - 3_600))
@@ -111,7 +115,7 @@ def _show(demo: Demo, directory: Path) -> None:
 
 @contextmanager
 def _mesh(home: Path, directory: Path) -> Iterator[str]:
-    """Run a mesh; yield the addresses from its banner."""
+    """Run a mesh for the duration of a `with` block; yield the part of its banner with the addresses."""
     ready_file, output = directory / "ready.json", directory / "dev.txt"
     command = [*HITMESH, "dev", "--home", str(home), "--ready-file", str(ready_file), "--no-demo-data"]
     began = time.monotonic()
@@ -127,7 +131,7 @@ def _mesh(home: Path, directory: Path) -> Iterator[str]:
             raise StepFailed(f"`hitmesh dev` ended with exit code {code}; its output:\n{output.read_text()}")
         _say("    every process ended")
     finally:
-        mesh.kill()  # the mesh's child processes end with the parent
+        mesh.kill()  # the mesh's child processes end when the mesh process ends
         mesh.wait()
 
 
@@ -144,7 +148,10 @@ def _wait_until_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: P
 
 
 def _when_written(output: Path) -> str:
-    """Wait for the banner, which is printed after the ready file is written; return the part with the addresses."""
+    """Wait for the banner and return its part with the addresses.
+
+    `hitmesh dev` prints the banner after it has written the ready file.
+    """
     deadline = time.monotonic() + 5.0
     while "Ctrl-C" not in output.read_text() and time.monotonic() < deadline:
         time.sleep(0.02)

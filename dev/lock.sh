@@ -1,7 +1,7 @@
 #!/bin/sh
-# Write the locked requirements of the environment, with hashes and without the address of any package index. The lock
-# is valid for Python 3.11 to 3.13 on every platform that has wheels. A locked package keeps its version as long as the
-# bounds in pyproject.toml allow the version; `dev/lock.sh --upgrade` selects the newest versions.
+# Write the locked requirements, with hashes and without the address of any package index. The lock is valid for Python
+# 3.11 to 3.13 on every platform that has wheels. A locked package keeps its version as long as the bounds in
+# pyproject.toml allow the version; `dev/lock.sh --upgrade` selects the newest versions.
 set -eu
 cd "$(dirname "$0")/.."
 uv=.venv/bin/uv

@@ -27,8 +27,8 @@ PROTO_DIR = Path("proto")
 PACKAGE = "hitmesh"
 DESCRIPTOR_SET = Path("hitmesh/api/descriptors/hitmesh.binpb")
 
-# Messages that occur only inside `google.protobuf.Any`, so no proto imports them. Envoy needs their descriptors for
-# JSON errors.
+# No proto imports these messages, because they occur only inside `google.protobuf.Any`. Envoy needs their descriptors
+# for JSON errors.
 ANY_PAYLOADS = ("google/rpc/error_details.proto",)
 
 STUB_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
@@ -52,7 +52,10 @@ def _run_protoc(root: Path, arguments: Sequence[str]) -> None:
 
 
 def _plugin(name: str) -> str:
-    """Return the option that names the plugin beside this interpreter, so that plugins need not be on PATH."""
+    """Return the protoc option with the path of the plugin beside this interpreter.
+
+    Plugins then need not be on PATH.
+    """
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -104,7 +107,7 @@ def _is_stub(path: Path) -> bool:
 
 
 def stale_stubs(root: Path, wanted: Mapping[Path, bytes]) -> list[Path]:
-    """Return the stubs in `root` without a proto, relative to `root`, sorted."""
+    """Return the sorted paths, relative to `root`, of stubs whose proto does not exist."""
     present = (path.relative_to(root) for path in (root / PACKAGE).rglob("*_pb2*"))
     return sorted(path for path in present if _is_stub(path) and path not in wanted)
 

@@ -1,13 +1,13 @@
 """Derive the project's referrer tables (`collector/classify/data`) from the published lists.
 
 - `referrers.json` is made from SearchEngines.yml, Socials.yml and AIAssistants.yml of
-  matomo-org/searchengine-and-social-list (CC0 1.0). Kind, name and hosts are kept, with a name per line, and hosts
+  matomo-org/searchengine-and-social-list (CC0 1.0). The table has a name per line, with its kind and hosts. Hosts are
   sorted, in lower case and without "www."; `{}` in a host stands for a country.
-- `spammers.json` is made from spammers.txt of matomo-org/referrer-spam-list (public domain): hosts in ASCII, sorted,
-  without hosts that are subdomains of another listed host.
+- `spammers.json` is made from spammers.txt of matomo-org/referrer-spam-list (public domain): hosts in ASCII, sorted.
+  Hosts that are subdomains of another listed host are left out.
 
-Usage: `python dev/make_referrers.py [DIRECTORY]`, with the lists in DIRECTORY. `--check` writes nothing and fails if a
-table differs. The output is reproducible: equal lists give equal bytes.
+`python dev/make_referrers.py [DIRECTORY]` reads the lists from DIRECTORY. `--check` writes nothing and fails if
+a table differs. The output is reproducible: equal lists give equal bytes.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ SPAM_STATE = "2026-08-20"
 SPAM_LICENCE = "public domain"
 
 # Sites that are listed as search engines because they once had a search box. Matomo also requires a search word in the
-# referrer's query. Browsers no longer send the query to other sites, so here only the host counts, and these sites must
-# be left out.
+# referrer's query. Browsers no longer send the query to other sites, so the project's tables contain only hosts. These
+# sites must therefore be left out.
 NOT_SEARCH = frozenset({"cnn.com", "msnbc.msn.com", "cgi2.nintendo.co.jp", "facebook.com"})
 
 
 def host_pattern(url: str) -> str:
-    """Return `host[/path]` for a listed URL, or an app URL's package name."""
+    """Return `host[/path]` for a listed web URL, or the package name for a listed app URL."""
     url = url.strip().lower()
     for scheme in ("android-app://", "android-app//"):
         if url.startswith(scheme):
@@ -58,7 +58,7 @@ def _search_urls(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def read_lists(directory: Path) -> dict[str, dict[str, list[str]]]:
-    """Return kind → name → sorted host patterns.
+    """Return the sorted host patterns of each name, grouped by kind.
 
     Raises:
         FileNotFoundError: a list is missing from the directory.
@@ -84,7 +84,7 @@ def read_lists(directory: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def render(kinds: Mapping[str, Mapping[str, list[str]]]) -> str:
-    """Return the table as JSON: source, state and licence first, then a name per line."""
+    """Return the table as JSON. Source, state and licence come first, then a line for each name."""
     header = {"source": SOURCE, "state": STATE, "licence": LICENCE, "made_by": "dev/make_referrers.py"}
     parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in header.items()]
     for kind, names in kinds.items():
@@ -94,7 +94,7 @@ def render(kinds: Mapping[str, Mapping[str, list[str]]]) -> str:
 
 
 def read_spammers(directory: Path) -> list[str]:
-    """Return the spammers' hosts, sorted, without subdomains of another listed host.
+    """Return the sorted hosts of spammers; hosts that are subdomains of another listed host are left out.
 
     Raises:
         FileNotFoundError: the list is missing from the directory.

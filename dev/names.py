@@ -15,7 +15,7 @@ from pathlib import Path
 PACKAGES = ("collector", "processor", "reporter", "control", "hitmesh", "dev", "tests")
 GENERATED = ("hitmesh/api/", "hitmesh/internal/")
 BANNED = frozenset({"one", "own", "least", "stay"})
-"""Names that are banned as a whole name; as part of a name, as in `own_partitions`, they may be precise."""
+"""Words that are banned only as a whole name. A longer name, such as `own_partitions`, may contain such a word."""
 BANNED_WORDS = frozenset({"said", "says", "told", "tells", "asked", "asks", "did", "nowhere"})
 """Words that are banned in every name, as in `is_told` and `_Asked`."""
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
@@ -43,7 +43,7 @@ def is_banned(name: str) -> bool:
 
 
 def banned_in(path: Path) -> list[tuple[int, str]]:
-    """Return the banned names of a file with their lines, sorted; the file's own name has line 1."""
+    """Return the sorted pairs (line, banned name) for a file. A banned file name is reported at line 1."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [(1, path.stem), *names_in(tree)]
     return sorted({(line, name) for line, name in found if is_banned(name)})

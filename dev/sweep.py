@@ -29,7 +29,10 @@ def left_behind(name: str) -> list[psutil.Process]:
 
 
 def sweep(name: str) -> int:
-    """Send SIGTERM to the run's processes, then SIGKILL to survivors; return how many processes there were."""
+    """Send SIGTERM to the run's processes, then SIGKILL to processes that still run.
+
+    Return the number of processes that were found.
+    """
     first = left_behind(name)
     for process in first:
         with contextlib.suppress(psutil.Error):

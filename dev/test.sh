@@ -17,21 +17,22 @@ RUN_OF_TESTS=$$-$started
 export RUN_OF_TESTS
 # The servers run for minutes, so the optimising compiler would cost more time than it saves.
 export JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:--XX:TieredStopAtLevel=1}"
-# Most tests need a keyspace with all tables. Cassandra writes its own tables to disk at each change of a schema, so that
-# the change outlives a crash; servers that no test kills need not, and make a keyspace in 4 s instead of 10 s.
+# Most tests need a keyspace with all tables. Cassandra writes its own tables to disk at each schema change, so that the
+# change survives a crash. Servers that no test kills can skip this, and then create a keyspace in 4 s instead of 10 s.
 never_killed="$JDK_JAVA_OPTIONS -Dcassandra.test.flush_local_schema_changes=false"
 
 # The longest tests come first, so that short tests keep both workers busy at the end.
 alone="tests/replays tests/integration tests/property tests/contract tests/unit"
 of_servers="tests/real/paths tests/real/kafka tests/real/cassandra tests/real/druid"
 spread="-n 2 --dist worksteal"
-# A mesh mostly waits, so two meshes share two cores, and a test of an adapter mostly waits for a server. The tests of a
-# file run in the same worker; directories with long files come first, so that all workers are busy at the end.
+# A mesh is mostly idle, so tests of two meshes run at the same time on two cores. Adapter tests mostly wait for a
+# server, so three of them run at the same time. The tests of a file run in the same worker; directories with long files
+# come first, so that all workers are busy at the end.
 two="-n 2 --dist loadfile --no-loadscope-reorder"
 three="-n 3 --dist loadfile --no-loadscope-reorder"
 
-# Keep the servers' data in memory where memory is plentiful, because a new table costs Cassandra dozens of flushes to
-# disk. The logs of a failed run are copied to .stack/logs.
+# Keep the servers' data in memory if the machine has enough memory, because Cassandra flushes to disk dozens of times
+# for each new table. The logs of a failed run are copied to .stack/logs.
 servers=$PWD/.stack
 free_kib() { df -k --output=avail /dev/shm 2>/dev/null | awk 'END { print $1 + 0 }'; }
 available_kib() { awk '/MemAvailable/ { print $2 }' /proc/meminfo; }

@@ -53,7 +53,7 @@ def prose_of(path: Path) -> Iterator[str]:
 
 
 def counted(texts: Iterable[str]) -> Counter[str]:
-    """Return the total number of words ("words"), and the number per limited group."""
+    """Count words by key: all words under "words", and the words of each limited group under the group's name."""
     words = [word.lower() for text in texts for word in WORD.findall(text)]
     groups = Counter(GROUPS[word] for word in words if word in GROUPS)
     groups["words"] = len(words)

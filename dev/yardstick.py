@@ -1,4 +1,4 @@
-"""Print how fast this machine is: CPU seconds for ten million additions in CPython.
+"""Print the CPU seconds that CPython needs for ten million additions on this machine.
 
 About 0.5 s means a fast machine, 1.3 s a slow machine. The durations of two test runs are comparable only if this
 figure is similar.

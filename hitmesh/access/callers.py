@@ -62,8 +62,8 @@ def require_operator(caller: IngestKey | None, open_reads: bool, why: str) -> No
 
     Args:
         caller: the caller's key.
-        open_reads: whether every caller may call: the mesh has open reads, and the call changes nothing.
-        why: why no merchant may call; the beginning of the error message for other keys.
+        open_reads: true if every caller may call, because the mesh has open reads and the call changes nothing.
+        why: the reason why merchants may not call; the error message begins with this text.
 
     Raises:
         Unauthenticated: reads are not open and the caller sent no key.
@@ -123,7 +123,7 @@ def require_owner_or_operator(caller: IngestKey | None, merchant: str) -> None:
 
 
 def checked_site_name(name: str, field: str) -> str:
-    """Return the name of a site unchanged.
+    """Return the text unchanged if it is a full site name.
 
     Raises:
         RefusedError: the text is not a full site name.
@@ -152,7 +152,7 @@ def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey 
 
 
 def site_not_found(name: str, field: str) -> NotFound:
-    """Return the error for a site that does not exist or is not the caller's."""
+    """Return the error for a site that does not exist or that the caller may not read."""
     return NotFound(
         f"site {name[:160]!r} does not exist or is not yours: check the name, or use a server key of the site's "
         "merchant",

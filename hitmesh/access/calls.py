@@ -57,10 +57,11 @@ class Calls:
         """Return the result of a call's function.
 
         Raises:
-            HitmeshError: the caller's key is unknown or revoked, the caller has left, or the function failed.
+            HitmeshError: the caller's key is unknown or revoked, the caller has cancelled the call, or the function
+                failed.
         """
         checkpoint = checkpoint_of(context, self._max_s)
-        checkpoint()  # the caller may have left while the call waited for a thread
+        checkpoint()  # the caller may have cancelled the call while the call waited for a thread
         try:
             return call(caller_of(self._directory, context.invocation_metadata()), checkpoint)
         except (StoreCorrupt, Unavailable) as error:

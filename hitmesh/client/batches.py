@@ -22,7 +22,9 @@ def batches(
     max_hits: int = MAX_BATCH_HITS,
     max_bytes: int = MAX_BATCH_BYTES,
 ) -> Iterator[hit_pb2.HitBatch]:
-    """Yield the hits in order, in batches with the ids `prefix-1`, `prefix-2`, …; equal hits give equal batches.
+    """Yield the hits in order, in batches with the ids `prefix-1`, `prefix-2` and so on.
+
+    Equal hits give equal batches.
 
     A hit of more than `max_bytes` bytes becomes a batch of its own, which the collector refuses.
     """
@@ -44,7 +46,7 @@ class OutgoingBatch(NamedTuple):
     """A batch for the send window, with its size in bytes.
 
     A batch that is a part of a submitted batch has the submitted batch's id in `whole_id`, and the index of each hit in
-    the submitted batch in `places`. A submitted batch has neither value.
+    the submitted batch in `places`. In a submitted batch, `whole_id` and `places` are empty.
     """
 
     batch: hit_pb2.HitBatch
@@ -68,12 +70,12 @@ class OutgoingBatch(NamedTuple):
         return self.whole_id or self.batch.batch_id
 
     def place(self, index: int) -> int:
-        """Return the index in the submitted batch of the hit at this index in this batch."""
+        """Convert a hit's index in this batch to the same hit's index in the submitted batch."""
         return self.places[index] if self.places else index
 
 
 def outgoing(batch: hit_pb2.HitBatch) -> OutgoingBatch:
-    """Return the batch in the form for the send window."""
+    """Return the batch with its size, as the send window needs it."""
     return OutgoingBatch(batch, batch.ByteSize())
 
 

@@ -27,7 +27,7 @@ class Unmendable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """Edits in the order in which they apply: renames, drops, new values."""
+    """Edits of a hit. Renames are applied first, then drops, then new values."""
 
     renames: tuple[tuple[Path, Path], ...] = ()
     drops: tuple[Path, ...] = ()
@@ -60,7 +60,7 @@ class Edits:
         return edited
 
     def found(self, hit: dict[str, Any]) -> frozenset[Path]:
-        """Return the paths that these edits rename or drop and that a hit's JSON has.
+        """Return the paths that exist in a hit's JSON and that these edits rename or drop.
 
         Example:
             >>> sorted(edits_of([], ["visitor=visitorId"], ["note"]).found({"visitor": "v"}))
@@ -73,13 +73,13 @@ class Edits:
             if value is not _MISSING:
                 found.add(path)
                 if renamed is not None:
-                    with contextlib.suppress(Unmendable):  # `applied` reports this error
+                    with contextlib.suppress(Unmendable):  # `applied` raises this error for the user
                         _put(edited, renamed, value)
         return frozenset(found)
 
 
 def edits_of(values: Iterable[str], renames: Iterable[str], drops: Iterable[str]) -> Edits:
-    """Return the edits in the texts `field=value`, `old=new` and `field`.
+    """Parse the edits of the command line: `field=value`, `old=new` (a rename) and `field` (a drop).
 
     A value that is JSON is used as JSON, any other value as a string.
 
@@ -131,14 +131,14 @@ def _plain(name: str) -> str:
 
 
 def _key(fields: dict[str, Any], name: str) -> str:
-    """Return the name as the fields spell it; the name unchanged if no field has it in any spelling."""
+    """Return the name in the spelling of the existing field; return the name unchanged if no such field exists."""
     if name in fields:
         return name
     return next((key for key in fields if _plain(key) == _plain(name)), name)
 
 
 def _removed(fields: Any, path: Path) -> Any:
-    """Remove the value at a path and return the value; `_MISSING` if there is none."""
+    """Remove the value at a path and return the value; return `_MISSING` if the path has no value."""
     for name in path[:-1]:
         fields = _child(fields, name)
     if isinstance(fields, dict):

@@ -1,7 +1,7 @@
 """Check the field names in edits of hits, so that a misspelt name is refused before anything is sent. Performs no I/O.
 
 A field that an edit writes must be a field of `Hit`, because the collector ignores all other fields. A field that an
-edit renames or drops may have any name, but at least one of the hits must have this field.
+edit renames or drops may have any name, but must exist in at least one of the hits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WELL_KNOWN: Final = "google.protobuf."
 
 
 def require_known(edits: Edits) -> None:
-    """Return if every path that the edits write is a path of a Hit's JSON.
+    """Check that every path that the edits write is a path in the JSON of a Hit.
 
     Raises:
         RefusedError: a name is not a field; the message has the nearest field.
@@ -30,11 +30,13 @@ def require_known(edits: Edits) -> None:
 
 
 def require_found(edits: Edits, hits: Iterable[Any]) -> None:
-    """Return if each field that the edits rename or drop is a field of at least one of the hits, or there is no hit.
+    """Check that each field that the edits rename or drop exists in at least one of the hits.
+
+    Without hits, there is nothing to check.
 
     Args:
         edits: the edits.
-        hits: hits as JSON; read only until every field was found.
+        hits: hits as JSON; the function stops reading when it has found every field.
 
     Raises:
         RefusedError: no hit has the field; the message has the nearest field of the hits.
@@ -66,11 +68,11 @@ def _require_path(path: Path) -> None:
             raise _unknown(path, at, [each.json_name for each in fields])
         message = _message_in(field)
         if field.is_repeated:
-            next(steps, None)  # an index, or a key of a map
+            next(steps, None)  # skip the next name, which is an index of the list or a key of the map
 
 
 def _message_in(field: FieldDescriptor) -> Descriptor | None:
-    """Return the message that a field's JSON object shows; None for a value without fields."""
+    """Return the message type of a field whose JSON is an object; None if the field's value has no fields."""
     message = field.message_type
     if message is not None and message.GetOptions().map_entry:
         message = message.fields_by_name["value"].message_type
@@ -85,7 +87,7 @@ def _unknown(path: Path, at: int, known: list[str]) -> RefusedError:
 
 
 def _paths(hit: dict[str, Any]) -> Iterable[str]:
-    """Yield the paths of a hit's fields, and of the fields of objects in the hit."""
+    """Yield the paths of a hit's fields, and of the fields inside these fields' objects."""
     for name, value in hit.items():
         yield name
         if isinstance(value, dict):

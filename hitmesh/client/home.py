@@ -31,7 +31,7 @@ READY_FILE: Final = "ready.json"
 LOCK_FILE: Final = "run/lock"
 # `hitmesh dev` loads its demo data for up to a minute before it writes the ready file.
 START_TIMEOUT_S: Final = 60.0
-# Time that `hitmesh dev`, started by the same script, needs to acquire the lock.
+# A script may start `hitmesh dev` and then another command; `hitmesh dev` acquires the lock within this time.
 LOCK_TIMEOUT_S: Final = 1.0
 START_LOOK_S: Final = 0.1
 DEV_KEY_FILE: Final = "keys/dev-server"
@@ -187,7 +187,9 @@ def check_reachable(address: str) -> None:
 
 
 def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
-    """Return the server key: HITMESH_KEY, else the content of HITMESH_KEY_FILE, else of the home's key file, else None.
+    """Return the server key, or None if no key is configured.
+
+    The key is HITMESH_KEY, else the content of the file HITMESH_KEY_FILE, else the content of the home's key file.
 
     Raises:
         RefusedError: the key file cannot be read (INVALID_CONFIG). Only the home's key file may be missing.
@@ -196,7 +198,10 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
 
 
 def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
-    """Return an operator's key: HITMESH_OPERATOR_KEY, else from HITMESH_OPERATOR_KEY_FILE, else from the home.
+    """Return an operator's key.
+
+    The key is HITMESH_OPERATOR_KEY, else the content of the file HITMESH_OPERATOR_KEY_FILE, else the content of the
+    home's key file.
 
     Raises:
         RefusedError: the key file cannot be read (INVALID_CONFIG). Only the home's key file may be missing; the result
