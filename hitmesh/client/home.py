@@ -141,9 +141,9 @@ def is_starting(home: Path) -> bool:
 def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]) -> None:
     """Block while a mesh is starting in the home; return at once if there is a ready file.
 
-    A home without a ready file and without a mesh that is starting gets LOCK_TIMEOUT_S seconds, because `hitmesh dev`
-    may have begun just before. Before the wait for a mesh that is starting, `tell` is called with a message for the
-    user.
+    If the home has neither a ready file nor a starting mesh, the function waits LOCK_TIMEOUT_S seconds for a mesh to
+    start, because `hitmesh dev` may have begun just before. Before it waits for a starting mesh, the function calls
+    `tell` with a message for the user.
 
     Raises:
         NotStarted: the mesh is still starting after `timeout_s` seconds.
@@ -204,19 +204,25 @@ def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
     home's key file.
 
     Raises:
-        RefusedError: the key file cannot be read (INVALID_CONFIG). Only the home's key file may be missing; the result
-            is then None.
+        RefusedError: the key file cannot be read (INVALID_CONFIG). If the home's key file does not exist, the result is
+            None.
     """
     return _key(OPERATOR_KEY_VARIABLE, OPERATOR_KEY_FILE_VARIABLE, home / DEV_OPERATOR_KEY_FILE, environment)
 
 
 def operator_key_source(home: Path, environment: Mapping[str, str]) -> str:
-    """Return the variable or file that `operator_key` reads; the file may be missing."""
+    """Return the name of the variable or file from which `operator_key` reads.
+
+    The file may be missing.
+    """
     return _source(OPERATOR_KEY_VARIABLE, OPERATOR_KEY_FILE_VARIABLE, home / DEV_OPERATOR_KEY_FILE, environment)
 
 
 def server_key_source(home: Path, environment: Mapping[str, str]) -> str:
-    """Return the variable or file that `server_key` reads; the file may be missing."""
+    """Return the name of the variable or file from which `server_key` reads.
+
+    The file may be missing.
+    """
     return _source(KEY_VARIABLE, KEY_FILE_VARIABLE, home / DEV_KEY_FILE, environment)
 
 

@@ -38,7 +38,7 @@ def balanced_ledger(
 
 
 def siteless_totals(mesh: Mesh) -> operations_pb2.LedgerTotals | None:
-    """Return the ledger totals of hits without a site; None if the caller may not read these totals."""
+    """Return the ledger totals for hits without a site; None if the caller may not read these totals."""
     request = operations_pb2.GetSitelessLedgerRequest()
     try:
         return mesh.operations.GetSitelessLedger(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).totals

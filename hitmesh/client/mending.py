@@ -1,13 +1,14 @@
 """Read the kept bytes of rejected hits, mend them, and make the hits that a replay sends. Performs no I/O.
 
-The kept bytes may be hostile: size and nesting are bounded as in the collector. Guarantees of the hits that are made:
+The kept bytes may be hostile: size and nesting are bounded as in the collector. The resulting hits have these
+properties:
 
 - Ids. A hit keeps its id. A hit that was sent without an id gets the id that the collector derives from key, batch and
-  index (rule D1), so that the sender's retry and the replay are copies of each other. Without a batch id, the id is
-  derived from the name of the refusal, so that two replays are copies of each other.
-- Times. `true_time` is the event time that rules T1 and T2 gave the refused hit; the collect time replaces times that
-  were not sent. `client_create_time` is set to the same instant as `true_time`, because the collector ignores the
-  `true_time` of hits whose key may not set times.
+  index (rule D1), so that the mesh counts the sender's retry and the replay as copies. Without a batch id, the id is
+  derived from the name of the refusal, so that the mesh counts two replays as copies.
+- Times. `true_time` is the event time that rules T1 and T2 gave the refused hit. If the sender sent no times,
+  `true_time` is the receive time. `client_create_time` is set to the same instant as `true_time`, because the collector
+  ignores the `true_time` of hits whose key may not set times.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ _BATCH_FORMS: Final = (pb.REJECTED_HIT_FORM_BATCH, pb.REJECTED_HIT_FORM_BATCH_JS
 
 
 class Kept(NamedTuple):
-    """Kept bytes as JSON.
+    """The kept bytes of a refusal, decoded as JSON.
 
     Attributes:
         batch: the fields of a batch other than its hits; empty for a single hit.
-        hits: the hits as JSON; not checked.
+        hits: the hits as JSON, which may be invalid.
     """
 
     batch: dict[str, Any]
@@ -54,8 +55,8 @@ class Mended(NamedTuple):
         site: full name of the hits' site; "" if unknown.
         hits: the hits.
         default_context: default context of the hits.
-        batch_id: required id of the batch, if the collector must derive the ids of the hits from the batch; the hits
-            are then sent as a separate batch. "" = any batch.
+        batch_id: the id of the batch in which these hits must be sent alone, because the collector derives the hits'
+            ids from the batch id; "" if the hits may be sent in any batch.
     """
 
     name: str
@@ -119,13 +120,13 @@ def _kept(rejected: pb.RejectedHit) -> Kept:
 
 def _json_of(text: bytes) -> dict[str, Any]:
     fields = json.loads(text.decode("utf-8", "surrogatepass"), parse_constant=str)
-    if not isinstance(fields, dict) or _depth(fields) > MAX_NESTING + 2:  # a batch has two levels around a hit
+    if not isinstance(fields, dict) or _depth(fields) > MAX_NESTING + 2:  # in a batch, a hit is nested two levels deep
         raise ValueError("not an object, or nested too deeply")
     return fields
 
 
 def _depth(value: Any) -> int:
-    """Return the nesting of a JSON value; bounded by the value's size, without recursion."""
+    """Return the nesting depth of a JSON value; the function uses no recursion, because the value may be hostile."""
     depth, level = 0, [value]
     while level:
         containers = [each for each in level if isinstance(each, dict | list)]
@@ -140,7 +141,7 @@ def _fields_of(message: Message) -> dict[str, Any]:
 
 
 def _envelope_of(rejected: pb.RejectedHit, kept: Kept) -> tuple[hit_pb2.HitBatch, hit_pb2.Context]:
-    """Return the batch's fields other than the hits, and the hits' default context."""
+    """Return a batch that has every field except the hits, and the hits' default context."""
     try:
         if rejected.form in _BATCH_FORMS:
             envelope = hit_pb2.HitBatch()
@@ -174,13 +175,13 @@ def _hit(index: int, fields: object, edits: Edits) -> hit_pb2.Hit:
 
 def _parse(fields: dict[str, Any], message: Message) -> None:
     json_format.ParseDict(fields, message, ignore_unknown_fields=True, max_recursion_depth=MAX_NESTING)
-    message.SerializeToString()  # refuses text that is not UTF-8
+    message.SerializeToString()  # raises an error if a text is not UTF-8
 
 
 def _batch_id_to_keep(rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch) -> str:
-    """Return the batch id from which the collector derives the ids; "" if this module can derive them.
+    """Return the batch id if the collector must derive the hits' ids; "" if this module can derive the ids.
 
-    If the batch was sent with an unknown key, the key of the replay is used.
+    If the batch was sent with an unknown key, only the collector can derive the ids, from the key of the replay.
     """
     return envelope.batch_id if rejected.form in _BATCH_FORMS and not rejected.key_id else ""
 
@@ -193,9 +194,9 @@ def _derived_id(rejected: pb.RejectedHit, index: int) -> str:
 
 
 def _set_time(hit: hit_pb2.Hit, rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch, *, is_set: bool) -> None:
-    """Set the times of a hit to its event time when it was refused."""
+    """Set the times of a hit to the event time that the hit had when it was refused."""
     received, collected = _ms(rejected.receive_time), _ms(rejected.collect_time)
-    # The key of the replay stands for a key that was unknown.
+    # If the hit's key was unknown, the key of the replay decides, so `true_time` is used.
     is_trusted = rejected.key_sets_times or not rejected.key_id
     event_time = received
     if hit.HasField("true_time") and (is_trusted or is_set):

@@ -41,9 +41,11 @@ _KEY_REFUSED: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSI
 
 @dataclass(frozen=True)
 class Mesh:
-    """A channel and a key. Use the mesh in a `with`, which closes the channel, or close `channel`.
+    """A connection to a mesh: a gRPC channel and the caller's key.
 
-    `key_source` is the variable or file that the key came from; see `name_key`.
+    Use the connection in a `with` statement, which closes the channel, or close `channel` yourself.
+
+    `key_source` names the variable or file that contained the key; see `name_key`.
     """
 
     channel: grpc.Channel
@@ -64,7 +66,10 @@ class Mesh:
         self.channel.close()
 
     def name_key(self, error: BaseException) -> None:
-        """Add a note with the source of the key to an error of a call that refused the key; without a note so far."""
+        """If a call refused the key, add a note with the source of the key to the error.
+
+        An error that has a note is not changed.
+        """
         is_refused = isinstance(error, grpc.RpcError) and error.code() in _KEY_REFUSED
         if is_refused and self.key and self.key_source and not getattr(error, "__notes__", None):
             error.add_note(f"the key is that of {self.key_source}")
@@ -90,63 +95,63 @@ class Mesh:
 
     @property
     def admin(self) -> AdminServiceStub:
-        """The stub for sites and keys."""
+        """The gRPC stub for sites and keys."""
         from hitmesh.api.control.v1.admin_pb2_grpc import AdminServiceStub
 
         return AdminServiceStub(self.channel)
 
     @property
     def collector(self) -> CollectorServiceStub:
-        """The stub for sending hits."""
+        """The gRPC stub for sending hits."""
         from hitmesh.api.collector.v1.collector_pb2_grpc import CollectorServiceStub
 
         return CollectorServiceStub(self.channel)
 
     @property
     def reporter(self) -> ReporterServiceStub:
-        """The stub for reports and freshness."""
+        """The gRPC stub for reports and freshness."""
         from hitmesh.api.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
 
         return ReporterServiceStub(self.channel)
 
     @property
     def exports(self) -> ExportServiceStub:
-        """The stub for reports as files."""
+        """The gRPC stub for reports as files."""
         from hitmesh.api.reporter.v1.export_pb2_grpc import ExportServiceStub
 
         return ExportServiceStub(self.channel)
 
     @property
     def operations(self) -> OperationsServiceStub:
-        """The stub for ledger and drift."""
+        """The gRPC stub for ledger and drift."""
         from hitmesh.api.control.v1.operations_pb2_grpc import OperationsServiceStub
 
         return OperationsServiceStub(self.channel)
 
     @property
     def reprocessings(self) -> ReprocessingServiceStub:
-        """The stub for reprocessings."""
+        """The gRPC stub for reprocessings."""
         from hitmesh.api.control.v1.reprocessing_pb2_grpc import ReprocessingServiceStub
 
         return ReprocessingServiceStub(self.channel)
 
     @property
     def rejected_hits(self) -> RejectedHitServiceStub:
-        """The stub for rejected hits."""
+        """The gRPC stub for rejected hits."""
         from hitmesh.api.control.v1.rejected_hits_pb2_grpc import RejectedHitServiceStub
 
         return RejectedHitServiceStub(self.channel)
 
     @property
     def shadow(self) -> ShadowStreamServiceStub:
-        """The stub for the shadow stream."""
+        """The gRPC stub for the shadow stream."""
         from hitmesh.api.control.v1.shadow_pb2_grpc import ShadowStreamServiceStub
 
         return ShadowStreamServiceStub(self.channel)
 
     @property
     def traces(self) -> TraceServiceStub:
-        """The stub for tracing a single hit."""
+        """The gRPC stub for tracing a single hit."""
         from hitmesh.api.control.v1.trace_pb2_grpc import TraceServiceStub
 
         return TraceServiceStub(self.channel)

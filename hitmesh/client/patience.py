@@ -19,8 +19,8 @@ class Patience:
     """Limits for retries without success; times are in seconds.
 
     The sender stops when more than `attempts` streams in a row end without an acknowledgement, or when the collector
-    asks for a retry of the same hits `attempts` times. Once a batch was acknowledged, the mesh is known to exist, and
-    the sender stops only after more than max(`attempts`, `reconnects`) such streams in a row. The pause between streams
+    asks for a retry of the same hits `attempts` times. After the first acknowledged batch, the sender allows
+    max(`attempts`, `reconnects`) such streams in a row, because the mesh is known to exist. The pause between streams
     starts at `first_s`, doubles up to `max_s`, and is extended at random by up to half. A stream that is silent for
     `stall_s` while the sender waits for a response is cancelled.
     """
@@ -33,7 +33,7 @@ class Patience:
 
 
 LASTING: Final = Patience(reconnects=30)
-"""Default limits: while a mesh restarts, a sender retries for more than two minutes."""
+"""Default limits, with which a sender retries for more than two minutes while a mesh restarts."""
 
 
 class Backoff:
@@ -54,7 +54,7 @@ class Backoff:
         self._has_worked = False
 
     def ended(self, *, progressed: bool) -> None:
-        """Count a stream that ended; `progressed` says whether the stream brought an acknowledgement."""
+        """Count a stream that ended; `progressed` tells whether the stream acknowledged a batch."""
         self._has_worked = self._has_worked or progressed
         self.failures = 0 if progressed else self.failures + 1
 
@@ -66,7 +66,7 @@ class Backoff:
         return self.failures > allowed
 
     def pause_s(self) -> float:
-        """Return the pause in seconds before the next stream; 0 after a stream with an acknowledgement."""
+        """Return the pause in seconds before the next stream; 0 if the last stream acknowledged a batch."""
         if not self.failures:
             return 0.0
         doubled_s = self._patience.first_s * 2.0 ** min(self.failures - 1, _MAX_DOUBLINGS)

@@ -14,12 +14,12 @@ _MAX_NAMES: Final = 500
 
 
 def full_name(id_or_name: str) -> str:
-    """Return `rejectedHits/{id}` for an id or a name."""
+    """Return the name `rejectedHits/{id}` for an id; a name is returned unchanged."""
     return id_or_name if id_or_name.startswith(PREFIX) else f"{PREFIX}{id_or_name}"
 
 
 def short_id(name: str) -> str:
-    """Return the id in a name."""
+    """Return the id in a name `rejectedHits/{id}`."""
     return name.removeprefix(PREFIX)
 
 
@@ -32,7 +32,7 @@ def get_rejected_hit(mesh: Mesh, name: str) -> pb.RejectedHit:
 def pages_of_rejected_hits(
     mesh: Mesh, wanted: pb.ListRejectedHitsRequest, page_size: int = PAGE_SIZE
 ) -> Iterator[Sequence[pb.RejectedHit]]:
-    """Yield the refusals in list order, page by page; a page may be empty."""
+    """Yield the pages of refusals, in the order of the list; a page may be empty."""
     request = pb.ListRejectedHitsRequest()
     request.CopyFrom(wanted)
     request.page_size = page_size

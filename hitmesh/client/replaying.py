@@ -24,7 +24,7 @@ _ID_BYTES: Final = 16
 
 
 class Refused(NamedTuple):
-    """Why the collector refused a replayed hit."""
+    """A replayed hit that the collector refused, and the reason for the refusal."""
 
     hit_id: str
     reason: str
@@ -34,7 +34,7 @@ class Refused(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a replayed refusal: the number of its hits, and the hits that were refused again."""
+    """The outcome of a replayed refusal: the number of its hits, and the hits that were refused again."""
 
     name: str
     hits: int
@@ -47,7 +47,7 @@ class Outcome:
 
 
 class _Batch(NamedTuple):
-    """A batch, and for each hit the outcome that the hit belongs to."""
+    """A batch, and for each of its hits the `Outcome` of the refusal that contains the hit."""
 
     batch: hit_pb2.HitBatch
     outcomes: list[Outcome]
@@ -61,18 +61,18 @@ def replay(
     on_done: Callable[[int], None] = lambda hits: None,
     validate_only: bool = False,
 ) -> list[Outcome]:
-    """Send the hits of refusals; return the outcomes in the same order when every hit is durable or refused.
+    """Block until every hit of the refusals is durable or refused; return the outcomes in the same order.
 
     Args:
-        mesh: connection with an ingest key. The key must belong to the sites of all hits, or the collector refuses the
-            hits of the other sites.
-        mended: the hits; each with a site.
+        mesh: connection with an ingest key. The collector refuses the hits for sites to which the key does not belong.
+        mended: the hits; every element must have a site.
         patience: when to give up.
         on_done: called with the number of hits that are durable or refused.
         validate_only: store nothing; the outcomes are those that the collector would report.
 
     Raises:
-        SendStopped: no collector took the hits. Acknowledged hits are durable; a second replay counts nothing twice.
+        SendStopped: no collector accepted the hits. Acknowledged hits are durable, and a second replay counts no hit
+            twice.
         grpc.RpcError: the mesh refuses the stream.
     """
     outcomes = [Outcome(each.name, len(each.hits)) for each in mended]
@@ -90,7 +90,7 @@ def replay(
 def _send(
     mesh: Mesh, site: str, of_site: list[tuple[Mended, Outcome]], patience: Patience, *, validate_only: bool
 ) -> Iterator[int]:
-    """Send the hits of a site; yield the number of hits after each round of batches."""
+    """Send the hits for a site; yield the number of sent hits after each round of batches."""
     pending: dict[str, _Batch] = {}
     settled: list[Settled[OutgoingBatch]] = []
     lock = threading.Lock()

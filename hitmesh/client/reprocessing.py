@@ -13,7 +13,7 @@ from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
 DEFAULT_WAIT: Final = Wait(timeout_s=60.0, poll_s=1.0)
-"""How often to poll, and how long to wait while the control service is unavailable."""
+"""Default poll interval, and maximum time for which the control service may be unavailable."""
 
 _PREFIX: Final = "reprocessings/"
 _PAGE_SIZE: Final = 500
@@ -23,17 +23,17 @@ _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLI
 
 
 def is_passing(error: grpc.RpcError) -> bool:
-    """Return whether a call may succeed if it is repeated soon."""
+    """Return whether the error is temporary, so that the same call may soon succeed."""
     return error.code() in _PASSING
 
 
 def full_name(id_or_name: str) -> str:
-    """Return `reprocessings/{id}` for an id or a name."""
+    """Return the name `reprocessings/{id}` for an id; a name is returned unchanged."""
     return id_or_name if id_or_name.startswith(_PREFIX) else f"{_PREFIX}{id_or_name}"
 
 
 def short_id(name: str) -> str:
-    """Return the id in a name."""
+    """Return the id in a name `reprocessings/{id}`."""
     return name.removeprefix(_PREFIX)
 
 
@@ -82,7 +82,7 @@ def run_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
 
 
 def publish_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
-    """Request that the new generations become current."""
+    """Publish: request that the new generations become current."""
     request = pb.PublishReprocessingRequest(name=name)
     return mesh.reprocessings.PublishReprocessing(
         request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials
@@ -90,7 +90,7 @@ def publish_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
 
 
 def rollback_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
-    """Request that the old generations become current again."""
+    """Roll back: request that the old generations become current again."""
     request = pb.RollbackReprocessingRequest(name=name)
     return mesh.reprocessings.RollbackReprocessing(
         request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials
@@ -106,7 +106,7 @@ def cancel_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
 
 
 def whole_diff(mesh: Mesh, request: pb.GetReprocessingDiffRequest) -> pb.GetReprocessingDiffResponse:
-    """Return the difference with the days of all pages."""
+    """Return the difference; its days are collected from all pages."""
     first = _diff_page(mesh, request, "")
     token = first.next_page_token
     while token:
@@ -129,9 +129,9 @@ def wait_while_running(
     Args:
         mesh: the mesh.
         running: the reprocessing after the request.
-        on_progress: called with each state that is read, the given one included.
-        wait: poll interval; `timeout_s` limits how long the control service may fail to answer, not the work. Default:
-            DEFAULT_WAIT.
+        on_progress: called with `running`, and with the reprocessing after each poll.
+        wait: poll interval, and as `timeout_s` the maximum time for which the control service may not answer; the work
+            itself has no time limit. Default: DEFAULT_WAIT.
         on_silence: called with `timeout_s` when the control service stops answering; no progress is reported until the
             service answers again.
 
@@ -165,7 +165,7 @@ def _diff_page(mesh: Mesh, request: pb.GetReprocessingDiffRequest, token: str) -
 
 
 def check_history(mesh: Mesh, request: pb.CheckHistoryRequest) -> Iterator[pb.CheckHistoryResponse]:
-    """Yield the pages of a check; a page may have no site-day."""
+    """Yield the pages of a history check; a page may contain no site-day."""
     token = ""
     while True:
         of_page = pb.CheckHistoryRequest()

@@ -39,7 +39,10 @@ class Sendable(Protocol):
         """Bytes of the batch."""
 
     def part(self, indexes: Sequence[int], attempt: int) -> Self:
-        """Return a batch with the hits at these indexes; its id must differ from the ids of all earlier parts."""
+        """Return a batch with the hits at these indexes.
+
+        The id of the new batch must differ from the ids of all earlier parts.
+        """
 
 
 B = TypeVar("B", bound=Sendable)
@@ -48,10 +51,10 @@ B = TypeVar("B", bound=Sendable)
 class Settled(NamedTuple, Generic[B]):
     """The outcome of an acknowledged batch.
 
-    Hits that are neither accepted nor rejected are sent again in another batch if `given_up` is empty. Otherwise these
-    hits were sent too often and are dropped; `given_up` is then the collector's last message. `again` has the indexes
-    of these hits. `refusals` has the first issues that reject hits (SendWindow: `max_refusals`). `resent` counts the
-    hits that were sent again because a stream broke.
+    If `given_up` is empty, hits that are neither accepted nor rejected are sent again in another batch. Otherwise these
+    hits were sent too often and are dropped, and `given_up` is the collector's last message. `again` has the indexes of
+    these hits. `refusals` has the first issues that reject hits (SendWindow: `max_refusals`). `resent` counts the hits
+    that were sent again because a stream broke.
     """
 
     batch: B
@@ -66,7 +69,7 @@ class Settled(NamedTuple, Generic[B]):
 
 
 class _Verdicts:
-    """The content of a batch's issues so far: rejected hits, and hits to send again."""
+    """The hits that the issues of a batch have rejected so far, and the hits to send again."""
 
     __slots__ = ("again", "delay_ms", "hits", "max_refusals", "message", "refusals", "rejected")
 
@@ -107,7 +110,7 @@ class _Outgoing(Generic[B]):
         self.verdicts: _Verdicts | None = None
 
     def take_back(self) -> None:
-        """Discard the issues and receipts of a broken stream, because the next stream repeats them."""
+        """Discard the issues and receipts from a broken stream, because the next stream sends them again."""
         self.resent += self.batch.hits
         self.receipts = self.verdicts = None
 
@@ -148,7 +151,10 @@ class SendWindow(Generic[B]):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a batch waits for credit or a stream; batches that wait for their retry time do not count."""
+        """Whether a batch waits for credit or for a stream.
+
+        Batches that wait for their retry time do not count.
+        """
         return bool(self._waiting)
 
     @property
@@ -229,7 +235,7 @@ class SendWindow(Generic[B]):
         return True
 
     def wakes_at_s(self) -> float:
-        """Return the earliest time at which `head` or `break_off` may change their result although no response came."""
+        """Return the earliest time at which `head` or `break_off` may return another result without a response."""
         retry_s = self._put_off[0][0] if self._put_off else float("inf")
         return min(retry_s, self._stalls_at_s(), self._drain_ends_s)
 

@@ -49,13 +49,16 @@ RETRYABLE: Final = frozenset(
 
 
 class SendStopped(Unavailable):
-    """No collector accepted the hits. Hits acknowledged before are durable, and sending all hits again is safe."""
+    """The sender stopped, because no collector accepted the hits.
+
+    Hits that were acknowledged before are durable, and sending all hits again is safe.
+    """
 
     reason = LocalReason.SEND_STOPPED
 
 
 class Refusal(NamedTuple):
-    """A refused hit, for display. `hit_id` is "" for a batch that was refused whole."""
+    """A refused hit, for display. `hit_id` is "" if a whole batch was refused."""
 
     hit_id: str
     reason: str
@@ -79,7 +82,9 @@ class SendTotals:
 
 
 class HitSender:
-    """Sends batches for a single site. Confined to one thread. Use the sender in a `with`, which closes the stream.
+    """Sends batches for a single site.
+
+    Use the sender in a single thread, in a `with` statement, which closes the stream.
 
     Args:
         mesh: connection with an ingest key.
@@ -87,7 +92,7 @@ class HitSender:
         patience: when to give up.
         on_settled: called with the outcome of each acknowledged batch, in another thread and under a lock, so the
             function must return at once.
-        max_refusals: maximum number of refused hits that an outcome describes.
+        max_refusals: maximum number of refused hits in an outcome.
         validate_only: send batches only to a collector that stores nothing of the stream; the totals then count hits
             that the collector would accept.
         clock_s: monotonic clock.
@@ -132,10 +137,10 @@ class HitSender:
             return replace(kept, examples=list(kept.examples), offsets=dict(kept.offsets))
 
     def submit(self, batch: hit_pb2.HitBatch) -> None:
-        """Send a batch; block until the batch is sent and at most MAX_PUT_OFF_BYTES wait for a retry.
+        """Send a batch; block until it is sent, and until at most MAX_PUT_OFF_BYTES of batches wait for a retry.
 
         Raises:
-            SendStopped: too many streams in a row failed, or a batch was sent too often (Patience).
+            SendStopped: too many streams in a row failed, or a batch was sent too often (see Patience).
             grpc.RpcError: a stream ended with a status that is not RETRYABLE.
         """
         window = self._window
@@ -185,7 +190,10 @@ class HitSender:
     # The following methods open and feed the stream; they run in the caller's thread.
 
     def _reopen(self, ended: OpenStream | None) -> None:
-        """Open a stream after the last acknowledged batch; pause first if the previous stream brought no ack."""
+        """Open a stream that continues after the last acknowledged batch.
+
+        If the previous stream acknowledged no batch, the function pauses first.
+        """
         if ended is not None:
             self._stream = None
             self._backoff.ended(progressed=self._window.progressed)

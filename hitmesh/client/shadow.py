@@ -24,7 +24,10 @@ def get_shadow(mesh: Mesh) -> pb.GetShadowStreamResponse:
 
 
 def diff_shadow(mesh: Mesh, sites: Sequence[str]) -> pb.GetShadowStreamDiffResponse:
-    """Return how the shadow stream differs from the live stream, on these sites; without sites, on all sites."""
+    """Return the difference between the shadow stream and the live stream on these sites.
+
+    An empty list means all sites.
+    """
     request = pb.GetShadowStreamDiffRequest(sites=sites)
     return mesh.shadow.GetShadowStreamDiff(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
 
@@ -42,18 +45,19 @@ def rollback_shadow(mesh: Mesh) -> pb.ShadowStream:
 
 
 def stop_shadow(mesh: Mesh) -> pb.ShadowStream:
-    """End the run of two streams."""
+    """Request that only the stream that reports read continues."""
     request = pb.StopShadowStreamRequest()
     return mesh.shadow.StopShadowStream(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).shadow_stream
 
 
 def wait_until(mesh: Mesh, is_reached: Callable[[pb.ShadowStream], bool], wait: Wait | None = None) -> pb.ShadowStream:
-    """Block until the shadow stream is as wanted, and return it.
+    """Block until `is_reached` is true for the shadow stream, and return the shadow stream.
 
     Args:
         mesh: the mesh.
-        is_reached: whether the shadow stream is as wanted.
-        wait: poll interval; `timeout_s` limits how long the control service may fail to answer. Default: DEFAULT_WAIT.
+        is_reached: returns whether the shadow stream is in the expected state.
+        wait: poll interval, and as `timeout_s` the maximum time for which the control service may not answer. Default:
+            DEFAULT_WAIT.
 
     Raises:
         grpc.RpcError: the control service refuses the call, or has not answered for `timeout_s` seconds.

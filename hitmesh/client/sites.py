@@ -74,7 +74,7 @@ def _create(mesh: Mesh, name: str, currency: str) -> admin_pb2.Site:
     except grpc.RpcError as error:
         if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
             raise
-        return get_site(mesh, name)  # another client created the site in between
+        return get_site(mesh, name)  # another client created the site after the call of GetSite
 
 
 def schedule_policy(mesh: Mesh, name: str, change: admin_pb2.VisitPolicyChange) -> admin_pb2.Site:

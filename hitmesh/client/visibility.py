@@ -28,7 +28,7 @@ class NotVisibleYet(RetryError):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Timeout and poll interval of a wait, in seconds; `clock_s` must be a monotonic clock in seconds."""
+    """The timeout and poll interval for polling a service, in seconds; `clock_s` must be a monotonic clock."""
 
     timeout_s: float
     poll_s: float = POLL_S
@@ -40,21 +40,24 @@ class Wait:
 class Watch:
     """Tracks, over successive GetFreshness responses, whether reports on a site show the acknowledged hits.
 
-    `offsets` is the highest offset in the receipts per (log, partition). `passed_at_ms` is the reporter's time, UTC ms,
-    at which reports first included every record up to these offsets. `passed_at_ms` is None before this time, and while
-    the reporter's lag is unknown.
+    `offsets` is the highest offset in the receipts per (log, partition). `passed_at_ms` is the reporter's time (UTC ms)
+    at which reports first included every record up to these offsets. The value is None before this time, and while the
+    reporter's lag is unknown.
 
-    After `passed_at_ms`, settlement may still change the numbers. While days are dirty, the wait continues until
-    `complete_through` is later than `passed_at_ms`. The wait may end while days are dirty: under continuous traffic
-    some day is always dirty, and later dirty marks belong to other hits. Days that settlement itself marked
-    (`resettling_days`) must be settled in any case.
+    After `passed_at_ms`, settlement may still change the numbers. While days are dirty (await a new settlement), the
+    wait continues until `complete_through` is later than `passed_at_ms`. Then the wait may end although days are dirty,
+    because later dirty marks belong to other hits, and under continuous traffic some day is always dirty. Days that
+    settlement itself marked (`resettling_days`) must be settled in any case.
     """
 
     offsets: Mapping[tuple[str, int], int]
     passed_at_ms: int | None = None
 
     def missing_in(self, answer: reporter_pb2.GetFreshnessResponse) -> str | None:
-        """Return, as text, why reports may still change for these hits; None if they are complete and settled."""
+        """Return a text that says why these hits may still change reports.
+
+        The result is None if the hits are counted and settled.
+        """
         visible = {(progress.log, progress.partition): progress.next_offset for progress in answer.partitions}
         behind = [place for place, offset in self.offsets.items() if visible.get(place, 0) <= offset]
         if behind:

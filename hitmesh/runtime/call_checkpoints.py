@@ -1,4 +1,4 @@
-"""Checkpoints that abandon an RPC after its deadline, or when the caller has cancelled the call."""
+"""Checkpoints: functions that end an RPC if its deadline has passed or the caller has cancelled the call."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Limits the concurrent calls of a server. Excess calls are refused at once, in a separate thread.
 
-Health checks have their own threads, so that a server at its limit still answers health checks. Reflection has a few
-threads of its own, so that reflection streams cannot delay other calls.
+Health checks have their own threads, so that a server at its limit still answers health checks. Reflection has separate
+threads too, so that reflection streams cannot delay other calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
 
-# If a handler's function has this attribute, gRPC runs the handler in the attribute's pool, not in the server's pool.
+# A handler function may have this attribute, whose value is a thread pool. gRPC then runs the handler in this pool
+# instead of the server's pool.
 POOL_ATTRIBUTE = "experimental_thread_pool"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -29,7 +30,7 @@ class CallPool(ThreadPoolExecutor):
 
     Args:
         workers: number of threads, and so the maximum number of calls that run at once.
-        max_calls: maximum number of calls that run or wait; `workers` if lower or not given.
+        max_calls: maximum number of calls that run or wait; at least `workers`, which is also the default.
         name: prefix of the thread names.
     """
 
@@ -64,8 +65,8 @@ class CallPool(ThreadPoolExecutor):
 class CallLimit(grpc.ServerInterceptor):
     """Refuses calls while the pool that would run them is full (TOO_MANY_CALLS).
 
-    gRPC calls the interceptors immediately before it submits the call to the pool, in the same thread. No other call
-    can therefore enter the pool in between. This interceptor must be the server's first interceptor.
+    gRPC calls the interceptors and then submits the call to the pool in the same thread, so no other call can enter the
+    pool between the check and the submission. This interceptor must be the server's first interceptor.
 
     Args:
         pool: the server's pool.
@@ -88,7 +89,8 @@ class CallLimit(grpc.ServerInterceptor):
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
         self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=pool.max_calls)
-        # A stream handler, because a unary handler would occupy the only refusing thread until the request arrives.
+        # The handler is a stream handler, because a unary handler would occupy the only refusing thread until the
+        # request arrives.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 
 

@@ -1,7 +1,7 @@
 """Settings of the services: each service has a model, which only composition roots read from the environment.
 
-If an environment variable has the service's prefix but is not a setting, this is an error. Otherwise, a misspelt
-setting would silently keep its default. The message suggests the most similar setting.
+An environment variable with the service's prefix that is not a setting is an error, because a misspelt setting would
+otherwise silently keep its default. The message suggests the most similar setting.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{prefix}{'.'.join(str(part) for part in first['loc'])}".upper()
-        # For a missing setting, and for an error without a location, pydantic returns all settings as the input.
+        # If a setting is missing, or an error has no location, pydantic reports all settings as the invalid input.
         value = f" {str(first['input'])[:64]!r}" if first["loc"] and first["type"] != "missing" else ""
         raise RefusedError(
             f"setting {name}{value}: {first['msg']}", reason=LocalReason.INVALID_CONFIG, field=name

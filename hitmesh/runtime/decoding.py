@@ -1,4 +1,4 @@
-"""Refuses requests whose bytes are not the method's message: INVALID_ARGUMENT with the reason DECODE.
+"""Refuses requests whose bytes do not decode as the method's message, with INVALID_ARGUMENT and the reason DECODE.
 
 Without this interceptor, gRPC ends such a call with INTERNAL and no details, before the handler of the method runs.
 """
@@ -20,7 +20,7 @@ from hitmesh.runtime.telemetry.rpc import Behaviour, Handler
 
 
 class _Undecodable:
-    """Stands for a request that does not decode."""
+    """Placeholder for a request that does not decode."""
 
 
 _UNDECODABLE = _Undecodable()
@@ -63,8 +63,8 @@ def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 def _of_request(method: str, behaviour: Behaviour) -> Behaviour:
-    @functools.wraps(behaviour)  # gRPC reads attributes of the function
-    def checked(request: Any, *call: Any) -> Any:  # the context; gRPC passes some handlers a callback too
+    @functools.wraps(behaviour)  # copies the attributes that gRPC reads from a handler
+    def checked(request: Any, *call: Any) -> Any:  # `call` has the context, and for some handlers a callback
         if request is _UNDECODABLE:
             _refuse(method, call[0])
         return behaviour(request, *call)

@@ -29,7 +29,7 @@ DRAIN_S = 5.0
 _NEW_OBJECTS = 100_000
 
 HEALTH_WORKERS = 4
-# More than one thread, because a reflection stream may stay open after its requests are answered.
+# Reflection has several threads, because a reflection stream may stay open after its requests are answered.
 REFLECTION_WORKERS = 4
 
 MAX_METADATA_BYTES = 64 << 10
@@ -61,9 +61,9 @@ def stop_on_signals() -> threading.Event:
 def new_server(
     pool: CallPool, metrics: Metrics, *, max_request_bytes: int | None = None
 ) -> tuple[grpc.Server, CallLimit]:
-    """Return a server without services, and its call limit, which counts refused calls.
+    """Return a server without services, and the server's call limit, which counts refused calls.
 
-    The server limits, measures and decodes the calls of every service that is added, in this order.
+    For every added service, the server first limits the calls, then measures them, then decodes them.
 
     Args:
         pool: threads for the calls.
@@ -131,7 +131,7 @@ def serve(
 
 
 def watch_threads() -> Sequence[str]:
-    """Return a list to which a cause is added whenever a thread of the process ends with an error.
+    """Return a list that gets a cause whenever a thread in this process ends with an error.
 
     This is the last safety net, also for threads of libraries. Threads of hitmesh catch every error from which they can
     recover.

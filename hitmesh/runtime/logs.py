@@ -37,7 +37,7 @@ def configure(level: str, service: str, node: str) -> None:
 
 
 def _never_raising(level: int) -> type[structlog.typing.FilteringBoundLogger]:
-    """Return a logger class that drops a line instead of raising when the line cannot be rendered or written."""
+    """Return a logger class that drops a line that cannot be rendered or written, instead of raising an error."""
     filtering: Any = structlog.make_filtering_bound_logger(level)
 
     class NeverRaising(filtering):  # type: ignore[misc]  # structlog creates the base class at run time
@@ -62,7 +62,7 @@ def traceback_of(error: BaseException, frames: int = 8) -> str:
 
 
 class Seldom:
-    """A rate limit for log lines: at most a line per kind of event and pause. Thread-safe.
+    """A thread-safe rate limit for log lines: between two lines of the same kind, a minimum time must pass.
 
     Args:
         pause_s: minimum time in seconds between two lines of a kind.
@@ -92,7 +92,7 @@ class Seldom:
             return total
 
     def overdue(self, *, held_back: bool = False) -> dict[str, int]:
-        """Return the unlogged counts by kind, of kinds whose pause is over; with `held_back`, of all kinds.
+        """Return the number of unlogged events of each kind whose pause is over; with `held_back`, of every kind.
 
         The caller must then write a line for each kind.
         """
@@ -107,9 +107,9 @@ class Seldom:
 
 
 class Complaints:
-    """Writes rate-limited warnings: at most a log line per reason and pause, with the number of calls since the last.
+    """Writes rate-limited warnings; each log line has a reason and the number of calls since the reason's last line.
 
-    Every event is counted in a log line if `write_pending` is called regularly, and at the end with `held_back`.
+    Call `write_pending` regularly, and at the end with `held_back`; then every event is counted in a log line.
 
     Args:
         event: event name of the log lines.
@@ -123,12 +123,15 @@ class Complaints:
         self._values: dict[str, dict[str, Any]] = {}
 
     def add(self, reason: str, **values: Any) -> None:
-        """Count a call; write a line if the reason's pause is over. `values` are added to the line."""
+        """Count a call, and write a line with `values` if the reason's pause is over."""
         self._values[reason] = values
         self._write(reason, self._seldom.due(reason))
 
     def write_pending(self, *, held_back: bool = False) -> None:
-        """Write the unlogged counts of reasons whose pause is over; with `held_back`, of all reasons."""
+        """Write a line for each reason that has unlogged calls and whose pause is over.
+
+        With `held_back`, pauses are ignored.
+        """
         for reason, calls in self._seldom.overdue(held_back=held_back).items():
             self._write(reason, calls)
 

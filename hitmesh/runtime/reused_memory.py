@@ -1,9 +1,9 @@
-"""Environment variables with which a process keeps freed memory for a few seconds, for its next allocations.
+"""Environment variables that make a process keep freed memory for a few seconds, for its next allocations.
 
 A settlement allocates and frees gigabytes a second. By default, Polars' allocator returns memory to the operating
-system after 0.5 s and glibc returns each large array at once, so a fifth of the CPU time goes into page faults. Peak
-memory is nearly the same, because each settlement needs as much memory as the last. The allocators read the variables
-when the process starts.
+system after 0.5 s and glibc returns each large array at once, so a fifth of the CPU time goes into page faults. The
+peak memory use hardly rises, because each settlement needs about as much memory as the previous settlement. The
+allocators read the variables when the process starts.
 """
 
 from __future__ import annotations
@@ -16,4 +16,4 @@ REUSED_MEMORY: Final[Mapping[str, str]] = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TRIM_THRESHOLD_": "268435456",
 }
-"""For a process that settles."""
+"""The variables for a process that settles days."""

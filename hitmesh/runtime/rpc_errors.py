@@ -45,7 +45,7 @@ _CODES: tuple[tuple[type[HitmeshError], int], ...] = (
     (Abandoned, code_pb2.CANCELLED),
     (HitmeshError, code_pb2.INTERNAL),
 )
-# Reasons whose status differs from the status of their class.
+# Reasons whose gRPC status differs from the status of the error's class.
 _CODES_BY_REASON: Mapping[Reason, int] = {
     ErrorReason.QUOTA: code_pb2.RESOURCE_EXHAUSTED,
     ErrorReason.TOO_MANY_STREAMS: code_pb2.RESOURCE_EXHAUSTED,
@@ -60,7 +60,10 @@ _CODES_BY_REASON: Mapping[Reason, int] = {
 
 
 def status_of(error: HitmeshError) -> status_pb2.Status:
-    """Return the error's gRPC status with details; a LocalReason becomes the reason INTERNAL."""
+    """Return the error's gRPC status with details.
+
+    A reason outside ErrorReason (a LocalReason) becomes INTERNAL.
+    """
     code = _CODES_BY_REASON.get(error.reason) or next(code for kind, code in _CODES if isinstance(error, kind))
     reason = error.reason if isinstance(error.reason, ErrorReason) else ErrorReason.INTERNAL
     details: list[Message] = [
@@ -79,7 +82,7 @@ def status_of(error: HitmeshError) -> status_pb2.Status:
 def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:
     """End a call with the error's status and the given trailing metadata."""
     if isinstance(error, RetryError):
-        with contextlib.suppress(ValueError):  # a stream with a response has already sent its initial metadata
+        with contextlib.suppress(ValueError):  # a stream that has sent a response has also sent its initial metadata
             context.send_initial_metadata((("retry-after", str(max(1, math.ceil(error.retry_after_s)))),))
     status = rpc_status.to_status(status_of(error))
     context.set_trailing_metadata((*status.trailing_metadata, *trailers))
@@ -90,7 +93,10 @@ def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tu
 def translating(
     call: Callable[[RequestT, grpc.ServicerContext], ResponseT],
 ) -> Callable[[RequestT, grpc.ServicerContext], ResponseT]:
-    """Wrap a unary call: a HitmeshError ends the call with its status, any other error with INTERNAL and no text."""
+    """Wrap a unary call.
+
+    A HitmeshError ends the call with the error's status, and any other error with INTERNAL without the error's text.
+    """
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> ResponseT:
@@ -122,8 +128,9 @@ def _translation(context: grpc.ServicerContext) -> Iterator[None]:
         abort(context, error)
     except GeneratorExit:  # the caller closed the response stream
         raise
-    except BaseException as error:  # a Rust panic is not an Exception; without an abort, gRPC would leave the call open
-        if type(error) is Exception:  # context.abort raises a bare Exception
+    # BaseException includes Rust panics, after which gRPC would leave the call open.
+    except BaseException as error:
+        if type(error) is Exception:  # raised by context.abort
             raise
         logger().exception("call_failed", error=type(error).__name__)
         abort(context, HitmeshError("the server failed: report this to the operator; the cause is in the server's log"))

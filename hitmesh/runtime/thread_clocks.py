@@ -1,4 +1,7 @@
-"""The CPU time of a thread and of Polars' threads, which work for it (Linux; elsewhere: only the thread)."""
+"""The CPU time of a thread and of Polars' threads, which work for this thread.
+
+On systems other than Linux, only the thread itself is measured.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-# clock_gettime(3) for another thread in the same process: the complement of its id, CPUCLOCK_PERTHREAD | _SCHED.
+# The clock id of another thread for clock_gettime(3): the complement of the thread id, shifted by 3, with the flags
+# CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED.
 _THREAD_CLOCK: Final = 6
 _HELPERS: Final = ("polars",)
 _TASKS: Final = Path("/proc/self/task")
 
 
 def helper_threads() -> list[int]:
-    """Return the thread ids of Polars' pool; empty before Polars has worked for the first time."""
+    """Return the thread ids of Polars' pool; the list is empty before Polars is used for the first time."""
     found = []
     for task in _TASKS.glob("*"):
         try:
@@ -32,7 +36,9 @@ def cpu_s(helpers: Sequence[int] = ()) -> float:
 
 
 class WorkClock:
-    """The CPU seconds of the calling thread and of all Polars threads. Confined to one thread.
+    """The CPU seconds of the calling thread and of all Polars threads.
+
+    Every call must come from the same thread.
 
     Polars' threads work for every thread of the process, so other threads' use of Polars counts too.
     """

@@ -26,7 +26,7 @@ from hitmesh.runtime.telemetry.process import observe_process
 
 @dataclass(frozen=True)
 class Telemetry:
-    """A process's metrics, and the host:port that serves the metrics; "" if the metrics are not served."""
+    """A process's metrics, and the host:port that serves them. The host:port is "" if the metrics are not served."""
 
     metrics: Metrics
     address: str = ""
@@ -43,7 +43,9 @@ class Telemetry:
 
 
 def open_telemetry(part: Part, listen: str) -> Telemetry:
-    """Return a process's metrics and serve the metrics on `listen` (host:port); with "", record and serve nothing.
+    """Return a process's metrics, and serve them on `listen` (host:port).
+
+    If `listen` is "", the metrics are neither recorded nor served.
 
     Raises:
         RefusedError: the address cannot be bound (INVALID_CONFIG).
@@ -77,8 +79,8 @@ def open_telemetry(part: Part, listen: str) -> Telemetry:
 class InTurn(CollectorRegistry):
     """A registry that serves concurrent requests one after another.
 
-    The HTTP server has a thread per request, but OpenTelemetry's reader supports only one request at a time: of two
-    concurrent requests, one may get all values twice and the other none.
+    The HTTP server has a thread per request, but OpenTelemetry's reader supports only one request at a time: otherwise,
+    a request may get all values twice, and a concurrent request may get none.
     """
 
     def __init__(self) -> None:

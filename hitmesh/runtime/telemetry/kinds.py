@@ -21,7 +21,7 @@ TOTAL: Final = "_total"
 
 
 class Unit(StrEnum):
-    """A metric's unit; the metric's name ends with the unit (and `_total` for a counter)."""
+    """A metric's unit. The metric's name ends with the unit, followed by `_total` for a counter."""
 
     BUCKETS = "buckets"
     BYTES = "bytes"
@@ -41,7 +41,10 @@ class Unit(StrEnum):
 
     @property
     def ucum(self) -> str:
-        """The unit in UCUM notation, for OpenTelemetry; counted things become an annotation such as `{hits}`."""
+        """The unit in UCUM notation, for OpenTelemetry.
+
+        A unit that counts objects becomes an annotation such as `{hits}`.
+        """
         return {Unit.SECONDS: "s", Unit.BYTES: "By"}.get(self, f"{{{self}}}")
 
 
@@ -62,7 +65,7 @@ class Metric(Generic[LabelsP]):
         return self.name.removesuffix(TOTAL)
 
     def of(self, value: float, /, *args: LabelsP.args, **labels: LabelsP.kwargs) -> Observation:
-        """Return an observation of this metric, for a reader (Metrics.observe)."""
+        """Return an observation of this metric, for a function registered with Metrics.observe."""
         return Observation(value, self.labels(*args, **labels))
 
     def label_values(self) -> dict[str, tuple[str, ...] | str]:
@@ -71,7 +74,7 @@ class Metric(Generic[LabelsP]):
         return {name: _values_of(hint) for name, hint in hints.items() if name != "return"}
 
     def label_sets(self) -> Iterator[Labels]:
-        """Yield every combination of label values; none if the values of a label are not enumerated."""
+        """Yield every combination of label values; yield nothing if a label's values are not enumerated."""
         values = self.label_values()
         if any(isinstance(named, str) for named in values.values()):
             return
@@ -95,13 +98,13 @@ class Counter(Metric[LabelsP]):
 
 
 class ReadCounter(Metric[LabelsP]):
-    """A counter whose current value is kept elsewhere and read at each collection."""
+    """A counter whose value another component keeps; the value is read at each collection."""
 
     kind = "counter"
 
 
 class Gauge(Metric[LabelsP]):
-    """A current value, which a service sets or which is read at each collection."""
+    """A current value, which a service sets, or which a function returns at each collection."""
 
     kind = "gauge"
 

@@ -1,7 +1,7 @@
-"""The labels of metrics and their allowed values. No label value is a site, a visitor or a text from outside.
+"""The labels of metrics and their allowed values.
 
-So the number of time series is bounded. There is a function per set of labels, whose argument types allow exactly the
-allowed values.
+No label value is a site, a visitor or a text from outside, so the number of time series is bounded. Each set of labels
+has a function whose argument types accept only the allowed values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from hitmesh.model.reasons import ErrorReason, HitReason, LocalReason
 from hitmesh.runtime.telemetry.kinds import Labels
 
-# Maximum number of values of the label `partition`. All higher partitions share the last value.
+# Maximum number of values of the label `partition`. The last value stands for all higher partitions.
 MAX_PARTITIONS: Final = 1_024
 OTHER: Final = "OTHER"
 # Reasons in issues (collector.v1.Reason). ID_COLLISION is missing, because it is found only after the ack.
@@ -56,7 +56,7 @@ class HitOutcome(StrEnum):
 
 
 class IssueOutcome(StrEnum):
-    """The outcome in an issue sent to a client (collector.v1.Outcome); any other text becomes OTHER."""
+    """The outcome in an issue that is sent to a client (collector.v1.Outcome); an unknown outcome becomes OTHER."""
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"
@@ -80,7 +80,7 @@ class HitPath(StrEnum):
 
 
 class Stage(StrEnum):
-    """The steps of a stream window, in order. The step VISITS also makes the rows."""
+    """The steps that process a window of the stream, in order. The step VISITS also creates the rows."""
 
     POLL = "poll"
     DECODE = "decode"
@@ -102,7 +102,7 @@ class RowKind(StrEnum):
 
 
 class TransactionResult(StrEnum):
-    """The result of a stream transaction. DOUBT: the transaction may or may not be committed."""
+    """The result of a stream transaction. DOUBT means that the outcome is unknown."""
 
     COMMITTED = "committed"
     FENCED = "fenced"
@@ -119,7 +119,7 @@ class SettledResult(StrEnum):
 
 
 class ReprocessedResult(StrEnum):
-    """The result of a site-day in a reprocessing (hitmesh.model.reprocessings.Work); FAILED ends the work."""
+    """The result for a site-day in a reprocessing (hitmesh.model.reprocessings.Work). FAILED ends the whole work."""
 
     RECOMPUTED = "recomputed"
     PUBLISHED = "published"
@@ -129,7 +129,7 @@ class ReprocessedResult(StrEnum):
 
 
 class DriftKind(StrEnum):
-    """How a settled site-day differs from the stream: in the sum of a measure, else in rows, else only in a sketch."""
+    """How a settled site-day differs from the stream: in a measure's sum, else in a row, else only in a sketch."""
 
     MEASURES = "measures"
     ROWS = "rows"
@@ -176,27 +176,30 @@ def by_topic(*, topic: LogTopic) -> Labels:
 
 
 def by_hit_outcome(*, outcome: HitOutcome) -> Labels:
-    """By the outcome reported to the client."""
+    """Label hits by the outcome that the client gets."""
     return {"outcome": outcome.value}
 
 
 def by_issue(*, outcome: IssueOutcome, reason: IssueReason) -> Labels:
-    """By the outcome reported to the client and the reason; a reason outside ISSUE_REASONS becomes OTHER."""
+    """Label issues by outcome and reason.
+
+    A reason outside ISSUE_REASONS becomes OTHER.
+    """
     return {"outcome": outcome.value, "reason": reason if reason in ISSUE_REASONS else OTHER}
 
 
 def by_store_reason(*, reason: StoreReason) -> Labels:
-    """By the reason of a store error; a reason outside STORE_REASONS becomes OTHER."""
+    """Label store errors by reason; a reason outside STORE_REASONS becomes OTHER."""
     return {"reason": reason if reason in STORE_REASONS else OTHER}
 
 
 def by_path(*, path: HitPath) -> Labels:
-    """By path through the stream."""
+    """Label hits by their path through the stream."""
     return {"path": path.value}
 
 
 def by_stage(*, stage: Stage) -> Labels:
-    """By step of a stream window."""
+    """Label durations by the step of the stream window."""
     return {"stage": stage.value}
 
 
@@ -206,7 +209,7 @@ def by_row_kind(*, source: RowKind) -> Labels:
 
 
 def by_partition(*, partition: PartitionNumber) -> Labels:
-    """By partition number; numbers above MAX_PARTITIONS − 1 are counted as MAX_PARTITIONS − 1."""
+    """Label by partition number; a number above MAX_PARTITIONS − 1 becomes MAX_PARTITIONS − 1."""
     return {"partition": str(min(partition, MAX_PARTITIONS - 1))}
 
 
@@ -221,20 +224,20 @@ def by_settled_result(*, result: SettledResult) -> Labels:
 
 
 def by_reprocessed_result(*, result: ReprocessedResult) -> Labels:
-    """By result of a site-day in a reprocessing."""
+    """Label site-days by their result in a reprocessing."""
     return {"result": result.value}
 
 
 def by_drift(*, kind: DriftKind) -> Labels:
-    """By kind of drift."""
+    """Label site-days by the kind of drift."""
     return {"kind": kind.value}
 
 
 def by_call(*, rpc_method: RpcMethod, rpc_response_status_code: StatusCode) -> Labels:
-    """By RPC method and gRPC status; the label names follow OpenTelemetry's conventions."""
+    """Label calls by RPC method and gRPC status; the label names follow OpenTelemetry's conventions."""
     return {"rpc_method": rpc_method, "rpc_response_status_code": rpc_response_status_code.value}
 
 
 def by_build(*, part: Part, version: BuildText, python: BuildText) -> Labels:
-    """By process and build."""
+    """Label by process and build."""
     return {"part": part.value, "version": version, "python": python}

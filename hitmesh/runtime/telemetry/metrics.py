@@ -59,15 +59,17 @@ class Metrics:
         self._set[gauge.name][tuple(values.values())] = Observation(value, values)
 
     def observe(self, metric: Gauge[LabelsP] | ReadCounter[LabelsP], read: Read) -> None:
-        """Register `read`, which is called at each collection, for values that change or disappear by themselves.
+        """Register `read`, which returns a metric's current values at each collection.
 
-        `read` is called from another thread. It must return observations (`metric.of(value, label=…)`) and must not
+        `read` is called from another thread. `read` must return observations (`metric.of(value, label=…)`) and must not
         block.
         """
         self._reads[metric.name].append(read)
 
     def start_counters(self, prefix: str) -> None:
-        """Start the counters with this name prefix at 0 for all label values, unless label values are not enumerated.
+        """Start the counters with this name prefix at 0 for all label values.
+
+        Counters whose label values are not enumerated are left out.
 
         Then Prometheus sees the first event as an increase of a series, not as a new series.
         """

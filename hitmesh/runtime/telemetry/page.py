@@ -24,7 +24,7 @@ def table() -> str:
 
 
 def with_table(page: str) -> str:
-    """Return the page with the current table between the BEGIN and END comments."""
+    """Return the page, with the current table between its BEGIN and END comments."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table()}{END}{after}"

@@ -26,13 +26,13 @@ COLLECTOR_HITS: Final = Counter(
 COLLECTOR_ISSUES: Final = Counter(
     "hitmesh_collector_issues_total",
     Unit.ISSUES,
-    "Issues reported to clients: for a hit, a whole batch, or a stream that was ended",
+    "Issues reported to clients, each for a hit, a whole batch or an ended stream",
     labels.by_issue,
 )
 COLLECTOR_BATCH_HITS: Final = Histogram(
     "hitmesh_collector_batch_hits",
     Unit.HITS,
-    "Hits of a micro-batch, including refused hits",
+    "Number of hits in a micro-batch, including refused hits",
     labels.unlabelled,
     _HITS,
 )
@@ -50,7 +50,7 @@ COLLECTOR_OPEN_STREAMS: Final = Gauge("hitmesh_collector_open_streams", Unit.STR
 COLLECTOR_INFLIGHT_BYTES: Final = Gauge(
     "hitmesh_collector_inflight_bytes",
     Unit.BYTES,
-    "Bytes of unacknowledged batches, over all streams and calls",
+    "Total size of unacknowledged batches, over all streams and calls",
     labels.unlabelled,
 )
 COLLECTOR_RECORDS: Final = Counter(
@@ -73,84 +73,84 @@ PROCESSOR_HITS: Final = Counter(
     "hitmesh_processor_hits_total", Unit.HITS, "Accepted hits read from the log, including copies", labels.unlabelled
 )
 PROCESSOR_PATH_HITS: Final = Counter(
-    "hitmesh_processor_path_hits_total", Unit.HITS, "Hits by path through the stream", labels.by_path
+    "hitmesh_processor_path_hits_total", Unit.HITS, "Hits by their path through the stream", labels.by_path
 )
 PROCESSOR_STEP_SECONDS: Final = Histogram(
     "hitmesh_processor_step_duration_seconds",
     Unit.SECONDS,
-    "Time of one step of a window",
+    "Duration of a step that processes a window",
     labels.by_stage,
     _DURATIONS_S,
 )
 PROCESSOR_BATCH_HITS: Final = Histogram(
-    "hitmesh_processor_batch_hits", Unit.HITS, "Accepted hits in a polled window", labels.unlabelled, _HITS
+    "hitmesh_processor_batch_hits", Unit.HITS, "Number of accepted hits in a polled window", labels.unlabelled, _HITS
 )
 PROCESSOR_ROWS: Final = Counter(
     "hitmesh_processor_rows_total",
     Unit.ROWS,
-    "Signed rows committed; divided by hitmesh_processor_hits_total, the rows per hit",
+    "Committed signed rows; divided by hitmesh_processor_hits_total, this gives the rows per hit",
     labels.by_row_kind,
 )
 PROCESSOR_LAG_SECONDS: Final = Gauge(
     "hitmesh_processor_lag_seconds",
     Unit.SECONDS,
-    "Now minus the log time up to which a partition is committed; negative while log time is ahead",
+    "Current time minus the log time up to which a partition is committed; negative if log time is ahead",
     labels.by_partition,
 )
 PROCESSOR_WATERMARK_AGE_SECONDS: Final = Gauge(
     "hitmesh_processor_watermark_age_seconds",
     Unit.SECONDS,
-    "Now minus the log time up to which partials and ledger are stored; negative while log time is ahead",
+    "Current time minus the log time up to which partials and ledger are stored; negative if log time is ahead",
     labels.by_partition,
 )
 PROCESSOR_TRANSACTION_SECONDS: Final = Histogram(
     "hitmesh_processor_transaction_duration_seconds",
     Unit.SECONDS,
-    "Time of a transaction of rows and positions",
+    "Duration of a transaction that writes rows and positions",
     labels.unlabelled,
     _DURATIONS_S,
 )
 PROCESSOR_TRANSACTIONS: Final = Counter(
     "hitmesh_processor_transactions_total",
     Unit.TRANSACTIONS,
-    "Transactions of rows and positions",
+    "Transactions that write rows and positions",
     labels.by_transaction_result,
 )
 PROCESSOR_SNAPSHOT_SECONDS: Final = Histogram(
     "hitmesh_processor_snapshot_duration_seconds",
     Unit.SECONDS,
-    "Time of one partition's snapshot, chunks and manifest",
+    "Time to write a partition's snapshot: chunks and manifest",
     labels.unlabelled,
     _LONG_DURATIONS_S,
 )
 PROCESSOR_SNAPSHOT_BYTES: Final = Histogram(
     "hitmesh_processor_snapshot_bytes",
     Unit.BYTES,
-    "Bytes of one partition's snapshot",
+    "Size of a partition's snapshot",
     labels.unlabelled,
     _SNAPSHOT_BYTES,
 )
 PROCESSOR_REPLAY_SECONDS: Final = Histogram(
     "hitmesh_processor_replay_duration_seconds",
     Unit.SECONDS,
-    "Time to restore a partition's state: snapshot and silent replay",
+    "Time to restore a partition's state from its snapshot and by silent replay",
     labels.unlabelled,
     _LONG_DURATIONS_S,
 )
 PROCESSOR_REPLAYED_HITS: Final = Counter(
-    "hitmesh_processor_replayed_hits_total", Unit.HITS, "Hits read again by silent replay", labels.unlabelled
+    "hitmesh_processor_replayed_hits_total", Unit.HITS, "Hits that silent replay read again", labels.unlabelled
 )
 PROCESSOR_RECOVERIES: Final = Counter(
     "hitmesh_processor_recoveries_total",
     Unit.RECOVERIES,
-    "Rebuilds of the state from the log, including the first after a start",
+    "Rebuilds of a partition's state from the log, including the first rebuild after a start",
     labels.unlabelled,
 )
 PROCESSOR_OPEN_VISITS: Final = Gauge(
-    "hitmesh_processor_open_visits", Unit.VISITS, "Visits whose summary is kept in the state", labels.unlabelled
+    "hitmesh_processor_open_visits", Unit.VISITS, "Visits that have a summary in the state", labels.unlabelled
 )
 PROCESSOR_KEPT_HITS: Final = Gauge(
-    "hitmesh_processor_kept_hits", Unit.HITS, "Recent hits kept for the slow path", labels.unlabelled
+    "hitmesh_processor_kept_hits", Unit.HITS, "Recent hits that the state keeps for the slow path", labels.unlabelled
 )
 PROCESSOR_SETTLED: Final = Counter(
     "hitmesh_processor_settled_site_days_total",
@@ -173,13 +173,13 @@ PROCESSOR_REPROCESSED: Final = Counter(
 PROCESSOR_LEASED_BUCKETS: Final = Gauge(
     "hitmesh_processor_leased_buckets",
     Unit.BUCKETS,
-    "Buckets of sites that the process's settlers lease, of 32",
+    "Number of the 32 site buckets that this process's settlers lease",
     labels.unlabelled,
 )
 PROCESSOR_UNBALANCED_HITS: Final = Gauge(
     "hitmesh_processor_ledger_unbalanced_hits",
     Unit.HITS,
-    "Hits by which the ledger does not balance (rule D5); anything but 0 is a loss or a bug",
+    "Number of hits by which the ledger is out of balance (rule D5); a value other than 0 means a loss or a bug",
     labels.unlabelled,
 )
 PROCESSOR_STORE_ERRORS: Final = Counter(
@@ -192,7 +192,7 @@ REPORTER_ROWS: Final = Counter(
 REPORTER_FRESHNESS_SECONDS: Final = Histogram(
     "hitmesh_reporter_freshness_lag_seconds",
     Unit.SECONDS,
-    "Now minus complete_through, as returned by a report",
+    "Current time minus the complete_through that a report returned",
     labels.unlabelled,
     _LAGS_S,
 )
@@ -213,7 +213,7 @@ CONTROL_STORE_ERRORS: Final = Counter(
 RPC_SECONDS: Final = Histogram(
     "hitmesh_rpc_server_call_duration_seconds",
     Unit.SECONDS,
-    "Time in the handler of a single-request call; OpenTelemetry's rpc.server.call.duration",
+    "Time in the handler of a call with a single request, like OpenTelemetry's rpc.server.call.duration",
     labels.by_call,
     _DURATIONS_S,
 )
@@ -221,7 +221,7 @@ RPC_SECONDS: Final = Histogram(
 PROCESS_CPU_SECONDS: Final = ReadCounter(
     "hitmesh_process_cpu_seconds_total",
     Unit.SECONDS,
-    "CPU time of the process, user and system",
+    "User and system CPU time of the process",
     labels.unlabelled,
 )
 PROCESS_RESIDENT_BYTES: Final = Gauge(

@@ -1,4 +1,4 @@
-"""Measures the handler time and final status of the contract's RPCs that have a single request.
+"""Measures the handler time and final status of RPCs that have a single request.
 
 The interceptor only measures; it never changes or rejects a call. The interceptor records a value per call, never per
 hit. A call with a response stream is measured until the last response is sent. Calls with a request stream last for
@@ -21,7 +21,7 @@ from hitmesh.runtime.telemetry.registry import RPC_SECONDS
 
 _CONTRACT = "/hitmesh."
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic only in the type stubs
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # grpc.RpcMethodHandler is generic only in the type stubs
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
@@ -50,7 +50,7 @@ class CallMeter(grpc.ServerInterceptor):
         return handler
 
     def _measured(self, method: str, behaviour: Behaviour) -> Behaviour:
-        @functools.wraps(behaviour)  # gRPC reads attributes of the function
+        @functools.wraps(behaviour)  # copies the attributes that gRPC reads from a handler
         def measured(request: Any, context: grpc.ServicerContext) -> Any:
             with self._measuring(method, context):
                 return behaviour(request, context)
@@ -72,7 +72,7 @@ class CallMeter(grpc.ServerInterceptor):
         try:
             yield
             ended = StatusCode.OK
-        except GeneratorExit:  # the caller left before the last response
+        except GeneratorExit:  # the caller cancelled the call before the last response
             ended = StatusCode.CANCELLED
             raise
         finally:
