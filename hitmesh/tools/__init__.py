@@ -1,1 +1,1 @@
-"""Programs for people that no service imports: the command line, a mesh for development, servers, load, importers."""
+"""Programs that people start and no service imports: command line, development mesh, servers, load test, importers."""

@@ -155,5 +155,5 @@ def test_a_refused_erasure_is_cancelled(mesh: Mesh, capsys: pytest.CaptureFixtur
     erasure, _ = mesh.stores.reprocessings.all()
     assert (erasure.kind, erasure.state) == (Kind.ERASE, State.CANCELLED)
     err = capsys.readouterr().err
-    assert f"the erasure {erasure.id} was not begun, and is cancelled" in err
+    assert f"the erasure {erasure.id} could not be started and was cancelled" in err
     assert "finish or cancel reprocessings/other first" in err

@@ -1,4 +1,7 @@
-"""The command `hitmesh`: the root group, and the only place that converts errors to exit codes."""
+"""The command `hitmesh`: the root group.
+
+Only this module converts errors to exit codes.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Return whether the arguments request JSON. Click is not used, because it may have rejected the arguments."""
+    """Return whether the arguments request JSON.
+
+    The function reads the arguments itself, because Click may have rejected them.
+    """
     for index, argument in enumerate(arguments):
         following = arguments[index + 1] if index + 1 < len(arguments) else ""
         for output in _JSON_OUTPUTS:

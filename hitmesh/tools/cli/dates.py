@@ -17,7 +17,10 @@ _DAYS_BACK: Final = {"today": 0, "yesterday": 1}
 
 
 def date_text(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return an ISO date, `today` or `yesterday` as text; a word becomes a date when the time zone is known."""
+    """Check that an option's value is an ISO date, `today` or `yesterday`; return the value in lower case.
+
+    `resolve_dates` and `utc_dates` later replace `today` and `yesterday` by dates.
+    """
     if value is None:
         return None
     text = value.strip().lower()
@@ -31,7 +34,10 @@ def date_text(_ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 def iso_date(_ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Return an ISO date; for options whose date is in the future, so that `today` has no meaning."""
+    """Check that an option's value is an ISO date, and return the value.
+
+    This is for options with future dates, where `today` and `yesterday` have no meaning.
+    """
     try:
         return date.fromisoformat(value if _ISO_DATE.fullmatch(value) else "").isoformat()
     except ValueError as error:
@@ -41,12 +47,12 @@ def iso_date(_ctx: click.Context, param: click.Parameter, value: str) -> str:
 def resolve_dates(
     since: str | None, until: str | None, zone: Callable[[], str], now: datetime | None = None
 ) -> tuple[str, str]:
-    """Return first and last date as ISO text; without `until` the last date is today.
+    """Return the first and the last date as ISO text. Without `until`, the last date is today.
 
     Args:
         since: an ISO date, `today` or `yesterday`.
         until: like `since`, or None.
-        zone: returns the time zone; called only when a word must become a date.
+        zone: returns the time zone; called only for `today` or `yesterday`.
         now: current time; None = the system clock.
 
     Raises:
@@ -68,7 +74,7 @@ def resolve_dates(
 
 
 def utc_dates(since: str | None, until: str | None, now: datetime | None = None) -> tuple[Date | None, Date | None]:
-    """Return two dates in UTC as messages; None for None.
+    """Return the two dates as protobuf messages, where `today` means the UTC day; None stays None.
 
     Raises:
         UsageError: the first date is after the last.

@@ -22,7 +22,7 @@ _SETTING: Final = re.compile(r"[A-Za-z_]{1,64}=.*")
 
 
 def _settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str]:
-    """Return settings by name in upper case."""
+    """Return the settings, keyed by their names in upper case."""
     for value in values:
         if not _SETTING.fullmatch(value):
             raise click.BadParameter(f"{value!r} is not NAME=VALUE: give for example keep_superseded_ms=1000")
@@ -57,8 +57,8 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
 @click.option(
     "--backend",
     type=click.Choice(["embedded", "stack"]),
-    help="Store: files in the home (embedded), or Kafka, Cassandra and Druid (stack), started if needed. A home keeps "
-    "its first back end; default of a new home: embedded.",
+    help="Where data is stored: in files of the home (embedded), or in Kafka, Cassandra and Druid (stack), which are "
+    "started if needed. A home keeps its first back end; the default of a new home is embedded.",
 )
 @click.option(
     "--replicas",
@@ -66,7 +66,7 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
     default=1,
     show_default=True,
     metavar="N",
-    help="Instances of each service, with `--backend stack`; with 2 or more, N further processes settle.",
+    help="Instances of each service, with `--backend stack`. With 2 or more, N additional processes settle days.",
 )
 @click.option("--closed-reads", is_flag=True, help="Require a key for reports, as in production.")
 @click.option(
@@ -89,7 +89,7 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
     default=1,
     show_default=True,
     metavar="N",
-    help="Settler threads per process that settles.",
+    help="Settler threads in each process that settles days.",
 )
 @click.option(
     "--processor-setting",
@@ -119,7 +119,7 @@ def dev(
 ) -> None:
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter, control.
 
-    Data is kept between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
+    The home keeps all data between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
     keep running. If a process dies, the command prints the last lines of that process, stops all other processes and
     exits with 1. With `--replicas 2` or more, the command restarts a dead service instead. A service that hangs is
     restarted (`--hang-after`).
@@ -152,9 +152,9 @@ def dev(
 
 
 def _lock(home: Home) -> IO[str] | None:
-    """Create the home's directories, take its lock and remove a ready file that a killed mesh left behind.
+    """Create the home's directories, acquire its lock and remove a ready file that a killed mesh left behind.
 
-    If this fails, print the reason and return None.
+    If the home cannot be used or locked, print the reason and return None.
     """
     try:
         home.prepare()

@@ -48,9 +48,12 @@ _EXITS = (
     "--publish", "is_published", is_flag=True, help="Remove the hits at once, without a review of the difference."
 )
 @click.option(
-    "--unknown", "is_unknown", is_flag=True, help="Erase although no hit of the visitor is known, such as refused hits."
+    "--unknown",
+    "is_unknown",
+    is_flag=True,
+    help="Erase even if no hit of the visitor is known, for example to remove refused hits.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the plan without storing the plan, or looking for the visitor.")
+@click.option("--dry-run", is_flag=True, help="Show the plan; do not store the plan or search for the visitor's hits.")
 @output_option("table", "json")
 @operator_options
 def erase(
@@ -66,11 +69,11 @@ def erase(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
-    """Find all a visitor's hits up to now, and show plan and difference; with --publish, remove the hits for good.
+    """Find all hits that a visitor sent until now, and show how reports would change without these hits.
 
-    Without --publish, no report changes: `hitmesh reprocess publish ID` removes the hits, and there is no rollback.
-    Without a known hit of the visitor, the erasure is cancelled. JSON is one object, with the difference in "diff", or
-    with "receipt" after --publish.
+    With --publish, the hits are removed at once. Without --publish, no report changes until `hitmesh reprocess publish
+    ID` removes the hits. The removal cannot be rolled back. If no hit of the visitor is known, the erasure is
+    cancelled. JSON is an object that has the difference in "diff" or, with --publish, the receipt in "receipt".
     """
     if not visitors + users + keys:
         raise click.UsageError("no visitor is named: give --visitor, --user or --key")
@@ -108,7 +111,10 @@ def erase(
 
 
 def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
-    """Request the work of the plan; after a failure, cancel the plan, or tell the user which plan remains."""
+    """Start the erasure that a plan describes.
+
+    If the start fails, cancel the plan; if this fails too, tell the user which plan remains.
+    """
     import grpc
 
     from hitmesh.client.reprocessing import cancel_reprocessing, run_reprocessing, short_id
@@ -122,12 +128,12 @@ def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_p
         except grpc.RpcError:
             note(f"the erasure {id_} remains: run hitmesh reprocess status {id_}, then hitmesh reprocess cancel {id_}")
         else:
-            note(f"the erasure {id_} was not begun, and is cancelled")
+            note(f"the erasure {id_} could not be started and was cancelled")
         raise
 
 
 def _worked_off(mesh: Mesh, running: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
-    """Wait until the work has ended.
+    """Wait until the requested work has ended, and return the reprocessing.
 
     Raises:
         CommandFailed: the work failed.
@@ -142,17 +148,19 @@ def _worked_off(mesh: Mesh, running: reprocessing_pb2.Reprocessing) -> reprocess
 
 
 def _settled_hits(difference: reprocessing_pb2.GetReprocessingDiffResponse) -> int:
-    """Return how many hits of the visitor lie on settled days."""
+    """Return how many of the visitor's hits have a time on settled days."""
     return difference.ledger_after.erased - difference.ledger_before.erased
 
 
 def _known_hits(found: reprocessing_pb2.Reprocessing, difference: reprocessing_pb2.GetReprocessingDiffResponse) -> int:
-    """Return how many hits of the visitor are known."""
+    """Return how many of the visitor's hits were found."""
     return found.open_hits + _settled_hits(difference)
 
 
 def _refuse_unknown(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> NoReturn:
-    """Cancel an erasure that would remove nothing, because it refuses every other erasure of the site.
+    """Cancel an erasure that would remove no hit, and raise an error.
+
+    Otherwise, the mesh would refuse every other erasure on this site.
 
     Raises:
         CommandFailed: no hit of the visitor is known.
@@ -186,7 +194,7 @@ def _show_difference(
     echo()
     print_diff(difference, "")
     note(
-        f"hits of the visitor that are known: {known['settled']:,} on settled days, {known['open']:,} on days that are "
+        f"known hits of the visitor: {known['settled']:,} on settled days, {known['open']:,} on days that are "
         "not settled yet"
     )
     note(

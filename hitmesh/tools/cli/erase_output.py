@@ -48,7 +48,7 @@ def receipt_fields(receipt: pb.ErasureReceipt) -> dict[str, Any]:
 
 def _log_text(receipt: pb.ErasureReceipt) -> str:
     if receipt.HasField("log_until_time"):
-        return f"holds the hits until {receipt.log_until_time.ToJsonString()}, then its retention removes them"
+        return f"contains the hits until {receipt.log_until_time.ToJsonString()}, when its retention removes the hits"
     return f"{counted(receipt.log_records, 'record')} rewritten"
 
 

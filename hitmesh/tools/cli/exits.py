@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     import grpc
 
 RPC_BASE: Final = 64
-# The code of a command whose selection is empty: that of the gRPC code NOT_FOUND.
+# The exit code of a command that found no object. The code is the same as for the gRPC code NOT_FOUND.
 NOTHING_FOUND: Final = RPC_BASE + 5
-# The code of a command whose hits were all refused: that of the gRPC code INVALID_ARGUMENT.
+# The exit code of a command whose hits were all refused. The code is the same as for the gRPC code INVALID_ARGUMENT.
 ALL_REFUSED: Final = RPC_BASE + 3
 CURE_UNREACHABLE: Final = "start a mesh with `hitmesh dev`, or name a running mesh with --endpoint HOST:PORT"
 
 
 class Exit(IntEnum):
-    """Exit codes; a failed RPC is 64 + its gRPC code."""
+    """Exit codes. For a failed RPC, the exit code is 64 + the gRPC code."""
 
     OK = 0
     BUG = 1
@@ -64,7 +64,7 @@ Exit codes:
   141  the program that reads the output closed the pipe, for example `hitmesh … | head`
 """
 
-# The google.rpc code in the Status object of a failure that no RPC caused, by exit code.
+# For failures that no RPC caused: the google.rpc code in the Status object, keyed by exit code.
 _RPC_CODES: Final[dict[int, int]] = {
     Exit.BUG: 13,  # INTERNAL
     Exit.USAGE: 3,  # INVALID_ARGUMENT
@@ -83,12 +83,12 @@ _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NO_KEY: Exit.CONFIG,
     LocalReason.INVALID_CONFIG: Exit.CONFIG,
 }
-# Phrases in grpc's message for a connection that was never established; other messages came from the server.
+# grpc's message contains such a phrase if no connection was established. All other messages come from the server.
 _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
 
 
 class CommandFailed(Exception):
-    """A command failed; `code` is a value of Exit, or 64 + a gRPC code. `message` names value, rule and remedy."""
+    """A command failed. `code` is a value of Exit, or 64 + a gRPC code; `message` names value, rule and remedy."""
 
     def __init__(self, code: int, message: str, *, reason: str = LocalReason.FAILED) -> None:
         super().__init__(message)
@@ -108,7 +108,7 @@ class Failure:
     details: list[dict[str, Any]] = field(default_factory=list)
 
     def show(self, *, as_json: bool) -> None:
-        """Write the error to stderr, as text or as a JSON line; a failure without text is silent."""
+        """Write the error to stderr, as text or as a JSON line; a failure without text prints nothing."""
         if not self.text:
             return
         if as_json:
@@ -119,7 +119,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Map an exception to a failure; an unknown exception is a bug."""
+    """Map an exception to a failure; an unknown exception is reported as a bug."""
     if isinstance(error, click.UsageError):
         return _local(Exit.USAGE, error.format_message(), LocalReason.USAGE, text=_usage_text(error))
     if isinstance(error, click.ClickException):
@@ -146,7 +146,11 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _output_failure(error: OutputFailed) -> Failure:
-    """Return the failure of standard output; silent if the reader left, as for every filter (128 + SIGPIPE)."""
+    """Return the failure for standard output that cannot be written.
+
+    If the reading program closed the pipe, the failure prints no message and has the usual exit code of filters (128 +
+    SIGPIPE).
+    """
     message = f"standard output cannot be written ({error.cause}): free space, or write the output to another place"
     if error.is_closed_pipe:
         return _local(Exit.CLOSED_PIPE, message, LocalReason.OUTPUT_FAILED, text="")
@@ -184,7 +188,8 @@ def _usage_text(error: click.UsageError) -> str:
 
 
 def _rpc_failure(error: BaseException) -> Failure | None:
-    # If grpc is not loaded, no call was made. An import of grpc here would add 100 ms to every other failure.
+    # If the module grpc is not loaded, the error cannot come from a call. Importing grpc here would add 100 ms to every
+    # other failure.
     if "grpc" not in sys.modules:
         return None
     import grpc
@@ -201,7 +206,10 @@ def _rpc_failure(error: BaseException) -> Failure | None:
 
 
 def _details(error: grpc.RpcError) -> list[dict[str, Any]]:
-    """Return the details of a status as JSON; for a detail of unknown type, only its type URL is returned."""
+    """Return the details of a status as JSON.
+
+    A detail whose type is unknown becomes an object with only the type URL.
+    """
     from google.protobuf.json_format import MessageToDict
     from google.rpc import error_details_pb2  # noqa: F401 - registers the types that details have
     from grpc_status import rpc_status

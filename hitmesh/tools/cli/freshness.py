@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @output_option("table", "json")
 @mesh_options
 def freshness(site: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Show how current the reports of a site, or of every site, are.
+    """Show how current the reports on a site, or on every site, are.
 
     Every hit acknowledged before "complete through" is in the reports; numbers before "settled to" are final. JSON is
     one object with --site, else a list.
@@ -59,7 +59,7 @@ def freshness(site: str | None, output: str, endpoint: str | None, home: Path | 
 
 
 def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
-    """Return a sentence per partition whose log time is ahead of the current time."""
+    """Return a sentence for each partition whose log time is ahead of the current time."""
     ahead = {(entry["log"], entry["partition"]): entry for site in found for entry in site["ahead"]}
     return [
         visible(

@@ -1,6 +1,6 @@
-"""The lines of a file, plain or gzip, in bounded pieces; damage of a gzip file is an error with a remedy.
+"""Reads the lines of a plain or gzip file in bounded pieces; damaged gzip data causes an error with a remedy.
 
-Decides how many bytes of a line are read. Importers decide which lines are skipped.
+This module decides how many bytes of a line are read. The importers decide which lines are skipped.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.importers.lines import MAX_LINE_BYTES
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
-# Bytes of a line that are not counted: the byte order mark of the first line, and the line end.
+# The limit does not count these bytes: the byte order mark of the first line, and a line's end.
 _UNCOUNTED_BYTES: Final = len(b"\xef\xbb\xbf" + b"\r\n")
 
 
 def lines_of(file: BinaryIO, *, consequence: str, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
     r"""Yield the lines of a file, with their ends.
 
-    A line that is longer than the limit is cut, but what is yielded is still longer than the limit, so that importers
+    A line that is longer than the limit is cut to a piece that is still longer than the limit, so that importers
     recognize the line as too long. The remainder is read in pieces and dropped.
 
     Args:
-        file: the file at its beginning; can seek.
-        consequence: clause for the message about damage; says whether hits were sent.
+        file: the file, positioned at its beginning; must support seek.
+        consequence: clause for the error message about damage, which says whether hits were sent.
         max_line_bytes: maximum bytes of a line, without byte order mark, `\n` or `\r\n`.
 
     Raises:
-        RefusedError: the gzip data is cut short or damaged (INVALID_FILE). All lines before the damage were yielded.
+        RefusedError: the gzip data is cut short or damaged (INVALID_FILE). The lines before the damage are yielded
+            first.
     """
     is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     file.seek(0)
@@ -66,6 +67,7 @@ def _bounded(file: BinaryIO, max_line_bytes: int) -> Iterator[bytes]:
 def _damage(error: EOFError | zlib.error | gzip.BadGzipFile) -> str:
     if isinstance(error, EOFError):
         return "is cut short"
-    if str(error).startswith("Not a gzipped file"):  # the first bytes are gzip, so these bytes follow complete data
+    # the file begins with gzip data, so other bytes follow after this data
+    if str(error).startswith("Not a gzipped file"):
         return "is followed by other bytes"
     return f"is damaged ({error})"

@@ -39,13 +39,13 @@ _STDIN: Final = "-"
     show_default=True,
     help="Format of the log; auto detects the format in the first lines of each file.",
 )
-@click.option("--host", default="", metavar="NAME", help="Host of the pages, for lines that name no host.")
+@click.option("--host", default="", metavar="NAME", help="Host of the pages, for lines that contain no host.")
 @click.option(
     "--own-host",
     "own_hosts",
     multiple=True,
     metavar="NAME",
-    help="A host of the site: referrers on this host or a subdomain are no traffic source. Repeatable.",
+    help="A host of the site; referrers with this host or a subdomain are dropped. Repeatable.",
 )
 @click.option(
     "--client-from",
@@ -60,7 +60,7 @@ _STDIN: Final = "-"
     default=1,
     show_default=True,
     metavar="N",
-    help="Your own proxies in front of the server: the client is the Nth address from the end of X-Forwarded-For.",
+    help="Number of your own proxies in front of the server; the client is the Nth last address in X-Forwarded-For.",
 )
 @currency_option("Currency of a new site. Default: USD.")
 def access_log(
@@ -72,16 +72,17 @@ def access_log(
     trusted_hops: int,
     **options: Any,
 ) -> None:
-    """Import access logs, plain or gzip; `-` is standard input, `*`, `?` and `[...]` in a name are patterns.
+    """Import access logs, plain or gzip. `-` is standard input, and names may contain `*`, `?` and `[...]`.
 
     Successful GETs of pages become page views with the log's own times; other lines are skipped as unparsable, method,
-    status or static. A missing site is created, in UTC. A file without a readable line is an error: no site is created
-    and no hit is sent. A line has the same id in every file, so overlapping logs count each request once.
+    status or static. If the site does not exist, the command creates it with time zone UTC. A file without a readable
+    line is an error, and then no site is created and no hit is sent. A hit's id does not depend on the file that
+    contains the line, so requests in overlapping logs are counted once.
 
-    With -o json one line: lines, sent, accepted, rejected, duplicate, skipped. `duplicate` counts accepted hits whose
-    ids were already stored. It is computed from the site's reports before and after the import, so parallel imports
-    into the same days make `duplicate` inexact, and --no-wait makes `duplicate` 0. Hits of erased visitors are
-    accepted, but not counted.
+    With -o json, the command prints an object with lines, sent, accepted, rejected, duplicate and skipped. `duplicate`
+    counts accepted hits whose ids were already stored. `duplicate` is computed from the site's reports before and after
+    the import. Parallel imports into the same days therefore make it inexact, and --no-wait makes it 0. Hits of erased
+    visitors are accepted, but not counted.
     """
     from hitmesh.tools.importers import access_log as importer
     from hitmesh.tools.importers.log_formats import LogFormat

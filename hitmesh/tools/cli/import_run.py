@@ -1,7 +1,8 @@
 """Import files until their numbers can be queried: survey, ensure the site, send, wait, count copies.
 
-Decides the order of these steps and which hits count as duplicates. Files are read twice: the first pass computes the
-digest and the range of days, and checks the format before any hit is sent; the second pass sends the hits.
+This module decides the order of these steps, and how many hits are reported as duplicates. Files are read twice: the
+first pass computes the digest and the range of days, and checks the format before any hit is sent; the second pass
+sends the hits.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from hitmesh.tools.importers.lines import SkipReason, Tally
 Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 
 STDIN: Final = Path("-")
-# Clauses for the message about damage, which say whether hits were sent: in the first pass, no hit was sent; the second
-# pass begins only if all files were intact.
+# Clauses for the error message about a damaged file, which say whether hits were sent. In the first pass, no hit is
+# sent. The second pass begins only if all files were intact, so a file that is damaged then has changed.
 _NOTHING_SENT: Final = "and no hit of any file was sent"
 _CHANGED: Final = "and the file changed while its hits were sent; hits that are already stored do not count twice"
 _NAMED_FILES: Final = 3  # maximum number of file names in a message
@@ -55,7 +56,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Result of the first pass: line counts, hits, first and last time in UTC seconds, and the digest of all lines.
+    """Result of the first pass: counts of lines and hits, first and last time (UTC seconds), and a digest of all lines.
 
     `formats` has a pair (file name, name of the detected format) per file with lines.
     """
@@ -70,7 +71,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How many hits and how many copies the reports count on the days of the files."""
+    """The numbers of hits and of copies in reports on the days that the files cover."""
 
     hits: int
     copies: int
@@ -121,7 +122,7 @@ def run_import(
     timeout_s: float | None,
     progress: Progress,
 ) -> Imported:
-    """Import files in the given order; return when the numbers can be queried.
+    """Import files in the given order; block until the numbers can be queried.
 
     Args:
         files: paths, or `-` for standard input.
@@ -133,8 +134,8 @@ def run_import(
         progress: receives phases and counts.
 
     Raises:
-        RefusedError: a file cannot be read in the format, or all files are empty (INVALID_FILE). No hit was then sent,
-            and no site was created.
+        RefusedError: a file cannot be read in the format, or all files are empty (INVALID_FILE). In this case, no hit
+            was sent and no site was created.
     """
     with ExitStack() as stack:
         sources = [_source(file, stack) for file in files]
@@ -223,7 +224,7 @@ def _hits(sources: Sequence[Source], reader: Reader) -> Iterator[hit_pb2.Hit]:
 
 
 def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
-    """Return the counts in reports for the UTC days of the files, including excluded hits."""
+    """Return the counts in reports on the UTC days that the files cover, including excluded hits."""
     if surveyed.first_s > surveyed.last_s:
         return Stored(0, 0)
     first, last = (datetime.fromtimestamp(time_s, UTC).date() for time_s in (surveyed.first_s, surveyed.last_s))
@@ -246,9 +247,9 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
     """Return how many accepted hits are copies of hits stored before the import.
 
-    The result is the number of new copies. After a broken stream, however, the sender may have stored some hits twice.
-    The result is then the number of accepted hits that did not become new hits, but not more than the number of new
-    copies.
+    Without a broken stream, the result is the number of new copies. After a broken stream, some new copies may be hits
+    that the sender stored twice. The result is then the number of accepted hits that did not become new hits, but at
+    most the number of new copies.
     """
     new_copies = max(0, after.copies - before.copies)
     if not totals.resent:

@@ -62,11 +62,11 @@ def import_options(command: CommandT) -> CommandT:
     ),
 )
 def import_group() -> None:
-    """Import files through the mesh's own stream.
+    """Import files through the mesh's stream for hits.
 
-    Importing a file again changes no report: the hits have the same ids. Hits may be up to 13 months old; older hits
-    need a server key that CreateIngestKey created with `unboundedHistory`, such as the key of `hitmesh dev`. If all
-    hits are refused, the exit code is 67.
+    Importing a file again changes no report, because the hits have the same ids. Hits may be up to 13 months old; older
+    hits need a server key that CreateIngestKey created with `unboundedHistory`, such as the key of `hitmesh dev`. If
+    all hits are refused, the exit code is 67.
     """
 
 
@@ -92,11 +92,12 @@ def import_group() -> None:
 def shop_csv(file: Path, maps: tuple[str, ...], **options: Any) -> None:
     """Import the event export of a shop as CSV, plain or gzip; `-` is standard input.
 
-    Columns are event_time (ISO 8601, UTC without an offset), event_type, product_id, category_code, brand, price,
-    user_id and user_session, in any order, separated by commas, semicolons or tabs; --map gives a column's name in the
-    file. view, cart and remove_from_cart become hits; purchases with the same session, user and second become one
-    order. Prices are rounded to a millionth. Invalid rows are skipped as unparsable. `lines` counts rows without the
-    header. A missing site is created, in UTC.
+    The file's columns are event_time (ISO 8601; UTC if it has no offset), event_type, product_id, category_code, brand,
+    price, user_id and user_session, in any order, separated by commas, semicolons or tabs; --map names a column that
+    has another name in the file. Events view, cart and remove_from_cart become hits; purchases with the same session,
+    user and second become one order. Prices are rounded to a millionth. Invalid rows are skipped as unparsable. `lines`
+    in the output counts the rows, without the header. If the site does not exist, the command creates it with time zone
+    UTC.
     """
     from hitmesh.tools.importers import shop_csv as importer
     from hitmesh.tools.importers.csv_rows import parse_map
@@ -148,7 +149,7 @@ def run(
 
 
 def _fail_if_all_refused(imported: Imported) -> None:
-    """Raise CommandFailed if hits were sent and the mesh accepted none of them."""
+    """Raise CommandFailed if hits were sent and the mesh accepted no hit."""
     totals = imported.totals
     if totals.accepted or not totals.rejected:
         return
@@ -162,7 +163,7 @@ def _fail_if_all_refused(imported: Imported) -> None:
 
 
 def _note_unread(tally: Tally) -> None:
-    """Print the first unparsable lines with the mismatch, then how many there are and the remedy."""
+    """Print the first unparsable lines with the reason for each, then the number of unparsable lines and the remedy."""
     from hitmesh.tools.importers.lines import SkipReason
 
     for line in tally.unread:

@@ -1,4 +1,4 @@
-"""`hitmesh init`: show the necessary schema changes of a mesh's servers, then apply or only check."""
+"""`hitmesh init`: show which schema changes a mesh's servers need, and apply the changes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,40 @@ if TYPE_CHECKING:
     from hitmesh.adapters.servers import Servers
 
 STACK: Final = "stack"
-# The defaults repeat those of SchemaOptions, because help must not import SchemaOptions; a test compares them.
+# The defaults repeat the defaults of SchemaOptions, because help must not import this slow module; a test compares
+# both.
 _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
-    ("--hits-partitions", 4, click.IntRange(1, 4_096), "Partitions of the hits topic; fixed once created."),
-    ("--rollups-partitions", 2, click.IntRange(1, 1_024), "Partitions of each topic that Druid reads."),
-    ("--replication", 1, click.IntRange(1, 9), "Copies of Kafka partitions, Cassandra rows and Druid segments."),
+    (
+        "--hits-partitions",
+        4,
+        click.IntRange(1, 4_096),
+        "Number of partitions of the hits topic; it cannot change later.",
+    ),
+    ("--rollups-partitions", 2, click.IntRange(1, 1_024), "Number of partitions of each topic that Druid reads."),
+    (
+        "--replication",
+        1,
+        click.IntRange(1, 9),
+        "Number of copies of Kafka partitions, Cassandra rows and Druid segments.",
+    ),
     ("--min-insync", 1, click.IntRange(1, 9), "Replicas that must store a record before the ack."),
     ("--hits-retention-days", 7, click.IntRange(2, 3_650), "How long Kafka keeps hits for replay."),
     (
         "--rollups-retention-days",
         3,
         click.IntRange(1, 3_650),
-        "How long Kafka keeps rows for Druid; rows that Druid has not read by then are lost to Druid.",
+        "How long Kafka keeps rows for Druid; Druid must read the rows within this time.",
     ),
     ("--raw-ttl-days", 0, click.IntRange(0, 7_300), "How long raw records are kept; 0 = forever."),
     ("--series-ttl-days", 0, click.IntRange(0, 7_300), "How long partials are kept; 0 = forever."),
-    ("--segment-granularity", "DAY", click.Choice(["HOUR", "DAY"]), "Time span of a segment from a Druid task."),
-    ("--task-count", 1, click.IntRange(1, 1_024), "Druid tasks per data source."),
-    ("--task-minutes", 15, click.IntRange(1, 1_440), "How long a Druid task reads before handoff."),
+    (
+        "--segment-granularity",
+        "DAY",
+        click.Choice(["HOUR", "DAY"]),
+        "Time span of each segment that a Druid task writes.",
+    ),
+    ("--task-count", 1, click.IntRange(1, 1_024), "Number of Druid tasks per data source."),
+    ("--task-minutes", 15, click.IntRange(1, 1_440), "How long a Druid task reads before it hands off its segments."),
     ("--rows-retention-days", 0, click.IntRange(0, 7_300), "How long Druid keeps rows; 0 = forever."),
 )
 
@@ -70,7 +86,8 @@ def _schema_options(command: CommandT) -> CommandT:
 def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **options: Any) -> None:
     """Create or check topics, tables and data sources of a mesh.
 
-    Shows existing parts and pending changes, then asks before changing anything. A second run changes nothing.
+    The command shows existing parts and pending changes, and asks before it applies the changes. A second run changes
+    nothing.
     """
     from hitmesh.adapters.schema_plan import SchemaOptions
     from hitmesh.tools.dev.schema import apply, planned

@@ -25,7 +25,7 @@ class LazyGroup(click.Group):
         self.lazy = dict(lazy or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in declaration order."""
+        """Return the names of the commands in the order in which they were declared."""
         return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -40,7 +40,10 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments name; for an unknown name, fail and suggest similar names."""
+        """Find the command that the arguments name.
+
+        An unknown name causes an error that suggests similar names.
+        """
         name = args[0]
         if name not in self.lazy and not name.startswith("-"):
             near = difflib.get_close_matches(name, self.lazy, n=2)
@@ -49,6 +52,6 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write names and summaries."""
+        """Write the names and summaries of the commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.summary) for name, command in self.lazy.items()])

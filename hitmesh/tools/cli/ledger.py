@@ -46,7 +46,7 @@ NO_SITE = "(no site)"
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to retry while the ledger does not balance: hits may be in transit.",
+    help="How long to retry while the ledger does not balance, because hits may be in transit.",
 )
 @click.option(
     "--unread-after",
@@ -54,7 +54,7 @@ NO_SITE = "(no site)"
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="Acknowledged hits that are unread for longer are a problem.",
+    help="Exit with 7 if the processor has not read acknowledged hits for longer than this.",
 )
 @output_option("table", "json")
 @mesh_options
@@ -71,8 +71,9 @@ def ledger(
     """Check that every hit of a site, or of every site, is accounted for.
 
     Received hits are rejected or accepted; accepted hits are counted, duplicate, excluded, erased or pending
-    settlement. Checksums over the ids reveal a loss that a duplicate would hide. With --site, days are listed, and JSON
-    is one object; else JSON has a list of sites and, where readable, the hits without a site.
+    settlement. Checksums over the ids reveal a lost hit even if another hit was counted twice. With --site, the command
+    lists days, and JSON is an object about the site. Without --site, JSON has a list of sites and, if the caller may
+    read them, the hits without a site.
     """
     from hitmesh.client.sites import list_sites
 
@@ -87,7 +88,7 @@ def ledger(
     if imbalance:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"the ledger is out of balance by {counted(imbalance, 'hit')}, missing, doubled or still in transit; "
+            f"the ledger is out of balance by {counted(imbalance, 'hit')}, which are missing, doubled or in transit; "
             "see `hitmesh freshness`, and run again with a longer --timeout",
             reason=LocalReason.LEDGER_IMBALANCE,
         )
@@ -185,7 +186,7 @@ def _print_days(found: operations_pb2.GetLedgerResponse) -> None:
     headers = ("UTC day", "state", "accepted", "counted", "duplicate", "excluded", "erased", "pending", "imbalance")
     print_table(headers, rows, right_from=2, caption="accepted = counted + duplicate + excluded + erased + pending")
     if found.omitted_days:
-        note(f"{counted(found.omitted_days, 'more day')} with hits not listed: give --since and --until")
+        note(f"not listed: {counted(found.omitted_days, 'more day')} with hits; give --since and --until")
 
 
 def _totals_cells(totals: operations_pb2.LedgerTotals) -> tuple[str, str, str]:

@@ -57,8 +57,14 @@ def _number(
 @click.option("--shape", type=click.Choice(SHAPES), default=SHAPES[0], show_default=True, help="Kind of traffic.")
 @_number("--rate", 1_000, click.FloatRange(0.1, 1_000_000), "R", "Hits per second, copies included.")
 @_number("--duration", 30, click.FloatRange(1, 86_400), "S", "Seconds to send.", "duration_s")
-@_number("--sites", 100, click.IntRange(1, 100_000), "N", "Sites, named demo/load-0001 and so on.")
-@_number("--zipf", 1.0, click.FloatRange(0, 4), "S", "Share of the site of rank r: 1 / r^S; 0 = equal shares.")
+@_number("--sites", 100, click.IntRange(1, 100_000), "N", "Number of sites, which are named demo/load-0001 and so on.")
+@_number(
+    "--zipf",
+    1.0,
+    click.FloatRange(0, 4),
+    "S",
+    "The site at rank r gets a share proportional to 1 / r^S; 0 = equal shares.",
+)
 @_percent("--late", 0, "Percent of hits sent 61 minutes to 20 hours after their event time.")
 @_percent("--out-of-order", 2, "Percent of hits sent up to 50 minutes after their event time.")
 @_percent("--duplicates", 0, "Percent of hits that are sent again 3 to 60 s later.")
@@ -70,10 +76,17 @@ def _number(
     100,
     click.IntRange(1, MAX_FRAME_HITS),
     "N",
-    "Maximum hits per frame, a batch on a stream.",
+    "Maximum number of hits in a frame (a batch on a stream).",
     "max_frame_hits",
 )
-@_number("--timeout", DEFAULT_TIMEOUT_S, click.FloatRange(min=0), "S", "Seconds to wait for reports.", "timeout_s")
+@_number(
+    "--timeout",
+    DEFAULT_TIMEOUT_S,
+    click.FloatRange(min=0),
+    "S",
+    "Seconds to wait until reports show all hits.",
+    "timeout_s",
+)
 @click.option(OWN_TARGET, "own_target", is_flag=True, help="Allow a mesh that is not on this machine.")
 @output_option("table", "json")
 @mesh_options
@@ -88,12 +101,12 @@ def load(
 ) -> None:
     """Send generated traffic at a fixed rate, then check that the mesh counted exactly the hits sent.
 
-    A slow mesh never lowers the rate: latency counts from the moment a frame was due. Prints rates, latencies,
-    freshness of probe hits, CPU and memory of the mesh; then compares every site's report with the hits sent, and
-    checks every site's ledger. Exits with 7 if a total differs, the ledger does not balance, a hit is refused or a
-    probe is never seen.
+    A slow mesh never lowers the rate, and each latency is measured from the time at which the frame was due. The
+    command prints rates, latencies, the freshness of probe hits, and the CPU and memory use of the mesh. Then it
+    compares every site's report with the sent hits, and checks every site's ledger. The exit code is 7 if a total
+    differs, the ledger does not balance, a hit is refused or a probe never appears in a report.
 
-    Sends to this machine only, unless you confirm that the target is yours.
+    The command sends only to this machine, unless you confirm that the target mesh is yours.
     """
     place = find_home(home)
     address = find_endpoint(endpoint, place)
@@ -117,7 +130,7 @@ def load(
 
 
 def _with_defaults(plan: dict[str, Any]) -> dict[str, Any]:
-    """Return the plan; options that were not given have the defaults of the shape."""
+    """Return the plan; an option that was not given gets the default of the traffic shape."""
     from hitmesh.tools.load.plan import WILD, WILD_DEFAULTS
 
     source_of = click.get_current_context().get_parameter_source
@@ -126,7 +139,7 @@ def _with_defaults(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether `host:port` is on this machine, decided from the text alone, without a DNS lookup."""
+    """Return whether the text `host:port` names this machine; the function makes no DNS lookup."""
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True

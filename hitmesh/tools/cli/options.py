@@ -44,14 +44,17 @@ def full_name_of_site(_ctx: click.Context, param: click.Parameter, value: str | 
 
 
 def currency_code(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return three letters in upper case. The mesh checks whether the code exists."""
+    """Check that an option's value is three letters, and return it in upper case.
+
+    The mesh checks whether the currency code exists.
+    """
     if value is None or (len(value) == 3 and value.isascii() and value.isalpha()):
         return None if value is None else value.upper()
     raise click.BadParameter(f"{value!r} is not an ISO 4217 code: write three letters, for example EUR", param=param)
 
 
 def examples(*lines: str) -> str:
-    """Return lines as the examples in a command's help, without rewrapping."""
+    """Format lines as the examples in a command's help, so that Click does not rewrap the lines."""
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
@@ -109,7 +112,7 @@ def find_home(home: Path | None) -> Path:
 
 
 def find_endpoint(endpoint: str | None, home: Path) -> str:
-    """Return `host:port` of the mesh that the options and the environment name; wait for a starting mesh.
+    """Return `host:port` of the mesh that the options and the environment name; if the mesh is starting, wait.
 
     Raises:
         NoMesh: no mesh is running there.
@@ -133,7 +136,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
     address = find_endpoint(endpoint, place)
     key = server_key(place, os.environ)
     if needs_key:
-        # Check the mesh before the key and any input file, because both are useless without a mesh.
+        # Check the mesh before the key and any input file, because both are useless without a reachable mesh.
         check_reachable(address)
     from hitmesh.client.mesh import Mesh
 

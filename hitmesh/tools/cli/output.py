@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Columns of a table in a file or pipe: wide enough that the table never wraps.
+# Width of a table in a file or pipe, in characters; no table is wide enough to wrap.
 _UNFOLDED_WIDTH: Final = 100_000
 _HEIGHT: Final = 25
-# Cells between two columns of a table.
+# Number of spaces between two columns of a table.
 _BETWEEN_COLUMNS: Final = 3
 # The zero-width joiner in emoji, which is harmless although Python classifies it as not printable.
 _JOINER: Final = "\u200d"
@@ -57,7 +57,7 @@ def print_json(value: Any, *, err: bool = False) -> None:
 
 
 def json_line(value: Any, encoding: str | None) -> str:
-    """Return a value as a JSON line, with JSON escapes when the encoding lacks a character."""
+    """Return a value as a JSON line; if the encoding lacks a character, all non-ASCII characters are escaped."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode(encoding or "utf-8")
@@ -90,7 +90,7 @@ def print_table(
     names = [visible(header) for header in headers]
     cells = [[visible(value) for value in row] for row in rows]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNFOLDED_WIDTH
-    # With a height, because otherwise rich takes every dumb terminal for 80 characters wide.
+    # The height must be set, because without it rich assumes that every dumb terminal is 80 characters wide.
     console = Console(highlight=False, width=width, height=_HEIGHT)
     room = width - _BETWEEN_COLUMNS * (len(names) - 1)
     widths = column_widths(names, cells, right_from=right_from, room=room)
@@ -108,7 +108,7 @@ def print_table(
 
 
 def _write(text: str, stream: TextIO, *, nl: bool = True) -> None:
-    # Not click.echo, which writes UTF-8 where the encoding is ASCII.
+    # This function does not use click.echo, which writes UTF-8 even if the stream's encoding is ASCII.
     stream.write(f"{text}\n" if nl else text)
     stream.flush()
 
@@ -133,7 +133,7 @@ def _escaped_where(text: str, is_wanted: Callable[[str], bool]) -> str:
 
 
 def _visible_json(text: str) -> str:
-    """Return JSON with control characters as JSON escapes; they can occur only inside JSON strings."""
+    """Replace control characters by JSON escapes; in JSON, control characters occur only inside strings."""
     if text.isprintable():
         return text
     return "".join(json.dumps(char)[1:-1] if _obeyed(char) else char for char in text)

@@ -1,4 +1,7 @@
-"""Plain-text charts: columns over time, or a bar per value. Pure; without colour codes."""
+"""Plain-text charts: columns over time, or a bar per value.
+
+The functions are pure, and their text has no colour codes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hitmesh policy`: a site's visit policy, and changes of the policy from a UTC day on."""
+"""`hitmesh policy`: show a site's visit policy, and schedule changes that apply from a UTC day on."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ def policy_group() -> None:
 @output_option("table", "json")
 @mesh_options
 def show(site: str, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Show the policies of a site, by the first UTC day of each. JSON is one object with the list `policies`."""
+    """Show the visit policies of a site, ordered by the first UTC day of each policy.
+
+    JSON is one object with the list `policies`.
+    """
     with connect(endpoint, home) as mesh:
         from hitmesh.client.sites import get_site
 
@@ -79,7 +82,7 @@ def show(site: str, output: str, endpoint: str | None, home: Path | None) -> Non
     required=True,
     callback=iso_date,
     metavar="DAY",
-    help="First UTC day of the policy, YYYY-MM-DD: begins 2 hours to 366 days from now.",
+    help="First UTC day of the policy, YYYY-MM-DD; must begin 2 hours to 366 days from now.",
 )
 @click.option(
     "--campaign",
@@ -100,8 +103,8 @@ def schedule(
 ) -> None:
     """Change the policy for visits that begin on the UTC day DAY or later, and print all policies as `show` does.
 
-    Needs a server key for all sites of the merchant. The change cannot be edited or removed: to go back, schedule
-    another change for a later day. Repeating the command changes nothing.
+    The command needs a server key for all sites of the merchant. The change cannot be edited or removed. To return to
+    the old policy, schedule another change for a later day. Repeating the command changes nothing.
     """
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.control.v1 import admin_pb2

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, else a line per 10 s; always on stderr."""
+"""Shows the progress of long work on stderr: a bar on a terminal, otherwise a line every 10 s."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE_EVERY_S: Final = 10.0
 
 
 class Progress:
-    """Progress display, phase after phase. Use as a context manager.
+    """A progress display for work in successive phases. Use it as a context manager.
 
     With a `unit`, the rate in units per second and the time left are shown too.
     """
@@ -58,7 +58,7 @@ class Progress:
             self._bar.stop()
 
     def phase(self, name: str, total: int | None = None) -> None:
-        """Begin a phase of `total` units; None when unknown."""
+        """Begin a phase with `total` units of work; None if the number is unknown."""
         self._phase, self._total, self._begun = name, total, None
         if self._bar is not None:
             if self._task is not None:
@@ -66,7 +66,7 @@ class Progress:
             self._task = self._bar.add_task(name, total=total, pace="")
 
     def reached(self, done: int, waiting: str = "") -> None:
-        """Report how many units of the phase are done, and what the work waits for."""
+        """Show how many units of the phase are done; `waiting` is the name of the object that the work waits for."""
         if self._begun is None:
             self._begun = (self._clock_s(), done)
         pace = self._pace(done) if self._unit else ""
@@ -78,7 +78,7 @@ class Progress:
             note(f"{self._phase}: {done:,}" + (f" of {self._total:,}" if self._total else "") + (pace and f", {pace}"))
 
     def _pace(self, done: int) -> str:
-        """Return the rate since the phase began and the time left; empty while the rate is unknown."""
+        """Return a text with the rate since the phase began and the time left; "" while the rate is unknown."""
         began_s, first = self._begun or (0.0, 0)
         elapsed_s = self._clock_s() - began_s
         if done <= first or elapsed_s <= 0:

@@ -1,4 +1,4 @@
-"""`hitmesh query`: run a report and print the reporter's own bytes, or the answer as a table."""
+"""`hitmesh query`: run a report and print the reporter's answer, unchanged or as a table."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 GRAINS: Final = ("none", "hour", "day", "week", "month")
 GAP_FILLS: Final = ("none", "zero", "null")
 MAX_ROWS: Final = 100_000
-# Maximum rows of a table: a longer table is slow to draw, and programs read other formats.
+# Maximum number of rows in a table. A longer table is slow to draw, and programs should read the other formats.
 TABLE_ROWS: Final = 10_000
 WARNING_METADATA: Final = "x-hitmesh-warning"
 PARTIAL_METADATA: Final = "x-hitmesh-partial"
 
 
 class Range(NamedTuple):
-    """The time range as typed: dates or words (`since`, `until`), or `last`."""
+    """The time range as the user typed it: dates or words (`since`, `until`), or a length (`last`)."""
 
     since: str | None
     until: str | None
@@ -43,7 +43,10 @@ class Range(NamedTuple):
 
 
 def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return a version; an empty text is refused, because the mesh would answer with the current numbers."""
+    """Return the version unchanged.
+
+    An empty text is refused, because the mesh would answer with the current numbers.
+    """
     if value is not None and not value.strip():
         raise click.BadParameter(
             "the version is empty: give the data_version of an answer, or leave it out", param=param
@@ -85,15 +88,15 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "filter_text",
     default="",
     metavar="F",
-    help="Conditions dim==v, dim!=v, dim=~regexp or dim in(a,b). Join with `,` for or, which binds tighter, and `;` "
-    "for and. A backslash escapes both in values.",
+    help="Conditions dim==v, dim!=v, dim=~regexp or dim in(a,b). `,` means or and binds tighter than `;`, which "
+    "means and. A backslash escapes both in values.",
 )
 @click.option("--include-excluded", is_flag=True, help="Include hits that are excluded by default, such as bots.")
 @click.option(
     "--limit",
     type=click.IntRange(1, MAX_ROWS),
     metavar="N",
-    help="Maximum rows, for example 20. Default: all rows; more than 100,000 are an error, and a table shows 10,000.",
+    help="Maximum number of rows. Default: all rows; more than 100,000 are an error, and a table shows 10,000.",
 )
 @click.option(
     "--order-by",
@@ -105,14 +108,14 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
 @click.option(
     "--gap-fill",
     type=click.Choice(GAP_FILLS),
-    help="Buckets without a hit: left out, 0 or empty. Default: zero.",
+    help="Show buckets without a hit as no row (none), 0 (zero) or empty (null). Default: zero.",
 )
 @click.option(
     "--data-version",
     callback=_data_version,
     metavar="V",
-    help="Return the numbers of an earlier answer, given its data_version (in the meta of json). Only answers about "
-    "settled days have a version that can be asked for, until 30 days after later numbers replaced theirs.",
+    help="Return the numbers of the earlier answer with this data_version (in the meta of json). Only answers about "
+    "settled days can be repeated, for 30 days after newer numbers replaced their numbers.",
 )
 @click.option(
     "--plot", is_flag=True, help="Draw the first metric below the table; implies -o table unless -o is given."
@@ -142,10 +145,11 @@ def query(
 ) -> None:
     """Query metrics of a site over a time range.
 
-    csv, json and ndjson are the bytes of the reporter's response; on a terminal, control characters are escaped. If
-    the range or a clock change makes a bucket shorter than the grain, json and ndjson mark the bucket's rows with
-    `"partial": true`, a table marks them with *, and csv has a note on stderr. Every bucket of the range is a row. Only
-    --limit cuts rows. Warnings are in the meta of json, below a table, and on stderr for the other formats.
+    For csv, json and ndjson, the command prints the reporter's response unchanged; on a terminal, it escapes control
+    characters. If the range or a clock change makes a bucket shorter than the grain, the bucket's rows are marked: with
+    `"partial": true` in json and ndjson, with * in a table, and with a note on stderr for csv. Every bucket in the
+    range has a row, unless --limit removes rows. Warnings are in the meta of json, below a table, and on stderr for the
+    other formats.
     """
     span = Range(since, until, last)
     span.check()

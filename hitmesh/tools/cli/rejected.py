@@ -1,4 +1,4 @@
-"""`hitmesh rejected`: rejected hits; the group, and the commands that only show."""
+"""`hitmesh rejected`: the command group for rejected hits, and the commands that only show them."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _SHOW = "hitmesh.tools.cli.rejected"
 def rejected_group() -> None:
     """List the hits that the collector rejected, mend them, and send them again with their ids and times.
 
-    Needs the key of an operator; `replay` also needs an ingest key. The mesh keeps the bytes of a sample of rejected
-    hits: at most 4 KiB of each hit, by default for 30 days.
+    The commands need an operator's key; `replay` also needs an ingest key. The mesh keeps the bytes of a sample of
+    rejected hits: at most 4 KiB of each hit, by default for 30 days.
     """
 
 
@@ -58,7 +58,9 @@ def filter_options(command: CommandT) -> CommandT:
         click.option(
             "--until", callback=date_text, metavar="DAY", help="Last UTC day of collection, inclusive. Default: today."
         ),
-        click.option("--since", callback=date_text, metavar="DAY", help="First UTC day of collection. Default: any."),
+        click.option(
+            "--since", callback=date_text, metavar="DAY", help="First UTC day of collection. Default: no limit."
+        ),
         click.option("--reason", default="", metavar="REASON", help="Reason, for example MISSING_FIELD."),
         click.option("--without-site", is_flag=True, help="Only hits whose sender named no existing site."),
         site_option(required=False),
@@ -93,9 +95,11 @@ def list_command(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
-    """List rejected hits, the newest first; without --site of all sites, by quarter of an hour and site.
+    """List rejected hits, the newest first.
 
-    JSON is one object with the list `rejected`; `more` says whether there are further hits. Bytes are base64.
+    Without --site, the list has all sites, sorted by quarter of an hour and then by site.
+
+    JSON is one object with the list `rejected`; its field `more` tells whether further hits exist. Bytes are base64.
     """
     from hitmesh.tools.cli.rejected_output import print_list
 
@@ -119,7 +123,10 @@ def list_command(
 @output_option("table", "json")
 @operator_options
 def show(id_: str, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Show the rejected hit ID: reason, times, and the kept bytes as JSON, or escaped if they do not decode."""
+    """Show the reason, times and kept bytes of the rejected hit ID.
+
+    The bytes are shown as JSON, or escaped if they do not decode.
+    """
     from hitmesh.tools.cli.rejected_output import print_rejected
 
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
@@ -132,7 +139,7 @@ def show(id_: str, output: str, endpoint: str | None, home: Path | None) -> None
 def request_of(
     site: str | None, reason: str, since: str | None, until: str | None, *, without_site: bool
 ) -> rejected_hits_pb2.ListRejectedHitsRequest:
-    """Return the request for the options.
+    """Return the request that the options describe.
 
     Raises:
         UsageError: the reason is not known, or the options contradict each other.

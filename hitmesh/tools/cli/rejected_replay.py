@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 MAX_IDS: Final = 500
 MAX_LISTED: Final = 1_000
-"""Maximum number of refusals that the result lists one by one; the counts include all."""
+"""Maximum number of refusals that the result lists; the counts include all refusals."""
 _EXITS: Final = (
-    "\n\n\b\nExit codes:\n  0    every selected hit was accepted, or there was none\n  7    some hits were rejected "
-    "again or cannot be replayed\n  67   no hit was accepted, and at least one was rejected again"
+    "\n\n\b\nExit codes:\n  0    every selected hit was accepted, or no hit was selected\n  7    some hits were "
+    "rejected again or cannot be replayed\n  67   no hit was accepted, and at least one was rejected again"
 )
 
 
@@ -98,13 +98,13 @@ class Report:
     "key_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="File with the ingest key to send with. Default: HITMESH_KEY, HITMESH_KEY_FILE, else the home's server key.",
+    help="File with the ingest key for sending. Default: HITMESH_KEY, HITMESH_KEY_FILE, else the home's server key.",
 )
 @click.option(
     "--as-site",
     callback=full_name_of_site,
     metavar="MERCHANT/SITE",
-    help="Site to send to. Default: the site of each hit; hits without a site need this option.",
+    help="Site to which the hits are sent. Default: the site of each hit; hits without a site need this option.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the mended hits and the collector's decisions; store nothing.")
 @output_option("table", "json")
@@ -129,10 +129,11 @@ def replay(
 ) -> None:
     """Send rejected hits again: the hits with these IDs, or all hits that the options select.
 
-    Fields are paths in the JSON of a hit, for example pageView.url; `show` prints the JSON. A field that is not a field
-    of a hit, or that no selected hit has, is refused. The hits pass every check of the collector, keep their ids, and
-    get the event time that they had when they were rejected; hits that count already are duplicates. Without ID, hits
-    that were already replayed, and replays that were rejected, are left out.
+    A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses fields
+    that hits cannot have, and fields to rename or drop that no selected hit has. The collector applies all its checks
+    to the hits. The hits keep their ids and the event times that they had when they were rejected, so a hit that is
+    already counted becomes a duplicate. Without IDs, the command leaves out hits that were already replayed, and
+    rejected replays.
     """
     from hitmesh.client.edits import edits_of
     from hitmesh.client.hit_fields import require_found, require_known
@@ -163,7 +164,7 @@ def replay(
 
 
 def _sender(operator: Mesh, key_file: Path | None, home: Path | None) -> Mesh:
-    """Return the mesh with the ingest key, over the operator's connection."""
+    """Return the mesh with the ingest key; it shares the operator's connection."""
     import os
 
     from hitmesh.client.home import server_key, server_key_source
@@ -203,7 +204,10 @@ def _by_filter(
 
 
 def _kept_hits(pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]], *, skip_replayed: bool) -> Iterator[Any]:
-    """Yield the JSON of the hits that a replay would send; without refusals whose bytes are not kept or broken."""
+    """Yield the JSON of the hits that a replay would send.
+
+    Refusals whose bytes were not kept or do not decode are left out.
+    """
     from hitmesh.client.edits import Unmendable
     from hitmesh.client.mending import kept_of
 
@@ -215,7 +219,10 @@ def _kept_hits(pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]], *, skip
 
 
 def _is_replay(rejected: rejected_hits_pb2.RejectedHit) -> bool:
-    """Return whether a replay was refused; the hit that was refused first is listed too, with all its fields."""
+    """Return whether this refusal is a refused replay.
+
+    A refused replay can be left out, because the original refusal is listed too, with all fields of the hit.
+    """
     return rejected.batch_id.startswith(REPLAY_PREFIX)
 
 
@@ -230,7 +237,7 @@ def _replay_all(
     skip_replayed: bool,
     dry_run: bool,
 ) -> Report:
-    """Mend the refusals page by page, send the hits, and record which were accepted; a dry run stores nothing."""
+    """Mend the refusals page by page, send the hits, and record the accepted refusals; a dry run stores nothing."""
     from hitmesh.client.rejected_hits import mark_replayed, short_id
     from hitmesh.client.replaying import replay as send_again
 
@@ -324,7 +331,7 @@ def _print(report: Report, output: str, *, dry_run: bool) -> None:
 
 
 def _fail(report: Report, *, dry_run: bool) -> None:
-    """Raise if a selected hit was not accepted; a dry run ends like the replay would."""
+    """Raise if a selected hit was not accepted; a dry run ends in the same way as the replay would end."""
     verb, past = ("would reject", "would not be") if dry_run else ("rejected", "were not")
     if report.rejected and not report.hits:
         raise CommandFailed(

@@ -1,4 +1,4 @@
-"""Notes about a report's numbers: buckets that are cut short, and visits that are not complete yet."""
+"""Notes about a report's numbers: buckets that are shorter than the grain, and visits that are not complete yet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CUT = "the range or a clock change cuts"
 
 
 def flagged(content: bytes, labels: Sequence[str]) -> bytes:
-    """Return a JSON or NDJSON file with `"partial":true` in each row whose bucket is cut; other bytes are unchanged.
+    """Add `"partial":true` to each row of a JSON or NDJSON file whose bucket is cut; other bytes are unchanged.
 
     The time is the first field of a row, and quotes inside JSON texts are escaped, so the replaced bytes occur only at
     the beginning of a row.
@@ -27,7 +27,7 @@ def flagged(content: bytes, labels: Sequence[str]) -> bytes:
 
 
 def cut_note(labels: Sequence[str], grain: str) -> str:
-    """Return the note for a file that cannot flag its rows."""
+    """Return the note about cut buckets, for a file format that cannot mark rows."""
     return f"shorter than the {grain}, because {CUT} the bucket: {', '.join(labels)}"
 
 

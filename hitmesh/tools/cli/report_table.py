@@ -1,4 +1,4 @@
-"""Print a reporter answer as a table with a caption about range, freshness and exclusions."""
+"""Prints a reporter's answer as a table, with a caption about range, freshness and exclusions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def print_report(answer: Mapping[str, Any], keys: Sequence[str], metrics: Sequen
     """Print the rows of a JSON answer as a table, then optionally a plot of the first metric.
 
     Args:
-        answer: `rows` with a field per column, and `meta`.
+        answer: the answer as JSON: `rows`, which have a field per column, and `meta`.
         keys: text columns in order: time and dimensions.
         metrics: number columns in order.
         plot: whether to draw the plot.
@@ -51,7 +51,7 @@ def number_texts(numbers: Sequence[Any]) -> list[str]:
 
 
 def caption(meta: Mapping[str, Any], *, has_cut: bool = False) -> str:
-    """Return range, zone, freshness and exclusions from the meta of a JSON answer, and the meaning of `*` if used."""
+    """Return a line with range, zone, freshness and exclusions from a JSON answer's meta, and an explanation of `*`."""
     start, through = meta.get("start"), meta.get("complete_through")
     state = str(meta.get("state", "")).lower()
     excluded = 0 if meta.get("include_excluded") else int(meta.get("excluded_hits", 0))

@@ -1,4 +1,4 @@
-"""`hitmesh reprocess`: recompute settled days; the group, and the commands that only show."""
+"""`hitmesh reprocess`: the command group that recomputes settled days, and the commands that only show."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _WORK = "hitmesh.tools.cli.reprocess_work"
     + EXIT_CODES_HELP,
 )
 def reprocess_group() -> None:
-    """Recompute settled days from the raw hits, compare, publish, roll back.
+    """Recompute settled days from the raw hits; compare, publish or roll back the result.
 
-    Days are UTC days. Needs the key of an operator. Reports change only with `publish` and `rollback`; each of the two
-    replaces a day of a site as a whole. The settler does the work, in the processor.
+    Days are UTC days. The commands need an operator's key. Only `publish` and `rollback` change reports; both replace
+    whole days of a site. The settler in the processor does the work.
     """
 
 
@@ -63,9 +63,9 @@ def reprocess_group() -> None:
 @output_option("table", "json")
 @operator_options
 def status(id_: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Show a reprocessing with its plan and progress; without ID, all that are not finished.
+    """Show a reprocessing with its plan and progress; without ID, show all unfinished reprocessings.
 
-    JSON is one object with ID, else a list.
+    With ID, JSON is one object; without ID, JSON is a list.
     """
     from hitmesh.tools.cli.reprocess_output import print_list, print_reprocessing
 

@@ -40,9 +40,14 @@ _ALL = "merchants/-/sites/-"
     metavar="MERCHANT/SITE",
     help="Site, for example demo/example. Can be given several times. Default: all sites.",
 )
-@click.option("--since", callback=date_text, metavar="DAY", help="First UTC day to check. Default: the first settled.")
 @click.option(
-    "--until", callback=date_text, metavar="DAY", help="Last UTC day to check, inclusive. Default: the last settled."
+    "--since", callback=date_text, metavar="DAY", help="First UTC day to check. Default: the first settled day."
+)
+@click.option(
+    "--until",
+    callback=date_text,
+    metavar="DAY",
+    help="Last UTC day to check, inclusive. Default: the last settled day.",
 )
 @output_option("table", "json")
 @operator_options
@@ -57,9 +62,9 @@ def check(
 ) -> None:
     """Compare the stored values of each settled UTC day with the ledger, and across stores. Changes nothing.
 
-    Compares raw hits, both ledgers, series, rows of the metric store, and the visits that are open at the end of a day.
-    For each day that does not add up, shows the differences and the hits that are lost beyond repair; then the plans
-    that repair these days. JSON is one object.
+    The command compares raw hits, both ledgers, series, the rows in the metric store, and the visits that are open at
+    the end of a day. For each day whose values do not agree, it shows the differences and the hits that are lost beyond
+    repair. Then it shows the plans that repair these days. JSON is one object.
     """
     first, last = utc_dates(since, until)
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
@@ -82,7 +87,7 @@ def check(
 
 
 def _cures_of(found: Checked) -> str:
-    """Return how many site-days do not add up, and what to do."""
+    """Return a message that says how many site-days have problems and how to repair these days."""
     from hitmesh.tools.cli.reprocess_check_output import is_beyond_repair
     from hitmesh.tools.cli.reprocess_output import BACKUP_CURE, count_of
 

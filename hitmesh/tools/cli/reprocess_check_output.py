@@ -1,4 +1,4 @@
-"""A check of settled site-days as a table, as JSON, and as the plans that repair what the check found."""
+"""Shows a check of settled site-days as a table or as JSON, and the plans that repair the problems."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hitmesh.tools.cli.report_table import EMPTY
 from hitmesh.tools.cli.reprocess_output import count_of
 
 EVERY_SITE_DAYS: Final = 1_000
-"""How many site-days are checked between two lines of progress."""
+"""Number of site-days that are checked between two lines of progress."""
 MAX_PROBLEMS: Final = 10_000
-"""How many site-days with problems are kept and planned; further site-days are only counted."""
+"""Maximum number of site-days with problems that are listed and planned; further site-days are only counted."""
 MAX_SHOWN: Final = 60
 MAX_PLANS: Final = 20
 _SITES_IN_PLAN: Final = 100
@@ -34,7 +34,7 @@ _NAMES: Final = {
 
 @dataclass(slots=True)
 class Checked:
-    """All pages of a check."""
+    """The sum of all pages of a check."""
 
     site_days: int = 0
     hits: int = 0
@@ -52,7 +52,7 @@ class Checked:
 
 
 class RepairPlan(NamedTuple):
-    """A plan that repairs site-days: sites with a range of UTC days."""
+    """A plan that repairs all site-days of some sites in a range of UTC days."""
 
     sites: tuple[str, ...]
     first: date
@@ -73,9 +73,11 @@ class RepairPlan(NamedTuple):
 
 
 def is_beyond_repair(problem: pb.HistoryProblem) -> bool:
-    """Return whether a repair changes nothing: raw hits that the ledger entry has are lost, and the log has none.
+    """Return whether a repair would change nothing, because raw hits are lost that the log no longer has.
 
-    A repair keeps such a site-day as it is, because its numbers cannot be computed from all its hits.
+    The ledger entry shows how many raw hits the site-day must have.
+
+    A repair does not change the numbers for such a site-day, because the numbers cannot be computed from all hits.
     """
     if not problem.lost_hits or problem.log_hits:
         return False
@@ -85,9 +87,11 @@ def is_beyond_repair(problem: pb.HistoryProblem) -> bool:
 
 
 def plans_for(problems: Iterable[pb.HistoryProblem]) -> list[RepairPlan]:
-    """Return the plans that repair the site-days: runs of days per site, sites with equal runs together.
+    """Return the plans that repair the site-days.
 
-    No plan has a site-day on which a repair changes nothing.
+    Consecutive days of a site are in the same plan, and sites with equal ranges of days share a plan.
+
+    The plans leave out site-days on which a repair would change nothing.
     """
     runs: dict[tuple[date, date], list[str]] = {}
     repairable = (problem for problem in problems if not is_beyond_repair(problem))

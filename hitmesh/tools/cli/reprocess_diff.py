@@ -52,12 +52,22 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     "are not compared, or if a repair could not restore all raw hits.",
 )
 @site_option(required=False)
-@click.option("--since", callback=date_text, metavar="DAY", help="First UTC day to compare. Default: the first.")
 @click.option(
-    "--until", callback=date_text, metavar="DAY", help="Last UTC day to compare, inclusive. Default: the last."
+    "--since", callback=date_text, metavar="DAY", help="First UTC day to compare. Default: the plan's first day."
 )
-@click.option("--dimension", default="", metavar="D", help="Show the most changed values, for example of channel.")
-@click.option("--cells", is_flag=True, help="Show the most changed cells: 15 minutes UTC of a site.")
+@click.option(
+    "--until",
+    callback=date_text,
+    metavar="DAY",
+    help="Last UTC day to compare, inclusive. Default: the plan's last day.",
+)
+@click.option(
+    "--dimension",
+    default="",
+    metavar="D",
+    help="Show the values of a dimension, for example channel, that changed most.",
+)
+@click.option("--cells", is_flag=True, help="Show the cells (15 minutes of a site) that changed most.")
 @click.option(
     "--order-by",
     default="",
@@ -70,7 +80,7 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     default=10,
     show_default=True,
     metavar="N",
-    help="Sites, values and cells to show.",
+    help="Maximum number of sites, values and cells to show.",
 )
 @output_option("table", "json")
 @operator_options
@@ -89,10 +99,10 @@ def diff(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
-    """Compare the recomputed UTC days of ID with the days that reports read before.
+    """Compare the UTC days that ID recomputed with the days that reports read before.
 
-    Shows each changed metric, day and site, the ledger before and after, and why the numbers differ as far as that is
-    known; nothing is listed if nothing changed. JSON is one object; money is in micros and durations in ms.
+    The command lists each changed metric, day and site, the ledger before and after, and the known reasons for the
+    differences. If nothing changed, the lists are empty. JSON is one object; money is in micros and durations in ms.
     """
     first, last = utc_dates(since, until)
     with connect_as_operator(endpoint, home) as mesh:
@@ -123,7 +133,7 @@ def diff(
 
 
 def _refuse_lost_hits(found: reprocessing_pb2.GetReprocessingDiffResponse) -> None:
-    """Raise if the ledger after has fewer accepted hits than before, in total or on a UTC day."""
+    """Raise if the new ledger has fewer accepted hits than the old ledger, in total or on a UTC day."""
     from hitmesh.model.dates import date_text_of
 
     ledgers = [("in total", found.ledger_before, found.ledger_after)]
@@ -140,7 +150,7 @@ def _refuse_lost_hits(found: reprocessing_pb2.GetReprocessingDiffResponse) -> No
 
 
 def _refuse_unseen_days(found: reprocessing_pb2.GetReprocessingDiffResponse) -> None:
-    """Raise if a publication changes site-days that the difference does not have."""
+    """Raise if a publication would change site-days that are not part of the comparison."""
     from hitmesh.tools.cli.reprocess_tables import disturbed_text
 
     if found.disturbed_site_days:

@@ -112,7 +112,7 @@ def warning_text(warning: pb.ReprocessingWarning) -> str:
 
 
 def state_name(reprocessing: pb.Reprocessing) -> str:
-    """Return the state's name, for example "DIFF_READY"; empty for a plan that is not stored."""
+    """Return the state's name, for example "DIFF_READY"; "" for a plan that is not stored."""
     name = pb.ReprocessingState.Name(reprocessing.state).removeprefix("REPROCESSING_STATE_")
     return "" if reprocessing.state == pb.REPROCESSING_STATE_UNSPECIFIED else name
 
@@ -138,9 +138,10 @@ def title_of(reprocessing: pb.Reprocessing) -> str:
 
 
 def total_of(reprocessing: pb.Reprocessing) -> int | None:
-    """Return how many site-days a work has, as far as that is known; None while an erasure publishes.
+    """Return how many site-days the current work has, or None if the number is unknown.
 
-    An erasure publishes only the site-days that have the visitor's hits.
+    The number is unknown while an erasure publishes, because an erasure publishes only the site-days with the visitor's
+    hits.
     """
     if (reprocessing.kind, reprocessing.work) == (pb.REPROCESSING_KIND_ERASE, pb.REPROCESSING_WORK_PUBLISH):
         return None
@@ -163,14 +164,14 @@ def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
 
 
 def _takes(reprocessing: pb.Reprocessing) -> str:
-    """Return the estimate for a plan whose result cannot be read yet; empty afterwards."""
+    """Return the estimated duration of a plan whose result cannot be read yet; "" for other plans."""
     if reprocessing.state not in _BEFORE_RESULT:
         return ""
     return f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"
 
 
 def _raw_repair_text(reprocessing: pb.Reprocessing) -> str:
-    """Return what a repair restored and what is lost; empty if no raw record was missing."""
+    """Return a text about restored and lost hits of a repair; "" if no raw record was missing."""
     repair = reprocessing.raw_repair
     records, hits = counted(repair.restored_records, "record"), counted(repair.restored_hits, "hit")
     restored = f"{records} with {hits} restored from the log"
@@ -189,7 +190,7 @@ def _raw_repair_text(reprocessing: pb.Reprocessing) -> str:
 
 
 def lost_text(repair: pb.RawRepair) -> str:
-    """Return what a repair could not restore, and how to; empty if nothing is lost."""
+    """Return a text about hits that a repair could not restore, and the remedy; "" if no hit is lost."""
     if not repair.lost_site_days:
         return ""
     kept = [each for each in repair.lost if each.kept]
@@ -203,7 +204,7 @@ def lost_text(repair: pb.RawRepair) -> str:
 
 
 def raw_repair_fields(reprocessing: pb.Reprocessing) -> dict[str, Any] | None:
-    """Return the JSON of what a repair restored and what is lost; None for other kinds."""
+    """Return the JSON about restored and lost hits of a repair; None for other kinds of plans."""
     if not reprocessing.HasField("raw_repair"):
         return None
     repair = reprocessing.raw_repair
@@ -292,7 +293,10 @@ def _days(reprocessing: pb.Reprocessing) -> str:
 
 
 def _following(reprocessing: pb.Reprocessing) -> str:
-    """Return which days after the plan change with it; until the run, that is not known."""
+    """Return a text about the days after the plan whose visits change with the plan's days.
+
+    These days are unknown until the plan is run.
+    """
     if reprocessing.following_site_days:
         last = date_text_of(reprocessing.last_following_utc_date)
         return f"{count_of(reprocessing.following_site_days)} up to {last}, whose visits change with these days"

@@ -30,7 +30,7 @@ def full_names_of_sites(_ctx: click.Context, param: click.Parameter, values: tup
 
 
 def sites_of_merchants(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return, for each merchant, the name for all sites of the merchant."""
+    """Return, for each merchant, the name that stands for all sites of the merchant."""
     names = tuple(value if value.startswith("merchants/") else f"merchants/{value}" for value in values)
     for name, value in zip(names, values, strict=True):
         if not MERCHANT_PATTERN.fullmatch(name):
@@ -73,10 +73,13 @@ def sites_of_merchants(_ctx: click.Context, param: click.Parameter, values: tupl
     type=click.Choice(("logic", "repair", "rules")),
     default="logic",
     show_default=True,
-    help="logic: the logic changed. repair: a store lost or damaged values. rules: exclusion rules changed.",
+    help="Reason for the plan: the logic changed (logic), a store lost or damaged values (repair), or exclusion rules "
+    "changed (rules).",
 )
-@click.option("--logic", metavar="VERSION", help="Version of the logic. Default: the current version. Only with logic.")
-@click.option("--dry-run", is_flag=True, help="Show the plan without storing the plan.")
+@click.option(
+    "--logic", metavar="VERSION", help="Version of the logic. Default: the current version. Only for --kind logic."
+)
+@click.option("--dry-run", is_flag=True, help="Show the plan; do not store the plan.")
 @output_option("table", "json")
 @operator_options
 def plan(
@@ -93,9 +96,10 @@ def plan(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
-    """Store the plan to recompute settled UTC days of sites, for 7 days. No number in a report changes.
+    """Store the plan to recompute settled UTC days of sites.
 
-    JSON is one object; with --dry-run, the object has no id.
+    A plan expires after 7 days. No number in a report changes. JSON is one object; with --dry-run, the object has no
+    id.
     """
     names = [*sites, *merchants, *([_ALL] if all_sites else [])]
     if not names:

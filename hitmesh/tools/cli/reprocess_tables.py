@@ -24,7 +24,7 @@ from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
-# Sums that reports show only as a part in another metric.
+# Sums that reports show only as part of another metric.
 _PART_TEXTS: Final = {"visit_views": " (in views_per_visit)"}
 _LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
@@ -39,7 +39,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
     ledgers = (("before", found.ledger_before), ("after", found.ledger_after))
     print_table(("ledger", *_LEDGER), [(name, *_ledger_cells(ledger)) for name, ledger in ledgers], right_from=1)
     echo("".join(f"\n{warning_text(each)}\n" for each in found.warnings))
-    if found.changed_site_days:  # otherwise rows may differ all the same
+    if found.changed_site_days:  # without a changed site-day, only rows can differ
         print_reasons(found)
         _print_days(found.days)
     if found.changed_sites > 1:
@@ -68,7 +68,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
 
 
 def disturbed_text(found: pb.GetReprocessingDiffResponse) -> str:
-    """Return which site-days a publication changes although the difference does not have them."""
+    """Return a text that names the site-days which a publication changes although they were not compared."""
     named = ", ".join(f"{short_site_name(each.site)} {date_text_of(each.utc_date)}" for each in found.disturbed[:3])
     more = f", {found.disturbed_site_days - 3:,} more: give -o json" if found.disturbed_site_days > 3 else ""
     return (
@@ -146,7 +146,7 @@ def _cell_keys(cell: pb.CellDifference) -> tuple[str, str]:
 
 
 def _print_days(days: Sequence[pb.DayDifference]) -> None:
-    """Print a row per changed metric of the first days."""
+    """Print a row for each changed metric of the first days, up to MAX_DAY_ROWS rows."""
     shown: list[tuple[tuple[str, ...], Sequence[pb.MetricDifference]]] = []
     rows = 0
     for day in days:
@@ -159,7 +159,7 @@ def _print_days(days: Sequence[pb.DayDifference]) -> None:
 
 
 def print_sums(headers: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], Sequence[pb.MetricDifference]]]) -> None:
-    """Print a row per metric; the keys stand before the first metric only."""
+    """Print a row per metric; only the first row of each group has the keys."""
     cells: list[tuple[str, ...]] = []
     for keys, metrics in rows:
         blank = ("",) * len(keys)
@@ -198,7 +198,7 @@ def _note_more(count: int, of_what: str, option: str) -> None:
 
 
 def _plot(found: pb.GetReprocessingDiffResponse) -> None:
-    """Draw the absolute difference of the metric that changed most, by UTC day; a single day needs no plot."""
+    """Plot the absolute difference of the metric that changed most, by UTC day; print no plot for a single day."""
     metric = found.sites_ranked_by
     values = [sum(each.absolute_difference for each in day.metrics if each.metric == metric) for day in found.days]
     if len(values) < 2 or not any(values):
@@ -210,7 +210,7 @@ def _plot(found: pb.GetReprocessingDiffResponse) -> None:
 
 
 def metric_fields(metrics: Iterable[pb.MetricDifference]) -> dict[str, dict[str, Any]]:
-    """Return the JSON of metrics, by id."""
+    """Return the JSON of metrics, keyed by metric id."""
     names = ("old", "new", "difference", "percent", "absolute_difference", "absolute_percent")
     return {
         each.metric: {

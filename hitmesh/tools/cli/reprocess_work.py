@@ -1,4 +1,4 @@
-"""`hitmesh reprocess run`, `publish`, `rollback`, `cancel`: request work, and wait for its end."""
+"""`hitmesh reprocess run`, `publish`, `rollback` and `cancel`: request work, and wait until it has ended."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _wait_option(command: CommandT) -> CommandT:
 def run_command(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
     """Recompute the days of the plan ID into results that no report reads, and compare them with the reports.
 
-    Also continues after a failure. Repeating the command changes nothing. A repair that cannot restore all raw hits
-    ends with 7; the other days of its plan are recomputed.
+    After a failure, the command continues the work. Repeating the command after success changes nothing. If a repair
+    cannot restore all raw hits of a day, the exit code is 7, and the other days of the plan are recomputed.
     """
     from hitmesh.client.reprocessing import run_reprocessing
     from hitmesh.tools.cli.reprocess_output import lost_text
@@ -70,7 +70,7 @@ def run_command(id_: str, wait: bool, output: str, endpoint: str | None, home: P
 @output_option("table", "json")
 @operator_options
 def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Let reports read the recomputed days of ID, one day of a site after the other.
+    """Let reports read the recomputed days of ID; each day of a site is switched separately.
 
     The replaced numbers are kept for 30 days, so that `rollback` can bring them back; an erasure (`hitmesh erase`)
     removes these numbers and the hits permanently. Repeating the command changes nothing.
@@ -97,7 +97,9 @@ def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path 
 @output_option("table", "json")
 @operator_options
 def rollback(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Let reports read the days of ID as before `publish`; hits that arrived since remain counted.
+    """Let reports read the numbers from before `publish` again, for the days of ID.
+
+    Hits that arrived after the publication remain counted.
 
     Repeating the command changes nothing.
     """
@@ -120,7 +122,9 @@ def rollback(id_: str, wait: bool, output: str, endpoint: str | None, home: Path
 @output_option("table", "json")
 @operator_options
 def cancel(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Drop the plan ID, or remove its recomputed days, which no report ever read. Also stops `run`.
+    """Drop the plan ID, or remove its recomputed days, which no report ever read.
+
+    The command also stops a `run` that is in progress.
 
     Repeating the command changes nothing.
     """
@@ -138,7 +142,7 @@ def _work(
     *,
     wait: bool,
 ) -> reprocessing_pb2.Reprocessing:
-    """Request the work, wait if wanted, print the reprocessing and return it.
+    """Request the work, wait for its end if `wait` is set, print the reprocessing and return it.
 
     Raises:
         CommandFailed: the work failed, or the settler did not begin the work.
@@ -179,7 +183,7 @@ def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_p
 
 @contextmanager
 def if_interrupted(advice: str) -> Iterator[None]:
-    """Say what goes on without the command, and how to continue, if the command is interrupted."""
+    """If the command is interrupted, print `advice`: which work continues, and how the user can continue."""
     try:
         yield
     except KeyboardInterrupt:

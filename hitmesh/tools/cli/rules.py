@@ -45,8 +45,8 @@ KINDS = ("host", "page", "country", "user-agent", "referrer", "network")
 def rules_group() -> None:
     """Exclude hits of a site from reports. Excluded hits are stored, and reports can include them.
 
-    Needs the key of an operator, or a server key of the merchant (HITMESH_KEY). A change applies to hits that are
-    collected from now on; `hitmesh reprocess plan --kind rules` applies the rules to settled days.
+    The commands need an operator's key, or a server key of the merchant (HITMESH_KEY). A change applies to hits that
+    are collected from now on; `hitmesh reprocess plan --kind rules` applies the rules to settled days.
     """
 
 
@@ -61,15 +61,15 @@ def rules_group() -> None:
 @click.argument("kind", metavar="KIND", type=click.Choice(KINDS))
 @click.argument("value")
 @site_option()
-@click.option("--dry-run", is_flag=True, help="Check the rule without storing the rule.")
+@click.option("--dry-run", is_flag=True, help="Check the rule; do not store the rule.")
 @output_option("table", "json")
 @operator_options
 def add(
     *, kind: str, value: str, site: str, dry_run: bool, output: str, endpoint: str | None, home: Path | None
 ) -> None:
-    """Exclude hits whose KIND matches VALUE, from now on. For kinds page and user-agent, VALUE is an RE2 expression.
+    """From now on, exclude hits whose KIND matches VALUE.
 
-    KIND is host, page, country, user-agent, referrer or network.
+    KIND is host, page, country, user-agent, referrer or network. For page and user-agent, VALUE is an RE2 expression.
 
     JSON is one object; with --dry-run, the object has no id. If the site has an equal rule, nothing changes.
     """
@@ -111,11 +111,11 @@ def list_command(site: str, output: str, endpoint: str | None, home: Path | None
 )
 @click.argument("id_", metavar="ID")
 @site_option()
-@click.option("--dry-run", is_flag=True, help="Check that the rule exists without removing the rule.")
+@click.option("--dry-run", is_flag=True, help="Check that the rule exists; do not remove the rule.")
 @output_option("table", "json")
 @operator_options
 def remove(*, id_: str, site: str, dry_run: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Remove the rule ID: hits that match count again, from now on. JSON is one object."""
+    """Remove the rule ID, so that matching hits count again from now on. JSON is one object."""
     with _connect(endpoint, home) as mesh:
         from hitmesh.client.rules import delete_rule
 
@@ -157,7 +157,7 @@ def store_network_command(*, site: str, off: bool, output: str, endpoint: str | 
 
 
 def _connect(endpoint: str | None, home: Path | None) -> Mesh:
-    """Return the mesh, with an operator's key or else with a server key."""
+    """Return the mesh with an operator's key, or with a server key if there is no operator's key."""
     from hitmesh.client.mesh import Mesh
 
     place = find_home(home)

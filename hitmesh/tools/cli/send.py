@@ -1,4 +1,4 @@
-"""`hitmesh send`: send a hit by hand."""
+"""`hitmesh send`: send a single hit from the command line."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def page(
 ) -> None:
     """Send one page view with the current time, and print the hit's id and position in the log.
 
-    URL is absolute or a path from the root. A missing site is created. All calls from one home have the same visitor
-    id, so calls less than 30 minutes apart belong to one visit.
+    URL is an absolute URL, or a path that begins with /. If the site does not exist, the command creates it. All calls
+    from one home have the same visitor id, so calls less than 30 minutes apart belong to one visit.
     """
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.collector.v1 import collector_pb2
@@ -115,7 +115,7 @@ def _text(argument: str) -> str:
 
 
 def _visitor_id(home: Path) -> str:
-    """Return this home's visitor id; the first call generates the id."""
+    """Return this home's visitor id; the first command in a home generates the id."""
     path = home / VISITOR_FILE
     try:
         kept = path.read_text("ascii").strip()
@@ -125,7 +125,7 @@ def _visitor_id(home: Path) -> str:
         pass
     home.mkdir(parents=True, exist_ok=True)
     made = uuid.uuid4().hex
-    # Concurrent calls use the id of the process that creates the link first.
+    # If several processes run at the same time, all of them use the id from the process that creates the link first.
     draft = home / f".{VISITOR_FILE}.{made}"
     draft.write_text(made, "ascii")
     try:

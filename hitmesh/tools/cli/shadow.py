@@ -1,4 +1,4 @@
-"""`hitmesh shadow`: correct the days that are not settled yet, without downtime."""
+"""`hitmesh shadow`: correct the days that are not settled yet, while live traffic continues."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _HERE = "hitmesh.tools.cli.shadow"
     + EXIT_CODES_HELP,
 )
 def shadow_group() -> None:
-    """Correct the days that are not settled yet, while live traffic flows: a second stream beside the live one.
+    """Correct the days that are not settled yet, with a second stream that runs beside the live stream.
 
-    Settled days keep their numbers: correct them with `hitmesh reprocess`. Needs the key of an operator. Reports change
-    only with `publish` and `rollback`, for all sites and days at once.
+    Settled days keep their numbers; correct these days with `hitmesh reprocess`. The commands need an operator's key.
+    Only `publish` and `rollback` change reports, for all sites and days at once.
     """
 
 
@@ -68,7 +68,9 @@ def _wait_option(meaning: str) -> Callable[[CommandT], CommandT]:
 @output_option("table", "json")
 @operator_options
 def start(logic: str, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Run a stream with another logic version beside the live one, from the last closed day on; no report changes.
+    """Run a stream with another logic version beside the live stream, from the last closed day on.
+
+    No report changes.
 
     The processor reads the log of these days again, and the shadow stream then follows the live stream. Repeating the
     command changes nothing.
@@ -113,10 +115,10 @@ def status(output: str, endpoint: str | None, home: Path | None) -> None:
 @output_option("table", "json")
 @operator_options
 def diff(sites: tuple[str, ...], output: str, endpoint: str | None, home: Path | None) -> None:
-    """Compare both streams on the UTC days that are not settled, per metric and day, excluded hits included.
+    """Compare both streams on the UTC days that are not settled, per metric and day, including excluded hits.
 
-    The streams are read one shortly after the other, so hits of the last seconds may appear as a difference. JSON is
-    one object; money is in micros and durations in ms.
+    The command reads the streams shortly after each other, so hits of the last seconds may appear as a difference. JSON
+    is one object; money is in micros and durations in ms.
     """
     from hitmesh.client.shadow import diff_shadow
     from hitmesh.tools.cli.shadow_output import print_shadow_diff
@@ -136,8 +138,8 @@ def diff(sites: tuple[str, ...], output: str, endpoint: str | None, home: Path |
 def publish(*, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
     """Let reports read the shadow stream for all days that are not settled, in one step. The live stream keeps running.
 
-    Days that close from now on are settled with the shadow stream's logic. Refused while the shadow stream is more than
-    a minute behind. Repeating the command changes nothing.
+    Days that close from now on are settled with the shadow stream's logic. The command is refused while the shadow
+    stream is more than a minute behind the live stream. Repeating the command changes nothing.
     """
     from hitmesh.client.shadow import publish_shadow, wait_until
     from hitmesh.tools.cli.shadow_output import print_shadow
@@ -178,10 +180,12 @@ def rollback(output: str, endpoint: str | None, home: Path | None) -> None:
 @output_option("table", "json")
 @operator_options
 def stop(*, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Keep the stream that reports read, and drop the other stream. This cannot be undone.
+    """Keep the stream that reports read, and drop the other stream.
 
-    If the shadow stream is published, the processor continues as the shadow stream, without a restart. The values of
-    the other stream are removed within minutes. Repeating the command changes nothing.
+    This cannot be undone.
+
+    If the shadow stream is published, the processor continues as the shadow stream, without a restart. The stored
+    values of the dropped stream are removed within minutes. Repeating the command changes nothing.
     """
     from hitmesh.client.shadow import stop_shadow, wait_until
     from hitmesh.tools.cli.shadow_output import print_shadow
@@ -194,7 +198,7 @@ def stop(*, wait: bool, output: str, endpoint: str | None, home: Path | None) ->
 
 
 def _is_ready(found: shadow_pb2.ShadowStream) -> bool:
-    """Return whether waiting is over: the shadow stream has caught up, or no shadow stream exists."""
+    """Return whether the wait can end, because the shadow stream has caught up or does not exist."""
     return found.caught_up or _is_gone(found)
 
 

@@ -71,10 +71,12 @@ def stack_errors() -> Iterator[None]:
     epilog=examples("hitmesh stack up", "hitmesh stack status", "hitmesh dev --backend stack"),
 )
 def stack_group() -> None:
-    """Run real Kafka, Cassandra and Druid on this machine, on loopback only, not for production.
+    """Run real Kafka, Cassandra and Druid on this machine; for development, not for production.
 
-    Needs Java 17, and Maven to fetch the servers. On Debian, as root, the command installs both. All servers together
-    take about 3 GB of memory and are healthy within a minute on two cores.
+    The servers listen only on loopback.
+
+    The servers need Java 17, and the download needs Maven. On Debian, as root, the command installs both. All servers
+    together take about 3 GB of memory and are healthy within a minute on two cores.
     """
 
 
@@ -83,7 +85,10 @@ def stack_group() -> None:
     epilog=examples("hitmesh stack fetch", "XDG_CACHE_HOME=/srv/cache hitmesh stack fetch"),
 )
 def fetch() -> None:
-    """Fetch the servers' programs into the cache, about 300 MB, shared by all homes. Prints the folder."""
+    """Download the servers' programs (about 300 MB) into the cache that all homes share.
+
+    The command prints the path of the folder.
+    """
     from hitmesh.tools.stack import commands
 
     with stack_errors():
@@ -96,9 +101,10 @@ def fetch() -> None:
 )
 @stack_home_option("--home")
 def up(home: Path | None) -> None:
-    """Start all servers and wait until all are healthy. Prints the store URL.
+    """Start all servers and wait until all are healthy.
 
-    Running servers are left alone. Ports are chosen at the first start. Later starts use the same ports and data.
+    The command prints the store URL. Running servers are not restarted. Ports are chosen at the first start. Later
+    starts use the same ports and data.
     """
     from hitmesh.tools.stack import commands
 
@@ -130,7 +136,10 @@ def down(home: Path | None) -> None:
 @stack_home_option("--home")
 @output_option("table", "json")
 def status(home: Path | None, output: str) -> None:
-    """Show each server's health, checked now in the server's own protocol. Exits with 7 unless all are healthy."""
+    """Check and show each server's health, with a request in the server's own protocol.
+
+    The exit code is 7 unless all servers are healthy.
+    """
     from hitmesh.tools.stack import commands
 
     place = find_stack_home(home)
@@ -152,7 +161,7 @@ def status(home: Path | None, output: str) -> None:
 )
 @click.argument("name", type=click.Choice(SERVERS), required=False, metavar="[NAME]")
 @click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="Lines per server.")
-@click.option("-f", "--follow", is_flag=True, help="Follow the log; needs a NAME.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until interrupted; needs a NAME.")
 @stack_home_option("--home")
 def logs(name: str | None, lines: int, follow: bool, home: Path | None) -> None:
     """Show the last lines of the log of a server, or of all servers."""

@@ -1,9 +1,10 @@
 """Standard output and standard error of the command line's process.
 
-- A write to standard output that fails raises `OutputFailed`, whichever library writes: click, rich or `output`. Only
+- A failed write to standard output raises `OutputFailed`, no matter whether click, rich or `output` writes. Only
   `hitmesh.tools.cli.__main__` handles this exception, so every command ends in the same way.
-- Standard output that the caller closed fails like a full disk. Messages that standard error cannot take are lost.
-- Characters that the encoding lacks become ASCII characters or escapes; no text fails.
+- If the caller closed standard output, writes fail like writes to a full disk. Messages that cannot be written to
+  standard error are lost.
+- Characters that the encoding lacks become ASCII characters or escapes, so that every text can be written.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _STDOUT: Final = 1
 _STDERR: Final = 2
 _ENCODING_ERRORS: Final = "hitmesh.ascii"
-# The typographic characters of the command line's own texts; characters of hits become escapes.
+# ASCII replacements for the typographic characters in the command line's texts. Other characters become escapes.
 _ASCII: Final = {
     "·": "-",
     "–": "-",
@@ -37,7 +38,7 @@ _ASCII: Final = {
 
 
 class OutputFailed(Exception):
-    """Standard output does not take more bytes.
+    """A write to standard output failed.
 
     Attributes:
         cause: the operating system's text for the error.
@@ -51,7 +52,7 @@ class OutputFailed(Exception):
 
 
 class _Checked(io.FileIO):
-    """A file whose failed writes raise `OutputFailed`, or are ignored; see `checked` and `discard`."""
+    """A file whose failed writes raise `OutputFailed` or are ignored; see `checked` and `discard`."""
 
     ignores_errors = False
     discards = False
@@ -70,7 +71,7 @@ class _Checked(io.FileIO):
 
 def set_up_streams() -> None:
     """Replace standard output and standard error of this process by the streams that this module describes."""
-    # Python sets None if the caller closed the descriptor.
+    # Python sets a stream to None if the caller closed its descriptor.
     stdout: TextIO | None = sys.stdout
     stderr: TextIO | None = sys.stderr
     sys.stdout = checked(stdout or _placeholder(_STDOUT, os.O_RDONLY))
@@ -92,9 +93,9 @@ def checked(stream: TextIO, *, ignores_errors: bool = False) -> TextIO:
 
 
 def discard(stream: TextIO) -> None:
-    """Drop everything that is written to a checked stream from now on, and everything that waits in its buffers.
+    """Drop all bytes that wait in a checked stream's buffers or are written to the stream from now on.
 
-    Otherwise Python's flush at exit would fail again. Other streams do not change.
+    Otherwise, Python's flush at exit would fail again. Other streams do not change.
     """
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     if isinstance(raw, _Checked):
@@ -102,15 +103,15 @@ def discard(stream: TextIO) -> None:
 
 
 def _placeholder(descriptor: int, flags: int) -> TextIO:
-    """Return a stream on /dev/null in place of a closed descriptor; with O_RDONLY, every write fails.
+    """Open /dev/null under the number of a closed descriptor, and return the stream.
 
-    The descriptor is taken, because otherwise the next file or socket would get its number.
+    Otherwise, the next file or socket would get this number. With O_RDONLY, every write fails.
     """
     null = os.open(os.devnull, flags)
     if null != descriptor:
         os.dup2(null, descriptor)
         os.close(null)
-    return open(descriptor, "w", encoding="utf-8", closefd=False)  # a descriptor has no path
+    return open(descriptor, "w", encoding="utf-8", closefd=False)  # `Path.open` cannot open a descriptor
 
 
 def _ascii(error: UnicodeError) -> tuple[str, int]:

@@ -1,7 +1,7 @@
 """Widths of a table's columns on a terminal. Pure.
 
-Texts wrap between words; ids, dates and numbers contain no spaces or do not wrap, so that nothing a user copies into
-the next command is ever cut.
+Texts wrap between words. Ids, dates and numbers contain no spaces or do not wrap, so that a user can always copy them
+into the next command.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.cells import cell_len
 def column_widths(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int, room: int
 ) -> list[int] | None:
-    """Return the widths in terminal cells, in sum at most `room`; None if the table does not fit.
+    """Return the column widths in terminal cells, with a sum of at most `room`; None if the table does not fit.
 
     Columns from index `right_from` on are numbers, whose cells do not wrap; headers wrap in every column.
 
@@ -42,7 +42,7 @@ def column_widths(
 
 
 def as_records(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table that is too wide: a line per cell, and an empty line between rows.
+    """Format a table that is too wide as lines: a line for each cell, and an empty line between rows.
 
     Example:
         >>> as_records(["id", "hits"], [["r1", "7"], ["r2", "8"]])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.argument("hit_id")
 @site_option()
 @click.option(
-    "--since", callback=date_text, metavar="DATE", help="First UTC day to search. Default: 2 days before the last."
+    "--since", callback=date_text, metavar="DATE", help="First UTC day to search. Default: 2 days before the last day."
 )
 @click.option(
     "--until",
