@@ -88,7 +88,7 @@ def test_an_erasure_shows_how_many_hits_of_the_visitor_are_known(
     assert run(["reprocess", "cancel", planned["id"], "--wait"]) == 0
     capsys.readouterr()
     assert run([*ERASE, "--key", key, "-o", "table"]) == 0
-    known = "hits of the visitor that are known: 0 on settled days, 2 on days that are not settled yet"
+    known = "known hits of the visitor: 0 on settled days, 2 on days that are not settled yet"
     assert known in capsys.readouterr().err
 
 

@@ -1,1 +1,4 @@
-"""Run the mesh on a single machine: Envoy and the services run as child processes. No service is imported."""
+"""Run the mesh on a single machine.
+
+Envoy and the services run as child processes; this package imports no service.
+"""

@@ -1,4 +1,4 @@
-"""Storage back end for a mesh on this machine: files in the home, or local Kafka, Cassandra and Druid.
+"""The storage back end of a mesh on this machine: files in the home, or local Kafka, Cassandra and Druid.
 
 A home always uses its first back end, because the home's keys and demo shop exist only there.
 """
@@ -49,10 +49,10 @@ def choose(home: Home, requested: Backend | None, stack_home: Path | None, defau
     """Choose the back end, record the choice in the home and return the choice.
 
     Args:
-        home: prepared and locked.
-        requested: requested back end; None = the recorded back end, else embedded.
-        stack_home: requested server home; None = the recorded server home.
-        default_stack_home: used when no server home is requested or recorded.
+        home: the home, which must be prepared and locked.
+        requested: the requested back end; None means the recorded back end, or embedded if none is recorded.
+        stack_home: the requested home of the servers; None means the recorded home.
+        default_stack_home: the home of the servers if none is requested or recorded.
 
     Raises:
         OtherBackend: the home already uses another back end.
@@ -75,7 +75,7 @@ def choose(home: Home, requested: Backend | None, stack_home: Path | None, defau
 
 
 def opened(home: Home, choice: Choice, say: Say) -> Home:
-    """Return the home with its store; start servers that are down.
+    """Start servers that are down, and return the home with the servers' store URL.
 
     Raises:
         StackError: a server does not start.
@@ -95,7 +95,7 @@ def have_moved(home: Home, choice: Choice) -> bool:
 
 
 def server_pids(choice: Choice) -> Mapping[str, int]:
-    """Return the pid of each back-end server by name; empty for embedded stores."""
+    """Return the pid of each back-end server, keyed by server name; empty for embedded stores."""
     return commands.processes(Path(choice.stack_home)) if choice.backend is Backend.STACK else {}
 
 

@@ -36,11 +36,11 @@ def banner(
     Args:
         home: the home directory of the mesh.
         choice: the back end.
-        door: the addresses of Envoy.
+        door: the addresses on which Envoy listens.
         instances: the services.
-        is_default_home: the commands need no --home.
-        closed_reads: reads need a key.
-        demo_data: the mesh has the demo data.
+        is_default_home: whether commands find the home without --home.
+        closed_reads: whether reads need a key.
+        demo_data: whether the mesh has the demo data.
     """
     hitmesh = (shutil.which("hitmesh") and "hitmesh") or f"{Path(sys.executable).parent / 'hitmesh'}"
     where = "" if is_default_home else f" --home {home.root}"

@@ -32,7 +32,10 @@ def main(root: str, store: str) -> int:
 
 
 def _create(directory: SiteDirectory, file: Path, merchant: str, kind: KeyKind) -> None:
-    """Create a key. The site directory stores the key first, so that a key in the home's file is always known."""
+    """Create a key.
+
+    The site directory stores a key before the key is written to the home, so that the mesh knows every key in the home.
+    """
     secret = new_secret()
     key = IngestKey(
         key_id=f"dev-{secrets.token_hex(4)}",

@@ -1,4 +1,7 @@
-"""Child processes of a mesh, with logs in files; on Linux, they end when the launcher ends."""
+"""Child processes of a mesh, whose output goes to log files.
+
+On Linux, the children end when the launcher ends.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from typing import Final
 LAST_LINES = 20
 STOP_TIMEOUT_S = 10.0
 
-# The child itself requests SIGKILL at its parent's death (1: PR_SET_PDEATHSIG), then execs the command; both signal
-# settings survive exec. The parent runs no Python code between fork and exec, because a lock that another thread holds
-# could cause a deadlock.
+# The child itself requests SIGKILL for the time when its parent dies (1 is PR_SET_PDEATHSIG), then execs the command.
+# Both signal settings survive exec. The parent runs no Python code between fork and exec, because a lock that another
+# thread holds at the fork could cause a deadlock.
 _LEASHED: Final = """
 import ctypes, os, signal, sys
 parent, command = int(sys.argv[1]), sys.argv[2:]
@@ -45,7 +48,7 @@ class Child:
     log_start: int = 0
 
     def last_lines(self) -> list[str]:
-        """Return the last lines, at most 20, that the log has received since this child's start."""
+        """Return the last lines (at most 20) that were written to the log since this child's start."""
         with self.log.open(encoding="utf-8", errors="replace") as lines:
             lines.seek(self.log_start)
             return list(deque((line.rstrip("\n") for line in lines), maxlen=LAST_LINES))
@@ -64,9 +67,9 @@ def start(
 ) -> Child:
     """Start a child with output to `log`; the child gets SIGKILL when this process dies.
 
-    The working directory is `directory`, else this process's directory.
+    The working directory is `directory` or, by default, this process's directory.
 
-    The child ignores the terminal's Ctrl-C: the mesh stops its children in order.
+    The child ignores Ctrl-C on the terminal, because the mesh stops its children in order.
     """
     with log.open("ab") as output:
         log_start = output.tell()
@@ -94,12 +97,12 @@ def stop(children: Sequence[Child], timeout_s: float = STOP_TIMEOUT_S) -> None:
 
 
 def first_dead(children: Sequence[Child]) -> Child | None:
-    """Return a child that has ended; None when all run."""
+    """Return a child that has ended; None if all children run."""
     return next((child for child in children if child.process.poll() is not None), None)
 
 
 def wait_any(children: Sequence[Child], seconds: float) -> Child | None:
-    """Wait up to `seconds` for a child to end and return that child; None when all still run."""
+    """Wait up to `seconds` until a child ends, and return that child; None if all children still run."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         dead = first_dead(children)

@@ -1,9 +1,10 @@
 """Load the generated shop into demo/example of a running mesh, through Envoy like all other hits.
 
 This runs in a separate process, so that the launcher uses little memory. The shop is loaded once per home. Hit ids
-depend on the shop's end time, which is the time of the first start. That time is written to a file before the first hit
-is sent, so that after a crash the same hits are sent again, and the mesh counts each hit once. On days that are not
-closed, hits, orders and revenue count at once; visits with hits more than an hour old count when their day is settled.
+depend on the shop's end time, which is the time of the first start. This time is written to a file before the first hit
+is sent. After a crash, the same hits with the same ids are therefore sent again, and the mesh counts each hit once. On
+days that are not closed, reports count hits, orders and revenue at once. Visits with hits that are more than an hour
+old are counted when their day is settled.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ VISIBLE_TIMEOUT_S = 120.0
 
 
 def main(root: str, endpoint: str) -> int:
-    """Load the shop unless it is loaded; return the exit code: 0 if the shop can be queried, 1 if loading failed."""
+    """Load the shop if it is not loaded yet.
+
+    The exit code is 0 if the shop can be queried, and 1 if loading failed.
+    """
     home = Home(Path(root))
     note = home.demo_note
     known = json.loads(note.read_bytes()) if note.exists() else {"now_ms": SystemClock().now(), "loaded": False}
@@ -51,11 +55,13 @@ def main(root: str, endpoint: str) -> int:
 
 
 def load(endpoint: str, key: str | None, now_ms: int) -> int:
-    """Send the shop with end time `now_ms`, wait until reports show it, and return how many hits were accepted.
+    """Send the hits of the shop with end time `now_ms`; wait until reports show them.
+
+    Return how many hits were accepted.
 
     Raises:
         HitmeshError: some hits were rejected, or reports do not show the hits in time.
-        grpc.RpcError: the mesh refuses.
+        grpc.RpcError: the mesh refuses a call.
     """
     with Mesh.connect(endpoint, key) as mesh:
         ensure_site(mesh, DEMO_SITE, CURRENCY)
@@ -71,7 +77,7 @@ def load(endpoint: str, key: str | None, now_ms: int) -> int:
 
 
 def _write(note: Path, known: dict[str, object]) -> None:
-    """Replace the note atomically."""
+    """Replace the file with the demo's state atomically."""
     temporary = note.with_name(f".{note.name}.new")
     with temporary.open("w", encoding="utf-8") as target:
         json.dump(known, target)

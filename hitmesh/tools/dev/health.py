@@ -1,4 +1,4 @@
-"""Query Envoy for the clusters without a healthy instance, and for the instances that do not answer."""
+"""Asks Envoy which clusters have no healthy instance, and which instances do not answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ TIMEOUT_S = 1.0
 
 
 def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]:
-    """Return the wanted clusters without a healthy instance; all wanted clusters while Envoy does not answer."""
+    """Return the clusters in `wanted` that have no healthy instance.
+
+    While Envoy does not answer, all clusters in `wanted` are returned.
+    """
     statuses = _statuses(stats) or []
     healthy = {status["name"] for status in statuses if any(map(_is_healthy, status.get("host_statuses", ())))}
     return wanted - healthy
@@ -44,13 +47,13 @@ class Silence:
         self._spared_until_s: dict[str, float] = {}
 
     def hanging(self, silent: Iterable[str], now_s: float) -> list[str]:
-        """Return the processes that are silent now and were silent in every check for longer than the limit."""
+        """Return the processes that have been silent in every check for longer than the limit."""
         looked_at = [name for name in silent if now_s >= self._spared_until_s.get(name, now_s)]
         self._since_s = {name: self._since_s.get(name, now_s) for name in looked_at}
         return [name for name, since_s in self._since_s.items() if now_s - since_s > self._limit_s]
 
     def spare(self, name: str, until_s: float) -> None:
-        """Ignore a restarting process until the given time."""
+        """Ignore the silence of a restarting process until the given time."""
         self._spared_until_s[name] = until_s
 
 

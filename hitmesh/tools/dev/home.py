@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from hitmesh.client.home import HOME_VARIABLE, home_dir
 
-if TYPE_CHECKING:  # a home can be locked before the slow modules are imported
+if TYPE_CHECKING:  # not imported at run time, so that a home can be locked before slow modules are loaded
     from hitmesh.tools.dev.envoy import Address
 
 KEY_PREFIX = "hms_"
@@ -26,7 +26,7 @@ class Home:
 
     Attributes:
         root: the home directory.
-        servers: store URL of the storage servers; empty = the data is in embedded stores in the home.
+        servers: store URL of the storage servers; "" if the data is in embedded stores in the home.
     """
 
     root: Path
@@ -67,7 +67,7 @@ class Home:
 
     @property
     def has_keys(self) -> bool:
-        """Whether both keys were created."""
+        """Whether both keys exist."""
         return self.server_key.exists() and self.operator_key.exists()
 
     @property
@@ -82,7 +82,7 @@ class Home:
 
     @property
     def demo_note(self) -> Path:
-        """File that records the demo shop's time and whether it was loaded."""
+        """File that records the demo shop's end time, and whether the shop was loaded."""
         return self.data / DEMO_NOTE
 
     def demo_is_loaded(self) -> bool:
@@ -90,7 +90,7 @@ class Home:
         return self.demo_note.exists() and bool(json.loads(self.demo_note.read_bytes())["loaded"])
 
     def forget_mesh(self) -> None:
-        """Delete the keys and the demo note of a mesh whose data is gone."""
+        """Delete the keys and the record of the demo shop, because the mesh's data was deleted."""
         for file in (self.server_key, self.operator_key, self.demo_note):
             file.unlink(missing_ok=True)
 
@@ -106,7 +106,7 @@ class Home:
             path.chmod(0o700)
 
     def lock(self) -> IO[str] | None:
-        """Return this home's lock, held until closed; None when another mesh holds the lock."""
+        """Acquire this home's lock, which is held until it is closed; return None if another mesh holds the lock."""
         held = (self.run / "lock").open("a+", encoding="utf-8")
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +119,7 @@ class Home:
         return held
 
     def lock_holder(self) -> str:
-        """Return the pid of the lock holder for messages; "?" when unknown."""
+        """Return the pid of the lock holder as text, for messages; "?" if the pid is unknown."""
         return (self.run / "lock").read_text(encoding="utf-8") or "?"
 
 
@@ -139,7 +139,7 @@ def write_secret(path: Path, secret: str) -> None:
 
 
 def write_ready_file(path: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
-    """Write the listening addresses, each process's metrics URL and the server pids, atomically by rename."""
+    """Write the ready file atomically: listening addresses, each process's metrics URL, and the servers' pids."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     ready: dict[str, object] = {

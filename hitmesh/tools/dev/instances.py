@@ -1,4 +1,4 @@
-"""Process plan of a mesh on a single machine: one process per service, or several per service plus settlers.
+"""The processes of a mesh on a single machine: a process per service, or several per service and additional settlers.
 
 The plan states the name, address and role of each process. The module `dev` starts the processes.
 """
@@ -22,12 +22,12 @@ class Instance:
     """A process of a service.
 
     Attributes:
-        name: shown to users and used as log name.
+        name: name of the process, for users and for the log file.
         service: Python module of the service.
-        node: node name, the NODE setting.
+        node: node name, which is passed in the setting NODE.
         address: gRPC listener.
         metrics: metrics listener.
-        settings: settings of this instance only, by name without the service's prefix.
+        settings: settings for this instance only, keyed by name without the service's prefix.
     """
 
     name: str
@@ -45,9 +45,9 @@ def planned(
 
     Args:
         free: addresses with free ports.
-        replicas: instances per service; if more than one, as many additional processors do the settlements, and the
-            others only process the stream.
-        of_processors: settings of the processors, by name without the service's prefix.
+        replicas: instances per service. With 2 or more, the same number of additional processors settle days, and the
+            other processors only process the stream.
+        of_processors: settings for the processors, keyed by name without the service's prefix.
     """
     if replicas == 1:
         return [
@@ -70,7 +70,7 @@ def planned(
 
 
 def count(replicas: int) -> int:
-    """Return how many addresses a mesh's processes need."""
+    """Return how many addresses the processes of a mesh need."""
     return 2 * (len(SERVICES) * replicas + (replicas if replicas > 1 else 0))
 
 

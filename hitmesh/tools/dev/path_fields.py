@@ -1,4 +1,4 @@
-"""Request fields that the path of a REST call binds, from the annotations of the API."""
+"""Finds the request fields that the paths of REST calls set, according to the annotations in the API."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 
 _BINDING = re.compile(r"\{([^.=}]+)")
-"""The field of the request; for a path such as `site.name`, the outer field `site`."""
+"""Matches a field of the request; for a nested field such as `site.name`, the match is the outer field `site`."""
 
 
 def path_fields(descriptors: Path) -> dict[str, list[str]]:
-    """Return the bound fields of each method that has some, by the path of the gRPC call."""
+    """Return the fields that a path sets, keyed by the method's gRPC path; methods without such fields are left out."""
     files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
     return {
         f"/{file.package}.{service.name}/{method.name}": fields
@@ -25,7 +25,10 @@ def path_fields(descriptors: Path) -> dict[str, list[str]]:
 
 
 def as_lua(fields: dict[str, list[str]]) -> str:
-    """Return a Lua table: for each method, the field names by their spelling in lower case without underscores."""
+    """Return a Lua table that has a table of field names for each method.
+
+    The keys are the field names in lower case without underscores.
+    """
     methods = (
         f'["{method}"]={{' + ",".join(f'["{name.replace("_", "").lower()}"]="{name}"' for name in names) + "}"
         for method, names in fields.items()

@@ -1,4 +1,4 @@
-"""Settings of the processor that the options of `hitmesh dev` gave. Pure."""
+"""Finds out which option of `hitmesh dev` gave the processor a wrong setting. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 def setting_named_in(message: str, settings: Iterable[str]) -> str | None:
-    """Return the first of the settings whose environment variable a message names; None if there is none.
+    """Return the first of `settings` whose environment variable occurs in a message; None if no variable occurs.
 
-    The processor knows only the variable, so `hitmesh dev` must name the option.
+    The processor's message contains only the variable, so `hitmesh dev` must name the option.
 
     Example:
         >>> setting_named_in("environment variable HITMESH_PROCESSOR_FOO is not a setting", ["LOGIC", "FOO"])

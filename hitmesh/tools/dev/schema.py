@@ -17,15 +17,15 @@ from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.dev.home import Home
 
 _DECLARING = "kafka"
-# Prefix of the keyspace's name in a plan. The keyspace contains all of a mesh's data in Cassandra.
+# Prefix of the keyspace's entry in a plan. The keyspace contains all data that a mesh has in Cassandra.
 _WHOLE = "keyspace "
 
 
 def main(root: str, store: str) -> int:
     """Create or check the schema with sizes for a single machine; return the exit code.
 
-    If the mesh's keyspace is missing, the servers may have been emptied; the home's keys and demo note are then
-    deleted, so that both are created again.
+    If the mesh's keyspace is missing, the servers may have been emptied. The home's keys and the record of the demo
+    shop are then deleted, so that keys and shop are created again.
     """
     try:
         changes = planned(parse_servers(store), SchemaOptions())
@@ -60,7 +60,7 @@ def apply(changes: Iterable[Change], say: Callable[[str], None]) -> None:
     """Apply the changes of a plan in order.
 
     Raises:
-        HitmeshError: a server does not answer, or refuses.
+        HitmeshError: a server does not answer, or refuses a change.
     """
     for change in changes:
         if change.action is not Action.KEEP:

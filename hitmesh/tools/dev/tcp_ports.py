@@ -1,4 +1,4 @@
-"""Free TCP ports on this machine, and the holder of a busy port."""
+"""Finds free TCP ports on this machine, and the process that holds a busy port."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_free(port: int, host: str = HOST) -> bool:
 
 
 def next_free(wanted: int) -> int | None:
-    """Return the first free port from `wanted` on; None when none of the next 200 ports is free."""
+    """Return the first free port from `wanted` on; None if the first 200 ports are not free."""
     return next((port for port in range(wanted, min(wanted + TRIES, 65536)) if is_free(port)), None)
 
 
@@ -47,7 +47,7 @@ def listens(pid: int, port: int) -> bool:
 
 
 def holder(port: int) -> int | None:
-    """Return the pid of the process that listens on a port; None if unknown, as for another user's process."""
+    """Return the pid of the process that listens on a port; None if unknown, for example for another user's process."""
     try:
         listening = [found for found in psutil.net_connections("tcp") if found.status == psutil.CONN_LISTEN]
     except psutil.AccessDenied:  # outside Linux, only the superuser may list connections

@@ -1,7 +1,7 @@
-"""Access logs in any format: a line becomes a PAGE_VIEW or is skipped for a reason.
+"""Reads access logs in any format: each line becomes a PAGE_VIEW, or is skipped and counted under a reason.
 
-Decides which requests were pages, on which host, and by which visitor. Admission parses URLs, campaigns, user agents
-and referrers, and determines channels.
+This module decides which requests were page views, and finds the host and the visitor of each request. The collector
+parses URLs, campaigns, user agents and referrers, and determines channels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOT_MODIFIED: Final = 304
 
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 _HOST: Final = re.compile(r"[\w.-]*\w[\w.-]*(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
-_ANY_HOST: Final = "_"  # the conventional name of a catch-all server in nginx
+_ANY_HOST: Final = "_"  # by convention, the name of a catch-all server in nginx
 _MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -40,9 +40,9 @@ class LogOptions:
         format: AUTO detects the format from the first lines.
         host: host of pages whose line contains no host; "" = no host.
         own_hosts: the site's hosts, in lower case; referrers with these hosts or their subdomains are dropped.
-        trusted_hops: number of trusted proxies in front of the server. The client's address is that many addresses from
-            the end of X-Forwarded-For, or the first address if there are fewer. 0 = the address that connected to the
-            server.
+        trusted_hops: number of trusted proxies in front of the server. With N proxies, the client's address is the Nth
+            from the end of X-Forwarded-For, or the first if the header has fewer. With 0, it is the address that
+            connected to the server.
     """
 
     format: LogFormat = LogFormat.AUTO
@@ -55,7 +55,7 @@ DEFAULT: Final = LogOptions()
 
 
 def read(raw_lines: Iterable[bytes], tally: Tally, options: LogOptions = DEFAULT) -> Iterator[hit_pb2.Hit]:
-    """Yield the hits in line order; count lines and skip reasons in `tally`, and store the format there.
+    """Yield the hits in line order; record counts of lines and skip reasons, and the format, in `tally`.
 
     Raises:
         RefusedError: the format is AUTO and none of the first lines matches any format (INVALID_FILE).
@@ -82,7 +82,8 @@ def page_view(request: Request, options: LogOptions) -> hit_pb2.Hit:
     """Return the hit for a request, without an id.
 
     Raises:
-        Skipped: the request was not for a page; the reason is the first that applies of method, status, static.
+        Skipped: the request was not a page view; the reason is the first that applies in the order method, status,
+            static.
     """
     if request.method != "GET":
         raise Skipped(SkipReason.METHOD)
@@ -104,7 +105,7 @@ def page_view(request: Request, options: LogOptions) -> hit_pb2.Hit:
 
 
 def is_static(target: str) -> bool:
-    """Return whether the target's last path segment has the ending of a static file, in any case."""
+    """Return whether the target's last path segment has a static file's ending, in upper or lower case."""
     path = _ORIGIN.sub("", target, count=1).partition("?")[0]
     _, dot, ending = path.rpartition("/")[2].rpartition(".")
     return bool(dot) and ending.lower() in STATIC_ENDINGS

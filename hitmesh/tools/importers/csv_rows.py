@@ -1,7 +1,7 @@
-"""Rows of a CSV file with named columns: detects the delimiter, reads the header, joins quoted line breaks.
+"""Reads a CSV file with named columns: detects the delimiter, reads the header, and joins lines at quoted line breaks.
 
-Decides where a row ends and which column has which name. A row with an unclosed quote does not affect other rows,
-because the following lines are then read as separate rows.
+This module decides where a row ends, and which name each column has. A row with an unclosed quote does not affect other
+rows, because the following lines are then read as separate rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hitmesh.tools.importers.lines import MAX_LINE_BYTES, Line
 MAX_ROW_LINES: Final = 1_000
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
-_SEPARATOR: Final = "sep="  # start of a first line that spreadsheets write, followed by the delimiter
+_SEPARATOR: Final = "sep="  # spreadsheets may write a first line that consists of this text and the delimiter
 
 
 class Header(NamedTuple):
@@ -31,17 +31,17 @@ class Header(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row: its text with the number of its first line, and its columns, which are None if the row is malformed."""
+    """A row: its text, the number of its first line, and its columns, which are None if the row is malformed."""
 
     line: Line
     columns: Mapping[str, str] | None
 
 
 def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Return each known column's name in the file, given texts `column=name` or `name=column`.
+    """Parse texts `column=name` or `name=column`; return the name in the file for each known column.
 
     Raises:
-        RefusedError: a text does not have this form, or neither side is a known column (INVALID_MAP).
+        RefusedError: a text has another form, or neither side is a known column (INVALID_MAP).
     """
     found = {}
     for text in texts:
@@ -60,13 +60,13 @@ def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
 
 
 def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[str], names: Mapping[str, str]) -> Header:
-    """Return the header, read with the delimiter that finds most needed columns.
+    """Read the header; the delimiter is the candidate with which most needed columns are found.
 
     Args:
         lines: the file's lines, from the first.
-        known: columns to read if present.
-        needed: columns that must be present.
-        names: the file's names for known columns, where they differ.
+        known: the columns that are read if they are present.
+        needed: the columns that must be present.
+        names: for known columns with another name in the file, the name in the file.
 
     Raises:
         RefusedError: a needed or renamed column is missing (INVALID_FILE).
@@ -90,7 +90,10 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
 
 
 def read_rows(lines: Iterator[Line], header: Header, *, most_lines: int = MAX_ROW_LINES) -> Iterator[Row]:
-    """Yield the rows after the header; the lines of a row with a quoted line break are joined, up to `most_lines`."""
+    """Yield the rows after the header.
+
+    A row with quoted line breaks is joined from its lines, up to `most_lines` lines.
+    """
     ahead: deque[Line] = deque()
     while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
         columns = _columns(line, header)
@@ -105,7 +108,7 @@ def read_rows(lines: Iterator[Line], header: Header, *, most_lines: int = MAX_RO
 
 
 def _joined(first: Line, lines: Iterator[Line], ahead: deque[Line], most_lines: int) -> Line | None:
-    """Return `first` joined with the lines up to the closing quote; append the lines that are read to `ahead`."""
+    """Join `first` with the lines up to the closing quote; append each additional line that was read to `ahead`."""
     parts, size = [first.text], len(first.text)
     for number in range(most_lines - 1):
         if number == len(ahead):

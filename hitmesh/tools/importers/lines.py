@@ -1,6 +1,6 @@
-"""Shared by all importers: physical lines as text, ids for hits, counts of skipped lines.
+"""Functions for all importers: decode lines, derive ids for hits, and count skipped lines.
 
-Every format uses this module to decode lines and to derive a hit's id from a line.
+The readers of all formats use this module.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from typing import Final, NamedTuple
 
 import xxhash
 
-# Maximum bytes of a line. No supported format has longer lines, and the collector would refuse the hit.
+# Maximum length of a line in bytes. No supported format has longer lines, and the collector would refuse a hit from
+# such a line.
 MAX_LINE_BYTES: Final = 1 << 20
-# Maximum number of unparsable lines to show, and of characters per line shown.
+# Maximum number of unparsable lines to show, and maximum number of characters to show per line.
 SHOWN_LINES: Final = 5
 SHOWN_CHARS: Final = 100
 
 
 class SkipReason(StrEnum):
-    """Why a line became no hit."""
+    """The reason why no hit was made from a line."""
 
     UNPARSABLE = "unparsable"
     METHOD = "method"
@@ -55,7 +56,7 @@ class UnreadLine(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of lines that could have been hits, and of skipped lines by reason; the format, once detected.
+    """Counts of lines that could contain a hit, counts of skipped lines by reason, and the detected format.
 
     `file` is the name of the file that the lines come from. `unread` contains the first unparsable lines.
     """
@@ -82,7 +83,7 @@ class Tally:
 
 
 class Skipped(Exception):
-    """Raised by a parser to skip a line; this is control flow, not an error.
+    """A parser raises this exception to skip a line; the import continues.
 
     `complaint` is a clause that states the mismatch, or "" if the mismatch is not known.
     """
@@ -104,9 +105,9 @@ def too_long() -> Skipped:
 
 
 def read_lines(raw_lines: Iterable[bytes], *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
-    r"""Yield the decoded lines without `\n` or `\r\n` and without a byte order mark; replace invalid UTF-8.
+    r"""Yield the decoded lines without `\n`, `\r\n` and byte order mark; invalid UTF-8 is replaced.
 
-    Only the beginning of a line that is longer than the limit is decoded, for messages.
+    If a line is longer than the limit, only its beginning is decoded, for messages.
     """
     for number, raw in enumerate(raw_lines, start=1):
         if number == 1:
@@ -120,8 +121,8 @@ def read_lines(raw_lines: Iterable[bytes], *, max_line_bytes: int = MAX_LINE_BYT
 def hit_id(line: Line) -> str:
     """Return the id for the line's hit: 12-digit line number, `-`, 16 hex digits of the line's hash.
 
-    The hash is the project's hash64 for a single part: XXH3-64 over the UTF-8 length as four little-endian bytes, then
-    the UTF-8 bytes. The hash covers the decoded text without the line break.
+    The hash is the project's hash64 of a single text: XXH3-64 over the length of the UTF-8 text (four little-endian
+    bytes) and the UTF-8 text. The hash covers the decoded text without the line break.
     """
     encoded = line.text.encode("utf-8")
     hashed = xxhash.xxh3_64_intdigest(struct.pack("<I", len(encoded)) + encoded)
@@ -129,11 +130,13 @@ def hit_id(line: Line) -> str:
 
 
 class LineIds:
-    """Ids for lines that may occur in several files: a line's hash, and its number among equal lines of the file.
+    """Ids for lines that may occur in several files.
 
-    The id does not depend on the line's position, so each request is counted once even if a log is imported while it is
-    still growing, or in overlapping parts. Equal lines contain the same time, so they are close together; it suffices
-    to remember the numbers of at least the last `remembered` distinct lines.
+    An id has the line's hash, and the line's number among equal lines in the file.
+
+    The id does not depend on the line's position. Each request is therefore counted once, even if a log is imported
+    while it is still growing, or in overlapping parts. Equal lines contain the same time and are close together, so it
+    suffices to remember the numbers for at least the last `remembered` distinct lines.
     """
 
     def __init__(self, remembered: int = 500_000) -> None:
@@ -142,7 +145,7 @@ class LineIds:
         self._older: dict[bytes, int] = {}
 
     def of(self, raw: bytes) -> str:
-        """Return the id for the file's next line, given without the line break."""
+        """Return the id for the file's next line; `raw` is the line without the line break."""
         digest = blake2b(raw, digest_size=16).digest()
         number = self._counts.get(digest, self._older.get(digest, 0)) + 1
         if len(self._counts) >= self._remembered:

@@ -22,7 +22,7 @@ from hitmesh.tools.importers.log_requests import (
     without_port,
 )
 
-# The first columns of a CloudFront log, for files without the header.
+# The first columns of a CloudFront log; needed for files that lack the header line.
 CLOUDFRONT_FIELDS: Final = (
     *("date", "time", "x-edge-location", "sc-bytes", "c-ip", "cs-method", "cs(host)", "cs-uri-stem", "sc-status"),
     *("cs(referer)", "cs(user-agent)", "cs-uri-query", "cs(cookie)", "x-edge-result-type", "x-edge-request-id"),
@@ -35,14 +35,14 @@ _BALANCER_TYPES: Final = frozenset({"http", "https", "h2", "grpcs", "ws", "wss"}
 
 
 class W3cReader:
-    """Reads the lines of a file, in which "#Fields:" lines name the columns."""
+    """Reads the lines of a file in which "#Fields:" lines name the columns."""
 
     def __init__(self, *, cloudfront: bool) -> None:
         self._cloudfront = cloudfront
         self._names: tuple[str, ...] = CLOUDFRONT_FIELDS if cloudfront else ()
 
     def __call__(self, text: str) -> Request | None:
-        """Read a line; return None for a directive.
+        """Read a line; return None for a directive (a line that begins with "#").
 
         Raises:
             Skipped: the line does not have the columns.
@@ -83,7 +83,7 @@ class W3cReader:
         )
 
     def _without_blanks(self, text: str) -> str:
-        """Restore the spaces in a header's value: CloudFront percent-encodes spaces once or twice, IIS writes "+"."""
+        """Restore the spaces in a header's value. CloudFront percent-encodes spaces once or twice; IIS writes "+"."""
         if self._cloudfront:
             once = unquote(text)
             return unquote(once) if "%20" in once else once
@@ -91,7 +91,7 @@ class W3cReader:
 
 
 def read_alb(text: str) -> Request:
-    """Read a line of an AWS application load balancer, or of a classic load balancer, which lacks the leading type.
+    """Read a line from an AWS application load balancer, or from a classic load balancer, whose lines lack the type.
 
     Raises:
         Skipped: the line has another format.

@@ -1,7 +1,7 @@
 """The formats of access logs by name, and the detection of a log's format.
 
-The detected format is the format that reads most of the first lines. If several formats read equally many lines, the
-most specific format is detected.
+The detected format is the format that can read the largest number of the first lines. If several formats can read the
+same number, the most specific of these is detected.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ SAMPLE_LINES: Final = 100
 MAX_SHOWN: Final = 80
 
 LineReader = Callable[[str], Request | None]
-"""Parse a line's text; return None for a line without a request, such as a directive; raise Skipped for an unparsable
-line."""
+"""A function that parses a line's text.
+
+The function returns None for a line without a request, such as a directive, and raises Skipped for an unparsable line.
+"""
 
 
 class LogFormat(StrEnum):
@@ -42,7 +44,8 @@ class LogFormat(StrEnum):
     ALB = "alb"
 
 
-# Formats to try, the more specific first. `common` and `nginx` are absent, because `combined` reads their lines.
+# The formats that detection tries, ordered from specific to general. `common` and `nginx` are absent, because
+# `combined` reads their lines.
 _TRIED: Final = (
     LogFormat.CADDY,
     LogFormat.JSON,
@@ -55,7 +58,7 @@ _TRIED: Final = (
 
 
 def reader_of(format_: LogFormat) -> LineReader:
-    """Return a new reader for a file."""
+    """Return a new reader for a file in this format."""
     match format_:
         case LogFormat.CADDY:
             return read_caddy
@@ -74,7 +77,9 @@ def reader_of(format_: LogFormat) -> LineReader:
 def found_format(
     requested: LogFormat, lines: Iterator[bytes], sample_lines: int = SAMPLE_LINES
 ) -> tuple[LogFormat, Iterable[bytes]]:
-    """Return a log's format and all lines of the log. The format of an empty log has no meaning.
+    """Return a log's format and all lines of the log.
+
+    For an empty log, the format has no meaning.
 
     Raises:
         RefusedError: no format reads any of the first lines (INVALID_FILE).

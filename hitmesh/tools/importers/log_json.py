@@ -1,7 +1,7 @@
-"""Parse access logs with a JSON object per line, as Caddy writes them and as nginx, Traefik and others can.
+"""Parses access logs with a JSON object per line, such as logs from Caddy, and from nginx or Traefik in JSON format.
 
-A value is found under any of the names in common use, in upper or lower case, with "-" or "_". A field of a nested
-object is found under its own name, and under its name prefixed with the object's name.
+The parser finds a value under any common name, in upper or lower case, with "-" or "_". A field of a nested object is
+found under its own name, and under this name with the object's name as prefix.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _request(line: Mapping[str, Any]) -> Request:
 
 
 def _named(values: Mapping[str, Any], path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield each value by name, then by prefixed name; values of outer objects come first."""
+    """Yield each value with its name, then with its prefixed name; values in outer objects come first."""
     inner = []
     for name, value in values.items():
         name = name.lower().replace("-", "_").lstrip("@")

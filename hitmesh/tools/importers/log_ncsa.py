@@ -2,8 +2,9 @@ r"""Parse common, combined and vhost_combined lines, as Apache and nginx write t
 
     client ident user [time] "request" status bytes "referrer" "user agent" "forwarded for"
 
-The last three fields may be missing; vhost_combined has `host:port` in front. Quotes and backslashes in a quoted field
-are escaped. A user agent cut short at the end of a line is accepted, because real logs contain such lines.
+The last three fields may be missing; a line in vhost_combined begins with `host:port`. Quotes and backslashes in a
+quoted field are escaped. A user agent that is cut off at the end of a line is accepted, because real logs contain such
+lines.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _LINE: Final = (
     r"(?P<front>\S.*?) \[{time}\] \"(?P<request>{request})\" (?P<status>[0-9]{{3}}) (?:[0-9]+|-)(?P<rest> .*)?"
 )
 _ESCAPED_LINE: Final = re.compile(_LINE.format(time=_TIME, request=_QUOTED), re.DOTALL)
-# For logs of servers that escape no character: in such logs, a backslash before a quote is an ordinary character.
+# Some servers escape no characters. In their logs, a backslash before a quote is an ordinary character.
 _PLAIN_LINE: Final = re.compile(_LINE.format(time=_TIME, request='[^"]*'), re.DOTALL)
 _COMBINED: Final = re.compile(
     rf" \"(?P<referrer>{_QUOTED})\" \"(?P<agent>{_QUOTED})(?:\" \"(?P<forwarded>[0-9A-Fa-f:., ]+)\")?", re.DOTALL
@@ -60,7 +61,7 @@ def read_combined(text: str) -> Request:
 
 
 def read_vhost_combined(text: str) -> Request:
-    """Read a line that begins with the host, with or without the port.
+    """Read a line that begins with the host, with or without a port.
 
     Raises:
         Skipped: the line has another format.
@@ -92,7 +93,10 @@ def _found(text: str) -> re.Match[str]:
 
 
 def _names_vhost(front: list[str]) -> bool:
-    """Return whether a host precedes the client. In that case the second field is an address, not an identity."""
+    """Return whether a line begins with a host before the client's address.
+
+    In such a line, the second field is an address instead of an identity.
+    """
     return front[1] not in MISSING and (_VHOST.fullmatch(front[0]) is not None or is_address(front[1]))
 
 

@@ -1,6 +1,7 @@
-"""A request parsed from an access log, common to all formats, before the request becomes a hit.
+"""The form of a request that the parsers of all access log formats return, and from which a hit is made.
 
-This module also contains the parsing that several formats share: escaped text, targets, clients and times.
+This module also contains the parsers for parts of a line that several formats share: escaped text, targets, clients and
+times.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[?[0-9A-Fa-f]*:[0-
 _ADDRESS_AND_PORT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = 253_402_300_799_000_000  # 9999-12-31
-# For s, ms and µs: upper bound of a number in this unit, and the factor to µs. Larger numbers are in ns.
+# Each pair is for a unit (s, ms, µs): numbers below the first value have this unit, and the second value converts them
+# to µs. Larger numbers are in ns.
 _UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: time in UTC microseconds, and texts, which are "" if the log does not contain them.
+    """A request: its time in UTC microseconds, its status, and texts, which are "" if the log does not contain them.
 
     `client` is the peer that connected to the server; `forwarded` has the addresses in X-Forwarded-For, in order.
     """
@@ -44,17 +46,17 @@ class Request:
 
 
 def text_of(raw: bytes) -> str:
-    """Return a line's text; a byte that is not UTF-8 becomes a lone surrogate, see `shown` and `target_of`."""
+    """Return a line's text; bytes that are not UTF-8 become lone surrogates, which `shown` and `target_of` replace."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def shown(text: str) -> str:
-    """Return text that protobuf accepts: bytes that were not UTF-8 are replaced."""
+    """Return text that protobuf accepts, in which bytes that were not UTF-8 are replaced."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def present(text: str | None) -> str:
-    """Return a value; "" if the log marks the value as missing."""
+    """Return a value, or "" if the log marks the value as missing."""
     return "" if text is None or text in MISSING else text
 
 
@@ -88,12 +90,12 @@ def method_and_target(request: str) -> tuple[str, str]:
 
 
 def target_of(target: str) -> str:
-    """Return a target that protobuf accepts: bytes that are not UTF-8 are percent-encoded."""
+    """Return a target that protobuf accepts, in which bytes that are not UTF-8 are percent-encoded."""
     return _NO_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", target)
 
 
 def addresses(forwarded: str) -> tuple[str, ...]:
-    """Return the addresses in an X-Forwarded-For header, without ports; other entries ("unknown") are dropped."""
+    """Return the addresses in an X-Forwarded-For header, without ports; entries such as "unknown" are dropped."""
     found = (without_port(each.strip()) for each in forwarded.split(","))
     return tuple(each for each in found if _ADDRESS.fullmatch(each))
 
@@ -136,7 +138,7 @@ def iso_us(text: str) -> int:
 
 
 def epoch_us(number: float) -> int:
-    """Return the microseconds for a number of s, ms, µs or ns; the magnitude determines the unit.
+    """Convert a time in s, ms, µs or ns to microseconds; the magnitude of the number determines the unit.
 
     Raises:
         Skipped: the number is not a time between 1970 and 9999.

@@ -1,9 +1,9 @@
-"""A shop's event export as CSV: a row becomes a PRODUCT_VIEW or CART_UPDATE; purchases are joined into ORDERs.
+"""Reads a shop's event export as CSV: rows become PRODUCT_VIEWs or CART_UPDATEs; purchases are joined into ORDERs.
 
 Purchases with the same session, user and second are one order. Purchases are grouped over the whole file, so orders
 come last, sorted by their first rows. Prices are rounded to micros. Times without an offset are UTC. A view without a
-product is unparsable, because a view has no other content; carts and purchases without a product count. The export's
-sessions only separate orders; they do not define visits. A row may have no session.
+product is unparsable, because a view has no other content; carts and purchases without a product are accepted. The
+export's sessions separate orders, but do not define visits. A row may have no session.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from hitmesh.tools.importers.lines import Line, Skipped, Tally, hit_id, read_lin
 
 NEEDED_COLUMNS: Final = ("event_time", "event_type", "product_id", "price", "user_id")
 COLUMNS: Final = (*NEEDED_COLUMNS, "user_session", "category_code", "brand")
-# The collector's limit for items per order plus 1, so that the collector warns about an order with too many items.
+# This is the collector's limit of items per order plus 1, so that the collector warns about an order with too many
+# items.
 MAX_ORDER_ITEMS: Final = 1_001
 MAX_ORDER_BYTES: Final = 240 << 10
 MAX_PRICE_CHARS: Final = 100
-# Maximum characters of a value in the complaint about a row.
+# Maximum number of characters of a value in a message about a row.
 SHOWN_VALUE: Final = 40
 
 _EXACT: Final = Context(prec=2 * MAX_PRICE_CHARS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ZONE: Final = re.compile(r"\s*(?:UTC|GMT|Z)$")
 _OFFSET: Final = re.compile(r"\s+(?=[+-]\d)")
-# A plain number, or one with an exponent, as programs print floating-point numbers.
+# A plain number, or a number with an exponent, because programs print floating-point numbers in this form.
 _PRICE: Final = re.compile(r"[0-9]{1,40}(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?")
 _DECIMAL_COMMA: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{3})+|[0-9]{1,40}),([0-9]+)")
 _VIEW: Final = "view"
@@ -61,14 +62,14 @@ class _Row:
 
 @dataclass(slots=True)
 class _Orders:
-    """Orders by id, sorted by their first rows."""
+    """Orders, keyed by order id and sorted by their first rows."""
 
     currency: str
     by_id: dict[str, hit_pb2.Hit] = field(default_factory=dict)
     item_bytes: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: _Row) -> None:
-        """Add a purchase: its price to the order's total and, unless the order is too large, its item.
+        """Add the purchase's price to the order's total and, unless the order is too large, its item to the order.
 
         Raises:
             Skipped: the total would exceed the maximum amount.
@@ -94,7 +95,8 @@ def read(
 ) -> Iterator[hit_pb2.Hit]:
     """Yield the hits for views and carts in line order, then the orders.
 
-    `tally.lines` counts rows, without the header. `names` has the file's names for columns, where they differ.
+    `tally.lines` counts rows, without the header. For columns that have another name in the file, `names` has the name
+    in the file.
 
     Raises:
         RefusedError: the first line is not the header of a shop export (INVALID_FILE).
@@ -125,7 +127,9 @@ def read(
 
 
 def micros(text: str, *, decimal_comma: bool = False) -> int:
-    """Return a price in micros. The price is rounded half-even, because printed floats may have meaningless digits.
+    """Return a price in micros.
+
+    The price is rounded half-even, because printed floats may have meaningless digits.
 
     Raises:
         Skipped: the price is negative, not a number, or beyond the maximum amount.
