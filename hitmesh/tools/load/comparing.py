@@ -23,7 +23,7 @@ POLL_S: Final = 0.5
 
 
 class Comparer:
-    """Compares the sites of a run over the UTC days from that of `first_ms` to today."""
+    """Compares the sites of a run, on all UTC days from the day that contains `first_ms` to today."""
 
     def __init__(self, mesh: Mesh, show: Show, first_ms: int, timeout_s: float) -> None:
         self._mesh = mesh
@@ -33,7 +33,7 @@ class Comparer:
         self._before: dict[str, dict[str, int]] = {}
 
     def note_before(self, sites: Sequence[str]) -> None:
-        """Store the present totals of sites that already have data, so that only the increase is compared."""
+        """Store the totals of sites that have data before the run, so that only the increase is compared."""
         self._show.phase("reading the totals before the run", len(sites))
         for site in sites:
             self._before[site] = questions.totals(self._mesh, site, self._days())
@@ -51,9 +51,9 @@ class Comparer:
 
         Args:
             wanted: expected totals by site and metric.
-            offsets: log offsets of each site's last hits.
+            offsets: for each site, the highest log offset per partition of the hits that were sent.
             resent: number of hits that were sent again; each may be counted as a copy.
-            omitted: totals that are not compared, and why.
+            omitted: the totals that are not compared, each with the reason.
         """
         self._show.phase("comparing", len(wanted))
         ends_s = time.monotonic() + self._timeout_s

@@ -1,4 +1,4 @@
-"""Hits and frames as protobuf bytes, concatenated from parts that are encoded only once.
+"""Encodes hits and frames as protobuf bytes, by joining parts that are encoded only once.
 
 A protobuf message is the concatenation of its fields in any order, so a hit is the concatenation of the bytes of
 payload, visitor, time and id. This takes 1 µs per hit; encoding the whole hit takes 10 µs.
@@ -14,7 +14,7 @@ from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.client.batches import SDK
 from hitmesh.tools.load.scenery import CURRENCY, ORIGIN, Product
 
-# Tags of fields with wire type 2 (length-delimited): field number << 3 | 2.
+# Protobuf tags of length-delimited fields (wire type 2): field number << 3 | 2.
 _HIT_ID: Final = b"\x0a"
 _VISITOR_ID: Final = b"\x2a"
 _TRUE_TIME: Final = b"\x22"
@@ -39,30 +39,30 @@ def varint(number: int) -> bytes:
 
 
 _SMALL: Final = tuple(varint(number) for number in range(4_096))
-# The encoded nanoseconds field of a Timestamp for each number of milliseconds; 0 is omitted.
+# The encoded field `nanos` of a Timestamp, for each number of milliseconds. For 0 ms, the field is omitted.
 _NANOS: Final = (b"", *(b"\x10" + varint(ms * _NANOS_PER_MS) for ms in range(1, 1_000)))
 
 
 def framed(content: bytes) -> bytes:
-    """Return the bytes, preceded by their length as a varint."""
+    """Return the bytes with their length, as a varint, in front."""
     size = len(content)
     return (_SMALL[size] if size < len(_SMALL) else varint(size)) + content
 
 
 def page_view(path: str, query: str, referrer: str) -> bytes:
-    """Return a page view's type and payload."""
+    """Return the encoded type and payload of a page view."""
     url = f"{ORIGIN}{path}{'?' if query else ''}{query}"
     view = hit_pb2.PageView(url=url, title=f"A page about {path}"[:64], referrer=referrer, http_status=200)
     return hit_pb2.Hit(type=hit_pb2.HIT_TYPE_PAGE_VIEW, page_view=view).SerializeToString()
 
 
 def event(name: str) -> bytes:
-    """Return an interactive event's type and payload."""
+    """Return the encoded type and payload of an interactive event."""
     return hit_pb2.Hit(type=hit_pb2.HIT_TYPE_EVENT, event=hit_pb2.CustomEvent(name=name)).SerializeToString()
 
 
 class Worth(NamedTuple):
-    """An order's totals; amounts in micros."""
+    """The totals of an order; amounts are in micros."""
 
     total: int
     tax: int
@@ -101,24 +101,30 @@ _ORDER_TYPE: Final = hit_pb2.Hit(type=hit_pb2.HIT_TYPE_ORDER).SerializeToString(
 
 
 def order(content: bytes, order_id: bytes) -> bytes:
-    """Return an order's type and payload."""
+    """Return the encoded type and payload of an order."""
     return _ORDER_TYPE + _ORDER + framed(content + _ORDER_ID + framed(order_id))
 
 
 @cache
 def visitor_context(user_agent: str, language: str) -> bytes:
-    """Return the context for all of a visitor's hits. Cached, since there are few user agents and languages."""
+    """Return the encoded context for all of a visitor's hits.
+
+    The results are cached, because there are few user agents and languages.
+    """
     context = hit_pb2.Context(device=hit_pb2.Device(user_agent=user_agent), locale=hit_pb2.Locale(language=language))
     return hit_pb2.Hit(context=context).SerializeToString()
 
 
 def visitor(visitor_id: bytes, context: bytes) -> bytes:
-    """Return the fields that all of a visitor's hits share."""
+    """Return the encoded fields that all of a visitor's hits share."""
     return context + _VISITOR_ID + framed(visitor_id)
 
 
 def hit(happened: bytes, of_visitor: bytes, hit_id: bytes, event_ms: int) -> bytes:
-    """Return a hit as a field of a HitBatch. `event_ms` becomes true_time; the year must be 1979 to 3057."""
+    """Return an encoded hit, as a field of a HitBatch.
+
+    `event_ms` becomes `true_time`, whose year must be between 1979 and 3057.
+    """
     seconds, ms = divmod(event_ms, 1_000)
     time = bytes(
         (
@@ -136,17 +142,17 @@ def hit(happened: bytes, of_visitor: bytes, hit_id: bytes, event_ms: int) -> byt
 
 
 def batch_head(ingest_key: str) -> bytes:
-    """Return the fields that all batches for a site share."""
+    """Return the encoded fields that all batches for a site share."""
     return hit_pb2.HitBatch(ingest_key=ingest_key, sdk=SDK).SerializeToString()
 
 
 def batch(head: bytes, batch_id: bytes, hits: Iterable[bytes]) -> bytes:
-    """Return a HitBatch with hits made by `hit`."""
+    """Return an encoded HitBatch whose hits were encoded by `hit`."""
     return b"".join((head, _BATCH_ID, framed(batch_id), *hits))
 
 
 def sequenced_size(batch_seq: int, content_bytes: int) -> int:
-    """Return the length of the result of `sequenced` without encoding."""
+    """Return the length of the result of `sequenced`, without computing the result."""
     inner_bytes = 2 + _varint_bytes(batch_seq) + _varint_bytes(content_bytes) + content_bytes
     return 1 + _varint_bytes(inner_bytes) + inner_bytes
 
@@ -156,6 +162,9 @@ def _varint_bytes(number: int) -> int:
 
 
 def sequenced(batch_seq: int, content: bytes) -> bytes:
-    """Return a StreamHitsRequest with a serialised batch. No other encoding remains to be done when a frame is sent."""
+    """Return an encoded StreamHitsRequest with an encoded batch.
+
+    Sending a frame needs no other encoding.
+    """
     inner_head = _SEQUENCED_NUMBER + varint(batch_seq) + _SEQUENCED_BATCH + varint(len(content))
     return b"".join((_STREAM_BATCH, varint(len(inner_head) + len(content)), inner_head, content))

@@ -13,7 +13,7 @@ from hitmesh.tools.load.visits import VisitCounts
 
 
 class Counts(NamedTuple):
-    """Effect of hits on a site's totals, without copies. Only `bot_hits` and `late_hits` include the hits of bots."""
+    """How much hits add to a site's totals, without copies. Hits from bots add only to `bot_hits` and `late_hits`."""
 
     hits: int
     pageviews: int
@@ -22,7 +22,7 @@ class Counts(NamedTuple):
     gross_revenue: int  # micros
     bot_hits: int
     late_hits: int
-    refunds: int = 0  # these five in micros
+    refunds: int = 0  # this amount and the next four are in micros
     tax: int = 0
     shipping: int = 0
     discounts: int = 0
@@ -34,7 +34,7 @@ class Counts(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A hit that is sent again: frame, number and counts of the original hit."""
+    """A hit that is sent again, with the frame, the number and the counts of the original hit."""
 
     frame: int
     hit: int
@@ -42,7 +42,7 @@ class Copy(NamedTuple):
 
 
 class FrameFacts(NamedTuple):
-    """Effect of a frame: the sum over hits that are sent for the first time, and each copy."""
+    """How much a frame adds to totals: the sum for hits that are sent for the first time, and each copy."""
 
     frame: int
     site: int
@@ -66,22 +66,22 @@ class Difference:
 
 
 class Expected:
-    """Adds up the frames in the order in which they are due; each frame is either sent or left out."""
+    """Adds up the totals of frames, in the order in which the frames are due. Each frame is either sent or left out."""
 
     def __init__(self) -> None:
         self._counts: dict[int, list[int]] = {}
         self._copies: dict[int, int] = {}
         self._left_out: set[int] = set()
-        # Hits whose own frame was left out, but which count because a copy was sent.
+        # Hits whose original frame was left out, but which the mesh counts because a copy was sent.
         self._stand_ins: set[int] = set()
 
     @property
     def is_complete(self) -> bool:
-        """Whether every frame was sent; otherwise the generator's visits do not match the sent hits."""
+        """Whether every frame was sent; if not, the generator's visits do not match the sent hits."""
         return not self._left_out
 
     def leave_out(self, facts: FrameFacts) -> None:
-        """Record that a frame is never sent."""
+        """Record that a frame is left out and will never be sent."""
         self._left_out.add(facts.frame)
 
     def send(self, facts: FrameFacts) -> None:
@@ -95,7 +95,10 @@ class Expected:
                 self._copies[facts.site] = self._copies.get(facts.site, 0) + 1
 
     def totals(self, visits: Mapping[int, VisitCounts]) -> dict[int, dict[str, int]]:
-        """Return each site's expected totals by metric; visits only if all are known and every frame was sent."""
+        """Return the expected totals by site and metric.
+
+        A site's visits are included only if they are known and every frame was sent.
+        """
         return {site: self._totals_of(site, counts, visits) for site, counts in sorted(self._counts.items())}
 
     def _totals_of(self, site: int, counts: list[int], visits: Mapping[int, VisitCounts]) -> dict[str, int]:
@@ -113,7 +116,7 @@ class Expected:
 def differences(
     site: str, expected: Mapping[str, int], reported: Mapping[str, int], *, extra_copies: int = 0
 ) -> list[Difference]:
-    """Return the metrics of a site that differ from the expected totals.
+    """Return the differences between a site's reported and expected totals.
 
     `extra_copies` is the number of hits sent again after a broken stream; each may be counted as a copy.
     """

@@ -27,7 +27,7 @@ class Spread:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """Return the percentile of ascending values by nearest rank; None without values."""
+    """Return a percentile of ascending values by nearest rank. The result is None if there are no values."""
     if not ordered:
         return None
     rank = -(-len(ordered) * percent // 100)

@@ -1,7 +1,8 @@
 """Open loop: sends every frame when it is due, even if the mesh has not answered earlier frames.
 
-Decides when and over which stream a frame is sent, and leaves a frame out if too many bytes are queued. A closed loop
-would send fewer hits just when the mesh is slow, and so hide the delays that real users have (coordinated omission).
+This module decides when and over which stream a frame is sent. It leaves a frame out if too many bytes are queued. A
+closed loop would send fewer hits whenever the mesh is slow, and would so hide the delays that real users have
+(coordinated omission).
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ MAX_WAITING_BYTES: Final = 64 << 20
 
 
 class OpenLoop:
-    """The schedule of a run. A separate thread runs from `start` to the last frame or `stop`."""
+    """Sends the frames of a run on schedule.
+
+    A separate thread runs from `start` until the last frame or `stop`.
+    """
 
     def __init__(
         self,
@@ -47,7 +51,10 @@ class OpenLoop:
         self._thread.start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait up to `timeout_s`; return whether every frame was sent or left out, or the run ended (see `failure`)."""
+        """Wait up to `timeout_s`; return whether the thread has ended.
+
+        The thread ends when every frame was sent or left out, after `stop`, or with `failure`.
+        """
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -62,7 +69,7 @@ class OpenLoop:
                 if self._stopping.wait(max(0.0, due_s - time.monotonic())):
                     return
                 self._send(frame, time.monotonic() - due_s)
-        except Exception as error:  # the run reads `failure`
+        except Exception as error:  # the main thread of the run raises `failure`
             self.failure = error
         finally:
             for stream in self._streams:

@@ -20,11 +20,10 @@ MAX_LISTED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """Numbers of probe hits, and their freshness.
+    """The number of probe hits, and their freshness.
 
     Attributes:
-        sent: acknowledged probes.
-        failed: probes that were refused or not answered.
+        sent: acknowledged probes. failed: probes that were refused or not answered.
         missing: acknowledged probes that no report has shown.
         freshness_s: seconds from the acknowledgement to the first report with the probe.
     """
@@ -41,9 +40,9 @@ class Check:
 
     Attributes:
         sites: number of compared sites.
-        omitted: totals that were not compared, and why.
+        omitted: the totals that were not compared, each with the reason.
         differences: totals that differ from the expected values.
-        imbalances: for each site whose ledger does not balance, by how many hits.
+        imbalances: for each site whose ledger does not balance, the number of hits by which it is out of balance.
     """
 
     sites: int
@@ -54,7 +53,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished run. Times are in seconds. If `processes` is empty, `processes_omitted` has the reason."""
+    """The results of a finished run.
+
+    Times are in seconds. If `processes` is empty, `processes_omitted` has the reason.
+    """
 
     run: str
     plan: LoadPlan
@@ -89,7 +91,10 @@ class Outcome:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Hits per second: offered, acknowledged (until the last acknowledgement), visible (until all are visible)."""
+        """Hits per second: offered, acknowledged and visible.
+
+        The acknowledged rate is computed until the last acknowledgement, the visible rate until all hits are visible.
+        """
         sent = self.hits.acknowledged
         return {
             "offered_per_s": per_second(self.hits.offered, self.plan.duration_s),
@@ -132,7 +137,7 @@ class Outcome:
         }
 
     def as_rows(self) -> Iterator[tuple[str, str]]:
-        """Yield names and values as text."""
+        """Yield the rows of the result table: pairs of name and value."""
         hits, rates = self.hits, self.rates
         yield "offered", f"{hits.offered:,} hits  {rates['offered_per_s']:,.0f}/s"
         if hits.shed:

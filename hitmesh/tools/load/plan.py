@@ -1,7 +1,7 @@
-"""The plan of a load run (first step): which hits are sent and when, as a pure function of the options.
+"""The plan of a load run: a pure function of the options that decides which hits are sent and when.
 
 The plan states the number of hits, their division into frames, the time of each hit and the site of each frame. The
-plan does not depend on the current time or the mesh's speed, because an open loop never waits for the mesh.
+plan depends neither on the current time nor on the mesh's speed, because an open loop never waits for the mesh.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Final
 
 MERCHANT: Final = "merchants/demo"
 PROBE_SITE: Final = f"{MERCHANT}/sites/load-probe"
-# Maximum seconds of hits in a frame. Waiting longer for a full frame would add more delay than larger frames save.
+# Maximum time span of the hits in a frame, in seconds. Waiting longer for a full frame would delay hits more than
+# larger frames save.
 MAX_FRAME_S: Final = 0.1
 SITE_DIGITS: Final = 4
 WILD: Final = "wild"
@@ -34,11 +35,11 @@ class LoadPlan:
         rate: hits per second, including copies.
         duration_s: length of the run in seconds.
         sites: number of sites; a site without frames is never created.
-        zipf: the site at rank r gets a share proportional to 1 / r^zipf; 0 = equal shares.
-        late_percent: percentage of hits with an event time 61 minutes to 20 hours before sending.
-        out_of_order_percent: percentage of hits with an event time up to 50 minutes before sending; in the shape
+        zipf: skew of the traffic; the site at rank r gets a share proportional to 1 / r^zipf, and 0 means equal shares.
+        late_percent: percentage of hits that are sent 61 minutes to 20 hours after their event time.
+        out_of_order_percent: percentage of hits that are sent up to 50 minutes after their event time; in the shape
             `wild`, all hits that are not late.
-        duplicates_percent: percentage of hits that are sent again 3 to 60 s later.
+        duplicates_percent: percentage of hits that are sent a second time, 3 to 60 s later.
         bots_percent: percentage of visitors with a crawler's user agent.
         seed: seed for all random choices.
         max_frame_hits: maximum hits per frame.
@@ -64,17 +65,23 @@ class LoadPlan:
 
     @property
     def offered_out_of_order_percent(self) -> float:
-        """Percentage of hits with an event time up to 50 minutes before sending; for `wild`, all but late hits."""
+        """Percentage of hits that are sent up to 50 minutes after their event time.
+
+        For the shape `wild`, these are all hits that are not late.
+        """
         return ALL_PERCENT - self.late_percent if self.is_wild else self.out_of_order_percent
 
     @property
     def total_hits(self) -> int:
-        """Hits to offer, at least 1."""
+        """Number of hits to send, at least 1."""
         return max(1, round(self.rate * self.duration_s))
 
     @property
     def frame_hits(self) -> int:
-        """Hits per frame (the last frame may have fewer): the maximum, but no more than the hits of MAX_FRAME_S."""
+        """Hits per frame: `max_frame_hits`, but at most the hits of MAX_FRAME_S seconds.
+
+        The last frame may have fewer.
+        """
         most = min(self.max_frame_hits, MAX_WILD_HITS) if self.is_wild else self.max_frame_hits
         return max(1, min(most, int(self.rate * MAX_FRAME_S)))
 
@@ -92,17 +99,17 @@ class LoadPlan:
 
     @cached_property
     def site_of_frames(self) -> Sequence[int]:
-        """The site for each frame, as a rank from 0."""
+        """The rank of the site for each frame; ranks begin at 0."""
         ends = list(accumulate(self.shares))
         return Random(f"sites-{self.seed}").choices(range(self.sites), cum_weights=ends, k=self.frames)
 
     @property
     def used_sites(self) -> Sequence[int]:
-        """The sites that get hits, in ascending order."""
+        """The ranks of the sites that get hits, in ascending order."""
         return sorted(set(self.site_of_frames))
 
     def hits_of(self, frame: int) -> range:
-        """Return the numbers of a frame's hits, from 0."""
+        """Return the numbers of a frame's hits; the first hit of the run has number 0."""
         first = frame * self.frame_hits
         return range(first, min(first + self.frame_hits, self.total_hits))
 
@@ -111,10 +118,10 @@ class LoadPlan:
         return int(hit * 1_000 / self.rate)
 
     def due_s(self, frame: int) -> float:
-        """Return when to send a frame: when the frame's last hit happens, in seconds after the start."""
+        """Return when to send a frame, in seconds after the start: the time of the frame's last hit."""
         return (self.hits_of(frame)[-1]) / self.rate
 
 
 def site_name(site: int) -> str:
-    """Return a site's full name; `site` is the rank from 0."""
+    """Return a site's full name; `site` is the site's rank, beginning at 0."""
     return f"{MERCHANT}/sites/load-{site + 1:0{SITE_DIGITS}d}"

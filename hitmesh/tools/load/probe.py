@@ -1,4 +1,6 @@
-"""Probe hits on a separate site: a hit per second with a unique page, and a report per second until the page appears.
+"""Sends probe hits to a separate site, and measures how soon reports show them.
+
+The prober sends a hit with a unique page each second, and runs a report each second to find the pages.
 
 A probe is visible when a report that was requested after the ack contains its page. The prober measures the freshness
 that users see, not the freshness that the mesh reports.
@@ -23,16 +25,19 @@ from hitmesh.tools.load.scenery import ORIGIN
 from hitmesh.tools.load.tally import Place, note_receipts
 
 PROBE_EVERY_S: Final = 1.0
-# Seconds between reports. Reports load the mesh too: five reports per second took 5 % of the CPU time of two cores.
+# Seconds between two reports. Reports cost CPU time too: five reports per second took 5 % of the CPU time of two cores.
 POLL_S: Final = 1.0
-# The reports cover the UTC days of this time range, so the search for an older probe ends at some time.
+# The reports cover the UTC days in this time range. Probes from earlier days are therefore not searched for.
 LOOK_BACK_MS: Final = 7_200_000
-# Maximum number of values in a filter, and so of probes searched for in a report.
+# Maximum number of values in a filter, and therefore of probes that a report can search for.
 MAX_PAGES: Final = 100
 
 
 class Prober:
-    """Sends probes and searches reports for them, in two threads. Call `start`, then `stop`, then read the results."""
+    """Sends probes in a thread, and searches reports for the probes in another thread.
+
+    Call `start`, then `stop`, then read the results.
+    """
 
     def __init__(self, mesh: Mesh, key: SiteKey, run: str) -> None:
         self.sent = 0
@@ -66,14 +71,14 @@ class Prober:
 
     @property
     def missing(self) -> int:
-        """Acknowledged probes that no report has shown."""
+        """Number of acknowledged probes that no report has shown."""
         return self.sent - len(self.freshness_s)
 
     def _send_until_stopped(self) -> None:
         try:
             self._send_all()
         finally:
-            # Always notify the search thread, even long after the stop, because no other event wakes this thread.
+            # Always notify the search thread, even long after `stop`, because no other event wakes the search thread.
             with self._changed:
                 self._sent_all = True
                 self._changed.notify_all()
@@ -131,7 +136,7 @@ class Prober:
         return self._sent_all
 
     def _seen(self, pages: Sequence[str]) -> list[str]:
-        """Return the given pages that a report now contains."""
+        """Run a report, and return those of the given pages that the report contains."""
         now_ms = time.time_ns() // 1_000_000
         pages_filter = reporter_pb2.DimensionFilter(
             dimension="page_path", operator=reporter_pb2.FILTER_OPERATOR_IN, values=pages

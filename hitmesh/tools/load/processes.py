@@ -1,6 +1,7 @@
-"""CPU and memory use of a local mesh's processes.
+"""Measures the CPU and memory use of a local mesh's processes.
 
-These are the descendants of the process that wrote the ready file, and the storage servers that the file names.
+A mesh's processes are the descendants of the process that wrote the ready file, and the storage servers in the ready
+file.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class _Watched:
 
 
 class ProcessWatch:
-    """Samples processes repeatedly; for a process that has ended, the last sample is kept."""
+    """Measures processes repeatedly; for a process that has ended, the last measurement is kept."""
 
     def __init__(self, pids: dict[int, str]) -> None:
         self._watched: list[_Watched] = []
@@ -49,14 +50,14 @@ class ProcessWatch:
                 self._watched.append(_Watched(process, name, cpu_s, cpu_s, rss_bytes))
 
     def look(self) -> None:
-        """Sample every process once."""
+        """Measure every process once."""
         for watched in self._watched:
             with contextlib.suppress(psutil.Error):
                 watched.last_cpu_s, rss_bytes = _sample(watched.process)
                 watched.max_rss_bytes = max(watched.max_rss_bytes, rss_bytes)
 
     def usages(self) -> list[Usage]:
-        """Return each process's use from the start of the watch to the last sample."""
+        """Return each process's resource use from the start of the watch to the last measurement."""
         return [
             Usage(
                 watched.name,
@@ -69,7 +70,7 @@ class ProcessWatch:
 
 
 def mesh_pids(home: Path, address: str) -> tuple[dict[int, str], str]:
-    """Return the mesh's processes at `address` by pid, and the reason if none is found."""
+    """Return the names of the mesh's processes, keyed by pid; if no process is found, also return the reason."""
     try:
         ready = json.loads((home / READY_FILE).read_bytes())
         parent, listens = int(ready["pid"]), str(ready["grpc"])
@@ -89,12 +90,12 @@ def descendants(parent: int) -> list[psutil.Process]:
     """Return all descendants of a process, by ascending pid."""
     try:
         return sorted(psutil.Process(parent).children(recursive=True), key=lambda process: process.pid)
-    except (psutil.Error, ValueError):  # the pid in a ready file may be any number
+    except (psutil.Error, ValueError):  # the pid in a ready file may be a number that is not a valid pid
         return []
 
 
 def _name(process: psutil.Process) -> str:
-    """Return the module in `python -m module`, else the program's name."""
+    """Return the module of a process that runs `python -m module`; for other processes, return the program's name."""
     try:
         words = process.cmdline()
     except psutil.Error:
@@ -105,7 +106,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def _sample(process: psutil.Process) -> tuple[float, int]:
-    """Return the CPU seconds, user and system, and the resident bytes.
+    """Return the CPU seconds (user and system) and the resident memory in bytes.
 
     Raises:
         psutil.Error: the process has ended.

@@ -1,8 +1,9 @@
 """Encodes a run's frames ahead of the sender, in a separate process, with bounded memory.
 
-The producer is ahead of the sender by at most the contents of a pipe and of a buffer (AHEAD_BYTES). Encoding runs in a
-process, because an encoding thread would hold the interpreter lock when the sender needs it to keep the schedule. The
-parent passes keys on standard input and never as arguments, because every user on the machine could read arguments.
+The process may be ahead of the sender by the contents of a pipe and of a buffer (AHEAD_BYTES), but not more. Encoding
+runs in a separate process, because an encoding thread would hold the interpreter lock when the sender needs it to keep
+the schedule. The parent passes keys on standard input and never as arguments, because every user on the machine could
+read arguments.
 """
 
 from __future__ import annotations
@@ -65,12 +66,15 @@ class Producer:
                 pipe.close()
 
     def wait_ready(self) -> None:
-        """Block until the process is ready to encode, so that the run can start soon after."""
+        """Block until the process is ready to encode."""
         if self._receive() != READY:
             raise HitmeshError("the process that encodes hits did not start; see its message above")
 
     def start(self, keys: dict[int, str], start_ms: int) -> None:
-        """Start encoding for the given start time. May be called once."""
+        """Start encoding for the given start time.
+
+        This method may be called only once.
+        """
         order = {"plan": asdict(self._plan), "keys": keys, "start_ms": start_ms}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -109,16 +113,20 @@ class Producer:
             self._changed.notify_all()
 
     def _receive(self) -> Any:
-        """Return the next object from the process; None after the end of the process."""
+        """Return the next object from the process; None if the process has ended."""
         assert self._process.stdout is not None
         try:
             return pickle.load(self._process.stdout)
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # the process ended, or this side was closed
+        # the process ended, or `__exit__` closed the pipe
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
             return None
 
 
 def encode(orders: IO[bytes], out: IO[bytes]) -> None:
-    """Write READY, read plan, keys and start time, then write every frame, visits per site and CPU seconds."""
+    """Write READY, and read plan, keys and start time.
+
+    Then write every frame, the visits per site, and the used CPU seconds.
+    """
     _send(out, READY)
     line = orders.readline()
     if not line:
@@ -140,7 +148,7 @@ def main() -> None:
     """Run the encoding process."""
     try:
         encode(sys.stdin.buffer, sys.stdout.buffer)
-    except (BrokenPipeError, KeyboardInterrupt):  # the parent has ended, or both were interrupted
+    except (BrokenPipeError, KeyboardInterrupt):  # the parent has ended, or both processes were interrupted
         os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Requests to the mesh: sites and keys before a run, report totals and ledgers afterwards.
+"""Sends requests to the mesh: for sites and keys before a run, and for report totals and ledgers afterwards.
 
 The module `comparing` compares the answers.
 """
@@ -40,14 +40,17 @@ class SiteKey:
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """UTC days [first, end), as days since 1970-01-01. Days are whole because the ledger is kept by day."""
+    """UTC days [first, end), as days since 1970-01-01.
+
+    Only whole days are compared, because the ledger is kept by day.
+    """
 
     first: int
     end: int
 
     @classmethod
     def of(cls, first_ms: int, last_ms: int) -> Days:
-        """Return the days from that of `first_ms` to that of `last_ms`, both included."""
+        """Return the days from the day of `first_ms` to the day of `last_ms`, including both."""
         return cls(first_ms // DAY_MS, last_ms // DAY_MS + 1)
 
     def message(self) -> reporter_pb2.TimeRange:
@@ -64,7 +67,7 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class LedgerDays:
-    """A site's ledger for some days; `imbalance` covers all time."""
+    """A site's ledger for some days; `imbalance` covers all days."""
 
     counted: int
     duplicate: int
@@ -73,7 +76,7 @@ class LedgerDays:
 
 
 def open_site(mesh: Mesh, site: str, now_ms: int) -> SiteKey:
-    """Return a site, created if missing, with a new server key.
+    """Create a site if it does not exist; return the site with a new server key.
 
     The key identifies a frame's site, so that frames for all sites can share a few streams.
     """
@@ -85,7 +88,7 @@ def open_site(mesh: Mesh, site: str, now_ms: int) -> SiteKey:
 
 
 def close_key(mesh: Mesh, key: SiteKey) -> None:
-    """Revoke a run's key; ignore an unavailable mesh."""
+    """Revoke a run's key; if the mesh refuses or does not answer, do nothing."""
     try:
         request = admin_pb2.RevokeIngestKeyRequest(name=key.key_name)
         mesh.admin.RevokeIngestKey(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
@@ -94,7 +97,7 @@ def close_key(mesh: Mesh, key: SiteKey) -> None:
 
 
 def totals(mesh: Mesh, site: str, over: Days, metrics: Sequence[str] = METRICS) -> dict[str, int]:
-    """Return a site's totals over a range, money in micros; raise grpc.RpcError if the reporter refuses."""
+    """Return a site's totals over a range, with money in micros; raise grpc.RpcError if the reporter refuses."""
     request = reporter_pb2.RunReportRequest(
         site=site,
         metrics=metrics,
@@ -125,8 +128,8 @@ def ledger(mesh: Mesh, site: str, over: Days) -> LedgerDays:
 def lag_s(mesh: Mesh, site: str) -> float | None:
     """Return a site's lag in seconds.
 
-    None if the reporter does not answer, or if the lag is unknown because a partition of a new mesh has no watermark
-    yet.
+    The result is None if the reporter does not answer. It is also None if the lag is unknown, because a partition of a
+    new mesh has no watermark yet.
     """
     try:
         request = reporter_pb2.GetFreshnessRequest(site=site)

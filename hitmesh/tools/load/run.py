@@ -1,6 +1,6 @@
 """A run of `hitmesh load`, from creating sites to comparing the reports with the sent hits.
 
-Decides the order of the steps, the start time and the time-outs. Other modules implement the steps.
+This module decides the order of the steps, the start time and the time-outs. Other modules implement the steps.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from hitmesh.tools.load.tally import Tally
 from hitmesh.tools.load.traffic import LATE_MS
 from hitmesh.tools.load.visitors import MOST_TIMELINE
 
-# Time from "ready" to the first hit, for encoding the first frames and opening the streams.
+# Time between the producer's "ready" and the first hit, in which the first frames are encoded and the streams opened.
 LEAD_MS: Final = 2_000
 LOOK_EVERY_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How to send a plan: to the mesh at `address`; the files of a local mesh are in `home`."""
+    """The target of a run: the mesh at `address`. If the mesh is local, its files are in `home`."""
 
     address: str
     home: Path
@@ -47,7 +47,7 @@ class LoadOptions:
 
 
 def run_load(plan: LoadPlan, options: LoadOptions, mesh: Mesh, show: Show) -> Outcome:
-    """Send a plan, wait until every hit is visible, and compare.
+    """Send the hits of a plan, wait until every hit is visible, and compare the totals.
 
     Raises:
         NotVisibleYet: reports do not include every hit within the time-out.
@@ -60,7 +60,7 @@ def run_load(plan: LoadPlan, options: LoadOptions, mesh: Mesh, show: Show) -> Ou
 
 
 class _Run:
-    """The state of a run. Resources go onto the exit stack as soon as they are created."""
+    """The state of a run; resources are added to the exit stack as soon as they are created."""
 
     def __init__(self, plan: LoadPlan, options: LoadOptions, mesh: Mesh, show: Show, stack: ExitStack) -> None:
         self._plan = plan
@@ -87,9 +87,10 @@ class _Run:
         visible_in_s = self._wait_visible(tally, watch) - start_s
         prober.stop(self._options.timeout_s)
         wanted = {site_name(site): totals for site, totals in self._expected.totals(producer.visits).items()}
-        # The probes' hits cannot be compared if a probe failed, because a probe without an answer may still be stored.
+        # If a probe failed, the probe hits cannot be compared, because a probe without an answer may have been stored.
         wanted[PROBE_SITE] = {} if prober.failed else {"hits": prober.sent}
-        # A report by page may show a probe before the series, which the comparison reads, has the probe.
+        # The comparison reads the series store. A report by page comes from another store, and may show a probe
+        # earlier.
         offsets = {site_name(site): places for site, places in tally.offsets.items()} | {PROBE_SITE: prober.offsets}
         check = comparer.compare(wanted, offsets, tally.progress.resent, omitted=self._omitted(producer))
         return Outcome(
@@ -160,7 +161,7 @@ class _Run:
             self._show.sending(Live(time.monotonic() - start_s, tally.progress, waiting, self._look_at_lag()))
 
     def _all_over(self, loop: OpenLoop, streams: list[FrameStream]) -> bool:
-        """Wait briefly; return whether every frame is sent and answered.
+        """Wait briefly; then return whether every frame was sent or left out, and every sent frame was answered.
 
         Raises:
             Exception: the failure of a stream or of the schedule.
@@ -172,14 +173,14 @@ class _Run:
         return over
 
     def _look_at_lag(self) -> float | None:
-        """Record and return the lag of the largest site, in seconds."""
+        """Record and return the lag in seconds of the site with the most traffic."""
         lag_s = questions.lag_s(self._mesh, site_name(self._plan.used_sites[0]))
         if lag_s is not None:
             self._lags_s.append(lag_s)
         return lag_s
 
     def _wait_visible(self, tally: Tally, watch: ProcessWatch) -> float:
-        """Wait until reports include every record; return that time on the monotonic clock."""
+        """Wait until reports include every record; return the time of this event on the monotonic clock."""
         places = tally.last_of_partitions()
         self._show.phase("waiting for the reports", len(places))
         for done, (site, offsets) in enumerate(places.items(), 1):

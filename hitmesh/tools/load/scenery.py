@@ -58,7 +58,7 @@ PAGES: Final = (
     *(f"/c/{'/'.join(category)}" for category in _CATEGORIES),
     *(f"/product/{product.sku}" for product in PRODUCTS),
 )
-# A few pages get most views.
+# The first pages have high weights, so that a few pages get most views.
 PAGE_WEIGHTS: Final = tuple(1 / (rank + 2) for rank in range(len(PAGES)))
 
 _CHROME: Final = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 {}Safari/537.36"
@@ -99,7 +99,7 @@ BOT_AGENTS: Final = (
 )
 LANGUAGES: Final = ("en", "en-GB", "de", "fr", "es", "ja")
 
-# "" stands for a direct visit.
+# "" means a visit without a referrer.
 REFERRERS: Final = (
     "",
     "https://www.google.com/",

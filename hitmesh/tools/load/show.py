@@ -10,7 +10,7 @@ from hitmesh.tools.load.tally import Progress
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Progress of sending. `lag_s` is None while the reporter does not answer."""
+    """Progress of sending. `lag_s` is None if the lag is unknown or the reporter does not answer."""
 
     elapsed_s: float
     hits: Progress
@@ -22,7 +22,7 @@ class Show(Protocol):
     """Displays a run's progress."""
 
     def phase(self, name: str, total: int | None = None) -> None:
-        """Begin a phase with `total` units; None if unknown."""
+        """Begin a phase with `total` units of work; None if the number is unknown."""
 
     def reached(self, done: int) -> None:
         """Report the number of finished units in the phase."""

@@ -1,6 +1,6 @@
 """A sender of encoded frames over consecutive StreamHits calls (collector.proto, StreamHits).
 
-The send window decides when each frame is sent. Frames queue in the window while there is no credit from the collector;
+The send window decides when each frame is sent. While the collector grants no credit, frames wait in the window, so
 `submit` never blocks.
 """
 
@@ -28,7 +28,7 @@ Answered = Callable[[Settled[Frame]], None]
 
 
 class FrameStream:
-    """Sends frames over a connection of its own, and reports their outcomes to `answered`. Thread-safe."""
+    """Sends frames over a separate connection, and reports their outcomes to `answered`. Thread-safe."""
 
     def __init__(self, endpoint: str, answered: Answered, patience: Patience = PATIENCE) -> None:
         self._answered = answered
@@ -50,11 +50,11 @@ class FrameStream:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of frames that wait for credit or for a retry."""
+        """Total size in bytes of the frames that wait for credit or for a retry."""
         return self._window.queued_bytes
 
     def submit(self, frame: Frame) -> None:
-        """Queue a frame, to be sent as soon as there is credit. Never blocks."""
+        """Queue a frame without blocking; the frame is sent as soon as there is credit."""
         with self._changed:
             self._window.add(frame)
             self._changed.notify_all()
@@ -79,7 +79,10 @@ class FrameStream:
         self._channel.close()
 
     def look_after(self) -> None:
-        """Send frames whose retry is due, and cancel a call that is silent for too long. Call about once per second."""
+        """Send frames whose retry is due, and cancel a call that is silent for too long.
+
+        Call this method about once per second.
+        """
         with self._changed:
             self._changed.notify_all()
             if self._call is not None and self._window.break_off(time.monotonic()):
@@ -94,7 +97,7 @@ class FrameStream:
                 self._life += 1
                 self._call = None
                 self._backoff.ended(progressed=self._window.progressed)
-                self._changed.notify_all()  # the request iterator of the ended call stops
+                self._changed.notify_all()  # so that the request iterator of the ended call stops
                 if self.failure is not None or (self._closing and self._window.is_idle):
                     return
                 self.failure = self._failure_after(error)
@@ -129,7 +132,7 @@ class FrameStream:
                 self._responded(response)
         except grpc.RpcError as error:
             return error
-        except ValueError:  # the channel was closed
+        except ValueError:  # raised if `close` has closed the channel
             return None
         return None
 
@@ -140,7 +143,10 @@ class FrameStream:
             yield message
 
     def _next_message(self, life: int) -> bytes | None:
-        """Wait for a frame with credit; return None when no further frame is to be sent over this call."""
+        """Wait until a frame can be sent, and return its message.
+
+        The result is None if no further frame can be sent over this call.
+        """
         window = self._window
         with self._changed:
             while not self._may_go(life):
@@ -162,7 +168,7 @@ class FrameStream:
             return self._closing and window.is_idle
         return window.fits(sequenced_size(window.next_number, frame.size))
 
-    # Responses are handled in the same thread.
+    # The following method handles responses; it runs in the stream's thread too.
 
     def _responded(self, response: collector_pb2.StreamHitsResponse) -> None:
         with self._changed:

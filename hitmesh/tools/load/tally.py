@@ -1,4 +1,4 @@
-"""The outcomes of a run's frames so far: counts, latencies, log offsets. Thread-safe.
+"""Records the outcomes of a run's frames so far: counts, latencies and log offsets. Thread-safe.
 
 The schedule and the streams report their outcomes to the tally.
 """
@@ -22,7 +22,7 @@ MAX_REFUSALS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Hits so far: offered = shed (left out) + acknowledged + rejected + in flight."""
+    """Counts of hits so far; offered = shed (left out) + acknowledged + rejected + in flight."""
 
     offered: int
     shed: int
@@ -32,7 +32,7 @@ class Progress:
 
 
 def note_receipts(offsets: dict[Place, int], receipts: Iterable[collector_pb2.Receipt]) -> None:
-    """Raise the highest offset in each partition to those of the receipts for hits."""
+    """Update the highest offset per partition with the receipts for hits."""
     for receipt in receipts:
         if receipt.topic == HITS_TOPIC:
             place = (receipt.log, receipt.partition)
@@ -40,7 +40,10 @@ def note_receipts(offsets: dict[Place, int], receipts: Iterable[collector_pb2.Re
 
 
 class Tally:
-    """Counts and measurements. Latencies and delays are in seconds, with a value per frame."""
+    """Counts and measurements of a run.
+
+    Latencies and delays are in seconds, with a value for each frame.
+    """
 
     def __init__(self, start_s: float) -> None:
         self.latencies_s = array("d")
@@ -66,7 +69,10 @@ class Tally:
             self.delays_s.append(max(0.0, delay_s))
 
     def answer(self, answer: Settled[Frame], now_s: float) -> None:
-        """Count an answer; the latency is measured from when the frame was due, so it includes all waiting."""
+        """Count an answer.
+
+        The latency is measured from the time at which the frame was due, so the latency includes all waiting.
+        """
         frame = answer.batch
         with self._lock:
             self._acknowledged += answer.accepted
@@ -80,7 +86,10 @@ class Tally:
             note_receipts(self.offsets.setdefault(frame.site, {}), answer.receipts)
 
     def last_of_partitions(self) -> dict[int, dict[Place, int]]:
-        """Return the highest offset in each partition, by the site of its hit; all must become visible."""
+        """Return the highest offset in each partition, grouped by the site of the hit.
+
+        All hits of the run are visible when these hits are visible.
+        """
         with self._lock:
             best: dict[Place, tuple[int, int]] = {}
             for site, offsets in self.offsets.items():

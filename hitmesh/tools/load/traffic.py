@@ -1,8 +1,10 @@
-"""The traffic of a run, frame by frame: the bytes and the expected counts. Pure; random choices are seeded.
+"""Generates the traffic of a run, frame by frame: the bytes and the expected counts.
+
+The module is pure, and random choices are seeded.
 
 A hit is a visitor's page view, event or order, or a copy of an earlier hit. A hit may be on time, out of order or late.
-The start time is an argument, and equal arguments give equal bytes. The event time of a hit is the time at which the
-hit is sent, moved back for late and out-of-order hits.
+The start time is an argument, and equal arguments give equal bytes. The event time of a hit is the time at which it is
+sent; for late and out-of-order hits, the event time is earlier.
 """
 
 from __future__ import annotations
@@ -22,15 +24,15 @@ from hitmesh.tools.load.plan import LoadPlan
 from hitmesh.tools.load.visitors import EVENT_SHARE, ORDER_SHARE, Crowd, Doings, Visitor, visitors_at_once
 from hitmesh.tools.load.visits import VisitCounts
 
-# Ranges, in ms, of how long before sending the event time is. A hit is on time up to 60 minutes (rule T4); the margins
-# allow for transport.
+# Ranges, in ms, for the time between the event time and the sending of a hit. A hit is on time if it arrives within 60
+# minutes (rule T4). The ranges leave a margin for the transport.
 OUT_OF_ORDER_MS: Final = (1_000, 50 * 60_000)
 LATE_MS: Final = (61 * 60_000, 20 * 3_600_000)
 COPY_AFTER_MS: Final = (3_000, 60_000)
 
 
 class Frame(NamedTuple):
-    """A site's batch, ready to be sent: `content` is a HitBatch, and `due_s` is in seconds from the start."""
+    """A batch for a site, ready to be sent. `content` is an encoded HitBatch; `due_s` is in seconds after the start."""
 
     number: int
     site: int
@@ -51,7 +53,10 @@ class Frame(NamedTuple):
 
 
 class _Again(NamedTuple):
-    """A hit to send again at `due_ms`; the copy is dropped if no frame of the site is due before `ends_ms`."""
+    """A hit to send again at `due_ms`.
+
+    If the site has no frame between `due_ms` and `ends_ms`, the copy is dropped.
+    """
 
     due_ms: int
     ends_ms: int
@@ -60,7 +65,10 @@ class _Again(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A hit as bytes, with counts. If `is_repeat`, no copy is sent, because its counts depend on earlier hits."""
+    """An encoded hit with its counts.
+
+    If `is_repeat` is true, no copy of the hit is sent, because its counts depend on earlier hits.
+    """
 
     content: bytes
     counts: Counts
@@ -69,7 +77,7 @@ class Made(NamedTuple):
 
 @dataclass(slots=True)
 class Site:
-    """A site's state: head of its batches, visitors, and copies to send."""
+    """The state of a site: the common fields of its batches, its visitors, and the copies to send."""
 
     head: bytes
     crowd: Crowd
@@ -77,12 +85,15 @@ class Site:
 
 
 class Traffic:
-    """The frames of a plan. Iterate only once; afterwards `visits` is complete.
+    """An iterable over the frames of a plan.
+
+    Iterate only once; afterwards, `visits` is complete.
 
     Args:
         plan: the traffic to send.
-        keys: ingest key by site.
-        start_ms: start of the run, UTC; part of every id, so that hits of different runs never have equal ids.
+        keys: the ingest key for each site.
+        start_ms: start of the run in UTC ms. Every id contains this time, so that hits from different runs never have
+            equal ids.
     """
 
     def __init__(self, plan: LoadPlan, keys: dict[int, str], start_ms: int) -> None:
@@ -98,7 +109,10 @@ class Traffic:
 
     @property
     def visits(self) -> dict[int, VisitCounts]:
-        """Visits per site, counted from on-time hits, if the visits are known; complete after the last frame."""
+        """Visits and bounces of each site whose visits are known, counted from on-time hits.
+
+        The counts are complete after the last frame.
+        """
         crowds = {number: site.crowd for number, site in self._sites.items()}
         return {
             number: VisitCounts(crowd.visits, crowd.bounces) for number, crowd in crowds.items() if crowd.is_countable
@@ -157,7 +171,7 @@ class Traffic:
         return Made(content, counts)
 
     def _event_time(self, visitor: Visitor, at_ms: int) -> tuple[int, int]:
-        """Return the event time, and 1 if the hit is late, else 0."""
+        """Choose and return the event time, and 1 if the hit is late, otherwise 0."""
         drawn = self._random.random()
         if drawn < self._late:
             return at_ms - self._between(LATE_MS), 1
@@ -166,7 +180,10 @@ class Traffic:
         return visitor.be_seen(at_ms), 0
 
     def _happens(self, visitor: Visitor, number: int) -> tuple[bytes, int, int, Worth | None]:
-        """Return the payload bytes, 1 for a page view or 0, 1 for an event or 0, and an order's totals or None."""
+        """Choose the kind of a hit, and encode its payload.
+
+        Return the payload, 1 for a page view or 0, 1 for an event or 0, and an order's totals or None.
+        """
         drawn = self._random.random()
         if visitor.arriving or visitor.is_bot or drawn >= ORDER_SHARE + EVENT_SHARE:
             return self._doings.view(visitor), 1, 0, None
@@ -190,7 +207,7 @@ def _counts(view: int, event: int, worth: Worth | None, late: int) -> Counts:
 
 
 def _due(again: list[_Again], at_ms: int) -> _Again | None:
-    """Remove and return the next copy due; copies whose `ends_ms` has passed are dropped."""
+    """Remove and return the next copy that is due; drop copies whose `ends_ms` has passed."""
     while again and again[0].due_ms <= at_ms:
         first = heapq.heappop(again)
         if at_ms <= first.ends_ms:

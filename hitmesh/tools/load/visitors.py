@@ -1,7 +1,7 @@
 """A site's visitors: their arrivals, returns and departures, and the number of visits.
 
-This module chooses each visitor's next action. There is no I/O and no clock, and the random source is an argument. A
-visitor who has left never sends again, so at that moment the visits are counted and the visitor is dropped.
+This module chooses each visitor's next action. The module has no I/O and no clock, and the random source is an
+argument. A visitor who has left never sends again, so the visitor's visits are then counted and the visitor is dropped.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ MEAN_HITS: Final = 5.0
 RETURN_SHARE: Final = 0.2
 CAMPAIGN_SHARE: Final = 0.25
 EVENT_SHARE: Final = 0.05
-# Share of orders among the hits of a visit after the first hit; the first hit is never an order.
+# Share of orders among all hits of a visit except the first hit, which is never an order.
 ORDER_SHARE: Final = 0.025
-# Limits of the mean time between a visitor's hits: seconds, and part of the run's duration. The time is shorter than in
-# real life, so that most visits end within the run.
+# Two limits for the mean time between a visitor's hits: in seconds, and as a fraction of the run's duration. The time
+# is shorter than in real life, so that most visits end within the run.
 MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
-# Maximum on-time hits of a visitor whose visits are known. The mesh cuts a visit after 5,000 hits, and a visitor's
-# late hits must wait (docs/rules.md, S5 and S9). The limit is lower, because the timeline does not contain late hits
-# and copies.
+# Maximum number of on-time hits from a visitor whose visits are known. The mesh cuts a visit after 5,000 hits, and a
+# visitor's late hits must wait (docs/rules.md, S5 and S9). This limit is lower than 5,000, because the timeline does
+# not contain late hits and copies.
 MOST_TIMELINE: Final = 3_500
 _ORDER_TEMPLATES: Final = 64
 
 
 def visitors_at_once(rate: float, duration_s: float) -> int:
-    """Return how many visitors a site with `rate` hits per second has at any time."""
+    """Return how many visitors a site with `rate` hits per second has at the same time."""
     return round(rate * min(MAX_THINK_S, duration_s * THINK_PART))
 
 
@@ -53,7 +53,10 @@ class Visitor:
         self.timeline: dict[int, int] = {}
 
     def be_seen(self, event_ms: int) -> int:
-        """Add an on-time hit; return the event time, moved to the next free ms so that hits never tie."""
+        """Add an on-time hit, and return its event time.
+
+        The time is moved to the next free ms, so that no two hits have the same time.
+        """
         while event_ms in self.timeline:
             event_ms += 1
         self.timeline[event_ms] = self.campaign if self.arriving else NO_CAMPAIGN
@@ -61,7 +64,10 @@ class Visitor:
 
 
 class Crowd:
-    """The visitors of a site. If a visitor had too many hits, `is_countable` is False and the visits are unknown."""
+    """The visitors of a site.
+
+    If a visitor had too many hits, `is_countable` is False, because the visits are then unknown.
+    """
 
     def __init__(self, random: Random, prefix: bytes, size: int, bots_percent: float) -> None:
         self.visits = 0
@@ -74,7 +80,10 @@ class Crowd:
         self._places: list[Visitor | None] = [None] * max(MIN_VISITORS, size)
 
     def somebody(self) -> tuple[int, Visitor]:
-        """Return the index and the visitor of the next hit; create a visitor at an empty index."""
+        """Choose the visitor of the next hit; return index and visitor.
+
+        If the index is empty, a visitor is created.
+        """
         place = int(self._random.random() * len(self._places))
         visitor = self._places[place]
         if visitor is None:
@@ -82,7 +91,10 @@ class Crowd:
         return place, visitor
 
     def move_on(self, place: int, visitor: Visitor) -> None:
-        """Decide whether a visitor stays, leaves, or returns by a campaign; a return starts another visit (rule S3)."""
+        """Decide whether a visitor stays, leaves, or returns through a campaign.
+
+        A return starts another visit (rule S3).
+        """
         visitor.arriving = False
         if self._random.random() * MEAN_HITS >= 1:
             return
@@ -123,7 +135,10 @@ class Crowd:
 
 
 class Doings:
-    """Payloads of hits as bytes. Encoded payloads are cached, because there are few pages, referrers and campaigns."""
+    """Creates the encoded payloads of hits.
+
+    Payloads are cached, because there are few pages, referrers and campaigns.
+    """
 
     def __init__(self, random: Random) -> None:
         self._random = random

@@ -1,8 +1,7 @@
-"""Counts a visitor's visits by the plain rules (S1, S3), for comparison with the mesh.
+"""Counts a visitor's visits by a direct implementation of rules S1 and S3, for comparison with the mesh.
 
-The code is deliberately independent of the processor's code for visits. The code handles the on-time hits of a single
-visitor. A visit's maximum length of 24 hours is ignored, because a run is far shorter; visits of visitors with nearly
-5,000 hits are reported as unknown.
+The code shares nothing with the processor's code for visits. It handles only on-time hits. A visit's maximum length of
+24 hours is ignored, because a run is far shorter; visits of visitors with nearly 5,000 hits are reported as unknown.
 """
 
 from __future__ import annotations
@@ -14,22 +13,27 @@ from hitmesh.model.limits import VISIT_GAP_MS
 
 NO_CAMPAIGN: Final = 0
 QUIET: Final = -1
-"""Campaign value for a non-interactive hit without campaign; QUIET − n stands for campaign n.
+"""Campaign value of a non-interactive hit without a campaign.
 
-A non-interactive hit may continue a visit but never starts a visit: where it would start a visit, it belongs to no
-visit (rule S2).
+A non-interactive hit with campaign n has the value QUIET − n.
+
+A non-interactive hit may continue a visit, but never starts a visit. If such a hit does not continue a visit, it
+belongs to no visit (rule S2).
 """
 
 
 class VisitCounts(NamedTuple):
-    """Visits, and visits with a single interactive hit."""
+    """The number of visits, and the number of bounces (visits with a single interactive hit)."""
 
     visits: int
     bounces: int
 
 
 def count_visits(hits: Iterable[tuple[int, int]]) -> VisitCounts:
-    """Return the visits for pairs of event time (ms; all different) and campaign or code, in any order."""
+    """Count the visits in pairs of event time (ms) and campaign value.
+
+    All times must be different; the pairs may have any order.
+    """
     sizes: list[int] = []
     last_ms, current = 0, NO_CAMPAIGN
     for at_ms, campaign in sorted(hits):

@@ -1,7 +1,7 @@
-"""Hits for the shape `wild`: every type of hit with every field, hostile texts, amounts at their limits.
+"""Generates hits for the shape `wild`: every type of hit with every field, hostile texts, and amounts at their limits.
 
 This module generates the content of each hit and states the hit's effect on totals. Nearly every text is unique, so
-that a table of distinct values cannot contain all texts. There is no I/O and no clock; the random source is an
+that the mesh's limited tables of distinct values overflow. The module has no I/O and no clock; the random source is an
 argument.
 """
 
@@ -17,7 +17,7 @@ from hitmesh.tools.load import scenery
 from hitmesh.tools.load.expected import Counts
 from hitmesh.tools.load.visits import NO_CAMPAIGN, QUIET
 
-# Two texts with the same hash64 (a collision of XXH3-64).
+# Two different texts with the same hash64 (a collision of XXH3-64).
 TWINS: Final = ("/checkout", "/t-ica9GNU_gUnkca9GNU_gnu18FezZha9GNU_gnu18FkYola9GNU_gnu18F")
 # Texts that reports, files, terminals and spreadsheets may misinterpret.
 PRINTABLE: Final = (
@@ -39,7 +39,7 @@ CAMPAIGNS: Final = (
 MOST: Final = MAX_ABS_MICROS
 AMOUNTS: Final = (MOST, MOST, MOST - 1, -MOST, -1, 0, 1, 9_990_000)
 LINES: Final = ((MOST, 1), (-MOST, 1), (10**12, 10**6), (10**12, -(10**6)), (MOST, 0), (0, 10**6), (4_990_000, 2))
-"""Prices and quantities; each price × quantity is within the range of an amount."""
+"""Pairs (price, quantity) whose product is in the range of an amount."""
 REPEAT_SHARE: Final = 0.5
 TWIN_SHARE: Final = 0.05
 _LONG_PATH_BYTES: Final = 2_000
@@ -48,13 +48,13 @@ _QUIET_TYPES: Final = frozenset(("ENGAGEMENT", "PERFORMANCE", "REFUND", "EXCEPTI
 
 
 class Deed(NamedTuple):
-    """A hit without id, visitor and time.
+    """A generated hit that has no id, visitor and time yet.
 
     Attributes:
         hit: type, payload and context.
-        counts: effect on the totals, if the hit is on time and not from a bot.
-        campaign: campaign number or NO_CAMPAIGN; encoded with hitmesh.tools.load.visits.QUIET if the hit starts no
-            visit.
+        counts: what the hit adds to the totals if it is on time and not from a bot.
+        campaign: campaign number or NO_CAMPAIGN. For a non-interactive hit, the value is encoded with
+            hitmesh.tools.load.visits.QUIET.
         is_repeat: whether the hit repeats an order or refund of the same frame.
     """
 
@@ -79,7 +79,7 @@ class WildDoings:
         )  # fmt: skip
 
     def deed(self, number: int, frame: int, *, is_bot: bool) -> Deed:
-        """Return the hit with this number in the run; `number` must increase from call to call."""
+        """Generate the hit with this number in the run; `number` must increase from call to call."""
         self._number = number
         hit = hit_pb2.Hit()
         adds = None if is_bot else self._repeat(hit, frame)
@@ -100,7 +100,7 @@ class WildDoings:
     # ------------------------------------------------------------------------------------------------------- texts
 
     def _text(self, most_bytes: int, among: tuple[str, ...] = TEXTS) -> str:
-        """Return a text of at most `most_bytes` bytes, mostly unique among hits."""
+        """Return a text of at most `most_bytes` bytes; most of these texts are unique in the run."""
         if most_bytes >= _TWIN_BYTES and self._random.random() < TWIN_SHARE:
             return self._random.choice(TWINS)
         piece = self._random.choice(among)
@@ -113,7 +113,7 @@ class WildDoings:
     # ---------------------------------------------------------------------------------------------------- payloads
 
     def _repeat(self, hit: hit_pb2.Hit, frame: int) -> dict[str, int] | None:
-        """Make the hit a repeat of the frame's last order or refund; return None if there is nothing to repeat."""
+        """Make the hit a repeat of the frame's last order or refund; return None if the hit is not a repeat."""
         if self._repeatable is None or self._random.random() >= REPEAT_SHARE:
             return None
         (of_frame, first), self._repeatable = self._repeatable, None
@@ -202,7 +202,7 @@ class WildDoings:
         item.sku, item.name, item.brand = self._text(64), self._text(128), self._text(64)
         item.variant = self._text(64)
         item.category.extend(self._text(64) for _ in range(5))
-        if self._random.random() < 0.2:  # goods by weight: the item's amount is price × weight
+        if self._random.random() < 0.2:  # for goods sold by weight, the item's amount is price × weight
             item.unit_price_micros, item.quantity_exact = 2_000_002, 1.5
             return 3_000_003, 1
         item.unit_price_micros, item.quantity = self._random.choice(LINES)
@@ -211,7 +211,8 @@ class WildDoings:
     def _refund(self, hit: hit_pb2.Hit) -> dict[str, int]:
         hit.type = hit_pb2.HIT_TYPE_REFUND
         hit.refund.refund_id, hit.refund.currency = self._id("refund"), "USD"
-        hit.refund.order_id = self._id("unknown")  # an unknown order, so that a full refund is 0 after settlement too
+        # the order is unknown, so that a full refund stays 0 after settlement
+        hit.refund.order_id = self._id("unknown")
         hit.refund.amount_micros = self._random.choice((MOST, MOST - 1, 1, 0))
         hit.refund.kind = hit_pb2.REFUND_KIND_PARTIAL if hit.refund.amount_micros else hit_pb2.REFUND_KIND_FULL
         return {"refunds": hit.refund.amount_micros}
@@ -241,7 +242,7 @@ class WildDoings:
     # -------------------------------------------------------------------------------------------- all other fields
 
     def _surround(self, hit: hit_pb2.Hit, *, is_bot: bool) -> int:
-        """Fill every field except the payload; return the campaign's number."""
+        """Fill all fields outside the payload; return the campaign's number."""
         random, context = self._random, hit.context
         hit.user_id, hit.client_visit_id, hit.sequence = self._text(128), self._text(64), 2**32 - 1
         hit.offline = False

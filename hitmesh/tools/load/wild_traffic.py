@@ -1,8 +1,8 @@
-"""The traffic for the shape `wild`, frame by frame: hits from `hitmesh.tools.load.wild`, all out of order.
+"""Generates the traffic for the shape `wild`, frame by frame, from hits of `hitmesh.tools.load.wild`.
 
 This module chooses each hit's visitor and time. Every second site has a single visitor; on the remaining sites, about
-half of the hits come from a new visitor. Hits are late (more than an hour old), or at most 50 minutes old and in any
-order.
+half of the hits come from a new visitor. Each hit is either late (more than an hour old) or up to 50 minutes old, so
+the hits are not in order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VISITOR_ENDING: Final = "·\u202e🛒,|'\"\\\x1f-".encode()
 
 
 class Strangers(Crowd):
-    """A site's visitors: a single visitor for all hits, or a new visitor for about half of the hits."""
+    """The visitors of a site: a single visitor for all hits, or a new visitor for about half of the hits."""
 
     def __init__(self, random: Random, prefix: bytes, *, is_single: bool) -> None:
         super().__init__(random, prefix + _VISITOR_ENDING, 0, 0.0)
@@ -49,7 +49,7 @@ class Strangers(Crowd):
 
 
 class WildTraffic(Traffic):
-    """The frames of a plan with the shape `wild`; see Traffic."""
+    """An iterable over the frames of a plan with the shape `wild`; see Traffic."""
 
     def __init__(self, plan: LoadPlan, keys: dict[int, str], start_ms: int) -> None:
         super().__init__(plan, keys, start_ms)
@@ -64,7 +64,7 @@ class WildTraffic(Traffic):
         is_bot, is_late = self._random.random() < self._bots, self._random.random() < self._late
         deed = self._wild.deed(number, number // self._plan.frame_hits, is_bot=is_bot)
         event_ms = self._start_ms + at_ms - self._between(LATE_MS if is_late else OUT_OF_ORDER_MS)
-        # An offline hit, such as from a payment provider, belongs to no visit.
+        # An offline hit, for example from a payment provider, belongs to no visit.
         deed.hit.offline = deed.hit.HasField("order") and self._random.random() < _NEW_SHARE
         if not (is_bot or is_late or deed.hit.offline):
             event_ms = visitor.be_seen(event_ms)
@@ -78,5 +78,5 @@ class WildTraffic(Traffic):
 
 
 def traffic_of(plan: LoadPlan, keys: dict[int, str], start_ms: int) -> Traffic:
-    """Return the traffic of a plan; see Traffic."""
+    """Return the traffic that fits the plan's shape; see Traffic."""
     return (WildTraffic if plan.is_wild else Traffic)(plan, keys, start_ms)
