@@ -94,7 +94,10 @@ def edits_of(values: Iterable[str], renames: Iterable[str], drops: Iterable[str]
     count = len(found.renames) + len(found.drops) + len(found.values)
     if count > MAX_EDITS:
         raise RefusedError(
-            f"{count} edits; the limit is {MAX_EDITS}: give fewer", field="edits", count=count, limit=MAX_EDITS
+            f"there are {count} edits; the limit is {MAX_EDITS}: give fewer edits",
+            field="edits",
+            count=count,
+            limit=MAX_EDITS,
         )
     return found
 

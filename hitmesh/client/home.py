@@ -245,7 +245,7 @@ def _key(variable: str, file_variable: str, of_home: Path, environment: Mapping[
             return None
         raise _unreadable(path, file_variable, f"set {file_variable} to an existing file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, file_variable, f"make it readable, or set {variable}") from error
+        raise _unreadable(path, file_variable, f"make the file readable, or set {variable}") from error
 
 
 def _unreadable(path: Path, field: str, cure: str) -> RefusedError:

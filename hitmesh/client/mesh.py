@@ -72,7 +72,7 @@ class Mesh:
         """
         is_refused = isinstance(error, grpc.RpcError) and error.code() in _KEY_REFUSED
         if is_refused and self.key and self.key_source and not getattr(error, "__notes__", None):
-            error.add_note(f"the key is that of {self.key_source}")
+            error.add_note(f"the key comes from {self.key_source}")
 
     @property
     def credentials(self) -> Metadata:

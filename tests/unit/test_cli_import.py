@@ -286,7 +286,7 @@ def test_unknown_key_ends_with_the_code_of_the_call(
     monkeypatch.setenv("HITMESH_KEY", "wrong")
     assert run(["import", "access-log", str(an_access_log(tmp_path)), "--site", "demo/weblog", "-o", "json"]) == 80
     status = json.loads(capsys.readouterr().err)
-    assert (status["code"], status["message"]) == (16, "the key is not known; the key is that of HITMESH_KEY")
+    assert (status["code"], status["message"]) == (16, "the key is not known; the key comes from HITMESH_KEY")
 
 
 @pytest.mark.parametrize(

@@ -391,5 +391,5 @@ def test_a_refused_key_is_named_by_its_variable_or_file(
     assert reprocess("run", "r1") == code
     message = capsys.readouterr().err
     assert rule in message
-    assert f"; the key is that of {variable or place}" in message
+    assert f"; the key comes from {variable or place}" in message
     assert key not in message

@@ -88,7 +88,7 @@ def _values_of(hint: object) -> tuple[str, ...] | str:
         return tuple(map(str, bounds)) if isinstance(bounds, tuple) else str(bounds)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return tuple(member.value for member in hint)
-    raise TypeError(f"{hint!r} has no bounds: a label is a StrEnum, or Annotated with its values or bounds")
+    raise TypeError(f"label type {hint!r} has no bounds: use a StrEnum, or Annotated with the values or bounds")
 
 
 class Counter(Metric[LabelsP]):

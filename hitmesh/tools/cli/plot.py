@@ -33,7 +33,7 @@ def columns(
     heights = [max(values[at : at + share]) for at in range(0, len(values), share)]
     thickness = max(1, min(6, room // len(heights)))
     marks = _EIGHTHS_UP if blocks else _ASCII
-    lines = [title if share == 1 else f"{title} (each column: the maximum of {share})"]
+    lines = [title if share == 1 else f"{title} (each column shows the maximum of {share} values)"]
     for level in range(HEIGHT, 0, -1):
         filled = (_mark(marks, _part(height, top) * HEIGHT - (level - 1)) for height in heights)
         edge = _short(top) if level == HEIGHT else "0" if level == 1 else ""

@@ -142,7 +142,9 @@ def replay(
     if bool(ids) == has_filter:
         raise click.UsageError("give either IDs, or options that select hits (--site, --reason, …)")
     if len(ids) > MAX_IDS:
-        raise click.UsageError(f"{len(ids):,} IDs; the limit is {MAX_IDS}: select the hits with options instead")
+        raise click.UsageError(
+            f"there are {len(ids):,} IDs; the limit is {MAX_IDS}: select the hits with options instead"
+        )
     try:
         edits = edits_of(values, renames, drops)
         require_known(edits)

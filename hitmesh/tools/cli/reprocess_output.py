@@ -303,7 +303,7 @@ def _following(reprocessing: pb.Reprocessing) -> str:
     is_planned = state_name(reprocessing) in ("", "PLANNED")
     if not is_planned or not reprocessing.site_days or reprocessing.kind == pb.REPROCESSING_KIND_ERASE:
         return ""
-    return "days whose visits change with these days, found by run and shown in the difference"
+    return "later days whose visits change too; run finds these days, and diff shows them"
 
 
 def _minutes(duration: Duration) -> float:

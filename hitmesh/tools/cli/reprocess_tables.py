@@ -52,12 +52,12 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         print_sums(("site", "cell (UTC)", "metric"), [(_cell_keys(each), each.metrics) for each in found.cells])
         _note_more(found.changed_cells - len(found.cells), "changed cells", "--top")
     if found.settled_again_site_days:
-        note(f"without the rows of {count_of(found.settled_again_site_days)} that the settler settled again since")
+        note(f"left out: the rows of {count_of(found.settled_again_site_days)} that the settler has settled again")
     if found.site_days > 1 and any(each.metric == "visitors" for each in found.totals):
         note("visitors are added up over UTC days and sites; hitmesh query counts a visitor of several days once")
     if found.lost_site_days:
         note(
-            f"without {count_of(found.lost_site_days)} whose old or new rows the metric store lost: a publication "
+            f"left out: {count_of(found.lost_site_days)} whose old or new rows the metric store lost; a publication "
             "replaces the old rows"
         )
     if found.disturbed_site_days:

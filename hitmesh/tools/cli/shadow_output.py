@@ -27,7 +27,7 @@ def print_shadow(found: pb.ShadowStream, output: str, removed_streams: int = 0) 
         echo("no shadow stream: a single stream runs")
     else:
         _print_title(found)
-        echo(f"  days      from {date_text_of(found.first_utc_date)} on, unless settled")
+        echo(f"  days      from {date_text_of(found.first_utc_date)} on, except settled days")
         echo(f"  started   {found.start_time.ToJsonString()}")
         behind = f"{found.lag.ToMilliseconds() / 1_000:,.1f} s behind the live stream"
         echo(f"  progress  {behind}, {'caught up' if found.caught_up else 'catching up'}")
@@ -65,7 +65,7 @@ def print_shadow_diff(found: pb.GetShadowStreamDiffResponse, output: str) -> Non
         rows = [((date_text_of(day.utc_date), f"{day.changed_site_days:,}"), day.metrics) for day in found.days]
         print_sums(("UTC day", "changed site-days", "metric"), rows)
     if found.settled_site_days:
-        note(f"{count_of(found.settled_site_days)} settled already: correct them with hitmesh reprocess plan")
+        note(f"already settled: {count_of(found.settled_site_days)}; correct these days with hitmesh reprocess plan")
     if found.truncated:
         note("only the first 1,000 sites are compared: name sites with --site")
 

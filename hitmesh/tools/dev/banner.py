@@ -18,7 +18,7 @@ from hitmesh.tools.dev.instances import Instance
 _SITE: Final = "demo/example"
 _QUESTION: Final = "--metrics visits,gross_revenue --last 7d --grain day"
 _URL_QUESTION: Final = "format=csv&metrics=visits&last=7d&time_grain=day"
-_LATE_VISITS: Final = "Visits of the shop on a day that is open count when the day is settled, 26 hours after its end."
+_LATE_VISITS: Final = "Visits of the shop on open days are counted when the day is settled, 26 hours after its end."
 
 
 def banner(

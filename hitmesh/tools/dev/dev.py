@@ -168,8 +168,8 @@ class Mesh:
         if self._options.demo_data:
             if not self._home.demo_is_loaded():
                 self._warn(
-                    "loading thirty days of a generated shop into demo/example, up to a minute "
-                    "(--no-demo-data: no shop) …"
+                    "loading thirty days of a generated shop into demo/example, which takes up to a minute "
+                    "(--no-demo-data skips this) …"
                 )
             self._run("hitmesh.tools.dev.demo", str(self._home.root), str(self.door.http))
 

@@ -51,7 +51,7 @@ def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
         if not right or left not in known:
             raise RefusedError(
                 f"--map {text[:80]!r} names no column: write COLUMN=NAME, where COLUMN is one of "
-                f"{', '.join(known)} and NAME its name in the file",
+                f"{', '.join(known)} and NAME is its name in the file",
                 field="map",
                 reason=LocalReason.INVALID_MAP,
             )

@@ -163,4 +163,4 @@ def epoch_s(year: int, month: int, day: int, hour: int, minute: int, second: int
     try:
         return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp())
     except (ValueError, OverflowError) as error:
-        raise unparsable("the time of the line does not exist") from error
+        raise unparsable("the line's time does not exist") from error

@@ -1,9 +1,8 @@
 """Sends probe hits to a separate site, and measures how soon reports show them.
 
-The prober sends a hit with a unique page each second, and runs a report each second to find the pages.
-
-A probe is visible when a report that was requested after the ack contains its page. The prober measures the freshness
-that users see, not the freshness that the mesh reports.
+The prober sends a hit with a unique page each second, and runs a report each second to find the pages. A probe is
+visible when a report that was requested after the ack contains its page. The prober measures the freshness that users
+see, not the freshness that the mesh reports.
 """
 
 from __future__ import annotations

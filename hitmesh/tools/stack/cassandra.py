@@ -1,4 +1,7 @@
-"""Configuration and command of a single Cassandra node. Pure except for the health check."""
+"""Configuration and command of a single Cassandra node.
+
+Everything in this module is pure, except for the health check.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from hitmesh.tools.stack.health import cassandra_answers
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm
 
 HEAP: Final = ("-Xms768m", "-Xmx1536m", "-Xss256k", "-XX:MaxDirectMemorySize=384m")
-# Java packages that Cassandra's own jvm17-server.options exports or opens.
+# Java packages that must be exported or opened, as listed in Cassandra's own jvm17-server.options.
 _EXPORTS: Final = (
     *("java.base/jdk.internal.misc", "java.base/java.lang.ref", "java.sql/java.sql", "jdk.unsupported/sun.misc"),
     *("java.management.rmi/com.sun.jmx.remote.internal.rmi", "java.management/com.sun.jmx.remote.security"),

@@ -1,4 +1,4 @@
-"""Operations on the servers of a home: fetch, up, down, status, logs.
+"""Operations on a home's servers: fetch, up, down, status and logs.
 
 The command line, `hitmesh dev` and tests call these functions, so this module reads the environment variables.
 """
@@ -39,10 +39,10 @@ class ServerStatus:
 
     Attributes:
         name: name of the server.
-        pid: process id; 0 when the server does not run.
-        port: client port; 0 before a port was chosen.
+        pid: process id; 0 if the server does not run.
+        port: client port; 0 if no port has been chosen yet.
         is_healthy: whether the health check succeeded.
-        resident_bytes: resident memory.
+        resident_bytes: resident memory of the process.
         uptime_s: seconds since the start.
     """
 
@@ -55,14 +55,14 @@ class ServerStatus:
 
     @property
     def state(self) -> str:
-        """State in words: down, healthy or not healthy."""
+        """The server's state as text: "down", "healthy" or "not healthy"."""
         if not self.pid:
             return "down"
         return "healthy" if self.is_healthy else "not healthy"
 
 
 def fetch(say: Say) -> Path:
-    """Return the folder with all jars; fetch missing jars first.
+    """Fetch missing jars, and return the folder with all jars.
 
     Raises:
         StackError: a program is missing, or the jars cannot be fetched.
@@ -71,7 +71,9 @@ def fetch(say: Say) -> Path:
 
 
 def ensure_up(home: Path, say: Say) -> str:
-    """Return the store URL for a home's servers; fetch missing programs, and start servers that are down.
+    """Start servers that are down, and return the store URL for a home's servers.
+
+    Missing programs are fetched first.
 
     Raises:
         StackError: a program or jar is missing, or a server does not start; the message names the cause and a remedy.
@@ -83,7 +85,10 @@ def ensure_up(home: Path, say: Say) -> str:
 
 
 def down(home: Path, say: Say) -> bool:
-    """Stop the servers of a home in order and keep the data. Return whether any server was running."""
+    """Stop a home's servers in order, and keep the data.
+
+    Return whether any server was running.
+    """
     place = StackHome(home.expanduser().resolve())
     if not place.base.exists():
         return False
@@ -94,14 +99,14 @@ def down(home: Path, say: Say) -> bool:
 
 
 def processes(home: Path) -> Mapping[str, int]:
-    """Return the pid of each running server by name."""
+    """Return the pid of each running server, keyed by server name."""
     place = StackHome(home.expanduser().resolve())
     found = {name: noting.read(place.pid(name)) for name in NAMES}
     return {name: noted.pid for name, noted in found.items() if noted}
 
 
 def status(home: Path) -> list[ServerStatus]:
-    """Check every server now and return the results."""
+    """Check the health of every server, and return the results."""
     place = StackHome(home.expanduser().resolve())
     chosen = tcp_ports.read(place.ports_file)
     if set(chosen) != set(tcp_ports.NAMES):
@@ -112,13 +117,13 @@ def status(home: Path) -> list[ServerStatus]:
 
 
 def url(home: Path) -> str | None:
-    """Return the store URL for a home's servers; None when no server was ever started."""
+    """Return the store URL for a home's servers; None if no server was ever started in this home."""
     chosen = tcp_ports.read(StackHome(home.expanduser().resolve()).ports_file)
     return store_url(chosen) if set(chosen) == set(tcp_ports.NAMES) else None
 
 
 def log_of(home: Path, name: str) -> Path:
-    """Return the log of a server.
+    """Return the path of a server's log.
 
     Raises:
         StackError: the server was never started in this home.

@@ -1,4 +1,6 @@
-"""Configuration and commands of the Druid processes and their ZooKeeper. Pure except for the health checks.
+"""Configuration and commands of the Druid processes and their ZooKeeper.
+
+Everything in this module is pure, except for the health checks.
 
 The indexer can run twenty tasks, so that tests may use several meshes at once.
 """
@@ -22,20 +24,20 @@ from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 from hitmesh.tools.stack.versions import EXTENSIONS
 
 INDEXER_TASKS: Final = 20
-# Maximum bytes of rows that a task holds in memory before persisting them, whatever the ingestion spec says: about
-# 30,000 rows of `traffic`. With a third of this size, a task under load persists a part per second, and must merge all
-# parts at once. With three times this size, rows outlive Java's young generation, and reports scan all rows in memory
-# sequentially.
+# Maximum size of the rows that a task holds in memory before it writes them to disk, in bytes (about 30,000 rows of
+# `traffic`). This limit applies regardless of the ingestion spec. With a third of this size, a task under load writes a
+# part per second, and must later merge all parts at once. With three times this size, rows outlive Java's young
+# generation, and reports must scan more rows in memory sequentially.
 _TASK_MEMORY_BYTES: Final = 48 << 20
-# HTTP threads: enough for the supervisor's requests to every task, with some left for queries.
+# Number of HTTP threads: enough for the supervisor's requests to every task, and some more for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
 _ZOOKEEPER_HEAP: Final = ("-Xms32m", "-Xmx96m")
 _HEAPS: Final = {
     "coordinator": ("-Xms128m", "-Xmx512m"),
     "broker": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
     "historical": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
-    # Rows that tasks hold until they persist survive one or two garbage collections. The young generation has room for
-    # these rows, so that collections are rare; frequent collections took a quarter of the CPU time.
+    # The rows that tasks hold in memory survive one or two garbage collections. The young generation has room for these
+    # rows, so that collections are rare. Frequent collections took a quarter of the CPU time.
     "indexer": ("-Xms2g", "-Xmx3584m", "-Xmn1536m", "-XX:SurvivorRatio=4", "-XX:MaxDirectMemorySize=1g"),
 }
 _EXPORTS: Final = ("java.base/jdk.internal.misc", "java.base/jdk.internal.ref")
@@ -43,14 +45,14 @@ _OPENS: Final = (
     *("java.base/java.nio", "java.base/sun.nio.ch", "java.base/jdk.internal.ref", "java.base/java.io"),
     *("java.base/java.lang", "jdk.management/com.sun.management.internal"),
 )
-# Only historical processes cache results, because published segments never change. Parts of running tasks must not be
-# cached: after a failure, the replacement task reads the same rows and gives its parts the same names, but may divide
-# the rows among the parts differently.
+# Only historical processes cache results, because published segments never change. Results about the parts of running
+# tasks must not be cached. After a failure, the replacement task reads the same rows and gives its parts the same
+# names, but may divide the rows among the parts differently.
 _CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
 """
-# A group with a sketch may take 256 KiB of a merge buffer; groups that do not fit spill to disk instead of failing the
-# query.
+# A group with a sketch may take 256 KiB of a merge buffer. Groups that do not fit are written to disk, so that the
+# query does not fail.
 _BUFFERS: Final = """druid.query.groupBy.maxOnDiskStorage=4GiB
 druid.processing.buffer.sizeBytes=50MiB
 druid.processing.numMergeBuffers=2
@@ -59,7 +61,7 @@ druid.processing.numThreads=1
 
 
 def zookeeper(place: Place) -> Server:
-    """Return the ZooKeeper server; its classes are among Druid's jars."""
+    """Return the ZooKeeper server, whose classes are in Druid's jars."""
     conf, data, port = place.conf / "zookeeper", place.data / "zookeeper", place.ports["zookeeper"]
     file, logging = conf / "zoo.cfg", conf / "log4j2.xml"
     properties = f"""tickTime=2000
@@ -89,8 +91,8 @@ autopurge.purgeInterval=1
 
 def coordinator(place: Place) -> Server:
     """Return the coordinator, which is also the overlord and hosts the metadata store."""
-    # Otherwise Druid would delete, at its start, the compaction rules of data sources without segments, such as those
-    # of a new mesh.
+    # With `true`, Druid at its start would delete the compaction rules of data sources that have no segments, such as
+    # the data sources of a new mesh.
     properties = """druid.coordinator.kill.compaction.on=false
 druid.coordinator.asOverlord.enabled=true
 druid.coordinator.asOverlord.overlordService=druid/overlord
@@ -121,7 +123,7 @@ druid.broker.cache.populateCache=false
 
 
 def historical(place: Place) -> Server:
-    """Return the historical, which serves segments after handoff."""
+    """Return the historical process, which serves segments after the tasks have handed them off."""
     cache = json.dumps([{"path": str(_data(place, "segment-cache")), "maxSize": "10g"}])
     properties = f"""druid.server.http.numThreads=12
 {_BUFFERS}{_CACHE}druid.processing.tmpDir={_data(place, "tmp-historical")}
@@ -133,11 +135,13 @@ druid.segmentCache.dropSegmentDelayMillis=2000
 
 
 def indexer(place: Place) -> Server:
-    """Return the indexer, whose tasks read Kafka; healthy once the overlord lists it as a worker.
+    """Return the indexer, whose tasks read Kafka.
 
-    All tasks share the threads that persist and merge parts. Druid's default is half as many threads as cores,
-    whatever the number of tasks; with a single thread, all tasks were blocked while one task merged the rows of 15
-    minutes.
+    The indexer is healthy when the overlord lists it as a worker.
+
+    All tasks share the threads that write and merge parts. By default, Druid has half as many of these threads as
+    cores, independent of the number of tasks. With a single thread, all tasks were blocked while a task merged the rows
+    of 15 minutes.
     """
     properties = f"""druid.worker.capacity={INDEXER_TASKS}
 druid.worker.numConcurrentMerges={INDEXER_TASKS}
@@ -154,8 +158,8 @@ def _role(
     place: Place, name: str, needs: tuple[str, ...], properties: str, is_healthy: Callable[[int], bool]
 ) -> Server:
     conf, common, port = place.conf / "druid" / name, place.conf / "druid" / "_common", place.ports[name]
-    # All roles read the common files. Each role's `files` includes them, because a role restarts only when the digest
-    # of its own files changes.
+    # All roles read the common files. Each role lists the common files in its `files`, because a role restarts only if
+    # the digest of its files changes.
     files = {
         common / "common.runtime.properties": _common(place),
         common / "log4j2.xml": log4j("info"),

@@ -1,4 +1,4 @@
-"""Error of the local servers: every message ends with a remedy."""
+"""The error that operations on the local servers raise; every message ends with a remedy."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Fetch the servers' jars into the cache shared by all homes.
 
-A list of all files with their sizes is written last; a cache without that list, or whose files differ from the list, is
-incomplete and is fetched again. Maven's own copies are deleted once the list is written, so each jar is on the disk
-only once.
+The last step writes a list of all files with their sizes. If the list is missing, or the files differ from the list,
+the cache is incomplete and is fetched again. After the list is written, Maven's own copies are deleted, so that each
+jar is on the disk only once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MIB: Final = 1 << 20
 
 
 def fetch(cache: Path, say: Say) -> Path:
-    """Return `cache`, the folder with all jars; fetch the jars when the cache is incomplete.
+    """Fetch the jars if the cache is incomplete; return `cache`, the folder with all jars.
 
     Raises:
         StackError: a program is missing, or the jars cannot be fetched.
@@ -70,7 +70,8 @@ def _fetch(cache: Path, say: Say) -> None:
 
 
 def _resolve(maven: str, cache: Path, work: Path, artifact: Artifact) -> None:
-    # An interrupted attempt may leave incomplete jars here; Maven reuses the complete files in its own repository.
+    # An interrupted attempt may have left incomplete jars in this folder. Maven reuses the complete files in its own
+    # repository.
     shutil.rmtree(cache / artifact.folder, ignore_errors=True)
     project = work / f"{artifact.folder.replace('/', '-')}.xml"
     project.write_text(poms.pom(artifact), encoding="utf-8")

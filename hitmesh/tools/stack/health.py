@@ -1,8 +1,8 @@
 """Health checks in each server's own protocol, without drivers: an open port does not prove that a server works.
 
-A server is healthy under these conditions: Kafka names a broker, Cassandra answers STARTUP with READY, ZooKeeper
-reports a mode, each Druid process reports itself healthy, the coordinator leads, the broker has loaded the list of
-segments, and the overlord lists the indexer as a worker.
+Kafka is healthy if it names a broker, Cassandra if it answers STARTUP with READY, and ZooKeeper if it reports a mode. A
+Druid process is healthy if it reports itself healthy. In addition, the coordinator must be the leader, the broker must
+have loaded the list of segments, and the overlord must list the indexer as a worker.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from hitmesh.tools.stack.server import HOST
 
 TIMEOUT_S: Final = 3.0
 _MAX_ANSWER: Final = 1 << 20
-# Kafka: request METADATA, version 1, with a null client id and an empty list of topics.
+# A Kafka request METADATA in version 1, with a null client id and an empty list of topics.
 _KAFKA_METADATA: Final = struct.pack(">hhihi", 3, 1, 1, -1, 0)
-# Cassandra, protocol version 4: STARTUP with one option, answered by READY.
+# A Cassandra request STARTUP in protocol version 4, with a single option; Cassandra answers with READY.
 _CASSANDRA_BODY: Final = b"\x00\x01" + b"\x00\x0bCQL_VERSION" + b"\x00\x053.0.0"
 _CASSANDRA_STARTUP: Final = struct.pack(">BBhBi", 4, 0, 0, 1, len(_CASSANDRA_BODY)) + _CASSANDRA_BODY
 _CASSANDRA_READY: Final = 2
@@ -43,7 +43,7 @@ def cassandra_answers(port: int) -> bool:
 
 
 def zookeeper_answers(port: int) -> bool:
-    """Return whether ZooKeeper reports a mode, and so serves clients."""
+    """Return whether ZooKeeper reports a mode; a ZooKeeper that reports a mode serves clients."""
     with _connected(port) as connection:
         connection.sendall(b"srvr")
         connection.shutdown(socket.SHUT_WR)
@@ -59,7 +59,7 @@ def druid_answers(port: int) -> bool:
 
 
 def coordinator_answers(port: int) -> bool:
-    """Return whether the coordinator is healthy and leads, both as coordinator and as overlord."""
+    """Return whether the coordinator is healthy, and is the leader both as coordinator and as overlord."""
     leads = ("/druid/coordinator/v1/isLeader", "/druid/indexer/v1/isLeader")
     return druid_answers(port) and all(dict(_get(port, path)).get("leader") is True for path in leads)
 

@@ -1,4 +1,7 @@
-"""Configuration and command of Kafka as a single process, broker and controller. Pure except for the health check."""
+"""Configuration and command of Kafka as a single process, which is both broker and controller.
+
+Everything in this module is pure, except for the health check.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from hitmesh.tools.stack.health import kafka_answers
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 
 HEAP: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxDirectMemorySize=256m")
-# A transaction may stay open for as long as a window takes, plus the time to resolve a commit with an unknown result. A
-# consumer group's committed offsets must be retained even if the mesh is stopped for years.
+# A transaction may stay open while a window is processed, and while a commit with an unknown result is resolved. Kafka
+# must retain a consumer group's committed offsets even if the mesh is stopped for years.
 _TRANSACTION_MAX_MS: Final = 15 * 60_000
 _OFFSETS_KEPT_MIN: Final = 10 * 365 * 24 * 60
 

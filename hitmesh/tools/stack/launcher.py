@@ -1,8 +1,8 @@
 """Start and stop a home's servers. The caller must hold the home's lock.
 
-A server that is down is started once all servers that it needs are healthy, a server with an outdated configuration is
-restarted, and all other servers are left alone. A server that does not become healthy is stopped and reported; the
-other servers stay up, so that a second attempt takes less time.
+The launcher starts a server that is down when all servers that it needs are healthy. It restarts a server whose
+configuration is outdated, and does not touch other servers. A server that does not become healthy is stopped and
+reported. The other servers keep running, so that a second attempt takes less time.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _LET_GO_S: Final = 10.0
 _REPORT_EVERY_S: Final = 15.0
 _PREPARE_S: Final = 120.0
 _NEEDED_BYTES: Final = 3 << 30
-# By default, malloc reserves more arenas, because Java has many threads.
+# Limits malloc's memory arenas; by default, malloc reserves more arenas, because Java has many threads.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
-# Pairs (text in a log, remedy) for problems of the machine.
+# Pairs (text in a log, remedy) for problems that the machine causes.
 _CURES: Final = (
     ("Address already in use", "another program took the port: run `hitmesh stack up` again"),
     ("Failed to bind", "another program took the port: run `hitmesh stack up` again"),
@@ -51,7 +51,7 @@ _CURES: Final = (
 
 @dataclass(slots=True)
 class Launcher:
-    """Launcher for a home's servers; reports progress through `say`."""
+    """Starts and stops a home's servers, and reports progress through `say`."""
 
     home: StackHome
     jars: Path
@@ -61,7 +61,7 @@ class Launcher:
     _reported_s: float = field(default_factory=time.monotonic)
 
     def up(self, only: Collection[str] = NAMES) -> dict[str, int]:
-        """Return the ports once all servers in `only` are healthy.
+        """Start the servers in `only`; return all ports when these servers are healthy.
 
         Raises:
             StackError: a server does not start, or no port is free.
@@ -189,7 +189,8 @@ class Launcher:
 def obituary(name: str, state: str, home: StackHome) -> str:
     """Return a message that names the server and the failure, quotes the end of the log and proposes a remedy."""
     log = home.log(name)
-    # Stack frames are left out, because Java prints the cause above them, and the cause must be among the last lines.
+    # Stack frames are left out. Java prints the cause above the stack frames, and the cause must be among the last
+    # lines.
     lines = [line for line in last_lines(log, _SEARCHED_LINES) if not line.startswith(_FRAMES)][-LAST_LINES:]
     text = "\n".join(lines)
     cure = next(
@@ -201,7 +202,7 @@ def obituary(name: str, state: str, home: StackHome) -> str:
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """Return the last lines of a log; empty when there is no log."""
+    """Return the last lines of a log; the list is empty if the log does not exist."""
     try:
         with log.open(encoding="utf-8", errors="replace") as lines:
             return list(deque((line.rstrip("\n") for line in lines), maxlen=count))
@@ -214,7 +215,10 @@ def _kept_in(name: str) -> str:
 
 
 def _is_free(port: int, deadline: float) -> bool:
-    """Return whether a port is free; wait if the port is busy but no process holds the port, as after a kill."""
+    """Return whether a port is free.
+
+    If the port is busy although no process holds it, for example after a kill, the function waits.
+    """
     while not (free := is_free(port)) and holder(port) is None and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return free

@@ -1,4 +1,4 @@
-"""File layout of a stack: data, logs and configuration below a home, jars in a cache shared by all homes."""
+"""The file layout of the servers: data, logs and configuration below a home; jars in a cache that all homes share."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class StackHome:
-    """Paths below `stack/` of a home."""
+    """Paths below the directory `stack/` in a home."""
 
     root: Path
 
     @property
     def base(self) -> Path:
-        """Root of all server files."""
+        """Root directory of all files of the servers."""
         return self.root / "stack"
 
     @property
     def ports_file(self) -> Path:
-        """File with each server's ports."""
+        """Path of the file with each server's ports."""
         return self.base / "ports.json"
 
     @property
@@ -79,7 +79,7 @@ class StackHome:
 
 @contextmanager
 def held(file: Path, say: Say) -> Iterator[None]:
-    """Hold a lock; report through `say` if this process must wait for another process."""
+    """Hold the lock of a file; if another process holds the lock, report this through `say` and wait."""
     with file.open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,7 +93,7 @@ def held(file: Path, say: Say) -> Iterator[None]:
 
 
 def stack_home(option: Path | None, environment: Mapping[str, str]) -> Path:
-    """Return the servers' home: the option, else HITMESH_STACK_HOME, else the default home of a mesh."""
+    """Return the servers' home: the option's value, else HITMESH_STACK_HOME, else the default home of a mesh."""
     from_environment = environment.get(HOME_VARIABLE)
     if option is None and from_environment:
         return Path(from_environment).expanduser().absolute()
@@ -101,5 +101,5 @@ def stack_home(option: Path | None, environment: Mapping[str, str]) -> Path:
 
 
 def cache_dir() -> Path:
-    """Return the jar folder for these versions, shared by all homes."""
+    """Return the folder for the jars of these versions, which all homes share."""
     return xdg().user_cache_path / f"servers-{digest()}"

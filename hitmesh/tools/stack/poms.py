@@ -1,4 +1,4 @@
-"""Render Maven's input: a project for each folder of jars, and the settings. Pure."""
+"""Renders the input for Maven: a project for each folder of jars, and the settings. Pure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def pom(artifact: Artifact) -> str:
 def settings(empty: Path) -> str:
     """Return settings that restrict Maven to the central repository.
 
-    Some projects name repositories that no longer exist, and Maven would wait for each of them. Mirrors in the user's
-    own settings take precedence.
+    Some projects name repositories that no longer exist, and Maven would wait for each such repository. Mirrors in the
+    user's own settings take precedence.
     """
     url = escape(empty.as_uri())
     mirror = f"<id>none</id><mirrorOf>*,!central</mirrorOf><url>{url}</url>"

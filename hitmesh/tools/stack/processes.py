@@ -1,6 +1,6 @@
-"""Processes that outlive the command that started them: spawn, recognise, stop.
+"""Spawns, recognises and stops processes that keep running after the command that started them.
 
-A process is recognised by pid and start time (in clock ticks), so that another program with a reused pid is never
+A process is recognised by its pid and start time (in clock ticks). Another program with a reused pid is therefore never
 mistaken for a server or killed.
 """
 
@@ -25,7 +25,7 @@ _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Identity of a server's process, and the digest of the server's command and files when it was started."""
+    """The identity of a server's process, and the digest of the command and files with which it was started."""
 
     pid: int
     started_tick: int
@@ -53,7 +53,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, fol
 
 
 def note(pid: int, digest: str) -> Note:
-    """Return the note by which a process that was just spawned is recognised later."""
+    """Return the note with which a process that was just spawned can be recognised later."""
     try:
         started_tick = _started_tick(psutil.Process(pid))
     except psutil.NoSuchProcess:
@@ -69,7 +69,7 @@ def write(file: Path, noted: Note) -> None:
 
 
 def read(file: Path) -> Note | None:
-    """Return the note of a process that still runs; None otherwise."""
+    """Return the note in a file if its process still runs; otherwise return None."""
     try:
         noted = Note(**json.loads(file.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -78,7 +78,10 @@ def read(file: Path) -> Note | None:
 
 
 def is_alive(noted: Note) -> bool:
-    """Return whether the noted process still runs; a child that has ended is reaped first."""
+    """Return whether the noted process still runs.
+
+    If the process is a child that has ended, it is reaped first.
+    """
     with contextlib.suppress(ChildProcessError):
         os.waitpid(noted.pid, os.WNOHANG)
     try:
@@ -89,10 +92,10 @@ def is_alive(noted: Note) -> bool:
 
 
 def stop(running: Sequence[Note], timeout_s: float) -> list[Note]:
-    """Terminate processes, all at once; kill and return the processes that still run after the timeout."""
+    """Terminate all processes at once; kill and return the processes that still run after the timeout."""
     for process in running:
         _signal(process, signal.SIGTERM)
-        _signal(process, signal.SIGCONT)  # a stopped process does not handle SIGTERM
+        _signal(process, signal.SIGCONT)  # resumes a stopped process, which could not handle SIGTERM
     hanging = _wait_gone(running, timeout_s)
     for process in hanging:
         _signal(process, signal.SIGKILL)
@@ -101,7 +104,7 @@ def stop(running: Sequence[Note], timeout_s: float) -> list[Note]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process; 0 when the process is gone."""
+    """Return the resident memory of a process in bytes; 0 if the process has ended."""
     try:
         return psutil.Process(pid).memory_info().rss
     except psutil.NoSuchProcess:
@@ -132,7 +135,7 @@ def _signal(noted: Note, number: signal.Signals) -> None:
 def _started_tick(process: psutil.Process) -> int:
     """Return the start time of a process in clock ticks since the boot.
 
-    psutil's start time includes the time of the boot, which changes when the clock is set; the ticks since the boot
+    psutil's start time includes the time of the boot, which changes when the clock is set. The ticks since the boot
     never change.
     """
     booted_s = psutil.boot_time()

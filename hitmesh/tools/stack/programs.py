@@ -1,4 +1,6 @@
-"""Programs that the servers need: Java 17 and, to fetch jars, Maven. Installed with apt-get when run as root.
+"""Finds the programs that the servers need: Java 17, and Maven to fetch jars.
+
+If the user is root, missing programs are installed with apt-get.
 
 The Java version is 17, because Cassandra 5.0 does not run on newer versions.
 """
@@ -54,7 +56,7 @@ def maven(say: Say) -> str:
 
 
 def major_version(output: str) -> int | None:
-    """Return the major version in the output of `java -version`; None when the output has none."""
+    """Return the major version in the output of `java -version`; None if the output contains no version."""
     found = re.search(r'version "(\d+)', output)
     return int(found[1]) if found else None
 
@@ -82,7 +84,7 @@ def _version_of(path: str) -> int | None:
 
 
 def _install(program: str, name: str, say: Say) -> None:
-    """Install a missing program; possible only for root on a machine with apt-get."""
+    """Install a missing program; this is possible only for root on a machine with apt-get."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         raise StackError(f"{name} is missing: {_cure(program)}")

@@ -1,4 +1,4 @@
-"""Launch description of a server: command, configuration files, required servers, health check."""
+"""Describes how to launch a server: command, configuration files, required servers and health check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Place:
         logs: log folder.
         jars: folder that contains a folder of jars for each program.
         java: path to the Java executable.
-        ports: port by name (hitmesh.tools.stack.tcp_ports).
+        ports: the ports, keyed by name (hitmesh.tools.stack.tcp_ports).
     """
 
     conf: Path
@@ -37,7 +37,7 @@ class Place:
     ports: Mapping[str, int]
 
     def class_path(self, *folders: Path, jars: str) -> str:
-        """Return the folders, and all jars in the folder `jars`, as a class path."""
+        """Return a class path with the folders and all jars in the folder `jars`."""
         return ":".join([*map(str, folders), str(self.jars / jars / "*")])
 
     def address(self, name: str) -> str:
@@ -50,12 +50,12 @@ class Server:
     """A server process.
 
     Attributes:
-        name: shown to users and used in file names.
+        name: name of the server, for messages and file names.
         port: client port.
         needs: servers that must be healthy before this server starts.
-        files: text of each file to write before the start.
-        folders: folders to create before the start.
-        prepare: command to run before a start if the file `prepared` does not exist.
+        files: text of each file that is written before the start, keyed by path.
+        folders: folders that are created before the start.
+        prepare: command that is run before a start if the file `prepared` does not exist.
         command: the program and its arguments.
         is_healthy: health check; returns False or raises an error if the server is not healthy (see `health.passes`).
     """
@@ -72,17 +72,20 @@ class Server:
 
     @property
     def digest(self) -> str:
-        """Digest of command and files; a changed digest means that the server must be restarted."""
+        """Digest of the command and files; if the digest has changed, the server must be restarted."""
         content = (self.command, sorted((str(path), text) for path, text in self.files.items()))
         return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 def log4j(level: str) -> str:
-    """Return a configuration that logs the given level and above to standard output."""
+    """Return a log4j configuration that logs the given level and above to standard output."""
     return LOG4J.replace("LEVEL", level)
 
 
 def jvm(place: Place, name: str, *heap: str) -> tuple[str, ...]:
-    """Return the Java executable with the options common to all servers. A crash report is written to the logs."""
+    """Return the Java command with the options that all servers share.
+
+    If Java crashes, it writes a crash report to the logs.
+    """
     crash = f"-XX:ErrorFile={place.logs / f'{name}-crash.log'}"
     return (place.java, *heap, "-Djava.awt.headless=true", "-Dfile.encoding=UTF-8", "-Duser.timezone=UTC", crash)

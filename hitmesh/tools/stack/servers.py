@@ -1,4 +1,4 @@
-"""All servers of a stack, with start and stop order. Pure."""
+"""All servers of a stack, and the order in which they start and stop. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hitmesh.tools.stack.kafka import kafka
 from hitmesh.tools.stack.layout import StackHome
 from hitmesh.tools.stack.server import Place, Server
 
-# The server with the slowest start comes first. The functions have the names in hitmesh.tools.stack.tcp_ports.
+# The server with the slowest start comes first. Each function has the server's name in hitmesh.tools.stack.tcp_ports.
 _ALL: Final = (cassandra, zookeeper, kafka, coordinator, broker, historical, indexer)
 NAMES: Final = tuple(maker.__name__ for maker in _ALL)
 # A server stops before the servers that it needs, because the indexer's tasks hand off their rows while stopping.
@@ -20,7 +20,7 @@ STOP_WAVES: Final = (("indexer",), ("historical", "broker"), ("coordinator",), (
 
 
 def all_servers(home: StackHome, jars: Path, java: str, ports: Mapping[str, int]) -> dict[str, Server]:
-    """Return every server by name."""
+    """Return all servers, keyed by name."""
     place = Place(home.conf(), home.data, home.logs, jars, java, ports)
     return {make.__name__: make(place) for make in _ALL}
 

@@ -1,4 +1,4 @@
-"""TCP port allocation for the servers: a chosen port is kept unless another program takes the port.
+"""Allocates TCP ports for the servers; a chosen port is kept unless another program takes the port.
 
 Port numbers are between 20000 and 32000, below the range for outgoing connections. Each home begins its search at a
 different number, so that two homes seldom collide.
@@ -14,7 +14,7 @@ from typing import Final
 
 from hitmesh.tools.stack.errors import StackError
 
-# Names of the ports of each server, the client port first.
+# Names of each server's ports; the client port comes first.
 PORTS: Final = {
     "kafka": ("kafka", "kafka-controller"),
     "cassandra": ("cassandra", "cassandra-storage", "cassandra-storage-tls", "cassandra-jmx"),
@@ -35,8 +35,8 @@ def choose(
     """Return a port for every name.
 
     Args:
-        known: ports chosen before; kept if the server runs or the port is free.
-        running: running servers, which hold their ports themselves.
+        known: ports that were chosen before; a port is kept if its server runs or the port is free.
+        running: names of the running servers, whose ports are busy because the servers use them.
         first: number at which the search for new ports starts.
         is_free: returns whether a server could listen on a port.
 
@@ -63,7 +63,7 @@ def first_port(home: Path) -> int:
 
 
 def read(file: Path) -> dict[str, int]:
-    """Return the ports that were chosen; empty when the file does not exist."""
+    """Return the ports in the file; empty if the file does not exist."""
     try:
         return {str(name): int(port) for name, port in json.loads(file.read_bytes()).items()}
     except FileNotFoundError:

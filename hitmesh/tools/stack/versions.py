@@ -1,4 +1,4 @@
-"""Maven artifacts and versions of the servers. A digest identifies the set."""
+"""Maven artifacts and versions of the servers, and a digest that identifies the set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXTENSIONS: Final = ("druid-kafka-indexing-service", "druid-datasketches")
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A Maven artifact whose jars, with all runtime dependencies, go into a folder.
+    """Maven artifacts whose jars, with all runtime dependencies, are put into a folder.
 
     Attributes:
         folder: path below the cache.
@@ -45,7 +45,7 @@ ARTIFACTS: Final = (
         ),
     ),
     Artifact("lib/cassandra", (("org.apache.cassandra", "cassandra-all", CASSANDRA),)),
-    # Sigar is a native library missing from public repositories; only disabled monitors use it.
+    # Sigar is a native library that is missing in public repositories. Only monitors that are disabled here use Sigar.
     Artifact("lib/druid", (("org.apache.druid", "druid-services", DRUID),), _OF_DRUID, (("org.hyperic", "sigar"),)),
     *(
         Artifact(f"extensions/{name}", (("org.apache.druid.extensions", name, DRUID),), _OF_DRUID)
