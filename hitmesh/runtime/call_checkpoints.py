@@ -27,8 +27,8 @@ def checkpoint_of(
     def checkpoint() -> None:
         if monotonic() > end:
             raise Abandoned(
-                f"the answer takes longer than the call's limit of {allowed_s:.1f} s; the server's limit is {max_s:g} s: "
-                "ask for a shorter range, fewer dimensions or a simpler filter, or set a longer deadline",
+                f"the answer takes longer than the call's limit of {allowed_s:.1f} s; the server's limit is "
+                f"{max_s:g} s: ask for a shorter range, fewer dimensions or a simpler filter, or set a longer deadline",
                 reason=ErrorReason.DEADLINE_EXCEEDED,
                 timeout_s=allowed_s,
                 limit=max_s,
