@@ -27,7 +27,7 @@ SITE = "demo/weblog"
 METRICS = "visits,visitors,pageviews,bounce_rate"
 LOG_DAYS = ("--since", "2015-05-17", "--until", "2015-05-20")
 # Parameters of the generated log, which replaces the real log on a machine without it. The generated log covers the
-# same four days.
+# same four days as the real log.
 SEED, VISITS, DAYS = 7, 900, 4
 FIRST_DAY = datetime(2015, 5, 17, tzinfo=UTC)
 PAGES = ("/", "/shoes", "/shoes/red", "/shirts", "/shirts/blue", "/cart", "/help")
@@ -105,7 +105,7 @@ def _show(demo: Demo, directory: Path) -> None:
         query = ["query", "--site", SITE, *LOG_DAYS, "--tz", "UTC", "--home", str(home)]
         _hitmesh(*query, "--metrics", METRICS, "--grain", "day", "--plot", "-o", "table")
         _hitmesh(*query, "--metrics", "visits,visitors", "--grain", "none", "--dimensions", "channel", "-o", "table")
-        _step(4, "live traffic: ten seconds of 2,000 hits a second, compared with the reports, and the ledger")
+        _step(4, "send 2,000 hits per second for ten seconds, compare them with the reports, show the ledger")
         _hitmesh("load", *LIVE, "--home", str(home), "-o", "table")
         _hitmesh("ledger", "--site", "demo/load-0001", "--home", str(home), "-o", "table")
         _step(5, "where everything was")

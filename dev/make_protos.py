@@ -73,7 +73,7 @@ def _write_descriptor_set(root: Path, out: Path, names: Sequence[str]) -> list[F
 
 
 def _write_inits(out: Path, names: Sequence[str]) -> None:
-    """Make every stub directory a package, except the hand-written top package."""
+    """Write an `__init__.py` for every directory of stubs, except for the hand-written top package."""
     for name in names:
         for directory in list(Path(name).parents)[:-2]:
             docstring = f'"""Generated from proto/{directory.as_posix()} by `make proto`."""\n'
@@ -135,7 +135,7 @@ def _write(root: Path, wanted: Mapping[Path, bytes]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Generate, or with `--check` compare; return the exit status."""
+    """Generate the stubs, or compare them with `--check`; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="compare with the tree and write nothing")
     arguments = parser.parse_args(argv)

@@ -1,8 +1,8 @@
 """Count the words that make docstrings and comments hard to read, and fail if there are too many.
 
-Limits apply per 1,000 words, over all files together: a noun is clearer than a pronoun, and a chain of "of" hides the
-actor. `python dev/words.py PATH...` prints the rates and the files with the most words beyond the limits. The default
-paths are the product's packages and the contract.
+Limits apply per 1,000 words, over all files together. Pronouns are limited because nouns are clearer, and "of" because
+a chain of genitives hides the actor. `python dev/words.py PATH...` prints the rates and the files with the most words
+beyond the limits. The default paths are the product's packages and the contract.
 """
 
 from __future__ import annotations

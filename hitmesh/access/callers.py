@@ -1,4 +1,6 @@
-"""Identifies callers and checks their roles. All tenant isolation of reads and of the admin service is in this module.
+"""Identifies callers and checks their roles.
+
+All checks that isolate merchants from each other, for reads and for the admin service, are in this module.
 
 A nonexistent site and another merchant's site cause the same NOT_FOUND with the same text.
 """

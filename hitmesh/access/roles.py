@@ -19,7 +19,7 @@ from hitmesh.model.sites import IngestKey, KeyKind
 class Role(StrEnum):
     """An action that the holder of a key may perform.
 
-    SEND: send hits of a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites
+    SEND: send hits for a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites
     and keys of a merchant. OPERATE: read data that belongs to no merchant, recompute history, and change exclusion
     rules.
     """
@@ -74,7 +74,7 @@ def is_valid_sender(key: IngestKey | None) -> bool:
 
 
 def is_unbounded(key: IngestKey) -> bool:
-    """Return whether hits with a key may have any age: only with a server key that allows this (rule T3)."""
+    """Return whether hits with this key may have any age, which only certain server keys allow (rule T3)."""
     return key.unbounded_history and rights_of(key).sets_times
 
 

@@ -113,7 +113,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
             field="home",
             reason=LocalReason.INVALID_CONFIG,
         ) from error
-    # The ready file of a killed mesh remains, and another process may have taken its port.
+    # A killed mesh leaves its ready file behind, and another process may now listen on the mesh's port.
     if pid > 0 and not _is_alive(pid):
         raise NoMesh(
             f"no mesh is running on {home} ({READY_FILE} names process {pid}, which has ended): {CURE_NO_MESH}"
@@ -192,7 +192,8 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
     The key is HITMESH_KEY, else the content of the file HITMESH_KEY_FILE, else the content of the home's key file.
 
     Raises:
-        RefusedError: the key file cannot be read (INVALID_CONFIG). Only the home's key file may be missing.
+        RefusedError: the key file cannot be read (INVALID_CONFIG). If the home's key file does not exist, the result is
+            None.
     """
     return _key(KEY_VARIABLE, KEY_FILE_VARIABLE, home / DEV_KEY_FILE, environment)
 

@@ -38,7 +38,7 @@ def short_id(name: str) -> str:
 
 
 def create_reprocessing(mesh: Mesh, wanted: pb.Reprocessing, *, validate_only: bool) -> pb.Reprocessing:
-    """Store a plan, or with `validate_only` return the plan without a name."""
+    """Store a plan, and return it; with `validate_only`, return the plan without storing it."""
     request = pb.CreateReprocessingRequest(reprocessing=wanted, validate_only=validate_only)
     return mesh.reprocessings.CreateReprocessing(
         request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials

@@ -36,7 +36,7 @@ class Sendable(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes of the batch."""
+        """Size of the batch in bytes."""
 
     def part(self, indexes: Sequence[int], attempt: int) -> Self:
         """Return a batch with the hits at these indexes.
@@ -164,7 +164,7 @@ class SendWindow(Generic[B]):
 
     @property
     def next_number(self) -> int:
-        """The number that the next batch to be sent gets."""
+        """The number of the next batch that is sent."""
         return self.acked_through + len(self._in_flight) + 1
 
     def add(self, batch: B) -> None:
@@ -200,7 +200,10 @@ class SendWindow(Generic[B]):
         return size <= self._room_bytes or (size > self._credit_bytes and not self._in_flight)
 
     def take(self, size: int, now_s: float) -> None:
-        """Mark the head as in flight with `next_number`; `size` is the size of the message, which must fit."""
+        """Mark the batch from `head` as in flight.
+
+        Its number is `next_number`; `size` is the size of its message, which must fit.
+        """
         if not self._in_flight:
             self._active_at_s = now_s
         outgoing = self._waiting.popleft()

@@ -156,7 +156,7 @@ class HitSender:
     def close(self, *, broken: bool = False) -> None:
         """End the stream; batches that wait are not sent. A second call changes nothing.
 
-        Wait up to CLOSE_TIMEOUT_S for the collector to end the stream; with `broken`, cancel the stream at once.
+        Wait up to CLOSE_TIMEOUT_S until the collector has ended the stream; with `broken`, cancel the stream at once.
         """
         stream, self._stream = self._stream, None
         if stream is None or stream.ended:

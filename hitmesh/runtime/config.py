@@ -32,7 +32,7 @@ class ServiceSettings(BaseSettings):
     unknown_keys_s: int = Field(
         default=UNKNOWN_KEYS_S,
         ge=1,
-        description="Look-ups of unknown keys per second; further senders are told to retry",
+        description="Maximum look-ups of unknown keys per second; senders above the limit must retry",
     )
     node: str = Field(default="dev-0", description="Name of this instance in records and logs")
 

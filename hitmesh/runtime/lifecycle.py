@@ -133,8 +133,8 @@ def serve(
 def watch_threads() -> Sequence[str]:
     """Return a list that gets a cause whenever a thread in this process ends with an error.
 
-    This is the last safety net, also for threads of libraries. Threads of hitmesh catch every error from which they can
-    recover.
+    The list is the last safety net, and also covers threads of libraries. Threads of hitmesh catch every error from
+    which they can recover.
     """
     causes: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Log lines: key=value on a terminal, JSON elsewhere, always on stderr. No line contains payloads or secrets.
+"""Writes log lines to stderr, as key=value on a terminal and as JSON elsewhere. No line contains payloads or secrets.
 
 A line that cannot be written is lost silently, because a full disk behind stderr must not stop the service.
 """

@@ -1,4 +1,4 @@
-"""Metrics of the processes. Services must record them per batch, call or step, never per hit.
+"""Metrics of the processes. Services must record metrics per batch, call or step, never per hit.
 
 `registry` defines every metric, and `labels` defines the allowed label values. `metrics` contains the methods with
 which services record values. `exposition` serves the metrics to Prometheus; only composition roots import this module.

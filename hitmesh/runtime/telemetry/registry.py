@@ -37,7 +37,11 @@ COLLECTOR_BATCH_HITS: Final = Histogram(
     _HITS,
 )
 COLLECTOR_BATCH_BYTES: Final = Histogram(
-    "hitmesh_collector_batch_bytes", Unit.BYTES, "Bytes of a micro-batch as sent", labels.unlabelled, _BATCH_BYTES
+    "hitmesh_collector_batch_bytes",
+    Unit.BYTES,
+    "Size of a micro-batch as its senders encoded it",
+    labels.unlabelled,
+    _BATCH_BYTES,
 )
 COLLECTOR_ACK_SECONDS: Final = Histogram(
     "hitmesh_collector_ack_latency_seconds",

@@ -50,7 +50,7 @@ class CallMeter(grpc.ServerInterceptor):
         return handler
 
     def _measured(self, method: str, behaviour: Behaviour) -> Behaviour:
-        @functools.wraps(behaviour)  # copies the attributes that gRPC reads from a handler
+        @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads
         def measured(request: Any, context: grpc.ServicerContext) -> Any:
             with self._measuring(method, context):
                 return behaviour(request, context)

@@ -36,7 +36,7 @@ def date_text(_ctx: click.Context, param: click.Parameter, value: str | None) ->
 def iso_date(_ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Check that an option's value is an ISO date, and return the value.
 
-    This is for options with future dates, where `today` and `yesterday` have no meaning.
+    The function is for options with future dates, where `today` and `yesterday` have no meaning.
     """
     try:
         return date.fromisoformat(value if _ISO_DATE.fullmatch(value) else "").isoformat()

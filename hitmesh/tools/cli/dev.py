@@ -97,7 +97,7 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
     multiple=True,
     callback=_settings,
     metavar="NAME=VALUE",
-    help="Setting of the processor, for example keep_superseded_ms=1000, to rehearse with small numbers. Can be given "
+    help="Setting of the processor, for example keep_superseded_ms=1000, to try features with small values. Can be given "
     "several times.",
 )
 @stack_home_option("--stack-home", needs=" of `--backend stack`")

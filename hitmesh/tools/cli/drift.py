@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     ),
 )
 @site_option(required=False)
-@click.option("--since", callback=date_text, metavar="DATE", help="First UTC day. Default: the last 60 settled days.")
+@click.option(
+    "--since", callback=date_text, metavar="DATE", help="First UTC day. By default, the last 60 settled days are shown."
+)
 @click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day, inclusive.")
 @output_option("table", "json")
 @mesh_options

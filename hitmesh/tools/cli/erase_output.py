@@ -1,4 +1,4 @@
-"""An erasure's receipt as a table and as JSON."""
+"""Shows an erasure's receipt as a table or as JSON."""
 
 from __future__ import annotations
 

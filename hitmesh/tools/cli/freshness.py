@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def freshness(site: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
     """Show how current the reports on a site, or on every site, are.
 
-    Every hit acknowledged before "complete through" is in the reports; numbers before "settled to" are final. JSON is
-    one object with --site, else a list.
+    Every hit acknowledged before "complete through" is in the reports; numbers before "settled to" are final. With
+    --site, JSON is one object; without --site, JSON is a list.
     """
     with connect(endpoint, home) as mesh:
         if site is not None:

@@ -40,7 +40,7 @@ STDIN: Final = Path("-")
 # sent. The second pass begins only if all files were intact, so a file that is damaged then has changed.
 _NOTHING_SENT: Final = "and no hit of any file was sent"
 _CHANGED: Final = "and the file changed while its hits were sent; hits that are already stored do not count twice"
-_NAMED_FILES: Final = 3  # maximum number of file names in a message
+_NAMED_FILES: Final = 3  # Maximum number of file names in a message.
 # First and last second (UTC) of the days that the reporter accepts.
 FIRST_DAY_S: Final = 0
 LAST_DAY_S: Final = 7_258_032_000  # 2199-12-31
@@ -126,7 +126,7 @@ def run_import(
 
     Args:
         files: paths, or `-` for standard input.
-        reader_for: makes the reader of a format for the site's currency.
+        reader_for: returns the reader for files; its argument is the currency of the prices.
         mesh: connection with a server key.
         site: full name; a missing site is created.
         currency: required currency of the site; None accepts any currency.
@@ -191,7 +191,9 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
     if not total.lines:
         names = ", ".join(source.name for source in sources[:_NAMED_FILES])
         raise RefusedError(
-            f"no line in {names}: import a file that is not empty", field="file", reason=LocalReason.INVALID_FILE
+            f"there is no line in {names}: import a file that is not empty",
+            field="file",
+            reason=LocalReason.INVALID_FILE,
         )
     return Survey(total, tuple(formats), hits, max(first_s, FIRST_DAY_S), min(last_s, LAST_DAY_S), digest.hexdigest())
 

@@ -150,7 +150,7 @@ def is_loopback(address: str) -> bool:
 
 
 class Shown:
-    """Progress display of a run on stderr: a bar on a terminal, else a line every 10 s. Use as a context manager."""
+    """Progress display of a run on stderr: a bar on a terminal, else a line every 10 s. Use it as a context manager."""
 
     def __init__(self) -> None:
         self._bar: Bar | None = None

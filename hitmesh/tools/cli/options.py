@@ -36,7 +36,7 @@ _ENDPOINT_HELP: Final = "Address of the mesh. Default: HITMESH_ENDPOINT, else th
 
 
 def full_name_of_site(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return the full name of a site written as `m/s` or in full."""
+    """Return the full name of a site, which the user may write as `m/s` or in full."""
     try:
         return None if value is None else site_name(value)
     except RefusedError as error:
@@ -115,9 +115,9 @@ def find_endpoint(endpoint: str | None, home: Path) -> str:
     """Return `host:port` of the mesh that the options and the environment name; if the mesh is starting, wait.
 
     Raises:
-        NoMesh: no mesh is running there.
-        NotStarted: a mesh is starting there, and was not ready in time.
-        RefusedError: an address or file is wrong.
+        NoMesh: no mesh is running at this address.
+        NotStarted: a mesh is starting in the home, and was not ready in time.
+        RefusedError: an address or a file is invalid.
     """
     if not (endpoint or os.environ.get(ENDPOINT_VARIABLE)):
         wait_until_started(home, START_TIMEOUT_S, note)
@@ -128,9 +128,9 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
     """Return the mesh that the options, the environment and the home name.
 
     Raises:
-        NoMesh: no mesh is running there.
-        NotStarted: a mesh is starting there, and was not ready in time.
-        RefusedError: an address or file is wrong, or a required key is missing.
+        NoMesh: no mesh is running at this address.
+        NotStarted: a mesh is starting in the home, and was not ready in time.
+        RefusedError: an address or a file is invalid, or a required key is missing.
     """
     place = find_home(home)
     address = find_endpoint(endpoint, place)
@@ -150,8 +150,8 @@ def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: b
     """Return the mesh that the options, the environment and the home name, with an operator's key.
 
     Raises:
-        NoMesh: no mesh is running there.
-        RefusedError: an address or file is wrong, or a required key is missing.
+        NoMesh: no mesh is running at this address.
+        RefusedError: an address or a file is invalid, or a required key is missing.
     """
     place = find_home(home)
     address = find_endpoint(endpoint, place)

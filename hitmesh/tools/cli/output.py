@@ -1,4 +1,4 @@
-"""Output of commands: data to stdout, everything else to stderr.
+"""Prints the output of commands: data to stdout, and everything else to stderr.
 
 In every format, line ends and tabs are the only control characters that a terminal receives: all text is printed by
 `echo`, `print_file`, `print_json` or `print_table`, and these functions escape all other control characters. Files and

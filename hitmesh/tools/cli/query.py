@@ -69,7 +69,7 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
 @site_option()
 @click.option("--metrics", required=True, metavar="a,b", help="Metrics, for example visits,gross_revenue.")
 @click.option(
-    "--since", callback=date_text, metavar="DATE", help="First date in the report's zone; also today, yesterday."
+    "--since", callback=date_text, metavar="DATE", help="First date in the report's zone, or today or yesterday."
 )
 @click.option(
     "--until", callback=date_text, metavar="DATE", help="Last date in the report's zone, inclusive. Default: today."
@@ -81,7 +81,9 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "this_month or last_month.",
 )
 @click.option("--grain", type=click.Choice(GRAINS), default="none", show_default=True, help="Width of a time bucket.")
-@click.option("--tz", default="", metavar="ZONE", help="IANA zone, for example Asia/Kathmandu. Default: the site's.")
+@click.option(
+    "--tz", default="", metavar="ZONE", help="IANA zone, for example Asia/Kathmandu. Default: the site's zone."
+)
 @click.option("--dimensions", default="", metavar="d,e", help="Dimensions to break down by, at most 5.")
 @click.option(
     "--filter",
@@ -102,8 +104,8 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "--order-by",
     default="",
     metavar="a,-b",
-    help="Metrics, dimensions or time; a leading - for descending, for example -visits,channel. Default: time, then "
-    "the first metric, descending.",
+    help="Sort by metrics, dimensions or time; - sorts in descending order, for example -visits,channel. Default: time, "
+    "then the first metric, descending.",
 )
 @click.option(
     "--gap-fill",

@@ -62,7 +62,7 @@ def filter_options(command: CommandT) -> CommandT:
             "--since", callback=date_text, metavar="DAY", help="First UTC day of collection. Default: no limit."
         ),
         click.option("--reason", default="", metavar="REASON", help="Reason, for example MISSING_FIELD."),
-        click.option("--without-site", is_flag=True, help="Only hits whose sender named no existing site."),
+        click.option("--without-site", is_flag=True, help="Only hits that name no existing site."),
         site_option(required=False),
     ):
         command = option(command)

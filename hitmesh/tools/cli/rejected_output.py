@@ -1,4 +1,7 @@
-"""Rejected hits as tables and as JSON. The kept bytes are hostile: `output` escapes control characters."""
+"""Shows rejected hits as tables or as JSON.
+
+The kept bytes may be hostile, so `output` escapes control characters.
+"""
 
 from __future__ import annotations
 

@@ -23,13 +23,15 @@ _WORK = "hitmesh.tools.cli.reprocess_work"
     lazy={
         "plan": LazyCommand("hitmesh.tools.cli.reprocess_plan:plan", "Store the plan of a reprocessing."),
         "run": LazyCommand(f"{_WORK}:run_command", "Recompute the days of a plan; no report changes."),
-        "status": LazyCommand(f"{_SHOW}:status", "Show state and progress."),
+        "status": LazyCommand(f"{_SHOW}:status", "Show the state and progress of reprocessings."),
         "diff": LazyCommand("hitmesh.tools.cli.reprocess_diff:diff", "Compare the recomputed days with the reports."),
         "publish": LazyCommand(f"{_WORK}:publish", "Let reports read the recomputed days."),
-        "rollback": LazyCommand(f"{_WORK}:rollback", "Let reports read the days as before."),
+        "rollback": LazyCommand(f"{_WORK}:rollback", "Let reports read the previous numbers again."),
         "cancel": LazyCommand(f"{_WORK}:cancel", "Drop a plan, or the recomputed days."),
         "list": LazyCommand(f"{_SHOW}:list_command", "List all reprocessings, the newest first."),
-        "retired": LazyCommand("hitmesh.tools.cli.reprocess_retired:retired", "List replaced rows and their removal."),
+        "retired": LazyCommand(
+            "hitmesh.tools.cli.reprocess_retired:retired", "List replaced rows and when they are removed."
+        ),
         "check": LazyCommand("hitmesh.tools.cli.reprocess_check:check", "Find days whose stored values do not add up."),
     },
     name="reprocess",
@@ -53,7 +55,7 @@ def reprocess_group() -> None:
 
 
 @click.command(
-    short_help="Show state and progress.",
+    short_help="Show the state and progress of reprocessings.",
     epilog=examples(
         "hitmesh reprocess status",
         "hitmesh reprocess status 20261129-x7k2p4 -o json",

@@ -27,7 +27,7 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     except ValueError:
         limit = -1.0
     if not 0 <= limit < float("inf"):
-        raise click.BadParameter(f"{value!r} is not a percentage from 0: write for example 0.5%", param=param)
+        raise click.BadParameter(f"{value!r} is not a percentage of 0 or more: write for example 0.5%", param=param)
     return limit
 
 
@@ -47,9 +47,9 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     "--fail-above",
     callback=per_cent,
     metavar="P%",
-    help="Exit with 7 if the changes of a metric, added up over all site-days without their signs, are more than P per "
-    "cent of its old sum, if the ledger has fewer accepted hits than before, if a publication changes site-days that "
-    "are not compared, or if a repair could not restore all raw hits.",
+    help="Exit with 7 if the absolute changes of a metric, added up over all site-days, are more than P per cent of "
+    "its old sum. Also exit with 7 if the ledger has fewer accepted hits than before, if a publication changes site-days "
+    "that were not compared, or if a repair could not restore all raw hits.",
 )
 @site_option(required=False)
 @click.option(
@@ -180,8 +180,8 @@ def _fail_above(found: reprocessing_pb2.GetReprocessingDiffResponse, limit: floa
     if changed:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"changed by more than {plain_number(limit)} %: {', '.join(changed)}; look at the difference before you "
-            "publish",
+            f"metrics changed by more than {plain_number(limit)} %: {', '.join(changed)}; look at the difference before "
+            "you publish",
             reason=LocalReason.DIFF_TOO_LARGE,
         )
 

@@ -1,4 +1,4 @@
-"""Reprocessings as tables and as JSON."""
+"""Shows reprocessings as tables or as JSON."""
 
 from __future__ import annotations
 

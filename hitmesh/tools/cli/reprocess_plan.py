@@ -22,7 +22,7 @@ _ALL = "merchants/-/sites/-"
 
 
 def full_names_of_sites(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the full names of sites written as `m/s` or in full."""
+    """Return the full names of sites, which the user may write as `m/s` or in full."""
     try:
         return tuple(map(site_name, values))
     except RefusedError as error:

@@ -20,7 +20,7 @@ _WHY: Final = {"DUE": "removed next", "DATA_VERSION": "reports at an earlier dat
 
 
 @click.command(
-    short_help="List replaced rows and their removal.",
+    short_help="List replaced rows and when they are removed.",
     epilog=examples(
         "hitmesh reprocess retired",
         "hitmesh reprocess retired --site demo/example -o json",

@@ -1,4 +1,4 @@
-"""The difference of a reprocessing as tables with a plot, and as JSON."""
+"""Shows the difference that a reprocessing found, as tables with a plot or as JSON."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def disturbed_text(found: pb.GetReprocessingDiffResponse) -> str:
 
 
 def diff_fields(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: bool = False) -> dict[str, Any]:
-    """Return the JSON of the difference; metrics are objects by id."""
+    """Return the JSON of the difference; metrics are an object, keyed by metric id."""
     fields: dict[str, Any] = {
         "id": found.reprocessing.name.partition("/")[2],
         "state": pb.ReprocessingState.Name(found.reprocessing.state).removeprefix("REPROCESSING_STATE_"),

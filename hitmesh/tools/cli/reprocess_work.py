@@ -85,7 +85,7 @@ def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path 
 
 
 @click.command(
-    short_help="Let reports read the days as before.",
+    short_help="Let reports read the previous numbers again.",
     epilog=examples(
         "hitmesh reprocess rollback 20261129-x7k2p4 --wait",
         "hitmesh reprocess rollback 20261129-x7k2p4 -o json",

@@ -29,7 +29,9 @@ KINDS = ("host", "page", "country", "user-agent", "referrer", "network")
         "add": LazyCommand(f"{_MODULE}:add", "Exclude hits that match, from now on."),
         "list": LazyCommand(f"{_MODULE}:list_command", "List the rules of a site."),
         "remove": LazyCommand(f"{_MODULE}:remove", "Count matching hits again, from now on."),
-        "store-network": LazyCommand(f"{_MODULE}:store_network_command", "Store truncated IP addresses, or stop."),
+        "store-network": LazyCommand(
+            f"{_MODULE}:store_network_command", "Start or stop storing truncated IP addresses."
+        ),
     },
     name="rules",
     short_help="Exclude hits of a site from reports.",
@@ -130,7 +132,7 @@ def remove(*, id_: str, site: str, dry_run: bool, output: str, endpoint: str | N
 
 @click.command(
     "store-network",
-    short_help="Store truncated IP addresses, or stop.",
+    short_help="Start or stop storing truncated IP addresses.",
     epilog=examples(
         "hitmesh rules store-network --site demo/example",
         "hitmesh rules store-network --site demo/example --off",

@@ -23,7 +23,7 @@ _HERE = "hitmesh.tools.cli.shadow"
 @click.group(
     cls=LazyGroup,
     lazy={
-        "start": LazyCommand(f"{_HERE}:start", "Run a corrected stream beside the live one."),
+        "start": LazyCommand(f"{_HERE}:start", "Run a corrected stream beside the live stream."),
         "status": LazyCommand(f"{_HERE}:status", "Show the shadow stream, and how far it is behind."),
         "diff": LazyCommand(f"{_HERE}:diff", "Compare the shadow stream with the live stream."),
         "publish": LazyCommand(f"{_HERE}:publish", "Let reports read the shadow stream."),
@@ -59,7 +59,7 @@ def _wait_option(meaning: str) -> Callable[[CommandT], CommandT]:
 
 
 @click.command(
-    short_help="Run a corrected stream beside the live one.",
+    short_help="Run a corrected stream beside the live stream.",
     epilog=examples("hitmesh shadow start --logic v1", "hitmesh shadow start --logic v1 -o json"),
 )
 @click.option(

@@ -1,4 +1,4 @@
-"""The shadow stream as text and as JSON."""
+"""Shows the shadow stream as text or as JSON."""
 
 from __future__ import annotations
 

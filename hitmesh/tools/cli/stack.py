@@ -58,11 +58,11 @@ def stack_errors() -> Iterator[None]:
 @click.group(
     cls=LazyGroup,
     lazy={
-        "fetch": LazyCommand("hitmesh.tools.cli.stack:fetch", "Fetch the servers' programs, shared by all homes."),
+        "fetch": LazyCommand("hitmesh.tools.cli.stack:fetch", "Download the servers' programs for all homes."),
         "up": LazyCommand("hitmesh.tools.cli.stack:up", "Start all servers and wait until all are healthy."),
         "down": LazyCommand("hitmesh.tools.cli.stack:down", "Stop the servers in order; data is kept."),
         "status": LazyCommand(
-            "hitmesh.tools.cli.stack:status", "Show each server's health; exits with 7 unless all are healthy."
+            "hitmesh.tools.cli.stack:status", "Show each server's health; exit with 7 unless all are healthy."
         ),
         "logs": LazyCommand("hitmesh.tools.cli.stack:logs", "Show the last lines of the servers' logs."),
     },
@@ -81,7 +81,7 @@ def stack_group() -> None:
 
 
 @click.command(
-    short_help="Fetch the servers' programs, shared by all homes.",
+    short_help="Download the servers' programs for all homes.",
     epilog=examples("hitmesh stack fetch", "XDG_CACHE_HOME=/srv/cache hitmesh stack fetch"),
 )
 def fetch() -> None:
@@ -130,7 +130,7 @@ def down(home: Path | None) -> None:
 
 
 @click.command(
-    short_help="Show each server's health; exits with 7 unless all are healthy.",
+    short_help="Show each server's health; exit with 7 unless all are healthy.",
     epilog=examples("hitmesh stack status", "hitmesh stack status -o json"),
 )
 @stack_home_option("--home")

@@ -79,7 +79,10 @@ def set_up_streams() -> None:
 
 
 def checked(stream: TextIO, *, ignores_errors: bool = False) -> TextIO:
-    """Return a stream on the descriptor of `stream` whose failed writes raise `OutputFailed`, or are ignored."""
+    """Return a stream on the descriptor of `stream`, whose failed writes raise `OutputFailed`.
+
+    With `ignores_errors`, failed writes are ignored.
+    """
     stream.flush()
     raw = _Checked(stream.fileno(), "w", closefd=False)
     raw.ignores_errors = ignores_errors

@@ -52,8 +52,8 @@ def trace(
         found = mesh.traces.TraceHit(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     if found.truncated:
         note(
-            "the search, newest days first, stopped at a limit, so copies on older days may be missing: give fewer "
-            "days with --since and --until"
+            "the search begins with the newest days and stopped at a limit, so copies on older days may be missing: "
+            "give fewer days with --since and --until"
         )
     if output == "json":
         print_json(_fields(found))

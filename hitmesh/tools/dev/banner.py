@@ -72,7 +72,7 @@ def banner(
 
 def _mode(choice: Choice) -> str:
     if choice.backend is Backend.STACK:
-        return "on Kafka, Cassandra and Druid of this machine, not for production"
+        return "on this machine's Kafka, Cassandra and Druid, not for production"
     return "embedded mode: one process group, not for production"
 
 

@@ -1,7 +1,9 @@
-"""Generated shop for `hitmesh dev`: visits of the 30 days up to now, deterministic for a given seed and time.
+"""Generates a shop for `hitmesh dev`: visits on the 30 days up to now.
 
-Decides how visitors behave: where they come from, which pages they view, and how often they buy and request refunds.
-Pure: seed and time are arguments.
+Equal seeds and times give equal hits.
+
+This module decides how visitors behave: where they come from, which pages they view, and how often they buy and request
+refunds. The module is pure; seed and time are arguments.
 """
 
 from __future__ import annotations
@@ -251,7 +253,7 @@ class _Visit:
         hit.refund.amount_micros = order.total_micros
         hit.refund.currency = order.currency
         hit.refund.kind = hit_pb2.REFUND_KIND_FULL
-        # Offline, because the shop's own system reports the refund while no visitor is on the page.
+        # The refund is offline, because the shop's own system reports it while no visitor is on the page.
         hit.offline = True
         return hit
 

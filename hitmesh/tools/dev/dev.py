@@ -295,7 +295,7 @@ class Mesh:
             **instance.settings,
         }
         if instance.service in READING and not self._options.closed_reads:
-            settings["OPEN_READS"] = "true"  # reports need no key, because the mesh listens on loopback only
+            settings["OPEN_READS"] = "true"  # Reports need no key, because the mesh listens on loopback only.
         # Small thread pools and few memory arenas, because many processes share the machine.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
         reused = REUSED_MEMORY if instance.service == PROCESSOR else {}
@@ -305,7 +305,7 @@ class Mesh:
         config = self._home.run / "envoy.yaml"
         config.write_text(render(self.door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
-        # The access log is written once a second: by default, Envoy keeps lines for 10 s.
+        # Envoy writes the access log once a second, because by default it would keep lines for 10 s.
         command += ["--use-dynamic-base-id", "--file-flush-interval-msec", "1000"]
         self._start(ENVOY, command, os.environ, self._home.run)
 

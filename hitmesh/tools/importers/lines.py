@@ -34,7 +34,7 @@ class SkipReason(StrEnum):
 
 
 class Line(NamedTuple):
-    """A physical line without the line break; `number` counts from 1. `is_too_long` if the line exceeds the limit."""
+    """A physical line without the line break; `number` counts from 1. `is_too_long` is true above the size limit."""
 
     number: int
     text: str
@@ -155,7 +155,7 @@ class LineIds:
 
 
 def epoch_s(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
-    """Return the UTC seconds for a civil time.
+    """Convert a date and a time of day in UTC to seconds since 1970-01-01.
 
     Raises:
         Skipped: the time does not exist.

@@ -21,7 +21,7 @@ _PROTOCOL: Final = re.compile(r" +HTTP/[0-9.]+$")
 _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]+\]?")
 _ADDRESS_AND_PORT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_US: Final = 253_402_300_799_000_000  # 9999-12-31
+_LAST_US: Final = 253_402_300_799_000_000  # The end of 9999-12-31.
 # Each pair is for a unit (s, ms, µs): numbers below the first value have this unit, and the second value converts them
 # to µs. Larger numbers are in ns.
 _UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
@@ -79,7 +79,7 @@ def method_and_target(request: str) -> tuple[str, str]:
     """Return the method and the target: all text between the method and the protocol, including spaces.
 
     Raises:
-        Skipped: there is no target.
+        Skipped: the request line has no target.
     """
     method, _, rest = unescaped(request).strip(" ").partition(" ")
     rest = rest.strip(" ")
@@ -126,7 +126,7 @@ def iso_us(text: str) -> int:
     """Return the UTC microseconds for an ISO 8601 time; a time without an offset is UTC.
 
     Raises:
-        Skipped: the text is not such a time.
+        Skipped: the text is not an ISO 8601 time.
     """
     try:
         moment = datetime.fromisoformat(text)

@@ -149,7 +149,7 @@ def time_ms(text: str) -> int:
     """Return the UTC milliseconds for an ISO 8601 time; a time without an offset is UTC.
 
     Raises:
-        Skipped: the text is not such a time.
+        Skipped: the text is not an ISO 8601 time.
     """
     plain = _OFFSET.sub("", _ZONE.sub("", text.strip().upper()))
     try:

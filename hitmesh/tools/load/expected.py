@@ -1,4 +1,4 @@
-"""The totals that the mesh must report for the sent frames, and their comparison with the reports. Pure.
+"""Computes the totals that the mesh must report for the sent frames, and compares these totals with the reports. Pure.
 
 This module decides which hits count, which hits are copies, and which totals are unknown.
 """

@@ -31,7 +31,7 @@ READY: Final = "ready"
 
 
 class Producer:
-    """The parent's handle for the encoding process. Use in a `with` statement."""
+    """The parent's handle for the encoding process. Use it in a `with` statement."""
 
     def __init__(self, plan: LoadPlan, ahead_bytes: int = AHEAD_BYTES) -> None:
         self.visits: dict[int, VisitCounts] = {}

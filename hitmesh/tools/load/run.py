@@ -112,7 +112,7 @@ class _Run:
 
     def _omitted(self, producer: Producer) -> dict[str, str]:
         if not self._expected.is_complete:
-            return {"visits": "some hits were shed (not sent) that would have belonged to visits"}
+            return {"visits": "some hits that belong to visits were shed (not sent)"}
         unknown = len(self._plan.used_sites) - len(producer.visits)
         reason = (
             f"{unknown} sites have a visitor with over {MOST_TIMELINE:,} on-time hits, whose visits are not predicted"

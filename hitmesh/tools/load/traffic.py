@@ -43,7 +43,7 @@ class Frame(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the batch."""
+        """Size of the batch in bytes."""
         return len(self.content)
 
     def part(self, indexes: Sequence[int], attempt: int) -> Frame:

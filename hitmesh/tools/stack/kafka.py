@@ -74,5 +74,5 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 controlled.shutdown.enable=true
-# Everything is on {HOST}; nobody else is let in.
+# All listeners are on {HOST}, so other machines cannot connect.
 """

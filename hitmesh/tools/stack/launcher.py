@@ -43,8 +43,8 @@ _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
 _CURES: Final = (
     ("Address already in use", "another program took the port: run `hitmesh stack up` again"),
     ("Failed to bind", "another program took the port: run `hitmesh stack up` again"),
-    ("insufficient memory", "the machine has too little memory: the servers need about 3 GiB; stop something else"),
-    ("Cannot allocate memory", "the machine has too little memory: the servers need about 3 GiB; stop something else"),
+    ("insufficient memory", "the machine has too little memory: the servers need about 3 GiB; stop other programs"),
+    ("Cannot allocate memory", "the machine has too little memory: the servers need about 3 GiB; stop other programs"),
     ("No space left on device", "the disk is full: make room, then run `hitmesh stack up` again"),
 )
 

@@ -114,4 +114,4 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _cure(program: str) -> str:
-    return f"install it, on Debian as root with `apt-get install {PACKAGES[program]}`, and try again"
+    return f"install this program (on Debian, as root: `apt-get install {PACKAGES[program]}`), and try again"
