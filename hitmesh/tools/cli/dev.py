@@ -97,8 +97,8 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
     multiple=True,
     callback=_settings,
     metavar="NAME=VALUE",
-    help="Setting of the processor, for example keep_superseded_ms=1000, to try features with small values. Can be given "
-    "several times.",
+    help="Setting of the processor, for example keep_superseded_ms=1000, to try features with small values. Can be "
+    "given several times.",
 )
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.pass_context

@@ -104,8 +104,8 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "--order-by",
     default="",
     metavar="a,-b",
-    help="Sort by metrics, dimensions or time; - sorts in descending order, for example -visits,channel. Default: time, "
-    "then the first metric, descending.",
+    help="Sort by metrics, dimensions or time; - sorts in descending order, for example -visits,channel. Default: "
+    "time, then the first metric, descending.",
 )
 @click.option(
     "--gap-fill",
