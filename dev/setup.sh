@@ -1,8 +1,8 @@
 #!/bin/sh
-# Step 0, the environment: make .venv with every locked tool and `hitmesh` itself, from nothing but a Python.
-# Nothing is fetched that the lock does not name with its hash, the build backend included. The stamp holds a
-# digest of what .venv is made of: while that holds, a second run does nothing; when it does not, .venv is
-# made anew, so that nothing of an earlier lock stays behind.
+# Step 0, the environment: create .venv with all locked tools and `hitmesh` itself; only a Python is needed. Every
+# package that is fetched, including the build backend, is in the lock with its hash. The stamp contains a digest of the
+# files from which .venv is made. If the digest is unchanged, a second run does nothing. Otherwise, .venv is created
+# again, so that it contains no package from an earlier lock.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ die() {
     exit 1
 }
 
-# The project's own metadata counts, the settings of its tools do not.
+# The digest covers the project's metadata in pyproject.toml, but not the settings of tools.
 digest() {
     { sed '/^\[tool\.pytest/q' pyproject.toml && cat "$lock" dev/setup.sh && pwd; } | cksum
 }
@@ -33,7 +33,7 @@ find_python() {
 
 has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
-# Debian splits venv and ensurepip from python3 into a package of their own.
+# Debian has venv and ensurepip in a package that is separate from python3.
 ensure_venv() {
     if has_venv "$1"; then return; fi
     package=$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
@@ -49,10 +49,10 @@ ensure_venv() {
 
 pip() { "$venv/bin/python" -m pip "$@" --quiet --disable-pip-version-check; }
 
-# One locked requirement with its hashes.
+# Print a locked requirement with its hashes.
 locked() { awk -v start="^$1==" '$0 ~ start { on = 1 } on { print; if ($0 !~ /\\$/) exit }' "$lock"; }
 
-# uv installs the same lock several times faster than pip; where it cannot run, pip does it.
+# uv installs the lock several times faster than pip. If uv cannot run, pip installs the lock.
 install_locked() {
     locked uv >"$venv/uv.txt"
     if pip install --require-hashes --no-deps -r "$venv/uv.txt" &&
@@ -76,7 +76,8 @@ say "making $venv with $("$python" -V)"
 "$python" -m venv --clear "$venv"
 install_locked
 pip install --no-deps --no-build-isolation --no-index --editable .
-# A mesh is several processes that import the same modules at once: compiled once, they start in a third of the time.
+# The processes of a mesh import the same modules at the same time. With compiled modules, they start in a third of the
+# time.
 "$venv/bin/python" -m compileall -q hitmesh collector processor reporter control
 [ -x "$venv/bin/hitmesh" ] || die "the installation made no $venv/bin/hitmesh"
 echo "$wanted" >"$stamp"
