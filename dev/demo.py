@@ -1,8 +1,8 @@
 """`make demo`: run a whole mesh from nothing to a report, in steps that can be repeated by hand.
 
 The demo starts `hitmesh dev` with a temporary home, imports an access log (a real access log if one is present, else a
-small generated log of the same days), and prints a report with a plot. Then it sends live traffic, compares the hits
-with the reports, prints the ledger and the addresses, and stops. The exit code is 1 if any step fails.
+small generated log of the same days), and prints a report with a plot. Then the demo sends live traffic, compares the
+hits with the reports, prints the ledger and the addresses, and stops the mesh. The exit code is 1 if any step fails.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ A proto file's package is its Python path, so `proto/hitmesh/api/hit/v1/hit.prot
 compiler and for buf only: their Python modules come from googleapis-common-protos.
 
 `python dev/make_protos.py` writes into the source tree and removes stubs whose proto no longer exists. With `--check`,
-it compiles into a temporary directory instead, prints each file that differs, and fails if there are any. The output is
-reproducible: equal protos and locked tools give equal bytes.
+the script compiles into a temporary directory instead, prints each file that differs, and fails if a file differs. The
+output is reproducible: equal protos and locked tools give equal bytes.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ SPAM_STATE = "2026-08-20"
 SPAM_LICENCE = "public domain"
 
 # Sites that are listed as search engines because they once had a search box. Matomo also requires a search word in the
-# referrer's query. Browsers no longer send the query to other sites, so the project's tables contain only hosts. These
-# sites must therefore be left out.
+# referrer's query. Browsers no longer send the query to other sites, so the project's tables contain only hosts. The
+# tables must therefore leave these sites out.
 NOT_SEARCH = frozenset({"cnn.com", "msnbc.msn.com", "cgi2.nintendo.co.jp", "facebook.com"})
 
 

@@ -1,4 +1,4 @@
-"""Find identifiers that do not describe the thing they name, and fail if there are any.
+"""Find identifiers that contain a banned word, and fail if there are any.
 
 `python dev/names.py PATH...` prints each identifier as `file:line: name`. The default paths are those of PACKAGES.
 """

@@ -20,7 +20,7 @@ _SCHEME = "bearer "
 
 
 def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | bytes]]) -> IngestKey | None:
-    """Return the key in the metadata `authorization: Bearer …`; None if the metadata lacks `authorization`.
+    """Return the bearer key in the metadata `authorization`; None if the metadata lacks `authorization`.
 
     Raises:
         Unauthenticated: the key is unknown (UNKNOWN_KEY) or revoked (KEY_REVOKED).

@@ -1,8 +1,8 @@
 """The table of rights: which roles each kind of key has. Every service uses this table to authorise keys.
 
 A role applies to the merchant of the key or, if the key is for a single site, to this site. The keys of operators
-belong to no merchant. Their merchant field is hitmesh.model.names.OPERATORS, which differs from every merchant's name,
-so a check for a merchant never accepts such a key.
+belong to no merchant. The merchant field of an operator's key is hitmesh.model.names.OPERATORS. This value differs from
+every merchant's name, so a check for a merchant never accepts an operator's key.
 """
 
 from __future__ import annotations

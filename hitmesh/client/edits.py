@@ -79,7 +79,7 @@ class Edits:
 
 
 def edits_of(values: Iterable[str], renames: Iterable[str], drops: Iterable[str]) -> Edits:
-    """Parse the edits of the command line: `field=value`, `old=new` (a rename) and `field` (a drop).
+    """Parse edits, which have the form `field=value`, `old=new` (a rename) or `field` (a drop).
 
     A value that is JSON is used as JSON, any other value as a string.
 

@@ -32,7 +32,7 @@ def require_known(edits: Edits) -> None:
 def require_found(edits: Edits, hits: Iterable[Any]) -> None:
     """Check that each field that the edits rename or drop exists in at least one of the hits.
 
-    Without hits, there is nothing to check.
+    If `hits` is empty, the check succeeds.
 
     Args:
         edits: the edits.

@@ -4,8 +4,8 @@ The kept bytes may be hostile: size and nesting are bounded as in the collector.
 properties:
 
 - Ids. A hit keeps its id. A hit that was sent without an id gets the id that the collector derives from key, batch and
-  index (rule D1), so that the mesh counts the sender's retry and the replay as copies. Without a batch id, the id is
-  derived from the name of the refusal, so that the mesh counts two replays as copies.
+  index (rule D1), so that the mesh counts the sender's retry and the replay as copies. If the batch had no id either,
+  the hit's id is derived from the name of the refusal, so that the mesh counts two replays as copies.
 - Times. `true_time` is the event time that rules T1 and T2 gave the refused hit. If the sender sent no times,
   `true_time` is the receive time. `client_create_time` is set to the same instant as `true_time`, because the collector
   ignores the `true_time` of hits whose key may not set times.

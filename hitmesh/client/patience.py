@@ -20,9 +20,9 @@ class Patience:
 
     The sender stops when more than `attempts` streams in a row end without an acknowledgement, or when the collector
     asks for a retry of the same hits `attempts` times. After the first acknowledged batch, the sender allows
-    max(`attempts`, `reconnects`) such streams in a row, because the mesh is known to exist. The pause between streams
-    starts at `first_s`, doubles up to `max_s`, and is extended at random by up to half. A stream that is silent for
-    `stall_s` while the sender waits for a response is cancelled.
+    max(`attempts`, `reconnects`) streams in a row without an acknowledgement, because the mesh is known to exist. The
+    pause between streams starts at `first_s`, doubles up to `max_s`, and is extended at random by up to half. A stream
+    that is silent for `stall_s` while the sender waits for a response is cancelled.
     """
 
     attempts: int = 8

@@ -51,10 +51,10 @@ B = TypeVar("B", bound=Sendable)
 class Settled(NamedTuple, Generic[B]):
     """The outcome of an acknowledged batch.
 
-    If `given_up` is empty, hits that are neither accepted nor rejected are sent again in another batch. Otherwise these
-    hits were sent too often and are dropped, and `given_up` is the collector's last message. `again` has the indexes of
-    these hits. `refusals` has the first issues that reject hits (SendWindow: `max_refusals`). `resent` counts the hits
-    that were sent again because a stream broke.
+    If `given_up` is empty, hits that are neither accepted nor rejected are sent again in another batch. If `given_up`
+    is the collector's last message, these hits were sent too often and are dropped. `again` has the indexes of the hits
+    that are neither accepted nor rejected. `refusals` has the first issues that reject hits, up to the window's
+    `max_refusals`. `resent` counts the hits that were sent again because a stream broke.
     """
 
     batch: B

@@ -2,8 +2,8 @@
 
 The send window decides which batch is sent when; this module opens the streams, waits, and counts the outcomes. A batch
 that was unacknowledged when a stream broke is sent again with the same batch_id. The hits of such a batch may be stored
-twice, because the first send may also have become durable. This does no harm, because the mesh counts copies of a hit
-once.
+twice, because the first send may also have become durable. Hits that are stored twice do no harm, because the mesh
+counts copies of a hit once.
 """
 
 from __future__ import annotations

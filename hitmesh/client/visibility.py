@@ -45,9 +45,9 @@ class Watch:
     reporter's lag is unknown.
 
     After `passed_at_ms`, settlement may still change the numbers. While days are dirty (await a new settlement), the
-    wait continues until `complete_through` is later than `passed_at_ms`. Then the wait may end although days are dirty,
-    because later dirty marks belong to other hits, and under continuous traffic some day is always dirty. Days that
-    settlement itself marked (`resettling_days`) must be settled in any case.
+    wait continues until `complete_through` is later than `passed_at_ms`. After this time, the wait may end although
+    days are dirty, because later dirty marks belong to other hits, and under continuous traffic some day is always
+    dirty. Days that settlement itself marked (`resettling_days`) must be settled in any case.
     """
 
     offsets: Mapping[tuple[str, int], int]

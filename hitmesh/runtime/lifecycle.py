@@ -46,7 +46,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set. Must be called from the main thread.
+    """Return an event that SIGTERM and SIGINT set. The function must be called from the main thread.
 
     If SIGINT was ignored when the process started, SIGINT stays ignored, so that a parent process can stop its children
     one after another.
@@ -68,7 +68,7 @@ def new_server(
     Args:
         pool: threads for the calls.
         metrics: meters for calls.
-        max_request_bytes: maximum size of a request; None = gRPC's default.
+        max_request_bytes: maximum size of a request; None means gRPC's default.
     """
     limit = CallLimit(pool)
     size = () if max_request_bytes is None else (("grpc.max_receive_message_length", max_request_bytes),)

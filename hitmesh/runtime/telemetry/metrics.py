@@ -71,7 +71,7 @@ class Metrics:
 
         Counters whose label values are not enumerated are left out.
 
-        With this start, Prometheus sees the first event as an increase of a series, not as a new series.
+        When a counter starts at 0, Prometheus sees its first event as an increase of a series, not as a new series.
         """
         for metric in REGISTRY:
             if isinstance(metric, Counter) and metric.name.startswith(prefix):

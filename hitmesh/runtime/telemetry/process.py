@@ -1,4 +1,4 @@
-"""Metrics that every process reports: CPU time, resident memory and build."""
+"""The metrics for CPU time, resident memory and build, which every process reports."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 class CallMeter(grpc.ServerInterceptor):
     """Wraps the handlers of RPC methods with a single request.
 
-    An unknown method has no handler and is not measured. So the label `rpc_method` has only methods of the contract as
-    values.
+    An unknown method has no handler and is not measured. The label `rpc_method` therefore has only methods of the
+    contract as values.
     """
 
     def __init__(self, metrics: Metrics) -> None:

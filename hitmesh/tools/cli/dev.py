@@ -66,7 +66,7 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
     default=1,
     show_default=True,
     metavar="N",
-    help="Instances of each service, with `--backend stack`. With 2 or more, N additional processes settle days.",
+    help="Instances of each service, with `--backend stack`. If N > 1, N additional processes settle days.",
 )
 @click.option("--closed-reads", is_flag=True, help="Require a key for reports, as in production.")
 @click.option(
@@ -117,7 +117,7 @@ def dev(
     settlers: int,
     settings: Mapping[str, str],
 ) -> None:
-    """Start a whole mesh on this machine: Envoy, collector, processor, reporter, control.
+    """Start a whole mesh on this machine, with Envoy, collector, processor, reporter and control.
 
     The home keeps all data between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
     keep running. If a process dies, the command prints the last lines of that process, stops all other processes and

@@ -249,9 +249,9 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
     """Return how many accepted hits are copies of hits stored before the import.
 
-    Without a broken stream, the result is the number of new copies. After a broken stream, some new copies may be hits
-    that the sender stored twice. The result is then the number of accepted hits that did not become new hits, but at
-    most the number of new copies.
+    If no stream broke, the result is the number of new copies. After a broken stream, some new copies may be hits that
+    the sender stored twice. The result is then the number of accepted hits that did not become new hits, but at most
+    the number of new copies.
     """
     new_copies = max(0, after.copies - before.copies)
     if not totals.resent:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hitmesh.adapters.servers import Servers
 
 STACK: Final = "stack"
-# The defaults repeat the defaults of SchemaOptions, because help must not import this slow module; a test compares
-# both.
+# These defaults repeat the defaults of SchemaOptions, because importing SchemaOptions would slow down help. A test
+# compares both.
 _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
     (
         "--hits-partitions",

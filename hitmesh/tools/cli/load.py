@@ -102,9 +102,9 @@ def load(
     """Send generated traffic at a fixed rate, then check that the mesh counted exactly the hits sent.
 
     A slow mesh never lowers the rate, and each latency is measured from the time at which the frame was due. The
-    command prints rates, latencies, the freshness of probe hits, and the CPU and memory use of the mesh. Then it
-    compares every site's report with the sent hits, and checks every site's ledger. The exit code is 7 if a total
-    differs, the ledger does not balance, a hit is refused or a probe never appears in a report.
+    command prints rates, latencies, the freshness of probe hits, and the CPU and memory use of the mesh. Then the
+    command compares every site's report with the sent hits, and checks every site's ledger. The exit code is 7 if a
+    total differs, the ledger does not balance, a hit is refused or a probe never appears in a report.
 
     The command sends only to this machine, unless you confirm that the target mesh is yours.
     """
@@ -150,7 +150,10 @@ def is_loopback(address: str) -> bool:
 
 
 class Shown:
-    """Progress display of a run on stderr: a bar on a terminal, else a line every 10 s. Use it as a context manager."""
+    """Progress display of a run on stderr: a bar on a terminal, else a line every 10 s.
+
+    Use the display as a context manager.
+    """
 
     def __init__(self) -> None:
         self._bar: Bar | None = None

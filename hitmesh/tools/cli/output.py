@@ -114,7 +114,7 @@ def _write(text: str, stream: TextIO, *, nl: bool = True) -> None:
 
 
 def visible(text: str) -> str:
-    r"""Return the text with control and invisible characters escaped: `\x1b`, `\n`, `\u202e`."""
+    r"""Return the text with escapes such as `\x1b`, `\n` and `\u202e` for control and invisible characters."""
     return _escaped_where(text, _hidden)
 
 

@@ -17,7 +17,7 @@ LINE_EVERY_S: Final = 10.0
 
 
 class Progress:
-    """A progress display for work in successive phases. Use it as a context manager.
+    """A progress display for work in successive phases. Use the display as a context manager.
 
     With a `unit`, the rate in units per second and the time left are shown too.
     """

@@ -1,4 +1,4 @@
-"""`hitmesh rejected`: the command group for rejected hits, and the commands that only show them."""
+"""`hitmesh rejected`: the command group for rejected hits, and the commands that only show rejected hits."""
 
 from __future__ import annotations
 

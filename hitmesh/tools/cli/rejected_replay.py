@@ -132,7 +132,7 @@ def replay(
     A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses fields
     that hits cannot have, and fields to rename or drop that no selected hit has. The collector applies all its checks
     to the hits. The hits keep their ids and the event times that they had when they were rejected, so a hit that is
-    already counted becomes a duplicate. Without IDs, the command leaves out hits that were already replayed, and
+    already counted becomes a duplicate. Without IDs, the command skips hits that were already replayed, and hits of
     rejected replays.
     """
     from hitmesh.client.edits import edits_of

@@ -295,7 +295,7 @@ def _days(reprocessing: pb.Reprocessing) -> str:
 def _following(reprocessing: pb.Reprocessing) -> str:
     """Return a text about the days after the plan whose visits change with the plan's days.
 
-    These days are unknown until the plan is run.
+    Until the plan is run, these following days are unknown.
     """
     if reprocessing.following_site_days:
         last = date_text_of(reprocessing.last_following_utc_date)

@@ -182,7 +182,7 @@ def rollback(output: str, endpoint: str | None, home: Path | None) -> None:
 def stop(*, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
     """Keep the stream that reports read, and drop the other stream.
 
-    This cannot be undone.
+    The command cannot be undone.
 
     If the shadow stream is published, the processor continues as the shadow stream, without a restart. The stored
     values of the dropped stream are removed within minutes. Repeating the command changes nothing.

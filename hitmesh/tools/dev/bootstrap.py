@@ -1,6 +1,6 @@
 """Create the missing keys of a home: a server key of merchant `demo`, and a key of the mesh's operator.
 
-This runs in a separate process, so that the launcher uses little memory.
+This module runs in a separate process, so that the launcher uses little memory.
 """
 
 from __future__ import annotations

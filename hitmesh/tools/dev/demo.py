@@ -1,10 +1,10 @@
 """Load the generated shop into demo/example of a running mesh, through Envoy like all other hits.
 
-This runs in a separate process, so that the launcher uses little memory. The shop is loaded once per home. Hit ids
-depend on the shop's end time, which is the time of the first start. This time is written to a file before the first hit
-is sent. After a crash, the same hits with the same ids are therefore sent again, and the mesh counts each hit once. On
-days that are not closed, reports count hits, orders and revenue at once. Visits with hits that are more than an hour
-old are counted when their day is settled.
+This module runs in a separate process, so that the launcher uses little memory. The shop is loaded once per home. Hit
+ids depend on the shop's end time, which is the time of the first start. The end time is written to a file before the
+first hit is sent. After a crash, the same hits with the same ids are therefore sent again, and the mesh counts each hit
+once. On days that are not closed, reports count hits, orders and revenue at once. Visits with hits that are more than
+an hour old are counted when their day is settled.
 """
 
 from __future__ import annotations

@@ -176,8 +176,8 @@ class Mesh:
     def watch(self) -> int:
         """Wait until a child dies; then report its name, its last lines and a remedy, and return 1.
 
-        With several replicas, a service that died is restarted instead, as by an orchestrator. A service that hangs
-        (answers no health check) is killed and restarted. If Envoy dies or hangs, the mesh ends.
+        With several replicas, a service that died is restarted instead, as an orchestrator would do. A service that
+        hangs (answers no health check) is killed and restarted. If Envoy dies or hangs, the mesh ends.
 
         Raises:
             CannotStart: the storage servers use new ports, and cannot be reached there.

@@ -23,7 +23,7 @@ class Instance:
 
     Attributes:
         name: name of the process, for users and for the log file.
-        service: Python module of the service.
+        service: name of the service's Python module.
         node: node name, which is passed in the setting NODE.
         address: gRPC listener.
         metrics: metrics listener.
@@ -45,8 +45,8 @@ def planned(
 
     Args:
         free: addresses with free ports.
-        replicas: instances per service. With 2 or more, the same number of additional processors settle days, and the
-            other processors only process the stream.
+        replicas: instances per service. With 2 or more replicas, the same number of additional processors settle days,
+            and the other processors only process the stream.
         of_processors: settings for the processors, keyed by name without the service's prefix.
     """
     if replicas == 1:

@@ -1,7 +1,7 @@
 """Create a mesh's topics, tables and data sources.
 
-This runs in a separate process, so that the launcher uses little memory and imports no drivers. Existing topics are
-declared again, because the process that created a topic may have died before declaring it.
+This module runs in a separate process, so that the launcher uses little memory and imports no drivers. Existing topics
+are declared again, because the process that created a topic may have died before declaring it.
 """
 
 from __future__ import annotations

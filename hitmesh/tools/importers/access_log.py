@@ -41,8 +41,8 @@ class LogOptions:
         host: host of pages whose line contains no host; "" = no host.
         own_hosts: the site's hosts, in lower case; referrers with these hosts or their subdomains are dropped.
         trusted_hops: number of trusted proxies in front of the server. With N proxies, the client's address is the Nth
-            from the end of X-Forwarded-For, or the first if the header has fewer. With 0, it is the address that
-            connected to the server.
+            from the end of X-Forwarded-For, or the first if the header has fewer. With 0 proxies, the client's address
+            is the address that connected to the server.
     """
 
     format: LogFormat = LogFormat.AUTO

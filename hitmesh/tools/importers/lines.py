@@ -121,8 +121,8 @@ def read_lines(raw_lines: Iterable[bytes], *, max_line_bytes: int = MAX_LINE_BYT
 def hit_id(line: Line) -> str:
     """Return the id for the line's hit: 12-digit line number, `-`, 16 hex digits of the line's hash.
 
-    The hash is the project's hash64 of a single text: XXH3-64 over the length of the UTF-8 text (four little-endian
-    bytes) and the UTF-8 text. The hash covers the decoded text without the line break.
+    The hash is the project's hash64 of a single text, which is XXH3-64 over the length of the UTF-8 text (four
+    little-endian bytes) and the UTF-8 text. The hash covers the decoded text without the line break.
     """
     encoded = line.text.encode("utf-8")
     hashed = xxhash.xxh3_64_intdigest(struct.pack("<I", len(encoded)) + encoded)

@@ -1,4 +1,7 @@
-"""Parse access logs with columns: W3C extended (IIS), CloudFront's standard logs and AWS load balancers' logs."""
+"""Parses access logs with columns.
+
+The formats are W3C extended (IIS), CloudFront's standard logs and the logs from AWS load balancers.
+"""
 
 from __future__ import annotations
 

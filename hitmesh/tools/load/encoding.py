@@ -1,7 +1,7 @@
 """Encodes hits and frames as protobuf bytes, by joining parts that are encoded only once.
 
 A protobuf message is the concatenation of its fields in any order, so a hit is the concatenation of the bytes of
-payload, visitor, time and id. This takes 1 µs per hit; encoding the whole hit takes 10 µs.
+payload, visitor, time and id. Joining encoded parts takes 1 µs per hit; encoding the whole hit takes 10 µs.
 """
 
 from __future__ import annotations

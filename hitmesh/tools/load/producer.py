@@ -31,7 +31,7 @@ READY: Final = "ready"
 
 
 class Producer:
-    """The parent's handle for the encoding process. Use it in a `with` statement."""
+    """The parent's handle for the encoding process. Use the handle in a `with` statement."""
 
     def __init__(self, plan: LoadPlan, ahead_bytes: int = AHEAD_BYTES) -> None:
         self.visits: dict[int, VisitCounts] = {}
@@ -125,7 +125,7 @@ class Producer:
 def encode(orders: IO[bytes], out: IO[bytes]) -> None:
     """Write READY, and read plan, keys and start time.
 
-    Then write every frame, the visits per site, and the used CPU seconds.
+    After these inputs, write every frame, the visits per site, and the used CPU seconds.
     """
     _send(out, READY)
     line = orders.readline()

@@ -128,8 +128,8 @@ def ledger(mesh: Mesh, site: str, over: Days) -> LedgerDays:
 def lag_s(mesh: Mesh, site: str) -> float | None:
     """Return a site's lag in seconds.
 
-    The result is None if the reporter does not answer. It is also None if the lag is unknown, because a partition of a
-    new mesh has no watermark yet.
+    The result is None if the reporter does not answer. The result is also None if the lag is unknown, because a
+    partition of a new mesh has no watermark yet.
     """
     try:
         request = reporter_pb2.GetFreshnessRequest(site=site)

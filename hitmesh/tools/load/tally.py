@@ -88,7 +88,7 @@ class Tally:
     def last_of_partitions(self) -> dict[int, dict[Place, int]]:
         """Return the highest offset in each partition, grouped by the site of the hit.
 
-        All hits of the run are visible when these hits are visible.
+        When the hits at these offsets are visible, all hits of the run are visible.
         """
         with self._lock:
             best: dict[Place, tuple[int, int]] = {}

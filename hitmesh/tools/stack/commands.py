@@ -55,7 +55,7 @@ class ServerStatus:
 
     @property
     def state(self) -> str:
-        """The server's state as text: "down", "healthy" or "not healthy"."""
+        """The server's state as text, which is "down", "healthy" or "not healthy"."""
         if not self.pid:
             return "down"
         return "healthy" if self.is_healthy else "not healthy"

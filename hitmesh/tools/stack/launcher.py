@@ -1,7 +1,7 @@
 """Start and stop a home's servers. The caller must hold the home's lock.
 
-The launcher starts a server that is down when all servers that it needs are healthy. It restarts a server whose
-configuration is outdated, and does not touch other servers. A server that does not become healthy is stopped and
+The launcher starts a server that is down when all servers that it needs are healthy. The launcher restarts a server
+whose configuration is outdated, and does not touch other servers. A server that does not become healthy is stopped and
 reported. The other servers keep running, so that a second attempt takes less time.
 """
 

@@ -1,4 +1,4 @@
-"""Finds the programs that the servers need: Java 17, and Maven to fetch jars.
+"""Finds the programs that the servers need, which are Java 17, and Maven to fetch jars.
 
 If the user is root, missing programs are installed with apt-get.
 

@@ -32,7 +32,7 @@ _STEP: Final = 20
 def choose(
     known: Mapping[str, int], running: Collection[str], first: int, is_free: Callable[[int], bool]
 ) -> dict[str, int]:
-    """Return a port for every name.
+    """Return a port for every name in NAMES.
 
     Args:
         known: ports that were chosen before; a port is kept if its server runs or the port is free.

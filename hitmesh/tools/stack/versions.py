@@ -21,9 +21,9 @@ class Artifact:
 
     Attributes:
         folder: path below the cache.
-        parts: (group, name, version) of each artifact.
-        managed: (group, name, version) of a bill of materials that sets dependency versions.
-        left_out: (group, name) of each dependency to exclude.
+        parts: triples (group, name, version), one for each artifact.
+        managed: triple (group, name, version) for a bill of materials that sets the versions of dependencies.
+        left_out: pairs (group, name) of the dependencies to exclude.
     """
 
     folder: str
