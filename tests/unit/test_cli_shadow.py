@@ -95,7 +95,7 @@ def test_status_and_advice_are_for_a_person(mesh: Mesh, capsys: pytest.CaptureFi
     assert run(["shadow", "status", "-o", "table"]) == 0
     title, days, *_, progress = capsys.readouterr().out.splitlines()
     assert title == "shadow stream v1 beside v0: RUNNING, reports read the live stream"
-    assert days.split() == ["days", "from", "2015-05-17", "on,", "unless", "settled"]
+    assert days.split() == ["days", "from", "2015-05-17", "on,", "except", "settled", "days"]
     assert progress.split() == ["progress", "0.0", "s", "behind", "the", "live", "stream,", "caught", "up"]
     assert MIDNIGHT < NOW
 

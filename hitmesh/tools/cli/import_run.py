@@ -37,7 +37,8 @@ Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 
 STDIN: Final = Path("-")
 # Clauses for the error message about a damaged file, which say whether hits were sent. In the first pass, no hit is
-# sent. The second pass begins only if all files were intact, so a file that is damaged then has changed.
+# sent. The second pass begins only if all files were intact, so a file that is damaged in the second pass was changed
+# in between.
 _NOTHING_SENT: Final = "and no hit of any file was sent"
 _CHANGED: Final = "and the file changed while its hits were sent; hits that are already stored do not count twice"
 _NAMED_FILES: Final = 3  # Maximum number of file names in a message.

@@ -125,7 +125,7 @@ class Producer:
 def encode(orders: IO[bytes], out: IO[bytes]) -> None:
     """Write READY, and read plan, keys and start time.
 
-    After these inputs, write every frame, the visits per site, and the used CPU seconds.
+    The output ends with every frame, the visits per site, and the used CPU seconds.
     """
     _send(out, READY)
     line = orders.readline()
