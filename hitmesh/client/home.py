@@ -212,18 +212,12 @@ def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
 
 
 def operator_key_source(home: Path, environment: Mapping[str, str]) -> str:
-    """Return the name of the variable or file from which `operator_key` reads.
-
-    The file may be missing.
-    """
+    """Return the name of the variable or file from which `operator_key` reads; the file need not exist."""
     return _source(OPERATOR_KEY_VARIABLE, OPERATOR_KEY_FILE_VARIABLE, home / DEV_OPERATOR_KEY_FILE, environment)
 
 
 def server_key_source(home: Path, environment: Mapping[str, str]) -> str:
-    """Return the name of the variable or file from which `server_key` reads.
-
-    The file may be missing.
-    """
+    """Return the name of the variable or file from which `server_key` reads; the file need not exist."""
     return _source(KEY_VARIABLE, KEY_FILE_VARIABLE, home / DEV_KEY_FILE, environment)
 
 

@@ -92,7 +92,7 @@ PROCESSOR_BATCH_HITS: Final = Histogram(
 PROCESSOR_ROWS: Final = Counter(
     "hitmesh_processor_rows_total",
     Unit.ROWS,
-    "Committed signed rows; divided by hitmesh_processor_hits_total, this gives the rows per hit",
+    "Committed signed rows; divided by hitmesh_processor_hits_total, the count gives the rows per hit",
     labels.by_row_kind,
 )
 PROCESSOR_LAG_SECONDS: Final = Gauge(

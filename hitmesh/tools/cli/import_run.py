@@ -1,4 +1,4 @@
-"""Import files until their numbers can be queried: survey, ensure the site, send, wait, count copies.
+"""Imports files: surveys the files, ensures that the site exists, sends the hits, waits for reports, and counts copies.
 
 This module decides the order of these steps, and how many hits are reported as duplicates. Files are read twice: the
 first pass computes the digest and the range of days, and checks the format before any hit is sent; the second pass

@@ -90,8 +90,8 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "filter_text",
     default="",
     metavar="F",
-    help="Conditions dim==v, dim!=v, dim=~regexp or dim in(a,b). `,` means or and binds tighter than `;`, which "
-    "means and. A backslash escapes both in values.",
+    help="Conditions dim==v, dim!=v, dim=~regexp or dim in(a,b). Use `,` for OR, which binds tighter, "
+    "and `;` for AND. A backslash escapes both in values.",
 )
 @click.option("--include-excluded", is_flag=True, help="Include hits that are excluded by default, such as bots.")
 @click.option(

@@ -78,7 +78,7 @@ class LoadPlan:
 
     @property
     def frame_hits(self) -> int:
-        """Hits per frame: `max_frame_hits`, but at most the hits of MAX_FRAME_S seconds.
+        """Number of hits per frame, which is `max_frame_hits` but at most the hits of MAX_FRAME_S seconds.
 
         The last frame may have fewer.
         """
