@@ -1,1 +1,1 @@
-"""Tests, one directory for each kind; `tests.reference` is the model the fast code is compared with."""
+"""Tests, in one directory per kind of test. `tests.reference` is the model with which the product is compared."""

@@ -1,8 +1,8 @@
 """Settings for all tests: Hypothesis profiles, and meshes on real servers that tests share.
 
 Profile `ci` (environment variable CI or HYPOTHESIS_PROFILE=ci) tries the same examples in every run, so that a failure
-is reproducible; `dev` tries new examples. Both profiles try the same number of examples (support/examples.py) without a
-deadline per example: pytest limits each test, and a slow machine is no failure.
+is reproducible; `dev` tries new examples. Both profiles try the same number of examples (support/examples.py). There is
+no deadline per example, because a slow machine must not fail a test; pytest limits the time of each test.
 """
 
 from __future__ import annotations
@@ -36,13 +36,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes by length: all workers must agree on every test name, and bytes may contain the time of day (gzip)."""
+    """Name a parameter of type bytes by its length.
+
+    All workers must give a test the same name, and the bytes may contain the time of day (gzip).
+    """
     return f"{argname}_of_{len(val)}" if isinstance(val, bytes) else None
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Set every test's time-out after the directories have set their markers."""
+    """Set every test's time-out, after each directory's conftest has set its markers."""
     lengthen_timeouts(items)
 
 

@@ -1,1 +1,1 @@
-"""Benchmarks: throughput per core and latency (`make bench`); never a pass/fail test on time."""
+"""Benchmarks of throughput per core and latency (`make bench`). No benchmark fails because it is slow."""

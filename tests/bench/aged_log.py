@@ -1,10 +1,11 @@
-"""Age a mesh on servers: fill its empty log with hits from the last minutes, marked as committed.
+"""Fill the empty log of a mesh on servers with hits whose times lie in the last minutes, and commit their offsets.
 
-The next processor that starts rebuilds its state from these hits, as after so many minutes of load. Standalone: `python
--m tests.bench.aged_log FROM TO MINUTES`, with the store URLs of two meshes. FROM is a mesh that ran some minutes of
-load; its hits are copied with new visitors and times until there are enough. TO was made by `hitmesh init` and has
-never run. TO gets no raw records or rows for these hits, but its series count them. `hitmesh load` therefore compares
-only additional hits, and only on sites that an earlier load on TO created.
+The next processor that starts rebuilds its state from these hits, as if the mesh had been under load for MINUTES. Run
+`python -m tests.bench.aged_log FROM TO MINUTES` with the store URLs of two meshes. FROM is a mesh that ran some minutes
+of load. The hits of FROM are copied with new visitors and times until the copies fill MINUTES. TO was made by `hitmesh
+init` and has never run. The stores of TO get no raw records and no rows for the copied hits, but the series of TO count
+these hits. `hitmesh load` on TO therefore compares only the hits that it sends itself, and only on sites that an
+earlier load on TO created.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _LEADER_S: Final = 60.0
 
 
 def age(source_url: str, target_url: str, minutes: int) -> int:
-    """Return the number of hits written; the last hit's log time is the present."""
+    """Copy the hits and return the number of written hits. The log time of the last hit is about the present."""
     source, target = open_stores(source_url, SystemClock()), open_stores(target_url, SystemClock())
     with closing(source), closing(target):
         servers = parse_servers(target_url)
@@ -61,7 +62,7 @@ def age(source_url: str, target_url: str, minutes: int) -> int:
 
 
 def _hits(stores: Stores, number: int) -> pl.DataFrame:
-    """Return a partition's hits by collect time, without orders (their holders are known) and without late hits."""
+    """Return a partition's hits by collect time, without late hits and without orders (which have claims)."""
     partition = PartitionId(stores.log.log_id(Topic.HITS), number)
     frames = [
         unpack_record(logged.record.value, HITS_COLUMNS)
@@ -87,7 +88,7 @@ def _copy_sites(source: Stores, target: Stores, originals: list[pl.DataFrame]) -
 def _set_time_type(servers: Servers, kind: str) -> None:
     entry = ConfigEntry("message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, servers.topic(Topic.HITS), incremental_configs=[entry])
-    admin = AdminClient({"bootstrap.servers": servers.kafka})  # must outlive its futures
+    admin = AdminClient({"bootstrap.servers": servers.kafka})  # this client must outlive the futures that it returns
     for done in admin.incremental_alter_configs([resource]).values():
         done.result()
 
@@ -98,7 +99,8 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
     copies = -(-minutes * MINUTE_MS // period)
     producer = Producer({"bootstrap.servers": servers.kafka, "linger.ms": 50, "queue.buffering.max.kbytes": 128 << 10})
     written = 0
-    # The last copy ends at the present, even if writing takes long: log times never decrease.
+    # The last copy ends at the present. Log times never decrease, so the log times of all copies are chosen before the
+    # writing begins.
     begin = int(time.time() * 1_000) - copies * period
     last = [0] * len(originals)
     for copy in range(copies):
@@ -116,7 +118,7 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
 
 
 def _copied(frame: pl.DataFrame, copy: int, shift_ms: int) -> pl.DataFrame:
-    """Return the hits with other visitors, ids and times."""
+    """Return a copy of the hits that differs in visitors, hit ids and times."""
     salt = pl.lit(hash64(str(copy)), pl.UInt64)
     times = [pl.col(name) + shift_ms for name in ("event_time", "collect_time", "edge_time")]
     named = frame.with_columns(
@@ -144,7 +146,7 @@ def _produce(
 
 
 def _commit(servers: Servers, target: Stores, last: list[int]) -> None:
-    """Commit the end of every partition in the processor's name."""
+    """Commit the end offset of every partition in the processor's consumer group."""
     topic = servers.topic(Topic.HITS)
     consumer = Consumer(
         {"bootstrap.servers": servers.kafka, "group.id": group_id(servers, PROCESSOR_GROUP, Topic.HITS)}

@@ -1,10 +1,10 @@
 """Measure live freshness while a backlog of history settles in the same process, with and without a bound on its CPU.
 
-`hitmesh load` runs against `hitmesh dev` on files, once for each `settle_cpu_share`. Site-days are marked dirty again
-and again, so that the settler always has work.
+`hitmesh load` runs against `hitmesh dev` on files, once for each `settle_cpu_share`. During the load, site-days are
+marked dirty every 0.2 s, so that the settler always has work.
 
-Standalone: `python -m tests.bench.backlog_run 1000 30 3 4000 none 1 0.5` (hits/s, seconds, days of 16 sites, hits per
-site-day, shares) prints the result as JSON.
+Standalone: `python -m tests.bench.backlog_run 1000 30 3 4000 none 1 0.5` prints the result as JSON. The arguments are
+hits per second, seconds, days for each of 16 sites, hits per site-day, and the values of `settle_cpu_share`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SHORTEST_DELAY: Final = ("resettle_after_ms=0", "keep_superseded_ms=0", "keep_r
 
 
 def run_backlog(backlog: Backlog) -> Result:
-    """Return freshness and acknowledgement latency without a backlog and with each share, and the settled hits."""
+    """Return freshness, acknowledgement latency and the number of settled hits for each value in `backlog.shares`."""
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-backlog-") as directory:
         filled = Path(directory, "filled")
         progress(f"backlog: filling a store with {len(SITES) * backlog.days} site-days of {backlog.hits:,} hits")
@@ -44,7 +44,7 @@ def run_backlog(backlog: Backlog) -> Result:
 
 
 def _measured(home: Path, filled: Path, backlog: Backlog, share: float | None) -> Result:
-    """Return the measurements with a share; None: without a backlog."""
+    """Return the measurements with the given `settle_cpu_share`, or without a backlog if `share` is None."""
     progress(f"backlog: {'none' if share is None else f'settled with a CPU share of {share}'}")
     shutil.copytree(filled, home / "data")
     settings = (*_SHORTEST_DELAY, f"settle_cpu_share={1.0 if share is None else share}")

@@ -1,5 +1,4 @@
-"""Measure the collector: full batches over a real socket, from this process to a process that contains only a
-collector."""
+"""Measure a collector that runs in its own process and receives full batches from this process over a real socket."""
 
 from __future__ import annotations
 
@@ -21,10 +20,11 @@ STREAMS = 8
 
 
 def run_collector(traffic: Traffic, scale: Scale) -> Result:
-    """Return hits per second and core, time per stage, and whether written hits equal sent hits.
+    """Return hits per second and core, the time per stage, and whether the written hits equal the sent hits.
 
     Raises:
-        ValueError: a stream would resend a batch that the collector remembers, which writes nothing (rule D4).
+        ValueError: there are too few batches. A stream would then resend a batch that the collector remembers and does
+            not write again (rule D4).
     """
     run_s, count = scale.collector_s, scale.collector_batches
     if count <= REMEMBERED_BATCHES:

@@ -1,8 +1,8 @@
-"""The measured process: the production collector on a real listener, with a log that discards records.
+"""Run the production collector in a process under measurement, on a real port, with a log that discards records.
 
-Each line on stdin is a command, answered by a JSON line on stdout: `mark` returns the counters so far, `keep DIR`
-writes the sampled records there, `renew` starts a collector without remembered senders and returns its port. The end of
-stdin stops the process.
+Each line on stdin is a command, and is answered by a JSON line on stdout. `mark` returns the counters so far. `keep
+DIR` writes the sampled records to DIR. `renew` starts a new collector, which remembers no senders, and returns its
+port. The end of stdin stops the process.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STAGES = (
 def main() -> None:
     """Serve until stdin ends."""
     configure("error", "bench", "bench-0")
-    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as in the collector's composition root
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # The collector's `__main__` sets the same switch interval.
     timer = StageTimer()
     for owner, attribute, stage in STAGES:
         timer.wrap(owner, attribute, stage)

@@ -1,7 +1,8 @@
-"""The process that measures the processor's core: a partition's records in, signed rows out, no store.
+"""The process that measures the processor's core, which turns a partition's records into signed rows without a store.
 
-Arguments: minutes of log time that only age the state, a directory on disk, hits per window. Records come on stdin; the
-measured records are first buffered on disk until the sender has finished. The answer is one JSON line on stdout.
+The arguments are the minutes of log time before the measurement (which only fill the state), a directory on disk, and
+the hits per window. Records come on stdin. The records to measure are buffered on disk until the sender has finished.
+The answer is one JSON line on stdout.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ STAGES: Final = (
 
 
 class Core:
-    """The state of a partition, with totals of the rows so far."""
+    """The state of a partition, and the totals of the rows that were emitted so far."""
 
     def __init__(self, cache: Path) -> None:
         self.state = LiveState(PARTITION, SpillFiles(cache).spill)
@@ -75,7 +76,7 @@ class Core:
         self._holders = MemoryOrderClaims()
 
     def take(self, records: list[LoggedRecord]) -> FoldedRows:
-        """Process a window from a single epoch."""
+        """Process a window of records and return the rows. All records must belong to the same epoch."""
         intake = take_in(records)
         partition_intake = intake.partitions[PARTITION]
         unknown = self.state.sites.unknown(partition_intake.hits["site"].unique().to_list())
@@ -89,7 +90,7 @@ class Core:
         return stepped.rows
 
     def note(self, rows: FoldedRows) -> None:
-        """Add up output rows, for comparison with the input."""
+        """Add the rows to the totals, which are later compared with the input."""
         self.rows += rows.traffic.height + rows.visits.height
         for name in ("hits", "excluded_hits", "duplicate_hits", "orders"):
             self.totals[name] += int(rows.traffic[name].sum())
@@ -98,7 +99,7 @@ class Core:
 
 
 def main() -> None:
-    """Age the state, measure, answer."""
+    """Fill the state with the first records, measure the other records, and print the answer."""
     configure("error", "bench", "bench-0")
     before_ms, directory = START_MS + int(sys.argv[1]) * MINUTE_MS, Path(sys.argv[2])
     window_hits = int(sys.argv[3])
@@ -128,7 +129,10 @@ def main() -> None:
 def _windows(
     records: Iterator[LoggedRecord] | Iterable[LoggedRecord], window_hits: int, end_ms: int | None = None
 ) -> Iterator[list[LoggedRecord]]:
-    """Yield records in windows as polled by a runner; stop before a window of `end_ms` or later."""
+    """Yield records in windows of the size that a runner polls.
+
+    Stop after the window in which log time reaches `end_ms`.
+    """
     gathered: list[LoggedRecord] = []
     hits = 0
     for record in records:
@@ -185,7 +189,7 @@ def _measure(
 
 
 def _array_bytes(value: object) -> int:
-    """Return the bytes of all NumPy arrays in an object of the live stream, in its attributes and in their lists."""
+    """Return the size in bytes of all NumPy arrays that an object of the live stream contains, directly or nested."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, list):
@@ -203,7 +207,7 @@ def _checks(core: Core, sent: int) -> dict[str, Any]:
 
 
 def _memory() -> dict[str, int]:
-    """Return this process's resident memory in bytes, separately for private memory and mapped files."""
+    """Return this process's resident memory in bytes, by kind (anonymous memory and mapped files are separate)."""
     gc.collect()
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1_024 for words in lines if words[0].startswith("Rss")}

@@ -1,9 +1,10 @@
-"""Write a partition's records to stdout, as a collector under load would write to the log.
+"""Write records of a partition to stdout, like the records that a collector under load appends to the log.
 
-Arguments: number of open visits in the state, minutes of log time before the measurement, and during. Rows of an access
-    log, admitted by the collector, serve as patterns: a visit is a run of neighbouring rows from a random place, with
-    the context of the first row. Visitors, ids, times and orders are generated. The records are a function of the
-    arguments.
+The arguments are the number of open visits in the state, the minutes of log time before the measurement, and the
+minutes of log time during the measurement. The same arguments always give the same records.
+
+Rows of an access log, admitted by the collector, serve as patterns. A visit is a run of neighbouring rows from a random
+place in the log, and all its hits have the context of the first row. Visitors, hit ids, times and orders are generated.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from tests.bench.record_file import write_record
 from tests.bench.sites import KEYS, SITES, create_sites
 from tests.bench.traffic import DAY, DAY_MS, FRAME_HITS, frames, load_traffic
 
-START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # start of an epoch
+START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # An epoch begins at this time.
 MINUTE_MS: Final = 60_000
 # A visit is in the state until the gap after its last hit lies before the horizon. The horizon moves each epoch, so a
 # visit stays for 90 to 105 minutes; the mean is 98.
 HELD_MS: Final = 98 * MINUTE_MS
 HITS_A_VISIT: Final = 5.0
-GAP_MS: Final = 45_000  # mean gap between a visit's hits
+GAP_MS: Final = 45_000  # mean gap between two hits of a visit
 MAX_GAP_MS: Final = 20 * MINUTE_MS
 OUT_OF_ORDER: Final = 0.02
 MAX_DELAY_MS: Final = 50 * MINUTE_MS
@@ -67,7 +68,10 @@ _SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Hits by log time (n,): visit, number within the visit, the visit's first pattern, times in ms."""
+    """Hits in the order of log time, as arrays of the same length.
+
+    Times are in ms; `number` counts the hits of a visit.
+    """
 
     visit: I64Array
     number: I64Array
@@ -76,12 +80,12 @@ class Arrivals:
     log_time: I64Array
 
     def take(self, places: npt.NDArray[np.intp] | BoolArray) -> Arrivals:
-        """Return the hits at these places."""
+        """Return the hits that `places` selects."""
         return Arrivals(**{name: getattr(self, name)[places] for name in self.__dataclass_fields__})
 
     @classmethod
     def concat(cls, *parts: Arrivals) -> Arrivals:
-        """Return all hits in one object."""
+        """Return the hits of all parts, part by part."""
         return cls(
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__}
         )
@@ -100,7 +104,7 @@ def main() -> None:
 
 
 def _patterns() -> pl.DataFrame:
-    """Return the access log's hits as stored by the collector, visitor by visitor."""
+    """Return the access log's hits as the collector stores them, sorted by visitor and time."""
     clock = SystemClock()
     stores = open_stores("memory:", clock)
     create_sites(stores.directory)
@@ -114,7 +118,7 @@ def _patterns() -> pl.DataFrame:
 
 
 def _by_log_time(rate_ms: float, span_ms: int, is_bot: BoolArray) -> Iterator[Arrivals]:
-    """Yield the arrivals in chunks of log time."""
+    """Yield the arrivals in chunks of five minutes of log time."""
     random = np.random.default_rng(SEED)
     first_visit = 0
     waiting: Arrivals | None = None
@@ -154,13 +158,13 @@ def _visits(random: np.random.Generator, first: int, visits: int, begin: int, is
 
 
 def _first_patterns(random: np.random.Generator, visits: int, is_bot: BoolArray) -> I64Array:
-    """Return the first pattern of each visit; the log has more crawlers than a paying shop."""
+    """Choose the first pattern of each visit. 5 % are bots, because the log has more crawlers than a shop has."""
     bots, people = np.flatnonzero(is_bot), np.flatnonzero(~is_bot)
     return np.where(random.random(visits) < BOTS, random.choice(bots, visits), random.choice(people, visits))
 
 
 def _rows(hits: Arrivals, patterns: pl.DataFrame) -> pl.DataFrame:
-    """Return rows with HITS_COLUMNS."""
+    """Return the hits as rows with the columns HITS_COLUMNS."""
     place = (hits.pattern + hits.number) % patterns.height
     ids = (pl.Series(hits.visit).cast(pl.String) + "-" + pl.Series(hits.number).cast(pl.String)).alias("hit_id")
     visitor = _mixed(hits.visit.astype(np.uint64))
@@ -189,7 +193,7 @@ def _rows(hits: Arrivals, patterns: pl.DataFrame) -> pl.DataFrame:
 
 
 def _site_of(visitor: U64Array) -> npt.NDArray[np.uint32]:
-    """Return each visitor's site number; the site with rank r has a share of 1 / r."""
+    """Return each visitor's site number. The r-th site has a share of the visitors that is proportional to 1 / r."""
     shares = np.cumsum(1 / np.arange(1, len(SITES) + 1))
     places = np.searchsorted(shares / shares[-1], (visitor >> np.uint64(11)) / float(2**53), side="right")
     return places.astype(np.uint32)

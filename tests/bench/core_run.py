@@ -1,7 +1,7 @@
-"""Measure the processor's core: a partition's records in, signed rows out, with many open visits.
+"""Measure the processor's core, which turns a partition's records into signed rows, with many open visits.
 
-Standalone: `python -m tests.bench.core_run 10000000 107 15` (open visits, minutes of log time before the measurement,
-and during) prints the result as JSON.
+Standalone: `python -m tests.bench.core_run 10000000 107 15` prints the result as JSON. The arguments are the number of
+open visits and the minutes of log time before and during the measurement.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.bench.scale import Core
 from tests.bench.stages import per_hit_us
 
 AIM: Final = 300_000
-# Bytes on disk per open visit, for kept hits and the measured records.
+# Space on disk per open visit, for kept hits and the measured records together.
 DISK_BYTES: Final = 2_400
 MEMORY_BYTES: Final = 1_000
 
@@ -37,7 +37,7 @@ def run_core(scale: Core) -> Result:
 
 
 def _missing(open_visits: int, directory: Path) -> str:
-    """Return which resource of the machine is too small; empty if none is."""
+    """Return a text that names the resource (disk or memory) that is too small, or "" if both suffice."""
     disk, memory = shutil.disk_usage(directory).free, _available_memory()
     for name, free, needed in (
         ("disk", disk, open_visits * DISK_BYTES),
@@ -54,7 +54,7 @@ def _available_memory() -> int:
 
 
 def _answer(directory: str, scale: Core) -> dict[str, Any]:
-    """Run two processes, a maker of records and the measured consumer, and return the answer."""
+    """Run a process that generates records and a process that consumes them, and return the consumer's measurements."""
     command = (sys.executable, "-m")
     numbers = (str(scale.open_visits), str(scale.before_min), str(scale.measured_min))
     maker = subprocess.Popen(

@@ -1,6 +1,6 @@
 """Measure how long concurrent expensive questions delay a small question, through the reporter's process and socket.
 
-Measured twice: while all callers wait for an answer, and after the callers have cancelled.
+The delay is measured twice: while all callers wait for an answer, and after all callers have cancelled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.bench.report_run import days_of, reporter_on
 
 AIM_S: Final = 2.0
 DEADLINE_S: Final = 30.0
-# Time that the expensive questions run before their callers cancel.
+# The expensive questions run for this time before their callers cancel.
 HEAD_START_S: Final = 1.0
 PATTERNS: Final = 20
 METRICS: Final = (
@@ -31,7 +31,7 @@ DIMENSIONS: Final = ("page_path", "hostname", "browser", "os", "device_type")
 
 
 def run_dear(store: Path, days: int, questions: int) -> Result:
-    """Return how long a small question waits behind `questions` expensive questions."""
+    """Return the response time of a small question that is asked while `questions` expensive questions run."""
     dear, small = _dear(days), _small(days)
     with reporter_on(store) as mesh:
         progress("reports: a small and a dear question alone")
@@ -67,7 +67,7 @@ def _leave(calls: list[Any]) -> None:
 
 
 def _answered_s(mesh: Mesh, request: pb.RunReportRequest) -> float:
-    """Return the time until an answer; if the server is full, the question is sent again at once."""
+    """Return the seconds until the question is answered. If the server is full, the question is sent again at once."""
     began = time.perf_counter()
     while True:
         try:
@@ -84,7 +84,7 @@ def _judged(seconds: float) -> Result:
 
 
 def _dear(days: int) -> pb.RunReportRequest:
-    """Return the most expensive question allowed: the maximum of dimensions and metrics, patterns, an order."""
+    """Return the most expensive question allowed: patterns, and as many dimensions and metrics as possible."""
     patterns = [
         pb.Filter(
             dimension_filter=pb.DimensionFilter(

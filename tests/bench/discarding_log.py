@@ -1,4 +1,4 @@
-"""An event log that keeps only a sample, so that a benchmark measures the collector rather than a disk."""
+"""An event log that keeps only a sample of its records, so that a benchmark measures the collector and not a disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ LOG_ID = "discarded"
 
 
 class DiscardingLog:
-    """Number records like a log and resolve at once; keep every `keep_every`th record, at most `most_kept`."""
+    """A log that gives each record an offset and acknowledges it at once.
+
+    The log keeps every `keep_every`th record in memory, up to `most_kept` records.
+    """
 
     def __init__(self, keep_every: int, most_kept: int) -> None:
         self.rows = 0
@@ -30,7 +33,7 @@ class DiscardingLog:
         self._lock = threading.Lock()
 
     def partitions(self, topic: Topic) -> int:
-        """Return 8 for hits, 1 for refusals."""
+        """Return the number of partitions: 8 for hits and 1 for refusals."""
         return PARTITIONS if topic is Topic.HITS else 1
 
     def log_id(self, topic: Topic) -> str:
@@ -38,7 +41,7 @@ class DiscardingLog:
         return f"{LOG_ID}-{topic}"
 
     def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
-        """Count the record and resolve."""
+        """Count the record and return a future that is already resolved."""
         with self._lock:
             offset = self._next_offset[topic, partition]
             self._next_offset[topic, partition] += 1
@@ -52,10 +55,10 @@ class DiscardingLog:
         return appended
 
     def flush(self, timeout_s: float) -> None:
-        """Do nothing: nothing is pending."""
+        """Do nothing, because no record is ever pending."""
 
     def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Do nothing, because the log holds no resources."""
 
     def _count(self, record: Record) -> None:
         if self.records % self._keep_every == 0 and len(self.kept) < self._most_kept:

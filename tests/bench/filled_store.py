@@ -1,7 +1,7 @@
-"""Fill the embedded store DIR like production: admission into the log, intake into raw records and marks.
+"""Fill the embedded store DIR as production does: the collector admits hits into the log, and the processor reads them.
 
-BIG_HITS hits on one day for the first site, SERIES_HITS hits on each of SERIES_DAYS days for the second. A separate
-process, so that its memory does not count in the measurement.
+The first site gets BIG_HITS hits on a single day. The second site gets SERIES_HITS hits on each of SERIES_DAYS days.
+This module runs as a separate process, so that its memory does not count in the measurement.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ OUTCOME_TIMEOUT_S = 60.0
 BIG_DAY = SiteDay(SITES[0].name, DAY)
 SERIES_SITE = SITES[1]
 SERIES_KEY = KEYS[1]
-# The number of batches that wait in a collector under load; a record contains a partition's hits from these batches.
+# Number of batches that a collector under load holds at a time. A log record contains a partition's hits from all these
+# batches.
 BATCHES_AT_ONCE = 20
 SERIES_BATCHES_AT_ONCE = 250
 
 
 def main() -> None:
-    """Fill the store `argv[1]`; further arguments are the sizes with these names in `tests.bench.scale.Scale`."""
+    """Fill the store `argv[1]`. Further arguments are BIG_HITS, SERIES_DAYS and SERIES_HITS."""
     big_hits, series_days, series_hits = map(int, sys.argv[2:5])
     configure("error", "bench", "bench-0")
     clock = SystemClock()
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def append(stores: Stores, clock: Clock, batches: Iterable[bytes], batches_at_once: int) -> int:
-    """Admit serialised batches into the log, enough at once for a record; return the number of accepted hits.
+    """Admit serialised batches into the log, `batches_at_once` per record, and return the number of accepted hits.
 
     Raises:
         RuntimeError: a hit was not accepted.
@@ -78,7 +79,9 @@ def append(stores: Stores, clock: Clock, batches: Iterable[bytes], batches_at_on
 
 
 def take_in(stores: Stores, clock: Clock) -> None:
-    """Stream the log; for closed days, store raw records, marks and claims.
+    """Run the stream over the whole log.
+
+    For hits of closed days, the stream stores raw records, dirty marks and claims.
 
     A day is settled only after the day has closed for every partition, so each partition gets a heartbeat.
     """

@@ -1,8 +1,8 @@
-"""Fill an embedded store with a huge site-day, or settle the site-day and answer with the peak memory.
+"""Fill an embedded store with a huge site-day, or settle this site-day and print the peak memory.
 
-`fill DIR HITS VISITORS` writes raw records; `settle DIR RANGE_HITS` settles as the settler does, from raw records to
-readable rows and series, and answers with one JSON line. These are separate processes, so that the memory for filling
-does not count.
+`fill DIR HITS VISITORS` writes raw records. `settle DIR RANGE_HITS` settles as the settler does, from raw records to
+readable rows and series, and prints one JSON line. Filling and settling are separate processes, so that the memory for
+filling does not count.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ def _records(hits: int, visitors: int) -> Iterator[RawRecord]:
 
 
 def _columns(numbers: I64Array, visitors: int) -> dict[str, object]:
-    """Return a visitor's consecutive hits with few sources, many pages, and every 10th hit an event."""
+    """Return hits as columns. A visitor has five consecutive hits, and every 10th hit is an event."""
     mixed = numbers.astype(np.uint64) * _MIX
     visitor = (numbers // 5 % visitors + 1).astype(np.uint64) * _MIX
     pages, sources = (mixed >> np.uint64(40)) % np.uint64(_PAGES), visitor >> np.uint64(60)
     is_event = numbers % _EVENTS == 0
-    ids = np.where(numbers % _COPIES == _COPIES - 1, numbers - 1, numbers)  # a copy of the hit before
+    ids = np.where(numbers % _COPIES == _COPIES - 1, numbers - 1, numbers)  # The hit is a copy of the previous hit.
     return {
         "visitor_hi": visitor,
         "visitor_lo": visitor,

@@ -1,6 +1,7 @@
 """Measure the peak memory for settling a huge site-day, with many visitors and with a single visitor.
 
-Standalone: `python -m tests.bench.huge_run 10000000` (hits, and optionally hits per range) prints the result as JSON.
+Standalone: `python -m tests.bench.huge_run 10000000` prints the result as JSON. The arguments are the number of hits
+    and, optionally, the hits per range of visitors.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _HITS_PER_VISITOR: Final = 25
 
 
 def run_huge(hits: int, range_hits: int = DEFAULT_MEMORY.range_hits) -> Result:
-    """Return peak memory and rate with many visitors, and with a single visitor that has all hits."""
+    """Return the peak memory and the rate, both for many visitors and for a single visitor who has all hits."""
     progress(f"huge site-day: {hits:,} hits of many visitors, then of one, in ranges of {range_hits:,}")
     many = _settled(hits, max(1, hits // _HITS_PER_VISITOR), range_hits)
     single = _settled(hits, 1, range_hits)

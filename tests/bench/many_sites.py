@@ -1,7 +1,8 @@
-"""Fill a store with many sites: their names and keys, site-days that wait for the day to close, and dirty site-days.
+"""Fill a store with many sites, their keys, site-days that wait for their day to close, and dirty site-days.
 
-The ports write records, marks, awaited days, ledger entries and positions. Only sites and keys are written in bulk,
-because a port creates them one by one, each durably; `bulk_is_like_ports` compares both.
+Records, dirty marks, awaited site-days, ledger entries and positions are written through the ports. Only sites and keys
+are written to the tables directly, because the port would create each site in a separate durable write.
+`bulk_is_like_ports` checks that both ways write the same rows.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ class ManySites:
 
     Attributes:
         sites: number of sites; each has a site-day that waits for its day to close.
-        dirty: number of dirty site-days, all on DAY, each for another site.
-        hits: hits on a dirty site-day, at random times.
-        sites_of_merchant: sites per merchant; each merchant has a server key.
-        record_hits: hits in a record, for as many sites as had hits at that time.
+        dirty: number of dirty site-days, all on DAY, each of a different site.
+        hits: number of hits on each dirty site-day, at random times.
+        sites_of_merchant: number of sites per merchant; each merchant has a server key.
+        record_hits: number of hits in a record, whichever sites they belong to.
     """
 
     sites: int
@@ -65,18 +66,18 @@ class ManySites:
 
 
 def site_name(number: int, sites_of_merchant: int = 4) -> str:
-    """Return a site's name; names sort like the numbers."""
+    """Return the name of the site with this number. Names sort like their numbers."""
     merchant, of_merchant = divmod(number, sites_of_merchant)
     return f"merchants/m{merchant:08d}/sites/s{of_merchant:02d}"
 
 
 def the_site(name: str) -> Site:
-    """Return a site with a secret that depends on the name."""
+    """Return the site with this name. The secret of the site is derived from its name."""
     return Site(name=name, time_zone="UTC", currency=CURRENCY, secret=hashlib.sha256(name.encode()).digest())
 
 
 def key_of_merchant(number: int) -> tuple[IngestKey, str]:
-    """Return a merchant's server key with its secret."""
+    """Return the server key of the merchant with this number, and the key's secret."""
     key = IngestKey(
         key_id="server", merchant=f"merchants/m{number:08d}", kind=KeyKind.SERVER, site=None, unbounded_history=True
     )
@@ -84,17 +85,17 @@ def key_of_merchant(number: int) -> tuple[IngestKey, str]:
 
 
 def sites_of(size: ManySites) -> Iterator[Site]:
-    """Yield the sites, by name."""
+    """Yield the sites in the order of their names."""
     return (the_site(site_name(number, size.sites_of_merchant)) for number in range(size.sites))
 
 
 def keys_of(size: ManySites) -> Iterator[tuple[IngestKey, str]]:
-    """Yield the keys with their secrets, by merchant."""
+    """Yield the keys with their secrets, in the order of merchants."""
     return (key_of_merchant(number) for number in range(-(-size.sites // size.sites_of_merchant)))
 
 
 def create_by_ports(directory: SiteDirectory, size: ManySites) -> None:
-    """Create sites and keys one by one."""
+    """Create sites and keys one by one through the directory port."""
     for site in sites_of(size):
         directory.create_site(site)
     for key, secret in keys_of(size):
@@ -132,7 +133,7 @@ def _bulk_in_files(directory: Path, size: ManySites) -> None:
 
 
 def bulk_is_like_ports(size: ManySites) -> bool:
-    """Return whether `create_in_bulk` writes the rows that `create_by_ports` writes, in files."""
+    """Return whether, on files, `create_in_bulk` writes the same rows as `create_by_ports`."""
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as parent:
         homes = [Path(parent, name) for name in ("ports", "bulk")]
         opened = open_directory(f"{EMBEDDED}{homes[0]}", SystemClock())
@@ -149,10 +150,10 @@ def _rows_of(file: Path) -> list[tuple[object, ...]]:
 
 
 def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> Mapping[PartitionId, PartitionProgress]:
-    """Store raw records and marks for the dirty site-days, the awaited site-days and the ledger, through the ports.
+    """Write the dirty site-days with their raw records, the awaited site-days and the ledger through the ports.
 
     Returns:
-        The positions that the stream has reached, which the caller must commit.
+        The positions behind the written records, which the caller must commit.
     """
     log, partitions = stores.log.log_id(Topic.HITS), stores.log.partitions(Topic.HITS)
     reached = {PartitionId(log, number): PartitionProgress(0, clock.now()) for number in range(partitions)}
@@ -172,7 +173,7 @@ def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> M
 def _records(
     names: list[str], size: ManySites, log: str, partitions: int, offsets: dict[PartitionId, int], log_time: int
 ) -> Iterator[RawRecord]:
-    """Yield each partition's records by event time; `offsets` counts the records."""
+    """Yield each partition's records in the order of event time. Count the records of each partition in `offsets`."""
     rng = np.random.default_rng(0)
     of_partition = np.array([hash64(name) % partitions for name in names])
     for partition in range(partitions):
@@ -213,7 +214,7 @@ def _rows(names: list[str], sites: I64Array, at_ms: I64Array, first: int) -> pl.
 
 
 def _ledger(names: Iterable[str], log: str, day: int, written: int) -> pl.DataFrame:
-    """Return a balanced ledger: an accepted and counted hit per site."""
+    """Return ledger entries that balance: each site has a single hit, which is accepted and counted."""
     some = list(names)
     entries = pl.DataFrame({"site": some}).join(
         pl.DataFrame({"class": [LedgerClass.ACCEPTED.value, LedgerClass.COUNTED.value]}), how="cross"

@@ -1,4 +1,4 @@
-"""Fill the store URL with SITES sites and DIRTY dirty site-days of HITS hits, in a process of its own."""
+"""Fill the store at URL with SITES sites and DIRTY dirty site-days of HITS hits, in a separate process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.bench.many_sites import ManySites, create_in_bulk, fill_days
 
 
 def main() -> None:
-    """Fill the store `argv[1]`; further arguments are SITES, DIRTY and HITS."""
+    """Fill the store `argv[1]`. The further arguments are SITES, DIRTY and HITS."""
     url, size, clock = sys.argv[1], ManySites(*map(int, sys.argv[2:5])), SystemClock()
     configure("error", "bench", "bench-0")
     create_in_bulk(url, size)

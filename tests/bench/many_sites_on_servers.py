@@ -1,4 +1,4 @@
-"""The parts of a store with many sites that are written to Cassandra without the ports."""
+"""Write many sites and keys, and the stream's positions, to Cassandra without the ports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AT_ONCE: Final = 20_000
 
 
 def bulk_on_cassandra(url: str, sites: Iterable[Site], keys: Iterable[tuple[IngestKey, str]]) -> None:
-    """Write sites and keys, without the conditions that make names and secrets unique."""
+    """Write sites and keys without the lightweight transactions that make names and secrets unique."""
     session = CassandraSession(parse_servers(url))
     for some in _portions(sites):
         session.run_many(
@@ -54,7 +54,7 @@ def bulk_on_cassandra(url: str, sites: Iterable[Site], keys: Iterable[tuple[Inge
 
 
 def commit_on_cassandra(url: str, reached: Mapping[PartitionId, PartitionProgress]) -> None:
-    """Publish positions as the stream does after a transaction."""
+    """Publish the positions as the stream does after its transaction."""
     session = CassandraSession(parse_servers(url))
     CassandraProgress(session, DeclaredLogs(session)).publish(reached)
     session.close()

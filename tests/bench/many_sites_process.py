@@ -1,7 +1,7 @@
-"""Measure a PART of the work on the store URL with many sites in a separate process, and print a JSON line.
+"""Measure parts of the work on a store with many sites, in a separate process, and print the results as a JSON line.
 
-`python -m tests.bench.many_sites_process URL SITES DIRTY PART:COUNT…`. A part's answer has the seconds after the stores
-were opened, and the peak memory by then, so the memory of a part is known only if the process runs no other part.
+Run `python -m tests.bench.many_sites_process URL SITES DIRTY PART:COUNT…`. The result of a part contains its seconds
+and the peak memory of the process so far. To measure the memory of a part, run no other part in the process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Answer = dict[str, Any]
 
 
 class Part:
-    """A part of the measurement over opened stores."""
+    """A part of the measurement, on stores that are already open."""
 
     def __init__(self, url: str, stores: Stores, size: ManySites, count: int) -> None:
         self.url = url
@@ -62,7 +62,7 @@ class Part:
         return {"sites": found, "page_ms": spread_ms(seconds)}
 
     def look_up(self) -> Answer:
-        """Look up keys and sites that no cache holds, then again."""
+        """Measure look-ups of sites that no cache holds, of the same sites again, and of keys."""
         numbers = random.Random(0).sample(range(self.size.sites), min(self.count, self.size.sites))
         names = [site_name(number) for number in numbers]
         secrets = [key_of_merchant(number // self.size.sites_of_merchant)[1] for number in numbers]
@@ -81,7 +81,7 @@ class Part:
         }
 
     def resolve(self) -> Answer:
-        """Read what a report on a single site needs to choose generations."""
+        """Read the entries from which a report on a single site chooses the generations of its days."""
         stores = self.stores
         books = Books(stores.dirty, stores.generations, stores.progress, stores.erasures, stores.streams, stores.stream)
         reach, found = books.committed(stores.streams.read()), 0
@@ -95,7 +95,7 @@ class Part:
         return {"site_days": found, "question_ms": spread_ms(seconds)}
 
     def close_day(self) -> Answer:
-        """Look for awaited site-days before their day closes, then take the first portion after the day closed."""
+        """Take site-days while the awaited day is still open, and again when the day is closed."""
         take, limit = self.stores.dirty.take, SettlePace().take_site_days
         before: list[float] = []
         after: list[float] = []
@@ -112,7 +112,7 @@ class Part:
         }
 
     def list_dirty(self) -> Answer:
-        """Take the first dirty site-days from half of the buckets, as with two settlers, and from all buckets."""
+        """Take the first dirty site-days from half of the buckets, as one of two settlers, then from all buckets."""
         closed = closed_before(self.stores)
         found = 0
         seconds: list[float] = []
@@ -125,7 +125,7 @@ class Part:
         return {"site_days": found, "half_ms": spread_ms(seconds), "all_ms": spread_ms(all_of_it)}
 
     def balance(self) -> Answer:
-        """Read ledger pages, as the processor's check does once a minute."""
+        """Read pages of the ledger, as the processor's balance check does once a minute."""
         after, sites = None, 0
         seconds: list[float] = []
         for _ in range(max(1, self.count)):
@@ -137,7 +137,7 @@ class Part:
         return {"sites": sites, "page_ms": spread_ms(seconds)}
 
     def settle(self) -> Answer:
-        """Settle at least COUNT dirty site-days, or all."""
+        """Settle COUNT dirty site-days or slightly more, or all if there are fewer."""
         settings = ProcessorSettings(store=self.url, resettle_after_ms=0)
         settler = build_settler(self.stores, SystemClock(), settings, threading.Event())
         done, began, used = 0, time.monotonic(), cpu_s()
@@ -153,7 +153,7 @@ class Part:
         }
 
     def _counted(self) -> Answer:
-        """Return the number of settled site-days and their hits, among the first sites."""
+        """Return how many of the first dirty site-days are settled, and the number of their counted hits."""
         numbers = [number * self.size.sites // self.size.dirty for number in range(min(PAGE, self.size.dirty))]
         of_day = (self.stores.generations.ledger(site_name(number), DAY, DAY + 1) for number in numbers)
         hits = [entry.counted for ledger in of_day for entry in ledger.values()]
@@ -175,25 +175,25 @@ def parts() -> dict[str, Callable[[Part], Answer]]:
 
 @contextmanager
 def timed(seconds: list[float]) -> Iterator[None]:
-    """Append the block's seconds."""
+    """Append the seconds that the block takes."""
     began = time.perf_counter()
     yield
     seconds.append(time.perf_counter() - began)
 
 
 def spread_ms(seconds: list[float]) -> Answer:
-    """Return median and maximum in ms."""
+    """Return the median and the maximum in ms, and the number of values."""
     return {"p50": round(float(np.median(seconds)) * 1e3, 2), "max": round(max(seconds) * 1e3, 2), "n": len(seconds)}
 
 
 def cpu_s() -> float:
-    """Return this process's CPU seconds."""
+    """Return the CPU time that this process has used, in seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def peak_mib() -> int:
-    """Return this process's peak memory."""
+    """Return this process's peak resident memory in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

@@ -1,7 +1,7 @@
 """Measure a store with many sites: time and peak memory for each kind of work, on files or on servers.
 
-`python -m tests.bench.many_sites_run SITES DIRTY SETTLED [STORE_URL]` runs this part alone: SETTLED of the DIRTY
-site-days are settled. Without a URL, the store is in files; with a URL, the mesh must be empty.
+`python -m tests.bench.many_sites_run SITES DIRTY SETTLED [STORE_URL]` runs this benchmark alone, and settles SETTLED of
+the DIRTY site-days. Without STORE_URL, the store is a temporary directory. The mesh at STORE_URL must be empty.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ SERVICES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "control": ("control", {}),
 }
 SMALL_SERVICES: Final = ("control",)
-# Seconds and MiB that a part may take; docs/performance.md has the measured numbers. Settling is per site-day.
+# Limits in seconds and MiB for each part. The limit in seconds of `settle` applies to a site-day. docs/performance.md
+# lists the measured numbers.
 LIMITS: Final[Mapping[str, tuple[float, int]]] = {
     "start": (30.0, 512),
     "list_sites": (600.0, 512),
@@ -48,7 +49,7 @@ LIMITS: Final[Mapping[str, tuple[float, int]]] = {
 
 
 def run_many_sites(size: ManySites, settled: int, url: str = "", *, is_small: bool = False) -> Result:
-    """Fill a store, measure every part, and return the results; a small run starts few processes."""
+    """Fill a store, measure every part, and return the results. A small run measures all parts in a single process."""
     if url:
         return _measured(url, size, settled, is_small=is_small)
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-sites-") as directory:
@@ -80,7 +81,7 @@ def _measured(url: str, size: ManySites, settled: int, *, is_small: bool) -> Res
 
 
 def answers_of(url: str, size: ManySites, parts: Mapping[str, int]) -> Result:
-    """Run parts, with their counts, in a separate process and return their answers."""
+    """Run parts in a separate process and return their results. `parts` maps the name of a part to its count."""
     arguments = (f"{part}:{count}" for part, count in parts.items())
     answers: Result = json.loads(
         _output("tests.bench.many_sites_process", url, str(size.sites), str(size.dirty), *arguments)
@@ -89,7 +90,7 @@ def answers_of(url: str, size: ManySites, parts: Mapping[str, int]) -> Result:
 
 
 def _started(url: str, module: str, more: Mapping[str, str]) -> Result:
-    """Return the seconds until a service's process answers, and its peak memory by then."""
+    """Start a service's process, and return the seconds until it answers and its peak memory until then."""
     prefix, listen = f"HITMESH_{module.upper()}_", f"{HOST}:{any_free(1)[0]}"
     settings = {"STORE": url, "LISTEN": listen, "LOG_LEVEL": "error", "NODE": f"bench-{module}", **more}
     with tempfile.TemporaryDirectory() as cache, _process(module, prefix, settings, cache) as process:
@@ -126,7 +127,7 @@ def peak_mib(pid: int) -> int:
 
 
 def _judged(result: Result) -> Result:
-    """Return, for each part, the worst seconds and MiB with their limits."""
+    """Return the seconds and the MiB of each part with their limits."""
     seconds = {
         "start": max(each["ready_s"] for each in result["start"].values()),
         "list_sites": result["list_sites"]["took_s"],
@@ -149,7 +150,7 @@ def _judged(result: Result) -> Result:
 
 
 def _is_right(result: Result, size: ManySites, settled: int) -> bool:
-    """Return whether every site was listed, found and awaited, and every settled hit counted."""
+    """Return whether all sites were listed and found, no day was due before its end, and every settled hit counts."""
     settle = result["settle"]
     return bool(
         result["list_sites"]["sites"] == size.sites

@@ -1,4 +1,4 @@
-"""A measured number with its target, and the child processes for measurements."""
+"""Compare measured numbers with their targets, and run the processes under measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, Any
 from hitmesh.runtime.reused_memory import REUSED_MEMORY
 
 ROOT = Path(__file__).resolve().parents[2]
-# Services run as one process per core: a second Polars thread would only wait for the first.
+# A service runs as one process per core, so a second Polars thread would only compete with the first for the core.
 ONE_CORE = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 Result = dict[str, Any]
@@ -26,17 +26,17 @@ def progress(text: str) -> None:
 
 
 def judged(value: float, aim: float, floor: float, unit: str) -> Result:
-    """Return a number with its aim and floor, and whether the number is at least the floor."""
+    """Return a measured number with its aim and floor, and with `ok`, which tells whether it reaches the floor."""
     return {"value": round(value), "unit": unit, "aim": aim, "floor": floor, "ok": value >= floor}
 
 
 def environment() -> Mapping[str, str]:
-    """Return the environment for a measured process."""
+    """Return the environment variables for a process under measurement."""
     return {**os.environ, **ONE_CORE, "PYTHONPATH": str(ROOT)}
 
 
 def run(module: str, *arguments: str) -> None:
-    """Run a module until the process ends.
+    """Run a module in a separate process and wait for its end.
 
     Raises:
         CalledProcessError: the process failed; its message precedes the error on stderr.
@@ -45,7 +45,10 @@ def run(module: str, *arguments: str) -> None:
 
 
 class Child:
-    """A measured process that answers each line on stdin with a JSON line on stdout; `settles` as a settler in dev."""
+    """A process under measurement, which answers each line on stdin with a JSON line on stdout.
+
+    With `settles`, the process gets the same memory settings as a settler of `hitmesh dev`.
+    """
 
     def __init__(self, module: str, *arguments: str, settles: bool = False) -> None:
         self._process = subprocess.Popen(
@@ -59,14 +62,14 @@ class Child:
         self.first_answer = self._answer()
 
     def ask(self, line: str) -> Result:
-        """Return the answer to a line."""
+        """Send a line to the process and return its answer."""
         stdin = self._stream(self._process.stdin)
         stdin.write(line + "\n")
         stdin.flush()
         return self._answer()
 
     def stop(self, timeout_s: float = 30.0) -> None:
-        """Close the process's stdin and wait; kill the process after the time-out."""
+        """Close the process's stdin and wait until the process ends. Kill the process after `timeout_s`."""
         self._stream(self._process.stdin).close()
         try:
             self._process.wait(timeout_s)

@@ -1,9 +1,11 @@
 """The process that streams a million hits with a single visitor id, together with another site's hits (rule S9).
 
-Arguments: number of hits for a shop, number of visitors, kept hits allowed per visitor, a directory on disk. The answer
-is one JSON line. The shop's hits look like hits from a tag that sends the same id for everybody: every other record is
-minutes late, so that all its hits are out of order; a hundredth of the hits are sent twice; one hit in ten is an event,
-so that visits begin without a page view.
+The arguments are the number of a shop's hits, the number of its visitors, the kept hits allowed per visitor, and a
+directory on disk. The answer is one JSON line.
+
+The shop's hits resemble those of a tag that sends the same visitor id for all people. Every other record is ten minutes
+late, so that all its hits are out of order. A hundredth of the hits are sent twice. Every tenth hit is an event, so
+that visits begin without a page view.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _OTHER: Final = "merchants/m/sites/other"
 
 
 def main() -> None:
-    """Process each record on arrival, and answer with the maximum lag of the other site's hits."""
+    """Process each record, and print the maximum lag that the other site's hits would have had."""
     hits, visitors, kept_of_visitor, cache = *map(int, sys.argv[1:4]), Path(sys.argv[4])
     core = Core(cache)
     core.state = LiveState(PARTITION, SpillFiles(cache).spill, Limits(kept_of_visitor=kept_of_visitor))
@@ -61,7 +63,10 @@ def main() -> None:
 
 
 def _lag_s(took_s: list[float]) -> float:
-    """Return the maximum time from a hit's arrival to the end of its step: a record arrives every second."""
+    """Return the maximum time from a record's arrival to the end of its processing, if a record arrives every second.
+
+    `took_s` contains the CPU seconds of each record's processing.
+    """
     done_s = lag_s = 0.0
     for number, step_s in enumerate(took_s):
         arrives_s = number * RECORD_MS / 1_000

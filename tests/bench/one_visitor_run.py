@@ -1,6 +1,7 @@
-"""Measure how much freshness other sites lose because a shop sends a single visitor id with all hits (rule S9).
+"""Measure how much later other sites' hits are counted if a shop sends a single visitor id with all hits (rule S9).
 
-Standalone: `python -m tests.bench.one_visitor_run 1000000` (hits) prints the result as JSON.
+Standalone: `python -m tests.bench.one_visitor_run 1000000` prints the result as JSON. The argument is the number of
+    hits.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ AIM_S: Final = 1.0
 
 
 def run_one_visitor(hits: int, kept_of_visitor: int = PRODUCTION.kept_of_visitor) -> Result:
-    """Return the freshness lost to a single id, compared with the same hits from a shop's usual number of visitors."""
+    """Return by how many seconds the lag is longer with a single visitor id than with a usual number of visitors."""
     progress(f"one visitor: {hits:,} hits of one id beside another site, then the same of many")
     single, many = _taken(hits, 1, kept_of_visitor), _taken(hits, max(1, hits // 5), kept_of_visitor)
     lost_s = single["lag_s"] - many["lag_s"]

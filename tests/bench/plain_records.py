@@ -1,4 +1,4 @@
-"""Records for a site with identical page views, except in the columns that a measurement is about."""
+"""Build records of page views that are identical except in the columns that a measurement needs to vary."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tests.bench.core_process import PARTITION
 
 
 def page_views(site: str, numbers: I64Array, at_ms: I64Array, columns: Mapping[str, Any]) -> pl.DataFrame:
-    """Return page views with numbers as ids; `columns` has visitors, pages and all other unusual columns."""
+    """Return page views whose hit ids are `numbers`.
+
+    `columns` contains the visitors and all other columns that vary.
+    """
     number = pl.Series(numbers)
     ids = hash64_column(number.cast(pl.String)).to_numpy()
     usual: dict[str, Any] = {
@@ -39,7 +42,7 @@ def page_views(site: str, numbers: I64Array, at_ms: I64Array, columns: Mapping[s
 
 
 def a_record(offset: int, log_time: int, *parts: pl.DataFrame) -> LoggedRecord:
-    """Return a record in the measured partition with these rows."""
+    """Return a record that contains these rows and lies in the measured partition."""
     rows = pl.concat(parts)
     first, last = rows.select(pl.col("event_time").min(), pl.col("event_time").max().alias("last")).row(0)
     record = Record(RecordKind.HITS, pack_record(rows), rows.height, first, last, log_time)

@@ -1,4 +1,4 @@
-"""A file of serialised records, so that the measured process reads records and does not make them."""
+"""A file of serialised records, which lets the process under measurement read records instead of generating them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _HEADER: Final = struct.Struct("<qqqqqQQQ")
 
 
 def write_record(target: BinaryIO, log_time: int, record: Record) -> None:
-    """Write a hits record."""
+    """Append a record of hits to the file."""
     times = (log_time, record.min_event_time, record.max_event_time, record.max_collect_time)
     target.write(_HEADER.pack(*times, record.rows, record.sum64, record.xor64, len(record.value)))
     target.write(record.value)
 
 
 def read_records(source: BinaryIO, first_offset: int = 0) -> Iterator[LoggedRecord]:
-    """Yield the written records, with offsets from `first_offset` in partition 0."""
+    """Yield the records of the file as records of partition 0, whose offsets begin at `first_offset`."""
     offset = first_offset
     while header := source.read(_HEADER.size):
         log_time, low, high, collected, rows, sum64, xor64, length = _HEADER.unpack(header)

@@ -1,6 +1,7 @@
-"""Measure the collector's cost for refused bytes: a MiB per second of each kind, from senders that never back off.
+"""Measure the collector's CPU cost for refused input: 1 MiB/s of each kind, from senders that never back off.
 
-Standalone: `python -m tests.bench.refused_run 20` (seconds per kind) prints the result as JSON.
+Standalone: `python -m tests.bench.refused_run 20` prints the result as JSON. The argument is the number of seconds per
+    kind.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tests.bench.sites import BROWSER_KEY
 CEILING: Final = 0.25
 BYTES_S: Final = 1 << 20
 CLIENTS: Final = 4
-# Concurrent calls per client: some calls wait until a micro-batch has lingered.
+# Concurrent calls per client. Several concurrent calls are needed, because a call may wait for the linger time of a
+# micro-batch.
 WAITING: Final = 32
 SEND_HITS: Final = "/hitmesh.api.collector.v1.CollectorService/SendHits"
 SEND_JSON: Final = "/hitmesh.api.collector.v1.JsonCollectorService/SendJsonHits"
@@ -34,7 +36,7 @@ _SENDERS: Final[Mapping[str, str]] = {"without_key": "", "browser_key": BROWSER_
 
 
 def _batch(key: str, hits: list[bytes], context: bytes = b"") -> bytes:
-    """Return a SendHitsRequest with any bytes as hits."""
+    """Return the bytes of a SendHitsRequest whose hits may be arbitrary bytes."""
     envelope = view_pb2.HitBatchEnvelope(ingest_key=key, hits=hits).SerializeToString()
     field = hit_pb2.HitBatch.DESCRIPTOR.fields_by_name["default_context"].number
     frame = view_pb2.UnaryFrame(batch=envelope + (_field(field, context) if context else b""))
@@ -42,7 +44,7 @@ def _batch(key: str, hits: list[bytes], context: bytes = b"") -> bytes:
 
 
 def _field(number: int, value: bytes) -> bytes:
-    """Return a protobuf field of at least 128 and less than 16,384 bytes."""
+    """Return an encoded protobuf field. The value must have at least 128 and less than 16,384 bytes."""
     return bytes([number << 3 | 2, len(value) & 0x7F | 0x80, len(value) >> 7]) + value
 
 
@@ -83,7 +85,7 @@ _Answer = collector_pb2.SendHitsResponse | json_pb2.SendJsonHitsResponse
 
 
 class _Client:
-    """Send a message repeatedly at a fixed rate, whatever the answer, with many concurrent calls."""
+    """A client that sends the same message again and again at a fixed rate, whatever the server answers."""
 
     def __init__(self, endpoint: str, message: bytes, bytes_s: float, until_s: float, *, is_json: bool) -> None:
         self.sent = 0
@@ -109,13 +111,13 @@ class _Client:
             self.sent += 1
             due_s += self._pause_s
         for call in calls:
-            with contextlib.suppress(grpc.RpcError):  # the call or too much of its content was refused
+            with contextlib.suppress(grpc.RpcError):  # the call fails if it is refused whole
                 self.accepted += call.result().accepted_count
         self._channel.close()
 
 
 def run_refused(seconds: float, clients: int = CLIENTS) -> Result:
-    """Return the share of a core that each kind costs at a MiB per second, and whether everything was refused."""
+    """Return the share of a core that each kind of input costs at 1 MiB/s, and whether every hit was refused."""
     results: Result = {}
     server = Child("tests.bench.collector_server")
     try:

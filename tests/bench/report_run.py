@@ -1,4 +1,4 @@
-"""Measure RunReport: 90 days of a site's cells, through the reporter's process and socket."""
+"""Measure RunReport over 90 days of a site's cells, through the reporter's process and socket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.bench.measured import ROOT, Result, environment, progress
 from tests.bench.scale import Scale
 from tests.bench.traffic import DAY
 
-# A page with several reports should appear immediately (150 ms); a report that takes half a second is noticeable.
+# With reports of 150 ms, a page of several reports appears immediately. A report of half a second is noticeable.
 AIM_MS, CEILING_MS = 150.0, 500.0
 WARM_UP_CALLS = 20
 METRICS = ("visits", "visitors", "pageviews", "gross_revenue")
@@ -30,7 +30,7 @@ READY_TIMEOUT_S = 20.0
 
 
 def run_reports(store: Path, scale: Scale) -> Result:
-    """Return p50 and p99 for three questions about the second site in the store, in ms."""
+    """Return the p50 and p99 latency of three questions about the store's second site, in ms."""
     with reporter_on(store) as mesh:
         return {
             "days": scale.series_days,
@@ -44,7 +44,7 @@ def run_reports(store: Path, scale: Scale) -> Result:
 
 
 def days_of(days: int) -> pb.TimeRange:
-    """Return the first days of the questions' site."""
+    """Return the time range of the first `days` days on which the reported site has hits."""
     first = datetime.fromtimestamp(DAY * 86_400, UTC).date()
     last = first + timedelta(days=days - 1)
     dates = pb.DateRange(first_date=date_message(first), last_date=date_message(last))
@@ -87,7 +87,7 @@ def _timed(mesh: Mesh, name: str, request: pb.RunReportRequest, calls: int) -> R
 
 @contextmanager
 def reporter_on(store: Path) -> Iterator[Mesh]:
-    """Run the production reporter on the store."""
+    """Run the production reporter on the store, and yield a client for it."""
     listen = f"{HOST}:{any_free(1)[0]}"
     settings = {"HITMESH_REPORTER_STORE": f"embedded:{store}", "HITMESH_REPORTER_LISTEN": listen}
     environ = {name: value for name, value in environment().items() if not name.startswith("HITMESH_")}

@@ -17,7 +17,7 @@ from tests.reference.files import shown_path
 
 
 def compare_sample(records: Sequence[Path], batches: Sequence[bytes]) -> Result:
-    """Return the number of stored hits compared, and the first that differ from the sent hits."""
+    """Return the number of stored hits that were compared, and the first of them that differ from the sent hits."""
     parsed = lru_cache(maxsize=64)(lambda number: hit_pb2.HitBatch.FromString(batches[number]))
     compared = 0
     differing = []
@@ -33,7 +33,7 @@ def compare_sample(records: Sequence[Path], batches: Sequence[bytes]) -> Result:
 
 
 def _stored(batch: hit_pb2.HitBatch, hit: hit_pb2.Hit) -> dict[str, Any]:
-    """Return the expected stored values for a hit."""
+    """Return the values that must be stored for a sent hit."""
     site = SITES[KEYS.index(batch.ingest_key)]
     high, low = visitor_key(site.secret, "visitor", hit.visitor_id)
     campaign = hit.context.campaign

@@ -12,14 +12,14 @@ from tests.bench.refused_run import CLIENTS
 
 @dataclass(frozen=True)
 class Core:
-    """A run of the processor's core.
+    """Sizes for a run of the processor's core.
 
     Attributes:
         open_visits: visits that are open during the measurement.
         before_min: minutes of log time before the measurement, in which the state reaches its usual size.
-        measured_min: minutes of measured log time.
-        floor: minimum number of hits per second and core; a lower result is not `ok`.
-        window_hits: hits per window, as polled by a runner.
+        measured_min: minutes of log time that are measured.
+        floor: minimum number of hits per second and core. With a lower result, `ok` is false.
+        window_hits: number of hits in each window of records.
     """
 
     open_visits: int
@@ -31,14 +31,14 @@ class Core:
 
 @dataclass(frozen=True)
 class Backlog:
-    """Sizes of the measurement.
+    """Sizes for the measurement of live traffic beside a backlog.
 
     Attributes:
         rate: hits per second that `hitmesh load` sends.
         load_s: seconds of load.
-        days: days of each of 16 sites in the backlog.
+        days: number of days in the backlog for each of 16 sites.
         hits: hits per site-day.
-        shares: the values of `settle_cpu_share` to measure; None = without a backlog.
+        shares: the values of `settle_cpu_share` to measure; None measures without a backlog.
     """
 
     rate: int
@@ -102,8 +102,8 @@ class Scale:
     mesh_s: int
 
 
-# After 107 minutes the state is in balance: everything that expires has expired once. Ten million open visits take a
-# quarter of an hour; an epoch with two million has the same steps.
+# After 107 minutes of log time the size of the state is stable, because all kinds of entries have begun to expire. A
+# run with ten million open visits takes a quarter of an hour. An epoch with two million runs the same steps.
 FULL: Final = Scale(
     warm_up_s=4.0,
     collector_s=12.0,

@@ -1,6 +1,6 @@
-"""The process that measures settlement: the production settler over a pre-filled embedded store in DIR.
+"""Measure settlement in a separate process, which runs the production settler on a filled embedded store in DIR.
 
-First settles everything. Then settles the big day again for each line on stdin, and answers with the measurements.
+First settles everything. For each line on stdin, the process settles the big day again and prints the measurements.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STAGES = (
 
 
 def main() -> None:
-    """Settle everything, then answer each line."""
+    """Settle all dirty site-days, then settle the big day again for each line on stdin."""
     configure("error", "bench", "bench-0")
     store = f"embedded:{sys.argv[1]}"
     clock = SystemClock()
@@ -51,28 +51,28 @@ def main() -> None:
         pass
     _say({"ready": True})
     for _ in sys.stdin:
-        # Between two settlements of a day, a settler waits for as long as the last settlement took; a new settler does
-        # not wait.
+        # A settler that has settled a day waits for as long as this settlement took before it settles the day again. A
+        # new settler does not wait.
         settler = build_settler(stores, clock, settings, threading.Event())
         _say({**_settle_again(stores, settler, timer), "rows": last.rows, "carry_visits": last.carry_visits})
     stores.close()
 
 
 class _Last:
-    """Size of the last settlement's result."""
+    """Size of the result of the last settlement."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.carry_visits = 0
 
     def note(self, settled: Settled) -> None:
-        """Store the result's size."""
+        """Store the number of rows and carried visits."""
         self.rows = settled.rows.height
         self.carry_visits = settled.carry.open_visits.height
 
 
 def _settle_again(stores: Stores, settler: Settler, timer: StageTimer) -> dict[str, object]:
-    """Mark the big day and run a pass of the settler."""
+    """Mark the big day dirty, run a pass of the settler, and return the measurements."""
     record = next(iter(stores.raw.scan(BIG_DAY.site, BIG_DAY.day, BIG_DAY.day + 1)))
     stores.dirty.mark([DirtyMark(BIG_DAY, record.position, record.log_time)])
     timer.start()

@@ -1,4 +1,4 @@
-"""Measure settlement: stored raw records for a site-day → published rows and carry."""
+"""Measure settlement, from the stored raw records of a site-day to the published rows and the carry."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ AIM, FLOOR = 300_000, 150_000
 
 
 def run_settlement(process: Child, runs: int, hits_of_day: int) -> Result:
-    """Return hits per second and core over all runs except the first (warm-up), and time per stage.
+    """Return hits per second and core, and the time per stage, over all runs except the first (the warm-up).
 
-    `process` has filled its store and is waiting.
+    `process` must have settled its filled store and wait for a line.
     """
     progress(f"settlement: {runs} times {hits_of_day:,} hits")
     measured = [process.ask("settle") for _ in range(runs + 1)][1:]

@@ -1,7 +1,7 @@
-"""A settler's process over the embedded store DIR, which other settlers share; NAME is the owner of its leases.
+"""Run a settler on the embedded store DIR, which other settlers share. The settler owns its leases under the name NAME.
 
-The process answers each line `leases` on stdin with the number of its leased buckets. After another line, the process
-settles until no site-day waits, and answers with the measurements.
+The process answers each line `leases` on stdin with the number of buckets that it leases. After any other line, the
+process settles until no dirty site-day is left, and prints the measurements.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAUSE_S = 0.02
 
 
 def main() -> None:
-    """Open the stores, wait for a line, then settle."""
+    """Open the stores, wait for a line other than `leases`, then settle."""
     directory, name = sys.argv[1:3]
     configure("error", "bench", name)
     stores, clock = open_stores(f"embedded:{directory}", SystemClock()), SystemClock()
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _is_work_left(stores: Stores) -> bool:
-    """Return whether any settler has work left."""
+    """Return whether the store still contains a dirty site-day that can be settled."""
     return bool(stores.dirty.take(1, closed_before(stores)))
 
 

@@ -1,4 +1,7 @@
-"""Fill the embedded store DIR with site-days for several settlers: every site has HITS hits on each of DAYS days."""
+"""Fill the embedded store DIR with dirty site-days for several settlers.
+
+Every site has HITS hits on each of DAYS days.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The measured sites, defined for sender and receiver, so that both can compute the hits that must be stored."""
+"""The sites of the benchmarks.
+
+Sender and receiver import this definition, so that both can compute the hits to be stored.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ KEYS = tuple(KEY.format(number) for number in range(len(SITES)))
 
 
 def create_sites(directory: SiteDirectory) -> None:
-    """Create the sites with a server key each, and a browser key for the first."""
+    """Create the sites and a server key for each of them, and a browser key for the first site."""
     for number, (site, secret) in enumerate(zip(SITES, KEYS, strict=True)):
         directory.create_site(site)
         key = IngestKey(

@@ -1,13 +1,13 @@
-"""The SQL of a settlement in the engines that a user might choose instead, in one thread; a process per engine.
+"""Run the SQL of a settlement in other SQL engines, each in a separate process with a single thread.
 
 Visits are cut at gaps of 30 minutes; hits are grouped by cell and dimensions, with sums and a sketch of visitors. Each
-engine stores the rows of both results in a table in memory, so that its optimiser cannot skip a sum. There are two
-sets of dimensions: six, and all that hits have. The SQL handles no copies, refunds, items, caps, campaigns, orphans,
-exclusions, landing pages of hits, row digests or carry, and writes no file.
+engine stores the rows of both results in a table in memory, so that its optimiser cannot skip a sum. The set `six` has
+six dimensions, and the set `all` has all dimensions of hits. The SQL handles no copies, refunds, items, caps,
+campaigns, orphans, exclusions, landing pages of hits, row digests or carry, and writes no file.
 
 `python -m tests.bench.sql_peers export STORE FILE` writes the hits of the settled site-day to FILE.
-`python -m tests.bench.sql_peers duckdb FILE six` prints one JSON line: hits, rows, and CPU seconds of the fastest of
-three runs, or why the engine was skipped. The engines are the extra `bench`.
+`python -m tests.bench.sql_peers duckdb FILE six` prints one JSON line with hits, rows, and CPU seconds of the fastest
+of three runs, or with the reason for which the engine was skipped. The engines are installed with the extra `bench`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.bench.filled_store import BIG_DAY
 
 ENGINES: Final = ("duckdb", "chdb")
 _RUNS: Final = 3
-# By set: the dimensions of hits, and those of visits.
+# Each set contains the dimensions of hits, then the dimensions of visits.
 DIMENSIONS: Final = {
     "six": (
         ("page_path", "hostname", "channel", "source", "device_type", "browser"),
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def _measured(work: Callable[[], int]) -> tuple[float, int]:
-    """Return the CPU seconds of the process, and the number of rows."""
+    """Run the queries, and return the CPU seconds that they take and the number of rows."""
     before = resource.getrusage(resource.RUSAGE_SELF)
     rows = work()
     after = resource.getrusage(resource.RUSAGE_SELF)
@@ -96,7 +96,7 @@ def _measured(work: Callable[[], int]) -> tuple[float, int]:
 
 
 def _queries(dimensions: str, source: str, words: dict[str, str]) -> dict[str, str]:
-    """Return the query for each table, in the words of an engine."""
+    """Return the query for each table. `words` contains the engine's spelling of each SQL function."""
     of_hits, of_visits = DIMENSIONS[dimensions]
     firsts = ", ".join(f"{words['first']}({name}, event_time) AS {name}" for name in of_visits)
     return {
@@ -162,7 +162,7 @@ def _chdb(file: Path, dimensions: str) -> Callable[[], int]:
 
 
 def _export(store: str, file: Path) -> None:
-    """Write the hits that a settlement of the day reads, without hits of other days."""
+    """Write the day's hits as a settlement reads them, without hits of other days."""
     stores = open_stores(f"embedded:{store}", SystemClock())
     names = tuple("utm_campaign" if name == "campaign" else name for name in _COLUMNS)
     records = stores.raw.scan(BIG_DAY.site, BIG_DAY.day, BIG_DAY.day + 1)

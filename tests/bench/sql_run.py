@@ -1,4 +1,4 @@
-"""Compare settlement with the SQL of a settlement in other engines, on the same hits and machine in the same run."""
+"""Compare settlement with equivalent SQL in other engines, on the same hits and machine and in the same run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.bench.sql_peers import DIMENSIONS, ENGINES
 
 
 def run_sql_peers(store: str, settled_per_s: float) -> Result:
-    """Return each engine's hits per second and core, and the ratio of settlement's rate to the engine's.
+    """Return each engine's hits per second and core, and the ratio of settlement's rate to the engine's rate.
 
     Args:
         store: the embedded store with the settled site-day.
-        settled_per_s: settlement's hits per second and core.
+        settled_per_s: hits per second and core that settlement reaches.
     """
     progress("sql peers: the hits of the settled site-day in each engine")
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-sql-") as directory:

@@ -1,6 +1,6 @@
 """Measure the processor time of each stage without a profiler, by wrapping functions in the modules that call them.
 
-A stage's time is the time used by its own thread and by helper threads (Polars), without nested stages. Reading the
+The time of a stage is the CPU time of its thread and of helper threads (Polars), without nested stages. Reading the
 clocks costs about 10 µs, so only functions called once per micro-batch or record are wrapped.
 """
 
@@ -15,7 +15,10 @@ from hitmesh.runtime.thread_clocks import cpu_s, helper_threads
 
 
 class StageTimer:
-    """Sum of seconds per stage, for use by one thread. Call `start` after the pool's threads exist."""
+    """Add up the CPU seconds of each stage.
+
+    Use a timer in a single thread. Call `start` only after Polars has started its threads.
+    """
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -23,12 +26,12 @@ class StageTimer:
         self._inside: list[float] = []
 
     def start(self) -> None:
-        """Find the helper threads and reset all measurements."""
+        """Find the helper threads and reset all sums."""
         self._helpers = helper_threads()
         self.seconds.clear()
 
     def wrap(self, owner: object, attribute: str, stage: str, seen: Callable[[Any], None] | None = None) -> None:
-        """Replace a module function or class method by a timed wrapper; `seen` is called with the return value."""
+        """Wrap a module's function or a class's method in a timer. The wrapper calls `seen` with each return value."""
         inner: Callable[..., Any] = getattr(owner, attribute)
 
         @functools.wraps(inner)
@@ -53,5 +56,5 @@ class StageTimer:
 
 
 def per_hit_us(seconds: float, hits: int) -> float:
-    """Return µs per hit, to the nanosecond."""
+    """Return the microseconds per hit, rounded to nanoseconds."""
     return round(seconds / max(hits, 1) * 1e6, 3)

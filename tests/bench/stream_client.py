@@ -15,7 +15,7 @@ JOIN_TIMEOUT_S = 30.0
 
 
 class StreamClient:
-    """A stream on a separate channel. Call `start`, then `finish`; then read the counts."""
+    """A stream on a separate channel. Call `start` first and `finish` later, and read the counts after that."""
 
     def __init__(self, endpoint: str, batches: Sequence[bytes], first: int) -> None:
         self.sent_batches = 0
@@ -42,7 +42,7 @@ class StreamClient:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Block until everything sent is acknowledged.
+        """Block until every sent hit is acknowledged.
 
         Raises:
             RuntimeError: the stream failed, or did not end in time.
@@ -83,7 +83,10 @@ class StreamClient:
             yield message
 
     def _has_room(self, size: int) -> bool:
-        """Block until the credit covers `size` and take that credit; return False after `stop_sending`."""
+        """Block until the credit covers `size`, use that credit, and return True.
+
+        After `stop_sending`, return False.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._credit >= size)
             if not self._stopping:

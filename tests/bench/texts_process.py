@@ -1,6 +1,7 @@
-"""The process that measures the memory of a stream whose hits all have different pages.
+"""Measure, in a separate process, the memory of a stream in which every hit has a different page.
 
-Arguments: number of hits, texts allowed per site and hour, a directory on disk. The answer is one JSON line.
+The arguments are the number of hits, the texts allowed per site and hour, and a directory on disk. The answer is one
+    JSON line.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LOOKS: Final = 10
 
 
 def main() -> None:
-    """Process hits, measure memory ten times, answer."""
+    """Process the hits, measure the memory ten times, and print the measurements."""
     hits, texts_per_hour = int(sys.argv[1]), int(sys.argv[2])
     cache = Path(sys.argv[3])
     core = Core(cache)
@@ -64,7 +65,7 @@ def _record(offset: int) -> LoggedRecord:
 
 
 def _private_mib() -> int:
-    """Return this process's memory without mapped files."""
+    """Return this process's resident memory without mapped files."""
     status = Path("/proc/self/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("RssAnon:"))
     return int(line.split()[1]) // 1_024

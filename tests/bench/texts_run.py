@@ -1,6 +1,6 @@
-"""Measure memory while every hit has its own page (rule S10).
+"""Measure the memory of a stream in which every hit has a different page (rule S10).
 
-Standalone: `python -m tests.bench.texts_run 10000000` (hits) prints the result as JSON.
+Standalone: `python -m tests.bench.texts_run 10000000` prints the result as JSON. The argument is the number of hits.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from processor.stream.live.limits import PRODUCTION
 from tests.bench.measured import Child, Result, progress
 
 SPARE_MIB: Final = 256
-"""Allowed growth after the midpoint: a window, a growing table."""
+"""Memory may grow by this amount in the second half, for a window of records and a growing hash table."""
 
 
 def run_texts(pages: int, texts_per_hour: int = PRODUCTION.texts_per_hour) -> Result:
-    """Return memory by number of hits, and whether memory is stable in the second half."""
+    """Return the memory after each tenth of the hits, and whether memory is stable in the second half."""
     progress(f"texts: {pages:,} distinct pages of a site, of which {texts_per_hour:,} an hour stay")
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-texts-") as directory:
         process = Child("tests.bench.texts_process", str(pages), str(texts_per_hour), directory)

@@ -1,8 +1,8 @@
-"""The measured traffic: page views from a real access log, copied as often as needed, each copy with new visitors.
+"""The traffic of the benchmarks: page views from a real access log, copied as often as needed with new visitors.
 
-Keeps the log's distribution of pages, user agents, referrers, hits per visitor and gaps; every 80th hit becomes an
-ORDER with two items. Copies differ in visitors, hit ids and time of day, so that no hit duplicates another. The records
-are a function of the arguments.
+The traffic keeps the log's distribution of pages, user agents, referrers, hits per visitor and gaps. Every 80th hit
+becomes an ORDER with two items. Copies differ in visitors, hit ids and time of day, so that no hit duplicates another.
+The same arguments always give the same hits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HOSTNAME = "shop.example"
 CURRENCY = "USD"
 DAY_MS = 86_400_000
 DAY = 16_572
-"""2015-05-17, a UTC day as days since 1970-01-01."""
+"""The UTC day 2015-05-17, as the number of days since 1970-01-01."""
 ORDER_EVERY = 80
 FRAME_HITS = 100
 _SHIFT_MS = 67_000
@@ -34,7 +34,7 @@ _MICROS = 1_000_000
 
 @dataclass(frozen=True)
 class Traffic:
-    """Page views from a single day, to be copied."""
+    """Page views from a single day, from which any number of hits is generated."""
 
     views: Sequence[RefHit]
     source: str
@@ -44,7 +44,7 @@ class Traffic:
         return [_proto(view, number) for number, view in enumerate(self.views)]
 
     def hits(self, count: int, day: int = DAY) -> Iterator[hit_pb2.Hit]:
-        """Yield `count` hits on a UTC day, ordered by time within a copy. Each object is valid until the next."""
+        """Yield `count` hits on a UTC day, copy by copy. A yielded object changes when the next hit is yielded."""
         for number in range(count):
             copy, place = divmod(number, len(self.views))
             yield _as_copy(self._protos[place], self.views[place], copy, day)
@@ -68,13 +68,13 @@ def _is_plain_view(hit: RefHit) -> bool:
 
 
 def frames(traffic: Traffic, keys: Sequence[str], count: int, day: int = DAY) -> list[bytes]:
-    """Return `count` serialised HitBatches of FRAME_HITS hits, with keys in rotation."""
+    """Return `count` serialised HitBatches of FRAME_HITS hits. The batches use the keys in turn."""
     hits = traffic.hits(count * FRAME_HITS, day)
     return [_batch(f"bench-{day}-{number}", keys[number % len(keys)], hits, day) for number in range(count)]
 
 
 def sequenced(batch_seq: int, batch: bytes) -> bytes:
-    """Return the bytes of a StreamHitsRequest with a serialised batch, without parsing the batch."""
+    """Return the bytes of a StreamHitsRequest that contains an already serialised batch."""
     inner = b"\x08" + _varint(batch_seq) + b"\x12" + _varint(len(batch)) + batch
     return b"\x12" + _varint(len(inner)) + inner
 
@@ -96,7 +96,7 @@ def _batch(batch_id: str, key: str, hits: Iterator[hit_pb2.Hit], day: int) -> by
 
 
 def _on_the_day(view: RefHit) -> RefHit:
-    """Move a view to DAY; a visitor on two dates in the log becomes two visitors."""
+    """Move a page view to DAY. A visitor whose views lie on two dates becomes two visitors."""
     date, time_of_day = divmod(view.event_time, DAY_MS)
     return replace(view, visitor=f"{date}\n{view.visitor}", event_time=DAY * DAY_MS + time_of_day)
 
@@ -116,7 +116,7 @@ def _proto(view: RefHit, number: int) -> hit_pb2.Hit:
         hit.type = hit_pb2.HIT_TYPE_PAGE_VIEW
         hit.page_view.url = urljoin(f"https://{HOSTNAME}/", view.url or "/")
         hit.page_view.referrer = view.referrer or ""
-        if not hit.page_view.url.startswith(f"https://{HOSTNAME}/"):  # generated hits are shorter than real hits
+        if not hit.page_view.url.startswith(f"https://{HOSTNAME}/"):  # generated hits are short: add a title
             hit.page_view.title = f"A page about {view.page_path}, with a title as long as many have"[:80]
         hit.page_view.http_status = 200
     return hit
@@ -134,10 +134,10 @@ def _fill_order(order: hit_pb2.Order, number: int) -> None:
 
 
 def _as_copy(hit: hit_pb2.Hit, view: RefHit, copy: int, day: int) -> hit_pb2.Hit:
-    """Change the hit in place into a copy on a day."""
+    """Change the hit in place into its copy number `copy` on the given day."""
     at_ms = day * DAY_MS + (view.event_time + copy * _SHIFT_MS) % DAY_MS
     hit.hit_id = f"{(day - DAY) * 1_000 + copy:06d}{view.hit_id}"
-    # A visitor returns every seventh day.
+    # The same visitor ids are used again after seven days.
     hit.visitor_id = blake2b(f"{day % 7}\n{copy}\n{view.visitor}".encode(), digest_size=14).hexdigest()
     hit.true_time.FromMilliseconds(at_ms)
     hit.client_create_time.FromMilliseconds(at_ms)

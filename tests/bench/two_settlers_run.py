@@ -1,6 +1,6 @@
-"""Measure how two settlers in two processes share a store: their time against the time of a single settler.
+"""Compare the time of two settlers, in two processes that share a store, with the time of a single settler.
 
-`python -m tests.bench.two_settlers_run DAYS HITS` runs this part alone.
+`python -m tests.bench.two_settlers_run DAYS HITS` runs this benchmark alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAUSE_S = 0.05
 def run_two_settlers(days: int, hits_of_day: int) -> Result:
     """Return the ratio of the times, each settler's share of the site-days, and whether every hit is settled.
 
-    A machine with a single core cannot show the ratio.
+    On a machine with a single core, the ratio is meaningless.
     """
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as parent:
         stores = [Path(parent, name) for name in ("alone", "shared")]
@@ -53,7 +53,10 @@ def run_two_settlers(days: int, hits_of_day: int) -> Result:
 
 
 def _settle(store: Path, names: list[str]) -> list[Result]:
-    """Settle the store with a process for each name, once the buckets are divided; return their answers."""
+    """Settle the store with a process per name, and return their measurements.
+
+    The processes divide the buckets first.
+    """
     processes = [Child("tests.bench.settler_process", str(store), name, settles=True) for name in names]
     try:
         while min(process.ask("leases")["buckets"] for process in processes) < SITE_BUCKETS // len(names):
@@ -66,7 +69,7 @@ def _settle(store: Path, names: list[str]) -> list[Result]:
 
 
 def _accepted(store: Path, days: int) -> dict[tuple[str, int], int]:
-    """Return the accepted hits of each settled site-day."""
+    """Return the number of accepted hits on each settled site-day."""
     stores = open_stores(f"embedded:{store}", SystemClock())
     try:
         return {

@@ -1,1 +1,1 @@
-"""Tests that kill, stop and starve processes and servers."""
+"""Tests that kill, suspend and disturb processes and servers."""

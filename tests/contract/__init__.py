@@ -1,1 +1,1 @@
-"""Contract tests for every port: one class per port, run on every adapter."""
+"""Contract tests for every port. Each port has a test class, which runs on every adapter."""

@@ -20,7 +20,7 @@ SERVERS = "servers"
 WITH_DRUID = ("test_rows", "test_streaming", "test_streamed_rows")
 SERVERS_TIMEOUT_S = 180
 LONG_ON_SERVERS = frozenset({"test_many_small_transactions_answer_as_one_large[servers-400]"})
-"""Tests on real servers whose smaller sizes run each time."""
+"""Tests on real servers that only `make test-long` runs, because `make test` runs them with smaller sizes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,19 +41,22 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def log_clock(request: pytest.FixtureRequest, clock: ManualClock) -> Clock:
-    """Return the log's clock: a broker has its own clock."""
+    """Return the clock from which the log takes its log times. On servers, the log has the broker's clock."""
     return SystemClock() if request.node.callspec.params["opener"] == SERVERS else clock
 
 
 @pytest.fixture
 def taken_at(log_clock: Clock) -> int:
-    """Return the log time of a record collected at NOON: the log's clock, at most 10 minutes after NOON."""
+    """Return the log time of a record that is collected at NOON: the log's present, at most 10 minutes after NOON."""
     return min(log_clock.now(), NOON + MAX_LEAD_MS)
 
 
 @pytest.fixture(params=["memory", "embedded", SERVERS])
 def opener(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Opener]:
-    """Provide a function that reopens the same store, like another process; in memory, the object itself is reused."""
+    """Provide a function that opens the same store again, as another process would.
+
+    The store in memory is not opened again: the function returns the same object.
+    """
     opened: list[Stores] = []
     with_druid = request.module.__name__.rpartition(".")[2] in WITH_DRUID
     if request.param == SERVERS:

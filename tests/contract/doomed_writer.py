@@ -1,7 +1,7 @@
-"""A process that writes to an embedded store, prints each acknowledged write, and never ends by itself.
+"""Write to an embedded store in a process that prints each acknowledged write and runs until it is killed.
 
-Run as `python -m tests.contract.doomed_writer DIRECTORY`. Each line on standard output names a write that had returned,
-or an append whose future had resolved, before the line was written.
+Run as `python -m tests.contract.doomed_writer DIRECTORY`. Before a line is printed, the write that the line names has
+returned, or the append's future has resolved.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Durability of the embedded store: acknowledged writes survive a kill, and related writes are atomic."""
+"""Test that acknowledged writes of the embedded store survive a kill, and that related writes are atomic."""
 
 from __future__ import annotations
 

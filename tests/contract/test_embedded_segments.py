@@ -1,4 +1,4 @@
-"""Guarantees of the embedded store's segments: few files, bounded memory, damage is named."""
+"""Test the embedded store's segments: few files, bounded memory, and errors that name a damaged file."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class TestSegments:
         database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
 
         class MergedMeanwhile(Segments):
-            """Let the writer merge all files after the first two reads of the manifest."""
+            """Segments whose files are all merged right after each of the first two reads of the manifest."""
 
             merges = 2
 

@@ -1,4 +1,4 @@
-"""Guarantees of the embedded store only: several processes, bounded size, checked files."""
+"""Test what only the embedded store guarantees: use by several processes, bounded size, and checked files."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class TestFiles:
         def write(sql: str, *, raise_in_doubt: bool) -> None:
             with database.writing(raise_in_doubt=raise_in_doubt) as transaction:
                 transaction.run(sql)
-                transaction.run("COMMIT")  # makes the following commit fail although everything is on disk
+                transaction.run("COMMIT")  # the COMMIT that follows fails, although the row is on disk
 
         with pytest.raises(CommitInDoubt, match=r"x\.db"):
             write("INSERT INTO one VALUES (1)", raise_in_doubt=True)

@@ -1,4 +1,4 @@
-"""Stream guarantees of the embedded store only: few pieces, dead rows removed, results independent of merges."""
+"""Test the embedded store's stream data: few pieces, removal of hidden rows, and answers independent of merges."""
 
 from __future__ import annotations
 

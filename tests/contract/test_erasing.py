@@ -1,4 +1,4 @@
-"""Erasures, and removal of hits from raw records, claims, refusals, generations and log."""
+"""Test erasures: removal of hits from raw records, claims, refusals, generations and the log."""
 
 from __future__ import annotations
 

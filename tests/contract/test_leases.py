@@ -1,4 +1,7 @@
-"""Leases. A server's leases expire by the server's clock, so the tests wait for the expiry."""
+"""Leases. Contract tests for the port Leases.
+
+Leases on a server expire by the server's own clock, so the tests wait until leases have expired.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def acquired(stores: Stores, names: Sequence[str], owner: str, length_ms: int = 
 
 
 def pass_by(clock: ManualClock, stores: Stores, *names: str) -> None:
-    """Let time pass until the leases on these names have expired."""
+    """Advance the clock, or wait on servers, until the leases on these names have expired."""
     clock.advance(SHORT_MS)
     eventually(lambda: not stores.leases.held(names), "the leases expire")
 

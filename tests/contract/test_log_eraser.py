@@ -1,5 +1,7 @@
-"""LogEraser on stores whose log can change records. A Kafka topic cannot change records, and reports until when it
-keeps a record."""
+"""Contract tests for the port LogEraser, on stores whose log can change records.
+
+Records in a Kafka topic cannot be changed. Kafka's LogEraser only reports how long a record is kept.
+"""
 
 from __future__ import annotations
 

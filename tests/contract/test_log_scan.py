@@ -21,7 +21,10 @@ def append(stores: Stores, partition: int, *values: bytes) -> None:
 
 
 def polled(reader: LogReader, count: int) -> list[LoggedRecord]:
-    """Return the next records; a group may take seconds to assign partitions to a new reader."""
+    """Return the next records.
+
+    Poll repeatedly, because a group may take seconds to assign partitions to a new reader.
+    """
     found: list[LoggedRecord] = []
 
     def are_all_there() -> bool:
@@ -49,7 +52,7 @@ class TestLogScan:
     def test_records_from_the_middle_have_the_log_times_of_the_first_reading(
         self, stores: Stores, clock: ManualClock
     ) -> None:
-        """Log time must not decrease if records collected an hour ago follow a record collected now."""
+        """Log time must not decrease if records from an hour ago follow a record that was collected now."""
         ages_ms = (0, *[3_600_000] * 100)
         beats = [Record(RecordKind.HEARTBEAT, max_collect_time=clock.now() - age_ms) for age_ms in ages_ms]
         for appended in [stores.log.append(Topic.HITS, 0, beat) for beat in beats]:
@@ -64,7 +67,7 @@ class TestLogScan:
             clock.advance(1_000)
             append(stores, 0, b"a", b"b")
         partition, scan = a_partition(stores), stores.log_scan
-        # Read the log times: a broker's clock is not the test's clock.
+        # Take the expected log times from the log, because a broker does not use the test's clock.
         times = [logged.log_time for logged in scan.read(partition, 0, 20)]
         assert times == sorted(times)
         assert scan.first_offset(partition) == 0

@@ -1,4 +1,4 @@
-"""Generations: the entries of the past, the limit of kept generations, abandoned attempts, retired generations."""
+"""Test the port Generations: past entries, the limit of kept generations, abandoned and retired generations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def history(stores: Stores, site_day: SiteDay = MONDAY) -> list[PastEntry]:
 
 
 def retired(stores: Stores, site: str | None = SHOP, page: int = 1) -> list[RetiredGeneration]:
-    """Return the retired generations, read in pages of one or more site-days."""
+    """Return all retired generations, read in pages of the given number of site-days."""
     found: list[RetiredGeneration] = []
     while following := stores.generations.retired(site, found[-1].site_day if found else None, page):
         found += following

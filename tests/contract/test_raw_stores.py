@@ -164,7 +164,7 @@ class TestRejectedStore:
                 a_refusal(3, 0, 11 * DAY_MS),
                 a_refusal(4, 0, 10 * DAY_MS - 1),
                 a_refusal(5, 0, noon, site=OTHER),
-                a_refusal(6, 0, noon + 2 * CELL_MS, hits=0),  # an id collision: the hit was accepted
+                a_refusal(6, 0, noon + 2 * CELL_MS, hits=0),  # an id collision refuses no hit
             ]
         )
         assert dict(stores.rejected.counts(SHOP, 10)) == {10 * DAY_MS: 1, noon: 41}
@@ -198,7 +198,7 @@ EVER = 10**13
 
 
 def listed(store: RejectedStore, site: str | None, since: int = 0, until: int = EVER, limit: int = 2) -> list[int]:
-    """Return the offsets of all pages in list order."""
+    """Return the offsets of the listed refusals, page after page."""
     found: list[int] = []
     after: RefusalKey | None = None
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""The port Generations: replaced generations are kept, and can become current again."""
+"""Test the port Generations: replaced generations are kept, and can become current again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OLD = LedgerEntry(4, 2**40, 0, 1, 2**64 - 2, 2**63 + 1)
 
 
 def version_of(generation: int, carry: bytes = b"old") -> GenerationVersion:
-    """Return an entry that differs in every field from the entries that `publish` makes."""
+    """Return an entry that differs in every field from the entries that `publish` in this file creates."""
     return GenerationVersion(generation, 0, {PartitionId("hits.3", 1): 5, P0: 6}, OLD, carry)
 
 
@@ -33,13 +33,13 @@ def restore(
 
 
 def replaced_once(stores: Stores) -> tuple[GenerationEntry, GenerationEntry]:
-    """Publish two generations of Monday; return the kept entry and the current entry."""
+    """Publish two generations of Monday, and return the replaced entry and the current entry."""
     first = publish(stores, MONDAY, 0, carry=b"1", now=100)
     return first, publish(stores, MONDAY, first.sequence, carry=b"2", now=200, keep_until=KEPT)
 
 
 def superseded(stores: Stores, before: int = 10**9) -> dict[int, int]:
-    """Return the time from which each generation of Monday counts as superseded."""
+    """Return, for each generation of Monday, the time since which it is superseded."""
     numbers = [generation for site_day, generation in stores.generations.superseded(before) if site_day == MONDAY]
     times = (100, 200, 300, 400, KEPT, KEPT + 1)
     return {

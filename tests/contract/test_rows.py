@@ -1,6 +1,6 @@
-"""RollupSink and MetricStore: the MetricStore answers from rows written by the RollupSink.
+"""Contract tests for the ports RollupSink and MetricStore: answers contain the rows that the sink has written.
 
-A store may take seconds until written rows are in answers: `write` blocks until then.
+A store may take seconds until its answers contain written rows. The function `write` blocks until then.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ CONDITIONS: Final[list[tuple[Filter, int]]] = [
     (And(()), 7),
     (Or(()), 0),
 ]
-"""Filters with the hits that they select from three rows of 1, 2 and 4 hits."""
+"""Filters, each with the number of hits that it selects from three rows of 1, 2 and 4 hits."""
 
 
 class TestRollupSinkAndMetricStore:

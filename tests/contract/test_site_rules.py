@@ -1,4 +1,4 @@
-"""Exclusion rules in the directory, and the version of the rules with each generation."""
+"""Test a site's exclusion rules in the directory, and the rules version that each generation stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SeriesStore, Ledger and StateStore: the stream's data besides rows."""
+"""Contract tests for SeriesStore, Ledger and StateStore, which store the stream's data other than rows."""
 
 from __future__ import annotations
 

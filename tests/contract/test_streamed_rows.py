@@ -1,6 +1,6 @@
-"""Reports over rows committed by an Outbox.
+"""Test answers from rows that an Outbox has committed.
 
-A store may take seconds until committed rows are in answers: tests that read rows write with `commit`.
+A store may take seconds until its answers contain committed rows, so tests that read rows write them with `commit`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Outbox, and the progress of committed rows into answers.
+"""Contract tests for the port Outbox, and the progress with which committed rows appear in answers.
 
-A store may take seconds until committed rows are in answers: tests that read rows write with `commit`.
+A store may take seconds until its answers contain committed rows, so tests that read rows write them with `commit`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TestOutbox:
             a_partition(stores, 2): PartitionProgress(7, 70),
             a_partition(stores, 0, Topic.REJECTED): PartitionProgress(3, 30),
         }
-        for _ in range(3):  # a reader resumes at its committed offset, so that offset must exist
+        for _ in range(3):  # the committed offset must exist, because a reader resumes there
             stores.log.append(Topic.REJECTED, 0, Record(RecordKind.REJECTED, b"refused")).result(5)
         rows = some_rows(stores, a_row(hits=5), partition=2)
         stores.outbox.transaction(stores.outbox.take_over(), [rows], positions)

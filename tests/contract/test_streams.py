@@ -1,4 +1,4 @@
-"""Streams and OneStream: the table of streams, and two streams that share no value."""
+"""Contract tests for the ports Streams (the table of streams) and OneStream: two streams share no value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared parts of the end-to-end tests: the day of the hits, and queries by command line."""
+"""Shared code of the end-to-end tests: the day of the hits, and queries on the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DAY = datetime(2026, 3, 5, tzinfo=UTC).date()
 
 
 def short(site: str) -> str:
-    """Return a site's name in the short form of the commands."""
+    """Return a site's name in the short form that the commands accept."""
     merchant, _, name = site.removeprefix("merchants/").partition("/sites/")
     return f"{merchant}/{name}"
 

@@ -1,4 +1,4 @@
-"""Fixtures for the end-to-end tests: a mesh for all tests, and others for tests that must stop or kill their mesh."""
+"""Fixtures for the end-to-end tests: a shared mesh, and separate meshes for tests that stop or kill their mesh."""
 
 from __future__ import annotations
 
@@ -30,11 +30,16 @@ SAME_OVER_EVERY_STORE = frozenset(
         "test_tenants.py",
     }
 )
-"""Modules about Envoy, the command line, the client, and values that `tests/contract` stores in every store: on real
-servers they are among the long tests."""
+"""Modules that run on real servers only with the long tests.
+
+These modules test Envoy, the command line, the client, and values that `tests/contract` stores in every store.
+"""
 SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py", "test_live_stream.py"})
-"""Modules whose long replays on servers are among the long tests: in each run `tests/real/paths` compares every path
-with the model, and `tests/breaking` kills processes and servers under load."""
+"""Modules whose replays run on real servers only with the long tests.
+
+`make test` covers servers by `tests/real/paths`, which compares every path with the model, and by `tests/breaking`,
+which kills processes and servers under load.
+"""
 LOADS_ON_SERVERS = frozenset(
     {
         "test_every_total_of_every_site_is_what_was_sent_and_the_ledger_balances",
@@ -43,11 +48,14 @@ LOADS_ON_SERVERS = frozenset(
         "test_wild_hits_are_counted_as_they_were_sent",
     }
 )
-"""Tests of `hitmesh load` in each run on servers: two loads. The other loads on servers are among the long tests."""
+"""Tests of `hitmesh load` that `make test` runs on servers (two runs of the command).
+
+The other tests of `hitmesh load` run on servers only with the long tests.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests on real servers `long` where shorter tests show the same."""
+    """Mark tests on real servers `long` if shorter tests cover the same behaviour."""
     for item in items:
         callspec = getattr(item, "callspec", None)
         if callspec and callspec.params.get("backend") == "stack" and _is_long_on_servers(item):
@@ -64,7 +72,7 @@ def _is_long_on_servers(item: pytest.Item) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the log ends of every mesh in a failed test to the test's report."""
+    """Add the last log lines of every mesh that a failed test uses to the test's report."""
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
@@ -75,7 +83,10 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session", params=["embedded", pytest.param("stack", marks=pytest.mark.servers)])
 def backend(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """Return the back-end options: every test here must pass on files and on real servers."""
+    """Return the back-end options of `hitmesh dev`.
+
+    Every test in this directory must pass on files and on real servers.
+    """
     if request.param == "embedded":
         return ()
     servers.running()
@@ -96,7 +107,7 @@ def own_mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...])
 
 @pytest.fixture
 def idle_mesh(tmp_path: Path, backend: tuple[str, ...]) -> Iterator[Mesh]:
-    """Return a mesh that is not started yet; processes still running at the end are killed."""
+    """Return a mesh that is not started yet. Processes of the mesh that still run at the end of the test are killed."""
     mesh = Mesh(tmp_path / "home", backend=backend)
     yield mesh
     if mesh.process is not None and mesh.process.poll() is None:
@@ -105,7 +116,7 @@ def idle_mesh(tmp_path: Path, backend: tuple[str, ...]) -> Iterator[Mesh]:
 
 
 def running_mesh(mesh: Mesh) -> Iterator[Mesh]:
-    """Start a mesh and finally stop the mesh; after passed tests the exit code must be 0."""
+    """Start a mesh and finally stop it. If the tests have passed, the mesh's exit code must be 0."""
     try:
         mesh.start()
         yield mesh

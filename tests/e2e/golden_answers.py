@@ -1,4 +1,4 @@
-"""Answers from an earlier release's mesh, as tables beside its data, and the same questions today."""
+"""Compare the answers of an earlier release, which are stored as tables beside its data, with today's answers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class GoldenAnswers:
-    """Tables in a folder; `ranges` has the first and last date in each site's questions."""
+    """The answers that a folder stores as tables.
+
+    `ranges` maps each site to the first and last date of its questions.
+    """
 
     folder: Path
     ranges: Mapping[str, tuple[str, str]]
 
     def wanted(self, site: str, kind: str) -> Table:
-        """Return the table of an earlier answer."""
+        """Return the earlier release's answer to a question as a table."""
         with (self.folder / f"{site}-{kind}.csv").open(newline="") as file:
             return list(csv.DictReader(file))
 
     def found(self, mesh: Mesh, site: str, kind: str) -> Table:
-        """Return the table of today's answer to the same question."""
+        """Return today's answer to the same question as a table."""
         since, until = self.ranges[site]
         metrics = [name for name in self.wanted(site, kind)[0] if name not in ("time", "page_path", "channel")]
         question = ("query", "--site", f"demo/{site}", "--since", since, "--until", until, "-o", "csv")
@@ -41,5 +44,5 @@ class GoldenAnswers:
 
 
 def are_same(first: Table, second: Table) -> bool:
-    """Return whether two tables have the same rows."""
+    """Return whether two tables have the same rows in any order."""
     return sorted(map(str, first)) == sorted(map(str, second))

@@ -1,7 +1,8 @@
-"""Every kind of bad input, sent through Envoy: only the bad hit is refused, with its reason, and the hits beside it are
-accepted.
+"""Tests that send every kind of bad input through Envoy.
 
-Valid but difficult values are also sent: reports return these values as sent.
+Only the bad hit is refused, with its reason, and the hits beside it are accepted.
+
+Other tests send valid but difficult values, which reports must return as they were sent.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ def good(name: str) -> hit_pb2.Hit:
 
 
 def changed(change: Change) -> bytes:
-    """Return a good page view, made bad."""
+    """Return a valid page view in which `change` makes one value invalid."""
     hit = good("bad")
     change(hit)
     return bytes_of(hit)
 
 
 def typed(hit_type: int, change: Change) -> bytes:
-    """Return a hit of another type, made bad."""
+    """Return a valid hit of another type in which one value is made invalid."""
     hit = hit_pb2.Hit(hit_id="hit-bad", type=hit_pb2.HitType.ValueType(hit_type), true_time=timestamp(NOON_MS))
     hit.visitor_id = "visitor-bad"
     change(hit)
@@ -121,7 +122,7 @@ BAD_HITS: tuple[tuple[str, bytes, str], ...] = (
 
 @dataclass(frozen=True)
 class Sent:
-    """A stream that was sent, and the outcome of each batch."""
+    """The outcome of each batch that was sent on a stream."""
 
     site: str
     issues: dict[str, list[collector_pb2.HitIssue]]
@@ -130,7 +131,7 @@ class Sent:
 
 @pytest.fixture(scope="module")
 def sent(mesh: Mesh, new_site: NewSite) -> Sent:
-    """Send a batch per case with the hits good, bad, good, and wait until visible."""
+    """Send a batch of a good, a bad and a good hit per case, and wait until reports contain the good hits."""
     site = new_site("bad-input")
     numbers: dict[int, str] = {}
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
@@ -172,7 +173,7 @@ def test_refused_hits_are_counted_at_the_time_of_their_refusal(mesh: Mesh, sent:
 
 
 def _accepted(mesh: Mesh, site: str, bad: bytes) -> list[collector_pb2.HitIssue]:
-    """Send a message between two good single-hit batches, check that both are accepted, and return the issues."""
+    """Send a bad message between two good hits, check that both hits are accepted, and return the issues."""
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
         stream.send(hit_pb2.HitBatch(hits=[good("first")]))
         stream.raw(bad)

@@ -1,4 +1,4 @@
-"""The command line as scripts use it: outputs and exit codes."""
+"""Test the command line as scripts use it: its outputs and its exit codes."""
 
 from __future__ import annotations
 

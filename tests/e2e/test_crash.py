@@ -1,4 +1,4 @@
-"""An import during which every process is killed: the import continues by itself, and every number is right."""
+"""Every process is killed during an import. The import continues by itself, and every number is right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:136.0) Gecko/20100101 Firefox/136.0"
 
 
 def write_log(path: Path) -> Path:
-    """Write a week's access log with returning visitors, some after exactly the visit gap."""
+    """Write an access log of a week.
+
+    Some visitors in the log return after exactly the gap up to which a visit continues.
+    """
     dice = Random(5)
     visitors = [datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=dice.randrange(6 * 86_400)) for _ in range(400)]
     with path.open("w") as log:

@@ -1,4 +1,4 @@
-"""`hitmesh dev` from outside: start time, memory, output, end."""
+"""Test `hitmesh dev` from outside: its start time, memory, output and end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.mesh import Mesh, environment, run_command
 from tests.support.patience import patient
 from tests.support.waiting import eventually
 
-# Shared pages count once: how many pages of a library are resident in each process depends on the kernel.
+# Shared memory pages count once, because the kernel decides how many pages of a library are resident in each process.
 MEMORY_BYTES = 650 << 20
 CANNOT_START = 4
 
@@ -37,7 +37,10 @@ def test_an_empty_mesh_becomes_ready_in_less_than_650_mib_and_stops_cleanly(
 
 
 def _measured_start(mesh: Mesh) -> tuple[int, str]:
-    """Start and stop a mesh; return the memory of all processes in bytes, and a text with memory and time to ready."""
+    """Start and stop a mesh.
+
+    Return the memory of all its processes in bytes, and a text with the memory and start time.
+    """
     began = time.monotonic()
     mesh.start()
     took_s = time.monotonic() - began
@@ -134,7 +137,7 @@ def test_a_service_that_hangs_is_named_and_started_again(idle_mesh: Mesh) -> Non
 
 @pytest.mark.timeout(120)
 def test_meshes_that_start_at_the_same_time_have_a_port_each(tmp_path: Path) -> None:
-    """All may find the same port free and bind it. Only one Envoy can listen; the others keep running without it."""
+    """All three meshes may find the same port free at first. Each mesh must still end up with its own port."""
     meshes = [Mesh(tmp_path / name / "home") for name in ("first", "second", "third")]
     for mesh in meshes:
         mesh.home.parent.mkdir()
@@ -203,7 +206,7 @@ def test_demo_data_is_there_by_default_and_the_lines_of_the_banner_work_when_pas
     )
     days = list(csv.DictReader(io.StringIO(out)))
     assert len(days) == 30
-    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # late hits of open days join visits later, at settlement
+    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # late hits join visits only at settlement
     assert sum(int(day["orders"]) for day in days) > 0
     assert all(int(day["hits"]) > 0 for day in days[:-1]), "the shop ends now"
     assert mesh.stop() == 0

@@ -1,4 +1,4 @@
-"""A generated file with all edges of the visit rules, through the real mesh, against the reference model.
+"""Send a generated file with all edges of the visit rules to the real mesh, and compare with the reference model.
 
 The comparison is repeated after all hits are sent twice in another order, after `kill -9` of every process during
 sending, after a restart, and after a second file with hits on settled days (vectors S-k and S-l).
@@ -29,19 +29,19 @@ SPAN = (FIRST_DAY - timedelta(days=3), FIRST_DAY + timedelta(days=DAYS + 2))
 CURRENCIES = {shop.site: shop.currency for shop in SHOPS}
 COPIES = frozenset({"duplicate_hits"})
 PART = 8_000
-"""Hits in the short file: every scenario and few random visitors."""
+"""Number of hits in the short file, which contains every scenario and few random visitors."""
 
 
 @pytest.fixture(scope="module", params=[PART, pytest.param(50_000, marks=pytest.mark.long)])
 def first(request: pytest.FixtureRequest) -> list[RefHit]:
-    """Minimum number of hits on three sites of two merchants."""
+    """Return the generated hits of three sites of two merchants."""
     count: int = request.param
     return generate_hits(seed=1, count=count)
 
 
 @pytest.fixture(scope="module")
 def own_mesh(first: list[RefHit], tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
-    """Return a mesh for each file of hits."""
+    """Return a separate mesh for each size of the file."""
     assert first
     yield from running_mesh(Mesh(tmp_path_factory.mktemp("generated") / "home", backend=backend))
 
@@ -53,14 +53,14 @@ def model(first: list[RefHit]) -> Model:
 
 @pytest.fixture(scope="module")
 def keys(own_mesh: Mesh, first: list[RefHit]) -> dict[str, str]:
-    """Send the file, wait until visible, and return the key to each site."""
+    """Send the file, wait until reports contain its hits, and return each site's key."""
     found = make_sites(own_mesh)
     send(own_mesh, found, first, "first")
     return found
 
 
 def make_sites(mesh: Mesh) -> dict[str, str]:
-    """Create the generated sites and return the key to each site."""
+    """Create the sites of the generated file, and return each site's key."""
     other = [
         Site(name=shop.site, time_zone="UTC", currency=shop.currency, secret=b"sixteen or more b")
         for shop in SHOPS
@@ -80,7 +80,7 @@ def create_site(mesh: Mesh, site: str, currency: str) -> None:
 
 
 def send(mesh: Mesh, keys: dict[str, str], hits: Sequence[RefHit], prefix: str) -> None:
-    """Send hits in the given order, a stream per site, and block until reports show the hits."""
+    """Send hits in the given order on one stream per site, and block until reports show the hits."""
     receipts: dict[str, list[collector_pb2.Receipt]] = {}
     channel = mesh.channel()
     for site, key in keys.items():
@@ -95,14 +95,15 @@ def send(mesh: Mesh, keys: dict[str, str], hits: Sequence[RefHit], prefix: str) 
 def assert_everything(mesh: Mesh, model: Model, *, share: int) -> None:
     """Compare every metric by every grain, zone and dimension, with and without excluded hits.
 
-    Each site gets every `share`-th question; with three sites and a share of three, each question has one site.
+    For each site, only every `share`-th question is asked. With three sites and a `share` of 3, each question is asked
+    for one site.
     """
     for number, site in enumerate(model.sites):
         _assert_equal(mesh, model, list(questions(site, *SPAN, CURRENCIES[site]))[number % share :: share])
 
 
 def assert_time_series(mesh: Mesh, model: Model, *, include_excluded: bool) -> None:
-    """Compare every metric except the number of copies by day and hour in four zones."""
+    """Compare every metric, except the number of copies, by day and by hour in four zones."""
     for site in model.sites:
         plain = Question(site, *SPAN, currency=CURRENCIES[site], include_excluded=include_excluded)
         _assert_equal(mesh, model, [*by_zone(plain, "DAY"), *by_zone(plain, "HOUR")], COPIES)
@@ -117,7 +118,7 @@ def _assert_equal(mesh: Mesh, model: Model, questions: list[Question], without: 
 
 
 def total(mesh: Mesh, site: str, metric: str) -> int:
-    """Return a count over everything, excluded hits included."""
+    """Return the total of a metric over all days, including excluded hits."""
     question = Question(site, *SPAN, metrics=(metric,), include_excluded=True)
     value = ask(mesh.reporter(), question).get(("",), {}).get(metric, 0)
     assert isinstance(value, int)
@@ -163,7 +164,7 @@ def test_a_second_file_that_reaches_into_settled_days_makes_the_reports_of_the_m
     assert_time_series(own_mesh, Model([*first, *second]), include_excluded=False)
 
 
-@pytest.mark.long  # in every run test_crash kills every process during an import
+@pytest.mark.long  # test_crash kills every process in every run of the tests
 @pytest.mark.timeout(240)
 def test_killing_every_process_in_the_middle_of_a_stream_loses_nothing_and_counts_nothing_twice(
     idle_mesh: Mesh, first: list[RefHit], model: Model
@@ -174,7 +175,7 @@ def test_killing_every_process_in_the_middle_of_a_stream_loses_nothing_and_count
     acknowledged = _kill_in_the_middle(mesh, keys, first)
     mesh.start()
     _assert_acknowledged_hits_survived(mesh, acknowledged, SHOPS[0].site)
-    # Repeat while settlement is in progress.
+    # Send everything again while settlement is in progress.
     channel = mesh.channel()
     for site, key in keys.items():
         send_all(channel, key, site, in_batches([message_of(hit) for hit in first if hit.site == site], "second try"))
@@ -186,7 +187,10 @@ def test_killing_every_process_in_the_middle_of_a_stream_loses_nothing_and_count
 
 
 def _kill_in_the_middle(mesh: Mesh, keys: dict[str, str], hits: Sequence[RefHit]) -> collector_pb2.Ack:
-    """Kill the mesh when a third of a stream is acknowledged; return the acknowledgements until then."""
+    """Kill every process of the mesh when a third of a stream is acknowledged.
+
+    Return the acknowledgements that arrived before the kill.
+    """
     site = SHOPS[0].site
     batches = in_batches([message_of(hit) for hit in hits if hit.site == site], "first try")
     with StreamClient(mesh.channel(), keys[site], site) as stream:

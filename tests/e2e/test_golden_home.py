@@ -1,4 +1,4 @@
-"""Homes from earlier releases open, migrate forward, recover, and keep their numbers."""
+"""Test that homes from earlier releases open, are migrated, recover, and keep their numbers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RANGES = {
     "shop": ("2026-09-28", "2026-10-06"),
     "live": ("2026-11-24", "2026-11-30"),
 }
-# In the stream, a hit that is two hours late belongs to no visit, and an exit counts when the visit has ended.
-# Settlement adds the late visit, which has a single hit.
+# In the stream, a hit that is two hours late belongs to no visit, and an exit counts only when the visit has ended.
+# Settlement adds a visit for the late hit.
 CHANGED_BY_SETTLEMENT = ("visits", "bounces", "entries", "exits", "visit_duration_total")
 LATE_VISITS = 1
 
@@ -34,7 +34,7 @@ SECOND = GoldenAnswers(
 
 
 def unpacked(answers: GoldenAnswers, tmp_path: Path) -> Mesh:
-    """Return a mesh, not started, on the home beside the answers."""
+    """Return a mesh on the stored home of an earlier release. The mesh is not started yet."""
     home = tmp_path / "home"
     home.mkdir()
     with tarfile.open(answers.folder / "home.tar.xz") as packed:
@@ -81,7 +81,10 @@ def test_a_home_of_the_first_release_opens_and_keeps_its_numbers(tmp_path: Path)
 
 
 def same(mesh: Mesh, site: str, kind: str) -> bool:
-    """Return whether a table equals the golden table, except for live-site values that settlement may change."""
+    """Return whether a table equals the golden table.
+
+    For the live site, values that settlement may change are ignored.
+    """
     wanted, found = ANSWERS.wanted(site, kind), ANSWERS.found(mesh, site, kind)
     if site == "live":
         wanted, found = without_visits(wanted), without_visits(found)
@@ -89,8 +92,7 @@ def same(mesh: Mesh, site: str, kind: str) -> bool:
 
 
 def visits_are_right(mesh: Mesh) -> bool:
-    """Return whether the live days have the visits of the stream; once they are settled, also the visit of the late
-    hit."""
+    """Return whether the live days have the visits of the stream. Settled days may also have the late hit's visit."""
     wanted, found = totals(ANSWERS.wanted("live", "day")), totals(ANSWERS.found(mesh, "live", "day"))
     added = found["visits"] - wanted["visits"]
     return (

@@ -1,4 +1,4 @@
-"""Servers from an earlier release start with their old data, migrate forward, and keep their numbers.
+"""Servers start with the data of an earlier release, the mesh migrates the data, and all numbers stay the same.
 
 The test starts separate servers, because the servers' stored data is under test.
 """
@@ -29,7 +29,7 @@ STACK_S = 600.0
 
 @pytest.fixture
 def old_stack(tmp_path: Path) -> Iterator[Mesh]:
-    """Return a mesh that is not started yet, on servers that are not started yet; finally stop the servers."""
+    """Return a mesh on separate servers, both not started yet. Finally stop the servers."""
     with tarfile.open(GOLDEN / "stack.tar.xz") as packed:
         packed.extractall(tmp_path, filter="data")
     mesh = Mesh(tmp_path / "home", backend=("--backend", "stack", "--stack-home", str(tmp_path / "servers")))

@@ -1,4 +1,4 @@
-"""Values that need quotes or escapes, in every kind of answer and in filters."""
+"""Test values that need quotes or escapes, in every format of an answer and in filters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HARD_PATHS = (
 
 @pytest.fixture(scope="module")
 def hard_site(mesh: Mesh, new_site: NewSite) -> str:
-    """Return a site with one page view per hard path, sent as screens to bypass the URL rules."""
+    """Return a site with one view per difficult path. The paths are sent as screen names, which no URL rule changes."""
     site = new_site("hard-values")
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
         hits = []

@@ -1,7 +1,8 @@
-"""Hits with current times through the real mesh: within seconds, the counts equal those of the stream's reference
-model.
+"""Send hits with current times to the real mesh.
 
-No test here settles anything: the days of these hits close a day after the tests.
+Within seconds, the mesh's counts must equal those of the stream's reference model.
+
+No settlement takes place, because the days of these hits close a day after the tests.
 """
 
 from __future__ import annotations
@@ -29,16 +30,18 @@ from tests.support.waiting import eventually
 
 VISIBLE_S = 10.0
 SLACK_MS = 4 * MINUTE
-"""Maximum time from the first hit to the last comparison; hits that would become late or history within that time are
-omitted."""
+"""Maximum time from the first hit to the last comparison.
+
+Hits that would become late or history within that time are omitted.
+"""
 ENOUGH_HITS = 1_000
-# The shop's hits carry no user agent.
+# The shop's file has no user agents, so the model cannot tell which hits the mesh takes for bots.
 UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits"})
 
 
 @dataclass(frozen=True)
 class Shop:
-    """A sent file that ends now: its countable hits, their days, and the time of sending."""
+    """A sent file whose last hit has the present time, with its hits, their days, and the time of sending."""
 
     site: str
     hits: Sequence[RefHit]
@@ -52,12 +55,12 @@ def utc_date(ms: int) -> date:
 
 
 def around(first_ms: int, last_ms: int) -> tuple[date, date]:
-    """Return the civil dates around two times, valid in every zone."""
+    """Return a range of dates that contains both times in every zone."""
     return utc_date(first_ms) - timedelta(days=1), utc_date(last_ms) + timedelta(days=1)
 
 
 def shifted(hits: Sequence[RefHit], site: str, now: int) -> list[RefHit]:
-    """Return the hits moved so that the last is at `now`, omitting hits whose age crosses a bound during the test."""
+    """Shift the hits so that the last hit is at `now`. Omit hits that would become late or history during the test."""
     by = now - max(hit.event_time for hit in hits)
     moved = [replace(hit, site=site, event_time=hit.event_time + by) for hit in hits]
     bounds = (V1.gap_ms, ALLOWED_LATENESS_MS)
@@ -68,14 +71,14 @@ def shifted(hits: Sequence[RefHit], site: str, now: int) -> list[RefHit]:
 
 @pytest.fixture(scope="module")
 def shop(mesh: Mesh, new_site: NewSite, shop_csv: Path) -> Shop:
-    """Send the shop file at once and return the shop; the first half of the file is late."""
+    """Send the whole shop file at once and return the shop. The first half of the file arrives late."""
     site = new_site("live-shop")
     now = SystemClock().now()
     hits = shifted(read_shop_csv(shop_csv, "")[0], site, now)
     reported = send_all(mesh.channel(), mesh.key, site, in_batches([message_of(hit) for hit in hits], "shop"))
     assert (reported.accepted, reported.issues) == (len(hits), [])
     mesh.wait_visible(site, reported.receipts, VISIBLE_S)
-    logged_ms = now + MINUTE  # the result is the same for any present within this tolerance
+    logged_ms = now + MINUTE  # any log time within this minute gives the same result
     hits = [replace(hit, position=(logged_ms, "log", 0, number, 0)) for number, hit in enumerate(hits)]
     return Shop(site, hits, now, *around(now - 4 * HOUR, now))
 

@@ -1,4 +1,4 @@
-"""`hitmesh load` against a real mesh: offered hits are counted within seconds, and faults are reported."""
+"""Test `hitmesh load` on a real mesh: sent hits are counted within seconds, and faults are reported."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_hit_from_another_sender_is_found_and_named(own_mesh: Mesh, first_run: d
 
 @pytest.mark.timeout(120)
 def test_interrupted_run_ends_at_once_with_130(own_mesh: Mesh) -> None:
-    # If a shell runs the tests in the background, SIGINT is ignored, also in child processes.
+    # If a shell runs the tests in the background, the tests and their child processes ignore SIGINT.
     heeds = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
     command = [*hitmesh_command(), "load", "--rate", "50", "--duration", "60", "--sites", "2"]
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Ledger, drift, traces and cell states in a running mesh, through Envoy and the command line."""
+"""Test ledger, drift, traces and cell states in a running mesh, through Envoy and the command line."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sent(mesh: Mesh, new_site: NewSite) -> Sent:
     assert (first.accepted_count, first.rejected_count, second.accepted_count) == (3, 1, 1)
     mesh.wait_visible(site, [receipt for receipt in (*first.receipts, *second.receipts) if receipt.topic == "hits"])
     found = Sent(site, now_ms)
-    # The ledger is written after the rows, at most 10 s later.
+    # The stream writes the ledger at most 10 s after the rows.
     eventually(lambda: ledger_of(mesh, found)["received"]["hits"] == 5, "the ledger knows all hits", 30.0)
     return found
 

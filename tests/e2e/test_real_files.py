@@ -1,6 +1,7 @@
-"""Real files, sent through the real mesh, give the correct numbers.
+"""Test that real files, sent to the real mesh, give the correct numbers.
 
-The numbers are literal, and every metric equals the reference model, which reads the files independently.
+Some tests compare the mesh's answers with literal numbers. Other tests compare every metric with the reference model,
+which reads the files itself.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SHOP_DAYS = (date(2019, 9, 29), date(2019, 10, 2))
 
 @dataclass(frozen=True)
 class Imported:
-    """A file that was imported once, and the import's summary."""
+    """A file that was imported into a site, and the summary that the import printed."""
 
     command: tuple[str, ...]
     summary: dict[str, object]
@@ -139,7 +140,7 @@ def test_every_metric_of_the_shop_equals_the_model_in_four_zones(mesh: Mesh, sho
     _assert_model(mesh, shop.model, SHOP, *SHOP_DAYS)
 
 
-# The file model does not recognise the user agents of bots, and ignores copies from a second import.
+# The reference model of files does not know which user agents are bots, and does not count copies of a second import.
 _UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits", "duplicate_hits"})
 
 

@@ -1,4 +1,4 @@
-"""Rejected hits through Envoy: list, show, mend and replay with the command line; no hit counts twice."""
+"""List, show, mend and replay rejected hits on the command line, through Envoy. No hit may count twice."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def rejected(mesh: Mesh, *arguments: str, code: int = 0) -> dict[str, Any]:
 
 
 def totals(mesh: Mesh, site: str) -> tuple[int, ...]:
-    """Return received, rejected and accepted hits of the ledger, and the imbalance."""
+    """Return the ledger's numbers of received, rejected and accepted hits, and the imbalance."""
     found = one_json_line(mesh.cli("ledger", "--site", site, "-o", "json"))
     return (*(found[name]["hits"] for name in ("received", "rejected", "accepted")), found["imbalance"])
 
 
 def counted(mesh: Mesh, site: str) -> tuple[int, int]:
-    """Return hits and copies in the reports."""
+    """Return the numbers of hits and copies that reports show."""
     arguments = ("--metrics", "hits,duplicate_hits", "--last", "3d", "--grain", "none", "-o", "json")
     rows = one_json_line(mesh.cli("query", "--site", site, *arguments))["rows"]
     return (rows[0]["hits"], rows[0]["duplicate_hits"]) if rows else (0, 0)
@@ -69,7 +69,7 @@ def test_rejected_hits_are_listed_mended_and_replayed_once(mesh: Mesh, new_site:
     assert (refused["rejected_again"], refused["problems"][0]["reason"]) == (1, "MISSING_FIELD")
     for _ in range(2):
         assert rejected(mesh, "replay", first, *cure)["replayed"] == 1
-    of_site = rejected(mesh, "replay", "--site", site, *cure)  # without the replay that was rejected
+    of_site = rejected(mesh, "replay", "--site", site, *cure)  # the rejected replay is not counted
     assert (of_site["selected"], of_site["replayed_before"], of_site["replayed"]) == (2, 1, 1)
     right = [a_hit(number, "/mended", visitorId=f"v{number}") for number in range(2)]
     assert door.post("/v1/hits:send", {"ingestKey": mesh.key, "hits": right})[0] == 200

@@ -1,5 +1,7 @@
-"""Two replicas per service behind one Envoy, with separate settlers: the death of a replica loses no hit and causes
-little delay."""
+"""Test two replicas per service behind one Envoy, with separate settlers.
+
+The death of a replica loses no hit and causes little delay.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,10 @@ def test_streams_of_a_killed_collector_go_on_at_the_other_and_every_hit_is_count
 
 
 def seconds_until_resumed(mesh: Mesh, senders: Senders, part: int) -> float:
-    """Kill a collector; return the time until hits sent then are acknowledged, and wait for a new collector."""
+    """Kill a collector, and return the seconds until hits that are sent at that moment are acknowledged.
+
+    Before the function returns, a new collector has started.
+    """
     victims = collectors(mesh)
     assert len(victims) == 2
     victim = victims[part]
@@ -75,7 +80,7 @@ def collectors(mesh: Mesh) -> list[int]:
 
 
 def name_of(pid: int) -> str:
-    """Return a process's name, empty if the process has ended."""
+    """Return a process's name, or "" if the process has ended."""
     try:
         return processes.name_of(pid)
     except FileNotFoundError:

@@ -1,7 +1,8 @@
-"""A bug in the visit rules is corrected while late hits arrive; lost values are repaired; a visitor is erased.
+"""Correct a bug in the visit rules while late hits arrive, repair lost values, and erase a visitor.
 
-A mesh with logic v0, whose visits end after 3 minutes, counts a real day of a shop, and live traffic. Without a
-restart, a shadow stream takes over with the current logic: settled days keep v0 until a reprocessing changes them.
+A mesh with logic v0, whose visits end after 3 minutes, counts a real day of a shop, and live traffic. A shadow stream
+with the current logic then takes over without a restart. Settled days keep their v0 numbers until a reprocessing
+changes them.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ METRICS = ("visits", "bounces", "visit_duration_total")
 UNDER_V0 = (5_272, 2_192, 524_463)
 UNDER_V1 = (4_518, 1_664, 793_204)
 SMALL_WAITS = (
-    *("--processor-setting", "keep_superseded_ms=5000"),  # longer than any query here
+    *("--processor-setting", "keep_superseded_ms=5000"),  # no query in this file takes 5 s
     *("--processor-setting", "marks_known_ms=3000"),
 )
-"""An erasure waits until no query reads the replaced rows, and until every stream has loaded the erasure mark."""
+"""Settings that shorten an erasure, which waits for queries on replaced rows and until all streams know its mark."""
 FORGOTTEN = "demo/forgotten"
 FIELDS = (
     "event_time",
@@ -57,7 +58,7 @@ FIELDS = (
 
 @pytest.fixture(scope="module")
 def corrected(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...], shop_csv: Path) -> Iterator[Mesh]:
-    """Return a mesh that took over the current logic from v0, under which it had counted the shop."""
+    """Return a mesh that has counted the shop under logic v0 and then changed to the current logic."""
     mesh = Mesh(tmp_path_factory.mktemp("corrected") / "home", backend=backend)
     mesh.options = ("--no-demo-data", "--logic", "v0", *SMALL_WAITS)
     mesh.start()
@@ -85,9 +86,9 @@ def import_shop(mesh: Mesh, file: Path, site: str = SITE) -> None:
 
 @contextmanager
 def under_load(mesh: Mesh) -> Iterator[None]:
-    """Send generated traffic meanwhile; at the end, every hit must be counted, and every ledger must balance.
+    """Send generated traffic during the block. At the end, every hit must be counted, and every ledger must balance.
 
-    The load may compare visits while reports read the stream with v0; in the end, they are those of the current logic.
+    While reports read the v0 stream, `hitmesh load` may find differences in visits, which must be gone at the end.
     """
     traffic = ("--rate", "40", "--duration", str(LOAD_S), "--sites", "2", "--late", "1", "--duplicates", "1")
     with subprocess.Popen(
@@ -140,7 +141,7 @@ def live_views(mesh: Mesh, file: Path, visitor: int) -> None:
 
 
 def take_over(mesh: Mesh, folder: Path) -> None:
-    """Correct the days that are not settled, roll back, correct them again, and keep the corrected stream."""
+    """Correct the open days by a shadow stream, roll back, correct them again, and keep the corrected stream."""
     live_views(mesh, folder / "first.csv", 1)
     assert live_visits(mesh) == 4, "a visit for each view under v0"
     started = shadow(mesh, "start", "--logic", "v1")
@@ -164,7 +165,7 @@ def take_over(mesh: Mesh, folder: Path) -> None:
 
 
 def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ...]:
-    """Return the command for a report of the day, at an earlier data version if given."""
+    """Return the command that queries a report of DAY, at the data version `version` if it is given."""
     return (
         *("query", "--site", site, "--metrics", ",".join(metrics), "--since", DAY, "--until", DAY),
         *("--tz", "UTC", "--include-excluded", "--grain", "none", "-o", "json"),
@@ -173,13 +174,13 @@ def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ..
 
 
 def answer(mesh: Mesh, version: str = "") -> dict[str, Any]:
-    """Return the report about METRICS of the day, at an earlier data version if given."""
+    """Return the report of METRICS on DAY, at the data version `version` if it is given."""
     found: dict[str, Any] = one_json_line(mesh.cli(*query(SITE, METRICS, version)))
     return found
 
 
 def numbers(mesh: Mesh, version: str = "") -> tuple[int, ...]:
-    """Return METRICS of the day."""
+    """Return the values of METRICS on DAY."""
     (row,) = answer(mesh, version)["rows"]
     return tuple(row[metric] for metric in METRICS)
 
@@ -191,7 +192,7 @@ def reprocess(mesh: Mesh, *arguments: str) -> dict[str, Any]:
 
 
 def shop_file(file: Path, *events: tuple[str, str, int]) -> Path:
-    """Write events of the day, each with time, type and visitor."""
+    """Write a shop file with events on DAY. Each event has a time, a type and a visitor."""
     with file.open("w", newline="") as output:
         writer = csv.writer(output)
         writer.writerow(FIELDS)
@@ -201,7 +202,7 @@ def shop_file(file: Path, *events: tuple[str, str, int]) -> Path:
 
 
 def a_late_view(mesh: Mesh, folder: Path, visitor: int) -> None:
-    """Import a view of a new visitor on the settled day: a visit and a bounce more, under any logic."""
+    """Import a view of a new visitor on the settled day. Under any logic, the view adds a visit and a bounce."""
     import_shop(mesh, shop_file(folder / f"late-{visitor}.csv", ("05:00:00", "view", visitor)))
 
 
@@ -210,7 +211,7 @@ def assert_balanced(mesh: Mesh, site: str = SITE) -> None:
 
 
 def more(known: tuple[int, ...], late: int) -> tuple[int, ...]:
-    """Return the numbers with late views of new visitors."""
+    """Return the numbers that `known` becomes after `late` views of new visitors."""
     return (known[0] + late, known[1] + late, known[2])
 
 
@@ -267,7 +268,7 @@ def test_history_is_corrected_rolled_back_and_corrected_again_while_late_hits_ar
 
 
 def by_brand(mesh: Mesh) -> str:
-    """Return a report of the day from the metric store."""
+    """Return a report on DAY that the metric store answers."""
     return mesh.cli(
         *("query", "--site", SITE, "--metrics", "product_views,cart_adds", "--dimensions", "brand", "--tz", "UTC"),
         *("--since", DAY, "--until", DAY, "--include-excluded", "--grain", "none", "--limit", "50", "-o", "csv"),
@@ -275,7 +276,7 @@ def by_brand(mesh: Mesh) -> str:
 
 
 def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
-    """Delete values of the day in each store."""
+    """Delete values of DAY from the metric store, the series store and the raw store."""
     site, day = f"merchants/{SITE.replace('/', '/sites/')}", (date.fromisoformat(DAY) - date(1970, 1, 1)).days
     stores = open_stores(mesh.store_url, SystemClock())
     lost = [record.position for record in stores.raw.scan(site, day, day + 1)][::2]
@@ -297,8 +298,7 @@ def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
 
 
 def found_in_three_stores(mesh: Mesh, check: tuple[str, ...]) -> dict[str, Any]:
-    """Wait until the check finds damage in three stores, because dropped rows are cached for a second; return the
-    findings."""
+    """Wait until the check finds damage in three stores (dropped rows are cached for 1 s). Return the findings."""
     expected, stores = {"raw", "series", "metrics"}, set[str]()
 
     def found() -> dict[str, Any] | None:
@@ -336,7 +336,7 @@ def test_the_printed_plan_brings_back_what_every_store_lost(corrected: Mesh) -> 
 
 
 def refused(mesh: Mesh, *arguments: str) -> str:
-    """Run a command that the mesh refuses because of the state; return the message."""
+    """Run a command that the mesh refuses because of its present state, and return the message."""
     done = mesh.run(*arguments)
     assert done.code == 73, done
     return done.err

@@ -1,4 +1,4 @@
-"""REST through Envoy: every annotated RPC, one error shape, reflection, and the headers that callers rely on."""
+"""Test REST through Envoy: every annotated RPC, the common form of errors, reflection, and response headers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def rest(mesh: Mesh) -> Rest:
 
 @pytest.fixture(scope="module")
 def sold_site(mesh: Mesh, rest: Rest, new_site: NewSite) -> str:
-    """Return a site in EUR with one visit of two hits, sent and made visible by REST alone."""
+    """Return a site in EUR with a visit of two hits. The hits are sent by REST, and REST reports contain them."""
     site = new_site("rest", currency="EUR", time_zone="Europe/Berlin")
     view = {"hitId": "a", "type": "HIT_TYPE_PAGE_VIEW", "trueTime": NOON, "visitorId": "v", "pageView": {"url": "/p"}}
     order = {
@@ -144,7 +144,7 @@ def test_a_file_beyond_4_mib_is_one_body_by_rest_and_pieces_for_a_default_stub(
         stream.send(hit_pb2.HitBatch(hits=[page_view("large", NOON_MS, path)]))
         reported = stream.finish()
     mesh.wait_visible(site, reported.receipts)
-    first = DAY - dt.timedelta(days=99)  # 2,400 hours, each with the path
+    first = DAY - dt.timedelta(days=99)  # the answer has a row with the path for each of 2,400 hours
     query = f"metrics=hits&dimensions=page_path&time_grain=hour&first_date={first}&last_date={DAY}&format=csv"
     status, headers, body = rest.request("GET", f"/v1/{site}:export?{query}")
     assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8"), body[:1_000]

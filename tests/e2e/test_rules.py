@@ -1,4 +1,4 @@
-"""A rule excludes new hits, is applied to history, rolled back, and removed; through Envoy and commands."""
+"""An exclusion rule excludes new hits, is applied to history, rolled back, and removed, all through Envoy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def view(path: str, at: int) -> hit_pb2.Hit:
 
 
 def hits(mesh: Mesh, site: str, first: date = DAY, last: date = DAY) -> tuple[int, int]:
-    """Return the hits without excluded hits, and with excluded hits."""
+    """Return the number of hits without excluded hits, and the number with excluded hits."""
     counts = []
     for included in (False, True):
         question = Question(site, first, last, metrics=("hits",), include_excluded=included)
@@ -43,7 +43,7 @@ def hits(mesh: Mesh, site: str, first: date = DAY, last: date = DAY) -> tuple[in
 
 
 def wait_until_excluded(mesh: Mesh, site: str, path: str) -> None:
-    """Send live hits until a hit is excluded: collectors may remember a site's earlier rules for up to 2 s."""
+    """Send live hits until a hit is excluded. Collectors may cache a site's earlier rules for up to 2 s."""
     today, numbers = datetime.now(UTC).date(), count()
 
     def is_excluded() -> bool:
@@ -60,7 +60,7 @@ def reprocess(mesh: Mesh, *arguments: str) -> dict[str, Any]:
 
 
 def apply_rules(mesh: Mesh, site: str) -> str:
-    """Plan, run and publish; return the id."""
+    """Plan, run and publish a reprocessing of kind RULES, and return its id."""
     days = ("--since", f"{DAY}", "--until", f"{DAY}")
     id_: str = reprocess(mesh, "plan", "--site", short(site), *days, "--kind", "rules")["id"]
     reprocess(mesh, "run", id_, "--wait")

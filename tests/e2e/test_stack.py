@@ -1,4 +1,4 @@
-"""Local servers as an operator sees them: started from nothing, inspected, restarted with their data, stopped."""
+"""Test `hitmesh stack`, as an operator uses it: start, inspect, restart and stop the servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "kept"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """Return a home whose servers are always gone at the end."""
+    """Return a home. At the end of the test, all servers of this home are stopped in any case."""
     place = tmp_path / "home"
     yield place
     processes.kill_at_once(list(commands.processes(place).values()))
@@ -45,7 +45,7 @@ def init(store: str, *arguments: str) -> Finished:
     return run_command(["init", "--backend", f"{store}&name={NAME}", *arguments], UP_S)
 
 
-@pytest.mark.long  # starts all servers three times; every run of the tests starts and stops them once
+@pytest.mark.long  # the test starts all servers three times; every run of `make test` starts and stops them once
 @pytest.mark.timeout(600)
 def test_servers_start_from_scratch_keep_their_data_and_move_off_a_port_in_use(home: Path) -> None:
     assert {server["state"] for server in status(home, NOT_HEALTHY).values()} == {"down"}
@@ -83,7 +83,7 @@ def up(home: Path) -> str:
 
 
 def down(home: Path) -> list[str]:
-    """Stop the servers; return the names of the stopped servers, in start order."""
+    """Stop the servers, and return the names of the stopped servers in the order in which they had been started."""
     done = stack(home, "down")
     assert done.code == 0, done.err
     assert "killed" not in done.err

@@ -1,4 +1,4 @@
-"""StreamHits as in the contract, through Envoy: order, credit, acks, receipts, resumption, ends."""
+"""Test the StreamHits contract through Envoy: order, credit, acks, receipts, resumption and end of a stream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.streams import StreamClient, bytes_of, sequenced
 from tests.support.tenants import authorized
 from tests.support.waiting import eventually
 
-STREAMS = 32  # with the same key
+STREAMS = 32  # maximum number of streams of a key
 MESSAGES_STAT = "cluster.collector.grpc.hitmesh.api.collector.v1.CollectorService.StreamHits.request_message_count"
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 
@@ -41,7 +41,7 @@ def batch_of(name: str, hits: int = 1, padding: int = 0) -> hit_pb2.HitBatch:
 
 
 def error_of(stream: StreamClient) -> tuple[grpc.StatusCode, str]:
-    """Read until the stream breaks; return status and reason, which must be present."""
+    """Read until the stream fails, and return the error's status and reason. The reason must be present."""
     with pytest.raises(grpc.RpcError) as raised:
         for _ in stream.answers():
             pass
@@ -199,7 +199,7 @@ def test_streams_beyond_the_limit_are_refused_and_health_still_answers(mesh: Mes
 
 
 def _collector_health(mesh: Mesh) -> int:
-    """Query the health of the collector directly, as Envoy does."""
+    """Return the collector's health, asked directly as Envoy does."""
     direct = re.search(r"direct: collector ([\d.]+:\d+)", mesh.output.read_text())
     assert direct is not None
     with grpc.insecure_channel(direct[1]) as channel:

@@ -1,4 +1,4 @@
-"""A running mesh's telemetry: every process serves its metrics, and the metrics match the events."""
+"""Test a running mesh's telemetry: every process serves its metrics, and they match the hits that were sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = "https://shop.example/p"
 
 
 def urls(mesh: Mesh) -> dict[str, str]:
-    """Return where each process serves its metrics, according to the ready file."""
+    """Return the address at which each process serves its metrics, according to the ready file."""
     found: dict[str, str] = json.loads(mesh.ready_file.read_text())["metrics"]
     return found
 
@@ -32,7 +32,7 @@ def scrape(url: str) -> dict[str, Family]:
 
 
 def value(families: dict[str, Family], name: str, **labels: str) -> float:
-    """Return the sum of a family's samples with exactly this name and these labels."""
+    """Return the sum of the samples that have exactly this name and these labels."""
     family = families.get(name.removesuffix(TOTAL).removesuffix("_count"))
     samples = family.samples if family else []
     return sum(sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items())

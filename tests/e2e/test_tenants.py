@@ -1,4 +1,7 @@
-"""Attempts to cross every boundary between merchants. For a merchant, sites of other merchants do not exist."""
+"""Tests that try to reach another merchant's data in every way.
+
+For a merchant, sites of other merchants do not exist.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ RIVAL_SITE = "merchants/rival/sites/theirs"
 
 @dataclass(frozen=True)
 class Tenants:
-    """Two merchants on one mesh; `demo_site` belongs to the merchant demo."""
+    """The two merchants of the mesh, demo and rival. `demo_site` belongs to demo."""
 
     mesh: Mesh
     demo_site: str
@@ -42,7 +45,7 @@ class Tenants:
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
-    """A mesh of this module whose reports need a key."""
+    """A separate mesh for this module whose reports need a key."""
     options = ("--no-demo-data", "--closed-reads")
     yield from running_mesh(Mesh(tmp_path_factory.mktemp("closed-mesh") / "home", options, backend))
 
@@ -59,7 +62,7 @@ def tenants(mesh: Mesh, new_site: NewSite) -> Tenants:
 
 
 def status_of(call: Callable[[Any], Message], key: str | None) -> tuple[grpc.StatusCode, str]:
-    """Return status and message of a call that must fail, with the given key or without a key."""
+    """Make a call that must fail, with the given key or without a key, and return its status and message."""
     with pytest.raises(grpc.RpcError) as raised:
         call(authorized(key) if key else ())
     return raised.value.code(), str(raised.value.details())

@@ -1,5 +1,6 @@
-"""Hits generated from a seed, with all difficult cases of the visit rules; imports only the reference's types.
+"""Generate hits from a seed, with all difficult cases of the visit rules. Imports only the reference's types.
 
-`facts` has the words (sites, user agents, pages, products), `scenarios` the edge cases of the rules, `hits` the two
-generated files, `arrivals` the arrival times, `strategies` small random sets for Hypothesis.
+`facts` lists values such as sites, user agents, pages and products. `scenarios` lists the edge cases of the rules.
+`hits` generates two files, and `arrivals` the times at which their hits arrive. `strategies` draws small random sets of
+hits for Hypothesis.
 """

@@ -1,6 +1,6 @@
-"""Arrival times: put hits with event times into an order of arrival, by a plan and a seed.
+"""Choose the time at which each hit arrives, from its event time, a plan and a seed.
 
-Decides each hit's delay and which hits are sent twice. Independent of the content of hits and of admission.
+This module decides each hit's delay, and which hits are sent twice. The decisions do not depend on the content of hits.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from tests.reference.hits import RefHit
 
 @dataclass(frozen=True)
 class Plan:
-    """How a file's arrivals differ from its event times.
+    """The rules by which the arrival times of a file's hits differ from their event times.
 
-    Every hit arrives up to `shuffled_ms` after its event time. Shares of the hits (0 to 1) arrive later: `delayed` by
-    up to 50 minutes, still on time; `far_delayed` by up to 48 hours, late or history. Shares arrive twice: `resent`
-    after 3 seconds to 60 minutes, while the stream knows the id; `far_resent` after 91 minutes to 20 hours.
+    Every hit arrives up to `shuffled_ms` after its event time. The other values are shares of all hits, from 0 to 1.
+    The share `delayed` arrives up to 50 minutes after its event time, which is on time. The share `far_delayed` arrives
+    up to 48 hours after its event time, as late or history hits. The share `resent` arrives again after 3 seconds to 60
+    minutes, while the stream still finds copies. The share `far_resent` arrives again after 91 minutes to 20 hours.
     """
 
     name: str
@@ -32,7 +33,10 @@ class Plan:
 
     @property
     def settles_as_streamed(self) -> bool:
-        """Whether no hit is late and no copy arrives after 90 minutes, so that no day may have drift (P2)."""
+        """Whether settlement must confirm the stream (P2).
+
+        This holds if no hit is late and no copy comes after 90 minutes.
+        """
         return not self.far_delayed and not self.far_resent
 
 
@@ -52,7 +56,7 @@ PLANS = (IN_ORDER, SHUFFLED, DELAYED, FAR_DELAYED, RESENT, FAR_RESENT, EVERYTHIN
 
 
 class Arrival(NamedTuple):
-    """A hit's arrival; a hit that is sent twice arrives twice."""
+    """The arrival of a hit. A hit that is sent twice has two arrivals."""
 
     at_ms: int
     hit: RefHit
@@ -60,7 +64,7 @@ class Arrival(NamedTuple):
 
 
 def arrivals(hits: Sequence[RefHit], plan: Plan, seed: int = 1) -> list[Arrival]:
-    """Return the plan's arrivals by time; arrivals in the same millisecond keep the order of `hits`."""
+    """Return the arrivals in the order of time. Arrivals in the same millisecond keep the order of `hits`."""
     dice = Random(f"{plan.name} {seed}")
     sent = [arrival for hit in hits for arrival in _of_one(hit, plan, dice)]
     return sorted(sent, key=lambda arrival: arrival.at_ms)
@@ -85,13 +89,13 @@ def _delay_ms(plan: Plan, dice: Random) -> int:
 
 
 def on_sites(hits: Iterable[RefHit], sites: Sequence[str]) -> list[RefHit]:
-    """Return the hits once for each site, like that many files with equal content."""
+    """Return a copy of all hits for each site, as if each site had a file with the same content."""
     of_one = list(hits)
     return [replace(hit, site=site) for site in sites for hit in of_one]
 
 
 def in_slices(sent: Iterable[Arrival], max_hits: int, max_ms: int) -> Iterator[list[Arrival]]:
-    """Yield arrivals, by time, in groups that span less than `max_ms` and hold at most `max_hits`."""
+    """Yield the arrivals in groups that span less than `max_ms` and contain at most `max_hits` arrivals."""
     part: list[Arrival] = []
     for arrival in sent:
         if part and (len(part) == max_hits or arrival.at_ms - part[0].at_ms >= max_ms):

@@ -1,7 +1,7 @@
-"""Vocabulary for generated hits: sites, user agents, referrers, campaigns, pages and products.
+"""Values from which hits are generated: sites, user agents, referrers, campaigns, pages and products.
 
-Each client value is listed with its expected admission result. Values with quotes, commas, backslashes at the end, line
-breaks, right-to-left text and emoji are included on purpose.
+Each value that a client sends is listed with the result that admission must derive from it. Some values contain quotes,
+commas, backslashes at the end, line breaks, right-to-left text or emoji, which many programs handle wrongly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.reference.hits import NO_CAMPAIGN, Campaign, RefItem
 
 @dataclass(frozen=True)
 class Client:
-    """A user agent and its classification."""
+    """A user agent, and its device type, browser and operating system."""
 
     user_agent: str
     device_type: str
@@ -24,7 +24,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Origin:
-    """A visit's origin, a referrer or a campaign, and its classification."""
+    """The referrer or campaign from which a visit comes, and the channel, source and medium that follow from it."""
 
     referrer: str | None
     referrer_host: str | None
@@ -127,7 +127,7 @@ PAGES = (
     "/cart",
     "/about",
     "/a,b;c",
-    "/say-%22hello%22",  # in the normal form of addresses, as stored
+    "/say-%22hello%22",  # in the normal form in which paths are stored
     "/ends-with-backslash%5C",
     "/עברית/דף",
     "/emoji-🛒",

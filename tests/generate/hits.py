@@ -1,7 +1,8 @@
 """The two generated files: a big file over eight days, and a later file with hits before and inside those days.
 
-The hits are a function of the seed. Both files are shuffled; positions place the hits in a single log partition in
-sending order. Only the same visitor repeats an order, so the winner does not depend on a race between partitions.
+The same seed always gives the same hits. Both files are shuffled, and positions place the hits in a single log
+partition in sending order. An order is repeated only by the same visitor, so its holder does not depend on a race
+between partitions.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tests.reference.visits import COPY_WINDOW_MS
 
 DAY = 24 * HOUR
 FIRST_DAY = date(2025, 3, 30)
-"""Europe/Berlin changes its clocks on this day, Australia/Lord_Howe a week later."""
+"""On this day Europe/Berlin changes its clocks. Australia/Lord_Howe changes its clocks a week later."""
 DAYS = 8
 SCENARIO_DAYS = (0, 3, 5)
 
@@ -52,11 +53,13 @@ _COPY_OFFSETS_MS = (0, SECOND, -MINUTE, COPY_WINDOW_MS)
 
 
 def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
-    """Return at least `count` hits on three sites over the eight days from FIRST_DAY, and a little around them.
+    """Return at least `count` hits on three sites.
 
-    Every site has all scenarios on days one, four and six; the first site also has a visitor with more than 5,000
-    hits. All other hits are random visitors and copies. If `count` is below about 12,000, the scenarios alone make
-    more hits.
+    The times of the hits lie in the eight days from FIRST_DAY, or shortly before or after.
+
+    Every site has all scenarios on days one, four and six, and the first site also has a visitor with more than 5,000
+    hits. The hits that are not in scenarios are copies or belong to random visitors. The scenarios alone give about
+    12,000 hits, so a lower `count` has no effect.
     """
     maker = HitMaker("a", Random(seed), counter())
     hits = [hit for shop in SHOPS for hit in _scenario_hits(maker, shop, later=False)]
@@ -64,7 +67,7 @@ def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
     for number in counter():
         if len(hits) >= count:
             break
-        # Visitor ids repeat on every site: equal ids on different sites are different visitors.
+        # The same visitor ids are used on every site, where they denote different visitors.
         shop = SHOPS[number % len(SHOPS)]
         hits += _random_visitor(maker, shop, f"v{number // len(SHOPS):06d}", _midnight(0), DAYS * DAY)
     hits += _copies(maker.random, hits)
@@ -73,10 +76,10 @@ def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
 
 
 def second_file(first: Sequence[RefHit], seed: int = 2) -> list[RefHit]:
-    """Return hits on the two days before and inside the days of `first`, the result from `generate_hits`.
+    """Return further hits, on the days of `first` (a result of `generate_hits`) and on the two days before.
 
-    The hits bridge, prepend, lengthen and split visits, change carries over midnight (S-k, S-l) and copy known hits.
-    Positions continue after those in `first`.
+    The hits bridge, prepend, lengthen and split visits, change carries over midnight (S-k, S-l), and copy hits of
+    `first`. The positions of the hits follow the positions of `first`.
     """
     maker = HitMaker("b", Random(seed), counter())
     hits = [hit for shop in SHOPS for hit in _scenario_hits(maker, shop, later=True)]
@@ -119,8 +122,10 @@ def _random_visitor(maker: HitMaker, shop: Shop, visitor: str, start_ms: int, sp
 
 
 def _random_visit(dice: Random) -> Iterator[Moment]:
-    """Yield the hits of a visit to a shop, sometimes with non-interactive hits at both ends, a gap at the limit, or a
-    campaign in the middle."""
+    """Yield a random visit.
+
+    Some visits have non-interactive hits at both ends, a gap at the limit, or a campaign in the middle.
+    """
     at_ms = 0
     if dice.random() < 0.1:
         yield Moment(at_ms, dice.choice(_QUIET_TYPES))
@@ -141,7 +146,7 @@ def _pause_ms(dice: Random) -> int:
 
 
 def _copies(dice: Random, hits: Sequence[RefHit]) -> list[RefHit]:
-    """Return exact copies, copies with other content within two hours, and hits that reuse ids beyond two hours."""
+    """Return exact copies, copies within two hours with other content, and hits that reuse an id after two hours."""
     exact = dice.sample(hits, len(hits) // 40)
     changed = [
         replace(_with_other_content(hit), event_time=hit.event_time + dice.choice(_COPY_OFFSETS_MS))
@@ -161,7 +166,7 @@ def _with_other_content(hit: RefHit) -> RefHit:
 
 
 def _near(maker: HitMaker, known: RefHit) -> list[RefHit]:
-    """Return one to three hits from the same visitor within hours of a known hit."""
+    """Return one to three hits of the visitor of `known`, at most three hours before or after `known`."""
     dice = maker.random
     shop = next(shop for shop in SHOPS if shop.site == known.site)
     client = next(client for client in (*PEOPLE, *BOTS) if client.user_agent == known.user_agent)

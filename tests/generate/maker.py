@@ -1,6 +1,6 @@
-"""Make a complete hit from a moment in a scenario or walk: payload, origin, device and the client's values.
+"""Make a complete hit, with payload, origin and device, from a moment in a scenario or a random visit.
 
-Decides the content of each hit type. Knows nothing of when hits happen or which visitor makes them.
+This module decides the content of each hit type. The caller decides the visitor and the time of each hit.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ from tests.reference.hits import INTERACTIVE_TYPES, NO_CAMPAIGN, RefHit
 
 @dataclass(frozen=True)
 class HitMaker:
-    """Factory for a file's hits: ids are the prefix plus a running number, choices come from the seed."""
+    """A maker of the hits of a file.
+
+    A hit id is the prefix and a running number, and all choices come from `random`.
+    """
 
     prefix: str
     random: Random
     numbers: Iterator[int]
 
     def hit(self, shop: Shop, visitor: str, at: Moment, base_ms: int, client: Client, origin: Origin) -> RefHit:
-        """Return the hit for a moment; the origin is used if the hit type can carry an origin."""
+        """Return the hit for a moment. Parts of the origin that the hit's type cannot have are omitted."""
         hit_id = at.hit_id or f"{self.prefix}{next(self.numbers):07d}"
         client = BOTS[0] if at.bot else client
         came_from = _origin_of(at, origin)
@@ -88,7 +91,10 @@ class HitMaker:
         return hit
 
     def _with_refund(self, hit: RefHit, shop: Shop, order_id: str) -> RefHit:
-        """Add a refund: without an id, with a repeated id, or for a whole order that may be unknown."""
+        """Add a refund to the hit.
+
+        The refund may lack an id, repeat an id, refund a whole order, or refer to an order that does not exist.
+        """
         dice = self.random
         amount = dice.choice((0, dice.randint(1, 90_000_000), dice.randint(1, 90_000_000)))
         refund_id = dice.choice((None, f"refund-{hit.hit_id}", f"refund-of-{hit.visitor}"))
@@ -114,8 +120,10 @@ class HitMaker:
 
 
 def _origin_of(at: Moment, origin: Origin) -> Origin:
-    """Return the origin fields that hits of the type have: all types have a campaign, only page views have a
-    referrer."""
+    """Return the part of the origin that the hit's type can have.
+
+    Only page views have a referrer; all types have a campaign.
+    """
     if at.campaign != NO_CAMPAIGN:
         origin = next(known for known in ORIGINS if known.campaign == at.campaign)
     if at.type == "PAGE_VIEW":

@@ -1,4 +1,4 @@
-"""Edge cases of the visit rules, each a visitor with literal times: rules D1, D2, S0 to S5, L4.
+"""Edge cases of the rules D1, D2, S0 to S5 and L4. Each edge case is a visitor with literal times.
 
 A scenario has hits in a first file, and hits in a second file that is imported later. Times are milliseconds relative
 to a UTC midnight; negative times lie on the day before.
@@ -19,7 +19,7 @@ GAP = 30 * MINUTE
 
 @dataclass(frozen=True)
 class Moment:
-    """A hit in a scenario. `hit_id` is set if two moments share an id."""
+    """A hit in a scenario. `hit_id` is set only if two moments have the same hit id."""
 
     at_ms: int
     type: str = "PAGE_VIEW"
@@ -33,7 +33,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A visitor: hits in the first file, and hits added by the second."""
+    """A visitor, with hits in the first file and hits that the second file adds."""
 
     name: str
     first: tuple[Moment, ...]
@@ -41,12 +41,12 @@ class Scenario:
 
 
 def every(step_ms: int, count: int, start_ms: int = 0, type: str = "PAGE_VIEW") -> tuple[Moment, ...]:
-    """Return moments with the same type at equal distances."""
+    """Return `count` moments of the same type, `step_ms` apart."""
     return tuple(Moment(start_ms + index * step_ms, type) for index in range(count))
 
 
 def at_minutes(*minutes: float) -> tuple[Moment, ...]:
-    """Return page views at minutes relative to midnight."""
+    """Return page views at the given minutes after midnight."""
     return tuple(Moment(round(minute * MINUTE)) for minute in minutes)
 
 
@@ -177,6 +177,6 @@ HEAVY = Scenario(
         *every(10 * SECOND, 350, 50_020 * SECOND),
     ),
 )
-"""A visit with 5,000 hits; two hits that may not start the next visit; then the next visit (S5)."""
+"""A visit of 5,000 hits, then two non-interactive hits, which start no visit, and then the next visit (S5)."""
 
 SCENARIOS = (*_GAPS, *_CAPS, *_CAMPAIGNS, *_NOT_INTERACTIVE, *_COPIES, *_LATER)

@@ -1,7 +1,7 @@
-"""Hypothesis strategies: small random sets of hits, close to the limits in the rules.
+"""Hypothesis strategies that draw small sets of hits close to the limits of the rules.
 
-A visitor starts near a midnight (UTC or a zone's) and steps from hit to hit, mostly at the edges of gap, copy window
-and cap; a step may be a run with up to 50 hits, enough to reach the cap of 24 hours.
+A visitor's first hit is near midnight, in UTC or in another zone. The times between hits are mostly at the limits of
+gap, copy window and cap. A time may be repeated for up to 50 hits, which is enough to reach the cap of 24 hours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.reference.hits import RefHit
 from tests.reference.visits import COPY_WINDOW_MS, V0, V1, RefPolicy
 
 MIDNIGHT_MS = 1_743_811_200_000
-"""2025-04-05T00:00:00Z; on the next day Australia/Lord_Howe has 24.5 hours."""
+"""2025-04-05T00:00:00Z. The next day has 24.5 hours in Australia/Lord_Howe."""
 
 _STARTS_MS = (
     0,
@@ -26,9 +26,9 @@ _STARTS_MS = (
     -10 * MINUTE,
     24 * HOUR - MINUTE,
     24 * HOUR - 1,
-    13 * HOUR - 5 * MINUTE,  # five minutes before Lord Howe's summer midnight
-    18 * HOUR + 10 * MINUTE,  # five minutes before Kathmandu's midnight
-    4 * HOUR - SECOND,  # a second before New York's summer midnight
+    13 * HOUR - 5 * MINUTE,  # five minutes before midnight in Lord Howe (summer time)
+    18 * HOUR + 10 * MINUTE,  # five minutes before midnight in Kathmandu
+    4 * HOUR - SECOND,  # a second before midnight in New York (summer time)
 )
 _STEPS_MS = (
     0,
@@ -118,17 +118,17 @@ def ref_hits(
     unique_ids: bool = False,
     unique_orders: bool = False,
 ) -> list[RefHit]:
-    """Draw 0 to `max_hits` hits by up to four visitors on two sites, in random log order.
+    """Draw up to `max_hits` hits of up to four visitors on two sites, in random log order.
 
     Args:
-        draw: provided by Hypothesis.
+        draw: the function that Hypothesis passes.
         max_hits: maximum number of hits.
-        unique_ids: without copies.
-        unique_orders: order and refund ids repeat only in copies.
+        unique_ids: whether all hit ids differ, so that there are no copies.
+        unique_orders: whether only copies repeat an order id or a refund id.
     """
     hits: list[RefHit] = []
     for number in range(draw(st.integers(0, 4))):
-        # Two sites share a visitor id: equal ids on different sites are different visitors.
+        # Each visitor id is used on two sites, where it denotes two different visitors.
         shop, visitor = SHOPS[number % 2], f"visitor-{number // 2}"
         for time_ms in draw(_times())[: max_hits - len(hits)]:
             index = len(hits)
@@ -152,8 +152,10 @@ def ref_hits(
 
 
 def policies() -> st.SearchStrategy[RefPolicy]:
-    """Draw visit policies: mostly v1, else v1 with a flag inverted, or with a maximum number of hits that small sets
-    reach."""
+    """Draw visit policies.
+
+    A policy is v1, v1 with a flag inverted, or v1 with a maximum number of hits that small sets of hits reach.
+    """
     return st.sampled_from(
         (
             V1,
@@ -167,7 +169,10 @@ def policies() -> st.SearchStrategy[RefPolicy]:
 
 
 def _position(index: int) -> tuple[int, str, int, int, int]:
-    """Return a position; four records share each log time, so that log, partition, offset and row decide too."""
+    """Return the position of a hit.
+
+    Four hits have the same log time, so that log, partition, offset and row matter too.
+    """
     return (index // 4, f"log-{index % 2}", index % 3, index, index % 5)
 
 
@@ -189,7 +194,7 @@ def _times(draw: st.DrawFn) -> list[int]:
 @st.composite
 def _one_hit(draw: st.DrawFn, own_id: str, *, unique_ids: bool) -> RefHit:
     payload = draw(_PAYLOAD)
-    # One drawn number decides all rare cases, so that Hypothesis makes only two draws for most hits.
+    # One drawn number decides all rare cases, so that most hits need only two draws by Hypothesis.
     rare = draw(_RARE)
     client: Client = BOTS[0] if rare in (1, 2) else PEOPLE[rare % 2]
     origin: Origin = draw(_ORIGIN) if rare in (3, 4, 5, 6, 7) else DIRECT

@@ -1,4 +1,4 @@
-"""Fixtures of the tests with a real Envoy."""
+"""Fixtures for the tests that use a real Envoy."""
 
 from __future__ import annotations
 

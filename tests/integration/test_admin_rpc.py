@@ -1,4 +1,4 @@
-"""Sites, keys and each key's permissions, over gRPC, on in-memory stores."""
+"""Test sites, keys and the permissions of each kind of key, over gRPC, on in-memory stores."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_bad_key_names_its_field(mesh: Mesh, fields: dict[str, Any], field: st
 
 
 def reads(mesh: Mesh, site: str, secret: str | None) -> list[Callable[[], object]]:
-    """Return every read that names a site."""
+    """Return a request for every RPC that reads data of a site."""
     metadata = bearer(secret) if secret else None
     exported = export_pb2.ExportReportRequest(site=site, metrics=["hits"], last="1d")
     listed = admin_pb2.ListSitesRequest(parent=site.split("/sites/")[0])

@@ -1,4 +1,4 @@
-"""CheckHistory over gRPC, on in-memory stores: pages, limits, names, and values that do not add up."""
+"""Test CheckHistory over gRPC, on in-memory stores: pages, limits, names, and values that do not add up."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_days_that_add_up_are_counted_and_no_problem_is_named(mesh: Mesh) -> Non
 
 
 def series_of(of_hits: pl.DataFrame, of_visits: pl.DataFrame) -> pl.DataFrame:
-    """Return the series of these rows."""
+    """Return the series that belongs to these rows."""
     return settled_series(SettledRows.in_memory(of_hits, of_visits))
 
 

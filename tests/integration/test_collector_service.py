@@ -1,4 +1,4 @@
-"""StreamHits and SendHits in this process, on a log that can withhold append results (collector.proto)."""
+"""Test StreamHits and SendHits (collector.proto) in this process, on a log that can delay acknowledgements."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_stream_holds_no_more_bytes_than_its_credit(backend: Backend, collecto
     with opened(collector, max_inflight_bytes=1 << 20) as stream:
         for number in range(1, 9):
             stream.raw(sequenced(number, batch_of(f"b-{number}", hits=600, padding=480)))
-        # Concurrent batches share a record, so the number of batches read is counted in hits.
+        # Concurrent batches may share a record, so the test counts hits to find how many batches were read.
         eventually(lambda: collector.batcher.hits_accepted >= 1_200, "two batches are taken")
         assert backend.log.held <= 2 + 1, "more than 1 MiB of batches of 360 KB were read"
         assert collector.batcher.hits_accepted <= (2 + 1) * 600, "more than 1 MiB of batches of 360 KB were read"

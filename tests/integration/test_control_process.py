@@ -1,4 +1,4 @@
-"""The control service as a process: settings, health, the stores that the first call opens, exit codes."""
+"""Test the control service as a process: settings, health, exit codes, and stores that the first call opens."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SITE = "merchants/demo/sites/shop"
 
 @contextmanager
 def a_control(**settings: str) -> Iterator[tuple[subprocess.Popen[bytes], grpc.Channel]]:
-    """Run a control service with these settings; yield the process and a channel."""
+    """Run a control service with these settings, and yield its process and a channel to it."""
     variables = {f"HITMESH_CONTROL_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "control"]
     with subprocess.Popen(

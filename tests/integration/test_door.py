@@ -1,4 +1,4 @@
-"""A real Envoy in front of a reporter and a collector in this process."""
+"""Test a real Envoy in front of a reporter and a collector that run in this process."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_unimplemented_methods_do_not_count_against_an_instance(door: Address, s
 
 
 def health_of(door: Address, service: str) -> list[int]:
-    """Return the status by Check, and the first status by Watch."""
+    """Return the health status that Check answers, and the first health status that Watch sends."""
     with grpc.insecure_channel(str(door)) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=service)

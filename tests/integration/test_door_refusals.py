@@ -1,4 +1,4 @@
-"""Calls that a real Envoy refuses itself, and the cause that each caller receives."""
+"""Test calls that a real Envoy refuses itself, and the cause that it tells the caller."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SERVICE = "/hitmesh.api.reporter.v1.ReporterService"
 
 
 def bound_fields() -> Iterator[tuple[str, str, str, bool]]:
-    """Return method, path, a field that the path binds, and whether the whole body is the request, of every route."""
+    """Yield every route that binds a field in its path: method, path, field, and whether the body is the request."""
     files = descriptor_pb2.FileDescriptorSet.FromString(descriptors().read_bytes())
     for file in files.file:
         for method in itertools.chain.from_iterable(service.method for service in file.service):

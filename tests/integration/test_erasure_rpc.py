@@ -1,4 +1,4 @@
-"""Erasures over gRPC: who may plan which erasure, what a plan has, and what it never stores."""
+"""Test erasures over gRPC: who may plan an erasure, what a plan contains, and that it never stores a visitor id."""
 
 from __future__ import annotations
 

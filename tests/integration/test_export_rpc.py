@@ -1,4 +1,4 @@
-"""Reports as files over gRPC, on in-memory stores."""
+"""Test the export of reports as files over gRPC, on in-memory stores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mesh() -> Iterator[Mesh]:
 
 
 def running(**limits: int) -> Iterator[Mesh]:
-    """Yield a reporter with other limits."""
+    """Yield a reporter with the given limits instead of the production limits."""
     return start(open_reads=True, limits=limits)
 
 
@@ -175,7 +175,7 @@ def test_a_bad_export_names_its_field(mesh: Mesh, fields: dict[str, object], rea
 
 
 LONG_PATH = "/" + "x" * 1_900
-# Hourly rows over 100 days: 2,400 rows with the path, 4.6 MB in total.
+# The export has hourly rows over 100 days. The export has 2,400 rows with the long path, 4.6 MB in total.
 BEYOND_4_MIB: dict[str, object] = {
     "metrics": ["hits"],
     "dimensions": ["page_path"],

@@ -1,4 +1,4 @@
-"""A full disk: the errors while there is no space, and recovery without a restart after space is freed."""
+"""Test a full disk: the errors while there is no space, and recovery without a restart once space is free again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WAIT_S = 120.0
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Provide a 3 MiB file system."""
+    """Provide a file system with a capacity of 3 MiB."""
     made = tmp_path / "disk"
     made.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(made)]

@@ -1,4 +1,4 @@
-"""Limits for callers that send nothing, show no key, or exceed the call limit (collector.proto)."""
+"""Test the limits for callers that send nothing, have no key, or make too many calls (collector.proto)."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_largest_number_is_taken(backend: Backend) -> None:
 
 
 def test_calls_that_ended_leave_no_thread_in_their_client(backend: Backend) -> None:
-    def unnamed() -> set[threading.Thread]:  # a pool names its threads, gRPC's client does not
+    def unnamed() -> set[threading.Thread]:  # thread pools name their threads, but gRPC's client does not
         return {each for each in threading.enumerate() if each.name.startswith("Thread-")}
 
     before = unnamed()

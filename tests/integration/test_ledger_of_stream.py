@@ -1,4 +1,4 @@
-"""The ledger for hits counted by the real runner and settler: balanced at every stage, and sensitive to lost hits."""
+"""Test the ledger with the real runner and settler: it balances at every stage, and detects lost hits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def classes(day: Day) -> tuple[int, int, int, int]:
 
 
 def a_mesh() -> SmallMesh:
-    """Return a mesh that has streamed, on one day, three counted hits (one late), a copy and a bot's hit."""
+    """Return a mesh that has streamed five hits on one day: three counted hits (one late), a copy and a bot's hit."""
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit("h1"), a_hit("h2", NOON + MINUTE), a_hit("bot", excluded=True)])
     mesh.send([a_hit("h1"), a_hit("late", NOON - 2 * HOUR, "v2")], partition=0)
@@ -116,7 +116,7 @@ def test_hits_that_wait_are_counted_on_days_that_are_not_listed_too() -> None:
 
 
 class SettlesMeanwhile:
-    """Dirty marks of a mesh that settles after the other stores are read, and before the marks are read."""
+    """The dirty marks of a mesh that settles after the other stores are read and before the marks are read."""
 
     def __init__(self, mesh: SmallMesh) -> None:
         self._mesh = mesh
@@ -150,7 +150,7 @@ def test_a_hit_that_was_lost_behind_the_acknowledgement_is_missed() -> None:
 
 
 def inspection_of(mesh: SmallMesh, hit_id: str, date: str) -> list[tuple[int, int, int | None]]:
-    """Return verdict, hits in the visit, and generation for each copy."""
+    """Return the verdict, the number of hits in the visit, and the generation, for each copy of a hit."""
     stores = mesh.stores
     found = inspect_hit(
         InspectStores(

@@ -1,4 +1,4 @@
-"""Metrics of collectors and reporters: over gRPC, with the real SDK and an in-memory reader."""
+"""Test the metrics of collectors and reporters, over gRPC, with the real SDK and an in-memory reader."""
 
 from __future__ import annotations
 

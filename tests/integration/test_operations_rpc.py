@@ -1,4 +1,4 @@
-"""Ledger, drift and cell states over gRPC, on in-memory stores, with their permissions."""
+"""Test ledger, drift and cell states over gRPC, on in-memory stores, and the permissions that they need."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def closed() -> Iterator[Mesh]:
 
 
 def put_ledger(mesh: Mesh, site: str, *rows: tuple[str, int, str, Count]) -> None:
-    """Store ledger counts as the stream would."""
+    """Store entries in the ledger as the stream stores them."""
     entries = [(site, kind, at, name, "hits-1", 0, 0, 1, *count) for kind, at, name, count in rows]
     mesh.stores.ledger.put(pl.DataFrame(entries, schema=LEDGER_COLUMNS, orient="row"))
 
 
 def three_hits(mesh: Mesh, site: str = SITE, day: int = UTC_DAY, lost: int = 0) -> None:
-    """Store the ledger of a day with three accepted hits: a copy, and two counted hits, or `lost` fewer."""
+    """Store the ledger of a day with three accepted hits: a copy, and two counted hits, of which `lost` are missing."""
     put_ledger(
         mesh,
         site,
@@ -150,7 +150,7 @@ def test_hits_of_no_site_are_shown_where_reads_are_open_only(mesh: Mesh) -> None
     totals = mesh.operations.GetSitelessLedger(operations_pb2.GetSitelessLedgerRequest()).totals
     assert (totals.received.hits, totals.rejected.hits, totals.imbalance) == (2, 2, 0)
     assert not totals.HasField("accepted_by_day")
-    # Siteless hits must not appear in a site's ledger.
+    # Hits without a site must not appear in a site's ledger.
     assert ask_ledger(mesh).totals.received.hits == 0
 
 
@@ -222,7 +222,8 @@ def test_rows_and_meta_have_the_state_of_their_cells(mesh: Mesh) -> None:
     found = mesh.reporter.RunReport(question)
     settled, provisional = reporter_pb2.CELL_STATE_SETTLED, reporter_pb2.CELL_STATE_PROVISIONAL
     live = reporter_pb2.CELL_STATE_LIVE
-    # 26 h after its end, 2015-05-16 is closed with nothing pending; the last cell in 2015-05-18 is still live.
+    # 2015-05-16 is settled, because it ended more than 26 h ago and nothing is pending. The last cell of the range is
+    # still live.
     assert [row.time_bucket.state for row in found.rows] == [settled, provisional, live, live]
     assert found.meta.state == live
     assert found.meta.freshness.provisional_from.ToMilliseconds() == MIDNIGHT

@@ -1,4 +1,4 @@
-"""A question ends after its caller has left; a queued question whose caller has left never begins (a real server)."""
+"""Tests on a real server: a question ends when its caller cancels, and a queued question then never begins."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from tests.support.settled_rows import SITE
 from tests.support.waiting import eventually
 
 LONG = "channel"
-"""A question with this dimension runs until its checkpoint raises."""
+"""A question with this dimension never gets an answer, but runs until its checkpoint raises."""
 
 
 @dataclass
 class LongQuestions:
-    """A metric store that never answers questions about `LONG`."""
+    """A metric store that never answers questions with the dimension `LONG`."""
 
     inner: MetricStore
     began: int = 0
@@ -68,7 +68,7 @@ class LongQuestions:
 
 @contextmanager
 def reporter_with(**limits: float) -> Iterator[tuple[Mesh, LongQuestions]]:
-    """Yield a reporter and its store."""
+    """Yield a reporter with the given limits, and its metric store."""
     stores: list[LongQuestions] = []
 
     def around(store: MetricStore) -> MetricStore:
@@ -191,7 +191,7 @@ def test_cheap_questions_are_answered_while_reports_take_every_call() -> None:
 
 
 def _is_refused(mesh: Mesh) -> bool:
-    """Return whether a report is refused at once, since two calls run or wait."""
+    """Return whether a report is refused at once, because as many calls as allowed already run or wait."""
     try:
         mesh.reporter.RunReport(a_question("hits"), timeout=0.5)
     except grpc.RpcError as error:

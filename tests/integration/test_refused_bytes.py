@@ -1,4 +1,4 @@
-"""The budget for refused bytes: charged by unpacked size, before and while hits are read; refusals are logged."""
+"""Test the budget for refused bytes, which charges unpacked sizes before and while hits are read."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_json_for_which_there_is_no_room_is_charged(backend: Backend) -> None:
     with structlog.testing.capture_logs() as logged, running(backend, **limits) as collector:
         backend.log.shut()
         large = a_batch("large", KEY)
-        large.batch_id = "x" * (4 << 20)  # refused after the log responds; until then, the batch occupies the queue
+        large.batch_id = "x" * (4 << 20)  # the batch occupies the queue until the log responds
         stub = collector_pb2_grpc.CollectorServiceStub(collector.channel)
         request = collector_pb2.SendHitsRequest(batch=large)
         held = stub.SendHits.future(request, metadata=(("hitmesh-site", SITE),), timeout=60)

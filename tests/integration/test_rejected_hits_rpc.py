@@ -1,4 +1,4 @@
-"""RejectedHitService: who may call, pages, filters, and notes of replays."""
+"""Test RejectedHitService: permissions, pages, filters, and the notes that replays leave."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture
 def fresh() -> Iterator[Mesh]:
-    """Return a mesh without refusals and without open reads."""
+    """Return a mesh in which reads need a key and no hit was refused."""
     yield from start(open_reads=False)
 
 
@@ -55,7 +55,7 @@ def ask(mesh: Mesh, rpc: str, request: Message, secret: str | None = OPERATOR) -
 
 
 def names(mesh: Mesh, **fields: object) -> list[str]:
-    """Return the offsets of all pages, as texts."""
+    """Return the offsets of the listed refusals as texts, page after page."""
     request = pb.ListRejectedHitsRequest(**fields)  # type: ignore[arg-type]  # protobuf checks the fields
     found: list[str] = []
     while True:

@@ -1,4 +1,4 @@
-"""Files that lost or damaged values: the check names the site-day, and a repair brings the same report back."""
+"""Tests with lost or damaged values in files: the check names the site-day, and a repair restores the same report."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ HITS = [a_hit(0), a_hit(10), an_order(20), a_hit(700, "w"), *map(a_hit, (1_430, 
 
 @pytest.fixture(scope="module")
 def settled_homes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Path, int, list[RefHit]]]:
-    """Return settled files by kind, with their time and hits: history hits, or the stream's rows confirmed."""
+    """Return settled stores in files, with their clock's time and their hits, by kind.
+
+    In the kind "history" all hits arrive as history. In the kind "confirmed" settlement confirms the stream's rows.
+    """
     homes = {}
     for kind, start in (("history", (DAY + 5) * DAY_MS), ("confirmed", DAY * DAY_MS)):
         home = tmp_path_factory.mktemp(kind)
@@ -85,7 +88,7 @@ def settled_homes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tupl
 def opened(
     settled_homes: Mapping[str, tuple[Path, int, list[RefHit]]], tmp_path: Path
 ) -> Iterator[Callable[[str], tuple[SmallMesh, Path]]]:
-    """Return a function that opens a copy of settled files."""
+    """Return a function that opens a copy of the settled stores of a kind."""
     meshes: list[SmallMesh] = []
 
     def open_copy(kind: str) -> tuple[SmallMesh, Path]:
@@ -134,13 +137,13 @@ def close(mesh: SmallMesh) -> None:
 
 
 def found(mesh: SmallMesh) -> dict[SiteDay, set[str]]:
-    """Return the stores that do not add up, by site-day."""
+    """Return, for each damaged site-day, the stores whose values do not add up."""
     every = problems(mesh.stores, mesh.clock, ["merchants/demo/sites/-"])
     return {SiteDay(each.site, day_of("utc_date", each.utc_date)): stores_of(each) for each in every}
 
 
 def repair(mesh: SmallMesh) -> None:
-    """Repair and publish all days of both sites."""
+    """Repair all days of both sites, and publish the repaired days."""
     plan(mesh, [OTHER, SITE], (DAY, DAY + 3), kind=Kind.REPAIR, logic="")
     assert done(mesh, Work.RECOMPUTE).state is State.DIFF_READY, stored(mesh).error
     assert done(mesh, Work.PUBLISH).state is State.PUBLISHED, stored(mesh).error

@@ -1,4 +1,4 @@
-"""Damaged rows found by a reporter are logged and counted."""
+"""A reporter logs and counts damaged rows that it finds."""
 
 from __future__ import annotations
 

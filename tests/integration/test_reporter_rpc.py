@@ -1,4 +1,4 @@
-"""The reporter's services over gRPC, on in-memory stores: answers and errors."""
+"""Test the answers and errors of the reporter's services over gRPC, on in-memory stores."""
 
 from __future__ import annotations
 

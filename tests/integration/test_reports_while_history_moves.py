@@ -1,6 +1,7 @@
-"""Reports that run while corrected days are published and rolled back: each day is the old day or the new day.
+"""Reports run while corrected days are published and rolled back.
 
-Reports at an earlier data version have the same bytes all the time.
+Each day in an answer has either all its old numbers or all its new numbers. Reports at an earlier data version have the
+same bytes all the time.
 """
 
 from __future__ import annotations
@@ -36,19 +37,22 @@ DAY = 20_000
 DAYS = 3
 MINUTE = 60_000
 MOVES = 50
-"""How many times the corrected days are published and rolled back."""
+"""Number of times that the corrected days are published and rolled back again."""
 NAMES = ("hits", "visits", "bounces", "visit_duration_total")
 FIRST = dt.date(1970, 1, 1) + dt.timedelta(days=DAY)
 
 
 def hits_of(day: int) -> list[RefHit]:
-    """Return hits of a day, 10 minutes apart: a visit each under v0, and a single visit under the current logic."""
+    """Return hits of a day, 10 minutes apart.
+
+    Under v0 each hit is a visit; under the current logic all are one visit.
+    """
     times = [(DAY + day) * DAY_MS + minute * MINUTE for minute in range(0, 60 + 10 * day, 10)]
     return [RefHit(SITE, f"v{day}", f"{day}-{time}", time, page_path="/") for time in times]
 
 
 def by_day() -> Question:
-    """Return the question about every day."""
+    """Return a question that asks for the numbers of every day."""
     axis = buckets("UTC", FIRST, FIRST + dt.timedelta(days=DAYS - 1), Grain.DAY)
     return Question(
         metrics=tuple(METRICS[name] for name in NAMES),
@@ -60,18 +64,18 @@ def by_day() -> Question:
 
 
 def answer_at(reporter: Faulty, site: Site, version: str = "") -> Answer:
-    """Ask for every day, at an earlier data version if given."""
+    """Answer the question about every day, at the data version `version` if it is given."""
     pin = pin_in(version, (site,), site.name) if version else None
     return answer(reporter.backend, by_day(), (site,), site.currency, (), pin)
 
 
 def file_of(found: Answer) -> bytes:
-    """Return an answer as a file."""
+    """Return an answer in the bytes of an export."""
     return to_file(Format.CSV, found.rows, found.totals, {}, found.currency)
 
 
 def days_of(reporter: Faulty, site: Site, path: ServingPath) -> tuple[tuple[object, ...], ...]:
-    """Ask for every day on a path; return the values of each day."""
+    """Ask the reporter on a serving path for every day, and return the values of each day."""
     found = answer_at(reporter, site)
     assert found.path is path
     rows = report_of(found)
@@ -79,14 +83,14 @@ def days_of(reporter: Faulty, site: Site, path: ServingPath) -> tuple[tuple[obje
 
 
 def reporter_on(mesh: SmallMesh, path: ServingPath) -> Faulty:
-    """Return a reporter that answers from this path only."""
+    """Return a reporter that answers from this serving path only."""
     reporter = Faulty(mesh.stores, mesh.clock)
     reporter.series.is_silent = path is ServingPath.METRICS
     return reporter
 
 
 def wait_for_answers(seen: Counter[tuple[tuple[object, ...], ...]], before: int, failures: list[BaseException]) -> None:
-    """Block until a question got a different answer or failed."""
+    """Block until a further question is answered, or a question fails."""
     eventually(lambda: bool(failures) or seen.total() > before, "another answer", 30)
 
 
@@ -119,7 +123,7 @@ def test_every_answer_has_each_day_whole_old_or_new(path: ServingPath, tmp_path:
                 seen[days_of(reporter, site, path)] += 1
             except Unavailable:
                 continue
-            except BaseException as error:  # reported by the test's thread
+            except BaseException as error:  # the test's thread reports the error
                 failures.append(error)
                 return
 

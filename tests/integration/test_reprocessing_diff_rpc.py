@@ -1,4 +1,4 @@
-"""The difference of a reprocessing over gRPC, on in-memory stores."""
+"""Test the difference of a reprocessing over gRPC, on in-memory stores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def diff(mesh: Mesh, name: str = "reprocessings/r1", **fields: object) -> pb.Get
 
 
 def compared(mesh: Mesh, *rebuilt: Rebuilt, state: State = State.DIFF_READY, **fields: object) -> None:
-    """Store a reprocessing of SITE and RIVAL_SITE over 30 days with these recomputed site-days."""
+    """Store a reprocessing of 30 days of SITE and RIVAL_SITE that has recomputed the given site-days."""
     days = (UTC_DAY - 29, UTC_DAY + 1)
     values: dict[str, Any] = {"updated_at": NOW} | fields
     mesh.stores.reprocessings.create(a_reprocessing(state=state, sites=(SITE, RIVAL_SITE), days=days, **values))
@@ -154,7 +154,10 @@ def test_a_difference_is_read_once_every_site_day_is_recomputed(
 
 
 def with_rows(mesh: Mesh, state: State = State.DIFF_READY, **fields: object) -> None:
-    """Store two generations of two days of SITE, and a reprocessing whose first day was settled again since."""
+    """Store two generations of two days of SITE, and a reprocessing.
+
+    After the reprocessing, the first day was settled again.
+    """
     times = (MIDNIGHT - DAY, MIDNIGHT)
     for generation, count in ((1, 5), (2, 3)):
         hits = [traffic(at, generation=generation, hits=9, channel="email") for at in times]
@@ -216,7 +219,7 @@ def test_a_dimension_that_cannot_be_compared_is_refused(
 
 
 def test_a_dimension_has_a_limit_of_site_days(bounded: Mesh) -> None:
-    # A page of stored site-days has 32.
+    # 33 site-days need two reads, because a page of stored site-days contains 32.
     compared(bounded, *(a_rebuilt({}, UTC_DAY - day % 30, f"s{day // 30:03}") for day in range(33)))
     assert diff(bounded, dimension="channel").changed_values == 0
     bounded.stores.reprocessings.put("r1", [a_rebuilt({}, UTC_DAY - 29, RIVAL_SITE)])
@@ -232,7 +235,7 @@ def test_a_dimension_has_a_limit_of_site_days(bounded: Mesh) -> None:
 def test_a_dimension_is_refused_once_the_replaced_rows_of_a_compared_day_may_be_removed(
     mesh: Mesh, state: State
 ) -> None:
-    with_rows(mesh, state, updated_at=NOW + 9 * DAY)  # the last site-day was moved 9 days after these site-days
+    with_rows(mesh, state, updated_at=NOW + 9 * DAY)  # the last site-day was published or rolled back 9 days later
     mesh.clock.advance(30 * DAY - 1)
     assert diff(mesh, dimension="channel").changed_values == 1
     mesh.clock.advance(1)

@@ -1,4 +1,4 @@
-"""A reprocessing over the embedded stores, with a restart of all stores between the works."""
+"""Test a reprocessing on the embedded stores, with a restart of all stores between its steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def a_hit(minute: int, visitor: str = "v") -> RefHit:
 
 
 def reopened(mesh: SmallMesh, url: str) -> SmallMesh:
-    """Close all stores, and return a mesh with new processes over the same files."""
+    """Close all stores, and return a new mesh on the same files."""
     mesh.runner.close()
     mesh.stores.close()
     again = SmallMesh(mesh.clock.now(), logic=V0, url=url)

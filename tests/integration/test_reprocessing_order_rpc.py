@@ -1,4 +1,4 @@
-"""The order of publications over gRPC: works below a later publication are refused, with the cure."""
+"""Tests over gRPC: work on a reprocessing is refused if a later one is published, and the message says what to do."""
 
 from __future__ import annotations
 

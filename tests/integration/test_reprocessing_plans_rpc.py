@@ -1,4 +1,4 @@
-"""Plans of reprocessings over gRPC, on in-memory stores: what is counted, stored, refused and abandoned."""
+"""Test plans of reprocessings over gRPC, on in-memory stores: what is counted, stored, refused and abandoned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture
 def settled(mesh: Mesh) -> Mesh:
-    """Return a mesh with a settled day."""
+    """Return a mesh in which one day is settled."""
     settle(mesh, SITE, UTC_DAY - 1, 1)
     return mesh
 
@@ -211,7 +211,7 @@ def test_no_plan_is_stored_for_a_caller_who_left_whenever_the_caller_left(mesh: 
             assert mesh.stores.reprocessings.all() == []
             continue
         break
-    assert left >= 3  # before each read of a ledger, and before the plan is stored
+    assert left >= 3  # the call can end before each of two reads, and before the plan is stored
     assert len(mesh.stores.reprocessings.all()) == 1
 
 

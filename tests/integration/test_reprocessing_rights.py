@@ -1,4 +1,4 @@
-"""Who may call which RPC of a reprocessing, with closed and with open reads."""
+"""Test which keys may call which RPC of a reprocessing, with closed and with open reads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CHANGES: Mapping[str, Message] = {
     "PublishReprocessing": pb.PublishReprocessingRequest(name=NAME),
     "RollbackReprocessing": pb.RollbackReprocessingRequest(name=NAME),
     "CancelReprocessing": pb.CancelReprocessingRequest(name=NAME),
-    # A check changes nothing, but delays the calls of all merchants.
+    # A check changes no data, but needs the operator's key, because it delays the calls of all merchants.
     "CheckHistory": pb.CheckHistoryRequest(sites=["merchants/-/sites/-"]),
 }
 READS: Mapping[str, Message] = {
@@ -52,7 +52,7 @@ READS: Mapping[str, Message] = {
     "GetReprocessingDiff": pb.GetReprocessingDiffRequest(name=NAME),
     "ListRetiredGenerations": retired_pb2.ListRetiredGenerationsRequest(),
 }
-# A state in which each change is possible.
+# For each RPC, a state of the reprocessing in which the call is allowed.
 STATES = {
     "RunReprocessing": State.PLANNED,
     "PublishReprocessing": State.DIFF_READY,

@@ -1,4 +1,4 @@
-"""Reprocessings over gRPC, on in-memory stores: requests for work, states, lists."""
+"""Test reprocessings over gRPC, on in-memory stores: requests for work, states and lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture
 def settled(mesh: Mesh) -> Mesh:
-    """Return a mesh with a settled day."""
+    """Return a mesh in which one day is settled."""
     settle(mesh, SITE, UTC_DAY - 1, 1)
     return mesh
 
@@ -62,7 +62,7 @@ def test_a_reprocessing_goes_through_its_states(settled: Mesh) -> None:
 
 
 def finish(mesh: Mesh, name: str, state: State) -> None:
-    """Finish the work, as the settler does."""
+    """Store the state that the reprocessing has when the settler has finished its work."""
     stored = mesh.stores.reprocessings.get(name.partition("/")[2])
     assert stored is not None
     assert mesh.stores.reprocessings.replace(replace(stored, state=state, work=None, version=stored.version + 1))

@@ -1,4 +1,4 @@
-"""ListRetiredGenerations: pages, reasons, refusals."""
+"""Test ListRetiredGenerations: pages, reasons and refused calls."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def list_all(mesh: Mesh, **fields: object) -> list[pb.RetiredGeneration]:
 
 
 def replace_generation(mesh: Mesh, site: str, day: int, keep_until: int) -> tuple[int, int]:
-    """Publish two generations; return both numbers."""
+    """Publish two generations of a day, and return their generation numbers."""
     generations, site_day = mesh.stores.generations, SiteDay(site, day)
     publish_day(generations, site_day, NOW - 2_000, a_ledger(1))
     old = generations.current(site, day, day + 1)[day]

@@ -1,4 +1,4 @@
-"""Exclusion rules over gRPC, on in-memory stores: values, rights, tenants, and the plan that applies the rules."""
+"""Test exclusion rules over gRPC, on in-memory stores: values, permissions, tenants, and plans that apply rules."""
 
 from __future__ import annotations
 

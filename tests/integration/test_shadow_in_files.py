@@ -1,7 +1,7 @@
-"""A corrected stream beside the live one, in files: started, compared, published, rolled back, and taken over.
+"""A shadow stream beside the live stream, in files: it is started, compared, published, rolled back, and takes over.
 
-The processor's threads run; control and reporter are called without a network. Every report, at any time, has the
-numbers of one of the two streams.
+The processor runs in threads. The functions of control and reporter are called without a network. Every report, at any
+time, has the numbers of one of the two streams.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ NOW = TODAY * DAY_MS + 12 * 60 * MINUTE
 OPERATOR = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
 WAIT_S = 60
 MOVES = 10
-"""How often the shadow is published, and rolled back as often."""
+"""Number of times that the shadow stream is published and rolled back again."""
 
 
 def views(visitor: str, count: int = 4, at: int = NOW - 40 * MINUTE) -> list[RefHit]:
-    """Return views 10 minutes apart: a visit each under v0, and a single visit under v1."""
+    """Return page views 10 minutes apart. Under v0 each page view is a visit; under v1 all page views are one visit."""
     times = [at + number * 10 * MINUTE for number in range(count)]
     return [RefHit(SITE, visitor, f"{visitor}-{time}", time, page_path="/") for time in times]
 
@@ -74,7 +74,7 @@ class Running:
 
     @contextmanager
     def processor(self) -> Iterator[None]:
-        """Run the processor's live stream and what is beside it."""
+        """Run the processor: the live stream, and the shadow stream if there is one."""
         stop = threading.Event()
         live, other = open_stores(self.url, self.clock), open_stores(self.url, self.clock)
         beside = build_beside(other, self.clock, self.settings)
@@ -98,7 +98,7 @@ class Running:
     def _watched(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # reported by the test's thread
+        except BaseException as error:  # the test's thread reports the error
             self.failures.append(error)
 
     def send(self, hits: list[RefHit]) -> None:
@@ -106,7 +106,7 @@ class Running:
         self.mesh.heartbeat()
 
     def settle_all(self) -> None:
-        """Let all days close, and settle them."""
+        """Advance the clock until all days are closed, and settle them."""
         self.mesh.close_days()
         self.await_streams()
         settler = build_settler(self.stores, self.clock, self.settings, threading.Event())
@@ -135,7 +135,7 @@ class Running:
         eventually(are_there, "every stream has read the log", WAIT_S)
 
     def numbers(self, path: ServingPath = ServingPath.SERIES, reporter: Faulty | None = None) -> dict[str, Any]:
-        """Return a report on today, from this path."""
+        """Return the numbers of today that this serving path answers."""
         reporter = reporter or self.reporter(path)
         site = self.stores.directory.site(SITE)
         assert site is not None
@@ -150,7 +150,7 @@ class Running:
         return reporter
 
     def visits(self) -> int:
-        """Return today's visits, which must be equal on both paths."""
+        """Return today's visits. Both serving paths must give the same number of visits."""
         found = {int(self.numbers(path)["visits"]) for path in ServingPath}
         (visits,) = found
         return visits
@@ -232,7 +232,7 @@ def test_days_that_are_not_settled_are_corrected_rolled_back_and_corrected_again
     assert (entry.logic_version, is_streamed(entry.generation)) == (V1.number, True), "the stream's rows are confirmed"
     drift = running.stores.generations.drifts(SITE, TODAY, TODAY + 1)[SiteDay(SITE, TODAY)]
     assert (drift.confirmed, drift.measures) == (True, {})
-    with running.processor():  # a restart with the earlier setting changes nothing
+    with running.processor():  # a restart with the setting `logic=v0` changes nothing
         running.await_streams()
         assert running.visits() == 4
 
@@ -279,7 +279,7 @@ def test_every_answer_is_that_of_one_of_the_two_streams(path: ServingPath, runni
             while not is_over.is_set():
                 try:
                     seen[tuple(running.numbers(path, reporter).items())] += 1
-                except BaseException as error:  # reported by the test's thread
+                except BaseException as error:  # the test's thread reports the error
                     failures.append(error)
                     return
 

@@ -1,4 +1,4 @@
-"""Traces of hits over gRPC, on in-memory stores, with their permissions."""
+"""Test traces of hits over gRPC, on in-memory stores, and the permissions that they need."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def closed() -> Iterator[Mesh]:
 
 @contextmanager
 def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2.TraceHitResponse]]:
-    """Serve traces from the mesh's stores, and yield a function to ask for a trace."""
+    """Serve traces from the mesh's stores, and yield a function that asks for a trace."""
     server = grpc.server(ThreadPoolExecutor(2))
     stores = InspectStores(
         directory=mesh.stores.directory,
@@ -63,7 +63,7 @@ def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2
 
 
 def stored(mesh: Mesh, site: str, hit_id: str, offset: int = 0, at: int = NOW - 60_000) -> RawRecord:
-    """Store a hit like the processor, at a position below the committed offset."""
+    """Store a hit as the processor stores it, at a position below the committed offset."""
     record = a_record([RefHit(site, "v1", hit_id, at, page_path="/")], at + 1_000, offset)
     log = mesh.stores.log.log_id(Topic.HITS)
     placed = RawRecord(

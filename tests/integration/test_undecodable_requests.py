@@ -1,4 +1,4 @@
-"""Requests that do not decode, for every method of every process: refused with DECODE, and measured."""
+"""Test requests that do not decode: every method of every process refuses them with DECODE and counts them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.patience import patient
 from tests.support.reporters import refusal, served, start
 from tests.support.waiting import eventually
 
-# A truncated tag, a tag with an invalid wire type, and a length beyond the end.
+# The bytes are a truncated tag, a tag with an invalid wire type, and a length beyond the end of the message.
 NO_PROTOBUF = (b"\xff", b"\x0f", b"\x0a\x7f")
 
 
@@ -67,7 +67,7 @@ def processes(metrics: Metrics) -> Iterator[dict[str, grpc.Channel]]:
 
 
 def methods_of(channel: grpc.Channel) -> list[MethodDescriptor]:
-    """Return every method that a server's reflection names."""
+    """Return every method that a server's reflection lists."""
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     answer = next(iter(stub.ServerReflectionInfo(iter([request]), timeout=patient(15))))
@@ -77,7 +77,7 @@ def methods_of(channel: grpc.Channel) -> list[MethodDescriptor]:
 
 
 def undecodable(method: MethodDescriptor) -> list[bytes]:
-    """Return bytes that are not the request of a method; with text that is not UTF-8, if the request has a text."""
+    """Return bytes that do not decode as a method's request. If the request has a text field, include invalid UTF-8."""
     text = next(
         (
             field.number

@@ -1,4 +1,4 @@
-"""A stream that only validates: the same decisions as a real stream, and nothing in the log (StreamOpen)."""
+"""Test a stream that only validates (StreamOpen): it decides like a real stream, but appends nothing to the log."""
 
 from __future__ import annotations
 

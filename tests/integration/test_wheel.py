@@ -1,4 +1,4 @@
-"""The built wheel, installed elsewhere, runs without the source tree: the wheel is complete."""
+"""Test that the built wheel is complete: installed elsewhere, it runs without the source tree."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a virtual environment with the wheel and this environment's regular (not editable) packages.
 
-    A line in a .pth file makes packages importable without reading their .pth files, which excludes an editable
-    installation of the source tree.
+    A line in a .pth file makes this environment's packages importable, but does not read their .pth files. An editable
+    installation of the source tree is therefore not importable.
     """
     home = tmp_path_factory.mktemp("installed")
     venv.create(home, with_pip=False, symlinks=True)
@@ -55,7 +55,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def elsewhere() -> dict[str, str]:
-    """Return the environment without variables that lead to the source tree or the user's home."""
+    """Return the environment variables without those that refer to the source tree or to a mesh."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HITMESH_"))}
 
 
@@ -120,7 +120,7 @@ def test_the_installed_command_starts_a_mesh_that_answers_and_stops(installed: P
 
 
 def _when_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: Path) -> dict[str, object]:
-    """Block until the mesh has written its addresses; fail if the mesh ends first."""
+    """Block until the mesh has written its addresses. Fail if the mesh ends before that."""
     deadline = time.monotonic() + patient(READY_TIMEOUT_S)
     while not ready_file.exists():
         assert time.monotonic() < deadline, f"not ready in {READY_TIMEOUT_S} s:\n{output.read_text()}"

@@ -1,1 +1,1 @@
-"""Properties of the rules, for any hits in any order (docs/rules.md)."""
+"""Property tests of the rules in docs/rules.md, for random hits in random order."""

@@ -1,4 +1,4 @@
-"""Admission over random batches: results are independent of batching and neighbours, all hits count, nothing raises."""
+"""Properties of admission: a hit's result depends on no other hit, all hits are counted, and nothing raises."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ payloads = st.one_of(
 
 @st.composite
 def sound_hits(draw: st.DrawFn) -> hit_pb2.Hit:
-    """Draw a valid protobuf hit that may be refused."""
+    """Draw a hit that is valid protobuf. Admission may accept or refuse it."""
     hit = a_hit(
         draw(st.sampled_from(["h1", "h2", "long" * 20])),
         at=draw(st.none() | times),
@@ -120,7 +120,7 @@ def frames(draw: st.DrawFn, hits: st.SearchStrategy[bytes] = any_hits) -> Frame:
 
 
 def merged(parts: Sequence[Admitted], column: str) -> pl.DataFrame:
-    """Return the results of single frames as if admitted together."""
+    """Return the results of frames that were admitted one by one in the form of a common result."""
     tables: list[pl.DataFrame] = [
         getattr(part, column).with_columns(pl.lit(number, pl.UInt32()).alias("frame"))
         for number, part in enumerate(parts)

@@ -1,6 +1,6 @@
-"""Many amounts at their limits, in the stream, settlement and reports: sums are exact however large they become.
+"""Sums of many amounts at their limits are exact in the stream, settlement and reports (rule M1).
 
-The reference adds Python's integers (rule M1).
+The reference adds Python's integers, which have no limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOK_BACK_MS = 40 * MINUTE
 
 
 def a_hit(number: int, amount: int, type: str, dice: Random) -> RefHit:
-    """Return an order or refund with the amount, by either of two visitors who each stay in the shop for an hour."""
+    """Return an order or refund with the amount, by one of two visitors. Each visitor's hits lie within an hour."""
     at_ms = MIDNIGHT_MS + dice.choice((0, 5, 20, 40)) * MINUTE
     hit = RefHit(SITES[0], f"visitor-{number % 2}", f"hit-{number}", at_ms, type=type, order_id=f"order-{number}")
     hit = RefHit(**{**hit.__dict__, "currency": "USD", "channel": "direct", "hostname": "shop.example"})

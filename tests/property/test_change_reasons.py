@@ -1,4 +1,4 @@
-"""The reasons for a difference add up to the difference in visits, for any hits, logics and late arrivals."""
+"""The reasons for a difference add up to the difference in visits, for any hits and any versions of the logic."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.support.small_mesh import PARTITIONS, SmallMesh
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 LATER = MIDNIGHT_MS + 100 * DAY_MS
-"""The days of all hits are closed, so that all hits are history."""
+"""At this log time the days of all hits are closed, so that all hits are history."""
 
 
 def known(each: Rebuilt) -> ChangeReasons:
-    """Return the reasons, which must be known for a site-day that changed, and must add up."""
+    """Return the reasons. A site-day that changed must have reasons, which must add up to its change."""
     is_changed = each.before.ledger != each.after.ledger or any(
         change.old != change.new for change in each.changes.values()
     )

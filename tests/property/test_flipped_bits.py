@@ -1,4 +1,7 @@
-"""A flipped bit in stored data is never served as another number: the read raises StoreCorrupt and names the damage."""
+"""A flipped bit in stored data never gives a wrong number.
+
+The read raises StoreCorrupt, and its message names the damage.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ SECRET = "what-a-visitor-sent"
 
 
 def filled(columns: Mapping[str, pl.DataType], rows: int, seed: int) -> pl.DataFrame:
-    """Return rows with random values in simple types and null in all other types."""
+    """Return rows with random values in columns of simple types, and null in all other columns."""
     chance = random.Random(seed)
     made = []
     for name, dtype in columns.items():
@@ -48,7 +51,7 @@ def filled(columns: Mapping[str, pl.DataType], rows: int, seed: int) -> pl.DataF
 
 
 def flipped(value: bytes, seed: int, flips: int = FLIPS) -> Iterator[bytes]:
-    """Yield the value with a flipped bit: every bit in its first bytes, then random bits."""
+    """Yield copies of the value with one flipped bit: first each bit of its first bytes, then random bits."""
     chance = random.Random(seed)
     places = [*range(8 * 16), *(chance.randrange(8 * len(value)) for _ in range(flips))]
     for place in places:
@@ -121,9 +124,9 @@ def test_values_without_a_checksum_are_read_and_none_is_taken_for_sealed() -> No
 
 
 def complaint_about(damaged: bytes) -> str:
-    """Return the error message from reading a record without a checksum.
+    """Read a record that has no checksum, and return the error message.
 
-    Reading may succeed, but every failure, even a panic, must raise StoreCorrupt.
+    The read may succeed. If the read fails, even by a panic, it must raise StoreCorrupt.
     """
     try:
         read_rows(damaged, READ_COLUMNS)

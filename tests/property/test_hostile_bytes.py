@@ -1,6 +1,6 @@
-"""Bytes that no conforming client sends: nested groups at every place, damage inside messages.
+"""Tests with bytes that no conforming client sends: nested groups at every place, and damage inside messages.
 
-A decoder with unbounded recursion ends the process, so a failure here kills the test run.
+A decoder with unbounded recursion ends the process, so a failure of these tests kills the whole test run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hitmesh.model.errors import RefusedError
 from tests.support.admitting import SERVER, a_batch, a_frame, a_hit, admitted
 
 START, END = 3, 4
-# A nesting depth that exceeds every stack, with a byte per level; a batch has at most 1 MiB.
+# A nesting depth that exceeds the stack of every recursive decoder. A level needs one byte, and a batch may have 1 MiB.
 DEEPEST = 300_000
 GOOD = a_hit("good").SerializeToString()
 PLACES = ("batch", "hit", "context", "page", "payload", "item", "property", "property value", "unknown field")
@@ -40,12 +40,12 @@ def inside(field: int, content: bytes) -> bytes:
 
 
 def groups(depth: int, field: int, between: bytes, closed: bool) -> bytes:
-    """Return nested groups with other fields between them."""
+    """Return nested protobuf groups with other fields between them."""
     return (tag(field, START) + between) * depth + (tag(field, END) * depth if closed else b"")
 
 
 def batch_with(place: str, content: bytes) -> bytes:
-    """Return a batch of two good hits with the content at the named place."""
+    """Return a batch of two good hits that contains `content` at the named place."""
     of_hit = {
         "hit": content,
         "context": inside(9, content),
@@ -72,7 +72,7 @@ def test_groups_nested_deeper_than_any_stack_are_refused_and_their_neighbours_ar
     depth = DEEPEST if place == "batch" else 15_000
     found = admitted(batch_with(place, groups(depth, 15, b"", closed)), a_batch(a_hit("other")))
     assert found.accepted[1] == 1, "another batch does not suffer"
-    if place == "unknown field":  # no decoder reads the content
+    if place == "unknown field":  # the decoder skips the content of unknown fields
         assert found.accepted[0] == 2
         return
     assert refused_of(found) == 1, "one hit, or one batch whose hits cannot be counted"

@@ -1,4 +1,4 @@
-"""The comparison with the reference notices broken rules: each test breaks a rule in the product."""
+"""Each test breaks a rule in the product, and asserts that the comparison with the reference detects it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = (FIRST_DAY.toordinal() - 719_163 + 4) * 86_400_000
 
 @cache
 def hits() -> tuple[RefHit, ...]:
-    """Return all generated cases for a site, and two visitors whose senders chose the same id."""
+    """Return all scenarios for a site, and two visitors whose hits have the same id."""
     made = [hit for hit in generate_hits(seed=21, count=1) if hit.site == SHOPS[0].site]
     view = next(hit for hit in made if hit.type == "PAGE_VIEW")
     return (*made, *(dataclasses.replace(view, visitor=name, hit_id="same") for name in ("one", "another")))
@@ -46,14 +46,14 @@ def expected() -> Rows:
 
 
 def found_differences() -> list[str]:
-    """Return the differences that the property test would report."""
+    """Return the differences that the property test would report for these hits."""
     mesh = a_mesh()
     mesh.settle()
     return differences(mesh.rows(), expected())
 
 
 def with_policy(change: Callable[[VisitPolicy], VisitPolicy]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a wrapper that makes settle use a changed policy."""
+    """Return a version of `settle` that uses a changed visit policy."""
 
     def wrap(settle: Callable[..., Any]) -> Callable[..., Any]:
         return lambda inputs: settle(dataclasses.replace(inputs, policy=change(inputs.policy)))

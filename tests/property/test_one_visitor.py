@@ -1,8 +1,9 @@
-"""All visitors under a single id (rule S9), with a threshold of three kept hits: the work is bounded, and the result
-does not depend on how records are divided into steps.
+"""All visitors send a single visitor id (rule S9), and the limit is three kept hits.
 
-Example: a shop whose tag sends `undefined` for every visitor. All its hits share a timeline, and any hit may arrive out
-of order.
+The work is bounded, and the result does not depend on how records are divided into steps.
+
+For example, a shop's tag sends the visitor id `undefined` for every visitor. All hits of such a shop belong to one
+timeline, and any of them may arrive out of order.
 """
 
 from __future__ import annotations
@@ -49,20 +50,23 @@ _THREE = 3
 
 
 def everybody(policy: RefPolicy) -> Stream:
-    """Return a mesh that keeps three hits per visitor; further hits out of order wait."""
+    """Return a mesh that keeps three hits per visitor. Further hits that arrive out of order wait for settlement."""
     return Stream(policy, limits=replace(SMALLEST, kept_of_visitor=_THREE))
 
 
 @st.composite
 def hits_of_one(draw: st.DrawFn) -> list[RefHit]:
-    """Draw hits from all visitors under one id or two: the other visitor must be unaffected."""
+    """Draw hits that have one or two visitor ids.
+
+    The limit on hits of one visitor must not affect the other visitor.
+    """
     hits = draw(stream_hits(unique_ids=True))
     others = draw(st.sampled_from([(), ("other",)]))
     return [replace(hit, visitor=("undefined", *others)[number % (1 + len(others))]) for number, hit in enumerate(hits)]
 
 
 def arrivals(hits: Sequence[RefHit], dice: Random) -> list[Arrival]:
-    """Return hits with any delays, or all on time but reversed within each half hour."""
+    """Return arrivals with random delays, or arrivals on time whose order is reversed within each half hour."""
     if dice.random() < 0.5:
         return with_delays(hits, dice, ANY_MS)
     backwards = []

@@ -1,4 +1,7 @@
-"""Work on overlapping reprocessings: reports contain the published corrections, in the order of publication."""
+"""Reprocessings of the same days are published and rolled back.
+
+Reports must contain exactly the published corrections.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,19 @@ from tests.support.small_mesh import SmallMesh, differences, expected_rows
 SITE, DAY = "merchants/demo/sites/alpha", 20_000
 LOGICS = {"to v0": "v0", "to v1": "v1"}
 PATHS = {"stage": ("/stage",), "admin": ("/stage", "/admin")}
-"""Two corrections of the logic, and two versions of the rules, with the paths that each excludes."""
+"""Reprocessings by id.
+
+Two change the logic, and two apply a version of the exclusion rules, which excludes these paths.
+"""
 
 
 def a_hit(minute: int, path: str, visitor: str = "v") -> RefHit:
-    """Return a page view at a minute after the midnight that begins DAY."""
+    """Return a page view at `minute` minutes after the midnight at which DAY begins."""
     return RefHit(SITE, visitor, f"{visitor}-{minute}", DAY * DAY_MS + minute * 60_000, page_path=path)
 
 
 def a_settled_mesh() -> SmallMesh:
-    """Return a mesh with two settled days; visits differ between v0 and v1, and each rule matches a hit."""
+    """Return a mesh with two settled days. The visits of v0 and v1 differ, and each rule matches a hit."""
     mesh = SmallMesh((DAY + 5) * DAY_MS, sites=[SITE])
     mesh.send(
         [a_hit(minute, "/p") for minute in (10, 20, 1_435, 1_445)] + [a_hit(12, "/stage"), a_hit(1_512, "/admin")]
@@ -42,7 +48,10 @@ def a_settled_mesh() -> SmallMesh:
 
 
 def first_published(mesh: SmallMesh, order: list[str]) -> None:
-    """Publish all four for the first time, in this order; rules come in the order of their versions."""
+    """Plan, recompute and publish all four reprocessings in the given order.
+
+    Each rule is added just before its plan.
+    """
     for id_ in order:
         if id_ in LOGICS:
             plan(mesh, [SITE], logic=LOGICS[id_], id_=id_)
@@ -54,7 +63,7 @@ def first_published(mesh: SmallMesh, order: list[str]) -> None:
 
 
 def ask(mesh: SmallMesh, work: Work, id_: str) -> bool:
-    """Request work and run it to its end; return whether the request was accepted."""
+    """Request work on a reprocessing, run it to its end, and return whether the request was accepted."""
     mesh.clock.advance(1)
     before = stored(mesh, id_)
     try:
@@ -67,7 +76,7 @@ def ask(mesh: SmallMesh, work: Work, id_: str) -> bool:
 
 
 def is_right(mesh: SmallMesh, published: list[str]) -> bool:
-    """Return whether reports read the last published logic and the last published rules."""
+    """Return whether reports have the numbers of the last published logic and the last published rules."""
     logic = next((LOGICS[id_] for id_ in reversed(published) if id_ in LOGICS), "v1")
     paths = next((PATHS[id_] for id_ in reversed(published) if id_ in PATHS), ())
     hits = excluded_where(mesh.sent, lambda hit: hit.page_path in paths)

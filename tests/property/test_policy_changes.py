@@ -1,4 +1,4 @@
-"""Changes of a site's policy: stream and settlement build the same visits, and settled days never change."""
+"""If a site's visit policy changes, stream and settlement build the same visits, and settled days stay the same."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 
 
 def drawn_changes(dice: Random, days: Sequence[int]) -> dict[str, list[PolicyChange]]:
-    """Return random changes per site, on or around these days."""
+    """Return random policy changes per site, which take effect on these days or the days after."""
     near = sorted({day + by for day in days for by in (0, 1)})
     return {
         site: [
@@ -39,7 +39,7 @@ def drawn_changes(dice: Random, days: Sequence[int]) -> dict[str, list[PolicyCha
 
 
 def by_day(changes: dict[str, list[PolicyChange]], days: Sequence[int]) -> PolicyByDay:
-    """Return the reference's policy of each site-day."""
+    """Return the policy that the reference must use for each site-day."""
     found: dict[tuple[str, int], RefPolicy] = {}
     for site, of_site in changes.items():
         for day in range(min(days) - 2, max(days) + 3):
@@ -75,7 +75,10 @@ def test_settlement_and_reference_agree_under_changes(hits: list[RefHit], seed: 
 @examples(3)
 @given(ref_hits(20, unique_ids=True, unique_orders=True), st.integers(0, 2**16))
 def test_stream_and_settlement_agree_under_changes_that_the_stream_learns_late(hits: list[RefHit], seed: int) -> None:
-    """The stream knows the sites before any change is stored; each change is stored hours before its day."""
+    """The stream has loaded the sites before any change is stored.
+
+    Each change is stored hours before its day begins.
+    """
     dice = Random(seed)
     hits = sorted(hits, key=lambda hit: (hit.event_time, hit.hit_hash))
     days = sorted({hit.event_time // DAY_MS for hit in hits} or {MIDNIGHT_MS // DAY_MS})
@@ -133,7 +136,7 @@ def test_equal_policies_in_pieces_build_the_visits_of_the_whole(hits: list[RefHi
 
 
 def start_of(visit_of: I64Array, visits: Summaries, row: int) -> tuple[int, int] | None:
-    """Return the start and the first hit of a hit's visit; None for an orphan."""
+    """Return the start and the first hit of the visit to which a hit belongs, or None if the hit is an orphan."""
     number = int(visit_of[row])
     return None if number == ORPHAN else (int(visits.start[number]), int(visits.first[number]))
 

@@ -1,4 +1,4 @@
-"""A settlement in ranges of visitors and pieces of time equals the settlement at once, whatever the limits."""
+"""Settlement in ranges of visitors and pieces of time gives the same result as settlement at once, for any limits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _FIRST_DAY: Final = MIDNIGHT_MS // DAY_MS - 1
 
 
 def a_window(hits: Sequence[RefHit], dice: Random) -> Window:
-    """Return the hits as one window, in records of up to four hits in several partitions."""
+    """Return the hits as a window that was read from records of up to four hits in several partitions."""
     positions = RecordPositions()
     records: list[int] = []
     rows: list[int] = []
@@ -75,7 +75,7 @@ def a_window(hits: Sequence[RefHit], dice: Random) -> Window:
 
 
 def ruled(window: Window, dice: Random) -> Window:
-    """Return the window with excluded flags by exclusion rules, and with the flags by other, earlier rules."""
+    """Return the window with the exclusions of random rules, and with the exclusions of other, earlier rules."""
     by_rule = [dice.random() < 0.3 for _ in range(window.rows.height)]
     flags = pl.when(pl.Series(by_rule, dtype=pl.Boolean)).then(int(HitFlag.RULE_PAGE)).otherwise(0)
     flags = pl.when(pl.col("excluded")).then(int(HitFlag.BOT_UA)).otherwise(flags)
@@ -86,14 +86,14 @@ def ruled(window: Window, dice: Random) -> Window:
 
 
 def under_rules(inputs: DayInputs, raw: RawStore) -> DayInputs:
-    """Return the inputs with the claims of the window's hits on the day, as an attempt reads them."""
+    """Return the inputs with the claims and exclusions that an attempt derives from the rules."""
     before, after = (DayRules(versions={inputs.owner.day: version}) for version in (1, 2))
     claims, excluded_before = decided_claims(inputs.claims, inputs.window, inputs.owner.day, before, after, raw)
     return replace(inputs, claims=claims, excluded_before=excluded_before)
 
 
 def claims_of(window: Window) -> list[OrderClaim]:
-    """Return the claims that the intake stores for the hits."""
+    """Return the claims that the stream's intake stores for the window's hits."""
     claims = []
     for hit in window.rows.iter_rows(named=True):
         kind, claimed = ClaimKind.ORDER, hit["order_id"]
@@ -111,14 +111,14 @@ def claims_of(window: Window) -> list[OrderClaim]:
 
 
 def some_erased(begin: int, dice: Random) -> pl.DataFrame:
-    """Return erased hits of the day that begins at this time, and of the days beside it."""
+    """Return random erased hits of the day that begins at `begin`, of the day before and of the day after."""
     rows = [(begin + dice.randint(-1, 1) * DAY_MS, dice.getrandbits(64), 0) for _ in range(dice.randrange(4))]
     schema = {name: WINDOW_COLUMNS[name] for name in ("event_time", "hit_hash", "record")}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
-    """Return the window as `read_window` returns a window beyond the limit."""
+    """Return the window on disk, as `read_window` does if a window exceeds the limit."""
     spill = Spill(memory.scratch, buffered_rows=5)
     everything = with_excluded_before(window.rows, window.excluded_before)
     for begin in range(0, window.rows.height, 3):
@@ -129,8 +129,10 @@ def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
 
 
 def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: SettleMemory) -> None:
-    """Settle three days at once and in ranges, each with or without the carry from the day before, under any logic and
-    rules."""
+    """Settle three days, each at once and in ranges, and compare the results.
+
+    A day is settled with or without the carry from the day before, under random logic and rules.
+    """
     dice = Random(seed)
     window, logic = a_window(hits, dice), dice.choice(LOGICS)
     carry: Carry | None = None

@@ -1,7 +1,7 @@
-"""Replays of rejected hits, compared with the same hits sent correctly at first: the reports agree, however often a hit
-is sent.
+"""Replays of rejected hits give the same reports as hits that are correct at first, however often a hit is replayed.
 
-Through the real collector, over gRPC, with the client's sender; the ledger counts each replay as a new receipt.
+The hits go through the real collector, over gRPC, with the client's sender. The ledger counts each replay as a new
+receipt.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ CURE = edits_of([], ["visitor=visitorId"], [])
 
 
 class Wanted(NamedTuple):
-    """A hit: visitor, minutes before noon, whether an id and a time are sent, whether it is an order, and refused."""
+    """The random choices for a hit.
+
+    `minutes` counts back from noon; `is_refused` hits are wrong when they are first sent.
+    """
 
     visitor: int
     minutes: int
@@ -57,7 +60,7 @@ WANTED = st.builds(
 
 
 def json_hit(number: int, wanted: Wanted, *, is_wrong: bool) -> dict[str, object]:
-    """Return a hit; a wrong hit has the visitor's id in a field with the wrong name."""
+    """Return a hit in JSON. In a wrong hit, the field with the visitor's id has a wrong name."""
     hit: dict[str, object] = {("visitor" if is_wrong else "visitorId"): f"v{wanted.visitor}"}
     if wanted.has_id:
         hit["hitId"] = f"h{number}"
@@ -77,7 +80,7 @@ def _text(seconds: int) -> str:
 
 
 class Doors(NamedTuple):
-    """A mesh whose collector is called as by senders."""
+    """A mesh, and the calls with which senders reach its collector."""
 
     small: SmallMesh
     collector: json_pb2_grpc.JsonCollectorServiceStub
@@ -97,7 +100,7 @@ class Doors(NamedTuple):
         return replay(self.mesh(key), made)
 
     def reports(self, site: str) -> Rows:
-        """Return the rows of reports, without the counts that depend on arrivals."""
+        """Return a site's rows without the counts that depend on when and how often hits arrive."""
         found: Rows = {}
         for (source, excluded, of_site, cell, dimensions), values in self.small.rows().items():
             kept = {name: value for name, value in values.items() if name not in OF_ARRIVALS}
@@ -106,7 +109,7 @@ class Doors(NamedTuple):
         return found
 
     def received(self, site: str) -> tuple[int, int, int, int]:
-        """Return received, rejected and accepted hits, and the imbalance."""
+        """Return the ledger's numbers of received, rejected and accepted hits, and the imbalance."""
         self.small.runner.flush()
         stores = self.small.stores
         found = site_ledger(
@@ -153,7 +156,8 @@ def test_replays_report_the_same_as_hits_sent_right_at_once(
         for _ in range(times):
             assert all(outcome.is_accepted for outcome in doors.replay(made))
         if sender_repeats:
-            # The sender corrects the fault and sends its batch again; times that it omits are those of the new attempt.
+            # The sender corrects the fault and sends its batch again. Hits without a time get the time of the new
+            # attempt.
             doors.send(WRONG, right)
         doors.small.settle()
         assert doors.reports(WRONG) == doors.reports(RIGHT)

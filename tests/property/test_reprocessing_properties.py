@@ -29,11 +29,11 @@ from tests.support.small_mesh import PARTITIONS, SmallMesh, differences, expecte
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 LATER = MIDNIGHT_MS + 100 * DAY_MS
-"""The days of all hits are closed, so that all hits are history."""
+"""At this log time the days of all hits are closed, so that all hits are history."""
 
 
 def a_mesh(hits: Sequence[RefHit]) -> SmallMesh:
-    """Return a mesh in which each site-day of these hits has a hit and is settled."""
+    """Return a mesh in which each site-day of the given hits already has a hit and is settled."""
     mesh = SmallMesh(LATER, sites=SITES)
     site_days = sorted({(hit.site, hit.event_time // DAY_MS) for hit in hits})
     mesh.send([RefHit(site, "base", f"base-{day}", day * DAY_MS + DAY_MS // 2) for site, day in site_days])
@@ -42,7 +42,7 @@ def a_mesh(hits: Sequence[RefHit]) -> SmallMesh:
 
 
 def send(mesh: SmallMesh, hits: Sequence[RefHit], dice: Random) -> None:
-    """Let hits arrive in any partitions."""
+    """Send hits in records of random size to random partitions, and stream them."""
     while hits:
         size = dice.randint(1, 20)
         mesh.send(hits[:size], dice.randrange(PARTITIONS), collected_at=LATER - dice.choice((0, 0, DAY_MS)))
@@ -52,7 +52,7 @@ def send(mesh: SmallMesh, hits: Sequence[RefHit], dice: Random) -> None:
 
 
 def some_days(hits: Sequence[RefHit], dice: Random) -> tuple[int, int]:
-    """Return a random range of days that begins and ends among the days of the hits, or contains all of them."""
+    """Return a random range that begins and ends on days of the hits, or the range of all these days."""
     days = sorted({hit.event_time // DAY_MS for hit in hits} or {0})
     first, last = sorted(dice.choices(days, k=2)) if dice.randrange(2) else (days[0], days[-1])
     return first, last + 1

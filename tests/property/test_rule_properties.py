@@ -1,4 +1,7 @@
-"""Exclusion rules against the reference: applied, changed and removed, while hits of the same days arrive."""
+"""Exclusion rules are applied, changed and removed while hits of the same days arrive.
+
+All rows must equal the reference.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def test_rules_give_the_rows_of_the_reference_and_without_the_rules_the_rows_of_
     kind, value = dice.choice([*choices, (RuleKind.PAGE, "/")])
     id_ = add_rule(mesh.stores.directory, SITES[0], kind, value)
     apply_rules(mesh, SITES[0], id_="on")
-    mesh.send(hits[early:])  # late hits are decided by the rules of their day, not by the collector
+    mesh.send(hits[early:])  # settlement excludes late hits by the rules of their day, not as the collector decided
     mesh.settle()
 
     def matches(hit: RefHit) -> bool:

@@ -1,4 +1,4 @@
-"""The send window against a model of a collector: any order of acks, credits, refusals, go-aways and broken streams."""
+"""Test the send window with a model of a collector: acks, credits, refusals and lost streams in any order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FATES = st.sampled_from(["accept", "accept", "reject", "retry"])
 
 @dataclass
 class Stream:
-    """A collector's side of a stream: what arrived, the credit that was granted and the bytes freed since."""
+    """The collector's state of a stream: batches that arrived, granted credit, and bytes freed since then."""
 
     due: int
     room: int
@@ -32,7 +32,10 @@ class Stream:
 
 
 class Sending(RuleBasedStateMachine):
-    """Hits are numbers; every hit must end in exactly one of the three sets."""
+    """A state machine in which hits are numbers.
+
+    In the end, each hit must be in exactly one of the lists `accepted`, `rejected` and `given_up`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +145,7 @@ class Sending(RuleBasedStateMachine):
         assert self.stream.unacked_bytes <= self.stream.credit or len(self.stream.unacked) == 1
 
     def teardown(self) -> None:
-        """If a collector accepts everything, every batch ends."""
+        """Check that every batch gets an outcome if the collector accepts all hits from now on."""
         for _ in range(PATIENCE.attempts + 1):
             self.now_s += 10.0
             self.open(10_000)

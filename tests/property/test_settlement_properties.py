@@ -1,4 +1,4 @@
-"""Settlement against the reference, and the invariants in rules.md §10 that settlement can show."""
+"""Settlement must equal the reference and keep the invariants in rules.md §10 that settlement can show."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ from tests.support.unions import union_by_group
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 NOW = MIDNIGHT_MS + DAY_MS
-"""A time between the hits' times, so that some hits are late."""
+"""A time between the earliest and the latest hit, so that some hits are late."""
 
 SEEDS = st.integers(0, 2**16)
 ANY_LOGIC = st.sampled_from(LOGICS)
 FEW = examples(4)
-"""For properties that settle several days on two sites per example."""
+"""Few examples, for properties whose examples settle several days on two sites."""
 
 
 def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
-    """Return hits in the columns that pure functions take."""
+    """Return hits as a table with the columns that the pure functions need."""
     excluded = pl.Series("excluded", [hit.excluded for hit in hits], pl.Boolean)
     return hit_rows(hits).rename({"utm_campaign": "campaign"}).with_columns(excluded)
 
 
 def settled(hits: Sequence[RefHit], policy: RefPolicy = RULES, seed: int = 0, logic: Logic = CURRENT) -> SmallMesh:
-    """Return a mesh with the hits appended in this order, cut into random records, and settled together."""
+    """Return a mesh to which the hits were appended in this order, in random records, and then settled."""
     dice = Random(seed)
     mesh = SmallMesh(NOW, policy, SITES, logic, sort_site_days=dice.choice((1, 64)))
     send(mesh, hits, dice)
@@ -66,7 +66,7 @@ def settled(hits: Sequence[RefHit], policy: RefPolicy = RULES, seed: int = 0, lo
 
 
 def send(mesh: SmallMesh, hits: Sequence[RefHit], dice: Random) -> None:
-    """Append the hits in records of any size to any partitions."""
+    """Append the hits in records of random size to random partitions."""
     start = 0
     while start < len(hits):
         end = start + dice.randint(1, 20)
@@ -111,7 +111,7 @@ def test_visits_are_those_of_the_reference(hits: list[RefHit], policy: RefPolicy
 
 
 def reference_visits(hits: Sequence[RefHit], policy: RefPolicy) -> tuple[list[list[Position]], set[Position]]:
-    """Return the positions of each visit's hits, and of the orphans."""
+    """Return the positions of the hits of each visit, and the positions of the orphans."""
     timelines = defaultdict(list)
     for hit in hits:
         timelines[hit.visitor, hit.excluded].append(hit)
@@ -175,7 +175,7 @@ def test_hits_that_arrive_in_rounds_settle_as_all_at_once(
 def test_visits_follow_the_version_of_the_day_on_which_they_begin(
     hits: list[RefHit], policy: RefPolicy, cut: int, versions: tuple[Logic, Logic], seed: int
 ) -> None:
-    """The second processor settles new days under its own version, and the first processor's days under theirs."""
+    """A new processor settles new days under its own version, and days that are already settled under their version."""
     first, second = versions
     mesh, dice = SmallMesh(NOW, policy, SITES, first), Random(seed)
     send(mesh, hits[:cut], dice)
@@ -198,7 +198,8 @@ def test_permutation_duplication_and_batching_change_no_report(hits: list[RefHit
     dice = Random(seed)
     other = [*hits, *dice.sample(hits, len(hits) // 3)]
     dice.shuffle(other)
-    # Lateness depends on arrival, and copies are counted: everything else must be equal.
+    # The numbers of late hits and copies depend on the arrival of hits. All numbers except those of late hits and
+    # copies must be equal.
     changed = ("late_hits", "duplicate_hits")
     assert without(settled(other, seed=seed).rows(), *changed) == without(settled(hits).rows(), *changed)
 
@@ -218,7 +219,7 @@ def test_settled_numbers_keep_the_invariants(hits: list[RefHit], policy: RefPoli
         assert entries == exits <= visits
         assert order_visits <= visits
     counted = len(mesh.sent) - len(duplicates(mesh.sent))
-    assert total(rows, "hits") == counted  # P4: the sum over all dimensions
+    assert total(rows, "hits") == counted  # the sum over all dimensions is the total (P4)
     for site in SITES:
         _check_sketches(mesh, site)
 
@@ -266,7 +267,7 @@ def test_excluded_and_included_hits_add_up_to_all(hits: list[RefHit]) -> None:
         for key, row in settled([hit for hit in hits if hit.excluded == excluded]).rows().items():
             for name, value in row.items():
                 parts[key][name] += value
-    # A visitor may be in both parts; a hit in another record has another log time.
+    # A visitor may occur in both parts, and a hit may be late in only one of the two meshes.
     apart = ("visitors", "late_hits")
     both, added = settled(hits).rows(), {key: dict(row) for key, row in parts.items()}
     assert with_excluded(without(added, *apart)) == with_excluded(without(both, *apart))

@@ -1,4 +1,4 @@
-"""Several settlers whose leases end at any time erase visitors of two sites from shared raw records."""
+"""Several settlers, whose leases may end at any time, erase visitors of two sites from shared raw records."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_interleaved_settlers_erase_every_hit_and_count_each_hit_once(
         for site, visitor in ERASED.items()
         for day in range(2)
     ]
-    mesh.send(of_erased)  # a record with hits of both sites
+    mesh.send(of_erased)  # one record contains hits of both sites
     mesh.send(hits)
     mesh.settle()
     for site, visitor in ERASED.items():
@@ -63,7 +63,7 @@ def id_of(site: str) -> str:
 
 
 def are_erased(mesh: SmallMesh) -> bool:
-    """Erase the visitors from the stream; return whether both erasures are complete and no day waits for settlement."""
+    """Let the stream erase the visitors. Return whether both erasures are complete and no dirty day is left."""
     mesh.clock.advance(50)
     mesh.runner.step(0.0)
     both = [stored(mesh, id_of(site)) for site in SITES]

@@ -1,4 +1,4 @@
-"""Several settlers with interleaved steps, whose leases end at any time, lead to the rows of a single settler."""
+"""Several settlers with interleaved steps, whose leases may end at any time, give the same rows as a single settler."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from tests.support.small_mesh import PARTITIONS, SmallMesh, differences, expecte
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 LATER = MIDNIGHT_MS + 100 * DAY_MS
 PACE = LeasePace(length_ms=1_000, much_site_days=1)
-INTENT_MS = 5_000  # longer than a settler stands still between two calls
+INTENT_MS = 5_000  # no settler of these tests pauses for 5 s between two calls
 MAX_ROUNDS = 4_000
 
 
 class Settling:
-    """Several settlers over a mesh's stores.
+    """Several settlers that share the stores of a mesh.
 
-    The local clocks of some settlers stand still between two renewals: these settlers treat an expired lease as valid,
-    like a process that is suspended between a check of its lease and a write.
+    A settler's local clock stands still between two renewals. The settler may therefore treat an expired lease as
+    valid, like a process that is suspended between a check of its lease and a write.
     """
 
     def __init__(self, mesh: SmallMesh, dice: Random, count: int, pace: ReprocessPace = SMALL_PORTIONS) -> None:
         self.mesh, self._dice, self._number, self._pace = mesh, dice, 0, pace
         self._keepers: dict[str, LeaseKeeper] = {}
-        self._seen: dict[str, int] = {}  # the time at each settler's last renewal
+        self._seen: dict[str, int] = {}  # time that each settler last read from the clock
         self.processes = [self._a_process(f"settler-{number}") for number in range(count)]
 
     def step(self) -> None:
-        """Let a settler make some calls, run a turn of a keeper, let time pass, or kill a settler and start another."""
+        """Take a random step: a settler makes calls or renews its leases, time passes, or a settler is replaced."""
         process = self._dice.choice(self.processes)
         match self._dice.randrange(20):
             case 0:
@@ -62,7 +62,7 @@ class Settling:
                 process.move(self._dice.choice((1, 1, 2, 3, 5, 30)))
 
     def until(self, is_over: Callable[[], bool]) -> None:
-        """Let all settlers work until a condition holds."""
+        """Let all settlers work until `is_over` returns true."""
         for _ in range(MAX_ROUNDS):
             if is_over():
                 return
@@ -74,7 +74,7 @@ class Settling:
         raise AssertionError(f"the settlers do not end: {self.mesh.stores.dirty.take(5, 10**6)}, {self.held()}")
 
     def held(self) -> dict[str, frozenset[int]]:
-        """Return the buckets of each running settler."""
+        """Return the buckets that each running settler leases."""
         return {process.name: self._keepers[process.name].buckets() for process in self.processes}
 
     def _renew(self, process: Process) -> None:
@@ -121,7 +121,7 @@ def settling(mesh: SmallMesh, dice: Random, count: int, pace: ReprocessPace = SM
 
 
 def send_some(mesh: SmallMesh, left: list[RefHit], dice: Random) -> list[RefHit]:
-    """Let some of the hits arrive in any partition; return the others."""
+    """Send some of the hits to a random partition, and return the other hits."""
     size = dice.randint(1, 10)
     mesh.send(left[:size], dice.randrange(PARTITIONS), collected_at=LATER - dice.choice((0, 0, DAY_MS)))
     mesh.heartbeat()
@@ -134,7 +134,7 @@ def is_clean(mesh: SmallMesh) -> bool:
 
 
 def interleaved(several: Settling, hits: Sequence[RefHit], dice: Random) -> None:
-    """Let the hits arrive while the settlers work; then let the settlers finish."""
+    """Send the hits while the settlers work, and then let the settlers finish."""
     left = list(hits)
     for _ in range(60):
         if left and dice.randrange(4) == 0:

@@ -1,4 +1,4 @@
-"""The shadow stream against the reference: beside the live stream, published, taken over, through any crash."""
+"""The shadow stream must always equal the reference: beside the live stream, published, and after it takes over."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ MAX_STEPS = 1_000
 
 
 class TwoStreams(Mesh):
-    """A mesh with logic v0 and a shadow stream with v1."""
+    """A mesh whose live stream runs logic v0 and whose shadow stream runs v1."""
 
     shadow: Runner | None = None
 
@@ -79,7 +79,7 @@ class TwoStreams(Mesh):
         assert self.stores.streams.replace(table)
 
     def start(self) -> Stream:
-        """Start the shadow as control and the processor do."""
+        """Start the shadow stream in the same steps as control and the processor."""
         books = bookkeeping_of(self.stores)
         self.change(self.table.started(new_stream(books, self.table, V1), self.clock.now()))
         self.change(self.table.replacing(V0.name))
@@ -88,7 +88,7 @@ class TwoStreams(Mesh):
         return shadow.stream
 
     def new_shadow(self, stores: StreamStores | None = None) -> Runner:
-        """Let another process run the shadow."""
+        """Return a new runner for the shadow stream, as if another process ran it."""
         shadow = self.table.shadow
         assert shadow is not None
         begin_at_start(shadow.stream, self.stores.stream(shadow.stream.generation, is_shadow=True))
@@ -97,14 +97,14 @@ class TwoStreams(Mesh):
         return self.shadow
 
     def follow(self) -> None:
-        """Let the shadow catch up."""
+        """Let the shadow stream process all records in the log."""
         shadow = self.shadow or self.new_shadow()
         while shadow.step(0.0):
             pass
         shadow.flush()
 
     def follow_and_fail(self, dice: Random) -> str:
-        """Let the shadow catch up until a write fails; return the failed write, or ""."""
+        """Let the shadow stream process the log until a write fails. Return the failed write, or "" if none failed."""
         fuse = a_fuse(dice)
         with suppress(Killed, CommitInDoubt):
             shadow = self.new_shadow(fused(self.beside(), fuse))
@@ -112,11 +112,11 @@ class TwoStreams(Mesh):
                 pass
             shadow.flush()
             shadow.snapshot()
-        self.shadow = None  # the next runner has no fuse, or another
+        self.shadow = None  # the next runner must have no fuse, or a new fuse
         return fuse.blown
 
     def take_over(self) -> None:
-        """Let the live stream continue as the shadow."""
+        """Let the shadow stream take over as the live stream."""
         self.change(self.table.moved(ShadowState.ADOPTING, self.clock.now()))
         forget_stops(self.stores.streams)
         self.runner.snapshot()
@@ -128,7 +128,7 @@ class TwoStreams(Mesh):
         self.runner = self.a_runner(self.live_stores())
 
     def a_live_runner(self) -> None:
-        """Let another process run the live stream."""
+        """Replace the runner of the live stream, as if another process ran it."""
         self.runner = self.a_runner(self.live_stores())
 
 
@@ -142,7 +142,7 @@ def of_days(rows: Rows, first_day: int) -> Rows:
 
 
 def check_both(mesh: TwoStreams, stream: Stream) -> None:
-    """Check that each stream has the rows of a stream that ran its logic all along, and that the ledger balances."""
+    """Check that each stream has the same rows as if its logic had run from the start, and that the ledger balances."""
     mesh.idle(beat_ms=BEAT_MS)
     mesh.runner.flush()
     mesh.follow()
@@ -267,7 +267,7 @@ def test_an_adoption_that_is_interrupted_changes_nothing() -> None:
         assert mesh.table.shadow is not None
         assert mesh.table.shadow.stopped == {}, "the live stream goes on, so no position is a stop"
         mesh.change(mesh.table.stopped(dict.fromkeys(mesh.runner.partitions, 1)))
-        forget_stops(mesh.stores.streams)  # a process that starts after a crash
+        forget_stops(mesh.stores.streams)  # a process that starts after a crash forgets the stops too
         mesh.a_live_runner()
         assert mesh.table.live.generation == 0
         mesh.arrive(third)
@@ -280,7 +280,7 @@ def test_an_adoption_that_is_interrupted_changes_nothing() -> None:
 
 
 def views(visitor: str, minute: int) -> list[Arrival]:
-    """Return views 10 minutes apart: a visit each under v0, and a single visit under v1."""
+    """Return page views 10 minutes apart. Under v0 each page view is a visit; under v1 all page views are one visit."""
     times = [START + (minute + 10 * number) * 60_000 for number in range(4)]
     hits = [RefHit(SITES[0], visitor, f"{visitor}-{time}", time, page_path="/") for time in times]
     return [Arrival(hit.event_time, hit) for hit in hits]

@@ -1,4 +1,4 @@
-"""Theta unions: commutative, associative, idempotent, and between their largest part and their sum (P5)."""
+"""Properties of theta unions: commutative, associative, idempotent, at least the largest part, at most the sum (P5)."""
 
 from random import Random
 
@@ -12,7 +12,8 @@ from hitmesh.model.sketches.unions import cell_sketches, merge_by_group
 from tests.support.examples import examples
 from tests.support.unions import estimate, union, union_by_group
 
-# A part is a run in a fixed key sequence: overlaps, empty parts, and sizes around every change of mode.
+# A part is a range in a fixed sequence of keys. Parts may overlap or be empty, and some sizes are just at the limit up
+# to which a sketch is exact.
 runs = st.tuples(
     st.integers(0, 30_000),
     st.one_of(st.integers(0, 5), st.integers(0, 3_000), st.sampled_from([7_680, 7_681, 20_000])),
@@ -50,7 +51,7 @@ def test_union_is_at_least_its_largest_part_and_at_most_their_sum(parts_of: list
     parts = [sketch_of_run(run) for run in parts_of]
     counts = [estimate(union([part])) for part in parts]
     whole = union(parts)
-    # An estimate may deviate by its error, an exact count may not.
+    # An estimate may deviate by five times its standard error. An exact count may not deviate.
     slack = 5 * max(whole.rse, *(union([part]).rse for part in parts), 0.0)
     assert estimate(whole) * (1 + slack) >= max(counts)
     assert estimate(whole) <= sum(counts) * (1 + slack)

@@ -1,7 +1,10 @@
-"""Visitors beyond a cell sketch's capacity, with sketches so small that 31 visitors in a row already give a sample.
+"""Test visitor counts beyond the capacity of a sketch.
 
-A sample's content depends on which windows fold which hits, so an estimate has several correct values. Every sample
-holds exactly the row's visitors with hashes below the sample's threshold, at least 2**lg_k visitors.
+The sketches are so small that a row of 31 visitors is a sample.
+
+The content of a sample depends on how hits are divided into windows, so an estimate has several correct values. Every
+sample contains exactly those visitors of the row whose hashes are below the threshold of the sample. A sample has at
+least 2**lg_k visitors.
 """
 
 from __future__ import annotations
@@ -71,8 +74,12 @@ CAMPAIGNS = (("shop", "email", "spring", ""), ("shop", "cpc", "", "click"))
 
 @st.composite
 def crowds(draw: st.DrawFn) -> list[RefHit]:
-    """Draw 10 to 48 visitors in a cell with a few visits each, from all partitions or one; some return the next day."""
-    # Hypothesis first tries the simplest example: the largest number of visitors, in a single partition.
+    """Draw the hits of 10 to 48 visitors in a cell. Some visitors return the next day.
+
+    All visitors are in the same partition, or they are in random partitions.
+    """
+    # The draws are such that the simplest example, which Hypothesis tries first, has the most visitors in a single
+    # partition.
     names = visitors_of(48 - draw(st.integers(0, 38)), of_one=not draw(st.booleans()))
     pages, from_campaigns, dice = draw(st.integers(1, 2)), draw(st.sampled_from((0, 0.05, 0.5))), Random(draw(SEEDS))
     return [
@@ -92,24 +99,24 @@ def crowds(draw: st.DrawFn) -> list[RefHit]:
 
 
 def visitors_of(how_many: int, *, of_one: bool) -> list[str]:
-    """Return visitor names, all in the first partition or in any."""
+    """Return names of visitors, who are all in the first partition if `of_one` is true."""
     names = (f"visitor {number}" for number in count())
     return list(islice((name for name in names if not of_one or partition_of(view_of(name)) == 0), how_many))
 
 
 def view_of(visitor: str) -> RefHit:
-    """Return a page view at the start of the crowd's cell."""
+    """Return a visitor's page view at the start of CELL."""
     return RefHit(CROWD, visitor, f"view of {visitor}", CELL, page_path="/")
 
 
 def entries_of(mesh: Stream, site: str, *, settled: bool) -> list[Entry]:
-    """Return the reference's current entries for a site."""
+    """Return the entries that the reference gives for a site now."""
     logged = mesh.logged[site]
     return (settle(logged) if settled else stream(logged, mesh.clock.now())).entries
 
 
 def feed_through_crashes(mesh: Stream, sent: Sequence[Arrival], dice: Random) -> None:
-    """Send all hits, in records and windows of any size; now and then the processor dies, at any write."""
+    """Send all hits, in records and windows of random size. At times the processor dies at a random write."""
     for part in in_slices(sent, dice.choice(RECORD_HITS), SLICE_MS):
         mesh.arrive(part)
         if dice.random() < 0.6:
@@ -123,14 +130,16 @@ def feed_through_crashes(mesh: Stream, sent: Sequence[Arrival], dice: Random) ->
 
 
 def hashes_of(visitors: Iterable[str]) -> list[int]:
-    """Return the visitors' hashes, ascending: the content of a sketch of all visitors."""
+    """Return the visitors' hashes in ascending order, like a sketch that contains all of them."""
     keys = np.array([hash64("low", visitor) for visitor in visitors], np.uint64)
     return sorted(theta_hashes(keys).tolist())
 
 
 def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> None:
-    """Check that the sketch holds all visitors below its threshold, and no other visitors unless the row is
-    provisional."""
+    """Check that the sketch contains all visitors whose hashes are below its threshold.
+
+    The sketch may contain other visitors only if the row is provisional.
+    """
     below = [hashed for hashed in hashes_of(visitors) if hashed < sketch.theta]
     kept = sketch.hashes.tolist()
     assert set(below) <= set(kept) if provisional else below == kept
@@ -140,14 +149,14 @@ def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> Non
 
 
 def check_rows(seen: Seen, entries: list[Entry]) -> None:
-    """Check rows, except visitor counts, against the reference, and sketches against the reference's visitors."""
+    """Compare the rows with the reference, and the sketches with the reference's sets of visitors."""
     assert seen.changed(Seen(folded_rows(entries), frozenset())) == set()
     for key, visitors in visitors_by_row(entries).items():
         check_sketch(seen.sketches[key], visitors, provisional=key in seen.provisional)
 
 
 def a_question(dice: Random, hits: Sequence[RefHit]) -> Question:
-    """Return a fixed-shape question with all metrics in the reference."""
+    """Return a question without dimensions that asks for all metrics that the reference knows."""
     days = days_around(hits)
     axis = buckets("UTC", days[0], days[-1], dice.choice((Grain.NONE, Grain.HOUR, Grain.DAY)))
     return Question(
@@ -164,7 +173,7 @@ def a_question(dice: Random, hits: Sequence[RefHit]) -> Question:
 
 
 def check_answers(mesh: Stream, dice: Random, *, settled: bool) -> None:
-    """Check both paths against the reference; visitors are exact, or within the reported bounds."""
+    """Compare both serving paths with the reference. Visitors must be exact or within the reported bounds."""
     for name in SITES:
         site, entries = mesh.stores.directory.site(name), entries_of(mesh, name, settled=settled)
         assert site is not None
@@ -196,7 +205,7 @@ def without_visitors(answer: Answer) -> Answer:
 
 
 def check_visitors(rows: Series, column: Column, entries: list[Entry]) -> None:
-    """Check that a number without bounds is exact, and a number with bounds a sample of at least 2**lg_k visitors."""
+    """Check that a number without bounds is exact, and that a number with bounds comes from a sample of valid size."""
     question, lower, upper = rows.question, column.lower, column.upper
     assert lower is not None
     assert upper is not None
@@ -221,13 +230,13 @@ def check_visitors(rows: Series, column: Column, entries: list[Entry]) -> None:
             assert column.numerators[place] == value == len(known)
             continue
         assert len(known) > NOMINAL
-        # A threshold is a visitor's hash, and all hashes below the threshold are kept.
+        # The threshold of a sample is the hash of a visitor, and the sample contains all hashes below its threshold.
         assert value in {kept / (float(known[kept]) / float(MAX_THETA)) for kept in range(NOMINAL, len(known))}
         assert lower[place] <= value <= upper[place]
 
 
 def check_live_and_settled(mesh: Stream, hits: Sequence[RefHit], dice: Random) -> None:
-    """Check rows and answers before and after settlement; another settlement must then change nothing."""
+    """Check rows and answers before and after settlement, and that a second settlement changes nothing."""
     feed_through_crashes(mesh, with_delays(hits, dice, dice.choice(DELAYS)), dice)
     for site in SITES:
         check_rows(mesh.seen(site), entries_of(mesh, site, settled=False))
@@ -247,7 +256,7 @@ def check_live_and_settled(mesh: Stream, hits: Sequence[RefHit], dice: Random) -
 
 
 def check_drifts(mesh: Stream, site: str) -> None:
-    """Check that only late hits make a day drift: a sample with a different threshold is no drift."""
+    """Check that only late hits cause drift. A sample with a different threshold must cause no drift."""
     logged = mesh.logged[site]
     expected = drift(settle(logged), stream(logged))
     found = mesh.stores.generations.drifts(site, *ALL_DAYS)
@@ -277,7 +286,7 @@ def test_a_row_of_one_window_is_exact_up_to_the_limit_and_an_estimate_beyond_it(
 
 
 def exactness_of_visitors(mesh: Stream) -> set[Exactness]:
-    """Return the exactness that both paths report for the visitors."""
+    """Return the exactness that both serving paths report for visitors."""
     site = mesh.stores.directory.site(CROWD)
     assert site is not None
     both = answers_of_both_paths(mesh, a_question(Random(0), mesh.logged[CROWD]), site)
@@ -322,7 +331,7 @@ def test_any_order_of_arrival_is_settled_to_the_same_sketches(hits: list[RefHit]
 
 
 def stored_sketches(mesh: Stream, site_day: SiteDay) -> list[tuple[object, ...]]:
-    """Return the stored series sketches for a settled day."""
+    """Return the sketches of a settled day that the series store contains."""
     site, day = site_day
     generation = mesh.stores.generations.current(site, *ALL_DAYS)[day].generation
     stored = mesh.stores.series.read(site, day, day + 1, generation)
@@ -330,7 +339,7 @@ def stored_sketches(mesh: Stream, site_day: SiteDay) -> list[tuple[object, ...]]
 
 
 def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...], bytes]:
-    """Settle the day now; return the row sketches by cell, whether excluded, and dimensions."""
+    """Settle the day without publishing it. Return the sketch of each row by cell, excluded flag and dimensions."""
     before = {partition: done.next_offset for partition, done in mesh.stores.progress.progress(Topic.HITS).items()}
     settled = Attempt(settler_stores(mesh.stores), site_day, before, before, lg_k=LG_K).settle()
     assert settled is not None
@@ -339,7 +348,7 @@ def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...]
 
 
 def check_settled(found: dict[tuple[object, ...], bytes], day: int, entries: list[Entry]) -> None:
-    """Check that a settled row's sketch is exact up to the limit, and a sample beyond."""
+    """Check that the sketch of a settled row is exact up to the limit and a sample beyond it."""
     expected: dict[tuple[object, ...], set[str]] = {
         (cell, False, *dimensions): visitors
         for (_, with_excluded, _, cell, dimensions), visitors in visitors_by_row(entries).items()

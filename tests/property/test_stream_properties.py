@@ -1,4 +1,4 @@
-"""The live stream against the reference, and the invariants in rules.md §10 that it can show, through any crash."""
+"""Properties of the live stream through any crash: it equals the reference and keeps the invariants in rules.md §10."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.small_mesh import Rows, expected_rows, folded_rows, policy_un
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 START = MIDNIGHT_MS - HOUR
-"""Before the earliest hit."""
+"""A time before the earliest hit."""
 SEEDS = st.integers(0, 2**16)
 LIMITS = st.sampled_from([SMALLEST, PRODUCTION])
 ANY_LOGIC = st.sampled_from(LOGICS)
@@ -45,7 +45,7 @@ MAX_HITS = 40
 DAY = 24 * HOUR
 FEW = examples(4)
 FEWER = examples(3)
-"""For properties that start many runners, or settle several days."""
+"""Few examples, for properties that start many runners or settle several days."""
 
 ON_TIME_MS = (0, 0, 0, 1, SECOND, 5 * MINUTE, 29 * MINUTE, 40 * MINUTE)
 ANY_MS = (
@@ -63,12 +63,12 @@ ANY_MS = (
 )
 AGAIN_MS = (0, 3 * SECOND, 40 * MINUTE)
 SLICE_MS = 20 * MINUTE
-BEAT_MS = 6 * HOUR  # an example's hits may lie weeks apart
+BEAT_MS = 6 * HOUR  # heartbeats are rare, because the hits of an example may lie weeks apart
 
 
 @st.composite
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
-    """Draw small sets of hits; only the same visitor repeats an order or refund, since partitions race (P1)."""
+    """Draw small sets of hits. Only one visitor repeats an order or refund, because claims of partitions race (P1)."""
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [
         replace(
@@ -81,12 +81,12 @@ def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: boo
 
 
 def whole_refunds(hits: Sequence[RefHit]) -> set[tuple[str, int]]:
-    """Return the site-days with a whole-order refund: its amount is known only at settlement (D3, P2)."""
+    """Return the site-days with a refund of a whole order. Only settlement determines the refunded amount (D3, P2)."""
     return {(hit.site, hit.event_time // DAY_MS) for hit in hits if hit.type == "REFUND" and not hit.refund_micros}
 
 
 def with_delays(hits: Sequence[RefHit], dice: Random, delays_ms: Sequence[int]) -> list[Arrival]:
-    """Return hits by arrival time with random delays; equal times keep a random order."""
+    """Return the hits with random delays in the order of arrival. Equal times keep a random order."""
     sent = [Arrival(hit.event_time + dice.choice(delays_ms), hit) for hit in hits]
     dice.shuffle(sent)
     return sorted(sent, key=lambda arrival: arrival.at_ms)
@@ -97,11 +97,11 @@ def in_order(hits: Sequence[RefHit]) -> list[Arrival]:
 
 
 class Stream(LiveMesh):
-    """A mesh that appends hits without the collector; leaving the context removes its files.
+    """A mesh to which hits are appended without a collector. Leaving the context removes its files.
 
     Args:
-        policy: visit policy for all sites; `self.policy` is the policy under the version of the logic.
-        url: store URL; HOME stands for a temporary directory.
+        policy: visit policy of all sites. `self.policy` combines it with the version of the logic.
+        url: store URL, in which HOME stands for a temporary directory.
         limits: limits for the runners.
         logic: version of the logic.
     """
@@ -123,20 +123,23 @@ class Stream(LiveMesh):
         self._files.cleanup()
 
     def arrive(self, part: Sequence[Arrival]) -> None:
-        """Append a record to each partition with hits, at the arrival time of the last hit."""
+        """Append one record with the arrived hits to each partition, at the arrival time of the last hit."""
         self.advance_to(max(self.clock.now(), part[-1].at_ms), BEAT_MS)
         for partition in range(self.stores.log.partitions(Topic.HITS)):
             self.append([arrival.hit for arrival in part if partition_of(arrival.hit) == partition], partition)
 
     def feed(self, sent: Sequence[Arrival], dice: Random) -> None:
-        """Send all hits, in records of any size, streaming now and then."""
+        """Send all hits in records of random size, and run the stream after some of them."""
         for part in in_slices(sent, dice.randint(1, 20), SLICE_MS):
             self.arrive(part)
             if dice.random() < 0.7:
                 self.step()
 
     def step_and_fail(self, dice: Random) -> str:
-        """Take over with a new runner, then stream and save until a write fails; return the failed write, or ""."""
+        """Let a new runner take over, stream and save until a write fails.
+
+        Return the failed write, or "" if none failed.
+        """
         fuse = a_fuse(dice)
         with suppress(Killed, CommitInDoubt):
             self.runner = self.a_runner(fused(stream_stores(self.stores), fuse))
@@ -147,17 +150,17 @@ class Stream(LiveMesh):
         return fuse.blown
 
     def feed_through_crashes(self, sent: Sequence[Arrival], dice: Random) -> None:
-        """Send all hits; another runner takes over after each failed write, and at the end."""
+        """Send all hits. A new runner takes over after each failed write and at the end."""
         for part in in_slices(sent, dice.randint(1, 20), SLICE_MS):
             self.arrive(part)
             failed = self.step_and_fail(dice)
             if failed:
                 self.crash()
-            event(failed or "nowhere")  # shows the failed writes with --hypothesis-show-statistics
+            event(failed or "nowhere")  # --hypothesis-show-statistics shows the failed writes
         self.crash()
 
     def check(self) -> None:
-        """Check that the stream equals the reference now, and that every hit is accounted for (P12)."""
+        """Check that the stream equals the reference now, and that the ledger contains every hit (P12)."""
         self.idle(beat_ms=BEAT_MS)
         self.runner.flush()
         entries = self.stores.ledger.read(None)
@@ -171,7 +174,7 @@ class Stream(LiveMesh):
 
 
 def all_rows(mesh: Stream) -> Rows:
-    """Return all rows without measures from copies and provisional sketches."""
+    """Return all rows without the numbers of copies and visitors."""
     return {
         key: kept
         for site in SITES
@@ -199,7 +202,7 @@ def test_net_rows_of_the_embedded_store_are_those_of_the_reference(hits: list[Re
 
 
 def check_at_any_time(mesh: Stream, hits: list[RefHit], seed: int) -> None:
-    """Check rows against the reference in the middle of the hits, after the hits, and after all visits have ended."""
+    """Compare rows with the reference in the middle of the hits, after the last hit, and when all visits have ended."""
     dice = Random(seed)
     sent = with_delays(hits, dice, ANY_MS)
     cut = dice.randint(0, len(sent))
@@ -286,7 +289,7 @@ def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPoli
 
 
 def a_fuse(dice: Random) -> Fuse:
-    """Return a fuse for a crash before or after any write, or for a commit in doubt."""
+    """Return a fuse that causes a crash before or after a random write, or a commit with unknown outcome."""
     if dice.random() < 0.3:
         return Fuse(
             dice.randint(0, 1), lambda: CommitInDoubt("it may be", retry_after_s=0.0), frozenset({"transaction"})
@@ -318,7 +321,10 @@ def test_replay_from_a_snapshot_anywhere_changes_no_row(
 def test_change_of_the_logic_anywhere_keeps_series_rows_and_ledger_equal(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
 ) -> None:
-    """Each change follows a stop, which saves snapshots, or a crash; the settler keeps its version."""
+    """The stream's logic changes after a stop, which saves snapshots, or after a crash.
+
+    The settler keeps its version of the logic.
+    """
     dice = Random(seed)
     with Stream(policy, limits=limits) as mesh:
         mesh.runner.snapshot()
@@ -374,7 +380,10 @@ def test_a_live_answer_holds_every_hit_acknowledged_before_it(hits: list[RefHit]
 
 
 def check_complete(mesh: Stream, name: str) -> None:
-    """Read in the order of an answer: progress, pending and awaited days, then rows (P15)."""
+    """Check that a live answer contains every committed hit (P15).
+
+    The reads are in the order of an answer: first progress, then pending and awaited days, then rows.
+    """
     stores = mesh.stores
     progress = stores.progress.progress(Topic.HITS)
     waiting = Waiting(stores.dirty.pending(name), stores.dirty.awaited(name))

@@ -1,4 +1,4 @@
-"""Two serving paths: both answer every fixed-shape question with the numbers of the reference (A11)."""
+"""Both serving paths answer every question of fixed shape with the numbers of the reference (A11)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUESTIONS = 6
 
 
 def a_fixed_question(dice: Random, days: Sequence[dt.date]) -> Question:
-    """Return a random fixed-shape question about some of the days, limited to metrics that the reference knows."""
+    """Return a random question of fixed shape about some of the days, with metrics that the reference knows."""
     zone, first = dice.choice(ZONES), dice.choice(days)
     last = min(first + dt.timedelta(days=dice.choice((0, 1, 2, 9, 40))), max(days))
     axis = buckets(zone, first, last, dice.choice(GRAINS))
@@ -52,14 +52,14 @@ def a_fixed_question(dice: Random, days: Sequence[dt.date]) -> Question:
 
 
 def days_around(hits: Sequence[RefHit]) -> list[dt.date]:
-    """Return the UTC dates of hits, and the dates before and after."""
+    """Return the UTC dates of hits, and the date before and after each of them."""
     dates = {dt.datetime.fromtimestamp(hit.event_time / 1_000, dt.UTC).date() for hit in hits}
     around = {date + dt.timedelta(days=shift) for date in dates for shift in (-1, 0, 1)}
     return sorted(around or {dt.date(2026, 3, 5)})
 
 
 def answers_of_both_paths(mesh: Stream, question: Question, site: Site) -> tuple[Answer, Answer]:
-    """Return the answer from the series, and the answer from the metrics while the series are silent."""
+    """Return the answer of the series store, and the metric store's answer when the series store does not answer."""
     from_series = answer(Faulty(mesh.stores, mesh.clock).backend, question, (site,), site.currency, ())
     without = Faulty(mesh.stores, mesh.clock)
     without.series.is_silent = True
@@ -69,7 +69,7 @@ def answers_of_both_paths(mesh: Stream, question: Question, site: Site) -> tuple
 
 
 def check_paths(mesh: Stream, dice: Random, entries: dict[str, list[Entry]]) -> None:
-    """Check that both paths answer a few questions equally, and like the reference."""
+    """Check that both serving paths give the reference's answers to a few questions."""
     mesh.runner.flush()
     for name in SITES:
         site = mesh.stores.directory.site(name)
@@ -93,7 +93,7 @@ def check_paths(mesh: Stream, dice: Random, entries: dict[str, list[Entry]]) -> 
 
 
 def streamed_entries(mesh: Stream) -> dict[str, list[Entry]]:
-    """Return the reference's entries for the live stream now."""
+    """Return the entries that the reference gives for the live stream now."""
     return {site: stream(mesh.logged[site], mesh.clock.now(), mesh.policy).entries for site in SITES}
 
 

@@ -1,7 +1,7 @@
-"""The stream on extreme hits: a single visitor or many, any order, every type, amounts at their limits.
+"""Test the stream on extreme hits: one visitor or many, any order, every type, and amounts at their limits.
 
-Runs on both stores with the smallest limits, so that the first hits already trigger the work that production does only
-at scale.
+The tests run in memory and on files. The limits are so small that few hits already cause the work that many hits cause
+in production.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TWIN_SHARE = 0.2
 
 
 def wild_hits(dice: Random, visitors: int) -> list[RefHit]:
-    """Return hits with every type within a day and a half, by `visitors` visitors; pages and products rarely repeat."""
+    """Return hits of every type within a day and a half, by `visitors` visitors. Pages and products rarely repeat."""
     maker = HitMaker("wild", dice, iter(range(HITS)))
     hits = []
     for number in range(HITS):
@@ -48,7 +48,7 @@ def wild_hits(dice: Random, visitors: int) -> list[RefHit]:
 
 
 def _with_twins(hit: RefHit, dice: Random) -> RefHit:
-    # A copy must equal its original: otherwise the arrival order decides which of the two counts.
+    # A copy must equal its original, because the order of arrival decides which of the two counts.
     hit_id = dice.choice(IDS) if hit.type == "IDENTIFY" else hit.hit_id
     return replace(with_twins(hit, dice, (*TEXTS, "refund_id", "order_id")), hit_id=hit_id)
 

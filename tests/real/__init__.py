@@ -1,1 +1,1 @@
-"""Tests on real Kafka, Cassandra and Druid: the adapters and both serving paths."""
+"""Tests of the adapters and both serving paths on real Kafka, Cassandra and Druid."""

@@ -1,6 +1,6 @@
-"""Civil time directly from zoneinfo, minute by minute: rules Z1 to Z4.
+"""Civil time by rules Z1 to Z4, directly from zoneinfo, minute by minute.
 
-Looks up the local time of every minute in a range with zoneinfo, without arithmetic on offsets.
+The functions ask zoneinfo for the local time of every minute in a range, and do no arithmetic on offsets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def label(instant_ms: int, zone: ZoneInfo) -> str:
 
 @lru_cache(maxsize=4_096)
 def day_start(day: date, zone: ZoneInfo) -> int:
-    """Return the first instant with the local date, or with a later date if the zone skipped that date; UTC ms (Z2)."""
+    """Return the first instant (UTC ms) whose local date is `day`, or a later date if the zone skipped `day` (Z2)."""
     midnight_utc = round((datetime(day.year, day.month, day.day, tzinfo=UTC) - EPOCH).total_seconds()) * 1000
     return next(
         instant
@@ -38,10 +38,10 @@ def day_start(day: date, zone: ZoneInfo) -> int:
 
 @lru_cache(maxsize=256)
 def bucket_starts(grain: str, zone_name: str, first: date, last: date) -> tuple[int, ...]:
-    """Return the starts of all buckets in the civil dates first to last (inclusive), in order, UTC ms, then the end.
+    """Return the starts of the buckets on the civil dates from `first` to `last`, both included, in UTC ms.
 
-    The last number is the end of the last bucket. NONE makes a single bucket. Weeks start on Monday. The first week and
-    month are cut at the range's start.
+    The last number is the end of the last bucket. The grain NONE gives a single bucket. Weeks start on Monday. The
+    first week and month are cut at the range's start.
     """
     zone = ZoneInfo(zone_name)
     days = [first + timedelta(days=index) for index in range((last - first).days + 1)]

@@ -1,7 +1,7 @@
-"""Read access logs and shop exports literally by the import rules, to check the importer independently.
+"""Read access logs and shop exports by a literal implementation of the import rules, to check the importer.
 
-Nothing is classified: channel, device and bots stay unknown, so reports on these hits must include excluded hits. Each
-reader returns the hits, and the number of skipped lines by reason.
+The hits are not classified. The channel, the device and whether a hit comes from a bot are unknown, so reports on these
+hits must include excluded hits. Each reader returns the hits, and the number of skipped lines by reason.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ MICROS = 1_000_000
 def read_access_log(path: Path, site: str) -> tuple[list[RefHit], Counter[str]]:
     """Return page views from an access log in common or combined format, and the number of skipped lines by reason.
 
-    A line with a truncated user agent (no closing quote) is valid: the real log holds such a line (8899).
+    A line whose user agent is truncated (without a closing quote) is valid. Line 8899 of the real log has such a user
+    agent.
     """
     hits: list[RefHit] = []
     skipped: Counter[str] = Counter()
@@ -60,7 +61,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _page_view(line: str, number: int, site: str) -> RefHit | str:
-    """Return the hit, or the first reason to skip the line, in this order."""
+    """Return the hit, or the first reason to skip the line. The checks are in the order of the import rules."""
     match = _COMMON.fullmatch(line)
     if match is None or '"' in match["request"] or len(match["request"].split(" ")) < 2:
         return "unparsable"
@@ -94,7 +95,7 @@ def _page_view(line: str, number: int, site: str) -> RefHit | str:
 
 
 def shown_path(path: str) -> str:
-    """Return the path as shown in reports; complete only for the ASCII paths in the test files."""
+    """Return the path as reports show it. The function handles only the ASCII paths that occur in the test files."""
     path = re.sub("%[0-9A-Fa-f]{2}", lambda found: _decoded(found[0].upper()), path)
     path = re.sub(r"(?<=[^/ ])%20(?=[^/% ])", " ", path)
     if re.search(r"/\.\.?(/|$)|%[89A-F]|[^!-~ ]", path):
@@ -120,7 +121,10 @@ def _printable(text: str) -> str:
 
 
 def read_shop_csv(path: Path, site: str, currency: str = "USD") -> tuple[list[RefHit], Counter[str]]:
-    """Return hits from a shop export and skipped rows by reason; purchases at the same moment are one order."""
+    """Return the hits of a shop export, and the number of skipped rows by reason.
+
+    Purchases of a visitor at the same moment are one order.
+    """
     hits: list[RefHit] = []
     skipped: Counter[str] = Counter()
     orders: dict[str, list[tuple[int, str, dict[str, str]]]] = {}

@@ -1,7 +1,7 @@
-"""Text folding in the stream (rule S10), hit by hit.
+"""The folding of texts in the stream (rule S10), hit by hit.
 
-Nothing is folded while a site's hits in a partition and hour of log time cannot have more texts than the limit. Beyond
-that, the first distinct texts in log order are kept, up to the limit.
+The limit applies per site, partition and hour of log time. As long as the hits so far cannot have more texts than the
+limit, no text is folded. After that, the first distinct texts in log order are kept, up to the limit.
 """
 
 from __future__ import annotations
@@ -17,13 +17,19 @@ HOUR_MS = 3_600_000
 TEXTS_OF_A_HIT = 12
 TEXTS_OF_AN_ITEM = 3
 MARK = "\0"
-"""Prefix of a folded text; campaigns with different folded names stay distinct."""
+"""Prefix that marks a text as folded.
+
+The text itself remains, so that campaigns with different folded names still differ.
+"""
 _FIRST = ("hostname", "page_path")
 _LAST = ("source", "medium", "referrer_host", "event_name", "product", "category", "brand")
 
 
 def folded(hits: Iterable[RefHit], limit: int) -> list[RefHit]:
-    """Return hits that are not history, in log order, with texts beyond the limit marked."""
+    """Return the hits in log order, with a MARK before each text beyond the limit.
+
+    `hits` must not include history hits.
+    """
     weights: dict[object, int] = defaultdict(int)
     kept_texts: dict[object, set[str]] = defaultdict(set)
     found = []
@@ -55,7 +61,7 @@ def _with_marks(hit: RefHit, kept_texts: set[str], limit: int) -> RefHit:
 
 
 def shown(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries with the name for folded texts instead of marked texts."""
+    """Return the entries with `(other)` in place of each marked text."""
     return [
         replace(entry, dimensions={name: _name(text) for name, text in entry.dimensions.items()}) for entry in entries
     ]

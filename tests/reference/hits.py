@@ -1,6 +1,7 @@
-"""The reference's hit, the two relevant lists of hit types, and the hash that breaks ties.
+"""The hit of the reference, the lists of interactive types and view types, and the hash that breaks ties.
 
-A hit here is already admitted: time, visitor and user agent class are decided. Admission is not modelled.
+A hit of the reference is already admitted: its time, its visitor and the class of its user agent are decided. Admission
+is not modelled.
 """
 
 from __future__ import annotations
@@ -26,23 +27,29 @@ INTERACTIVE_TYPES = frozenset(
 VIEW_TYPES = frozenset({"PAGE_VIEW", "SCREEN_VIEW"})
 
 Position = tuple[int, str, int, int, int]
-"""A hit's place in the log: (log time ms, log, partition, offset, row); tuples compare in log order."""
+"""The position of a hit in the log, as the tuple (log time in ms, log, partition, offset, row).
+
+A comparison of two such tuples gives the log order.
+"""
 
 Campaign = tuple[str, str, str, str]
-"""(source, medium, campaign, click id); all empty means no campaign."""
+"""A campaign as the tuple (source, medium, campaign, click id). Without a campaign, all four texts are empty."""
 
 NO_CAMPAIGN: Campaign = ("", "", "", "")
 
 
 def hash64(*parts: str) -> int:
-    """Return XXH3-64 with seed 0 over the parts, each as four little-endian length bytes and its UTF-8 bytes."""
+    """Return XXH3-64 (seed 0) of the parts.
+
+    Each part is its length in four little-endian bytes, then its UTF-8 bytes.
+    """
     framed = b"".join(struct.pack("<I", len(raw)) + raw for raw in (part.encode() for part in parts))
     return xxhash.xxh3_64_intdigest(framed, seed=0)
 
 
 @dataclass(frozen=True)
 class RefItem:
-    """An order line; money in micros, category levels joined by "/"."""
+    """An item of an order. Money is in micros, and the levels of the category are joined by "/"."""
 
     sku: str
     category: str | None = None
@@ -55,11 +62,11 @@ class RefItem:
 class RefHit:
     """An admitted hit.
 
-    `event_time` is UTC milliseconds, amounts are micros of `currency`. `interactive` matters for EVENT only; for all
-    other types, the type decides. `product`, `category` and `brand` come from the first item in a PRODUCT_VIEW or
-    CART_UPDATE; an ORDER has `items` instead. A REFUND with 0 micros refunds the whole order. `user_agent`, `url`,
-    `referrer` and `search_term` are the client's values; the reference reads only the fields that admission derives
-    from them.
+    `event_time` is in UTC milliseconds, and amounts are in micros of `currency`. `interactive` matters only for EVENT.
+    For all other types, the type decides whether a hit is interactive. `product`, `category` and `brand` come from the
+    first item in a PRODUCT_VIEW or CART_UPDATE. An ORDER has `items` instead. A REFUND with 0 micros refunds the whole
+    order. `user_agent`, `url`, `referrer` and `search_term` are the values that the client sends. The reference reads
+    only the fields that admission derives from them.
     """
 
     site: str
@@ -105,12 +112,12 @@ class RefHit:
 
     @property
     def hit_hash(self) -> int:
-        """Tie-breaker between a visitor's hits at the same instant (rule S0)."""
+        """The hash that orders a visitor's hits at the same instant (rule S0)."""
         return hash64(self.hit_id)
 
     @property
     def is_interactive(self) -> bool:
-        """Whether the visitor acted (rules.md §4, interactive hits)."""
+        """Whether the hit is interactive (rules.md §4)."""
         return self.type in INTERACTIVE_TYPES and self.interactive
 
     @property
@@ -120,7 +127,7 @@ class RefHit:
 
 
 def in_log_order(hits: Iterable[RefHit], first_offset: int = 0) -> list[RefHit]:
-    """Return the hits placed in a single log partition, in the given order."""
+    """Return the hits with positions in a single log partition, in the given order."""
     return [
         replace(hit, position=(first_offset + index, "log", 0, first_offset + index, 0))
         for index, hit in enumerate(hits)

@@ -1,6 +1,7 @@
-"""Reports: sort entries into rows, add up, and form the ratios in rules.md §8.
+"""Build a report: sort entries into rows, add them up, and form the ratios in rules.md §8.
 
-Nothing is rounded or formatted: durations stay milliseconds, money micros, ratios (numerator, denominator).
+No value is rounded or formatted. Durations are in milliseconds, money is in micros, and a ratio is a pair (numerator,
+denominator).
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ def report(
 ) -> Report:
     """Return a report's rows by (bucket label, dimension values...), without all-zero rows.
 
-    Both dates are inclusive civil dates in the zone. The label is the bucket's local start with offset, "" for grain
-    NONE. `keep` is the filter, applied to the shown value of each dimension in an entry. Money and the orders in its
-    ratios count only in `currency`; ratios are (numerator, denominator). `visitors` is the exact number of distinct
-    visitors.
+    Both dates are civil dates in the zone, and both are included. The label is the local start of the bucket with its
+    offset, or "" for grain NONE. `keep` is the filter, which gets the shown value of each dimension of an entry.
+    Amounts, and the orders in ratios of amounts, count only in `currency`. A ratio is a pair (numerator, denominator).
+    `visitors` is the exact number of distinct visitors.
     """
     starts = bucket_starts(grain, zone, first_date, last_date)
     sums: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -139,7 +140,10 @@ DIMENSIONS = (
 
 
 def shown(dimension: str, entry: Entry) -> str:
-    """Return the value as reports show it: a missing source is `(direct)`, any other missing value `(not set)` (§9)."""
+    """Return the value as reports show it.
+
+    A missing source is `(direct)`, any other missing value is `(not set)` (§9).
+    """
     if dimension not in DIMENSIONS:
         raise ValueError(f"dimension {dimension!r} is none of {', '.join(DIMENSIONS)}")
     value = entry.dimensions.get(dimension)

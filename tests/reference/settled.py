@@ -1,7 +1,7 @@
-"""Contributions of settled hits and visits to a report: rules D3, D5, M1, M6 and the ● metrics in rules.md §8.
+"""Contributions of settled hits and visits to a report, by rules D3, D5, M1, M6 and the ● metrics in rules.md §8.
 
-Every counted hit, ordered item, copy and visit becomes an `Entry`: an instant, dimension values and amounts for
-additive metrics. Buckets, filters and ratios come later, in `report`.
+Every counted hit, ordered item, copy and visit becomes an `Entry`, which has an instant, dimension values, and amounts
+for additive metrics. The module `report` applies buckets, filters and ratios.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ Dimensions = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class Entry:
-    """Contribution of a hit, item, copy or visit. `visitor` is set only if the entry makes the visitor count."""
+    """The contribution of a hit, item, copy or visit.
+
+    `visitor` is set only if the entry counts in the metric `visitors`.
+    """
 
     site: str
     instant_ms: int
@@ -33,10 +36,10 @@ class Entry:
 
 @dataclass
 class Settled:
-    """All hits after settlement: copies, visits, and winning orders.
+    """The result of a settlement: copies, visits, orphans, and the orders that count.
 
-    `refunds` has micros and currency of counted REFUND hits by `id(hit)`; `full_refunds` has only micros that come from
-    a refunded order.
+    `refunds` maps the `id()` of each counted REFUND hit to micros and currency. `full_refunds` contains only the
+    refunds whose micros are the total of the refunded order.
     """
 
     counted: list[RefHit] = field(default_factory=list)
@@ -51,7 +54,7 @@ class Settled:
 
 
 def settle(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None) -> Settled:
-    """Settle all hits on all sites from scratch; the argument's order is irrelevant, only `position` counts."""
+    """Settle all hits of all sites from scratch. The order of `hits` is irrelevant, because `position` decides."""
     everything = sorted(hits, key=lambda hit: hit.position)
     copies = duplicates(everything)
     is_copy = {id(hit) for hit in copies}
@@ -70,9 +73,9 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay |
 
 
 def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
-    """Let the first claim on (site, order id) in log order win; excluded hits claim separately (D3).
+    """Let the first claim on (site, order id) in log order win. Excluded hits have separate claims (D3).
 
-    Pending hits claim their orders too, but are not counted.
+    Hits in `pending` claim their orders too, but do not count.
     """
     is_pending = {id(hit) for hit in pending}
     taken = set()
@@ -86,7 +89,10 @@ def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
 
 
 def decide_refunds(settled: Settled, pending: Iterable[RefHit] = (), *, orders_are_known: bool) -> None:
-    """Let the first claim on (site, refund id) deduct its amount, repeats nothing; 0 means the order's total (D3)."""
+    """Let the first claim on (site, refund id) deduct its amount; repeats deduct nothing (D3).
+
+    An amount of 0 means the total of the order, if `orders_are_known`.
+    """
     is_pending = {id(hit) for hit in pending}
     orders = {(hit.site, hit.order_id, hit.excluded): hit for hit in settled.winners}
     taken = set()
@@ -107,7 +113,7 @@ def decide_refunds(settled: Settled, pending: Iterable[RefHit] = (), *, orders_a
 
 
 def hit_entries(settled: Settled) -> Iterator[Entry]:
-    """Yield the contributions of counted hits, their items and copies, without contributions of visits."""
+    """Yield the contributions of counted hits, of their items and of copies. Visits contribute separately."""
     visit_of = {id(hit): visit for visit in settled.visits for hit in visit.hits}
     # An orphan counts under its own dimensions, like a visit with a single hit.
     visit_of |= {id(hit): RefVisit([hit]) for hit in settled.orphans}
@@ -162,12 +168,18 @@ def _entries_of_one(hit: RefHit, visit: RefVisit | None, wins: bool) -> Iterator
 
 
 def _quality_entry(hit: RefHit, dimensions: Dimensions, adds: Mapping[str, int]) -> Entry:
-    """Return a data quality entry. Data quality covers all hits, so excluded hits count in every report."""
+    """Return an entry of a data quality metric, which is marked as not excluded.
+
+    Data quality metrics count excluded hits in every report.
+    """
     return Entry(hit.site, hit.event_time, False, dimensions, adds)
 
 
 def visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
-    """Yield a visit's entries, all at its start. Exits are separate: their `page_path` is the exit page (§9)."""
+    """Yield the entries of a visit, all at its start.
+
+    The exit is a separate entry, because its `page_path` is the exit page (§9).
+    """
     first = visit.first
     dimensions = {
         **_visit_dimensions(visit),
@@ -189,7 +201,7 @@ def visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
 
 
 def _hit_dimensions(hit: RefHit, visit: RefVisit | None) -> dict[str, str | None]:
-    """Return the hit's own dimensions with its visit's; a copy has no visit."""
+    """Return the hit's own dimensions and those of its visit. A copy has no visit."""
     return {
         **(_visit_dimensions(visit) if visit else {}),
         "site": hit.site,

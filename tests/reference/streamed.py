@@ -1,8 +1,8 @@
-"""The stream's counts before settlement: rules T4, D1 to D3 in the stream's form, S7.
+"""The numbers of the stream before settlement, by rules T4, S7, and D1 to D3 as they apply to the stream.
 
-Applies the rules in `settled` to the stream's limited knowledge: hits on closed days are pending, late hits belong to
-no visit, a copy is recognised for 90 minutes of log time, and a visit counts in two steps. Drift is settled minus
-streamed.
+This module applies the rules of `settled` to the hits that the stream may use. Hits on closed days are pending, and
+late hits belong to no visit. A copy is recognised only within 90 minutes of log time, and a visit counts in two steps.
+Drift is the settled number minus the streamed number.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ EPOCH_MS = 15 * MINUTE_MS
 KEPT_OF_VISITOR = 5_000
 
 AT_ONCE = ("visits", "bounces", "entries", "order_visits")
-"""Measures that a visit contributes while open (S7)."""
+"""Measures to which a visit contributes while it is open (S7)."""
 
 SiteDay = tuple[str, int]
-"""(site, UTC days since 1970-01-01)."""
+"""A pair of a site and a UTC day, in days since 1970-01-01."""
 
 
 @dataclass
 class Streamed(Settled):
-    """The stream's result; `pending` hits wait for settlement; `late` and `waiting` hits count outside visits."""
+    """The result of the stream.
+
+    Hits in `pending` do not count yet; hits in `late` and `waiting` count outside visits.
+    """
 
     pending: list[RefHit] = field(default_factory=list)
     late: list[RefHit] = field(default_factory=list)
@@ -50,10 +53,12 @@ def stream(
     texts_per_hour: int | None = None,
     kept_of_visitor: int = KEPT_OF_VISITOR,
 ) -> Streamed:
-    """Return the result for all sites after everything up to `log_time` is applied; None: after all visits have ended.
+    """Return the result for all sites after all records up to `log_time`, or at the end if `log_time` is None.
 
-    Only `position` decides when a hit came and in which order; hits logged after `log_time` are ignored. Texts beyond
-    `texts_per_hour` are folded (S10); None: no limit.
+    At the end, all visits have ended.
+
+    The order of `hits` is irrelevant, because `position` gives the time and order of arrival. Hits that were logged
+    after `log_time` are ignored. Texts beyond `texts_per_hour` are folded (S10); with None, there is no limit.
     """
     came = sorted((_as_logged(hit) for hit in hits), key=lambda hit: hit.position)
     came = [hit for hit in came if log_time is None or hit.position[0] <= log_time]
@@ -79,7 +84,7 @@ def is_history(hit: RefHit) -> bool:
 
 
 def _as_logged(hit: RefHit) -> RefHit:
-    """Return the hit with `is_late` set by its log time (T4)."""
+    """Return the hit with `is_late` as its log time requires (T4)."""
     is_late = hit.position[0] - hit.event_time > ALLOWED_LATENESS_MS
     return hit if hit.is_late == is_late else replace(hit, is_late=is_late)
 
@@ -105,11 +110,12 @@ def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
 
 
 def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor: int) -> list[RefHit]:
-    """Return the hits that stay outside visits until settlement; `known` is in log order, without history (S9).
+    """Return the hits that belong to no visit until settlement (S9).
 
-    A hit waits if all of these hold: it could form a visit; a visit-forming hit in its timeline from an earlier record
-    is not earlier; its visitor has at least `kept_of_visitor` hits in earlier records in the epochs of the last 90
-    minutes.
+    `known` must be in log order, without history hits. A hit waits if all of these conditions hold: it is on time, not
+    a copy and not offline; an earlier record contains such a hit of its timeline that has the same or a later event
+    time; and earlier records in the epochs of the last 90 minutes contain at least `kept_of_visitor` hits of its
+    visitor.
     """
     taken: dict[tuple[str, str], list[int]] = defaultdict(list)
     latest: dict[tuple[str, str, bool], int] = {}
@@ -132,7 +138,7 @@ def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor
 
 
 def _build_visits(streamed: Streamed, log_time: int | None, policy: RefPolicy) -> None:
-    """Build visits from the on-time hits; late and waiting hits belong to no visit, like orphans."""
+    """Build visits from the hits that are on time. Late and waiting hits belong to no visit, like orphans."""
     waits = {id(hit) for hit in streamed.waiting}
     timelines: dict[tuple[str, str, bool], list[RefHit]] = defaultdict(list)
     for hit in streamed.counted:
@@ -157,15 +163,15 @@ def _visit_entries(streamed: Streamed) -> Iterator[Entry]:
 
 
 def _at_once(entry: Entry) -> Entry:
-    """Return an open visit's contribution: no exit page yet, and only measures known before the visit's end (S7)."""
+    """Return the contribution of an open visit, without its exit page and the measures that its end decides (S7)."""
     adds = {name: value for name, value in entry.adds.items() if name in AT_ONCE}
     return replace(entry, dimensions={**entry.dimensions, "exit_page": None}, adds=adds)
 
 
 def drift(settled: Settled, streamed: Settled) -> dict[SiteDay, dict[str, int]]:
-    """Return settled − streamed per site-day and measure, without zeros (A8).
+    """Return the drift (settled − streamed) per site-day and measure, without zeros (A8).
 
-    Amounts of whole-order refunds are not drift: the stream cannot know them (D3).
+    Amounts of refunds of whole orders are not drift, because the stream cannot determine them (D3).
     """
     after, before = totals(settled), totals(streamed)
     for site_day, micros in full_refunds(settled).items():
@@ -182,7 +188,7 @@ def drift(settled: Settled, streamed: Settled) -> dict[SiteDay, dict[str, int]]:
 
 
 def full_refunds(settled: Settled) -> dict[SiteDay, int]:
-    """Return the micros of whole-order refunds per site-day, without zeros."""
+    """Return the micros of refunds of whole orders per site-day, without zeros."""
     sums: dict[SiteDay, int] = defaultdict(int)
     for hit in settled.counted:
         sums[hit.site, hit.event_time // DAY_MS] += settled.full_refunds.get(id(hit), 0)
@@ -190,7 +196,7 @@ def full_refunds(settled: Settled) -> dict[SiteDay, int]:
 
 
 def totals(of: Settled) -> dict[SiteDay, dict[str, int]]:
-    """Return sums per site-day and measure, over excluded and other hits, and over all currencies."""
+    """Return the sums per site-day and measure. The sums include excluded hits and all currencies."""
     sums: dict[SiteDay, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for entry in of.entries:
         for name, value in entry.adds.items():

@@ -1,6 +1,6 @@
 """Copies and visits, one hit at a time: rules D1, D2 and S0 to S6.
 
-Each function implements exactly its rule. Knows nothing of cells, reports or money.
+Each function implements exactly the rules that it names. The module does not deal with cells, reports or money.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True)
 class RefPolicy:
-    """The numbers in visit policy v1 (rules.md §4); `midnight_zone` is read only by the midnight flag."""
+    """A visit policy; the defaults are policy v1 (rules.md §4). `midnight_zone` matters only with the midnight flag."""
 
     gap_ms: int = 30 * 60 * 1000
     cap_ms: int = 24 * 60 * 60 * 1000
@@ -32,15 +32,15 @@ class RefPolicy:
 
 V1 = RefPolicy()
 V0 = RefPolicy(gap_ms=3 * 60 * 1000)
-"""The policy of the logic that exists for rehearsals."""
+"""The visit policy of the logic v0, which exists only for rehearsals."""
 
 PolicyByDay = Mapping[tuple[str, int], RefPolicy]
-"""The policies of some (site, UTC day); a visit follows the policy of the day on which it begins."""
+"""The policy by site and UTC day. A visit follows the policy of the day on which it begins."""
 
 
 @dataclass
 class RefVisit:
-    """A visit: at least one hit, in order; the first hit is interactive."""
+    """A visit, which has at least one hit. The hits are in order, and the first hit is interactive."""
 
     hits: list[RefHit] = field(default_factory=list)
     bot_behaviour: bool = False
@@ -52,17 +52,17 @@ class RefVisit:
 
     @property
     def start(self) -> int:
-        """Time of the first hit, UTC ms."""
+        """Time of the first hit in UTC ms."""
         return self.hits[0].event_time
 
     @property
     def last(self) -> int:
-        """Time of the last hit, UTC ms."""
+        """Time of the last hit in UTC ms."""
         return self.hits[-1].event_time
 
     @property
     def duration_ms(self) -> int:
-        """Time from the first hit to the last; 0 for a single hit."""
+        """Time from the first hit to the last hit, which is 0 for a visit with a single hit."""
         return self.last - self.start
 
     @property
@@ -87,7 +87,10 @@ class RefVisit:
 
     @property
     def campaign(self) -> Campaign:
-        """The current campaign: the first hit's, since another campaign would have started a new visit."""
+        """The campaign of the visit.
+
+        All hits of a visit have the campaign of the first hit, because another campaign starts a new visit.
+        """
         return self.first.campaign
 
 
@@ -110,10 +113,10 @@ def duplicates(hits: Iterable[RefHit]) -> list[RefHit]:
 def visits_of_one(
     hits: Sequence[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None
 ) -> tuple[list[RefVisit], list[RefHit]]:
-    """Return a visitor's visits, built from hits without copies, and the orphans: hits in no visit (S0 to S5).
+    """Build the visits of one visitor, and return them with the orphans, which belong to no visit (S0 to S5).
 
-    All hits must share site and visitor, and must be all excluded or all included. `policy` applies to visits that
-    begin on days without a policy in `by_day`.
+    All hits must belong to one site and visitor, must not be copies, and must be all excluded or all not excluded.
+    `policy` applies to visits that begin on days without a policy in `by_day`.
     """
     visits: list[RefVisit] = []
     orphans: list[RefHit] = []

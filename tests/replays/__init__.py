@@ -1,1 +1,1 @@
-"""Whole files through the pipeline on a simulated clock; replays take minutes, so they are separate from properties."""
+"""Tests that send whole files through the mesh on a simulated clock. These replays take minutes."""

@@ -1,8 +1,9 @@
-"""Whole files through collector, processor and settler on a simulated clock, against the reference model.
+"""Send whole files through collector, stream and settler on a simulated clock, and compare with the reference.
 
-Each file is sent once per arrival plan (in order, shuffled, delayed, late, resent), to that plan's own sites, all
-concurrently. The stream is compared before settlement, first with open visits, then after all visits have ended. Then
-every day closes and is settled, and each day's drift must equal the effect of late hits exactly.
+Each file is sent once per arrival plan (in order, shuffled, delayed, late, resent). Each plan has separate sites, and
+all plans are sent concurrently. The stream is compared before settlement, first with open visits, then after all visits
+have ended. After the comparisons with the stream, every day closes and is settled, and each day's drift must equal the
+effect of late hits exactly.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from tests.support.small_mesh import expected_rows, folded_rows
 REAL_FILES = Path(__file__).parents[2] / ".." / "shared" / "data"
 VISITS_END_MS = 31 * MINUTE
 ENOUGH_HITS = {"whole": 1_000, "part": 5}
-"""Minimum hits on each path, so that the test covers all paths well."""
+"""Minimum number of hits that must take each path through the stream, so that the test covers all paths."""
 
 SITES_OF_PLAN = {
     "access-log": {IN_ORDER: 1, SHUFFLED: 2, DELAYED: 2, FAR_DELAYED: 8, RESENT: 1, FAR_RESENT: 1, EVERYTHING: 7},
@@ -55,7 +56,7 @@ SITES_OF_PLAN = {
 }
 GENERATED_HITS = {FAR_DELAYED: 44_000, EVERYTHING: 44_000}
 PART_HITS = 250
-"""Hits from each real file in the short replay."""
+"""Number of hits that a short replay takes from each real file."""
 GENERATED_DAYS = 4
 SMALLEST_FILE = 1  # the scenarios alone
 PARTITIONS = 2
@@ -64,7 +65,7 @@ PARTITIONS = 2
 def access_log(plan: Plan, length: str) -> list[RefHit]:
     hits, _ = read_access_log(real_file("access.log"), "")
     hits = of_length(hits, length)
-    # The collector accepts visitor names up to 128 bytes.
+    # The collector accepts visitor ids of up to 128 bytes, so longer ids in the log are replaced by hashes.
     return with_sites("access-log", plan, [replace(hit, visitor=f"{hash64(hit.visitor):016x}") for hit in hits], length)
 
 
@@ -113,7 +114,8 @@ REAL = ("access-log", "shop")
     [
         *((file, "part") for file in REAL),
         *(pytest.param(file, "whole", marks=pytest.mark.long) for file in FILES),
-        # The scenarios alone make 12,000 hits, and each run settles these in tests/property and through Envoy.
+        # The scenarios alone have 12,000 hits. Other tests of every run settle these hits, in tests/property and
+        # through Envoy.
         pytest.param("generated", "part", marks=pytest.mark.long),
     ],
 )
@@ -134,18 +136,18 @@ def test_a_file_is_streamed_and_then_settled_like_the_reference(file: str, lengt
         assert not streamed.open_visits
         check_paths(mesh, streamed, ENOUGH_HITS[length])
         check_ledger(mesh)
-        assert mesh.published() == set()  # the hits are not settled yet: these are the stream's counts
+        assert mesh.published() == set()  # no day is settled yet, so the numbers are the stream's
         before = {site: mesh.seen(site) for site in sites}
         mesh.settle()
         for site in sites:
             check_settled(mesh, site, before[site])
         in_order = {hit.site for hit in hits[IN_ORDER]}
-        if file != "generated":  # generated visits change their landing page over time
+        if file != "generated":  # the landing page of generated visits changes while hits arrive
             assert all(day_drift.confirmed for site in in_order for day_drift in drifts(mesh, site).values())
 
 
 def check_stream(mesh: LiveMesh, log_time: int) -> Streamed:
-    """Check the stream against the reference at a log time; return the reference's result without entries."""
+    """Check that the stream equals the reference at a log time, and return the reference's result without entries."""
     everything = Streamed()
     for site, logged in mesh.logged.items():
         expected = stream(logged, log_time)
@@ -160,7 +162,7 @@ def check_stream(mesh: LiveMesh, log_time: int) -> Streamed:
 
 
 def check_paths(mesh: LiveMesh, streamed: Streamed, enough: int) -> None:
-    """Check that each hit took its path, and that every path has enough hits."""
+    """Check that each hit took the right path through the stream, and that enough hits took each path."""
     counts = mesh.runner.counts
     assert (counts.late, counts.history, counts.copies) == (
         len(streamed.late),
@@ -172,7 +174,7 @@ def check_paths(mesh: LiveMesh, streamed: Streamed, enough: int) -> None:
 
 
 def check_ledger(mesh: LiveMesh) -> None:
-    """Check that every hit is accounted for with its hash (P12), in the reference's class."""
+    """Check that the ledger counts every hit with its hash (P12), in the class that the reference gives."""
     mesh.runner.flush()
     entries = mesh.stores.ledger.read(None)
     assert ledger_faults(entries) == []
@@ -181,7 +183,7 @@ def check_ledger(mesh: LiveMesh) -> None:
 
 
 def check_settled(mesh: LiveMesh, site: str, before: Seen) -> None:
-    """Check settled rows against the reference, and drift against the difference to the stream, in rows and sums."""
+    """Check that settled rows equal the reference, and that drift is their difference from the stream's rows."""
     logged = mesh.logged[site]
     after = mesh.seen(site)
     assert after.differences_from(expected_rows(logged)) == []
@@ -208,7 +210,7 @@ def check_settled(mesh: LiveMesh, site: str, before: Seen) -> None:
 
 
 def drifts(mesh: LiveMesh, site: str) -> dict[int, Drift]:
-    """Return the drift of each settled day that the stream had counted."""
+    """Return the recorded drift of each settled day of a site."""
     found: Mapping[SiteDay, Drift] = mesh.stores.generations.drifts(site, *ALL_DAYS)
     return {site_day.day: day_drift for site_day, day_drift in found.items()}
 
@@ -245,7 +247,7 @@ NOON = 1_743_854_400_000
 def test_a_hit_sent_three_times_with_new_send_and_edge_times_is_one_hit_and_two_duplicates(
     tmp_path: Path, resent_after: tuple[int, int], edge_jitter: tuple[int, int]
 ) -> None:
-    """Vector D-a: the browser's clock is an hour ahead; every attempt takes a different time to the edge."""
+    """Vector D-a. The browser's clock is an hour ahead, and every attempt takes a different time to the edge."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         key = IngestKey("edge", "merchants/demo", KeyKind.EDGE, SITE)
         mesh.stores.directory.create_key(key, EDGE_KEY)
@@ -262,7 +264,7 @@ def test_a_hit_sent_three_times_with_new_send_and_edge_times_is_one_hit_and_two_
 
 
 def an_edge_frame(sent_at: int, jitter_ms: int, now: int) -> Frame:
-    """Return the hit at NOON + 1 min as forwarded by an edge, with the given send time."""
+    """Return the frame with which an edge forwards the hit of NOON + 1 min, sent at `sent_at`."""
     ahead_ms = 3_600_000
     created = NOON + MINUTE
     batch = hit_pb2.HitBatch(
@@ -283,7 +285,7 @@ def an_edge_frame(sent_at: int, jitter_ms: int, now: int) -> Frame:
 
 
 def totals_of(mesh: LiveMesh) -> dict[str, int]:
-    """Return the vector's metrics, summed over the site's rows."""
+    """Return the sums of the vector's metrics over the site's rows, without zeros."""
     rows = mesh.seen(SITE, NOON // DAY_MS).rows
     sums = {
         name: sum(row.get(name, 0) for key, row in rows.items() if not key[1])

@@ -1,5 +1,4 @@
-"""A small run of every benchmark stores the hits that it sent, so that `make bench` works when its numbers are
-needed."""
+"""Run every benchmark with small sizes, so that `make bench` works when its numbers are needed."""
 
 from __future__ import annotations
 

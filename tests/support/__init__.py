@@ -1,1 +1,1 @@
-"""Shared helpers: builders, meshes, servers, waiting. No layer of tests imports another layer."""
+"""Code that all layers of tests share, because no layer imports another: builders, meshes, servers, waiting."""

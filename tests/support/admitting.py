@@ -1,4 +1,4 @@
-"""Builders for admission tests: hits, batches, grants with sensible defaults, and one call to admit batches."""
+"""Builders of hits, batches and grants for admission tests, and a function that admits batches."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 
 NOW = 1_700_000_000_000
-"""2023-11-14T22:13:20Z: collect time for every frame unless a test sets another."""
+"""2023-11-14T22:13:20Z, the collect time of every frame unless a test sets another."""
 SITE = Site("merchants/m/sites/s", "Europe/Berlin", "EUR", secret=b"secret of a test")
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:25.0) Gecko/20100101 Firefox/25.0"
 CHROME = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
 SERVER, BROWSER, EDGE, IMPORT = "server", "browser", "edge", "import"
-"""Secrets of the keys in `GRANTS`. `IMPORT` is a server key with unbounded history."""
+"""Secrets of the ingest keys in tests. `IMPORT` is a server key with unbounded history."""
 
 
 @cache
@@ -35,7 +35,7 @@ def grant(kind: KeyKind, site: Site = SITE, *, key_id: str = "", unbounded: bool
 def grants(site: Site = SITE) -> dict[tuple[str, str], Grant | Refusal]:
     return {
         (SERVER, ""): grant(KeyKind.SERVER, site),
-        # Unbounded history has no effect with these kinds of keys (rule T3).
+        # Browser and edge keys ignore the permission for unbounded history (rule T3).
         (BROWSER, ""): grant(KeyKind.BROWSER, site, unbounded=True),
         (EDGE, ""): grant(KeyKind.EDGE, site, unbounded=True),
         (IMPORT, ""): grant(KeyKind.SERVER, site, key_id="id-of-import", unbounded=True),
@@ -43,7 +43,7 @@ def grants(site: Site = SITE) -> dict[tuple[str, str], Grant | Refusal]:
 
 
 def a_hit(hit_id: str = "h1", *, at: int | None = None, true_time: int | None = None, **fields: Any) -> hit_pb2.Hit:
-    """Return a page view for visitor v, unless the fields name another payload."""
+    """Return a hit of visitor v, which is a page view unless `fields` name another type."""
     hit = hit_pb2.Hit(hit_id=hit_id, visitor_id=fields.pop("visitor_id", "v"))
     if not fields.keys() & {"type"}:
         hit.type = hit_pb2.HIT_TYPE_PAGE_VIEW
@@ -100,7 +100,7 @@ def admitted(
 def stored(
     hit: hit_pb2.Hit, *, key: str = SERVER, to: Mapping[tuple[str, str], Grant | Refusal] | None = None
 ) -> dict[str, Any]:
-    """Return the only row of a one-hit batch; the hit must be accepted without an issue."""
+    """Admit a batch with one hit, which must be accepted without an issue, and return the hit's row."""
     found = admitted(a_batch(hit, key=key), to=to)
     assert found.issues == []
     return found.hits.row(0, named=True)
@@ -109,6 +109,6 @@ def stored(
 def verdict(
     hit: hit_pb2.Hit, *, key: str = SERVER, to: Mapping[tuple[str, str], Grant | Refusal] | None = None
 ) -> tuple[str, str, str]:
-    """Return outcome, reason and field from the only issue of a one-hit batch."""
+    """Admit a batch with one hit, and return outcome, reason and field of its only issue."""
     (issue,) = admitted(a_batch(hit, key=key), to=to).issues
     return str(issue.outcome), str(issue.reason), issue.field

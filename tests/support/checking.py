@@ -1,4 +1,4 @@
-"""Check history as an operator, over the stores of a small mesh."""
+"""Functions that check history as an operator, on the stores of a small mesh."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPERATOR_KEY = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
 def checked(
     stores: Stores, clock: Clock, sites: Sequence[str], limits: CheckLimits | None = None, **fields: object
 ) -> list[pb.CheckHistoryResponse]:
-    """Return all pages of a check."""
+    """Return the answers of a check, one per page."""
     backend, pages, token = control_backend(stores, clock, open_reads=False), list[pb.CheckHistoryResponse](), ""
     while token or not pages:
         request = pb.CheckHistoryRequest(sites=sites, page_token=token, **fields)  # type: ignore[arg-type]  # fields
@@ -30,10 +30,10 @@ def checked(
 
 
 def problems(stores: Stores, clock: Clock, sites: Sequence[str], **fields: object) -> list[pb.HistoryProblem]:
-    """Return the problems of all pages."""
+    """Return the problems on all pages of a check."""
     return [each for page in checked(stores, clock, sites, **fields) for each in page.problems]  # type: ignore[arg-type]  # fields
 
 
 def stores_of(problem: pb.HistoryProblem) -> set[str]:
-    """Return the stores in which a site-day does not add up."""
+    """Return the stores in which the values of a site-day do not add up."""
     return {pb.CheckedStore.Name(each.store).removeprefix("CHECKED_STORE_").lower() for each in problem.findings}

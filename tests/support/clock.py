@@ -1,4 +1,4 @@
-"""A clock that a test moves."""
+"""A clock that a test advances."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class ManualClock:
-    """A clock that moves only by `advance`; thread-safe."""
+    """A thread-safe clock whose time changes only by `advance`."""
 
     def __init__(self, now: int) -> None:
         self._now = now
@@ -18,7 +18,7 @@ class ManualClock:
             return self._now
 
     def advance(self, ms: int) -> None:
-        """Move the clock forward by `ms`, at least 0."""
+        """Advance the clock by `ms`, which must not be negative."""
         if ms < 0:
             raise ValueError(f"a clock cannot go back: {ms} ms; the rule is ms >= 0")
         with self._lock:

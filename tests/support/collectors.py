@@ -1,4 +1,4 @@
-"""Collectors in this process: real gRPC, the real micro-batcher, an in-memory log behind a gate that delays appends."""
+"""Collectors in this process, with real gRPC, the real micro-batcher, and a log in memory that can delay appends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MERCHANT, SITE, KEY = "merchants/demo", "merchants/demo/sites/a", "hms_integrati
 
 
 class GatedLog:
-    """A log that withholds append results while the gate is shut, like a slow broker."""
+    """A log that, like a slow broker, withholds the results of appends while its gate is shut."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -41,7 +41,7 @@ class GatedLog:
         self._held: list[tuple[Future[LoggedPosition], Future[LoggedPosition]]] = []
 
     def shut(self) -> None:
-        """Withhold all append results from now on."""
+        """Withhold the results of all appends from now on."""
         with self._lock:
             self._is_open = False
 
@@ -54,13 +54,13 @@ class GatedLog:
             _pass_on(real, answer)
 
     def wait_held(self, records: int, timeout_s: float = 10.0) -> None:
-        """Block until `records` append results are withheld."""
+        """Block until the results of at least `records` appends are withheld."""
         with self._lock:
             assert self._lock.wait_for(lambda: len(self._held) >= records, timeout_s), f"{len(self._held)} are held"
 
     @property
     def held(self) -> int:
-        """Number of withheld append results."""
+        """Number of appends whose results are withheld."""
         with self._lock:
             return len(self._held)
 
@@ -93,7 +93,7 @@ def _pass_on(real: Future[LoggedPosition], answer: Future[LoggedPosition]) -> No
 
 @dataclass(frozen=True)
 class Backend:
-    """State that collectors share."""
+    """The stores, clock and classifier that collectors share."""
 
     stores: Stores
     log: GatedLog
@@ -122,7 +122,7 @@ class Backend:
 
 
 def new_backend(classifier: Classifier) -> Backend:
-    """Return empty stores with one site, and one server key for all sites of the site's merchant."""
+    """Return stores without hits that have one site, and one server key for all sites of the site's merchant."""
     clock = ManualClock(NOW_MS)
     stores = open_stores("memory:", clock)
     stores.directory.create_site(Site(name=SITE, time_zone="UTC", currency="USD", secret=b"a secret of sixteen"))
@@ -143,7 +143,7 @@ class Running:
 
 @contextmanager
 def running(backend: Backend, metrics: Metrics | None = None, **changes: object) -> Iterator[Running]:
-    """Run a collector with a fixed clock; records are cut at once unless `linger_ms` is set."""
+    """Run a collector with a fixed clock. The collector writes records at once unless `linger_ms` is set."""
     wanted = {"store": "memory:", "linger_ms": 0, "workers": 16, "max_streams": 8, "drain_s": 2.0} | changes
     settings = CollectorSettings.model_validate(wanted)
     batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics)

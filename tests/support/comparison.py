@@ -1,4 +1,4 @@
-"""Compare reports: the mesh's answers over typed gRPC, in the shape of the reference model's answers."""
+"""Compare reports. The mesh's answers over gRPC are put into the form of the reference model's answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MICROS = 1_000_000
 
 @dataclass(frozen=True)
 class Question:
-    """A report request for both mesh and model."""
+    """A question that can be asked of both mesh and model."""
 
     site: str
     first: date
@@ -38,9 +38,9 @@ class Question:
 
 
 class Model:
-    """The reference model over some hits, settled once per site. Every hit is history, so every hit is late.
+    """The answers of the reference model for some hits. All hits are history, and therefore late.
 
-    `counted` replaces the settlement if given.
+    If `counted` is given, the model uses it and does not settle the hits.
     """
 
     def __init__(self, hits: Sequence[RefHit], counted: Settled | None = None) -> None:

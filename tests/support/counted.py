@@ -1,4 +1,4 @@
-"""Wait until all records in the log are counted: committed, flushed, in answers, and history settled."""
+"""Wait until all hits in the log are committed, flushed and in answers, and no history hit waits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def log_ends(stores: Stores) -> Ends:
 
 
 def ends_if_known(stores: Stores) -> Ends | None:
-    """Return the current end of the log; None while Kafka restarts and cannot return it."""
+    """Return the current end of the log, or None if Kafka is restarting and does not answer."""
     try:
         return log_ends(stores)
     except RetryError:
@@ -30,15 +30,15 @@ def ends_if_known(stores: Stores) -> Ends | None:
 
 
 def is_committed(stores: Stores, ends: Ends) -> bool:
-    """Return whether the stream has committed everything before these offsets."""
+    """Return whether the stream has committed all records before these offsets."""
     committed = stores.outbox.committed()
     return all(committed[partition].next_offset >= end for partition, end in ends.items())
 
 
 def is_counted(stores: Stores, ends: Ends) -> bool:
-    """Return whether everything before these offsets is committed, flushed and in answers, with no settlement pending.
+    """Return whether all records before these offsets are committed, flushed and in answers, and no day is dirty.
 
-    An unavailable server (a killed server, for example) counts as "not yet".
+    If a server is unavailable, for example because it was killed, the function returns False.
     """
     try:
         flushed = stores.series.flushed()
@@ -56,7 +56,7 @@ def is_counted(stores: Stores, ends: Ends) -> bool:
 
 
 def progress(stores: Stores) -> object:
-    """Return figures that change while the stream makes progress: sums of committed, flushed and answered offsets."""
+    """Return sums of committed, flushed and ingested offsets, which change as long as the stream makes progress."""
     try:
         known = (stores.outbox.committed(), stores.series.flushed(), stores.metrics.ingested_through())
     except RetryError:
@@ -65,7 +65,7 @@ def progress(stores: Stores) -> object:
 
 
 def wait_counted(stores: Stores, describe: Callable[[], str], timeout_s: float) -> None:
-    """Block until everything now in the log is counted; fail with the text from `describe`."""
+    """Block until all records that are now in the log count. A failure contains the text that `describe` returns."""
     ends = eventually(lambda: ends_if_known(stores), "Kafka says where the log ends", timeout_s)
     try:
         eventually(

@@ -1,4 +1,4 @@
-"""Delete and damage values in the files of embedded stores."""
+"""Functions that delete or damage values in the files of embedded stores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.sites import SiteDay
 
 
 def run(file: Path, sql: str, values: tuple[object, ...] = ()) -> None:
-    """Run a statement that must change a row."""
+    """Run an SQL statement, which must change at least one row."""
     with closing(sqlite3.connect(file, timeout=30)) as connection, connection:
         assert connection.execute(sql, values).rowcount > 0, sql
 
@@ -34,7 +34,7 @@ def flipped(value: bytes) -> bytes:
 
 
 def segments(home: Path) -> list[Path]:
-    """Return the segment files, of which there must be some."""
+    """Return the segment files, of which at least one must exist."""
     found = sorted((home / "segments").glob("*.parquet"))
     assert found
     return found
@@ -77,4 +77,7 @@ LOSSES: Mapping[str, Callable[[Path, SiteDay], None]] = {
     "stream series": _stream_series_lost,
     "a bit of a carry": lambda home, of: flip(home / "settled.db", "generations", "carry", _OF_DAY, of),
 }
-"""Ways to lose values of a settled site-day, by name; losses of stream rows need a confirmed day."""
+"""Functions that lose or damage values of a settled site-day, by name.
+
+Losses of the stream's rows need a confirmed day.
+"""

@@ -1,4 +1,4 @@
-"""Dates of requests and responses, written like 2026-11-01, and the buckets of dates."""
+"""Convert dates like 2026-11-01 to the forms in which requests contain them, and to buckets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.dates import date_message
 
 
 def a_date(text: str) -> Date:
-    """Return an ISO date as a message."""
+    """Return an ISO date as a protobuf message."""
     return date_message(dt.date.fromisoformat(text))
 
 

@@ -1,4 +1,4 @@
-"""A real Envoy in front of a reporter, a control service and a collector in this process, and plain requests to it."""
+"""Run a real Envoy in front of services in this process, and send requests to it."""
 
 from __future__ import annotations
 
@@ -46,14 +46,17 @@ def ask(at: Address, method: str, path: str, body: bytes | Iterator[bytes] | Non
 
 
 def spoken(at: Address, request: bytes) -> bytes:
-    """Return the complete answer to these bytes, until Envoy closes the connection."""
+    """Send the bytes to Envoy, and return all bytes that it answers until it closes the connection."""
     with socket.create_connection((at.host, at.port), timeout=20) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 def running_door(run: Path) -> Iterator[Door]:
-    """Run an Envoy in the directory `run`, with MAX_CONNECTIONS at the door; SITE has an early settled day."""
+    """Run an Envoy with its files in `run`, which accepts MAX_CONNECTIONS connections.
+
+    The site SITE has a settled day.
+    """
     mesh = start(open_reads=True)
     reporter = next(mesh)
     publish_day(reporter.stores.generations, SiteDay(SITE, UTC_DAY - 16), NOW)

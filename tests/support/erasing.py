@@ -1,4 +1,4 @@
-"""Erasures over a small mesh: planned like in the control service, and run by the reprocessor."""
+"""Erasures on a small mesh. Tests plan an erasure as the control service does, and the reprocessor runs it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MAX_TURNS = 200
 
 
 def key_of(visitor: str) -> tuple[int, int]:
-    """Return the visitor key that a small mesh stores."""
+    """Return the visitor key that a small mesh stores for a visitor's hits."""
     return hash64("high", visitor), hash64("low", visitor)
 
 
 def plan_erasure(
     mesh: SmallMesh, site: str, visitor: str, id_: str = "e", digests: Sequence[str] | None = None
 ) -> None:
-    """Store the plan to erase a visitor's hits up to now; `digests` replaces the visitor's digest."""
+    """Store a plan to erase a visitor's hits up to now. If `digests` are given, they replace the visitor's digest."""
     now = mesh.clock.now()
     digest = visitor_digest(mesh.stores.directory.mesh_secret(), site, key_of(visitor))
     planned = Reprocessing(
@@ -39,13 +39,13 @@ def plan_erasure(
 
 
 def a_settler(mesh: SmallMesh) -> Settler:
-    """Return a settler that removes replaced rows at once."""
+    """Return a settler that removes rows as soon as they are replaced."""
     pace = SettlePace(resettle_after_ms=0, pass_ms=10**9, intent_ms=10, keep_superseded_ms=0)
     return Settler(settler_stores(mesh.stores), mesh.clock, pace, marks=5)
 
 
 def turns(mesh: SmallMesh, reprocessor: Reprocessor, id_: str = "e", *, is_streaming: bool = True) -> Receipt:
-    """Let stream, settler and reprocessor work in turns until the erasure is proven; return the receipt."""
+    """Let stream, settler and reprocessor work in turns until the erasure is complete, and return its receipt."""
     settler = a_settler(mesh)
     for _ in range(MAX_TURNS):
         mesh.clock.advance(1_000)
@@ -61,7 +61,7 @@ def turns(mesh: SmallMesh, reprocessor: Reprocessor, id_: str = "e", *, is_strea
 
 
 def erase(mesh: SmallMesh, site: str, visitor: str, id_: str = "e") -> Receipt:
-    """Plan, recompute and publish an erasure."""
+    """Plan, recompute and publish an erasure, wait until it is complete, and return its receipt."""
     plan_erasure(mesh, site, visitor, id_)
     done(mesh, Work.RECOMPUTE, id_)
     request(mesh, Work.PUBLISH, id_)
@@ -69,15 +69,15 @@ def erase(mesh: SmallMesh, site: str, visitor: str, id_: str = "e") -> Receipt:
 
 
 def erasing_reprocessor(mesh: SmallMesh, pace: ReprocessPace = PACE) -> Reprocessor:
-    """Return a new reprocessor, as after a start of the process."""
+    """Return a new reprocessor, as after a restart of the process."""
     return Reprocessor(settler_stores(mesh.stores), mesh.stores.reprocessings, mesh.clock, pace, marks=7)
 
 
 def without(hits: Iterable[RefHit], visitor: str, until: int = 1 << 60) -> Sequence[RefHit]:
-    """Return the hits without the visitor's hits before `until`."""
+    """Return the hits without those of the visitor before `until`."""
     return [hit for hit in hits if hit.visitor != visitor or hit.event_time >= until]
 
 
 def small_portions(pace: ReprocessPace = PACE) -> ReprocessPace:
-    """Return a pace whose portions, pages and waves have one site-day each."""
+    """Return a pace with which each portion, page and wave contains a single site-day."""
     return replace(pace, portion_ms=-1, page_site_days=1, wave_site_days=1, unavailable_ms=0)

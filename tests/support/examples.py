@@ -1,6 +1,6 @@
-"""Number of examples per property: the number in the test, multiplied by the variable EXAMPLES.
+"""The number of examples that a property tries: the number in the test times the environment variable EXAMPLES.
 
-`make test` tries few examples for fast feedback; `make test-long` sets EXAMPLES to try many more.
+`make test` tries few examples, to be fast. `make test-long` sets EXAMPLES, so that properties try many more examples.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from hypothesis import settings
 
 TIMES = float(os.environ.get("EXAMPLES") or 1)
 FEWEST = 2
-"""Hypothesis begins with the simplest example, which shows little."""
+"""The first example of Hypothesis is the simplest, which shows little, so every property has at least two examples."""
 
 
 def examples(count: int) -> settings:
-    """Return settings for a property with `count` examples in `make test`."""
+    """Return the Hypothesis settings for a property that tries `count` examples in `make test`."""
     return settings(max_examples=max(FEWEST, round(count * TIMES)))

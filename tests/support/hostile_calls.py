@@ -1,4 +1,4 @@
-"""Calls to a collector that stay silent, show no key, or bring hits that are refused."""
+"""Calls to a collector that send nothing, have no key, or contain hits that are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALLS = "/hitmesh.api.collector.v1.CollectorService"
 
 
 def with_browser_key(classifier: Classifier) -> Backend:
-    """Return a back end with an additional browser key, whose refused hits are limited by a budget."""
+    """Return stores with an additional browser key, whose refused hits a budget limits."""
     backend = new_backend(classifier)
     browser = IngestKey(key_id="k-b", merchant=MERCHANT, kind=KeyKind.BROWSER, site=SITE, unbounded_history=False)
     backend.stores.directory.create_key(browser, BROWSER)

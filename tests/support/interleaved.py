@@ -1,6 +1,8 @@
-"""Processes whose steps a test interleaves: each runs in a thread, and only the thread that the test chose is running.
+"""Simulated processes whose steps a test interleaves.
 
-A process pauses before each call of a port. A test moves a process by some calls, or kills the process at its pause.
+Each process is a thread, and only the thread that the test has chosen runs.
+
+A process pauses before each call of a port. A test lets a process make some calls, or kills the process at its pause.
 """
 
 from __future__ import annotations
@@ -16,15 +18,20 @@ T = TypeVar("T")
 
 
 class Killed(BaseException):
-    """The end of a process. Not an Exception, so no code handles it."""
+    """Raised in a process that the test kills.
+
+    The class is no Exception, so that the code of the process does not handle it.
+    """
 
 
 class Process:
-    """A process that repeats its work. Every pause is a port call of the work, or the beginning of a repetition.
+    """A simulated process that repeats its work.
+
+    The process pauses at the start of each repetition and before each call of a port.
 
     Args:
-        name: the process's name.
-        work: called again and again with the process's own view of the ports.
+        name: name of the process.
+        work: takes the process, whose views of ports it must use, and returns the function that the process repeats.
     """
 
     def __init__(self, name: str, work: Callable[[Process], Callable[[], object]]) -> None:
@@ -39,7 +46,7 @@ class Process:
         self._paused.acquire()
 
     def move(self, calls: int = 1) -> None:
-        """Let the process continue for a number of calls.
+        """Let the process make `calls` calls of ports, then pause again.
 
         Raises:
             BaseException: the error that ended the process.
@@ -59,16 +66,16 @@ class Process:
         self._thread.join()
 
     def view(self, port: T) -> T:
-        """Return the port; the process pauses before each call."""
+        """Return a view of the port that lets the process pause before each call."""
         return cast("T", _Paused(port, self))
 
     def views(self, stores: T) -> T:
-        """Return a dataclass of ports; the process pauses before each call of a port."""
+        """Return a dataclass of ports that lets the process pause before each call of any port."""
         ports = {port.name: self.view(getattr(stores, port.name)) for port in fields(cast("Any", stores))}
         return type(stores)(**ports)
 
     def pause(self, call: str) -> None:
-        """Wait until the test moves the process. Called by the process's thread.
+        """Wait until the test lets the process continue. Only the process's thread calls this function.
 
         Raises:
             Killed: the test killed the process.
@@ -96,7 +103,10 @@ class _Paused:
         self._port, self._process = port, process
 
     def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
-        """Return a stream's stores, as OneStream does; the process pauses before each call of a port of these too."""
+        """Return a stream's stores, as OneStream does.
+
+        The ports of these stores let the process pause before each call too.
+        """
         store: StreamStore = self._port(generation, is_shadow=is_shadow)
         view = self._process.view
         return replace(store, series=view(store.series), states=view(store.states), progress=view(store.progress))

@@ -1,6 +1,7 @@
-"""Checks after a process died: each hit is in the log once; rows, partials and ledger equal the reference.
+"""Check, after a process died, that the log contains each hit once, and that rows, partials and ledger are correct.
 
-Only the log shows which hits the collector accepted and in which order. Rows are read where reports read rows.
+The reference computes the expected values from the log, because only the log shows which hits were accepted and in
+which order. Rows are read from the store that reports read.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from tests.support.live_rows import ALL_DAYS, Seen, classes_by_day, expected_cla
 from tests.support.small_mesh import Rows, expected_rows, folded_rows
 
 Logged = dict[str, list[RefHit]]
-"""Hits in the log, by site."""
+"""The hits that the log contains, by site."""
 
 MANY = 1_000
-"""More records than any test makes undecodable."""
+"""A limit that exceeds the number of undecodable records in any test."""
 
 _Key = tuple[str, str, int, str, str | None]
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
@@ -50,7 +51,7 @@ def key_of(hit: RefHit) -> _Key:
 
 
 def read_log(stores: Stores, sent: Iterable[RefHit]) -> Logged:
-    """Return every hit in the log; fail on a hit that was not sent."""
+    """Return every hit in the log, by site. Fail if the log contains a hit that was not sent."""
     known = {key_of(hit): hit for hit in sent}
     logged: Logged = defaultdict(list)
     for record in _records(stores, RecordKind.HITS):
@@ -60,7 +61,7 @@ def read_log(stores: Stores, sent: Iterable[RefHit]) -> Logged:
 
 
 def refusals_in_log(stores: Stores) -> Counter[tuple[str, int]]:
-    """Return the number of refused hits in the log by site and cell (collect time)."""
+    """Return the number of refused hits in the log, by site and cell of the collect time."""
     refused: Counter[tuple[str, int]] = Counter()
     for record in _records(stores, RecordKind.REJECTED):
         rows = unpack_record(record.record.value, REJECTED_COLUMNS)
@@ -70,10 +71,10 @@ def refusals_in_log(stores: Stores) -> Counter[tuple[str, int]]:
 
 
 def check_acknowledged(sent: Sequence[RefHit], logged: Logged, resent: int) -> int:
-    """Check that every sent hit is in the log at least once per sending, with at most `resent` additional copies.
+    """Check that the log contains every hit as often as it is in `sent`, and at most `resent` additional copies in all.
 
     Returns:
-        Number of additional copies, from batches sent again after a lost acknowledgement.
+        The number of additional copies, which come from batches that were sent again after a lost acknowledgement.
     """
     taken = Counter(key_of(hit) for hits in logged.values() for hit in hits)
     wanted = Counter(map(key_of, sent))
@@ -84,18 +85,23 @@ def check_acknowledged(sent: Sequence[RefHit], logged: Logged, resent: int) -> i
 
 
 def set_aside(stores: Stores) -> dict[Position, RejectedHit]:
-    """Return the records that could not be read, by log position. Their hits are not counted."""
+    """Return the records that the processor could not decode, by log position.
+
+    The hits of undecodable records do not count.
+    """
     return {hit.position: hit for hit in stores.rejected.recent("", MANY) if hit.reason == "DECODE"}
 
 
 def check_counted(stores: Stores, logged: Logged, log_time: int, unreadable: int = 0) -> Streamed:
-    """Check rows, partials and ledger against the reference at a log time; return the stream's result for all sites.
+    """Check that rows, partials and ledger equal the reference at a log time, and return the reference's result.
+
+    The result covers all sites.
 
     Args:
         stores: the mesh's stores.
         logged: hits in the log.
-        log_time: time-outs before this time have passed.
-        unreadable: number of hits announced by the records that were set aside.
+        log_time: log time that every partition has reached.
+        unreadable: number of hits that undecodable records announce to the ledger.
     """
     everything = Streamed()
     entries, refused = stores.ledger.read(None), refusals_in_log(stores)
@@ -116,7 +122,7 @@ def check_counted(stores: Stores, logged: Logged, log_time: int, unreadable: int
 
 
 def check_settled(mesh: LiveMesh) -> None:
-    """Settle all days; check rows against the reference, and drift against the effect of late hits."""
+    """Settle all days. Check that rows equal the reference, and that drift equals the effect of late hits."""
     mesh.settle()
     for site, hits in mesh.logged.items():
         found = mesh.seen(site)
@@ -130,7 +136,7 @@ def check_settled(mesh: LiveMesh) -> None:
 
 
 def _expected_rows(stores: Stores, site: str, hits: Sequence[RefHit], streamed: Streamed) -> Rows:
-    """Return the reference's settled rows for settled days, and streamed rows for all other days."""
+    """Return the rows that the reference expects: settled rows on settled days, streamed rows on all other days."""
     days = set(stores.generations.current(site, *ALL_DAYS))
     settled = _of_days(settle(hits).entries, days, inside=True) if days else []
     return folded_rows([*settled, *_of_days(streamed.entries, days, inside=False)])
@@ -147,7 +153,7 @@ def _rows_of_refused(refused: Mapping[tuple[str, int], int], site: str) -> Rows:
 
 
 def _check_rows(stores: Stores, site: str, expected: Rows) -> None:
-    """Check that reports find these rows, and that the partials add up to the rows."""
+    """Check that reports find the expected rows, and that the partials add up to these rows."""
     found = seen(stores, site, {cell // DAY_MS for _, _, _, cell, _ in expected})
     differences = found.differences_from(expected)
     assert not differences, f"{site}: {len(differences)} rows differ\n" + "\n".join(differences[:5])
@@ -163,7 +169,7 @@ def _check_rows(stores: Stores, site: str, expected: Rows) -> None:
 
 
 def _check_provisional(stores: Stores, site: str, found: Seen) -> None:
-    """Check that the partial of each cell with provisional visitors is marked: settlement reads only the partial."""
+    """Check that the partials of cells with provisional visitors are marked, because settlement reads only partials."""
     partials = stores.series.read(site, *ALL_DAYS, STREAM_GENERATION)
     moved = set(partials.filter(pl.col(MOVED_VISITORS) != 0)["cell"])
     assert {cell for _, _, _, cell, _ in found.provisional} <= moved, site
@@ -174,7 +180,7 @@ def _of_days(entries: Iterable[Entry], days: set[int], *, inside: bool) -> list[
 
 
 def partial_sums(stores: Stores, site: str, settled: set[int]) -> dict[int, dict[str, int]]:
-    """Return the sum of each measure per cell on unsettled days, from the partials, with excluded hits."""
+    """Return the sums of the partials per cell and measure, on days that are not settled, including excluded hits."""
     sums = (
         stores.series.read(site, *ALL_DAYS, STREAM_GENERATION)
         .filter(~pl.col("day").is_in(list(settled)))
@@ -199,7 +205,7 @@ def _not_zero(sums: Mapping[int, Mapping[str, int]]) -> dict[int, dict[str, int]
 
 
 def _check_ledger(stores: Stores, site: str) -> None:
-    """Check that the site's ledger balances as reports show it, with settled days."""
+    """Check that the site's ledger balances, in the form that GetLedger returns."""
     generations = stores.generations
     found = site_ledger(
         stores.ledger.read(site),

@@ -1,7 +1,8 @@
-"""Traffic for kill tests: recent hits of three sites, generated from a seed, with all difficult cases of counting.
+"""Generate traffic for kill tests from a seed: recent hits of three sites, with all difficult cases of counting.
 
-Decides when hits happen and which hits repeat; `HitMaker` decides the content. About every other hit is on time, all
-other hits are late or history. The traffic has bots, copies, repeated orders and hits out of order.
+This module decides when hits happen and which hits are sent twice. `HitMaker` decides the content of the hits. About
+half of the hits are on time, and all other hits are late or history. The traffic contains bots, copies, repeated orders
+and hits out of order.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from tests.support.messages import message_of, page_view
 SHOPS = tuple(Shop(f"merchants/demo/sites/{name}", "USD", f"{name}.example") for name in ("anvil", "bellows", "crate"))
 SITES = tuple(shop.site for shop in SHOPS)
 SLACK_MS = 10 * MINUTE
-"""Maximum duration of a test, first hit to last comparison. Visits that would change meanwhile are left out."""
+"""Maximum time from the first hit to the last comparison of a test. Visits that would end in this time are left out."""
 BATCH_HITS = 40
 HISTORY_MS = 5 * DAY
 _TYPES = {"PAGE_VIEW": 9, "PRODUCT_VIEW": 3, "EVENT": 2, "ENGAGEMENT": 2, "CART_UPDATE": 1, "ORDER": 3, "REFUND": 1}
 
 
 def hits_of_now(seed: int, now: int, visitors: int) -> list[RefHit]:
-    """Return hits from the three hours before `now` and from an old day, about ten per visitor, shuffled."""
+    """Return hits from the three hours before `now` and from an old day, about ten per visitor, in random order."""
     maker = HitMaker("k", Random(seed), count())
     dice = maker.random
     hits: list[RefHit] = []
@@ -53,7 +54,10 @@ def hits_of_now(seed: int, now: int, visitors: int) -> list[RefHit]:
 def messages_of(
     hits: Sequence[RefHit], now: int, prefix: str, batch_hits: int = BATCH_HITS
 ) -> dict[str, list[hit_pb2.HitBatch]]:
-    """Return each site's batches in order. Each batch has an additional hit with a future time, to be refused."""
+    """Return the batches of each site in order.
+
+    The batches also contain hits whose time lies in the future, which the collector must refuse.
+    """
     of_site: dict[str, list[hit_pb2.Hit]] = defaultdict(list)
     for number, hit in enumerate(hits):
         of_site[hit.site].append(message_of(hit))
@@ -66,7 +70,10 @@ def messages_of(
 
 
 def arrivals_of(hits: Sequence[RefHit], now: int, seed: int) -> list[Arrival]:
-    """Return the hits by arrival time: at most one in ten over an hour late, history at random times."""
+    """Return the arrivals of the hits.
+
+    A tenth of the hits is more than an hour late. History arrives at random times.
+    """
     dice = Random(seed)
     sent = [Arrival(_arrival_ms(hit, now, dice), hit) for hit in hits]
     return sorted(sent, key=lambda arrival: arrival.at_ms)
@@ -81,12 +88,12 @@ def _arrival_ms(hit: RefHit, now: int, dice: Random) -> int:
 
 
 def _old_noon(now: int) -> int:
-    """Return noon on a closed day, far enough from midnight that no visit leaves the day."""
+    """Return noon of a closed day. Visits that begin at noon do not reach midnight."""
     return now - now % DAY - HISTORY_MS + 12 * HOUR
 
 
 def _is_about_to_end(hit: RefHit, now: int) -> bool:
-    """Return whether a visit with this last hit would end while the test runs."""
+    """Return whether a visit whose last hit is `hit` would end while the test runs."""
     return V1.gap_ms - SLACK_MS < now - hit.event_time <= V1.gap_ms + MINUTE
 
 
@@ -102,7 +109,7 @@ def _walk(maker: HitMaker, shop: Shop, visitor: str, begin: int, orders_of: str 
 
 
 def _copies(dice: Random, hits: Sequence[RefHit]) -> list[RefHit]:
-    """Return exact copies, and some page views with another page under the same id."""
+    """Return exact copies of some hits, and copies of some page views that have another page under the same id."""
     exact = dice.sample(hits, len(hits) // 12)
     views = [hit for hit in hits if hit.type == "PAGE_VIEW"]
     changed = [

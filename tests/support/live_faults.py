@@ -1,6 +1,7 @@
-"""Stores that fail at the n-th write: wrappers of the runner's stores that may fail before and after each write.
+"""Wrap the stores of a runner so that the n-th write fails.
 
-A write may fail before or after its effect; the writer cannot tell which. Completed writes reach the real store.
+The write fails either before or after it takes effect, and the writer cannot tell which. All writes before the n-th
+take effect in the real store.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ WRITES = frozenset(
         "save_manifest",
     }
 )
-"""Write methods of the ports, in the order of a step's effects and the snapshot after them."""
+"""Write methods of the ports, in the order in which a step and its snapshot call them."""
 
 
 class Killed(BaseException):
-    """Simulated process death; derives from BaseException so that no error handler catches the signal."""
+    """The simulated death of a process. The class derives from BaseException, so that no error handler catches it."""
 
 
 @dataclass
 class Fuse:
-    """Raise once, after a number of calls. Each write has a chance before its effect and another after.
+    """A countdown that raises an error once, when it ends. Each write counts twice: before and after it takes effect.
 
     Attributes:
-        chances: number of calls that succeed before the failure.
-        error: makes the exception.
-        only: names of the writes that count; empty means all.
-        blown: the write that failed, and whether the write took effect.
+        chances: number of counts left before the failure.
+        error: creates the exception to raise.
+        only: names of the write methods that count; if empty, all methods count.
+        blown: "before" or "after" with the name of the write that failed; empty until then.
     """
 
     chances: int
@@ -50,7 +51,7 @@ class Fuse:
     passed: list[str] = field(default_factory=list)
 
     def pass_by(self, place: str) -> None:
-        """Count a call, and raise if its turn has come."""
+        """Count once, and raise the error if the countdown has ended."""
         if self.blown:
             return
         if self.chances == 0:
@@ -61,7 +62,7 @@ class Fuse:
 
 
 class _Fused:
-    """A port whose writes go through a fuse."""
+    """A port whose write methods count on a fuse."""
 
     def __init__(self, port: Any, fuse: Fuse) -> None:
         self._port = port
@@ -82,7 +83,7 @@ class _Fused:
 
 
 def fused(stores: StreamStores, fuse: Fuse) -> StreamStores:
-    """Return the same stores with the fuse around their writes."""
+    """Return the stores with ports whose write methods count on the fuse."""
     ports: dict[str, Any] = {field.name: getattr(stores, field.name) for field in fields(stores)}
     guarded: dict[str, Any] = {
         name: port if callable(port) or isinstance(port, bool) else _Fused(port, fuse) for name, port in ports.items()

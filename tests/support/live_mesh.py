@@ -1,7 +1,7 @@
-"""Collector, processor and settler over a single store, on a clock that follows the hits' arrivals.
+"""Collector, processor and settler on a single store, with a clock that follows the arrival of hits.
 
 `LiveMesh` admits reference hits with the real micro-batcher, streams with the real runner, settles with the real
-settler, and notes each hit's log position for the reference model. Nothing happens in the background.
+settler, and remembers each hit's log position for the reference model. No work happens in the background.
 """
 
 from __future__ import annotations
@@ -53,12 +53,15 @@ BATCH_HITS = 400
 BEAT_MS = MINUTE
 IDLE_BEAT_MS = 10 * MINUTE
 RECORD_HITS = 1_500
-"""A record per partition is cut after at most this many hits for all partitions."""
+"""Maximum number of hits, over all partitions, after which each partition's record is written."""
 RECORD_MS = 8 * MINUTE
-"""A record is also cut after this time, so that a hit delayed by 50 minutes is still on time."""
+"""Maximum time after which each partition's record is written.
+
+The time is so short that a hit with a delay of 50 minutes is still on time.
+"""
 CLOSES_AFTER_MS = 51 * HOUR
-CLOSING_BEAT_MS = 17 * HOUR  # every heartbeat forms a separate window
-"""Time after a hit's event time until the day is certainly closed: 24 h to the day's end, 26 h, and 1 h to spare."""
+CLOSING_BEAT_MS = 17 * HOUR  # so long that every heartbeat is a separate window
+"""Time from a hit until its day is certainly closed: 24 h until the day ends, 26 h until it closes, 1 h in reserve."""
 OUTCOME_S = 60.0
 SMALLEST = Limits(
     tidy_from=1,
@@ -73,27 +76,27 @@ SMALLEST = Limits(
     replay_hits=3,
     chunk_bytes=100,
 )
-"""Limits so small that the first hits already trigger table maintenance for large partitions."""
+"""Limits so small that a few hits already cause the maintenance work of large partitions."""
 FOLDING = replace(SMALLEST, texts_per_hour=3)
-"""The same limits with text folding (rule S10)."""
-_PACE = StreamPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # for a fast clock
+"""SMALLEST with a limit on texts, so that texts are folded (rule S10)."""
+_PACE = StreamPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # long intervals, because the clock is simulated
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
 
 SentKey = tuple[str, str, int, str, str | None]
-"""(site, hit id, event time, type, page): unique except among copies with equal content."""
+"""A tuple (site, hit id, event time, type, page). Only copies with equal content have the same key."""
 
 
 class LiveMesh:
-    """A mesh in this process. Use as a context manager, which releases runner and stores at exit.
+    """A mesh in this process. The mesh is a context manager, which releases runner and stores at exit.
 
     Args:
         url: store URL.
         home: directory for the runner's files.
-        now: initial clock, UTC ms; before the first arrival.
-        sites: created with a server key that accepts hits of any age.
+        now: initial time of the clock in UTC ms, which must be before the first arrival.
+        sites: sites to create, each with a server key that accepts hits of any age.
         policy: visit policy for all sites.
         partitions: number of partitions for hits.
-        limits: limits for the runners; the settler uses their sketch size.
+        limits: limits for the runners, whose sketch size also applies to the settler.
         logic: version of the logic for the runners and the settler.
     """
 
@@ -139,19 +142,19 @@ class LiveMesh:
         directory.create_site(Site(site, policy.midnight_zone, "USD", b"secret of a test", policy=visit_policy(policy)))
 
     def a_runner(self, stores: StreamStores | None = None) -> Runner:
-        """Return a runner that has taken over, using these stores or the mesh's own."""
+        """Return a new runner that takes over the stream, on `stores` or on the mesh's own stores."""
         streamed = stores or stream_stores(self.stores)
         return Runner(streamed, self.clock, _PACE, home=self._home, limits=self.limits, logic=self.logic)
 
     def replay(self, sent: Iterable[Arrival]) -> None:
-        """Send the hits in arrival order, streaming after each group of records."""
+        """Send the hits in the order of arrival, and stream the log after each group of records."""
         for part in in_slices(sent, RECORD_HITS, RECORD_MS):
             self.advance_to(part[-1].at_ms, BEAT_MS)
             self.send(part)
             self.step()
 
     def send(self, part: Sequence[Arrival]) -> None:
-        """Send hits now, and note their log positions."""
+        """Send hits now, and remember their log positions."""
         frames = [self._frame(site, hits, sent_ms) for site, hits, sent_ms in _batches(part)]
         outcomes = self.admit(frames)
         refused = [issue for outcome in outcomes for issue in outcome.issues if issue.outcome != Outcome.WARNED]
@@ -160,19 +163,22 @@ class LiveMesh:
         self._note(arrival.hit for arrival in part)
 
     def admit(self, frames: Sequence[Frame]) -> list[BatchOutcome]:
-        """Admit batches like a collector with waiting batches: one record for each partition with hits."""
+        """Admit batches together, like a collector in which they wait. Each partition with hits gets one record."""
         settings = CollectorSettings(store="memory:", record_rows=1, linger_ms=0)
         batcher = MicroBatcher(self.stores.log, self.stores.directory, _classifier(), self.clock, settings)
         outcomes: list[Future[BatchOutcome]] = [Future() for _ in frames]
         for frame, outcome in zip(frames, outcomes, strict=True):
             batcher.submit(Waiting(frame, outcome.set_result))
-        # Start last, so that the thread finds all batches waiting and takes them as one micro-batch.
+        # The batcher starts last, so that its thread finds all batches waiting and handles them as one micro-batch.
         batcher.start()
         batcher.stop()
         return [outcome.result(OUTCOME_S) for outcome in outcomes]
 
     def append(self, hits: Sequence[RefHit], partition: int) -> None:
-        """Append hits as one record, without the collector; the reference makes the rows."""
+        """Append hits as one record without the collector.
+
+        The rows of the record have the values of the reference's hits.
+        """
         if hits:
             times = [hit.event_time for hit in hits]
             sums = checksums(hits)
@@ -201,7 +207,7 @@ class LiveMesh:
         return Frame(batch.SerializeToString(), _key(site), site, self.clock.now())
 
     def _note(self, sent: Iterable[RefHit]) -> None:
-        """Find every sent hit in the log; note position and admission results."""
+        """Find every sent hit in the log, and remember its position and the results of admission."""
         waiting: dict[SentKey, list[RefHit]] = defaultdict(list)
         for hit in sent:
             waiting[hit.site, hit.hit_id, hit.event_time, hit.type, hit.page_path].append(hit)
@@ -221,14 +227,14 @@ class LiveMesh:
             appended.result(OUTCOME_S)
 
     def advance_to(self, instant: int, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Move the clock to an instant, with heartbeats on the way."""
+        """Advance the clock to an instant. A heartbeat is appended every `beat_ms` until then."""
         while self.clock.now() + beat_ms < instant:
             self.clock.advance(beat_ms)
             self.beat()
         self.clock.advance(instant - self.clock.now())
 
     def idle(self, ms: int = 0, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Advance the clock without hits, then stream the log; all partitions reach the same log time."""
+        """Advance the clock without hits, and stream the log. All partitions then have the same log time."""
         self.advance_to(self.clock.now() + ms, beat_ms)
         self.beat()
         self.step()
@@ -239,12 +245,12 @@ class LiveMesh:
             pass
 
     def crash(self) -> Runner:
-        """Replace the runner without stopping it, as after a crash; return the old runner."""
+        """Replace the runner without stopping it, as after a crash, and return the old runner."""
         stopped, self.runner = self.runner, self.a_runner()
         return stopped
 
     def settle(self) -> None:
-        """Let every day close, then settle until nothing is dirty."""
+        """Advance the clock until every day is closed, and settle until no site-day is dirty."""
         self.idle(CLOSES_AFTER_MS, CLOSING_BEAT_MS)
         self.runner.flush()
         for _ in range(MAX_PASSES):
@@ -255,21 +261,21 @@ class LiveMesh:
         raise AssertionError(f"still dirty after {MAX_PASSES} passes: {self.stores.dirty.take(5, ALL_DAYS[1])}")
 
     def published(self) -> set[SiteDay]:
-        """Return the site-days with a published entry: the settled ones."""
+        """Return the settled site-days, which have a published entry."""
         return {SiteDay(site, day) for site in self.logged for day in self.stores.generations.current(site, *ALL_DAYS)}
 
     def seen(self, site: str, *days: int, stream: int | None = None) -> Seen:
-        """Return everything that reports can find for a site: on the days with hits, and on `days`."""
+        """Return all rows that reports can find for a site, on the days with hits, settled days and `days`."""
         return seen(self.stores, site, {*days, *(hit.event_time // DAY_MS for hit in self.logged[site])}, stream)
 
 
 def partition_of(hit: RefHit) -> int:
-    """Return a visitor's fixed partition for appends without a collector (decision A4)."""
+    """Return the partition to which tests append a visitor's hits when they use no collector (decision A4)."""
     return hash64(hit.site, hit.visitor) % PARTITIONS
 
 
 def checksums(hits: Iterable[RefHit]) -> tuple[int, int]:
-    """Return Σ mod 2⁶⁴ and ⊕ of the hits' hashes (rule D5)."""
+    """Return the sum mod 2⁶⁴ and the exclusive or of the hits' hashes (rule D5)."""
     sum64 = xor64 = 0
     for hit in hits:
         sum64, xor64 = (sum64 + hit.hit_hash) % 2**64, xor64 ^ hit.hit_hash
@@ -282,12 +288,15 @@ def _classifier() -> Classifier:
 
 
 def _key(site: str) -> str:
-    """Return the secret for the key of the site's merchant."""
+    """Return the secret of the server key of the site's merchant."""
     return f"hms_key-of-{site.split('/')[1]:0>40}"
 
 
 def _batches(part: Sequence[Arrival]) -> Iterator[tuple[str, list[RefHit], int]]:
-    """Yield site, hits and send time per batch. Resent hits come last, in separate batches."""
+    """Yield the batches in order, each as site, hits and send time.
+
+    Hits that are sent again come last, in separate batches.
+    """
 
     def batch(arrival: Arrival) -> tuple[int, str]:
         return arrival.attempt, arrival.hit.site
@@ -300,7 +309,7 @@ def _batches(part: Sequence[Arrival]) -> Iterator[tuple[str, list[RefHit], int]]
 
 
 def _rows_of(logged: LoggedRecord) -> Iterator[tuple[SentKey, dict[str, object]]]:
-    """Yield the key of each hit in a record with facts from the log: position, lateness and classes."""
+    """Yield each hit in a record: its key, and the values that the log adds (position, lateness and classes)."""
     if logged.record.kind != RecordKind.HITS:
         return
     log, partition, offset = logged.position

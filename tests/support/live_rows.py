@@ -1,4 +1,4 @@
-"""Read the stream's results, rows as reports find them and the ledger, and compare with the reference model."""
+"""Read the rows as reports find them, and the ledger, and compare both with the reference model."""
 
 from __future__ import annotations
 
@@ -30,14 +30,17 @@ _DIMENSIONS = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_D
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows as reports find them, keys with provisional visitors (rule S8), and visitor sketches."""
+    """Rows as reports find them, the keys of rows with provisional visitors (rule S8), and the sketches of visitors."""
 
     rows: Rows
     provisional: frozenset[Key]
-    sketches: Mapping[Key, Theta] = field(default_factory=dict, compare=False)  # visitor numbers are compared instead
+    sketches: Mapping[Key, Theta] = field(default_factory=dict, compare=False)  # tests compare the numbers of visitors
 
     def differences_from(self, expected: Rows) -> list[str]:
-        """Return a line per missing, unexpected or different row; provisional sketches may count too many visitors."""
+        """Return a line for each missing, unexpected or different row.
+
+        Rows with provisional visitors may count too many.
+        """
         return [
             f"{key}: found {self.rows.get(key)}, expected {expected.get(key)}"
             for key in sorted(self.rows.keys() | expected.keys(), key=repr)
@@ -45,7 +48,7 @@ class Seen:
         ]
 
     def changed(self, other: Seen) -> set[Key]:
-        """Return the keys whose measures other than visitors differ."""
+        """Return the keys of rows that differ in a measure other than visitors."""
         return {
             key
             for key in self.rows.keys() | other.rows.keys()
@@ -64,9 +67,10 @@ def _without_visitors(row: Mapping[str, int]) -> dict[str, int]:
 
 
 def seen(stores: Stores, site: str, days: Iterable[int], stream: int | None = None) -> Seen:
-    """Return everything that reports can find for a site, on `days` and on every published day.
+    """Return all rows that reports can find for a site, on `days` and on every settled day.
 
-    `stream`: the generation to read for days without an entry; None: as reports do.
+    `stream` is the generation to read on days that are not settled. If `stream` is None, the generation is that of
+    reports.
     """
     table = stores.streams.read()
     entries = stores.generations.current(site, *ALL_DAYS)
@@ -90,7 +94,7 @@ def seen(stores: Stores, site: str, days: Iterable[int], stream: int | None = No
 def _rows_of_source(
     stores: Stores, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool
 ) -> Seen:
-    """Return every row of a source as a report by cell and all dimensions; sketches become visitor numbers."""
+    """Return every row of a source, like a report by cell and all dimensions, with visitors as numbers."""
     site = next(iter(generations)).site
     start, end = min(generations).day * DAY_MS, (max(generations).day + 1) * DAY_MS
     dimensions, measures = _DIMENSIONS[source], STREAM_MEASURES[source]
@@ -125,7 +129,7 @@ def _rows_of_source(
 
 
 def ledger_faults(entries: pl.DataFrame) -> list[str]:
-    """Return a line per site and cell or day where LEDGER_SUMS do not balance (rule D5), in hits or checksums."""
+    """Return a line for each cell and day of a site whose ledger does not balance (rule D5), in hits or checksums."""
     whole = {LedgerKind.CELL: LedgerClass.RECEIVED, LedgerKind.DAY: LedgerClass.ACCEPTED}
     parts = {
         LedgerKind.CELL: (LedgerClass.REJECTED, LedgerClass.ACCEPTED),
@@ -170,13 +174,13 @@ def series_faults(stores: Stores, site: str) -> list[SiteDay]:
 
 
 def classes_by_day(entries: pl.DataFrame, site: str) -> Counter[tuple[int, str]]:
-    """Return the ledger's hits for a site by (event day, class), with ACCEPTED, without zeros."""
+    """Return the numbers of hits that the ledger has for a site, by event day and class, without zeros."""
     of_days = entries.filter((pl.col("site") == site) & (pl.col("kind") == LedgerKind.DAY) & (pl.col("hits") != 0))
     return Counter({(at, of_class): hits for at, of_class, hits in of_days.select("at", "class", "hits").iter_rows()})
 
 
 def waiting_by_day(entries: pl.DataFrame, site: str) -> Counter[int]:
-    """Return a site's hits that wait for settlement outside visits, by event day, from the ledger (rule S9)."""
+    """Return the ledger's number of a site's hits that wait for settlement (rule S9), by event day."""
     waiting = entries.filter((pl.col("site") == site) & (pl.col("kind") == LedgerKind.WAITS) & (pl.col("hits") != 0))
     found: Counter[int] = Counter()
     for at, hits in waiting.select("at", "hits").iter_rows():
@@ -185,7 +189,7 @@ def waiting_by_day(entries: pl.DataFrame, site: str) -> Counter[int]:
 
 
 def expected_classes(streamed: Streamed) -> Counter[tuple[int, str]]:
-    """Return hits by (event day, class) from the reference, like `classes_by_day`."""
+    """Return the numbers of hits that the reference gives, by event day and class, in the form of `classes_by_day`."""
     found: Counter[tuple[int, str]] = Counter()
     by_class = {
         LedgerClass.COUNTED: [hit for hit in streamed.counted if not hit.excluded],

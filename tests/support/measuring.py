@@ -1,4 +1,4 @@
-"""Metrics that a test can read: the real SDK with an in-memory reader."""
+"""Metrics that a test can read, from the real SDK with an in-memory reader."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Measured:
         self.metrics = Metrics(provider.get_meter(METER))
 
     def value(self, metric: Metric[Any], **labels: str) -> float | None:
-        """Return a counter or gauge with exactly these labels, or None."""
+        """Return the value of a counter or gauge with exactly these labels, or None if there is none."""
         for point in self._points(metric):
             if dict(point.attributes or {}) == labels and isinstance(point, NumberDataPoint):
                 return point.value
@@ -45,7 +45,7 @@ class Measured:
         }
 
     def recorded(self, metric: Metric[Any], **labels: str) -> tuple[int, float]:
-        """Return the number of values in a histogram with these labels, and their sum."""
+        """Return the number and the sum of the values that a histogram with these labels contains."""
         for point in self._points(metric):
             if dict(point.attributes or {}) == labels and isinstance(point, HistogramDataPoint):
                 return point.count, point.sum

@@ -33,7 +33,7 @@ LOG_LINES, LOG_COLUMNS = 12, 800
 
 
 def hitmesh_command() -> list[str]:
-    """Return the command line prefix: the installed script, else the module."""
+    """Return the first arguments of a hitmesh command line: the installed script, or Python with the module."""
     script = Path(sys.executable).parent / "hitmesh"
     return [str(script)] if script.exists() else [sys.executable, "-m", "hitmesh.tools.cli"]
 
@@ -41,13 +41,13 @@ def hitmesh_command() -> list[str]:
 def environment(**more: str) -> dict[str, str]:
     """Return this process's environment without settings for other hitmesh installations on this machine."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HITMESH_")}
-    # Without coverage in child processes, and without colours, which would disturb comparisons of output.
+    # Output has no colours, because tests compare it.
     return {**inherited, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200", **more}
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that ended."""
+    """The exit code and the output of a command that has ended."""
 
     code: int
     out: str
@@ -55,7 +55,7 @@ class Finished:
 
 
 def run_command(arguments: Sequence[str], timeout_s: float = 120.0, **variables: str) -> Finished:
-    """Run `hitmesh ARGUMENTS` until the command ends."""
+    """Run `hitmesh ARGUMENTS` and wait until the command ends."""
     done = subprocess.run(
         [*hitmesh_command(), *arguments],
         env=environment(**variables),
@@ -64,13 +64,13 @@ def run_command(arguments: Sequence[str], timeout_s: float = 120.0, **variables:
         timeout=patient(timeout_s),
         check=False,
     )
-    # Not text=True, which would turn \r\n inside values into \n.
+    # With text=True, \r\n inside values would become \n.
     return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @dataclass
 class Mesh:
-    """A mesh with a home directory. `start` and `stop` may alternate; the home is kept."""
+    """A mesh with a home directory. A mesh may be started and stopped several times on the same home."""
 
     home: Path
     options: tuple[str, ...] = ("--no-demo-data",)
@@ -82,17 +82,17 @@ class Mesh:
 
     @property
     def ready_file(self) -> Path:
-        """File with the addresses of the running mesh."""
+        """The file in which the running mesh publishes its addresses."""
         return self.home / "ready.json"
 
     @property
     def output(self) -> Path:
-        """Output of `hitmesh dev` itself, standard error included."""
+        """The file with the output of `hitmesh dev` itself, including standard error."""
         return self.home.with_name(f"{self.home.name}.out")
 
     @property
     def key(self) -> str:
-        """Server key for merchant demo."""
+        """The server key of the merchant demo."""
         return (self.home / "keys" / "dev-server").read_text().strip()
 
     @property
@@ -107,7 +107,7 @@ class Mesh:
         return self.process.pid
 
     def launch(self) -> None:
-        """Start the process and return at once."""
+        """Start `hitmesh dev` and return at once."""
         command = [*hitmesh_command(), "dev", "--home", str(self.home), *self.backend, *self.options]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
@@ -116,16 +116,16 @@ class Mesh:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # a signal to the mesh's group must not reach the tests
+                process_group=0,  # so that a signal to the mesh's process group does not reach the tests
             )
 
     def start(self) -> None:
-        """Start the mesh and block until ready."""
+        """Start the mesh and block until it is ready."""
         self.launch()
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Block until the launched mesh is ready."""
+        """Block until the mesh that `launch` started is ready."""
         eventually(self._is_ready, "hitmesh dev is ready", READY_S)
         ready = json.loads(self.ready_file.read_text())
         self.url, self.address = ready["http"], ready["grpc"]
@@ -133,28 +133,28 @@ class Mesh:
     def _is_ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"hitmesh dev ended with {self.process.returncode}\n{self.logs()}"
-        # After a kill, the old file remains until the next start removes it.
+        # After a kill, the old ready file remains until the next start removes it.
         return self.ready_file.exists() and json.loads(self.ready_file.read_text())["pid"] == self.pid
 
     def stop(self) -> int:
-        """Stop the mesh; return the exit code."""
+        """Stop the mesh and return its exit code."""
         self.close_channels()
         self.ask_to_stop()
         return self.wait_stopped()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM once: a second SIGTERM would kill the whole mesh at once."""
+        """Send SIGTERM, but only once, because a second SIGTERM kills the whole mesh at once."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
     def wait_stopped(self) -> int:
-        """Block until a mesh that was asked to stop ends; return the exit code."""
+        """Block until a mesh that was asked to stop has ended, and return its exit code."""
         assert self.process is not None
         return self.process.wait(patient(STOP_S))
 
     def kill_everything(self) -> None:
-        """Kill every process in the mesh with SIGKILL, like a power cut."""
+        """Kill every process of the mesh with SIGKILL, as in a power cut."""
         assert self.process is not None
         pids = [self.pid, *self.children()]
         processes.kill_at_once(pids)
@@ -164,23 +164,23 @@ class Mesh:
 
     @property
     def on_servers(self) -> Servers | None:
-        """The mesh's resources on real servers; None if its data is in files."""
+        """The servers and names of a mesh on real servers, or None if the mesh stores its data in files."""
         note = self.home / "data" / "backend.json"
         noted = json.loads(note.read_text()) if note.exists() else {}
         return replace(servers.running(), name=noted["mesh"]) if noted.get("backend") == "stack" else None
 
     @property
     def store_url(self) -> str:
-        """Store URL used by the mesh's services."""
+        """The store URL that the mesh's services use."""
         return self.on_servers.url if self.on_servers else f"embedded:{self.home / 'data'}"
 
     @property
     def served_by(self) -> set[str]:
-        """Stores that may answer."""
+        """The stores that an answer of this mesh may name."""
         return {"STORE_CASSANDRA", "STORE_DRUID"} if self.on_servers else {"STORE_EMBEDDED"}
 
     def drop_from_servers(self) -> None:
-        """Remove the mesh's data from real servers: each mesh occupies some of Druid's few task slots."""
+        """Remove the mesh's data from real servers, because each mesh occupies some of Druid's few task slots."""
         if self.on_servers is not None:
             remove_mesh(self.on_servers)
 
@@ -195,7 +195,7 @@ class Mesh:
         )
 
     def logs(self) -> str:
-        """Return the last lines from all logs, for failure messages."""
+        """Return the last lines of all log files, for the message of a failed test."""
         files = [self.output, *sorted((self.home / "logs").glob("*.log"))]
         parts = []
         for file in files:
@@ -205,18 +205,18 @@ class Mesh:
         return "\n".join(parts)
 
     def run(self, *arguments: str, timeout_s: float = 120.0) -> Finished:
-        """Run a command against this mesh until the command ends, with any exit code."""
+        """Run a command on this mesh and wait until it ends, with any exit code."""
         return run_command([*arguments, "--home", str(self.home)], timeout_s)
 
     def cli(self, *arguments: str, timeout_s: float = 120.0) -> str:
-        """Run a command that must succeed; return standard output."""
+        """Run a command on this mesh that must succeed, and return its standard output."""
         done = self.run(*arguments, timeout_s=timeout_s)
         assert done.code == 0, f"hitmesh {' '.join(arguments)} ended with {done.code}: {done.err}"
         return done.out
 
     def channel(self) -> grpc.Channel:
-        """Return a new connection to Envoy; `stop` closes the connection."""
-        # By default, channels to the same address share a connection.
+        """Return a new connection to Envoy, which `stop` closes."""
+        # Without this option, channels to the same address share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         channel = grpc.insecure_channel(self.address, options=options)
         self._channels.append(channel)
@@ -250,7 +250,7 @@ class Mesh:
         timeout_s: float = VISIBLE_S,
         key: str | None = None,
     ) -> None:
-        """Block until the site's reports contain every record in these receipts, and nothing waits for settlement."""
+        """Block until the site's reports contain every record in these receipts, and the site has no dirty day."""
         reporter, metadata = self.reporter(), (("authorization", f"Bearer {key}"),) if key else ()
         request = reporter_pb2.GetFreshnessRequest(site=site)
         wanted: dict[tuple[str, int], int] = {}
@@ -270,22 +270,22 @@ class Mesh:
         eventually(is_visible, f"{site} shows {len(receipts)} records", timeout_s, moving=reached)
 
     def stats_address(self) -> str:
-        """Return host:port for Envoy's statistics listener."""
+        """Return host:port of the listener on which Envoy serves its statistics."""
         where: str = json.loads(self.ready_file.read_text())["metrics"]["envoy"]
         return where.removeprefix("http://").partition("/")[0]
 
     def envoy_stat(self, name: str) -> int:
-        """Return a counter or gauge from Envoy; 0 if never counted."""
+        """Return the value of a counter or gauge in Envoy's statistics, or 0 if Envoy has no such value."""
         _, body = get(self.stats_address(), "/stats")
         found = re.search(rf"^{re.escape(name)}: (\d+)$", body.decode(), re.MULTILINE)
         return int(found[1]) if found else 0
 
     def acknowledged_hits(self) -> int:
-        """Return the number of hits acknowledged to clients on Envoy's listener."""
+        """Return the number of hits that were acknowledged to clients through Envoy."""
         return self.envoy_stat("hitmesh.acknowledged_hits")
 
     def wait_acknowledged(self, expected: int) -> None:
-        """Block until Envoy has counted this many hits; Envoy counts at the end of each call."""
+        """Block until Envoy has counted this many hits. Envoy counts the hits of a call when the call ends."""
         eventually(
             lambda: self.acknowledged_hits() >= expected,
             f"Envoy counts {expected} acknowledged hits (now {self.acknowledged_hits()})",
@@ -294,12 +294,12 @@ class Mesh:
 
 
 def _shortened(line: str) -> str:
-    """Remove the middle of a long line: the event is at the beginning, the cause at the end."""
+    """Remove the middle of a long line, and keep the event at its beginning and the cause at its end."""
     return line if len(line) <= LOG_COLUMNS else f"{line[: LOG_COLUMNS // 3]} ... {line[-LOG_COLUMNS * 2 // 3 :]}"
 
 
 def get(address: str, path: str) -> tuple[int, bytes]:
-    """Return status and body of a GET."""
+    """Send a GET request, and return the status and the body of the answer."""
     connection = http.client.HTTPConnection(address, timeout=60)
     try:
         connection.request("GET", path)
@@ -310,7 +310,7 @@ def get(address: str, path: str) -> tuple[int, bytes]:
 
 
 def one_json_line(text: str) -> Any:
-    """Return the value from an output that must be a single line of JSON."""
+    """Parse an output, which must be a single line of JSON, and return its value."""
     assert text.endswith("\n")
     assert text.count("\n") == 1, f"more than one line: {text[:500]!r}"
     return json.loads(text)

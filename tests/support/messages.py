@@ -11,7 +11,7 @@ from tests.reference.hits import RefHit, RefItem
 
 
 def timestamp(ms: int) -> Timestamp:
-    """Return UTC ms as a message."""
+    """Return a time in UTC ms as a protobuf message."""
     return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)
 
 
@@ -28,7 +28,7 @@ def page_view(hit_id: str, at_ms: int, path: str = "/", visitor: str = "v-1", ag
 
 
 def message_of(hit: RefHit) -> hit_pb2.Hit:
-    """Return a hit as a server-side sender's message."""
+    """Return the message with which a server sends a hit of the reference model."""
     source, medium, campaign, click_id = hit.campaign
     context = hit_pb2.Context(
         campaign=hit_pb2.Campaign(source=source, medium=medium, campaign=campaign, click_id=click_id),

@@ -1,4 +1,4 @@
-"""Store openers for contract tests (each call acts like another process), and the tests' time."""
+"""The present of the contract tests, and the type of functions that open their stores, as another process would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches without content, for the send window: hits are numbers."""
+"""Batches whose hits are only numbers, for tests of the send window."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hitmesh.api.collector.v1 import collector_pb2 as pb
 
 
 class Parcel(NamedTuple):
-    """A batch of numbered hits; `name` changes in a part."""
+    """A batch of numbered hits. A part of a batch has another `name`."""
 
     name: str
     members: tuple[int, ...]

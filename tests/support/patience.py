@@ -1,7 +1,7 @@
 """Time-outs of tests, which detect hanging and never measure speed.
 
-A test states how long a step takes on a fast idle machine. Every wait and every time-out multiplies that by `PATIENCE`,
-so that a slow or busy machine fails no test.
+A test states how long a step takes on a fast idle machine. Every wait and every time-out multiplies this time by
+`PATIENCE`, so that no test fails because a machine is slow or busy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PATIENCE: Final = 8
 
 
 def patient(seconds: float) -> float:
-    """Return the ceiling for a step that takes `seconds` on a fast machine."""
+    """Return the time-out for a step that takes `seconds` on a fast machine."""
     return seconds * PATIENCE
 
 

@@ -1,4 +1,4 @@
-"""Look at processes: which belong to a mesh, which are alive, how large they are."""
+"""Find the processes of a mesh, whether they are alive, and how much memory they use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def descendants(root: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process exists and is not a zombie (a zombie may have no parent to reap it)."""
+    """Return whether a process exists and is not a zombie.
+
+    (A process whose parent does not reap it remains a zombie.)
+    """
     try:
         return psutil.Process(pid).status() not in _DEAD
     except psutil.NoSuchProcess:
@@ -35,15 +38,15 @@ def kill_at_once(pids: list[int]) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return a process's resident memory, shared pages included."""
+    """Return a process's resident memory in bytes, including shared pages."""
     return psutil.Process(pid).memory_info().rss
 
 
 def proportional_bytes(pid: int) -> int:
-    """Return a process's resident memory, in which each shared page is divided by the number of its processes (PSS)."""
+    """Return a process's proportional set size (PSS) in bytes, which divides each shared page among its processes."""
     return int(psutil.Process(pid).memory_full_info().pss)
 
 
 def name_of(pid: int) -> str:
-    """Return a process's command line, for people."""
+    """Return a process's command line as a readable text."""
     return " ".join(psutil.Process(pid).cmdline())[:100]

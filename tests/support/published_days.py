@@ -1,4 +1,4 @@
-"""Settled days, published as settlement publishes them, without rows."""
+"""Publish settled days as settlement publishes them, but without rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_HITS: Final = LedgerEntry(0, 0, 0, 0, 0, 0)
 def publish_day(
     generations: Generations, site_day: SiteDay, now: int, ledger: LedgerEntry = NO_HITS, drift: Drift | None = None
 ) -> None:
-    """Publish a further generation for a site-day that has no entry."""
+    """Publish a generation of a site-day that has no entry yet."""
     generations.publish(
         site_day,
         generations.begin(site_day),

@@ -1,4 +1,4 @@
-"""Builder for hits as stored in a raw store."""
+"""Build hits in the form in which a raw store contains them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builders for reprocessings and recomputed site-days."""
+"""Build reprocessings, and site-days that they have recomputed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def a_reprocessing(
     days: tuple[int, int] = (UTC_DAY, UTC_DAY + 1),
     **fields: object,
 ) -> Reprocessing:
-    """Return a reprocessing under the current logic, created at 0; `days` are [first, end)."""
+    """Return a reprocessing under the current logic that was created at time 0. `days` is the range [first, end)."""
     values: dict[str, object] = {"kind": Kind.LOGIC, "logic": "v1", "created_at": 0, "updated_at": 0} | fields
     return Reprocessing(
         id_,
@@ -37,7 +37,7 @@ def a_reprocessing(
 
 
 def a_ledger(accepted: int, duplicate: int = 0) -> LedgerEntry:
-    """Return a ledger entry without excluded hits."""
+    """Return a site-day's ledger entry without excluded hits."""
     return LedgerEntry(accepted, accepted - duplicate, duplicate, 0, sum64=accepted * 10, xor64=accepted)
 
 
@@ -52,7 +52,7 @@ def a_rebuilt(
     reasons: ChangeReasons | None = None,
     disturbed: frozenset[int] = frozenset(),
 ) -> Rebuilt:
-    """Return a recomputed site-day; `changes` has (old, new) per measure."""
+    """Return a recomputed site-day. `changes` maps each measure that changed to its old and new value."""
     before, after = (
         GenerationVersion(generation, 2, {}, ledger, b"")
         for generation, ledger in zip(generations, ledgers, strict=True)

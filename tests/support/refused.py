@@ -1,4 +1,4 @@
-"""Refused hits as the control service returns them: admitted by the collector, stored, listed."""
+"""Let the collector refuse hits, and return the refused hits as the control service returns them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.support.admitting import EDGE, NOW, SERVER, a_batch, a_frame, admitte
 def refused_of(
     *hits: hit_pb2.Hit, key: str = SERVER, batch_id: str = "b1", sent: int | None = None, **fields: Any
 ) -> pb.RejectedHit:
-    """Return the only refusal of a batch."""
+    """Admit a batch that has one refused hit, and return this hit."""
     (refusal,) = refusals_in(admitted(a_batch(*hits, key=key, batch_id=batch_id, sent=sent, **fields)))
     return refusal
 
 
 def refused_json(*hits: dict[str, Any], key: str = SERVER, client_ip: str = "") -> list[pb.RejectedHit]:
-    """Return the refusals of a JSON batch."""
+    """Admit a JSON batch, and return its refused hits."""
     batch = {"ingestKey": key, "batchId": "b1", "hits": list(hits), "edge": {"clientIp": client_ip}}
     read = batch_of_json(json.dumps(batch).encode(), lambda known: known in (SERVER, EDGE))
     frame = a_frame(read.batch)
@@ -34,7 +34,7 @@ def refused_json(*hits: dict[str, Any], key: str = SERVER, client_ip: str = "") 
 
 
 def refusals_in(found: Admitted) -> list[pb.RejectedHit]:
-    """Return the refusals as listed, after they passed the log and the processor."""
+    """Return the refused hits as the control service lists them, after they passed the log and the processor."""
     rows = found.rejected.drop("frame")
     record = Record(RecordKind.REJECTED, pack_record(rows), rows.height, max_collect_time=NOW)
     intake = take_in([LoggedRecord(Position("rejected.1", 0, 0), NOW, record)])

@@ -1,6 +1,6 @@
-"""Removal of a mesh's topics, tables and data sources from real servers, with all data.
+"""Remove a mesh's topics, tables and data sources, with all data, from real servers.
 
-Production code creates a mesh on servers and never removes a mesh.
+Production code creates a mesh on servers, but never removes it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _COORDINATOR: Final = "/druid/coordinator/v1"
 
 
 def remove_mesh(servers: Servers) -> None:
-    """Remove everything that belongs to this mesh."""
+    """Remove all topics, tables and data sources of this mesh."""
     remove_sources(servers)
     remove_topics(servers)
     remove_keyspace(servers)
 
 
 def remove_sources(servers: Servers) -> None:
-    """Terminate the mesh's supervisors and delete the mesh's rows; the retention rule KEEP_NOTHING stays.
+    """Terminate the mesh's supervisors and delete its rows. The retention rule KEEP_NOTHING remains.
 
-    A task ends when its segments were handed over, or when no server will load them. KEEP_NOTHING must therefore be set
-    first; otherwise a task would wait forever for the handover of deleted segments.
+    A Druid task ends when its segments are handed off, or when no server will load them. KEEP_NOTHING must therefore be
+    set first. Without this rule, a task would wait forever for the handoff of deleted segments.
     """
     with closing(DruidClient(servers)) as client:
         for source in RowSource:
@@ -48,7 +48,7 @@ def remove_sources(servers: Servers) -> None:
 
 
 def remove_topics(servers: Servers) -> None:
-    """Remove the mesh's topics; topics that do not exist are no error."""
+    """Remove the mesh's topics that exist."""
     admin = AdminClient({"bootstrap.servers": servers.kafka, "log_level": 3})
     names = [wanted.name for wanted in wanted_topics(servers, SchemaOptions())]
     for done in admin.delete_topics(names, operation_timeout=_CALL_S).values():

@@ -1,4 +1,4 @@
-"""A running reporter and control service on in-memory stores, and requests from tests."""
+"""Run a reporter and a control service on in-memory stores, and build requests to them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def a_site(name: str = SITE, zone: str = "UTC", currency: str = "USD") -> Site:
 
 @dataclass
 class Mesh:
-    """A running reporter, a running control service, their stores, and stubs."""
+    """A running reporter and a running control service, their stores, and stubs for their RPCs."""
 
     stores: Stores
     clock: ManualClock
@@ -84,7 +84,7 @@ class Mesh:
         return rejected_hits_pb2_grpc.RejectedHitServiceStub(self.control_channel)
 
     def settle(self, hits: list[dict[str, object]], starts: list[dict[str, object]]) -> None:
-        """Publish rows like settlement."""
+        """Write and publish rows as settlement does."""
         of_hits, of_visits = frame(RowSource.TRAFFIC, hits), frame(RowSource.VISITS, starts)
         self.stores.sink.write(of_hits, of_visits)
         days = {(row["site"], row["day"], row["generation"]) for row in [*hits, *starts]}
@@ -96,7 +96,7 @@ class Mesh:
             publish_day(self.stores.generations, site_day, self.clock.now())
 
     def apply_log(self, log_time: int) -> None:
-        """Commit the processor's progress for every partition."""
+        """Commit a position of the processor for every partition."""
         reader = self.stores.log_reader(Topic.HITS, PROCESSOR_GROUP)
         progress = {partition: PartitionProgress(10, log_time) for partition in reader.committed()}
         reader.commit(progress)
@@ -111,7 +111,10 @@ def start(
     around: Callable[[MetricStore], MetricStore] = lambda store: store,
     reprocessing: ReprocessingLimits = PRODUCTION,
 ) -> Iterator[Mesh]:
-    """Run a reporter with `limits` for build_server, and a control service; `around` wraps the metric store."""
+    """Run a reporter and a control service.
+
+    `limits` are arguments of `build_server`, and `around` wraps the metric store.
+    """
     clock = ManualClock(NOW)
     stores = open_stores("memory:", clock)
     tokens = numbered_tokens()
@@ -153,7 +156,7 @@ def start(
 
 
 def served(server: grpc.Server, services: Sequence[str]) -> int:
-    """Start a server with the health of its services; return the port."""
+    """Start a server that also reports the health of its services, and return its port."""
     checks = add_own_services(server, services)
     for service in services:
         checks.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -169,7 +172,7 @@ def numbered_tokens() -> Iterator[str]:
 def control_backend(
     stores: Stores, clock: Clock, *, open_reads: bool, limits: ReprocessingLimits = PRODUCTION
 ) -> ControlBackend:
-    """Return the backend of a control service over these stores; tokens are numbered."""
+    """Return the backend of a control service on these stores, which gives numbered tokens."""
     tokens = numbered_tokens()
     return ControlBackend(
         directory=stores.directory,
@@ -209,7 +212,7 @@ class Refusal:
 
 
 def refusal(call: Callable[[], object]) -> Refusal:
-    """Return the refusal from an error; every error must have ErrorInfo."""
+    """Make a call that must be refused, and return the refusal."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     error = caught.value
@@ -224,7 +227,7 @@ def refusal(call: Callable[[], object]) -> Refusal:
 
 
 def assert_hidden(site: str, read: Callable[[str | None], object]) -> None:
-    """Check that the owner's key may read a site, and that for a rival's key the site does not exist."""
+    """Check that the owner's key may read a site, and that a rival's key gets NOT_FOUND."""
     read(OWNER)
     rival = refusal(lambda: read(RIVAL))
     assert (rival.code, rival.field) == (grpc.StatusCode.NOT_FOUND, "site")

@@ -1,4 +1,7 @@
-"""Reprocessings over a small mesh: stored and requested as the control service does, run portion by portion."""
+"""Reprocessings on a small mesh.
+
+Tests store and request a reprocessing as the control service does, and run it in portions.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from tests.support.small_mesh import SmallMesh, settler_stores
 
 MAX_PORTIONS = 200
 SMALL_PORTIONS = ReprocessPace(portion_ms=-1, page_site_days=1, wave_site_days=1, unavailable_ms=0)
-"""Portions, pages and waves have one site-day each; after a store was unavailable, the next portion is due at once."""
+"""A pace with one site-day per portion, page and wave, and without a delay after a store was unavailable."""
 
 
 def plan(
@@ -26,7 +29,7 @@ def plan(
     kind: Kind = Kind.LOGIC,
     id_: str = "r",
 ) -> Reprocessing:
-    """Store a plan for the days [first, end) of these sites."""
+    """Store a planned reprocessing of the days [first, end) of these sites."""
     now = mesh.clock.now()
     planned = Reprocessing(id_, kind, logic, tuple(sites), *days, created_at=now, updated_at=now)
     mesh.stores.reprocessings.create(planned)
@@ -34,7 +37,7 @@ def plan(
 
 
 def request(mesh: SmallMesh, work: Work, id_: str = "r") -> None:
-    """Request a work, as an operator does."""
+    """Request work on a reprocessing, as an operator does."""
     there = stored(mesh, id_)
     assert there.state in REQUESTABLE[work], there
     begun_at = there.begun_at if there.state is State.FAILED else 0
@@ -43,24 +46,24 @@ def request(mesh: SmallMesh, work: Work, id_: str = "r") -> None:
 
 
 def stored(mesh: SmallMesh, id_: str = "r") -> Reprocessing:
-    """Return the stored value."""
+    """Return the reprocessing as it is stored now."""
     found = mesh.stores.reprocessings.get(id_)
     assert found is not None
     return found
 
 
 def rebuilt(mesh: SmallMesh, id_: str = "r") -> list[Rebuilt]:
-    """Return the recomputed site-days."""
+    """Return the site-days that the reprocessing has recomputed."""
     return list(mesh.stores.reprocessings.rebuilt(id_))
 
 
 def reprocessor_of(mesh: SmallMesh, pace: ReprocessPace | None = None) -> Reprocessor:
-    """Return a new reprocessor, as after a start of the process."""
+    """Return a new reprocessor, as after a restart of the process."""
     return Reprocessor(settler_stores(mesh.stores), mesh.stores.reprocessings, mesh.clock, pace, marks=7)
 
 
 def work_off(mesh: SmallMesh, reprocessor: Reprocessor, id_: str = "r") -> Reprocessing:
-    """Run portions until the requested work has ended."""
+    """Run portions until the requested work has ended, and return the reprocessing."""
     for _ in range(MAX_PORTIONS):
         mesh.clock.advance(1)
         if stored(mesh, id_).state is not State.RUNNING:
@@ -70,13 +73,13 @@ def work_off(mesh: SmallMesh, reprocessor: Reprocessor, id_: str = "r") -> Repro
 
 
 def done(mesh: SmallMesh, work: Work, id_: str = "r", pace: ReprocessPace | None = None) -> Reprocessing:
-    """Request work, and run it to its end."""
+    """Request work, run it to its end, and return the reprocessing."""
     request(mesh, work, id_)
     return work_off(mesh, reprocessor_of(mesh, pace), id_)
 
 
 def imbalance(mesh: SmallMesh) -> int:
-    """Return by how much the ledgers of all sites do not balance."""
+    """Return the imbalance of the ledger, added up over all sites."""
     mesh.runner.flush()
     stores = mesh.stores
     return sum(

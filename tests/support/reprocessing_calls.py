@@ -1,4 +1,4 @@
-"""Calls of ReprocessingService as operators make them, and settled days to plan for."""
+"""Call ReprocessingService as operators do, and create settled days that a reprocessing can change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.settled_rows import SITE
 
 RIVAL_SITE = "merchants/rival/sites/shop"
 BLOG = "merchants/demo/sites/blog"
-# The first day that is not closed is 2015-05-17 (UTC_DAY).
+# The following day, 2015-05-17 (UTC_DAY), is the first day that is not closed.
 LAST_CLOSED = "2015-05-16"
 
 
@@ -29,7 +29,7 @@ def settle(mesh: Mesh, site: str, day: int, hits: int) -> None:
 
 
 def wanted(*sites: str, **fields: object) -> pb.Reprocessing:
-    """Return a request's reprocessing of kind LOGIC, for the last two closed days."""
+    """Return the reprocessing of a request: kind LOGIC, on the last two closed days."""
     values: dict[str, object] = {
         "sites": sites or (SITE,),
         "kind": pb.REPROCESSING_KIND_LOGIC,
@@ -58,7 +58,7 @@ def run(mesh: Mesh, name: str) -> pb.Reprocessing:
 
 
 def variables(call: Callable[[], object]) -> Mapping[str, str]:
-    """Return the metadata of a refusal's ErrorInfo."""
+    """Make a call that must be refused, and return the metadata of its ErrorInfo."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # the error of a call is that call

@@ -1,4 +1,4 @@
-"""REST through Envoy with plain http.client, as with curl."""
+"""Send REST requests through Envoy with http.client, as curl does."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Headers = dict[str, str]
 
 @dataclass(frozen=True)
 class Rest:
-    """A caller; `headers` go with every request."""
+    """A caller of the mesh, which sends `headers` with every request."""
 
     mesh: Mesh
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, method: str, path: str, body: bytes | None = None, **more: str) -> tuple[int, Headers, bytes]:
-        """Return status, headers by lower-case name, and body."""
+        """Send a request, and return the status, the headers by lower-case name, and the body of the answer."""
         connection = http.client.HTTPConnection(self.mesh.address, timeout=patient(20))
         try:
             sent = {**({"content-type": "application/json"} if body is not None else {}), **self.headers, **more}
-            # A server may answer and close before the whole body is sent.
+            # A server may answer and close the connection before the whole body is sent.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, path, body, sent)
             answer = connection.getresponse()
@@ -36,11 +36,11 @@ class Rest:
             connection.close()
 
     def get(self, path: str) -> tuple[int, Headers, Any]:
-        """Return the answer to a GET, with its body parsed from JSON."""
+        """Send a GET request, and return the answer with its body parsed from JSON."""
         return _parsed(self.request("GET", path))
 
     def post(self, path: str, value: object) -> tuple[int, Headers, Any]:
-        """Return the answer to a POST with a JSON body, with its body parsed from JSON."""
+        """Send a POST request with a JSON body, and return the answer with its body parsed from JSON."""
         return _parsed(self.request("POST", path, json.dumps(value).encode()))
 
 
@@ -51,7 +51,7 @@ def _parsed(answer: tuple[int, Headers, bytes]) -> tuple[int, Headers, Any]:
 
 
 def reason_of(error: Any) -> str:
-    """Return the reason in an error; the error must have the common shape with all fields."""
+    """Return the reason of an error, which must have all fields of the common form of errors."""
     assert set(error) == {"code", "message", "details"}, error
     assert isinstance(error["code"], int)
     assert error["message"]
@@ -61,7 +61,7 @@ def reason_of(error: Any) -> str:
 
 
 def metadata_of(error: Any) -> dict[str, str]:
-    """Return the variable parts of an error's message."""
+    """Return the variables of an error's message, which ErrorInfo contains as metadata."""
     metadata: dict[str, str] = _info_of(error).get("metadata", {})
     return metadata
 

@@ -1,4 +1,7 @@
-"""Clients that resend until every batch is acknowledged, even if the collector dies: one thread per site."""
+"""Clients that resend until every batch is acknowledged, even if the collector dies.
+
+Each site has a separate client and thread.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from hitmesh.client.patience import Patience
 from hitmesh.client.sender import HitSender, SendTotals
 from tests.support.patience import patient
 
-# Ten minutes: a collector may take 30 s to restart on a busy machine, and other waits fail the test earlier.
+# The clients retry for ten minutes. A collector may take 30 s to restart on a busy machine, and other waits of a test
+# fail earlier.
 PATIENCE = Patience(attempts=3_000, first_s=0.05, max_s=0.2, stall_s=20.0)
 DRAINED_S = 60.0
 
@@ -22,12 +26,12 @@ Portion = Mapping[str, Sequence[hit_pb2.HitBatch]]
 
 
 class Senders:
-    """Send portions in the background, in order. Use as a context manager.
+    """A context manager that sends portions of batches in the background, in order.
 
     Args:
-        address: the collector's address while alive.
+        address: the collector's address.
         key: a server key for all sites.
-        sites: each site has a separate stream.
+        sites: the sites to send to, each on a separate stream.
         patience: retry policy for each client.
     """
 
@@ -57,7 +61,7 @@ class Senders:
             thread.join()
 
     def give(self, portion: Portion) -> None:
-        """Queue a portion behind earlier portions."""
+        """Queue a portion, which is sent after all earlier portions."""
         with self._changed:
             for site, batches in portion.items():
                 self._given[site] += 1
@@ -71,7 +75,7 @@ class Senders:
 
     @property
     def resent(self) -> int:
-        """Number of resent hits in acknowledged portions; a hit that was resent twice counts twice."""
+        """Number of resent hits in acknowledged portions. A hit that was resent twice counts twice."""
         with self._changed:
             return sum(totals.resent for totals in self.totals.values())
 
@@ -96,14 +100,14 @@ class Senders:
                         self._done[site] += 1
                         self.totals[site] = sender.totals
                         self._changed.notify_all()
-        except BaseException as error:  # stored for `wait_acknowledged`: an exception in this thread would not be seen
+        except BaseException as error:  # `wait_acknowledged` raises the error in the test's thread
             with self._changed:
                 self._failed.append(error)
                 self._changed.notify_all()
 
 
 def portions(batches: Portion, sizes: Sequence[int]) -> list[Portion]:
-    """Cut each site's batches into shares proportional to these sizes."""
+    """Divide the batches of each site into portions whose sizes are proportional to `sizes`."""
     cut: list[Portion] = []
     whole = sum(sizes)
     for number, size in enumerate(sizes):

@@ -1,7 +1,8 @@
-"""Real Kafka, Cassandra and Druid for tests: servers are started once, and each test may get its own mesh.
+"""Real Kafka, Cassandra and Druid for tests. The servers are started once, and each test may get a separate mesh.
 
-Existing servers are used if HITMESH_TEST_SERVERS holds their store URL. Otherwise `hitmesh stack` starts servers in a
-home below the repository, or in HITMESH_TEST_STACK_HOME, and the next run reuses the home.
+If HITMESH_TEST_SERVERS contains the store URL of existing servers, the tests use these. Otherwise `hitmesh stack`
+starts servers whose home is HITMESH_TEST_STACK_HOME, by default a directory in the repository. The next run of the
+tests uses the same home.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from tests.support.removal import remove_keyspace, remove_sources, remove_topics
 
 VARIABLE: Final = "HITMESH_TEST_SERVERS"
 HOME: Final = Path(os.environ.get("HITMESH_TEST_STACK_HOME") or Path(__file__).parents[2] / ".stack")
-# Each transaction writes marks as a row; the Druid tests show why marks need the margin.
+# A progress mark counts only after this margin. The Druid tests show why the margin is needed.
 MARK_MARGIN_MS: Final = 300
 OPTIONS: Final = SchemaOptions(hits_partitions=4, rollups_partitions=2)
-# How many meshes are made in advance, without and with data sources: Druid takes 4 s to start reading, and the shortest
-# tests take 2 s.
+# Number of meshes that are made in advance, without and with Druid's data sources. Druid takes 4 s to start reading,
+# and the shortest tests take 2 s.
 AHEAD: Final = {False: 1, True: 2}
 
 
 @lru_cache(maxsize=1)
 def running() -> Servers:
-    """Return the servers' addresses; start servers if needed."""
+    """Return the addresses of the servers, which are started if they do not run."""
     given = os.environ.get(VARIABLE)
     if given:
         return replace(parse_servers(given), mark_margin_ms=MARK_MARGIN_MS)
@@ -47,25 +48,25 @@ def running() -> Servers:
 
 
 def apply(changes: Iterable[Change]) -> None:
-    """Apply every change in a plan."""
+    """Apply every change that a plan of a schema lists."""
     for change in changes:
         if change.action is not Action.KEEP:
             change.apply()
 
 
 def a_name() -> str:
-    """Return an unused mesh name."""
+    """Return a random mesh name, which no other mesh has."""
     return f"t{secrets.token_hex(4)}"
 
 
 class Meshes:
-    """Meshes made in advance and removed in the background: both steps mostly wait for servers.
+    """A pool that creates meshes in advance and removes them in the background, because both mostly wait for servers.
 
-    Keyspaces are emptied and reused: creating tables takes seconds.
+    Keyspaces are emptied and used again, because creating their tables takes seconds.
     """
 
     def __init__(self) -> None:
-        running()  # must be first: several threads would otherwise start the servers concurrently
+        running()  # start the servers now, so that no two threads start them concurrently
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="meshes")
         self._free: SimpleQueue[str] = SimpleQueue()
         self._made: list[str] = []
@@ -73,21 +74,21 @@ class Meshes:
         self._removed: list[Future[None]] = []
 
     def fresh(self, *, with_druid: bool) -> Servers:
-        """Return an empty mesh, with data sources if asked for, and start making the next meshes."""
+        """Return an empty mesh, with data sources in Druid if `with_druid`, and begin to create the next meshes."""
         ahead = self._ahead[with_druid]
         while len(ahead) <= AHEAD[with_druid]:
             ahead.append(self._workers.submit(self._make, with_druid=with_druid))
         return ahead.popleft().result()
 
     def release(self, servers: Servers, *, with_druid: bool) -> None:
-        """Remove everything that other meshes do not share, while the next test runs."""
+        """Remove the mesh's topics and data sources in the background, and let another mesh use its keyspace."""
         self._removed.append(self._workers.submit(self._remove, servers, with_druid=with_druid))
 
     def drop(self) -> None:
         """Remove everything.
 
         Raises:
-            Exception: a removal failed.
+            Exception: the removal of a mesh failed.
         """
         for with_druid, ahead in self._ahead.items():
             for made in ahead:
@@ -124,7 +125,7 @@ class Meshes:
 
 
 def a_mesh(options: SchemaOptions = OPTIONS) -> Servers:
-    """Return a complete new mesh; `tests.support.removal.remove_mesh` removes the mesh."""
+    """Return a complete new mesh, which `tests.support.removal.remove_mesh` removes."""
     servers = replace(running(), name=a_name())
     for server in (cassandra, kafka, druid):
         apply(server.plan(servers, options))

@@ -1,4 +1,4 @@
-"""A collector and a processor as separate processes over a shared store, for kill and restart tests."""
+"""Run a collector and a processor as separate processes on a shared store, for tests that kill and restart them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ KEY = "hms_the-key-of-those-who-kill-0000000000000"
 READY_S = 30.0
 CAUGHT_UP_S = 60.0
 LOG_CHARACTERS = 3_000
-# Two cores, many processes.
+# Each process uses few threads, because the tests run many processes on two cores.
 BOUNDS = {"POLARS_MAX_THREADS": "1", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 
 
 @dataclass
 class Service:
-    """A restartable process: at most a single process runs at a time."""
+    """A service whose process can be started several times, but runs at most once at a time."""
 
     name: str
     logs: Path
@@ -39,7 +39,7 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, **changes: str) -> None:
-        """Start the process with additional settings; return at once."""
+        """Start the process with additional settings, and return at once."""
         self.starts += 1
         prefix = f"HITMESH_{self.name.upper()}_"
         variables = {f"{prefix}{key}": value for key, value in {**self.settings, **changes}.items()}
@@ -59,15 +59,15 @@ class Service:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process exists, even suspended."""
+        """Whether the process exists, even if it is suspended."""
         return self.process is not None and self.process.poll() is None
 
     def log_tail(self) -> str:
-        """Return the end of the log, for error messages."""
+        """Return the end of the log file, for error messages."""
         return f"--- {self.log.name}\n{self.log.read_text(errors='replace')[-LOG_CHARACTERS:]}"
 
     def wait_for_line(self, event: str) -> None:
-        """Block until the latest process has logged an event."""
+        """Block until the log file of the latest process contains an event."""
 
         def is_logged() -> bool:
             assert self.is_running, self.log_tail()
@@ -81,31 +81,31 @@ class Service:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill the process, like a power cut."""
+        """Kill the process with SIGKILL, as in a power cut."""
         if self.is_running:
             self.send(signal.SIGKILL)
             self.wait_ended()
 
     def stop(self) -> int:
-        """Stop the process; return the exit code."""
+        """Stop the process, and return its exit code."""
         assert self.is_running, self.log_tail()
         self.send(signal.SIGTERM)
         return self.wait_ended()
 
     def wait_ended(self) -> int:
-        """Block until the process ends; return the exit code, negative for a signal."""
+        """Block until the process ends, and return its exit code, which is negative if a signal ended it."""
         assert self.process is not None
         return self.process.wait(patient(READY_S))
 
 
 @dataclass
 class Cluster:
-    """Both services with their store. Use as a context manager, which ends all processes at exit.
+    """A collector and a processor with their store, as a context manager that ends all processes at exit.
 
     Args:
-        home: directory for everything outside the store.
-        store_url: store shared by all processes.
-        heartbeat_s: pause between heartbeats; without heartbeats, only hits are in the log.
+        home: directory for all files outside the store.
+        store_url: URL of the store that all processes share.
+        heartbeat_s: pause between the heartbeats that the collector appends to the log.
     """
 
     home: Path
@@ -132,11 +132,13 @@ class Cluster:
         self.processor = self.a_processor("first")
 
     def a_processor(self, name: str, node: str = "") -> Service:
-        """Return an additional processor, not started: small windows, immediate writes, frequent snapshots.
+        """Return an additional processor that is not started yet.
+
+        The processor has small windows, flushes at once and saves often.
 
         Args:
-            name: directory name.
-            node: node name; defaults to `name`.
+            name: name of its directory.
+            node: name of its node, by default `name`.
         """
         settings = {"STORE": self.store_url, "LISTEN": f"{tcp_ports.HOST}:0", "NODE": node or name}
         settings |= {"CACHE": str(self.home / f"kept-by-{name}"), "MAX_HITS": "100", "WINDOW_MS": "0"}
@@ -147,7 +149,7 @@ class Cluster:
         return processor
 
     def a_reporter(self) -> Service:
-        """Return a reporter that listens on `reporter_address`, not started, with open reads."""
+        """Return a reporter with open reads, which is not started yet, and set `reporter_address`."""
         self.reporter_address = f"{tcp_ports.HOST}:{tcp_ports.any_free(1)[0]}"
         settings = {"STORE": self.store_url, "LISTEN": self.reporter_address, "NODE": "reporter", "OPEN_READS": "true"}
         reporter = Service("reporter", self.home / "reporter", settings)
@@ -164,14 +166,14 @@ class Cluster:
         self.stores.close()
 
     def committed(self) -> int:
-        """Return the number of records the stream has committed."""
+        """Return the number of log records that the stream has committed."""
         return sum(progress.next_offset for progress in self.stores.outbox.committed().values())
 
     def wait_counted(self, timeout_s: float = CAUGHT_UP_S) -> None:
-        """Block until everything now in the log is committed, flushed and in answers, and history is settled."""
+        """Block until all records now in the log are committed, flushed and in answers, and no history hit waits."""
         wait_counted(self.stores, self.processor.log_tail, timeout_s)
 
     def stop(self) -> None:
-        """Stop both services; both must exit with 0."""
+        """Stop both services, which must exit with 0."""
         assert self.processor.stop() == 0, self.processor.log_tail()
         assert self.collector.stop() == 0, self.collector.log_tail()

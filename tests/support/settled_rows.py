@@ -1,4 +1,4 @@
-"""Builders for settled rows, and a metric store over rows in a frame, for reporter tests."""
+"""Build settled rows, and a metric store that answers from a table of rows, for tests of the reporter."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ DAY = 86_400_000
 
 
 def sketch_of(*visitors: int) -> bytes:
-    """Return a cell's sketch with these visitors."""
+    """Return the sketch of a cell that contains these visitors."""
     keys = np.array(visitors, np.uint64)
     return bytes(cell_sketches(keys, np.zeros(len(keys), np.int64), 1)[0].as_py())
 
 
 def a_row(source: RowSource, at: int = MIDNIGHT, **values: object) -> dict[str, object]:
-    """Return a settled row at an instant; all other columns are 0 or null."""
+    """Return a settled row at an instant. Columns that `values` does not name are 0 or null."""
     row: dict[str, object] = {
         name: 0 if kind == pl.Int64 else None for name, kind in ROW_COLUMNS[source].items() if name != "excluded"
     }
@@ -50,28 +50,28 @@ def a_row(source: RowSource, at: int = MIDNIGHT, **values: object) -> dict[str, 
 
 
 def traffic(at: int = MIDNIGHT, **values: object) -> dict[str, object]:
-    """Return a hits row."""
+    """Return a row of the source TRAFFIC."""
     return a_row(RowSource.TRAFFIC, at, **values)
 
 
 def visits(at: int = MIDNIGHT, **values: object) -> dict[str, object]:
-    """Return a visits row."""
+    """Return a row of the source VISITS."""
     return a_row(RowSource.VISITS, at, **values)
 
 
 def frame(source: RowSource, rows: Iterable[dict[str, object]]) -> pl.DataFrame:
-    """Return rows as written by settlement."""
+    """Return the rows as a table with the columns that settlement writes."""
     return pl.DataFrame(list(rows), schema=ROW_COLUMNS[source], orient="row")
 
 
 def stream_frame(source: RowSource, rows: Iterable[dict[str, object]]) -> pl.DataFrame:
-    """Return rows as written by the live stream; missing stream-only columns are 0."""
+    """Return the rows as a table with the columns that the live stream writes."""
     named = [{MOVED_VISITORS: 0} | row for row in rows]
     return pl.DataFrame(named, schema=STREAM_COLUMNS[source], orient="row")
 
 
 def partials_of(traffic: pl.DataFrame, visits: pl.DataFrame, partition: PartitionId, epoch: int) -> pl.DataFrame:
-    """Return partials for rows as written by the live stream, all in a single epoch and partition."""
+    """Return the partials that the live stream writes with these rows, all in a single epoch and partition."""
     owner: dict[str, object] = {
         "generation": STREAM_GENERATION,
         "log": partition.log,
@@ -86,7 +86,7 @@ def partials_of(traffic: pl.DataFrame, visits: pl.DataFrame, partition: Partitio
 
 
 class RowsStore:
-    """A MetricStore over two frames."""
+    """A MetricStore that answers from two tables of rows."""
 
     def __init__(self, of_hits: Iterable[dict[str, object]], of_visits: Iterable[dict[str, object]]) -> None:
         self.rows = {
@@ -96,7 +96,7 @@ class RowsStore:
 
     @property
     def generations(self) -> dict[SiteDay, int]:
-        """Return the generation of every site-day in the rows."""
+        """Return the generation of every site-day that has rows."""
         days = pl.concat(table.select("site", "day", "generation") for table in self.rows.values())
         return {SiteDay(site, day): generation for site, day, generation in days.unique().iter_rows()}
 
@@ -123,7 +123,7 @@ def a_question(
     limit: int = 10_000,
     include_excluded: bool = False,
 ) -> Question:
-    """Return a checked question."""
+    """Return a question in the form that it has after all checks."""
     axis = buckets(zone, dt.date.fromisoformat(since), dt.date.fromisoformat(until), grain)
     return Question(
         metrics=tuple(METRICS[id_] for id_ in metrics.split(",")),
@@ -141,13 +141,16 @@ def a_question(
 
 
 def ask(store: RowsStore, question: Question, currency: str = "USD") -> Series:
-    """Return a store's answer."""
+    """Return the answer to a question from a store's rows."""
     answered = [(leg, store.query(leg.query)) for leg in legs(question, store.generations)]
     return series(question, combine(question, answered, currency))
 
 
 def table_of(rows: Series) -> dict[tuple[str, ...], list[float | None]]:
-    """Return the values by (label if grained, dimension values); None for an empty cell."""
+    """Return the values of each row, keyed by the bucket's label (if any) and the dimension values.
+
+    An empty cell is None.
+    """
     labels = rows.question.buckets.labels
     values = [
         [

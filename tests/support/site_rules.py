@@ -1,4 +1,4 @@
-"""Exclusion rules of the sites in a small mesh, and the hits that the reference expects to be excluded."""
+"""Change the exclusion rules of sites in a small mesh, and mark the hits that the rules must exclude."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def remove_rule(directory: SiteDirectory, site: str, id_: str) -> None:
 
 
 def store_networks(directory: SiteDirectory, site: str, *, now: int = 0) -> None:
-    """Let a site store truncated addresses."""
+    """Let a site store the truncated IP addresses of its hits."""
     there = directory.site(site)
     assert there is not None
     assert directory.change_rules(site, with_networks(there.rules, stored=True, now=now))
 
 
 def plan_rules(mesh: SmallMesh, site: str, days: tuple[int, int] = (0, 10**6), id_: str = "rules") -> Reprocessing:
-    """Store a plan to apply a site's current rules to its settled days."""
+    """Store a reprocessing that will apply a site's current rules to its settled days."""
     there, now = mesh.stores.directory.site(site), mesh.clock.now()
     assert there is not None
     planned = Reprocessing(id_, Kind.RULES, "v1", (site,), *days, now, now, rules=(there.rules.version,))
@@ -48,7 +48,7 @@ def plan_rules(mesh: SmallMesh, site: str, days: tuple[int, int] = (0, 10**6), i
 
 
 def apply_rules(mesh: SmallMesh, site: str, days: tuple[int, int] = (0, 10**6), id_: str = "rules") -> None:
-    """Apply a site's current rules to its settled days, publish, and settle the days that this disturbs."""
+    """Apply a site's current rules to its settled days, publish the days, and settle days that became dirty."""
     plan_rules(mesh, site, days, id_)
     done(mesh, Work.RECOMPUTE, id_)
     done(mesh, Work.PUBLISH, id_)
@@ -56,12 +56,12 @@ def apply_rules(mesh: SmallMesh, site: str, days: tuple[int, int] = (0, 10**6), 
 
 
 def excluded_where(hits: Iterable[RefHit], matches: Callable[[RefHit], bool]) -> list[RefHit]:
-    """Return the hits, excluded where a rule matches."""
+    """Return the hits, with those excluded that a rule matches."""
     return [replace(hit, excluded=hit.excluded or matches(hit)) for hit in hits]
 
 
 def without_bots(rows: Rows) -> Rows:
-    """Return rows without `bot_hits`: the reference counts every excluded hit as a bot's."""
+    """Return rows without `bot_hits`, because the reference counts every excluded hit as a hit of a bot."""
     kept = {key: {name: value for name, value in row.items() if name != "bot_hits"} for key, row in rows.items()}
     return {key: row for key, row in kept.items() if row}
 

@@ -1,7 +1,8 @@
-"""The product from log to rows, in memory, with the rows expected by the reference.
+"""The product's path from log to rows, and the rows that the reference expects.
 
-`SmallMesh` appends reference hits as packed records, streams and settles with the real runner and settler, and reads
-rows as reports would; `expected_rows` folds the reference's entries into the same shape; `differences` compares both.
+`SmallMesh` appends the reference's hits as packed records, streams and settles with the real runner and settler, and
+reads rows as reports do. `expected_rows` folds the reference's entries into rows of the same form, and `differences`
+compares both.
 """
 
 from __future__ import annotations
@@ -51,10 +52,13 @@ from tests.support.unions import union_by_group
 
 PARTITIONS = 3
 MAX_PASSES = 40
-"""Settlement always ends within this many passes; more passes mean that two days keep marking each other."""
+"""Settlement always ends within this many passes.
+
+More passes are needed only if two days mark each other dirty forever.
+"""
 
 Key = tuple[RowSource, bool, str, int, tuple[str | None, ...]]
-"""(source, with excluded hits, site, cell, dimensions)."""
+"""The key of a row: source, whether excluded hits are included, site, cell and dimensions."""
 Rows = dict[Key, dict[str, int]]
 
 _DIMENSIONS = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_DIMENSIONS}
@@ -62,7 +66,7 @@ _MEASURES = {RowSource.TRAFFIC: TRAFFIC_MEASURES, RowSource.VISITS: VISITS_MEASU
 
 
 def hit_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
-    """Return reference hits as a record's columns."""
+    """Return hits of the reference as a table with the columns of a log record."""
     return pl.DataFrame([_hit_row(hit) for hit in hits], schema=HITS_COLUMNS, orient="row", strict=False)
 
 
@@ -109,7 +113,7 @@ def _hit_row(hit: RefHit) -> list[object]:
 
 
 class SmallMesh:
-    """Log, runner, settler and stores for a test, in memory or in files. Nothing happens in the background."""
+    """Log, runner, settler and stores for a test, in memory or in files. No work happens in the background."""
 
     def __init__(
         self,
@@ -124,7 +128,7 @@ class SmallMesh:
         self._sort_site_days = sort_site_days
         self.clock = ManualClock(now)
         self.stores = open_stores(url, self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
-        # With so few hits, everything stays in memory: the directory is never created.
+        # The directory is never created, because a test has so few hits that all stay in memory.
         self._home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
         self.runner = runner_over(self.stores, self._home, self.clock, logic)
         self.settler = self._a_settler(logic)
@@ -135,7 +139,10 @@ class SmallMesh:
             )
 
     def change_logic(self, logic: Logic, *, is_saved: bool = True) -> None:
-        """Stop the processor, which saves snapshots, and continue with a processor of another version of the logic."""
+        """Continue with a processor of another version of the logic.
+
+        If `is_saved` is true, the old processor saves snapshots first.
+        """
         if is_saved:
             self.runner.snapshot()
         self.runner = runner_over(self.stores, self._home, self.clock, logic)
@@ -150,9 +157,9 @@ class SmallMesh:
         return Settler(settler_stores(self.stores), self.clock, pace, logic=logic)
 
     def send(self, hits: Sequence[RefHit], partition: int = 0, collected_at: int | None = None) -> None:
-        """Append the hits as one record, and remember the hits with their log positions.
+        """Append the hits as one record, and remember them with their log positions.
 
-        `collected_at` bounds the log time (rule L1), so that a partition may lag behind.
+        `collected_at` limits the log time (rule L1), so that a test can let a partition lag.
         """
         if not hits:
             return
@@ -162,7 +169,7 @@ class SmallMesh:
         self.sent += placed(hits, self.stores.log.append(Topic.HITS, partition, record).result())
 
     def heartbeat(self, partitions: Iterable[int] = range(PARTITIONS)) -> None:
-        """Append a heartbeat to partitions: their log time becomes now."""
+        """Append a heartbeat to partitions, whose log time becomes the clock's time."""
         for partition in partitions:
             self.stores.log.append(Topic.HITS, partition, Record(RecordKind.HEARTBEAT)).result()
 
@@ -172,14 +179,14 @@ class SmallMesh:
             pass
 
     def close_days(self) -> None:
-        """Let time pass until the days of all hits are closed for every partition."""
+        """Advance the clock until the days of all hits are closed for every partition."""
         last_day = max((hit.event_time // DAY_MS for hit in self.sent), default=0)
         closed_at = (last_day + 1) * DAY_MS + CLOSED_AFTER_MS + 1
         self.clock.advance(max(0, closed_at - self.clock.now()))
         self.heartbeat()
 
     def settle(self) -> None:
-        """Let all days close, stream the whole log and settle until nothing is dirty."""
+        """Close the days of all hits, stream the whole log, and settle until no site-day is dirty."""
         self.stream()
         self.close_days()
         self.stream()
@@ -191,7 +198,7 @@ class SmallMesh:
         raise AssertionError(f"still dirty after {MAX_PASSES} passes: {self.stores.dirty.take(5, 10**6)}")
 
     def rows(self) -> Rows:
-        """Return every row as a report would find it, published or streamed, with sketches as visitor numbers."""
+        """Return every row as reports find it, settled or streamed, with numbers of visitors instead of sketches."""
         rows: Rows = {}
         for site in sorted({hit.site for hit in self.sent}):
             days = self.stores.generations.current(site, 0, 10**6)
@@ -205,7 +212,7 @@ class SmallMesh:
         return rows
 
     def ledgers(self) -> dict[SiteDay, LedgerEntry]:
-        """Return the published ledger entries."""
+        """Return the ledger entry of each settled site-day."""
         return {
             SiteDay(site, day): entry
             for site in sorted({hit.site for hit in self.sent})
@@ -249,17 +256,17 @@ class SmallMesh:
 
 
 def runner_over(stores: Stores, home: Path, clock: Clock, logic: Logic = CURRENT) -> Runner:
-    """Return the live stream over these stores, wired as in the processor."""
+    """Return a runner of the live stream on these stores, composed as in the processor."""
     return Runner(building.stream_stores(stores), clock, home=home, logic=logic)
 
 
 def settler_stores(stores: Stores) -> SettlerStores:
-    """Return the settler's view of these stores, wired as in the processor."""
+    """Return the ports that a settler needs, composed as in the processor."""
     return building.settler_stores(stores)
 
 
 def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
-    """Return the hits with log positions; a hit is late if the log time is over an hour after its event time (T4)."""
+    """Return the hits with their log positions, and marked as late if the log time requires it (T4)."""
     (log, partition, offset), log_time = at
     return [
         replace(
@@ -272,12 +279,12 @@ def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
 
 
 def policy_under(logic: Logic, policy: RefPolicy = V1) -> RefPolicy:
-    """Return the reference's policy for a site with `policy` under a version of the logic."""
+    """Return the policy that the reference must use for a site with `policy` under a version of the logic."""
     return replace(policy, gap_ms=REF_V0.gap_ms) if logic.number == V0.number else policy
 
 
 def visit_policy(policy: RefPolicy) -> VisitPolicy:
-    """Return the product's policy with the reference's numbers."""
+    """Return the product's visit policy that corresponds to a policy of the reference."""
     return VisitPolicy(
         gap_ms=policy.gap_ms,
         cap_ms=policy.cap_ms,
@@ -288,12 +295,12 @@ def visit_policy(policy: RefPolicy) -> VisitPolicy:
 
 
 def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None) -> Rows:
-    """Return the published rows that the reference expects for these hits."""
+    """Return the settled rows that the reference expects for these hits."""
     return folded_rows(settle(hits, policy, by_day).entries)
 
 
 def folded_rows(entries: Iterable[Entry]) -> Rows:
-    """Fold the reference's entries into rows."""
+    """Fold entries of the reference into rows, without zeros."""
     sums: dict[Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     every = list(entries)
     for key, entry in _keyed(every):
@@ -306,7 +313,7 @@ def folded_rows(entries: Iterable[Entry]) -> Rows:
 
 
 def visitors_by_row(entries: Iterable[Entry]) -> dict[Key, set[str]]:
-    """Return the visitors in each row that has any."""
+    """Return the visitors of each row that has visitors."""
     visitors: dict[Key, set[str]] = defaultdict(set)
     for key, entry in _keyed(entries):
         if entry.visitor is not None:
@@ -315,7 +322,7 @@ def visitors_by_row(entries: Iterable[Entry]) -> dict[Key, set[str]]:
 
 
 def _keyed(entries: Iterable[Entry]) -> Iterator[tuple[Key, Entry]]:
-    """Yield each entry with the key of every row the entry adds to."""
+    """Yield each entry with the key of each row to which it contributes."""
     for entry in entries:
         for with_excluded in (False, True) if not entry.excluded else (True,):
             yield _key(entry, with_excluded=with_excluded), entry
@@ -328,7 +335,7 @@ def _key(entry: Entry, *, with_excluded: bool) -> Key:
 
 
 def differences(found: Rows, expected: Rows) -> list[str]:
-    """Return a line per missing, unexpected or different row."""
+    """Return a line for each missing, unexpected or different row."""
     return [
         f"{key}: found {found.get(key)}, expected {expected.get(key)}"
         for key in sorted(found.keys() | expected.keys(), key=repr)

@@ -1,4 +1,4 @@
-"""Write, await and query rows in a metric store."""
+"""Write rows to a metric store, wait for them, and query them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def a_sketch(*visitors: int) -> bytes:
 
 
 def a_row(cell: int = 0, **values: object) -> dict[str, object]:
-    """Return a row on SHOP's first day, generation 1; `cell` counts from the start of the day."""
+    """Return a row of SHOP on DAY in generation 1. `cell` counts from the start of the day."""
     return {"site": SHOP, "day": DAY, "generation": 1, "excluded": False, "cell": START + cell * CELL_MS} | values
 
 
@@ -53,12 +53,12 @@ def frame(source: RowSource, *rows: Mapping[str, object]) -> pl.DataFrame:
 
 
 def write(stores: Stores, *rows: Mapping[str, object]) -> None:
-    """Write hits rows and block until answers contain the rows."""
+    """Write rows of hits, and block until answers contain them."""
     write_both(stores, frame(RowSource.TRAFFIC, *rows), frame(RowSource.VISITS))
 
 
 def write_both(stores: Stores, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-    """Write rows for both sources and block until answers contain the rows."""
+    """Write rows of both sources, and block until answers contain them."""
     stores.sink.write(traffic, visits)
     await_ingested(stores, traffic, visits)
 

@@ -1,6 +1,6 @@
-"""Builders for data stored by the stream: signed rows, partials, ledger entries, snapshots.
+"""Build the data that the stream stores: signed rows, partials, ledger entries and snapshots.
 
-A store may take seconds until committed rows are in answers: `commit` blocks until then, `transact` does not.
+A store may take seconds until answers contain committed rows. `commit` blocks until then; `transact` does not.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def some_rows(
 
 
 def commit(stores: Stores, writer: int, *rows: Mapping[str, object], next_offset: int | None = None) -> None:
-    """Commit rows and a position for partition 0, and block until the rows are in answers."""
+    """Commit rows and a position of partition 0, and block until answers contain the rows."""
     transact(stores, writer, *rows, next_offset=next_offset)
     await_answers(stores)
 
 
 def transact(stores: Stores, writer: int, *rows: Mapping[str, object], next_offset: int | None = None) -> None:
-    """Commit rows and a position for partition 0; the position defaults to the next offset."""
+    """Commit rows and a position of partition 0, by default the offset after the committed one."""
     partition = a_partition(stores)
     if next_offset is None:
         next_offset = stores.outbox.committed()[partition].next_offset + 1
@@ -68,7 +68,7 @@ def transact(stores: Stores, writer: int, *rows: Mapping[str, object], next_offs
 
 
 def commit_rows(stores: Stores, writer: int, rows: Sequence[FoldedRows]) -> None:
-    """Commit rows for any partitions with the next position of each, and block until the rows are in answers."""
+    """Commit rows with the next position of each of their partitions, and block until answers contain the rows."""
     before = stores.outbox.committed()
     positions = {folded.partition: PartitionProgress(before[folded.partition].next_offset + 1, NOON) for folded in rows}
     stores.outbox.transaction(writer, rows, positions)
@@ -76,7 +76,7 @@ def commit_rows(stores: Stores, writer: int, rows: Sequence[FoldedRows]) -> None
 
 
 def await_answers(stores: Stores) -> None:
-    """Block until all committed rows are in answers."""
+    """Block until answers contain all committed rows."""
     committed = stores.outbox.committed()
 
     def is_answered() -> bool:
@@ -105,7 +105,7 @@ def partials(*rows: Mapping[str, object]) -> pl.DataFrame:
 
 
 def settled(*rows: Mapping[str, object]) -> pl.DataFrame:
-    """Return the settled series for rows; additional columns are allowed."""
+    """Return the rows as a table with the columns of a settled series. Other columns are dropped."""
     return partials(*rows).select(list(SERIES_COLUMNS))
 
 

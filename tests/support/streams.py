@@ -1,4 +1,4 @@
-"""A StreamHits client that keeps the contract, and can break the contract on purpose."""
+"""A client of StreamHits that keeps the contract, but can also violate it on purpose."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ BATCH_HITS = 400
 
 
 def end_requests_with(call: grpc.RpcContext, outgoing: queue.SimpleQueue[bytes | None]) -> None:
-    """End a call's requests when the call ends: otherwise the reading thread blocks for the whole process lifetime."""
+    """End the requests of a call when the call ends.
+
+    Without this, the thread that reads the requests would block forever.
+    """
     if not call.add_callback(lambda: outgoing.put(None)):
         outgoing.put(None)
 
 
 @dataclass
 class Reported:
-    """Messages from the stream's collector so far."""
+    """What the collector has told the stream's client so far."""
 
     acked_through: int = 0
     accepted: int = 0
@@ -38,7 +41,7 @@ class Reported:
 
 
 class StreamClient:
-    """A single stream. Messages may be any bytes."""
+    """A client with a single stream, which can send any bytes as a message."""
 
     def __init__(
         self,
@@ -75,7 +78,7 @@ class StreamClient:
         self.call.cancel()
 
     def wait_ready(self) -> collector_pb2.StreamReady:
-        """Read the answer to open."""
+        """Read the answer to the opening message."""
         answer = self.next()
         assert answer.WhichOneof("kind") == "ready", answer
         self.reported.credit += answer.ready.credit_bytes
@@ -83,7 +86,7 @@ class StreamClient:
         return answer.ready
 
     def next(self) -> collector_pb2.StreamHitsResponse:
-        """Read a message and note its content.
+        """Read a message and remember its content.
 
         Raises:
             grpc.RpcError: the stream ended with an error.
@@ -113,7 +116,7 @@ class StreamClient:
         self._outgoing.put(message)
 
     def send(self, batch: hit_pb2.HitBatch | bytes, seq: int | None = None) -> int:
-        """Send a batch after waiting for credit; return the batch number."""
+        """Wait for credit, send a batch, and return its number."""
         number = self.next_seq if seq is None else seq
         message = sequenced(number, batch)
         while self.reported.credit < len(message) and self.reported.acked_through < self.next_seq - 1:
@@ -124,12 +127,12 @@ class StreamClient:
         return number
 
     def wait_acked(self, seq: int) -> None:
-        """Read until everything up to a number is acknowledged."""
+        """Read until all batches up to number `seq` are acknowledged."""
         while self.reported.acked_through < seq:
             self.next()
 
     def finish(self) -> Reported:
-        """Half-close and read to the end; the stream must end with OK."""
+        """Half-close the stream and read to its end, which must be OK."""
         self._outgoing.put(None)
         for _ in self.answers():
             pass
@@ -146,23 +149,23 @@ class StreamClient:
 
 
 def bytes_of(message: Message) -> bytes:
-    """Return a message's wire form."""
+    """Return a message in its wire format."""
     return message.SerializeToString()
 
 
 def sequenced(batch_seq: int, batch: hit_pb2.HitBatch | bytes) -> bytes:
-    """Return a StreamHitsRequest with a numbered batch; the batch may be any bytes."""
+    """Return the bytes of a StreamHitsRequest with a numbered batch. The batch may be any bytes."""
     inner = batch if isinstance(batch, bytes) else bytes_of(batch)
     return length_delimited(2, bytes([1 << 3]) + varint(batch_seq) + length_delimited(2, inner))
 
 
 def length_delimited(number: int, value: bytes) -> bytes:
-    """Return a protobuf bytes field."""
+    """Return an encoded protobuf field of type bytes."""
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def varint(value: int) -> bytes:
-    """Return a protobuf varint."""
+    """Return a number as a protobuf varint."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -179,7 +182,7 @@ def in_batches(hits: Sequence[hit_pb2.Hit], prefix: str, size: int = BATCH_HITS)
 
 
 def send_all(channel: grpc.Channel, key: str, site: str, batches: Sequence[hit_pb2.HitBatch]) -> Reported:
-    """Send batches on a stream until all are acknowledged; return the collector's messages."""
+    """Send batches on a stream until all are acknowledged, and return the collector's messages."""
     with StreamClient(channel, key, site) as stream:
         for batch in batches:
             stream.send(batch)

@@ -1,4 +1,4 @@
-"""Tenants: callers' keys, and a second merchant."""
+"""Keys of callers, and a second merchant, for tests of tenants."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.support.mesh import Mesh
 
 
 def authorized(key: str) -> tuple[tuple[str, str], ...]:
-    """Return call metadata with a key."""
+    """Return the metadata of a call that uses a key."""
     return (("authorization", f"Bearer {key}"),)
 
 
 def new_merchant(mesh: Mesh, merchant: str, *sites: Site) -> str:
-    """Create a merchant directly in the stores, because no RPC does; return a server key for all its sites."""
+    """Create a merchant directly in the stores, because no RPC does, and return a server key for its sites."""
     clock = SystemClock()
     secret = f"hms_{secrets.token_urlsafe(32)}"
     stores = open_stores(mesh.store_url, clock)

@@ -1,4 +1,4 @@
-"""Texts with equal hash64. A sender can find such texts within a minute (rule D0)."""
+"""Different texts that have the same hash64. A sender can find such texts within a minute (rule D0)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _GOLDEN: Final = Path(__file__).parents[1] / "golden" / "hash64_twins.json"
 TWINS: Final[tuple[tuple[str, ...], ...]] = tuple(map(tuple, json.loads(_GOLDEN.read_text())["twins"]))
 
 PATHS: Final = TWINS[0]
-"""Two paths of at most 60 characters, also used as hit ids, order ids, names and products."""
+"""Two paths of at most 60 characters. Tests also use them as hit ids, order ids, names and products."""
 SOURCES: Final = TWINS[1]
-"""A source, and a link with the same hash64."""
+"""A source, and a link that has the same hash64."""
 IDS: Final = TWINS[2]
-"""Two ids of at most 60 characters."""
+"""Two ids of at most 60 characters that have the same hash64."""
 TEXTS: Final = ("page_path", "hostname", "source", "referrer_host", "event_name", "product")
-"""Fields with client-chosen text, except ids."""
+"""Fields of a hit whose text the client chooses, except ids."""
 
 
 def with_twins(hit: RefHit, dice: Random, names: Sequence[str] = TEXTS) -> RefHit:
-    """Return the hit with each present field replaced by a text that shares a hash64 with those in other such hits."""
+    """Return the hit with a random text of TWINS in each of the named fields that is present."""
     fields = {name: dice.choice(dice.choice(TWINS)) for name in names if getattr(hit, name) is not None}
     return replace(hit, **fields)  # type: ignore[arg-type]  # fields of RefHit

@@ -1,4 +1,4 @@
-"""Reporters over stores that may stop answering, with answers in the shape of the reference model's."""
+"""Reporters on stores that may stop answering, and their answers in the form of the reference model's answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SERVED_BY = {Path.SERIES: pb.STORE_CASSANDRA, Path.METRICS: pb.STORE_DRUID}
 
 @dataclass
 class Silent:
-    """A port that refuses calls while silent and records their names."""
+    """A port that raises Unavailable while it is silent, and remembers the names of these calls."""
 
     port: Any
     is_silent: bool = False
@@ -46,7 +46,7 @@ class Silent:
 
 @dataclass
 class Faulty:
-    """A reporter over stores that may each be silent."""
+    """A reporter on stores, each of which may be silent."""
 
     stores: Stores
     clock: Clock
@@ -76,13 +76,16 @@ class Faulty:
         )
 
     def silence_cassandra(self, *, silent: bool = True) -> None:
-        """Silence every port kept in Cassandra, or let all answer again. The directory's adapter caches sites."""
+        """Silence every port whose data is in Cassandra, or let all answer again.
+
+        The directory is not silenced, because its adapter caches sites.
+        """
         for port in (self.series, self.dirty, self.generations, self.progress):
             port.is_silent = silent
 
 
 def report_of(answer: Answer) -> Report:
-    """Return an answer in the reference model's shape; visitor numbers must be exact."""
+    """Return an answer in the form of the reference model's answers. Numbers of visitors must be exact."""
     rows = answer.rows
     labels = rows.question.buckets.labels
     keys = [(labels[bucket] if rows.question.has_time else "",) for bucket in rows.buckets.tolist()]

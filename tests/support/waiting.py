@@ -1,4 +1,4 @@
-"""Wait for a condition with a deadline: the only module in these tests that sleeps."""
+"""Wait for a condition with a deadline. No other module of the tests sleeps."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def eventually(
     *,
     moving: Callable[[], object] | None = None,
 ) -> T:
-    """Return the first result of `probe` that is not None or False.
+    """Call `probe` until its result is neither None nor False, and return this result.
 
     Args:
-        probe: asks whether the awaited state is reached.
-        goal: the awaited state, for the error.
-        timeout_s: duration on a fast machine; the ceiling is a multiple (tests/support/patience.py).
-        moving: a figure that changes while there is progress. Every change restarts the deadline.
+        probe: tells whether the awaited state is reached.
+        goal: text of the awaited state, for the error.
+        timeout_s: duration on a fast machine. The actual time-out is a multiple (tests/support/patience.py).
+        moving: returns a figure that changes as long as there is progress. Every change starts the time-out again.
 
     Raises:
         AssertionError: the deadline passed.

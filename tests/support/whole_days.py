@@ -20,11 +20,11 @@ from tests.support.settled_rows import DAY, frame, traffic, visits
 from tests.support.small_mesh import hit_rows
 
 LOG: Final = PartitionId("hits-1", 0)
-"""A partition of a log that no longer exists in any store."""
+"""A partition of a log that is no longer in any store."""
 
 
 def settle_whole_day(stores: Stores, site_day: SiteDay, now: int, offset: int = 0, hits: int = 2) -> None:
-    """Settle a site-day that adds up; its raw record has this offset."""
+    """Store a settled site-day whose values add up, with a raw record at the offset `offset`."""
     site, day = site_day
     at = day * DAY
     rows = hit_rows([RefHit(site, "v", f"{day}-{number}", at + number) for number in range(hits)])

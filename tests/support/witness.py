@@ -1,4 +1,4 @@
-"""Observe reports during failures: a thread repeats the same questions."""
+"""Observe reports during failures, with a thread that repeats the same questions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FIXED_SHAPE, AD_HOC = "fixed shape", "ad hoc"
 
 @dataclass
 class Seen:
-    """Answers in a test phase.
+    """The answers that were observed in a phase of a test.
 
     Attributes:
-        answers: number of answers per store or error, by kind of question.
+        answers: for each kind of question, the number of answers by store and of errors by reason.
         states: number of answers per freshness state.
         max_lag_s: maximum lag of `complete_through`.
         fell_back: whether `complete_through` ever decreased.
@@ -36,7 +36,7 @@ class Seen:
     fell_back: bool = False
 
     def line(self) -> str:
-        """Return one line for people."""
+        """Return the observations as a readable line."""
         answers = "; ".join(
             f"{kind}: {', '.join(f'{what} {times}x' for what, times in sorted(found.items()))}"
             for kind, found in self.answers.items()
@@ -46,11 +46,11 @@ class Seen:
 
 
 class Witness:
-    """Ask a reporter until the context ends. Use as a context manager.
+    """A context manager that asks a reporter questions until the context ends.
 
     Args:
         address: the reporter's address.
-        site: subject of all questions.
+        site: the site of all questions.
     """
 
     def __init__(self, address: str, site: str) -> None:
@@ -76,12 +76,12 @@ class Witness:
 
     @property
     def answers(self) -> set[str]:
-        """Stores or errors that answered in this phase."""
+        """The stores and errors that were observed in this phase."""
         with self._lock:
             return {what for found in self._seen.answers.values() for what in found}
 
     def next_phase(self) -> Seen:
-        """Return the observations since the last phase."""
+        """Begin a new phase, and return the observations of the previous phase."""
         with self._lock:
             seen, self._seen = self._seen, Seen()
         return seen

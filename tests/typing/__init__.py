@@ -1,5 +1,5 @@
-"""Calls that must not type-check. mypy reads these modules; no code runs them.
+"""Calls that must not type-check. Only mypy reads these modules; they are never run.
 
-Each wrong line ignores exactly the expected error. Strict mypy reports an unneeded ignore, so a type that became too
-wide fails `make types`.
+Each wrong line has a comment that ignores exactly the expected error. Strict mypy reports a comment that ignores no
+error. If a type becomes too wide, `make types` therefore fails.
 """

@@ -1,4 +1,4 @@
-"""Calls that misuse metrics: unknown labels, unknown label values, the wrong kind."""
+"""Calls that misuse metrics: unknown labels, unknown label values, or the wrong kind of metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that misuse the ports and port values."""
+"""Calls that misuse the ports and their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared parts of the command tests: meshes, and a home that leads to the mesh."""
+"""Shared code of the command tests: meshes, and a home in which commands find the mesh's address."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ WEBLOG = "merchants/demo/sites/weblog"
 
 @contextmanager
 def mesh_of_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMesh]:
-    """Run a mesh with a home that has a key and a ready file, as after `hitmesh dev`; commands find this mesh."""
+    """Run a scripted mesh whose home has a key and a ready file, as `hitmesh dev` creates them.
+
+    All commands in the test use this mesh.
+    """
     for name in ("HITMESH_ENDPOINT", "HITMESH_KEY", "HITMESH_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     (home / "keys").mkdir(parents=True)
@@ -29,7 +32,7 @@ def mesh_of_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script
 
 
 def operators_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a home with the keys of `hitmesh dev`; commands find this home."""
+    """Return a home with the keys that `hitmesh dev` creates. All commands in the test use this home."""
     for name in ("ENDPOINT", "KEY", "KEY_FILE", "OPERATOR_KEY", "OPERATOR_KEY_FILE"):
         monkeypatch.delenv(f"HITMESH_{name}", raising=False)
     (home / "keys").mkdir(parents=True)
@@ -41,7 +44,7 @@ def operators_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def control_of_home(home: Path) -> Iterator[Mesh]:
-    """Run services on in-memory stores, with closed reads; commands that find the home call the control service."""
+    """Run services on in-memory stores, with closed reads. Commands that use the home call their control service."""
     with contextmanager(start)(open_reads=False) as mesh:
         (home / "ready.json").write_text(json.dumps({"grpc": f"127.0.0.1:{mesh.control_port}"}))
         yield mesh

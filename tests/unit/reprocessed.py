@@ -1,4 +1,4 @@
-"""Shared parts of the tests for reprocessings: settled days, late hits, work in small portions."""
+"""Shared code of the tests of reprocessings: settled days, late hits, and work in small portions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tests.support.reprocessing import SMALL_PORTIONS, reprocessor_of, request, 
 from tests.support.small_mesh import SmallMesh
 from tests.unit.settling import DAY, SITE, TODAY, TOMORROW, a_hit, a_mesh
 
-# Under v1, each day has a visit with both of its hits; under v0, which ends a visit after 3 minutes, two visits.
+# Under v1, each day has one visit with both of its hits. Under v0, which ends a visit after 3 minutes, it has two
+# visits.
 HITS = [a_hit(10), a_hit(20), a_hit(1_500), a_hit(1_510), a_hit(3_000), a_hit(3_010)]
 DAYS = [TODAY, TOMORROW, SiteDay(SITE, DAY + 2)]
 
@@ -23,29 +24,29 @@ def a_settled_mesh(*more: RefHit) -> SmallMesh:
 
 
 def entries(mesh: SmallMesh) -> dict[int, GenerationEntry]:
-    """Return the current entries by day."""
+    """Return the current generation entries by day."""
     return dict(mesh.stores.generations.current(SITE, 0, 10**6))
 
 
 def logics(mesh: SmallMesh) -> list[int]:
-    """Return the logic number of each current entry, days ascending."""
+    """Return the number of the logic of each current entry, in the order of days."""
     return [entry.logic_version for entry in entries(mesh).values()]
 
 
 def arrive(mesh: SmallMesh, *hits: RefHit) -> None:
-    """Let late hits arrive, without a pass of the settler."""
+    """Send and stream late hits, without a pass of the settler."""
     mesh.send(hits)
     mesh.heartbeat()
     mesh.stream()
 
 
 def in_small_portions(mesh: SmallMesh, work: Work) -> None:
-    """Do the work with a new process for each site-day."""
+    """Run the work with a new reprocessor for each site-day, as if its process had been restarted."""
     request(mesh, work)
     while stored(mesh).state is State.RUNNING:
         reprocessor_of(mesh, SMALL_PORTIONS).run_once()
 
 
 def flags_of(mesh: SmallMesh, order_id: str) -> list[bool]:
-    """Return the duplicate flags of the claims on an order, in log order."""
+    """Return the flag `duplicate` of each claim on an order, in log order."""
     return [claim.duplicate for claim in mesh.stores.claims.of(SITE, [order_id])]

@@ -1,4 +1,4 @@
-"""A Druid server whose HTTP answers a test supplies."""
+"""An HTTP server that acts as Druid and gives the answers that a test supplies."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hitmesh.adapters.servers import Servers
 
 Answer = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
 Script = Callable[[str, str, Any], Answer]
-"""The answer to method, path and body."""
+"""A function that returns the answer to a request with this method, path and body."""
 
 
 @contextmanager
 def a_druid(script: Script) -> Iterator[Servers]:
-    """Answer according to the script, and yield the URL."""
+    """Run a server that answers according to the script, and yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -52,5 +52,5 @@ def a_druid(script: Script) -> Iterator[Servers]:
 
 
 def servers_at(url: str, mark_margin_ms: int = 200) -> Servers:
-    """Return a mesh whose Druid is at a URL; the other servers do not exist."""
+    """Return the servers of a mesh whose Druid is at `url`, and whose Kafka and Cassandra do not exist."""
     return Servers("127.0.0.1:1", "127.0.0.1:1", url, url, "mesh", mark_margin_ms=mark_margin_ms)

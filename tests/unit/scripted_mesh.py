@@ -1,6 +1,8 @@
-"""A mesh with one small server, for the client's tests: streams follow a script, sites and reports are plain dicts.
+"""A small server that acts as a mesh in tests of the client.
 
-The server implements the contract's wire format, not its meaning; tests with the real services cover the meaning.
+Streams follow a script; sites and reports are plain dicts.
+
+The server implements only the contract's messages. Tests with the real services cover what the messages mean.
 """
 
 from __future__ import annotations
@@ -68,9 +70,10 @@ class ScriptedMesh(
     operations_pb2_grpc.OperationsServiceServicer,
     trace_pb2_grpc.TraceServiceServicer,
 ):
-    """A mesh whose streams follow `scripts` in order and then accept everything. Tests inspect the fields.
+    """A mesh whose streams follow `scripts`, one script per stream. Further streams accept every hit.
 
-    A site's ledgers are returned in order; the last ledger is repeated.
+    The fields contain the messages that the client has sent. GetLedger answers a site's ledgers in turn, and then
+    repeats the last.
     """
 
     scripts: list[Script] = field(default_factory=list)
@@ -113,7 +116,7 @@ class ScriptedMesh(
             yield credit(request.ByteSize())
 
     def take(self, request: pb.StreamHitsRequest) -> int:
-        """Keep a batch and return its number."""
+        """Store the batch of a request, and return its number."""
         with self._lock:
             self.batches.append(request.batch)
             for hit in request.batch.batch.hits:
@@ -147,7 +150,7 @@ class ScriptedMesh(
     def ListSites(
         self, request: admin_pb2.ListSitesRequest, context: grpc.ServicerContext
     ) -> admin_pb2.ListSitesResponse:
-        """Return pages with a single site each, so that clients must follow the token."""
+        """Return one site per page, so that clients must follow the page token."""
         self._may_read(context)
         names = sorted(self.sites)
         at = int(request.page_token or 0)
@@ -176,7 +179,7 @@ class ScriptedMesh(
     def ExportReport(
         self, request: export_pb2.ExportReportRequest, context: grpc.ServicerContext
     ) -> Iterator[httpbody_pb2.HttpBody]:
-        """Return a file in two pieces, so that clients must join the pieces."""
+        """Return a file in two pieces, so that clients must join them."""
         self.export_requests.append(request)
         cut = (("x-hitmesh-partial", ",".join(self.cut_buckets)),) if self.cut_buckets else ()
         context.send_initial_metadata((*(("x-hitmesh-warning", text) for text in self.warnings), *cut))

@@ -1,4 +1,4 @@
-"""Home and ports of servers that are rendered but never started."""
+"""Home and ports of servers whose configuration is rendered, but which are never started."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ PORTS = {name: 20_000 + number for number, name in enumerate(NAMES)}
 
 
 def rendered(root: Path = Path("/srv/mesh"), **ports: int) -> dict[str, Server]:
-    """Return every server in a home, with some ports chosen by name (`_` for `-`)."""
+    """Return every server of a home. `ports` gives ports by the server's name (with `_` for `-`)."""
     chosen = {**PORTS, **{name.replace("_", "-"): port for name, port in ports.items()}}
     return all_servers(StackHome(root), Path("/cache/servers"), "/usr/bin/java", chosen)

@@ -1,4 +1,4 @@
-"""A stream's acknowledgements: messages with bounded size, and a batch's number only after all its issues."""
+"""Test a stream's acks: their size is bounded, and a batch is acknowledged only after all its issues."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collector.sequence import Progress
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.model.positions import LoggedPosition, Position
 
-AN_ISSUE = 24  # size in bytes of an issue below, with tag and length
+AN_ISSUE = 24  # bytes of each issue in these tests, with its tag and length
 
 
 def outcome(hits: int, accepted: int = 1) -> BatchOutcome:

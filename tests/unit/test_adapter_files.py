@@ -1,4 +1,4 @@
-"""Every adapter implements a port in the file that is named after the port."""
+"""Every adapter is in a file that has the name of the port that it implements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_each_port_lies_in_the_file_of_its_name(scheme: str, tmp_path: Path) -> 
     stores = open_stores(url, SystemClock())
     try:
         files = {port: type(getattr(stores, port)).__module__.rpartition(".")[2] for port in PORTS}
-        if scheme != "servers":  # a reader of Kafka connects at once
+        if scheme != "servers":  # a reader of Kafka would connect to the broker at once
             files["log_reader"] = type(stores.log_reader(Topic.HITS, "group")).__module__.rpartition(".")[2]
     finally:
         stores.close()

@@ -1,4 +1,4 @@
-"""Rule D1: derived ids, and hashes that distinguish a copy from a collision."""
+"""Test rule D1: derived hit ids, and content hashes that distinguish a copy from an id collision."""
 
 from __future__ import annotations
 

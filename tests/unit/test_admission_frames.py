@@ -1,4 +1,4 @@
-"""Frames and hits that are too large or no protobuf in the contract, and their accepted neighbours."""
+"""Frames and hits that are too large or do not decode are refused, and the hits beside them are accepted."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_frame_of_garbage_is_refused_alone() -> None:
     found = admitted(a_batch(a_hit()), a_frame(b"\xff\xfe", default_key=SERVER), a_batch(a_hit()))
     assert issues_of(found) == [(1, -1, "REJECTED", "DECODE")]
     assert found.accepted.tolist() == [1, 0, 1]
-    # The stream's own key identifies the sender of the garbage.
+    # The key of the stream tells from which site the undecodable frame came.
     assert found.rejected.select("site", "hits", "original", "frame").row(0) == (SITE.name, 1, b"\xff\xfe", 1)
 
 

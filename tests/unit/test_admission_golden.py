@@ -1,6 +1,6 @@
-"""Packed records from released schema versions stay readable, and admission maps the same bytes to the same rows.
+"""Records of every released schema version stay readable, and admission gives the same rows for the same bytes.
 
-The files in tests/golden are never rewritten: a new schema version adds separate files, written by `write_golden`.
+The files in tests/golden are never changed. For a new schema version, `write_golden` writes additional files.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tests.support.admitting import EDGE, FIREFOX, NOW, a_batch, a_hit, admitted
 from tests.unit.test_admission_payloads import ONE_OF_EACH
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-# Values from the lists may change with the lists; no other value may change.
+# Columns that are derived from lists and may change with the lists. No other column may change.
 CLASSIFIED = ("device_type", "browser", "os", "channel", "source", "medium", "referrer_host")
 
 
 def the_micro_batch() -> Admitted:
-    """Return a batch with a hit per type, a hit with a full context, and a refused hit."""
+    """Return a batch with a hit of each type, a hit with a complete context, and a hit that is refused."""
     context = hit_pb2.Context(
         campaign=hit_pb2.Campaign(
             source="news", medium="email", campaign="spring", term="t", content="c", click_id="g1"
@@ -51,7 +51,7 @@ def the_micro_batch() -> Admitted:
 
 
 def plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return rows in JSON form, with bytes as hexadecimal."""
+    """Return the rows as JSON values, in which bytes are hexadecimal."""
     return [{name: _plain(value) for name, value in row.items()} for row in rows.iter_rows(named=True)]
 
 
@@ -67,7 +67,7 @@ def parts(found: Admitted) -> Iterator[tuple[str, pl.DataFrame]]:
 
 
 def write_golden() -> None:
-    """Write the files of the present schema version; called by hand, once per version."""
+    """Write the files of the present schema version. A developer calls this function once per version."""
     for name, rows in parts(the_micro_batch()):
         (GOLDEN / f"{name}.arrows").write_bytes(pack_record(rows))
         text = json.dumps(plain(rows), indent=1, ensure_ascii=False, sort_keys=True)
@@ -75,7 +75,7 @@ def write_golden() -> None:
 
 
 def expected(name: str) -> list[dict[str, Any]]:
-    """Return a file's rows, with null in columns that the file's version did not have."""
+    """Return the rows of a file, with null in columns that its schema version did not have."""
     rows: list[dict[str, Any]] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
     since = {"refund_id": None, "network": None} if name.startswith("hits") else {"origin": None}
     return [since | row for row in rows]
@@ -101,7 +101,7 @@ def test_the_same_bytes_are_admitted_as_they_were_in_version_1() -> None:
         assert {name: value for name, value in row.items() if name not in CLASSIFIED} == {
             name: value for name, value in then.items() if name not in CLASSIFIED
         }
-    # Messages are for people and may be reworded.
+    # The texts of messages may change.
     columns = [name for name in REJECTED_COLUMNS if name not in ("message", "origin")]
     assert plain(rejected.select(columns)) == [{name: row[name] for name in columns} for row in expected("rejected_v1")]
 

@@ -1,4 +1,4 @@
-"""Rules I1 and I4: the visitor of a hit, and the limits of consent."""
+"""Test rules I1 and I4: how a hit's visitor is determined, and the effects of consent."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_the_user_counts_only_where_the_site_opts_in() -> None:
 def test_without_an_id_network_agent_and_host_identify_for_a_local_day() -> None:
     found = admitted(at_edge(a_hit(visitor_id="", context=AGENT)))
     assert found.issues == []
-    # 22:13 UTC is 23:13 in Berlin, still the 14th.
+    # NOW is 22:13 UTC on 14 November, which is 23:13 in Berlin on the same date.
     salt = salt_of(SITE.name, date(2023, 11, 14), date(2023, 11, 14))
     expected = visitor_key(salt, "daily", "203.0.113.0/24", FIREFOX, "shop.example")
     assert key_of(found.hits.row(0, named=True)) == expected
 
 
 def test_the_salt_is_that_of_the_local_date_of_the_event() -> None:
-    # Berlin's midnight is 23:00 UTC: 46 min 40 s after NOW, and 23 h 13 min 20 s before.
+    # Midnight in Berlin is at 23:00 UTC, which is 46 min 40 s after NOW and 23 h 13 min 20 s before NOW.
     midnight = NOW - (23 * 3600 + 13 * 60 + 20) * 1000
     hits = [
         a_hit("before", visitor_id="", context=AGENT, at=midnight - 1),
@@ -90,8 +90,8 @@ def test_the_salt_is_that_of_the_local_date_of_the_event() -> None:
 
 
 def test_a_cookieless_hit_sent_again_after_local_midnight_keeps_its_visitor() -> None:
-    # Berlin's midnight is 23 h 13 min 20 s before NOW; the hit is created 30 min before midnight, sent at once, and
-    # sent again 20 min after midnight.
+    # Midnight in Berlin is 23 h 13 min 20 s before NOW. The hit is created and sent 30 min before midnight, and sent
+    # again 20 min after midnight.
     midnight = NOW - (23 * 3600 + 13 * 60 + 20) * 1000
     created = midnight - 30 * 60_000
     keys = []
@@ -106,7 +106,7 @@ def test_a_cookieless_hit_sent_again_after_local_midnight_keeps_its_visitor() ->
 
 
 def test_a_cookieless_hit_sent_again_from_another_network_is_of_another_visitor() -> None:
-    """An address identifies a visitor (rule I1), and a copy has the first hit's visitor (rule D1): the hits differ."""
+    """The hits come from different addresses and thus different visitors (rule I1), so they are no copies (rule D1)."""
     networks = ("203.0.113.77", "203.0.113.200", "198.51.100.1")
     rows = [admitted(at_edge(a_hit(visitor_id="", context=AGENT), ip=ip)).hits.row(0, named=True) for ip in networks]
     assert key_of(rows[0]) == key_of(rows[1]) != key_of(rows[2])

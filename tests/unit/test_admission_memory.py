@@ -1,4 +1,4 @@
-"""Remembered visitor keys equal the computed keys, and memory is bounded."""
+"""Cached visitor keys equal the computed keys, and the size of the cache is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page views: URLs, campaigns in URLs, contexts, and classification."""
+"""Page views: Tests of how admission handles URLs, campaigns in URLs, contexts, and classification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Payloads of every type: required fields and stored values."""
+"""Test the payload of each hit type: its required fields and its stored values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Exclusion rules in admission: the log carries the decision, and networks are stored where the site allows."""
+"""Test exclusion rules in admission.
+
+The log records the decision, and networks are stored only if the site allows.
+"""
 
 from __future__ import annotations
 

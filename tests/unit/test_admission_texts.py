@@ -1,4 +1,4 @@
-"""Strings: maximum lengths, U+0000, ids."""
+"""Test texts in admission: maximum lengths, the character U+0000, and ids."""
 
 from __future__ import annotations
 

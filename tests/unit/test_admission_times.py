@@ -1,4 +1,4 @@
-"""Rules T1 to T3: the time of a hit, and refused times."""
+"""Test rules T1 to T3: the time of a hit, and times that are refused."""
 
 from __future__ import annotations
 

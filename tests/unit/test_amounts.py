@@ -1,4 +1,4 @@
-"""Money sums beyond an int64: added, as rows, as bytes, and in answers (rule M1)."""
+"""Test sums of money that exceed an int64: in additions, rows, encoded bytes and answers (rule M1)."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class TestAnswered:
 
 
 def _with_numerators(value: int) -> Series:
-    """Return an answer with only this sum."""
+    """Return an answer whose only value is this sum."""
     store = RowsStore([traffic(MIDNIGHT + DAY, orders=1, gross_revenue=1, currency="USD")], [])
     rows = ask(store, a_question("net_revenue"))
     return replace(rows, columns=(replace(rows.columns[0], numerators=np.array([value], np.object_)),))

@@ -1,4 +1,7 @@
-"""The order of reads behind an answer (rule P15): a concurrent commit or publication is never half visible."""
+"""Test the order in which an answer reads the stores (rule P15).
+
+A concurrent commit or publication is never half visible.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ CONFIRMED = Drift(confirmed=True, rows_differ=False, sketch_provisional=False, m
 
 
 class Meanwhile:
-    """A store whose first reads each run an action afterwards."""
+    """A store that runs one of the actions after each of its first reads."""
 
     def __init__(self, store: object, reads: str, actions: list[Callable[[], None]]) -> None:
         self._store = store
@@ -62,9 +65,9 @@ class Meanwhile:
 
 
 class Scene:
-    """The stores of a site and a reporter over these stores; methods change the stores as stream and settlement do.
+    """The stores of a site, and a reporter on them. The methods change the stores as stream and settlement do.
 
-    The backend answers questions on one path; partials follow a commit immediately.
+    The reporter answers on a single serving path. Partials are stored immediately after a commit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,7 +95,7 @@ class Scene:
         self.offset = 0
 
     def stream(self, hits: int, log_time: int = NOW) -> None:
-        """Commit hits of the day, as the live stream does."""
+        """Commit and flush hits of the day, as the live stream does."""
         self.stores.dirty.await_close([SITE_DAY])
         self.offset += 1
         rows = stream_frame(RowSource.TRAFFIC, [traffic(hits=hits, generation=0)])
@@ -103,7 +106,7 @@ class Scene:
         self.stores.series.note_flushed(progress)
 
     def settle(self, hits: int, drift: Drift | None = None, logic: Logic = CURRENT) -> None:
-        """Publish the day and clear the awaited dirty days, as the settler does."""
+        """Publish a settlement of the day and clear its dirty marks, as the settler does."""
         waiting = self.stores.dirty.take(10, UTC_DAY + 1)
         generation = self.stores.generations.begin(SITE_DAY)
         if drift is None or not drift.confirmed:
@@ -187,7 +190,7 @@ def test_an_answer_names_the_versions_of_the_logic_of_its_settled_days(scene: Sc
 
 
 def publish_confirmed(scene: Scene, site_day: SiteDay, logic: Logic) -> None:
-    """Publish the stream's rows of a day as a confirmed settlement."""
+    """Publish an entry by which settlement confirms the stream's rows of a day."""
     generations = scene.stores.generations
     generations.publish(
         site_day,
@@ -237,7 +240,7 @@ def test_a_settlement_published_between_waiting_and_generations_is_found(scene: 
     scene.stream(3)
 
     class Waiting:
-        """Dirty days that publish and clear a settlement after each read."""
+        """Dirty marks of a store in which, after each read of them, a settlement is published and clears them."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(scene.stores.dirty, name)
@@ -305,7 +308,7 @@ def test_visits_are_provisional_while_the_ledger_is_unavailable(scene: Scene) ->
     scene.stream(3)
 
     class Silent:
-        """A ledger that does not answer."""
+        """A ledger whose store is unavailable."""
 
         def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
             raise Unavailable("no answer")
@@ -316,7 +319,7 @@ def test_visits_are_provisional_while_the_ledger_is_unavailable(scene: Scene) ->
 
 
 def of_hits(scene: Scene) -> Exactness:
-    """Return the exactness of hits while hits wait: exact in total, provisional by the channel of their visits."""
+    """Return the exactness of the metric `hits` while hits wait: exact in total, provisional by the visits' channel."""
     return Exactness.VISITS_PROVISIONAL if scene.path is Path.METRICS else Exactness.EXACT
 
 

@@ -1,4 +1,4 @@
-"""Arrival plans: delays and repeats, all derived from the seed."""
+"""Test arrival plans: delays and copies are determined by the seed."""
 
 from __future__ import annotations
 

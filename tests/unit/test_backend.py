@@ -1,4 +1,4 @@
-"""A home keeps its first back end; `hitmesh init` has the schema's defaults."""
+"""Test that a home keeps its first back end, and that `hitmesh init` has the schema's defaults."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def test_the_name_of_a_mesh_is_one_that_servers_take_and_no_other_homes(home: Ho
 
 def test_servers_have_moved_once_their_ports_differ_from_those_of_the_store(home: Home, tmp_path: Path) -> None:
     choice = Choice(Backend.STACK, "dev_1", str(tmp_path))
-    assert not backend.have_moved(replace(home, servers=f"{store_url(PORTS)}&name=dev_1"), choice)  # no port is chosen
+    # The servers' ports are not chosen yet.
+    assert not backend.have_moved(replace(home, servers=f"{store_url(PORTS)}&name=dev_1"), choice)
     place = StackHome(tmp_path)
     place.prepare()
     tcp_ports.write(place.ports_file, PORTS)
@@ -74,7 +75,7 @@ def test_servers_have_moved_once_their_ports_differ_from_those_of_the_store(home
 
 
 class Recorded(Mesh):
-    """A mesh that records the processes which it would start."""
+    """A mesh that starts no processes, but records them."""
 
     def __init__(self, home: Home, choice: Choice) -> None:
         super().__init__(home, choice, OPTIONS, pytest.fail, lambda _: None)
@@ -102,7 +103,8 @@ def test_services_are_restarted_on_the_ports_to_which_the_servers_moved(
     assert mesh.started == []
     tcp_ports.write(place.ports_file, {**PORTS, "kafka": 25_000})
     moved = store_url({**PORTS, "kafka": 25_000})
-    monkeypatch.setattr(commands, "ensure_up", lambda home, say: moved)  # starting servers takes a minute
+    # The test starts no servers, because that takes a minute.
+    monkeypatch.setattr(commands, "ensure_up", lambda home, say: moved)
     mesh.follow_servers()
     assert mesh.started[0] == ("schema", f"{moved}&name=dev_1")
     assert {store for _, store in mesh.started[1:]} == {f"{moved}&name=dev_1"}

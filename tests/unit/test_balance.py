@@ -1,4 +1,4 @@
-"""Unbalanced ledger entries are found, and reported by site (rule D5)."""
+"""Test that ledger entries which do not balance are found and reported by site (rule D5)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 
 def a_ledger(*lost_of: tuple[str, int]) -> MemoryLedger:
-    """Return a ledger with accepted and counted hits of a day, with the given number lost per site."""
+    """Return ledger entries for the accepted and counted hits of a day. `lost` gives the uncounted hits by site."""
     ledger = MemoryLedger()
     for site, lost in lost_of:
         whole = {"site": site, "kind": LedgerKind.DAY, "hits": 9}

@@ -1,4 +1,4 @@
-"""Many batches become few records; a batch has exactly one outcome, once all its records are durable (decision A2)."""
+"""Test that many batches become few records, and that a batch's only outcome follows when its records are durable."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PANIC = "a user agent that makes a library panic"
 
 
 class BrokenClassifier(Classifier):
-    """A classifier that fails on a certain user agent, like a bug in the product."""
+    """A classifier that fails on certain user agents, as if the product had a bug."""
 
     def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
         if POISON in distinct.to_list():
@@ -59,7 +59,7 @@ def backend(classifier: BrokenClassifier) -> Backend:
 
 @contextmanager
 def batching(backend: Backend, **changes: object) -> Iterator[MicroBatcher]:
-    """Run a micro-batcher; batches submitted before `start` come first."""
+    """Provide a micro-batcher that is not started. Batches that are submitted before `start` form one micro-batch."""
     settings = CollectorSettings.model_validate({"store": "memory:", "linger_ms": 0} | changes)
     batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings)
     try:
@@ -70,7 +70,7 @@ def batching(backend: Backend, **changes: object) -> Iterator[MicroBatcher]:
 
 
 def submit(batcher: MicroBatcher, *hits: hit_pb2.Hit, key: str = KEY) -> Future[BatchOutcome]:
-    """Submit a batch and return its future, which fails if the outcome is set twice."""
+    """Submit a batch, and return a future of its outcome. Setting the outcome twice would fail."""
     outcome: Future[BatchOutcome] = Future()
     batch = hit_pb2.HitBatch(hits=hits).SerializeToString()
     batcher.submit(Waiting(Frame(batch, key, SITE, NOW_MS), outcome.set_result))
@@ -161,7 +161,7 @@ def test_a_batch_whose_sender_is_kept_out_since_it_came_is_not_admitted(backend:
 def test_a_batch_whose_caller_has_left_is_not_admitted(backend: Backend) -> None:
     calls: list[None] = []
 
-    def is_over() -> bool:  # over at the second check: between two parts of a round
+    def is_over() -> bool:  # the call is over at the second check, between two parts of a round
         calls.append(None)
         return len(calls) > 1
 
@@ -268,7 +268,7 @@ def test_rows_beyond_the_bytes_of_a_record_become_records_of_their_own(backend: 
 
 
 class BrokenPartition:
-    """A log that raises for one topic or for one visitor's partition, and is the log in memory otherwise."""
+    """A log in memory whose `append` raises for the records that `broken` selects."""
 
     def __init__(self, log: EventLog, broken: Callable[[Topic, int, Record], bool]) -> None:
         self._log, self._broken = log, broken

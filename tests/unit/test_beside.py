@@ -1,4 +1,4 @@
-"""The thread beside the live stream goes on whatever a shadow raises."""
+"""The thread that runs shadow streams continues, whatever error a shadow stream raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The budget for bytes in flight: the limit, waiting, and release."""
+"""Test the budget for bytes in flight: its limit, waiting for it, and its release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cassandra adapters without a server: migrations as files, index rows, values written once, errors."""
+"""Test Cassandra's adapters without a server: migration files, index rows, values written once, and errors."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class TestRows:
 
 
 class Statements:
-    """A session that applies each statement, and keeps the values."""
+    """A session that accepts each statement and remembers its values."""
 
     def __init__(self) -> None:
         self.values: list[tuple[object, ...]] = []
@@ -134,6 +134,6 @@ class Statements:
 @pytest.mark.parametrize(("length_ms", "ttl_s"), [(1, 2), (1_000, 2), (1_001, 3), (1_999, 3), (15_000, 16)])
 def test_lease_lives_for_its_length_although_the_store_counts_in_whole_seconds(length_ms: int, ttl_s: int) -> None:
     session: Any = Statements()
-    writers: Any = None  # a renewal takes no token
+    writers: Any = None  # a renewal needs no new fencing token
     CassandraLeases(session, writers).renew([Lease("x", "a", 1)], length_ms)
     assert [values[0] for values in session.values] == [ttl_s]

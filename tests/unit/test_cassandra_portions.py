@@ -1,4 +1,4 @@
-"""Rows for Cassandra in a single request: from one partition, few enough, and complete."""
+"""Test that a request to Cassandra has few rows, all of one partition, and that no row is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue: each metric's parts, and impossible pairs (rules §8, §9)."""
+"""Test the catalogue: the parts of each metric, and invalid pairs of metric and dimension (rules §8, §9)."""
 
 from __future__ import annotations
 

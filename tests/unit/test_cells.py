@@ -1,4 +1,4 @@
-"""Cells, civil days and buckets: vectors Z-a to Z-g, read back with zoneinfo, and the edges around them."""
+"""Test cells, civil days and buckets: vectors Z-a to Z-g, compared with zoneinfo, and the cases close to them."""
 
 import datetime as dt
 from zoneinfo import ZoneInfo
@@ -42,7 +42,7 @@ def date(text: str) -> dt.date:
 
 
 def cells_by_zoneinfo(zone: str, day: dt.date) -> list[int]:
-    """Return every cell whose start has that local date, by a zoneinfo look-up per cell."""
+    """Return every cell whose start has the given local date, according to zoneinfo."""
     tz: ZoneInfo = load_zone(zone)
     noon = int(dt.datetime(day.year, day.month, day.day, 12, tzinfo=dt.UTC).timestamp() * 1_000)
     around = range(noon - 2 * DAY_MS, noon + 2 * DAY_MS, CELL_MS)
@@ -127,7 +127,7 @@ def test_a_date_the_zone_skipped_is_empty_and_has_no_row() -> None:
 
 
 def test_a_day_begins_at_its_first_instant_where_clocks_went_back_just_after_midnight() -> None:
-    # 00:01 on 7 November 2010 became 23:01 on the 6th; the previous minute was already the 7th.
+    # At 00:01 on 7 November 2010 the clocks went back to 23:01 on the 6th, so the minute before already was on the 7th.
     start_ms, end_ms = civil_range("America/St_Johns", date("2010-11-07"), date("2010-11-07"))
     assert (start_ms, end_ms) == (utc("2010-11-07T02:30"), utc("2010-11-08T03:30"))
     with pytest.raises(CivilTimeError, match="America/St_Johns on 2010-11-06: 2010-11-07T02:31"):
@@ -285,7 +285,7 @@ def test_impossible_dates_are_refused() -> None:
     ],
 )
 def test_relative_range_ends_with_the_zones_today(text: str, first: str, last: str) -> None:
-    now_ms = utc("2026-07-14T18:15")  # 15 July, 00:00 in Kathmandu
+    now_ms = utc("2026-07-14T18:15")  # this is midnight of 15 July in Kathmandu
     assert relative_dates(text, "Asia/Kathmandu", now_ms) == (date(first), date(last))
 
 

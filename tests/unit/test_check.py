@@ -1,4 +1,4 @@
-"""Question checks: names, pairs, limits, ranges; every refusal names value, rule and cure."""
+"""Test the check of a question: names, pairs, limits and ranges. Every refusal names value, rule and cure."""
 
 from __future__ import annotations
 

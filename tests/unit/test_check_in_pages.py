@@ -1,4 +1,4 @@
-"""A check of a site-day continues over several pages, with the result of a single page."""
+"""A check of a site-day that continues over several pages gives the same result as on a single page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.small_mesh import SmallMesh
 SITE = "merchants/demo/sites/shop"
 DAY = 20_000
 BY_RECORD = CheckLimits(rows=0)
-"""A page ends after each raw record."""
+"""Limits so small that a page ends after each raw record."""
 
 
 def a_hit(number: int) -> RefHit:
@@ -34,7 +34,7 @@ def a_hit(number: int) -> RefHit:
 
 @pytest.fixture
 def mesh() -> SmallMesh:
-    """Return a mesh with two settled days; the first has the hits of five records."""
+    """Return a mesh with two settled days. The hits of the first day are in five records."""
     mesh = SmallMesh((DAY + 5) * DAY_MS, sites=[SITE])
     for number in range(5):
         mesh.send([a_hit(number)])
@@ -108,7 +108,7 @@ def test_a_site_day_that_is_settled_between_two_pages_is_read_anew(mesh: SmallMe
 
 
 def late_hit(mesh: SmallMesh) -> None:
-    """Stream a further hit on the first day."""
+    """Send and stream a further hit of the first day."""
     mesh.send([a_hit(9)])
     mesh.heartbeat()
     mesh.stream()

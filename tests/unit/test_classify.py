@@ -1,4 +1,4 @@
-"""The classifier as admission uses it: columns in, columns out, same order, bounded memory."""
+"""Test the classifier as admission uses it: columns in and out have the same order, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_columns_of_nulls_without_a_type_are_taken(classifier: Classifier) -> No
             ("https://Blog.Partner.example:8443/a?b#c", "shop.example", None, None, None, None),
             ("blog.partner.example", "referral", "blog.partner.example", "referral"),
         ),
-        # the site itself and payment providers
+        # the site itself and payment providers are never a referrer
         (
             ("https://shop.example/cart", "www.shop.example", None, None, None, None),
             (None, "direct", None, None),
@@ -104,7 +104,7 @@ def test_columns_of_nulls_without_a_type_are_taken(classifier: Classifier) -> No
             ("https://www.paypal.com/", "shop.example", "news", "email", None, None),
             (None, "email", "news", "email"),
         ),
-        # the campaign comes before the referrer
+        # a campaign takes precedence over the referrer
         (
             ("https://www.google.com/", "shop.example", "google", "cpc", "spring", None),
             ("google.com", "paid", "google", "cpc"),
@@ -195,7 +195,8 @@ def test_the_cache_forgets_the_least_recently_used_beyond_its_bounds() -> None:
     cache = BoundedCache(length, max_entries=2, max_chars=6)
     assert cache.values_of(["a", "bb", "a", "ccc"]) == [1, 2, 1, 3]  # "bb" was evicted
     assert len(cache) == 2
-    assert cache.values_of(["a", "bb", "ddddddd"]) == [1, 2, 7]  # 7 characters exceed the limit and are not cached
+    # A text of 7 characters exceeds the limit and is not cached.
+    assert cache.values_of(["a", "bb", "ddddddd"]) == [1, 2, 7]
     assert computed == ["a", "bb", "ccc", "bb", "ddddddd"]
     assert cache.values_of(["eeeee"]) == [5]
     assert len(cache) == 1

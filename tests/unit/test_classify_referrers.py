@@ -1,4 +1,4 @@
-"""Classification of referring hosts, the site's hosts and channels, and construction of the table."""
+"""Test how referring hosts, the site's own hosts and channels are classified, and the table's construction."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def table() -> ReferrerTable:
         ("https://google.com.evil.example/", "google.com.evil.example", "site", None),
         ("https://notgoogle.com/", "notgoogle.com", "site", None),
         ("https://edition.cnn.com/", "edition.cnn.com", "site", None),
-        # entries for social networks and AI assistants also cover the hosts and paths below
+        # an entry for a social network or an AI assistant also covers subdomains and paths
         ("https://old.reddit.com/r/x", "old.reddit.com", "social", "reddit"),
         ("https://t.co/abc", "t.co", "social", "Twitter"),
         ("https://x.com/someone", "x.com", "social", "Twitter"),
@@ -57,7 +57,7 @@ def table() -> ReferrerTable:
         ("https://www.facebook.com/", "facebook.com", "social", "Facebook"),
         ("https://chatgpt.com/", "chatgpt.com", "ai", "ChatGPT"),
         ("https://www.perplexity.ai/search", "perplexity.ai", "ai", "Perplexity"),
-        # apps send a package name
+        # apps send a package name as their referrer
         (f"android-app://{GOOGLE_APP}/", GOOGLE_APP, "search", "Google"),
         (f"android-app://{GOOGLE_APP}/https/www.google.com", GOOGLE_APP, "search", "Google"),
         ("android-app://com.google.android.gm/", "com.google.android.gm", "email", "Gmail"),
@@ -68,7 +68,7 @@ def table() -> ReferrerTable:
         ("https://wa.me/49123", "wa.me", "social", "WhatsApp"),
         ("https://web.whatsapp.com/", "web.whatsapp.com", "social", "WhatsApp"),
         ("https://html.duckduckgo.com/html", "html.duckduckgo.com", "search", "DuckDuckGo"),
-        # hosts in unusual spelling
+        # referrers whose host has an unusual spelling
         ("HTTPS://User:Pass@WWW.Example.COM:8080/x", "example.com", "site", None),
         ("http://192.0.2.7:80/", "192.0.2.7", "site", None),
         ("http://[2001:db8::1]:8080/", "[2001:db8::1]", "site", None),
@@ -203,7 +203,7 @@ CHANNEL_VECTORS: list[tuple[str, dict[str, str]]] = [
     ("social", {"referrer_kind": "social"}),
     ("ai_assistant", {"referrer_kind": "ai"}),
     ("email", {"referrer_kind": "email"}),
-    # paid comes first, whatever the other fields say
+    # paid takes precedence over all other channels
     ("paid", {"source": "google", "medium": "cpc", "referrer_kind": "search"}),
     ("paid", {"source": "facebook", "medium": "paid_social"}),
     ("paid", {"source": "newsletter", "medium": "paid"}),
@@ -235,7 +235,7 @@ CHANNEL_VECTORS: list[tuple[str, dict[str, str]]] = [
     ("search", {"source": "bing"}),
     ("search", {"source": "google.co.uk", "medium": "referral"}),
     ("search", {"click": "search"}),
-    # AI assistants, also where a tool labels the visits organic
+    # an AI assistant as source takes precedence over the medium organic
     ("ai_assistant", {"source": "chatgpt.com"}),
     ("ai_assistant", {"source": "chatgpt.com", "medium": "organic"}),
     ("ai_assistant", {"source": "perplexity", "referrer_kind": "site"}),

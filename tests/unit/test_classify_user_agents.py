@@ -1,4 +1,4 @@
-"""Bots exactly as in the published list, and device types."""
+"""Test that bots are recognised exactly as in the published list, and device types."""
 
 # ruff: noqa: E501  # user agents are as long as they are
 

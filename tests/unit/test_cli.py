@@ -1,4 +1,4 @@
-"""The command line without a mesh: help, usage errors, exit codes, errors as JSON, dates."""
+"""Test the command line without a mesh: help, usage errors, exit codes, errors as JSON, and dates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commands(group: LazyGroup, path: str = "") -> Iterator[tuple[str, str, click.Command]]:
-    """Yield path, summary and command for everything below a group."""
+    """Yield path, summary and command of all groups and commands in a group."""
     context = click.Context(group)
     for name, (_, summary) in group.lazy.items():
         command = group.get_command(context, name)
@@ -240,7 +240,7 @@ def test_details_of_a_failed_call_are_in_the_status() -> None:
     grpc = importlib.import_module("grpc")
 
     class Broken(grpc.RpcError):  # type: ignore[misc,name-defined]  # grpc is imported by name
-        """A failed call as grpc raises it."""
+        """A failed call, in the form in which grpc raises it."""
 
         def code(self) -> object:
             return grpc.StatusCode.NOT_FOUND

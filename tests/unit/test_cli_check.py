@@ -1,4 +1,4 @@
-"""`hitmesh reprocess check` against a control service on in-memory stores: output, plans, exit codes."""
+"""Test `hitmesh reprocess check` with a control service on in-memory stores: output, plans and exit codes."""
 
 from __future__ import annotations
 
@@ -154,10 +154,10 @@ def test_plans_leave_out_only_the_days_on_which_a_repair_changes_nothing() -> No
         )
 
     problems = [
-        lacking("2015-05-01", 5, 0),  # no hit can be restored
-        lacking("2015-05-03", 5, 3),  # some hits can be restored
-        lacking("2015-05-05", 5, 4),  # all hits can be restored
-        lacking("2015-05-07", 5, 0, settled=5),  # the settlement lacks the lost hits too
+        lacking("2015-05-01", 5, 0),  # none of the missing hits can be restored
+        lacking("2015-05-03", 5, 3),  # some of the missing hits can be restored
+        lacking("2015-05-05", 5, 4),  # all missing hits can be restored
+        lacking("2015-05-07", 5, 0, settled=5),  # the settled numbers lack the lost hits too
         problem(SITE, "2015-05-09"),
     ]
     assert [is_beyond_repair(each) for each in problems] == [True, False, False, False, False]

@@ -1,4 +1,4 @@
-"""`hitmesh erase` against a control service and a reprocessor on in-memory stores."""
+"""Test `hitmesh erase` with a control service and a reprocessor on in-memory stores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ID = "an-id-of-a-person"
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
-    """Run a mesh whose reprocessor works in the background."""
+    """Run a mesh whose reprocessor works in a background thread."""
     home = operators_home(tmp_path / "home", monkeypatch)
     stop = threading.Event()
     with control_of_home(home) as mesh:
@@ -53,7 +53,7 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> Any:
-    return json.loads(capsys.readouterr().out.splitlines()[-1])  # the reprocessor logs to the same stream
+    return json.loads(capsys.readouterr().out.splitlines()[-1])  # earlier lines are logs of the reprocessor
 
 
 def test_an_erasure_shows_plan_and_difference_then_a_receipt(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +128,7 @@ def test_a_dry_run_stores_nothing_and_a_visitor_is_required(mesh: Mesh, capsys: 
 def test_interrupted_erasure_names_the_command_that_continues(
     mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_published: bool
 ) -> None:
-    """The command is interrupted while it waits for the recomputation, or for the publication."""
+    """The command is interrupted while it waits for the recomputation or the publication."""
     publish_day(mesh.stores.generations, SiteDay(SITE, UTC_DAY - 1), NOW, a_ledger(7))
 
     def interrupted(_seconds: float) -> None:

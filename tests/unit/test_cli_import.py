@@ -1,4 +1,4 @@
-"""`hitmesh import` against a scripted mesh: sent batches, output, exit codes after failures."""
+"""Test `hitmesh import` with a scripted mesh: sent batches, output, and exit codes after failures."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_shop_import_takes_the_currency_of_the_option_and_makes_the_site_with_it
     assert mesh.sites["merchants/demo/sites/shop"].currency == "EUR"
     order = mesh.batches[0].batch.hits[1].order
     assert (order.currency, order.total_micros) == ("EUR", 40_000_000)
-    # Without the option the site's currency applies.
+    # Without the option `--currency`, the site's currency applies.
     import_json(capsys, "shop-csv", path, "--site", "demo/shop")
     assert mesh.batches[1].batch.hits[1].order.currency == "EUR"
 
@@ -295,10 +295,10 @@ def test_unknown_key_ends_with_the_code_of_the_call(
         (Stored(0, 0), Stored(10, 0), SendTotals(sent=10, accepted=10), 0),
         (Stored(10, 2), Stored(10, 12), SendTotals(sent=10, accepted=10), 10),
         (Stored(4, 0), Stored(10, 4), SendTotals(sent=10, accepted=10), 4),
-        # Three hits were sent twice and two were stored twice; none was stored before.
+        # Three hits were sent twice, and two of these were stored twice. No hit was stored before the import.
         (Stored(0, 0), Stored(10, 2), SendTotals(sent=10, accepted=10, resent=3), 0),
         (Stored(4, 0), Stored(10, 6), SendTotals(sent=10, accepted=10, resent=3), 4),
-        # Hits of another client arrived in between.
+        # Another client's hits arrived during the import.
         (Stored(0, 0), Stored(90, 0), SendTotals(sent=10, accepted=10, resent=3), 0),
         (Stored(0, 0), Stored(10, 50), SendTotals(sent=10, accepted=10), 10),
     ],

@@ -1,4 +1,4 @@
-"""`hitmesh send`, `sites` and `freshness` against a scripted mesh."""
+"""Test `hitmesh send`, `hitmesh sites` and `hitmesh freshness` with a scripted mesh."""
 
 from __future__ import annotations
 

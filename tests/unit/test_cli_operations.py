@@ -1,4 +1,4 @@
-"""`hitmesh ledger`, `drift` and `trace` against a scripted mesh: requests, output, exit codes."""
+"""Test `hitmesh ledger`, `drift` and `trace` with a scripted mesh: requests, output and exit codes."""
 
 from __future__ import annotations
 

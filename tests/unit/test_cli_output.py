@@ -1,4 +1,4 @@
-"""Command output: numbers, captions and plots."""
+"""Test the output of commands: numbers, captions and plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hitmesh policy` through the control service on in-memory stores."""
+"""Test `hitmesh policy` with a control service on in-memory stores."""
 
 from __future__ import annotations
 

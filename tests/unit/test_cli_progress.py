@@ -1,4 +1,4 @@
-"""The progress line of long commands where no terminal is."""
+"""Test the progress line that long commands print without a terminal."""
 
 from __future__ import annotations
 

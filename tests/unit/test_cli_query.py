@@ -1,4 +1,4 @@
-"""`hitmesh query` against a scripted mesh: requests, and output of the answer."""
+"""Test `hitmesh query` with a scripted mesh: its requests, and the output of the answer."""
 
 from __future__ import annotations
 

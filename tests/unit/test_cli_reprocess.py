@@ -1,4 +1,4 @@
-"""`hitmesh reprocess` against a control service on in-memory stores: requests, output, exit codes."""
+"""Test `hitmesh reprocess` with a control service on in-memory stores: requests, output and exit codes."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def store(mesh: Mesh, state: State, **fields: object) -> None:
-    """Store a reprocessing r1 of three site-days."""
+    """Store the reprocessing r1, which covers three site-days."""
     stored = a_reprocessing(state=state, created_at=NOW, site_days=3, **fields)  # type: ignore[arg-type]  # fields of Reprocessing
     mesh.stores.reprocessings.create(stored)
 
 
 def change(mesh: Mesh, **fields: object) -> None:
-    """Replace fields of r1, as the settler does."""
+    """Change fields of r1, as the settler does while it works."""
     stored = mesh.stores.reprocessings.get("r1")
     assert stored is not None
     changed: Reprocessing = replace(stored, version=stored.version + 1, **fields)  # type: ignore[arg-type]  # fields of Reprocessing
@@ -338,7 +338,7 @@ def test_a_wait_ends_when_the_work_ends_and_outlasts_a_restart_of_the_service(me
     with ClientMesh.connect("127.0.0.1:9", OPERATOR) as dead, pytest.raises(grpc.RpcError):
         wait_while_running(dead, running, lambda each: after.append(each.done_site_days), limits, silences.append)
     assert len(waited) > 1
-    assert (after, silences) == ([0], [3])  # one progress line, then one note, however long the silence is
+    assert (after, silences) == ([0], [3])  # one progress line, then one note, however long the mesh is silent
 
 
 # --------------------------------------------------------------------------------------------------------------- lists

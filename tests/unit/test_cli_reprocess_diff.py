@@ -1,4 +1,4 @@
-"""`hitmesh reprocess diff` against a control service on in-memory stores: tables, JSON, the limit of a pipeline."""
+"""Test `hitmesh reprocess diff` with a control service on in-memory stores: tables, JSON, and `--fail-above`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def store(mesh: Mesh, *rebuilt: Rebuilt) -> None:
-    """Store a reprocessing r1 of three days with these recomputed site-days."""
+    """Store the reprocessing r1, which covers three days and has recomputed the given site-days."""
     days = (UTC_DAY - 2, UTC_DAY + 1)
     mesh.stores.reprocessings.create(
         a_reprocessing(state=State.DIFF_READY, sites=(SITE, BLOG), days=days, created_at=NOW, site_days=3)

@@ -1,4 +1,4 @@
-"""`hitmesh reprocess retired` against a control service on in-memory stores, and `hitmesh query --data-version`."""
+"""Test `hitmesh reprocess retired` with a control service on in-memory stores, and `query --data-version`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRIFT = Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measu
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
-    """Provide a mesh where the stream's rows of a day of two sites are replaced, and due."""
+    """Provide a mesh in which two sites' rows of a day, written by the stream, are replaced and may be removed."""
     with control_of_home(operators_home(tmp_path / "home", monkeypatch)) as mesh:
         for site in (SITE, BLOG):
             publish_day(mesh.stores.generations, SiteDay(site, UTC_DAY), NOW - 1_000, drift=DRIFT)

@@ -1,4 +1,4 @@
-"""`hitmesh rules` against a control service on in-memory stores: requests, output, exit codes."""
+"""Test `hitmesh rules` with a control service on in-memory stores: requests, output and exit codes."""
 
 from __future__ import annotations
 

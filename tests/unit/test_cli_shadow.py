@@ -1,4 +1,4 @@
-"""`hitmesh shadow` against a control service on in-memory stores, without a processor."""
+"""Test `hitmesh shadow` with a control service on in-memory stores, without a processor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
 
 
 def begun(mesh: Mesh) -> None:
-    """Do what the processor does: name the logic that the shadow replaces, and let the shadow catch up."""
+    """Do the processor's part: store the logic that the shadow stream replaces, and let the shadow stream catch up."""
     table = mesh.stores.streams.read()
     assert mesh.stores.streams.replace(table.replacing("v0"))
     shadow = mesh.stores.stream(table.newest, is_shadow=True)

@@ -1,4 +1,4 @@
-"""Output that fails: a full disk, a closed descriptor, a closed pipe, and an encoding that lacks characters."""
+"""Test output that fails: a full disk, a closed descriptor, a closed pipe, and an encoding without a character."""
 
 from __future__ import annotations
 

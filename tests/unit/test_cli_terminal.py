@@ -1,4 +1,4 @@
-"""Terminal output in any format: control characters and invisible characters from clients are always escaped."""
+"""Test output to a terminal: clients' control characters and invisible characters are escaped in every format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMANDS = Path(output.__file__).parent
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMesh]:
-    monkeypatch.setenv("TERM", "dumb")  # without colours, because colours are control characters
+    monkeypatch.setenv("TERM", "dumb")  # output without colours, whose codes are control characters
     with mesh_of_home(tmp_path / "home", monkeypatch) as mesh:
         mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
         yield mesh
@@ -37,7 +37,10 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMe
 
 @contextmanager
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Make standard output and error a terminal; yield a list that has the terminal's text once the block has ended."""
+    """Make standard output and error a terminal.
+
+    Yield a list that contains the terminal's text when the block has ended.
+    """
     controller, end = os.openpty()
     tty.setraw(end, termios.TCSANOW)
     got: list[str] = []
@@ -47,7 +50,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         try:
             while chunk := os.read(controller, 4_096):
                 chunks.append(chunk)
-        except OSError:  # the reader has closed the pipe
+        except OSError:  # the terminal is closed
             pass
 
     reader = threading.Thread(target=read)

@@ -1,4 +1,4 @@
-"""Finding a mesh, a key and the mesh's sites, and waiting until hits can be queried."""
+"""Test how the client finds a mesh, a key and sites, and waits until hits can be queried."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_ready_file_of_a_process_that_is_gone_is_no_mesh(tmp_path: Path) -> None
         (tmp_path / "ready.json").write_text(json.dumps({"grpc": "127.0.0.1:3", "pid": pid}))
         with pytest.raises(NoMesh, match=f"process {pid}, which has ended: .*|hitmesh dev"):
             endpoint(None, tmp_path, {})
-    for pid in (os.getpid(), 1):  # the test's own process, and another user's
+    for pid in (os.getpid(), 1):  # the test's process, and a process of another user
         (tmp_path / "ready.json").write_text(json.dumps({"grpc": "127.0.0.1:3", "pid": pid}))
         assert endpoint(None, tmp_path, {}) == "127.0.0.1:3"
 
@@ -162,19 +162,19 @@ def test_hits_are_not_final_while_the_lag_is_unknown_and_a_day_waits() -> None:
     unknown = a_freshness(dirty_days=1, p0=5)
     unknown.freshness.ClearField("lag")
     assert watch.missing_in(unknown) == "1 day waiting for settlement"
-    # The lag is known from 10,000 on: the day that waited at that time must be settled first.
+    # The lag is known at time 10,000. The days that wait for settlement at that time must be settled first.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_001, lag_ms=1_000, p0=5)) is None
 
 
 def test_hits_that_keep_coming_do_not_keep_others_from_being_visible() -> None:
     watch = Watch({(LOG, 0): 4})
-    # The receipts are passed at 10,000; a day has waited since 9,000, perhaps for a carry of the hits' day.
+    # At time 10,000 the stream has read the hits. A day has waited since 9,000, perhaps because of these hits.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
-    # The day was settled, and a hit of another client at 9,900 marked it dirty again: the awaited hits may still be
+    # The day was settled, and another client's hit marked it dirty again at 9,900. The awaited hits may still be
     # pending.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_900, lag_ms=600, p0=7)) is not None
-    # Every hit that waited at 10,000 is settled; pending hits came later.
+    # Every hit that waited at 10,000 is settled, because the pending hits came later.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_700, lag_ms=50, p0=9)) is None
 
 

@@ -1,4 +1,4 @@
-"""HitSender against a scripted collector: numbering, credit, refusals, and every way a stream can break."""
+"""Test HitSender with a scripted collector: numbering, credit, refusals, and all failures of a stream."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_sending_no_hits_opens_no_stream(mesh: ScriptedMesh) -> None:
 
 
 def breaking(mesh: ScriptedMesh, code: grpc.StatusCode) -> Script:
-    """Acknowledge batch 1, take batch 2 silently, break."""
+    """Acknowledge batch 1, accept batch 2 without an acknowledgement, and end the stream with an error."""
 
     def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
         yield ready()
@@ -145,7 +145,7 @@ def test_unacknowledged_bytes_never_exceed_the_credit(mesh: ScriptedMesh) -> Non
         for request in requests:
             held.append((mesh.take(request), request.ByteSize()))
             seen.append(sum(byte_count for _, byte_count in held))
-            if len(held) == 2:  # the client has no room for a third
+            if len(held) == 2:  # the credit does not allow a third batch
                 for batch_seq, freed in held:
                     yield ack(batch_seq)
                     yield credit(freed)
@@ -329,7 +329,7 @@ def test_an_answer_that_would_not_change_ends_the_sending(mesh: ScriptedMesh) ->
 def test_silent_stream_is_broken_off_and_resumed(mesh: ScriptedMesh) -> None:
     def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
         yield ready()
-        for request in requests:  # until the client ends the call
+        for request in requests:  # the loop ends when the client ends the call
             mesh.take(request)
 
     mesh.scripts = [script]

@@ -1,4 +1,4 @@
-"""A clock that was ahead for a while: log times and freshness; every hit with a correct time joins a visit."""
+"""Test a clock that was ahead for a while: log times, freshness, and hits with correct times, which join visits."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ LOG = PartitionId("log", 3)
 
 
 class AheadOnce(LiveMesh):
-    """A mesh on files, with a collector whose clock is ahead."""
+    """A mesh in files, to which a collector appends whose clock is ahead."""
 
     def __init__(self, home: Path) -> None:
         self.url = f"embedded:{home}/data"
         super().__init__(self.url, home, NOON, [SITE])
 
     def beat_ahead(self, lead_ms: int) -> None:
-        """Write a heartbeat to each partition from the collector whose clock is ahead."""
+        """Append a heartbeat to each partition, as the collector whose clock is ahead."""
         wrong = ManualClock(self.clock.now() + lead_ms)
         partitions = {topic: self.stores.log.partitions(topic) for topic in (Topic.HITS, Topic.REJECTED)}
         stores = open_stores(self.url, wrong, partitions=partitions)
@@ -54,7 +54,7 @@ class AheadOnce(LiveMesh):
             stores.close()
 
     def visit(self, visitor: str) -> RefHit:
-        """Append a visitor's page view at the present time."""
+        """Append a page view of a visitor at the present time."""
         hit = RefHit(SITE, visitor, f"{visitor}-{self.clock.now()}", self.clock.now(), page_path="/")
         self.append([hit], partition_of(hit))
         self.step()
@@ -179,7 +179,7 @@ def test_a_cause_is_forgotten_once_time_has_caught_up() -> None:
         clock.advance(HOUR)
         ahead.passed([a_record(1, NOON + HOUR)], {LOG: NOON + HOUR})
         now_s[0] = 60.0
-        # Meanwhile another process owned the partition.
+        # In the meantime, another process owned the partition.
         ahead.passed([a_record(9, NOON + 5 * HOUR)], {LOG: NOON + 5 * HOUR})
     causes = [line["cause"] for line in logged]
     assert causes[0].startswith("the record at offset 0 of collector one")

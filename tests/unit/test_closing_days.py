@@ -1,4 +1,4 @@
-"""A day closes only when all the stream's partials for that day are stored (decisions A6 and A8)."""
+"""Test that a day closes only when the stream has stored all its partials of the day (decisions A6 and A8)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_day_is_closed_by_flushed_positions_not_by_committed_ones(tmp_path: Path
         mesh.clock.advance(CLOSES_AFTER_MS)
         mesh.beat()
         while mesh.runner.step(0.0) and not _is_all_committed(mesh):
-            pass  # no further step, because a step without records flushes
+            pass  # no further step, because a step without records would flush
         assert _is_all_committed(mesh), "what is committed closes the day"
         mesh.clock.advance(1)
         assert mesh.settler.run_once() == 0

@@ -1,4 +1,4 @@
-"""Log lines about refused calls: rate-limited; withheld lines appear after the pause and at the end."""
+"""Test log lines about refused calls, whose rate is limited. Withheld lines are written later as one line."""
 
 from __future__ import annotations
 

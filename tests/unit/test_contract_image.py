@@ -1,4 +1,4 @@
-"""The contract against its image: a break is detected, an addition is allowed."""
+"""Test that the comparison of the contract with its image detects breaking changes and allows additions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The style of the contract (decision 0064): dates, field behaviour, resources and REST paths."""
+"""Test the style of the contract (decision 0064): dates, field behaviour, resources and REST paths."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ FILES = [
 ]
 DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc_date", "open_utc_dates"}
 DATE_NAMES |= {"last_following_utc_date"}
-# Written into URLs by people.
+# People write these dates into URLs, so they are texts.
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(
     r"\{(?:parent|name|site|site\.name)="
     r"(?:merchants/\*(?:/(?:sites|ingestKeys)/\*(?:/exclusionRules/\*)?)?|(?:reprocessings|rejectedHits)/\*)\}"
 )
-# A noun, a verb after a colon, or a verb on a collection; `{}` stands for the name of a resource.
+# A path is a noun or the name of a resource (`{}`), optionally with a collection and with a verb after a colon.
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
 VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed", "scheduleVisitPolicy"}
 VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings

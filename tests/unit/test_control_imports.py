@@ -1,4 +1,4 @@
-"""The control service administers sites and keys without the libraries that read rows."""
+"""The control service administers sites and keys without importing the libraries that read rows."""
 
 from __future__ import annotations
 

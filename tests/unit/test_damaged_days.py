@@ -1,4 +1,4 @@
-"""A damaged carry or series does not prevent the settlement or the repair that replaces the value."""
+"""A damaged carry or series does not prevent the settlement or repair that replaces this value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def a_mesh_with_a_visit_at_midnight() -> SmallMesh:
 
 
 def damage_carry(mesh: SmallMesh) -> None:
-    """Damage the carry of today's current generation; later generations are intact."""
+    """Damage the carry in the current generation of TODAY. Later generations are intact."""
     damaged, carry = entry(mesh), mesh.stores.generations.carry
 
     def rotten(site_day: SiteDay) -> bytes | None:
@@ -33,7 +33,7 @@ def damage_carry(mesh: SmallMesh) -> None:
 
 
 def damage_series(mesh: SmallMesh) -> None:
-    """Damage the series of today's current generation."""
+    """Damage the series of the current generation of TODAY."""
     damaged, read = entry(mesh), mesh.stores.series.read
     assert damaged is not None
 
@@ -46,7 +46,7 @@ def damage_series(mesh: SmallMesh) -> None:
 
 
 def open_visits(mesh: SmallMesh) -> int:
-    """Return the number of visits in today's carry, which must be intact."""
+    """Return the number of visits in the carry of TODAY, which must be intact."""
     carry = mesh.stores.generations.carry(TODAY)
     assert carry is not None
     return Carry.from_bytes(carry).open_visits.height
@@ -61,7 +61,7 @@ def test_repair_replaces_a_damaged_carry_and_a_damaged_series(days: tuple[int, i
     done(mesh, Work.RECOMPUTE)
     changes = {each.site_day: each.changes["hits"] for each in rebuilt(mesh)}
     assert changes.get(TODAY) == (Change(0, 2) if days[0] == DAY else None)
-    # The carry of the first day is damaged, so the second day is recomputed with it.
+    # Because the carry of the first day is damaged, the second day is recomputed too.
     assert changes[TOMORROW] == Change(3, 3)
     done(mesh, Work.PUBLISH)
     mesh.settle()

@@ -1,4 +1,4 @@
-"""A stored reprocessing that does not decode is named, and the other reprocessings stay in use."""
+"""If a stored reprocessing does not decode, the error names it, and all other reprocessings still work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The access log that `make demo` generates if no real log exists."""
+"""Test the access log that `make demo` generates if no real log exists."""
 
 from __future__ import annotations
 

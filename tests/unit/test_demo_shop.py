@@ -1,4 +1,4 @@
-"""The generated shop: the same for the same seed and time, of the promised size, and within the contract's rules."""
+"""Test the generated shop: it is determined by seed and time, has the documented size, and keeps the contract."""
 
 from __future__ import annotations
 

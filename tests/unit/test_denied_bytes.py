@@ -1,4 +1,4 @@
-"""Rule I4: no bytes are kept of hits whose visitor denied consent, also if the hit or its batch does not decode."""
+"""No bytes of a hit are kept if its visitor denied consent, even if the hit or its batch does not decode (rule I4)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DENIED = hit_pb2.Context(
     consent=hit_pb2.Consent(analytics=hit_pb2.CONSENT_STATE_DENIED, advertising=hit_pb2.CONSENT_STATE_GRANTED)
 )
 GRANTED = hit_pb2.Context(consent=hit_pb2.Consent(analytics=hit_pb2.CONSENT_STATE_GRANTED))
-NOT_TEXT = b"\x0a\x02\xff\xff"  # a field 1 that is not UTF-8
+NOT_TEXT = b"\x0a\x02\xff\xff"  # field 1 contains a text that is not UTF-8
 REVOKED: dict[tuple[str, str], Grant | Refusal] = {(SERVER, ""): Refusal("KEY_REVOKED", "revoked", SITE.name, "k")}
 
 
 def kept(batch: bytes | Frame, to: dict[tuple[str, str], Grant | Refusal] | None = None) -> bytes:
-    """Return the kept bytes of a batch, of which a part is refused."""
+    """Admit a batch of which a part is refused, and return the bytes that are kept."""
     rejected = admitted(batch, to=REVOKED if to is None else to).rejected
     assert rejected["hits"].sum() > 0
     return b"".join(rejected["original"].to_list())

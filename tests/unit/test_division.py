@@ -1,4 +1,4 @@
-"""How settlers divide the buckets of sites."""
+"""Test how settlers divide the buckets of sites among themselves."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Documents name only existing paths, functions, links, targets, commands and tables, and no machine.
+"""Test that documents name only paths, functions, links, targets, commands and tables that exist, and no machine.
 
-Code is parsed, not imported, except the command line, whose groups know commands by name, and the tables.
+The tests only parse code. The command line, whose groups list the commands, and the tables are imported.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 PACKAGES = ("hitmesh", "collector", "processor", "reporter", "control", "tests", "dev")
 TOP = "|".join((*PACKAGES, "envoy", "proto", "docs", "k8s", "requirements"))
 
-# A path in backticks from the repository's top, with `:name` for a definition in the file. `*` and `**` as in globs.
+# A path in backticks that begins in the repository's root. `:name` names a definition in the file; `*` and `**` are as
+# in globs.
 PATH = re.compile(rf"`((?:{TOP})/[\w./*-]*)(?::([A-Za-z_][\w.]*))?`")
-# A Python file anywhere in backticks; a path's end is enough: `cli/exits.py` is hitmesh/tools/cli/exits.py.
+# A Python file in backticks, of which only the end of the path is given, such as `cli/exits.py`.
 PYTHON_FILE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py)(?::[\w.]+)?`")
 MODULE = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
-# Split so that these patterns do not match themselves.
+# The texts are written in pieces, so that these patterns do not match themselves.
 MACHINES = re.compile("/" + r"(?:work|root|Users|mnt|home/\w+|tmp/w)/")
 REGISTRIES = re.compile(r"pypi[.]org|python[h]osted|proxy[.]golang|repo1?[.]maven|registry[.]npm|index-url[ =]+http")
 SOURCES = {".md", ".py", ".pyi", ".proto", ".toml", ".yaml", ".tmpl", ".txt", ".in", ".sh", ".json", ""}
@@ -47,14 +48,17 @@ def text_of(page: str) -> str:
 
 @cache
 def files() -> tuple[str, ...]:
-    """Return every file in the repository except generated files: hidden directories, caches, builds."""
+    """Return every file in the repository except those in hidden directories, caches and builds."""
     made = re.compile(r"(?:^|/)(?:\.(?!ci/)[^/]*|__pycache__|build|dist)/")
     found = (str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file())
     return tuple(sorted(name for name in found if name != ".git" and not made.search(name)))
 
 
 def commands_in(page: str, program: str) -> Iterator[list[str]]:
-    """Yield a program's command lines in code, as words; a backslash at a line's end continues the line."""
+    """Yield the words of each command line of a program in a document's code.
+
+    A backslash at a line's end continues the line.
+    """
     for code in CODE.findall(text_of(page)):
         for line in code.strip("`").replace("\\\n", " ").splitlines():
             found = re.match(rf"(?:\$ )?(?:\.venv/bin/)?{program}((?: +[^#&|]+)?)", line.strip())
@@ -110,7 +114,7 @@ def test_every_command_that_is_named_exists_and_has_the_options_that_are_named(p
     wrong = []
     for words in commands_in(page, "hitmesh"):
         if words and not re.match(r"[a-z-]", words[0]):
-            continue  # program output, as `hitmesh 0.1.0`
+            continue  # this is program output, such as `hitmesh 0.1.0`
         wrong += [f"hitmesh {' '.join(words)}: {word}" for word in _unknown_words(words)]
     assert not wrong
 
@@ -174,7 +178,7 @@ def test_locked_requirements_name_no_address() -> None:
 
 
 def _holds(path: Path, name: str) -> bool:
-    """Return whether a Python file defines a name, or a class attribute."""
+    """Return whether a Python file defines a name or an attribute of a class."""
     if path.suffix != ".py":
         return False
     owner, _, attribute = name.partition(".")
@@ -184,7 +188,7 @@ def _holds(path: Path, name: str) -> bool:
 
 @cache
 def _defined(path: Path) -> dict[str, frozenset[str]]:
-    """Return a module's top-level names, each class with its attributes."""
+    """Return the top-level names of a module, with the attributes of each class."""
     return {
         name: frozenset(_names(node.body) if isinstance(node, ast.ClassDef) else ())
         for node in ast.parse(path.read_text(encoding="utf-8")).body
@@ -214,7 +218,7 @@ def _is_module_or_in_one(dotted: str) -> bool:
 
 @cache
 def _members() -> dict[str, frozenset[str]]:
-    """Return attributes of every class in the repository, and fields of every message in the contract."""
+    """Return the attributes of every class in the repository and the fields of every message in the contract."""
     members: dict[str, frozenset[str]] = {}
     for name in files():
         if name.endswith(".py") and "_pb2" not in name and name.split("/")[0] in PACKAGES:
@@ -227,7 +231,7 @@ def _members() -> dict[str, frozenset[str]]:
 
 
 def _unknown_words(words: list[str]) -> list[str]:
-    """Return the first words that name no command, and the options that the command does not have."""
+    """Return the words that name no command, and the options that the command does not have."""
     command: click.Command = hitmesh
     rest = list(words)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):

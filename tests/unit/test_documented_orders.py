@@ -1,4 +1,4 @@
-"""Where a page says that code alone has an order, the page names the steps in the order of the code."""
+"""Test that pages which describe an order of steps name the steps in the order of the code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WALK = (ROOT / "docs/walk.md").read_text(encoding="utf-8")
 SETTLER = "processor/settle/settler.py"
 
-# A publication: words of the page and of the docstring for each effect, and the call that has the effect.
+# The effects of a publication: for each, the words of the page, the words of the docstring, and the call.
 PUBLICATION = (
     ("rows", "write the rows", "_rows.write"),
     ("series", "write the series", "series.put_settled"),
@@ -26,7 +26,7 @@ PUBLICATION = (
     ("flags of claims", "set duplicate flags", "claims.set_duplicates"),
     ("clears the dirty marks", "clear the dirty marks", "dirty.clear"),
 )
-# What a reprocessing does with a site-day: words of the docstring for each effect, and the call that has the effect.
+# The effects of a reprocessing on a site-day: for each, the words of the docstring, and the call.
 RECOMPUTED = (
     ("all site-days' rows", "_rows.write"),
     ("write the series", "series.put_settled"),
@@ -40,12 +40,12 @@ MOVED = (
     ("duplicate flags", "claims.set_duplicates"),
     ("the new entry's sequence", "_reprocessings.put"),
 )
-# A step of the stream: functions that the page names, in the order of `apply`.
+# The functions of a step of the stream that the page names, in the order of `apply`.
 STREAM_STEP = ("advance", "with_wins", "folded_traffic", "folded_visits", "ledger_of")
 
 
 def section(title: str) -> str:
-    """Return the text of a section of the walk."""
+    """Return the text of a section of docs/walk.md."""
     return WALK.partition(f"## {title}")[2].partition("\n## ")[0]
 
 
@@ -56,7 +56,10 @@ def functions_in(path: str) -> dict[str, ast.FunctionDef]:
 
 
 def calls_of(name: str, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
-    """Yield the calls in a function in the order of the text; a call of the module's own function yields its calls."""
+    """Yield the calls in a function in the order of the text.
+
+    A call of a function in the same module is replaced by the calls in that function.
+    """
     calls = [node for node in ast.walk(functions[name]) if isinstance(node, ast.Call)]
     for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
         called = ast.unparse(call.func)
@@ -73,7 +76,7 @@ def calls_of(name: str, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
 
 
 def places(text: str, words: Sequence[str]) -> list[int]:
-    """Return where each of the words begins in the text, searched from the place of the word before."""
+    """Return the positions of the words in the text. Each word is searched after the position of the previous word."""
     found: list[int] = []
     for word in words:
         at = text.find(word, found[-1] + 1 if found else 0)

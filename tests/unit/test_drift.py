@@ -1,4 +1,4 @@
-"""Conditions under which a day's stream rows are confirmed."""
+"""Test the conditions under which settlement confirms the stream's rows of a day."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = SettledRows.in_memory(TRAFFIC, VISITS)
 
 
 def streamed(**added: int) -> pl.DataFrame:
-    """Return stream counts that agree with the settlement, except for the addition to the first cell."""
+    """Return the stream's series, which agree with the settlement except for `added` in the first cell."""
     cells = settled_series(ROWS)
     first = pl.int_range(pl.len()) == 0
     return cells.with_columns(

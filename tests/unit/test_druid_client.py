@@ -1,4 +1,4 @@
-"""Druid's answers over HTTP: their meaning, when marks count, when sent rows have arrived."""
+"""Test Druid's answers over HTTP: their meaning, and when marks count and sent rows have arrived."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TestRefusal:
             (500, error(error="Unknown exception", errorClass="com.fasterxml.jackson.databind.X"), FatalError),
             (502, b"<html>bad gateway</html>", Unavailable),
             (400, error(error="Json parse failed"), FatalError),
-            # The text repeats a value's words, which must not matter.
+            # The message contains a user's value with words of other errors, which must have no effect.
             (400, error(error="druidException", errorMessage="no column 'timeout capacity'"), FatalError),
             (400, error(error="Resource limit exceeded"), RefusedError),
             (404, b"", FatalError),
@@ -130,7 +130,7 @@ class TestClient:
 
 
 class Declared:
-    """A catalogue with two partitions for hits."""
+    """A log catalogue that declares two partitions of hits."""
 
     def partitions(self, topic: Topic) -> int:
         return 2
@@ -146,7 +146,7 @@ class Declared:
 
 
 class Shown:
-    """The marks that both data sources contain."""
+    """A Druid whose two data sources contain the marks that a test sets."""
 
     def __init__(self) -> None:
         self.marks: dict[str, list[tuple[str, int, int]]] = {"mesh_traffic": [], "mesh_visits": []}
@@ -236,7 +236,7 @@ class TestMarks:
 
 
 class Kept:
-    """A store that keeps the written rows, and the dropped generations."""
+    """A store that remembers the written rows and the dropped generations."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, Mapping[RowSource, pl.DataFrame]]] = []
@@ -279,7 +279,7 @@ class TestSink:
             there["mesh_visits"] = [["a", 1, 1]]
             assert sink.ingested(SiteDay("a", DAY), 1)
             there["mesh_traffic"] = []
-            assert sink.ingested(SiteDay("b", DAY), 2)  # day b had arrived when day a was checked
+            assert sink.ingested(SiteDay("b", DAY), 2)  # the check of day a had found that day b has arrived
 
     def test_rows_that_this_sink_never_sent_are_not_waited_for(self) -> None:
         kept = Kept()

@@ -1,4 +1,4 @@
-"""Marks within a question: the extended query, and refused answers."""
+"""Test marks within a question: the query with marks, and answers that are refused."""
 
 from __future__ import annotations
 
@@ -93,14 +93,15 @@ class TestChecked:
 
 
 class OneServer:
-    """A Druid with the rows and marks from a single data server, which the broker lacks for some questions."""
+    """A Druid with a single data server, which the broker does not see in some questions."""
 
     def __init__(self) -> None:
         self.lacks_it = False
         self.queries: list[Mapping[str, Any]] = []
 
     def __call__(self, method: str, path: str, body: Any) -> Answer:
-        if body["dimensions"] == ["mark"]:  # a check for marks: between two checks the broker may lack the server
+        # A check for marks always finds the server. The broker may lack the server between two checks.
+        if body["dimensions"] == ["mark"]:
             return 200, orjson.dumps([[f"hits.x/{number}", 7, START] for number in range(2)])
         self.queries.append(body)
         if self.lacks_it:

@@ -1,7 +1,7 @@
-"""Every kind of native query that a question, a search for marks or a settlement sends to Druid, as JSON.
+"""Test every kind of native query that questions, searches for marks and settlements send to Druid.
 
-`tests/golden/druid_queries.jsonl` has a line per query: its name and its JSON. Druid's answers are read by position, so
-a query that changes is a change of behaviour; `write_golden` writes the file anew.
+`tests/golden/druid_queries.jsonl` has a line with the name and the JSON of each query. The code reads Druid's answers
+by position, so a changed query changes behaviour. `write_golden` writes the file again after an intended change.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def a_match(comparison: Comparison) -> Sequence[str]:
 
 
 def questions() -> Iterator[tuple[str, Question]]:
-    """Yield questions of every shape: sources, money, sketches, filters, grains, time zones."""
+    """Yield questions that differ in source, money, sketches, filter, grain and time zone."""
     for metrics in ("orders,net_revenue,average_order_value", "visits,bounce_rate,entries,exits"):
         yield metrics, a_question(metrics, dimensions="page_path" if "visits" in metrics else "product")
     yield "in total", a_question("hits,pageviews,visitors")
@@ -72,7 +72,7 @@ def questions() -> Iterator[tuple[str, Question]]:
 
 
 def planned() -> Iterator[tuple[str, MetricQuery]]:
-    """Yield every query to the metric store that the planner makes of the questions."""
+    """Yield every query to the metric store that the planner creates for the questions."""
     for name, question in questions():
         for number, leg in enumerate(legs(question, GENERATIONS)):
             yield f"{name}, leg {number}", leg.query
@@ -84,7 +84,7 @@ def planned() -> Iterator[tuple[str, MetricQuery]]:
 
 
 def native() -> Iterator[tuple[str, Native]]:
-    """Yield the native queries, alone and with the marks that prove them."""
+    """Yield the native queries, without and with the marks that prove that an answer is complete."""
     for name, query in planned():
         yield f"{name}: rows", rows_query(query, SOURCE, a_match)
         if name.startswith(("in total", "tree, leg 0", "days, ")) and not name.endswith("folded"):
@@ -112,7 +112,7 @@ def test_every_native_query_is_the_golden_query() -> None:
 
 
 def write_golden() -> None:
-    """Write the golden file anew, when a query changes on purpose."""
+    """Write the golden file again, after a query was changed on purpose."""
     GOLDEN.write_bytes(
         b"".join(b'{"name":%b,"query":%b}\n' % (orjson.dumps(name), text) for name, text in lines().items())
     )

@@ -1,4 +1,4 @@
-"""Questions as native Druid queries: the query sent, and each cell's bucket."""
+"""Test questions as native Druid queries: the query that is sent, and the bucket of each cell."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def a_generation(number: int) -> dict[str, Any]:
 
 
 def existing(question: MetricQuery, matches: Matches = no_pattern) -> Any:
-    """Return the filter for rows that exist for a question, as JSON."""
+    """Return the filter by which a query selects the rows of a question, as JSON."""
     return Native.build_filter(exists(question, matches))
 
 
 def condition_of(tree: Filter, **values: Any) -> Any:
-    """Return a filter in native form, next to the filter by generation."""
+    """Return the native form of a filter, without the filter by generation beside it."""
     return existing(a_question(tree, **values))["fields"][1]
 
 
@@ -231,14 +231,14 @@ class TestFilters:
 
 
 def bucket_of(starts: Sequence[int], cells: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
-    """Return Druid's buckets for a question, evaluating integer divisions in the expressions with Python's //."""
+    """Return the buckets that Druid computes for a question. Integer divisions are evaluated with Python's //."""
     question = a_question(start=starts[0], bucket_starts=tuple(starts), end=int(cells[-1]) + CELL_MS)
     (column,) = rows_query(question, "mesh_traffic", no_pattern).json()["virtualColumns"]
     expression = column["expression"].replace("/", "//")
     assert re.fullmatch(r"[\d\w\s()+\-/<,]+", expression)
     return [
         eval(expression, {"case_searched": first_that_holds, "__time": int(cell)}) for cell in cells
-    ]  # the assertion above admits only names, numbers and operators; eval knows only the two names
+    ]  # the assertion above allows only names, numbers and operators, and eval has only these two names
 
 
 def first_that_holds(*cases: int) -> int:
@@ -277,7 +277,7 @@ class TestBuckets:
     )
     def test_every_cell_falls_into_the_bucket_that_holds_it(self, starts: list[int]) -> None:
         cells = np.arange(starts[0], starts[-1] + 2 * DAY_MS, CELL_MS)
-        # Every cell within 3 hours of an edge, and every 29th of the others.
+        # Check every cell within 3 hours of an edge, and every 29th of all other cells.
         to_edge = np.abs(cells[:, None] - np.array(starts)).min(axis=1)
         cells = cells[(to_edge <= 12 * CELL_MS) | (np.arange(len(cells)) % 29 == 0)]
         expected = np.searchsorted(np.array(starts), cells, side="right") - 1

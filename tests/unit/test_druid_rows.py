@@ -1,4 +1,4 @@
-"""Rows and marks on the way to Druid, and answers on the way back."""
+"""Test how rows and marks are sent to Druid, and how Druid's answers are read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.unions import estimate, union
 
 DAY, DAY_MS, CELL_MS = 20_000, 86_400_000, 900_000
 START = DAY * DAY_MS
-# An empty compact sketch, as Druid writes it.
+# The encoded form in which Druid returns an empty compact sketch.
 EMPTY = base64.b64encode(bytes([1, 3, 3, 0, 0, 0x1E, 0, 0])).decode()
 
 
@@ -153,7 +153,7 @@ def a_question(**values: Any) -> MetricQuery:
 
 
 class TestAmounts:
-    """Amounts in two columns, neither of which leaves an int64 when Druid adds amounts."""
+    """An amount is in two columns. Neither column of an amount leaves an int64 when Druid adds up amounts."""
 
     AMOUNTS = (0, 1, -1, SMALL - 1, SMALL, -SMALL, -SMALL - 1, 10**18, -(10**18), 2**62, -(2**63), 2**63 - 1)
 
@@ -173,7 +173,10 @@ class TestAmounts:
 
     @pytest.mark.parametrize("values", [AMOUNTS, [10**18] * 40, [-(10**18)] * 40, [2**62 - 1, -(2**62)] * 9])
     def test_sums_are_exact_however_druid_s_own_wrap(self, values: Sequence[int]) -> None:
-        """Older rows with a single column count too: their sum wraps, and the doubles tell how often."""
+        """Older rows with a single column count too.
+
+        The sum of this column wraps, and a sum of doubles tells how often.
+        """
         names = ("gross_revenue", HIGH["gross_revenue"])
         for one_column in (False, True):
             sent = [{names[0]: value} for value in values] if one_column else self.sent(*values)
@@ -192,7 +195,7 @@ class TestAmounts:
 
 
 def wrapped(value: int) -> int:
-    """Return a Java long after overflow."""
+    """Return the value that a Java long has after an overflow."""
     return (value + 2**63) % 2**64 - 2**63
 
 
@@ -221,7 +224,7 @@ class TestFrameOf:
 
 
 class TestScanned:
-    """Rows from Druid give the same answers as the rows themselves."""
+    """Rows that come back from Druid give the same answers as the rows that were sent."""
 
     def test_rows_that_come_to_nothing_go_with_their_sketches(self) -> None:
         rows = [
@@ -262,7 +265,7 @@ class TestScanned:
 
 
 def as_druid_gives(rows: pl.DataFrame, question: MetricQuery) -> list[dict[str, Any]]:
-    """Return sent rows as a scan returns them: missing sketches are empty."""
+    """Return sent rows in the form in which a scan returns them, with empty sketches for missing ones."""
     columns = scan_query(question, "mesh_traffic", lambda _: []).json()["columns"]
     sent = [row | {"__time": row["t"]} for row in lines(encoded(rows, question.source))]
     events = [[row.get(name) or (EMPTY if name == "visitors" else row.get(name)) for name in columns] for row in sent]

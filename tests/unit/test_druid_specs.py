@@ -1,4 +1,4 @@
-"""Specifications for Druid, and detection of differences from the current specifications."""
+"""Test Druid's specifications, and how differences from the stored specifications are detected."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TestSpecs:
         merged = compaction(SERVERS, RowSource.TRAFFIC)
         assert merged["granularitySpec"]["segmentGranularity"] == "DAY"
         assert merged["taskContext"] == {"useConcurrentLocks": True}
-        # A day's rows arrive until 26 h after the day's end; the newest day's segments end with that day.
+        # Rows of a day arrive until 26 h after its end, and the segments of the newest day end with that day.
         assert merged["skipOffsetFromLatest"] == "P3D"
 
     @BOTH
@@ -85,7 +85,7 @@ class TestSpecs:
             *names(taken_in["metricsSpec"]),
         }
         assert set(sums) == {*MEASURES[source], *sketches(source), PRESENCE, SENT, MARK_OFFSET, MARK_LOG_TIME}
-        # A merged column holds a sketch, no longer a sketch as text.
+        # A merged column contains sketches and no longer sketches as text.
         assert not any("isInputThetaSketch" in metric for metric in merged["metricsSpec"])
 
     def test_rows_are_kept_forever_by_default(self) -> None:
@@ -116,7 +116,7 @@ class TestDifferences:
 
 
 class ADruid:
-    """A Druid that keeps its specifications."""
+    """A Druid that stores the specifications that it receives."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Any] = {}

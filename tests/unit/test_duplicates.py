@@ -1,4 +1,4 @@
-"""Copy detection, by literal times."""
+"""Test how copies are found, with literal times."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ HOUR = 3_600_000
 
 
 def copies(*hits: tuple[str, str, int, int], window_ms: int = 2 * HOUR) -> Copies:
-    """Return which hits are copies.
+    """Return which hits are copies, and of which earlier hits.
 
-    Hits are (visitor, id, event time, content), in log order; ids with the same initial share a hash.
+    A hit is a tuple (visitor, id, event time, content), and the hits are in log order. Ids with the same first letter
+    have the same hash.
     """
     return find_copies(
         pl.DataFrame(
@@ -76,7 +77,10 @@ def test_no_hits_have_no_copies() -> None:
 
 
 def nearest(times: list[int], window_ms: int) -> list[int]:
-    """Return the earlier row that each hit copies: the nearest in time on either side, the first row of the two."""
+    """Return the row of which each hit is a copy, or −1.
+
+    Of the nearest earlier row on either side in time, the original is the one with the lower number.
+    """
     found = []
     for row, time in enumerate(times):
         before = [(earlier, each) for each, earlier in enumerate(times[:row]) if earlier < time]

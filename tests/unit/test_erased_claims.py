@@ -1,4 +1,4 @@
-"""Claims on orders and refunds after an erasure: the claims that are left count, and their days are settled again."""
+"""After an erasure, the remaining claims on orders and refunds count, and their days are settled again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ TWO_DAYS = 2 * 1_440
 
 
 def a_refund(minute: float, visitor: str = "w", micros: int | None = None, refund_id: str | None = None) -> RefHit:
-    """Return a refund on order `o`, for the whole order without an amount."""
+    """Return a refund of order `o`. Without an amount, the refund is for the whole order."""
     refund = replace(a_hit(minute, visitor), type="REFUND", interactive=False, order_id="o", currency="USD")
     return replace(refund, refund_micros=micros, refund_id=refund_id)
 
 
 def an_erased_mesh(*hits: RefHit) -> SmallMesh:
-    """Return a settled mesh after the erasure of visitor v, whose days are settled again."""
+    """Return a mesh in which the hits were settled, visitor v was erased, and the disturbed days were settled again."""
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send(hits)
     mesh.settle()

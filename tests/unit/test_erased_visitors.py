@@ -1,4 +1,4 @@
-"""Erasure of a visitor: reports, ledger and stores afterwards."""
+"""Test reports, ledger and stores after the erasure of a visitor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from tests.unit.settling import DAY, MINUTE, NOON, OTHER, SITE, a_hit, an_order
 
 
 def a_mesh() -> SmallMesh:
-    """Return a settled mesh: visitor v on two days, with a visit over midnight and an order that w repeats."""
+    """Return a settled mesh.
+
+    Visitor v has hits on two days, a visit over midnight, and an order that visitor w repeats.
+    """
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit(4), a_hit(20), a_hit(5, "w"), an_order(30, "o"), a_hit(1_436), a_hit(1_444)])
     mesh.send([an_order(3_000, "o", "w"), a_hit(40, "u")], partition=1)
@@ -91,7 +94,7 @@ def test_later_hits_of_the_visitor_are_accepted_and_earlier_hits_are_refused() -
     erase(mesh, SITE, "v")
     until = stored(mesh, "e").created_at
     mesh.clock.advance(1_000)
-    mesh.send([a_hit(7, hit_id="import"), a_hit(8, "w", hit_id="other")])  # an import of earlier hits
+    mesh.send([a_hit(7, hit_id="import"), a_hit(8, "w", hit_id="other")])  # hits of earlier days are imported
     later = replace(a_hit(0, hit_id="later"), event_time=mesh.clock.now())
     mesh.send([later])
     mesh.settle()
@@ -117,7 +120,8 @@ def test_hits_on_a_day_that_is_not_closed_disappear_when_the_day_is_settled() ->
 def test_a_replay_of_the_whole_log_brings_no_erased_hit_back() -> None:
     mesh = a_mesh()
     erase(mesh, SITE, "v")
-    mesh.stores = replace(mesh.stores, states=open_stores("memory:", mesh.clock).states)  # all snapshots are lost
+    # The new store of snapshots is empty.
+    mesh.stores = replace(mesh.stores, states=open_stores("memory:", mesh.clock).states)
     mesh.restart()
     mesh.settle()
     assert differences(mesh.rows(), expected_rows(without(mesh.sent, "v"), V1)) == []
@@ -150,7 +154,7 @@ def test_an_erasure_is_not_proven_while_late_writes_bring_the_hits_back() -> Non
     for waits_ms in (1, 5_000, 1):
         mesh.clock.advance(waits_ms)
         reprocessor.run_once()
-        mesh.stores.raw.restore(whole)  # a write that was on its way
+        mesh.stores.raw.restore(whole)  # a delayed write of the raw records arrives
     turns(mesh, reprocessor)
     rows = [unpack_record(each.value, HITS_COLUMNS) for each in mesh.stores.raw.scan(SITE, DAY - 1, DAY + 9)]
     assert key_of("v") not in {key for each in rows for key in each.select("visitor_hi", "visitor_lo").iter_rows()}
@@ -206,7 +210,7 @@ def test_refusals_of_the_visitor_lose_their_bytes_and_refusals_of_others_keep_th
 
 
 def visitors_in_raw(mesh: SmallMesh) -> set[tuple[int, int]]:
-    """Return the visitor keys in the site's raw records."""
+    """Return the visitor keys that the raw records of the site contain."""
     records = mesh.stores.raw.scan(SITE, DAY - 1, DAY + 9)
     rows = [unpack_record(record.value, HITS_COLUMNS) for record in records]
     return {key for each in rows for key in each.select("visitor_hi", "visitor_lo").iter_rows()}
@@ -227,7 +231,7 @@ def test_a_running_stream_learns_an_erasure_that_was_planned_long_before_a_publi
 
 
 def pinned_hits(mesh: SmallMesh) -> int:
-    """Return how many pinned hits the snapshots have."""
+    """Return the number of pinned hits in the snapshots."""
     partitions = mesh.stores.progress.progress(Topic.HITS)
     found = [stored for each in partitions if (stored := mesh.stores.states.load(each, CURRENT.number)) is not None]
     return sum(unpacked(joined(chunks))["pinned"].height for _, chunks in found)
@@ -260,7 +264,7 @@ def test_a_damaged_carry_in_a_reprocessing_is_emptied_because_the_visitor_may_be
 
 
 class KeptLog:
-    """A log that cannot change records, and keeps each record for a day."""
+    """A log eraser for a log that cannot change records and keeps each record for a day."""
 
     def __init__(self, eraser: Any) -> None:
         self._eraser = eraser

@@ -1,4 +1,4 @@
-"""An erasure beside a settler that has lost its lease on the site."""
+"""Test an erasure while a settler that has lost its lease on the site still works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A crash of an erasure at any effect costs only a repetition, and the receipt stays exact."""
+"""Test that after a crash of an erasure at any effect only work is repeated, and the receipt is exact."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.unit.settling import NOON, SITE, a_hit, an_order
 from tests.unit.test_reprocessing_crashes import Crash, Failing
 
 ERASING = ("put", "mark", "remove", "replace", "publish", "set_duplicates", "erase_texts")
-"""The effects, except those that every search of the stores repeats."""
+"""The methods with effects, except those that every search of the stores repeats."""
 MANY = 60
 PORTIONS = 25
 STEP = 6
 
 
 class FailingErasure(Failing):
-    """A port with an error before or after the n-th effect of an erasure."""
+    """A port that raises an error before or after the n-th effect of an erasure."""
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)
@@ -33,7 +33,10 @@ class FailingErasure(Failing):
 
 
 def fails_at(effects: int, *, after: bool) -> bool:
-    """Erase with a crash at the n-th effect, check reports, ledger and receipt; return whether there was a crash."""
+    """Erase with a crash at the n-th effect, and check reports, ledger and receipt.
+
+    Return whether there was a crash.
+    """
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit(4), a_hit(5, "w"), an_order(30, "o"), a_hit(1_436)])
     mesh.send([a_hit(1_444), an_order(3_000, "o", "w")], partition=1)
@@ -50,7 +53,7 @@ def fails_at(effects: int, *, after: bool) -> bool:
     reprocessor = Reprocessor(SettlerStores(**ports), reprocessings, mesh.clock, small_portions(), marks=8)
     failed = False
     try:
-        for _ in range(PORTIONS):  # at the end, the erasure waits for the settler
+        for _ in range(PORTIONS):  # enough portions that in the end the erasure only waits for the settler
             mesh.clock.advance(1_000)
             reprocessor.run_once()
     except Crash:

@@ -1,4 +1,7 @@
-"""An erasure over the embedded stores, with a restart of all stores between the works; the files keep no bytes."""
+"""Test an erasure on files, with a restart of all stores between its steps.
+
+No byte of an erased hit remains in a file.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ HIT_ID = "an-id-that-nothing-else-has"
 
 
 def reopened(mesh: SmallMesh, url: str) -> SmallMesh:
-    """Close all stores, and return a mesh with new processes over the same files."""
+    """Close all stores, and return a new mesh on the same files."""
     mesh.runner.close()
     mesh.stores.close()
     again = SmallMesh(mesh.clock.now(), url=url)

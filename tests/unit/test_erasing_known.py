@@ -1,4 +1,4 @@
-"""How many hits of a visitor an erasure knows before it removes the first: on settled days, and on days still open."""
+"""Test the number of hits that an erasure finds before it removes any, on settled days and on open days."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.unit.reprocessed import arrive
 from tests.unit.settling import SITE, a_hit, a_mesh
 
 OPEN_DAY = 5 * 1_440
-"""The first minute of the current day."""
+"""The first minute of the present day, counted from the start of DAY."""
 
 
 def known(mesh: SmallMesh, visitor: str, pace: ReprocessPace | None = None) -> tuple[int, int]:
-    """Recompute an erasure; return the visitor's hits on settled days, and on other days."""
+    """Plan and recompute an erasure. Return the visitor's number of hits on settled days and on other days."""
     plan_erasure(mesh, SITE, visitor, visitor)
     ready = done(mesh, Work.RECOMPUTE, visitor, pace=pace)
     assert ready.state is State.DIFF_READY

@@ -1,4 +1,4 @@
-"""An erasure while a stream is suspended, portions of its cleaning, and refusals without a site."""
+"""Test an erasure while a stream is suspended, of erasing in portions, and refusals without a site."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ORIGIN = Origin("b", 0, "", 1, True, False, b"context", NOON, 0, True)
 
 
 class Suspended:
-    """A port whose first call of `put` lets other processes work before the write, like a process that is suspended."""
+    """A port whose first call of `put` lets other processes work before the write, as if its process were suspended."""
 
     def __init__(self, port: Any, meanwhile: Callable[[], None]) -> None:
         self._port = port
@@ -56,7 +56,7 @@ class Suspended:
 
 
 def begin(mesh: SmallMesh, digests: list[str] | None = None) -> None:
-    """Plan an erasure of visitor v, recompute, and request its publication."""
+    """Plan and recompute an erasure of visitor v, and request its publication."""
     plan_erasure(mesh, SITE, "v", digests=digests)
     done(mesh, Work.RECOMPUTE, "e")
     request(mesh, Work.PUBLISH, "e")
@@ -77,7 +77,7 @@ def test_a_stream_that_slept_through_an_erasure_takes_its_window_back() -> None:
 
     suspended: Any = Suspended(mesh.stores.raw, erase_meanwhile)
     mesh.runner.close()
-    home = mesh._home  # the directory of the runner that this runner replaces
+    home = mesh._home  # the new runner uses the directory of the old runner
     mesh.runner = runner_over(replace(mesh.stores, raw=suspended), home, mesh.clock)
     mesh.stream()
     assert [receipt.hits for receipt in receipts] == [1]
@@ -153,7 +153,7 @@ def test_carries_and_refusals_are_cleaned_in_portions() -> None:
 
 
 def log_refusal(mesh: SmallMesh) -> None:
-    """Append a record with a refusal of the visitor whose id is v-id to the log."""
+    """Append to the log a record with a refused hit of the visitor whose id is v-id."""
     refused = a_refusal(0, SITE, None)
     values = {"site": SITE, "collect_time": NOON, "reason": "INVALID_FIELD", "original": refused.original, "hits": 1}
     rows = pl.DataFrame([values], schema={name: REJECTED_COLUMNS[name] for name in values})

@@ -1,4 +1,4 @@
-"""Refusals whose texts an erasure removed keep their share of the ledger's checksums when the log is read again."""
+"""Refused hits whose texts an erasure has removed keep their share of the ledger when the log is read again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SITES = (SITE, "")
 
 
 def refusals(count: int, site: str) -> pl.DataFrame:
-    """Return refusals of visitors v-id and w-id in turn, with ids that name the site."""
+    """Return refused hits, alternately of visitors v-id and w-id, with hit ids that contain the site."""
     row = {**dict.fromkeys(REJECTED_COLUMNS), "site": site, "collect_time": NOON, "reason": "INVALID_FIELD", "hits": 1}
     visitors = [hit_pb2.Hit(visitor_id=f"{'vw'[number % 2]}-id").SerializeToString() for number in range(count)]
     rows = [
@@ -49,7 +49,7 @@ def erase(mesh: SmallMesh) -> None:
 
 
 def sums_of(mesh: SmallMesh) -> dict[str, pl.DataFrame]:
-    """Return each site's ledger."""
+    """Return the ledger entries of each site."""
     mesh.runner.flush()
     return {site: mesh.stores.ledger.read(site).sort(pl.all()) for site in SITES}
 

@@ -1,4 +1,4 @@
-"""Erasures of several sites that are published at the same time: each ends, and other work continues meanwhile."""
+"""Test erasures of several sites that are published together: each ends, and other work continues."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.unit.settling import NOON, a_hit
 ERASED_SITES = tuple(f"merchants/m/sites/s{number}" for number in range(3))
 OTHER = "merchants/m/sites/other"
 WAITING = replace(PACE, marks_known_ms=60_000, proof_wait_ms=5_000)
-"""Every erasure waits for its marks, longer than the stages of all erasures last."""
+"""A pace at which every erasure waits for its marks for longer than the stages of all erasures take."""
 
 
 def a_mesh(sites: Sequence[str], days: int = 1) -> SmallMesh:
-    """Return a mesh in which an erasure of each site, and a recomputation of another site, is requested.
+    """Return a mesh in which an erasure of each site is to be published, and another site is to be recomputed.
 
-    `days` is the number of the other site's days.
+    The other site has `days` days.
     """
     mesh = SmallMesh(NOON, sites=[*sites, OTHER])
     mesh.send([replace(hit, site=site, hit_id=f"{site}-{hit.hit_id}") for site in (*sites, OTHER) for hit in hits()])
@@ -46,7 +46,7 @@ def a_mesh(sites: Sequence[str], days: int = 1) -> SmallMesh:
 
 
 class SlowEraser:
-    """A log eraser for which every search lasts longer than the wait between two searches."""
+    """A log eraser with which every search takes longer than the pause between two searches."""
 
     def __init__(self, mesh: SmallMesh) -> None:
         self._port, self._clock = mesh.stores.log_eraser, mesh.clock
@@ -64,9 +64,11 @@ def hits() -> list[RefHit]:
 
 
 def ends(mesh: SmallMesh, reprocessors: Sequence[Reprocessor], ids: Sequence[str]) -> list[str]:
-    """Let stream, settler and reprocessors work in turns until the erasures end; return the ids in the order of ends.
+    """Let stream, settler and reprocessors work in turns until the erasures end.
 
-    The recomputation of the other site is `r`.
+    Return the ids in the order in which the works end.
+
+    The recomputation of the other site has the id `r`.
     """
     settler = a_settler(mesh)
     ended: list[str] = []
@@ -84,7 +86,7 @@ def ends(mesh: SmallMesh, reprocessors: Sequence[Reprocessor], ids: Sequence[str
 
 
 def is_erased(mesh: SmallMesh) -> bool:
-    """Return whether the reports have the other site's visitors, and only one visitor elsewhere."""
+    """Return whether reports contain all hits except those of visitor v on the erased sites."""
     mesh.settle()
     kept = [hit for hit in mesh.sent if hit.visitor != "v" or hit.site == OTHER]
     return differences(mesh.rows(), expected_rows(kept)) == [] and imbalance(mesh) == 0
@@ -156,4 +158,5 @@ def test_long_looks_of_waiting_erasures_leave_time_for_other_work() -> None:
         if stored(mesh).state is not State.RUNNING:
             break
     assert stored(mesh).state is State.DIFF_READY
-    assert {stored(mesh, site[-2:]).state for site in ERASED_SITES} == {State.RUNNING}  # no settler removes rows
+    # The erasures wait, because no settler runs.
+    assert {stored(mesh, site[-2:]).state for site in ERASED_SITES} == {State.RUNNING}

@@ -1,6 +1,6 @@
-"""Every variable part of an error message is in the error's variables too, under a key that the contract documents.
+"""Test that every variable part of an error message is also a variable of the error, with a documented key.
 
-Read from the source: each call of an error class whose reason an RPC returns.
+The tests read the source and find each call of an error class whose reason an RPC returns.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ KINDS = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, HitmeshError)
 }
-# Arguments of the constructors that are no variables.
+# Arguments of the error classes that are not variables of the message.
 STANDARD = {"field", "reason", "retry_after_s"}
-# Names that stand for a fixed text, or for a choice among fixed texts.
+# Names whose value is a fixed text, or one of several fixed texts.
 FIXED = {"cure", "hint", "rule"}
-# Names of values that say nothing which the variables lack: parameters that hold a text, lists of all known names.
+# Names whose values need no variable: parameters that contain a whole text, and lists of all known names.
 WORDS = FIXED | {"complaint", "held", "why", "what", "message", "data", "METRICS", "DIMENSIONS", "READY_FILE"}
-# Texts of drivers and servers, their limits, and stored bytes: these stay out of the metadata.
+# Texts of drivers and servers, the limits of these texts, and stored bytes are never part of the metadata.
 WORDS |= {"error", "cql", "metadata", "_MAX_CHARS", "_MAX_SHOWN_BYTES"}
 
 
 class Raised(NamedTuple):
-    """A call that makes an error: of its class, or of a function that makes an error of the class (`made`)."""
+    """A call that creates an error: a call of the error class, or of a function that calls the class in `made`."""
 
     place: str
     call: ast.Call
@@ -49,13 +49,13 @@ class Raised(NamedTuple):
 
     @property
     def keys(self) -> set[str]:
-        """Keys of the variables."""
+        """The keys of the error's variables."""
         calls = [self.call] if self.made is None else [self.call, self.made]
         return {keyword.arg for call in calls for keyword in call.keywords if keyword.arg} - STANDARD
 
     @property
     def reason(self) -> str | None:
-        """The reason; None for a reason that is only known when the program runs."""
+        """The reason of the error, or None if it is known only at run time."""
         call = self.made or self.call
         given = next((keyword.value for keyword in call.keywords if keyword.arg == "reason"), None)
         if given is None:
@@ -65,7 +65,7 @@ class Raised(NamedTuple):
 
 @cache
 def raised() -> tuple[Raised, ...]:
-    """Return every call of an error class in the services and their libraries, but for the tools' own errors."""
+    """Return every call of an error class in the services and their libraries, except errors of the tools."""
     return tuple(found for package in PACKAGES for path in (ROOT / package).rglob("*.py") for found in _in_file(path))
 
 
@@ -92,14 +92,14 @@ def _in_file(path: Path) -> Iterator[Raised]:
 
 
 def _made_by(maker: ast.FunctionDef) -> ast.Call | None:
-    """Return the call of an error class in a function that passes variables on."""
+    """Return the call of an error class in a function that creates errors, or None."""
     calls = (node for node in ast.walk(maker) if isinstance(node, ast.Call))
     return next((call for call in calls if ast.unparse(call.func).rpartition(".")[2] in KINDS), None)
 
 
 @cache
 def documented() -> dict[str, set[str]]:
-    """Return the metadata keys of each reason, from the comments of the contract."""
+    """Return the metadata keys that the contract's comments document, by reason."""
     keys: dict[str, set[str]] = {}
     comment = ""
     for line in CONTRACT.read_text(encoding="utf-8").splitlines():
@@ -115,7 +115,7 @@ def documented() -> dict[str, set[str]]:
 
 
 def explained() -> set[str]:
-    """Return the keys that the table of the contract explains."""
+    """Return the metadata keys that the contract explains in a table."""
     return set(re.findall(r"^//   (\w+): ", CONTRACT.read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -152,15 +152,19 @@ def test_every_variable_part_of_a_message_is_a_variable(package: str) -> None:
 
 
 def missing_in(each: Raised) -> set[str]:
-    """Return the names in a message that are in no variable."""
+    """Return the names in a message whose values no variable contains."""
     passed = [keyword.value for keyword in each.call.keywords]
-    passed += [argument for argument in each.call.args if argument is not each.message]  # a path, which is the field
+    # An argument beside the message is the path of a field.
+    passed += [argument for argument in each.call.args if argument is not each.message]
     given = set().union(*map(names_in, passed))
     return {name for part in parts_of(each.message, each, given) for name in names_in(part)} - given
 
 
 def names_in(node: ast.AST) -> set[str]:
-    """Return the names in an expression that hold values: of a dotted name the last part, of a call the arguments."""
+    """Return the names in an expression that stand for values.
+
+    Of a dotted name, this is the last part; of a call, these are names in the arguments.
+    """
     called = {id(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
     owners = {id(each.value) for each in ast.walk(node) if isinstance(each, ast.Attribute) and id(each) not in called}
     names = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute) and id(each) not in called}
@@ -169,7 +173,7 @@ def names_in(node: ast.AST) -> set[str]:
 
 
 def parts_of(message: ast.AST, each: Raised, given: set[str]) -> Iterator[ast.expr]:
-    """Yield the variable parts of a message; a local name that holds a text counts as that text."""
+    """Yield the variable parts of a message. A local name to which a text was assigned is replaced by that text."""
     for node in ast.walk(message):
         if not isinstance(node, ast.FormattedValue) and node is not message:
             continue
@@ -185,7 +189,7 @@ def parts_of(message: ast.AST, each: Raised, given: set[str]) -> Iterator[ast.ex
 
 
 def _text_in(name: str, each: Raised) -> ast.expr | None:
-    """Return the text that the function assigned last to a name before the call."""
+    """Return the text that the function assigned to a name last before the call, or None."""
     assigned = [
         node
         for node in ast.walk(each.inside)

@@ -1,4 +1,4 @@
-"""Numbers of texts and tuples with colliding hashes (rule D0): forced, or because few bits are used."""
+"""Test numbers for texts and tuples whose hashes collide (rule D0), by intent or because few bits are used."""
 
 from __future__ import annotations
 

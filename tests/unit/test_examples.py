@@ -1,4 +1,4 @@
-"""Every public function and method of the vocabulary has an example, and the checks run these examples."""
+"""Test that every public function and method of the vocabulary has an example that `make check` runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The setting that kills a processor after a commit step, and the valid step names."""
+"""Test the setting that kills a processor after a step of a commit, and the names of these steps."""
 
 from __future__ import annotations
 

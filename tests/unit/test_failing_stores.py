@@ -1,4 +1,4 @@
-"""Answers while a store is unavailable: the store used instead, the warnings in the answer, and refusals."""
+"""Test answers while a store is unavailable: the other store answers with a warning, or the question is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BY_CHANNEL = a_question("hits", dimensions=["channel"])
 
 
 class Shop(Faulty):
-    """A reporter over the stores of a single site with hits from today."""
+    """A reporter on stores with a single site, which has hits of today."""
 
     def __init__(self) -> None:
         self.now = ManualClock(NOW)
@@ -45,7 +45,7 @@ class Shop(Faulty):
         self.offset = 0
 
     def stream(self, hits: int, *, is_flushed: bool = True) -> None:
-        """Count hits as of now, in the metrics and, if flushed, in the series."""
+        """Commit hits of now. The metric store counts the hits, and the series store too if `is_flushed`."""
         self.offset += 1
         self.stores.dirty.await_close([SITE_DAY])
         rows = stream_frame(RowSource.TRAFFIC, [traffic(NOW - DAY // 24, hits=hits, generation=0)])

@@ -1,4 +1,4 @@
-"""The text form of filters: precedence, escapes, positions of errors, and the way back."""
+"""Test filters as text: precedence, escapes, the positions of errors, and the conversion back to text."""
 
 from __future__ import annotations
 
@@ -145,6 +145,6 @@ LONG = 2_000_000
     ],
 )
 def test_text_is_read_in_linear_time(text: str) -> None:
-    """With quadratic time, each of these would exceed the tests' time limit."""
+    """Each of these texts would exceed the test's time-out if parsing took quadratic time."""
     with contextlib.suppress(RefusedError):
         parse(text, max_text=LONG + 10)

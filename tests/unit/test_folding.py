@@ -1,4 +1,4 @@
-"""A site's texts beyond a limit (rule S10): folding by the stream, notes in answers, and settlement."""
+"""Test a site's texts beyond a limit (rule S10): folding in the stream, marked answers, and settlement."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.support.settled_rows import MIDNIGHT, a_question
 
 SITE = "merchants/m/sites/s"
 NOON = MIDNIGHT + 12 * HOUR_MS
-LIMIT = 2 * len(FOLDED_COLUMNS)  # two hits need no check
+LIMIT = 2 * len(FOLDED_COLUMNS)  # so many texts that two hits cannot exceed the limit
 
 
 def kept(pages: Sequence[str], first_row: int = 0, site: int = 0, skus: Sequence[str] = ()) -> pl.DataFrame:
-    """Return the hits in a single record."""
+    """Return the log record that contains these hits."""
     items = [{"sku": sku, "category": None, "brand": "b", "unit_price": 1, "quantity": 1} for sku in skus] or None
     rows = [
         dict.fromkeys(KEPT_COLUMNS)
@@ -45,7 +45,8 @@ def pages(count: int, first: int = 0) -> list[str]:
 
 def test_texts_within_the_limit_are_kept_and_texts_beyond_are_folded() -> None:
     texts = FoldedTexts(Limits(texts_per_hour=LIMIT))
-    assert texts.take(kept(pages(2)), 0)["page_path"].to_list() == pages(2)  # two hits could not have more
+    # Two hits cannot have more texts than the limit.
+    assert texts.take(kept(pages(2)), 0)["page_path"].to_list() == pages(2)
     found = texts.take(kept(pages(LIMIT + 3, first=2), first_row=2), 0)["page_path"].to_list()
     assert found == [*pages(LIMIT, first=2), FOLDED, FOLDED, FOLDED]
     again = kept(["/2", "/0", "/new"], first_row=99)
@@ -71,7 +72,7 @@ def test_products_of_an_order_are_texts() -> None:
         FOLDED,
         FOLDED,
         FOLDED,
-    ]  # the page and the first item's brand count too
+    ]  # the page and the brand of the first item use up the limit too
     assert {(item["brand"], item["category"], item["unit_price"]) for item in items} == {("b", None, 1)}
 
 
@@ -97,7 +98,7 @@ def test_how_records_are_cut_changes_no_text(seed: int) -> None:
 
 
 class Shop:
-    """A mesh whose single site has more pages than the limit, and a reporter over the mesh."""
+    """A mesh with a site that has more pages than the limit, and a reporter on this mesh."""
 
     def __init__(self, home: Path) -> None:
         self.mesh = LiveMesh(f"embedded:{home}/data", home / "kept", NOON - HOUR_MS, [SITE], limits=FOLDING)
@@ -133,7 +134,7 @@ def exactness(found: Answer) -> list[Exactness]:
     return [column.exactness for column in found.rows.columns]
 
 
-@pytest.mark.timeout(300)  # two days of heartbeats
+@pytest.mark.timeout(300)  # the test streams two days of heartbeats
 def test_answer_is_marked_as_folded_until_the_texts_are_settled(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     with shop.mesh as mesh:
@@ -153,7 +154,7 @@ def test_answer_is_marked_as_folded_until_the_texts_are_settled(tmp_path: Path) 
         assert (shop.values(of_page), exactness(of_page)) == ({(): 1}, [folded])
         others = shop.ask("hits", "hit_type", tree=Not(Comparison("landing_page", Operator.EQ, ("/b",))))
         assert exactness(others) == [folded]
-        # These answers contain no folded text.
+        # Answers without a folded text are exact.
         for found in (shop.ask("pageviews"), shop.ask("pageviews", "browser"), shop.ask("pageviews", "event_name")):
             assert exactness(found) == [exact]
         assert shop.values(shop.ask("pageviews")) == {(): 6}

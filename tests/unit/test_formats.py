@@ -1,4 +1,4 @@
-"""Files: header, time, plain numbers, ISO digits, empty ratios, quoting."""
+"""Test exported files: header, time, plain numbers, digits of currencies, empty ratios, and quoting."""
 
 from __future__ import annotations
 

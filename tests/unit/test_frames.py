@@ -1,4 +1,4 @@
-"""Envelopes are read without their hits, and reading never raises, whatever the bytes (contract item 6)."""
+"""Test that an envelope is read without its hits, and that reading never raises for any bytes (contract item 6)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hitmesh.api.hit.v1 import hit_pb2
 
 
 def sequenced(batch_seq: int, batch: bytes) -> bytes:
-    """Return a StreamHitsRequest whose HitBatch is the given bytes."""
+    """Return the bytes of a StreamHitsRequest whose HitBatch has the given bytes."""
     return _field(2, _varint_field(1, batch_seq) + _field(2, batch))
 
 

@@ -1,4 +1,4 @@
-"""Reach and finality of the numbers (rules L1 to L3): progress, waiting days, relevant partitions."""
+"""Test freshness (rules L1 to L3): progress, days that wait for settlement, and the partitions that matter."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_cell_ends_when_complete_through_is_its_end() -> None:
 def test_a_day_is_closed_when_every_partition_is_26_hours_past_its_end(past_ms: int, is_open: bool) -> None:
     closing = (DAY + 1) * DAY_MS + 26 * 60 * MINUTE
     assert (first_open_day(progress_at(closing + past_ms)) == DAY) is is_open
-    # Freshness follows the slowest partition, even if it cannot contain a hit of the site.
+    # Even a partition that cannot contain a hit of the site keeps the day open.
     other = (OWN + 1) % PARTITIONS
     behind = progress_at(closing + 10 * DAY_MS, **{f"p{other}": closing + past_ms})
     assert (first_open_day(behind) == DAY) is is_open

@@ -1,4 +1,4 @@
-"""Series as answers: equal to the metric store's answer for the same cells."""
+"""Test that answers from series equal the metric store's answers for the same cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charges to a sender for refused hits, in literal units per refused byte."""
+"""Test the charges to a sender for refused hits, with literal numbers of units."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def refused(accepted: int, *indexes: int) -> BatchOutcome:
 
 
 def charged(budget: RefusalBudget) -> float:
-    """Return the charge beyond the 4,000 units of a full bucket."""
+    """Return the part of the charge that exceeds the 4,000 units of a full bucket."""
     return budget.wait_s(RefusedSender(KEY, ADDRESS)) * 1_000 + 4_000
 
 
 @pytest.mark.parametrize(
     ("sizes", "work"),
     [
-        ([10, 10, 10, 9_970], 9_970),  # charged by size, not a fourth of the total
-        ([1, 1, 1, 1], 9_996 / 4 + 1),  # plus a share of the bytes outside hits
-        ((), 2_500),  # without known sizes: an equal share
+        ([10, 10, 10, 9_970], 9_970),  # the charge is the size of the refused hit, not a fourth of all bytes
+        ([1, 1, 1, 1], 9_996 / 4 + 1),  # the charge includes a share of the bytes outside hits
+        ((), 2_500),  # if sizes are unknown, the charge is an equal share
     ],
 )
 def test_a_refused_hit_is_charged_by_its_own_bytes(

@@ -1,4 +1,4 @@
-"""Properties of the generated hits, and the reference's invariants on random sets."""
+"""Test the generated hits, and invariants of the reference on random sets of hits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_generated_files_hold_what_makes_visits_hard() -> None:
     )
     assert min(gaps[GAP - 1], gaps[GAP], gaps[0]) > 100
     assert max(gaps) == GAP
-    # The second file moves visits of known days to the day before, and joins visits.
+    # The second file makes visits begin on the day before, and joins visits.
     started_before = {(visit.first.site, visit.first.visitor, visit.last): visit for visit in before.visits}
     moved = [
         visit

@@ -1,4 +1,4 @@
-"""Every use of a 64-bit hash in the product is covered in docs/decisions/0038-hashes.md (rule D0)."""
+"""Test that docs/decisions/0038-hashes.md covers every use of a 64-bit hash in the product (rule D0)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_hash(called: ast.expr) -> bool:
 
 
 def uses(tree: ast.AST, name: str = "") -> Iterator[str]:
-    """Yield the function, or the class and method, around each hash call."""
+    """Yield, for each call of a hash, the name of the function or method that contains the call."""
     for node in ast.iter_child_nodes(tree):
         inner = name
         if isinstance(node, ast.ClassDef) or (

@@ -1,4 +1,4 @@
-"""Heartbeats continue after every response of the log."""
+"""Test that heartbeats continue, whatever the log answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 
 class FailingLog:
-    """A log with two partitions whose first calls fail."""
+    """A log with two partitions, whose first calls fail."""
 
     def __init__(self, *failures: Exception) -> None:
         self._failures = list(failures)

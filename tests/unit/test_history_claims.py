@@ -1,4 +1,4 @@
-"""Orders and refunds that came as history: the same order in a later hit is a repeat at once (rule D3)."""
+"""Test orders and refunds that came as history. A later hit with the same order is a repeat at once (rule D3)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFUND = RefHit(
 
 
 def summed(seen: Seen, name: str) -> int:
-    """Return the sum of a measure over all rows without excluded hits."""
+    """Return the sum of a measure over all rows that are not excluded."""
     return sum(row.get(name, 0) for key, row in seen.rows.items() if key[:2] == (RowSource.TRAFFIC, False))
 
 

@@ -1,4 +1,4 @@
-"""Lines of files: read in bounded pieces, and damage of gzip files is an error with a remedy."""
+"""Test that files are read line by line in bounded pieces, and that a damaged gzip file gives an error with a cure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SENT = "and nothing was sent"
 
 
 class CountingFile(io.BytesIO):
-    """A file that records the largest number of bytes asked for; an unbounded request is an error."""
+    """A file that remembers the largest read. A read without a limit is an error."""
 
     largest = 0
 

@@ -1,4 +1,4 @@
-"""Import rules, line by line and on real files: lines that become hits, and skipped lines with reasons."""
+"""Test the import rules on lines and real files: lines that become hits, and lines that are skipped."""
 
 from __future__ import annotations
 

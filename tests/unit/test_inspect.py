@@ -1,4 +1,4 @@
-"""A hit's trace: verdicts on copies by the counting rules for their day, visits, orders, and read limits."""
+"""Test a hit's trace: the verdict on each copy, by the rules of its day, visits, orders, and limits of reads."""
 
 from __future__ import annotations
 

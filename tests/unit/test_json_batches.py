@@ -1,4 +1,7 @@
-"""JSON batches, parsed hit by hit: an unparsable hit is refused at its place, and no other hit is lost."""
+"""Test JSON batches, which are parsed hit by hit.
+
+A hit that does not parse is refused, and no other hit is lost.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from hitmesh.model.errors import RefusedError
 from tests.support.admitting import SERVER, a_frame, admitted
 
 GOOD = {"hitId": "good", "type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "/"}}
-# Parsed, since unknown names are ignored; admission refuses the rest.
+# Hits that parse, because unknown names and values are ignored, but that admission refuses.
 EMPTIED_HITS = [{**GOOD, "type": "HIT_TYPE_FOO"}, {**GOOD, "pageView": "a text"}]
 BAD_HITS = [
     {**GOOD, "screenView": {"screenName": "two payloads"}},

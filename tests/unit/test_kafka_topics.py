@@ -1,4 +1,4 @@
-"""Topic configurations for Kafka, without Kafka."""
+"""Test the configuration of Kafka's topics, without a Kafka server."""
 
 from __future__ import annotations
 

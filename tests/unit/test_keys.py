@@ -1,4 +1,4 @@
-"""Golden values for every stored hash: a change here makes stored numbers meaningless."""
+"""Test every stored hash with golden values. If a hash changes, stored numbers become meaningless."""
 
 from __future__ import annotations
 

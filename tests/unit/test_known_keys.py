@@ -1,4 +1,4 @@
-"""Guessed keys cost a store a bounded number of look-ups, and never lock out a known key."""
+"""Test that guessed keys cause a bounded number of look-ups in the store, and never lock out a valid key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SITE = Site("merchants/m/sites/s", "UTC", "EUR", secret=b"secret of a test")
 
 
 class CountingStore:
-    """Keys by digest, and the number of look-ups."""
+    """A store of keys by digest, which counts its look-ups."""
 
     def __init__(self) -> None:
         self.keys: dict[bytes, IngestKey] = {}
@@ -136,7 +136,7 @@ class TestKnownKeys:
 
 
 class ScriptedSession:
-    """A session that answers a directory's requests to Cassandra: one key, and a version that never changes."""
+    """A Cassandra session that answers a directory's requests, with one key and a version that never changes."""
 
     def __init__(self) -> None:
         self.look_ups = 0

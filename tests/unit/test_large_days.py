@@ -1,4 +1,4 @@
-"""A day that is settled in ranges of visitors, from raw records to published rows."""
+"""Test a day that is settled in ranges of visitors, from raw records to published rows."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_large_day_is_published_as_any_other(store: str, tmp_path: Path) -> None
 
 
 def collisions(memory: SettleMemory) -> list[tuple[int, int]]:
-    """Return the stored collisions (offset, row) of a day on which four visitors send an id again in turn."""
+    """Settle a day on which four visitors reuse their hit ids. Return offset and row of each stored id collision."""
     mesh = SmallMesh(NOON, sites=[SITE])
     pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
     mesh.settler = Settler(settler_stores(mesh.stores), mesh.clock, pace, memory=memory)
@@ -88,7 +88,7 @@ def test_the_first_collisions_of_a_day_are_kept_whatever_the_ranges(monkeypatch:
 
 
 def days_under(version: int) -> DayRules:
-    """Return rules that exclude different pages in versions 1 and 2, and compare networks."""
+    """Return rules that exclude different pages in versions 1 and 2. Version 2 also excludes a network."""
     rules = [
         ExclusionRule("1", RuleKind.PAGE, "^/5$", since=1, created_at=0, until=2),
         ExclusionRule("2", RuleKind.PAGE, "^/30|/100$", since=2, created_at=0),
@@ -174,7 +174,10 @@ def test_deadline_for_readable_rows_follows_their_number(
 
 
 def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:
-    """Recompute a mesh's days within these limits: under v0, without visitor a, or under exclusion rules."""
+    """Recompute a mesh's days within memory limits.
+
+    The `id_` decides the change: "r" is logic v0, "e" erases visitor a, and "rules" applies exclusion rules.
+    """
     mesh = a_mesh("memory:", DEFAULT_MEMORY)
     mesh.send([a_hit(31, "b"), a_hit(2, "d")])
     mesh.heartbeat()
@@ -191,7 +194,7 @@ def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:
 
 
 def change_rules(mesh: SmallMesh, pages: str) -> None:
-    """Let a site exclude these pages, and a network that no hit has."""
+    """Add rules that exclude these pages, and a network that no hit has."""
     if not mesh.stores.directory.site(SITE).rules.version:  # type: ignore[union-attr]  # the site exists
         store_networks(mesh.stores.directory, SITE)
         add_rule(mesh.stores.directory, SITE, RuleKind.NETWORK, "203.0.113.0/24")
@@ -207,7 +210,7 @@ def worked_off(mesh: SmallMesh, work: Work, id_: str, memory: SettleMemory) -> N
 
 
 def numbers_of(rebuilt: Rebuilt) -> Sequence[object]:
-    """Return everything but the positions in the log, which differ between meshes."""
+    """Return all values of a recomputed day except positions in the log, which differ between meshes."""
     sides = (rebuilt.before, rebuilt.after)
     decided = (rebuilt.reasons, rebuilt.not_applicable, sorted(rebuilt.flags.values()), rebuilt.disturbed_days)
     return [rebuilt.site_day, rebuilt.changes, decided, *((side.ledger, side.carry) for side in sides)]

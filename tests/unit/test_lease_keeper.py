@@ -1,4 +1,4 @@
-"""The leases of a settler: acquired, renewed, released and lost."""
+"""Test how a settler acquires, renews, releases and loses leases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HALF = SITE_BUCKETS // 2
 
 
 class Settlers:
-    """Keepers over one store of leases, each with an idle settler that begins a pass after each turn."""
+    """Lease keepers that share a store of leases. Each has an idle settler, which begins a pass after each turn."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(1_000_000)
@@ -172,11 +172,12 @@ def test_lease_counts_from_before_the_call_that_acquires_or_renews_it(
 
     def late(*arguments: Any) -> Any:
         found = call(*arguments)
-        settlers.clock.advance(400)  # the answer takes so long
+        settlers.clock.advance(400)  # the answer takes 400 ms
         return found
 
     monkeypatch.setattr(settlers.leases, slow, late)
-    begun = settlers.clock.now() + (400 if slow == "acquire" else 0)  # the slot is acquired first
+    # The lease on the slot is acquired before the leases on buckets.
+    begun = settlers.clock.now() + (400 if slow == "acquire" else 0)
     keeper.turn()
     settlers.clock.advance(begun + 799 - settlers.clock.now())
     assert keeper.holds(SITE)
@@ -196,7 +197,7 @@ def test_leases_that_are_acquired_while_the_keeper_is_closed_are_released_at_onc
     def acquire_beside_close(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == closed_in:  # first the slot, then the buckets
+        if calls == closed_in:  # the first call is for the slot, the second for the buckets
             closed.close()
         found = acquire(*arguments)
         names.extend(lease.name for lease in found)

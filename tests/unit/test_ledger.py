@@ -1,4 +1,4 @@
-"""The ledger's equations over literal numbers (rule D5)."""
+"""Test the ledger's equations with literal numbers (rule D5)."""
 
 from __future__ import annotations
 

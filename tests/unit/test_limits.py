@@ -1,4 +1,4 @@
-"""The numbers of the rules and the types of arrays: each stands once, and a number cites its rule."""
+"""Test that each number of the rules and each type of array is defined once, and that a number cites its rule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RULE = re.compile(r"\b[Rr]ules? ([TIDSLZMP][0-9]+)")
 
 
 def explained() -> dict[str, str]:
-    """Return each limit with the text below it."""
+    """Return each limit and the text that explains it."""
     body = ast.parse(LIMITS.read_text(encoding="utf-8")).body
     pairs = itertools.pairwise(body)
     return {
@@ -26,7 +26,7 @@ def explained() -> dict[str, str]:
 
 
 def constants_of_rules() -> Iterator[str]:
-    """Yield the constants outside limits.py that hold a number and cite a rule in a comment on or above the line."""
+    """Yield the constants outside limits.py that are numbers and have a comment that cites a rule."""
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -39,7 +39,8 @@ def constants_of_rules() -> Iterator[str]:
 
 def test_every_limit_cites_a_rule_that_exists() -> None:
     rules = (ROOT / "docs/rules.md").read_text(encoding="utf-8")
-    no_rules = {"CELL_MS", "LG_K_CELL", "LG_K_UNION", "UNKNOWN_KEYS_S"}  # definitions, a metric, no rule
+    # limits that follow from a definition or a metric and not from a rule
+    no_rules = {"CELL_MS", "LG_K_CELL", "LG_K_UNION", "UNKNOWN_KEYS_S"}
     limits = explained()
     assert set(limits) > no_rules
     for name in set(limits) - no_rules:

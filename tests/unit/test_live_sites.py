@@ -1,4 +1,4 @@
-"""Groups of sites that build their visits together."""
+"""Test groups of sites whose visits are built together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sites_with(*changes: tuple[PolicyChange, ...]) -> Sites:
 
 
 def groups(sites: Sites, first_day: int, end_day: int) -> list[list[int]]:
-    """Return the sites of each group, for visits that begin on days in [first_day, end_day)."""
+    """Return the numbers of the sites in each group, for visits that begin on days in [first_day, end_day)."""
     numbers = np.arange(len(sites.names), dtype=np.int32)
     found = sites.by_rules(numbers, first_day * DAY_MS, end_day * DAY_MS - 1)
     return [numbers.tolist() if mask is None else numbers[mask].tolist() for _, mask in found]

@@ -1,4 +1,4 @@
-"""Output of a stream step, by literal times: immediate rows, retractions, waiting hits."""
+"""Test the output of a stream step, with literal times: immediate rows, retractions and waiting hits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def a_hit(minute: float, hit_id: str | None = None, visitor: str = "v", **fields
 
 
 class Stream:
-    """A partition and its output so far."""
+    """The state of a partition, and the output of its last step."""
 
     def __init__(self, cache: Path, limits: Limits = PRODUCTION) -> None:
         self.state = LiveState(PARTITION, SpillFiles(cache).spill, limits)
@@ -48,11 +48,11 @@ class Stream:
         self._offset = 0
 
     def at(self, minute: float, *hits: RefHit) -> dict[str, int]:
-        """Process a record with log time at the given minute; return the net output without zeros."""
+        """Process a record whose log time is at the given minute, and return the net output."""
         return net(self._step([self._logged(minute, hits)]))
 
     def at_once(self, minute: float, *records: Sequence[RefHit]) -> None:
-        """Take several records in a single step."""
+        """Process several records in a single step."""
         self._step([self._logged(minute, hits) for hits in records])
 
     def _logged(self, minute: float, hits: Sequence[RefHit]) -> LoggedRecord:
@@ -73,7 +73,7 @@ class Stream:
 
 
 def net(stepped: Stepped) -> dict[str, int]:
-    """Return the sums over a step's rows; `visitors` is the number of rows with a sketch."""
+    """Return the sum of each measure over a step's rows, without zeros."""
     traffic, visits = stepped.rows.traffic, stepped.rows.visits
     sums = {name: int(traffic[name].sum()) for name in (*TRAFFIC_MEASURES, MOVED_VISITORS)}
     sums |= {name: int(visits[name].sum()) for name in VISITS_MEASURES}
@@ -89,7 +89,7 @@ def test_visit_counts_at_once_and_its_end_when_log_time_is_past_the_gap(stream: 
     first = stream.at(600, a_hit(600))
     assert first == {"hits": 1, "pageviews": 1, "visits": 1, "bounces": 1, "entries": 1}
     assert stream.at(610, a_hit(605)) == {"hits": 1, "pageviews": 1, "bounces": -1}
-    assert stream.at(635) == {}  # exactly the gap: the visit may still continue
+    assert stream.at(635) == {}  # exactly the gap has passed, so the visit may still continue
     assert stream.at(635.0001) == {"visit_duration_total": 5 * MINUTE, "visit_views": 2, "exits": 1}
     assert stream.at(700) == {}
     assert (stream.counts.fast, stream.counts.slow) == (2, 0)
@@ -104,19 +104,19 @@ def test_row_of_an_open_visit_has_no_exit_page_and_is_written_anew_when_it_ends(
 
 
 def test_hit_between_two_visits_merges_them(stream: Stream) -> None:
-    """Vector S-c: differences visits −1, bounces −2."""
+    """In vector S-c, the differences are −1 visit and −2 bounces."""
     stream.at(600, a_hit(600))
     assert stream.at(650, a_hit(650))["visits"] == 1
     merged = stream.at(652, a_hit(625))
     assert (merged["visits"], merged["bounces"], merged["hits"]) == (-1, -2, 1)
-    # An end is retracted: duration, views and exit of the first visit.
+    # The first visit had ended, so its duration, views and exit are retracted.
     assert (merged["visit_views"], merged["exits"], merged["entries"]) == (-1, -1, -1)
     assert stream.at(681) == {"visit_duration_total": 50 * MINUTE, "visit_views": 3, "exits": 1}
     assert (stream.counts.fast, stream.counts.slow) == (2, 1)
 
 
 def test_earlier_hit_becomes_the_first_and_its_dimensions_go_to_all(stream: Stream) -> None:
-    """Vector S-d; the visitor cannot leave the sketch of the previous row (rule S8)."""
+    """Vector S-d. The visitor cannot be removed from the sketch of the previous row (rule S8)."""
     stream.at(610, a_hit(610))
     changed = stream.at(611, a_hit(600))
     assert changed == {"hits": 1, "pageviews": 1, "bounces": -1, MOVED_VISITORS: 1}
@@ -127,7 +127,7 @@ def test_earlier_hit_becomes_the_first_and_its_dimensions_go_to_all(stream: Stre
 
 
 def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream: Stream) -> None:
-    """A visit of two hours without a view: its old hits are pinned until the view arrives."""
+    """A visit has no page view for two hours. The old hits of the visit are pinned until a page view arrives."""
     events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
     for minute in range(600, 721, 20):
         stream.at(minute, a_hit(minute, **events))
@@ -141,7 +141,7 @@ def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream
 
 @pytest.mark.parametrize("orphan_first", [False, True])
 def test_first_view_moves_no_orphan_that_lies_inside_the_visit(stream: Stream, orphan_first: bool) -> None:
-    """Rule S2: a quiet hit from another campaign is in no visit, both at the visit's start and between its hits."""
+    """A non-interactive hit with another campaign is in no visit, at the visit's start or between its hits (S2)."""
     events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
     quiet: dict[str, Any] = {"type": "ENGAGEMENT", "interactive": False, "page_path": None}
     orphan = a_hit(600 if orphan_first else 605, "orphan", campaign=("mail", "email", "", ""), **quiet)
@@ -172,7 +172,7 @@ def test_day_is_closed_26_hours_after_its_end_and_not_a_millisecond_sooner(strea
 def test_copy_is_found_for_90_minutes_of_log_time_and_two_hours_of_event_time(stream: Stream) -> None:
     stream.at(600, a_hit(600, "same"))
     assert stream.at(690, a_hit(690, "same", page_path="/600")) == {"duplicate_hits": 1, "visit_views": 1, "exits": 1}
-    # 90 minutes after the copy, which is an earlier record too, though 180 after the first.
+    # The hit comes 180 minutes after the first hit, but only 90 minutes after the copy, so it is a copy of the copy.
     assert stream.at(780, a_hit(719, "same")) == {"duplicate_hits": 1}
     assert stream.at(870.001, a_hit(840, "same"))["hits"] == 1
     assert stream.counts.copies == 2
@@ -212,7 +212,7 @@ def test_orphan_waits_for_a_visit_that_begins_before_it(stream: Stream) -> None:
 def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
     for minute in range(600, 900, 5):
         stream.at(minute, a_hit(minute, visitor=f"v{minute}"))
-    # 60 minutes for lateness, 30 for the gap and one epoch at most.
+    # State is needed for 60 minutes of lateness, 30 minutes of gap and at most one epoch.
     assert len(stream.state.timelines) <= 21
     assert len(stream.state.kept) <= 24
     stream.at(1_200)
@@ -220,7 +220,7 @@ def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
 
 
 def test_visit_that_ends_as_an_epoch_begins_keeps_its_pages_whatever_is_tidied(tmp_path: Path) -> None:
-    """The visit's page numbers are in use when unused numbers are released."""
+    """The numbers of the visit's pages are still in use when unused numbers are released."""
     stream = Stream(tmp_path, Limits(tidy_from=1, tidy_ratio=0))
     stream.at(600, *(a_hit(600, visitor=f"v{number}", page_path=f"/gone/{number}") for number in range(5)))
     stream.at(668, a_hit(668, page_path="/first"), a_hit(669, page_path="/last"))
@@ -267,7 +267,8 @@ def test_hit_out_of_order_waits_where_its_visitor_has_too_many_kept_hits(tmp_pat
     ("later", "waiting"),
     [
         ([[a_hit(601, "same time")]], 1),
-        ([[a_hit(600)], [a_hit(600.5)]], 2),  # later than the previous record, not than the records before
+        # The hit is later than the previous record's, but not later than all earlier hits.
+        ([[a_hit(600)], [a_hit(600.5)]], 2),
         ([[a_hit(602)], [a_hit(601.5)], [a_hit(602.5)]], 1),
     ],
 )
@@ -302,6 +303,6 @@ def test_hits_that_wait_are_in_no_visit_once_their_visitor_has_few_hits_again(tm
     assert stream.last.waiting is not None
     assert stream.last.waiting.select("at", "hits").rows() == [(20_000, 1)]
     stream.at(650, a_hit(650))
-    # 105 minutes later, none of these hits is kept.
+    # After 105 minutes, none of the earlier hits is kept.
     assert stream.at(720, a_hit(720))["visits"] == 1
     assert stream.at(721, a_hit(719)) == {"hits": 1, "pageviews": 1, "bounces": -1, MOVED_VISITORS: 1}

@@ -1,7 +1,7 @@
-"""The pure parts of `hitmesh load`: schedule, content and expected counts of hits.
+"""Test the pure parts of `hitmesh load`: the schedule, content and expected counts of hits.
 
-The generator reports the expected counts for its bytes; here the bytes are decoded and counted again, with visits by
-the reference model.
+The generator reports the counts that it expects for its bytes. The tests decode the bytes and count them again, with
+visits by the reference model.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MIXED = LoadPlan(
 
 @dataclass(frozen=True)
 class Decoded:
-    """A load run, as the collector receives it."""
+    """The frames and batches of a load run as the collector receives them."""
 
     frames: Sequence[Frame]
     batches: Sequence[hit_pb2.HitBatch]
@@ -140,7 +140,7 @@ def test_hits_are_on_time_out_of_order_or_late_and_never_in_between(mixed: Decod
     assert all(LATE_MS[0] <= age <= LATE_MS[1] for age in late)
     assert len(late) / len(ages) == pytest.approx(0.04, abs=0.01)
     assert len(early) / len(ages) == pytest.approx(0.06, abs=0.01)
-    # The remaining hits are moved by a few ms at most, if the visitor already has a hit at that time.
+    # Hits that are neither late nor early are moved by a few ms at most, if the visitor already has a hit at that time.
     assert all(-50 < age <= 0 for age in set(ages) - set(late) - set(early))
 
 
@@ -190,7 +190,7 @@ def test_only_crawlers_are_classified_as_bots() -> None:
 
 
 def _hits_as_sent(run: Decoded) -> list[tuple[hit_pb2.Hit, int, int]]:
-    """Return every hit with its site and scheduled time, in ms after the start."""
+    """Return every hit with its site and its scheduled time in ms after the start."""
     return [
         (hit, MIXED.happens_ms(number), frame.site)
         for frame, batch in zip(run.frames, run.batches, strict=True)

@@ -1,4 +1,4 @@
-"""`hitmesh load` around the sending: the encoding process, the watched processes, the target."""
+"""Test `hitmesh load` except sending: the process that encodes, the watched processes, and the target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of `hitmesh load`: differences, percentiles, and every problem."""
+"""Test the report of `hitmesh load`: differences, percentiles, and each kind of problem."""
 
 from __future__ import annotations
 

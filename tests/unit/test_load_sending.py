@@ -1,4 +1,4 @@
-"""The sending parts of `hitmesh load`, against a small server on a real socket that follows a script."""
+"""Test how `hitmesh load` sends, with a small server on a real socket that follows a script."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Script = Callable[["Door", Requests, grpc.ServicerContext], Responses]
 
 @dataclass
 class Door(collector_pb2_grpc.CollectorServiceServicer):
-    """A server whose calls follow `scripts` in order and then accept everything."""
+    """A server whose streams follow `scripts`, one script per stream. Further streams accept every hit."""
 
     scripts: list[Script] = field(default_factory=list)
     endpoint: str = ""
@@ -79,7 +79,7 @@ def some_frames(plan: LoadPlan = PLAN) -> list[Frame]:
 
 
 def send(door: Door, frames: Iterable[Frame]) -> list[Settled[Frame]]:
-    """Send frames over a single stream and return the answers."""
+    """Send frames on a single stream, and return the answers."""
     answers: list[Settled[Frame]] = []
     stream = FrameStream(door.endpoint, answers.append, IMPATIENT)
     stream.start()
@@ -255,7 +255,7 @@ def test_answer_that_would_not_change_ends_the_stream_at_once() -> None:
 
 @dataclass
 class Held:
-    """A server that acknowledges nothing until released."""
+    """A server that sends no acks until the test releases them."""
 
     release: threading.Event = field(default_factory=threading.Event)
 
@@ -297,7 +297,7 @@ def test_loop_keeps_its_schedule_while_nothing_is_acknowledged_and_the_wait_is_l
         began_s = time.monotonic()
         loop, tally, expected, stream = offer(door, frames)
         assert loop.wait(patient(10))
-        # The last frame was due 0.995 s after the start, with no frame answered by then.
+        # All frames were sent on time, the last 0.995 s after the start, although none was answered.
         assert time.monotonic() - began_s < 3
         assert tally.progress.offered == 200
         assert tally.progress.acknowledged == 0
@@ -306,7 +306,7 @@ def test_loop_keeps_its_schedule_while_nothing_is_acknowledged_and_the_wait_is_l
         assert stream.wait(patient(10))
         stream.close()
     assert tally.progress.acknowledged == 200
-    # The first frame was due 0.045 s after the start; its ack came after the last frame was due.
+    # The first frame was due 0.045 s after the start, and was acknowledged only after the last frame was due.
     assert tally.latencies_s[0] > 0.9
     assert expected.is_complete
 

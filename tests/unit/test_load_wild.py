@@ -1,4 +1,4 @@
-"""`hitmesh load --shape wild`: hits are sent unchanged, and this test recounts the expected totals."""
+"""Test `hitmesh load --shape wild`. The expected totals must equal a count over the sent hits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLAN = LoadPlan(600, 6, sites=4, late_percent=20, duplicates_percent=20, bots_pe
 
 
 def wild(plan: LoadPlan = PLAN) -> tuple[list[tuple[int, hit_pb2.Hit]], dict[int, dict[str, int]], list[bytes]]:
-    """Return site and hit of everything sent, the expected totals, and the batches."""
+    """Return the sent hits with their sites, the expected totals, and the batches."""
     traffic, expected = traffic_of(plan, dict.fromkeys(plan.used_sites, SERVER), START_MS), Expected()
     hits, batches = [], []
     for frame in traffic:
@@ -91,7 +91,7 @@ def test_totals_are_those_of_the_bytes_and_visits_those_of_the_reference() -> No
 
 
 def counts_of(site: int, hit: hit_pb2.Hit, claims: set[tuple[int, str, str]]) -> dict[str, int]:
-    """Return the counts that a person's hit adds; a repeated order or refund adds a hit only."""
+    """Return the counts that a hit of a person adds. A repeated order or refund adds only a hit."""
     payload = hit.WhichOneof("payload")
     adds = {
         "hits": 1,

@@ -1,6 +1,6 @@
-"""A record has one log time, in every reading from every position (rule L1).
+"""Test that a record has the same log time whenever and from whatever position it is read (rule L1).
 
-Kafka stores no log time: the adapter derives log times from the records, as a running maximum. These tests pass
+Kafka does not store log times. The adapter derives log times from the records, as a running maximum. These tests pass
 messages of Kafka's client to the adapter.
 """
 
@@ -35,7 +35,7 @@ BURST = 2 * LOOK_BACK
 
 
 def a_message(offset: int, record: Record, appended: int) -> Message:
-    """Return a record as Kafka's client delivers it; the timestamp type 2 means append time."""
+    """Return a record as Kafka's client delivers it. The timestamp type 2 is the append time."""
     return Message(
         topic="hits",
         partition=0,
@@ -67,7 +67,7 @@ def test_log_times_are_the_same_from_any_record_on(
 
 
 class KafkaLikeScan:
-    """A LogScan over a memory log, with log times derived again, as for Kafka's messages."""
+    """A LogScan over a log in memory that derives log times again, as the adapter does for Kafka's messages."""
 
     def __init__(self, mesh: LiveMesh) -> None:
         self._scan: Any = mesh.stores.log_scan
@@ -75,7 +75,7 @@ class KafkaLikeScan:
         self._mesh = mesh
 
     def append(self, record: Record) -> int:
-        """Append to partition 0 and return the log time."""
+        """Append a record to partition 0, and return its log time."""
         at = self._mesh.stores.log.append(Topic.HITS, 0, record).result()
         self._appended[at.position.offset] = self._mesh.clock.now()
         return at.log_time
@@ -86,7 +86,7 @@ class KafkaLikeScan:
     def read(
         self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
     ) -> Iterator[LoggedRecord]:
-        """Yield records as KafkaLogScan does."""
+        """Yield records as KafkaLogScan yields them."""
         start = first_offset if log_time else max(0, first_offset - LOOK_BACK)
         records = self._scan.read(partition, start, end_offset)
         again = logged_behind(self._messages(records), partition.log, log_time)
@@ -104,10 +104,10 @@ def a_record(visitor: int, hit_id: str, event: int, collected: int) -> Record:
 
 
 def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, object]:
-    """Return the visible results of record bursts that were collected long before other senders' records.
+    """Return the rows and series of a log with bursts of records that were collected long before they were appended.
 
-    A collector cannot append to the log for an hour, while another collector can. When first read, the hits of the
-    first collector are late, because log time decides; by their collect time they would be on time.
+    One collector cannot append to the log for an hour, while another collector can. The hits of the first collector are
+    then late, because log time decides. By their collect time, these hits would be on time.
     """
     with LiveMesh("memory:", home, START, [SITE], partitions=1) as mesh:
         scan = KafkaLikeScan(mesh)
@@ -125,14 +125,15 @@ def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, obj
         if restart:
             mesh.runner.close()
             mesh.runner = mesh.a_runner(replace(stream_stores(mesh.stores), log_scan=scan))
-        for visitor in range(2):  # in order of event time first, then an earlier hit, which rebuilds the visit
+        for visitor in range(2):  # the first hit is on time; the second hit is earlier, so the visit is built again
             scan.append(a_record(visitor, f"last-{visitor}", now - MINUTE, now))
             scan.append(a_record(visitor, f"before-{visitor}", now - 59 * MINUTE, now))
             mesh.step()
         mesh.runner.flush()
         day = START // (24 * HOUR)
         series = mesh.stores.series.read(SITE, day, day + 1, 0)
-        series = series.drop("visitors", "moved_visitors", "digest")  # each mesh has a secret for digests
+        # Sketches and digests are left out; digests differ, because each mesh has its own secret.
+        series = series.drop("visitors", "moved_visitors", "digest")
         found = mesh.seen(SITE, day).rows, series.to_dicts()
         mesh.runner.close()
         return found
@@ -145,7 +146,7 @@ def test_state_made_again_among_old_records_changes_no_number(snapshot: bool, tm
 
 
 def test_records_behind_a_later_log_time_are_taken_at_that_time() -> None:
-    """A position that another tool committed has no log time: its reader begins at 0."""
+    """A position that another tool committed has no log time, so its reader begins with log time 0."""
     beats = [LoggedRecord(Position("log", partition, 0), START, a_beat(START)) for partition in range(2)]
     first, second = PartitionId("log", 0), PartitionId("log", 1)
     raised = never_back(beats, {first: START + HOUR, second: START - HOUR})

@@ -1,4 +1,4 @@
-"""Versions of the logic in the settler: a settled day keeps its version, and visits follow the day of their start."""
+"""Test versions of the logic in settlement: a settled day keeps its version, and a visit follows its first day."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.unit.settling import (
 )
 
 GAP = 10
-"""Minutes between hits: one visit under V1, a visit per hit under V0."""
+"""Minutes between two hits. Under V1 the hits are one visit; under V0 each hit is a visit."""
 
 
 def a_mesh(logic: Logic, now: int = NOON) -> SmallMesh:
@@ -39,7 +39,7 @@ def a_mesh(logic: Logic, now: int = NOON) -> SmallMesh:
 
 
 def totals(mesh: SmallMesh, day: int = DAY) -> tuple[int, int, int]:
-    """Return a day's visits, minutes of visits, and views in visits."""
+    """Return the number of visits of a day, their duration in minutes, and their views."""
     start = day * 86_400_000
     rows = [
         row
@@ -64,7 +64,7 @@ def an_attempt(
     logic: Logic | None = None,
     fallback: Logic = CURRENT,
 ) -> Attempt:
-    """Return an attempt that reads all committed records."""
+    """Return an attempt to settle a site-day that reads all committed records."""
     through = {
         partition: reached.next_offset for partition, reached in mesh.stores.progress.progress(Topic.HITS).items()
     }
@@ -165,7 +165,7 @@ def test_day_on_which_both_versions_agree_is_confirmed_whichever_streamed_it(str
     mesh = a_mesh(streamed_by, MIDNIGHT + 3 * GAP * MINUTE)
     mesh.send([a_hit(0), a_hit(1), a_hit(2)])
     mesh.stream()
-    mesh.clock.advance(86_400_000)  # the version changes when all visits have ended, in another epoch
+    mesh.clock.advance(86_400_000)  # all visits end before the version changes in a later epoch
     mesh.heartbeat()
     mesh.stream()
     mesh.change_logic(V1 if streamed_by is V0 else V0)
@@ -207,7 +207,7 @@ def test_change_of_version_marks_the_next_day_only_if_a_visit_is_open_between_th
     mesh.send([a_hit(-1), a_hit(20), a_hit(600), a_hit(1_500)])
     mesh.settle()
     before, today = (an_attempt(mesh, day, logic=V0) for day in (YESTERDAY, TODAY))
-    # Under V0, the visit of 23:59 is open at midnight too, but the hit of 00:20 is not among its hits.
+    # Under V0 too, the visit of 23:59 is open at midnight, but it does not contain the hit of 00:20.
     assert before.disturbed_days(settled_by(before)) == {DAY}
     assert today.disturbed_days(settled_by(today)) == set()
     same = an_attempt(mesh, YESTERDAY)

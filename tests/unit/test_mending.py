@@ -1,4 +1,4 @@
-"""Kept bytes become hits again: edits, ids, event times, and bytes from which no hit can be made."""
+"""Test how kept bytes become hits again: edits, ids, event times, and bytes that do not give a hit."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_a_quantity_with_decimals_stays_as_it_was_sent() -> None:
 
 
 def kept(original: bytes, *, is_json: bool = False, index: int = 0) -> pb.RejectedHit:
-    """Return a refusal with any bytes."""
+    """Return a refused hit whose kept bytes are `original`."""
     origin = Origin("b", index, "k", len(original), True, is_json, b"", NOW, 0, True)
     stored = (JSON_MARK if is_json else b"") + original
     place = Position("rejected.1", 0, 0)

@@ -1,4 +1,4 @@
-"""The launcher's pure parts: rendering, free ports, a home's content."""
+"""Test the pure parts of the launcher: rendering, free ports, and the content of a home."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_envoy_watches_each_service_by_its_name(tmp_path: Path) -> None:
         "service_name: hitmesh.api.collector.v1.CollectorService",
         "service_name: hitmesh.api.reporter.v1.ReporterService",
         "service_name: hitmesh.api.control.v1.AdminService",
-        "",  # a processor without traces has no service
+        "",  # a processor that serves no traces has no service
     ]
 
 
@@ -93,7 +93,7 @@ def test_instances_are_not_known_while_envoy_does_not_answer() -> None:
 
 @contextmanager
 def an_envoy(statuses: list[dict[str, object]]) -> Iterator[Address]:
-    """Serve the statuses of clusters like the stats listener of Envoy."""
+    """Serve statuses of clusters, as Envoy's statistics listener does."""
 
     class Stats(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

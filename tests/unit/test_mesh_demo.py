@@ -1,4 +1,4 @@
-"""The generated shop of `hitmesh dev` is loaded once, and its time survives a failed attempt."""
+"""Test that `hitmesh dev` loads the generated shop once, and that a second attempt uses the time of a failed first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Money: currency codes, and display at the edge (rules M1, M5)."""
+"""Test money: currency codes, and the display of amounts (rules M1, M5)."""
 
 import pytest
 

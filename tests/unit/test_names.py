@@ -1,4 +1,4 @@
-"""Names of merchants and sites."""
+"""Test the names of merchants and sites."""
 
 from __future__ import annotations
 

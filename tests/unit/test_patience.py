@@ -1,4 +1,4 @@
-"""Pauses between streams, with injected random numbers."""
+"""Test the pauses between two streams, with random numbers that the test chooses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A filter's patterns: matched together or alone with the same result, in bounded work."""
+"""Test a filter's patterns: matched together, they give the same result as alone, and the work is bounded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_patterns_match_together_what_each_matches_alone(patterns: list[str], va
 
 def test_many_large_patterns_match_what_each_matches_alone() -> None:
     patterns = ["|".join(f"{other}[0-9a-f]{{3,9}}z{number}" for other in range(9)) for number in range(12)]
-    assert sum(map(program_of, patterns)) > 2_000  # more than one automaton
+    assert sum(map(program_of, patterns)) > 2_000  # one automaton cannot hold all these patterns
     values = [f"{number % 9}abcdz{number % 13}" for number in range(100)]
     alone = {pattern: [value for value in values if re2.compile(pattern).search(value)] for pattern in patterns}
     assert matching_values(patterns, values) == alone

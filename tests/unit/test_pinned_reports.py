@@ -1,4 +1,4 @@
-"""Reports at an earlier data version: equal bytes after late hits, publications and rollbacks; when they expire."""
+"""Test reports at an earlier data version: whatever is settled later, their bytes stay equal until they expire."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tests.unit.reprocessed import HITS, arrive
 from tests.unit.settling import DAY, OTHER, SITE, a_hit
 
 RIVAL = "merchants/rival/sites/s"
-FIRST, LAST = "2024-10-04", "2024-10-06"  # the days of HITS
+FIRST, LAST = "2024-10-04", "2024-10-06"  # the hits in HITS lie on these days
 METRICS = ("hits", "visits", "bounces", "visitors", "visit_duration_total")
 
 
 def a_settled_mesh(url: str) -> Iterator[SmallMesh]:
-    """Yield a mesh whose three days are settled, with a site of another merchant."""
+    """Yield a mesh with three settled days and a site of another merchant."""
     mesh = SmallMesh(DAY * DAY_MS, sites=[SITE, OTHER], url=url)
     mesh.stores.directory.create_site(Site(RIVAL, "UTC", "USD", b"secret of a rival"))
     mesh.send(HITS)
@@ -55,7 +55,7 @@ def mesh_in_files(tmp_path: Path) -> Iterator[SmallMesh]:
 
 
 class Asker:
-    """A reporter that answers from one path; its questions cover three settled days."""
+    """A reporter that answers questions about three settled days from one serving path."""
 
     def __init__(self, mesh: SmallMesh, path: ServingPath) -> None:
         self.reporter = Faulty(mesh.stores, mesh.clock)
@@ -88,7 +88,7 @@ class Asker:
 
 
 def numbers(response: pb.RunReportResponse) -> bytes:
-    """Return the bytes of a response without the provenance that names the time and the cost of the answer."""
+    """Return the bytes of a response, without the parts that depend on the time and the cost of the answer."""
     kept = pb.RunReportResponse()
     kept.CopyFrom(response)
     kept.meta.Clear()

@@ -1,4 +1,4 @@
-"""Data versions: opaque, of bounded size, bound to their sites and days; their entries are found again or refused."""
+"""Test data versions: opaque, bounded in size, bound to sites and days, and refused if entries are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries that a question needs."""
+"""Test the queries that are planned for a question."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_buckets_become_starts_and_the_range_its_end() -> None:
 
 
 def test_an_empty_range_needs_no_query() -> None:
-    # Samoa had no 30 December 2011.
+    # A range may be empty. For example, Samoa skipped 30 December 2011.
     question = a_question("hits", grain=Grain.NONE)
     empty = type(question)(question.metrics, question.buckets, start=question.start, end=question.start)
     assert legs(empty, GENERATIONS) == ()

@@ -1,4 +1,4 @@
-"""Which option of `hitmesh dev` an error of the processor is about."""
+"""Test that an error about a setting of the processor names the option of `hitmesh dev`."""
 
 from __future__ import annotations
 

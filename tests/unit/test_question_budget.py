@@ -1,4 +1,7 @@
-"""A question's budget: the question ends when its caller leaves, and excess work is refused with the arithmetic."""
+"""Test a question's budget.
+
+The question ends when its caller leaves, and a refusal shows how its work is computed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reasons in the vocabulary and in the contract: the same names on both sides, and statuses that carry them."""
+"""Test that the vocabulary and the contract have the same reasons, and that statuses contain them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAST_KEY_CHARS = 63  # google.rpc.ErrorInfo: a reason has at most 63 characters
 
 
 def info_of(error: RefusedError | Fenced) -> error_details_pb2.ErrorInfo:
-    """Return the ErrorInfo of an error's status."""
+    """Return the ErrorInfo in the gRPC status of an error."""
     info = error_details_pb2.ErrorInfo()
     assert status_of(error).details[0].Unpack(info)
     return info

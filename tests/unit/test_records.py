@@ -1,4 +1,4 @@
-"""When a partition's record is cut, and the header of the record (decision A2, rule L1)."""
+"""Test when the record of a partition is written, and its header (decision A2, rule L1)."""
 
 from __future__ import annotations
 

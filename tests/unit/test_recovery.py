@@ -1,4 +1,4 @@
-"""Recovery of a state after a start: from a usable snapshot, else from the log."""
+"""Test how a state is recovered after a start: from a usable snapshot if there is one, otherwise from the log."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HITS = 30
 
 
 def a_mesh(logic: Logic = CURRENT) -> SmallMesh:
-    """Return a mesh with a visitor every five minutes, and a snapshot in the middle."""
+    """Return a mesh that has streamed a hit every five minutes and saved a snapshot in the middle."""
     mesh = SmallMesh(NOON, sites=[SITE], logic=logic)
     for number in range(HITS):
         mesh.send([RefHit(SITE, f"v{number % 3}", f"hit-{number}", mesh.clock.now(), page_path=f"/{number}")])
@@ -62,7 +62,7 @@ def recovered(stores: StreamStores, cache: Path, logic: Logic = CURRENT) -> Reco
 
 
 def after_a_crash(mesh: SmallMesh, home: Path) -> Rows:
-    """Return the rows after another runner takes over and the visitors continue."""
+    """Let another runner take over and the visitors continue, and return all rows."""
     mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=home)
     mesh.send(
         [RefHit(SITE, f"v{number}", f"last-{number}", mesh.clock.now(), page_path="/last") for number in range(3)]
@@ -89,7 +89,7 @@ def test_snapshot_saves_reading_the_log_from_its_beginning(tmp_path: Path) -> No
     mesh = a_mesh()
     found = recovered(stream_stores(mesh.stores), tmp_path)
     assert found.hits[first_partition(mesh)].next_offset == HITS
-    assert found.replayed < HITS  # the kept hits before the snapshot, and later hits
+    assert found.replayed < HITS  # only kept hits from before the snapshot and later hits are replayed
     assert after_a_crash(mesh, tmp_path) == undisturbed()
 
 
@@ -103,7 +103,7 @@ def test_snapshot_of_another_version_of_the_logic_is_not_loaded(tmp_path: Path) 
     assert visits == {"v0": [1, 1, 1], "v1": [10, 10, 10]}
     found = recovered(stream_stores(mesh.stores), tmp_path, V1)
     assert found.changes_logic
-    assert found.replayed > HITS  # the whole log under V1, and the records since the snapshot under V0
+    assert found.replayed > HITS  # the whole log is replayed under V1, and the records since the snapshot under V0
     assert not recovered(stream_stores(mesh.stores), tmp_path, V0).changes_logic
 
 
@@ -135,7 +135,10 @@ def test_series_and_rows_agree_before_and_after_a_change_of_the_logic(tmp_path: 
 
 
 def after_a_change(mesh: SmallMesh, home: Path, logic: Logic) -> None:
-    """Continue under a version; hits arrive in the same epoch and in a later epoch, and all visits end."""
+    """Continue under a version of the logic.
+
+    After the change, hits arrive in the same epoch and in a later epoch, and all visits end.
+    """
     mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=home, logic=logic)
     for minute in (0, 1, 20, 60):
         mesh.clock.advance(minute * MINUTE)
@@ -152,7 +155,7 @@ def after_a_change(mesh: SmallMesh, home: Path, logic: Logic) -> None:
 
 
 def test_values_that_were_not_flushed_before_a_change_of_the_logic_are_stored(tmp_path: Path) -> None:
-    """The other version's runner died after a commit in the next epoch, and before its flush."""
+    """The runner of the other version has died after a commit in the next epoch and before its flush."""
     mesh = SmallMesh(NOON - 1_000, sites=[SITE], logic=V0)
     mesh.runner.snapshot()
     for number in range(2):
@@ -181,7 +184,7 @@ def test_snapshot_that_does_not_decode_is_as_good_as_none(tmp_path: Path) -> Non
 
 
 def put_instead(mesh: SmallMesh, change: Callable[[bytes], bytes]) -> None:
-    """Replace the first partition's snapshot by another snapshot, derived from its bytes."""
+    """Replace the snapshot of the first partition by the result of `change` on its bytes."""
     states, partition = mesh.stores.states, first_partition(mesh)
     found = states.load(partition, CURRENT.number)
     assert found is not None
@@ -199,7 +202,7 @@ def test_snapshot_without_a_format_is_as_good_as_none(tmp_path: Path) -> None:
 
 
 def as_format_2(value: bytes) -> bytes:
-    """Return the snapshot in the format before digests had a secret."""
+    """Return a snapshot in the format in which digests had no secret yet."""
     tables = unpacked(value)
     tables["cells"] = tables["cells"].drop(UNKEYED_DIGESTS)
     tables["pinned"] = tables["pinned"].drop("hit_id", "waits")
@@ -225,7 +228,7 @@ def test_snapshot_of_format_2_is_read_and_its_epoch_confirms_nothing(tmp_path: P
 
 
 class PutPartials(MemorySeriesStore):
-    """A SeriesStore that records each stored partial."""
+    """A SeriesStore that remembers all partials that are stored."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,7 +240,7 @@ class PutPartials(MemorySeriesStore):
         super().put_partials(partials)
 
     def without_currencies(self) -> pl.DataFrame:
-        """Return the partials that a program without currencies writes, without sketches."""
+        """Return the partials that an earlier program without currencies would have written, without sketches."""
         partials = newest(pl.concat(self.put), PARTIAL_COLUMNS)
         key = [
             name for name in PARTIAL_COLUMNS if name not in (*PARTIAL_SUMS, "currency", "written", "digest", "visitors")
@@ -288,8 +291,12 @@ MOVING: Mapping[str, Sequence[RefHit]] = {
 
 @pytest.mark.parametrize("what", MOVING)
 def test_redo_in_larger_steps_knows_where_hits_were_moved(what: str, tmp_path: Path) -> None:
-    """In the emitted rows, a sketch still contains a visitor whose visit has moved; settlement must not confirm these
-    rows (rule S8)."""
+    """A sketch in the emitted rows still contains a visitor whose visit has moved.
+
+    Settlement must not confirm these rows.
+
+    Rule S8 forbids such a confirmation.
+    """
     mesh = SmallMesh(NOON, sites=[SITE])
     for hit in MOVING[what]:
         mesh.send([hit])
@@ -330,7 +337,7 @@ def test_recovery_sends_heartbeats_and_ends_when_partitions_moved(tmp_path: Path
 
 @pytest.mark.parametrize("with_snapshot", [True, False])
 def test_home_whose_tables_are_full_comes_up_again(tmp_path: Path, with_snapshot: bool) -> None:
-    """The next step must tidy the tables while ending visits; every start leads to that step again."""
+    """The next step must tidy the tables while it ends visits. Every start leads to this step again."""
     with LiveMesh(f"embedded:{tmp_path}/data", tmp_path / "kept", NOON, [SITE]) as mesh:
         mesh.append([a_view(mesh, f"v{number}", f"/product/{number}") for number in range(50)], 0)
         mesh.step()
@@ -340,10 +347,10 @@ def test_home_whose_tables_are_full_comes_up_again(tmp_path: Path, with_snapshot
         mesh.step()
         if with_snapshot:
             mesh.runner.snapshot()
-        assert len(mesh.runner.states[0].interned.tuples) > 90  # far more than the visits use
+        assert len(mesh.runner.states[0].interned.tuples) > 90  # the table has far more tuples than the visits use
         mesh.limits = SMALLEST
         mesh.crash().close()
-        for minute in (120, 121):  # the first minute begins an epoch
+        for minute in (120, 121):  # an epoch begins with the first minute
             mesh.advance_to(NOON + minute * MINUTE)
             mesh.append([a_view(mesh, f"again-{minute}", f"/again/{minute}")], 0)
             mesh.step()

@@ -1,6 +1,6 @@
-"""The reference model against the vectors of rules.md §11 and against the real files.
+"""Test the reference model with the vectors of rules.md §11 and with the real files.
 
-These tests check the model itself, so that comparing the product with the model is meaningful.
+These tests check the model itself, so that a comparison of the product with the model is meaningful.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def settled(*hits: RefHit, policy: RefPolicy = V1) -> Settled:
 
 
 def spans(visits: Sequence[RefVisit]) -> list[tuple[float, float]]:
-    """Return the first and last minute of each visit."""
+    """Return the minutes of the first and last hit of each visit."""
     return [((visit.start - MIDNIGHT) / MINUTE, (visit.last - MIDNIGHT) / MINUTE) for visit in visits]
 
 
@@ -115,7 +115,7 @@ def test_history_after_midnight_lengthens_the_visit_of_the_day_before() -> None:
 
 
 def test_local_midnight_splits_only_where_the_flag_is_set() -> None:
-    # 23:50 and 00:10 in Kathmandu, UTC+05:45.
+    # The hits are at 23:50 and 00:10 in Kathmandu (UTC+05:45).
     hits = [a_hit(18 * 60 + 5), a_hit(18 * 60 + 25)]
     flag = replace(V1, split_at_local_midnight=True, midnight_zone="Asia/Kathmandu")
     assert (len(settled(*hits).visits), len(settled(*hits, policy=flag).visits)) == (1, 2)

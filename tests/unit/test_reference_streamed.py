@@ -1,4 +1,4 @@
-"""The stream's reference model against literal vectors: counts before settlement, and drift."""
+"""Test the reference model of the stream with literal numbers: counts before settlement, and drift."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def a_hit(
     type: str = "PAGE_VIEW",
     **fields: object,
 ) -> RefHit:
-    """Return a hit with an event time at a minute of the day, logged at another minute (default: the same)."""
+    """Return a hit whose event time is at `minute`, and whose log time is at `came` (by default also at `minute`)."""
     at_ms, came_ms = (MIDNIGHT + round(minutes * MINUTE) for minutes in (minute, minute if came is None else came))
     hit = RefHit(SITE, "visitor", hit_id or f"hit-{at_ms}-{type}", at_ms, type)
     hit = replace(hit, position=(came_ms, "log", 0, came_ms, 0), is_late=came_ms - at_ms > 60 * MINUTE)
@@ -34,7 +34,7 @@ def a_hit(
 
 
 def totals(of: Settled, *dimensions: str, metrics: Sequence[str] = METRICS) -> dict[tuple[str, ...], dict[str, Value]]:
-    """Return the first day's report, by dimension values."""
+    """Return the rows of a report of the first day, by dimension values."""
     rows = report(of, sites=[SITE], first_date=DAY_1, last_date=DAY_1, dimensions=dimensions, metrics=metrics)
     return {key[1:]: row for key, row in rows.items()}
 
@@ -108,7 +108,7 @@ def test_a_hit_of_a_closed_day_waits_for_settlement() -> None:
     streamed = stream([still_open, closed])
     assert total(streamed, "hits", "late_hits") == (1, 1)
     assert streamed.pending == [replace(closed, is_late=True)]
-    # The hits are in one visit once both are known.
+    # Settlement knows both hits and builds one visit.
     assert drift(settle([still_open, closed]), streamed)[SITE, NUMBER_1]["visits"] == 1
 
 

@@ -1,4 +1,4 @@
-"""The cost of refused work: literal times, one unit per second."""
+"""Test the budget for refused work, with literal times and one unit per second."""
 
 from __future__ import annotations
 

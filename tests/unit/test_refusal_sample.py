@@ -1,4 +1,7 @@
-"""Every refusal counts; a sample keeps bytes, with caps of three."""
+"""Test that every refused hit counts, and that only a sample keeps its bytes.
+
+In these tests, each limit of the sample is three.
+"""
 
 from __future__ import annotations
 

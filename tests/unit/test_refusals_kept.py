@@ -1,4 +1,4 @@
-"""Retention and size of the bytes kept for refused hits."""
+"""Test for how long the bytes of refused hits are kept, and how many bytes are kept."""
 
 from __future__ import annotations
 

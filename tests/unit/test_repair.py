@@ -1,4 +1,4 @@
-"""A repair restores raw records from the log before it recomputes: bounded portions, restarts, log times, claims."""
+"""Test repairs, which restore raw records from the log and recompute: portions, restarts, log times, claims."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = replace(SMALL_PORTIONS, examined_positions=1, log_records=1)
 
 
 def a_settled_mesh() -> SmallMesh:
-    """Return three settled days, with a record per hit."""
+    """Return a mesh with three settled days, in which each hit is a separate record."""
     mesh = a_mesh()
     for hit in [*HITS, an_order(30, "o"), an_order(1_520, "o")]:
         mesh.send([hit])
@@ -45,7 +45,7 @@ def lose(mesh: SmallMesh, records: Iterable[RawRecord]) -> None:
 
 
 def repair(mesh: SmallMesh, pace: ReprocessPace | None = None, days: tuple[int, int] = (DAY, DAY + 3)) -> RawRepair:
-    """Repair the days, and publish."""
+    """Repair the days, publish the result, and return the counts of the repair."""
     plan(mesh, [SITE], days, kind=Kind.REPAIR, logic="", id_="repair")
     assert done(mesh, Work.RECOMPUTE, "repair", pace).state is State.DIFF_READY, stored(mesh, "repair").error
     assert done(mesh, Work.PUBLISH, "repair").state is State.PUBLISHED
@@ -86,7 +86,7 @@ def test_records_of_the_day_before_the_days_are_restored_too_because_visits_need
 
 def test_a_record_that_was_logged_on_the_day_before_its_hits_is_found_in_the_log() -> None:
     mesh = SmallMesh((DAY * 1_440 - 10) * MINUTE, sites=[SITE])
-    mesh.send([a_hit(5)])  # 15 minutes ahead of the log time
+    mesh.send([a_hit(5)])  # the hit's time is 15 minutes after its log time
     mesh.settle()
     mesh.runner.flush()
     lose(mesh, raw_of(mesh, [TODAY]))

@@ -1,4 +1,7 @@
-"""Check, repair and reasons after an erasure: blank rows count as raw hits, and no erased hit comes back."""
+"""Test checks, repairs and reasons after an erasure.
+
+Blanked rows count as raw hits, and no erased hit comes back.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tests.unit.test_repair import lose, raw_of, repair
 
 
 def a_mesh() -> SmallMesh:
-    """Return a settled mesh: visitor v with an order on two days, and visitor w, who pauses for 5 minutes."""
+    """Return a settled mesh. Visitor v has hits on two days and an order; visitor w pauses for 5 minutes in a visit."""
     mesh = SmallMesh(NOON, sites=[SITE, OTHER])
     mesh.send([a_hit(4), a_hit(5, "w"), a_hit(10, "w"), an_order(30, "o"), a_hit(1_436)])
     mesh.send([a_hit(1_444), an_order(1_500, "o", "w")], partition=1)
@@ -26,7 +29,10 @@ def a_mesh() -> SmallMesh:
 
 
 def an_erased_mesh() -> SmallMesh:
-    """Return the mesh without visitor v; the log still has the hits, as a log that cannot change records."""
+    """Return the mesh after the erasure of visitor v.
+
+    The log still contains the hits, as if it could not change records.
+    """
     mesh = a_mesh()
     logged = [found for position, _, _ in contents(mesh) if (found := mesh.stores.log_eraser.record(position))]
     erase(mesh, SITE, "v")
@@ -37,7 +43,7 @@ def an_erased_mesh() -> SmallMesh:
 
 
 def contents(mesh: SmallMesh) -> list[tuple[Position, int, bytes]]:
-    """Return position, log time and value of each raw record."""
+    """Return the position, the log time and the value of each raw record."""
     return [(record.position, record.log_time, record.value) for record in raw_of(mesh, [TODAY, TOMORROW])]
 
 
@@ -95,7 +101,7 @@ def test_the_reasons_of_an_erasure_are_not_known() -> None:
 
 def test_the_reasons_of_a_later_reprocessing_are_exact() -> None:
     mesh = an_erased_mesh()
-    mesh.send([a_hit(7, hit_id="import"), a_hit(300, "u", hit_id="late")])  # the erased visitor's hit is late too
+    mesh.send([a_hit(7, hit_id="import"), a_hit(300, "u", hit_id="late")])  # one late hit belongs to the erased visitor
     mesh.stream()
     plan(mesh, [SITE], (DAY, DAY + 1))
     done(mesh, Work.RECOMPUTE)

@@ -1,4 +1,4 @@
-"""The parts of a reprocessing's work: begun, continued by other settlers, finished."""
+"""Test the parts into which work on a reprocessing is divided: begun, continued by other settlers, and finished."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def a_mesh_of_sites() -> SmallMesh:
 
 
 def keepers(mesh: SmallMesh) -> list[LeaseKeeper]:
-    """Return two settlers' keepers, each with half of the buckets."""
+    """Return the lease keepers of two settlers, each of which has half of the buckets."""
     both = [LeaseKeeper(mesh.stores.leases, name, LeasePace(1_000), mesh.clock.now) for name in ("a", "b")]
     for _ in range(4):
         for keeper in both:

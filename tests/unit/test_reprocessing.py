@@ -1,4 +1,4 @@
-"""Settled site-days are recomputed, compared, published, rolled back and cancelled."""
+"""Test recomputing, comparing, publishing, rolling back and cancelling settled site-days."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_diff_of_unchanged_logic_is_empty() -> None:
 
 
 def test_repair_uses_the_logic_of_each_day_and_brings_back_a_lost_series() -> None:
-    # The visit that is open at midnight continues under v0, because it began on a day under v0.
+    # The visit that is open at midnight continues under v0, because its first day has v0.
     mesh = a_settled_mesh(a_hit(1_439, "x"), a_hit(1_441, "x"), a_hit(1_450, "x"))
     plan(mesh, [SITE], (DAY, DAY + 1), id_="first")
     done(mesh, Work.RECOMPUTE, "first")

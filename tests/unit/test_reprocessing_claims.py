@@ -1,4 +1,4 @@
-"""The control service withdraws a request, or cancels a recomputation, while the reprocessor works."""
+"""Tests in which the control service withdraws a request or cancels a recomputation while the reprocessor works."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def a_requested_publication() -> SmallMesh:
 
 
 def taken_back(mesh: SmallMesh) -> Reprocessing:
-    """Return the stored value after the control service has withdrawn the request."""
+    """Return the value that the control service stores when it withdraws the request."""
     running = stored(mesh)
     return replace(running, state=State.DIFF_READY, work=None, version=running.version + 1)
 
@@ -63,14 +63,14 @@ def test_request_cannot_be_taken_back_after_the_claim() -> None:
 
 
 def cancel(mesh: SmallMesh) -> None:
-    """Cancel a recomputation that runs, as the control service does."""
+    """Cancel a running recomputation, as the control service does."""
     running = stored(mesh)
     assert (running.state, running.work) == (State.RUNNING, Work.RECOMPUTE)
     assert mesh.stores.reprocessings.replace(replace(running, work=Work.CANCEL, done=0, version=running.version + 1))
 
 
 def is_cancelled(mesh: SmallMesh) -> bool:
-    """Return whether the rows and the series of all recomputed site-days are dropped; a store drops both together."""
+    """Return whether the reprocessing is cancelled and the series (and thus the rows) of its site-days are dropped."""
     generations = {each.site_day: each.after.generation for each in rebuilt(mesh)}
     series = [mesh.stores.series.read(SITE, day.day, day.day + 1, number) for day, number in generations.items()]
     return stored(mesh).state is State.CANCELLED and all(each.is_empty() for each in series)

@@ -1,4 +1,4 @@
-"""A crash of the reprocessor at any effect costs only a repetition."""
+"""Test that after a crash of the reprocessor at any effect, only work is repeated."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ THEN: dict[Work, list[Work]] = {
     Work.PUBLISH: [Work.ROLL_BACK],
     Work.ROLL_BACK: [Work.PUBLISH],
 }
-"""The works that follow a work, to show that both generations are still reached."""
+"""For each kind of work, the work that follows in a test, to show that both generations can still be published."""
 
 
 class Crash(BaseException):
-    """The simulated end of the process. Not an Exception, so no code handles it."""
+    """The simulated end of the process. The class is no Exception, so that no code handles it."""
 
 
 def unavailable() -> Unavailable:
@@ -53,7 +53,7 @@ Error = Callable[[], BaseException]
 
 
 class Failing:
-    """A port with an error before or after the n-th effect, counted over all ports."""
+    """A port that raises an error before or after the n-th effect. Effects are counted over all ports."""
 
     def __init__(self, port: object, countdown: Iterator[int], error: Error, *, after: bool) -> None:
         self._port, self._countdown, self._error, self._after = port, countdown, error, after
@@ -90,7 +90,7 @@ def failing(mesh: SmallMesh, effects: int, error: Error, *, after: bool) -> Repr
 
 
 def a_mesh(before: Work) -> SmallMesh:
-    """Return a mesh before the given work, with late hits that change an order, a flag and two carries."""
+    """Return a mesh just before the given work, with late hits that change an order, a flag and two carries."""
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit(4), a_hit(20), a_hit(1_436), a_hit(1_442), an_order(1_500, "o", "w"), a_hit(2_900)])
     mesh.settle()
@@ -106,7 +106,7 @@ def a_mesh(before: Work) -> SmallMesh:
 
 
 def work_with_error(mesh: SmallMesh, reprocessor: Reprocessor) -> bool:
-    """Run portions until the work is done or the first error occurs; return whether an error occurred."""
+    """Run portions until the work is done or an error occurs. Return whether an error occurred."""
     try:
         while stored(mesh).state is State.RUNNING:
             mesh.clock.advance(1)
@@ -118,7 +118,7 @@ def work_with_error(mesh: SmallMesh, reprocessor: Reprocessor) -> bool:
 
 @dataclass(frozen=True)
 class Variant:
-    """An error, whether the error comes after its effect, and whether the settler then settles all dirty days."""
+    """The error, whether it comes after the effect, and whether the settler settles all dirty days after the error."""
 
     error: Error
     after: bool
@@ -133,7 +133,7 @@ VARIANTS = tuple(
 
 
 def fails_at(work: Work, effects: int, variant: Variant) -> bool:
-    """Do a work with an error at the n-th effect, and check all reports; return whether there was an error."""
+    """Run the work with an error at the n-th effect, and check all reports. Return whether there was an error."""
     mesh = a_mesh(work)
     request(mesh, work)
     reprocessor = failing(mesh, effects, variant.error, after=variant.after)
@@ -181,11 +181,12 @@ def test_disturbed_days_are_marked_again_after_an_error_between_publication_and_
     mesh.send([a_hit(1_444)])
     mesh.settle()
     plan(mesh, [SITE], (DAY, DAY + 1))
-    scan = lose_raw_hits(mesh, TOMORROW)  # so that the day after is left to the settler
+    scan = lose_raw_hits(mesh, TOMORROW)  # the lost hits make the reprocessing leave the next day to the settler
     done(mesh, Work.RECOMPUTE)
     mesh.stores.raw.scan = scan  # type: ignore[method-assign]  # the records are restored
     request(mesh, Work.PUBLISH)
-    reprocessor = failing(mesh, 3, Crash, after=False)  # the effects are replace, mark, publish, put, replace
+    # The crash comes before `put`, after the effects replace, mark and publish.
+    reprocessor = failing(mesh, 3, Crash, after=False)
     assert work_with_error(mesh, reprocessor)
     (marked,) = mesh.stores.dirty.take(9, 10**6)
     mesh.stores.dirty.clear(marked)

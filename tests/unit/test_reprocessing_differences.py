@@ -1,4 +1,4 @@
-"""Differences of recomputed site-days: sums, days, sites, and the values of a dimension."""
+"""Test the difference of a reprocessing: sums, days, sites, and the values of a dimension."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_stored_measure_has_a_unit_and_the_name_of_its_metric() -> None:
 
 @dataclass
 class Recorded:
-    """A Reprocessings that records how many site-days each read requests."""
+    """A store of reprocessings that remembers how many site-days each read requests."""
 
     stored: Reprocessings
     limits: list[int] = field(default_factory=list)
@@ -199,7 +199,7 @@ def test_values_of_a_dimension_whose_sums_changed_are_ranked(rows: MetricStore) 
     assert found.values[0][1] == {"visits": Sums(5, 2, 3)}
     assert found.values[1][1] == {"exits": Sums(1, 2, 1), "visits": Sums(3, 4, 1)}
     assert [value for value, _ in ask(rows, "channel", "visits", top=1).values] == ["email"]
-    # exits changed by 100 per cent, visits by 4 of 16.
+    # Exits changed by 100 %, visits only by 25 %.
     assert ask(rows, "channel").ranked_by == "exits"
 
 

@@ -1,4 +1,7 @@
-"""The days after a plan whose visits change with it: recomputed, compared, published and rolled back with the plan."""
+"""Test days after the planned days whose visits change too.
+
+All these days are recomputed, published and rolled back together.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,14 @@ from tests.unit.reprocessed import a_settled_mesh, arrive, entries, logics
 from tests.unit.settling import DAY, NOON, SITE, a_hit, a_mesh, dirty
 from tests.unit.test_reprocessing_missing_hits import lose_raw_hits
 
-# A visit that begins at 23:50 under v1; under v0, the hits after midnight are in visits of the day after.
+# Under v1, these hits are a visit that begins at 23:50. Under v0, the hits after midnight are in visits of the next
+# day.
 ACROSS = [a_hit(1_430), a_hit(1_442), a_hit(1_450)]
 ONE_DAY = (DAY, DAY + 1)
 
 
 def a_mesh_across_midnight() -> SmallMesh:
-    """Return a mesh whose days are settled under v0."""
+    """Return a mesh in which all days are settled under v0."""
     mesh = SmallMesh(NOON, sites=[SITE], logic=V0)
     mesh.send([*ACROSS, a_hit(3_000)])
     mesh.settle()
@@ -71,7 +75,7 @@ def test_no_day_follows_where_the_visits_handed_on_stay_the_same() -> None:
 
 
 def test_as_many_days_follow_as_hand_on_other_visits() -> None:
-    # A visit of 24 hours ends at its cap: the hit that arrives moves the caps of three days.
+    # Visits end at the cap of 24 hours. The late hit moves the ends of the visits on three days.
     hits = [a_hit(minute) for minute in range(20, 4 * 1_440, 20)]
     mesh = a_mesh(*hits)
     mesh.settle()

@@ -1,4 +1,4 @@
-"""Late hits, visits across midnight, orders and refunds before, during and after a reprocessing."""
+"""Test late hits, visits across midnight, orders and refunds before, during and after a reprocessing."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_days_that_were_settled_since_are_moved_together_although_their_rows_tak
 
 
 def test_carry_is_handed_on_after_a_restart() -> None:
-    # Under v1, the visits that are open at midnight began with another page.
+    # Under v1, the visits that are open at midnight began with another page than under v0.
     mesh = a_mesh(a_hit(1_430), a_hit(1_439), a_hit(1_441), a_hit(2_870), a_hit(2_879.5), a_hit(2_881))
     mesh.settle()
     plan(mesh, [SITE])
@@ -151,7 +151,7 @@ def test_carry_is_handed_on_after_a_restart() -> None:
 
 def test_flags_of_claims_are_handed_on_after_a_restart_and_are_set_and_taken_back() -> None:
     mesh = a_settled_mesh()
-    # The first claim on the order is that of a copy, so the second claim wins, three days later.
+    # The first claim on the order belongs to a copy, so the second claim, two days later, wins.
     copy = replace(an_order(21, "o"), hit_id=HITS[1].hit_id)
     arrive(mesh, copy, an_order(3_005, "o", "w"))
     plan(mesh, [SITE])
@@ -187,7 +187,7 @@ def test_restored_day_is_marked_if_the_recomputed_day_before_hands_on_another_ca
     plan(mesh, [SITE])
     done(mesh, Work.RECOMPUTE)
     done(mesh, Work.PUBLISH)
-    # Under v0, the visit of the late hit has ended at midnight; under v1, the hit begins the visit open at midnight.
+    # Under v0, the visit of the late hit has ended before midnight. Under v1, it is the visit that is open at midnight.
     arrive(mesh, a_hit(1_425))
     mesh.settle()
     done(mesh, Work.ROLL_BACK)
@@ -207,7 +207,7 @@ def test_day_settled_since_under_the_wanted_logic_is_settled_again_from_the_new_
     arrive(mesh, a_hit(1_442))
     mesh.settle()
     there, before = entry(mesh, TOMORROW), rebuilt(mesh)[1].before
-    work_off(mesh, reprocessor_of(mesh))  # as after a crash before the portions were stored
+    work_off(mesh, reprocessor_of(mesh))  # this repeats the portions, as after a crash before they were stored
     assert logics(mesh) == [V0.number] * 2
     assert (entry(mesh, TOMORROW), rebuilt(mesh)[1].before) == (there, before)
     assert dirty(mesh) == [TODAY, TOMORROW]
@@ -278,7 +278,7 @@ def test_orders_and_refunds_in_and_outside_the_range_count_once() -> None:
     mesh.settle()
     plan(mesh, [SITE], (DAY, DAY + 2))
     done(mesh, Work.RECOMPUTE)
-    # Claims that win an order from days in and outside the range arrive after the recomputation, and before.
+    # Claims that win orders from days inside and outside the range arrive before and after the recomputation.
     mesh.send([an_order(-1_990, "p", "y"), an_order(1_720, "q", "z")], collected_at=NOON - DAY_MS)
     arrive(mesh, an_order(4_410, "q", "u"), an_order(12, "o", "again"))
     done(mesh, Work.PUBLISH)

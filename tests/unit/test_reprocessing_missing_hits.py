@@ -1,4 +1,4 @@
-"""Published numbers are kept if a publication or a rollback would recompute a site-day without all raw hits."""
+"""Test that published numbers stay if a publication or rollback would recompute a site-day without all raw hits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.settling import DAY, SITE, TOMORROW, a_hit
 
 
 def lose_raw_hits(mesh: SmallMesh, site_day: SiteDay) -> Any:
-    """Let the raw store lose every record with hits of a site-day; return the intact scan."""
+    """Hide every raw record with hits of a site-day from scans. Return the original scan function."""
     scan = mesh.stores.raw.scan
 
     def with_losses(

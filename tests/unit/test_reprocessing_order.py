@@ -1,4 +1,4 @@
-"""Overlapping reprocessings: corrections are undone in the reverse order of their publications."""
+"""Test overlapping reprocessings, which must be rolled back in the reverse order of their publications."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refused(mesh: SmallMesh, work: Work, id_: str) -> RefusedError:
 
 
 def published_rules() -> SmallMesh:
-    """Return a mesh with two published versions of rules: "admin", then "stage" with a further rule."""
+    """Return a mesh with two published reprocessings of rules: "admin", then "stage" with a further rule."""
     mesh = a_settled_mesh(STAGE, ADMIN)
     for path in ("admin", "stage"):
         add_rule(mesh.stores.directory, SITE, RuleKind.PAGE, f"^/{path}")
@@ -109,7 +109,7 @@ def test_a_later_publication_on_other_days_or_sites_excludes_nothing() -> None:
 
 def test_the_settler_takes_a_work_back_that_would_undo_a_later_publication() -> None:
     mesh = published_rules()
-    request(mesh, Work.ROLL_BACK, "admin")  # as if both were requested at the same moment
+    request(mesh, Work.ROLL_BACK, "admin")  # as if both works had been requested at the same moment
     found = work_off(mesh, reprocessor_of(mesh), "admin")
     assert (found.state, found.work, found.parts) == (State.PUBLISHED, None, ())
     assert found.error == "roll_back was not begun, because stage was published later: roll stage back first"
@@ -134,7 +134,7 @@ def test_values_of_earlier_programs_are_ordered_by_their_last_change() -> None:
 @pytest.mark.parametrize("is_late", [False, True])
 def test_a_publication_never_takes_the_generation_of_another_reprocessing_for_its_result(is_late: bool) -> None:
     mesh = published_rules()
-    # An earlier program rolled the first reprocessing back below the second.
+    # An earlier program has rolled back the first reprocessing although the second was published later.
     there, later = stored(mesh, "admin"), stored(mesh, "stage").published_at + 1
     assert mesh.stores.reprocessings.replace(replace(there, published_at=later, version=there.version + 1))
     for id_ in ("admin", "stage"):

@@ -1,4 +1,4 @@
-"""Why the numbers of a recomputed site-day differ: visits and hits that the two sides treat differently."""
+"""Test the reasons for which a recomputed site-day differs: visits and hits that both sides treat differently."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.unit.settling import DAY, MIDNIGHT, MINUTE, SITE, a_hit, a_mesh
 
 
 def reasons(mesh: SmallMesh, logic: str = "", pace: ReprocessPace | None = None) -> dict[int, ChangeReasons | None]:
-    """Recompute all days under a logic, or repair them, and return the reasons by day."""
+    """Recompute all days under `logic`, or repair them if it is empty, and return the reasons by day."""
     plan(mesh, [SITE], kind=Kind.LOGIC if logic else Kind.REPAIR, logic=logic)
     done(mesh, Work.RECOMPUTE, pace=pace)
     return {each.site_day.day: each.reasons for each in rebuilt(mesh)}
 
 
 def settled(*hits: RefHit) -> SmallMesh:
-    """Return a mesh whose days are settled under v1."""
+    """Return a mesh in which the hits are settled under v1."""
     mesh = a_mesh(*hits)
     mesh.settle()
     return mesh
@@ -124,7 +124,7 @@ def test_rollback_that_recomputes_exchanges_the_sides() -> None:
 
 
 def a_side(mesh: SmallMesh | None = None) -> tuple[DayInputs, Side]:
-    """Return the inputs of the day's settlement, and the resulting side of the comparison."""
+    """Return the inputs of the settlement of DAY, and the side of the comparison that it gives."""
     mesh = mesh or settled(*(a_hit(minute) for minute in (10, 12, 14, 16, 60)))
     bounds = {name: offset + 99 for name, offset in entries(mesh)[DAY].read_through.items()}
     worked = Attempt(settler_stores(mesh.stores), SiteDay(SITE, DAY), bounds, bounds).work()
@@ -134,13 +134,13 @@ def a_side(mesh: SmallMesh | None = None) -> tuple[DayInputs, Side]:
 
 
 def rows_of(inputs: DayInputs) -> pl.DataFrame:
-    """Return the hits of a window that is in memory."""
+    """Return the hits of a settlement's window, which must be in memory."""
     assert isinstance(inputs.window, Window)
     return inputs.window.rows
 
 
 def with_last(side: Side, outcome: int) -> Side:
-    """Return the side, with a different outcome for the last hit, which is the only hit of its visit."""
+    """Return the side with another outcome for the last hit, which is the only hit of its visit."""
     outcomes = side.outcome.copy()
     outcomes[-1] = outcome
     return replace(side, outcome=outcomes, begun=2 if outcome == COUNTED else 1)

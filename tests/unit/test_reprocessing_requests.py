@@ -1,4 +1,4 @@
-"""Requests of work on a reprocessing: states, races, conflicts, and the speed that plans are estimated with."""
+"""Test requests for work on a reprocessing: states, races, conflicts, and the speed that plans assume."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_an_open_reprocessing_is_published_while_others_of_its_site_days_are_pla
 
 @dataclass
 class Racing:
-    """A Reprocessings in which a rival changes the value before each of the first `acts` replacements."""
+    """A store of reprocessings in which a rival changes the value before each of the first `acts` replacements."""
 
     stored: Reprocessings
     rival: Reprocessing

@@ -1,4 +1,4 @@
-"""Exclusion rules are applied to settled days, compared, published, rolled back, and removed."""
+"""Test exclusion rules that are applied to settled days, compared, published, rolled back and removed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_late_hits_are_settled_under_the_rules_of_their_day_whatever_the_rules_a
     remove_rule(mesh.stores.directory, SITE, id_)
     arrive(mesh, admin(40, "late"), admin(1_520, "late"))
     mesh.settle()
-    # The first day has the rules of the reprocessing; the second day has the decisions of the collector.
+    # The first day keeps the rules of the reprocessing. Later days have the decisions of the collector.
     assert versions(mesh) == [1, AS_COLLECTED, AS_COLLECTED]
     assert (
         differences(

@@ -1,4 +1,4 @@
-"""Stored values of reprocessings: every field is restored, and a value under another key counts as damaged."""
+"""Test stored reprocessings: every field is restored, and a value that is stored under another key is damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rests of the settler's thread: a bound on the CPU time that settlement uses."""
+"""Test the rests of the settler's thread, which limit the CPU time that settlement uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.settling import NOON, SITE, a_hit
 
 
 class _Stop(threading.Event):
-    """Notes the rests in place of waiting."""
+    """An event that records the rests instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,10 +32,10 @@ class _Stop(threading.Event):
     ("share", "used_s", "rests"),
     [
         (1.0, [0, 5, 9], []),
-        (0.5, [0, 1, 1, 4, 4], [1.0, 3.0]),  # as long a rest as work
+        (0.5, [0, 1, 1, 4, 4], [1.0, 3.0]),  # with a share of 0.5, a rest is as long as the work
         (0.25, [0, 0.5, 0.5], [1.5]),
-        (0.5, [0, 0.003, 0.006, 0.006], [0.006]),  # two short rests are taken together
-        (0.01, [0, 60, 60], [10.0]),  # a rest has an end
+        (0.5, [0, 0.003, 0.006, 0.006], [0.006]),  # two short rests become one longer rest
+        (0.01, [0, 60, 60], [10.0]),  # a rest lasts at most 10 s
     ],
 )
 def test_a_rest_is_in_proportion_to_the_cpu_time_since_the_last_rest(
@@ -54,7 +54,7 @@ def test_a_rest_ends_when_the_settler_is_stopped() -> None:
     rest = Rests(0.001, lambda: next(used), stop)
     stop.set()
     rest()
-    rest()  # waits 10 s unless it looks at `stop`
+    rest()  # this call would wait for 10 s if it ignored `stop`
     assert next(used, None) is None
 
 

@@ -1,4 +1,7 @@
-"""Rows that reports no longer read: their generations are listed as retired until the settler has removed the rows."""
+"""Test rows that reports no longer read.
+
+The generation of such rows is listed as retired until the settler removes the rows.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,13 @@ def retired(mesh: SmallMesh) -> list[RetiredGeneration]:
 
 
 def stored_series(mesh: SmallMesh, site_day: SiteDay) -> set[int]:
-    """Return the generations of a site-day with a stored series."""
+    """Return the generations of a site-day for which a series is stored."""
     site, day = site_day
     return {number for number in range(1, 20) if not mesh.stores.series.read(site, day, day + 1, number).is_empty()}
 
 
 def let_the_settler_remove(mesh: SmallMesh, after_ms: int = SIX_MINUTES) -> list[dict[str, Any]]:
-    """Advance the clock and run a pass of the settler; return the log lines about removed rows."""
+    """Advance the clock, run a pass of the settler, and return the log lines about removed rows."""
     mesh.clock.advance(after_ms)
     with structlog.testing.capture_logs() as lines:
         mesh.settler.run_once()
@@ -118,7 +121,7 @@ def test_cancel_also_removes_rows_that_a_killed_process_left() -> None:
     done(mesh, Work.RECOMPUTE)
     left = {
         site_day: mesh.stores.generations.begin(site_day) for site_day in DAYS
-    }  # its rows were written, but it was not stored as recomputed
+    }  # the process died after it had begun these generations and before it stored the site-days as recomputed
     done(mesh, Work.CANCEL, pace=SMALL_PORTIONS)
     assert stored(mesh).done == len(DAYS)
     found = {(each.site_day, each.generation) for each in retired(mesh)}
@@ -128,7 +131,7 @@ def test_cancel_also_removes_rows_that_a_killed_process_left() -> None:
 
 
 def fail_to_publish(mesh: SmallMesh, site_day: SiteDay) -> Any:
-    """Let the publication of a site-day fail; return the intact method."""
+    """Let the publication of a site-day fail, and return the original method."""
     publish = mesh.stores.generations.publish
 
     def broken(of_day: SiteDay, *arguments: Any, **values: Any) -> Any:
@@ -141,7 +144,10 @@ def fail_to_publish(mesh: SmallMesh, site_day: SiteDay) -> Any:
 
 
 def after_failed_publish(mesh: SmallMesh) -> Sequence[RetiredGeneration]:
-    """Publish the first day, fail at the second, roll back; return the generations that were never published."""
+    """Publish the first day, fail at the second day, and roll back.
+
+    Return the generations that were never published.
+    """
     plan(mesh, [SITE])
     done(mesh, Work.RECOMPUTE)
     publish = fail_to_publish(mesh, TOMORROW)

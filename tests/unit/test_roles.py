@@ -1,4 +1,4 @@
-"""The table of roles, and the functions by which services read the table."""
+"""Test the table of roles, and the functions by which services read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reserved words as dimension values: a client's values never equal a report's words for missing values (rules §9)."""
+"""Test reserved words: a value from a client never equals a report's word for a missing value (rules §9)."""
 
 from __future__ import annotations
 

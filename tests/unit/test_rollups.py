@@ -1,4 +1,4 @@
-"""Row contributions from hits, items, copies, refusals and visits."""
+"""Test the contributions of hits, items, copies, refusals and visits to rows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def rows_of(
 
 
 def totals(rows: pl.DataFrame) -> dict[str, int]:
-    """Return the non-zero measures over all rows."""
+    """Return the sum of each measure over all rows, without zeros."""
     numbers = rows.select(pl.col(pl.Int64).exclude("generation", "cell").sum()).row(0, named=True)
     return {name: value for name, value in numbers.items() if value}
 

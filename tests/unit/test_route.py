@@ -1,4 +1,4 @@
-"""The store that answers a question, and the stated reason."""
+"""Test which store answers a question, and the reason that the answer states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Row digests (decision A8, rule D0): linear, keyed by a secret, and without collisions that a sender can force."""
+"""Test row digests (decision A8, rule D0): they are linear and keyed, and a sender can force no collisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Call errors become their status, also in mid-stream."""
+"""Test that errors of calls become their gRPC status, also in the middle of a stream."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FAILED = "the server failed: report this to the operator; the cause is in the se
 
 
 class Panic(BaseException):
-    """A panic as raised by Rust libraries, which is not an Exception."""
+    """A panic such as Rust libraries raise, which is not an Exception."""
 
 
 def answers(error: BaseException, *, after: int) -> tuple[list[bytes], grpc.RpcError]:
-    """Return a stream, as a caller has it, that fails after the given number of responses."""
+    """Return a call's responses, of which the given number succeed before the call fails."""
 
     def stream(_: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         context.send_initial_metadata((("x-first", "yes"),))

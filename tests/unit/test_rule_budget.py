@@ -1,4 +1,7 @@
-"""A site's exclusion rules have a budget of steps: what exceeds it is sent again, and no other site waits."""
+"""Test the budget of steps for a site's exclusion rules.
+
+Hits beyond the budget are sent again, and no other site waits.
+"""
 
 from __future__ import annotations
 

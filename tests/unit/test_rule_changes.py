@@ -1,4 +1,4 @@
-"""Exclusion rules: values, limits, versions."""
+"""Test changes of exclusion rules: values, limits and versions."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_rules_that_two_callers_create_from_the_same_version_both_exist() -> Non
 
     def with_created(rules: SiteRules, value: str) -> SiteRules:
         if others:
-            create(others.pop())  # by another caller, who read the same version
+            create(others.pop())  # another caller, who has read the same version, stores a rule first
         return with_rule(rules, RuleKind.HOST, value, now=0)
 
     created = create("own.example")

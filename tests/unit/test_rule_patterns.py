@@ -1,4 +1,4 @@
-"""Patterns in exclusion rules: limits, the bytes that patterns see, stored rules that do not compile."""
+"""Test patterns in exclusion rules: limits, the bytes that they match, and stored rules that do not compile."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HOSTILE = [
 
 
 def stored_rules(*values: str) -> SiteRules:
-    """Return rules as an earlier release may have stored them, unchecked."""
+    """Return rules with an unchecked pattern, as an earlier release may have stored them."""
     rules = tuple(ExclusionRule(str(n), RuleKind.PAGE, value, n, 0) for n, value in enumerate(values, 1))
     return SiteRules(len(rules), rules)
 
@@ -66,7 +66,7 @@ def test_patterns_have_a_limit_of_instructions_alone_and_together() -> None:
 def test_patterns_see_the_first_bytes_of_a_value() -> None:
     patterns = RulePatterns(("ä$", "b"))
     assert patterns("ä" * MATCHED_BYTES + "x")
-    assert not patterns("x" + "ä" * MATCHED_BYTES)  # the cut divides a character
+    assert not patterns("x" + "ä" * MATCHED_BYTES)  # the end of the matched bytes divides a character
     assert not patterns("x" * MATCHED_BYTES + "b")
     assert patterns("x" * (MATCHED_BYTES - 1) + "b")
 
@@ -119,7 +119,8 @@ def test_settler_names_the_rules_that_it_skips_once() -> None:
     apply_rules(mesh, SITE)
     site = mesh.stores.directory.site(SITE)
     assert site is not None
-    broken = replace(site, rules=stored_rules(HUGE))  # the same version, as a release with other limits finds it
+    # A release with other limits may find a rule that does not compile.
+    broken = replace(site, rules=stored_rules(HUGE))
     mesh.stores.directory._sites[SITE] = broken  # type: ignore[attr-defined]  # no call stores such a rule
     lines = []
     for minute in (41, 42):

@@ -1,4 +1,4 @@
-"""The stores after a window of the log, and behaviour when a store does not answer."""
+"""Test the content of the stores after a window of the log, and a runner whose stores do not answer."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_record_of_an_older_schema_reads_as_null_where_it_had_no_column() -> Non
     mesh = a_mesh()
     append(mesh, RecordKind.HITS, pack_record(hit_rows([a_hit()]).drop("brand", "country")), rows=1)
     mesh.runner.step(0.0)
-    mesh.sent.append(a_hit())  # only needed so that the mesh closes the day
+    mesh.sent.append(a_hit())  # the mesh closes the days of the hits in `sent`
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 1
 
@@ -122,7 +122,7 @@ def test_refusals_are_kept_counted_and_settled_with_the_day_they_were_collected(
     mesh.runner.step(0.0)
     assert mesh.stores.rejected.counts(SITE, DAY) == {NOON: 3}
     assert mesh.stores.dirty.awaited(SITE) == [DAY]
-    mesh.sent.append(a_hit(MIDNIGHT))  # only needed so that the mesh closes the day
+    mesh.sent.append(a_hit(MIDNIGHT))  # the mesh closes the days of the hits in `sent`
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 0
 
@@ -138,7 +138,7 @@ def test_heartbeats_move_progress_and_store_nothing() -> None:
 
 
 class SilentOnce:
-    """A port that does not answer a method's first call."""
+    """A port whose first call of a method raises Unavailable."""
 
     def __init__(self, port: Any, method: str) -> None:
         self._port, self._method = port, method
@@ -206,7 +206,7 @@ def test_files_of_others_in_the_directory_of_a_runner_stay(tmp_path: Path) -> No
 def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
     port: str, method: str, tmp_path: Path
 ) -> None:
-    """No other place has these values: the state's sums already belong to the next epoch."""
+    """Only the flush that failed has these values, because the sums of the state already belong to the next epoch."""
     mesh = a_mesh()
     stores = stream_stores(mesh.stores)
     ports: dict[str, Any] = {port: SilentOnce(getattr(stores, port), method)}
@@ -216,7 +216,7 @@ def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
     mesh.clock.advance(EPOCH_MS)
     mesh.send([a_hit(NOON + EPOCH_MS)])
     with pytest.raises(Unavailable):
-        runner.step(0.0)  # the previous epoch has ended, and its values could not be stored
+        runner.step(0.0)  # the previous epoch has ended, but its values cannot be stored
     runner.flush()
     assert mesh.stores.series.read(SITE, DAY, DAY + 1, 0)["hits"].sum() == 2
     counted = mesh.stores.ledger.read(SITE).filter(pl.col("class") == LedgerClass.COUNTED)
@@ -224,7 +224,7 @@ def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
 
 
 class SilentFor:
-    """A port with a method that answers only after a number of failed calls."""
+    """A port with a method that fails a given number of times before it answers."""
 
     def __init__(self, port: Any, method: str, calls: int, then: Callable[[], None]) -> None:
         self._port, self._method, self._left, self._then = port, method, calls, then
@@ -241,7 +241,7 @@ class SilentFor:
 
 
 class CountingReader:
-    """A reader that counts heartbeats; heartbeat number `moves_at` reports moved partitions."""
+    """A reader that counts heartbeats. Heartbeat number `moves_at` raises PartitionsMoved."""
 
     def __init__(self, reader: Any, heartbeats: list[Topic], topic: Topic, moves_at: int = 0) -> None:
         self._reader, self._heartbeats, self._topic, self._moves_at = reader, heartbeats, topic, moves_at

@@ -1,4 +1,4 @@
-"""The send window with literal numbers, sizes and times."""
+"""Test the send window with literal numbers, sizes and times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE = Patience(attempts=3, first_s=0.5, stall_s=60.0)
 
 
 def window(*parcels: Parcel, credit_bytes: int = 1_000, now_s: float = 0.0) -> SendWindow[Parcel]:
-    """Return a window with a ready stream, opened at `now_s`."""
+    """Return a send window whose stream was opened at `now_s` and is ready."""
     opened: SendWindow[Parcel] = SendWindow(PATIENCE)
     for parcel in parcels:
         opened.add(parcel)
@@ -27,7 +27,7 @@ def parcels(count: int, hits: int = 2) -> list[Parcel]:
 
 
 def send(opened: SendWindow[Parcel], now_s: float = 0.0) -> list[tuple[int, Parcel]]:
-    """Send the batches that may be sent now; a message is as large as the batch."""
+    """Send the batches that may be sent now. A message has the size of its batch."""
     sent = []
     while (head := opened.head(now_s)) is not None and opened.fits(head.size):
         sent.append((opened.next_number, head))
@@ -54,7 +54,7 @@ def test_batches_in_flight_stay_within_the_credit_until_more_is_granted() -> Non
     opened = window(*parcels(4), credit_bytes=50)
     assert len(send(opened)) == 2  # 20 bytes each
     opened.respond(ack(1), 0.0)
-    assert send(opened) == []  # an acknowledgement grants no credit
+    assert send(opened) == []  # an acknowledgement does not grant credit
     opened.respond(credit(10), 0.0)
     assert [number for number, _ in send(opened)] == [3]
 
@@ -85,7 +85,7 @@ def test_broken_stream_is_resumed_after_the_last_acknowledged_batch_and_the_rest
     opened.respond(ack(1), 0.0)
     opened.add(fourth)
     assert opened.reopen(5.0) == 1
-    assert opened.head(5.0) is None  # the credit of the old stream is gone
+    assert opened.head(5.0) is None  # the credit of the old stream is no longer valid
     opened.respond(ready(1_000), 5.0)
     assert send(opened, 5.0) == [(2, second), (3, third), (4, fourth)]
     settled = opened.respond(ack(4), 6.0)
@@ -205,9 +205,9 @@ def test_after_go_away_the_rest_waits_for_the_next_stream() -> None:
     opened.add(second)
     assert (opened.is_draining, opened.head(10.0)) == (True, None)
     assert len(opened.respond(ack(1), 11.0)) == 1
-    assert opened.wakes_at_s() == 17.0  # the waiting batch is not caused by a response of this stream
+    assert opened.wakes_at_s() == 17.0  # no response of this stream caused the wait, so its time-out counts
     assert not opened.break_off(16.9)
-    assert opened.break_off(17.0)  # 2 s and the margin of 5 s
+    assert opened.break_off(17.0)  # the delay of 2 s and the margin of 5 s have passed
     assert opened.reopen(18.0) == 1
     opened.respond(ready(100), 18.0)
     assert send(opened, 18.0) == [(2, second)]

@@ -1,4 +1,4 @@
-"""Order within a stream: numbers, repeats, garbage and bytes (contract items 1 and 3, rule D4)."""
+"""Test the order within a stream: numbers, repeated batches, undecodable frames, and bytes (rule D4)."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_garbage_has_a_number_and_the_client_may_use_it_or_the_next() -> None:
         sequence.finish(5, BatchOutcome(), is_garbage=True)
         progress = sequence.progress()
         assert progress is not None
-        answer_seq = UNNUMBERED if next_number == 5 else 5  # two frames must not be answered with the same number
+        answer_seq = UNNUMBERED if next_number == 5 else 5  # no two frames may be answered with the same number
         assert [batch_seq for batch_seq, _ in progress.outcomes] == [answer_seq, next_number]
         assert progress.acked_through == next_number
         assert sequence.idle

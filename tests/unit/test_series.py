@@ -1,4 +1,4 @@
-"""Rows become a series: gaps, ratios, money, order, limits, exactness."""
+"""Test how rows become a series: gaps, ratios, money, order, limits and exactness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refunds by literal times (rule D3): repeats, and refunds for whole orders, in the stream and settled."""
+"""Test refunds with literal times (rule D3), in the stream and settled: repeats, and refunds of whole orders."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_refund_of_a_whole_order_is_0_until_it_is_settled_and_listed_apart(micro
 
 
 def test_refunds_of_whole_orders_are_exact_beyond_an_int64_and_drift_refuses_what_it_cannot_hold() -> None:
-    """Ten orders at the limit of an amount: more than 2⁶³ micros."""
+    """The sum of ten orders at the limit of an amount exceeds 2⁶³ micros."""
     orders = [an_order(700 + number, f"o-{number}", MAX_ABS_MICROS) for number in range(10)]
     refunds = [a_refund(720 + number, f"o-{number}", 0) for number in range(10)]
     for count in (9, 10):
@@ -122,7 +122,7 @@ def test_order_that_comes_after_the_day_of_its_refund_was_settled_settles_it_aga
 
 
 def test_order_that_is_found_by_another_processor_settles_the_day_of_its_refund_again() -> None:
-    """As if order and refund arrived at the same moment: the day has no mark until the order's settlement."""
+    """Order and refund arrive at the same moment, so only the order's settlement marks the day of the refund."""
     mesh = settled([a_refund(60, micros=0)])
     mesh.send([an_order(3 * DAY_MINUTES, "o", 70)])
     mesh.stream()

@@ -1,4 +1,4 @@
-"""A settled site-day equals the stream's partials from the same hits: by cell and currency, digest and sketches."""
+"""Test that the settled series of a site-day equals the stream's partials of the same hits."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ RECORDS = {
     ],
     705: [a_hit(700, "a")],
 }
-"""Hits by the minute in their log time: on time, in order."""
+"""Hits by the minute of their log time. All hits are on time and in order."""
 
 
 def a_mesh() -> SmallMesh:
-    """Return a mesh that streamed the hits, with every visit ended."""
+    """Return a mesh that has streamed the hits, and in which every visit has ended."""
     mesh = SmallMesh(MIDNIGHT, sites=[SITE])
     for minute, hits in RECORDS.items():
         mesh.clock.advance(MIDNIGHT + minute * MINUTE - mesh.clock.now())
@@ -81,7 +81,7 @@ def settled_today(mesh: SmallMesh) -> Settled:
 
 
 def with_estimates(series: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows with estimates in place of sketches, which have several encodings."""
+    """Return the rows with estimates in place of sketches, because equal sketches may have different bytes."""
     counts = [0.0 if sketch is None else estimate(union([sketch])) for sketch in series["visitors"]]
     return series.with_columns(pl.Series("visitors", counts))
 
@@ -114,7 +114,7 @@ def test_no_settled_rows_give_an_empty_series_of_the_same_columns() -> None:
 
 
 def test_visitors_of_a_cell_are_exact_beyond_what_a_small_sketch_holds() -> None:
-    """600 visitors on two pages in a single cell, in several records: more than 256, fewer than 4,096."""
+    """A cell has 600 visitors on two pages, in several records. The number is more than 256 and less than 4,096."""
     mesh = SmallMesh(MIDNIGHT + 600 * MINUTE, sites=[SITE])
     for first in range(0, 600, 200):
         visitors = range(first, first + 200)

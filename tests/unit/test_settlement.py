@@ -1,4 +1,4 @@
-"""A settled day by literal times: the vectors of rules.md §11 about midnights, orders and copies."""
+"""Test settled days with literal times: the vectors of rules.md §11 on midnights, orders and copies."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def an_order(minute: float, order_id: str, total: int = 100, **fields: Any) -> R
 
 
 def settled(*rounds: Sequence[RefHit]) -> SmallMesh:
-    """Return a mesh that took in and settled each round of hits in turn."""
+    """Return a mesh that has received and settled one round of hits after the other."""
     mesh = SmallMesh(NOON, sites=[SITE])
     for hits in rounds:
         mesh.send(list(hits))
@@ -50,7 +50,7 @@ def settled(*rounds: Sequence[RefHit]) -> SmallMesh:
 
 
 def totals(mesh: SmallMesh, day: int, *measures: str) -> tuple[int, ...]:
-    """Return the sums of a day's rows without excluded hits."""
+    """Return sums over a day's rows that are not excluded."""
     start = day * 86_400_000
     rows = [
         row
@@ -135,7 +135,7 @@ def test_first_claim_on_an_order_wins_whatever_its_day() -> None:
 
 
 def test_claim_that_proves_to_be_a_copy_hands_the_order_to_the_other_day() -> None:
-    # In log order: the hit "x" at 60 min, its copy with an order, and the same order on the next day.
+    # In log order, these are the hit "x", its copy with an order, and the same order on the next day.
     first, copy = a_hit(60, hit_id="x"), an_order(90, "o", hit_id="x")
     mesh = settled([first, copy, an_order(1_500, "o", visitor="w")])
     assert totals(mesh, DAY, "orders", "duplicate_hits") == (0, 1)
@@ -166,7 +166,8 @@ def test_original_from_a_partition_that_was_behind_makes_a_hit_of_a_settled_day_
     mesh.send([a_hit(30, hit_id="same")], partition=1)
     mesh.settle()
     assert totals(mesh, DAY, "hits", "duplicate_hits") == (1, 0)
-    # The next record's log time is bounded by its collect time: before the hit in the other partition.
+    # The collect time limits the log time of the next record, so the record comes before the hit in the other
+    # partition.
     mesh.send([a_hit(-60, hit_id="same")], partition=0, collected_at=later - 60 * MINUTE)
     mesh.settle()
     assert totals(mesh, DAY - 1, "hits", "duplicate_hits") == (1, 0)

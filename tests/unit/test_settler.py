@@ -1,4 +1,4 @@
-"""When a site-day is settled, and which dirty marks are cleared."""
+"""Test when a site-day is settled, and which dirty marks are cleared."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def test_settled_day_is_published_with_the_positions_it_was_read_through() -> No
     published = entry(mesh)
     assert published is not None
     assert (published.sequence, published.logic_version, published.published_at) == (1, CURRENT.number, NOON)
-    assert sorted(published.read_through.values()) == [0, 1, 1, 2]  # partitions: refusals, then hits with heartbeats
+    # The partition of refusals has no record, the partitions of hits have heartbeats.
+    assert sorted(published.read_through.values()) == [0, 1, 1, 2]
     assert not dirty(mesh)
 
 
@@ -136,7 +137,7 @@ def test_overtaken_settlement_leaves_the_day_dirty_and_succeeds_the_next_time() 
     generations = mesh.stores.generations
 
     class Overtaken:
-        """Generations with a competing publication between the scan and the first publication."""
+        """A store of generations in which a rival publishes between the scan and the settler's first publication."""
 
         def __init__(self) -> None:
             self.raced = False
@@ -168,7 +169,7 @@ def test_site_day_that_cannot_be_read_waits_and_the_others_go_on() -> None:
     progress = mesh.stores.progress
 
     class WithOldLog:
-        """Progress that also declares the partition of an older log."""
+        """A progress reader that also lists the partition of an older log."""
 
         def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
             return {**progress.progress(topic), PartitionId("old-log", 0): PartitionProgress(1, NOON)}
@@ -225,7 +226,10 @@ def test_day_is_confirmed_once_the_metric_store_has_all_of_its_rows() -> None:
 
 
 class BehindAtFirst:
-    """A metric store that has ingested nothing at the first queries, and that then has lost rows."""
+    """A metric store that has ingested nothing at the first look.
+
+    The sums of the store may be read only after the second look.
+    """
 
     def __init__(self, store: Any) -> None:
         self._store, self.left = store, 2
@@ -241,11 +245,11 @@ class BehindAtFirst:
 
 
 class Panic(pl.exceptions.PanicException):
-    """A simulated Polars panic."""
+    """A panic such as Polars raises."""
 
 
 class BrokenFor:
-    """A port with a method that fails for a single site."""
+    """A port that has a method which fails for one site."""
 
     def __init__(self, port: Any, method: str, site: str, error: Callable[[], BaseException]) -> None:
         self._port, self._method, self.site, self._error = port, method, site, error
@@ -290,7 +294,7 @@ def test_site_day_that_fails_in_any_way_is_set_aside_and_the_others_are_settled(
         mesh.clock.advance(1_000)
         settler.run_once()
         tried += [second] * (broken.calls > before)
-    assert tried == [1, 3, 7, 11, 15, 19]  # the delay doubles after each failure, up to 4 s
+    assert tried == [1, 3, 7, 11, 15, 19]  # the delay doubles after each failure, but is at most 4 s
     mesh.clock.advance(4_000)
     broken.site = ""
     assert settler.run_once() == 1
@@ -301,7 +305,7 @@ def test_site_that_is_never_finished_does_not_keep_others_waiting() -> None:
     mesh = taken_in(a_hit(0), replace(a_hit(0), site="merchants/m/sites/z"))
 
     class SlowClock:
-        """A clock on which every read takes a second."""
+        """A clock that advances by a second at every read."""
 
         def now(self) -> int:
             mesh.clock.advance(1_000)

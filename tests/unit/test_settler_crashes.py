@@ -1,4 +1,4 @@
-"""A crash of the settler at any effect costs only a repetition."""
+"""Test that after a crash of the settler at any effect, only work is repeated."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ EFFECTS = ("begin", "write", "put", "mark", "publish", "set_duplicates", "clear"
 
 
 class Crash(BaseException):
-    """The simulated end of the process. Not an Exception, so no code handles it."""
+    """The simulated end of the process. The class is no Exception, so that no code handles it."""
 
 
 class Crashing:
-    """A port with a crash before or after the n-th effect, counted over all ports of a settler."""
+    """A port that crashes before or after the n-th effect. Effects are counted over all ports of a settler."""
 
     def __init__(self, port: object, countdown: Iterator[int], *, after: bool) -> None:
         self._port, self._countdown, self._after = port, countdown, after
@@ -73,7 +73,8 @@ def test_crash_at_any_effect_changes_no_report(after: bool) -> None:
         whole.send(hits)
         whole.settle()
     expected = whole.rows()
-    # A crash after an effect and a crash before the next effect leave the same stores.
+    # Only every other effect is tried, because a crash after an effect leaves the same stores as a crash before the
+    # next.
     for effects in range(int(after), 40, 2):
         mesh = SmallMesh(NOON, sites=[SITE])
         for hits in ROUNDS:

@@ -1,4 +1,4 @@
-"""Several settlers in one process, over files."""
+"""Test several settlers in one process, on files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shop exports, row by row: the resulting hits, and skipped rows with reasons."""
+"""Test shop exports, row by row: the hits that result, and rows that are skipped for a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first site-days of several sorted sources are found in pages, without reading every source to the limit."""
+"""Test that the first site-days of several sorted sources are found in pages, with few rows read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.examples import examples
 
 
 class Sources:
-    """Sorted rows of several sources; counts the rows that were read."""
+    """Several sources of sorted rows, which count the rows that are read."""
 
     def __init__(self, rows: Mapping[int, list[SiteDay]]) -> None:
         self._rows = {source: sorted(of_source) for source, of_source in rows.items()}

@@ -1,4 +1,4 @@
-"""Theta sketches: the library's bytes, the library's unions, and refusal of other bytes."""
+"""Test theta sketches: they have the library's bytes and unions, and other bytes are refused."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "theta_sketches.json"
 
 
 def keys_from(first: int, n: int) -> Keys:
-    """Return keys `first` to `first + n` of a fixed sequence, spread over all 64 bits and distinct."""
+    """Return `n` keys of a fixed sequence, from number `first`. The keys differ and are spread over all 64 bits."""
     return np.arange(first, first + n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -97,7 +97,7 @@ def test_a_group_that_samples_itself_leaves_its_neighbours_exact() -> None:
 
 
 def test_hashes_that_share_their_upper_bits_stay_distinct(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Only the lowest bits differ, and a sort key with a group number in front drops those bits.
+    # The hashes differ only in the lowest bits, for which a sort key that begins with a group number has no room.
     near = np.array([0b1001, 0b1000, 0b1001, 0b1010, 0b1000], np.uint64)
     monkeypatch.setattr(sketches_module, "theta_hashes", lambda keys: near)
     found = cell_sketches(near, np.full(5, 200), 256)
@@ -257,7 +257,10 @@ def test_group_ids_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize("visitors", [EXACT_LIMIT, EXACT_LIMIT + 1, 16_000, 40_000])
 def test_row_that_windows_cut_differently_is_exact_or_marked_as_an_estimate(visitors: int) -> None:
-    """A window samples visitors above EXACT_LIMIT: cuts between rows may change an estimate, but no exact number."""
+    """A window with more than EXACT_LIMIT visitors samples them.
+
+    A division into other windows may change an estimate, but no exact number.
+    """
     keys = np.random.default_rng(visitors).permutation(keys_from(1, visitors))
     for windows in (1, 2, 3, 10, 100):
         parts = [cell_sketches(part, np.zeros(len(part), np.int64), 1)[0] for part in np.array_split(keys, windows)]

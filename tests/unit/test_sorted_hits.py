@@ -1,4 +1,7 @@
-"""Hits that are re-sorted by site once for many site-days are the hits that each site-day would read itself."""
+"""Test hits that are sorted by site once for many site-days.
+
+Each site-day must get the hits that it would read itself.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ def a_store(hits: list[RefHit], of_record: int) -> CountedRaw:
 
 
 class CountedRaw(MemoryRawStore):
-    """A raw store that counts the records that scans yield."""
+    """A raw store that counts the records that its scans yield."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +99,7 @@ def test_window_of_sorted_hits_is_the_window_that_a_site_day_reads(seed: int, ba
 
 
 def placed(window: Window) -> list[dict[str, object]]:
-    """Return the rows with their positions."""
+    """Return the rows of a window with their positions."""
     rows = window.rows.rows(named=True)
     return [{**row, "record": window.positions[row["record"]]} for row in rows]
 
@@ -125,7 +128,7 @@ def test_time_outside_the_sorted_days_is_read_from_records() -> None:
 
 
 class TestResorting:
-    """Which site-days are settled from sorted hits."""
+    """Tests which site-days are settled from sorted hits."""
 
     def setup_method(self) -> None:
         self.mesh = SmallMesh(NOON)
@@ -213,7 +216,7 @@ def test_time_for_sorting_does_not_end_the_pass() -> None:
     mesh.stream()
 
     class SlowRaw(MemoryRawStore):
-        """A raw store that takes an hour to read the records of many sites."""
+        """A raw store that needs an hour to read the records of many sites."""
 
         def scan_sites(
             self,

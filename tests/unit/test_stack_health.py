@@ -1,4 +1,4 @@
-"""Health checks, against a listener that answers with bytes from real servers."""
+"""Test health checks with a listener that answers with bytes of real servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from hitmesh.tools.dev.tcp_ports import any_free
 from hitmesh.tools.stack import health
 
-# METADATA version 1: one broker (id 1, 127.0.0.1:9092, no rack), controller 1, no topics.
+# A METADATA response of version 1, with one broker (id 1, 127.0.0.1:9092, no rack), controller 1 and no topics.
 BROKER = struct.pack(">i", 1) + struct.pack(">h", 9) + b"127.0.0.1" + struct.pack(">ih", 9092, -1)
 KAFKA = struct.pack(">ii", 1, 1) + BROKER + struct.pack(">ii", 1, 0)
 NO_BROKER = struct.pack(">ii", 1, 0) + struct.pack(">ii", -1, 0)
@@ -23,7 +23,7 @@ READY, ERROR = bytes([0x84, 0, 0, 0, 2, 0, 0, 0, 0]), bytes([0x84, 0, 0, 0, 0, 0
 
 @contextmanager
 def listener(answer: Callable[[bytes], bytes]) -> Iterator[int]:
-    """Answer every connection once, based on the first bytes read; yield the port."""
+    """Answer every connection once, depending on the first bytes that it sends. Yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

@@ -1,4 +1,4 @@
-"""Ports for local servers: kept while free, chosen anew when another program takes a port."""
+"""Test the ports of local servers: they are kept as long as they are free, and chosen again otherwise."""
 
 from __future__ import annotations
 

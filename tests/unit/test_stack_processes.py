@@ -1,5 +1,9 @@
-"""Processes that outlive the process that started them: they are found again, never confused with others, stopped, and
-killed when they hang."""
+"""Test processes that outlive the process that started them.
+
+Such processes are found again, stopped, and killed if they hang.
+
+Other processes are never taken for them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from hitmesh.tools.stack.processes import Note
 from tests.support.waiting import eventually
 
 SLEEPS = ("/bin/sleep", "60")
-# The process prints a line as soon as it ignores SIGTERM.
+# A process that ignores SIGTERM, and prints a line as soon as it does.
 DEAF = ("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
 
 

@@ -1,4 +1,4 @@
-"""Inputs for local servers: rendered configurations and commands, Maven's projects, the store's URL."""
+"""Test what local servers are started with: configurations, commands, Maven projects, and the store URL."""
 
 from __future__ import annotations
 

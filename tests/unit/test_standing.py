@@ -1,4 +1,4 @@
-"""The cache of site standings: the newest entry that covers the days, bounded in age and size."""
+"""Test the cache of sites' standings: it returns the newest entry that covers the days, and is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No process outlives a test run, whatever group it is in."""
+"""Test that no process outlives a test run, whatever process group it is in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_processes_of_a_run_are_ended_even_if_they_ignore_the_request_and_others
 
 
 def started(run: str, code: str) -> subprocess.Popen[str]:
-    """A process with a separate session, after its start."""
+    """Start a process in a separate session, and return it when it runs."""
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, "RUN_OF_TESTS": run},

@@ -1,4 +1,4 @@
-"""The metrics registry, its wire format, and the owner of each count."""
+"""Test the registry of metrics, their wire format, and the place where each metric is counted."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def scrape(address: str) -> dict[str, Family]:
 
 
 def some_arguments(metric: Metric[Any]) -> dict[str, Any]:
-    """Return a value for each label of a metric, with the type in the metric's function."""
+    """Return a value for each label of a metric, of the type that the metric's function declares."""
     hints = get_type_hints(metric.labels)
     return {name: _one_of(hint) for name, hint in hints.items() if name != "return"}
 
@@ -154,7 +154,7 @@ def test_every_reason_for_which_a_store_fails_is_known(kind: type[HitmeshError])
         return mine.union(*map(below, error.__subclasses__()))
 
     assert issubclass(DiskFull, RetryError)
-    of_others = {"INTERNAL", KeyNotLookedUp.reason}  # stores never raise errors with these reasons
+    of_others = {"INTERNAL", KeyNotLookedUp.reason}  # stores never raise errors that have these reasons
     assert below(kind) - of_others <= set(STORE_REASONS)
 
 
@@ -214,7 +214,7 @@ def test_unmeasured_metrics_discard_every_value() -> None:
 def test_every_metric_is_exported_under_its_own_name_kind_and_labels(served: Telemetry) -> None:
     _count_everything(served.metrics)
     families = scrape(served.address)
-    # The parser removes `_total` from a counter's name.
+    # The parser removes the suffix `_total` from the name of a counter.
     assert set(families) == {metric.name.removesuffix(TOTAL) for metric in REGISTRY}
     for metric in REGISTRY:
         family = families[metric.name.removesuffix(TOTAL)]
@@ -273,8 +273,10 @@ def test_requests_at_the_same_time_each_get_every_number(served: Telemetry) -> N
 
 
 class FirstOfTwo(Collector):
-    """A collector of metrics whose first request lets a second request begin, and records whether the second request
-    has to wait."""
+    """A collector of metrics whose first request starts a second request.
+
+    The collector records whether the second request has to wait.
+    """
 
     def __init__(self, second: threading.Thread) -> None:
         self.second, self.waits = second, False

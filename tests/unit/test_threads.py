@@ -1,4 +1,4 @@
-"""A failing thread first logs the failure; then the process ends or the thread recovers."""
+"""Test that a failing thread first logs the failure, and that the process then ends or the thread recovers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.clock import ManualClock
 from tests.support.patience import patient
 
 PANIC = pl.exceptions.PanicException("a decoder panics")
-# Every write to stderr fails as on a full disk.
+# A program in which every write to stderr fails, as on a full disk.
 _WITHOUT_ROOM = """
 import sys, threading
 import polars as pl
@@ -112,7 +112,7 @@ def test_log_writer_completes_later_appends_though_callbacks_fail(tmp_path: Path
 
 @pytest.fixture
 def kept_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the garbage collector and the hook for threads of this process as they are."""
+    """Let a test leave the garbage collector and the thread hook of this process unchanged."""
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(lifecycle, "_collect_garbage_seldom", lambda: None)
 

@@ -1,4 +1,4 @@
-"""Turns for saving states (decision 0034): round-robin, each as often as configured, within a fiftieth of the time."""
+"""Test the turns in which states are saved (decision 0034): in turn, as often as set, in at most 2 % of the time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY_MS = 180_000
 
 
 def saved_at(every_ms: int, took_ms: int, until_ms: int, step_ms: int = 500) -> list[tuple[int, PartitionId]]:
-    """Return when each state is saved, with a check every `step_ms` and snapshots that take `took_ms`."""
+    """Return the times at which states are saved, if turns are checked every `step_ms` and a save takes `took_ms`."""
     turns, now, saved = Turns(every_ms), 0, []
     turns.begin(PARTITIONS, now)
     while now < until_ms:

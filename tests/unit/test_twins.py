@@ -1,4 +1,4 @@
-"""Texts with equal hash64, from the log to settled rows (rule D0): as distinct as any other texts."""
+"""Test different texts with the same hash64 (rule D0): they stay distinct from the log to settled rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def a_hit(site: str, number: int, **fields: object) -> RefHit:
 
 
 def settled_mesh(*records: Sequence[RefHit]) -> SmallMesh:
-    """Return a mesh that took these records in turn, checked against the reference before and after settlement."""
+    """Stream and settle the records, and return the mesh.
+
+    The rows are compared with the reference before and after settlement.
+    """
     mesh = SmallMesh(NOON + 60_000, sites=[VICTIM, ATTACKER])
     for record in records:
         mesh.send(record)
@@ -117,7 +120,7 @@ def test_orders_and_refunds_whose_ids_have_one_hash_count_both(
 
 
 def answered(mesh: SmallMesh, question: Question, path: Path) -> Series:
-    """Return the report of the victim on a path."""
+    """Return the answer to a question about the victim's site on a serving path."""
     reporter = Faulty(mesh.stores, mesh.clock)
     reporter.series.is_silent = path is Path.METRICS
     site = mesh.stores.directory.site(VICTIM)

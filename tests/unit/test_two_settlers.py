@@ -1,4 +1,4 @@
-"""A settler that another settler overtakes loses no hit."""
+"""Test that no hit is lost if another settler overtakes a settler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.unit.settling import SITE, TODAY, TOMORROW, a_hit, a_mesh, an_order, 
 
 
 class OvertakenProgress:
-    """Progress; after its first complete read, another settler works."""
+    """A progress reader. After its first complete read, another settler works."""
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
         self._port, self._overtake = mesh.stores.progress, overtake
@@ -78,7 +78,10 @@ def test_attempt_is_stale_only_if_a_partition_that_both_know_was_read_further() 
 
 
 class OvertakenGenerations:
-    """Generations; another settler works after the reads of the first attempt and before the attempt begins."""
+    """A store of generations.
+
+    Another settler works after the first attempt has read and before it begins a generation.
+    """
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
         self._port, self._overtake = mesh.stores.generations, overtake
@@ -118,7 +121,7 @@ def test_first_settlement_of_a_day_is_refused_if_the_day_before_was_published_si
 
 
 class OvertakenLedger:
-    """Generations; another settler works before the first read of a ledger entry."""
+    """A store of generations. Another settler works before the first read of a ledger entry."""
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
         self._port, self._overtake = mesh.stores.generations, overtake
@@ -155,7 +158,7 @@ def test_day_that_another_settler_publishes_during_its_recomputation_is_recomput
 
 
 class EndingShare(WholeShare):
-    """A share whose lease ends after some checks of the lease."""
+    """A settler's share of sites whose lease ends after a number of checks."""
 
     def __init__(self, looks: int) -> None:
         self._looks = looks
@@ -203,7 +206,8 @@ def test_flags_that_are_set_after_another_publication_are_decided_again() -> Non
 
 def test_day_that_was_settled_before_the_flags_that_it_depends_on_is_settled_again() -> None:
     copied = [a_hit(5, hit_id="same"), an_order(5.5, "p", hit_id="same"), an_order(1_500, "p")]
-    mesh = taken_in(*copied, an_order(6, "o"), an_order(1_510, "o"))  # today takes order o from tomorrow
+    # The hit of today wins order o, which tomorrow's hit had.
+    mesh = taken_in(*copied, an_order(6, "o"), an_order(1_510, "o"))
     set_duplicates = mesh.stores.claims.set_duplicates
 
     def late(site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
@@ -221,7 +225,7 @@ def test_day_that_was_settled_before_the_flags_that_it_depends_on_is_settled_aga
 
 
 class Died(BaseException):
-    """The end of the process. Not an Exception, so no code handles it."""
+    """The simulated end of the process. The class is no Exception, so that no code handles it."""
 
 
 INTENT_MS = 3_600_000

@@ -1,4 +1,4 @@
-"""Acknowledged hits that the stream has not read: the ledger's equations hold and do not cover these hits."""
+"""Test acknowledged hits that the stream has not read. The ledger balances, but does not contain these hits."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_unread_hits_are_as_old_as_the_oldest_record_of_any_partition(mesh: Smal
 
 
 def answer(mesh: SmallMesh) -> tuple[int, int | None, bool]:
-    """Return the unread hits in the response of GetLedger."""
+    """Return the fields about unread hits in the response of GetLedger."""
     backend = control_backend(mesh.stores, mesh.clock, open_reads=True)
     found = get_ledger(backend, None, pb.GetLedgerRequest(site=SITE))
     since = found.unread_since.ToMilliseconds() if found.HasField("unread_since") else None

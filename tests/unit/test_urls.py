@@ -1,4 +1,4 @@
-"""The normal form of paths and hosts: literal vectors, and its laws."""
+"""Test the normal form of paths and hosts, with literal examples and properties."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATHS = st.lists(PIECES, max_size=12).map(lambda pieces: "/" + "".join(pieces))
         ("/caf%c3%a9", "/café"),
         ("/café", "/café"),
         ("/%7Euser/%41%2D", "/~user/A-"),
-        ("/a%2fb", "/a%2Fb"),  # reserved: another address than /a/b
+        ("/a%2fb", "/a%2Fb"),  # %2F is reserved, so this address differs from /a/b
         ("/a%3Fb%23c%25d", "/a%3Fb%23c%25d"),
         ("/Annual%20report 2016", "/Annual report 2016"),
         ("/a%20", "/a%20"),
@@ -61,7 +61,7 @@ def test_a_path_has_one_readable_text(path: str, expected: str) -> None:
             "xn--80ak6aa92e.example",
             "xn--80ak6aa92e.example",
             "xn--80ak6aa92e.example",
-        ),  # Cyrillic letters that look like Latin letters
+        ),  # this host has Cyrillic letters that look like Latin letters
         ("my_host.example", "my_host.example", "my_host.example"),
         ("[2001:DB8::1]", "[2001:db8::1]", "[2001:db8::1]"),
         ("xn--zzzzzz", "xn--zzzzzz", "xn--zzzzzz"),

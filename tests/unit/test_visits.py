@@ -1,4 +1,4 @@
-"""Visits from hits: every S vector in rules.md §11 that a list of hits can show, on the fast and the slow path."""
+"""Test how visits are built: the vectors S-a to S-j in rules.md §11, on the fast path and on the slow path."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def frame(hits: list[RefHit]) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Seen:
-    """A visit as the tests compare it: minutes of the first and last hit, and the number of hits."""
+    """The values of a visit that tests compare: the minutes of its first and last hit, and its number of hits."""
 
     first: float
     last: float
@@ -190,7 +190,7 @@ def test_no_hits_give_no_visits() -> None:
 
 
 def carried(*hits: RefHit, policy: VisitPolicy = V1) -> pl.DataFrame:
-    """Return the carry of these hits' day at midnight."""
+    """Return the carry that a day with these hits hands on at midnight."""
     rows = frame(list(hits))
     built = build_visits(rows, no_open_visits(), policy)
     return open_rows(open_at(built, MIDNIGHT, policy), rows, no_open_visits())

@@ -1,4 +1,4 @@
-"""Hits that wait for settlement (rule S9): when the wait is stored, and how days with other hits are confirmed."""
+"""Test hits that wait for settlement (rule S9): when the wait is stored, and how other days are confirmed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NOON = DAY * DAY_MS + 12 * HOUR
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[LiveMesh]:
-    """Return a mesh three days earlier, in which a visitor's out-of-order hits wait beyond three kept hits."""
+    """Return a mesh three days before NOON in which out-of-order hits wait if their visitor has three kept hits."""
     limits = replace(SMALLEST, kept_of_visitor=3)
     with LiveMesh("memory:", tmp_path, NOON - 3 * DAY_MS, [SITE], partitions=1, limits=limits) as made:
         yield made
 
 
 def views(mesh: LiveMesh, visitor: str, *minutes: int) -> None:
-    """Append a record of views at the given minutes before now."""
+    """Append a record of page views that happened the given numbers of minutes before now."""
     times = [mesh.clock.now() - ago * MINUTE for ago in minutes]
     mesh.append([RefHit(SITE, visitor, f"{visitor}-{at}", at, page_path="/") for at in times], 0)
 

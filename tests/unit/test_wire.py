@@ -1,4 +1,4 @@
-"""Guarantees and non-guarantees of the protobuf decoder; admission relies on each."""
+"""Test the protobuf decoder's behaviour on which admission relies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HITS = MessageReader(view_pb2.HitView.DESCRIPTOR)
         b"\xff\xff\xff",
         b"\x0a\x20abc",  # truncated
         b"\x02\x00",  # field 0
-        b"\x10" + b"\xff" * 10 + b"\x01",  # a number of more than 64 bits
+        b"\x10" + b"\xff" * 10 + b"\x01",  # the varint has more than 64 bits
     ],
 )
 def test_bytes_that_are_no_message_are_undecodable(message: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The checks on prose and names fail where they must."""
+"""Test that the checks on prose and names fail on bad input."""
 
 from __future__ import annotations
 

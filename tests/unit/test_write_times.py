@@ -1,7 +1,8 @@
-"""Write timestamps of partials and ledger (decision A6): functions of records, strictly increasing with the records.
+"""Test write timestamps (decision A6): they are functions of the records and increase strictly with the records.
 
-A store keeps the value with the greatest write timestamp without reading the previous value, and keeps either of two
-equal timestamps. A timestamp that decreases, or repeats while records arrive, therefore loses counts.
+A store keeps the value with the greatest write timestamp, without reading the previous value. If two values have equal
+timestamps, the store may keep either of them. Counts are therefore lost if a timestamp decreases, or stays the same
+while records arrive.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def test_write_timestamp_is_greater_with_every_record_however_the_stream_stops_a
             mesh.clock.advance(dice.choice((0, 1, 60_000)))
             mesh.append([RefHit(SITE, "v", f"hit-{number}", mesh.clock.now(), page_path="/")], 0)
             for _ in range(dice.randint(1, 2)):
-                mesh.beat()  # at the same moment, so log time does not advance
+                mesh.beat()  # the heartbeats have the same log time as the hit
                 if dice.random() < 0.7:
                     mesh.step()
                     note()

@@ -1,1 +1,1 @@
-"""Faults on real servers that leave other meshes unharmed: each hit still counts once, memory stays flat."""
+"""Faults that affect a single mesh on real servers. Each hit must still count once, and memory must stay flat."""

@@ -1,4 +1,4 @@
-"""A separate mesh for each test, on the servers of this run."""
+"""Provide a separate mesh for each test, on the servers of this run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Undecodable records in the topic of hits: set aside and counted, and the partitions continue."""
+"""Records that do not decode in the topic of hits are skipped and counted, and their partitions continue."""
 
 from __future__ import annotations
 
@@ -56,8 +56,7 @@ def test_unreadable_records_are_set_aside_and_their_partitions_go_on(store_url: 
 
 
 def poison(servers: Servers, now: int) -> None:
-    """Append to every partition, without the collector, a message without a header and a message with a truncated
-    value."""
+    """Append two broken messages to every partition: one without a header, and one with a truncated value."""
     record = Record(RecordKind.HITS, TORN, ANNOUNCED, now, now, now, hits=ANNOUNCED, sum64=11, xor64=13)
     producer = Producer({"bootstrap.servers": servers.kafka, "acks": "all"})
     for partition in range(PARTITIONS):
@@ -67,6 +66,6 @@ def poison(servers: Servers, now: int) -> None:
 
 
 def is_behind(position: tuple[int, str, int, int, int], offsets: dict[int, int]) -> bool:
-    """Return whether a position lies beyond the given offset of the same partition."""
+    """Return whether a position lies beyond the offset that `offsets` gives for its partition."""
     _, _, partition, offset, _ = position
     return offset > offsets[partition]

@@ -1,5 +1,7 @@
-"""Two processors share the log's partitions. One processor is slow and another dies; every hit is counted exactly
-once."""
+"""Two processors share the log's partitions.
+
+One processor is slow and another dies; every hit is counted exactly once.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,7 @@ def test_partitions_move_between_processors_while_one_is_slow_and_when_one_dies(
 
 
 def partitions_of(processor: Service) -> list[str]:
-    """Return the partitions of hits in a processor's last recovery, according to the process log."""
+    """Return the partitions of hits that a processor recovered last, according to its log output."""
     last: list[str] = []
     for line in processor.log.read_text(errors="replace").splitlines():
         entry = json.loads(line) if line.startswith("{") else {}

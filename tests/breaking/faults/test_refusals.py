@@ -28,12 +28,11 @@ REFUSED_S: Final = 20.0
 HITS_PER_S: Final = 2_000
 WINDOW_HITS: Final = 4_000
 SETTLES_S: Final = REFUSED_S / 4
-"""Within this time, a process decodes its current window several times, and its memory reaches the size with that
-window."""
+"""Within this time, a process decodes its current window several times, so its memory includes that window."""
 GROWTH_BYTES: Final = 64 << 20
-"""Maximum growth of a process afterwards: far less than the decoded hits of the remaining time."""
+"""Maximum growth of a process after `SETTLES_S`. The hits that arrive in the remaining time would need far more."""
 ON_THEIR_WAY_RECORDS: Final = 8
-"""A heartbeat and a record of each partition may already be read when the refusals begin."""
+"""Number of records that may already have been read when the refusals begin: a heartbeat and a record per partition."""
 COUNTED_S: Final = 120.0
 PATH: Final = "/a-page-whose-name-is-as-long-as-names-of-pages-in-real-shops-are" * 4
 REPLICAS_THAT_ARE_NOT_THERE: Final = 3
@@ -55,7 +54,7 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
         reporter = cluster.a_reporter()
         reporter.start()
         sent = 0
-        for number in range(10):  # both processes reach their usual memory
+        for number in range(10):  # wait until both processes have their usual memory
             sent += give(senders, site, number)
             senders.wait_acknowledged()
         cluster.wait_counted(COUNTED_S)
@@ -67,7 +66,7 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
             witness.next_phase()
             replicate(servers, REPLICAS_THAT_ARE_NOT_THERE)
             undo.callback(replicate, servers, 1)
-            committed = cluster.committed()  # heartbeats moved these positions while the test waited
+            committed = cluster.committed()  # heartbeats advanced the offsets while the test waited
             began, number = time.monotonic(), 10
             while time.monotonic() < began + REFUSED_S:
                 second = time.monotonic() + 1
@@ -101,7 +100,7 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
 
 
 def give(senders: Senders, site: str, number: int) -> int:
-    """Send the hits of a second and return their number."""
+    """Send the hits that are due in a second, and return their number."""
     now = SystemClock().now()
     hits = [a_hit(number, index, now) for index in range(HITS_PER_S)]
     senders.give({site: list(batches(hits, f"second-{number}"))})
@@ -114,7 +113,10 @@ def a_hit(number: int, index: int, now: int) -> hit_pb2.Hit:
 
 
 def replicate(servers: Servers, copies: int) -> None:
-    """Set the replication factor: above the number of nodes, Cassandra refuses every request, as no quorum exists."""
+    """Set the replication factor.
+
+    If the factor exceeds the number of nodes, Cassandra has no quorum and refuses every request.
+    """
     session = CassandraSession(servers)
     session.change_schema(
         f"ALTER KEYSPACE {servers.keyspace_name} WITH replication = "
@@ -124,6 +126,6 @@ def replicate(servers: Servers, copies: int) -> None:
 
 
 def size_of(service: Service) -> int:
-    """Return a service's resident memory."""
+    """Return a service's resident memory in bytes."""
     assert service.process is not None
     return resident_bytes(service.process.pid)

@@ -1,4 +1,4 @@
-"""Two settlers in two processes share the site-days; when a settler dies, the other takes its sites over."""
+"""Two settlers in two processes share the site-days. When a settler dies, the other settler takes over its sites."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_settlers_share_the_site_days_and_the_sites_of_a_dead_settler_are_taken_
 
 
 def one_site_of_each_bucket() -> Iterator[str]:
-    """Yield a site for each bucket, so that equal numbers of buckets are equal numbers of sites."""
+    """Yield one site per bucket, so that settlers with equally many buckets have equally many sites."""
     found = set[int]()
     for site in (f"merchants/demo/sites/shared-{number}" for number in count()):
         if len(found) == SITE_BUCKETS:
@@ -93,7 +93,7 @@ def wait_settled(cluster: Cluster, senders: Senders, sites: Sequence[str]) -> No
 
 
 def settled_by(settler: Service) -> set[tuple[str, str]]:
-    """Return the site-days that a settler has settled, according to its log."""
+    """Return the site-days that a settler has settled, according to its log output."""
     lines = settler.log.read_text(errors="replace").splitlines()
     entries = [json.loads(line) for line in lines if line.startswith('{"') and line.endswith("}")]
     return {(entry["site"], entry["date"]) for entry in entries if entry.get("event") == "settled"}

@@ -1,13 +1,16 @@
-"""Crashes, hangs and zombies: no hit is lost or counted twice (decisions A5 and A6).
+"""Test crashes, hangs and zombie processes: no hit may be lost or counted twice (decisions A5 and A6).
 
-Failures and their tests:
+The tests cover these failures:
 
-- The processor dies right after a step of its commit: `test_steps`, once for each of raw, marks, claims, transaction,
-  state, partials, chunks and manifest. `tests/unit/test_fail_points.py` shows that the setting kills at that step.
-- Processor, collector or both die at random under load: `test_random`.
-- A commit is aborted, or its outcome is unknown: `test_doubt`.
-- A processor sleeps after any of these steps while another takes over: `test_zombies`, in one process and as two.
-- A redo cuts an epoch's records into other steps than the partials written before the crash: `test_partials`.
+- `test_steps`: the processor dies right after a step of its commit, once for each of the steps raw, marks, claims,
+  transaction, state, partials, chunks and manifest. `tests/unit/test_fail_points.py` shows that the setting FAIL_AT
+  kills the process at the named step.
+- `test_random`: processor, collector or both die at random under load.
+- `test_doubt`: a commit is aborted, or its outcome is unknown.
+- `test_zombies`: a processor is suspended after any of these steps while another takes over, in a single process and in
+  two processes.
+- `test_partials`: a redo groups an epoch's records differently than the run that wrote partials before the crash.
 
-After each failure the ledger is exact, every acknowledged hit is counted once, and rows equal the reference: `checks`.
+After each failure, `tests/support/kill_checks.py` checks that the ledger is exact, every acknowledged hit is counted
+once, and the rows equal those of the reference.
 """

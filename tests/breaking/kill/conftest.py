@@ -11,15 +11,18 @@ from processor.stream.commit import CommitStep
 from tests.support.servers import Meshes
 
 STEP_OF_EVERY_RUN = (CommitStep.TRANSACTION,)
-"""The step at which a processor on real servers dies in every run: rows are written, and their values are not. On files
-the processor of every run dies at each step in turn. The other deaths are among the long tests."""
+"""The steps after which `make test` kills a processor on real servers: the rows are written, the partials are not.
+
+On files, `make test` kills the processor after each step in turn. Kills after other steps on servers are tested only by
+the long tests.
+"""
 
 
 LONG_ON_SERVERS = frozenset({"test_random.py", "test_zombies.py"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the other deaths `long`, and on real servers deaths at random under load and the zombies."""
+    """Mark all kills after other steps `long`; on real servers, mark kills at random times and zombies `long` too."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         on_servers = parameters.get("store_url") == "servers"

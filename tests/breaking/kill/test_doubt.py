@@ -1,4 +1,7 @@
-"""Commits that are aborted or have an unknown outcome: the same runner finds the outcome and continues."""
+"""Test commits that are aborted or have an unknown outcome.
+
+The runner that made such a commit finds its outcome and continues.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ NOW = 1_743_854_400_000
 VISITORS = 9
 SLICE_HITS, SLICE_MS = 60, 10 * MINUTE
 BEFORE, AFTER = 0, 1
-"""Number of chances that a fuse passes. The failure occurs before the transaction, or after it."""
+"""Number of possible failures that a fuse skips: with BEFORE it fails before the transaction, with AFTER after it."""
 
 
 @pytest.mark.timeout(120)
@@ -51,14 +54,15 @@ def test_a_commit_that_failed_or_may_have_is_made_good_by_the_same_runner(
 
 
 def assert_recovers(mesh: LiveMesh, fuse: Fuse, chances: int, error: type[HitmeshError]) -> None:
-    """Let the next commit fail: the runner must read the input again if and only if the commit was not written."""
+    """Let the next commit fail. The runner must read the input again if and only if the commit was not written."""
     before = mesh.stores.outbox.committed()
     fuse.chances, fuse.blown = chances, ""
     with pytest.raises(error):
         mesh.runner.step(0.0)
     committed = mesh.stores.outbox.committed()
     assert (committed != before) == (chances == AFTER)
-    # The input sometimes crosses the end of an epoch; then only the first part was being processed.
+    # The input may cross the end of an epoch. In this case, only the records before the end of the epoch were
+    # processed.
     ends = log_ends(mesh.stores)
     unread = sum(ends[partition] - at.next_offset for partition, at in committed.items())
     assert sum(iter(lambda: mesh.runner.step(0.0), 0)) == unread

@@ -57,7 +57,7 @@ def a_view(minute: float, origin: Origin = DIRECT) -> RefHit:
 
 
 def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tmp_path: Path) -> None:
-    """The redo processes both records in one step: in the redo, the visit never ends, and the cell does not change."""
+    """The redo processes both records in a single step, in which the visit never ends and the cell does not change."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.append([a_view(0), a_view(1)], 0)
         mesh.step()
@@ -67,14 +67,14 @@ def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tm
         mesh.step()
         mesh.runner.flush()
         mesh.append([a_view(25)], 0)
-        assert mesh.runner.step(0.0) == 1  # no flush here: another step would find the runner idle and flush
+        assert mesh.runner.step(0.0) == 1  # no second step: an idle runner would flush its partials
         mesh.crash()
         mesh.runner.flush()
         check_counted(mesh.stores, mesh.logged, mesh.clock.now())
 
 
 def test_a_visitor_who_left_a_row_and_came_back_before_a_crash_is_known_to_have_moved(tmp_path: Path) -> None:
-    """The middle hit moves to the advert's visit and back to the newsletter's; the redo sees no move."""
+    """The hit in the middle moves from the newsletter's visit to the advert's visit and back. The redo sees no move."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.advance_to(NOON + 20 * MINUTE)
         mesh.append([a_view(0, NEWSLETTER), a_view(10)], 0)
@@ -124,7 +124,10 @@ def in_the_log(hits: Sequence[RefHit], dice: Random) -> list[LoggedRecord]:
 def written_by(
     records: Sequence[LoggedRecord], sizes: Sequence[int], policy: RefPolicy, cache: Path, *, is_redo: bool = False
 ) -> Iterator[tuple[int, list[tuple[Cell, bool]]]]:
-    """Yield the epoch and its cells after each step of the given sizes; each cell says whether it has counts."""
+    """Process the records in steps of the given sizes. After each step, yield the epoch and its cells.
+
+    Each cell comes with a flag that tells whether it has counts.
+    """
     state = LiveState(PARTITION, SpillFiles(cache).spill)
     rules = SiteRules(visit_policy(policy), policy.midnight_zone)
     start = 0

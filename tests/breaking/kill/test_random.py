@@ -1,4 +1,4 @@
-"""Processor, collector and both are killed repeatedly while clients send: each hit is counted once."""
+"""Processor, collector or both are killed repeatedly while clients send. Each hit must be counted once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_hits_are_counted_once_whichever_service_is_killed_under_load(
 
 
 def wait_for_progress(cluster: Cluster, dice: Random) -> None:
-    """Block until the stream has advanced by some records, or the log by some more."""
+    """Block until the stream has processed a few records, or the log has received a larger number of records."""
     committed, ends = (
         cluster.committed() + dice.randint(1, 12),
         sum(log_ends(cluster.stores).values()) + dice.randint(10, 60),
@@ -69,7 +69,7 @@ def wait_for_progress(cluster: Cluster, dice: Random) -> None:
 
 
 def kill(victims: list[Service], cluster: Cluster, senders: Senders) -> bool:
-    """Kill services, start them again, and return whether work was pending."""
+    """Kill services, start them again, and return whether records were pending at the kill."""
     had_work = not senders.are_done or not is_committed(cluster.stores, log_ends(cluster.stores))
     for victim in victims:
         assert victim.is_running, victim.log_tail()

@@ -1,4 +1,4 @@
-"""The processor dies right after each step of a commit, under load, and the successor continues."""
+"""The processor is killed right after each step of a commit, under load, and its successor continues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIES_AT: Mapping[CommitStep, int] = {
     CommitStep.TRANSACTION: 5,
     CommitStep.STATE: 5,
     CommitStep.PARTIALS: 5,
-    # A snapshot round covers five partitions: the first round is complete, the second has only some partitions.
+    # A snapshot round saves five partitions. The kill comes in the second round, when only some partitions are saved.
     CommitStep.CHUNKS: 7,
     CommitStep.MANIFEST: 7,
 }
@@ -32,7 +32,7 @@ ONE_AFTER_ANOTHER = tuple(CommitStep)
 STEPS = [*((step,) for step in CommitStep), ONE_AFTER_ANOTHER]
 VISITORS, BATCH_HITS = 120, 40
 MORE_VISITORS, SMALL_BATCH_HITS = 200, 10
-"""Hits for the death at each step in turn."""
+"""Sizes for the run that kills the processor after each step in turn."""
 
 
 def test_every_step_has_a_run() -> None:
@@ -72,7 +72,7 @@ def test_processor_killed_after_a_step_loses_and_doubles_nothing(
 
 
 def feed(cluster: Cluster, senders: Senders, portion: Portion) -> None:
-    """Send a batch per site at a time, each after the processor has counted the previous batches or died."""
+    """Send one batch per site, and the next batches when the processor has counted these batches or has died."""
     for number in range(max(map(len, portion.values()))):
         senders.give({site: batches[number : number + 1] for site, batches in portion.items()})
         senders.wait_acknowledged()

@@ -45,11 +45,11 @@ Visible = tuple[
     pl.DataFrame,
     dict[PartitionId, tuple[SnapshotManifest, Sequence[bytes]] | None],
 ]
-"""Rows, partials, ledger and snapshots."""
+"""All state that a processor writes: rows, partials, ledger and snapshots."""
 
 
 class Sleeper:
-    """Suspend the runner when a step has completed for the first time, and run other actions meanwhile."""
+    """Suspend the runner when it first completes the given step, and run other actions before it continues."""
 
     def __init__(self, step: CommitStep, meanwhile: Callable[[], None]) -> None:
         self._step = step
@@ -103,13 +103,13 @@ def test_a_runner_that_slept_after_a_step_changes_nothing_when_it_wakes_up(step:
 
 
 def a_zombie(stores: Stores, mesh: LiveMesh, home: Path, sleeper: Sleeper) -> Runner:
-    """Return a runner that takes over now and is suspended later, with separate connections and files."""
+    """Return a runner that takes over now and is suspended later. The runner has separate connections and files."""
     meter = StreamMeter(unmeasured(), sleeper)
     return Runner(stream_stores(stores), mesh.clock, EVERYTHING_AT_ONCE, home=home, meter=meter)
 
 
 def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
-    """Append hits to the log, which no reader reads yet."""
+    """Append hits to the log without letting a processor read them."""
     for part in in_slices(sent, SLICE_HITS, SLICE_MS):
         mesh.advance_to(max(mesh.clock.now(), part[-1].at_ms))
         mesh.send(part)
@@ -118,8 +118,8 @@ def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
 def visible(mesh: LiveMesh) -> Visible:
     """Return all state that a writer could have changed.
 
-    The number of visitors who left a cell is omitted: the number depends on how records are divided into steps, and
-    readers only use whether it is 0.
+    The number of visitors who left a cell is omitted. This number depends on how records are divided into steps, and
+    readers only check whether it is 0.
     """
     stores = mesh.stores
     partials = [
@@ -150,7 +150,7 @@ def test_a_processor_that_wakes_up_after_another_took_over_ends_by_itself(store_
     with Cluster(tmp_path, store_url, heartbeat_s=600.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
         cluster.collector.start()
         zombie, successor = cluster.processor, cluster.a_processor("second", node="first")
-        # While a window is gathered: the hits are in memory when the process stops, and the process holds no lock.
+        # Suspend the process while it gathers a window. The process then has the hits in memory and holds no lock.
         zombie.start(WINDOW_MS="4000", MAX_HITS="10000")
         senders.give(first)
         senders.wait_acknowledged()

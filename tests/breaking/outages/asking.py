@@ -1,5 +1,4 @@
-"""Questions to servers that have just restarted: a client that is refused with a retry delay sends the question
-again."""
+"""Ask questions of servers that have just restarted. If a question is refused with a retry delay, it is sent again."""
 
 from __future__ import annotations
 
@@ -13,8 +12,8 @@ from tests.support.waiting import eventually
 def check_counted_when_answered(cluster: Cluster, logged: Logged, timeout_s: float) -> None:
     """Check that the log's hits are counted once, as in the reference model, and that the ledger balances.
 
-    Half a minute after an indexer dies, ZooKeeper expires the indexer's session, and Druid briefly loses sight of the
-    replacement: questions at that moment are refused.
+    Half a minute after an indexer dies, ZooKeeper expires the indexer's session, and Druid does not see the new indexer
+    for a moment. Questions at that moment are refused.
     """
 
     def is_right() -> bool:

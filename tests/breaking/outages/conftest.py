@@ -1,4 +1,4 @@
-"""A separate mesh for each test, on the servers of this run."""
+"""Provide a separate mesh for each test, on the servers of this run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def store_url(servers_control: Control) -> Iterator[str]:
     def is_dropped() -> bool:
         try:
             remove_mesh(servers)
-        except RetryError:  # a server that was just resumed needs a moment
+        except RetryError:  # a server that was just resumed is not healthy at once
             return False
         return True
 

@@ -1,6 +1,6 @@
-"""Edges in front of a collector, on a test clock: each edge sends a window and buffers hits that exceed the window.
+"""Edges that send hits to a collector, on a test clock. Each edge sends a window of batches and buffers further hits.
 
-The collector is the real micro-batcher over the real log, so a batch is acknowledged when Kafka has it, not before.
+The collector is the production micro-batcher with the real log, so a batch is acknowledged once Kafka has stored it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ BATCH_HITS: Final = 40
 
 @dataclass
 class Edge:
-    """A stream of hits on a single site.
+    """An edge that sends the hits of a single site.
 
     Attributes:
         site: the site of all hits.
         key: the key that sends the hits.
         buffer: unsent hits, oldest first.
-        window: sent, unacknowledged batches with their sizes.
-        acknowledged: hits that the collector promised to count.
+        window: batches that are sent but not yet acknowledged, with their sizes.
+        acknowledged: number of hits that the collector has acknowledged.
     """
 
     site: str
@@ -47,7 +47,7 @@ class Edge:
         while self.window and self.window[0][1].done():
             size, pending = self.window.popleft()
             outcome = pending.result()
-            refused = [issue for issue in outcome.issues if issue.outcome != "WARNED"]  # a refund without an amount is
+            refused = [issue for issue in outcome.issues if issue.outcome != "WARNED"]  # warnings refuse no hit
             assert not refused, refused[:3]
             assert outcome.accepted == size
             self.acknowledged += size

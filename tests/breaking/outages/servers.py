@@ -1,4 +1,4 @@
-"""Kill, suspend and restart the real servers of this run; servers are found by name."""
+"""Kill, suspend and restart the real servers that this run started. Servers are identified by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENDED_S = 30.0
 
 @dataclass(frozen=True)
 class Control:
-    """Control over a home's servers."""
+    """Controls the processes of the servers whose data is in a home."""
 
     home: Path
 
@@ -31,7 +31,7 @@ class Control:
         return processes(self.home)[name]
 
     def kill(self, name: str) -> None:
-        """Kill a server as a power cut would."""
+        """Kill a server with SIGKILL, as in a power cut."""
         pid = self.pid(name)
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not is_alive(pid), f"{name} is dead", ENDED_S)

@@ -1,4 +1,4 @@
-"""A power cut: every service and every server dies at the same moment, in mid-stream, and returns."""
+"""A power cut: every service and every server is killed at the same moment, while hits arrive, and is restarted."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.support.witness import Witness
 VISITORS, BATCH_HITS = 120, 20
 COUNTED_S = 120.0
 PATIENT = Patience(attempts=6_000, first_s=0.05, max_s=0.2, stall_s=20.0)
-"""Servers take a minute to start."""
+"""Real servers take about a minute to start."""
 UNDER_WAY_RECORDS = 5
 BEGUN_S = 30.0
 
 
-@pytest.mark.long  # takes three minutes; in every run Kafka has an outage, and Cassandra refuses all requests
+@pytest.mark.long  # the test takes three minutes; shorter tests cover outages of Kafka and Cassandra
 @pytest.mark.timeout(2 * SLACK_MS // 1_000)
 def test_everything_dies_at_once_and_what_was_acknowledged_is_counted_once(
     store_url: str, servers_control: Control, tmp_path: Path, capsys: pytest.CaptureFixture[str]

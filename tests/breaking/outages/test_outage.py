@@ -1,7 +1,7 @@
-"""Kafka is down for twenty minutes on a fast clock: edges buffer, and afterwards every hit is counted on time.
+"""Kafka is down for twenty minutes of simulated time. The edges buffer hits, and afterwards every hit counts on time.
 
-Kafka stamps hits that were collected long ago ten minutes before the present (rule L1): the readers' present must be
-that far ahead of the clock of collector and edges.
+The clock of collector and edges lies in the past, so a record's log time is its collect time + 10 minutes (rule L1).
+The clock of the readers must therefore be 10 minutes ahead of the clock of collector and edges.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PACE: Final = StreamPace(flush_ms=0, snapshot_ms=5 * MINUTE)
 
 @dataclass
 class FastMesh:
-    """A mesh whose processor runs by itself, while the shared clock advances a minute at a time."""
+    """A mesh whose processor runs in the background, while the test advances the shared clock by a minute at a time."""
 
     stores: Stores
     clock: ManualClock
@@ -84,7 +84,7 @@ class FastMesh:
         return all(edge.is_done for edge in self.edges.values())
 
     def run_until(self, instant: int) -> None:
-        """Advance by minutes in which every sent hit is acknowledged."""
+        """Advance by `minutes`, and let all sent hits be acknowledged in each minute."""
         while self.clock.now() < instant:
             self.minute()
             eventually(self.pump, "edges have nothing left", DONE_S)
@@ -183,9 +183,9 @@ def test_kafka_is_down_for_twenty_minutes_and_what_edges_buffered_is_on_time(
 
 
 def check_on_time(logged: Logged, arrivals: Sequence[Arrival]) -> None:
-    """Check that every hit that reached an edge within half an hour is on time."""
+    """Check that every hit that reached an edge within half an hour after its event time is on time."""
     delays = {key_of(arrival.hit): 0 for arrival in arrivals}
-    for arrival in arrivals:  # the latest copy decides
+    for arrival in arrivals:  # a hit with two copies has the delay of the later copy
         key = key_of(arrival.hit)
         delays[key] = max(delays[key], arrival.at_ms - arrival.hit.event_time)
     soon = [hit for of_site in logged.values() for hit in of_site if delays[key_of(hit)] <= SOON_MS]

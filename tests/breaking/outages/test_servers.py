@@ -1,4 +1,4 @@
-"""Each server is killed, and suspended for 20 s, while hits arrive: every hit is counted once and reported."""
+"""Each server is killed or suspended for 20 s while hits arrive. Every hit must be counted once and reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNTED_S = 120.0
 PAIRS = (("kafka", "cassandra"), ("indexer", "broker", "coordinator"))
 
 
-@pytest.mark.long  # takes minutes for each pair
+@pytest.mark.long  # the test takes minutes for each server and kind of failure
 @pytest.mark.timeout(2 * SLACK_MS // 1_000)
 @pytest.mark.parametrize("how", ["killed", "asleep"])
 @pytest.mark.parametrize("victims", PAIRS, ids="+".join)
@@ -70,7 +70,7 @@ def test_hits_are_counted_once_whichever_server_fails(
 
 
 def fail(servers: Control, victim: str, how: str) -> None:
-    """Let a server fail and return."""
+    """Kill or suspend a server, and start or resume it after the failure."""
     if how == "asleep":
         servers.pause(victim)
         elapse(ASLEEP_S)
@@ -82,6 +82,6 @@ def fail(servers: Control, victim: str, how: str) -> None:
 
 
 def elapse(seconds: float) -> None:
-    """Block for the given time: the duration of the failure is under test."""
+    """Sleep for the given time. A sleep is needed, because the test depends on how long the failure lasts."""
     ends = time.monotonic() + seconds
     eventually(lambda: time.monotonic() >= ends, f"{seconds} s go by", seconds + 5)

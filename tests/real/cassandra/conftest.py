@@ -1,4 +1,4 @@
-"""A keyspace for tests that only Cassandra's adapters need."""
+"""Provide a keyspace for tests that use only Cassandra's adapters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT_S = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Extend these tests' time-out by the start of the servers."""
+    """Extend the time-out of these tests by the time that the servers need to start."""
     for item in items:
         if "tests/real/cassandra/" in item.path.as_posix():
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))

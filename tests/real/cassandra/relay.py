@@ -1,4 +1,4 @@
-"""A relay between a client and a server that can stop passing bytes, as a network may."""
+"""A TCP relay between a client and a server that can stop passing bytes, as a faulty network does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _CHUNK = 65_536
 
 
 class Relay:
-    """A relay that passes bytes in both directions. While silent, the relay buffers incoming bytes."""
+    """A relay that passes bytes between client and server in both directions.
+
+    While the relay is silent, it buffers all bytes that arrive.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
@@ -22,7 +25,7 @@ class Relay:
 
     @property
     def address(self) -> str:
-        """Return the address for clients."""
+        """Return the address to which clients connect."""
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def fall_silent(self) -> None:

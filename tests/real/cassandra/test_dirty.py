@@ -1,4 +1,4 @@
-"""Queues of dirty days on Cassandra: differing clocks, and deleted rows that scans still pass over."""
+"""Test the queues of dirty days on Cassandra, with different clocks and with deleted rows that scans must skip."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def of_site(taken: object, site: str) -> list[DirtySiteDay]:
 
 
 def ahead(session: CassandraSession, site: str) -> None:
-    """Write a site's rows as a process with a clock five minutes ahead would."""
+    """Give a site's rows the write timestamps of a process whose clock is five minutes ahead."""
     now_us = time.time_ns() // 1_000 + AHEAD_US
     bucket = hash64(site) % 32
     session.run(
@@ -60,7 +60,7 @@ def test_marks_that_come_after_a_clock_that_was_ahead_was_cleared_are_seen(sessi
 
 
 def test_two_settlers_whose_clocks_differ_lose_no_mark_of_each_other(session: CassandraSession) -> None:
-    """Settlement marks use a time as their offset, so each settler has a separate partition."""
+    """Marks by settlement have a time as their offset, so each settler needs a separate partition."""
     fast, slow = CassandraDirtyDays(session), CassandraDirtyDays(session)
     fast.mark([a_mark("two", offset, log=SETTLEMENT_LOG, partition=1) for offset in (1_000, 9_000)])
     (taken,) = of_site(fast.take(10_000, NEVER), "two")

@@ -1,4 +1,4 @@
-"""Generations on Cassandra beyond the port: unknown outcomes, stored carries, and reads of kept generations."""
+"""Test Generations on Cassandra beyond the port's contract: unknown outcomes, stored carries, and cached reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEPT = 10_000
 
 
 class DoubtfulSession(CassandraSession):
-    """A session that loses its connection right after a conditional batch was applied."""
+    """A session whose connection breaks right after Cassandra has applied a conditional batch."""
 
     batches_until_silence = 0
     is_silent = False
@@ -65,13 +65,13 @@ def publish(generations: CassandraGenerations, site_day: SiteDay, seen: int, car
 
 
 def carries_of(session: CassandraSession, site: str) -> set[int]:
-    """Return the attempt numbers under which a site has carries."""
+    """Return the numbers of the attempts that have stored a carry for a site."""
     rows = session.run("SELECT site, attempt, chunk FROM carries")
     return {row.attempt for row in rows if row.site == site}
 
 
 class WatchedSession(CassandraSession):
-    """A session that notes which site-days' rows were read many at a time."""
+    """A session that remembers the site-days whose rows were last read by `run_each`."""
 
     def run_each(self, cql: str, rows: Iterable[Values], *, serial: bool = False) -> list[list[Row]]:
         keys = list(rows)

@@ -1,4 +1,4 @@
-"""Declared logs and the progress in each log."""
+"""Test the declared logs, and the progress in each log, on Cassandra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cassandra's raw records beyond the port: pieces, buckets, an index with superfluous entries."""
+"""Test raw records on Cassandra beyond the port's contract: pieces, buckets, and superfluous index entries."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_damaged_index_row_is_rebuilt_from_the_records_of_its_span(
     raw, records = CassandraRawStore(session), [a_record(name, offset, [name]) for offset in range(3)]
     raw.put(records)
     rows = session.run("SELECT bucket, digest FROM raw_index WHERE day = 7 AND log = ? ALLOW FILTERING", (name,))
-    if not is_rebuilt_alike:  # a later put makes another row for the same span
+    if not is_rebuilt_alike:  # a later put writes another index row for the same span
         records.append(a_record(name, 9, [name]))
         raw.put(records[3:])
     session.run(

@@ -1,4 +1,4 @@
-"""Reprocessings on Cassandra beyond the port: pieces, interrupted writes, differing clocks, unknown outcomes."""
+"""Test reprocessings on Cassandra beyond the port: pieces, interrupted writes, clocks, and unknown outcomes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AHEAD_US = 300_000_000
 
 
 class DoubtfulSession(CassandraSession):
-    """A session that gets no answer to a conditional write that was applied."""
+    """A session that gets no answer to a conditional write, although Cassandra has applied the write."""
 
     def apply(self, cql: str, values: Values) -> bool:
         super().apply(cql, values)

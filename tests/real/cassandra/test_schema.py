@@ -1,4 +1,4 @@
-"""The Cassandra schema that `hitmesh init` creates."""
+"""Test the Cassandra schema that `hitmesh init` creates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def differing(plan: list[Change]) -> list[str]:
     return [change.thing for change in plan if change.action is not Action.KEEP]
 
 
-@pytest.mark.long  # makes all tables anew, which slows every other test on Cassandra
+@pytest.mark.long  # creating all tables again slows every other test on Cassandra
 def test_plan_that_was_applied_leaves_nothing_to_do(fresh: Servers) -> None:
     plan = schema.plan(fresh, KEPT)
     assert (plan[0].thing, plan[0].action) == (f"keyspace {fresh.name}", Action.CREATE)
@@ -39,7 +39,7 @@ def test_plan_that_was_applied_leaves_nothing_to_do(fresh: Servers) -> None:
     assert differing(schema.plan(fresh, KEPT)) == []
 
 
-@pytest.mark.long  # makes all tables anew, which slows every other test on Cassandra
+@pytest.mark.long  # creating all tables again slows every other test on Cassandra
 def test_time_to_live_is_changed_and_records_outlive_their_index(fresh: Servers) -> None:
     apply(schema.plan(fresh, OPTIONS))
     changes = {

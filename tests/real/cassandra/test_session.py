@@ -1,4 +1,4 @@
-"""The Cassandra session: request results and error translation."""
+"""Test the Cassandra session: results of requests, and the translation of errors."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_silence_is_unavailable_and_passes(servers: Servers, relay: Relay) -> No
 
 
 def _until_answered(session: CassandraSession) -> int:
-    """Return how many rows Cassandra has for a site without rows, retrying until Cassandra answers."""
+    """Query the rows of a site that has none until Cassandra answers, and return their number."""
     while True:
         try:
             return len(session.run(DAYS, ("none",)))

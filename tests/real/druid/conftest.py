@@ -1,4 +1,4 @@
-"""A mesh for tests that only Druid's adapters need."""
+"""Provide a mesh for tests that use only Druid's adapters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT_S = 240
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Extend these tests' time-out by the start of the servers."""
+    """Extend the time-out of these tests by the time that the servers need to start."""
     for item in items:
         if "tests/real/druid/" in item.path.as_posix():
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))

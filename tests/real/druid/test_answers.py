@@ -1,4 +1,4 @@
-"""Druid's answers compared with direct evaluation of the rows: both sketch unions, values, marks, schema."""
+"""Compare Druid's answers with a direct evaluation of the rows: both unions of sketches, values, marks and schema."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.waiting import eventually
 
 SITE, DAY, DAY_MS, CELL_MS = "merchants/m/sites/shop", 20_000, 86_400_000, 900_000
 START = DAY * DAY_MS
-LARGE = 30_000  # visitors: far beyond the exact capacity of a sketch
+LARGE = 30_000  # number of visitors, so large that their sketch is an estimate
 
 
 def a_sketch(first: int, count: int) -> bytes:
@@ -56,8 +56,10 @@ def a_row(cell: int, **values: Any) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def written(stores: Stores) -> pl.DataFrame:
-    """Write stream rows and wait until answers include them. The page /left has a visitor who moved to another row; the
-    page /large has many visitors."""
+    """Write stream rows and wait until answers include them.
+
+    The page /left has a visitor who moved to another row. The page /large has many visitors.
+    """
     rows = [
         a_row(n % 7, page_path=f"/{n}", channel=("ads", None, "")[n % 3], hits=n + 1, visitors=a_sketch(n, n % 4 + 1))
         for n in range(90)
@@ -212,7 +214,7 @@ def stored_rows(client: DruidClient, source: str, site: str) -> int:
 
 
 def merge(client: DruidClient, servers: Servers) -> None:
-    """Let tasks hand over their rows, merge segments as Druid does after two days, and block until both are done."""
+    """Hand off the rows of all tasks, merge segments as Druid does after two days, and block until both are done."""
     source, spec = servers.data_source(RowSource.TRAFFIC), compaction(servers, RowSource.TRAFFIC)
     supervisor = f"/druid/indexer/v1/supervisor/{source}"
     reading = client.coordinator("GET", f"{supervisor}/status")["payload"]["activeTasks"]

@@ -1,4 +1,4 @@
-"""A mesh in Kafka and Cassandra for tests that only Kafka's adapters need."""
+"""Provide a mesh in Kafka and Cassandra for tests that use only Kafka's adapters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT_S = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Extend these tests' time-out by the start of the servers."""
+    """Extend the time-out of these tests by the time that the servers need to start."""
     for item in items:
         if "tests/real/kafka/" in item.path.as_posix():
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))

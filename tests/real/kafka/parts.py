@@ -1,4 +1,4 @@
-"""Kafka's adapters, composed as in a mesh with two processes, and readers for the topics."""
+"""Kafka's adapters, composed as in a mesh with two processes, and functions that read the topics."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def a_record(value: bytes = b"value", collected: int = NOON) -> Record:
 
 
 class Parts:
-    """The adapters that several processes open; each node name stands for a process."""
+    """The adapters of several processes. Each node name stands for a process."""
 
     def __init__(self, servers: Servers) -> None:
         self.servers = servers
@@ -82,14 +82,14 @@ class Parts:
     def produce(
         self, topic: str, partition: int, *messages: tuple[bytes, list[tuple[str, str | bytes | None]]]
     ) -> None:
-        """Produce a message past the adapter."""
+        """Produce messages directly, without the adapter."""
         producer = Producer({"bootstrap.servers": self.servers.kafka})
         for value, headers in messages:
             producer.produce(topic, value, partition=partition, headers=headers)
         assert producer.flush(10) == 0
 
     def lines(self, source: RowSource, *, committed: bool = True) -> list[list[Mapping[str, Any]]]:
-        """Return the rows and marks of each rollups partition, in order."""
+        """Return the rows and marks of each partition of the rollups topic, in order."""
         topic = self.servers.rollups(source)
         level = "read_committed" if committed else "read_uncommitted"
         return [
@@ -98,7 +98,7 @@ class Parts:
         ]
 
     def hits(self) -> int:
-        """Return how many hits a reader of the rollups counts."""
+        """Return the number of hits that the committed rows in the rollups topic add up to."""
         return sum(line.get("hits", 0) for partition_lines in self.lines(RowSource.TRAFFIC) for line in partition_lines)
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class Parts:
 
 
 def polled(reader: KafkaLogReader, count: int) -> list[LoggedRecord]:
-    """Return the next `count` records."""
+    """Return the next `count` records that the reader polls."""
     found: list[LoggedRecord] = []
     while len(found) < count:
         more = reader.poll(count, 10.0)
@@ -145,7 +145,7 @@ def _messages(servers: Servers, topic: str, partition: int, level: str) -> list[
     while True:
         message = consumer.poll(10.0)
         assert message is not None
-        if message.error() is not None:  # the end of the partition
+        if message.error() is not None:  # the end of the partition is reported as an error
             consumer.close()
             return found
         found.append(message)

@@ -1,4 +1,4 @@
-"""Readers that share partitions: reassignment, fencing, and no double counts meanwhile."""
+"""Test readers that share partitions: reassignment, fencing, and no hit that is counted twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def hears_of_a_move(reader: KafkaLogReader) -> bool:
 
 
 def has_joined(joining: Future[KafkaLogReader], beside: KafkaLogReader) -> bool:
-    """Let a member take part in the rebalance that another member waits for. Kafka may inform either member first."""
+    """Let the member `beside` take part in the rebalance for which another member waits.
+
+    Return whether the other member has joined. Kafka may inform either member first.
+    """
     hears_of_a_move(beside)
     return joining.done()
 
@@ -54,17 +57,17 @@ def test_reader_that_loses_partitions_commits_nothing_of_them_and_nothing_is_dou
     membership = parts.members["a"].metadata(Topic.HITS, GROUP)
     with ThreadPoolExecutor() as pool:
         joining = pool.submit(parts.reader, "b")
-        await_move(reader)  # with a window that was read but not committed
+        await_move(reader)  # the reader has read a window that is not committed
         with pytest.raises(PartitionsMoved):
             outbox.transaction(writer, rows, ends_of(records))
         with pytest.raises(PartitionsMoved):
             reader.commit(ends_of(records))
-        # The client joins again by itself; this reader and its transactions are not involved.
+        # The Kafka client of this reader joins the group again by itself, without further calls of the reader.
         eventually(lambda: has_joined(joining, beside=reader), "the other reader has partitions", WAIT_S)
         other = joining.result()
     with pytest.raises(PartitionsMoved):
         outbox.transaction(writer, rows, ends_of(records))
-    # Kafka itself refuses the previous membership.
+    # Kafka itself refuses an offset commit under the previous membership.
     late = TransactionalProducer(parts.servers, f"{parts.servers.name}-late")
     offsets = [offset_of(parts.servers.topic(Topic.HITS), *end) for end in ends_of(records).items()]
     message = Message(parts.servers.rollups(RowSource.TRAFFIC), 0, b'{"hits":1000}')
@@ -93,7 +96,7 @@ def test_writer_that_was_silent_while_another_committed_its_window_writes_nothin
     writer = outbox.take_over()
     window = polled(silent, 8)
     rows = [parts.rows(number, hits=2) for number in ALL]
-    other = parts.reader("b", max_silence_s=15.0)  # the group waits for the silent member, then continues without it
+    other = parts.reader("b", max_silence_s=15.0)  # the group waits for the silent member until its time-out
 
     def has_all() -> bool:
         with suppress(PartitionsMoved):
@@ -104,14 +107,14 @@ def test_writer_that_was_silent_while_another_committed_its_window_writes_nothin
     successor = parts.outbox("b")
     successor.transaction(successor.take_over(), rows, ends_of(polled(other, 8)))
     assert parts.hits() == 8
-    for _ in range(2):  # the first attempt must leave no state that would let the second through
+    for _ in range(2):  # the second attempt must be refused like the first
         with pytest.raises(PartitionsMoved):
             outbox.transaction(writer, rows, ends_of(window))
     parts.append(0, b"3")
     ahead = {**ends_of(window), **ends_of(polled(other, 1))}
     with pytest.raises(PartitionsMoved):
         outbox.transaction(writer, rows, ahead)
-    with pytest.raises(PartitionsMoved):  # Kafka checks the membership together with the position
+    with pytest.raises(PartitionsMoved):  # Kafka checks the membership together with the offset
         outbox.transaction(writer, rows[:1], {parts.partition(0): ahead[parts.partition(0)]})
     assert parts.hits() == 8
 

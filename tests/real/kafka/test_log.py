@@ -1,4 +1,4 @@
-"""The log in Kafka: undecodable messages, deleted records, oversized records, and an unreachable broker."""
+"""Test the log in Kafka: undecodable messages, deleted records, oversized records, and an unreachable broker."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_offset_is_found_in_kafkas_own_index_of_times(parts: Parts) -> None:
 
 
 def test_log_time_in_the_middle_of_a_log_is_that_of_a_reader_from_its_start(parts: Parts) -> None:
-    # Collect times decrease, but log time does not, because it is a running maximum.
+    # The collect times of these records decrease. Log time does not decrease, because it is a running maximum.
     records = [a_record(b"v", collected=NOON - number) for number in range(30)]
     for record in records:
         parts.log.append(Topic.HITS, 0, record)
@@ -104,7 +104,7 @@ def test_position_with_foreign_metadata_is_refused(parts: Parts) -> None:
     parts.append(0, b"a")
     reader = parts.reader("a")
     topic = parts.servers.topic(Topic.HITS)
-    reader._consumer.commit(  # without the adapter, like an external tool
+    reader._consumer.commit(  # append without the adapter, as an external tool does
         offsets=[TopicPartition(topic, 0, 1, metadata="by hand")], asynchronous=False
     )
     with pytest.raises(StoreCorrupt, match="metadata 'by hand', not a log time"):
@@ -137,7 +137,7 @@ def test_many_records_are_read_a_few_hits_at_a_time(parts: Parts) -> None:
 
 @pytest.fixture
 def full_log(parts: Parts) -> Iterator[KafkaEventLog]:
-    """Return a log with no reachable broker and room for three records."""
+    """Return a log whose broker is unreachable and whose queue holds three records."""
     parts.catalogue.partitions(Topic.HITS)
     with closing(
         KafkaEventLog(replace(parts.servers, kafka="127.0.0.1:1"), parts.catalogue, max_queued_records=3)

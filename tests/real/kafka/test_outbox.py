@@ -1,4 +1,4 @@
-"""Kafka transactions: visibility, fencing and the right to write (decision A6)."""
+"""Test Kafka transactions: visibility, fencing and the right to write (decision A6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.opened import NOON
 
 DONE = PartitionProgress(7, NOON)
 FRAMES = 30
-"""Frames of rows per partition in a large transaction."""
+"""Number of frames of rows per partition in a large transaction."""
 
 
 def test_rows_of_a_partition_go_before_its_mark_into_one_partition_of_each_topic(parts: Parts) -> None:
@@ -92,7 +92,8 @@ def test_writer_of_another_node_is_left_alone(parts: Parts) -> None:
 def test_writer_that_kafka_itself_ended_is_in_doubt_and_goes_on(parts: Parts) -> None:
     outbox = parts.outbox("a")
     writer = outbox.take_over()
-    # Simulate a transaction that took too long: Kafka increments the epoch, although no other writer exists.
+    # Simulate a transaction that took too long. Kafka increments the epoch of the producer, although no other writer
+    # exists.
     TransactionalProducer(parts.servers, f"{parts.servers.name}-{GROUP}-a").begin_anew()
     with pytest.raises(CommitInDoubt, match="no writer is newer"):
         outbox.transaction(writer, [parts.rows(hits=1)], {parts.partition(): DONE})

@@ -1,4 +1,4 @@
-"""Topic plans: text, changes and refusals."""
+"""Test topic plans: their text, their changes, and refused plans."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def planned(servers: Servers, options: SchemaOptions = OPTIONS) -> Mapping[str, 
 
 
 def wait_until_removed(servers: Servers) -> None:
-    """Block until the plan must create every topic: the broker lists removed and new topics a moment late."""
+    """Block until the plan creates every topic. A broker needs a moment until its list omits removed topics."""
     eventually(lambda: {action for action, _ in planned(servers).values()} == {Action.CREATE}, "no topic is left", 30)
 
 

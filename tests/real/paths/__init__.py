@@ -1,1 +1,1 @@
-"""Each question goes to both stores of a mesh on real servers, to a mesh in memory, and to the reference model."""
+"""Tests that ask each question of both stores of a mesh on real servers, a mesh in memory, and the reference model."""

@@ -1,4 +1,4 @@
-"""Random questions, each with the filter in the reference model's form."""
+"""Random questions, and their filters in the form that the reference model uses."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ PATTERNS: Final = (
     "^(?:o|g+)+",
     r"\bback\b|\d",
 )
-"""Patterns that RE2 and Python interpret alike."""
+"""Patterns that RE2 and Python interpret in the same way."""
 ABSENT: Final = ("/nowhere", "it's 100% \\ \"no\" one's", "ﬁ", "(not set)", "(direct)", "null")
 
 
 @dataclass(frozen=True)
 class SiteQuestion:
-    """A question about some sites."""
+    """A question, and the sites that it is about."""
 
     question: Question
     sites: tuple[str, ...]
@@ -63,7 +63,7 @@ class SiteQuestion:
 
 
 class Dice:
-    """A random generator for questions about counted values."""
+    """A generator of random questions, which filter mostly by values that occur in the entries."""
 
     def __init__(self, seed: int, sites: Sequence[str], entries: Sequence[Entry]) -> None:
         self._dice = Random(seed)
@@ -72,13 +72,13 @@ class Dice:
         self._patterns = {name: _matching(set(values)) for name, values in self._values.items()}
 
     def fixed(self) -> SiteQuestion:
-        """Return a question with a fixed shape."""
+        """Return a random question of fixed shape, about one site without dimensions or a filter."""
         return self._question((self._dice.choice(self._sites),), KNOWN_METRICS, (), None)
 
     def ad_hoc(self) -> SiteQuestion:
-        """Return a question that series cannot answer."""
+        """Return a random question that the series store cannot answer."""
         dice = self._dice
-        # Item dimensions allow few metrics, so questions with an item dimension use no other dimensions.
+        # Most questions use no item dimensions, because these allow few metrics.
         pool = tuple(DIMENSIONS) if dice.random() < 0.4 else tuple(set(DIMENSIONS) - {"product", "category", "brand"})
         while True:
             dimensions = tuple(dice.sample(sorted(pool), dice.choice((0, 1, 1, 1, 2, 2, 3))))
@@ -138,18 +138,18 @@ class Dice:
         return Comparison(name, operator, tuple(self._value(name) for _ in range(count)))
 
     def _value(self, name: str) -> str:
-        """Return a counted value, weighted by frequency; sometimes return an absent value."""
+        """Return a value of the dimension, chosen by frequency, or sometimes a value that does not occur."""
         return self._dice.choice(ABSENT if self._dice.random() < 0.1 else self._values[name])
 
 
 def _matching(values: set[str]) -> tuple[str, ...]:
-    """Return the patterns that match some values, and a prefix pattern for each value."""
+    """Return the PATTERNS that match any of the values, and a prefix pattern for each value."""
     known = (pattern for pattern in PATTERNS if any(re.search(pattern, value, re.ASCII) for value in values))
     return (*known, *(f"^{re.escape(value)}" for value in sorted(values)))
 
 
 def keeps(tree: Filter) -> Callable[[Mapping[str, str]], bool]:
-    """Return the filter as the reference has it: a predicate on displayed values."""
+    """Return the filter as the reference needs it, a predicate on displayed values."""
     match tree:
         case Comparison(name, Operator.RE2, (pattern,)):
             compiled = re.compile(pattern, re.ASCII)

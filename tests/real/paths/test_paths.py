@@ -1,4 +1,4 @@
-"""Every path gives the same numbers: Cassandra's series, Druid's rows, in-memory rows, the reference (decision A11)."""
+"""Cassandra's series, Druid's rows, rows in memory and the reference must give the same numbers (decision A11)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_any_other_question_has_one_answer(twins: Twins, seed: int) -> None:
 
 
 def check_equal(twins: Twins, site_question: SiteQuestion, found: Answer) -> None:
-    """Check the answer against memory and the reference."""
+    """Check that an answer equals the answer of the mesh in memory and the answer of the reference."""
     in_memory = twins.from_memory(site_question)
     assert found.missing_currencies == in_memory.missing_currencies, site_question
     assert found.excluded_hits == in_memory.excluded_hits, site_question
@@ -111,7 +111,7 @@ def check_series(site_question: SiteQuestion, series: Series, other: Series) -> 
 
 
 def check_reference(site_question: SiteQuestion, found: Series, expected: Report) -> None:
-    """Check every sum against the reference; where visitors moved, visitor counts may only be too high."""
+    """Check that every sum equals the reference. Where visitors moved, the number of visitors may be too high."""
     rows = rows_of(found)
     provisional = any(column.exactness is Exactness.SKETCH_PROVISIONAL for column in found.columns)
     if provisional:
@@ -150,7 +150,7 @@ def expected_of(twins: Twins, site_question: SiteQuestion) -> Report:
 
 
 def rows_of(found: Series) -> Report:
-    """Return an answer in the reference's form."""
+    """Return an answer in the form of the reference's answers."""
     question = found.question
     labels = question.buckets.labels
     rows: Report = {}

@@ -1,8 +1,8 @@
-"""A weekend on two sites, in order of arrival: some thousand hits with extreme values of every kind.
+"""Traffic of a weekend on two sites: some thousand hits, with extreme values of every kind, in order of arrival.
 
-Visitors walk through a shop whose pages, products and campaigns have quirky names, some with equal hash64; bots visit
-too. Hits arrive shuffled, late, and after their day has closed; some arrive twice. Orders are in the sites' currency
-and in other currencies.
+Visitors and bots walk through a shop. The names of its pages, products and campaigns contain unusual characters, and
+some different names have the same hash64. Hits arrive in random order. Some hits arrive late, after their day has
+closed, or twice. Orders are in the sites' currency and in other currencies.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from tests.support.twins import with_twins
 
 SEED: Final = 20_250_405
 START: Final = MIDNIGHT_MS
-"""Midnight before the day on which Lord Howe sets clocks back, 2025-04-05T15:00:00Z."""
+"""The UTC midnight before the moment at which Australia/Lord_Howe sets its clocks back, 2025-04-05T15:00:00Z."""
 FIRST_DAY: Final = START // DAY_MS
 END: Final = START + 2 * DAY_MS + 3 * HOUR
-"""An hour after the first day has closed; the second day and the third, incomplete day are live."""
+"""The end of the traffic, an hour after the first day has closed. The second and third day are live then."""
 AWAKE: Final = tuple(
     (START + round(begins * HOUR), START + round(ends * HOUR))
     for begins, ends in ((14, 16), (23, 25.5), (45, 46), (49.5, 51))
 )
-"""When hits happen and arrive, [start, end): few hours, since streaming takes a moment per quarter-hour."""
+"""The ranges [start, end) in which hits happen and arrive.
+
+The ranges are short, because streaming each quarter-hour takes time.
+"""
 CLOSED: Final = START + DAY_MS + CLOSED_AFTER_MS
 HISTORY_SHARE: Final = 0.02
 QUERIED_SHOPS: Final = SHOPS[:2]
@@ -55,7 +58,7 @@ _TYPES: Final = {
 
 
 def sent(seed: int = SEED) -> list[Arrival]:
-    """Return the arrivals until the end, by time of arrival."""
+    """Return the arrivals before END, in the order of time."""
     maker = HitMaker("p", Random(seed), count())
     hits = [hit for shop in QUERIED_SHOPS for hit in (*_walks(maker, shop), *_at_the_edges(maker, shop))]
     arrived = arrivals([hit for hit in hits if _is_awake(hit)], PLAN, seed)
@@ -69,14 +72,17 @@ def _is_awake(hit: RefHit) -> bool:
 
 
 def _arrives(arrival: Arrival, dice: Random) -> int:
-    """Return the arrival time: within waking hours, except for a few first-day hits after the first day has closed."""
+    """Return the time at which a hit arrives.
+
+    Hits arrive in the ranges AWAKE. A few hits of the first day arrive after that day has closed.
+    """
     if arrival.hit.event_time < START + DAY_MS and dice.random() < HISTORY_SHARE:
         return dice.randrange(CLOSED, END)
     return next(max(arrival.at_ms, begins) for begins, ends in AWAKE if arrival.at_ms < ends)
 
 
 def _at_the_edges(maker: HitMaker, shop: Shop) -> Iterator[RefHit]:
-    """Yield the edge cases of the visit rules; a scenario's second file arrives at most a day later."""
+    """Yield the hits of all scenarios of the visit rules, including those of the second file."""
     for scenario in SCENARIOS:
         for at in (*scenario.first, *scenario.second):
             yield maker.hit(shop, f"{shop.hostname}-{scenario.name}", at, AWAKE[0][0], PEOPLE[0], DIRECT)
@@ -91,7 +97,7 @@ def _walks(maker: HitMaker, shop: Shop) -> Iterator[RefHit]:
             for at in _walk(dice):
                 hit = maker.hit(shop, f"{shop.hostname}-{number}", at, begins, client, dice.choice((DIRECT, *ORIGINS)))
                 hit = with_twins(hit, dice) if dice.random() < TWIN_SHARE else hit
-                # Half of the amounts are in the currency that both sites have.
+                # Half of the amounts are in USD, the currency of all questions.
                 yield replace(hit, currency="USD") if hit.currency and dice.random() < 0.5 else hit
 
 

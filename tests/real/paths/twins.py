@@ -1,7 +1,7 @@
-"""A mesh on servers and a mesh in memory that take the same hits, at the same log times, into the same partitions.
+"""A mesh on servers and a mesh in memory that append the same hits, at the same log times, to the same partitions.
 
-Kafka stamps hits that were collected long ago ten minutes before the present (rule L1); a log in memory stamps hits
-with its clock. The clock of the mesh in memory is therefore ten minutes ahead.
+The hits' collect times lie far in the past, so in Kafka their log time is the collect time + 10 minutes (rule L1). In
+memory, log time is the time of the mesh's clock. The clock of the mesh in memory is therefore 10 minutes ahead.
 """
 
 from __future__ import annotations
@@ -35,13 +35,19 @@ DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.1
 POLL_S: Final = 0.2
 SLICE_MS: Final = 20 * MINUTE
-"""Time span per record. Hits are on time although shuffling and the log may delay them by ten minutes each."""
+"""Time span per record.
+
+The span is so short that hits are on time, although shuffling and the log may each delay them by ten minutes.
+"""
 SLICES_PER_STEP: Final = 8
 BEAT_MS: Final = 6 * HOUR
 
 
 class Twin(LiveMesh):
-    """A mesh in the pair. A step ends when all appended records are committed; servers need some time for that."""
+    """One of the two meshes.
+
+    A step of a mesh ends when all appended records are committed, which takes some time on servers.
+    """
 
     def __init__(self, url: str, home: Path, lead_ms: int = 0) -> None:
         self._appended: dict[PartitionId, int] = {}
@@ -70,7 +76,7 @@ class Twin(LiveMesh):
         wait_until(self._stepped, "what was appended is not committed")
 
     def load(self, sent: Iterable[Arrival]) -> None:
-        """Take in all hits, and settle the closed days at the end."""
+        """Append and stream all hits, and settle the closed days at the end."""
         for number, part in enumerate(in_slices(sent, 10**6, SLICE_MS)):
             self.advance_to(max(self.clock.now(), part[-1].at_ms + self._lead_ms), BEAT_MS)
             for partition in range(PARTITIONS):
@@ -111,7 +117,7 @@ class Twin(LiveMesh):
 
 @dataclass(frozen=True)
 class Twins:
-    """Both loaded meshes, and the reference's answers for settled days and live days."""
+    """The two meshes, and the entries of the reference for settled days and live days."""
 
     served: Twin
     in_memory: Twin
@@ -146,7 +152,7 @@ class Twins:
         return _answer(backend.backend, site_question)
 
     def without_series(self) -> Faulty:
-        """Return a reporter over the servers that has no access to the series."""
+        """Return a reporter on the servers for which the series store does not answer."""
         reporter = Faulty(self.served.stores, self.served.clock)
         reporter.series.is_silent = True
         return reporter
@@ -158,7 +164,7 @@ def _answer(backend: Backend, site_question: SiteQuestion) -> Answer:
 
 
 def wait_until(holds: Callable[[], bool], otherwise: str, timeout_s: float = DEADLINE_S) -> None:
-    """Poll a condition until true; fail after the deadline."""
+    """Poll a condition until it is true. Fail with the text `otherwise` after `timeout_s`."""
     deadline = time.monotonic() + patient(timeout_s)
     pause = threading.Event()
     while not holds():
