@@ -1,4 +1,4 @@
 """The shared vocabulary: pure values and functions that every service uses.
 
-Imports no project module outside hitmesh.model.
+The modules of this package import no project module outside hitmesh.model.
 """

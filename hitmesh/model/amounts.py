@@ -1,8 +1,8 @@
 """Sums of money: exact beyond an int64 (rule M1).
 
 An amount is at most 10¹⁸ micros, so the sum of ten amounts can overflow an int64. Stored rows hold int64 values that
-are added up when they are read. Amounts are added as Int128, which no feasible number of rows can overflow. To store a
-sum beyond an int64, this module splits the sum over several rows with the same key, each within an int64.
+are added up when they are read. Amounts are added as Int128, and no feasible number of rows can overflow an Int128. To
+store a sum beyond an int64, this module splits the sum over several rows with the same key, each within an int64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hitmesh.model.money import INT64_MAX, INT64_MIN
 from hitmesh.model.rows.rollup_rows import AMOUNT_SUM, TRAFFIC_MEASURES, TRAFFIC_SKETCHES, VISITS_MEASURES, sum_type
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 
-# The part of a key's sum that each further row holds: 2⁶², so that the remainder in the first row fits an int64.
+# Each further row of a key holds this part of the key's sum: 2⁶², so that the remainder in the first row fits an int64.
 _PIECE: Final = 1 << 62
 _COUNTED_ONCE: Final = frozenset((*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS))
 

@@ -1,9 +1,9 @@
-"""The time axis: 15-minute UTC cells, and a question's buckets as unions of cells (journey steps 5 and 8).
+"""The time axis: 15-minute UTC cells, and a report's buckets, which consist of cells (journey steps 5 and 8).
 
 Decides where cells, UTC days and buckets begin and end, which buckets are partial and how buckets are labelled
 (architecture A10, rules Z1 to Z4). A bucket is identified by the UTC instant at which it starts; its label is the local
-start time with the offset from UTC. So the two 02:00 hours of a fall-back day are two buckets, and a skipped hour has
-no bucket.
+start time with the offset from UTC. When clocks fall back, the two 02:00 hours are therefore two buckets; an hour that
+the clocks skip has no bucket.
 
 Every range of instants is half-open, in UTC milliseconds. A range of dates includes its last date; `civil_range`
 converts such a range to instants.
@@ -52,7 +52,7 @@ class Grain(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket of the time axis: [start_ms, end_ms), the local label, and whether the bucket is cut short."""
+    """A bucket of the time axis: [start_ms, end_ms), the local label, and whether it is shorter than its grain."""
 
     start_ms: int
     end_ms: int
@@ -64,7 +64,7 @@ class Bucket:
 class Buckets:
     """Adjacent buckets in order.
 
-    Shapes: `starts`, `ends` int64 (n,), UTC ms, multiples of `CELL_MS`; `partial` bool (n,).
+    `starts` and `ends` are int64 arrays (n,) in UTC ms, multiples of `CELL_MS`; `partial` is a bool array (n,).
     """
 
     zone: str
@@ -137,7 +137,7 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
     Raises:
         UnknownTimeZoneError: the zone does not exist.
         CivilTimeError: the last date is before the first, a date is out of range, or a day in this zone does not begin
-            on a quarter of an hour (as under local mean time before a zone adopted standard time).
+            on a quarter of an hour (in past times with local mean time instead of standard time).
 
     Example:
         >>> day = dt.date(2026, 4, 5)
@@ -157,14 +157,16 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
 
 
 def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int = MONDAY) -> Buckets:
-    """Return the buckets of [start_ms, end_ms); the first and last are clipped to the range and flagged partial if cut.
+    """Return the buckets of [start_ms, end_ms).
+
+    The first and the last bucket are clipped to the range, and partial if they are cut.
 
     Hours that a 30- or 45-minute clock change cuts short are also partial (rule Z3). A day of 23 or 25 hours is not
     partial. An empty range has no buckets.
 
     Raises:
         UnknownTimeZoneError: the zone does not exist.
-        CivilTimeError: the range is reversed, too old or too new, or a boundary is not on a quarter hour.
+        CivilTimeError: the range ends before its start, is too old or too new, or a boundary is not on a quarter hour.
 
     Example:
         >>> day = dt.date(2026, 4, 5)
@@ -196,7 +198,7 @@ def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_st
 
 
 def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int) -> I64Array:
-    """Return the boundaries of the unclipped buckets that cover the range, strictly ascending."""
+    """Return the boundaries of the whole buckets that cover the range, strictly ascending."""
     match grain:
         case Grain.NONE:
             return np.array([start_ms, end_ms], np.int64)
@@ -206,8 +208,8 @@ def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start
             return _hour_edges(zone, start_ms, end_ms)
         case _:
             first, last = local_days(zone, np.array([start_ms, max(start_ms, end_ms - 1)], np.int64)).tolist()
-            # A margin of a day on either side: where clocks were set back over midnight, instants of a date also lie in
-            # the neighbouring date.
+            # One more day on either side is needed: where clocks were set back over midnight, some instants of a date
+            # lie between instants of the neighbouring date.
             return np.unique(day_starts(zone, _period_firsts(grain, first - 1, last + 2, week_start)))
 
 

@@ -1,7 +1,7 @@
 """Why the numbers of a site-day differ between two generations: which hits and visits each generation counts.
 
-Visits are those that reports count, so visits of excluded hits are left out. Hits are those with an event time in the
-UTC day.
+Only visits that reports count are compared, so visits of excluded hits are left out. Only hits with an event time in
+the UTC day are compared.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import astuple, dataclass
 class ChangeReasons:
     """Counts of visits and hits that differ between the old and the new generation of site-days.
 
-    A place is a hit that is in a visit on both sides. A place begins a visit on a side if the place is the first place
-    of the visit, and the visit did not begin before the UTC day. Exactly:
+    A side is the old or the new generation. A place is a hit that is in a visit on both sides. A place begins a visit
+    on a side if the place is the visit's first place, and the visit did not begin before the UTC day. This equation
+    always holds:
 
         visits(new) − visits(old) = split_visits − merged_visits + added_visits − removed_visits
 
@@ -57,7 +58,7 @@ class ChangeReasons:
         return self.split_visits - self.merged_visits + self.added_visits - self.removed_visits
 
     def plus(self, other: ChangeReasons) -> ChangeReasons:
-        """Return the sum of both.
+        """Return the sums of these counts and the other counts.
 
         Example:
             >>> ChangeReasons(joined_hits=2).plus(ChangeReasons(joined_hits=3)).joined_hits

@@ -1,7 +1,7 @@
 """Checkpoints: functions that long work calls to check whether its result is still needed.
 
-Long work calls the checkpoint between two steps; each step must end within a fraction of a second. The creator of the
-checkpoint decides which clock and which RPC the checkpoint watches.
+Long work calls the checkpoint between two steps; each step must end within a fraction of a second. The code that
+creates a checkpoint decides which clock and which RPC the checkpoint watches.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from hitmesh.model.positions import Position
 
 
 class ClaimKind(StrEnum):
-    """The claimed id: an order's or a refund's. Equal ids of different kinds are unrelated."""
+    """Whether a claim is on an order id or on a refund id. Equal ids of different kinds are unrelated."""
 
     ORDER = "order"
     REFUND = "refund"
@@ -20,9 +20,9 @@ class ClaimKind(StrEnum):
 class OrderClaim:
     """The claim of an ORDER hit, or of a REFUND hit with a refund id, on (site, kind, id) (rule D3).
 
-    A claim is keyed by the position of the hit's record and the row of the hit in the record.
-    `order_id` is the order id or the refund id, depending on `kind`. `total` (micros) and `currency` are those of an
-    order. Both are empty (None and "") for a refund, and for claims that versions without these fields stored.
+    A claim is keyed by the position of the hit's record and the row of the hit in the record. `order_id` is the order
+    id or the refund id, depending on `kind`. `total` (micros) and `currency` are those of an order. For refunds, and
+    for claims stored by versions without these fields, `total` is None and `currency` is "".
     """
 
     site: str

@@ -1,7 +1,7 @@
 """Decide by log time when a hit is late (rule T4) and when a UTC day is closed (architecture A8).
 
-Processors and reporters must share these limits. A day closes 26 hours of log time after its end: the visit cap (24 h),
-the allowed lateness (1 h) and a margin (1 h). From then on, the stream can no longer change the day, and settlement
+Processors and reporters must use the same limits. A day closes 26 hours of log time after its end: the visit cap (24
+h), the allowed lateness (1 h) and a margin (1 h). From then on, the stream can no longer change the day, and settlement
 recomputes the day from raw hits.
 """
 
@@ -25,8 +25,8 @@ def is_closed(day: int, log_time: int) -> bool:
 def visits_wait_until(log_time: int) -> int:
     """Return the earliest event time, in UTC ms, of a hit that is on time at this log time.
 
-    Reports contain this time for a partition whose log time is ahead of the clock. Such a log time does not advance
-    until the clock reaches it; meanwhile, hits with earlier event times are late.
+    A report contains this time if a partition's log time is ahead of the clock. The log time then does not advance
+    until the clock reaches the log time, and meanwhile hits with earlier event times are late.
 
     Example:
         >>> visits_wait_until(10 * 3_600_000) // 3_600_000  # 09:00 at a log time of 10:00 (rule T4)
@@ -36,7 +36,7 @@ def visits_wait_until(log_time: int) -> int:
 
 
 def first_open_day(log_time: int) -> int:
-    """Return the first UTC day that is not closed at a log time in ms; 0 for a log time at which no day is closed.
+    """Return the first UTC day that is not closed at a log time in ms; 0 if no day is closed yet.
 
     Example:
         >>> first_open_day(2 * DAY_MS + 26 * 3_600_000), first_open_day(2 * DAY_MS + 26 * 3_600_000 + 1)

@@ -17,7 +17,7 @@ class Count:
     xor64: int = 0
 
     def __add__(self, other: Count) -> Count:
-        """Return the sum of both counts."""
+        """Return the sum of this count and the other count."""
         return Count(self.hits + other.hits, (self.sum64 + other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
 
     def __sub__(self, other: Count) -> Count:
@@ -30,7 +30,7 @@ class Count:
         return Count(self.hits - other.hits, (self.sum64 - other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
 
     def distance(self, other: Count) -> int:
-        """Return the difference between two counts: in hits, plus 1 for each checksum that differs.
+        """Return the difference in hits between two counts, plus 1 for each checksum that differs.
 
         Example:
             >>> Count(3, 7, 5).distance(Count(1, 7, 4))

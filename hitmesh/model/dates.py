@@ -16,7 +16,7 @@ def checked_date(field: str, date: Date, reason: ErrorReason = ErrorReason.INVAL
     Args:
         field: path of the field in the request; an error names the field.
         date: a date with year, month and day.
-        reason: the reason that the error gives.
+        reason: the reason of the error.
 
     Raises:
         RefusedError: the calendar has no such date.

@@ -1,6 +1,6 @@
-"""A visitor's erasure: the marks that refuse the visitor's earlier hits, and the receipt (kind ERASE).
+"""The erasure of a visitor (reprocessing kind ERASE): marks that erase earlier hits, and the receipt.
 
-A mark never holds a visitor id or a visitor key. The mark holds the key's hash, under the mesh secret, and the
+A mark never holds a visitor id or a visitor key. The mark holds a hash of the key, made with the mesh secret, and the
 instant from which the visitor's hits are accepted again.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from hitmesh.model.keys import hash64, timeline_keys
 
 MAX_KEYS: Final = 16
-"""Most visitor keys in a request to erase."""
+"""Maximum number of visitor keys in a request to erase."""
 _DIGEST_BYTES: Final = 16
 _PERSON: Final = b"erasure"
 
@@ -29,9 +29,9 @@ class ErasureMark:
     Attributes:
         site: the site's full name.
         digest: the visitor's `timeline_digest`.
-        until: event time, UTC ms; hits from this time on are accepted.
+        until: UTC ms; the visitor's hits with this event time or a later event time are accepted.
         created_at: when the mark was stored, UTC ms.
-        reprocessing: the erasing reprocessing's id.
+        reprocessing: the id of the reprocessing that erases the visitor.
     """
 
     site: str
@@ -42,7 +42,7 @@ class ErasureMark:
 
 
 def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
-    """Return a visitor's hash on a site, under the mesh secret, as hexadecimal digits.
+    """Return a hash of a site's visitor, keyed with the mesh secret, as hexadecimal digits.
 
     Args:
         mesh_secret: SiteDirectory.mesh_secret.
@@ -60,7 +60,7 @@ def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What an erasure removed from each store, and how long the log still holds the bytes.
+    """The receipt of an erasure: what was removed from each store, and how long the log still holds the bytes.
 
     Attributes:
         hits: hits that were blanked in raw records.
@@ -71,14 +71,16 @@ class Receipt:
         carries: carries of stored reprocessings from which the visitor's visits were removed.
         site_days: site-days whose numbers were recomputed and published.
         generations: replaced generations that were removed.
-        days: UTC days that had the hits.
-        open_days: UTC days with erased hits that were not closed: their sums are corrected when each day is settled.
+        days: UTC days that had hits of the visitor.
+        open_days: UTC days with erased hits that were not closed; the sums of such a day are corrected when the day is
+            settled.
         log_until: UTC ms until which the log may still hold the bytes; 0 if the log no longer holds the bytes.
-        scanned: what the last scan read, by store: raw records, snapshots, carries, refusals, claimed ids.
-        proven_at: when the last scan found nothing, UTC ms; 0 before.
+        scanned: the number of values that the last scan read, by store: raw records, snapshots, carries, refusals,
+            claimed ids.
+        proven_at: when the last scan found no more hits, UTC ms; 0 before that.
         newest_log_time: the newest log time among rewritten records, UTC ms.
         pending: positions that are being rewritten: [log, partition, offset]. Empty at the end.
-        waiting: what the erasure waits for; empty while it goes on, and at the end.
+        waiting: the reason why the erasure waits; empty if the erasure is not waiting.
     """
 
     hits: int = 0
@@ -99,7 +101,7 @@ class Receipt:
     waiting: str = ""
 
     def plus(self, **counts: int) -> Receipt:
-        """Return the receipt with these counts added.
+        """Return the receipt with `counts` added, by attribute.
 
         Example:
             >>> Receipt(hits=2).plus(hits=3, claims=1).hits
@@ -128,7 +130,7 @@ class Receipt:
         return replace(self, pending=pending, newest_log_time=max(self.newest_log_time, log_time))
 
     def seen(self, **counts: int) -> Receipt:
-        """Return the receipt with these numbers for scanned values, by store.
+        """Return the receipt with `counts` as the numbers of scanned values, by store.
 
         Example:
             >>> Receipt().seen(carries=4).seen(carries=2, refusals=1).scanned
@@ -168,7 +170,7 @@ class Receipt:
 
 
 def visitor_digest(mesh_secret: bytes, site: str, key: tuple[int, int]) -> str:
-    """Return a visitor's digest in marks.
+    """Return the digest of a visitor that erasure marks contain.
 
     Args:
         mesh_secret: SiteDirectory.mesh_secret.

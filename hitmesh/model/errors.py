@@ -31,7 +31,7 @@ from typing import Final
 from hitmesh.model.reasons import ErrorReason, LocalReason, Reason
 
 MAX_VARIABLE_CHARS: Final = 200
-"""Maximum length of an error's variable when the error is sent or printed; longer variables are cut."""
+"""Maximum length of a variable when its error is sent or printed; longer variables are cut."""
 
 Variable = str | int | float
 
@@ -91,7 +91,7 @@ class Unavailable(RetryError):
 
 
 class DiskFull(Unavailable):
-    """The disk has no room for the write. Nothing was written; writes succeed again once space is free."""
+    """The disk has no room for the write. Nothing was written. Writes succeed again once space is free."""
 
     reason = ErrorReason.DISK_FULL
 
@@ -109,7 +109,7 @@ class CommitInDoubt(RetryError):
 
 
 class RefusedError(HitmeshError):
-    """The caller's value is wrong; `field` is its path in the request."""
+    """The caller sent a wrong value; `field` is the path of the value in the request."""
 
     reason: Reason = ErrorReason.INVALID_FIELD
 
@@ -118,7 +118,7 @@ class RefusedError(HitmeshError):
         self.field = field
 
     def metadata(self) -> dict[str, str]:
-        """Return the variables, and `field` if the error has a field.
+        """Return the variables as texts, and `field` if the error has a field.
 
         Example:
             >>> RefusedError("limit 0 is not 1 to 100,000", field="limit", max_rows=100_000).metadata()
@@ -128,7 +128,7 @@ class RefusedError(HitmeshError):
 
 
 class NotFound(RefusedError):
-    """The object does not exist or is not the caller's; the error does not distinguish the two."""
+    """The object does not exist or belongs to another caller; the error does not say which."""
 
     reason = ErrorReason.NOT_FOUND
 

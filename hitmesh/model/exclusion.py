@@ -1,8 +1,8 @@
 """Exclusion rules of a site: which hits are stored but left out of reports by default (docs/rules.md, Excluded hits).
 
-The rules of a site have a version, which counts the changes. A removed rule is stored with the version that removed it.
-So the rules of every version remain known, which is necessary because a settled day keeps the version under which it
-was settled. Pure.
+The version of a site's rules is the number of changes so far. A removed rule stays stored with the version that removed
+the rule. The rules of every version can therefore be found, which is necessary because a settled day keeps the version
+under which the day was settled. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 AS_COLLECTED: Final = 0
-"""The rules version of a generation that keeps the decision that the collector made for each hit."""
+"""The rules version of a generation in which the collector decided about each hit."""
 
 
 class RuleKind(StrEnum):
@@ -32,7 +32,7 @@ class RuleKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExclusionRule:
-    """A rule. Times are UTC ms.
+    """An exclusion rule. Times are UTC ms.
 
     Attributes:
         id: the last part of the resource name; unique among all rules that the site ever had.
@@ -66,7 +66,7 @@ class SiteRules:
     networks_since: int | None = None
 
     def at(self, version: int) -> tuple[ExclusionRule, ...]:
-        """Return the rules that held in a version.
+        """Return the rules that were in force in a version.
 
         Example:
             >>> austria = ExclusionRule("1", RuleKind.COUNTRY, "AT", since=1, created_at=0, until=2)
@@ -80,7 +80,7 @@ class SiteRules:
 
     @property
     def current(self) -> tuple[ExclusionRule, ...]:
-        """The rules that hold now.
+        """The rules that are in force now.
 
         Example:
             >>> SiteRules(1, (ExclusionRule("1", RuleKind.COUNTRY, "AT", since=1, created_at=0),)).current[0].value

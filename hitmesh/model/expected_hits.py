@@ -1,8 +1,8 @@
 """How many raw hits a settled site-day must have, by its ledger entry and by the live stream's ledger (rule D5). Pure.
 
 The two sources are independent: settlement counts the raw hits that it reads, and the stream counts the hits that it
-takes from the log. Hits are missing if either source has more hits than are found. The exception: if the found hits are
-exactly the stream's hits, no hit is missing, and the ledger entry is damaged.
+takes from the log. If either source has more hits than the raw store, hits are missing. There is one exception: if the
+raw hits are exactly the stream's hits, no hit is missing, and the ledger entry is damaged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ExpectedHits:
     streamed: Count
 
     def is_complete(self, found: Count) -> bool:
-        """Return whether no hit is missing, and no hit was exchanged for another hit.
+        """Return whether `found` has all expected hits and no other hit in their place.
 
         Example:
             >>> expected = ExpectedHits(settled=Count(5, 50, 1), streamed=Count(5, 50, 1))
@@ -63,9 +63,10 @@ def expected_hits(
 
     Args:
         entry: the current generation.
-        ledger: its ledger entry.
+        ledger: the ledger entry of this generation.
         streamed: the accepted hits in the stream's ledger (`accepted_by_day`).
-        marks: the dirty marks of the site-day; a mark beyond the offsets of the entry belongs to a hit that waits.
+        marks: the dirty marks of the site-day; a mark beyond the entry's offsets stands for hits that wait for
+            settlement.
 
     Example:
         >>> entry = GenerationEntry(sequence=1, generation=1, logic_version=2, read_through={}, published_at=0)

@@ -22,7 +22,7 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A dimension compared with values.
+    """A comparison of a dimension with values.
 
     EQ, NE and RE2 take exactly one value; IN takes one or more. An RE2 pattern may match anywhere in the dimension.
     """
@@ -34,21 +34,21 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All parts must hold."""
+    """A filter that is true if all its parts are true."""
 
     parts: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one part must hold."""
+    """A filter that is true if at least one part is true."""
 
     parts: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The part must not hold."""
+    """A filter that is true if its part is false."""
 
     part: Filter
 

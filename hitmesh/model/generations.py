@@ -11,8 +11,8 @@ from hitmesh.model.sites import SiteDay
 
 # The log name in the positions of dirty marks that settlement itself makes (a changed carry, a changed order winner).
 SETTLEMENT_LOG = "settlement"
-# The log name in the positions of dirty marks that announce flags of claims. The maker removes such a mark after the
-# flags are set; the mark of a maker that died meanwhile stays.
+# The log name in the positions of dirty marks that announce changed flags of claims. The settler that wrote such a mark
+# removes the mark after setting the flags; if the settler dies before that, the mark stays.
 FLAGS_LOG: Final = "flags"
 
 # The generation number of the first stream's rows; the generations of settlements are numbered from 1, and those of
@@ -51,7 +51,7 @@ class DirtyMark:
 
 @dataclass(frozen=True, slots=True)
 class MarkRange:
-    """The range of a site-day's dirty marks in one partition: the first and the last marked offset, both included."""
+    """The first and the last marked offset of a site-day's dirty marks in a partition, both included."""
 
     partition: PartitionId
     first_offset: int
@@ -63,7 +63,7 @@ class MarkRange:
 class DirtySiteDay:
     """A site-day that waits to be settled, with the dirty marks that it had when `DirtyDays.take` returned it.
 
-    A site-day that only waited for its day to close has no dirty marks.
+    A site-day that waited only until the day closed has no dirty marks.
     """
 
     site_day: SiteDay
@@ -84,7 +84,7 @@ class GenerationEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """The outcome of a site-day's accepted hits in a generation (rule D5), with checksums over hash64(hit).
+    """The numbers of a site-day's accepted hits by outcome, in a generation (rule D5), with checksums over hash64(hit).
 
     accepted = counted + duplicate + excluded + erased. Erased hits stay in `accepted` and in the checksums.
     """
@@ -98,7 +98,7 @@ class LedgerEntry:
     erased: int = 0
 
     def plus(self, other: LedgerEntry) -> LedgerEntry:
-        """Return the entry for the hits of both.
+        """Return the entry for the hits of both entries together.
 
         Example:
             >>> LedgerEntry(2, 1, 1, 0, sum64=7, xor64=5).plus(LedgerEntry(1, 0, 0, 0, sum64=9, xor64=4, erased=1))
@@ -121,17 +121,18 @@ class Drift:
 
     Attributes:
         confirmed: whether the stream's own rows were published.
-        rows_differ: whether any row differs, according to the digest over all rows. If a partial's digest lacks the
-            mesh secret, the sums of the measures decide instead. Also true if `row_measures` is not empty.
+        rows_differ: whether any row differs, according to the digest over all rows. If a partial's digest was made
+            without the mesh secret, the sums of the measures decide instead. `rows_differ` is also true if
+            `row_measures` is not empty.
         sketch_provisional: whether a visitor moved to other dimensions and remains in the old sketch, because sketches
             cannot remove a visitor (rule S8).
         measures: nonzero differences (settled − stream) by measure, over the rows of excluded and of other hits
             together. `full_refunds` is not part of the difference in refunds, because the stream cannot know the
             amounts of whole-order refunds.
         row_measures: nonzero differences (stream rows in the metric store − stream) by measure. A difference shows that
-            the metric store lost or doubled stream rows.
-        full_refunds: sum, in micros, of the refunds that got their amount from their order (rule D3); all currencies
-            together.
+            the metric store lost or duplicated rows of the stream.
+        full_refunds: sum, in micros, of the refunds that got their amount from their order (rule D3), added up over all
+            currencies.
     """
 
     confirmed: bool

@@ -1,8 +1,7 @@
 """The published entries of a site-day over time, and the generations that are kept after they were replaced. Pure.
 
 A report at an earlier data version reads each site-day's entry as of that version (`entry_as_of`). Entries are kept
-longer than the rows of their generations, so that an expired version can be distinguished from a day that was not
-settled yet.
+longer than the rows of their generations. Otherwise, an expired version would look like a day that was not settled yet.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ _EntryT = TypeVar("_EntryT")
 
 @dataclass(frozen=True, slots=True)
 class PastEntry:
-    """An entry of a site-day that is current, or was current.
+    """A current or earlier entry of a site-day.
 
     Attributes:
         sequence: the sequence number; a later entry of the site has a higher number.
         generation: the published or restored generation.
         logic_version: the number of the version of the logic.
         published_at: when the entry became current, UTC ms.
-        kept_until: the generation's rows are kept until this time (UTC ms), or longer; None while the generation is
-            current, 0 after the generation was forgotten.
+        kept_until: the generation's rows are kept at least until this time (UTC ms); None while the generation is
+            current, 0 after the generation was removed.
     """
 
     sequence: int
@@ -53,7 +52,7 @@ class PastEntry:
 
 @dataclass(frozen=True, slots=True)
 class RetiredGeneration:
-    """A generation that no report reads by default, and whose rows are still stored.
+    """A generation whose rows are still stored, although reports read another generation by default.
 
     Attributes:
         site_day: the site-day.
@@ -73,7 +72,7 @@ class RetiredGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The entry at a version is no longer stored, because too many later entries exist."""
+    """States that the entry at a version is no longer stored, because the site-day has too many later entries."""
 
 
 def entry_as_of(entries: Sequence[PastEntry], watermark: int, *, by_time: bool) -> PastEntry | Unknown | None:
@@ -100,7 +99,7 @@ def entry_as_of(entries: Sequence[PastEntry], watermark: int, *, by_time: bool) 
 
 
 def newest_entries(entries: Sequence[_EntryT]) -> tuple[_EntryT, ...]:
-    """Return the entries that are kept, of entries in ascending order.
+    """Return the last entries, at most as many as are kept; `entries` are in ascending order.
 
     Example:
         >>> newest_entries(range(1_000))[0]

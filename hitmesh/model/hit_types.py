@@ -37,7 +37,7 @@ class CartAction(IntEnum):
 
 
 class TimeSource(IntEnum):
-    """The source of an event time (rule T1)."""
+    """Which time became the event time (rule T1)."""
 
     TRUE_TIME = 1
     CLIENT_OFFSET = 2

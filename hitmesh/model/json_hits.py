@@ -1,6 +1,6 @@
-"""JSON of hits: quantities with decimals, which the field `quantity` of the protobuf message cannot hold.
+"""Hits in JSON may have quantities with decimals, which the field `quantity` of the protobuf message cannot hold.
 
-Both the collector and a replay of rejected hits read JSON in this way.
+The collector and the replay of rejected hits read JSON with these functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PAYLOADS: Final = ("order", "cart", "productView", "product_view")
 
 
 def readings(hit: object) -> Iterator[dict[str, Any]]:
-    """Yield the hit unchanged; then, if any quantity is not whole, the hit with `quantityExact` for such quantities.
+    """Yield the hit unchanged, then, if a quantity is not whole, the hit with `quantityExact` for such quantities.
 
     Example:
         >>> list(readings({"cart": {"items": [{"quantity": 1.5}]}}))[-1]

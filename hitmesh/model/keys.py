@@ -23,7 +23,9 @@ _NOT_EXCLUDED = ~np.uint64(1)
 
 
 def hash64(*parts: str) -> int:
-    """Return XXH3-64 over the parts; each part is its length in bytes (4 bytes, little-endian), then its UTF-8 bytes.
+    """Return XXH3-64 over the parts.
+
+    Each part is hashed as its length (4 bytes, little-endian) followed by its UTF-8 bytes.
 
     Example:
         >>> f"{hash64('hit-1'):016x}"
@@ -106,7 +108,7 @@ def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Ar
 
 
 def visitors_of(keys: U64Array) -> U64Array:
-    """Return each timeline's visitor key, shared by excluded hits and others (n,).
+    """Return each timeline key without the bit for excluded hits (n,), so that a visitor's two timelines are equal.
 
     Example:
         >>> visitors_of(np.array([6, 7, 8], np.uint64)).tolist()

@@ -1,4 +1,4 @@
-"""A lease: the right of an owner to work alone on a named thing until the lease expires."""
+"""Leases. A lease gives its owner the exclusive right to work on a named thing until the lease expires."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Lease:
     """A lease that an owner holds.
 
     Attributes:
-        name: the thing.
+        name: the name of the thing.
         owner: the name of the holder; unique among running holders, and the same after a restart.
         token: the fencing token; greater than the token of every earlier lease on the thing.
         load: a number that the owner stores for the other owners.

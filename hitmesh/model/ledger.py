@@ -24,5 +24,5 @@ class LedgerClass(StrEnum):
     COUNTED = "counted"
     DUPLICATE = "duplicate"
     EXCLUDED = "excluded"
-    PENDING = "pending"  # history hits, which only the raw store has until the day is settled
+    PENDING = "pending"  # history hits, which are only in the raw store until the day is settled
     ERASED = "erased"  # hits of an erased visitor: only their checksums remain

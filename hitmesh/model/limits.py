@@ -31,9 +31,9 @@ DEGRADED_AFTER_MS: Final = 60 * 60_000
 AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
 """Rule L2: operators are warned when log time is ahead of the present by more than this.
 
-If the clock of the log is wrong and all others are right, log time is ahead by at most MAX_LEAD_MS (rule L1)."""
+If only the log's clock is wrong, log time is ahead by at most MAX_LEAD_MS (rule L1)."""
 DERIVED_FROM_MS: Final = 24 * 3_600_000
-"""Rule L4: without a carry, open visits are derived from the raw hits of this period before the day."""
+"""Rule L4: if a day has no carry, open visits are derived from the raw hits of this period before the day."""
 FOLLOWED_MS: Final = 24 * 3_600_000
 """Rule L4: settlement follows a visit that is open at the day's end for at most this long after the day's end."""
 MAX_LEAD_MS: Final = 10 * 60_000
@@ -43,13 +43,13 @@ COPY_WINDOW_MS: Final = 7_200_000
 COPY_LOG_MS: Final = 5_400_000
 """Rule D2: the stream finds every copy that arrives within this log time after the original."""
 VISIT_GAP_MS: Final = 1_800_000
-"""Rule S1: a hit that comes later than this after the previous hit starts a new visit. Policies have this default."""
+"""Rule S1: a hit starts a new visit if it comes more than this after the previous hit. Default of visit policies."""
 VISIT_CAP_MS: Final = 86_400_000
-"""Rule S5: maximum duration of a visit. Policies have this default."""
+"""Rule S5: maximum duration of a visit. Default of visit policies."""
 MAX_VISIT_HITS: Final = 5_000
-"""Rule S5: maximum hits in a visit. The next hit starts a new visit. Policies have this default."""
+"""Rule S5: maximum hits in a visit. The next hit starts a new visit. Default of visit policies."""
 KEPT_HITS_OF_VISITOR: Final = 5_000
-"""Rule S9: once this many hits of a visitor are kept, further hits out of order wait for settlement."""
+"""Rule S9: once the stream keeps this many hits of a visitor, further hits out of order wait for settlement."""
 LG_K_CELL: Final = 12
 """Metric `visitors`: lg k of a cell's theta sketch, a sample of at least 2^12 hashes unless exact."""
 LG_K_UNION: Final = 14

@@ -4,8 +4,8 @@ A version covers everything that turns raw hits into metric values. A released v
 new version. Each generation records the version that computed it, so an answer can name the version, and a correction
 of history can be compared with the earlier result.
 
-Two versions can run side by side: V1 is current. V0 differs only in the gap between visits, and exists so that a change
-of logic can be rehearsed and tested.
+Two versions can run side by side. V1 is the current version. V0 differs only in the gap between visits, and exists so
+that a change of logic can be rehearsed and tested.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Logic:
         name: the name in commands, settings and answers.
         number: the number in stored generations and snapshots.
         parts: the version of each part of the logic, by name.
-        gap_ms: the gap between visits, in place of the gap in the site's policy; None if the site's policy decides.
+        gap_ms: the gap between visits, which replaces the gap in the site's policy; None to use the gap in the site's
+            policy.
     """
 
     name: str
@@ -85,7 +86,7 @@ def logic_named(name: str) -> Logic:
 
 
 def logic_numbered(number: int) -> Logic:
-    """Return the version with this number; the current version if the code no longer has the number's version.
+    """Return the version with this number, or the current version if the code no longer contains the version.
 
     Example:
         >>> logic_numbered(0).name, logic_numbered(1).name

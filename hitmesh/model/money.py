@@ -15,11 +15,12 @@ from hitmesh.model.reasons import ErrorReason
 
 MICROS: Final = 1_000_000
 MICRO_DIGITS: Final = 6
-# Bounds of an amount or sum that is stored or sent in a single field.
+# The bounds of an amount or a sum in a single field of a message or a store.
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
 
-# Codes withdrawn since 2014, with their decimal places. The current ISO list lacks them, but imported hits have them.
+# Codes withdrawn since 2014, with their decimal places. The current ISO list does not contain these codes, but imported
+# hits may.
 _WITHDRAWN: Final = {
     "ANG": 2, "BGN": 2, "BYR": 0, "CUC": 2, "HRK": 2, "LTL": 2,
     "LVL": 2, "MRO": 2, "SLL": 2, "STD": 2, "VEF": 2, "ZWL": 2,

@@ -1,7 +1,7 @@
 """Filter patterns in RE2 syntax, matched together against the distinct values of a dimension.
 
 Two limits bound the cost: the total number of RE2 instructions in all patterns, and this number times the number of
-characters in all values. These limits bound the time, because RE2 needs at most time proportional to this product.
+characters in all values. They bound the time, because the time that RE2 needs is at most proportional to this product.
 An error names the exceeded limit. The checkpoint is called between blocks of values.
 """
 
@@ -21,7 +21,7 @@ from hitmesh.model.reasons import ErrorReason
 # instructions, and most patterns of 500 characters compile to fewer than 1,000.
 MAX_PROGRAM: Final = 10_000
 # Maximum of RE2 instructions × characters to match. At the limit, matching usually takes a few milliseconds of CPU
-# time, and about 15 s when RE2 gives up the automaton at every value.
+# time. If RE2 runs out of memory for the automaton at every value, matching takes about 15 s.
 MAX_STEPS: Final = 1_000_000_000
 # Maximum memory of an automaton, in bytes.
 MAX_MEMORY: Final = 8 << 20
@@ -90,7 +90,7 @@ def matching_values(
     max_steps: int = MAX_STEPS,
     block: int = _BLOCK,
 ) -> dict[str, list[str]]:
-    """Return, for each pattern, the values that contain a match, in the order of `values`.
+    """Return for each pattern the values in which the pattern matches, in the order of `values`.
 
     Raises:
         RefusedError: a pattern is not valid RE2 (INVALID_REGEXP), or the patterns, or patterns and values together,
@@ -139,7 +139,7 @@ class _Automaton:
             self._set.Compile()
         except (
             re2.error
-        ):  # more than MAX_MEMORY would be needed; only a pattern that is alone in its group can be that large
+        ):  # the patterns need more than MAX_MEMORY; this is possible only for a pattern that is alone in its group
             self._set = None
 
     def found_in(self, value: str) -> Iterable[str]:

@@ -30,7 +30,7 @@ def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
 
 
 def own_partitions(site: Site, progress: Progress) -> dict[PartitionId, PartitionProgress]:
-    """Return the progress in the partitions, of all logs, that can hold the site's hits.
+    """Return the progress in those partitions of all logs that can hold the site's hits.
 
     Example:
         >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")

@@ -1,7 +1,7 @@
 """The plan of a reprocessing, as a value: the stages that the explanation prints and the settler executes.
 
-A plan has every stage, in the order of execution, even a stage without work, so that the printed plan shows which
-stages are skipped. Making a plan has no side effects.
+A plan contains every stage in the order of execution. Stages without work are included, so that the printed plan shows
+which stages are skipped. Making a plan has no side effects.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HIT_BYTES: Final = 120
 HIT_US: Final = 4.0
 """Estimated time to recompute a hit, in µs (docs/performance.md)."""
 SITE_DAY_MS: Final = 30.0
-"""Estimated time to recompute a site-day, in ms, apart from its hits."""
+"""Estimated time to recompute a site-day, in ms, in addition to the time for its hits."""
 KEEP_REPLACED_DAYS: Final = 30
 """How long the rows of a replaced generation are kept for a rollback, in days."""
 KEEP_PLAN_DAYS: Final = 7
@@ -27,10 +27,10 @@ MAX_SITE_DAYS: Final = 20_000
 
 
 class Kind(StrEnum):
-    """Why history is recomputed.
+    """The reason why history is recomputed.
 
     LOGIC: the logic changed. REPAIR: a store lost or damaged values. RULES: exclusion rules of sites changed. ERASE: a
-    visitor's hits must disappear.
+    visitor's hits must be erased.
     """
 
     LOGIC = "logic"
@@ -86,7 +86,7 @@ class Plan:
     """The stages of a reprocessing, in order.
 
     Attributes:
-        stages: one of each kind of stage, in the order of execution.
+        stages: every kind of stage once, in the order of execution.
         seconds: the estimated duration until the differences can be read.
     """
 
@@ -110,7 +110,7 @@ def plan_of(
         logic: the name of the version of the logic.
         site_days: the number of site-days with hits.
         hits: the number of accepted hits of these site-days.
-        following: the number of site-days after them that are recomputed too, as far as that is known.
+        following: the number of later site-days that are recomputed too, as far as known.
         hit_us: the measured or estimated time per hit, in µs.
         site_day_ms: the measured or estimated time per site-day, in ms.
         keep_days: how long replaced rows are kept for a rollback, in days.

@@ -1,4 +1,4 @@
-"""Numbers with nouns, for messages and tables. Pure."""
+"""Write numbers with nouns, such as `2 hits`, in messages and tables. Pure."""
 
 from __future__ import annotations
 

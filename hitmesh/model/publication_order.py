@@ -15,9 +15,10 @@ from hitmesh.model.reprocessings import Reprocessing, State, Work
 
 
 def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
-    """Return whether no later publication may have the site-days; required by a rollback and by a further publication.
+    """Return whether the work requires that no later reprocessing is published on the same site-days.
 
-    The first publication is always the newest: since the recomputation, the reprocessing excludes all others.
+    A rollback and a further publication require this. A first publication is always the newest, because other
+    reprocessings of its site-days are refused between its recomputation and its publication.
 
     Example:
         >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
@@ -31,7 +32,9 @@ def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
 
 
 def publication_time(reprocessing: Reprocessing) -> int:
-    """Return when the first publication began; for reprocessings of older programs, the time of the newest change.
+    """Return when the first publication began.
+
+    If an older program stored the reprocessing, return the time of the last change.
 
     Example:
         >>> publication_time(Reprocessing("r1", Kind.LOGIC, "v1", (), 0, 7, 0, 30))
@@ -63,7 +66,9 @@ def published_after(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) 
 
 
 def next_publication_time(stored: Iterable[Reprocessing], now: int) -> int:
-    """Return the current time, or a later time if a stored publication is as late: clocks differ.
+    """Return the time for a new publication.
+
+    The time is the current time, or later if clocks differ, so that it is after every stored publication.
 
     Example:
         >>> next_publication_time([Reprocessing("r1", Kind.LOGIC, "v1", (), 0, 7, 0, 0, published_at=50)], 40)

@@ -15,7 +15,10 @@ ERROR_DOMAIN: Final = "hitmesh.dev"
 
 
 class HitReason(StrEnum):
-    """Why a hit or batch was refused, was repaired or must be sent again; ID_COLLISION is found only after the ack."""
+    """Why a hit or batch was refused, repaired, or must be sent again.
+
+    ID_COLLISION is found only after the acknowledgement.
+    """
 
     UNKNOWN_KEY = "UNKNOWN_KEY"
     KEY_REVOKED = "KEY_REVOKED"

@@ -22,9 +22,9 @@ class RecordKind(IntEnum):
 class Record:
     """A record to append. `value` is a value of hitmesh.model.rows.columns:pack_record; all other fields are headers.
 
-    The headers form hitmesh.internal.log.v1.RecordHeader. `hits` is the number of hits that the record announces, None
-    if the writer announced no number. `sum64` and `xor64` are Σ mod 2⁶⁴ and ⊕ over the hash64 of these hits (rule D5).
-    Times are UTC ms.
+    The headers form hitmesh.internal.log.v1.RecordHeader. `hits` is the number of hits that the record announces, or
+    None if the writer announced no number. `sum64` and `xor64` are Σ mod 2⁶⁴ and ⊕ over the hash64 of these hits (rule
+    D5). Times are UTC ms.
     """
 
     kind: RecordKind
@@ -69,15 +69,16 @@ class Origin:
     """Facts about a refused hit or batch that a replay needs and that the kept bytes do not contain.
 
     Attributes:
-        batch_id: as sent.
+        batch_id: the batch id, as sent.
         batch_index: index of the hit in its batch; -1 for a batch that was refused whole.
         key_id: id of the ingest key; "" if the key is unknown.
         size: bytes that were sent.
-        is_complete: whether all these bytes are kept, but for the ingest key and the edge's data of a batch.
+        is_complete: whether all these bytes are kept; a batch's ingest key and edge data are never kept and do not
+            matter.
         is_json: whether the kept bytes are hitmesh.model.refusals.JSON_MARK followed by JSON; otherwise protobuf.
         default_context: the batch's default context, as sent; empty for a batch that was refused whole.
         received_at: when the edge or, without an edge, the collector received the batch, UTC ms.
-        sent_at: time by the device's clock at the send attempt, UTC ms; 0 if not sent.
+        sent_at: when the device sent the hit, by the device's clock, UTC ms; 0 if the device did not send this time.
         sets_times: whether the key may set `true_time` (rule T1).
     """
 
@@ -97,9 +98,9 @@ class Origin:
 class RejectedHit:
     """A stored refusal of a hit, or of a batch: the reason and at most 4 KiB of the original bytes.
 
-    `hits` counts the refused hits: 1, or all hits in a batch that was refused whole. `origin` is None if earlier
-    versions stored the refusal, or if no collector stored it. `replayed_at` is when an accepted replay was last
-    recorded (UTC ms); 0 if never.
+    `hits` counts the refused hits: 1, or all hits in a batch that was refused whole. `origin` is None if an earlier
+    version stored the refusal, or if the refusal does not come from a collector. `replayed_at` is when an accepted
+    replay was last recorded (UTC ms); 0 if never.
     """
 
     position: Position

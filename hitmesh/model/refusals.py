@@ -1,6 +1,6 @@
 """Refused hits that can be replayed: their origin, their names, their order, and the obstacles to a replay.
 
-Decides whether a refused hit can be replayed. Knows nothing of the hit's content, which hitmesh.client.mending reads.
+Decides whether a refused hit can be replayed, without reading the hit's content (hitmesh.client.mending reads it).
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _INT64: Final = 1 << 63
 
 
 class RefusalKey(NamedTuple):
-    """A refusal's place in a list: cells of collect time from the newest, then site, then newest first.
+    """A refusal's place in a list.
+
+    Refusals are sorted by cell of collect time (newest first), then by site, then newest first.
 
     The refusals of a single site are therefore listed by collect time, then by position, both descending.
     """
@@ -88,7 +90,7 @@ def key_of(hit: RejectedHit) -> RefusalKey:
 
 
 def list_order(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key of the list order. Positions sort descending, so sort by `newest_first` before.
+    """Return the sort key for list order, without positions. Sort by `newest_first` in descending order before.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 900_000))
@@ -99,7 +101,7 @@ def list_order(key: RefusalKey) -> tuple[object, ...]:
 
 
 def newest_first(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key within a site and cell, for a descending sort.
+    """Return the sort key for refusals of the same site and cell; sort in descending order.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 6))
@@ -238,7 +240,7 @@ def obstacle_to_replay(hit: RejectedHit) -> str:
     if not hit.original:
         return "the bytes of this refusal are not kept: send the hits again from their source"
     if hit.origin is None:
-        return "an earlier version or a damaged record has the bytes: send the hits again from their source"
+        return "facts that a replay needs were not stored: send the hits again from their source"
     if hit.origin.batch_id.startswith(REPLAY_PREFIX):
         return "the hit is a replay that was refused: mend and replay the hit that was refused first"
     if not hit.origin.is_complete:

@@ -1,7 +1,8 @@
-"""A reprocessing: site-days that are recomputed, compared, published and, if need be, rolled back (architecture A9).
+"""A reprocessing: site-days are recomputed, compared, published and, if necessary, rolled back (architecture A9).
 
-The control service stores a reprocessing and requests the next work. The settler performs the work and changes the
-state. Control service and settler replace the stored value only if its `version` is unchanged since it was read.
+The control service stores a reprocessing and requests each work (RECOMPUTE, PUBLISH, …). The settler performs the work
+and changes the state. Control service and settler replace the stored value only if its `version` is unchanged since it
+was read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 
 OnDamage = Callable[[StoreCorrupt], None]
-"""Called with the error for a stored reprocessing that is damaged and left out."""
+"""A function that is called with the error if a stored reprocessing is damaged and therefore left out."""
 
 
 class State(StrEnum):
@@ -60,11 +61,11 @@ NEXT_STATE: Final[Mapping[Work, State]] = {
     Work.ROLL_BACK: State.ROLLED_BACK,
     Work.CANCEL: State.CANCELLED,
 }
-"""The state after each work is done; `next_state` handles the exception."""
+"""The state after each work is done, except for erasures (see `next_state`)."""
 
 
 def next_state(kind: Kind, work: Work) -> State:
-    """Return the state after a work is done; the publication of an erasure ends in ERASED.
+    """Return the state after a work is done; after the publication of an erasure, this is ERASED.
 
     Example:
         >>> next_state(Kind.ERASE, Work.PUBLISH), next_state(Kind.LOGIC, Work.PUBLISH)
@@ -81,8 +82,8 @@ REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
 }
 """The states in which each work can be requested; in FAILED, only the works of AFTER_FAILURE.
 
-In RUNNING, only RECOMPUTE can be cancelled: the settler's next replacement of the value fails, and the settler begins
-CANCEL.
+In RUNNING, only RECOMPUTE can be cancelled. After the request, the settler's next replacement of the stored value
+fails, and the settler begins CANCEL.
 """
 
 AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
@@ -91,19 +92,19 @@ AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
     Work.ROLL_BACK: frozenset({Work.ROLL_BACK, Work.PUBLISH}),
     Work.CANCEL: frozenset({Work.CANCEL}),
 }
-"""The works that can be requested after a work failed: the same work, or the work that undoes the failed work.
+"""The works that can be requested after a work failed: the failed work again, or the work that undoes it.
 
 Undoing a failed PUBLISH or ROLL_BACK changes only the site-days that the failed work had changed.
 """
 
 OPEN_STATES: Final = frozenset({State.RUNNING, State.DIFF_READY, State.FAILED})
-"""States in which a reprocessing excludes every other reprocessing of the same site-days."""
+"""The states in which no other reprocessing of the same site-days is accepted."""
 
 
 MAX_LOST_NAMED: Final = 100
-"""How many site-days with lost hits a repair names."""
+"""Maximum number of site-days with lost hits that a repair lists."""
 MAX_RESTORED_NAMED: Final = 2_000
-"""How many restored records a part of a repair names."""
+"""Maximum number of restored records that a part of a repair lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class LostHits:
         site_day: the site-day.
         hits: how many hits are lost; 0 if no hit of this day is lost, but the recomputation reads damaged hits of a
             neighbouring day.
-        kept: whether the repair left the site-day out, because it cannot be recomputed from all its hits.
+        kept: whether the site-day keeps its numbers, because it cannot be recomputed without the lost hits.
     """
 
     site_day: SiteDay
@@ -131,17 +132,16 @@ class RestoredRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RawRepair:
-    """What a repair found missing in the raw store, and restored from the log.
+    """The result of a repair: hits that were missing in the raw store, and records that were restored from the log.
 
     Attributes:
-        restored_records: records that are stored again.
-        restored_hits: the hits in these records, of any sites and days.
-        lost_hits: hits that neither the raw store nor the log has.
-        lost_site_days: the number of site-days that have lost hits, or that are beside a day of the site with lost
-            hits.
+        restored_records: the number of records that were stored again.
+        restored_hits: the number of hits in these records, for all sites and days.
+        lost_hits: the number of hits that neither the raw store nor the log has.
+        lost_site_days: the number of site-days with lost hits on the day itself, or on the day before or after.
         named: the first MAX_LOST_NAMED of these site-days.
-        restored: up to MAX_RESTORED_NAMED of the restored records. Two parts may restore the same record, which counts
-            once if both parts name the record.
+        restored: up to MAX_RESTORED_NAMED of the restored records. If two parts restore the same record, it counts once
+            if both parts list it.
     """
 
     restored_records: int = 0
@@ -154,16 +154,16 @@ class RawRepair:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part of a work that a settler does: the site-days whose sites are in these buckets.
+    """The part of a work that one settler performs: all site-days whose sites are in certain buckets.
 
     Attributes:
-        work: the work; parts of an earlier work do not count.
+        work: the work to which the part belongs; parts of earlier works are ignored.
         buckets: the buckets of sites (hitmesh.model.site_buckets).
         done: how many site-days are finished.
         is_finished: whether all site-days are finished.
-        began_at: when the settler began, in UTC ms; 0 if another settler had done some of the site-days.
+        began_at: when the settler began, in UTC ms; 0 if another settler did some site-days before.
         raw_repair: for a repair, what the part found missing in the raw store; otherwise None.
-        following: how many of the finished site-days follow the last day of the plan; 0 for works except RECOMPUTE.
+        following: for RECOMPUTE, how many finished site-days are after the last day of the plan; 0 for other works.
         reach_day: the day after the last of these site-days; 0 without such a site-day.
         open_hits: for an erasure, how many hits of the visitor were found on days that are not settled yet.
     """
@@ -193,31 +193,32 @@ class Reprocessing:
         created_at: when the plan was stored.
         updated_at: when the value was last replaced.
         state: see State.
-        work: the requested or failed work; None in all states except RUNNING and FAILED.
+        work: the requested work in state RUNNING, or the failed work in FAILED; None in other states.
         site_days: the number of site-days of the plan.
         hits: the number of hits of the plan.
-        done: how many site-days the work in hand has finished.
+        done: how many site-days the current work has finished.
         error: in state FAILED, why the work failed; in PUBLISHED and ROLLED_BACK, why the settler did not begin the
             last requested work; otherwise empty.
-        recompute_ms: how long RECOMPUTE took, in ms, including pauses; 0 until RECOMPUTE has finished; also 0 if
-            RECOMPUTE was interrupted.
-        visitors: with kind ERASE, the digests of the visitor (hitmesh.model.erasures), never the visitor id or key; the
+        recompute_ms: how long RECOMPUTE took, in ms, including pauses; 0 if RECOMPUTE has not finished or was
+            interrupted.
+        visitors: for kind ERASE, the visitor's digests (hitmesh.model.erasures), never the visitor id or key. The
             visitor's hits before `created_at` are erased.
-        receipt: with kind ERASE, a hitmesh.model.erasures.Receipt as text; empty before PUBLISH.
-        version: counts the replacements; `Reprocessings.replace` compares it.
-        parts: the parts of the work in hand; no two have a bucket in common.
-        raw_repair: for a repair, what it found missing in the raw store so far; otherwise None.
+        receipt: for kind ERASE, a hitmesh.model.erasures.Receipt as text; empty before PUBLISH.
+        version: the number of replacements of the stored value; `Reprocessings.replace` fails if the version has
+            changed.
+        parts: the parts of the current work; each bucket is in at most one part.
+        raw_repair: for a repair, the hits missing in the raw store that were found so far; otherwise None.
         rules: for kind RULES, the version of the exclusion rules of each site in `sites`; empty for other kinds.
-        not_applicable: for kind RULES, how many hits of the plan are of days before their site stored truncated IP
-            addresses, although the site has rules of kind NETWORK.
-        published_at: when the first PUBLISH began, in UTC ms, later than that of every reprocessing published before; 0
-            until then, and in a value that an earlier program stored (hitmesh.model.publication_order).
-        begun_at: when the settler began the newest work that neither continues nor undoes a failed work, in UTC ms; 0
-            until then.
-        following: how many settled site-days after the last day RECOMPUTE recomputed too, because the visits that are
-            handed to them change (rule L4). They keep their logic and rules, and are published with the plan.
+        not_applicable: for kind RULES, how many hits of the plan cannot be compared with the site's rules of kind
+            NETWORK, because the site did not store truncated IP addresses on their days.
+        published_at: when the first PUBLISH began, in UTC ms; greater than for every reprocessing published before
+            (hitmesh.model.publication_order). 0 before PUBLISH, and in values stored by earlier programs.
+        begun_at: when the settler began the last work, in UTC ms; 0 before the first work. Works that continue or undo
+            a failed work do not change `begun_at`.
+        following: how many settled site-days after the last day RECOMPUTE also recomputed, because visits that continue
+            into them change (rule L4). These site-days keep their logic and rules, and are published with the plan.
         reach_day: the day after the last of these site-days; 0 without such a site-day.
-        open_hits: with kind ERASE, how many hits of the visitor RECOMPUTE found on days that are not settled yet.
+        open_hits: for kind ERASE, how many hits of the visitor RECOMPUTE found on days that are not settled yet.
     """
 
     id: str
@@ -260,7 +261,7 @@ class Reprocessing:
         return max(self.end_day, self.reach_day)
 
     def is_planned(self, day: int) -> bool:
-        """Return whether a day belongs to the plan; other days only follow, and keep their logic and rules.
+        """Return whether a day belongs to the plan; days after the plan keep their logic and rules.
 
         Example:
             >>> planned = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
@@ -281,7 +282,7 @@ class Reprocessing:
 
     @property
     def marks(self) -> tuple[ErasureMark, ...]:
-        """The erasure marks of this reprocessing; none unless the kind is ERASE.
+        """The erasure marks of this reprocessing; empty unless the kind is ERASE.
 
         Example:
             >>> Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0).marks
@@ -294,7 +295,7 @@ class Reprocessing:
         )
 
     def overlaps(self, other: Reprocessing) -> bool:
-        """Return whether the two have a site-day in common, with the days that follow their plans.
+        """Return whether the reprocessings share a site-day, including the days recomputed after their plans.
 
         Example:
             >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
@@ -306,9 +307,9 @@ class Reprocessing:
         return days and not set(self.sites).isdisjoint(other.sites)
 
     def touches(self, other: Reprocessing) -> bool:
-        """Return whether the two have a site-day in common, or one's days begin on the day after the other's.
+        """Return whether the reprocessings share a site-day or have adjacent days of a site.
 
-        A recomputation can change the visits that are handed to the day after.
+        Adjacent days matter because a recomputation can change visits that continue into the next day.
 
         Example:
             >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
@@ -327,7 +328,7 @@ class GenerationVersion:
     Attributes:
         generation: the number; STREAM_GENERATION for the stream's rows.
         logic: the number of the version of the logic.
-        read_through: the scan saw every record below these offsets.
+        read_through: the offsets below which the scan saw every record.
         ledger: the ledger entry.
         carry: the carry for the next day.
         rules: the version of the site's exclusion rules; AS_COLLECTED if the collector decided each hit.
@@ -343,7 +344,7 @@ class GenerationVersion:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A measure of a site-day in the old and in the new generation; sums over the hits that reports count."""
+    """The old and the new sum of a measure of a site-day, over the hits that reports count."""
 
     old: int
     new: int
@@ -357,12 +358,13 @@ class Rebuilt:
         site_day: the site-day.
         before: the generation that reports read before.
         after: the new generation.
-        sequence: the sequence number of the site-day's entry when this reprocessing last read or changed the entry. A
-            different current sequence number shows that another settlement or reprocessing published since.
-        flags: changed duplicate flags of claims (rule D3), set when the new generation is published.
+        sequence: the sequence number of the site-day's entry when this reprocessing last read or changed the entry. If
+            the current sequence number differs, another settlement or reprocessing has published since.
+        flags: the duplicate flags of claims that change (rule D3); the flags are set when the new generation is
+            published.
         changes: each measure with its old and new sum; measures that are 0 in both are absent.
-        disturbed_days: the site's other days that must be settled again when either generation becomes current, apart
-            from the day after, which depends on the carries (rule L4).
+        disturbed_days: the site's other days that must be settled again when either generation becomes current. The
+            next day is not included, because it depends on the carries (rule L4).
         reasons: why the numbers differ; None if the numbers are equal, or if the reasons are not known.
         not_applicable: how many hits lack the network address that rules of the new generation compare.
     """

@@ -1,4 +1,4 @@
-"""Changes of a site's exclusion rules: what a rule may say, how many rules a site may have, the next version. Pure."""
+"""Changes of a site's exclusion rules: check values and limits, make the next version. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hitmesh.model.rule_patterns import RulePatterns
 MAX_RULES: Final = 50
 """Maximum number of a site's rules at a time."""
 MAX_RULES_EVER: Final = 1_000
-"""Maximum number of rules that a site has over time, removed rules included."""
+"""Maximum number of rules that a site may have over time, including removed rules."""
 MAX_VALUE_CHARS: Final = 200
 """Maximum length of a rule's value."""
 _HOST: Final = re.compile(r"(?:\*\.)?LABEL(?:\.LABEL)*".replace("LABEL", r"[^\s.*/?#@\x00-\x1f\x7f]+"))
@@ -26,7 +26,7 @@ _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 
 
 def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> SiteRules:
-    """Return the next version, with a further rule; the same version if the rule is already in force.
+    """Return the next version of the rules, with one more rule; the same version if the rule is already in force.
 
     Raises:
         RefusedError: the value is invalid (INVALID_FIELD, INVALID_REGEXP), a limit is exceeded (TOO_MANY_RULES,
@@ -69,7 +69,7 @@ def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> Site
 
 
 def without_rule(rules: SiteRules, id_: str) -> SiteRules:
-    """Return the next version, without a rule.
+    """Return the next version of the rules, without the given rule.
 
     Raises:
         NotFound: the site has no such rule.
@@ -172,7 +172,7 @@ def _checked_network(value: str) -> str:
 
 
 def _mapped(value: str, bits: int) -> str | None:
-    """Return the IPv4 range that an IPv4-mapped IPv6 range means; None for other ranges.
+    """Return the IPv4 range for an IPv4-mapped IPv6 range; None for other ranges.
 
     Example:
         >>> _mapped("::ffff:203.0.113.0/120", 120), _mapped("::ffff:203.0.113.0/24", 24), _mapped("2001:db8::/32", 32)

@@ -1,7 +1,7 @@
-"""RE2 patterns in exclusion rules: compiled under the same limits when a rule is created and when hits are matched.
+"""RE2 patterns in exclusion rules. The same limits apply when a rule is created and when hits are matched.
 
-RE2 needs at most time proportional to instructions × bytes for a value. Both factors are limited, because all sites
-share a thread in the collector: a site's patterns must not delay other sites' hits. Pure.
+For a value, the time that RE2 needs is at most proportional to instructions × bytes. Both factors are limited, because
+all sites share a thread in the collector, and a site's patterns must not delay the hits of other sites. Pure.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from hitmesh.model.reasons import ErrorReason
 MAX_RULE_PROGRAM: Final = 150
 """Maximum RE2 instructions in a site's patterns, per kind."""
 MATCHED_BYTES: Final = 512
-"""The patterns see this many bytes (UTF-8) from the start; the rest is ignored."""
+"""Patterns are matched against this many bytes (UTF-8) from the start of a value; the rest is ignored."""
 PATTERN_MEMORY: Final = 1 << 16
-"""Maximum memory for a site's compiled patterns, per kind, in bytes. With more memory, the slowest patterns become
-slower, because RE2 builds more states before it gives up the automaton."""
+"""Maximum memory for a site's compiled patterns, per kind, in bytes. With more memory, the slowest patterns would be
+slower, because RE2 would build more states before it discards them.
+"""
 VALUE_STEPS: Final = 100
-"""Steps per matched value, in addition to instructions × bytes: a call takes about as long as this many steps."""
+"""Steps that are added per matched value, because a call of RE2 takes about as long as this many steps."""
 
 
 class RulePatterns:
-    """A site's compiled patterns, for a kind. Not thread-safe.
+    """A site's compiled patterns for one kind of rule. Not thread-safe.
 
     Attributes:
         size: the number of RE2 instructions.
@@ -100,7 +101,7 @@ def _compiled(pattern: str, value: str) -> re2._Regexp:
 
 
 def _hint(complaint: str) -> str:
-    """Return the cure for an error that RE2 reports."""
+    """Return the advice for an error that RE2 reports."""
     if "too large" in complaint:
         return "use smaller counts in {…}"
     if "repetition size" in complaint:

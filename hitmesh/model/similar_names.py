@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean …?" with up to three similar names; if no name is similar, a list of all known names.
+    """Return "did you mean …?" with up to three similar names, or "use one of …" with all names if none is similar.
 
     Example:
         >>> nearest("visit", ["visits", "hits"]), nearest("x", ["visits", "hits"])

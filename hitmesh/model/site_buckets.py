@@ -1,4 +1,4 @@
-"""Buckets of sites: the unit of settlement work that a lease covers.
+"""Buckets of sites. A lease gives a settler the work for a bucket.
 
 Each day of a site needs the carry of the day before, so a single settler settles the days of a site in order. A bucket
 therefore contains whole sites. The number of buckets is part of the layout of Cassandra's tables and must not change.
@@ -12,7 +12,7 @@ from typing import Final
 from hitmesh.model.keys import hash64
 
 SITE_BUCKETS: Final = 32
-"""How many buckets there are, and so the maximum number of settlers that work at the same time."""
+"""The number of buckets, which is also the maximum number of settlers that work at the same time."""
 EVERY_BUCKET: Final = frozenset(range(SITE_BUCKETS))
 
 

@@ -30,7 +30,7 @@ MAX_POLICY_AHEAD_DAYS: Final = 366
 """A change of a site's policy may take effect at most this many days ahead."""
 _DAY_MS: Final = 86_400_000
 MAX_POLICY_CHANGES: Final = 100
-"""Maximum number of changes of a site's policy."""
+"""Maximum number of policy changes per site."""
 
 
 class PolicyChange(NamedTuple):
@@ -46,7 +46,7 @@ class PolicyChange(NamedTuple):
 
 
 def policy_version(*, campaign_splits: bool, split_at_local_midnight: bool) -> str:
-    """Return the version of a policy, which names the differences from v1, so that reports state the rules for visits.
+    """Return the version of a policy, which names its differences from v1. Reports show this version.
 
     Example:
         >>> policy_version(campaign_splits=False, split_at_local_midnight=False)
@@ -56,7 +56,7 @@ def policy_version(*, campaign_splits: bool, split_at_local_midnight: bool) -> s
 
 
 def changed_policy(policy: VisitPolicy, change: PolicyChange) -> VisitPolicy:
-    """Return the policy after a change; gap and caps stay.
+    """Return the policy after a change of its switches; gap and caps do not change.
 
     Example:
         >>> changed_policy(VisitPolicy(), PolicyChange(20_000, False, False)).version
@@ -104,9 +104,9 @@ class Site:
     """A site.
 
     `secret` is the key of the visitor hashes and never leaves the back end. `spread` is the number of partitions over
-    which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms. `rules` are the
-    exclusion rules, and whether truncated IP addresses are stored. `policy` is the policy before all `policy_changes`,
-    which are in ascending order of days.
+    which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms. `rules` contains
+    the exclusion rules, and whether truncated IP addresses are stored. `policy` is the policy before all
+    `policy_changes`; the changes are in ascending order of days.
     """
 
     name: str
@@ -153,7 +153,7 @@ class KeyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IngestKey:
-    """A key. Stores keep only the SHA-256 of its secret.
+    """An ingest key. Stores keep only the SHA-256 of its secret.
 
     If `site` is None, the key is for every site of `merchant` ("merchants/m"). For the key of an operator, `merchant`
     is hitmesh.model.names.OPERATORS. Times are UTC ms.

@@ -2,11 +2,11 @@
 
 A sealed value consists of a format mark of four bytes, the XXH3-64 of the value, and the value. The producer seals a
 value, and the reader verifies the checksum, so that damage by a store, network or disk is detected. Values written by
-versions without checksums are read unverified. A reader recognises them by the first bytes of their own format. No
+versions without checksums are read unverified. Readers recognise such values by the first bytes of their format. No
 single flipped bit turns the format mark of a sealed value into these bytes.
 
-Any failure in a decoder, including a Rust panic, is treated as damaged bytes, not as a bug. The error message names the
-damaged value and the remedy. The message never repeats the decoder's message, which may contain stored values.
+Any failure in a decoder, including a Rust panic, counts as damaged bytes. The error message names the damaged value and
+the remedy. It never contains the decoder's message, because that message may contain stored values.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def opened(value: bytes, subject: str, cure: str, unsealed: bytes = ARROW_STREAM
 
 @contextmanager
 def decoding(subject: str, cure: str) -> Iterator[None]:
-    """Turn any failure inside the `with` into StoreCorrupt.
+    """Raise StoreCorrupt in place of any error that is raised inside the `with` block.
 
     Args:
         subject: the decoded value, with its location or size, for example `a snapshot of 12 bytes`.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FoldedRows:
-    """The rows that a transaction adds for a partition: signed rows of STREAM_GENERATION, of any sites and days.
+    """The signed rows that a transaction adds for a partition, in STREAM_GENERATION, for any sites and days.
 
     `traffic` and `visits` have the columns of hitmesh.model.rows.stream_columns.STREAM_COLUMNS.
     """
@@ -25,10 +25,12 @@ class FoldedRows:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotManifest:
-    """Completes the snapshot of a partition's state at a position; readers ignore chunks without a stored manifest.
+    """The manifest of a snapshot of a partition's state at a position.
 
-    A snapshot does not contain the contents of kept hits. `kept_from` is the offset of the first record with kept hits,
-    from which a restore reads the log again. `chunks` is the number of chunks.
+    The manifest is stored last; readers ignore chunks without a stored manifest.
+
+    A snapshot does not contain kept hits. `kept_from` is the offset of the first record with kept hits, from which a
+    restore reads the log again. `chunks` is the number of chunks.
     """
 
     partition: PartitionId

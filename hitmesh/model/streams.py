@@ -1,9 +1,9 @@
-"""Which stream reports read for the days that are not settled: the live stream, or a shadow stream beside it.
+"""The table of streams decides which stream reports read for unsettled days: the live stream or a shadow stream.
 
-A stream is a consumer's result over the log, under a version of the logic. Its rows and partials have a generation of
-their own: STREAM_GENERATION for the first stream, and -1, -2, … for the following ones. So two streams never share a
-value. The stream table is a single stored value, which is replaced as a whole; each answer reads the table once, so
-an answer never mixes two streams.
+A stream processes the log under a version of the logic. Its rows and partials have a separate generation:
+STREAM_GENERATION for the first stream, and -1, -2, … for later streams. Two streams therefore never share a value. The
+stream table is a single stored value, which is replaced as a whole. Each answer reads the table once, so an answer
+never mixes two streams.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 WARM_UP_MS: Final = DAY_MS + LATENESS_MS + 4 * CELL_MS
-"""Log time before a stream's first day that the stream reads: a visit's maximum length, lateness, and a margin."""
+"""How much log time before its first day a stream reads: a visit's maximum length, the lateness, and a margin."""
 
 CAUGHT_UP_MS: Final = 60_000
-"""A shadow that is at most this much log time behind the live stream has caught up."""
+"""A shadow stream has caught up if it is at most this much log time behind the live stream."""
 
 
 Progress = Mapping[PartitionId, PartitionProgress]
@@ -31,8 +31,8 @@ Progress = Mapping[PartitionId, PartitionProgress]
 class ShadowState(StrEnum):
     """The state of a shadow stream.
 
-    RUNNING: no report reads it. PUBLISHED: reports read it. ADOPTING: reports read it, and the live processor takes it
-    over as soon as both are at the same position.
+    RUNNING: no report reads the shadow. PUBLISHED: reports read the shadow. ADOPTING: reports read the shadow, and the
+        live processor takes it over as soon as both are at the same position.
     """
 
     RUNNING = "RUNNING"
@@ -49,7 +49,7 @@ class Stream:
         first_day: the stream writes no rows of earlier UTC days.
         starts: the first offset that the stream reads, by partition of both topics; other partitions begin at 0.
         logic: the name of its logic version; empty for the first stream, whose version is the processor's setting.
-        replaces: the logic version that it replaces, by name.
+        replaces: the name of the logic version that the stream replaces.
     """
 
     generation: int
@@ -66,9 +66,9 @@ FIRST: Final = Stream(STREAM_GENERATION)
 class Shadow:
     """A stream beside the live stream.
 
-    `started_at` is when the shadow was started, and `changed_at` when it reached its state, both in UTC ms. `stopped`
-    has the offsets at which processes stopped the live stream, by partition of both topics, while the state is
-    ADOPTING.
+    `started_at` is when the shadow was started, and `changed_at` is when its state last changed, both in UTC ms. While
+    the state is ADOPTING, `stopped` has the offsets at which processes stopped the live stream, by partition of both
+    topics.
     """
 
     stream: Stream
@@ -90,7 +90,7 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True)
 class GoneStream:
-    """A stream that no answer reads since `at` (UTC ms), whose values from `first_day` on wait for their removal."""
+    """A stream that no answer has read since `at` (UTC ms). Its values from `first_day` on will be removed."""
 
     generation: int
     first_day: int
@@ -105,8 +105,8 @@ class StreamTable:
         version: the number of changes so far; 0 before the first change.
         adopted: the shadow streams that the live processor took over, the oldest first.
         shadow: the stream beside the live stream, if there is one.
-        gone: streams whose values wait for their removal.
-        newest: the lowest generation that any stream had.
+        gone: streams whose values have not been removed yet.
+        newest: the generation of the newest stream, which is the lowest generation of any stream.
     """
 
     version: int = 0
@@ -127,7 +127,7 @@ class StreamTable:
 
     @property
     def current(self) -> Stream:
-        """The stream that reports read for today.
+        """The stream that reports read for days that are not settled.
 
         Example:
             >>> StreamTable(shadow=Shadow(Stream(-1), ShadowState.PUBLISHED, 0, 0)).current.generation
@@ -161,7 +161,7 @@ class StreamTable:
     def live_logic(self, setting: str) -> str:
         """Return the name of the live stream's logic version.
 
-        An adopted stream stays in force as long as the processor's setting names the version that it replaced.
+        An adopted stream is used as long as the processor's setting still names the version that the stream replaced.
 
         Example:
             >>> table = StreamTable(adopted=(Stream(-1, logic="v1", replaces="v0"),))
@@ -221,7 +221,7 @@ class StreamTable:
         return self._changed(shadow=replace(self.shadow, stream=replace(self.shadow.stream, replaces=logic)))
 
     def stopped(self, at: Mapping[PartitionId, int]) -> StreamTable:
-        """Return the table with the positions at which the live stream stands still.
+        """Return the table with the positions at which the live stream was stopped.
 
         Raises:
             ValueError: there is no shadow.
@@ -235,7 +235,7 @@ class StreamTable:
         return self._changed(shadow=replace(self.shadow, stopped=dict(at)))
 
     def ended(self, now: int) -> StreamTable:
-        """Return the table without the shadow: adopted if its state is ADOPTING, otherwise dropped.
+        """Return the table after the shadow ended: the shadow is adopted if its state is ADOPTING, otherwise dropped.
 
         Raises:
             ValueError: there is no shadow.
@@ -272,7 +272,7 @@ class StreamTable:
 
 
 def lag_ms(live: Progress, shadow: Progress) -> int:
-    """Return how much log time the shadow is behind, in the partition where it is furthest behind.
+    """Return the shadow's lag in log time, in the partition with the largest lag.
 
     Example:
         >>> p, q = PartitionId("hits", 0), PartitionId("hits", 1)
@@ -293,7 +293,7 @@ NO_SHADOW: Final = StreamTable()
 
 
 def reads_from(first_day: int) -> int:
-    """Return the log time from which a stream must read the log so that its rows from `first_day` on are whole.
+    """Return the log time from which a stream must read the log so that its rows are complete from `first_day` on.
 
     Example:
         >>> (2 * DAY_MS - reads_from(2)) // 3_600_000

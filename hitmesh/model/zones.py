@@ -90,7 +90,7 @@ def load_zone(name: str) -> ZoneInfo:
 
 
 def offset_steps(zone: str, start_ms: int, end_ms: int) -> tuple[I64Array, I64Array]:
-    """Return (instants, offsets) in ms: offset i holds from instant i to instant i + 1, the last offset to `end_ms`.
+    """Return (instants, offsets) in ms. Offset i applies from instant i to instant i + 1, the last offset to `end_ms`.
 
     The first instant is at or before `start_ms`. Successive offsets differ.
 
@@ -159,7 +159,8 @@ def day_starts(zone: str, days: I64Array) -> I64Array:
     last_ms = int(local_midnights[-1]) + (_MAX_OFFSET_DAYS + 1) * DAY_MS
     instants, offsets = offset_steps(zone, first_ms, last_ms)
     local_ends = np.append(instants[1:], last_ms) + offsets
-    # The running maximum of local time: when clocks are set back over midnight, the day does not begin again.
+    # The running maximum of local time is used because a day must not begin twice when clocks are set back over
+    # midnight.
     reached = np.maximum.accumulate(local_ends)
     step = np.searchsorted(reached, local_midnights, "right")
     starts: I64Array = np.maximum(instants[step], local_midnights - offsets[step])
@@ -200,10 +201,10 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
     """Return (first date, last date), both included, of a range relative to today, in the calendar of the zone.
 
     - `7d` or `last 7d` is today and the six dates before; `2w` is fourteen dates up to today.
-    - `1m` on 15 May is 16 April to 15 May; `1y` is a year up to today. Months and years go back by civil date; if the
+    - `1m` on 15 May is 16 April to 15 May; `1y` is a year up to today. Months and years are counted by civil date; if a
       month is too short for the date, its last date is used.
     - `today` and `yesterday` are a single date.
-    - `this_month` is the first of the month to today; `last_month` is the whole month before.
+    - `this_month` is the range from the first of the month to today; `last_month` is the whole previous month.
 
     Raises:
         CivilTimeError: the text has a different form, or the range begins before `FIRST_DATE`.
@@ -265,7 +266,7 @@ def _year_of(instant_ms: int) -> int:
 
 @lru_cache(maxsize=8192)
 def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
-    """Return (instant, offset) in ms: the offset at the UTC year's start, then each change within the year.
+    """Return pairs (instant, offset) in ms: the offset at the UTC year's start, then each change within the year.
 
     Only one instant per day is examined, because no zone has changed its offset twice within six days since 1969 (a
     test checks every zone).
@@ -284,7 +285,7 @@ def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
 
 
 def _change_between(tz: ZoneInfo, before_s: int, after_s: int) -> int:
-    """Return the second in (before_s, after_s] from which the offset at `after_s` holds."""
+    """Return the second in (before_s, after_s] at which the offset changes to the offset at `after_s`."""
     new = _offset_s(tz, after_s)
     while after_s - before_s > 1:
         middle = (before_s + after_s) // 2

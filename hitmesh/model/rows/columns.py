@@ -1,7 +1,7 @@
 """The value of a log record: accepted or refused hits as Arrow columns (architecture A3).
 
-This module defines the names, types and order of the stored columns. A column that a record's schema version lacks is
-read as null. Golden files pin every released version.
+This module defines the names, types and order of the stored columns. If a record's schema version does not have a
+column, the column is read as null. Golden files pin every released version.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "visitor_hi": pl.UInt64(),
     "visitor_lo": pl.UInt64(),
     "hit_id": pl.String(),
-    "hit_hash": pl.UInt64(),  # hash64(hit_id), breaks ties of event_time (rule S0)
-    "content_hash": pl.UInt64(),  # payload and context, without edge and send times (rule D1)
+    "hit_hash": pl.UInt64(),  # hash64(hit_id); orders hits of the same event_time (rule S0)
+    "content_hash": pl.UInt64(),  # hash of payload and context, without edge and send times (rule D1)
     "event_time": pl.Int64(),  # rule T1
     "collect_time": pl.Int64(),
     "edge_time": pl.Int64(),
@@ -58,7 +58,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "user_agent": pl.String(),
     "language": pl.String(),
     "country": pl.String(),
-    "device_type": pl.String(),  # from here to referrer_host: results of the classification
+    "device_type": pl.String(),  # columns from here to referrer_host are results of the classification
     "browser": pl.String(),
     "os": pl.String(),
     "channel": pl.String(),
@@ -91,11 +91,11 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "network": pl.String(),
 }
 
-# Refusals: a row per refused hit, or per batch that was refused whole. `original` has at most 4 KiB.
-# Records that an erasure changed have another column: hitmesh.model.rows.erased_refusals.
+# Refused hits: one row per refused hit, or per batch that was refused whole. `original` has at most 4 KiB. Records that
+# an erasure changed have another column: hitmesh.model.rows.erased_refusals.
 REJECTED_SCHEMA_VERSION = 2
 REJECTED_COLUMNS: dict[str, pl.DataType] = {
-    "site": pl.String(),  # "" when the key names no site
+    "site": pl.String(),  # "" if the key belongs to no site
     "collect_time": pl.Int64(),
     "reason": pl.String(),  # name of a collector.v1.Reason, without the prefix REASON_
     "field": pl.String(),

@@ -1,7 +1,7 @@
-"""Refusals without texts: what a packed record keeps when an erased visitor's refusal loses its texts.
+"""Erased refusals: the texts are removed, and the packed record keeps the other values.
 
 The record's header has checksums over each hit id's hash64. A stream compares the checksums with the rows whenever it
-reads the record, also after a crash (rule D5). So a row that loses its hit id keeps the id's hash64.
+reads the record, also after a crash (rule D5). A row whose hit id is removed therefore keeps the id's hash64.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import polars as pl
 from hitmesh.model.rows.columns import REJECTED_COLUMNS, pack_record, unpack_record
 from hitmesh.model.rows.hash_columns import hash64_column
 
-# Columns in the log. `hit_hash` is hash64(hit_id) in rows that lost their texts, and null in other rows.
+# The columns of refusals in the log. `hit_hash` is hash64(hit_id) in rows whose texts were removed, and null in other
+# rows.
 LOGGED_REFUSAL_COLUMNS: Final[dict[str, pl.DataType]] = {**REJECTED_COLUMNS, "hit_hash": pl.UInt64()}
 
 _TEXTS: Final = {"original": b"", "message": "", "hit_id": "", "batch_id": "", "origin": b""}
 
 
 def id_hashes(rows: pl.DataFrame) -> pl.Series:
-    """Return the hash64 of each hit id, also if the id was removed; an unknown id counts as "".
+    """Return the hash64 of each hit id, also for removed ids. An unknown id is hashed as "".
 
     Args:
         rows: LOGGED_REFUSAL_COLUMNS.

@@ -1,4 +1,4 @@
-"""Blank rows: what a packed record keeps of an erased hit.
+"""Blank rows, which replace erased hits in packed records.
 
 A blank row stays in its record, so that the rows of other hits keep their numbers. A blank row keeps the values that
 the ledger needs (rule D5): the site, the UTC day of event time, the 15-minute cell of collect time, and hash64 of the
@@ -31,7 +31,7 @@ _BLANK: Final[dict[str, pl.Expr]] = {
 
 
 def is_erased() -> pl.Expr:
-    """Return an expression: whether a row is blank.
+    """Return an expression that tells whether a row is blank.
 
     Example:
         >>> pl.DataFrame({"flags": [0, ERASED_FLAG]}).select(is_erased())["flags"].to_list()

@@ -22,8 +22,8 @@ _LENGTH_PREFIXES = {length: struct.pack("<I", length).decode("ascii") for length
 def hash64_column(values: pl.Series) -> pl.Series:
     """Return each string's hash64 as UInt64, in the same order; null stays null.
 
-    If a value is shorter than 128 bytes, its length prefix consists of ASCII bytes. So prefix and value can be joined
-    as strings, and all such values are hashed in a single vectorised pass. Longer values are rare and are hashed
+    If a value is shorter than 128 bytes, its length prefix consists of ASCII bytes. Prefix and value can then be joined
+    as strings, and all such values are hashed in one vectorised pass. Longer values are rare and are hashed
     individually. The values of a short column are hashed individually too, because a vectorised pass takes 0.5 ms even
     for few values.
 

@@ -1,4 +1,4 @@
-"""Count a site-day's hits in raw records, and in records of the log, without the columns that settlement reads."""
+"""Count a site-day's hits in raw records and in records of the log; this reads fewer columns than a settlement."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RawHits:
         count: the hits in readable records, erased hits included, because blank rows keep their hash64.
         log_times: the log time of each readable record, by position.
         damaged: the positions of records that are not readable.
-        rows: how many hits were read, including hits of other sites and days.
+        rows: the number of hits that were read, including hits of other sites and days.
         through: the position of the last record that was read, if reading ended early; None if all were read.
     """
 
@@ -44,7 +44,7 @@ class RawHits:
 
 
 def read_all(rows: int) -> bool:
-    """Return False: reading does not end early.
+    """Return False, so that all records are read.
 
     Example:
         >>> read_all(10**9)
@@ -91,7 +91,7 @@ def raw_hits(
 
 
 def site_days_in(value: bytes, wanted: Collection[SiteDay]) -> dict[SiteDay, int]:
-    """Return how many hits of each wanted site-day a packed record has; nothing if the record does not decode.
+    """Return how many hits of each wanted site-day are in a packed record; empty if the record cannot be decoded.
 
     Example:
         >>> site_days_in(b"damaged", [SiteDay("merchants/demo/sites/shop", 20_000)])
@@ -123,8 +123,8 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
     """Return the site-day's hits in a record.
 
     Raises:
-        StoreCorrupt: the record is damaged; or settlement would skip the record, because the record's first and last
-            event time exclude the day, although the record claims the site-day.
+        StoreCorrupt: the record is damaged, or its first and last event times exclude the day although the record lists
+            the site-day, so settlement would skip the record.
     """
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:

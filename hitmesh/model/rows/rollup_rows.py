@@ -1,13 +1,13 @@
 """The rows that settlement writes and reports read: a single schema for every metric store (architecture §4).
 
-There are two row sources. `traffic` holds hit-scope measures in the cell of the hit, with the dimensions of the hit
-and of its visit. `visits` holds visit-scope measures in the cell in which the visit starts. Measures are Int64 and
-additive; the sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). A key has a single row,
-unless an amount is beyond an Int64; then it has further rows (hitmesh.model.amounts:as_rows). A null dimension means
-"(not set)".
+There are two row sources. `traffic` holds hit-scope measures in the cell of the hit, with the dimensions of the hit and
+of its visit. `visits` holds visit-scope measures in the cell in which the visit starts. Measures are Int64 and
+additive; the sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). Each key has one row; if
+an amount is beyond an Int64, the key has further rows (hitmesh.model.amounts:as_rows). A null dimension means "(not
+set)".
 
 The data-quality measures (bot_hits to clock_skewed_hits) count excluded hits too, but are stored only in rows that are
-not excluded. So every report shows them, and a report with include_excluded does not count them twice.
+not excluded. Every report therefore includes them, and a report with include_excluded does not count them twice.
 """
 
 from __future__ import annotations
@@ -117,16 +117,17 @@ def sum_type(measure: str) -> pl.DataType:
 
 
 # The texts that answers show for a null, for a missing source and for a remainder (rules §9). If a client sends such a
-# text as a value, a backslash is put in front, so that value and special text stay distinct in a report. A value that
-# already looks escaped gets another backslash.
+# text as a value, the value gets a backslash in front, so that a report distinguishes it from the special text. A value
+# that already looks escaped gets one more backslash.
 _RESERVED = r"^\\*\((?:not set|direct|other)\)$"
-# Replaces the texts beyond a limit in the stream (rule S10). No client can send this value; rows store it as OTHER.
+# In the stream, this text replaces texts beyond a limit (rule S10). No client can send this text; rows store OTHER
+# instead.
 FOLDED = "\0\x1f"
 OTHER = "(other)"
 
 
 def with_escaped_names(rows: pl.DataFrame) -> pl.DataFrame:
-    r"""Return the rows with reserved texts escaped, and FOLDED replaced by OTHER, in all dimensions; both are rare.
+    r"""Return the rows with reserved texts escaped and FOLDED replaced by OTHER, in all dimensions.
 
     Example:
         >>> sent = pl.DataFrame({"campaign": ["may", "(not set)", None, FOLDED]})

@@ -1,10 +1,11 @@
 """A linear digest of rows (architecture A8): the digest of a sum of rows is the sum of the rows' digests.
 
 A row's digest is the sum, over the row's measures, of hash(row key, measure) × value, mod 2⁶⁴. The row key is site,
-cell, excluded and the dimensions, without the generation. The digests of all signed stream rows therefore add up to the
-digest of their net rows. A settlement compares this sum with the digest of the settled rows, without reading any stream
-row. Texts are hashed with the mesh secret (rule D0), because senders choose the texts: a sender who does not know the
-secret cannot craft different rows with equal digests. The digest is stored, so its hash functions must not change.
+cell, excluded and the dimensions, without the generation. The digests of all signed rows of the stream therefore add up
+to the digest of the summed rows. A settlement compares this sum with the digest of the settled rows, without reading
+any stream row. Texts are hashed with the mesh secret (rule D0), because senders choose the texts: a sender who does not
+know the secret cannot craft different rows with equal digests. The digest is stored, so its hash functions must not
+change.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ NOT_SET_HASH: Final = 0x5BD1E9955BD1E995
 
 
 class RowDigest:
-    """Computes digests with a single secret. Threads may share an instance; at worst, a text is hashed twice.
+    """Computes digests with a secret. Threads may share an instance; in the worst case, a text is hashed twice.
 
     Args:
         secret: at most 64 bytes; must be the mesh secret (SiteDirectory.mesh_secret) in stream and settlement alike.
@@ -61,7 +62,7 @@ class RowDigest:
             return np.full(len(values), NOT_SET_HASH, np.uint64)
         if len(values) <= _FEW:
             return np.array([self._hash_or_not_set(text) for text in values.to_list()], np.uint64)
-        # Arrow encodes a column in a single pass; the Polars expressions for this take three, and 0.5 ms for few rows.
+        # Arrow encodes a column in one pass. Polars expressions would need three passes, and 0.5 ms even for few rows.
         encoded = values.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
         distinct = encoded.dictionary.to_pylist()
         hashes = np.array([*map(self._hash, distinct), NOT_SET_HASH], np.uint64)
@@ -76,8 +77,8 @@ class RowDigest:
         Args:
             rows: key, dimensions and measures of the source (hitmesh.model.rows.rollup_rows); measures may be negative.
             source: the row source.
-            known: hashes (n,) that are already computed: for a dimension, the result of `texts`; for "site", the
-                hash64 of each site. Passing these hashes saves most of the time.
+            known: hashes (n,) that the caller has already computed, by column: for a dimension, the result of `texts`;
+                for "site", the hash64 of each site. Known hashes save most of the time.
 
         Example:
             >>> key = {**dict.fromkeys(("site", *VISITS_DIMENSIONS), "x"), "cell": [0, 0, 0], "excluded": [False] * 3}

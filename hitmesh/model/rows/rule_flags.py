@@ -1,8 +1,8 @@
-"""Match hits against exclusion rules: the flags of the rules, for admission and for settlement alike. Pure.
+"""Match hits against exclusion rules and return the flags of the rules, for admission and settlement. Pure.
 
 Admission and settlement compare the same stored columns, so the same rules exclude the same hits in both. Each distinct
 value is matched once, in bounded time (`hitmesh/model/rule_patterns.py`). A stored rule that does not compile matches
-no hit: the rule must not stop the ingestion of its site.
+no hit, because a broken rule must not stop the ingestion of its site.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hitmesh.model.rule_patterns import MATCHED_BYTES, VALUE_STEPS, RulePatterns
 
 
 class Matched(NamedTuple):
-    """The column that rules of a kind compare, and the flag of a hit that matches."""
+    """The column that is compared with rules of a kind, and the flag that a matching hit gets."""
 
     column: str
     flag: HitFlag
@@ -52,7 +52,7 @@ class RuleMatcher:
     Attributes:
         by_kind: for each kind that has rules, whether any of its rules matches a value.
         sizes: the RE2 instructions per kind that has patterns.
-        broken: the rules that match nothing, because they do not compile alone or together with the rules before.
+        broken: the rules that match nothing, because they do not compile alone or together with earlier rules.
     """
 
     def __init__(self, rules: Sequence[tuple[RuleKind, str]]) -> None:
@@ -72,7 +72,7 @@ class RuleMatcher:
         self.broken = frozenset(broken)
 
     def steps(self, kind: RuleKind, values: pl.Series) -> pl.Series:
-        """Return for each value how many RE2 steps its match needs at most; 0 for kinds without patterns.
+        """Return the maximum number of RE2 steps for matching each value; 0 for kinds without patterns.
 
         Example:
             >>> rule = ExclusionRule("1", RuleKind.PAGE, "^/admin/", since=1, created_at=0)
@@ -86,7 +86,7 @@ class RuleMatcher:
 
 
 def matcher_of(rules: Sequence[ExclusionRule]) -> RuleMatcher:
-    """Return the matcher of these rules; compiled rules are remembered.
+    """Return the matcher for these rules; compiled rules are cached.
 
     Example:
         >>> rule = ExclusionRule("1", RuleKind.HOST, "*.example.com", since=1, created_at=0)
@@ -97,7 +97,7 @@ def matcher_of(rules: Sequence[ExclusionRule]) -> RuleMatcher:
 
 
 def broken_rules(rules: Sequence[ExclusionRule]) -> tuple[ExclusionRule, ...]:
-    """Return the rules that match nothing because the rules do not compile.
+    """Return the rules that match nothing because they do not compile.
 
     Example:
         >>> broken_rules([ExclusionRule("7", RuleKind.PAGE, "(", since=7, created_at=0)])[0].id
@@ -137,7 +137,7 @@ def rule_flags(
 
 
 def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer]) -> pl.DataFrame:
-    """Return how many RE2 steps `rule_flags` needs at most for these hits, per distinct value that patterns see.
+    """Return the maximum number of RE2 steps that `rule_flags` needs for these hits, per distinct value.
 
     Args:
         rows: as for `rule_flags`.
@@ -145,7 +145,8 @@ def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.N
         which: as for `rule_flags`.
 
     Returns:
-        (values, 3): `which`, `first` (the row number of the first hit with the value) and `steps`.
+        A row per distinct value, with the columns `which`, `first` (row number of the first hit with the value) and
+        `steps`.
 
     Example:
         >>> rule = ExclusionRule("1", RuleKind.PAGE, "^/a", since=1, created_at=0)

@@ -1,8 +1,8 @@
 """The names and types of the columns that the live stream stores: signed rows, partials and the ledger.
 
-Signed rows have the columns of settled rows (rollup_rows), but their measures are differences: the value of a key is
-the sum of all rows with this key. A partial is an epoch's contribution to a cell. Partials are stored as totals, which
-a replay overwrites, not as increments (architecture A6). Ledger entries are totals too (rule D5).
+Signed rows have the columns of settled rows (rollup_rows), but their measures are differences. The value of a key is
+the sum over all rows with this key. A partial is an epoch's contribution to a cell. Partials are stored as totals,
+which a replay overwrites, not as increments (architecture A6). Ledger entries are totals too (rule D5).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from hitmesh.model.rows.rollup_rows import (
 
 EPOCH_MS: Final = 900_000  # length of an epoch, in log time
 
-# Counts the visitors that moved to a row with other dimensions but remain in this row's sketch, because a sketch cannot
-# remove a visitor. If this column's sum over the rows of a key is not 0, the key's sketch is SKETCH_PROVISIONAL (rule
-# S8). Settled rows lack this column.
+# The number of visitors that moved to a row with other dimensions but remain in this row's sketch, because no visitor
+# can be removed from a sketch. If this column's sum over the rows of a key is not 0, the key's sketch is
+# SKETCH_PROVISIONAL (rule S8). Settled rows do not have this column.
 MOVED_VISITORS: Final = "moved_visitors"
 
-# Counts partials whose digest was computed without the mesh secret, by an earlier version. Settlement must not confirm
-# the stream's rows by such a digest.
+# The number of partials whose digest was computed by an earlier version, without the mesh secret. Settlement must not
+# confirm the stream's rows by such a digest.
 UNKEYED_DIGESTS: Final = "unkeyed_digests"
 
 STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {
@@ -41,7 +41,7 @@ STREAM_MEASURES: Final[dict[RowSource, tuple[str, ...]]] = {
     RowSource.VISITS: VISITS_MEASURES,
 }
 
-# The measures of both row sources, as reports use them; no measure is in both sources.
+# The measures of both row sources. No measure is in both sources.
 ROW_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES)
 PARTIAL_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS)
 _WRITTEN_BY: Final[dict[str, pl.DataType]] = {

@@ -4,8 +4,8 @@ This module reads and writes the bytes of sketches and estimates their distinct 
 Apache DataSketches writes (uncompressed compact ordered form, serial version 3, default seed), so that Druid, the
 DataSketches library and this module can read each other's sketches.
 
-A sketch consists of a threshold theta and the distinct 63-bit hashes below theta. While theta is `MAX_THETA`, the
-sketch holds every hash, and its count is exact. With a lower theta, the sketch is a sample, and the count an estimate.
+A sketch consists of a threshold theta and the distinct 63-bit hashes below theta. If theta is `MAX_THETA`, the sketch
+contains every hash, and its count is exact. If theta is lower, the sketch is a sample, and its count is an estimate.
 
 `hitmesh.model.sketches.unions` builds and unites sketches. Hosts must be little-endian.
 """
@@ -38,14 +38,14 @@ _EMPTY_HEADER: Final = _HEADER | _FLAG_EMPTY << 40
 
 @dataclass(frozen=True, eq=False)
 class Theta:
-    """A sketch: `hashes` sorted, distinct and below `theta`."""
+    """A sketch. `hashes` are sorted, distinct and below `theta`."""
 
     theta: int
     hashes: U64Array
 
     @property
     def exact(self) -> bool:
-        """Whether the estimate is the true count.
+        """Whether the estimated count is exact.
 
         Example:
             >>> Theta(MAX_THETA, np.array([7, 9], np.uint64)).exact
@@ -85,7 +85,7 @@ class Theta:
         return float(compact_theta_sketch.deserialize(self.to_bytes()).get_upper_bound(BOUND_STD_DEVS))
 
     def to_bytes(self) -> bytes:
-        """Return the compact form that DataSketches reads.
+        """Return the sketch's bytes in the compact form of DataSketches.
 
         Example:
             >>> Theta(MAX_THETA, np.array([7], np.uint64)).to_bytes().hex(" ", 8)
@@ -96,10 +96,13 @@ class Theta:
 
 @dataclass(frozen=True, eq=False)
 class Thetas:
-    """Many sketches as columns: `counts[i]` is the number of hashes of sketch i; `hashes` holds the hashes in order.
+    """Many sketches as columns.
 
-    Shapes: `thetas` uint64 (n,), `counts` int64 (n,), `hashes` uint64 (sum of counts,).
-    A sketch without hashes whose theta is `MAX_THETA` is the empty sketch.
+    `counts[i]` is the number of hashes of sketch i. `hashes` contains the hashes of all sketches, in the order of the
+    sketches.
+
+    `thetas` is uint64 (n,), `counts` is int64 (n,), and `hashes` is uint64 (sum of counts,). A sketch without hashes
+    whose theta is `MAX_THETA` is the empty sketch.
     """
 
     thetas: U64Array
@@ -127,7 +130,7 @@ class Thetas:
 
     @cached_property
     def ends(self) -> I64Array:
-        """Each sketch's exclusive end in `hashes`.
+        """The index in `hashes` behind the last hash of each sketch.
 
         Example:
             >>> exact = np.full(2, MAX_THETA, np.uint64)
@@ -138,7 +141,7 @@ class Thetas:
 
     @cached_property
     def exact(self) -> BoolArray:
-        """Whether each estimate is the true count.
+        """Whether the estimated count of each sketch is exact.
 
         Example:
             >>> thetas = np.array([MAX_THETA, 8], np.uint64)

@@ -24,8 +24,8 @@ _C2: Final = _U64(0x4CF5AD432745937F)
 _MIX1: Final = _U64(0xFF51AFD7ED558CCD)
 _MIX2: Final = _U64(0xC4CEB9FE1A85EC53)
 _STATE: Final = _U64(SEED ^ 8)  # the seed XOR the length of a key in bytes
-_HASH_CHUNK: Final = 8_192  # keys; the working arrays fit into the L2 cache
-_HASHES_PER_SORT: Final = 16  # mean per group; below this, a sort per group is slower than a single sort
+_HASH_CHUNK: Final = 8_192  # keys per pass, so that the working arrays fit into the L2 cache
+_HASHES_PER_SORT: Final = 16  # With fewer hashes per group on average, a sort per group is slower than one sort of all.
 
 
 def exact_limit(lg_k: int = LG_K_CELL) -> int:
@@ -41,7 +41,7 @@ def exact_limit(lg_k: int = LG_K_CELL) -> int:
 
 
 def theta_hashes(keys: U64Array) -> U64Array:
-    """Return the theta hash of each 64-bit key: the upper 63 bits of the first half of murmur3-x64-128.
+    """Return the theta hash of each 64-bit key, which is the upper 63 bits of the first half of murmur3-x64-128.
 
     The hashes equal those of `update(int)` in DataSketches with the key's bits as int64. (DataSketches treats the text
     "5" and the number 5 as different items.)
@@ -65,7 +65,7 @@ def cell_sketches(
         keys: visitor keys, uint64 (n,), duplicates allowed.
         group_ids: each key's group, 0 <= id < n_groups, (n,), in any order.
         n_groups: number of groups, which is also the number of rows in the result.
-        lg_k: a sketch that is a sample keeps at least 2**lg_k hashes.
+        lg_k: if a sketch is a sample, it keeps at least 2**lg_k hashes.
 
     The bytes equal those of an `update_theta_sketch(lg_k)` that is updated with the group's keys in the given order.
     The order affects only groups with more than `exact_limit(lg_k)` distinct keys.
@@ -133,7 +133,7 @@ def merge_by_group(
 
 
 def _cut_to_nominal(sketches: Thetas, nominal: int) -> Thetas:
-    """Keep the `nominal` smallest hashes of each sketch; the next larger hash becomes its theta."""
+    """Keep the `nominal` smallest hashes of each sketch; the next larger hash becomes the sketch's theta."""
     over = sketches.counts > nominal
     if not over.any():
         return sketches
@@ -199,8 +199,8 @@ def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
     """Sort by group, then hash, with a single sort of words that hold the group number and the hash's upper bits.
 
-    Two hashes of a group that differ only in their lower bits may come out in the wrong order. If this happens,
-    everything is sorted again by group and full hash.
+    If two hashes of a group differ only in their lower bits, their order may be wrong. In this case, everything is
+    sorted again by group and full hash.
     """
     group_bits = max(n_groups - 1, 0).bit_length()
     packed = hashes >> _U64(group_bits)
@@ -219,8 +219,8 @@ def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 def _sample_as_updated(hashes: U64Array, lg_k: int) -> tuple[int, U64Array]:
     """Return (theta, sorted hashes) of an update sketch that was updated with `hashes` in this order.
 
-    Whenever the sketch has more than `exact_limit(lg_k)` hashes, the 2**lg_k smallest stay, and the next larger hash
-    becomes theta.
+    Whenever the sketch has more than `exact_limit(lg_k)` hashes, it keeps the 2**lg_k smallest hashes, and the next
+    larger hash becomes theta.
     """
     nominal, limit = 1 << lg_k, exact_limit(lg_k)
     first_seen = np.sort(np.unique(hashes, return_index=True)[1])
