@@ -208,8 +208,8 @@ def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start
             return _hour_edges(zone, start_ms, end_ms)
         case _:
             first, last = local_days(zone, np.array([start_ms, max(start_ms, end_ms - 1)], np.int64)).tolist()
-            # One more day on either side is needed: where clocks were set back over midnight, some instants of a date
-            # lie between instants of the neighbouring date.
+            # One more day on either side is needed: where clocks were set back over midnight, the instants that belong
+            # to two neighbouring dates overlap.
             return np.unique(day_starts(zone, _period_firsts(grain, first - 1, last + 2, week_start)))
 
 

@@ -18,11 +18,11 @@ class ClaimKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderClaim:
-    """The claim of an ORDER hit, or of a REFUND hit with a refund id, on (site, kind, id) (rule D3).
+    """The claim that an ORDER hit, or a REFUND hit with a refund id, makes on (site, kind, id) (rule D3).
 
-    A claim is keyed by the position of the hit's record and the row of the hit in the record. `order_id` is the order
-    id or the refund id, depending on `kind`. `total` (micros) and `currency` are those of an order. For refunds, and
-    for claims stored by versions without these fields, `total` is None and `currency` is "".
+    A claim is keyed by the position of the hit's record and the hit's row in the record. `order_id` is the order id or
+    the refund id, depending on `kind`. `total` (micros) and `currency` are those of an order. For refunds, and for
+    claims stored by versions without these fields, `total` is None and `currency` is "".
     """
 
     site: str

@@ -17,7 +17,7 @@ class Count:
     xor64: int = 0
 
     def __add__(self, other: Count) -> Count:
-        """Return the sum of this count and the other count."""
+        """Return this count plus the other count."""
         return Count(self.hits + other.hits, (self.sum64 + other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
 
     def __sub__(self, other: Count) -> Count:

@@ -14,9 +14,9 @@ def checked_date(field: str, date: Date, reason: ErrorReason = ErrorReason.INVAL
     """Return the calendar date that a Date message holds.
 
     Args:
-        field: path of the field in the request; an error names the field.
+        field: the field's path in the request; an error names the field.
         date: a date with year, month and day.
-        reason: the reason of the error.
+        reason: the error's reason.
 
     Raises:
         RefusedError: the calendar has no such date.

@@ -31,7 +31,7 @@ class ErasureMark:
         digest: the visitor's `timeline_digest`.
         until: UTC ms; the visitor's hits with this event time or a later event time are accepted.
         created_at: when the mark was stored, UTC ms.
-        reprocessing: the id of the reprocessing that erases the visitor.
+        reprocessing: the id of the erasing reprocessing.
     """
 
     site: str
@@ -42,7 +42,7 @@ class ErasureMark:
 
 
 def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
-    """Return a hash of a site's visitor, keyed with the mesh secret, as hexadecimal digits.
+    """Return a visitor's hash on a site, keyed with the mesh secret, as hexadecimal digits.
 
     Args:
         mesh_secret: SiteDirectory.mesh_secret.
@@ -71,16 +71,15 @@ class Receipt:
         carries: carries of stored reprocessings from which the visitor's visits were removed.
         site_days: site-days whose numbers were recomputed and published.
         generations: replaced generations that were removed.
-        days: UTC days that had hits of the visitor.
+        days: UTC days that had the visitor's hits.
         open_days: UTC days with erased hits that were not closed; the sums of such a day are corrected when the day is
             settled.
         log_until: UTC ms until which the log may still hold the bytes; 0 if the log no longer holds the bytes.
-        scanned: the number of values that the last scan read, by store: raw records, snapshots, carries, refusals,
-            claimed ids.
+        scanned: how many values the last scan read, by store: raw records, snapshots, carries, refusals, claimed ids.
         proven_at: when the last scan found no more hits, UTC ms; 0 before that.
         newest_log_time: the newest log time among rewritten records, UTC ms.
         pending: positions that are being rewritten: [log, partition, offset]. Empty at the end.
-        waiting: the reason why the erasure waits; empty if the erasure is not waiting.
+        waiting: why the erasure waits; empty if the erasure is not waiting.
     """
 
     hits: int = 0
@@ -170,7 +169,7 @@ class Receipt:
 
 
 def visitor_digest(mesh_secret: bytes, site: str, key: tuple[int, int]) -> str:
-    """Return the digest of a visitor that erasure marks contain.
+    """Return the digest that identifies a visitor in erasure marks.
 
     Args:
         mesh_secret: SiteDirectory.mesh_secret.

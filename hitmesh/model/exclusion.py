@@ -1,4 +1,4 @@
-"""Exclusion rules of a site: which hits are stored but left out of reports by default (docs/rules.md, Excluded hits).
+"""A site's exclusion rules: which hits reports leave out by default (docs/rules.md, Excluded hits).
 
 The version of a site's rules is the number of changes so far. A removed rule stays stored with the version that removed
 the rule. The rules of every version can therefore be found, which is necessary because a settled day keeps the version
@@ -36,9 +36,9 @@ class ExclusionRule:
 
     Attributes:
         id: the last part of the resource name; unique among all rules that the site ever had.
-        kind: the kind of value that the rule compares.
+        kind: which values the rule compares.
         value: host, pattern, country or network, in normal form.
-        since: the first version of the site's rules that has the rule.
+        since: the first version that has the rule.
         created_at: when the rule was added.
         until: the first version without the rule; None if the rule is in force.
     """

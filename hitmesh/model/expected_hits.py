@@ -51,7 +51,7 @@ class ExpectedHits:
             >>> expected.missing(Count(4, 40, 3)), expected.missing(Count(6, 60, 2))
             (2, 0)
         """
-        if found == self.streamed and found.hits:  # stores of early versions have no ledger of the stream
+        if found == self.streamed and found.hits:  # stores from early versions have no ledger for the stream
             return 0
         return max(0, self.settled.hits - found.hits, self.streamed.hits - found.hits)
 
@@ -63,7 +63,7 @@ def expected_hits(
 
     Args:
         entry: the current generation.
-        ledger: the ledger entry of this generation.
+        ledger: this generation's ledger entry.
         streamed: the accepted hits in the stream's ledger (`accepted_by_day`).
         marks: the dirty marks of the site-day; a mark beyond the entry's offsets stands for hits that wait for
             settlement.

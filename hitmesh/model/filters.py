@@ -1,7 +1,7 @@
 """A report's filter as a frozen tree: the reporter validates the filter and metric stores apply the filter to rows.
 
-This module defines only the form of a filter. Dimension values are compared as strings. The null of a dimension is
-compared as the text "(not set)", and the null of `source` as "(direct)", so that a filter can select null.
+This module defines only the form of a filter. Dimension values are compared as strings. A dimension's null is compared
+as the text "(not set)", and a null in `source` as "(direct)", so that a filter can select null.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A comparison of a dimension with values.
+    """A dimension and the values with which it is compared.
 
     EQ, NE and RE2 take exactly one value; IN takes one or more. An RE2 pattern may match anywhere in the dimension.
     """

@@ -11,8 +11,8 @@ from hitmesh.model.sites import SiteDay
 
 # The log name in the positions of dirty marks that settlement itself makes (a changed carry, a changed order winner).
 SETTLEMENT_LOG = "settlement"
-# The log name in the positions of dirty marks that announce changed flags of claims. The settler that wrote such a mark
-# removes the mark after setting the flags; if the settler dies before that, the mark stays.
+# The log name in the positions of dirty marks that announce changed duplicate flags on claims. The settler that wrote
+# such a mark removes the mark after setting the flags; if the settler dies before that, the mark stays.
 FLAGS_LOG: Final = "flags"
 
 # The generation number of the first stream's rows; the generations of settlements are numbered from 1, and those of
@@ -37,8 +37,8 @@ def is_streamed(generation: int) -> bool:
 class DirtyMark:
     """States that a record at `position` changed a site-day's data.
 
-    `hits` is the number of the record's hits on the site-day; `sum64` is Σ mod 2⁶⁴ and `xor64` is ⊕ over the hit_hash
-    of these hits. The ledger counts them as pending (rule D5).
+    `hits` is how many hits the record has on the site-day; `sum64` is Σ mod 2⁶⁴ and `xor64` is ⊕ over the hit_hash of
+    these hits. The ledger counts them as pending (rule D5).
     """
 
     site_day: SiteDay
@@ -130,7 +130,7 @@ class Drift:
             together. `full_refunds` is not part of the difference in refunds, because the stream cannot know the
             amounts of whole-order refunds.
         row_measures: nonzero differences (stream rows in the metric store − stream) by measure. A difference shows that
-            the metric store lost or duplicated rows of the stream.
+            the metric store lost or duplicated the stream's rows.
         full_refunds: sum, in micros, of the refunds that got their amount from their order (rule D3), added up over all
             currencies.
     """

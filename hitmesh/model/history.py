@@ -28,7 +28,7 @@ class PastEntry:
     Attributes:
         sequence: the sequence number; a later entry of the site has a higher number.
         generation: the published or restored generation.
-        logic_version: the number of the version of the logic.
+        logic_version: the number of the logic version.
         published_at: when the entry became current, UTC ms.
         kept_until: the generation's rows are kept at least until this time (UTC ms); None while the generation is
             current, 0 after the generation was removed.

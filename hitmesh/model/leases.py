@@ -10,8 +10,8 @@ class Lease:
     """A lease that an owner holds.
 
     Attributes:
-        name: the name of the thing.
-        owner: the name of the holder; unique among running holders, and the same after a restart.
+        name: the thing's name.
+        owner: the holder's name; unique among running holders, and the same after a restart.
         token: the fencing token; greater than the token of every earlier lease on the thing.
         load: a number that the owner stores for the other owners.
     """

@@ -1,4 +1,4 @@
-"""The names in a ledger row: the kinds of rows and the outcomes of hits (rule D5)."""
+"""The names in a ledger row: kinds of rows and outcomes of hits (rule D5)."""
 
 from __future__ import annotations
 

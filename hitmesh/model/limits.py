@@ -1,11 +1,11 @@
-"""The constants of docs/rules.md, defined only here, and the rate limit of look-ups of unknown keys."""
+"""The constants of docs/rules.md, defined only here, and the rate limit for look-ups of unknown keys."""
 
 from __future__ import annotations
 
 from typing import Final
 
 CELL_MS: Final = 900_000
-"""Length of a cell, the shortest bucket of time: 15 minutes."""
+"""Length of a cell, the shortest time bucket: 15 minutes."""
 MAX_SKEW_MS: Final = 5 * 60_000
 """Rule T2: an event time that is ahead of collect time by more than this is clamped to collect time."""
 MAX_AHEAD_MS: Final = 24 * 3_600_000
@@ -49,14 +49,14 @@ VISIT_CAP_MS: Final = 86_400_000
 MAX_VISIT_HITS: Final = 5_000
 """Rule S5: maximum hits in a visit. The next hit starts a new visit. Default of visit policies."""
 KEPT_HITS_OF_VISITOR: Final = 5_000
-"""Rule S9: once the stream keeps this many hits of a visitor, further hits out of order wait for settlement."""
+"""Rule S9: if the stream keeps this many hits from a visitor, further hits out of order wait for settlement."""
 LG_K_CELL: Final = 12
-"""Metric `visitors`: lg k of a cell's theta sketch, a sample of at least 2^12 hashes unless exact."""
+"""Metric `visitors`: lg k for a cell's theta sketch, which is exact or a sample of at least 2^12 hashes."""
 LG_K_UNION: Final = 14
-"""Metric `visitors`: lg k of a union of sketches, which keeps at most 2^14 hashes."""
+"""Metric `visitors`: lg k for a union of sketches, which keeps at most 2^14 hashes."""
 MAX_ABS_MICROS: Final = 10**18
 """Rule M1: largest absolute amount in micros, 10^12 currency units. Sums may exceed int64 (hitmesh.model.amounts)."""
 UNKNOWN_KEYS_S: Final = 200
 """Rate limit in each process: maximum look-ups per second for unknown ingest keys."""
 MAX_VISITOR_ID_BYTES: Final = 128
-"""Rule I1: maximum size of a visitor id and of a user id, in bytes."""
+"""Rule I1: maximum size, in bytes, for a visitor id and for a user id."""

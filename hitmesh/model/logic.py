@@ -1,4 +1,4 @@
-"""Versions of the logic that decides every number, and the visit rules of each version (rules §4, architecture A9).
+"""Versions of the logic that decides every number, and each version's visit rules (rules §4, architecture A9).
 
 A version covers everything that turns raw hits into metric values. A released version never changes: a correction is a
 new version. Each generation records the version that computed it, so an answer can name the version, and a correction

@@ -1,4 +1,4 @@
-"""The currency codes of ISO 4217, and the formatting of amounts (rules M1, M5; journey steps 2 and 8).
+"""The ISO 4217 currency codes, and the formatting of amounts (rules M1, M5; journey steps 2 and 8).
 
 An amount is an integer number of micros; a micro is a millionth of the currency's unit (1,000,000 micros = 1 EUR).
 Stored amounts are int64, and sums are exact beyond int64 (hitmesh.model.amounts). Floats never hold money.
@@ -15,7 +15,7 @@ from hitmesh.model.reasons import ErrorReason
 
 MICROS: Final = 1_000_000
 MICRO_DIGITS: Final = 6
-# The bounds of an amount or a sum in a single field of a message or a store.
+# The bounds for an amount or a sum in a single field.
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
 

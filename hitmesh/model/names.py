@@ -11,8 +11,7 @@ from typing import Final
 from hitmesh.model.errors import RefusedError
 
 _PART: Final = r"[a-z0-9][a-z0-9-]{0,63}"
-# The value of `merchant` in the keys of operators. MERCHANT_PATTERN does not match this name, so no merchant can have
-# it.
+# The value of `merchant` in operators' keys. MERCHANT_PATTERN does not match this name, so no merchant can have it.
 OPERATORS: Final = "operators"
 MERCHANT_PATTERN: Final = re.compile(rf"merchants/{_PART}")
 SITE_PATTERN: Final = re.compile(rf"merchants/({_PART})/sites/({_PART})")

@@ -1,8 +1,8 @@
 """Filter patterns in RE2 syntax, matched together against the distinct values of a dimension.
 
-Two limits bound the cost: the total number of RE2 instructions in all patterns, and this number times the number of
-characters in all values. They bound the time, because the time that RE2 needs is at most proportional to this product.
-An error names the exceeded limit. The checkpoint is called between blocks of values.
+Two limits bound the cost: the RE2 instructions in all patterns, and these instructions times the characters in all
+values. They bound the time, because the time that RE2 needs is at most proportional to this product. An error names the
+exceeded limit. The checkpoint is called between blocks of values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_MEMORY: Final = 8 << 20
 # Maximum RE2 instructions in all patterns of an automaton together, unless the automaton has only one pattern.
 # The states of a larger automaton would exceed MAX_MEMORY, and RE2 would rebuild them at every byte.
 _SET_PROGRAM: Final = 1_000
-# Number of values between two calls of the checkpoint.
+# Number of values between two checkpoint calls.
 _BLOCK: Final = 64
 
 

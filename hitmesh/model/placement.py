@@ -84,10 +84,11 @@ def data_version(sites: Sequence[Site], hits: Progress, refusals: Progress | Non
     the partitions that can hold the sites' hits, and in all partitions of the refusals topic.
 
     Args:
-        sites: the sites of the report.
+        sites: the report's sites.
         hits: the processor's committed progress in the hits topic, read before `sequences`.
         refusals: the processor's committed progress in the refusals topic, or None when unknown.
-        sequences: the sum, over the sites, of the highest sequence of a published settlement (`Generations.sequence`).
+        sequences: each site's highest sequence for a published settlement (`Generations.sequence`), summed over the
+            sites.
 
     Example:
         >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")

@@ -107,9 +107,9 @@ def plan_of(
     """Return the plan to recompute some site-days.
 
     Args:
-        logic: the name of the version of the logic.
+        logic: the name of the logic version.
         site_days: the number of site-days with hits.
-        hits: the number of accepted hits of these site-days.
+        hits: the number of accepted hits on these site-days.
         following: the number of later site-days that are recomputed too, as far as known.
         hit_us: the measured or estimated time per hit, in µs.
         site_day_ms: the measured or estimated time per site-day, in ms.

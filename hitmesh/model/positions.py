@@ -22,7 +22,7 @@ class PartitionId(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A record's location. In a partition, the order of positions is the order of the records."""
+    """A record's location. In a partition, positions and records have the same order."""
 
     log: str
     partition: int

@@ -2,8 +2,8 @@
 
 A publication replaces the results of earlier publications on the same site-days. If the earlier of two reprocessings
 were rolled back, or published again, the correction of the later reprocessing would be lost, although its state would
-still be PUBLISHED. Both calls are refused. The corrections of a site-day are therefore always published in the order of
-first publication, also after rollbacks.
+still be PUBLISHED. Both calls are refused. A site-day's corrections are therefore always published in the order in
+which they were first published, also after rollbacks.
 """
 
 from __future__ import annotations

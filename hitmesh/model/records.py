@@ -70,8 +70,8 @@ class Origin:
 
     Attributes:
         batch_id: the batch id, as sent.
-        batch_index: index of the hit in its batch; -1 for a batch that was refused whole.
-        key_id: id of the ingest key; "" if the key is unknown.
+        batch_index: the hit's index in its batch; -1 for a batch that was refused whole.
+        key_id: the ingest key's id; "" if the key is unknown.
         size: bytes that were sent.
         is_complete: whether all these bytes are kept; a batch's ingest key and edge data are never kept and do not
             matter.

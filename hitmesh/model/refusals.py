@@ -23,7 +23,7 @@ JSON_MARK: Final = b"\x07"
 """The first byte of kept JSON: a tag with field number 0 and wire type 7; protobuf allows neither."""
 WHOLE_BATCH: Final = -1
 REPLAY_PREFIX: Final = "replay-"
-"""The beginning of the ids of batches that a replay sends."""
+"""The first characters of every batch id that a replay sends."""
 PREFIX: Final = "rejectedHits/"
 MAX_NAME_CHARS: Final = 512
 _PARTS: Final = 7
@@ -45,7 +45,7 @@ class RefusalKey(NamedTuple):
 
     @property
     def cell(self) -> int:
-        """Start of the cell of collect time, UTC ms.
+        """Start of the collect time's cell, UTC ms.
 
         Example:
             >>> RefusalKey("b", 900_001, Position("rejected.1", 0, 1), 0).cell

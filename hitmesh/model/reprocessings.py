@@ -135,10 +135,10 @@ class RawRepair:
     """The result of a repair: hits that were missing in the raw store, and records that were restored from the log.
 
     Attributes:
-        restored_records: the number of records that were stored again.
-        restored_hits: the number of hits in these records, for all sites and days.
-        lost_hits: the number of hits that neither the raw store nor the log has.
-        lost_site_days: the number of site-days with lost hits on the day itself, or on the day before or after.
+        restored_records: how many records were stored again.
+        restored_hits: how many hits these records have, for all sites and days.
+        lost_hits: how many hits neither the raw store nor the log has.
+        lost_site_days: how many site-days have lost hits on the day itself, or on the day before or after.
         named: the first MAX_LOST_NAMED of these site-days.
         restored: up to MAX_RESTORED_NAMED of the restored records. If two parts restore the same record, it counts once
             if both parts list it.
@@ -184,18 +184,18 @@ class Reprocessing:
     """A stored reprocessing. Times are UTC ms; days are UTC days since 1970-01-01.
 
     Attributes:
-        id: the last part of the resource name `reprocessings/{id}`.
+        id: the last part in the resource name `reprocessings/{id}`.
         kind: why history is recomputed.
-        logic: the name of the version of the logic.
-        sites: full names of the sites.
+        logic: the name of the logic version.
+        sites: the sites' full names.
         first_day: the first day.
         end_day: the day after the last day.
         created_at: when the plan was stored.
         updated_at: when the value was last replaced.
         state: see State.
         work: the requested work in state RUNNING, or the failed work in FAILED; None in other states.
-        site_days: the number of site-days of the plan.
-        hits: the number of hits of the plan.
+        site_days: the number of site-days in the plan.
+        hits: the number of hits in the plan.
         done: how many site-days the current work has finished.
         error: in state FAILED, why the work failed; in PUBLISHED and ROLLED_BACK, why the settler did not begin the
             last requested work; otherwise empty.
@@ -206,7 +206,7 @@ class Reprocessing:
         receipt: for kind ERASE, a hitmesh.model.erasures.Receipt as text; empty before PUBLISH.
         version: the number of replacements of the stored value; `Reprocessings.replace` fails if the version has
             changed.
-        parts: the parts of the current work; each bucket is in at most one part.
+        parts: the current work's parts; each bucket is in at most one part.
         raw_repair: for a repair, the hits missing in the raw store that were found so far; otherwise None.
         rules: for kind RULES, the version of the exclusion rules of each site in `sites`; empty for other kinds.
         not_applicable: for kind RULES, how many hits of the plan cannot be compared with the site's rules of kind
@@ -327,7 +327,7 @@ class GenerationVersion:
 
     Attributes:
         generation: the number; STREAM_GENERATION for the stream's rows.
-        logic: the number of the version of the logic.
+        logic: the number of the logic version.
         read_through: the offsets below which the scan saw every record.
         ledger: the ledger entry.
         carry: the carry for the next day.
@@ -344,7 +344,7 @@ class GenerationVersion:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The old and the new sum of a measure of a site-day, over the hits that reports count."""
+    """The old and the new sum of a site-day's measure, over the hits that reports count."""
 
     old: int
     new: int

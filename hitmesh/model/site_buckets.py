@@ -1,7 +1,7 @@
 """Buckets of sites. A lease gives a settler the work for a bucket.
 
-Each day of a site needs the carry of the day before, so a single settler settles the days of a site in order. A bucket
-therefore contains whole sites. The number of buckets is part of the layout of Cassandra's tables and must not change.
+Each day of a site needs the previous day's carry, so a single settler settles a site's days in order. A bucket
+therefore contains whole sites. The number of buckets is fixed in the layout of Cassandra's tables and must not change.
 """
 
 from __future__ import annotations

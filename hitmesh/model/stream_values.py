@@ -25,7 +25,7 @@ class FoldedRows:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotManifest:
-    """The manifest of a snapshot of a partition's state at a position.
+    """The manifest for a snapshot of a partition's state at a position.
 
     The manifest is stored last; readers ignore chunks without a stored manifest.
 

@@ -45,10 +45,11 @@ class Stream:
     """A stream.
 
     Attributes:
-        generation: the generation of all its rows and partials; STREAM_GENERATION or less.
+        generation: the generation for all its rows and partials; STREAM_GENERATION or less.
         first_day: the stream writes no rows of earlier UTC days.
-        starts: the first offset that the stream reads, by partition of both topics; other partitions begin at 0.
-        logic: the name of its logic version; empty for the first stream, whose version is the processor's setting.
+        starts: the first offset that the stream reads, by partition (both topics); other partitions begin at 0.
+        logic: the name of the stream's logic version; empty for the first stream, whose version is the processor's
+            setting.
         replaces: the name of the logic version that the stream replaces.
     """
 
@@ -106,7 +107,7 @@ class StreamTable:
         adopted: the shadow streams that the live processor took over, the oldest first.
         shadow: the stream beside the live stream, if there is one.
         gone: streams whose values have not been removed yet.
-        newest: the generation of the newest stream, which is the lowest generation of any stream.
+        newest: the newest stream's generation, which is the lowest generation.
     """
 
     version: int = 0

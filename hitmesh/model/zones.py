@@ -274,7 +274,7 @@ def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
     tz = load_zone(zone)
     first = (dt.date(year, 1, 1).toordinal() - _EPOCH) * _DAY_S
     end = (dt.date(year + 1, 1, 1).toordinal() - _EPOCH) * _DAY_S
-    # The last second of the year is the last examined instant; the next second belongs to the steps of the next year.
+    # The last examined instant is the year's last second; the next second belongs to the steps of the next year.
     looks = [*range(first, end, _DAY_S), end - 1]
     offsets = [_offset_s(tz, look) for look in looks]
     steps = [(first * 1_000, offsets[0] * 1_000)]

@@ -1,4 +1,4 @@
-"""Hashes of whole Polars columns: the hash64 of each string, and hashes of campaign tuples.
+"""Hashes of whole Polars columns: each string's hash64, and hashes of campaign tuples.
 
 `hash64_column` gives the same hashes as hitmesh.model.keys:hash64, but faster. Stored hashes never change: golden
 values in tests/unit/test_keys.py pin them.

@@ -32,7 +32,7 @@ class RawHits:
         count: the hits in readable records, erased hits included, because blank rows keep their hash64.
         log_times: the log time of each readable record, by position.
         damaged: the positions of records that are not readable.
-        rows: the number of hits that were read, including hits of other sites and days.
+        rows: how many hits were read, including hits of other sites and days.
         through: the position of the last record that was read, if reading ended early; None if all were read.
     """
 

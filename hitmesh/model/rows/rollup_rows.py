@@ -1,10 +1,9 @@
 """The rows that settlement writes and reports read: a single schema for every metric store (architecture §4).
 
-There are two row sources. `traffic` holds hit-scope measures in the cell of the hit, with the dimensions of the hit and
-of its visit. `visits` holds visit-scope measures in the cell in which the visit starts. Measures are Int64 and
-additive; the sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). Each key has one row; if
-an amount is beyond an Int64, the key has further rows (hitmesh.model.amounts:as_rows). A null dimension means "(not
-set)".
+There are two row sources. `traffic` holds hit-scope measures in the hit's cell, with the dimensions of the hit and its
+visit. `visits` holds visit-scope measures in the cell in which the visit starts. Measures are Int64 and additive; the
+sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). Each key has one row; if an amount is
+beyond an Int64, the key has further rows (hitmesh.model.amounts:as_rows). A null dimension means "(not set)".
 
 The data-quality measures (bot_hits to clock_skewed_hits) count excluded hits too, but are stored only in rows that are
 not excluded. Every report therefore includes them, and a report with include_excluded does not count them twice.

@@ -1,4 +1,4 @@
-"""A linear digest of rows (architecture A8): the digest of a sum of rows is the sum of the rows' digests.
+"""A linear digest of rows (architecture A8): if rows are summed, their digests are summed too.
 
 A row's digest is the sum, over the row's measures, of hash(row key, measure) × value, mod 2⁶⁴. The row key is site,
 cell, excluded and the dimensions, without the generation. The digests of all signed rows of the stream therefore add up
@@ -42,7 +42,7 @@ class RowDigest:
 
     Args:
         secret: at most 64 bytes; must be the mesh secret (SiteDirectory.mesh_secret) in stream and settlement alike.
-        max_remembered: maximum number of texts in the cache of hashes; a full cache is emptied.
+        max_remembered: maximum number of cached texts; a full cache is emptied.
     """
 
     def __init__(self, secret: bytes = b"", max_remembered: int = MAX_REMEMBERED) -> None:

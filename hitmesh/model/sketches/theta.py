@@ -85,7 +85,7 @@ class Theta:
         return float(compact_theta_sketch.deserialize(self.to_bytes()).get_upper_bound(BOUND_STD_DEVS))
 
     def to_bytes(self) -> bytes:
-        """Return the sketch's bytes in the compact form of DataSketches.
+        """Return the sketch's bytes in the compact DataSketches form.
 
         Example:
             >>> Theta(MAX_THETA, np.array([7], np.uint64)).to_bytes().hex(" ", 8)
@@ -98,8 +98,7 @@ class Theta:
 class Thetas:
     """Many sketches as columns.
 
-    `counts[i]` is the number of hashes of sketch i. `hashes` contains the hashes of all sketches, in the order of the
-    sketches.
+    Sketch i has `counts[i]` hashes. `hashes` contains the hashes of all sketches, sketch by sketch.
 
     `thetas` is uint64 (n,), `counts` is int64 (n,), and `hashes` is uint64 (sum of counts,). A sketch without hashes
     whose theta is `MAX_THETA` is the empty sketch.

@@ -41,7 +41,7 @@ def exact_limit(lg_k: int = LG_K_CELL) -> int:
 
 
 def theta_hashes(keys: U64Array) -> U64Array:
-    """Return the theta hash of each 64-bit key, which is the upper 63 bits of the first half of murmur3-x64-128.
+    """Return each 64-bit key's theta hash, which is the upper 63 bits of the first half of murmur3-x64-128.
 
     The hashes equal those of `update(int)` in DataSketches with the key's bits as int64. (DataSketches treats the text
     "5" and the number 5 as different items.)
@@ -183,7 +183,7 @@ def _distinct_by_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tup
 
 
 def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
-    """Sort by group, then hash, with a separate sort of the hashes of each group: fast if groups are large."""
+    """Sort by group, then hash, with a separate sort for each group, which is fast if groups are large."""
     if n_groups > 1 and (groups[1:] < groups[:-1]).any():
         # A stable sort uses radix sort for 16-bit numbers and merge sort for wider numbers.
         order = np.argsort(groups.astype(np.uint16) if n_groups <= 1 << 16 else groups, kind="stable")
