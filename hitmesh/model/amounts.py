@@ -56,8 +56,9 @@ def fits(sums_of_amounts: pl.Series) -> pl.Series | None:
 def as_rows(folded: pl.DataFrame) -> pl.DataFrame:
     """Return folded rows with amount sums as int64.
 
-    If a sum is beyond an int64, further rows with the same key hold the excess. In these rows, the other measures are
-    zero and the sketches are null. So the rows add up to the exact sum, and no count or sketch is counted twice.
+    If a sum is beyond an int64, further rows with the same key hold the excess. In these further rows, the other
+    measures are zero and the sketches are null. All rows of a key therefore add up to the exact sum, and no count or
+    sketch is counted twice.
 
     Example:
         >>> folded = pl.DataFrame({"site": "demo/shop", "orders": 10, "refunds": pl.Series([10**19], dtype=AMOUNT_SUM)})

@@ -88,7 +88,7 @@ class Buckets:
 
     @cached_property
     def labels(self) -> list[str]:
-        """Each bucket's local start with offset, such as `2015-05-17T00:00:00+05:45`, at every grain (rule Z1).
+        """The local start of each bucket, such as `2015-05-17T00:00:00+05:45`, at every grain (rule Z1).
 
         Example:
             >>> day = dt.date(2026, 10, 25)  # the clocks go back: vector Z-b
@@ -157,7 +157,7 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
 
 
 def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int = MONDAY) -> Buckets:
-    """Return the buckets of [start_ms, end_ms).
+    """Return the buckets that cover [start_ms, end_ms).
 
     The first and the last bucket are clipped to the range, and partial if they are cut.
 

@@ -14,8 +14,8 @@ class ChangeReasons:
     """Counts of visits and hits that differ between the old and the new generation of site-days.
 
     A side is the old or the new generation. A place is a hit that is in a visit on both sides. A place begins a visit
-    on a side if the place is the visit's first place, and the visit did not begin before the UTC day. This equation
-    always holds:
+    on a side if the place is the visit's first place, and the visit did not begin before the UTC day. The counts of
+    visits add up exactly:
 
         visits(new) − visits(old) = split_visits − merged_visits + added_visits − removed_visits
 
@@ -58,7 +58,7 @@ class ChangeReasons:
         return self.split_visits - self.merged_visits + self.added_visits - self.removed_visits
 
     def plus(self, other: ChangeReasons) -> ChangeReasons:
-        """Return the sums of these counts and the other counts.
+        """Return each count plus the same count of `other`.
 
         Example:
             >>> ChangeReasons(joined_hits=2).plus(ChangeReasons(joined_hits=3)).joined_hits

@@ -13,7 +13,7 @@ Checkpoint = Callable[[], None]
 
 
 def unwatched() -> None:
-    """Return at once: the checkpoint of work that no caller can abandon.
+    """Return at once. This function is the checkpoint of work that no caller can abandon.
 
     Example:
         >>> unwatched()  # returns, so the work continues

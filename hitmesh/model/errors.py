@@ -63,7 +63,7 @@ class HitmeshError(Exception):
 
 
 class RetryError(HitmeshError):
-    """The same call may succeed later."""
+    """The call failed, but the same call may succeed later."""
 
     reason: Reason = ErrorReason.UNAVAILABLE
 
@@ -158,11 +158,11 @@ class Abandoned(HitmeshError):
 
 
 class FatalError(HitmeshError):
-    """A retry does not help."""
+    """The work cannot succeed, and a retry does not help."""
 
 
 class StaleGeneration(FatalError):
-    """Another generation of the site-day was published since the scan began; scan again."""
+    """Another generation of the site-day was published after the scan began. The caller must scan again."""
 
     reason = LocalReason.STALE_GENERATION
 

@@ -16,10 +16,10 @@ AS_COLLECTED: Final = 0
 
 
 class RuleKind(StrEnum):
-    """The column that a rule compares. Stores keep these values.
+    """The column that an exclusion rule compares. The values of this enum are stored.
 
-    HOST: the page's host. PAGE: an RE2 pattern in the path of the page. COUNTRY: ISO 3166-1 code. USER_AGENT: an RE2
-    pattern. REFERRER: the referrer's host. NETWORK: the truncated IP address.
+    HOST: the page's host. PAGE: the page's path, matched with an RE2 pattern. COUNTRY: the ISO 3166-1 code. USER_AGENT:
+        the user agent, matched with an RE2 pattern. REFERRER: the referrer's host. NETWORK: the truncated IP address.
     """
 
     HOST = "host"

@@ -24,7 +24,7 @@ _MODULUS: Final = 1 << 64
 
 
 def is_streamed(generation: int) -> bool:
-    """Return whether a stream wrote the generation's rows, not a settlement.
+    """Return whether a stream, instead of a settlement, wrote the generation's rows.
 
     Example:
         >>> is_streamed(0), is_streamed(-1), is_streamed(1)
@@ -38,7 +38,7 @@ class DirtyMark:
     """States that a record at `position` changed a site-day's data.
 
     `hits` is how many hits the record has on the site-day; `sum64` is Σ mod 2⁶⁴ and `xor64` is ⊕ over the hit_hash of
-    these hits. The ledger counts them as pending (rule D5).
+    these hits. The ledger counts these hits as pending (rule D5).
     """
 
     site_day: SiteDay
@@ -77,9 +77,9 @@ class GenerationEntry:
     generation: int
     sequence: int
     logic_version: int
-    read_through: Mapping[PartitionId, int]  # the scan saw every record below these offsets
+    read_through: Mapping[PartitionId, int]  # the offsets below which the scan saw every record
     published_at: int
-    rules_version: int = 0  # hitmesh.model.exclusion: the site's rules that decided each hit; 0 = the collector did
+    rules_version: int = 0  # version of the site's exclusion rules that decided each hit; 0 = the collector decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class LedgerEntry:
     erased: int = 0
 
     def plus(self, other: LedgerEntry) -> LedgerEntry:
-        """Return the entry for the hits of both entries together.
+        """Return the sum of two ledger entries.
 
         Example:
             >>> LedgerEntry(2, 1, 1, 0, sum64=7, xor64=5).plus(LedgerEntry(1, 0, 0, 0, sum64=9, xor64=4, erased=1))

@@ -1,4 +1,7 @@
-"""Hit types, cart actions and time sources. Their numbers are stored; hit types equal hitmesh.api.hit.v1.HitType."""
+"""Hit types, cart actions and time sources. Their numbers are stored.
+
+Hit types have the numbers of hitmesh.api.hit.v1.HitType.
+"""
 
 from __future__ import annotations
 

@@ -7,17 +7,17 @@ from typing import Final
 CELL_MS: Final = 900_000
 """Length of a cell, the shortest time bucket: 15 minutes."""
 MAX_SKEW_MS: Final = 5 * 60_000
-"""Rule T2: an event time that is ahead of collect time by more than this is clamped to collect time."""
+"""Rule T2: an event time that is ahead of collect time by more than this value is clamped to collect time."""
 MAX_AHEAD_MS: Final = 24 * 3_600_000
-"""Rule T2: a hit whose event time is ahead of collect time by more than this is refused."""
+"""Rule T2: a hit whose event time is ahead of collect time by more than this value is refused."""
 MAX_AGE_MS: Final = 72 * 3_600_000
-"""Rule T3: a hit with a browser key that is older than this is refused."""
+"""Rule T3: a hit with a browser key is refused if it is older than this value."""
 MAX_SERVER_AGE_MS: Final = 397 * 86_400_000
-"""Rule T3: a hit with a server key that is older than this is refused. 13 months have at most 397 days."""
+"""Rule T3: a hit with a server key is refused if it is older than this value. 13 months have at most 397 days."""
 LATENESS_MS: Final = 3_600_000
-"""Rule T4, allowed lateness: a hit is late when its log time is later than its event time by more than this."""
+"""Rule T4, allowed lateness: a hit is late if log time - event time exceeds this value."""
 CLOSED_AFTER_MS: Final = 26 * 3_600_000
-"""Rule T4: a UTC day closes this long after its end: the visit cap (24 h), the allowed lateness (1 h), 1 h margin."""
+"""Rule T4: time from a UTC day's end until it closes: visit cap (24 h), allowed lateness (1 h) and margin (1 h)."""
 IPV4_PREFIX_BITS: Final = 24
 """Rule I1: how many leading bits are kept in an IPv4 address."""
 IPV6_PREFIX_BITS: Final = 48
@@ -25,17 +25,17 @@ IPV6_PREFIX_BITS: Final = 48
 HEARTBEAT_S: Final = 10.0
 """Rule L1: default interval between heartbeats in every partition; a setting of the collector."""
 DELAYED_AFTER_MS: Final = 15 * 60_000
-"""Rule L2: an answer whose lag exceeds this is DELAYED."""
+"""Rule L2: an answer is DELAYED if its lag exceeds this value."""
 DEGRADED_AFTER_MS: Final = 60 * 60_000
-"""Rule L2: an answer whose lag exceeds this is DEGRADED."""
+"""Rule L2: an answer is DEGRADED if its lag exceeds this value."""
 AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
-"""Rule L2: operators are warned when log time is ahead of the present by more than this.
+"""Rule L2: operators are warned if log time is ahead of the present by more than this value.
 
 If only the log's clock is wrong, log time is ahead by at most MAX_LEAD_MS (rule L1)."""
 DERIVED_FROM_MS: Final = 24 * 3_600_000
 """Rule L4: if a day has no carry, open visits are derived from the raw hits of this period before the day."""
 FOLLOWED_MS: Final = 24 * 3_600_000
-"""Rule L4: settlement follows a visit that is open at the day's end for at most this long after the day's end."""
+"""Rule L4: maximum time after a day's end for which settlement follows a visit that is open at the day's end."""
 MAX_LEAD_MS: Final = 10 * 60_000
 """Rule L1: maximum lead of a record's log time over the latest collect time in the record."""
 COPY_WINDOW_MS: Final = 7_200_000
@@ -43,11 +43,11 @@ COPY_WINDOW_MS: Final = 7_200_000
 COPY_LOG_MS: Final = 5_400_000
 """Rule D2: the stream finds every copy that arrives within this log time after the original."""
 VISIT_GAP_MS: Final = 1_800_000
-"""Rule S1: a hit starts a new visit if it comes more than this after the previous hit. Default of visit policies."""
+"""Rule S1: a hit starts a new visit if the gap before it exceeds this value. Visit policies have this default."""
 VISIT_CAP_MS: Final = 86_400_000
-"""Rule S5: maximum duration of a visit. Default of visit policies."""
+"""Rule S5: maximum duration of a visit. Visit policies have this default."""
 MAX_VISIT_HITS: Final = 5_000
-"""Rule S5: maximum hits in a visit. The next hit starts a new visit. Default of visit policies."""
+"""Rule S5: maximum hits in a visit. The next hit starts a new visit. Visit policies have this default."""
 KEPT_HITS_OF_VISITOR: Final = 5_000
 """Rule S9: if the stream keeps this many hits from a visitor, further hits out of order wait for settlement."""
 LG_K_CELL: Final = 12

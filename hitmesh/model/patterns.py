@@ -1,8 +1,8 @@
 """Filter patterns in RE2 syntax, matched together against the distinct values of a dimension.
 
 Two limits bound the cost: the RE2 instructions in all patterns, and these instructions times the characters in all
-values. They bound the time, because the time that RE2 needs is at most proportional to this product. An error names the
-exceeded limit. The checkpoint is called between blocks of values.
+values. The limits bound the time, because the time that RE2 needs is at most proportional to this product. An error
+names the exceeded limit. The checkpoint is called between blocks of values.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hitmesh.model.reasons import ErrorReason
 # Maximum RE2 instructions in all patterns of a question together. The pattern `^/blog/` compiles to 4
 # instructions, and most patterns of 500 characters compile to fewer than 1,000.
 MAX_PROGRAM: Final = 10_000
-# Maximum of RE2 instructions × characters to match. At the limit, matching usually takes a few milliseconds of CPU
-# time. If RE2 runs out of memory for the automaton at every value, matching takes about 15 s.
+# Maximum number of steps (RE2 instructions × characters to match). At the limit, matching usually takes a few
+# milliseconds of CPU time. If RE2 runs out of memory for the automaton at every value, matching takes about 15 s.
 MAX_STEPS: Final = 1_000_000_000
 # Maximum memory of an automaton, in bytes.
 MAX_MEMORY: Final = 8 << 20

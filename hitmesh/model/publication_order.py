@@ -2,8 +2,8 @@
 
 A publication replaces the results of earlier publications on the same site-days. If the earlier of two reprocessings
 were rolled back, or published again, the correction of the later reprocessing would be lost, although its state would
-still be PUBLISHED. Both calls are refused. A site-day's corrections are therefore always published in the order in
-which they were first published, also after rollbacks.
+still be PUBLISHED. Rollback and repeated publication of the earlier reprocessing are therefore refused. A site-day's
+corrections are therefore always published in the order in which they were first published, also after rollbacks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hitmesh.model.reprocessings import Reprocessing, State, Work
 def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
     """Return whether the work requires that no later reprocessing is published on the same site-days.
 
-    A rollback and a further publication require this. A first publication is always the newest, because other
+    A rollback and a repeated publication require this. A first publication is always the newest, because other
     reprocessings of its site-days are refused between its recomputation and its publication.
 
     Example:

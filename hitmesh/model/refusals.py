@@ -33,7 +33,7 @@ _INT64: Final = 1 << 63
 class RefusalKey(NamedTuple):
     """A refusal's place in a list.
 
-    Refusals are sorted by cell of collect time (newest first), then by site, then newest first.
+    Refusals are sorted by cell of collect time (newest first), then by site, then by collect time (newest first).
 
     The refusals of a single site are therefore listed by collect time, then by position, both descending.
     """

@@ -28,9 +28,10 @@ OnDamage = Callable[[StoreCorrupt], None]
 class State(StrEnum):
     """The state of a reprocessing.
 
-    PLANNED: stored, nothing computed. RUNNING: the settler performs `work`. DIFF_READY: every site-day is recomputed;
-    reports still read the old generations. PUBLISHED: reports read the new generations. ROLLED_BACK: reports read the
-    old generations again. CANCELLED, EXPIRED: no report ever read the new generations, and their rows are removed.
+    PLANNED: the plan is stored, and nothing is computed yet. RUNNING: the settler performs `work`. DIFF_READY: every
+    site-day is recomputed; reports still read the old generations. PUBLISHED: reports read the new generations.
+    ROLLED_BACK: reports read the old generations again. CANCELLED, EXPIRED: no report ever read the new generations,
+    and their rows are removed.
     FAILED: the work ended with an error, which `error` describes; the work can be requested again. ERASED: a visitor's
     hits are removed; the old generations are removed too, so there is no rollback.
     """
@@ -216,7 +217,8 @@ class Reprocessing:
         begun_at: when the settler began the last work, in UTC ms; 0 before the first work. Works that continue or undo
             a failed work do not change `begun_at`.
         following: how many settled site-days after the last day RECOMPUTE also recomputed, because visits that continue
-            into them change (rule L4). These site-days keep their logic and rules, and are published with the plan.
+            into them change (rule L4). The further site-days keep their logic and rules, and are published with the
+            plan.
         reach_day: the day after the last of these site-days; 0 without such a site-day.
         open_hits: for kind ERASE, how many hits of the visitor RECOMPUTE found on days that are not settled yet.
     """
@@ -356,7 +358,7 @@ class Rebuilt:
 
     Attributes:
         site_day: the site-day.
-        before: the generation that reports read before.
+        before: the generation that reports read before the publication.
         after: the new generation.
         sequence: the sequence number of the site-day's entry when this reprocessing last read or changed the entry. If
             the current sequence number differs, another settlement or reprocessing has published since.

@@ -143,7 +143,7 @@ class Site:
 
 
 class KeyKind(StrEnum):
-    """A key's kind, which decides its rights (hitmesh.access.roles). Stores keep these values."""
+    """A key's kind, which decides its rights (hitmesh.access.roles). The values of this enum are stored."""
 
     BROWSER = "browser"
     SERVER = "server"

@@ -6,7 +6,7 @@ versions without checksums are read unverified. Readers recognise such values by
 single flipped bit turns the format mark of a sealed value into these bytes.
 
 Any failure in a decoder, including a Rust panic, counts as damaged bytes. The error message names the damaged value and
-the remedy. It never contains the decoder's message, because that message may contain stored values.
+the remedy. The error message never contains the decoder's message, because that may contain stored values.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SEALED: Final = struct.Struct("<4sQ")
 COPY_CURE: Final = "restore the store from a backup"
 """The remedy, in error messages, for damage that is not repaired automatically."""
 SETTLED_CURE: Final = (
-    f"hitmesh reprocess plan --kind repair, run and published, replaces the value of the day; otherwise {COPY_CURE}"
+    f"run and publish a repair (hitmesh reprocess plan --kind repair) to replace the day's value; otherwise {COPY_CURE}"
 )
 """The remedy, in error messages, for damage to settlement results."""
 ARROW_STREAM: Final = b"\xff\xff\xff\xff"

@@ -1,6 +1,6 @@
 """The table of streams decides which stream reports read for unsettled days: the live stream or a shadow stream.
 
-A stream processes the log under a version of the logic. Its rows and partials have a separate generation:
+A stream processes the log under a version of the logic. Each stream's rows and partials have a separate generation,
 STREAM_GENERATION for the first stream, and -1, -2, … for later streams. Two streams therefore never share a value. The
 stream table is a single stored value, which is replaced as a whole. Each answer reads the table once, so an answer
 never mixes two streams.
@@ -91,7 +91,7 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True)
 class GoneStream:
-    """A stream that no answer has read since `at` (UTC ms). Its values from `first_day` on will be removed."""
+    """A stream that no answer has read since `at` (UTC ms). The stream's values from `first_day` on will be removed."""
 
     generation: int
     first_day: int

@@ -43,12 +43,12 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "offline": pl.Boolean(),
     "flags": pl.UInt32(),  # reasons.HitFlag
     "hostname": pl.String(),
-    "page_path": pl.String(),  # for a SCREEN_VIEW, the screen's name
+    "page_path": pl.String(),  # path of the page; for a SCREEN_VIEW, the screen's name
     "page_query": pl.String(),
     "title": pl.String(),
     "http_status": pl.UInt16(),
     "referrer": pl.String(),
-    "campaign_hash": pl.UInt64(),  # 0 = no campaign (rule S3)
+    "campaign_hash": pl.UInt64(),  # 0 if the hit has no campaign (rule S3)
     "utm_source": pl.String(),
     "utm_medium": pl.String(),
     "utm_campaign": pl.String(),
@@ -58,7 +58,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "user_agent": pl.String(),
     "language": pl.String(),
     "country": pl.String(),
-    "device_type": pl.String(),  # columns from here to referrer_host are results of the classification
+    "device_type": pl.String(),  # the columns from device_type to referrer_host are classes
     "browser": pl.String(),
     "os": pl.String(),
     "channel": pl.String(),
@@ -66,27 +66,27 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "medium": pl.String(),
     "referrer_host": pl.String(),
     "event_name": pl.String(),
-    "product": pl.String(),  # sku of the first item, on PRODUCT_VIEW and CART_UPDATE
-    "category": pl.String(),  # levels joined with "/"
+    "product": pl.String(),  # sku of the first item in a PRODUCT_VIEW or CART_UPDATE
+    "category": pl.String(),  # the category's levels, joined with "/"
     "brand": pl.String(),
     "cart_action": pl.UInt8(),  # hit_types.CartAction
     "checkout_step": pl.UInt8(),
     "foreground_ms": pl.Int64(),
-    "order_id": pl.String(),  # on ORDER and REFUND
-    "currency": pl.String(),  # on ORDER and REFUND; the site's currency when not sent
+    "order_id": pl.String(),  # set in ORDER and REFUND hits
+    "currency": pl.String(),  # set in ORDER and REFUND hits; the site's currency if none was sent
     "total": pl.Int64(),
     "subtotal": pl.Int64(),
     "shipping": pl.Int64(),
     "tax": pl.Int64(),
     "discount": pl.Int64(),
-    "refund_amount": pl.Int64(),  # 0 = no amount sent: settlement uses the order's total (rule D3)
+    "refund_amount": pl.Int64(),  # 0 if no amount was sent; settlement then uses the order's total (rule D3)
     "items": pl.List(ITEM),  # on ORDER
     "payload": pl.Binary(),  # the payload's bytes as sent, for every hit type except PAGE_VIEW
-    "properties": pl.List(pl.Binary()),  # the entries' bytes as sent
+    "properties": pl.List(pl.Binary()),  # the properties' bytes, as sent
     "key_id": pl.String(),  # the ingest key's id, never its secret
     "batch_id": pl.String(),
     "batch_index": pl.UInt32(),
-    "refund_id": pl.String(),  # on REFUND; absent in records before schema version 2
+    "refund_id": pl.String(),  # set in REFUND hits; absent in records before schema version 2
     # The truncated client address (rule I1), if the site stores it; absent in records before schema version 3.
     "network": pl.String(),
 }
@@ -95,18 +95,18 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
 # an erasure changed have another column: hitmesh.model.rows.erased_refusals.
 REJECTED_SCHEMA_VERSION = 2
 REJECTED_COLUMNS: dict[str, pl.DataType] = {
-    "site": pl.String(),  # "" if the key belongs to no site
+    "site": pl.String(),  # "" if the key names no site
     "collect_time": pl.Int64(),
     "reason": pl.String(),  # name of a collector.v1.Reason, without the prefix REASON_
     "field": pl.String(),
     "message": pl.String(),
     "hit_id": pl.String(),
     "batch_id": pl.String(),
-    "batch_index": pl.Int32(),  # -1 = the whole batch
+    "batch_index": pl.Int32(),  # -1 for a batch that was refused whole
     "hits": pl.Int64(),  # number of refused hits: 1, or all hits of a batch that was refused whole
     "original": pl.Binary(),
     "key_id": pl.String(),
-    "origin": pl.Binary(),  # RefusalOrigin, on rows with bytes; absent in records before schema version 2
+    "origin": pl.Binary(),  # RefusalOrigin, set if `original` is set; absent in records before schema version 2
 }
 
 

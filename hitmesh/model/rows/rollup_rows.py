@@ -74,7 +74,7 @@ TRAFFIC_MEASURES = (
     "product_views",
     "cart_adds",
     "checkouts_started",
-    "item_revenue",  # micros, like all money here
+    "item_revenue",  # in micros, like all amounts
     "orders",
     "items_sold",
     "gross_revenue",
@@ -115,9 +115,9 @@ def sum_type(measure: str) -> pl.DataType:
     return AMOUNT_SUM if measure in AMOUNT_MEASURES else pl.Int64()
 
 
-# The texts that answers show for a null, for a missing source and for a remainder (rules §9). If a client sends such a
-# text as a value, the value gets a backslash in front, so that a report distinguishes it from the special text. A value
-# that already looks escaped gets one more backslash.
+# The texts that answers show for a null, for a missing source and for a remainder (rules §9). If a client sends one of
+# these texts as a value, the value gets a backslash in front, so that a report distinguishes it from the special text.
+# A value that already looks escaped gets one more backslash.
 _RESERVED = r"^\\*\((?:not set|direct|other)\)$"
 # In the stream, this text replaces texts beyond a limit (rule S10). No client can send this text; rows store OTHER
 # instead.

@@ -120,7 +120,7 @@ def rule_flags(
     Args:
         rows: hits with the columns that the matchers read (RULE_COLUMNS).
         matchers: the matchers, for example of several sites.
-        which: (n,) the index into `matchers` of each hit.
+        which: for each hit, the index into `matchers` (n,).
 
     Example:
         >>> rule = ExclusionRule("1", RuleKind.COUNTRY, "AT", since=1, created_at=0)
