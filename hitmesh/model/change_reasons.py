@@ -15,7 +15,7 @@ class ChangeReasons:
 
     A side is the old or the new generation. A place is a hit that is in a visit on both sides. A place begins a visit
     on a side if the place is the visit's first place, and the visit did not begin before the UTC day. The counts of
-    visits add up exactly:
+    visits add up exactly, as follows:
 
         visits(new) − visits(old) = split_visits − merged_visits + added_visits − removed_visits
 

@@ -29,7 +29,7 @@ class ErasureMark:
     Attributes:
         site: the site's full name.
         digest: the visitor's `timeline_digest`.
-        until: UTC ms; the visitor's hits with this event time or a later event time are accepted.
+        until: hits with this event time (UTC ms) or a later event time are accepted.
         created_at: when the mark was stored, UTC ms.
         reprocessing: the id of the erasing reprocessing.
     """
@@ -45,7 +45,7 @@ def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
     """Return a visitor's hash on a site, keyed with the mesh secret, as hexadecimal digits.
 
     Args:
-        mesh_secret: SiteDirectory.mesh_secret.
+        mesh_secret: the mesh secret (SiteDirectory.mesh_secret).
         timeline: the visitor's timeline key, whose lowest bit is ignored (hitmesh.model.keys:timeline_keys).
 
     Example:
@@ -71,10 +71,11 @@ class Receipt:
         carries: carries of stored reprocessings from which the visitor's visits were removed.
         site_days: site-days whose numbers were recomputed and published.
         generations: replaced generations that were removed.
-        days: UTC days that had the visitor's hits.
-        open_days: UTC days with erased hits that were not closed; the sums of such a day are corrected when the day is
-            settled.
-        log_until: UTC ms until which the log may still hold the bytes; 0 if the log no longer holds the bytes.
+        days: the UTC days that had the visitor's hits.
+        open_days: the UTC days with erased hits that were not closed; the sums of such a day are corrected when the day
+            is settled.
+        log_until: the time (UTC ms) until which the log may still hold the bytes; 0 if the log no longer holds the
+            bytes.
         scanned: how many values the last scan read, by store: raw records, snapshots, carries, refusals, claimed ids.
         proven_at: when the last scan found no more hits, UTC ms; 0 before that.
         newest_log_time: the newest log time among rewritten records, UTC ms.
@@ -172,7 +173,7 @@ def visitor_digest(mesh_secret: bytes, site: str, key: tuple[int, int]) -> str:
     """Return the digest that identifies a visitor in erasure marks.
 
     Args:
-        mesh_secret: SiteDirectory.mesh_secret.
+        mesh_secret: the mesh secret (SiteDirectory.mesh_secret).
         site: the site's full name.
         key: the visitor key, high and low 64 bits (hitmesh.model.keys:visitor_key).
 

@@ -42,11 +42,12 @@ def hash64(*parts: str) -> int:
 
 
 def visitor_key(site_secret: bytes, kind: str, *parts: str) -> tuple[int, int]:
-    """Return the high and the low 64 bits of the visitor key: BLAKE2b-128 keyed by the site's secret (rule I1).
+    """Return the high and the low 64 bits of the visitor key, a BLAKE2b-128 keyed by the site's secret (rule I1).
 
     Args:
         site_secret: 16 to 64 bytes; never leaves the collector.
-        kind: "user", "visitor" or "daily", so that equal strings with different kinds are different visitors.
+        kind: the identifier's kind ("user", "visitor", "daily"); equal strings of different kinds are different
+            visitors.
         parts: the visitor's identifiers.
 
     Example:
@@ -71,7 +72,7 @@ def partition_of(
     spread: U64Array,
     partitions: int,
 ) -> I32Array:
-    """Return each hit's partition: (hash64(site) + visitor_lo mod spread) mod partitions (architecture A4).
+    """Return each hit's partition, (hash64(site) + visitor_lo mod spread) mod partitions (architecture A4).
 
     A spread of 0 counts as 1.
 

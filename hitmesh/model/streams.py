@@ -65,7 +65,7 @@ FIRST: Final = Stream(STREAM_GENERATION)
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A stream beside the live stream.
+    """A shadow stream, which runs beside the live stream.
 
     `started_at` is when the shadow was started, and `changed_at` is when its state last changed, both in UTC ms. While
     the state is ADOPTING, `stopped` has the offsets at which processes stopped the live stream, by partition of both

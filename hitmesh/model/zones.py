@@ -302,6 +302,6 @@ def _offset_s(tz: ZoneInfo, instant_s: int) -> int:
 
 
 def _same_city(name: str) -> list[str]:
-    """Return at most 3 zones with the same last part as the name, ignoring case: Europe/Berlin for `berlin`."""
+    """Return at most 3 zones with the same last part as the name, ignoring case (Europe/Berlin for `berlin`)."""
     city = name.rpartition("/")[2].replace(" ", "_").casefold()
     return sorted(zone for zone in zone_names() if zone.rpartition("/")[2].casefold() == city)[:3]
