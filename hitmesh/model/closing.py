@@ -25,8 +25,8 @@ def is_closed(day: int, log_time: int) -> bool:
 def visits_wait_until(log_time: int) -> int:
     """Return the earliest event time, in UTC ms, of a hit that is on time at this log time.
 
-    If a partition's log time is ahead of the clock, reports contain the earliest event time. The log time then does not
-    advance until the clock reaches the log time, and meanwhile hits with earlier event times are late.
+    If a partition's log time is ahead of the clock, reports contain the earliest event time. Such a log time stays the
+    same until the clock reaches it, and meanwhile hits with earlier event times are late.
 
     Example:
         >>> visits_wait_until(10 * 3_600_000) // 3_600_000  # 09:00 at a log time of 10:00 (rule T4)

@@ -46,7 +46,7 @@ class PolicyChange(NamedTuple):
 
 
 def policy_version(*, campaign_splits: bool, split_at_local_midnight: bool) -> str:
-    """Return the version of a policy, which names its differences from v1. Reports show this version.
+    """Return the version of a policy, which names its differences from v1. Reports show the version of each policy.
 
     Example:
         >>> policy_version(campaign_splits=False, split_at_local_midnight=False)
