@@ -1,7 +1,8 @@
-"""Acknowledgements of a stream, cut into messages that every client can read: a default gRPC client takes 4 MiB.
+"""Splits a stream's acknowledgements into messages that every client can read: a gRPC client accepts 4 MiB by default.
 
-A batch's issues, its receipts and its number share a message if they fit. Otherwise the number comes with the last of
-the batch's messages, so a client that has received the number has received every issue and receipt.
+A batch's issues, its receipts and its number share a message if they fit. Otherwise they are spread over several
+messages, and the last message contains the number. A client that has received the number therefore has received every
+issue and receipt of the batch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collector.sequence import Progress
 from hitmesh.api.collector.v1 import collector_pb2
 
 MAX_ACK_BYTES: Final = 3 << 20
-# Size of a part's tag and length; enough for a part of up to 2 MiB.
+# Bytes for the tag and the length that precede each issue or receipt in a message; enough for parts up to 2 MiB.
 _FRAMING_BYTES: Final = 4
 
 _Part = collector_pb2.HitIssue | collector_pb2.Receipt
@@ -32,7 +33,7 @@ def acks(before: int, progress: Progress, *, most_bytes: int = MAX_ACK_BYTES) ->
     for batch_seq, outcome in progress.outcomes:
         parts: list[_Part] = [*issue_messages(batch_seq, outcome), *receipt_messages(batch_seq, outcome)]
         sizes = [part.ByteSize() + _FRAMING_BYTES for part in parts]
-        room = most_bytes - sum(sizes)  # bytes left after earlier batches; below 0 this batch needs several messages
+        room = most_bytes - sum(sizes)  # if negative, the batch does not fit into one message
         for part, part_size in zip(parts, sizes, strict=True):
             if size and (size > room or size + part_size > most_bytes):
                 yield ack

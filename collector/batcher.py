@@ -1,9 +1,9 @@
-"""The micro-batcher of all streams and calls: admits batches, appends records, reports outcomes (architecture A2).
+"""Admits the batches of all streams and calls together, appends records and reports outcomes (architecture A2).
 
 A single thread decodes and admits together all batches that arrived within the linger time, splits the hits by
-partition and appends records. The wait adds no delay, because a record waits for the linger time anyway. In a batch of
-thousands, a hit costs a fraction of the CPU time that it costs in a batch of a hundred. A batch's outcome is reported
-only when every record with hits of the batch, and the record with its refusals, is durable.
+partition and appends records. Waiting for more batches adds no delay, because a record waits for the linger time
+anyway. A hit in a micro-batch of thousands needs a fraction of the CPU time that a hit in a micro-batch of a hundred
+needs. A batch's outcome is reported only when all records that contain its hits or its refusals are durable.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Grants = Mapping[tuple[str, str], Answer]
 
 
 class MicroBatcher:
-    """The queue of all streams and calls, and the thread that empties the queue between `start` and `stop`."""
+    """The queue of batches from all streams and calls, and the thread that admits these batches."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class MicroBatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Admit and append the queued batches, end the thread, then flush the log for at most `drain_s`."""
+        """Admit and append the batches in the queue, end the thread, then flush the log for at most `drain_s`."""
         with self._arrived:
             self._stopping = True
             self._arrived.notify()
@@ -100,11 +100,14 @@ class MicroBatcher:
         self._log.flush(self._settings.drain_s)
 
     def failed(self) -> str | None:
-        """Return why the thread failed; None while the thread runs."""
+        """Return why the thread failed, or None while the thread runs."""
         return self._cause
 
     def submit(self, waiting: Waiting) -> None:
-        """Queue a batch; `waiting.on_outcome` gets the outcome later, or a retry at once if the thread has ended."""
+        """Queue a batch.
+
+        `waiting.on_outcome` gets the outcome later. If the thread has ended, the outcome is "retry", at once.
+        """
         with self._arrived:
             taken = not self._ended
             if taken:
@@ -122,7 +125,7 @@ class MicroBatcher:
     def _run(self) -> None:
         try:
             self._work_until_stopped()
-        except BaseException as error:  # the process must end, and must not accept further batches
+        except BaseException as error:  # the process must end and accept no further batch
             self._cause = f"the micro-batcher's thread ended: {type(error).__name__}"
             with self._arrived:
                 self._ended = True
@@ -132,7 +135,7 @@ class MicroBatcher:
 
     def _work_until_stopped(self) -> None:
         while True:
-            last_round = self._stopping  # read once: a stop during this round is handled in the next round
+            last_round = self._stopping  # read once: a later stop is handled in the next round
             waiting = self._take()
             if waiting:
                 self._admit(waiting)
@@ -144,7 +147,7 @@ class MicroBatcher:
                     return
 
     def _take(self) -> list[Waiting]:
-        """Return the batches to admit once enough bytes are queued, or a batch or record is `linger_ms` old."""
+        """Wait until enough bytes are queued, or a batch or record is `linger_ms` old; return the batches to admit."""
         with self._arrived:
             while not self._stopping and (wait_s := self._wait_s()) > 0:
                 self._arrived.wait(wait_s)
@@ -210,7 +213,7 @@ class MicroBatcher:
         return self._is_awaited(batch)
 
     def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
-        """Admit batches that are all trials, whose outcomes are reported at once, or all to be stored."""
+        """Admit batches that are either all trials or all to be stored. The outcomes of trials are reported at once."""
         waiting = [batch for batch, _ in part]
         frames = [batch.frame for batch in waiting]
         try:
@@ -228,15 +231,15 @@ class MicroBatcher:
     def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
         """Handle an error in admission; call from the `except` block.
 
-        On RetryError every batch gets the outcome "retry". On any other error, several batches are admitted again one
-        by one, and a single batch gets the outcome "retry".
+        On RetryError, every batch gets the outcome "retry". On any other error, a single batch gets the outcome
+        "retry", and several batches are admitted again one by one.
         """
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
             again = retry_later(HitReason.LOG_FULL, error.message, error.retry_after_s, error.variables)
             report_all(waiting, [again] * len(waiting), self._meter)
         elif len(waiting) > 1:
-            # A bug or panic in admission must fail only the batch that triggers the error.
+            # A bug or panic in admission must fail only the batch that triggers the bug or panic.
             for batch in waiting:
                 self._admit([batch])
         else:
@@ -261,7 +264,7 @@ class MicroBatcher:
         )
 
     def _put_off(self, site: str, batches: int) -> BatchOutcome:
-        """Return the outcome for batches of a site whose rules cost too much; a bounded rate of log lines says so."""
+        """Return the outcome for batches of a site whose exclusion rules cost too much. Log this at a bounded rate."""
         error = self._rule_budget.refusal(site)
         if count := self._seldom.due("exclusion_rules_too_dear", batches):
             logger().warning("exclusion_rules_too_dear", site=site, batches=count, message=error.message)
@@ -295,7 +298,10 @@ class MicroBatcher:
         slices: Sequence[Slice[MicroBatch]],
         record_of: Callable[[pl.DataFrame], Record],
     ) -> None:
-        """Append slices as records of bounded size; an error fails only batches with rows in that record."""
+        """Append slices as records of bounded size.
+
+        An error in a record fails only the batches that have rows in this record.
+        """
         try:
             records = list(cut_by_bytes(slices, self._settings.record_bytes, record_of))
         except BaseException as error:
@@ -318,7 +324,7 @@ class MicroBatcher:
     def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
         try:
             return self._log.append(topic, partition, record)
-        except BaseException as error:  # continue after an error, because the other records must still be appended
+        except BaseException as error:  # an error must not keep the other records from the log
             if not isinstance(error, RetryError) and self._seldom.due("record_not_appended"):
                 logger().exception("record_not_appended", topic=topic.value, rows=record.rows, bytes=len(record.value))
             failed: Future[LoggedPosition] = Future()
@@ -351,12 +357,15 @@ class MicroBatcher:
         reason = error.reason if isinstance(error, HitmeshError) else type(error).__name__
         count = self._seldom.due(reason, batches)
         if count:
-            cause = str(error) if known else "an unexpected error, shown with this line"
+            cause = str(error) if known else "an unexpected error; the traceback is in this log line"
             logger().error(
                 "batches_not_stored", reason=reason, cause=cause, batches=count, exc_info=None if known else error
             )
 
 
 def _monotonic_ms() -> int:
-    """Return a monotonic time in ms, so that a change of the system clock does not affect when records are cut."""
+    """Return the monotonic time in ms.
+
+    A change of the system clock does not affect this time, and thus not when records are cut.
+    """
     return int(time.perf_counter() * 1000)

@@ -1,4 +1,4 @@
-"""Name exclusion rules in the log that do not compile: admission skips these rules."""
+"""Writes a log line about exclusion rules that do not compile. Admission skips these rules."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ _MAX_CHECKED: Final = 10_000
 
 
 class BrokenRules:
-    """Names each site's broken rules once per rules version. Confined to one thread.
+    """Logs each site's broken rules once per version of the site's rules. An instance must be used by one thread only.
 
     Args:
-        seldom: the rate limit for lines; a site for which no line is due is named with a later batch.
-        max_checked: how many sites and versions are remembered as checked.
+        seldom: the rate limit for log lines. If no line is allowed for a site now, the site is logged with a later
+            batch.
+        max_checked: how many pairs (site, rules version) are remembered as checked.
     """
 
     def __init__(self, seldom: Seldom, max_checked: int = _MAX_CHECKED) -> None:
@@ -26,7 +27,7 @@ class BrokenRules:
         self._checked: set[tuple[str, int]] = set()
 
     def note(self, answers: Iterable[object]) -> None:
-        """Check the granted sites."""
+        """Check the rules of the sites for which the senders have grants."""
         sites = {answer.site.name: answer.site for answer in answers if isinstance(answer, Grant)}
         for site in sites.values():
             key = (site.name, site.rules.version)

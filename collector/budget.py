@@ -6,7 +6,7 @@ import threading
 
 
 class ByteBudget:
-    """A budget of bytes. A batch larger than the whole budget fits only when nothing else is in flight."""
+    """A budget of bytes. A batch that is larger than the whole budget fits only while no other batch is in flight."""
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
@@ -14,7 +14,10 @@ class ByteBudget:
         self._changed = threading.Condition()
 
     def take(self, size: int, timeout_s: float | None = None) -> bool:
-        """Wait until `size` bytes fit, and take them; after the time-out, take nothing and return False."""
+        """Wait until `size` bytes fit into the budget, take them and return True.
+
+        After the time-out, return False and take nothing.
+        """
         with self._changed:
             fits = self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._total, timeout_s)
             if fits:
@@ -29,5 +32,5 @@ class ByteBudget:
 
     @property
     def taken(self) -> int:
-        """Bytes in flight now."""
+        """The number of bytes that are in flight now."""
         return self._taken

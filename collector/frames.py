@@ -1,4 +1,4 @@
-"""Read a message's envelope without parsing the hits: the kind of message, and a batch's number, bytes and id."""
+"""Reads the envelope of a message without parsing the hits: the message's kind, and a batch's number, bytes and id."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hitmesh.internal.log.v1 import view_pb2
 
 _BATCH_ID_TAG = 0x0A  # field 1, length-delimited
 _ONE_BYTE_VARINT = 0x80
-# Largest batch number: half of the field's range, so that the number after it always fits too.
+# The largest batch number. The field can hold twice this number, so the next number always fits too.
 MAX_BATCH_SEQ = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFrame:
-    """The first message of a stream. `max_inflight_bytes` is None when the client requests no maximum."""
+    """The first message of a stream. `max_inflight_bytes` is None if the client requests no maximum."""
 
     ingest_key: str
     resume_from: int
@@ -36,13 +36,13 @@ class BatchFrame:
 
 @dataclass(frozen=True, slots=True)
 class GarbageFrame:
-    """A message that is neither `open` nor a batch; `original` contains the message's bytes."""
+    """A message that is neither `open` nor a batch. `original` contains the bytes of the message."""
 
     original: bytes
 
 
 def read_stream_frame(message: bytes) -> OpenFrame | BatchFrame | GarbageFrame:
-    """Return the parsed frame of a StreamHitsRequest; never raises."""
+    """Return the parsed frame of a StreamHitsRequest; never raise an error."""
     try:
         frame = view_pb2.StreamFrame.FromString(message)
         kind = frame.WhichOneof("kind")
@@ -58,7 +58,7 @@ def read_stream_frame(message: bytes) -> OpenFrame | BatchFrame | GarbageFrame:
 
 
 def read_unary_frame(message: bytes) -> bytes | None:
-    """Return the HitBatch bytes of a SendHitsRequest; None if the request does not decode."""
+    """Return the HitBatch bytes of a SendHitsRequest, or None if the request does not decode."""
     try:
         return view_pb2.UnaryFrame.FromString(message).batch
     except DecodeError:
@@ -66,7 +66,7 @@ def read_unary_frame(message: bytes) -> bytes | None:
 
 
 def batch_id_of(batch: bytes) -> str:
-    """Return the batch_id of an unparsed HitBatch; "" if the batch has no id or does not parse.
+    """Return the batch_id of an unparsed HitBatch, or "" if the batch has no id or does not parse.
 
     Serialisers write field 1 first, so the id is usually at the front. Otherwise the whole batch is parsed.
     """

@@ -1,4 +1,4 @@
-"""The gate before admission: refuses senders whose refused hits have recently cost too much work.
+"""The gate in front of admission: refuses senders whose refused hits have recently cost too much work.
 
 Decides by key and client address only, before hits are read. Server and edge keys are secret, so their senders are not
 limited. While the directory is unavailable, the gate lets every sender pass.
@@ -25,7 +25,7 @@ _JSON_KEY: Final = re.compile(rb'"ingest_?[kK]ey"\s*:\s*"([^"\\]{1,256})"')
 
 
 class Gate:
-    """Refuses senders whose refused work has exhausted the budget."""
+    """Refuses senders whose refused hits have used up their budget of work."""
 
     def __init__(self, directory: SiteDirectory, budget: RefusalBudget) -> None:
         self._directory = directory
@@ -33,11 +33,11 @@ class Gate:
 
     @property
     def is_watchful(self) -> bool:
-        """Whether any sender may have to wait; while False, `check` need not be called."""
+        """Whether any sender may have to wait. While this is False, `check` need not be called."""
         return self._budget.any_debt
 
     def check(self, key: str, address: str) -> None:
-        """Raise an error unless the sender may send now.
+        """Raise an error if the sender must not send now.
 
         Raises:
             RetryError: the sender's budget of refused work is exhausted (QUOTA).
@@ -49,7 +49,7 @@ class Gate:
 
     @contextmanager
     def held(self, key: str, address: str, size: int) -> Iterator[None]:
-        """Reserve budget for work on `size` bytes, which count as refused work until the `with` block ends.
+        """Reserve budget for `size` bytes. Until the `with` block ends, these bytes count as refused work.
 
         Raises:
             RetryError: the sender's budget is exhausted by refused work, or reserved by calls in progress (QUOTA).
@@ -65,7 +65,9 @@ class Gate:
                 self._budget.let_go(sender, units)
 
     def check_again(self, frame: Frame, key: str | None, address: str) -> None:
-        """Check again, right before admission, a batch that passed on arrival.
+        """Check again, right before admission, whether the sender of a batch may send.
+
+        The batch passed this check on arrival.
 
         Args:
             frame: the batch, from which the key is read if `key` is None.
@@ -73,7 +75,7 @@ class Gate:
             address: as in `check`.
 
         Raises:
-            RetryError: the sender's budget of refused work was exhausted since (QUOTA).
+            RetryError: the sender's budget of refused work has been exhausted since the batch arrived (QUOTA).
         """
         if self.is_watchful:
             self.check(read_envelope(frame).sender.key if key is None else key, address)
@@ -84,7 +86,7 @@ class Gate:
         Args:
             key: the sender's key.
             address: the client's address.
-            size: bytes sent in total.
+            size: the number of bytes in the batch as sent.
             sizes: bytes sent for each hit, if known.
             outcome: outcome of the batch.
         """
@@ -94,18 +96,19 @@ class Gate:
             share = outcome.rejected / hits if hits else 1.0
             of_hits = sum(sizes[index] for index in set(refusals) if 0 <= index < len(sizes))
             work = max(size * share, (size - sum(sizes)) * share + of_hits)
-            # Do not look up a key that admission did not find: an unknown key would otherwise cost two look-ups.
+            # A key that admission did not find is not looked up again, because that would double the cost of an unknown
+            # key.
             known = "" if outcome.issues[0].reason in _NO_KEY else key
             self.charge_units(known, address, work + len(refusals) * HIT_UNITS)
 
     def charge_units(self, key: str, address: str, units: float) -> None:
-        """Charge a sender for a call (CALL_UNITS) plus `units`."""
+        """Charge a sender for one call (CALL_UNITS) plus `units`."""
         sender = self._charged_sender(key, address)
         if sender is not None:
             self._budget.charge(sender, units + CALL_UNITS)
 
     def is_known(self, key: str) -> bool:
-        """Return whether a key may send; True while the directory is unavailable.
+        """Return whether a key may send hits. Return True while the directory is unavailable.
 
         Raises:
             KeyNotLookedUp: the budget of look-ups is exhausted; the sender is charged.
@@ -128,11 +131,13 @@ class Gate:
         return found is not None and rights_of(found).is_secret
 
     def require(self, key: str) -> IngestKey:
-        """Return a key that may send; charge the sender for a call if the key is not valid or cannot be looked up.
+        """Return a key that may send hits.
+
+        If the key is invalid or cannot be looked up, charge the sender for one call.
 
         Raises:
             Unauthenticated: the key is unknown or revoked (UNKNOWN_KEY, KEY_REVOKED).
-            PermissionDenied: keys of this kind send no hits.
+            PermissionDenied: a key of this kind may not send hits.
             KeyNotLookedUp: the budget of look-ups is exhausted.
             RetryError: the directory is unavailable.
         """
@@ -156,7 +161,7 @@ class Gate:
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
         try:
             found = self._directory.key(key) if key else None
-        except KeyNotLookedUp:  # until the budget allows another look-up, the key is treated as unknown
+        except KeyNotLookedUp:  # without budget for a look-up, the key is treated as unknown
             return KEYLESS
         except RetryError:
             return None
@@ -171,6 +176,6 @@ def _kept_out(why: str, wait_s: float) -> RetryError:
 
 
 def key_in_json(body: bytes) -> str:
-    """Return the ingest key in a JSON batch, or "", found without parsing the JSON."""
+    """Return the ingest key in a JSON batch without parsing the JSON, or "" if no key is found."""
     found = _JSON_KEY.search(body)
     return found[1].decode("utf-8", "replace") if found else ""

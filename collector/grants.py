@@ -1,4 +1,4 @@
-"""Resolve senders: a key and a site header become a grant or a refusal, by look-ups in the given directory."""
+"""Resolves senders: looks up a key and a site header in the directory, and returns a grant or a refusal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Sender = tuple[str, str]  # (key secret, site header)
 
 
 def resolve(senders: Iterable[Sender], directory: SiteDirectory) -> dict[Sender, Grant | Refusal]:
-    """Return each sender's grant or refusal. Another merchant's site gets the refusal of an unknown site."""
+    """Return each sender's grant or refusal.
+
+    A site of another merchant is refused in the same way as an unknown site.
+    """
     return {sender: _resolve_one(*sender, directory) for sender in senders}
 
 
@@ -26,7 +29,7 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
         )
     try:
         key = directory.key(secret)
-    except KeyNotLookedUp as error:  # the error affects only this sender: batches of other senders are still admitted
+    except KeyNotLookedUp as error:  # other senders' batches are still admitted
         return Refusal(error.reason, error.message, retry=True, variables=error.variables)
     if key is None:
         return Refusal(
@@ -59,8 +62,8 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
     site = directory.site(named) if allowed else None
     if site is None:
-        # The sender chose the name, and the site may belong to another merchant. The refused hits are therefore not
-        # stored under the site.
+        # The sender chose the site's name, and the site may belong to another merchant. Therefore the refused hits are
+        # not stored as hits of this site.
         message = f"there is no site {named} for key {key.key_id}: create the site, or correct the header hitmesh-site"
         if key.site is not None and named != key.site:
             message = f"key {key.key_id} is not for {named}: leave out the header hitmesh-site, or use another key"

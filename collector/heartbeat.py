@@ -1,4 +1,4 @@
-"""Heartbeats: an empty record in every partition, so that idle partitions do not hold the watermark back (rule L1)."""
+"""Appends heartbeats, which are empty records, so that idle partitions do not hold the watermark back (rule L1)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Heartbeat:
         self._thread.join()
 
     def failed(self) -> str | None:
-        """Return why heartbeats have ended; None while the thread runs or after `stop`."""
-        return None if self._thread.is_alive() or self._stop.is_set() else "the heartbeat's thread ended"
+        """Return why the thread has ended unexpectedly, or None while the thread runs and after `stop`."""
+        return None if self._thread.is_alive() or self._stop.is_set() else "the thread that appends heartbeats ended"
 
     def _partitions(self) -> range:
         try:
@@ -50,8 +50,8 @@ class Heartbeat:
                 except RetryError as error:
                     logger().warning("heartbeat_not_appended", partition=partition, cause=error.message)
                 except BaseException as error:
-                    # Without heartbeats the watermark of every idle partition stops, so the thread must continue after
-                    # an error.
+                    # Without heartbeats, the watermark of every idle partition stops. Therefore the thread must
+                    # continue after an error.
                     logger().error("heartbeat_failed", partition=partition, traceback=traceback_of(error))
             if self._stop.wait(self._pause_s):
                 return

@@ -1,9 +1,9 @@
-"""Convert a JSON HitBatch to bytes, hit by hit, so that a hit that does not parse does not affect the other hits.
+"""Converts a JSON HitBatch to bytes, hit by hit, so that a hit that does not parse does not affect the other hits.
 
-This module only checks whether JSON is a valid Hit message. A hit that does not parse becomes undecodable bytes
+This module only checks whether a hit's JSON is a valid Hit message. A hit that does not parse becomes undecodable bytes
 followed by the hit's JSON, at the same index. Admission refuses that hit like any undecodable hit, names the field at
-fault and keeps the JSON. Unknown fields are ignored, as in Envoy's transcoder. An item's quantity may have decimals in
-JSON; protobuf has a separate field for such quantities.
+fault and keeps the JSON. Unknown fields are ignored, as in Envoy's transcoder. In JSON, an item's quantity may have
+decimals. In protobuf, such quantities have a separate field.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.json_hits import MAX_NESTING, readings
 from hitmesh.model.reasons import ErrorReason, HitReason
 
-# A tag with field number 0 and wire type 7; protobuf allows neither.
+# The tag of a field with number 0 and wire type 7. Protobuf allows neither.
 _UNDECODABLE: Final = b"\x07"
-# An empty hit in a HitBatch; stands for a hit that was counted but not read.
+# The bytes of an empty hit in a HitBatch, in place of a hit that was counted but not read.
 _UNREAD_HIT: Final = b"\x32\x00"
 _UNKNOWN_TYPE: Final = hit_pb2.HIT_TYPE_UNSPECIFIED
 _MAX_ID_CHARS: Final = 128
-# The field at fault is searched in at most this many hits per batch, and in hits with at most this many bytes of JSON.
+# The faulty field is searched for in at most this many hits per batch, and in hits with at most this many bytes of
+# JSON.
 DETAILED_HITS: Final = 8
 DETAILED_BYTES: Final = 8 << 10
-# Maximum bytes of a body; Envoy has the same limit.
+# The maximum size of a body in bytes. Envoy has the same limit.
 MAX_JSON_BYTES: Final = 2 << 20
 
 
 class JsonBatch(NamedTuple):
-    """A HitBatch as bytes, with facts that the bytes do not contain.
+    """A HitBatch as protobuf bytes, with facts about the JSON that the bytes do not contain.
 
     Attributes:
-        batch: the bytes.
-        faults: faults of hits, by the hit's index in the batch.
-        sizes: bytes of JSON sent for each hit.
-        sent: the JSON.
+        batch: the HitBatch as protobuf bytes.
+        faults: the faults of hits that do not parse, by the hit's index in the batch.
+        sizes: the number of JSON bytes of each hit.
+        sent: the JSON as received.
     """
 
     batch: bytes
@@ -59,16 +60,17 @@ def batch_of_json(
 ) -> JsonBatch:
     """Return the HitBatch for a JSON body.
 
-    Size, count and key are checked first: if they refuse the batch, hits are counted but not read.
+    The batch's size, number of hits and key are checked first. If the batch is refused for one of these, hits are
+    counted but not read.
 
     Args:
         body: JSON.
         may_send: returns whether a key may send; hits under any other key are not read.
-        detailed: maximum number of broken hits whose field at fault is searched for.
+        detailed: the maximum number of broken hits in which the faulty field is searched for.
 
     Raises:
-        RefusedError: the body is too large (BATCH_TOO_LARGE), or is not a JSON object with a list of hits, or a field
-            other than the hits does not parse (DECODE).
+        RefusedError: the body is too large (BATCH_TOO_LARGE). Or the body is not a JSON object with a list of hits, or
+        a field other than the hits does not parse (DECODE).
     """
     if len(body) > MAX_JSON_BYTES:
         limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits per batch"
@@ -95,12 +97,12 @@ def batch_of_json(
         return JsonBatch(batch + _UNREAD_HIT * len(hits), {}, sizes, split.sent)
     reader = _HitReader(split, detailed)
     read = [reader.read(index, hit) for index, hit in enumerate(hits)]
-    # Concatenated serialisations merge into a message: envelope fields first, then hits.
+    # Concatenated serialisations of a message type merge into one message: here the envelope's fields, then the hits.
     return JsonBatch(batch + view_pb2.HitBatchEnvelope(hits=read).SerializeToString(), reader.faults, sizes, split.sent)
 
 
 def plain_body(body: bytes, encoding: str) -> bytes:
-    """Return a body without content encoding; gzip is unpacked only up to the maximum body size.
+    """Return a body without content encoding. At most the maximum body size is unpacked from gzip.
 
     Raises:
         RefusedError: the encoding is not gzip, or the bytes are not valid gzip or are cut short.
@@ -123,7 +125,7 @@ def plain_body(body: bytes, encoding: str) -> bytes:
 
 
 class _HitReader:
-    """Reads the hits of a batch; `faults` describes hits that do not parse or have an unknown type."""
+    """Reads the hits of a batch. `faults` describes each hit that does not parse or has an unknown type."""
 
     def __init__(self, split: SplitBatch, detailed: int) -> None:
         self.faults: dict[int, FoundFault] = {}
@@ -131,7 +133,7 @@ class _HitReader:
         self._detailed = detailed
 
     def read(self, index: int, hit: object) -> bytes:
-        """Return the bytes of a hit; undecodable bytes if the hit does not parse."""
+        """Return the bytes of a hit, or undecodable bytes if the hit does not parse."""
         try:
             fields: object = hit
             for fields in readings(hit):
@@ -151,7 +153,10 @@ class _HitReader:
             return _UNDECODABLE
 
     def _check_type(self, index: int, fields: dict[str, Any], message: hit_pb2.Hit) -> None:
-        """Record an unknown type name, which parses as HIT_TYPE_UNSPECIFIED, so that the refusal can quote the name."""
+        """Record an unknown type name, so that the refusal can quote the name.
+
+        Such a name parses as HIT_TYPE_UNSPECIFIED.
+        """
         sent = fields.get("type")
         if message.type == _UNKNOWN_TYPE and isinstance(sent, str) and len(self.faults) < self._detailed:
             self.faults[index] = FoundFault(HitReason.UNSUPPORTED_TYPE, "type", unknown_type(sent), None)
@@ -166,7 +171,7 @@ class _HitReader:
 
 
 def _id_and_consent(hit: object) -> bytes:
-    """Return a serialized Hit with only the id, if the id is valid, and the consent."""
+    """Return a serialized Hit that contains only the consent and, if it is valid, the id."""
     sent = (hit.get("hitId") or hit.get("hit_id")) if isinstance(hit, dict) else None
     found = view_pb2.HitView()
     found.context.consent.analytics = state_of_json(hit)

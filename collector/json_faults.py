@@ -1,6 +1,6 @@
-"""Describe why a hit's JSON does not parse: the path and value of the field at fault, the rule and the remedy.
+"""Describes why a hit's JSON does not parse: the path and value of the faulty field, the rule and the remedy.
 
-To find the field at fault, each field is parsed separately. Only hits that failed to parse are examined, and the caller
+To find the faulty field, each field is parsed separately. Only hits that failed to parse are examined, and the caller
 bounds their number. This module does not decide whether a hit is accepted.
 """
 
@@ -42,14 +42,14 @@ _RULES: Final[Mapping[int, str]] = {
 
 
 class Wrong(NamedTuple):
-    """The path of the field at fault, "" for the hit itself, and the message."""
+    """The path of the faulty field ("" for the hit itself), and the message."""
 
     field: str
     message: str
 
 
 def wrong_in(hit: object) -> Wrong:
-    """Return the fault of a hit that does not parse; this takes a few times as long as parsing the hit."""
+    """Return the fault of a hit that does not parse. The search takes a few times as long as parsing the hit."""
     if not isinstance(hit, dict):
         return Wrong("", f"the hit is {_shown(hit)}: write an object")
     found = _wrong_field(hit, hit_pb2.Hit.DESCRIPTOR, "")
@@ -62,7 +62,7 @@ def wrong_in(hit: object) -> Wrong:
 
 
 def unknown_type(sent: str) -> str:
-    """Return the message about an unknown type, with the nearest known type."""
+    """Return the message about an unknown hit type. The message names the most similar known type."""
     return f"type {_shown(sent)} is not known: use {_nearest_type(sent)}"
 
 
@@ -82,7 +82,7 @@ def _wrong_field(fields: Mapping[str, Any], kind: Descriptor, path: str) -> Wron
 
 
 def _wrong_value(field: FieldDescriptor, value: Any, path: str) -> Wrong:
-    """Return the fault within a value that does not parse as this field."""
+    """Return the fault in a value that is not valid for the given field."""
     if not field.is_repeated:
         return _wrong_single(field, value, path)
     entry = field.message_type
@@ -139,7 +139,7 @@ def _shown(value: Any) -> str:
 
 
 class _Json(str):
-    """JSON shown unchanged, since control characters are escaped already."""
+    """A JSON text that messages show unchanged, because control characters are already escaped."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
-"""Split a JSON batch into its fields, its hits and each hit's text.
+"""Splits a JSON batch into its fields, its hits and each hit's text.
 
-This module only checks whether the text is JSON. The length of each hit's text is kept, so that the size that was sent
-is known even for a refused hit.
+This module checks only whether the batch is JSON. The length of each hit's text is kept, so that the sent size of a
+refused hit is known too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SplitBatch(NamedTuple):
 
     @property
     def sent(self) -> SentJson:
-        """The text without the parsed values."""
+        """The batch's text, without the parsed values."""
         return SentJson(self.text, self.spans)
 
     def sizes(self) -> list[int]:
@@ -47,7 +47,7 @@ class SplitBatch(NamedTuple):
 
 
 def split_batch(body: bytes) -> SplitBatch | None:
-    """Return a batch's parts; None if the JSON is not an object or `hits` is not a list.
+    """Return the parts of a batch, or None if the JSON is not an object or `hits` is not a list.
 
     Raises:
         ValueError: the body is not JSON.
@@ -80,7 +80,7 @@ def split_batch(body: bytes) -> SplitBatch | None:
 
 
 def _elements(text: str, at: int) -> tuple[list[Any], list[tuple[int, int]], int]:
-    """Return the elements in the list that begins at `at`, their spans, and the position after the list."""
+    """Return the elements of the list at `at`, each element's start and end, and the position after the list."""
     elements: list[Any] = []
     spans: list[tuple[int, int]] = []
     at = _after_space(text, at + 1)
@@ -107,7 +107,10 @@ def _name(text: str, at: int) -> tuple[str, int]:
 
 
 def _next(text: str, at: int, end: str) -> tuple[int, bool]:
-    """Return (start of the next part, True), or (position after the closing bracket, False) after the last part."""
+    """Return (start of the next part, True).
+
+    After the last part, return (position after the closing bracket, False).
+    """
     at = _after_space(text, at)
     if text[at : at + 1] == end:
         return at + 1, False

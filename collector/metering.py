@@ -1,4 +1,4 @@
-"""The collector's metrics: updated per micro-batch, batch and record, never per hit."""
+"""The collector's metrics. They are updated per micro-batch, batch and record, never per hit."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class CollectorMeter:
 
         Args:
             arrived_s: arrival of each batch, by time.perf_counter.
-            outcomes: an outcome per batch.
-            retry_hits: hits that must be sent again, without those of batches that were not decoded.
+            outcomes: the outcome of each batch.
+            retry_hits: the number of hits that must be sent again, except hits in batches that were not decoded.
         """
         now_s = time.perf_counter()
         for began_s in arrived_s:

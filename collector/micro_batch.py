@@ -28,8 +28,9 @@ class Waiting:
     """A queued batch. `on_outcome` is called exactly once, from any thread.
 
     `let_pass` is called right before admission, and raises RetryError if the sender's budget of refused work was
-    exhausted meanwhile. `is_over` returns whether the call has ended (the caller has left, the deadline has passed, or
-    the stream has ended); such a batch is not admitted. Of a batch with `is_trial`, nothing is stored.
+    exhausted meanwhile. `is_over` returns whether the call has ended: the caller has left, the deadline has passed, or
+    the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is true, nothing from the batch is
+    stored.
     """
 
     frame: Frame
@@ -41,14 +42,14 @@ class Waiting:
 
     @property
     def arrived_ms(self) -> int:
-        """Arrival time in ms, on the monotonic clock that cuts records."""
+        """The batch's arrival time in ms, on the monotonic clock that also decides when records are cut."""
         return int(self.arrived_s * 1000)
 
 
 class MicroBatch:
-    """Batches admitted together, with the number of their records that are not durable yet.
+    """Batches that were admitted together, and the number of their records that are not durable yet.
 
-    `put_off` has the outcomes of batches that were not admitted and so have no records.
+    `put_off` contains the outcomes of batches that must wait. These batches were not admitted, and so have no records.
     """
 
     def __init__(
@@ -69,12 +70,15 @@ class MicroBatch:
         self._lock = threading.Lock()
 
     def expect(self, records: int) -> None:
-        """Add `records` to the outstanding records, because a slice was cut into several records."""
+        """Raise the number of outstanding records by `records`, because a slice was cut into several records."""
         with self._lock:
             self._records += records
 
     def durable(self, frames: Sequence[int], position: LoggedPosition | None) -> None:
-        """Subtract a durable record with hits of these batches; `position` is None for a record of refusals."""
+        """Lower the number of outstanding records by one, because a record became durable.
+
+        `position` is None for a record of refusals.
+        """
         with self._lock:
             if position is not None:
                 for frame in frames:
@@ -84,7 +88,10 @@ class MicroBatch:
             self._report()
 
     def failed(self, frames: Sequence[int], error: RetryError) -> None:
-        """Subtract a record whose append failed; the batches with rows in the record must be sent again."""
+        """Lower the number of outstanding records by one, because an append failed.
+
+        Batches with rows in that record must be sent again.
+        """
         with self._lock:
             self._failures.update(dict.fromkeys(frames, error))
             done = self._counted_down()
@@ -122,7 +129,7 @@ class MicroBatch:
 def report_all(
     waiting: Sequence[Waiting], outcomes: Sequence[BatchOutcome], meter: CollectorMeter, retry_hits: int = 0
 ) -> None:
-    """Count the batches, then report outcomes: a caller that has an outcome must find the batch in the metrics."""
+    """Count the batches, then report the outcomes. Callers that get an outcome thus find the batch in the metrics."""
     meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
     for batch, outcome in zip(waiting, outcomes, strict=True):
         batch.on_outcome(outcome)

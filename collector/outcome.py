@@ -1,4 +1,4 @@
-"""Outcomes of batches as the service reports them: itemised issues, receipts, counts."""
+"""The outcomes of batches as the service reports them: itemised issues, receipts and counts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ RETRY_DELAY_S = 1.0
 class BatchOutcome:
     """The outcome of a batch.
 
-    `retry_s` is set if the client must send the batch again. `is_free` is true if a quota requires this although no hit
-    was refused; the sender is then not charged.
+    If `retry_s` is set, the client must send the batch again after this many seconds. If `is_free` is true, the sender
+    is not charged, because a quota put off the batch although no hit was refused.
     """
 
     issues: tuple[Issue, ...] = ()
@@ -34,7 +34,7 @@ class BatchOutcome:
 
     @property
     def is_charged(self) -> bool:
-        """Whether the sender is charged: hits or the whole batch were refused, or a quota requires a retry."""
+        """Whether the sender is charged: if hits or the whole batch were refused, or if a quota requires a retry."""
         if self.is_free:
             return False
         return bool(self.rejected) or any(
@@ -44,7 +44,7 @@ class BatchOutcome:
 
 
 def issue_messages(batch_seq: int | None, outcome: BatchOutcome) -> Iterable[collector_pb2.HitIssue]:
-    """Yield a batch's issues as messages; `batch_seq` is None for a call with a single batch."""
+    """Yield a batch's issues as messages. In a call with a single batch, `batch_seq` is None."""
     for issue in outcome.issues:
         message = collector_pb2.HitIssue(
             batch_seq=batch_seq,
@@ -71,7 +71,7 @@ def _reason_number(name: str) -> collector_pb2.Reason.ValueType:
 
 
 def receipt_messages(batch_seq: int | None, outcome: BatchOutcome) -> Iterable[collector_pb2.Receipt]:
-    """Yield a batch's receipts as messages; `batch_seq` is None for a call with a single batch."""
+    """Yield a batch's receipts as messages. In a call with a single batch, `batch_seq` is None."""
     for (log, partition, offset), log_time in outcome.positions:
         receipt = collector_pb2.Receipt(
             batch_seq=batch_seq, topic=Topic.HITS.value, log=log, partition=partition, offset=offset
@@ -88,11 +88,11 @@ def retry_later(
     *,
     is_free: bool = False,
 ) -> BatchOutcome:
-    """Return the outcome for a batch that must be sent again; `variables` are the variable parts of the message."""
+    """Return the outcome for a batch that must be sent again. `variables` are the variable parts of the message."""
     issue = Issue(0, WHOLE_BATCH, "", "RETRY", reason, "", message, variables)
     return BatchOutcome(issues=(issue,), retry_s=retry_s, is_free=is_free)
 
 
 def put_off(error: RetryError) -> BatchOutcome:
-    """Return the outcome for a batch that the budget for its site's exclusion rules puts off."""
+    """Return the outcome for a batch that must wait, because its site's budget for exclusion rules is exhausted."""
     return retry_later(HitReason.QUOTA, error.message, error.retry_after_s, error.variables, is_free=True)

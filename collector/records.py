@@ -1,10 +1,10 @@
-"""Cuts a partition's rows into log records, by row count or age (architecture A2).
+"""Decides when a partition's rows become a log record, by row count or age (architecture A2).
 
-Rows that would make a record larger than the log accepts are divided among several records.
+If a record would be larger than the log accepts, its rows are divided among several records.
 
 A record's header states the number of hits and two checksums over the hits' ids. If a consumer loses a hit and counts
-another hit twice, the number of hits agrees, but the checksums reveal the error (rule D5). Pure: the batcher passes the
-time and appends the slices that `due` returns.
+another hit twice, the number of hits is right, but the checksums reveal the error (rule D5). Pure: the batcher supplies
+the time, and appends the slices that `due` returns.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from hitmesh.model.rows.hash_columns import hash64_column
 
 OwnerT = TypeVar("OwnerT")
 
-# Columns that only route a row to its batch and partition.
+# Columns that are not stored, because they only assign a row to its batch and partition.
 _NOT_STORED: Final = ("frame", "partition")
 
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[OwnerT]):
-    """Rows of a micro-batch for a partition, each with its `frame`; `owner` receives the result of the append."""
+    """The rows of a micro-batch that belong to a partition. `owner` gets the result of the append."""
 
     rows: pl.DataFrame
     owner: OwnerT
@@ -41,7 +41,7 @@ class Slice(Generic[OwnerT]):
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """Frames with rows in this slice, and the frames in `summed`, whose rows were replaced by sums."""
+        """The frames that have rows in this slice, and the frames in `summed`, whose rows were replaced by sums."""
         return (*self.rows["frame"].unique().to_list(), *self.summed)
 
 
@@ -53,7 +53,7 @@ class _Gathering(Generic[OwnerT]):
 
 
 class RecordCutter(Generic[OwnerT]):
-    """Collects slices per partition until a record is due."""
+    """Collects the slices of each partition until a record must be cut."""
 
     def __init__(self, record_rows: int, linger_ms: int) -> None:
         self._record_rows = record_rows
@@ -76,7 +76,7 @@ class RecordCutter(Generic[OwnerT]):
         return [(partition, self._partitions.pop(partition).slices) for partition in cut]
 
     def wait_ms(self, now: int) -> int | None:
-        """Return the ms until the next record is due by age; None if nothing is gathered."""
+        """Return the ms until a record must be cut because of its age, or None if there are no rows."""
         ages = [now - gathering.since_ms for gathering in self._partitions.values()]
         return max(0, self._linger_ms - max(ages)) if ages else None
 
@@ -84,10 +84,10 @@ class RecordCutter(Generic[OwnerT]):
 def cut_by_bytes(
     slices: Sequence[Slice[OwnerT]], max_bytes: int, record_of: Callable[[pl.DataFrame], Record]
 ) -> Iterator[tuple[Sequence[Slice[OwnerT]], Record]]:
-    """Yield groups of slices, in order, each with the record made of the group.
+    """Yield the slices in groups, in order, each group with the record that contains its rows.
 
-    A record has at most `max_bytes`, unless it has a single row. Slices are split if necessary, so an owner may occur
-    in several groups.
+    A record has at most `max_bytes`, unless it has a single row. Slices are split if necessary, so an owner may have
+    slices in several groups.
     """
     rows = slices[0].rows if len(slices) == 1 else pl.concat([part.rows for part in slices])
     record = record_of(rows)
@@ -108,7 +108,7 @@ def _halves(slices: Sequence[Slice[OwnerT]]) -> tuple[Sequence[Slice[OwnerT]], S
 
 
 def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> Record:
-    """Return the record of accepted hits, without columns that are not stored; `rows` must not be empty."""
+    """Return the log record of accepted hits, without columns that are not stored. There must be at least one row."""
     rows = rows.drop(_NOT_STORED, strict=False)
     low, high, collected = rows.select(
         pl.col("event_time").min().alias("low"),
@@ -133,10 +133,10 @@ def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> 
 
 
 def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
-    """Return the record of refused hits; `rows` must not be empty.
+    """Return the log record of refused hits. There must be at least one row.
 
-    A row may stand for several hits, such as all hits of a batch refused whole. The checksums include each row once; an
-    unknown id counts as "".
+    A row may stand for several hits, such as all hits in a batch that was refused as a whole. The checksums include
+    each row once; an unknown id counts as "".
     """
     rows = rows.drop(_NOT_STORED, strict=False)
     sum64, xor64 = _checksums(hash64_column(rows["hit_id"].fill_null("")).to_numpy())
@@ -154,17 +154,17 @@ def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
 
 
 def heartbeat_record(collector: str, now: int) -> Record:
-    """Return a record without rows, which advances the partition's watermark (rule L1)."""
+    """Return a heartbeat: a record without rows, which advances the partition's watermark (rule L1)."""
     return Record(kind=RecordKind.HEARTBEAT, max_collect_time=now, collector=collector)
 
 
 def _checksums(hashes: U64Array) -> tuple[int, int]:
-    """Return the sum modulo 2⁶⁴ and the XOR of the hashes."""
+    """Return two checksums of the hashes: their sum modulo 2⁶⁴ and their XOR."""
     return int(np.add.reduce(hashes, dtype=np.uint64)), int(np.bitwise_xor.reduce(hashes))
 
 
 def partition_bounds(hits: pl.DataFrame) -> list[tuple[int, int, int]]:
-    """Return (partition, first row, end row) for hits sorted by partition."""
+    """Return (partition, first row, row after the last) for each partition. The hits must be sorted by partition."""
     if not hits.height:
         return []
     partitions = hits["partition"].to_numpy()

@@ -1,8 +1,8 @@
-"""The budget for work on refused hits: a token bucket per sender, drained by refused bytes, hits and calls.
+"""The budget for work on refused hits: each sender has a token bucket, drained by refused bytes, hits and calls.
 
-A unit is the work for one refused byte. All senders without a known key share a bucket, because none of their hits is
-ever accepted. A browser key is public, so each client address that uses the key has a bucket, in addition to a bucket
-shared by all browser keys. The reason for a refusal does not matter. The budget is thread-safe.
+A unit is the work for one refused byte. All senders without a known key share a bucket, because all their hits are
+refused. A browser key is public, so each client address that uses the key has its own bucket. All browser keys also
+share a bucket. The charge does not depend on the reason for a refusal. The budget is thread-safe.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 
 from collector.token_buckets import TokenBuckets
 
-# Units of work per call and per hit, in addition to the bytes. By measurement a unit takes about 0.2 µs.
+# Units of work that a call and a hit cost, in addition to their bytes. By measurement, a unit takes about 0.2 µs.
 CALL_UNITS: Final = 4_096
 HIT_UNITS: Final = 256
-# A bucket's capacity, and how far its level may fall below 0, both in seconds of refill.
+# The capacity of a bucket, and how far its level may fall below 0. Both are given as seconds of refill.
 BURST_S: Final = 4.0
 MAX_DEBT_S: Final = 30.0
 MAX_SENDERS: Final = 4_096
@@ -35,7 +35,7 @@ _ALL_BROWSERS: Final = RefusedSender("", "*")
 
 
 class RefusalBudget:
-    """Buckets of refused work, refilled at `units_s` units a second."""
+    """The token buckets for refused work, each refilled with `units_s` units a second."""
 
     def __init__(
         self, units_s: float, now_s: Callable[[], float] = time.monotonic, *, max_senders: int = MAX_SENDERS
@@ -44,16 +44,16 @@ class RefusalBudget:
         self._now_s = now_s
         self._lock = threading.Lock()
         self._buckets: TokenBuckets[RefusedSender] = TokenBuckets(units_s, BURST_S, max_senders, now_s)
-        self._held: dict[RefusedSender, float] = {}  # only values above 0
+        self._held: dict[RefusedSender, float] = {}  # units that are reserved for each sender, if any
         self._debts_until_s = 0.0
 
     @property
     def any_debt(self) -> bool:
-        """Whether any bucket may be below 0, so that some sender may have to wait; takes no lock."""
+        """Whether any bucket may be below 0, so that a sender may have to wait. This check takes no lock."""
         return self._now_s() < self._debts_until_s
 
     def wait_s(self, sender: RefusedSender) -> float:
-        """Return the seconds a sender must wait before further work; 0 = no wait.
+        """Return how many seconds a sender must wait before further work; 0 = no wait.
 
         When the bucket shared by all browser keys is below 0, a sender with a browser key waits only if the sender's
         own bucket is less than half full.
@@ -62,10 +62,11 @@ class RefusalBudget:
             return self._wait_s(sender)
 
     def hold(self, sender: RefusedSender, units: float) -> float:
-        """Reserve units for work before the work is done; return the seconds the sender must wait, 0 = reserved.
+        """Reserve units for work that is not done yet.
 
-        Nothing is reserved for a sender whose reservations already exceed the bucket's level. After the work, call
-        `let_go`, and `charge` for the refused part.
+        Return 0 if reserved, otherwise the seconds that the sender must wait. Nothing is reserved for a sender whose
+        reservations already exceed the bucket's level. After the work, the caller must call `let_go`, and must call
+        `charge` for the refused part.
         """
         with self._lock:
             wait_s = self._wait_s(sender)
@@ -83,7 +84,7 @@ class RefusalBudget:
                 del self._held[sender]
 
     def charge(self, sender: RefusedSender, units: float) -> None:
-        """Subtract refused work from the sender's bucket and, for a browser key, from the shared bucket."""
+        """Subtract refused work from the sender's bucket. For a browser key, charge the shared bucket too."""
         with self._lock:
             for charged in (sender,) if sender == KEYLESS else (sender, _ALL_BROWSERS):
                 level = max(self._buckets.level(charged) - units, -MAX_DEBT_S * self._units_s)

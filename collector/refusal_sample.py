@@ -1,7 +1,7 @@
-"""The sample of refusals whose bytes are kept: every refusal counts, but a flood must not fill a disk.
+"""Chooses the refusals whose bytes are kept. Every refusal is counted, but a flood of refusals must not fill a disk.
 
-The first refusals per site are kept whole: per hour up to a quarter of the daily cap, and per UTC day up to the cap.
-The other refusals are written to the log as sums. Each collector applies the caps separately.
+A site's first refusals are kept with their bytes: up to the cap per UTC day, and up to a quarter of this cap per hour.
+All other refusals are written to the log as sums, without bytes. Each collector applies the caps separately.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Kept:
 
 
 class RefusalSample:
-    """Counts of kept refusals, per site.
+    """Counts the refusals that are kept for each site, and applies the caps.
 
     Args:
         per_day: refusals kept per site and UTC day.
@@ -69,13 +69,13 @@ class RefusalSample:
 
 
 def _sums(refused: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """Return a row per site, reason, field, key and cell of collect time."""
+    """Return the sums: one row per site, reason, field, key and cell of collect time."""
     cell = pl.col("collect_time") // CELL_MS
     sums = refused.group_by(*_KEYS, cell.alias("cell"), maintain_order=True).agg(
         pl.col("collect_time").min(),
         pl.col("hits").sum(),
         pl.col("frame").first(),
-        pl.lit("one of many similar refusals: all are counted, but only a sample keeps its bytes").alias("message"),
+        pl.lit("one of many similar refusals: all are counted, but bytes are kept of a sample only").alias("message"),
         pl.lit("").alias("hit_id"),
         pl.lit("").alias("batch_id"),
         pl.lit(-1, dtype=pl.Int32()).alias("batch_index"),

@@ -2,8 +2,8 @@
 
 All sites share the collector's thread, and a merchant chooses both the patterns and the hits. Without a budget, many
 batches of a site with slow patterns would delay the hits of all other sites. A batch passes while the level of its
-site is above 0, and is then charged in full. So a batch of any size passes at some time, and the debt is at most the
-steps of a single batch. Confined to one thread.
+site is above 0, and is then charged in full. So a batch of any size passes at some time, and a bucket's debt is at most
+the steps of one batch. An instance must be used by one thread only.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class RuleBudget:
     """Buckets of RE2 steps per site.
 
     Args:
-        steps_s: refill of a bucket, in steps a second. By measurement a step takes 12 ns at most.
+        steps_s: the refill of each bucket, in steps per second. By measurement, a step takes at most 12 ns.
         now_s: a monotonic clock, in seconds.
-        max_sites: how many sites have a bucket; beyond this number, the site that was charged least recently loses its
-            bucket, and so its debt.
+        max_sites: how many sites may have a bucket. Beyond this number, the site that was charged least recently loses
+            its bucket, and so its debt.
     """
 
     def __init__(
@@ -54,12 +54,15 @@ class RuleBudget:
         return passing
 
     def wait_s(self, site: str) -> float:
-        """Return the seconds until a further batch of the site passes; 0 = now."""
+        """Return the seconds until another batch of the site passes; 0 = now."""
         level = self._buckets.level(site)
         return 0.0 if level > 0 else max(-level / self._steps_s, 1 / self._steps_s)
 
     def refusal(self, site: str) -> RetryError:
-        """Return the error for a batch that does not pass: site, limit, cure, and when to send the batch again."""
+        """Return the error for a batch that does not pass.
+
+        The error states site, limit, cure, and when to send the batch again.
+        """
         wait_s = max(_MIN_WAIT_S, self.wait_s(site))
         limit = int(self._steps_s)
         return RetryError(

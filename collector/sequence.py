@@ -1,6 +1,6 @@
-"""The order of a stream's batches: next number, acknowledgements, unacknowledged bytes (collector.proto).
+"""Keeps the order of a stream's batches: the next number, acknowledgements, and unacknowledged bytes (collector.proto).
 
-Pure state without locks, threads or time; the caller serialises calls.
+The state is pure, without locks, threads or time. Only one call at a time is allowed.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from enum import Enum, auto
 from collector.outcome import BatchOutcome
 
 REMEMBERED_BATCHES = 256
-# The number of a batch that the client did not number; acknowledges a garbage frame that the client did not number.
+# The batch number 0 means that the client did not number the batch. The acknowledgement of an unnumbered garbage frame
+# has this number too.
 UNNUMBERED = 0
 
 
 class Verdict(Enum):
-    """How to handle a batch that arrived."""
+    """How the caller must handle a batch that arrived."""
 
     TAKE = auto()
-    RESUME = auto()  # a repeated batch: the outcome is known or pending
-    GAP = auto()  # not the expected number
+    RESUME = auto()  # a repeated batch, whose outcome is known or pending
+    GAP = auto()  # the batch's number is not the expected number
 
 
 @dataclass(slots=True)
@@ -36,7 +37,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Batches that can be acknowledged now, in order, and the bytes of credit that the acknowledgement frees."""
+    """The batches that can be acknowledged now, in order, and the bytes of credit that their acknowledgement frees."""
 
     acked_through: int
     outcomes: tuple[tuple[int, BatchOutcome], ...]
@@ -44,27 +45,28 @@ class Progress:
 
 
 class Sequence:
-    """Numbers, outcomes and sizes of a stream's batches."""
+    """The numbers, outcomes and sizes of a stream's batches."""
 
     def __init__(self, resume_from: int) -> None:
         self.acked_through = resume_from
         self.due = resume_from + 1
         self.unacked_bytes = 0
         self._open: deque[_Batch] = deque()
-        # Two indexes avoid a search through the open batches. `_taken` has taken batches by number and whether they are
-        # garbage (numbers of garbage may repeat); `_repeats` has the repeats of each pending batch, by batch id.
+        # Two indexes avoid a search through the open batches. `_taken` contains the taken batches by (number, is
+        # garbage), because numbers of garbage may repeat. `_repeats` contains the repeats of each pending batch, by
+        # batch id.
         self._taken: defaultdict[tuple[int, bool], deque[_Batch]] = defaultdict(deque)
         self._repeats: dict[str, list[_Batch]] = {}
         self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()
-        self._uncounted = 0  # garbage frames since the last batch; the client may have numbered all, some or none
+        self._uncounted = 0  # garbage frames since the last batch, whether numbered or not
 
     def arrive(self, batch_seq: int, batch_id: str, size: int) -> Verdict:
-        """Register a batch; on TAKE the caller must submit the batch and later call `finish`.
+        """Register a batch. If the result is TAKE, the caller must submit the batch and later call `finish`.
 
-        A batch whose id is remembered or pending is a repeat: the repeat gets the same receipts and nothing new is
-        written, whether the number is new or old (rule D4). A batch without a number is always a GAP. The client may or
-        may not have numbered the garbage frames before a batch, so every number is accepted that the batch can have in
-        either case.
+        A batch with the id of a remembered or pending batch is a repeat, whatever its number. It gets the same
+        receipts, and nothing new is written (rule D4). A batch without a number is always a GAP. The client may have
+        numbered some, all or none of the garbage frames before a batch. Every number that the batch can have in these
+        cases is accepted.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq
@@ -88,7 +90,7 @@ class Sequence:
         return Verdict.RESUME if again else Verdict.TAKE
 
     def garbage(self, size: int) -> int:
-        """Register a garbage message under the expected number; return the number."""
+        """Register a garbage message under the expected number, and return this number."""
         batch = _Batch(self.due, size, "", is_garbage=True)
         self.due += 1
         self._uncounted += 1
@@ -97,7 +99,7 @@ class Sequence:
         return batch.batch_seq
 
     def finish(self, batch_seq: int, outcome: BatchOutcome, *, is_garbage: bool = False) -> None:
-        """Set the outcome of a taken batch or garbage frame, and of the repeats that wait for the batch."""
+        """Set the outcome of a taken batch or garbage frame, and of all repeats that wait for this outcome."""
         waiting = self._taken[batch_seq, is_garbage]
         taken = waiting.popleft()
         if not waiting:
@@ -105,7 +107,7 @@ class Sequence:
         taken.outcome = outcome
         if not taken.batch_id:
             return
-        # A repeat has the same receipts but made no hit durable.
+        # A repeat has the same receipts as the first batch, but counts no hit as accepted.
         repeated = replace(outcome, accepted=0)
         if outcome.retry_s is None:
             self._remember(taken.batch_id, repeated)
@@ -113,7 +115,7 @@ class Sequence:
             repeat.outcome = repeated
 
     def progress(self) -> Progress | None:
-        """Remove and return the batches that can be acknowledged now; None if there are none."""
+        """Remove and return the batches that can be acknowledged now, or return None if there are none."""
         outcomes: list[tuple[int, BatchOutcome]] = []
         freed = 0
         while self._open and self._open[0].outcome is not None:

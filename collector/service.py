@@ -1,7 +1,7 @@
-"""The collector's gRPC service: StreamHits and SendHits over raw bytes (collector.proto).
+"""The collector's gRPC service: StreamHits, SendHits and SendJsonHits (collector.proto).
 
 Messages arrive unparsed, so that a frame that does not decode does not break the stream or affect other frames. The
-service decides how many streams may be open and how a refused batch ends a unary call; admission decides about hits.
+service decides how many streams may be open, and how a refused batch ends a unary call. Admission decides about hits.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ from hitmesh.runtime.telemetry.registry import COLLECTOR_INFLIGHT_BYTES, COLLECT
 SERVICE = "hitmesh.api.collector.v1.CollectorService"
 JSON_SERVICE = "hitmesh.api.collector.v1.JsonCollectorService"
 SITE_METADATA = "hitmesh-site"
-# Trailer of every call: the number of hits accepted and acknowledged in the call. Envoy adds the numbers to a counter.
+# The trailer of every call states how many hits were accepted and acknowledged in the call. Envoy adds this number to a
+# counter.
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 UNARY_TIMEOUT_S = 10.0
-# Maximum bytes of a gRPC message; a larger message breaks the call. A smaller message whose batch exceeds the batch
-# limit gets an itemised refusal.
+# The maximum size of a gRPC message in bytes. A larger message breaks the call. If a smaller message contains a batch
+# that exceeds the limit for batches, the client gets an itemised refusal.
 MAX_MESSAGE_BYTES = 8 << 20
 
 _WHOLE_CALL: dict[ErrorReason, type[RefusedError]] = {
@@ -59,7 +60,7 @@ _WHOLE_CALL: dict[ErrorReason, type[RefusedError]] = {
 
 
 class CollectorService:
-    """Handlers of CollectorService. `drain` ends the streams."""
+    """The handlers of CollectorService. The method `drain` ends all streams."""
 
     def __init__(
         self, batcher: MicroBatcher, clock: Clock, settings: CollectorSettings, metrics: Metrics | None = None
@@ -98,7 +99,7 @@ class CollectorService:
             batcher=self._batcher,
             budget=self._budget,
             clock=self._clock,
-            # With jitter, so that streams that were opened together after a restart do not all move at once.
+            # The jitter prevents streams that were opened together after a restart from all moving at once.
             age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
         try:
@@ -168,7 +169,10 @@ class CollectorService:
         )
 
     def drain(self) -> None:
-        """Send GoAway to every stream with jitter, wait up to `drain_s`, then end the remaining streams."""
+        """Send GoAway to the streams, spread over time by jitter.
+
+        Wait up to `drain_s`, then end the remaining streams.
+        """
         drain_s = self._settings.drain_s
         with self._no_streams:
             for stream in self._streams.streams:
@@ -199,10 +203,10 @@ class CollectorService:
         return outcome
 
     def _complain(self, error: HitmeshError) -> None:
-        """Log that calls, streams and batches are refused whole: one line per reason and interval.
+        """Log that whole calls, streams or batches are refused, with at most one line per reason and interval.
 
-        The log line has the message only for a RetryError, because the message of a refusal may quote the client's
-        data.
+        The log line contains the message of a RetryError only, because the message of any other refusal may quote the
+        client's data.
         """
         self.complaints.add(error.reason, **({"cause": error.message} if isinstance(error, RetryError) else {}))
 
@@ -267,20 +271,20 @@ class CollectorService:
         self._gate.charge(key, sent.address, sent.size, sizes, outcome)
 
     def _charge_abandoned(self, sent: _Sent) -> None:
-        """Charge for JSON that was read for a call that ended before the batch was admitted."""
+        """Charge the sender for JSON that was read, although the call ended before the batch was admitted."""
         if sent.key is not None:
             self._gate.charge_units(sent.key, sent.address, sent.size)
 
 
 class _Sent:
-    """A batch of a unary call, and the data for charging the sender.
+    """A batch in a unary call, and the data that are needed to charge its sender.
 
     Args:
-        batch: bytes of the HitBatch.
-        context: context of the call.
-        key: the sender's key, if found without reading the batch.
+        batch: the bytes of the HitBatch.
+        context: the gRPC context of the call.
+        key: the sender's key, if known without reading the batch.
         read: the JSON from which the batch was made; None for a batch that was sent as protobuf.
-        size: bytes that were sent; None = size of `batch`.
+        size: the number of bytes that were sent; None = the size of `batch`.
     """
 
     def __init__(
@@ -304,7 +308,7 @@ class _Sent:
 
     @property
     def left_s(self) -> float:
-        """Seconds until the call's deadline, at least 0."""
+        """The seconds until the call's deadline, at least 0."""
         return max(0.0, self._ends_s - time.monotonic())
 
     def is_over(self) -> bool:
@@ -351,7 +355,7 @@ def _metadata(context: grpc.ServicerContext, wanted: str) -> str:
 
 
 def _address(context: grpc.ServicerContext) -> str:
-    """Return the client's address: the last x-forwarded-for entry, which Envoy adds, else the peer's address."""
+    """Return the client's address: the last x-forwarded-for entry, which Envoy adds, or else the peer's address."""
     forwarded = _metadata(context, "x-forwarded-for").rpartition(",")[2].strip()
     return forwarded or str(context.peer()).rpartition(":")[0]
 

@@ -8,14 +8,17 @@ from pydantic_settings import SettingsConfigDict
 from hitmesh.model.limits import HEARTBEAT_S
 from hitmesh.runtime.config import ServiceSettings
 
-# How long a thread keeps the interpreter lock while other threads wait, in seconds. With Python's default of 5 ms,
-# stream threads preempt the micro-batcher in the middle of a step; with 20 ms, a collector at full load needed 15 %
-# less time per hit.
+# How many seconds a thread keeps the interpreter lock while other threads wait. With Python's default of 5 ms,
+# stream threads preempt the micro-batcher in the middle of a step; with 20 ms, a collector at full load took 15 % less
+# time per hit.
 SWITCH_INTERVAL_S = 0.02
 
 
 class CollectorSettings(ServiceSettings):
-    """Bounds of the collector. Memory in flight is at most `inflight_bytes` plus the Arrow tables for those bytes."""
+    """The limits of the collector.
+
+    Batches in flight use at most `inflight_bytes` of memory, plus the Arrow tables made from them.
+    """
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_COLLECTOR_", extra="forbid", frozen=True)
 
@@ -26,9 +29,11 @@ class CollectorSettings(ServiceSettings):
     micro_batch_hits: int = Field(
         default=20_000,
         ge=1,
-        description="Maximum hits admitted together; small batches are combined into large columns",
+        description="Maximum number of hits that are admitted together; small batches are combined up to this number",
     )
-    linger_ms: int = Field(default=250, ge=0, le=5_000, description="A record is cut at this age in ms, however small")
+    linger_ms: int = Field(
+        default=250, ge=0, le=5_000, description="Age in ms at which a record is cut, whatever its size"
+    )
     stream_credit_bytes: int = Field(
         default=2 << 20, ge=1 << 20, description="Maximum unacknowledged bytes of a stream"
     )
@@ -39,13 +44,13 @@ class CollectorSettings(ServiceSettings):
         default=1_000,
         ge=0,
         le=100_000,
-        description="Refused hits stored per site and day; further refused hits are only counted",
+        description="Maximum refused hits that are stored per site and day; all others are only counted",
     )
     siteless_refusals_kept_a_day: int = Field(
         default=100,
         ge=0,
         le=100_000,
-        description="Refused hits stored per day for all senders without a known site together",
+        description="Maximum refused hits that are stored per day for all senders without a known site together",
     )
     workers: int = Field(default=64, ge=4, le=512, description="Threads of the server")
     max_streams: int = Field(
@@ -59,14 +64,14 @@ class CollectorSettings(ServiceSettings):
         default=16, ge=1, le=500, description="Maximum open streams that send the key in batches, not in `open`"
     )
     reserved_streams: int = Field(
-        default=8, ge=0, le=500, description="Streams of max_streams reserved for secret keys; at most a quarter"
+        default=8, ge=0, le=500, description="How many of max_streams are reserved for secret keys; at most a quarter"
     )
     max_unproven_streams: int = Field(
-        default=16, ge=1, le=500, description="Maximum streams without a known key; a further stream ends the oldest"
+        default=16, ge=1, le=500, description="Maximum streams without a known key; another one ends the oldest of them"
     )
     open_within_s: float = Field(default=5.0, gt=0, le=60, description="Deadline in seconds for a stream's `open`")
     prove_within_s: float = Field(
-        default=5.0, gt=0, le=60, description="Deadline in seconds for a known key in a batch, if `open` has no key"
+        default=5.0, gt=0, le=60, description="If `open` has no key: seconds until a batch must contain a known key"
     )
     refused_bytes_s: int = Field(
         default=1 << 20,
@@ -84,7 +89,7 @@ class CollectorSettings(ServiceSettings):
         default=600.0,
         gt=0,
         le=86_400,
-        description="Approximate age of a stream in seconds at which its client is asked to open another",
+        description="Approximate age of a stream in seconds at which its client is asked to open another stream",
     )
     complain_every_s: float = Field(
         default=10.0,

@@ -1,8 +1,10 @@
-"""Slots for open streams, with limits in total, per key, for streams without a key in `open`, and for unproven streams.
+"""Slots for open streams.
 
-A stream is unproven until it has shown a known key. Few unproven streams may be open. Beyond this limit, a new stream
-ends the oldest unproven stream, so silent streams cannot lock out a well-behaved client. Browser keys are public, so
-some slots are reserved for secret keys. Pure state; the service serialises calls.
+Limits apply to all streams, to each key, to streams without a key in `open`, and to unproven streams. A stream is
+unproven until it has shown a known key. Few unproven streams may be open. Beyond this limit, a new stream ends the
+oldest unproven stream, so clients that open streams without sending anything cannot lock out other clients. Browser
+keys are public, so some slots are reserved for secret keys. The state is pure. Only one call at a time is allowed,
+which the service ensures.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ StreamT = TypeVar("StreamT")
 
 @dataclass(frozen=True, slots=True)
 class SlotLimits:
-    """Maximum numbers of open streams.
+    """The maximum numbers of open streams.
 
     Attributes:
-        total: all streams.
-        per_key: streams that have shown the same key, in `open` or in a batch.
-        keyless: streams without a key in `open`.
-        unproven: streams that have not shown a known key.
-        reserved: slots in `total` for secret keys only; at most a quarter of `total` is reserved.
+        total: the limit for all streams.
+        per_key: the limit for streams that have shown the same key, in `open` or in a batch.
+        keyless: the limit for streams without a key in `open`.
+        unproven: the limit for streams that have not shown a known key.
+        reserved: how many slots in `total` only streams with secret keys may use; at most a quarter of `total` is
+            reserved.
     """
 
     total: int
@@ -37,7 +40,7 @@ class SlotLimits:
 
     @property
     def public(self) -> int:
-        """Maximum of streams with browser keys."""
+        """The maximum number of streams with browser keys."""
         return self.total - min(self.reserved, self.total // 4)
 
 
@@ -50,7 +53,7 @@ class ShownKey(NamedTuple):
 
 
 class StreamSlots(Generic[StreamT]):
-    """The open streams, each with the key that was shown."""
+    """The open streams, each with the key that the stream has shown."""
 
     def __init__(self, limits: SlotLimits) -> None:
         self._limits = limits
@@ -67,7 +70,7 @@ class StreamSlots(Generic[StreamT]):
         return [*self._proven, *self._unproven]
 
     def enter(self, stream: StreamT) -> StreamT | None:
-        """Add an unproven stream; return the stream that must end to make room, if any.
+        """Add an unproven stream. If another stream must end to make room, return this other stream.
 
         Raises:
             RetryError: streams with a key use all slots (TOO_MANY_STREAMS).

@@ -1,4 +1,4 @@
-"""An open stream: reads batches as fast as credit allows, and sends acks as outcomes arrive (collector.proto).
+"""An open stream. Reads batches as fast as credit allows, and sends acks as outcomes arrive (collector.proto).
 
 Two threads share a stream: the reader, which blocks on the client's messages, and the gRPC handler, which yields
 responses. A condition variable guards all state.
@@ -33,7 +33,9 @@ MIN_CREDIT_BYTES = 1 << 20
 
 
 class Age:
-    """How long a stream may stay open. Without a limit, a stream would never move to a collector that is added later.
+    """How long a stream may stay open.
+
+    Without this limit, an old stream would never move to a collector that was added later.
 
     Args:
         max_s: age in seconds at which the client is asked to open another stream; None = never.
@@ -47,17 +49,20 @@ class Age:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the client must move to another stream, or this stream must end; 0 = due now, None = never."""
+        """Seconds until the client must be asked to move to another stream (or, later, until this stream must end).
+
+        0 means that the time has come, None that there is no limit.
+        """
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
     def begin_drain(self) -> None:
-        """Record that the client was asked to move; `drain_s` starts now."""
+        """Record that the client was asked to move to another stream. The client has `drain_s` from now on."""
         self.is_draining = True
         self._ends = time.monotonic() + self.drain_s
 
 
 class HitStream:
-    """A stream: the `open` message, then batches until the end.
+    """A client's stream, which consists of the `open` message and then batches until the end.
 
     Args:
         site_header: site in the call's metadata.
@@ -107,8 +112,8 @@ class HitStream:
         """Wait until `read` has received the first message; return the message.
 
         Raises:
-            HitmeshError: no message came in time, the message was not `open`, or the stream was ended to make room
-                for another.
+            HitmeshError: no message came in time, the message was not `open`, or the stream was ended to make room for
+            another stream.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._first or self._ended or self._reader_done, timeout_s)
@@ -129,7 +134,8 @@ class HitStream:
         Args:
             opened: the first message. If `opened` has no key, a batch with a known key must arrive in time.
             prove_within_s: seconds within which that batch must arrive.
-            proved: called with the key in the reader's thread; may raise HitmeshError, which ends the stream.
+            proved: called with the known key, in the reader's thread. If this call raises HitmeshError, the stream
+                ends.
         """
         with self._changed:
             if opened.max_inflight_bytes is not None:
@@ -144,7 +150,10 @@ class HitStream:
             self._changed.notify_all()
 
     def read(self, messages: Iterator[bytes]) -> None:
-        """Read until the client half-closes, disconnects or breaks the order. Runs in the reader thread."""
+        """Read messages until the client half-closes or disconnects, or a message breaks the protocol.
+
+        Runs in the reader thread.
+        """
         try:
             first = next(messages, None)
             with self._changed:
@@ -158,7 +167,7 @@ class HitStream:
         except HitmeshError as error:
             self._failure = error
         except grpc.RpcError:
-            pass  # the client has disconnected; it must send unacknowledged batches again over another stream
+            pass  # disconnected: the client must send unacknowledged batches again
         except BaseException as error:  # a panic is not an Exception
             self._failure = HitmeshError(
                 "the server failed: report this to the operator; the cause is in the server's log"
@@ -170,12 +179,12 @@ class HitStream:
                 self._changed.notify_all()
 
     def responses(self) -> Iterator[collector_pb2.StreamHitsResponse]:
-        """Yield `ready`, then each ack and the credit that it frees, until every batch that was read is acknowledged.
+        """Yield `ready`, then acks and the credit that each ack frees, until every batch that was read is acknowledged.
 
         Raises:
-            HitmeshError: reading failed, for example because a number was out of sequence; all good batches before the
-                error are acknowledged. The stream ends early if no known key arrives in time, or if its slot is needed;
-                the client must then send the unacknowledged batches again.
+            HitmeshError: reading failed, for example because a batch number was out of sequence. All good batches
+                before the error are acknowledged first. The stream ends early if no known key arrives in time, or if
+                its slot is needed; the client must then send the unacknowledged batches again.
         """
         ready = collector_pb2.StreamReady(
             acked_through=self._sequence.acked_through,
@@ -219,14 +228,14 @@ class HitStream:
             self._changed.notify_all()
 
     def make_room(self, failure: HitmeshError) -> None:
-        """End the stream with an error, to free the slot."""
+        """End the stream with the given error, so that another stream can use its slot."""
         with self._changed:
             self._failure = self._failure or failure
             self._ended = True
             self._changed.notify_all()
 
     def _patience_s(self) -> float | None:
-        """Return the seconds until the handler must check the time again."""
+        """Return how many seconds the handler may wait for a message before a deadline must be checked."""
         proof_s = None if self._prove_by_s is None else max(0.0, self._prove_by_s - time.monotonic())
         waits_s = [wait_s for wait_s in (self._age.left_s, proof_s) if wait_s is not None]
         return min(waits_s, default=None)
@@ -258,7 +267,10 @@ class HitStream:
             proved(key)
 
     def _grow_old(self) -> None:
-        """Ask the client of an old stream to open another; end the stream if the client does not."""
+        """If the stream is too old, ask the client to open another.
+
+        If the client does not do so in time, end the stream.
+        """
         if self._age.left_s != 0.0:
             return
         if self._age.is_draining:
@@ -280,14 +292,14 @@ class HitStream:
     def _arrived(self, message: bytes) -> None:
         frame = read_stream_frame(message)
         if isinstance(frame, OpenFrame):
-            raise RefusedError("`open` was sent twice: only the first message of a stream is `open`", field="open")
+            raise RefusedError("`open` was sent twice: only the first message of a stream may be `open`", field="open")
         if not isinstance(frame, GarbageFrame):
             _check_number("batch.batch_seq", frame.batch_seq)
         self._let_pass(frame.original if isinstance(frame, GarbageFrame) else frame.batch)
         size = len(message)
         self._wait_for_room(size)
         if isinstance(frame, GarbageFrame):
-            # Garbage is also submitted: admission refuses it and keeps its bytes for inspection, like those of any
+            # Garbage is submitted too. Admission refuses such a frame and keeps its bytes for inspection, as for any
             # refusal.
             with self._changed:
                 batch_seq = self._sequence.garbage(size)
@@ -330,7 +342,7 @@ class HitStream:
         self._batcher.submit(waiting)
 
     def _wait_for_room(self, size: int) -> None:
-        """Block while the client exceeds its credit; further messages then wait in gRPC's flow-control window."""
+        """Block while the client exceeds its credit. Meanwhile, further messages wait in gRPC's flow-control window."""
         with self._changed:
             self._changed.wait_for(
                 lambda: (

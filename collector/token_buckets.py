@@ -1,4 +1,7 @@
-"""Token buckets by key: how much of a resource each key may still use. Refilled with time; a level may be negative."""
+"""Token buckets by key: how much of a resource each key may still use.
+
+Buckets are refilled continuously, and their level may be negative.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class TokenBuckets(Generic[Key]):
-    """Buckets that begin full. Not thread-safe.
+    """Token buckets, which are full at first. Not thread-safe.
 
     Args:
-        refill_s: tokens that a bucket gains in a second.
-        burst_s: capacity of a bucket, in seconds of refill.
-        max_keys: how many keys have a bucket; beyond this number, the key that was set least recently has a full bucket
-            again, and so loses its debt.
+        refill_s: how many tokens a bucket gains per second.
+        burst_s: the capacity of a bucket, in seconds of refill.
+        max_keys: how many keys may have a bucket. Beyond this number, the bucket that was set least recently is
+            dropped. Its key then has a full bucket again, and so loses its debt.
         now_s: a monotonic clock, in seconds.
     """
 
@@ -25,19 +28,19 @@ class TokenBuckets(Generic[Key]):
         self._refill_s = refill_s
         self._max_keys = max_keys
         self._now_s = now_s
-        self._levels: OrderedDict[Key, tuple[float, float]] = OrderedDict()  # level, and time of that level
+        self._levels: OrderedDict[Key, tuple[float, float]] = OrderedDict()  # (level, time of that level)
 
     def __len__(self) -> int:
         """Return how many keys have a bucket."""
         return len(self._levels)
 
     def level(self, key: Key) -> float:
-        """Return the tokens in the bucket now, at most `full`."""
+        """Return how many tokens are in a key's bucket now."""
         level, at_s = self._levels.get(key, (self.full, 0.0))
         return min(self.full, level + (self._now_s() - at_s) * self._refill_s)
 
     def set(self, key: Key, level: float) -> None:
-        """Set the level as of now."""
+        """Set the level that a key's bucket has now."""
         self._levels[key] = (level, self._now_s())
         self._levels.move_to_end(key)
         while len(self._levels) > self._max_keys:

@@ -1,8 +1,8 @@
-"""The normal form of a URL's path and of a host: equal addresses have the same text.
+"""Computes the normal form of a URL's path and of a host. Equal addresses have the same normal form.
 
-Reports show the normal form, which follows RFC 3986 section 6.2.2. A character is left readable unless a person may
-mistake it for another character. Two addresses have the same normal form exactly if the RFC calls them equal, so the
-normal form identifies an address. Normalising is idempotent. Pure.
+Reports show the normal form, which follows RFC 3986 section 6.2.2. A character stays readable if it cannot be mistaken
+for another character. Two addresses have the same normal form if and only if they are equal by this RFC, so the normal
+form identifies an address. Normalising is idempotent. Pure.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from urllib.parse import unquote
 
 import idna
 
-# A path without a match is already in normal form. The expression has the same meaning in RE2 and in Python.
+# If this expression matches nothing in a path, the path is already in normal form. The expression has the same meaning
+# in RE2 and in Python.
 PATH_TO_NORMALISE: Final = r"[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]|(?:^|/)\.\.?(?:/|$)"
 
-# Characters of a path that are read; the rest is ignored. A byte of the normal form takes at most three characters.
+# Only this many characters of a path are read. A byte in the normal form takes at most three characters in the path.
 _MAX_READ_CHARS: Final = 3 * 2_000 + 12
 _ODD: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+|%|[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~%]+")
 _UNRESERVED: Final = frozenset("-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _DOT_SEGMENT: Final = re.compile(r"(?:^|/)\.\.?(?:/|$)")
-# A space stays readable only between two visible characters.
+# Matches spaces that are not between two visible characters. Only these spaces are encoded.
 _UNSEEN_BLANK: Final = re.compile(r"(?<![^/ ]) | (?![^/ ])")
-_MAX_HOST_CHARS: Final = 100  # a longer non-ASCII host is only put in lower case, because encoding is slow
+_MAX_HOST_CHARS: Final = 100  # a longer non-ASCII host is not encoded, because encoding is slow
 _REMEMBERED: Final = 4_096
 _MARKED: Final = "xn--"
 _LATIN: Final = "LATIN"
-# Scripts that may occur together in a label.
+# Scripts that may occur together in one label of a host.
 _WRITTEN_TOGETHER: Final = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "BOPOMOFO", "HANGUL"})
-# Non-Latin letters that look Latin: a label with only such letters stays in ASCII.
+# Non-Latin letters that look like Latin letters. A label that consists of such letters stays in ASCII.
 _LOOK_LATIN: Final = frozenset("аеосрхуіјѕԁһԛԝӏεορυνχικατ")  # look-alikes on purpose
 
 
@@ -40,7 +41,7 @@ def normal_path(path: str) -> str:
 
     Percent-encodings get upper-case digits. Encodings of unreserved characters and of visible non-ASCII characters are
     decoded; other encodings stay, so that `/a%2Fb` is not `/a/b`. Characters that a URL must not contain are encoded,
-    as is a "%" that begins no encoding. Dot segments are removed.
+    and also a "%" that does not begin an encoding. Dot segments are removed.
     """
     text = _ODD.sub(_readable, path[:_MAX_READ_CHARS])
     if _DOT_SEGMENT.search(text):
@@ -50,7 +51,7 @@ def normal_path(path: str) -> str:
 
 @lru_cache(_REMEMBERED)
 def normal_host(host: str) -> str:
-    """Return the normal form of a host: `ascii_host`, in which every label that cannot mislead is decoded.
+    """Return the normal form of a host: `ascii_host` with every label decoded that cannot mislead a person.
 
     A label misleads if it mixes scripts, or consists of letters that look Latin. Text that is not a host is returned in
     lower case.

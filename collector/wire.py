@@ -1,11 +1,11 @@
-"""Decode protobuf bytes into Arrow columns (step 2 in docs/walk.md). Only this module uses the decoder, ptars.
+"""Decodes protobuf bytes into Arrow columns (step 2 in docs/walk.md). Only this module uses ptars, the decoder.
 
-This module converts messages to a table and reports which messages are damaged; it does not interpret messages.
+This module converts messages to a table, and reports which messages are damaged. The content is not interpreted.
 Strings must be valid UTF-8. As in protobuf, a field that is unknown or has the wrong wire type is skipped, and if a
 field occurs several times, the last value counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
 
-ptars does not bound the depth: deeply nested groups overflow the stack and end the process. Google's decoder stops at a
-depth of 100, so every message must pass Google's decoder before ptars.
+ptars does not bound the nesting depth: deeply nested groups overflow the stack and end the process. Google's decoder
+stops at a depth of 100, so every message must pass Google's decoder before ptars.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-# All times are in milliseconds. A time out of range becomes the nearest int64 value instead of an error.
+# All times are in milliseconds. A time that is out of range becomes the nearest int64 value, without an error.
 _SETTINGS = ptars.PtarsConfig(timestamp_unit="ms", timestamp_tz=None)
 
 
 class Undecodable(ValueError):
-    """At least one message does not decode; the decoder does not report which."""
+    """At least one message does not decode. The decoder does not report which message."""
 
 
 def is_sound(message: bytes, kind: type[Message]) -> bool:
-    """Return whether bytes are a message of this type, nested at most 100 deep, with all strings in UTF-8."""
+    """Return whether bytes are a valid message of this type, at most 100 levels deep, with all strings in UTF-8."""
     try:
         kind.FromString(message)
     except DecodeError:
@@ -37,10 +37,10 @@ def is_sound(message: bytes, kind: type[Message]) -> bool:
 
 
 class MessageReader:
-    """Decoder of many messages of the same type at once. Thread-safe.
+    """Decodes many messages of the same type at once. Thread-safe.
 
-    Unset scalars read as their default, also inside an unset message. Unset messages, `optional` fields and members of
-    a `oneof` read as null.
+    Scalars that are not set have their default value, also inside a message that is not set. Messages, `optional`
+    fields and members of a `oneof` that are not set are null.
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
@@ -48,29 +48,29 @@ class MessageReader:
         self._kind: type[Message] = GetMessageClass(descriptor)
 
     def read(self, messages: Sequence[bytes] | pa.BinaryArray, *, sound: bool = False) -> pa.RecordBatch:
-        """Return a row per message, in order, with a column per field of the type.
+        """Return a table with a row per message, in order, and a column per field of the message type.
 
         Args:
             messages: messages of this reader's type.
-            sound: the caller has checked each message, or the message around it, with `is_sound`.
+            sound: whether the caller has checked each message, or the message that contains it, with `is_sound`.
 
         Raises:
-            Undecodable: a message does not decode; `undecodable` reports which.
+            Undecodable: a message does not decode. The method `undecodable` returns which messages.
         """
         if not sound and self.undecodable(messages):
             raise Undecodable("a message is damaged or nested too deeply")
         try:
             return self._read(messages)
         except ValueError:
-            # ptars rejects some damage in unknown fields that Google's decoder accepts, so drop unknown fields and
-            # retry.
+            # ptars rejects some damage in unknown fields that Google's decoder accepts. Therefore retry without unknown
+            # fields.
             try:
                 return self._read([self._known_fields(message) for message in _bytes_of(messages)])
             except (ValueError, DecodeError) as error:
                 raise Undecodable(str(error)) from error
 
     def undecodable(self, messages: Sequence[bytes] | pa.BinaryArray) -> list[int]:
-        """Return the ascending indexes of the messages that do not decode.
+        """Return the indexes of the messages that do not decode, in ascending order.
 
         The cost does not depend on the number of damaged messages.
         """
@@ -88,5 +88,5 @@ class MessageReader:
 
 
 def _bytes_of(messages: Sequence[bytes] | pa.BinaryArray) -> Sequence[bytes]:
-    """Return messages as a list; a null is an empty message."""
+    """Return messages as a list, in which a null becomes an empty message."""
     return [message or b"" for message in messages.to_pylist()] if isinstance(messages, pa.Array) else messages

@@ -30,7 +30,7 @@ from hitmesh.model.sites import IngestKey, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-# The field that the refusal of a sender names: the key of the batch, or the site in the header hitmesh-site.
+# If a sender is refused, the refusal names the field at fault: the batch's key, or the site in the header hitmesh-site.
 KEY_FIELD: Final = "ingest_key"
 SITE_FIELD: Final = "site"
 _NO_GRANT: Final = "the ingest key is missing or unknown: send a key that may send hits as ingest_key"
@@ -46,10 +46,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a sender may not send. `retry`: the batch should be sent again. `site` and `key_id` are "" if unknown.
+    """Why a sender may not send. If `retry` is true, the client should send the batch again.
 
     `reason` is a value of HitReason; `at_fault` names the faulty field; `variables` holds the variable parts of the
-    message.
+    message. `site` and `key_id` are "" if unknown.
     """
 
     reason: str
@@ -66,13 +66,13 @@ UNKNOWN: Final = Refusal(HitReason.UNKNOWN_KEY, _NO_GRANT)
 
 
 def refused_senders(grants: Mapping[tuple[str, str], Answer]) -> frozenset[tuple[str, str]]:
-    """Return the senders who may not send. Their hits are counted but not read."""
+    """Return the senders who may not send hits. Hits from these senders are counted but not read."""
     return frozenset(sender for sender, answer in grants.items() if isinstance(answer, Refusal))
 
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """Facts per distinct sender, undefined for refused senders. `site` is the index into `sites`."""
+    """The facts about each distinct sender, undefined for refused senders. `site` is an index into `sites`."""
 
     answers: tuple[Answer, ...]
     sites: tuple[Site, ...]
@@ -83,16 +83,16 @@ class Senders:
 
     @property
     def key_ids(self) -> list[str]:
-        """Key id per sender."""
+        """The key id of each sender."""
         return [answer.key.key_id if isinstance(answer, Grant) else answer.key_id for answer in self.answers]
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Facts per frame: row i is frame i. Refused frames have undefined values."""
+    """The facts about each frame; row i describes frame i. The values of refused frames are undefined."""
 
     senders: Senders
-    sender: I32Array  # index into `senders` per frame
+    sender: I32Array  # each frame's index into `senders`
     taken: BoolArray
     batch_id: Texts | None
     collected: I64Array
@@ -169,7 +169,7 @@ def _edge_times(edge: pa.StructArray | None, trusted: BoolArray) -> Instants | N
 
 
 def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: BoolArray) -> Texts | None:
-    """Return a string field from trusted edges, mapped by `kept`; "" in all other rows."""
+    """Return a string field of the edge context, converted by `kept`. Rows that no trusted edge sent get ""."""
     texts = None if edge is None else Texts.of(edge.field(name))
     if texts is None:
         return None
@@ -178,7 +178,10 @@ def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], st
 
 
 def truncated_network(address: str) -> str:
-    """Return the /24 network for IPv4, the /48 network for IPv6, "" for any other text (rule I1)."""
+    """Return the /24 network of an IPv4 address or the /48 network of an IPv6 address (rule I1).
+
+    Any other text gives "".
+    """
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Recovers the sound parts of a hit that does not decode, with Google's depth-limited decoder.
+"""Recovers the undamaged parts of a hit that does not decode, with Google's depth-limited decoder.
 
-Decides which part is at fault: a payload, the properties or the whole hit. Ids and context are kept if they are sound,
-so that the issue can name the hit and the visitor's consent is respected. Takes a few microseconds per hit, whatever
-the damage.
+Decides which part is at fault: a payload, the properties or the whole hit. The hit's ids and context are kept if they
+decode, so that the issue can name the hit and the visitor's consent is respected. The recovery takes a few microseconds
+per hit, for any kind of damage.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from hitmesh.model.hit_types import HitType
 
 
 class Damage(NamedTuple):
-    """The field at fault ("" for the hit itself) and the remaining sound bytes, a serialized HitView."""
+    """The field at fault ("" for the hit itself), and the hit's undamaged rest as a serialized HitView."""
 
     field: str
     left: bytes
 
 
 def without_damage(hit: bytes) -> Damage | None:
-    """Return the damage in a hit and the remaining sound bytes; None when the whole hit decodes."""
+    """Return the damage in a hit and the undamaged bytes, or None if the whole hit decodes."""
     if is_sound(hit, hit_pb2.Hit):
         return None
     try:

@@ -1,7 +1,8 @@
-"""The campaign that led to a hit (rule S3), from the context or from the query in the page's URL.
+"""Reads the campaign that led to a hit (rule S3), from the hit's context or from the query in the page's URL.
 
-The context takes precedence. A query is parsed as a form (WHATWG URL section 5.1), in full, before it is cut for
-storage. A campaign is a single value with seven strings; fields from two campaigns are never mixed.
+If both have a campaign, the context takes precedence. The whole query is parsed as a form (WHATWG URL section 5.1)
+before the query is cut for storage. A campaign has seven strings, which are always taken together: fields from two
+campaigns are never mixed.
 """
 
 from __future__ import annotations
@@ -24,22 +25,21 @@ from hitmesh.model.arrays import BoolArray, I32Array, U64Array
 from hitmesh.model.rows.hash_columns import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
-STORED_FIELDS: Final = FIELDS[:-1]  # click_id_kind is not stored: only the classifier reads it
-# URL parameters for the first five fields; the parameters are also the names of the columns, with `click_id`.
+STORED_FIELDS: Final = FIELDS[:-1]  # only the classifier reads click_id_kind
+# URL parameters for the first five fields in FIELDS. The columns have the same names as the parameters.
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 COLUMNS: Final = (*PARAMETERS, "click_id")
 MAX_CAMPAIGN_BYTES: Final = 128
 MAX_PARAMETERS: Final = 1_000  # maximum number of parameters read per query; real queries have fewer
 _NONE: Final = ("",) * len(FIELDS)
 _READ: Final = frozenset((*PARAMETERS, *CLICK_IDS))
-# A parameter name with "%" or "+" may be the encoded name of a campaign parameter, so such names match too; they are
-# rare.
+# Names with "%" or "+" match too, because they may be encoded names of campaign parameters. Such names are rare.
 _NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]*)="
 
 
 @dataclass(frozen=True, slots=True)
 class Campaigns:
-    """Campaigns per row: equally long value arrays, one per field in FIELDS, and each row's position in the arrays."""
+    """The campaigns of rows: equally long arrays, one per field in FIELDS, and each row's position in the arrays."""
 
     values: tuple[pa.StringArray, ...]
     codes: I32Array
@@ -49,7 +49,7 @@ class Campaigns:
         return Campaigns(self.values, self.codes[positions])
 
     def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Campaigns:
-        """Return `height` rows with these campaigns at `rows` and no campaign elsewhere."""
+        """Return `height` rows: the given rows get these campaigns in order, and all other rows get no campaign."""
         codes = np.zeros(height, dtype=np.int32)
         codes[rows] = self.codes + 1
         none = pa.array([""], pa.string())
@@ -62,11 +62,11 @@ class Campaigns:
         return Campaigns(values, codes.astype(np.int32, copy=False))
 
     def text(self, field: str) -> Texts:
-        """Return a single field as a column."""
+        """Return one field of the campaigns as a column."""
         return Texts(self.values[FIELDS.index(field)], self.codes)
 
     def hashes(self) -> U64Array:
-        """Return the campaign identity per row, 0 for no campaign."""
+        """Return a hash that identifies each row's campaign, or 0 for a row without a campaign."""
         table = pl.DataFrame([pl.Series(name, each) for name, each in zip(FIELDS, self.values, strict=True)])
         keyed = (pl.col(name) for name in ("source", "medium", "campaign", "click_id"))
         hashed: U64Array = table.select(campaign_hashes(*keyed)).to_series().to_numpy()
@@ -78,9 +78,9 @@ class Campaigns:
 
 
 def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Campaigns | None:
-    """Return the campaigns from Campaign messages; refuse rows and cut strings as `limited` does.
+    """Return the campaigns from Campaign messages.
 
-    Control characters become blanks.
+    Control characters become blanks. Rows are refused and strings are cut as in the function `limited`.
     """
     found = {name: Texts.of(column.field(name)) for name in FIELDS}
     sent = {
@@ -97,7 +97,7 @@ def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Cam
 
 
 def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
-    """Return the campaigns named in URL queries; cut and refuse values as in `read_campaigns`."""
+    """Return the campaigns named in URL queries. Cut and refuse values as `read_campaigns` does."""
     naming = np.flatnonzero(np.asarray(pc.match_substring_regex(query.values, _NAMES_A_CAMPAIGN)))
     if not len(naming):
         return None
@@ -112,10 +112,10 @@ def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
 
 
 def _campaign_of(query: str) -> tuple[str, ...]:
-    """Return the campaign fields in a query: the last value of a repeated parameter, "" for a blank.
+    """Return the campaign fields in a query.
 
-    Click ids may be long, so they are shortened without a warning. Control characters become blanks, also without a
-    warning.
+    If a parameter is repeated, the last value counts. A blank value becomes "". Click ids may be long, so they are
+    shortened without a warning. Control characters become blanks, also without a warning.
     """
     found: dict[str, str] = {}
     for pair in query.split("&", MAX_PARAMETERS)[:MAX_PARAMETERS]:

@@ -1,6 +1,6 @@
-"""Classifier results for a micro-batch (device, bot, referrer, channel), requested once per distinct value.
+"""Classifies the hits of a micro-batch (device, bot, referrer, channel), once per distinct value.
 
-Decides which strings are classified, and sets the flags of bots and referrer spam.
+Decides which strings are classified, and sets the flags for bots and referrer spam.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CAMPAIGN_FIELDS = ("source", "medium", "campaign", "click_id", "click_id_kind")
 
 
 class Judge(Protocol):
-    """The part of collector.classify.Classifier that admission needs."""
+    """The methods of collector.classify.Classifier that admission uses."""
 
     def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
         """Return device_type, browser, os, is_bot for each user agent, in order."""
@@ -31,7 +31,7 @@ class Judge(Protocol):
 
 
 def classify_agents(user_agent: Texts | None, judge: Judge, columns: Columns) -> npt.NDArray[np.uint32]:
-    """Store device type, browser and system per row; return each row's flag, BOT_UA or 0."""
+    """Store each row's device type, browser and operating system. Return each row's flag: BOT_UA or 0."""
     if user_agent is None:
         return np.zeros(columns.height, dtype=np.uint32)
     found = judge.user_agents(pl.Series("user_agent", user_agent.values, dtype=pl.String()))
@@ -45,7 +45,7 @@ def classify_agents(user_agent: Texts | None, judge: Judge, columns: Columns) ->
 def classify_arrivals(
     referrer: Texts | None, hostname: Texts | None, campaigns: Campaigns | None, judge: Judge, columns: Columns
 ) -> npt.NDArray[np.uint32]:
-    """Store each row's referrer host, channel, source and medium; return each row's flag, SPAM_REFERRER or 0."""
+    """Store each row's referrer host, channel, source and medium. Return each row's flag: SPAM_REFERRER or 0."""
     none = np.zeros(columns.height, dtype=np.int32)
     coded = (referrer, hostname, campaigns)
     first, codes = distinct_tuples([none if each is None else each.codes for each in coded])

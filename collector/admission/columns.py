@@ -1,6 +1,6 @@
-"""Output columns for a micro-batch under construction, and the conversion to a table.
+"""Collects the output columns of a micro-batch, and converts them to a table.
 
-Values that are set for some of the rows are expanded to a full column.
+A column may be set for some rows only; the other rows are then empty.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ Rows = npt.NDArray[np.integer]
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A number per row, null where `known` is false; `known` = None means that all are known."""
+    """A number per row. A row is null if its entry in `known` is false; if `known` is None, no row is null."""
 
     values: npt.NDArray[np.generic]
     known: BoolArray | None = None
 
 
 class Columns:
-    """Columns of `height` rows, named as in HITS_COLUMNS. A column that was never set is null."""
+    """The columns of a micro-batch, named as in HITS_COLUMNS, each with `height` rows.
+
+    A column that was never set contains nulls.
+    """
 
     def __init__(self, height: int) -> None:
         self.height = height
@@ -40,11 +43,11 @@ class Columns:
         self._series: dict[str, pl.Series] = {}
 
     def text(self, name: str) -> Texts | None:
-        """Return a string column; None when not set."""
+        """Return a string column, or None if the column was never set."""
         return self._texts.get(name)
 
     def set_text(self, name: str, texts: Texts | None, rows: Rows | None = None) -> None:
-        """Set a string column, or only its values at `rows`, which must be empty so far."""
+        """Set a whole string column, or only its values at `rows`. These rows must have no value yet."""
         if texts is None:
             return
         if rows is not None:
@@ -54,11 +57,11 @@ class Columns:
         self._texts[name] = texts
 
     def set_numbers(self, name: str, values: npt.NDArray[np.generic], known: BoolArray | None = None) -> None:
-        """Set a numeric column, null where `known` is false."""
+        """Set a numeric column; rows whose entry in `known` is false become null."""
         self._numbers[name] = Numbers(values, known)
 
     def set_numbers_at(self, name: str, values: npt.NDArray[np.generic], rows: Rows) -> None:
-        """Set the given rows of a numeric column; rows that were never set stay null."""
+        """Set the given rows in a numeric column; rows that were never set stay null."""
         before = self._numbers.get(name)
         if before is None or before.known is None:
             whole, known = np.zeros(self.height, dtype=values.dtype), np.zeros(self.height, dtype=np.bool_)
@@ -68,7 +71,7 @@ class Columns:
         self._numbers[name] = Numbers(whole, known)
 
     def set_false(self, name: str, rows: Rows) -> None:
-        """Set the given rows of an existing boolean column to false."""
+        """Set the given rows in an existing boolean column to false."""
         self._numbers[name].values[rows] = False
 
     def set_coded(self, name: str, values: pl.Series, codes: npt.NDArray[np.integer]) -> None:
@@ -80,15 +83,15 @@ class Columns:
         self._series[name] = series
 
     def series(self, name: str) -> pl.Series | None:
-        """Return a column that `set_series` stored; None when not set."""
+        """Return a column that `set_series` stored, or None if the column was never set."""
         return self._series.get(name)
 
     def series_of(self, rows: Rows) -> list[pl.Series]:
-        """Return the given rows from every column, ordered as in HITS_COLUMNS."""
+        """Return the given rows of all columns, in the order of HITS_COLUMNS."""
         return [self._column(name, dtype, rows) for name, dtype in HITS_COLUMNS.items()]
 
     def series_at(self, name: str, rows: Rows) -> pl.Series:
-        """Return the given rows from a column of HITS_COLUMNS."""
+        """Return the given rows of one column; the column must be in HITS_COLUMNS."""
         return self._column(name, HITS_COLUMNS[name], rows)
 
     def _column(self, name: str, dtype: pl.DataType, rows: Rows) -> pl.Series:
@@ -121,7 +124,8 @@ def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> p
 def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[I64Array, I32Array]:
     """Return the first row with each distinct tuple of codes, and each row's tuple number.
 
-    Codes must be small and not negative, and the columns must have the same length. Equal tuples get equal numbers.
+    The codes must be small integers that are not negative, and all columns must have the same length. Equal tuples get
+    equal numbers.
     """
     codes = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:

@@ -1,6 +1,6 @@
-"""Hit ids and content hashes (rule D1): two hits with equal ids are copies if their content is equal too.
+"""Computes hit ids and content hashes (rule D1). Two hits with equal ids are copies if their content is equal too.
 
-Different content under an equal id is an id collision. The content hash is a sum of field hashes; the caller
+If two hits have equal ids but different content, the ids collide. The content hash is a sum of field hashes; the caller
 (`hits.py:_content`) decides which fields belong to the content.
 """
 
@@ -27,12 +27,15 @@ _FEW: Final = 500
 
 @cache
 def _factor(name: str) -> np.uint64:
-    """Return an odd factor per field, so that equal values in different fields hash differently."""
+    """Return an odd factor for a field, so that equal values in different fields have different hashes."""
     return np.uint64(hash64(name) | 1)
 
 
 class ContentHash:
-    """Sum of field hashes per row. An unset field adds 0, so a field that no row sets can be skipped."""
+    """The content hash of each row, computed as the sum of its field hashes.
+
+    An unset field adds 0, so a field that no row sets can be skipped.
+    """
 
     def __init__(self, height: int) -> None:
         self.values: U64Array = np.zeros(height, dtype=np.uint64)
@@ -52,17 +55,17 @@ class ContentHash:
             start = end
 
     def add_numbers(self, name: str, values: npt.NDArray[np.integer] | BoolArray) -> None:
-        """Add a numeric field; 0 means not set."""
+        """Add a numeric field to the hashes; a value of 0 counts as not set."""
         if values.any():
             self.values += values.astype(np.uint64) * _factor(name)
 
     def add_bytes(self, name: str, values: pl.Series | None) -> None:
-        """Add a bytes field; null means not set."""
+        """Add a bytes field to the hashes; a null counts as not set."""
         if values is not None:
             self.values += _hashes(values) * _factor(name)
 
     def add_entries(self, name: str, lists: pl.Series | None) -> None:
-        """Add unordered lists of bytes; null means not set."""
+        """Add lists of bytes to the hashes, regardless of the order in each list; a null counts as not set."""
         if lists is None:
             return
         counts = lists.list.len().fill_null(0).to_numpy()
@@ -71,7 +74,7 @@ class ContentHash:
 
 
 def id_hashes(ids: Texts) -> U64Array:
-    """Return `keys.hash64` for each row's id."""
+    """Return the hash of each row's id, as computed by `keys.hash64`."""
     if len(ids.values) <= _FEW:
         hashes = np.array([hash64(each) for each in ids.values.to_pylist()], dtype=np.uint64)
     else:
@@ -81,7 +84,7 @@ def id_hashes(ids: Texts) -> U64Array:
 
 
 def with_ids(sent: Texts | None, height: int, made_up: Callable[[int], str]) -> Texts:
-    """Return the ids of hits; a hit sent without an id gets `made_up(row)`."""
+    """Return each hit's id; a hit that was sent without an id gets the id `made_up(row)`."""
     missing = np.ones(height, np.bool_) if sent is None else ~sent.is_set()
     rows = np.flatnonzero(missing)
     if sent is not None and not len(rows):
@@ -92,7 +95,7 @@ def with_ids(sent: Texts | None, height: int, made_up: Callable[[int], str]) -> 
 
 
 def _hashes(values: pl.Series) -> U64Array:
-    """Return XXH3-64 for each string or bytes value, 0 for null.
+    """Return the XXH3-64 hash of each string or bytes value, or 0 for null.
 
     Up to `_FEW` values are hashed in a loop, because starting a polars query takes longer.
     """

@@ -1,7 +1,7 @@
-"""The context of a hit: the hit's own fields, completed from the batch's default context (hit.proto, Context).
+"""Reads the context of a hit: the hit's own fields, completed from the batch's default context (hit.proto, Context).
 
-Decides which fields are read, how long each may be and how two contexts are merged. A campaign counts as a single
-field: a hit's campaign is never mixed with the batch's campaign.
+Decides which fields are read, how long each may be and how two contexts are merged. A campaign counts as one field: a
+hit has either its own campaign or the batch's, never a mixture.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T", Texts, Campaigns)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Context columns; None for a field that no row sets. `consent` holds numbers of hit.v1.ConsentState."""
+    """The columns of contexts; a field that no row sets is None. `consent` holds numbers of hit.v1.ConsentState."""
 
     user_agent: Texts | None
     language: Texts | None
@@ -35,7 +35,7 @@ class Context:
     def under(self, hit_context: Context, frame_of: I32Array) -> Context:
         """Return the hits' contexts, with unset fields filled from these batch defaults.
 
-        Row i of the result belongs to a hit from frame frame_of[i].
+        The hit in row i came with the frame frame_of[i].
         """
         return Context(
             _merged(hit_context.user_agent, self.user_agent, frame_of),
@@ -46,7 +46,7 @@ class Context:
 
 
 def context_of(column: pa.StructArray, path: str, verdicts: Verdicts) -> Context:
-    """Return the columns from Context messages; refuse rows and cut strings as `limited` does."""
+    """Return the columns from Context messages. Refuse rows and cut strings as the function `limited` does."""
     if column.null_count == len(column):
         return Context(None, None, None, None)
     user_agent = Texts.of(column.field("device").field("user_agent"))

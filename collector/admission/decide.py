@@ -2,7 +2,8 @@
 
 Pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table. The steps loop
 in Python over distinct values, frames, faults and missing ids, never over all hits. The verdict on a hit does not
-depend on the other hits of the micro-batch. But whether a batch must wait depends on the earlier batches of its site.
+depend on the other hits of the micro-batch, except that a batch may have to wait because earlier batches of its site
+used up a budget.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class Admitted:
         hits: HITS_COLUMNS plus `frame` (UInt32) and `partition` (Int32), sorted by partition, then by arrival.
         rejected: REJECTED_COLUMNS plus `frame` (UInt32); one row per refused hit or batch.
         issues: all warnings, refusals and retries, by frame and index.
-        accepted: number of accepted hits per frame.
-        put_off: frames that must be sent again because their site's exclusion rules cost too much, each with its site.
-            These frames have no hits, refusals and issues.
+        accepted: the number of accepted hits in each frame.
+        put_off: frames that the client must send again because their site's exclusion rules cost too much, each with
+            its site. The other attributes contain nothing from these frames.
     """
 
     hits: pl.DataFrame
@@ -66,8 +67,8 @@ def decode(
 
     Args:
         frames: in arrival order.
-        envelopes: the frames' envelopes, if already read to look up the senders (`read_frames`); None = read them here.
-        grants: as in `admit`. Hits from refused senders are counted but not read. None reads all hits.
+        envelopes: the frames' envelopes, if `read_frames` has already read them; None = read the envelopes here.
+        grants: as in `admit`. Hits from refused senders are counted but not read. If None, all hits are read.
     """
     envelopes = read_frames(frames)[0] if envelopes is None else envelopes
     answers = {} if grants is None else grants
@@ -89,13 +90,15 @@ def admit(
 
     Args:
         decoded: result from `decode`.
-        grants: (key, site header) → grant or refusal; a missing sender counts as unknown.
-        classifier: called with distinct strings only.
-        now: current time, UTC ms; needed only for salts, because salts exist only for recent dates.
+        grants: the grant or refusal for each sender (key, site header); a sender that is missing here counts as
+            unknown.
+        classifier: classifies user agents and referrers; called with distinct strings only.
+        now: the current time in UTC ms, used only to choose salts, because salts exist only for recent dates.
         partitions: number of log partitions.
-        salt_of: returns the salt of a site for a hit's local date; see SaltOf.
+        salt_of: returns a site's salt for a hit's local date; see SaltOf.
         random_id: returns an id for a hit that has neither an id nor a batch id.
-        rule_steps: decides which frames pass, by the RE2 steps that matching their site's exclusion rules takes.
+        rule_steps: charges each site for the RE2 steps that its exclusion rules take on the frames, and decides which
+            frames may pass.
     """
     of_batches = Verdicts(len(decoded.frames))
     batches = read_batches(decoded, grants, of_batches)
@@ -103,7 +106,7 @@ def admit(
     of_hits = Verdicts(len(hits.frame))
     columns = Columns(len(hits.frame))
     tools = Tools(classifier, now, salt_of, random_id)
-    identified = NOBODY  # without hits, skipping `read_hits` saves 12 ms of work on empty columns
+    identified = NOBODY  # without hits, `read_hits` would spend 12 ms on empty columns
     if len(hits.frame):
         identified = read_hits(hits, batches, decoded.hit_faults, tools, columns, of_hits)
     taken = np.flatnonzero(~of_hits.refused)

@@ -1,8 +1,8 @@
-"""Denied consent in bytes that admission does not read: refused batches, and damaged hits (rule I4).
+"""Finds denied consent in bytes that admission does not read: refused batches and damaged hits (rule I4).
 
-Decides whether bytes may hold a hit whose visitor denied consent; no such bytes are kept. Sound bytes are decoded. In
-damaged bytes, every byte pattern that may be a denial counts as a denial, to keep no bytes of a visitor who denied
-consent.
+Decides whether bytes may contain a hit whose visitor denied consent; such bytes are not kept. Bytes that are not
+damaged are decoded. In damaged bytes, every byte pattern that may be a denial counts as a denial, so that no bytes of a
+visitor who denied consent are kept.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _JSON_STATES: Final = {
     "0": UNSPECIFIED,
     "None": UNSPECIFIED,
 }
-# A Consent in a Context: tag, length, up to 14 bytes of other fields, and `analytics` with the value DENIED.
+# Matches a Consent in a Context: tag, length, up to 14 bytes of other fields, and `analytics` with the value DENIED.
 _DENIAL: Final = re.compile(rb"\x22[\x02-\x10][\x00-\xff]{0,14}?\x08\x02")
 
 
 def may_deny(frame: Frame, is_denied_by_default: bool) -> bool:
-    """Return whether a hit in the first MAX_KEPT_BYTES of a batch may be a hit whose visitor denied consent.
+    """Return whether the first MAX_KEPT_BYTES of a batch may contain a hit whose visitor denied consent.
 
     Args:
         frame: the batch.
-        is_denied_by_default: whether the site denies consent for hits without a state.
+        is_denied_by_default: whether consent counts as denied for hits of this site that state no consent.
     """
     try:
         envelope = view_pb2.HitBatchEnvelope.FromString(frame.batch)
@@ -50,7 +50,7 @@ def may_deny(frame: Frame, is_denied_by_default: bool) -> bool:
 
 
 def state_of_hit(hit: bytes) -> int:
-    """Return a hit's own consent; DENIED for damaged bytes in which consent may be denied."""
+    """Return the consent that a hit states, or DENIED if the bytes are damaged and may deny consent."""
     try:
         return view_pb2.HitConsentView.FromString(hit).context.consent.analytics
     except DecodeError:
@@ -58,7 +58,7 @@ def state_of_hit(hit: bytes) -> int:
 
 
 def state_of_json(hit: object) -> int:
-    """Return the consent of a hit that was sent as JSON; DENIED for a state that is not known.
+    """Return the consent of a hit that was sent as JSON, or DENIED if its consent state is unknown.
 
     Example:
         >>> state_of_json({"context": {"consent": {"analytics": "CONSENT_STATE_DENIED"}}})
@@ -83,7 +83,7 @@ def _damaged_state(message: bytes) -> int:
 
 
 def _first_hits(envelope: view_pb2.HitBatchEnvelope) -> list[bytes]:
-    """Return the hits of which bytes may be kept."""
+    """Return the hits whose bytes may be kept."""
     hits, size = [], 0
     for hit in envelope.hits:
         if size >= MAX_KEPT_BYTES:

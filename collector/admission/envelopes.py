@@ -1,4 +1,4 @@
-"""Facts about a batch that are known before any hit is read, and that bound its cost: size, number of hits, key.
+"""Reads the envelope of a batch before any hit is read: size, number of hits and key, which bound the batch's cost.
 
 For a batch that is too large, has too many hits or comes from a refused sender, the hits are counted but not read.
 """
@@ -22,9 +22,9 @@ MAX_HITS: Final = 2_000
 
 
 class FoundFault(NamedTuple):
-    """Fault in a hit that was found before the hit was converted to bytes, as with JSON input.
+    """A fault in a hit that was found before the hit was converted to bytes, for example in JSON.
 
-    `left` holds the sound bytes when the hit does not decode, and is None otherwise.
+    If the hit does not decode, `left` holds the hit's undamaged bytes; otherwise `left` is None.
     """
 
     reason: HitReason
@@ -35,15 +35,15 @@ class FoundFault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A batch as it arrived.
+    """A batch as the collector received it.
 
     Attributes:
         batch: serialized HitBatch.
-        default_key: key from the stream's open message, or "".
+        default_key: the key in the stream's open message, or "".
         site_header: value of the metadata `hitmesh-site`, or "".
-        received_at: when the collector received the batch, UTC ms; becomes the hits' collect_time.
-        found: faults of JSON hits by hit index, found during the conversion, because the converted bytes do not show
-            them.
+        received_at: the time in UTC ms at which the collector received the batch; becomes the hits' collect_time.
+        found: faults of JSON hits by hit index. The conversion from JSON records them, because the resulting bytes do
+            not show them.
         sent: the JSON from which the batch was made; None for a batch that was sent as protobuf.
     """
 
@@ -56,7 +56,7 @@ class Frame:
 
 
 class Sender(NamedTuple):
-    """Key and site header as sent, not checked yet."""
+    """The key and the site header that a batch was sent with, not checked yet."""
 
     key: str
     site_header: str
@@ -78,9 +78,9 @@ class Envelope:
 
     Attributes:
         sender: key and site as claimed by the batch, its stream and the call's metadata.
-        batch_id: as sent; "" if not set.
-        hits: number of hits; 1 when unknown.
-        fault: why the batch is refused, independent of its sender; None if the hits should be read.
+        batch_id: the batch id as sent; "" if not set.
+        hits: the number of hits in the batch; 1 if the number is unknown.
+        fault: a reason to refuse the batch whoever sent the batch; None if the hits should be read.
     """
 
     sender: Sender
@@ -90,7 +90,7 @@ class Envelope:
 
 
 def read_envelope(frame: Frame) -> Envelope:
-    """Return a frame's envelope; never raises.
+    """Return a frame's envelope; never raise an error.
 
     Takes about 15 ms for 1 MiB of empty hits, and far less for other batches.
     """
@@ -123,12 +123,12 @@ def spans_by_hits(
 ) -> list[tuple[int, int]]:
     """Return spans (first, end) of consecutive frames, each with at most `most` hits to read.
 
-    A frame with more hits than `most` is a span alone.
+    A frame with more than `most` hits forms a span of its own.
 
     Args:
         envelopes: one per frame.
         most: maximum number of hits per span.
-        unread: senders whose hits are counted but not read.
+        unread: senders whose hits are not read, and therefore do not add to a span's number of hits.
     """
     spans, first, held = [], 0, 0
     for number, envelope in enumerate(envelopes):

@@ -1,6 +1,6 @@
-"""Payloads without money: screens, events, engagement, performance, checkout steps and the like.
+"""Checks payloads without money: screens, events, engagement, performance, checkout steps and the like.
 
-Decides which values are accepted. The module `payloads` decodes the payloads.
+Decides which values are accepted. The module `payloads` decodes these payloads.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def check_engagement(part: Part) -> None:
 
 
 def check_performance(part: Part) -> None:
-    """Check PERFORMANCE: load timings."""
+    """Check PERFORMANCE, which contains a page's load timings."""
     part.text("view_id", MAX_VIEW_ID_BYTES)
     for name in _TIMINGS:
         part.within(name, part.numbers(name), 0, MAX_TIMING_MS)
@@ -85,15 +85,15 @@ def check_checkout(part: Part) -> None:
 
 
 def check_search(part: Part) -> None:
-    """Check SITE_SEARCH: the search term."""
+    """Check SITE_SEARCH, which contains the search term."""
     part.text("term", MAX_TERM_BYTES)
 
 
 def check_exception(part: Part) -> None:
-    """Check EXCEPTION: the error's name and message."""
+    """Check EXCEPTION, which contains an error's name and message."""
     part.text("name", MAX_ERROR_NAME_BYTES)
     part.text("message", MAX_ERROR_BYTES)
 
 
 def check_identify(part: Part) -> None:
-    """Accept every IDENTIFY; only the payload bytes are stored."""
+    """Accept every IDENTIFY hit; only the bytes of its payload are stored."""

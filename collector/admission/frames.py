@@ -1,6 +1,6 @@
 """Decodes frames into one table with all hits, in a single decoder call (architecture A2).
 
-Decides which frames and hits are not valid protobuf messages. A damaged frame or hit is refused without affecting any
+Decides which frames and hits are valid protobuf messages. A damaged frame or hit is refused without affecting any
 other frame or hit. Google's depth-limited decoder checks all bytes before they are decoded into columns.
 """
 
@@ -50,7 +50,7 @@ MAX_ORDER_BYTES: Final = 256 << 10
 
 
 class HitFault(NamedTuple):
-    """Why a hit is refused before any field is read."""
+    """Why a hit is refused before any of its fields is read."""
 
     reason: HitReason
     message: str
@@ -62,14 +62,15 @@ class Decoded:
     """All frames in a micro-batch as one table.
 
     Attributes:
-        frames: in arrival order.
-        table: HitBatchView, one row per frame. A frame that was not read has no hits; a damaged hit keeps only the
-            parts that decode.
-        counts: hits per frame in the table.
-        held: hits per frame as received.
-        faults: frames that are refused whole, by number. Their hits in the table are ignored.
+        frames: the frames in arrival order.
+        table: a HitBatchView per frame. A frame that was not read has no hits; a damaged hit keeps only the parts that
+            decode.
+        counts: the number of hits in the table, for each frame.
+        held: the number of hits that were received, for each frame.
+        faults: the fault of each frame that is refused as a whole, by frame number. Hits of such frames in the table
+            are ignored.
         hit_faults: faults of hits that are refused singly, by (frame, index).
-        sender_of: sender per frame.
+        sender_of: the sender of each frame.
     """
 
     frames: Sequence[Frame]
@@ -88,10 +89,10 @@ class Decoded:
 
 @dataclass(slots=True)
 class _Draft:
-    """Intermediate result of decoding.
+    """An intermediate result of decoding.
 
-    In `batches`, a damaged hit is reduced to its sound parts. A batch that is refused, or damaged outside its hits, is
-    replaced by the same batch without hits.
+    In `batches`, each damaged hit is reduced to its undamaged parts. A batch that is refused, or damaged outside its
+    hits, is replaced by the same batch without hits.
     """
 
     batches: list[bytes]
@@ -110,12 +111,12 @@ class FrameDecoder:
     def decode(
         self, frames: Sequence[Frame], envelopes: Sequence[Envelope], refused: frozenset[tuple[str, str]]
     ) -> Decoded:
-        """Return the table of all frames. Never raises: errors become faults.
+        """Return the table of all frames. Never raises an error: an error becomes a fault of the frame or hit.
 
         Args:
             frames: in arrival order.
             envelopes: one per frame.
-            refused: senders who may not send; their hits are not read.
+            refused: senders who may not send; hits from these senders are not read.
         """
         draft = _Draft([frame.batch for frame in frames], {}, {})
         for number, envelope in enumerate(envelopes):
@@ -135,7 +136,11 @@ class FrameDecoder:
         return Decoded(frames, table, counts, held, draft.faults, draft.hit_faults, sender_of)
 
     def _read(self, draft: _Draft, envelopes: Sequence[Envelope]) -> pa.RecordBatch:
-        """Read all batches; refuse a batch that only ptars rejects, for damage outside unknown fields."""
+        """Read all batches.
+
+        If Google's decoder accepts a batch but ptars does not, the batch is refused, except if all damage is in unknown
+        fields.
+        """
         try:
             return self._batches.read(draft.batches, sound=True)
         except Undecodable:
@@ -148,7 +153,7 @@ class FrameDecoder:
             return self._batches.read(draft.batches, sound=True)
 
     def _find_large_hits(self, draft: _Draft) -> None:
-        """Add faults for hits over the size limit. Only batches larger than MAX_HIT_BYTES are examined."""
+        """Add a fault for each hit that exceeds the size limit. Only batches larger than MAX_HIT_BYTES are examined."""
         suspects = [number for number, batch in enumerate(draft.batches) if len(batch) > MAX_HIT_BYTES]
         if not suspects:
             return
@@ -180,7 +185,7 @@ def _take_found_faults(draft: _Draft, number: int, found: Mapping[int, FoundFaul
 
 
 def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:
-    """Reduce each damaged hit to its sound parts; refuse the whole batch when a part other than the hits is damaged."""
+    """Reduce each damaged hit to its undamaged parts. Refuse a batch if any of its other parts is damaged."""
     envelope = view_pb2.HitBatchEnvelope.FromString(draft.batches[number])
     hits = len(envelope.hits)
     for index, hit in enumerate(envelope.hits):

@@ -1,7 +1,7 @@
 """Reads the hits of a micro-batch into the stored columns, in the order of admission's decisions.
 
-Decides which column stores each field, and in which order the checks may refuse a hit. The modules called from here
-implement the rules.
+Decides which column stores each field, and in which order the checks may refuse a hit. The modules that this module
+calls implement the rules.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _CHECKS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Hits from all batches that were not refused whole, with each hit's frame, index and sender."""
+    """The hits of all batches that were not refused as a whole, with each hit's frame, index and sender."""
 
     fields: pa.StructArray
     frame: I32Array
@@ -76,7 +76,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Visitor and consent per row, and the hit's id as sent."""
+    """The visitor and the consent of each hit, and the hit's id as sent."""
 
     visitor: VisitorKeys
     sent_id: Texts | None
@@ -84,7 +84,7 @@ class Identified:
 
 _NO_KEYS: Final = np.zeros(0, dtype=np.uint64)
 NOBODY: Final = Identified(VisitorKeys(_NO_KEYS, _NO_KEYS, np.zeros(0, dtype=np.bool_)), None)
-"""The value of Identified for no rows."""
+"""The Identified of a micro-batch without hits."""
 
 
 def hits_of(decoded: Decoded, batches: Batches) -> Hits:
@@ -101,7 +101,7 @@ def hits_of(decoded: Decoded, batches: Batches) -> Hits:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Inputs for reading hits from outside the micro-batch; see `admit`."""
+    """Inputs from outside the micro-batch that are needed to read hits; see `admit`."""
 
     classifier: Judge
     now: int
@@ -117,7 +117,7 @@ def read_hits(
     columns: Columns,
     verdicts: Verdicts,
 ) -> Identified:
-    """Fill the columns of all hits, refuse hits at fault, and return the visitors and sent ids."""
+    """Fill the columns for all hits, refuse faulty hits, and return each hit's visitor and the id that was sent."""
     _refuse_faults(hits, hit_faults, verdicts)
     types = hits.fields.field("type").to_numpy()
     check_types(hits.fields, types, verdicts)
@@ -155,7 +155,7 @@ def read_hits(
 
 
 def _refuse_faults(hits: Hits, faults: Mapping[tuple[int, int], HitFault], verdicts: Verdicts) -> None:
-    """Refuse the hits with decoding faults.
+    """Refuse the hits that have a decoding fault.
 
     Hits are sorted by frame and index, so a binary search finds the row for each fault.
     """
@@ -197,7 +197,7 @@ def _times(hits: Hits, batches: Batches, verdicts: Verdicts) -> EventTimes:
 
 
 def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Campaigns | None:
-    """Return the context's campaign, or the URL's campaign where the context has none."""
+    """Return each hit's campaign: that of the context or, if the context has none, that of the URL."""
     named = None if pages is None else campaigns_of_queries(pages.whole_query, verdicts)
     if context.campaigns is None or named is None:
         return context.campaigns or named
@@ -205,10 +205,13 @@ def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Cam
 
 
 def _offline(hits: Hits, batches: Batches, verdicts: Verdicts) -> BoolArray:
-    """Return which hits are offline (happened without the visitor); the field counts for server keys only (rule S2)."""
+    """Return which hits are offline, that is, happened without the visitor.
+
+    The field `offline` counts for server keys only (rule S2).
+    """
     sent = np.asarray(hits.fields.field("offline"))
     by_server = batches.senders.by_server[hits.sender]
-    message = "offline is taken from server keys only and was ignored: send such hits with a server key"
+    message = "offline was ignored, because it needs a server key: send offline hits with a server key"
     verdicts.warn(sent & ~by_server, HitReason.INVALID_FIELD, "offline", message)
     offline: BoolArray = sent & by_server
     return offline
@@ -251,7 +254,7 @@ def _content(
     properties: pl.Series | None,
     columns: Columns,
 ) -> U64Array:
-    """Return a hash per hit over type, payload, context and properties, without edge context and times (rule D1)."""
+    """Return a hash of each hit's type, payload, context and properties, without edge context or times (rule D1)."""
     content = ContentHash(columns.height)
     content.add_numbers("type", types)
     content.add_numbers("offline", offline)
@@ -268,7 +271,7 @@ def _content(
 
 
 def _store_origin(hits: Hits, batches: Batches, sent_id: Texts | None, tools: Tools, columns: Columns) -> None:
-    """Store site, key, batch and hit id; generate missing hit ids (rule D1)."""
+    """Store each hit's site, key, batch and id. Generate the hit ids that are missing (rule D1)."""
     senders, key_ids = batches.senders, batches.senders.key_ids
     batch_id = None if batches.batch_id is None else batches.batch_id.rows(hits.frame)
 
@@ -309,7 +312,7 @@ def _store_context(context: Context, campaigns: Campaigns | None, columns: Colum
 
 
 def _store_pages(pages: Pages | None, columns: Columns) -> None:
-    """Store page views. The column `page_path` may already contain screen names."""
+    """Store page views. Other rows of the column `page_path` may already contain screen names."""
     if pages is None:
         return
     screens = columns.text("page_path")

@@ -1,4 +1,4 @@
-"""The visitor of a hit (rules I1, I4).
+"""Determines the visitor of a hit (rules I1, I4).
 
 Decides whether a user id, a visitor id or (for a day) a salted hash of network, user agent and host identifies a hit's
 visitor, and how consent limits this choice. Each distinct identifier is hashed only once.
@@ -27,7 +27,7 @@ from hitmesh.model.reasons import HitReason
 from hitmesh.model.sites import Site
 
 SaltOf = Callable[[str, date, date], bytes]
-"""(site, hit's date, today's date), dates local to the site → the salt for the hit's date (rule I2)."""
+"""Returns the salt for (site, the hit's date, today's date); both dates are local to the site (rule I2)."""
 
 MAX_ID_BYTES: Final = MAX_VISITOR_ID_BYTES
 GRANTED: Final = 1
@@ -37,9 +37,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """Possible identifiers per row.
+    """The possible identifiers of each row's visitor.
 
-    `site` is the index into `sites`. `consent` is a hit.v1.ConsentState number; None when no context sets consent.
+    `site` is an index into `sites`. `consent` is a hit.v1.ConsentState number; None if no context sets consent.
     """
 
     sites: Sequence[Site]
@@ -55,7 +55,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class VisitorKeys:
-    """The 128-bit visitor key per row, and whether consent was denied."""
+    """Each row's 128-bit visitor key, and whether the visitor denied consent."""
 
     high: U64Array
     low: U64Array
@@ -63,7 +63,10 @@ class VisitorKeys:
 
 
 def visitor_keys(known: Identities, now: int, salt_of: SaltOf, verdicts: Verdicts) -> VisitorKeys:
-    """Return each row's visitor key; refuse rows without an identifier, and rows that denied consent excludes."""
+    """Return each row's visitor key.
+
+    Refuse rows that have no identifier or must not be stored because consent was denied.
+    """
     height = len(known.site)
     denied = _denied(known)
     _refuse_denied(known, denied, verdicts)
@@ -82,7 +85,7 @@ def visitor_keys(known: Identities, now: int, salt_of: SaltOf, verdicts: Verdict
 
 
 def _fill_by_id(keys: U64Array, rows: BoolArray, kind: str, texts: Texts, known: Identities) -> None:
-    """Set the keys of rows with a user id or visitor id."""
+    """Set the visitor keys of rows that have a user id or visitor id."""
     at = np.flatnonzero(rows)
     first, codes = distinct_tuples([known.site[at], texts.codes[at]])
     ids = texts.values.take(pa.array(texts.codes[at][first])).view(pa.binary()).to_pylist()
@@ -91,11 +94,12 @@ def _fill_by_id(keys: U64Array, rows: BoolArray, kind: str, texts: Texts, known:
 
 
 def _fill_daily(keys: U64Array, rows: BoolArray, known: Identities, now: int, salt_of: SaltOf) -> None:
-    """Set the keys of rows without an id: a hash of network, user agent and host, salted per site-local day."""
+    """Set the visitor keys of rows without an id to a hash of network, user agent and host, with the day's salt."""
     at = np.flatnonzero(rows)
     if not len(at) or known.network is None or known.user_agent is None:
         return
-    cells = known.event_time[at] // CELL_MS  # time zones change the date at the start of a cell (architecture A10)
+    # In every time zone, a date begins at the start of a cell (architecture A10).
+    cells = known.event_time[at] // CELL_MS
     host = np.zeros(len(at), np.int32) if known.hostname is None else known.hostname.codes[at]
     first, codes = distinct_tuples(
         [known.site[at], cells - cells.min(), known.network.codes[at], known.user_agent.codes[at], host]
@@ -135,7 +139,7 @@ def _refuse_denied(known: Identities, denied: BoolArray, verdicts: Verdicts) -> 
             denied & ~_fact(known, lambda site: site.cookieless_counting),
             HitReason.CONSENT_DENIED,
             "context.consent.analytics",
-            "the visitor denied analytics consent and the site has no cookieless counting: send no such hits",
+            "the visitor denied analytics consent, and the site allows no cookieless counting: send no such hits",
         )
 
 
@@ -144,7 +148,7 @@ def _refuse_unknown(rows: BoolArray, denied: BoolArray, verdicts: Verdicts) -> N
         rows & denied,
         HitReason.CONSENT_DENIED,
         "context.consent.analytics",
-        "without analytics consent a hit needs a user agent and a trusted edge's client_ip: send both or no such hits",
+        "a hit without analytics consent needs a user agent and a trusted edge's client_ip: send both, or no such hits",
     )
     verdicts.refuse(
         rows,
@@ -155,7 +159,7 @@ def _refuse_unknown(rows: BoolArray, denied: BoolArray, verdicts: Verdicts) -> N
 
 
 def _fact(known: Identities, fact: Callable[[Site], bool]) -> BoolArray:
-    """Return, per row, whether `fact` holds for the row's site."""
+    """Return for each row whether `fact` is true for the row's site."""
     found: BoolArray = np.array([fact(site) for site in known.sites], dtype=np.bool_)[known.site]
     return found
 

@@ -1,7 +1,7 @@
-"""Items in orders and carts, and the product in a product view, as columns per item (rule M1).
+"""Reads the items of orders and carts, and the product of a product view, into columns with a row per item (rule M1).
 
-Decides which prices and quantities are accepted. Goods sold by weight count as one item at price × weight. This module
-reads only items, not the hits that contain them.
+Decides which prices and quantities are accepted. Goods that are sold by weight count as one item whose price is price ×
+weight. This module reads only items, not the hits that contain them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_NAME_BYTES: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Columns with one row per item."""
+    """The columns of items, with one row per item."""
 
     sku: Texts | None
     category: Texts | None
@@ -41,7 +41,7 @@ class Items:
 
 
 def read_items(items: pa.StructArray, field: str, verdicts: Verdicts) -> Items:
-    """Return the item columns. `verdicts` has a position per item, which stands for the item's hit."""
+    """Return the item columns. Position i in `verdicts` stands for the hit that contains item i."""
     for name in ("name", "variant"):
         text_of(items.field(name), f"{field}.{name}", MAX_NAME_BYTES if name == "name" else MAX_TEXT_BYTES, verdicts)
     price, quantity = _numbers(items, field, verdicts)
@@ -55,7 +55,10 @@ def read_items(items: pa.StructArray, field: str, verdicts: Verdicts) -> Items:
 
 
 def item_lists(column: pa.ListArray, items: Items, rows: I64Array, height: int) -> pl.Series:
-    """Return the item lists of `height` rows, null where empty; list i of `column` belongs to row rows[i]."""
+    """Return the item list of each of `height` rows, or null for no items.
+
+    List i of `column` belongs to row rows[i].
+    """
     every = np.arange(len(items.quantity))
     texts = {"sku": items.sku, "category": items.category, "brand": items.brand}
     fields = [
@@ -73,7 +76,10 @@ def item_lists(column: pa.ListArray, items: Items, rows: I64Array, height: int) 
 
 
 def _numbers(items: pa.StructArray, field: str, verdicts: Verdicts) -> tuple[I64Array, I64Array]:
-    """Return each item's price and quantity. A missing quantity counts as 1; a weight multiplies the price instead."""
+    """Return each item's price and quantity.
+
+    A missing quantity counts as 1. If an item has a weight, its price is multiplied by the weight.
+    """
     price = items.field("unit_price_micros").to_numpy()
     sent = items.field("quantity")
     quantity = (sent.fill_null(1) if sent.null_count else sent).to_numpy()
@@ -81,7 +87,8 @@ def _numbers(items: pa.StructArray, field: str, verdicts: Verdicts) -> tuple[I64
     if exact.null_count < len(exact):
         price, quantity = _by_weight(price, quantity, exact, field, verdicts)
     _check_range(quantity, f"{field}.quantity", verdicts)
-    # Price × quantity must also stay within the limit for amounts. Dividing the limit by the quantity avoids overflow.
+    # Price × quantity must not exceed the limit for amounts. To avoid overflow, the price is compared with limit /
+    # quantity.
     most = MAX_ABS_MICROS // np.clip(np.abs(quantity), 1, MAX_QUANTITY)
     _refuse_price((price > most) | (price < -most), price, quantity, field, verdicts)
     return price, quantity
@@ -90,7 +97,10 @@ def _numbers(items: pa.StructArray, field: str, verdicts: Verdicts) -> tuple[I64
 def _by_weight(
     price: I64Array, quantity: I64Array, exact: pa.DoubleArray, field: str, verdicts: Verdicts
 ) -> tuple[I64Array, I64Array]:
-    """Return prices and quantities; goods by weight have price × |weight| and quantity 1, or -1 for a return."""
+    """Return prices and quantities.
+
+    Goods that are sold by weight get price × |weight| and quantity 1, or -1 for a return.
+    """
     weights = exact.fill_null(1.0).to_numpy()
     _check_range(weights, f"{field}.quantity_exact", verdicts)
     by_weight: BoolArray = np.asarray(exact.is_valid()) & (np.abs(weights) <= MAX_QUANTITY)
@@ -110,17 +120,17 @@ def _by_weight(
 def _rounded(price: int, weight: float) -> int:
     """Return price × weight in micros, rounded half-even.
 
-    The weight is taken as the shortest decimal that parses to the same float.
+    The weight is converted to the shortest decimal that parses to the same float.
     """
     return int((Decimal(price) * Decimal(repr(weight))).to_integral_value(ROUND_HALF_EVEN))
 
 
 def _check_range(values: I64Array | npt.NDArray[np.float64], field: str, verdicts: Verdicts) -> None:
     verdicts.refuse(
-        ~((values >= -MAX_QUANTITY) & (values <= MAX_QUANTITY)),  # NaN fails both comparisons
+        ~((values >= -MAX_QUANTITY) & (values <= MAX_QUANTITY)),  # a NaN fails both comparisons and is refused
         HitReason.INVALID_FIELD,
         field,
-        lambda at: f"{field} is {values[at]:,}; it must be {-MAX_QUANTITY:,} to {MAX_QUANTITY:,}",
+        lambda at: f"{field} is {values[at]:,}; it must be from {-MAX_QUANTITY:,} to {MAX_QUANTITY:,}",
     )
 
 
@@ -143,7 +153,10 @@ def _refuse_price(
 
 
 def _categories(levels: pa.ListArray, field: str, verdicts: Verdicts) -> Texts | None:
-    """Return the category levels joined by "/"; cut long levels and drop levels beyond the fifth."""
+    """Return each item's category levels, joined by "/".
+
+    Long levels are cut, and levels beyond the fifth are dropped.
+    """
     if not len(levels.values):
         return None
     counts = np.diff(levels.offsets.to_numpy())
@@ -155,7 +168,7 @@ def _categories(levels: pa.ListArray, field: str, verdicts: Verdicts) -> Texts |
         counts > MAX_LEVELS,
         HitReason.TRUNCATED,
         field,
-        lambda at: f"{field} has {counts[at]} levels; the limit is {MAX_LEVELS}: the rest was dropped",
+        lambda at: f"{field} has {counts[at]} levels; the limit is {MAX_LEVELS}: further levels were dropped",
     )
     lists = pa.ListArray.from_arrays(levels.offsets, each.values.take(pa.array(each.codes)))
     joined = pl.Series("category", lists).list.head(MAX_LEVELS).list.join("/")

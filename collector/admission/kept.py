@@ -1,4 +1,4 @@
-"""The bytes that are kept of refused hits and batches, with their origin, so that they can be replayed.
+"""Selects the bytes that are kept of refused hits and batches, and their origin, so that the hits can be replayed.
 
 Decides what is never kept: a batch's ingest key, a batch's edge data, and hits whose visitor denied consent.
 """
@@ -19,19 +19,22 @@ from hitmesh.model.records import Origin
 from hitmesh.model.refusals import JSON_MARK, MAX_KEPT_BYTES, WHOLE_BATCH, origin_bytes
 
 MAX_CONTEXT_BYTES: Final = 1 << 10
-"""Maximum size of a default context that is kept with each refused hit; a larger context prevents the replay."""
+"""A batch's default context is kept with each refused hit up to this size.
+
+Hits with a larger context cannot be replayed.
+"""
 MAX_FIELDS: Final = 4_096
-"""Maximum number of fields that are read of a batch that was refused whole."""
+"""If a batch is refused as a whole, at most this many of its fields are read."""
 _KEY_FIELD: Final = 2  # HitBatch.ingest_key
 _EDGE_FIELD: Final = 8  # HitBatch.edge
-_MIN_KEY_BYTES: Final = 16  # a shorter text is not masked: no key is so short, and masking would damage the hits
+_MIN_KEY_BYTES: Final = 16  # shorter texts are not masked: keys are longer, and masking would damage hits
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES: Final = 10
 _SECRETS: Final = re.compile(r'"(ingestKey|ingest_key|clientIp|client_ip)"\s*:\s*"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL)
 
 
 class Kept(NamedTuple):
-    """Kept bytes, and their origin (hitmesh.internal.log.v1.RefusalOrigin)."""
+    """The bytes kept of a refused hit or batch, and its origin as serialized hitmesh.internal.log.v1.RefusalOrigin."""
 
     original: bytes
     origin: bytes
@@ -41,11 +44,12 @@ NOTHING: Final = Kept(b"", b"")
 
 
 class KeptHits:
-    """Keeps hits of a single batch.
+    """Selects the bytes to keep of refused hits in one batch.
 
     Args:
         frame: the batch.
-        batch: facts about the batch; `batch_index`, `size` and `is_complete` are those of a hit.
+        batch: the batch's origin; `batch_index`, `size` and `is_complete` are ignored, because each hit sets these
+            fields.
     """
 
     def __init__(self, frame: Frame, batch: Origin) -> None:
@@ -57,7 +61,8 @@ class KeptHits:
         self._hits = envelope.hits
         context = envelope.default_context
         self._has_context = len(context) <= MAX_CONTEXT_BYTES
-        # Serialized once: concatenated messages merge, and the fields of each hit follow.
+        # The shared fields are serialized once. Appending a hit's serialized fields gives the complete message, because
+        # concatenated protobuf messages merge.
         self._shared = origin_bytes(
             replace(
                 batch,
@@ -68,7 +73,7 @@ class KeptHits:
         )
 
     def hit(self, index: int) -> Kept:
-        """Return a hit's kept bytes; nothing if consent is denied in bytes that do not decode."""
+        """Return the bytes to keep of a hit; nothing if the hit does not decode and may deny consent."""
         if self._json is not None and index < len(self._json.spans):
             sent = JSON_MARK + self._json.hit(index)
         elif index < len(self._hits):
@@ -83,13 +88,13 @@ class KeptHits:
 
 
 def kept_batch(frame: Frame, key: str, batch: Origin, is_denied_by_default: bool) -> Kept:
-    """Return the kept bytes of a batch that is refused whole; nothing if any of its hits may deny consent (rule I4).
+    """Return the bytes to keep of a batch that is refused as a whole; nothing if any hit may deny consent (rule I4).
 
     Args:
         frame: the batch.
         key: the ingest key as sent.
         batch: facts about the batch.
-        is_denied_by_default: whether the site denies consent for hits without a state.
+        is_denied_by_default: whether consent counts as denied for hits of this site that state no consent.
     """
     if may_deny(frame, is_denied_by_default):
         return NOTHING
@@ -113,8 +118,8 @@ def kept_batch(frame: Frame, key: str, batch: Origin, is_denied_by_default: bool
 def without_secrets(batch: bytes) -> tuple[bytes, bool]:
     r"""Return the first bytes of a HitBatch without key and edge data, and whether these bytes are complete.
 
-    Reading ends at a damaged field. The bytes from this field on are kept, unless the field is a secret. At most
-    MAX_FIELDS are read.
+    Reading ends at a damaged field. All bytes from the damaged field on are kept, unless the field is the key or the
+    edge data. At most MAX_FIELDS fields are read.
 
     Example:
         >>> without_secrets(b"\x12\x03key\x32\x01h")
@@ -140,7 +145,7 @@ def without_secrets(batch: bytes) -> tuple[bytes, bool]:
 
 
 def _field(message: bytes, at: int) -> tuple[int, int | None]:
-    """Return the number of the field at a position, and its end; None for an end that is damaged or missing."""
+    """Return the number and the end of the field at a position. The end is None if the field is damaged or cut off."""
     tag, at = _varint(message, at)
     if tag is None:
         return 0, None

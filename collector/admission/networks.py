@@ -1,4 +1,4 @@
-"""The truncated client address that is stored with a hit: only if the site stores addresses, never without consent."""
+"""Returns the truncated client address that is stored with a hit, unless consent or the site forbids this."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hitmesh.model.arrays import BoolArray, I32Array
 
 
 def stored_networks(frame: I32Array, sender: I32Array, denied: BoolArray, batches: Batches) -> Texts | None:
-    """Return each hit's truncated address, "" where none is stored; None if no hit stores an address.
+    """Return each hit's truncated address, or "" for a hit whose address is not stored. Return None if all would be "".
 
     Args:
         frame: the frame of each hit.

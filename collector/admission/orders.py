@@ -1,4 +1,4 @@
-"""Payloads with money or products: orders, refunds, carts, product views (rule M1).
+"""Checks payloads with money or products: orders, refunds, carts and product views (rule M1).
 
 Decides which amounts, currencies and order ids are accepted, and which product a hit is about. An invalid amount,
 currency or id refuses the hit. Overlong texts and too many items do not cause a refusal: texts are cut and further
@@ -23,12 +23,12 @@ from hitmesh.model.limits import MAX_ABS_MICROS
 from hitmesh.model.money import CURRENCIES
 from hitmesh.model.reasons import HitReason
 
-MAX_ID_BYTES: Final = 255  # the length that payment providers require
+MAX_ID_BYTES: Final = 255  # payment providers use ids of up to this length
 MAX_ITEMS: Final = 1_000
 _AMOUNTS: Final = ("total", "subtotal", "shipping", "tax", "discount")
 
 
-# Kinds of refund that refund the order's total.
+# These kinds of refund refund the whole order.
 _WHOLE_REFUNDS: Final = (hit_pb2.REFUND_KIND_FULL, hit_pb2.REFUND_KIND_CANCEL)
 
 
@@ -47,7 +47,7 @@ def check_order(part: Part, *, most_items: int = MAX_ITEMS) -> None:
 
 
 def check_refund(part: Part) -> None:
-    """Check REFUND; store order id, refund id, currency and amount. A whole refund may omit the amount."""
+    """Check REFUND; store order id, refund id, currency and amount. A refund of the whole order may omit the amount."""
     part.keep_text("order_id", _order_id(part))
     part.keep_text("refund_id", _whole_id(part, "refund_id"))
     _keep_currency(part)
@@ -106,7 +106,7 @@ def _order_id(part: Part) -> Texts | None:
 
 
 def _whole_id(part: Part, name: str) -> Texts | None:
-    """Return order or refund ids; refuse overlong ids. Cutting them could make two ids equal."""
+    """Return order or refund ids. Refuse overlong ids, because cutting ids could make two ids equal."""
     field = f"{part.field}.{name}"
     texts = text_of(part.payload.column(name), field, 1 << 30, part.verdicts)
     if texts is None:
@@ -155,7 +155,7 @@ def _first_items(part: Part, most: int) -> pa.ListArray:
         too_many,
         HitReason.TRUNCATED,
         field,
-        lambda at: f"{field} has {counts[at]:,} items; the limit is {most:,}: the rest was left out, totals are kept",
+        lambda at: f"{field} has {counts[at]:,} items; the limit is {most:,}: further items were left out, not totals",
     )
     kept = np.minimum(counts, most)
     ends = np.cumsum(kept)

@@ -1,7 +1,8 @@
-"""Page views: host, path and query from URLs.
+"""Reads page views: host, path and query are taken from the URL.
 
-Parses each distinct URL once. A URL must be absolute (with a scheme and `://`) or a path from the root. The fragment is
-ignored. Host and path are stored in normal form (`collector/urls.py`), so that reports show an address in a single row.
+Each distinct URL is parsed once. A URL must be absolute (with a scheme and `://`) or a path from the root. The fragment
+is ignored. Host and path are stored in normal form (`collector/urls.py`), so that reports show all spellings of an
+address in one row.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ _PORT: Final = re.compile(r":[0-9]*$")
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Page view columns; "" for hits of other types. `url` is as sent, for content hashes; `whole_query` is uncut."""
+    """The columns of page views.
+
+    Hits of other types have "" in each column. `url` is the URL as sent, which content hashes need. `whole_query` is
+    the query before it is cut.
+    """
 
     url: Texts
     hostname: Texts | None
@@ -50,7 +55,7 @@ class Pages:
 
 
 def read_pages(views: pa.StructArray, is_page: BoolArray, verdicts: Verdicts) -> Pages | None:
-    """Return the page view columns; None without page views. Refuse page views without a valid URL."""
+    """Return the page view columns, or None if there are no page views. Refuse page views that have no valid URL."""
     if not is_page.any():
         return None
     url = Texts.of(views.field("url"))
@@ -80,10 +85,10 @@ def read_pages(views: pa.StructArray, is_page: BoolArray, verdicts: Verdicts) ->
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The parts of URLs, "" for a missing part. A valid URL always has a path, at least "/"."""
+    """The parts of URLs. A part that the URL lacks is "". A valid URL always has a path, at least "/"."""
 
     valid: BoolArray
-    host: Texts | None  # in normal form, without user name and port
+    host: Texts | None  # in normal form, without user name or port
     path: pa.StringArray
     query: pa.StringArray
 

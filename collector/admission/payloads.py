@@ -1,4 +1,4 @@
-"""Payloads other than page views, decoded by type and only where present (architecture A2).
+"""Decodes the payloads other than page views, type by type and only where present (architecture A2).
 
 Decides which payload each type must have, and runs each type's checks on the rows of that type. The modules `events`
 and `orders` contain the checks.
@@ -24,7 +24,8 @@ from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.reasons import HitReason
 
-# Payload field of Hit per type. HitView contains page views as messages, and all other payloads as bytes.
+# The field of Hit that contains the payload of each hit type. In HitView, page views are messages and all other
+# payloads are bytes.
 PAYLOAD_FIELDS: Final = {
     HitType.PAGE_VIEW: "page_view",
     HitType.SCREEN_VIEW: "screen_view",
@@ -52,13 +53,13 @@ def _reader(field: str) -> MessageReader:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """All hits of a type, with the columns of their payload.
+    """All hits of one type, with their decoded payload as columns.
 
     Attributes:
         field: name of the payload field in Hit.
         rows: row numbers of these hits.
         payload: one row per hit, one column per field.
-        verdicts: verdicts in which position i is the hit rows[i].
+        verdicts: the verdicts on these hits; position i stands for the hit in row rows[i].
         columns: output columns of the micro-batch.
         currency: default currency of each hit's site.
     """
@@ -71,25 +72,25 @@ class Part:
     currency: Texts
 
     def numbers(self, name: str) -> I64Array:
-        """Return an integer field; 0 where an `optional` field was not sent."""
+        """Return an integer field of all hits; an `optional` field that was not sent becomes 0."""
         column = self.payload.column(name)
         values: I64Array = (column.fill_null(0) if column.null_count else column).to_numpy().astype(np.int64)
         return values
 
     def text(self, name: str, max_bytes: int) -> Texts | None:
-        """Return a string field, checked and cut by `limited`; None when empty in all hits."""
+        """Return a string field of all hits, checked and cut by `limited`, or None if no hit sets the field."""
         return text_of(self.payload.column(name), f"{self.field}.{name}", max_bytes, self.verdicts)
 
     def keep_text(self, name: str, texts: Texts | None) -> None:
-        """Store a string per hit in an output column."""
+        """Store one string for each hit in an output column."""
         self.columns.set_text(name, texts, self.rows)
 
     def keep_numbers(self, name: str, values: I64Array) -> None:
-        """Store a number per hit in an output column."""
+        """Store one number for each hit in an output column."""
         self.columns.set_numbers_at(name, values, self.rows)
 
     def need(self, name: str, present: BoolArray, cure: str) -> None:
-        """Refuse hits that lack a field."""
+        """Refuse hits in which a required field is not set."""
         field = f"{self.field}.{name}"
         self.verdicts.refuse(~present, HitReason.MISSING_FIELD, field, f"{field} is not set: {cure}")
 
@@ -100,7 +101,7 @@ class Part:
             (values < minimum) | (values > most),
             HitReason.INVALID_FIELD,
             field,
-            lambda at: f"{field} is {values[at]:,}; it must be {minimum:,} to {most:,}",
+            lambda at: f"{field} is {values[at]:,}; it must be from {minimum:,} to {most:,}",
         )
 
 
@@ -108,13 +109,13 @@ Check = Callable[[Part], None]
 
 
 def text_of(column: pa.StringArray, field: str, max_bytes: int, verdicts: Verdicts) -> Texts | None:
-    """Return a string column, checked and cut by `limited`; None when all values are empty."""
+    """Return a string column, checked and cut by `limited`, or None if all values are empty."""
     texts = Texts.of(column)
     return None if texts is None else limited(texts, field, max_bytes, verdicts)
 
 
 def check_types(hits: pa.StructArray, types: I32Array, verdicts: Verdicts) -> None:
-    """Refuse hits with an unknown type, with two payloads, or without the payload for their type."""
+    """Refuse hits that have an unknown type, several payloads, or no payload of their type."""
     found = np.zeros(len(types), dtype=np.int32)
     payloads = np.zeros(len(types), dtype=np.int32)
     for number, field in PAYLOAD_FIELDS.items():
@@ -175,10 +176,10 @@ def read_payloads(
 
 
 def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordBatch:
-    """Return the payload columns; refuse payloads that do not decode, and read such payloads as empty."""
+    """Return the payload columns. Refuse hits whose payload does not decode, and read such payloads as empty."""
     reader = _reader(field)
     try:
-        return reader.read(sent, sound=True)  # `is_sound` checked the whole batch
+        return reader.read(sent, sound=True)  # the whole batch was checked with `is_sound`
     except Undecodable:
         messages = sent.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

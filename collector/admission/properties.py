@@ -1,4 +1,4 @@
-"""A hit's properties: free key-value pairs, which are validated and stored as received.
+"""Checks a hit's properties: key-value pairs with names that the site chooses, stored as received.
 
 Decides how many properties are accepted and how long each may be. The site defines the meaning of its properties.
 """
@@ -30,9 +30,9 @@ def _reader() -> MessageReader:
 
 
 def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | None:
-    """Return each hit's property entries as bytes, null without entries; None when no hit has properties.
+    """Return each hit's property entries as bytes, or null for a hit without properties.
 
-    A string that is too long is cut in the returned bytes.
+    Return None if no hit has properties. A string that is too long is cut in the returned bytes.
     """
     if not len(entries.values):
         return None
@@ -51,9 +51,9 @@ def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | No
 
 
 def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
-    """Return the entries with long strings cut; `verdicts` has a position per entry."""
+    """Return the entries, with long strings cut. Position i in `verdicts` stands for the hit that contains entry i."""
     try:
-        decoded = _reader().read(entries, sound=True)  # `is_sound` checked the whole batch
+        decoded = _reader().read(entries, sound=True)  # the whole batch was checked with `is_sound`
     except Undecodable:
         messages = entries.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

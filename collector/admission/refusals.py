@@ -1,8 +1,8 @@
-"""Issues for the sender, and the stored parts of refused hits.
+"""Builds the issues that the sender gets, and the rows that store refused hits.
 
 For a refused hit, the reason and at most 4 KiB of bytes are stored. If the visitor denied consent, neither the hit's id
-nor its bytes are stored (rule I4). If a batch is refused whole, its first 4 KiB are stored (`kept`), unless the visitor
-of a hit denied consent.
+nor its bytes are stored (rule I4). If a batch is refused as a whole, its first 4 KiB are stored (module `kept`), unless
+a visitor in the batch may have denied consent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hitmesh.model.refusals import WHOLE_BATCH
 from hitmesh.model.rows.columns import REJECTED_COLUMNS
 
 _SCHEMA: Final = {**REJECTED_COLUMNS, "frame": pl.UInt32()}
-_PLACE: Final = itemgetter(0, 1)  # frame and index of an issue
+_PLACE: Final = itemgetter(0, 1)  # the frame and the index of an issue
 
 
 def issues_of(
@@ -69,7 +69,7 @@ def rejected_of(
     of_hits: Verdicts,
     identified: Identified,
 ) -> pl.DataFrame:
-    """Return one row per refused batch or hit, without batches that the sender may retry."""
+    """Return one row per refused batch or hit. Batches that the sender may send again get no row."""
     whole, single = of_batches.refusals, of_hits.refusals
     parts = [_rejected_batches(whole, decoded, batches)] if len(whole.rows) else []
     if len(single.rows):
@@ -128,7 +128,7 @@ def _columns(kept: Sequence[Kept]) -> dict[str, list[bytes]]:
 
 
 def _origin(frame: int, batches: Batches) -> Origin:
-    """Return the facts about a batch."""
+    """Return the origin that is stored with a refused batch or hit."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     edge, sent = batches.edge_time, batches.sent
     has_edge = edge is not None and bool(edge.known[frame])
@@ -167,17 +167,17 @@ def _rows(
 
 
 def _names_of(answer: Answer) -> tuple[str, str]:
-    """Return a sender's site and key id."""
+    """Return the site and the key id of a sender."""
     return (answer.site.name, answer.key.key_id) if isinstance(answer, Grant) else (answer.site, answer.key_id)
 
 
 def _storable(text: str) -> str:
-    """Replace U+0000, which stores reject; a hit may be refused because of this very character."""
+    """Replace U+0000, which stores reject. A hit that was refused because of this character contains it."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
-    """Return whether to retry a batch refused for `reason`: its sender is refused for this reason, with `retry`."""
+    """Return whether the sender may send the batch again: the sender's refusal has this reason and sets `retry`."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 

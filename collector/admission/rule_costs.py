@@ -1,4 +1,4 @@
-"""Which batches must wait, because the patterns of their site's exclusion rules would cost too much."""
+"""Decides which batches must wait because the patterns in their site's exclusion rules would cost too much."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from hitmesh.model.rows.rule_flags import MATCHED, matcher_of, rule_steps
 from hitmesh.model.sites import Site
 
 RuleSteps = Callable[[str, Sequence[int]], int]
-"""Charges the steps of a site's batches, in order; returns how many batches pass (collector.rule_budget.RuleBudget)."""
+"""Charges the steps that a site's batches need, in order.
+
+Returns how many batches pass (collector.rule_budget.RuleBudget).
+"""
 _PATTERNS: Final = tuple(MATCHED[kind].column for kind in (RuleKind.PAGE, RuleKind.USER_AGENT))
 
 
@@ -35,9 +38,10 @@ def put_off_frames(
     Args:
         column: returns the values of a column for the accepted hits.
         sites: the sites of the hits.
-        site: (n,) the index into `sites` of each hit.
-        frame: (n,) the frame of each hit.
-        charge: charges the steps of a site's frames; if several frames have the same value, the first frame is charged.
+        site: (n,) each hit's index into `sites`.
+        frame: (n,) each hit's frame.
+        charge: charges the steps of a site's frames. Each distinct value is matched once, and the first frame with this
+            value is charged.
     """
     if not any(each.rules.version for each in sites):
         return {}

@@ -1,4 +1,7 @@
-"""Flags of the sites' exclusion rules: the log contains the decision, so a replay never depends on the rules."""
+"""Flags hits that match the sites' exclusion rules.
+
+The log contains the flags, so a replay does not depend on the rules.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from hitmesh.model.sites import Site
 
 
 def with_rule_flags(columns: list[pl.Series], sites: Sequence[Site], site: npt.NDArray[np.integer]) -> list[pl.Series]:
-    """Return the stored columns of accepted hits, with the flags of the rules that hold now.
+    """Return the stored columns of accepted hits, with flags for the exclusion rules that are in force now.
 
     Args:
         columns: the columns of HITS_COLUMNS, in this order.
         sites: the sites of the hits.
-        site: (n,) the index into `sites` of each hit.
+        site: (n,) each hit's index into `sites`.
     """
     with_rules = np.array([bool(each.rules.version) for each in sites], dtype=np.bool_)
     if not with_rules.any():

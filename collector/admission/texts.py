@@ -1,7 +1,7 @@
-"""String columns as distinct values, so that a decision on a string is made once for all hits with that string.
+"""Stores string columns as distinct values, so that each string is checked once for all hits that contain the string.
 
-Strings that are too long are cut, and strings with U+0000 refuse their hits. Values are in an Arrow array, so that
-examining a column does not start a query engine, which would be slow for thousands of short columns.
+A string that is too long is cut, and a hit whose string contains U+0000 is refused. The values are in an Arrow array.
+Examining such an array does not start a query engine, which would be slow for thousands of short columns.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from hitmesh.model.arrays import BoolArray, I32Array
 from hitmesh.model.reasons import HitReason
 
 _NUL: Final = 0
-# An identifier that is too long ends in "~" and the 32 hex digits of its hash, so that distinct ids stay distinct.
+# An identifier that is too long is cut, and then ends in "~" and its hash in 32 hex digits. Distinct ids thus stay
+# distinct.
 _HASH_BYTES: Final = 16
 _HASH_ENDING_BYTES: Final = 1 + 2 * _HASH_BYTES
-# Control characters, line and paragraph separators: terminals obey control characters, and separators end lines.
+# Matches control characters, which terminals obey, and line and paragraph separators, which end lines.
 _CONTROLS: Final = r"[\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]"
 _CONTROLS_OF_PYTHON: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A string column: distinct values, and each row's index into the values. "" means not set.
+    """A string column: its distinct values, and each row's index (code) into these values. The value "" means not set.
 
-    After `or_else`, a value may have two codes, so different codes do not mean different values.
+    After `or_else`, two codes may stand for the same value.
     """
 
     values: pa.StringArray
@@ -45,7 +46,7 @@ class Texts:
     def of(cls, column: pa.StringArray, *, mostly_distinct: bool = False) -> Texts | None:
         """Return the column, or None when every row is empty. The array must have no nulls.
 
-        `mostly_distinct` skips the search for equal values where few are expected.
+        If `mostly_distinct` is true, equal values are not searched for, because few are expected.
         """
         if not len(column) or not byte_lengths(column).any():
             return None
@@ -60,11 +61,11 @@ class Texts:
         return cls(pa.array(values, pa.string()), codes)
 
     def rows(self, positions: npt.NDArray[np.integer]) -> Texts:
-        """Return the given rows: row i of the result is row positions[i]."""
+        """Return the rows at the given positions, in this order."""
         return Texts(self.values, self.codes[positions])
 
     def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Texts:
-        """Return a column of `height` rows with these values at `rows` and "" elsewhere."""
+        """Return a column with `height` rows: the given rows get these values in order, and all other rows get ""."""
         codes = np.zeros(height, dtype=np.int32)
         codes[rows] = self.codes + 1
         return Texts(pa.concat_arrays([pa.array([""], pa.string()), self.values]), codes)
@@ -75,12 +76,12 @@ class Texts:
         return present
 
     def or_else(self, other: Texts) -> Texts:
-        """Return this column; empty rows get the value from `other`."""
+        """Return this column, in which each empty row gets its value from `other`."""
         codes = np.where(self.is_set(), self.codes, other.codes + np.int32(len(self.values)))
         return Texts(pa.concat_arrays([self.values, other.values]), codes.astype(np.int32, copy=False))
 
     def value(self, row: int) -> str:
-        """Return the value of a row."""
+        """Return the value in a row."""
         return str(self.values[int(self.codes[row])].as_py())
 
     def among(self, wanted: Callable[[str], bool]) -> BoolArray:
@@ -90,7 +91,7 @@ class Texts:
         return found
 
     def column(self, name: str, rows: npt.NDArray[np.integer]) -> pl.Series:
-        """Return the values at `rows` as String, null where empty."""
+        """Return the values at `rows` as a String series, in which empty values are null."""
         return picked(pl.Series(name, _null_if_empty(self.values)), self.codes[rows])
 
 
@@ -101,15 +102,15 @@ def byte_lengths(column: pa.StringArray | pa.BinaryArray) -> I32Array:
 
 
 def picked(values: pl.Series, positions: npt.NDArray[np.integer]) -> pl.Series:
-    """Return the values at the positions, which must not be negative."""
+    """Return the values at the given positions, which must not be negative."""
     return values[pl.Series(positions.astype(np.uint32))]
 
 
 def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, identifies: bool = False) -> Texts:
-    """Refuse rows whose value holds U+0000, which no store accepts, and cut values that are too long.
+    """Refuse rows whose value contains U+0000, which no store accepts. Cut values that are too long.
 
-    A cut falls on a character boundary and causes a warning. If `identifies` is true, cut values stay distinct, because
-    a hash of the whole value replaces the end.
+    A cut falls on a character boundary and causes a warning. If `identifies` is true, a hash of the whole value
+    replaces the end that is cut off, so that distinct values stay distinct.
     """
     refuse_nul(texts, field, verdicts)
     sizes = byte_lengths(texts.values)
@@ -138,7 +139,7 @@ def has_control(text: str) -> bool:
 
 
 def without_controls(text: str) -> str:
-    """Return the text with a blank for each run of control characters and separators, stripped."""
+    """Return the text stripped, with each run of control characters and separators replaced by one blank."""
     return _CONTROLS_OF_PYTHON.sub(" ", text).strip()
 
 
@@ -154,7 +155,7 @@ def cleaned(texts: Texts) -> Texts:
 
 
 def refuse_nul(texts: Texts, field: str, verdicts: Verdicts) -> None:
-    """Refuse rows whose value holds U+0000."""
+    """Refuse rows whose value contains U+0000."""
     offsets = _offsets(texts.values)
     content = np.frombuffer(texts.values.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
     nuls = np.flatnonzero(content == _NUL)
@@ -198,7 +199,8 @@ def _cut(value: str, max_bytes: int) -> str:
 def shortened(value: str, max_bytes: int) -> str:
     """Return an identifier in at most `max_bytes`: a hash of the whole text replaces the end of a longer text.
 
-    The hash represents the text permanently, so collisions must be infeasible (rule D0); the hash is BLAKE2b-128.
+    The hash replaces the text permanently, so finding a collision must be infeasible (rule D0). Therefore BLAKE2b-128
+    is used.
     """
     encoded = value.encode()
     if len(encoded) <= max_bytes:

@@ -1,7 +1,7 @@
-"""Event times of hits (rules T1 to T3).
+"""Determines the event times of hits (rules T1 to T3).
 
-Decides each hit's event time, its source, and which times are refused. The collect time comes with the frame; this
-module reads no clock. All times are UTC milliseconds.
+Decides each hit's event time, the source of this time, and which times are refused. The collect time comes with the
+frame; this module reads no clock. All times are UTC milliseconds.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _FIELDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Instants:
-    """Times per row; `known` is false where no time was sent."""
+    """A time per row. If no time was sent for a row, its entry in `known` is false."""
 
     values: I64Array
     known: BoolArray
 
     @classmethod
     def of(cls, column: pa.TimestampArray) -> Instants | None:
-        """Return a column of times in ms, or None when no row has a time."""
+        """Return a column of times in ms, or None if no row has a time."""
         if column.null_count == len(column):
             return None
         known = np.ones(len(column), np.bool_) if not column.null_count else np.asarray(column.is_valid())
@@ -49,16 +49,16 @@ class Instants:
         return cls(np.clip(np.where(known, numbers, 0), -_FAR_MS, _FAR_MS), known)
 
     def rows(self, positions: npt.NDArray[np.integer]) -> Instants:
-        """Return the given rows: row i of the result is row positions[i]."""
+        """Return the rows at the given positions, in this order."""
         return Instants(self.values[positions], self.known[positions])
 
 
 @dataclass(frozen=True, slots=True)
 class SentTimes:
-    """Known times per row, before the rules apply."""
+    """The times that are known for each hit, before the rules are applied."""
 
     collected: I64Array
-    edge: Instants | None  # from trusted edges only
+    edge: Instants | None  # set for trusted edges only
     created: Instants | None
     sent: Instants | None
     true: Instants | None
@@ -68,7 +68,7 @@ class SentTimes:
 
 @dataclass(frozen=True, slots=True)
 class EventTimes:
-    """Event time per hit, with its source."""
+    """The event time of each hit, and the source of this time."""
 
     values: I64Array
     source: npt.NDArray[np.uint8]
@@ -76,7 +76,7 @@ class EventTimes:
 
 
 def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
-    """Return each row's event time; refuse times too far in the future or the past."""
+    """Return each row's event time. Refuse hits whose time is too far in the future or in the past."""
     values, source = sent.collected.copy(), np.full(len(sent.collected), TimeSource.COLLECT, np.uint8)
     if sent.edge is not None:
         values = np.where(sent.edge.known, sent.edge.values, values)
@@ -95,7 +95,7 @@ def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
             sent.true.known & ~sent.by_server,
             HitReason.INVALID_FIELD,
             "true_time",
-            "true_time is taken from server keys only and was ignored: send client_create_time instead",
+            "true_time was ignored, because it needs a server key: send client_create_time instead",
         )
     found = EventTimes(values, source, values - sent.collected > MAX_SKEW_MS)
     _refuse_old(found, received, sent, verdicts)
@@ -103,7 +103,7 @@ def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
 
 
 def _without_skew(found: EventTimes, collected: I64Array, verdicts: Verdicts) -> EventTimes:
-    """Apply rule T2: set times over 5 minutes ahead to the collect time, and refuse times over 24 hours ahead."""
+    """Apply rule T2: set times over 5 minutes ahead to the collect time; refuse times over 24 hours ahead."""
     if not found.skewed.any():
         return found
     for at_fault, field in _by_field(found.values - collected > MAX_AHEAD_MS, found.source):
@@ -149,8 +149,8 @@ def _remedy(unbounded: bool, by_server: bool) -> str:
     if unbounded:
         return "send event times from 1970 on"
     if by_server:
-        return f"this key sends hits up to 13 months old; use {_UNBOUNDED}"
-    return f"this key sends hits up to 72 hours old; use a server key for hits up to 13 months old, or {_UNBOUNDED}"
+        return f"this key may send hits up to 13 months old; use {_UNBOUNDED}"
+    return f"this key may send hits up to 72 hours old; use a server key (up to 13 months), or {_UNBOUNDED}"
 
 
 def _by_field(rows: BoolArray, source: npt.NDArray[np.uint8]) -> Iterator[tuple[BoolArray, str]]:

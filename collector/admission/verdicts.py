@@ -1,8 +1,8 @@
-"""Verdicts on hits that cause a warning, are refused or must be sent again: outcome, reason, field, message.
+"""Collects the verdicts on hits that cause a warning, are refused or must be sent again.
 
-Only the first refusal of a hit counts, and a refused hit has no warnings. A message names value, rule and remedy, and
-is built only for hits at fault. Notes are stored as columns, because senders control the number of refusals, so each
-refusal must be cheap.
+A verdict contains outcome, reason, field and message. Only the first refusal of a hit counts, and a refused hit has no
+warnings. A message names value, rule and remedy, and is built only for faulty hits. Verdicts are stored as columns,
+which makes each refusal cheap, because senders control the number of refusals.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_ROWS: Final[I64Array] = np.zeros(0, dtype=np.int64)
 
 
 class Outcome(StrEnum):
-    """Outcome of a hit; names of hitmesh.api.collector.v1.Outcome without the prefix."""
+    """The outcome of a hit. The names are those of hitmesh.api.collector.v1.Outcome without the prefix."""
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"
@@ -40,7 +40,7 @@ class Issue(NamedTuple):
     """A warning, refusal or retry for a single hit, or for a whole batch (index -1).
 
     `outcome` and `reason` are values of Outcome and HitReason; `variables` holds the variable parts of a whole batch's
-    message. Issues are tuples, which are cheap, because there may be as many issues as hits.
+    message. There may be as many issues as hits, so issues are tuples, which are cheap.
     """
 
     frame: int
@@ -55,7 +55,7 @@ class Issue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verdict on several rows for the same cause, with a shared message or a message per row."""
+    """A verdict on several rows for the same cause. The rows share a message, or each row has a message."""
 
     rows: I64Array
     outcome: Outcome
@@ -67,13 +67,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Verdicts sorted by row. A note becomes an issue when frame, index and hit id are added.
+    """Verdicts as notes: one note per row and cause, sorted by row.
+
+    With a frame, index and hit id, a note becomes an issue.
 
     Attributes:
-        rows: row per note, in ascending order.
-        causes: cause per note, as an index into outcomes, reasons, fields and variables.
-        outcomes, reasons, fields, variables: an entry per cause.
-        messages: a message per note.
+        rows: each note's row, in ascending order.
+        causes: each note's cause, as an index into outcomes, reasons, fields and variables.
+        outcomes, reasons, fields, variables: one entry for each cause.
+        messages: each note's message.
     """
 
     rows: I64Array
@@ -104,7 +106,7 @@ class Notes:
         )
 
     def of_causes(self, values: list[ValueT]) -> list[ValueT]:
-        """Return the value for each note's cause."""
+        """Return, for each note, the entry of `values` that belongs to the note's cause."""
         return [values[cause] for cause in self.causes.tolist()]
 
 
@@ -118,7 +120,10 @@ class Verdicts:
         self._warnings: list[Verdict] = []
 
     def among(self, rows: npt.NDArray[np.integer]) -> Verdicts:
-        """Return a view in which position i is row rows[i]; a row may occur at several positions."""
+        """Return a view of the given rows: position i in the view stands for rows[i].
+
+        A row may occur at several positions.
+        """
         view = Verdicts(0)
         view._rows = rows if self._rows is None else self._rows[rows]
         view._refused, view._refusals, view._warnings = self._refused, self._refusals, self._warnings
@@ -137,7 +142,10 @@ class Verdicts:
         message: Message,
         variables: Mapping[str, Variable] = NO_VARIABLES,
     ) -> None:
-        """Refuse the rows at fault that are not refused yet. A callable `message` is called with the position."""
+        """Refuse the faulty rows that are not refused yet.
+
+        If `message` is callable, it is called with the row's position.
+        """
         positions = self._still_taken(at_fault)
         if not len(positions):
             return
@@ -150,24 +158,24 @@ class Verdicts:
         self._refused[rows] = True
 
     def warn(self, at_fault: BoolArray, reason: HitReason, field: str, message: Message) -> None:
-        """Warn that a value in the rows at fault was corrected."""
+        """Warn the senders of the faulty rows that a value was corrected."""
         positions = self._still_taken(at_fault)
         if len(positions):
             rows = positions if self._rows is None else self._rows[positions]
             self._warnings.append(_verdict(rows, Outcome.WARNED, reason, field, message, positions))
 
     def _still_taken(self, at_fault: BoolArray) -> I64Array:
-        """Return the positions at fault whose rows are not refused."""
+        """Return the faulty positions whose rows are not refused yet."""
         return np.flatnonzero(at_fault & ~self.refused) if at_fault.any() else _NO_ROWS
 
     @property
     def refusals(self) -> Notes:
-        """One note per refused row."""
+        """The refusals, as one note per refused row."""
         return Notes.of(self._refusals)
 
     @property
     def warnings(self) -> Notes:
-        """Warnings for accepted rows."""
+        """The warnings about rows that are not refused."""
         return Notes.of([kept for warning in self._warnings if len((kept := _without(warning, self._refused)).rows)])
 
 
@@ -192,6 +200,6 @@ def _without(verdict: Verdict, refused: BoolArray) -> Verdict:
 
 
 def shown(value: object) -> str:
-    """Return a value as text for messages: a string quoted and escaped, and any value cut to MAX_SHOWN_CHARS."""
+    """Return a value as text for messages. Strings are quoted and escaped, and the text is cut to MAX_SHOWN_CHARS."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"

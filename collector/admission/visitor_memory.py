@@ -1,7 +1,7 @@
-"""Cache for visitor keys by id, so that most ids are looked up instead of hashed.
+"""Caches visitor keys by id, so that most ids are looked up instead of hashed.
 
-This module decides when entries are evicted. A cached key is a pure function of the id (`keys.visitor_key`), so
-eviction costs only time. A key takes about 0.7 µs to compute and 0.1 µs to look up.
+This module decides when entries are evicted. A cached key is a pure function of the id (`keys.visitor_key`), so an
+eviction costs time but changes no result. A key takes about 0.7 µs to compute and 0.1 µs to look up.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _KEY: Final = np.dtype("<u8")
 
 
 class VisitorMemory:
-    """Keys by id, in a young and an old half; when the young half is full, it replaces the old half, which is dropped.
+    """A cache of visitor keys in two halves, young and old.
 
-    Threads may share a cache; at worst, a key is computed twice.
+    When the young half is full, the old half is dropped, and the young half takes its place. Threads may share a cache;
+    in the worst case, a key is computed twice.
     """
 
     def __init__(self, max_entries: int = DEFAULT_MAX_ENTRIES) -> None:
@@ -40,8 +41,8 @@ class VisitorMemory:
         """Return visitor_key(secret, kind, id) for each pair as a row (high, low).
 
         Args:
-            kind: kind of id, as in visitor_key.
-            secrets: the secret of each id's site; few are distinct.
+            kind: the kind of id, as in `visitor_key`.
+            secrets: the secret of each id's site; usually only few secrets are distinct.
             ids: UTF-8, at most 255 bytes each.
         """
         scopes = {secret: _scope(secret, kind) for secret in set(secrets)}
@@ -64,7 +65,7 @@ class VisitorMemory:
 
 @lru_cache(maxsize=_MOST_SCOPES)
 def _keyed(secret: bytes, kind: str) -> blake2b:
-    """Return the hash state of visitor_key after hashing secret and kind."""
+    """Return the hash state that visitor_key has after it has hashed secret and kind."""
     hasher = blake2b(digest_size=16, key=secret)
     hasher.update(_LENGTHS[len(kind)] + kind.encode())
     return hasher
@@ -72,5 +73,5 @@ def _keyed(secret: bytes, kind: str) -> blake2b:
 
 @lru_cache(maxsize=_MOST_SCOPES)
 def _scope(secret: bytes, kind: str) -> bytes:
-    """Return 16 bytes that identify secret and kind; they prefix ids in the cache."""
+    """Return 16 bytes that identify secret and kind. In the cache, each id has these bytes as a prefix."""
     return blake2b(kind.encode(), digest_size=16, key=secret).digest()

@@ -1,7 +1,7 @@
-"""Classification at admission of a hit's user agent, referrer and campaign (decision 0010, rules §9).
+"""Classifies a hit's user agent, referrer and campaign at admission (decision 0010, rules §9).
 
 The result is a set of short words: device type, browser, operating system and bot flag; referrer host, channel, source
-and medium. The words are stored beside the raw strings, with the versions of the lists, so that a settlement can
+and medium. These words are stored next to the raw strings, with the versions of the lists, so that settlement can
 classify the strings again.
 """
 

@@ -1,7 +1,7 @@
-"""Detects crawlers and monitors that declare themselves in the user agent, with published and own patterns.
+"""Detects crawlers and monitors by their user agent, with a published list of patterns and the project's own list.
 
 For the published list, the result equals that of `crawleruseragents.is_crawler` (case-sensitive). Matching is about
-fifty times faster, because all patterns form a single RE2 automaton.
+fifty times faster than `is_crawler`, because all patterns form a single RE2 automaton.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from collections.abc import Iterable
 import re2
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
-# RE2 builds the automaton lazily, and discards and rebuilds it when this memory is full; 1,504 patterns need 2 MiB.
+# RE2 builds the automaton lazily. When this memory is full, RE2 discards the automaton and starts again. The 1,504
+# patterns need 2 MiB.
 MAX_AUTOMATON_BYTES = 32 << 20
 
 
 def listed_patterns() -> list[str]:
-    """Return the regular expressions from the installed list, in list order."""
+    """Return the regular expressions of the installed package `crawleruseragents`, in list order."""
     return [str(entry["pattern"]) for entry in CRAWLER_USER_AGENTS_DATA]
 
 
 def empty_automaton() -> re2.Set:
-    """Return an automaton without patterns that matches anywhere in a text."""
+    """Return an automaton that has no patterns yet, and finds its patterns anywhere in a text."""
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MAX_AUTOMATON_BYTES
@@ -30,9 +31,10 @@ def empty_automaton() -> re2.Set:
 
 
 def is_added(automaton: re2.Set, pattern: str) -> bool:
-    """Add a pattern to the automaton, and return whether RE2 accepts the pattern with the meaning of Python's `re`.
+    """Add a pattern to the automaton if the pattern means the same in RE2 as in Python's `re`.
 
-    Python must match all other patterns, one after the other, which is slow.
+    Return whether the pattern was added. All other patterns must be matched by Python, one after the other, which is
+    slow.
     """
     same = _as_re2(pattern)
     if same is None:
@@ -45,7 +47,7 @@ def is_added(automaton: re2.Set, pattern: str) -> bool:
 
 
 class CrawlerSet:
-    """Matches all patterns from a crawler list at once."""
+    """Matches a user agent against all patterns of the crawler lists at once."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._automaton = empty_automaton()
@@ -65,7 +67,7 @@ class CrawlerSet:
 
 
 def _as_re2(pattern: str) -> str | None:
-    r"""Return the pattern for RE2 with the same meaning, or None when the meaning may differ.
+    r"""Return a pattern that has the same meaning in RE2, or None if the meaning may differ.
 
     `\d`, `\w`, `\s` and `\b` cover Unicode in Python, but only ASCII in RE2. `\d` is replaced by `\p{Nd}`, and `[\s\S]`
     matches every character in both. A pattern with any other letter escape is left to Python.

@@ -13,13 +13,13 @@ K = TypeVar("K", bound=str | tuple[str, ...])
 V = TypeVar("V")
 
 DEFAULT_MAX_ENTRIES = 100_000
-# 100,000 usual user agents have 11 million characters. Without this limit, a sender that uses only strings of maximum
+# 100,000 typical user agents have 11 million characters. Without this limit, a sender that uses only strings of maximum
 # length (1,024) could fill the cache with 100 million characters.
 DEFAULT_MAX_CHARS = 16 << 20
 
 
 class BoundedCache(Generic[K, V]):
-    """LRU cache for a pure function, bounded in entries and in key characters.
+    """An LRU cache for a pure function. The number of entries and the total characters in keys are bounded.
 
     Not thread-safe.
     """
@@ -42,7 +42,7 @@ class BoundedCache(Generic[K, V]):
         return len(self._entries)
 
     def values_of(self, keys: Iterable[K]) -> list[V]:
-        """Return the value for each key, in order; compute the values that are not cached."""
+        """Return the value of each key, in order. Values that are not cached are computed."""
         entries = self._entries
         values: list[V] = []
         for key in keys:

@@ -1,9 +1,9 @@
-"""The channel of a hit: an ordered, versioned list of rules (rules.md §9).
+"""Determines the channel of a hit by an ordered, versioned list of rules (rules.md §9).
 
-Campaign and referrer determine the channel, a word from CHANNELS. The first matching rule determines the channel; the
-last rule always matches. Rules are values, so that a catalogue can show them. The rules use the referrer's kind, not
-its host; the module `referrers` maps hosts to kinds. A change to a rule, `own_lists`, `click_ids` or `monitors`
-requires a new CHANNELS_VERSION.
+The rules examine campaign and referrer; the result is a word from CHANNELS. The first matching rule determines the
+channel; the last rule always matches. Rules are values, so that a catalogue can show them. The rules use the referrer's
+kind instead of its host. The module `referrers` maps hosts to kinds. A change to a rule, `own_lists`, `click_ids` or
+`monitors` requires a new CHANNELS_VERSION.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ Channel = Literal["paid", "email", "social", "search", "ai_assistant", "referral
 
 
 class Facts(NamedTuple):
-    """Inputs for the rules, all in lower case; "" means not set.
+    """The inputs of the rules, all in lower case. An input that is not set is "".
 
     `source_kind` is the kind of place that `source` names (search, social, ai or email), or "none". `referrer_kind` is
     the referrer's kind, "site" for any other site, or "none" without a referrer. `click` is "ad" for an advertisement's
-    click id, the network's kind if the network also adds the click id to unpaid links, or "" without a click id.
+    click id, and "" without a click id. If the network adds the click id to unpaid links too, `click` is the network's
+    kind.
     """
 
     source: str
@@ -38,7 +39,7 @@ Field = Literal["source", "medium", "campaign", "click", "source_kind", "referre
 
 @dataclass(frozen=True)
 class In:
-    """The fact equals one of the values."""
+    """A condition that holds if the fact equals one of the values."""
 
     field: Field
     values: frozenset[str]
@@ -46,7 +47,7 @@ class In:
 
 @dataclass(frozen=True)
 class Matches:
-    """The expression is found in the fact."""
+    """A condition that holds if the fact contains a match of the expression."""
 
     field: Field
     expression: re.Pattern[str]
@@ -54,21 +55,21 @@ class Matches:
 
 @dataclass(frozen=True)
 class AllOf:
-    """Every condition holds; an empty tuple always holds."""
+    """A condition that holds if all given conditions hold. Without conditions, it always holds."""
 
     conditions: tuple[Condition, ...]
 
 
 @dataclass(frozen=True)
 class AnyOf:
-    """At least one condition holds."""
+    """A condition that holds if at least one of the given conditions holds."""
 
     conditions: tuple[Condition, ...]
 
 
 @dataclass(frozen=True)
 class Not:
-    """The condition does not hold."""
+    """A condition that holds if the given condition does not hold."""
 
     condition: Condition
 
@@ -77,7 +78,7 @@ Condition = In | Matches | AllOf | AnyOf | Not
 
 
 class Rule(NamedTuple):
-    """A channel and the condition for it; earlier rules take precedence."""
+    """A channel and its condition. Earlier rules take precedence over later rules."""
 
     channel: Channel
     when: Condition
@@ -103,12 +104,12 @@ def _is(field: Field, *values: str) -> In:
 
 
 def _comes_from(kind: str) -> Condition:
-    """Match the source's kind, or the referrer's kind if neither source kind nor medium is set."""
+    """Return a condition on the source's kind, or on the referrer's kind if neither source kind nor medium is set."""
     silent = AllOf((_is("source_kind", "none"), _is("medium", ""), _is("referrer_kind", kind)))
     return AnyOf((_is("source_kind", kind), silent))
 
 
-# Words that tools write into the parameters for "not set".
+# Words that tools write into campaign parameters to say "not set".
 _NO_SOURCE = _is("source", "", "direct", "(direct)", "(none)", "none")
 _NO_MEDIUM = _is("medium", "", "direct", "(none)", "none", "(not set)")
 _NO_SIGNAL = AllOf((_NO_SOURCE, _NO_MEDIUM, _is("campaign", ""), _is("click", ""), _is("referrer_kind", "none")))
@@ -156,5 +157,5 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def channel_of(facts: Facts) -> Channel:
-    """Return the channel of the first rule that holds."""
+    """Return the channel of the first rule whose condition holds."""
     return next(rule.channel for rule in RULES if holds(rule.when, facts))

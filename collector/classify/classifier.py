@@ -20,8 +20,9 @@ from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 _FOUND: Final = ("referrer_host", "channel", "source", "medium")
-_NO_CLICK_ID: Final = "-"  # differs from all parameter names, and from "", which is an id of unknown kind
-# The medium if the campaign names none: "cpc" for an advertisement's click, else by the kind of referrer or click id.
+_NO_CLICK_ID: Final = "-"  # differs from all parameter names, and from "", the kind of an unknown id
+# If the campaign names no medium, the medium is "cpc" for an advertisement's click, and otherwise follows from the kind
+# of the referrer or click id.
 _MEDIUM_OF_AD: Final = "cpc"
 _MEDIUM_OF_KIND: Final = {
     "search": "organic",
@@ -33,7 +34,10 @@ _MEDIUM_OF_KIND: Final = {
 
 
 class Arrival(NamedTuple):
-    """Origin of a hit: referrer host without "www." or null, the place that the host stands for, and the spam flag."""
+    """Where a hit came from: the referrer's host, its origin, and whether the host is listed for spam.
+
+    The host is without "www.", or null without a referrer. The origin is the place that the host stands for.
+    """
 
     host: str | None
     origin: Origin
@@ -41,21 +45,21 @@ class Arrival(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """Classified arrival: the values of the columns in _FOUND, and whether the referrer is spam."""
+    """The result of classifying an arrival: the values of the columns in _FOUND, and whether the referrer is spam."""
 
     words: tuple[str | None, ...]
     is_spam: bool
 
 
 class Classifier:
-    """Maps user agents and referrers to the words used in reports. Not thread-safe.
+    """Maps user agents and referrers to the words that reports use. Not thread-safe.
 
     Attributes:
-        version: versions of all lists and rules, to be stored with each record.
+        version: the versions of all lists and rules, which are stored with each record.
     """
 
     def __init__(self, max_entries: int = DEFAULT_MAX_ENTRIES) -> None:
-        """Build the rules (about 0.2 s, 30 MiB), with caches for at most `max_entries` strings each."""
+        """Build the rules, which takes about 0.2 s and 30 MiB. Each cache has at most `max_entries` strings."""
         reader = UserAgentReader()
         self._table: ReferrerTable = load_table()
         self._user_agents = BoundedCache(reader.read, max_entries)
@@ -73,7 +77,7 @@ class Classifier:
     def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
         """Return one row per user agent, in order: user_agent, device_type, browser, os, is_bot.
 
-        Without a user agent (null, empty, blank) the three words are null and is_bot is false.
+        Without a user agent (null, empty or blank), the three words are null, and is_bot is false.
         """
         strings: list[str | None] = distinct.to_list()
         found = iter(self._user_agents.values_of(string for string in strings if string))
@@ -92,10 +96,10 @@ class Classifier:
         """Return one row per input row, in order: referrer_host, channel, source, medium, is_spam.
 
         referrer_host is null without a referrer, for the site's own hosts and for payment providers. channel and
-        is_spam are never null; is_spam means that the referrer is listed for referrer spam. source is the first that is
-        set: the campaign's source, the name of the place that the referrer stands for, referrer_host, the click id's
-        network; else null. medium is the first that is set: the campaign's medium, "cpc" for an advertisement's click,
-        the medium for the kind of referrer or click id; else null.
+        is_spam are never null. is_spam is true if the referrer is listed for referrer spam. source is the first of
+        these that is set, or null: the campaign's source, the name of the place that the referrer stands for,
+        referrer_host, the click id's network. medium is the first of these that is set, or null: the campaign's medium,
+        "cpc" for an advertisement's click, the medium for the kind of the referrer or click id.
 
         Args:
             distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as

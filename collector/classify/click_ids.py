@@ -1,4 +1,4 @@
-"""Click ids that networks append to links: URL parameter, meaning of the click, and network.
+"""Lists the click ids that networks append to links: URL parameter, meaning of the click, and network.
 
 CHANNELS_VERSION covers this list: a change here requires a new CHANNELS_VERSION.
 """
@@ -11,16 +11,17 @@ from typing import Final, NamedTuple
 class Click(NamedTuple):
     """The meaning of a click id.
 
-    `kind` is "ad" if the network adds the id only to advertisements. If unpaid links have the id too, `kind` is the
-    network's kind of place. `source` is the network's name as in `referrers`; null for the id of a tool that serves
-    many networks.
+    `kind` is "ad" if the network adds the id only to advertisements. If the network adds the id to unpaid links too,
+    `kind` is the network's kind (search, social …). `source` is the network's name as in `referrers`; null for the id
+    of a tool that serves many networks.
     """
 
     kind: str
     source: str | None
 
 
-# Parameter, as the networks spell it → meaning. If a query has several ids, the first in this order counts.
+# Maps each parameter, spelled as the network spells the parameter, to its meaning. If a query has several click ids,
+# the first in this order counts.
 CLICK_IDS: Final[dict[str, Click]] = {
     "gclid": Click("ad", "Google"),
     "gbraid": Click("ad", "Google"),
@@ -65,10 +66,13 @@ CLICK_IDS: Final[dict[str, Click]] = {
     "ysclid": Click("search", "Yandex"),
 }
 NO_CLICK: Final = Click("", None)
-UNKNOWN_CLICK: Final = Click("ad", None)  # an id with an unknown kind, or without a kind
+UNKNOWN_CLICK: Final = Click("ad", None)  # a click id whose kind is unknown or not given
 _BY_LOWER_NAME: Final = {name.lower(): click for name, click in CLICK_IDS.items()}
 
 
 def click_of(kind: str) -> Click:
-    """Return the meaning of a click id by kind, which is the parameter name in any case."""
+    """Return the meaning of a click id by its kind.
+
+    The kind is the name of the URL parameter; upper and lower case are equal.
+    """
     return _BY_LOWER_NAME.get(kind.lower(), UNKNOWN_CLICK)

@@ -1,8 +1,8 @@
-"""The device type that a user agent names.
+"""Determines the device type from a user agent.
 
-The DeviceType is determined from the user agent's words and from ua-parser's operating system and device brand; device
-models are not used. An iPad that requests desktop pages identifies itself as a Mac and counts as a Mac; only client
-hints could show the difference.
+The type follows from words in the user agent, and from the operating system and the device brand that ua-parser finds.
+Device models are not used. An iPad that requests desktop pages identifies itself as a Mac and counts as a Mac; only
+client hints could show the difference.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 DeviceType = Literal["desktop", "mobile", "tablet", "tv", "console", "bot", "other"]
 
-# All patterns are searched in the lower-case user agent.
+# All patterns are searched in the user agent, converted to lower case.
 _CONSOLE = re.compile(r"playstation|xbox|nintendo")
 _TV = re.compile(
     r"smart-?tv|hbbtv|google ?tv|android ?tv|apple ?tv|\btv\b|web0s|netcast|bravia|viera|aquos|\broku|crkey|"
@@ -40,7 +40,7 @@ _NO_PHONE_BRANDS = frozenset({"Spider", "Generic", "Apple"})
 
 
 def device_type(user_agent: str, os_family: str | None, device_brand: str | None) -> DeviceType:
-    """Return the device type; never "bot", because the crawler list decides about bots.
+    """Return the device type. The result is never "bot", because the crawler list decides which user agents are bots.
 
     Args:
         user_agent: as sent, not empty.
@@ -58,7 +58,7 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
         return "mobile"
     if os_family is not None and _DESKTOP_OS.match(os_family):
         return "desktop"
-    # If the user agent has none of the words above but has a device brand, the device is an old phone. "Spider" is
+    # A user agent with a device brand, but without any of the words above, belongs to an old phone. "Spider" is
     # ua-parser's word for a robot, and "Generic" is a guess that mistakes libraries such as "fetch libfetch/2.0" for
     # phones.
     if device_brand is not None and device_brand not in _NO_PHONE_BRANDS:
@@ -69,6 +69,6 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
 def _is_android_tablet(text: str) -> bool:
     """Return whether a browser is on an Android tablet: by convention, only phone browsers name "Mobile".
 
-    Apps do not follow the convention.
+    Apps do not follow this convention, so the result is false for apps.
     """
     return text.startswith("mozilla/") and "android" in text and "mobi" not in text and "opera mini" not in text

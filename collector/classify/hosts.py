@@ -1,4 +1,4 @@
-"""The host and path that a referrer names, and the comparison of hosts with a site's own host.
+"""Finds the host and path in a referrer, and compares hosts with a site's own host.
 
 No function raises an error, whatever the string: a string that is neither a web URL nor an app URL has no host.
 """
@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from collector.urls import normal_host
 
-# Characters of a referrer that are read: enough for the scheme, the host (at most 253) and the path segments in lists.
+# Only this many characters of a referrer are read: enough for the scheme, the host (at most 253 characters) and the
+# longest path in the lists.
 MAX_READ_CHARS = 512
 
 _WEB_SCHEMES = frozenset({"http", "https"})
-# android-app://{package}/{scheme}/{host}: apps send a package name in place of a host.
+# Apps send android-app://{package}/{scheme}/{host}, with the name of the app's package in place of a host.
 _APP_SCHEMES = frozenset({"android-app", "ios-app"})
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*|\[[0-9a-f:.]{2,45}\]")
 _PORT = re.compile(r":\d{0,5}$")
@@ -22,7 +23,10 @@ _MAX_HOST_CHARS = 253
 
 
 class Place(NamedTuple):
-    """Target of a referrer: `host` in normal form without port, user and "www."; `path` with the leading "/"."""
+    """The place that a referrer names.
+
+    `host` is in normal form, without port, user and "www."; `path` has its leading "/".
+    """
 
     host: str
     path: str
@@ -30,12 +34,18 @@ class Place(NamedTuple):
 
 
 def cut(referrer: str) -> str:
-    """Return the part of a referrer that is read, without query and fragment, which hold private data."""
+    """Return the part of a referrer that is read.
+
+    Query and fragment are left out, because they may hold private data.
+    """
     return referrer[:MAX_READ_CHARS].partition("?")[0].partition("#")[0]
 
 
 def place_of(referrer: str) -> Place | None:
-    """Return the place that a referrer names; None if its host is invalid, or if it is neither a web nor an app URL."""
+    """Return the place that a referrer names.
+
+    Return None if the referrer is neither a web URL nor an app URL, or if its host is invalid.
+    """
     scheme, found, rest = cut(referrer.strip()).partition("://")
     scheme = scheme.lower()
     if not found or not (scheme in _WEB_SCHEMES or scheme in _APP_SCHEMES):
@@ -48,7 +58,7 @@ def place_of(referrer: str) -> Place | None:
 
 
 def bare_host(authority: str) -> str | None:
-    """Return a host in normal form without port and leading "www."; None for an invalid host."""
+    """Return a host in normal form without port and leading "www.", or None if the host is invalid."""
     host = normal_host(_PORT.sub("", authority))
     if len(host) > _MAX_HOST_CHARS or not _HOST.fullmatch(host):
         return None
@@ -57,16 +67,16 @@ def bare_host(authority: str) -> str | None:
 
 
 def is_own_host(referrer_host: str, hostname: str) -> bool:
-    """Return whether a referrer is the site itself: equal hosts, or one is a subdomain of the other.
+    """Return whether a referrer is the site itself: both hosts are equal, or one host is a subdomain of the other.
 
-    `blog.shop.example` and `shop.example` are the same site in both directions. `blog.shop.example` and
-    `pay.shop.example` count as different sites, because only a list of public suffixes can distinguish such a pair from
-    `a.co.uk` and `b.co.uk`. A host without a dot ("localhost") has no subdomains.
+    `blog.shop.example` and `shop.example` count as the same site, whichever of them is the referrer.
+    `blog.shop.example` and `pay.shop.example` count as different sites, because only a list of public suffixes can
+    distinguish such a pair from `a.co.uk` and `b.co.uk`. A host without a dot ("localhost") has no subdomains.
 
     Args:
         referrer_host: result of `bare_host`.
-        hostname: host of the hit's page, as sent; case, port and "www." do not matter. Empty means unknown, which never
-            matches.
+        hostname: host of the hit's page, as sent; case, port and "www." do not matter. An empty host is unknown and
+            never matches.
     """
     page = bare_host(hostname)
     if page is None:

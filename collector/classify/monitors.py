@@ -1,4 +1,4 @@
-"""User agents of health checks and monitors: programs that request a page every few seconds.
+"""Lists user agents of health checks and monitors, which are programs that request a page every few seconds.
 
 The list is the project's own and supplements the published crawler list. CHANNELS_VERSION covers this list: a change
 here requires a new CHANNELS_VERSION.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# Case-sensitive expressions, as in the published list; a user agent that matches is a robot.
+# The expressions are case-sensitive, like those of the published list. A user agent that matches is a robot's.
 MONITORS: Final = (
     # load balancers, clusters, proxies
     r"[Hh]ealth[-_ ]?[Cc]heck",
@@ -28,7 +28,7 @@ MONITORS: Final = (
     r"[Ll]iveness[-_ ]?[Pp]robe",
     r"Cloudflare-Traffic-Manager",
     r"GoogleStackdriverMonitoring",
-    # monitors that people run themselves
+    # monitors that site operators run themselves
     r"Prometheus/",
     r"Blackbox[-_ ]Exporter",
     r"Telegraf/",

@@ -1,4 +1,4 @@
-"""Hosts and words that published lists lack: payment providers, web mail, names in campaign parameters.
+"""Lists hosts and words that published lists lack: payment providers, web mail, and names in campaign parameters.
 
 CHANNELS_VERSION covers these lists: a change here requires a new CHANNELS_VERSION.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-# Kinds of place. "site" is any other site; "none" means no place at all.
+# Kinds of place. The kind "site" is any other site; "none" means that there is no place.
 Kind = Literal["none", "site", "search", "social", "ai", "email", "payment"]
 
 # A customer who returns from paying was not sent by the payment provider (rules.md §9, rule S3).
@@ -30,7 +30,7 @@ PAYMENT_HOSTS: Final = """
     skrill.com neteller.com coinbase.com bitpay.com
 """.split()  # noqa: SIM905  # a hundred quoted hosts would take a page
 
-# Web mail and mail apps: host or package → name.
+# Maps web mail and mail apps, by host or package, to names.
 WEBMAIL_HOSTS: Final = {
     "mail.google.com": "Gmail",
     "com.google.android.gm": "Gmail",
@@ -68,8 +68,8 @@ WEBMAIL_HOSTS: Final = {
     "email.t-online.de": "T-Online Mail",
 }
 
-# Kind → words that senders write into utm_source for such a place, in lower case. Senders may also write a host there
-# ("chatgpt.com"); hosts are looked up like referrers.
+# Maps each kind to words, in lower case, that senders write into utm_source for a place of this kind. Senders may also
+# write a host into utm_source ("chatgpt.com"); hosts are looked up like referrers.
 SOURCE_WORDS: Final[dict[Kind, str]] = {
     "search": """
         google bing yahoo duckduckgo ddg baidu yandex ecosia qwant startpage brave naver seznam sogou kagi
@@ -89,7 +89,7 @@ SOURCE_WORDS: Final[dict[Kind, str]] = {
     """,
 }
 
-# Apps and hosts that the published list lacks: kind → name → host or package.
+# Apps and hosts that the published list lacks, by kind and name.
 MORE_PLACES: Final[dict[Kind, dict[str, list[str]]]] = {
     "ai": {
         "ChatGPT": ["com.openai.chatgpt"],

@@ -1,6 +1,6 @@
-"""The place that a referring host stands for: search engine, social network, AI assistant, web mail, payment provider.
+"""Finds the place that a host stands for: search engine, social network, AI assistant, web mail or payment provider.
 
-Kind and name of a place, and whether a host is listed for referrer spam, come from the project's tables
+The kind and name of a place, and the hosts that are listed for referrer spam, come from the project's tables
 (`data/referrers.json` and `data/spammers.json`, made by `dev/make_referrers.py`) and from `own_lists`.
 """
 
@@ -32,14 +32,14 @@ COUNTRIES: Final = frozenset(
 _KIND_OF_WORD: Final = {word: kind for kind, words in SOURCE_WORDS.items() for word in words.split()}
 _LISTED: Final[tuple[Kind, ...]] = ("ai", "social", "search")  # if two kinds list the same pattern, the first counts
 _SECOND_LEVEL = frozenset({"com", "co", "org", "net", "edu", "gov", "or", "ne", "ac"})
-# With one of these labels in front, a search engine's host is still a search engine; with other labels (mail., docs.),
+# A search engine's host with one of these labels in front is still a search engine. With other labels (mail., docs.),
 # the host is another service.
 _NEUTRAL = re.compile(r"(?:www\d*|m|mobile|wap|amp|search|r|l|ssl|encrypted)")
 _SEARCH_PART = re.compile(r"(?:search|suche)\.")
 
 
 class Origin(NamedTuple):
-    """Kind and name of a place; `name` is null if the place is an ordinary site, and if there is no place."""
+    """The kind and the name of a place. `name` is null for an ordinary site, and if there is no place."""
 
     kind: Kind
     name: str | None
@@ -63,14 +63,15 @@ class ReferrerTable:
 
         Args:
             state: date of the lists as `YYYY-MM-DD`.
-            kinds: kind → name → patterns, `host[/path]`; `{}` stands for any single country.
+            kinds: for each kind, the names of places with their patterns, `host[/path]`; `{}` stands for any single
+                country.
             spam_state: date of the spammer list.
             spammers: spam hosts; each entry covers all subdomains of the host.
         """
         self.state = state
         self.spam_state = spam_state
         self._spammers = frozenset(spammers)
-        # Host, with `{}` as in the pattern → pairs (path or "", origin), the longest path first.
+        # Maps a host, with `{}` as in its pattern, to pairs (path or "", origin), the longest path first.
         self._places: dict[str, tuple[tuple[str, Origin], ...]] = {}
         for kind, names in kinds.items():
             for name, patterns in names.items():
@@ -84,7 +85,7 @@ class ReferrerTable:
             self._places[host] = tuple(sorted((*known, (path, origin)), key=lambda entry: -len(entry[0])))
 
     def origin_of(self, place: Place) -> Origin:
-        """Return a place's origin: that of the most specific host in the table, then of the longest path."""
+        """Return a place's origin. Of the entries that match, the most specific host counts, then the longest path."""
         if place.is_app:
             return self._listed(place.host, "") or AN_ORDINARY_SITE
         labels = place.host.split(".")
@@ -102,7 +103,7 @@ class ReferrerTable:
         return None
 
     def origin_of_referrer(self, referrer: str) -> tuple[str | None, Origin]:
-        """Return a referrer's host and origin; a payment provider counts as no referrer."""
+        """Return a referrer's host and origin. A payment provider counts as if there were no referrer."""
         place = place_of(referrer)
         if place is None:
             return None, NO_ORIGIN
@@ -112,7 +113,7 @@ class ReferrerTable:
         return place.host, origin
 
     def is_spammer(self, host: str) -> bool:
-        """Return whether a host or a parent domain is listed for referrer spam."""
+        """Return whether a host or one of its parent domains is listed for referrer spam."""
         host = ascii_host(host)
         while host not in self._spammers:
             _, dot, host = host.partition(".")
@@ -135,7 +136,7 @@ class ReferrerTable:
 
 
 def _patterns_of(labels: list[str]) -> Iterator[str]:
-    """Yield a host unchanged, then with `{}` as its top-level domain, then with `{}` as a label in front."""
+    """Yield a host unchanged, then with `{}` in place of the top-level domain, then with `{}` in place of a label."""
     yield ".".join(labels)
     if labels[-1] in COUNTRIES:
         second = len(labels) > 2 and labels[-2] in _SECOND_LEVEL
@@ -146,7 +147,7 @@ def _patterns_of(labels: list[str]) -> Iterator[str]:
 
 
 def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
-    """Return whether an entry for a host also holds for a subdomain with the labels `front`."""
+    """Return whether an entry for a host also applies to its subdomain with the labels `front` before the host."""
     if kind != "search" or not front:
         return True
     if _SEARCH_PART.match(pattern):
@@ -155,7 +156,10 @@ def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
 
 
 def load_table() -> ReferrerTable:
-    """Return the project's table merged with the own lists: own lists take precedence, then AI, social, search."""
+    """Return the project's table merged with `own_lists`.
+
+    Entries of `own_lists` take precedence, then AI, social, search.
+    """
     table, spam = _table("referrers.json"), _table("spammers.json")
     webmail: dict[str, list[str]] = {}
     for host, name in WEBMAIL_HOSTS.items():

@@ -1,4 +1,4 @@
-"""The meaning of a user agent: device type, browser, operating system, and whether the user agent declares a robot.
+"""Reads a user agent: device type, browser, operating system, and whether the user agent declares a robot.
 
 Uses ua-parser's rules (compiled by ua-parser-rs) and the lists of crawlers and monitors. Hits of a bot get the flag
 BOT_UA; such hits are stored, but reports exclude them by default.
@@ -19,7 +19,10 @@ OTHER_FAMILY = "Other"  # ua-parser's word for an unknown family
 
 
 class UserAgentClass(NamedTuple):
-    """Browser and system are ua-parser's names without versions. Without a user agent, all three words are null."""
+    """Browser and operating system are ua-parser's names without versions.
+
+    Without a user agent, all three words are null.
+    """
 
     device_type: str | None
     browser: str | None
@@ -34,14 +37,14 @@ class UserAgentReader:
     """Holds the compiled rules, which take about 0.2 s and 30 MiB to build. Immutable once built."""
 
     def __init__(self) -> None:
-        # The lazy matchers contain the expressions as text; the eager matchers would also compile each with Python's
-        # `re`.
+        # ua-parser's lazy matchers contain the expressions as text. Its eager matchers would also compile each
+        # expression with Python's `re`.
         browsers, systems, devices = MATCHERS
         self._rules = Resolver(([*browsers], [*systems], [*devices]))
         self._crawlers = CrawlerSet((*listed_patterns(), *MONITORS))
 
     def read(self, user_agent: str) -> UserAgentClass:
-        """Return the class of a user agent; NO_USER_AGENT for an empty or blank string."""
+        """Return the class of a user agent, or NO_USER_AGENT for an empty or blank string."""
         if not user_agent or user_agent.isspace():
             return NO_USER_AGENT
         browser = self._rules.ua.extract(user_agent)
