@@ -1,4 +1,4 @@
-"""Check whether the stream's ledger balances (rule D5), by pure functions of ledger sums."""
+"""Checks whether the stream's ledger balances (rule D5). All functions are pure, and their input is ledger sums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import polars as pl
 
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 
-# Per kind of entry: a class, and the classes whose counts must add up to that class's count, per (site, at).
+# For each kind of ledger entry: a class, and the classes whose counts must add up to its count for every (site, at).
 _EQUATIONS: Final = {
     LedgerKind.CELL: (LedgerClass.RECEIVED, (LedgerClass.REJECTED, LedgerClass.ACCEPTED)),
     LedgerKind.DAY: (
@@ -25,9 +25,9 @@ _EQUATIONS: Final = {
 
 
 def unbalanced_hits(sums: pl.DataFrame) -> int:
-    """Return the number of hits by which the equations fail, over all sites and times; 0 when the ledger balances.
+    """Return by how many hits the ledger's equations fail, over all sites and times; 0 if the ledger balances.
 
-    Where the counts agree but the checksums differ, a second error masks the loss of a hit; this counts as one hit.
+    If the counts agree but the checksums differ, a second error masks the loss of a hit. Such a case counts as one hit.
 
     Args:
         sums: LEDGER_SUMS.
@@ -36,7 +36,10 @@ def unbalanced_hits(sums: pl.DataFrame) -> int:
 
 
 def unbalanced_sites(sums: pl.DataFrame) -> list[str]:
-    """Return the sites where an equation does not hold, ascending, including "" (no site); same argument."""
+    """Return the sorted sites for which an equation fails, including "" (no site).
+
+    `sums` is as in `unbalanced_hits`.
+    """
     sites = pl.concat([by_site.filter(pl.col("unbalanced") != 0)["site"] for by_site in _by_site(sums)])
     return sites.unique().sort().to_list()
 

@@ -1,6 +1,6 @@
-"""Check the ledger of all sites, up to 1,000 sites at a time, as long as the processor runs (rule D5).
+"""Checks the ledger of all sites, up to 1,000 sites at a time, as long as the processor runs (rule D5).
 
-Unbalanced entries are read again before an error is logged, because they may be half written.
+Unbalanced entries are read again before an error is logged, because another process may be writing them.
 `processor.stream.balance` defines when a ledger balances.
 """
 
@@ -26,10 +26,11 @@ LOOKS_AGAIN: Final = 3
 def watch_balance(
     ledger: Ledger, every_s: float, metrics: Metrics, stop: threading.Event, look_again_s: float = LOOK_AGAIN_S
 ) -> None:
-    """Report whether the ledger balances, some sites at a time, round after round, until stopped.
+    """Report whether the ledger balances.
 
-    The gauge shows the number of unbalanced hits in this round so far, or in the whole previous round if that number is
-    higher. A site may seem unbalanced while its entries are being written, so unbalanced sites are read again.
+    Each round checks all sites, some at a time; rounds repeat until `stop` is set. The gauge shows how many hits are
+    unbalanced in this round so far. If the previous round found more, the gauge shows that number. A site may seem
+    unbalanced while its entries are being written, so unbalanced sites are read again.
     """
     last, missing, before = None, 0, 0
     while not stop.wait(every_s):

@@ -1,8 +1,8 @@
-"""Warn about partitions whose log time is ahead of the current time (journey step 4, rules L1 and T4).
+"""Warns about partitions whose log time is ahead of the current time (journey step 4, rules L1 and T4).
 
-Log time never goes back. After a record from a fast clock, log time therefore does not advance until the current time
-reaches it. Until then, hits from correct clocks may be late, and late hits enter visits only when their day is settled.
-This module decides which partitions are logged, and how often; it changes no record.
+Log time never goes back. If a clock that is ahead writes a record, log time therefore stands still until the current
+time has caught up. Until then, hits from correct clocks may count as late, and late hits enter visits only when their
+day is settled. This module decides which partitions are logged, and how often. Records are not changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COMPLAIN_EVERY_S: Final = 60.0
 
 
 class ClockAhead:
-    """Log `log_time_ahead`, and name the causing record if that record arrived while the process ran.
+    """Logs `log_time_ahead`, and names the record that caused the lead, if this record arrived while the process ran.
 
     Args:
         clock: source of the current time.
@@ -37,11 +37,12 @@ class ClockAhead:
         self._causes: dict[PartitionId, str] = {}
 
     def passed(self, records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> Sequence[LoggedRecord]:
-        """Return the records unchanged, and log the partitions that are ahead.
+        """Return the records unchanged, and log the partitions whose log time is ahead.
 
         Args:
-            records: in log order per partition, each with the partition's running maximum as log time.
-            reached: log time per partition before these records.
+            records: the records, in log order per partition. Each record's log time is the running maximum in its
+                partition.
+            reached: each partition's log time before these records.
         """
         now = self._clock.now()
         last: dict[PartitionId, LoggedRecord] = {}

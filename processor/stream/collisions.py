@@ -1,6 +1,7 @@
-"""Id collisions as refusals (rule D1): hits with the id of an earlier hit but other content, kept for inspection.
+"""Keeps id collisions for inspection (rule D1): hits that have the id of an earlier hit, but different content.
 
-These hits were accepted and count as duplicates. The refusals therefore count no hits and leave the ledger unchanged.
+Collisions are stored like refusals. But the hits were accepted and count as duplicates, so these refusals count no hits
+and leave the ledger unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _COLUMNS: Final = ("site", "collect_time", "hit_id", "payload")
 def keep_collisions(
     rejected: RejectedStore, raw: RawStore, prepared: Mapping[PartitionId, tuple[pl.DataFrame, BoolArray]]
 ) -> None:
-    """Store the id collisions of a window as refusals: per partition, the rows, and whether each row collides (n,)."""
+    """Store a window's id collisions as refusals.
+
+    `prepared` contains each partition's rows, and whether each row collides (n,).
+    """
     collisions = [
         (Position(partition.log, partition.partition, offset), row)
         for partition, (rows, collides) in prepared.items()
@@ -38,7 +42,7 @@ def keep_collisions(
 
 
 def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[RejectedHit]:
-    """Return refusals for the collisions, with the first bytes of each payload.
+    """Return the refusals for these collisions, each with the first bytes of the hit's payload.
 
     Raises:
         StoreCorrupt: a record does not decode.

@@ -1,4 +1,4 @@
-"""The order in which a window's effects become durable (journey step 6, architecture A6), defined only here.
+"""Defines the order in which a window's effects become durable (journey step 6, architecture A6).
 
 The steps are, in this order:
 
@@ -11,8 +11,8 @@ The steps are, in this order:
 7. snapshot chunks;
 8. the snapshot manifest.
 
-Every step before the transaction is idempotent, because its values are keyed by position, or are totals and not
-increments. Later steps also write totals, and are repeated if they may not have run.
+Every step before the transaction is idempotent: values are keyed by position, or are totals instead of increments.
+Later steps also write totals, and are repeated if they may not have run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from processor.stream.intake import Intake
 
 
 class CommitStep(StrEnum):
-    """A completed step of a commit. The value of a step is also the name of the fail point after the step."""
+    """A step of a commit. Its value is also the name of the fail point after this step."""
 
     RAW = "raw"
     MARKS = "marks"
@@ -44,7 +44,7 @@ class CommitStep(StrEnum):
 
 
 Reached = Callable[[CommitStep], None]
-"""Called after each step; in a test, the callback may kill the process."""
+"""A callback after each step. In a test, the callback may kill the process."""
 
 
 def ignore_step(step: CommitStep) -> None:
@@ -52,7 +52,7 @@ def ignore_step(step: CommitStep) -> None:
 
 
 def new_writer(outbox: Outbox, writer: int) -> int:
-    """Return a later number for a writer, so that a snapshot at the same position replaces the writer's last snapshot.
+    """Return a new, higher writer number. A snapshot at the same position then replaces the writer's last snapshot.
 
     Raises:
         Fenced: another writer took over.
@@ -69,7 +69,7 @@ def store_before_transaction(
     claims: OrderClaims,
     reached: Reached = ignore_step,
 ) -> None:
-    """Store the effects of a window that are valid before the window's rows are committed.
+    """Store the effects of a window that must be durable before its rows are committed.
 
     Raw records come before dirty marks, because a settlement that sees a mark must find the marked hits. Claims come
     before the positions are committed, because a settlement scans all records below the committed positions and must
@@ -79,7 +79,7 @@ def store_before_transaction(
         raw.put(intake.raw)
     for record in intake.raw:
         if record.position in intake.blanked:
-            raw.replace(record)  # a window before the erasure may have stored the record
+            raw.replace(record)  # an earlier window may have stored the record with erased hits
     if intake.rejected:
         rejected.put(intake.rejected)
     reached(CommitStep.RAW)
@@ -101,7 +101,7 @@ def store_before_transaction(
 def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None:
     """Store each partition's counts of hits that wait for settlement (rule S9).
 
-    Must be called before the rows become visible, because the rows lack the visits of these hits.
+    This function must be called before the rows become visible, because the rows lack these hits' visits.
 
     Entries are totals per epoch, like the whole ledger, so a redo is idempotent.
     """
@@ -111,10 +111,10 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 
 
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
-    """Yield dirty marks for closed days with refunds that get their amount from a newly claimed order (rule D3).
+    """Yield dirty marks for closed days on which a refund takes its amount from a newly claimed order (rule D3).
 
-    A refund that another partition stores at the same time may be missed; the settlement of the order's day then marks
-    the refund's day.
+    A refund that another partition stores at the same time may be missed. In this case, the settlement of the order's
+    day marks the refund's day.
     """
     orders: dict[str, list[OrderClaim]] = {}
     for claim in made:

@@ -1,8 +1,8 @@
-"""Convert log records into effects (journey steps 4 and 6): raw records, dirty marks, claims, refusals, hits.
+"""Converts log records into effects (journey steps 4 and 6): raw records, dirty marks, claims, refusals and hits.
 
-Decides which site-days a record changes, which claims it holds, and which ledger rows without a site it adds. A record
-that does not decode becomes a refusal (DECODE), and the partition's later records are processed. The functions are pure
-and use no stores; `processor.stream.live` decides whether a hit is a copy or on time.
+Decides which site-days a record changes, which claims its hits make, and which ledger rows without a site it adds. A
+record that does not decode becomes a refusal (DECODE), and processing continues with the next record. The functions are
+pure and use no stores. `processor.stream.live` decides whether a hit is a copy, and whether it is on time.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from processor.rules.refunds import claims_refund, takes_total
 from processor.settle.window import READ_COLUMNS, read_rows
 from processor.stream.live.ledger import erased_of, unreadable
 
-KEPT_BYTES: Final = 4_096  # maximum number of original bytes kept per refusal
+KEPT_BYTES: Final = 4_096  # maximum number of original bytes that are kept for a refusal
 
-# Every column that settlement reads is decoded here, so that stored raw records are known to decode.
+# All columns that settlement reads are decoded here. A raw record that is stored is therefore known to decode.
 _READ: Final = (*READ_COLUMNS, "collect_time")
 _SILENT: Final = frozenset({RecordKind.HEARTBEAT, RecordKind.END})
 _HIT_COLUMNS: Final[dict[str, pl.DataType]] = {
@@ -56,14 +56,15 @@ _REFUSAL_COLUMNS: Final[dict[str, pl.DataType]] = {
     "log_time": pl.Int64(),
 }
 
-# Made once, because creating a frame with so many columns takes longer than processing a small window.
+# These empty frames are made once, because making a frame with so many columns takes longer than processing a small
+# window.
 _NO_HITS: Final = pl.DataFrame(schema=_HIT_COLUMNS)
 _NO_REFUSALS: Final = pl.DataFrame(schema=_REFUSAL_COLUMNS)
 
 
 @dataclass(slots=True)
 class PartitionIntake:
-    """Effects of the records in a single partition.
+    """The effects of the records of one partition.
 
     Attributes:
         ends: (offset, log time) of every record, including heartbeats and records that do not decode.
@@ -80,11 +81,11 @@ class PartitionIntake:
 
 @dataclass(slots=True)
 class Intake:
-    """Values to store for a group of records, each list in log order per partition, and the stream's input.
+    """The values to store for a group of records, and the hits that the stream counts.
 
-    `awaited` are site-days that the stream counts; `marks` are for closed site-days, which the stream does not count.
-    `refunds` are the refunds that get their amount from the order. `blanked` has the positions whose raw
-    records lost erased hits.
+    Lists are in log order per partition. `awaited` contains open site-days, whose hits the stream counts. `marks` are
+    dirty marks for closed site-days, whose hits the stream does not count. `refunds` contains the refunds that take
+    their amount from their order. `blanked` contains the positions of raw records from which erased hits were removed.
     """
 
     raw: list[RawRecord] = field(default_factory=list)
@@ -98,10 +99,10 @@ class Intake:
 
 
 def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> list[LoggedRecord]:
-    """Return the records, with log time raised to at least the log time reached by their partition (rule L1).
+    """Return the records; each log time is raised to at least the log time that its partition has reached (rule L1).
 
-    Log time is a running maximum, so the epochs of a partition never decrease. A reader cannot enforce this, because it
-    does not know the log time reached before its start position.
+    Log time is a running maximum, so the epochs of a partition never decrease. A log reader cannot compute this
+    maximum, because records before its start position are unknown to it.
     """
     raised = []
     for record in records:
@@ -113,8 +114,8 @@ def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, in
 def take_in(records: Iterable[LoggedRecord], erased: ErasedVisitors | None = None) -> Intake:
     """Return the effects of hit, refusal and heartbeat records from any partitions.
 
-    Hits of erased visitors from before the erasure become blank rows, which raw records store and only the ledger
-    counts.
+    Hits of erased visitors from before the erasure become blank rows. Raw records store these rows, and only the ledger
+    counts them.
     """
     intake = Intake()
     hits: dict[PartitionId, list[tuple[LoggedRecord, pl.DataFrame]]] = {}
@@ -199,7 +200,7 @@ def _take_hits(
 
 
 def _take_apart(hits: pl.DataFrame, partition_intake: PartitionIntake) -> None:
-    """Separate blank rows, which the stream does not count, from hits."""
+    """Separate hits from blank rows, which the stream does not count."""
     blank = hits.select(is_erased()).to_series()
     if blank.any():
         partition_intake.siteless += erased_of(hits.filter(blank))
@@ -209,7 +210,7 @@ def _take_apart(hits: pl.DataFrame, partition_intake: PartitionIntake) -> None:
 
 def _raw_record(record: LoggedRecord, rows: int, times: pl.Series, site_days: frozenset[SiteDay]) -> RawRecord:
     first, last = times.min(), times.max()
-    assert isinstance(first, int)  # there are rows, without nulls
+    assert isinstance(first, int)  # the frame has rows, and the columns have no nulls
     assert isinstance(last, int)
     return RawRecord(
         position=record.position,
@@ -312,7 +313,7 @@ def _refusals(refused: Sequence[RejectedHit], hashes: pl.Series, record: LoggedR
 
 
 def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.DataFrame]:
-    """Return ledger rows for the difference between a record's header and its rows (rule D5); empty if they agree."""
+    """Return ledger rows for the difference between a record's header and its rows (rule D5); no rows if they agree."""
     header = record.record
     if header.hits is None:
         return []
@@ -337,7 +338,7 @@ def _announced_only(record: LoggedRecord) -> list[pl.DataFrame]:
 
 
 def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
-    """Return the refusal of a whole record, without a site because the content cannot be read."""
+    """Return the refusal of a whole record. The refusal has no site, because the record's content cannot be read."""
     return RejectedHit(
         position=record.position,
         row=0,
@@ -353,9 +354,12 @@ def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
 
 
 def windows(records: Sequence[LoggedRecord], epoch_ms: int) -> list[list[LoggedRecord]]:
-    """Return the records in groups with a single epoch per partition, in order; nearly always one group."""
+    """Return the records in groups, in order.
+
+    In a group, all records of a partition have the same epoch. Usually there is only one group.
+    """
     groups: list[list[LoggedRecord]] = []
-    current: dict[PartitionId, tuple[int, int]] = {}  # epoch and group of each partition's last record
+    current: dict[PartitionId, tuple[int, int]] = {}  # each partition's last record: its epoch and group
     for record in records:
         partition = PartitionId(record.position.log, record.position.partition)
         epoch = record.log_time // epoch_ms

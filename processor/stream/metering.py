@@ -1,6 +1,6 @@
-"""The processor's own counts and timings, in terms of the metric registry (hitmesh.runtime.telemetry).
+"""Records the processor's counts and timings as metrics of the registry (hitmesh.runtime.telemetry).
 
-This module records metrics once per window, settlement or snapshot, never per hit.
+Metrics are recorded once per window, settlement or snapshot, never per hit.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _STAGES: Final = {
 def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[int, float]:
     """Return the age of each partition's log time in seconds, keyed by partition number.
 
-    A partition without a log time has no entry. A log time ahead of the current time has a negative age.
+    A partition without a log time has no entry. If a log time is ahead of the current time, its age is negative.
 
     Args:
-        progress: progress per partition, for a single topic.
+        progress: each partition's progress in one topic.
         now: UTC ms.
     """
     reached = {partition.partition: done.log_time for partition, done in progress.items() if done.log_time}
@@ -52,11 +52,11 @@ def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[
 
 
 class StreamMeter:
-    """Count and time the work of a runner. Confined to the runner's thread.
+    """Counts and times the work of a runner. May be used by the runner's thread only.
 
     Args:
         metrics: receives the numbers.
-        reached: called after each commit step, once the time is recorded.
+        reached: a function that is called after each commit step, when the step's time has been recorded.
     """
 
     def __init__(self, metrics: Metrics, reached: Reached = ignore_step) -> None:
@@ -65,17 +65,17 @@ class StreamMeter:
         self._lap = time.perf_counter()
 
     def begin(self) -> None:
-        """Start timing a stage."""
+        """Start to measure the time of the next stage."""
         self._lap = time.perf_counter()
 
     def record_stage(self, stage: Stage) -> None:
-        """Record the time since the previous stage as this stage's time."""
+        """Record the time since the previous stage ended as this stage's time."""
         now = time.perf_counter()
         self._metrics.record(names.PROCESSOR_STEP_SECONDS, now - self._lap, stage=stage)
         self._lap = now
 
     def reached(self, step: CommitStep) -> None:
-        """Record the time of a commit step, and report the step."""
+        """Record the time that a commit step took, and call `reached` for this step."""
         if step in _STAGES:
             self.record_stage(_STAGES[step])
         self._reached(step)
@@ -108,7 +108,7 @@ class StreamMeter:
                 self._metrics.add(names.PROCESSOR_PATH_HITS, hits, path=path)
 
     def not_committed(self, error: HitmeshError) -> None:
-        """Count a transaction that was fenced or is in doubt."""
+        """Count a transaction that was fenced, or whose outcome is in doubt."""
         if isinstance(error, Fenced):
             self._metrics.add(names.PROCESSOR_TRANSACTIONS, 1, result=TransactionResult.FENCED)
         elif isinstance(error, CommitInDoubt):
@@ -120,13 +120,13 @@ class StreamMeter:
         self._metrics.record(names.PROCESSOR_SNAPSHOT_BYTES, size)
 
     def recovered(self, hits: int, took_s: float) -> None:
-        """Record a recovery: duration and replayed hits."""
+        """Record a recovery, with its duration and the number of replayed hits."""
         self._metrics.record(names.PROCESSOR_REPLAY_SECONDS, took_s)
         self._metrics.add(names.PROCESSOR_REPLAYED_HITS, hits)
         self._metrics.add(names.PROCESSOR_RECOVERIES, 1)
 
     def holds(self, open_visits: int, kept_hits: int) -> None:
-        """Set the gauges for open visits and kept hits."""
+        """Set the gauges that show the numbers of open visits and kept hits."""
         self._metrics.set(names.PROCESSOR_OPEN_VISITS, open_visits)
         self._metrics.set(names.PROCESSOR_KEPT_HITS, kept_hits)
 
@@ -141,7 +141,7 @@ def count_store_error(metrics: Metrics, error: HitmeshError) -> None:
 
 
 def count_settled(metrics: Metrics, drift: Drift | None) -> None:
-    """Count a published settlement, and the kind of drift unless confirmed."""
+    """Count a published settlement and, if the stream's rows were not confirmed, the kind of drift."""
     confirmed = drift is not None and drift.confirmed
     result = SettledResult.CONFIRMED if confirmed else SettledResult.NEW_GENERATION
     metrics.add(names.PROCESSOR_SETTLED, 1, result=result)

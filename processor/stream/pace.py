@@ -1,4 +1,4 @@
-"""The limits and intervals of the live stream."""
+"""Limits and intervals of the live stream."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ class StreamPace:
     """The limits and intervals of a runner.
 
     Attributes:
-        max_hits: approximate number of hits in a window.
-        window_ms: maximum time for gathering a window, from the first record on.
-        quiet_ms: a window ends early after this long without a record, so that low traffic need not wait.
-        flush_ms: interval for writing partials and ledger, which are also written when idle.
-        snapshot_ms: minimum interval between snapshots of a partition (`processor.stream.turns`).
-        ahead_tolerance_ms: a warning is logged when a log time is further ahead of the clock (`clock_ahead`).
-        erasures_ms: interval between two reads of erasure marks.
+        max_hits: a window has approximately this many hits at most.
+        window_ms: how long a window may collect records, counted from its first record.
+        quiet_ms: a window ends early if no record arrives for this long, so that records need not wait when traffic is
+            low.
+        flush_ms: the interval at which partials and ledger are written. If no records arrive, they are written at once.
+        snapshot_ms: the minimum interval between two snapshots of a partition (`processor.stream.turns`).
+        ahead_tolerance_ms: a warning is logged if a log time is ahead of the clock by more than this (`clock_ahead`).
+        erasures_ms: the interval between two reads of erasure marks.
     """
 
     max_hits: int = 50_000

@@ -1,15 +1,16 @@
-"""Rebuild states from durable data (journey step 6, architecture A5).
+"""Rebuilds states from durable data (journey step 6, architecture A5).
 
-A recovery runs after a start, and whenever the states may not be at the committed positions: for example after a commit
-in doubt, or after partitions moved between processors.
+A recovery runs after a start, and whenever the states may differ from the committed positions: for example, after a
+commit whose outcome is in doubt, or after partitions moved between processors.
 
-For each partition: load the last snapshot with the stream's logic version, read the kept hits from before the snapshot
-again from the log, and replay the records up to the committed position. The replay emits no rows, because the
-committing transaction has already emitted them. The values for every epoch since the snapshot become due again.
+For each partition, the recovery loads the last snapshot with the stream's logic version, reads the kept hits from
+before the snapshot again from the log, and replays the records up to the committed position. The replay emits no rows,
+because the committing transaction has already emitted them. All values of the epochs since the snapshot are written
+again.
 
-If the last snapshot has another version, the stream changes its version at the committed position. All values up to
-this position are then recovered under the other version, which also emitted the rows, so that values and rows agree.
-The state for later records is rebuilt from the log under the stream's version.
+If the last snapshot has another logic version, the stream changes its version at the committed position. All values up
+to this position are then computed by the other version, which also emitted the rows, so that values and rows agree. The
+state for later records is rebuilt from the log by the stream's version.
 """
 
 from __future__ import annotations
@@ -53,16 +54,16 @@ from processor.stream.spilled import SpillFiles
 from processor.stream.stores import StreamStores, digest_of, new_rules, rules_of, wins_of
 
 Heartbeat = Callable[[], None]
-"""Sends a heartbeat for the log reader; raises when the reader's partitions moved."""
+"""Sends a heartbeat for the log reader; raises an error if the reader's partitions moved."""
 
 
 @dataclass(slots=True)
 class Recovered:
-    """States of all partitions at their committed positions, and values to write again.
+    """The states of all partitions at their committed positions, and the values to write again.
 
-    `replayed` counts the hits read again: kept hits and hits since the snapshots. `changes_logic` is set if a partition
-    changes its logic version. The caller must then save snapshots before it commits rows, so that a later
-    recovery does not apply the new version to earlier records.
+    `replayed` counts the hits that were read again: kept hits and hits since the snapshots. `changes_logic` is true if
+    a partition changes its logic version. The caller must then save snapshots before it commits rows. Otherwise a later
+    recovery would apply the new version to earlier records.
     """
 
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """The arguments of `recover` that each partition's recovery needs, and the result so far."""
+    """The arguments of `recover` that the recovery of each partition needs, and the result so far."""
 
     stores: StreamStores
     cache: Path
@@ -102,13 +103,13 @@ def recover(
 
     Args:
         stores: stores of the live stream.
-        committed: committed progress of each partition to recover.
-        cache: local directory for kept hits.
-        heartbeat: called before each batch, because a replay of tens of millions of hits takes minutes, during which
-            the reader is not polled.
-        limits: thresholds of the states' tables, and how many hits are read at once.
-        logic: the logic version that the stream continues with.
-        erased: visitors whose earlier hits are not read again.
+        committed: the committed progress of each partition that is to be recovered.
+        cache: the local directory for kept hits.
+        heartbeat: called before each batch. A replay of tens of millions of hits takes minutes, and the reader is not
+            polled meanwhile.
+        limits: the limits of the states' tables, and how many hits are read at once.
+        logic: the logic version with which the stream continues.
+        erased: the erased visitors, whose hits from before their erasure are left out.
 
     Raises:
         RetryError: a store is unavailable, or `heartbeat` raised because the reader's partitions moved.
@@ -134,37 +135,39 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
         state = restored(tables, partition, state.spill, state.limits, state.digest)
         state.sites.add(rules_of(stores.directory, state.sites.names, task.logic))
         if task.erased:
-            purge(state, task.erased)  # the snapshot may be older than the erasure
+            purge(state, task.erased)  # the snapshot may be from before the erasure
         copies, waiting = copies_of(tables), waiting_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
         for records in _in_batches(kept, task):
             task.recovered.replayed += _keep_again(task, state, records, copies, waiting)
-    # Since the snapshot, steps with other boundaries may have stored values: overwrite all of them.
+    # Steps that divided the records differently may have stored values since the snapshot, so all values are
+    # overwritten.
     state.sums.all_changed()
     due = list(_replay(task, state, committed.next_offset))
-    # Epochs replayed from a trimmed log may be incomplete, so the stored values are kept.
+    # If the log no longer has all records, replayed epochs may be incomplete, so the stored values are kept.
     task.recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
     return state
 
 
 def _other_logic(task: _Task, partition: PartitionId) -> Logic | None:
-    """Return the last snapshot's logic version, if that is not the stream's version."""
+    """Return the last snapshot's logic version if it differs from the stream's version, otherwise None."""
     others = (logic for logic in LOGICS if logic.number != task.logic.number)
     return next((logic for logic in others if task.stores.states.load(partition, logic.number) is not None), None)
 
 
 def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed: PartitionProgress) -> LiveState:
-    """Return the state at the committed position, at which the logic changes from the version `other`.
+    """Return the state at the committed position, where the stream's logic version follows the version `other`.
 
-    The state has the visits of the stream's version, and the sums that `other` emitted in the epoch in progress.
+    The state has the visits that the stream's version builds, and the sums that `other` has emitted in the current
+    epoch.
     """
     task.recovered.changes_logic = True
     before, state = _hits_state(replace(task, logic=other), partition, committed), task.empty_state(partition)
     for _ in _replay(task, state, committed.next_offset):
         pass  # `other` emitted the values
     state.sums = before.sums
-    # A trimmed log may lack the records that give these values.
+    # The log may no longer have the records from which these values follow.
     for name in ("next_offset", "log_time", "written"):
         setattr(state, name, max(getattr(state, name), getattr(before, name)))
     return state
@@ -173,7 +176,7 @@ def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed:
 def _snapshot(
     task: _Task, partition: PartitionId, committed: PartitionProgress
 ) -> tuple[SnapshotManifest, dict[str, pl.DataFrame]] | None:
-    """Return the last snapshot; None if it is missing or unusable, in which case the whole log is replayed."""
+    """Return the last snapshot, or None if it is missing or unusable. Without a snapshot, the whole log is replayed."""
     found = task.stores.states.load(partition, task.logic.number)
     if found is None or found[0].position.next_offset > committed.next_offset:
         return None
@@ -198,7 +201,10 @@ def _keep_again(
     copies: Mapping[int, I64Array],
     waiting: Mapping[int, I64Array],
 ) -> int:
-    """Restore the kept hits from before a snapshot; return how many. The snapshot lists copies and waiting hits."""
+    """Restore the kept hits from before a snapshot, and return their number.
+
+    `copies` and `waiting` are from the snapshot.
+    """
     intake = take_in(records, task.erased)
     known = placed(state, _records_of(intake, state.partition), _new_rules(task, state, intake))
     rows = known.rows.with_columns(_among(known.rows, copies).alias("is_copy"))
@@ -214,7 +220,7 @@ def _keep_again(
 
 
 def _among(rows: pl.DataFrame, copies: Mapping[int, I64Array]) -> pl.Series:
-    """Return whether each row is in `copies`, which holds row numbers by offset."""
+    """Return for each row whether it is in `copies`, which contains row numbers by record offset."""
     offsets, numbers = rows["offset"].to_numpy(), rows["row"].to_numpy()
     found = np.zeros(rows.height, np.bool_)
     for offset in np.unique(offsets).tolist():
@@ -225,7 +231,10 @@ def _among(rows: pl.DataFrame, copies: Mapping[int, I64Array]) -> pl.Series:
 
 
 def _replay(task: _Task, state: LiveState, end_offset: int) -> Iterator[DueValues]:
-    """Replay the records from the state's position to `end_offset`, without effects; yield values of ended epochs."""
+    """Replay the records from the state's position to `end_offset`, without emitting rows.
+
+    Yield the values of epochs that end.
+    """
     since = task.stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
     for records in _in_batches(since, task):
         intake = take_in(records, task.erased)
@@ -238,7 +247,10 @@ def _replay(task: _Task, state: LiveState, end_offset: int) -> Iterator[DueValue
 
 
 def _refusals_state(task: _Task, partition: PartitionId, committed: PartitionProgress) -> RefusalsState:
-    """Return the state at the committed position; a snapshot of any version serves, because refusals form no visits."""
+    """Return the state at the committed position.
+
+    A snapshot of any logic version can be used, because refusals form no visits.
+    """
     found = _snapshot(replace(task, logic=_other_logic(task, partition) or task.logic), partition, committed)
     digest = digest_of(task.stores.directory)
     state = RefusalsState(partition, digest=digest) if found is None else restored_refusals(found[1], partition, digest)
@@ -262,7 +274,10 @@ def _new_rules(task: _Task, state: LiveState, intake: Intake) -> Mapping[str, Si
 
 
 def _in_batches(records: Iterator[LoggedRecord], task: _Task) -> Iterator[list[LoggedRecord]]:
-    """Yield a partition's records in batches with a single epoch and a bounded size; send a heartbeat before each."""
+    """Yield a partition's records in batches of bounded size, each from a single epoch.
+
+    Send a heartbeat before each batch.
+    """
     group: list[LoggedRecord] = []
     hits = 0
     for record in records:

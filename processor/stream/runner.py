@@ -1,8 +1,8 @@
-"""The live stream's loop (steps 4 to 6 of the journey): poll, apply, commit, flush, snapshot (architecture A6).
+"""Runs the live stream's loop (steps 4 to 6 of the journey): poll, apply, commit, flush, snapshot (architecture A6).
 
-Decides when a window is full, when values are flushed and when a snapshot is taken; `commit` defines the order of
-effects. When a commit is in doubt, or partitions moved between the consumer group's processors, every partition's state
-is discarded and rebuilt from durable data (`recovery`).
+Decides when a window is full, when values are flushed, and when a snapshot is taken. The module `commit` defines the
+order of effects. If the outcome of a commit is in doubt, or partitions moved between the processors of the consumer
+group, the states of all partitions are discarded and rebuilt from durable data (`recovery`).
 """
 
 from __future__ import annotations
@@ -44,29 +44,31 @@ from processor.stream.stores import StreamStores, new_rules, wins_of
 from processor.stream.turns import Turns
 
 KEPT_DIRECTORY: Final = "kept-hits"
-_HEARTBEAT_S: Final = 5.0  # readers ignore heartbeats that come too early
+_HEARTBEAT_S: Final = 5.0  # readers ignore heartbeats that come too soon after the last
 
 
 class Stop(Protocol):
-    """Tells a runner to stop; a threading.Event is one."""
+    """Tells a runner to stop. A threading.Event has this interface."""
 
     def is_set(self) -> bool:
         """Return whether the runner must stop."""
 
     def wait(self, timeout: float) -> bool:
-        """Wait for the stop, at most `timeout` s; return whether the runner must stop."""
+        """Wait until the runner must stop, at most `timeout` s. Return whether the runner must stop."""
 
 
 class Runner:
-    """Run the live stream over the partitions that the consumer group assigns. Confined to one thread.
+    """Runs the live stream over the partitions that the consumer group assigns.
+
+    An instance must be used by one thread only.
 
     Args:
         stores: stores of the live stream.
-        clock: decides when to flush and to snapshot; results do not depend on the clock.
-        pace: limits and intervals.
-        home: local directory; kept hits are in a subdirectory, and nothing else is touched.
-        meter: counts and times; receives each commit step.
-        limits: when a partition's tables grow, spill and are tidied.
+        clock: decides when values are flushed and snapshots are taken. The results do not depend on the clock.
+        pace: the limits and intervals.
+        home: a local directory. Kept hits are stored in a subdirectory, and nothing else in `home` is changed.
+        meter: records counts and times, and is told of each commit step.
+        limits: decides when a partition's tables grow, are spilled and are tidied.
         logic: the logic version that builds the visits.
 
     Raises:
@@ -99,7 +101,7 @@ class Runner:
         self._due: list[DueValues] = []
         self._flushed: dict[PartitionId, PartitionProgress] = {}
         self._is_certain = False
-        self._can_go_on = False  # whether the current readers are at the committed positions
+        self._can_go_on = False  # whether the readers can be kept, because they are at the committed positions
         self._flushed_at = clock.now()
         self._turns = Turns(self._pace.snapshot_ms)
         self._erasures = KnownErasures(stores.erasures, stores.directory, clock, self._pace.erasures_ms)
@@ -113,10 +115,10 @@ class Runner:
             raise
 
     def step(self, timeout_s: float) -> int:
-        """Apply the next window and store all its effects; return the number of records, 0 if none arrived.
+        """Apply the next window and store all its effects. Return the number of records, or 0 if none arrived.
 
         Raises:
-            RetryError: a store is unavailable; call again.
+            RetryError: a store is unavailable; the caller should call again later.
             Fenced: another writer took over.
         """
         self._forget_erased()
@@ -136,7 +138,7 @@ class Runner:
         return taken
 
     def run(self, stop: Stop, *, poll_s: float = 0.2) -> None:
-        """Run steps until `stop` is set, then save snapshots; after a retryable error, wait before the next step."""
+        """Run steps until `stop` is set, then save snapshots. After a retryable error, wait before the next step."""
         while not stop.is_set():
             try:
                 self.step(poll_s)
@@ -151,7 +153,10 @@ class Runner:
             self.snapshot()
 
     def _wait(self, stop: Stop, wait_s: float) -> None:
-        """Wait before a retry; heartbeats keep the consumer-group membership while a store is unavailable."""
+        """Wait before a retry.
+
+        Heartbeats during the wait keep the membership in the consumer group while a store is unavailable.
+        """
         ends = time.monotonic() + wait_s
         is_over = False
         while not is_over:
@@ -160,7 +165,10 @@ class Runner:
             is_over = stop.wait(max(0.0, min(left_s, _HEARTBEAT_S))) or left_s <= _HEARTBEAT_S
 
     def heartbeat(self) -> None:
-        """Send heartbeats while polled records may be unprocessed; if partitions moved, the next step recovers."""
+        """Send heartbeats at a time when polled records may not be processed yet.
+
+        If partitions moved, the next step recovers.
+        """
         try:
             for reader in self._readers.values():
                 reader.heartbeat()
@@ -169,7 +177,7 @@ class Runner:
             self._is_certain = self._can_go_on = False
 
     def flush(self) -> None:
-        """Write the current partials and ledger, then record the positions that they include."""
+        """Write the current partials and ledger, then store the positions up to which they include all records."""
         states = self._states()
         values = [
             *self._due,
@@ -204,7 +212,7 @@ class Runner:
 
     @property
     def states(self) -> Sequence[LiveState]:
-        """The states of all hit partitions, for measurements."""
+        """The states of all partitions of hits, for measurements."""
         return list(self._hits.values())
 
     @property
@@ -219,7 +227,10 @@ class Runner:
         self._readers = {}
 
     def _take(self, records: Sequence[LoggedRecord]) -> None:
-        """Apply a window and store its effects; before `apply`, a retry is safe, because states only gain new sites."""
+        """Apply a window and store its effects.
+
+        Up to the call of `apply`, a retry is safe, because states only gain new sites.
+        """
         stores = self._stores
         self._meter.window(records)
         intake = take_in(records, self._erasures.visitors)
@@ -234,10 +245,10 @@ class Runner:
             keep_collisions(stores.rejected, stores.raw, collisions)
         self._forget_erased(intake)
         if not self._is_certain:
-            return  # after recovery, the window is taken again
+            return  # the window is applied again after the recovery
         wins = wins_of(prepared, intake.claims, stores.claims)
         self._meter.record_stage(Stage.COPIES)
-        self._is_certain = False  # from here on the states are ahead of the committed positions
+        self._is_certain = False  # from now on, the states are ahead of the committed positions
         stepped = [apply(self._hits[partition], step, wins[partition]) for partition, step in prepared.items()]
         stepped += [
             take_refusals(self._refusals[partition], taken.ends, taken.refused, taken.siteless)
@@ -251,10 +262,10 @@ class Runner:
         self._is_certain = True
 
     def _forget_erased(self, stored: Intake | None = None) -> None:
-        """Apply new erasure marks: remove erased hits from a stored window, save states without them, and rebuild."""
+        """Apply new erasure marks: remove erased hits from a stored window, save states without these hits, recover."""
         visitors, was_certain = self._erasures.refresh(), self._is_certain
         held = partitions_with(self._hits, visitors) if visitors and was_certain else []
-        self._is_certain = was_certain and not visitors  # after an error, a recovery applies the marks
+        self._is_certain = was_certain and not visitors  # if an error follows, a recovery applies the marks
         is_late = stored is not None and self._stores.stores_hits and take_back(self._stores, stored, visitors)
         if held:
             self.flush()
@@ -302,7 +313,10 @@ class Runner:
         )
 
     def _poll(self, timeout_s: float) -> list[LoggedRecord]:
-        """Return records of both topics: wait `timeout_s` for the first records, then gather until the window ends."""
+        """Return records of both topics.
+
+        Wait up to `timeout_s` for the first records, then collect records until the window ends.
+        """
         hits, rejected = self._readers[Topic.HITS], self._readers[Topic.REJECTED]
         room = self._pace.max_hits
         records: list[LoggedRecord] = []
@@ -316,8 +330,8 @@ class Runner:
                 try:
                     records += reader.poll(room, wait_s)
                 except PartitionsMoved:
-                    # If no records were polled yet, both readers are at committed positions, whether partitions moved
-                    # or not.
+                    # If no records have been polled yet, both readers are at the committed positions, even if
+                    # partitions moved.
                     self._can_go_on = not records
                     raise
             if len(records) == before:
@@ -352,16 +366,17 @@ class Runner:
         self._turns.saved(partition, began, self._clock.now())
 
     def _recover(self) -> None:
-        """Discard the states and rebuild them; resume reading at the committed positions."""
+        """Discard the states and rebuild them. Resume reading at the committed positions."""
         began = time.perf_counter()
         if self._erasures.refresh() and self.recoveries:
             self._writer = new_writer(self._stores.outbox, self._writer)
         if not self._can_go_on:
-            self.close()  # a reader that is rewound loses records; a new reader starts at the committed position
+            self.close()  # a rewound reader would lose records; a new reader starts at the committed position
         self._can_go_on = False
         self._waiting = []
         shutil.rmtree(self._kept, ignore_errors=True)
-        # Resolve before the readers read committed positions, because a pending transaction may still change them.
+        # Pending transactions are resolved before the committed positions are read, because they may still change these
+        # positions.
         self._stores.outbox.resolve(self._writer)
         for topic in (Topic.HITS, Topic.REJECTED):
             if topic not in self._readers:
@@ -373,7 +388,7 @@ class Runner:
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:
             logger().warning("logic_changed", logic=self._logic.name)
-            self.snapshot()  # a later recovery must not apply this version to records before this position
+            self.snapshot()  # so that a later recovery does not apply this version to earlier records
         self._is_certain = True
         self.recoveries += 1
         took_s = time.perf_counter() - began
@@ -386,7 +401,7 @@ class Runner:
         )
 
     def _heartbeat_in_recovery(self) -> None:
-        """Send heartbeats while nothing is polled; raise PartitionsMoved if partitions moved."""
+        """Send heartbeats while a recovery polls no records. Raise PartitionsMoved if partitions moved."""
         for reader in self._readers.values():
             try:
                 reader.heartbeat()

@@ -1,4 +1,4 @@
-"""Save a partition's state (journey step 6, the last two steps in `commit`); `recovery` loads what is saved here."""
+"""Saves a partition's state (journey step 6, the last two steps in `commit`). `recovery` loads the saved states."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def save_snapshot(
     chunk_bytes: int,
     meter: StreamMeter,
 ) -> None:
-    """Store a state's chunks, then the manifest that makes the snapshot visible.
+    """Store a state's chunks, then the manifest, which makes the snapshot visible.
 
     Args:
-        states: where snapshots are stored.
+        states: the store of snapshots.
         state: the state at a committed position.
-        writer: number of the writer; a snapshot from an earlier writer replaces none from a later writer.
+        writer: the writer's number. The snapshot of a later writer is never replaced by that of an earlier writer.
         logic: the logic version that built the state.
-        chunk_bytes: maximum size of a chunk.
-        meter: receives both steps, the size, and the time in seconds.
+        chunk_bytes: the maximum size of a chunk.
+        meter: is told of both steps, the snapshot's size, and the time in seconds.
 
     Raises:
         RetryError: the store is unavailable.

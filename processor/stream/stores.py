@@ -1,4 +1,4 @@
-"""The live stream's stores (steps 4 to 6 of the journey), with lookups of site rules and order claims."""
+"""The live stream's stores (steps 4 to 6 of the journey), and functions that look up site rules and order claims."""
 
 from __future__ import annotations
 
@@ -36,14 +36,18 @@ from processor.stream.live.sites import DEFAULT_RULES, SiteRules, Sites
 from processor.stream.live.step import Prepared
 
 MAX_DAYS_OF_CHANGES: Final = 400
-"""Maximum number of days whose policy changes are read at once; after a longer pause, all sites are read again."""
+"""If more than this many days have passed since the last read, all sites are read again.
+
+Otherwise only sites whose policy changes are read.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStores:
-    """Stores for a runner. `log_reader` returns a reader that starts at the consumer group's committed positions.
+    """The stores that a runner uses.
 
-    `stores_hits` is False if another stream stores raw records, refusals, dirty marks, claims and the ledger.
+    `log_reader` returns a reader of a topic that starts at the consumer group's committed positions. `stores_hits` is
+    False if another stream stores raw records, refusals, dirty marks, claims and the ledger.
     """
 
     log_reader: Callable[[Topic], LogReader]
@@ -62,7 +66,7 @@ class StreamStores:
 
 
 class HasStreams(Protocol):
-    """Stores that include every stream."""
+    """Stores of a mesh that also give access to the stores of every stream."""
 
     @property
     def streams(self) -> Streams:
@@ -74,19 +78,19 @@ class HasStreams(Protocol):
 
 
 def digest_of(directory: SiteDirectory) -> RowDigest:
-    """Return the row digest under the mesh secret, so that digests from stream and settlement are comparable."""
+    """Return the row digest, keyed with the mesh secret, so that digests from stream and settlement are comparable."""
     return _digest(directory.mesh_secret())
 
 
 @lru_cache(maxsize=4)
 def _digest(secret: bytes) -> RowDigest:
-    return RowDigest(secret)  # cached together with the hashed texts of the digest
+    return RowDigest(secret)  # cached, so that the texts that the digest has hashed are kept too
 
 
 def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURRENT) -> Mapping[str, SiteRules]:
-    """Return each site's rules for visits (policy, time zone) under a logic version.
+    """Return the rules of each site for visits (policy, time zone) in a logic version.
 
-    A site that the directory no longer has gets the policy and time zone of DEFAULT_RULES.
+    A site that is no longer in the directory gets the policy and time zone of DEFAULT_RULES.
     """
     found = {name: directory.site(name) for name in names}
     rules = {
@@ -99,10 +103,10 @@ def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURR
 def new_rules(
     directory: SiteDirectory, sites: Sites, hits: pl.DataFrame, logic: Logic = CURRENT
 ) -> Mapping[str, SiteRules]:
-    """Return the rules for sites that the state lacks, and for sites whose policy changes on a new day.
+    """Return the rules of sites that the state does not contain, and of sites whose policy changes on a new day.
 
     A change is stored hours before its day begins (POLICY_AHEAD_MS), and no event time is that far ahead. It therefore
-    suffices to read the store when the first hit of a UTC day arrives. The rules are added to `sites` at once.
+    suffices to read the changes when the first hit of a UTC day arrives. The rules are also added to `sites`.
     """
     if hits.is_empty():
         return {}
@@ -117,7 +121,7 @@ def new_rules(
 
 
 def _changing(directory: SiteDirectory, sites: Sites, last: int) -> list[str]:
-    """Return the sites in the state whose policy may have changed between the last day read and `last`."""
+    """Return the sites in the state whose policy may change between the last day that was read and the day `last`."""
     first = last - MAX_DAYS_OF_CHANGES + 1 if sites.known_through is None else sites.known_through + 1
     if last - first >= MAX_DAYS_OF_CHANGES:
         return list(sites.names)
@@ -127,14 +131,14 @@ def _changing(directory: SiteDirectory, sites: Sites, last: int) -> list[str]:
 def wins_of(
     prepared: Mapping[PartitionId, Prepared], claims: Sequence[OrderClaim], holders: OrderClaims
 ) -> Mapping[PartitionId, BoolArray]:
-    """Claim orders and refunds; return whether each row of each partition wins its claim (rule D3).
+    """Store the claims on orders and refunds. Return for each row of each partition whether its claim wins (rule D3).
 
-    A history hit also claims its order or refund, although the stream does not count the hit; a later hit with the same
-    order is then a repeat. Only settlement determines which history hits are copies.
+    A history hit also claims its order or refund, although the stream does not count the hit. A later hit with the same
+    order is then a repeat. Whether a history hit is a copy is determined only by settlement.
 
     Args:
-        prepared: steps that are about to be applied.
-        claims: claims from all hits in these steps.
+        prepared: the steps that are about to be applied.
+        claims: the claims of all hits in these steps.
         holders: the store that records the first claimant of each id.
     """
     claiming: dict[tuple[Position, int], tuple[PartitionId, int]] = {}
@@ -155,7 +159,7 @@ def wins_of(
 
 
 def _history_of(partition: PartitionId, prepared: Prepared) -> Iterator[tuple[Position, int]]:
-    """Yield the position and row of each history hit in a step."""
+    """Yield the log position and the row of each history hit in a step."""
     if prepared.is_history.any():
         places = prepared.records.hits.select("offset", "row").filter(pl.Series(prepared.is_history))
         for offset, row in places.iter_rows():

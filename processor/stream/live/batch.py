@@ -1,7 +1,7 @@
-"""Classify the hits of a step and compute their keys (journey steps 4 and 5, rule T4).
+"""Classifies a step's hits and computes their keys (journey steps 4 and 5, rule T4).
 
-The record's log time decides whether a hit is an on-time, late or history hit. The class of a hit depends neither on
-other hits nor on the partition's state.
+The record's log time decides whether a hit is an on-time, late or history hit. A hit's class does not depend on other
+hits or on the partition's state.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Build visits as columns from hits of many timelines and the visits open before them (journey step 5).
+"""Builds visits as columns, from many timelines' hits and the visits that were open before them (journey step 5).
 
-Decides how results of `rules.visits` become stored visits: dimensions as numbers, exit page, order flag, deadline. The
-same function serves the fast path (open visit as of now), the slow path (open visit as of the horizon) and each move of
-the horizon.
+Decides how the results of `rules.visits` are stored: dimensions as numbers, exit page, order flag and deadline. The
+function `build` serves the fast path, which continues from the current open visit, and the slow path, which continues
+from the visit that was open at the horizon. It is also used when the horizon moves.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from processor.stream.live.visit_table import VisitColumns
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """Visits of some timelines, including the visits carried in.
+    """The visits built for some timelines, including the visits that were carried in.
 
     Attributes:
         visits: (m,) grouped by their sites' rules; within such a group, ordered by timeline and start.
-        visit_of: (hits,) index of each hit's visit in `visits`, −1 for an orphan.
+        visit_of: (hits,) each hit's visit as an index into `visits`, −1 for an orphan.
         carried: (m,) index of each visit among the visits carried in, −1 for a new visit.
     """
 
@@ -36,20 +36,20 @@ class Built:
     carried: I64Array
 
     def is_last(self) -> BoolArray:
-        """Return whether each visit is the latest in its timeline (m,)."""
+        """Return for each visit whether it is the latest in its timeline (m,)."""
         last = np.ones(len(self.visits), np.bool_)
         last[:-1] = self.visits.key[1:] != self.visits.key[:-1]
         return last
 
 
 def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Interned) -> Built:
-    """Build the visits that the hits form together with the visits carried in.
+    """Build the visits that the hits form together with the visits that were carried in.
 
     Args:
         hits: KEPT_COLUMNS, no copies, in any order.
-        carried: at most one visit per timeline, older than every hit in its timeline.
-        sites: rules for all sites in `hits` and `carried`.
-        interned: texts and tuples of CARRIED_DIMENSIONS; new texts and tuples are added.
+        carried: the visits carried in: at most one per timeline, older than every hit of the timeline.
+        sites: has the rules for all sites in `hits` and `carried`.
+        interned: numbers for texts and for tuples of CARRIED_DIMENSIONS; new texts and tuples are added.
     """
     of_hits, of_carried = hits["site"].to_numpy(), carried.site
     times = np.concatenate([hits["event_time"].to_numpy(), carried.start])
@@ -60,14 +60,14 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
         return _of_one_group(hits, carried, groups[0][0], sites, interned)
     parts: list[tuple[Built, I64Array, I64Array]] = []
     for rules, mask in groups:
-        assert mask is not None  # with several groups, each has a mask
+        assert mask is not None  # if there are several groups of rules, each group has a mask
         rows, places = np.flatnonzero(mask[: len(of_hits)]), np.flatnonzero(mask[len(of_hits) :])
         parts.append((_of_one_group(hits[rows], carried.take(places), rules, sites, interned), rows, places))
     return _together(parts, hits.height)
 
 
 def own_dimensions(hits: pl.DataFrame, interned: Interned) -> I32Array:
-    """Return each hit's CARRIED_DIMENSIONS tuple as if the hit alone were a visit: for orphans and late hits."""
+    """Return each hit's own CARRIED_DIMENSIONS tuple, as if the hit were a visit. Used for orphans and late hits."""
     page = pl.when(pl.col("hit_type").is_in(VIEW_TYPES)).then(pl.col("page_path")).otherwise(None)
     return interned.numbers(hits.with_columns(page.cast(pl.String).alias("landing_page")))
 
@@ -110,7 +110,7 @@ def _of_one_group(
 
 
 def _by_timeline(built: Built) -> Built:
-    """Return the visits ordered by timeline and start."""
+    """Return the visits, ordered by timeline and start."""
     order = np.lexsort((built.visits.start, built.visits.key))
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(len(order))
@@ -135,7 +135,7 @@ def _fill_pages(
     visits.exit[is_carried] = before.exit
     visits.exit[viewed] = interned.texts.codes(pages.gather(summaries.exit[viewed]))
     visits.dims[is_carried] = before.dims
-    # For a visit that was carried in without a view, the landing page is the page of the first view among these hits.
+    # If a visit was carried in without a view, its landing page is the page of the first view among these hits.
     late_landing = np.flatnonzero(is_carried & viewed)
     late_landing = late_landing[before.views[np.cumsum(is_carried)[late_landing] - 1] == 0]
     if len(late_landing):
@@ -151,7 +151,7 @@ def _fill_pages(
 
 
 def _as_open(carried: VisitColumns) -> pl.DataFrame:
-    """Return visits as processor.rules.visits.OPEN_COLUMNS, with `key` for the timeline."""
+    """Return visits in the form of processor.rules.visits.OPEN_COLUMNS, with `key` as the timeline."""
     return pl.DataFrame(
         {
             "key": carried.key,

@@ -1,6 +1,6 @@
-"""A step's contributions before folding, and the cells that a redo must overwrite (journey step 5, A6).
+"""Collects a step's contributions before folding, and the cells that a redo must overwrite (journey step 5, A6).
 
-Decides which stored values a redo must overwrite although the redo adds nothing to them, and in which cells visitors
+Decides which stored values a redo must overwrite even if it adds nothing to them. Also decides in which cells visitors
 may have moved to another row.
 """
 
@@ -23,11 +23,12 @@ _CELLS: Final = {**_KEY, MOVED_VISITORS: pl.Int64()}
 
 @dataclass(slots=True)
 class Contributions:
-    """A step's contributions from hits and from visits, not folded yet.
+    """A step's contributions from hits and from visits, not yet folded into rows.
 
     Attributes:
-        is_redo: whether the records were applied before, divided into steps in an unknown way.
-        rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt, or may have been rebuilt in smaller steps before a redo.
+        is_redo: whether the records have been applied before, in steps that may have been divided differently.
+        rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt. In a redo, also hits whose visits may have been rebuilt
+            when the records were first applied in smaller steps.
     """
 
     is_redo: bool = False
@@ -36,19 +37,20 @@ class Contributions:
     rebuilt: list[pl.DataFrame] = field(default_factory=list)
 
     def cells(self) -> pl.DataFrame:
-        """Return every cell to which the step's records, applied in steps of any size, may have added a value.
+        """Return every cell to which these records may add a value, whatever the division of the records into steps.
 
         The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`, which is 1 where visitors
-        may have moved to another row. A smaller step may have added a value that a later step retracted: for example,
-        the end of a visit that a later hit continued, or a visit in the cell of its first hit before an earlier hit
-        arrived. This step may add nothing to such a cell, but the value may have been stored and must be overwritten.
+        may have moved to another row. A smaller step may have added a value that a later step retracted. For example,
+        the smaller step counted the end of a visit that a later hit then continued, or counted a visit in a cell before
+        an earlier hit moved the visit's start. This step may add nothing to such a cell. But the value of the smaller
+        step may have been stored, and must be overwritten.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [
             hits.select("site", cell, "excluded", pl.col("currency").fill_null(""), _visitors(moved=1))
             for hits in self.rebuilt
         ]
-        # The quality measures of an excluded hit are in rows that are not marked excluded.
+        # Data-quality measures also count excluded hits, in rows that are not marked as excluded.
         quality = [
             part.filter("excluded").with_columns(pl.lit(value=False).alias("excluded"), _visitors(moved=0))
             for part in moved
@@ -65,10 +67,10 @@ def _visitors(*, moved: int) -> pl.Expr:
 
 
 def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
-    """Return the moved hits of timelines that smaller steps may have rebuilt; such steps have emitted the moves.
+    """Return the hits of timelines that smaller steps may have rebuilt. Such steps have emitted moves of these hits.
 
-    In such a timeline, a record has a hit not later than a hit in an earlier record, or a visit's first view is in a
-    later record than the visit's first hit.
+    In such a timeline, a hit is not later than a hit in an earlier record, or a visit's first view is in a later record
+    than the visit's first hit.
     """
     visit = pl.col("visit")
     records = hits.select(
@@ -77,7 +79,7 @@ def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
         "event_time",
         pl.Series("visit", built.visit_of),
         pl.col("hit_type").is_in(VIEW_TYPES).alias("is_view"),
-        # Orphans have the index −1, which selects the appended last element.
+        # An orphan's visit has the index −1, which selects the last element, appended for this purpose.
         pl.Series("is_new", np.append(built.carried < 0, False)[built.visit_of]),
     )
     spans = records.group_by("key", "offset").agg(

@@ -1,8 +1,8 @@
-"""Find the copies among a step's hits (journey step 5, rules D1 and D2 as the stream applies them).
+"""Finds the copies among a step's hits (journey step 5, rules D1 and D2 as the stream applies them).
 
-A hit is a copy if an earlier hit in log order, counted or not, has the same (site, visitor, hit id), an event time at
-most two hours away and a log time at most 90 minutes before. For nearly all hits, a Bloom filter proves that the id is
-new. Only the other hits are compared with the kept hits, by the text of the id (rule D0).
+A hit is a copy if an earlier hit in log order has the same (site, visitor, hit id), an event time at most two hours
+away, and a log time at most 90 minutes before. The earlier hit may itself be a copy. For nearly all hits, a Bloom
+filter proves that the id is new. Only the other hits are compared with the kept hits, by the text of the id (rule D0).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COLUMNS: Final = ("hit_hash", "hit_id", "content_hash", "event_time", "log_time
 
 @dataclass(frozen=True, slots=True)
 class StreamCopies:
-    """Whether each hit in a step (n,) is a copy, and whether its content differs from the original (ID_COLLISION)."""
+    """Whether each of a step's hits (n,) is a copy, and if so, whether its content differs (ID_COLLISION)."""
 
     is_copy: BoolArray
     collides: BoolArray
@@ -48,9 +48,10 @@ def find_stream_copies(
             row.
         keys: timeline keys (n,).
         ids: `hit_ids` for the rows (n,).
-        seen: filter over the ids of earlier hits.
-        kept: earlier hits.
-        at_once: number of hits with the same id that are compared in bulk; further hits are compared singly.
+        seen: a filter that contains the ids of earlier hits.
+        kept: the earlier hits.
+        at_once: up to this many hits with the same id are compared in bulk. Further hits with this id are compared
+            singly.
     """
     copies = StreamCopies(np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_))
     suspect = seen.may_hold(ids)
@@ -74,7 +75,7 @@ def find_stream_copies(
 def _same_ids(kept: KeptHits, keys: U64Array, ids: U64Array) -> pl.DataFrame:
     """Return the kept hits with these ids.
 
-    The kept hits are filtered by id before they are copied, because a visitor may have a million other hits.
+    The kept hits are filtered by id before they are copied in memory, because a visitor may have a million other hits.
     """
 
     def are_same(known: U64Array, hashes: U64Array) -> BoolArray:
@@ -92,14 +93,17 @@ def _repeated(ids: U64Array) -> BoolArray:
 
 
 def _begins(hits: pl.DataFrame) -> BoolArray:
-    """Return where each id's hits begin; `hits` must be sorted by id."""
+    """Return whether each row is the first with its id; `hits` must be sorted by id."""
     ids = hits["id"].to_numpy()
     begins: BoolArray = np.concatenate([[True], ids[1:] != ids[:-1]])
     return begins
 
 
 def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
-    """Compare each hit with the earlier hits that have its id; `hits` must be sorted by id and log order."""
+    """Decide which hits are copies, by a comparison with earlier hits of the same id.
+
+    `hits` must be sorted by id and log order.
+    """
     events, logs, contents, places = (
         hits[name].to_numpy() for name in ("event_time", "log_time", "content_hash", "place")
     )
@@ -107,8 +111,8 @@ def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
     first |= are_apart(hits["hit_id"], first)
     rank = np.arange(len(first)) - np.flatnonzero(first)[np.cumsum(first) - 1]
     original = np.full(len(first), -1, np.int64)
-    # The content must be compared with the earliest original. The shift therefore grows, so that an earlier hit
-    # replaces a later hit in `original`.
+    # A copy's content must be compared with the earliest original. The loop therefore goes from near to distant hits,
+    # so that an earlier hit replaces a later hit in `original`.
     for shift in range(1, min(int(rank.max(initial=0)), at_once) + 1):
         later = np.flatnonzero(rank >= shift)
         before = later - shift

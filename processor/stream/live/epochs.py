@@ -1,7 +1,7 @@
-"""Sum a partition's contributions per epoch, by cell and for the ledger (journey step 6, A6, rule D5).
+"""Sums a partition's contributions per epoch, by cell and for the ledger (journey step 6, A6, rule D5).
 
-Emitted rows and counted hits are added up to totals per epoch, which a redo overwrites (architecture A6). An epoch is a
-quarter of an hour of log time; when an epoch is over, its values are final.
+Emitted rows and counted hits are added up to totals per epoch. A redo overwrites these totals (architecture A6). An
+epoch is 15 minutes of log time. When an epoch is over, its values are final.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from processor.stream.live.rows import SignedRows
 _CELL: Final = ("site", "day", "cell", "excluded")
 _KEY: Final = (*_CELL, "currency")
 _SUMS: Final = {name: dtype for name, dtype in SERIES_COLUMNS.items() if name not in (*_KEY, MOVED_VISITORS)}
-_CHANGED: Final = "changed"  # since the last `take`
+_CHANGED: Final = "changed"  # whether values have changed since the last `take`
 _LEDGER_KEY: Final = ("site", "kind", "at", "class")
 _MEASURES: Final = {
     RowSource.TRAFFIC: (*TRAFFIC_MEASURES, MOVED_VISITORS),
     RowSource.VISITS: VISITS_MEASURES,
 }
-# Made once, because creating a frame with so many columns takes longer than processing a small window.
+# These empty frames are made once, because making a frame with so many columns takes longer than processing a small
+# window.
 _NO_CELLS: Final = pl.DataFrame(schema={**SERIES_COLUMNS, _CHANGED: pl.Boolean()})
 _NO_COUNTS: Final = pl.DataFrame(schema={**LEDGER_SUMS, _CHANGED: pl.Boolean()})
 _NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
@@ -57,13 +58,13 @@ class DueValues:
 
 @dataclass(slots=True)
 class EpochSums:
-    """The current epoch's sums, by cell and currency. Confined to one thread.
+    """The current epoch's sums, by cell and currency. An instance must be used by one thread only.
 
     Attributes:
-        epoch: log time at which the epoch starts, ms; −1 before the first record.
+        epoch: the log time in ms at which the epoch starts; −1 before the first record.
         cells: SERIES_COLUMNS and whether the row changed.
         counts: LEDGER_SUMS and whether the row changed.
-        lg_k: a cell's sketch that unites several rows is a sample beyond 2**lg_k visitors.
+        lg_k: a sketch that unites several rows becomes a sample beyond 2**lg_k visitors.
     """
 
     epoch: int = -1
@@ -72,11 +73,11 @@ class EpochSums:
     lg_k: int = LG_K_CELL
 
     def __post_init__(self) -> None:
-        """Cast sums that were stored as int64 to their column type."""
+        """Cast sums that were stored as int64 to the types of their columns."""
         self.cells = self.cells.cast({name: SERIES_COLUMNS[name] for name in AMOUNT_MEASURES})
 
     def begin(self, epoch: int) -> None:
-        """Start an empty epoch; the previous epoch's values must have been taken."""
+        """Start an epoch without values. The previous epoch's values must have been taken before."""
         self.epoch = epoch
         self.cells, self.counts = _NO_CELLS.clone(), _NO_COUNTS.clone()
 
@@ -94,9 +95,9 @@ class EpochSums:
         """Mark cells (site, day, cell, excluded, currency, moved_visitors) as changed, even if nothing was added.
 
         A stored value is overwritten only by a value with the same key. A redo may divide the records into other steps
-        than before, so it must overwrite the value of every key that may have been stored before. Each cell is also
-        marked without a currency, because an earlier step may have counted a visit in the cell, and visits have no
-        currency. Values that were stored before sums were split by currency have no currency either.
+        than the first run, so it must write every key that the first run may have stored. Each cell is also marked
+        without a currency, because an earlier step may have counted a visit in this cell, and visits have no currency.
+        Old values, from before sums were split by currency, have no currency either.
         """
         known = pl.concat([self.cells.select(_CELL), cells.select(_CELL)]).unique()
         of_none = known.with_columns(pl.lit("").alias("currency"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS))
@@ -106,13 +107,13 @@ class EpochSums:
         self.cells = _summed_cells([self.cells, touched.select(self.cells.columns)], self.lg_k)
 
     def add_counts(self, counts: Sequence[pl.DataFrame]) -> None:
-        """Add ledger rows (LEDGER_SUMS)."""
+        """Add ledger rows (LEDGER_SUMS) to the epoch's counts."""
         parts = [part.with_columns(pl.lit(value=True).alias(_CHANGED)) for part in counts if part.height]
         if parts:
             self.counts = _summed_counts(pl.concat([self.counts, *parts]))
 
     def take(self, partition: PartitionId, written: int) -> DueValues:
-        """Return the values that changed since the last call, with `written` as write timestamp."""
+        """Return the values that have changed since the last call, with `written` as their write timestamp."""
         if not self.has_changed:
             return DueValues(_NO_PARTIALS.clone(), _NO_LEDGER.clone())
         cells, counts = self.cells.filter(_CHANGED), self.counts.filter(_CHANGED)
@@ -122,12 +123,15 @@ class EpochSums:
         return DueValues(_owned(cells, owner, PARTIAL_COLUMNS), _owned(counts, owner, LEDGER_COLUMNS))
 
     def waiting(self, partition: PartitionId, written: int) -> pl.DataFrame:
-        """Return LEDGER_COLUMNS for all the epoch's hits that wait for settlement, changed or not (rule S9)."""
+        """Return the ledger entries for all the epoch's hits that wait for settlement, changed or not (rule S9).
+
+        The entries have the columns LEDGER_COLUMNS.
+        """
         return _owned(self.counts.filter(kind=LedgerKind.WAITS), self._owner(partition, written), LEDGER_COLUMNS)
 
     @property
     def has_changed(self) -> bool:
-        """Whether there are values to take."""
+        """Whether any value has changed since the last `take`."""
         return bool(self.cells[_CHANGED].any() or self.counts[_CHANGED].any())
 
     def _owner(self, partition: PartitionId, written: int) -> dict[str, str | int]:
@@ -140,13 +144,13 @@ class EpochSums:
         }
 
     def all_changed(self) -> None:
-        """Mark all values as changed, because after a recovery or a failed write every value is written again."""
+        """Mark all values as changed. After a recovery or a failed write, every value must be written again."""
         self.cells = self.cells.with_columns(pl.lit(value=True).alias(_CHANGED))
         self.counts = self.counts.with_columns(pl.lit(value=True).alias(_CHANGED))
 
 
 def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
-    """Return SERIES_COLUMNS for emitted rows, row by row."""
+    """Return emitted rows in the form of SERIES_COLUMNS, without summing rows."""
     there = {*_MEASURES[source], *_KEY}
     currency = pl.col("currency").fill_null("") if source == RowSource.TRAFFIC else pl.lit("").alias("currency")
     return signed.rows.with_columns(currency, pl.Series("digest", signed.digests)).select(
@@ -161,7 +165,7 @@ def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
 
 
 def _summed_cells(parts: Sequence[pl.DataFrame], lg_k: int) -> pl.DataFrame:
-    """Return a row per key; digests add mod 2⁶⁴, sketches are united."""
+    """Return one row per key. Sums are added, digests are added modulo 2⁶⁴, and sketches are united."""
     together = pl.concat(parts, rechunk=True)
     summed = together.group_by(_KEY).agg(
         *exact_sums(PARTIAL_SUMS),
@@ -173,7 +177,7 @@ def _summed_cells(parts: Sequence[pl.DataFrame], lg_k: int) -> pl.DataFrame:
 
 
 def _united(lists: pl.Series, lg_k: int) -> pl.Series:
-    """Unite the sketches in each list; an empty list gives null."""
+    """Unite the sketches in each list. The result of an empty list is null."""
     counts = lists.list.len().to_numpy()
     several = np.flatnonzero(counts > 1)
     united = lists.list.first()

@@ -1,7 +1,7 @@
-"""Assign numbers to values: a hash finds the candidate, and a comparison decides equality (rule D0).
+"""Assigns numbers to values. A hash finds a candidate, and a comparison decides whether two values are equal (rule D0).
 
-Equal values get the same number, and different values never share a number, whatever their hashes. If the table entry
-for a value is occupied by another value, the value goes to the next entry in its probe sequence.
+Equal values get the same number, and different values never share a number, whatever their hashes. If another value
+occupies the table entry for a value, the value takes the next entry in its probe sequence.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 class ExactIndex:
-    """An index from values to numbers. A value cannot be removed: build a new index instead.
+    """An index from values to numbers. Values cannot be removed; to drop values, build a new index.
 
     Args:
-        hash_bits: number of hash bits that are used; tests use few bits, so that different values collide.
+        hash_bits: how many bits of each hash are used. Tests use few bits, so that different values collide.
     """
 
     def __init__(self, hash_bits: int = HASH_BITS) -> None:
@@ -33,7 +33,7 @@ class ExactIndex:
         self._used = np.uint64((1 << hash_bits) - 1)
 
     def add(self, hashes: U64Array, numbers: I64Array) -> None:
-        """Add values (n,) with these numbers; the values must be distinct and new."""
+        """Add values (n,) with the given numbers. The values must be distinct, and must not be in the index."""
         keys = self._keys(hashes)
         while len(keys):
             first = np.zeros(len(keys), np.bool_)
@@ -48,12 +48,14 @@ class ExactIndex:
         are_equal: Callable[[I64Array | None, I64Array], BoolArray],
         new: Callable[[I64Array], npt.NDArray[np.integer]],
     ) -> I64Array:
-        """Return each value's number (n,), adding new values.
+        """Return each value's number (n,). Values that are not in the index are added.
 
         Args:
             hashes: each value's hash; equal values must have equal hashes.
-            are_equal: returns whether the values at some places (None = all n) equal the values with these numbers.
-            new: returns the numbers for new values, at distinct places in ascending order.
+            are_equal: returns whether the values at the given places (None = all n) are equal to the values with the
+                given numbers.
+            new: assigns numbers to the new values at the given places, and returns these numbers. The places are
+                distinct and ascending.
         """
         found = np.empty(len(hashes), np.int64)
         waiting: I64Array | None = None  # all values
@@ -74,14 +76,15 @@ class ExactIndex:
         return found
 
     def _keys(self, hashes: U64Array) -> U64Array:
-        keys: U64Array = (hashes & self._used) * _STEP  # the upper bits select the table entry
+        keys: U64Array = (hashes & self._used) * _STEP  # the hash's upper bits select the table entry
         return keys
 
 
 def seed() -> int:
     """Return a random seed for hashes that are valid within a single index only.
 
-    Texts that are chosen to collide in one process do not collide in another, so long probe sequences are rare.
+    A sender cannot choose texts that collide, because each index has another seed. Long probe sequences are therefore
+    rare.
     """
     return randbits(64)
 

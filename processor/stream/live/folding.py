@@ -1,10 +1,11 @@
-"""Fold a site's distinct texts beyond an hourly limit into `(other)` (journey step 5, rule S10).
+"""Folds a site's distinct texts beyond an hourly limit into `(other)` (journey step 5, rule S10).
 
-Decides which texts are kept. A hit's weight is the maximum number of texts that the hit can contain. While the weights
-of a site's hits in an hour of log time sum to at most the limit, no text is inspected. From the hit that passes the
-limit on, the first distinct texts in log order are kept, up to the limit, and every other text is folded. A text is
-kept or folded for the whole hour, in every column. How records are divided into steps therefore changes nothing, and
-hits that are read again are folded as before. Texts are compared directly, never by hash.
+Decides which texts are kept. A hit's weight is the number of texts that the hit contains at most. As long as the
+weights of a site's hits in an hour of log time add up to at most the limit, no text is inspected. From the hit on whose
+weight makes the sum exceed the limit, texts are inspected: the first distinct texts in log order are kept, up to the
+limit, and every other text is folded. A text is kept or folded for the whole hour, in every column. The result
+therefore does not depend on how records are divided into steps, and hits that are read again are folded as before.
+Texts are compared directly, never by hash.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.rows.rollup_rows import FOLDED
 from processor.stream.live.limits import PRODUCTION, Limits
 
-# Columns that a client may fill with any number of distinct texts. Other columns have few distinct values.
+# A client may fill these columns with any number of distinct texts. Other columns have few distinct values.
 FOLDED_COLUMNS: Final = (
     "hostname",
     "page_path",
@@ -48,11 +49,11 @@ _SCHEMA: Final = {
 
 @dataclass(slots=True)
 class _Known:
-    """A site's texts in an hour, from the first inspected hit on.
+    """The texts that a site keeps in an hour, from the first inspected hit on.
 
     Attributes:
-        offset: offset of the record with that hit.
-        row: the hit's row in that record.
+        offset: the offset of the record with the first inspected hit.
+        row: the first inspected hit's row in that record.
         texts: distinct texts that are not folded.
     """
 
@@ -74,10 +75,10 @@ class FoldedTexts:
         self._known: dict[tuple[int, int], _Known] = {}
 
     def take(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Return hits with the texts beyond the limit folded.
+        """Return the hits, with texts beyond the limit folded.
 
         Args:
-            rows: hits (KEPT_COLUMNS) from the same hour, in log order, none taken before.
+            rows: hits (KEPT_COLUMNS) from one hour, in log order. None of these hits was taken before.
             log_time: any log time in that hour.
         """
         if rows.is_empty():
@@ -96,11 +97,14 @@ class FoldedTexts:
         return self._folded(rows, hour)
 
     def again(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Return hits that were taken before, folded as they were then; arguments as for `take`."""
+        """Return hits that `take` has returned before, folded in the same way as then.
+
+        The arguments are those of `take`.
+        """
         return rows if rows.is_empty() else self._folded(rows, _hour_of(log_time))
 
     def forget_before(self, log_time: int) -> None:
-        """Drop the hours before the hour that contains `log_time`."""
+        """Drop everything before the hour that contains `log_time`."""
         first = _hour_of(log_time)
         self._weights = {hour: sums for hour, sums in self._weights.items() if hour >= first}
         self._known = {key: known for key, known in self._known.items() if key[0] >= first}
@@ -123,7 +127,7 @@ class FoldedTexts:
                 self._known[hour, site] = _Known(offset, row, pl.Series(texts, dtype=pl.String))
 
     def _sums(self, hour: int, sites: int) -> I64Array:
-        """Return each site's weight in an hour, as a writable array."""
+        """Return the sum of weights of each site in an hour, as a writable array."""
         there = self._weights.get(hour, np.zeros(0, np.int64))
         if len(there) < sites:
             there = np.concatenate([there, np.zeros(sites - len(there), np.int64)])
@@ -131,7 +135,7 @@ class FoldedTexts:
         return there
 
     def _learn(self, known: _Known, rows: pl.DataFrame) -> None:
-        """Add new texts up to the limit."""
+        """Add new texts to a site's kept texts, up to the limit."""
         room = self._limit - len(known.texts)
         if room <= 0:
             return
@@ -158,14 +162,14 @@ def _hour_of(log_time: int) -> int:
 
 
 def _weights_of(rows: pl.DataFrame) -> I64Array:
-    """Return the maximum number of texts that each hit can contain."""
+    """Return each hit's weight: how many texts it can contain at most."""
     items = rows["items"].list.len().fill_null(0).to_numpy().astype(np.int64)
     weights: I64Array = len(FOLDED_COLUMNS) + len(_ITEM_FIELDS) * items
     return weights
 
 
 def _from_on(known: _Known) -> pl.Expr:
-    """Return an expression: whether a hit is at or after the first inspected hit."""
+    """Return an expression that states whether a hit is the first inspected hit or later in the log."""
     is_later = (pl.col("offset") == known.offset) & (pl.col("row") >= known.row)
     return (pl.col("offset") > known.offset) | is_later
 
@@ -179,7 +183,7 @@ def _distinct(rows: pl.DataFrame) -> pl.Series:
 
 
 def _in_order(rows: pl.DataFrame) -> pl.Series:
-    """Return the hits' distinct texts in log order; within a hit column by column, then item by item."""
+    """Return the hits' distinct texts in log order. A hit's texts are in column order, then in item order."""
     found: dict[str | None, None] = {}
     for *texts, items in rows.select(*FOLDED_COLUMNS, "items").iter_rows():
         found |= dict.fromkeys(texts)
@@ -189,7 +193,7 @@ def _in_order(rows: pl.DataFrame) -> pl.Series:
 
 
 def _beside(texts: pl.Series, known: pl.Series) -> pl.Series:
-    """Return the distinct texts that are not known, in order."""
+    """Return the distinct texts that are not in `known`, in order."""
     return texts.filter(~texts.is_in(known.implode())).unique(maintain_order=True)
 
 

@@ -1,4 +1,4 @@
-"""Map 64-bit keys to slot numbers, for millions of keys at a time (journey step 5).
+"""Maps 64-bit keys to slot numbers, for millions of keys at a time (journey step 5).
 
 The index is an open-addressing hash table in two NumPy arrays, searched for a whole batch at once. The index takes 12
 bytes per table entry; a dictionary takes 130 bytes per key. Keys must be hashes, because their upper bits select the
@@ -19,11 +19,13 @@ _MAX_LOAD: Final = 0.6
 
 
 class HashIndex:
-    """Known keys, each with a slot number from 0 to 2³¹ − 1. A key cannot be removed: build a new index instead.
+    """An index of keys, each with a slot number from 0 to 2³¹ − 1.
+
+    Keys cannot be removed; to drop keys, build a new index.
 
     Args:
-        expected: number of keys that fit before the table grows.
-        smallest_bits: binary logarithm of the minimum number of table entries, at least 1.
+        expected: how many keys fit before the table must grow.
+        smallest_bits: the table has at least 2**smallest_bits entries; at least 1.
     """
 
     def __init__(self, expected: int = 0, smallest_bits: int = PRODUCTION.index_bits) -> None:
@@ -48,7 +50,7 @@ class HashIndex:
         return found
 
     def add(self, keys: U64Array, slots: I64Array) -> None:
-        """Add keys (n,) with their slots; the keys must be distinct and new."""
+        """Add keys (n,) with their slots. The keys must be distinct, and must not be in the index."""
         if self._count + len(keys) > _MAX_LOAD * len(self._slots):
             self._grow(self._count + len(keys))
         self._count += len(keys)
@@ -61,7 +63,7 @@ class HashIndex:
             at = places[waiting]
             free = self._slots[at] < 0
             taking, wanted = waiting[free], at[free]
-            # When several keys want the same table entry, NumPy keeps the last key written, in both arrays.
+            # If several keys want the same table entry, NumPy stores the last of these keys, in both arrays.
             self._keys[wanted] = keys[taking]
             self._slots[wanted] = slots[taking]
             placed = np.zeros(len(waiting), np.bool_)

@@ -1,8 +1,8 @@
-"""Advance log time: end visits, and prune state that no hit can change any more (architecture A5, rules S7, L1).
+"""Applies the progress of log time: ends visits, and prunes state that no hit can change any more (A5, rules S7, L1).
 
-Decides which visits have ended, how the horizon moves with each epoch, which visit in a timeline was open at the
-horizon, and which timelines, hits and ids are dropped. Depends on log times only, never on how records are divided into
-steps.
+Decides which visits have ended, where the horizon is in each epoch, and which visit of a timeline was open at the
+horizon. Also decides which timelines, hits and ids are dropped. The decisions depend only on log times, never on how
+records are divided into steps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from processor.stream.live.visit_table import VisitColumns
 
 
 def advance(state: LiveState, contributions: Contributions) -> None:
-    """Add the contributions of visits that have ended since the last call."""
+    """Add the contributions that visits make by ending, for all visits that have ended since the last call."""
     for visits in (state.timelines.now, state.closing):
         pending = np.flatnonzero((visits.deadline < state.log_time) & (visits.deadline >= state.ended_through))
         ending = visits.take(pending[visits.hits[pending] > 0])
@@ -33,7 +33,7 @@ def advance(state: LiveState, contributions: Contributions) -> None:
 
 
 def move_horizon(state: LiveState, epoch: int) -> None:
-    """Move the horizon to the allowed lateness before a new epoch, and prune older state."""
+    """Set the horizon to the start of a new epoch minus the allowed lateness, and prune older state."""
     old, new = state.horizon, epoch - LATENESS_MS
     timelines = state.timelines
     gaps = state.sites.gaps(timelines.now.site) if len(timelines) else np.empty(0, np.int64)
@@ -46,9 +46,9 @@ def move_horizon(state: LiveState, epoch: int) -> None:
 
 
 def _move_bases(state: LiveState, old: int, new: int) -> None:
-    """Set the bases to the visits open at the new horizon, and pin hits in bases without a view."""
+    """Replace the bases by the visits that are open at the new horizon, and pin hits of bases that have no view."""
     timelines = state.timelines
-    waiting = timelines.seen < new  # timelines whose hits all lie before the horizon: `now` is the base
+    waiting = timelines.seen < new  # all hits of these timelines are before the horizon, so `now` is the base
     wanted = ~waiting | (timelines.now.views == 0)
     passed = _passed_hits(state, old, new, wanted)
     with_base = np.flatnonzero((timelines.base >= 0) & wanted)
@@ -64,7 +64,7 @@ def _move_bases(state: LiveState, old: int, new: int) -> None:
 
 
 def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.DataFrame:
-    """Return the kept hits between two horizons that form visits, for wanted slots only."""
+    """Return the kept hits between two horizons, for wanted slots, without hits that form no visits."""
     time = pl.col("event_time")
     formed = forms_visits() & (time >= old) & (time < new)
 
@@ -78,10 +78,10 @@ def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.
 
 
 def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None:
-    """Pin hits in open visits without a view: hits that pass the horizon now, and hits pinned before.
+    """Pin the hits of open visits without a view: hits that pass the horizon now, and hits that were pinned before.
 
-    `built.visit_of` decides whether a hit belongs to a visit, because a hit between the first and the last hit of a
-    visit may be an orphan (rule S2).
+    Whether a hit belongs to a visit is taken from `built.visit_of`, because even a hit between a visit's first and last
+    hit may be an orphan (rule S2).
     """
     visits = built.visits
     stays = built.is_last() & (visits.views == 0) & (visits.deadline >= new)
@@ -94,7 +94,7 @@ def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None
 
 
 def _are_open_unseen(state: LiveState, keys: U64Array, new: int) -> BoolArray:
-    """Return whether each timeline's current visit is open at the horizon and has no view."""
+    """Return for each timeline whether its current visit is open at the horizon and has no view."""
     now, slots = state.timelines.now, state.timelines.find(keys)
     found: BoolArray = slots >= 0
     found_slots = slots[found]
@@ -103,10 +103,10 @@ def _are_open_unseen(state: LiveState, keys: U64Array, new: int) -> BoolArray:
 
 
 def tidy(state: LiveState) -> None:
-    """Drop texts and tuples that no visit uses, once most are unused.
+    """Drop texts and tuples that no visit uses, as soon as most of them are unused.
 
-    The remaining texts and tuples get new numbers, so no old number may exist outside the state. A step therefore calls
-    this function last, when its rows contain names instead of numbers.
+    The remaining texts and tuples get new numbers, so old numbers must not exist outside the state. A step therefore
+    calls this function last, when its rows already contain names instead of numbers.
     """
     timelines, interned, limits = state.timelines, state.interned, state.limits
     used = max(2 * len(timelines) + len(state.closing), state.tidied)

@@ -1,9 +1,9 @@
-"""Bloom filters that tell whether an id may have been seen, pruned by log time (journey step 5, rule D2).
+"""Bloom filters that tell whether an id may have been seen before, pruned by log time (journey step 5, rule D2).
 
-The answer is «certainly not» or «perhaps»; after «perhaps» the caller must compare the hits. For an id added within the
-retained span, the answer is never "new"; with 32 bits per id, about 1 of 10,000 new ids is reported as possibly seen.
-Each epoch of log time has its own filters. A filter consists of blocks of two adjacent words, so that a lookup reads a
-single block per filter.
+The answer is "new" or "perhaps seen". If it is "perhaps seen", the caller must compare the hits. An id that was added
+and not dropped since is never reported as new. With 32 bits per id, about 1 in 10,000 new ids is reported as perhaps
+seen. Each epoch of log time has its own filters. A filter consists of blocks with two adjacent words, and a lookup
+reads only one block per filter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ONE: Final = np.uint64(1)
 
 @dataclass(slots=True)
 class _Block:
-    """A fixed-size filter for at most `capacity` ids from an epoch."""
+    """A filter with a fixed size, for at most `capacity` ids of one epoch."""
 
     epoch: int
     capacity: int
@@ -33,10 +33,10 @@ class _Block:
 
 
 class IdFilter:
-    """Ids (hashes) by epoch of log time.
+    """The ids (hashes) that were seen, by epoch of log time.
 
     Args:
-        limits: `filter_ids` is the smallest filter's capacity in ids: a power of two, at least 4.
+        limits: `filter_ids` is how many ids the smallest filter can contain: a power of two, at least 4.
     """
 
     def __init__(self, limits: Limits = PRODUCTION) -> None:
@@ -44,7 +44,7 @@ class IdFilter:
         self._blocks: list[_Block] = []
 
     def may_hold(self, ids: U64Array) -> BoolArray:
-        """Return for each id (n,) whether it may have been added."""
+        """Return for each id (n,) whether it may have been added before."""
         found = np.zeros(len(ids), np.bool_)
         low, high = _bits(ids)
         for block in self._blocks:
@@ -53,7 +53,7 @@ class IdFilter:
         return found
 
     def add(self, ids: U64Array, epoch: int) -> None:
-        """Add ids (n,) from an epoch; epochs must not decrease."""
+        """Add ids (n,) of an epoch. The epochs of successive calls must not decrease."""
         while len(ids):
             block = self._with_room(epoch)
             taken, ids = np.split(ids, [block.capacity - block.count])
@@ -64,15 +64,18 @@ class IdFilter:
             block.count += len(taken)
 
     def forget_before(self, epoch: int) -> None:
-        """Drop ids from epochs before this epoch."""
+        """Drop the ids of all epochs before this epoch."""
         self._blocks = [block for block in self._blocks if block.epoch >= epoch]
 
     def _with_room(self, epoch: int) -> _Block:
-        """Return the epoch's newest filter if it has room, else a new filter, twice as large if that filter is full."""
+        """Return the epoch's newest filter if it has room, otherwise a new filter.
+
+        If the newest filter is full, the new filter is twice as large.
+        """
         last = self._blocks[-1] if self._blocks else None
         if last is not None and last.epoch == epoch and last.count < last.capacity:
             return last
-        # Expect about as many ids as in the previous epoch.
+        # The epoch is expected to have about as many ids as the previous epoch.
         capacity = max(self._smallest, _capacity_for(last.count) if last is not None else 0)
         if last is not None and last.epoch == epoch:
             capacity = 2 * last.capacity
@@ -86,12 +89,15 @@ def _capacity_for(count: int) -> int:
 
 
 def _places(ids: U64Array, block: _Block) -> I64Array:
-    """Return where each id's block starts in `words`; capacities are powers of two."""
+    """Return where each id's block starts in `words`. The capacity must be a power of two."""
     return ((ids & np.uint64(block.capacity // _IDS_PER_BLOCK - 1)) << _ONE).astype(np.int64)
 
 
 def _bits(ids: U64Array) -> tuple[U64Array, U64Array]:
-    """Return four bits per id for each of the two words in its block, from other id bits than the block number."""
+    """Return four bits per id for each of the two words in its block.
+
+    These bits do not depend on the id bits that select the block.
+    """
     mixed = ids * _SPREAD
     mixed ^= mixed >> np.uint64(32)
     bits = [_ONE << ((mixed >> np.uint64(shift)) & _SIX) for shift in range(0, 48, 6)]

@@ -1,8 +1,8 @@
-"""Map texts and tuples of texts to numbers, so that an open visit contains no strings (journey step 5).
+"""Maps texts and tuples of texts to numbers, so that open visits contain no strings (journey step 5).
 
-Equal texts get the same code and equal tuples the same number; 0 is null. Codes and numbers are valid within a single
-state only. A hash finds candidates; equality of texts is decided by their bytes, equality of tuples by their codes
-(rule D0).
+Equal texts get the same code, and equal tuples get the same number. The code 0 stands for null. Codes and numbers are
+valid within one state only. A hash finds candidates. Texts are equal if their bytes are equal, and tuples are equal if
+their codes are equal (rule D0).
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from processor.stream.live.exact_index import HASH_BITS, ExactIndex, seed
 
 NULL: Final = 0
 FEW_ROWS: Final = 256
-"""Up to this number of rows, the fixed cost of a comparison per column exceeds the cost of comparing every text."""
+"""Up to this number of rows, comparing every text costs less than the fixed cost of a comparison per column."""
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 class Texts:
-    """Texts by code, each with its name in rows (reserved words escaped, see rollup_rows) and the name's hash.
+    """Texts by code.
+
+    Each text has a name for rows, in which reserved words are escaped (see rollup_rows), and a hash of this name.
 
     Args:
-        texts: texts for codes 1, 2, …, distinct, none null.
-        digest: hashes the names.
-        hash_bits: as for ExactIndex.
+        texts: the texts with the codes 1, 2, …; they must be distinct and not null.
+        digest: computes the hashes of names. hash_bits: as for ExactIndex.
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class Texts:
         return len(self._texts)
 
     def all(self) -> pl.Series:
-        """Return the texts, starting with code 1."""
+        """Return all texts in the order of their codes, starting with code 1."""
         return self._texts.slice(1).alias("text")
 
     def codes(self, texts: pl.Series) -> I32Array:
-        """Return each text's code (n,); new texts get the next codes, null gets NULL."""
+        """Return each text's code (n,). New texts get the next codes; the code of null is NULL."""
         codes = np.full(len(texts), NULL, np.int32)
         nulls = texts.null_count()
         if nulls == len(texts):
@@ -101,7 +102,7 @@ class Texts:
 
 
 class Tuples:
-    """Tuples of `width` text codes, by number; number 0 is the tuple of nulls.
+    """Tuples of `width` text codes, by number. Number 0 is the tuple that contains only nulls.
 
     Args:
         codes: (n, width) tuples for numbers 0, 1, …, distinct, the first all NULL.
@@ -120,11 +121,11 @@ class Tuples:
         return self._count
 
     def all(self) -> I32Array:
-        """Return all tuples as codes (n, width), by number."""
+        """Return all tuples as codes (n, width), in the order of their numbers."""
         return self._codes[: self._count]
 
     def numbers(self, codes: I32Array) -> I32Array:
-        """Return each tuple's number; `codes` is (n, width), and new tuples get the next numbers."""
+        """Return each tuple's number. The tuples are given as `codes` (n, width); new tuples get the next numbers."""
 
         def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
             equal: BoolArray = (self._codes[numbers] == (codes if places is None else codes[places])).all(axis=1)
@@ -158,13 +159,13 @@ class Tuples:
 
 
 def _column_by_column(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Return the texts of all rows in a single series: those of the first column, then those of the second, …."""
+    """Return the texts of all rows as a single series: first those in the first column, then those in the second, …."""
     return pl.concat([rows[name] for name in columns])
 
 
 def are_all_equal(texts: pl.Series, others: pl.Series) -> bool:
-    """Return whether the texts are equal pair by pair (n,); null equals null."""
-    equal = texts == others  # null where either text is null
+    """Return for each pair whether its texts are equal (n,); null equals null."""
+    equal = texts == others  # null if either text is null
     return texts.null_count() == others.null_count() == equal.null_count() and equal.all()
 
 
@@ -176,7 +177,7 @@ def _is_constant(texts: pl.Series) -> bool:
 
 
 class Interned:
-    """Texts, and tuples over named text columns.
+    """Numbers for texts, and for tuples of texts in named columns.
 
     Args:
         columns: the column names.
@@ -203,7 +204,7 @@ class Interned:
         self._begin(texts, codes)
 
     def with_value(self, numbers: I32Array, column: str, codes: I32Array) -> I32Array:
-        """Return the numbers of these tuples after the codes in a column are replaced."""
+        """Return the numbers of the tuples that result if the codes in one column are replaced."""
         tuples = self.tuples.codes(numbers).copy()
         tuples[:, self.columns.index(column)] = codes
         return self.tuples.numbers(tuples)
@@ -221,12 +222,12 @@ class Interned:
     def _begin(self, texts: pl.Series | None = None, codes: I32Array | None = None) -> None:
         self.texts = Texts(texts, self.digest, self.hash_bits)
         self.tuples = Tuples(len(self.columns), codes, self.hash_bits)
-        self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows that already have a number
+        self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows whose tuple already has a number
 
     def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
-        """Return whether each row's tuple has the number at the same place in `numbers` (n,), n > 0.
+        """Return for each row whether its tuple has the number at the same place in `numbers` (n,), n > 0.
 
-        Where a column has the same text (or null) in every row, only a single text is compared.
+        If a column has the same text (or null) in every row, only one text is compared.
         """
         codes = self.tuples.codes(numbers)
         if len(numbers) <= self._few_rows and are_all_equal(
@@ -236,7 +237,7 @@ class Interned:
         differ = [
             (known, sent)
             for known, sent in self._to_compare(codes, rows)
-            if not are_all_equal(known, sent)  # only when two tuples share a hash: nearly never
+            if not are_all_equal(known, sent)  # this happens only if two tuples share a hash: nearly never
         ]
         same = np.ones(len(numbers), np.bool_)
         for known, sent in differ:
@@ -244,21 +245,24 @@ class Interned:
         return same
 
     def _to_compare(self, codes: I32Array, rows: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:
-        """Yield the texts for codes (n, width) beside the texts in rows, a single text each for a constant column."""
+        """Yield for each column the texts for its codes (n, width), and the texts in the rows.
+
+        For a constant column, yield one text each.
+        """
         for place, name in enumerate(self.columns):
             of_column, sent = np.ascontiguousarray(codes[:, place]), rows[name]
             is_constant = (of_column == of_column[0]).all() and _is_constant(sent)
             yield (self.texts.texts(of_column[:1]), sent[:1]) if is_constant else (self.texts.texts(of_column), sent)
 
     def _new_numbers(self, rows: pl.DataFrame) -> I32Array:
-        # A single lookup for all columns, because a window has few new tuples and each lookup has a fixed cost.
+        # All columns are looked up together, because each lookup has a fixed cost, and a window has few new tuples.
         codes = self.texts.codes(_column_by_column(rows, self.columns)).reshape(len(self.columns), rows.height)
         return self.tuples.numbers(np.ascontiguousarray(codes.T))
 
     def names(
         self, numbers: npt.NDArray[np.integer], columns: Sequence[str]
     ) -> tuple[list[pl.Series], dict[str, U64Array]]:
-        """Return these columns of each tuple as names in rows, and RowDigest.texts of the names."""
+        """Return the given columns of each tuple as names for rows, and the RowDigest.texts of these names."""
         codes = self.tuples.codes(numbers)
         of_columns = {name: np.ascontiguousarray(codes[:, self.columns.index(name)]) for name in columns}
         names = [self.texts.names(of_column).alias(name) for name, of_column in of_columns.items()]

@@ -1,4 +1,4 @@
-"""Hits that a later step may need again, in pieces sorted by timeline (journey step 5, architecture A5).
+"""Keeps the hits that a later step may need again, in pieces sorted by timeline (journey step 5, architecture A5).
 
 A lookup is a binary search in each piece. Large pieces are passed to a function that may move the rows from memory to a
 file (processor.stream.spilled).
@@ -21,39 +21,39 @@ from processor.stream.live.limits import PRODUCTION, Limits
 
 _NOT_KEPT: Final = ("record", "visitor_hi", "order_id", "refund_id")
 
-# The columns from which visits and rows are built, the stream's keys, and the hit's offset and row in the log.
+# A kept hit has the columns from which visits and rows are built, the stream's keys, and its offset and row in the log.
 KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
-    "key": pl.UInt64(),  # timeline key; the lowest bit marks excluded hits
+    "key": pl.UInt64(),  # timeline key; the lowest bit is 1 for excluded hits
     "site": pl.Int32(),
     **{name: dtype for name, dtype in WINDOW_COLUMNS.items() if name not in _NOT_KEPT},
     "offset": pl.Int64(),
     "on_time": pl.Boolean(),
     "is_copy": pl.Boolean(),
     "wins_order": pl.Boolean(),
-    "waits": pl.Boolean(),  # whether the hit waits for settlement; until then the hit is in no visit (S9)
+    "waits": pl.Boolean(),  # whether the hit waits for settlement, and is in no visit until then (S9)
 }
-assert HITS_COLUMNS["items"] == KEPT_COLUMNS["items"]  # orders keep their items
+assert HITS_COLUMNS["items"] == KEPT_COLUMNS["items"]  # only orders need their items
 _NO_HITS: Final = pl.DataFrame(schema=KEPT_COLUMNS)
 
 
 Spill = Callable[[pl.DataFrame], pl.DataFrame]
-"""Takes sorted rows and returns the same rows, possibly mapped from a file."""
+"""A function that takes sorted rows and returns the same rows, possibly mapped from a file."""
 
 
 def forms_visits() -> pl.Expr:
-    """Return an expression: whether a kept hit forms visits in the stream."""
+    """Return an expression that states whether a kept hit forms visits in the stream."""
     return pl.col("on_time") & ~pl.col("is_copy") & ~pl.col("offline") & ~pl.col("waits")
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """Hits in memory or mapped from a file.
+    """A piece: hits that are in memory or mapped from a file.
 
     Attributes:
-        rows: in any order.
+        rows: the hits, in any order.
         keys: the rows' timeline keys, sorted.
-        order: row number for each entry in `keys`; None when the rows are sorted too.
-        selected: cached column selections, by column names, because a selection costs more than a lookup.
+        order: the row number of each entry in `keys`; None if the rows are sorted too.
+        selected: a cache of column selections, by column names, because a selection costs more than a lookup.
     """
 
     rows: pl.DataFrame
@@ -65,7 +65,10 @@ class _Chunk:
     selected: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict)
 
     def of_visitors(self, keys: U64Array) -> I64Array:
-        """Return the row numbers of visitors' hits; `keys` are sorted, distinct, with lowest bit 0."""
+        """Return the row numbers of visitors' hits.
+
+        `keys` are the visitors' keys: sorted, distinct, with lowest bit 0.
+        """
         begins = np.searchsorted(self.keys, keys)
         there = np.flatnonzero((self.keys[np.minimum(begins, len(self.keys) - 1)] ^ keys) <= np.uint64(1))
         begins, keys = begins[there], keys[there]
@@ -75,7 +78,10 @@ class _Chunk:
         return places if self.order is None else self.order[places]
 
     def counts(self, visitors: U64Array) -> I64Array:
-        """Return the number of hits per visitor; `visitors` are sorted, distinct, with lowest bit 0."""
+        """Return the number of hits of each visitor.
+
+        `visitors` are visitor keys: sorted, distinct, with lowest bit 0.
+        """
         begins, ends = (
             np.searchsorted(self.keys, visitors),
             np.searchsorted(self.keys, visitors | np.uint64(1), "right"),
@@ -84,7 +90,7 @@ class _Chunk:
         return counts
 
     def columns(self, names: tuple[str, ...]) -> pl.DataFrame:
-        """Return the rows with these columns."""
+        """Return the rows, reduced to these columns."""
         if names not in self.selected:
             self.selected[names] = self.rows.select(names)
         return self.selected[names]
@@ -92,18 +98,18 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A filter for hits, on the timeline key and the value of a column."""
+    """A filter for hits, which examines the timeline key and the value in one column."""
 
     column: str
     wanted: Callable[[U64Array, npt.NDArray[Any]], BoolArray]
 
 
 class KeptHits:
-    """Hits from a span of log time, copies included.
+    """The hits from a span of log time, including copies.
 
     Args:
         spill: moves a large piece out of memory.
-        limits: when a piece is large, and when pieces are merged.
+        limits: decides which pieces are large, and when pieces are merged.
     """
 
     def __init__(self, spill: Spill, limits: Limits = PRODUCTION) -> None:
@@ -117,7 +123,10 @@ class KeptHits:
         return sum(len(chunk.keys) for chunk in self._chunks())
 
     def add(self, rows: pl.DataFrame, epoch: int) -> None:
-        """Keep hits (KEPT_COLUMNS) from an epoch, in any order; none may be older in the log than a kept hit."""
+        """Keep hits (KEPT_COLUMNS) of an epoch, in any order.
+
+        In the log, they must come after all hits that are already kept.
+        """
         if rows.is_empty():
             return
         if epoch != self._epoch:
@@ -131,7 +140,10 @@ class KeptHits:
             self._merge_small()
 
     def counts(self, visitors: U64Array) -> I64Array:
-        """Return the number of kept hits per visitor; `visitors` are sorted, distinct, with lowest bit 0."""
+        """Return how many hits are kept of each visitor.
+
+        `visitors` are visitor keys: sorted, distinct, with lowest bit 0.
+        """
         counts = np.zeros(len(visitors), np.int64)
         for chunk in self._chunks():
             counts += chunk.counts(visitors)
@@ -140,12 +152,13 @@ class KeptHits:
     def of_visitors(
         self, keys: U64Array, columns: tuple[str, ...] = tuple(KEPT_COLUMNS), chosen: Chosen | None = None
     ) -> pl.DataFrame:
-        """Return these visitors' kept hits, excluded or not.
+        """Return the kept hits of these visitors, whether excluded or not.
 
         Args:
-            keys: visitor keys: sorted, distinct, with lowest bit 0.
-            columns: columns to return.
-            chosen: filter applied before hits are copied, because a visitor may have a million other hits.
+            keys: the visitors' keys: sorted, distinct, with lowest bit 0.
+            columns: the columns to return.
+            chosen: a filter that is applied before hits are copied in memory, because a visitor may have a million
+                other hits.
         """
         parts = []
         for chunk in self._chunks():
@@ -160,7 +173,7 @@ class KeptHits:
         return pl.concat(parts, rechunk=True)
 
     def where(self, wanted: pl.Expr, of_keys: Callable[[U64Array], BoolArray]) -> pl.DataFrame:
-        """Return all kept hits that match an expression and whose timeline keys match a condition."""
+        """Return all kept hits that satisfy an expression and whose timeline keys satisfy a condition."""
         parts = [_NO_HITS]
         for chunk in self._chunks():
             found = chunk.rows.select(pl.arg_where(wanted), pl.col("key").filter(wanted))
@@ -169,20 +182,20 @@ class KeptHits:
         return pl.concat(parts)
 
     def columns(self, *names: str) -> Iterator[pl.DataFrame]:
-        """Yield these columns of all kept hits, piece by piece."""
+        """Yield all kept hits piece by piece, reduced to these columns."""
         return (chunk.rows.select(names) for chunk in self._chunks())
 
     def forget_before(self, log_time: int) -> None:
-        """Drop the pieces in which every hit has a log time before `log_time`."""
+        """Drop each piece whose hits all have a log time before `log_time`."""
         self._closed = [chunk for chunk in self._closed if chunk.last_log_time >= log_time]
         self._tail = [chunk for chunk in self._tail if chunk.last_log_time >= log_time]
 
     def first_offset(self) -> int | None:
-        """Return the offset of the first record with kept hits; None without kept hits."""
+        """Return the offset of the first record with kept hits, or None if no hit is kept."""
         return min((chunk.first_offset for chunk in self._chunks()), default=None)
 
     def first_log_time(self) -> int | None:
-        """Return the log time of the first record with kept hits; None without kept hits."""
+        """Return the log time of the first record with kept hits, or None if no hit is kept."""
         return min((chunk.first_log_time for chunk in self._chunks()), default=None)
 
     def _chunks(self) -> list[_Chunk]:
@@ -197,7 +210,7 @@ class KeptHits:
             self._tail[-fan_in:] = [_chunk(_joined(last))]
 
     def _close_epoch(self) -> None:
-        """Begin a new tail, because a piece with hits from several epochs could not be dropped epoch by epoch."""
+        """Begin a new last piece. A piece with hits from several epochs could not be dropped epoch by epoch."""
         if self._tail:
             merged = _joined(self._tail)
             self._closed.append(self._spilled(merged) if merged.height >= self._limits.file_rows else _chunk(merged))

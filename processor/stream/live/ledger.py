@@ -1,8 +1,8 @@
-"""Count the outcome of each hit for the ledger (journey step 5, rule D5).
+"""Counts the outcome of each hit for the ledger (journey step 5, rule D5).
 
 Each hit is entered as received and as accepted in the cell of its collect time. On the UTC day of its event time, the
-hit is entered as accepted, and also as counted, duplicate, excluded, pending or erased. Refusals have collect times
-only.
+hit is entered as accepted, and also in one of the classes counted, duplicate, excluded, pending or erased. Refusals are
+entered in the cell of their collect time only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
     Args:
         hits: site, event_time, collect_time, hit_hash, excluded (n,).
         is_history: whether each hit is a history hit (n,).
-        open_copies: for each hit other than history hits, whether the hit is a copy.
+        open_copies: for each hit that is not a history hit, whether it is a copy.
     """
     if hits.is_empty():
         return []
@@ -56,9 +56,11 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
 
 
 def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS for blank rows: received and accepted as before, and erased in place of any other outcome.
+    """Return LEDGER_SUMS for blank rows.
 
-    A replay overwrites entries that the hits had before their erasure. Each other outcome therefore gets an entry of 0.
+    They count as received and accepted as before, and as erased instead of their former outcome. A replay must
+    overwrite the entries that the hits had before their erasure. Each other outcome therefore gets an entry with the
+    count 0.
 
     Args:
         hits: site, event_time, collect_time, hit_hash of the blank rows.
@@ -78,7 +80,10 @@ def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def waiting_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS for hits that wait for settlement, given site (name), event_time, hit_hash, excluded."""
+    """Return LEDGER_SUMS for hits that wait for settlement.
+
+    `hits` has the columns site (name), event_time, hit_hash, excluded.
+    """
     if hits.is_empty():
         return []
     fate = pl.when("excluded").then(pl.lit(str(LedgerClass.EXCLUDED))).otherwise(pl.lit(str(LedgerClass.COUNTED)))
@@ -87,7 +92,10 @@ def waiting_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS for refused hits, given site, collect_time, hits, and hash64 of each row's id as `hash`."""
+    """Return LEDGER_SUMS for refused hits.
+
+    The columns are site, collect_time, hits, and `hash`, the hash64 of each row's id.
+    """
     if refused.is_empty():
         return []
     sums = refused.group_by("site", _CELL).agg(pl.col("hits").sum(), *_SUMS[1:])
@@ -98,9 +106,9 @@ def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def unreadable(collect_time: int, hits: int, sum64: int, xor64: int, of: LedgerClass) -> pl.DataFrame:
-    """Return LEDGER_SUMS, without a site, for the hits by which a record and its header differ.
+    """Return LEDGER_SUMS without a site for the difference between a record's hits and those that its header announces.
 
-    `hits` is negative when the record has more hits than its header announces.
+    `hits` is negative if the record has more hits than its header announces.
     """
     row = {
         "site": "",

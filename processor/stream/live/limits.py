@@ -1,8 +1,8 @@
-"""Limits of the live stream that matter only at scale, and the values a processor uses (journey step 5).
+"""Limits of the live stream that matter only at scale, and the values that a processor uses (journey step 5).
 
 The emitted rows do not depend on these values, except for rules S9 and S10 and the size of visitor sketches. Tests use
-the smallest values, so that a table is tidied, spilled and merged within a handful of hits, and a cell's visitors are a
-sample from 31 on.
+the smallest values. A few hits are then enough to tidy, spill and merge a table, and a cell's sketch is a sample from
+31 visitors on.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from hitmesh.model.limits import KEPT_HITS_OF_VISITOR, LG_K_CELL
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a partition's tables grow, spill and are tidied.
+    """Limits that decide when a partition's tables grow, are spilled to files and are tidied.
 
     Attributes:
-        tidy_from: minimum number of texts or tuples for tidying.
-        tidy_ratio: for tidying, the number of texts or tuples must also be at least this many times the number that
-            visits may use.
-        spill_rows: number of kept hits in memory that triggers a spill to a file.
-        file_rows: minimum number of kept hits for a file when an epoch ends; fewer stay in memory.
-        fan_in: number of similar-sized pieces of kept hits that are merged at once; a hit is thus copied only a few
+        tidy_from: tables with fewer texts or tuples than this are never tidied.
+        tidy_ratio: a table is tidied if it has at least this many times as many texts or tuples as visits may use.
+        spill_rows: if this many kept hits are in memory, they are written to a file.
+        file_rows: when an epoch ends, kept hits are written to a file if there are at least this many.
+        fan_in: how many pieces of kept hits with similar sizes are merged at once. A hit is thus copied only a few
             times.
-        filter_ids: capacity of the smallest id filter.
-        index_bits: binary logarithm of the number of entries in the smallest timeline index.
-        compared_copies: number of hits with the same id that are compared in bulk; further hits are compared singly.
-        hash_bits: number of hash bits by which texts, tuples and rows are found before they are compared.
+        filter_ids: how many ids the smallest id filter can contain.
+        index_bits: the smallest timeline index has 2**index_bits entries.
+        compared_copies: up to this many hits with the same id are compared in bulk. Further hits with this id are
+            compared singly.
+        hash_bits: how many hash bits are used to find texts, tuples and rows before they are compared.
         replay_hits: approximate number of hits that a recovery reads at once.
-        kept_of_visitor: a visitor's out-of-order hits wait for settlement when the visitor has at least this many kept
-            hits (rule S9). Emitted rows depend on this value.
-        chunk_bytes: maximum size of a snapshot chunk; each chunk is a value in a store, and some stores refuse more
-            than 8 MiB.
+        kept_of_visitor: if a visitor has at least this many kept hits, further hits that are out of order wait for
+            settlement (rule S9). Emitted rows depend on this value.
+        chunk_bytes: the maximum size of a snapshot chunk. Each chunk is a value in a store, and some stores refuse
+            values above 8 MiB.
         texts_per_hour: maximum number of distinct texts per site, hour and partition (rule S10); further texts are
             `(other)` until their day is settled. Emitted rows depend on this value.
-        lg_k: binary logarithm of the number of visitors that a cell's sketch keeps once it is a sample. A row's sketch
-            becomes a sample beyond `unions.exact_limit` visitors. Emitted rows depend on this value, because it
-            determines which visitor counts are estimates, and their precision. The settler must use the same value.
+        lg_k: a cell's sketch that is a sample keeps 2**lg_k visitors. A row's sketch becomes a sample beyond
+            `unions.exact_limit` visitors. Emitted rows depend on this value, because it determines which visitor counts
+            are estimates, and their precision. The settler must use the same value.
     """
 
     tidy_from: int = 10_000

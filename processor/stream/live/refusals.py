@@ -1,7 +1,7 @@
-"""The state of a refusals partition: only the current epoch's sums (journey step 5).
+"""The state of a partition of refusals, which consists only of the current epoch's sums (journey step 5).
 
-Decides what refused hits add: ledger rows, and `rejected_hits` in the cell of their collect time unless the UTC day of
-that cell is closed.
+Refused hits add ledger rows. They also add `rejected_hits` in the cell of their collect time, unless this cell's UTC
+day is closed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MICROS: Final = 1_000
 
 @dataclass(slots=True)
 class RefusalsState:
-    """The state of a refusals partition after all records up to a position; attributes as in LiveState.
+    """The state of a refusals partition after all records up to a position. The attributes are as in LiveState.
 
     `digest` computes the row digests.
     """
@@ -51,13 +51,13 @@ class RefusalsState:
 def take_refusals(
     state: RefusalsState, ends: Sequence[tuple[int, int]], refused: pl.DataFrame, siteless: Sequence[pl.DataFrame]
 ) -> Stepped:
-    """Apply the records of an epoch to the state, and return the rows that their refusals add.
+    """Apply records of one epoch to the state, and return the rows that their refusals add.
 
     Args:
-        state: has applied every record before these.
+        state: the state after all earlier records.
         ends: (offset, log time) of each record.
         refused: the records' refusals: site, collect_time, hits, hash, log_time.
-        siteless: the records' ledger rows without a site.
+        siteless: the ledger rows of these records that have no site.
     """
     epoch = epoch_of(ends[0][1])
     due = None

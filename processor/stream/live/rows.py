@@ -1,8 +1,8 @@
-"""Fold contributions of hits and visits into signed rows of many sites and days (journey step 5, S7 and S8).
+"""Folds the contributions of hits and visits into signed rows of many sites and days (journey step 5, S7 and S8).
 
-Decides when a visit's measures count. Visits, bounces, entries and visits with an order count at once; duration, views
-and exits count after the visit has ended, and until then its row has no exit page. Also decides which contributions are
-retracted when a hit's visit changes. Contributions with the same row key are summed.
+Decides when a visit's measures count. Visits, bounces, entries and visits with an order count at once. Duration, views
+and exits count after the visit has ended. Until then, the visit's row has no exit page. Also decides which
+contributions are retracted when a hit's visit changes. Contributions with the same row key are summed.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from processor.stream.live.interning import Interned, are_all_equal
 from processor.stream.live.sites import Sites
 from processor.stream.live.visit_table import VisitColumns
 
-# The row key of a hit's contribution: `site` and `dims` are numbers.
+# The columns that form the row key of a hit's contribution; `site` and `dims` are numbers.
 _DIMENSIONS: Final = ("site", *HIT_DIMENSIONS, "dims")
 _TEXTS: Final = tuple(name for name in HIT_DIMENSIONS if name != "hit_type")
 _NUMBERS: Final = ("site", "cell", "excluded", "hit_type", "dims")
 _VISITS_KEY: Final = ("site", "cell", "excluded", "dims", "exit")
-_NO_VISITORS: Final = pl.DataFrame(schema={"visitor": pl.UInt64})  # copies have no visitors
+_NO_VISITORS: Final = pl.DataFrame(schema={"visitor": pl.UInt64})  # contributions of copies have no visitors
 _NO_ROWS: Final = {source: pl.DataFrame(schema=columns) for source, columns in STREAM_COLUMNS.items()}
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
@@ -50,7 +50,7 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 @dataclass(frozen=True, slots=True)
 class SignedRows:
-    """Rows (STREAM_COLUMNS) whose measures are differences, and each row's digest (hitmesh.model.rows.row_digest)."""
+    """Rows (STREAM_COLUMNS) whose measures are differences, with each row's digest (hitmesh.model.rows.row_digest)."""
 
     rows: pl.DataFrame
     digests: U64Array
@@ -61,15 +61,15 @@ def added(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
 
     Args:
         hits: KEPT_COLUMNS, no copies (n,).
-        dims: tuple number of each hit's visit, or an orphan's own (n,).
+        dims: the number of the dimension tuple of each hit's visit; for an orphan, of its own tuple (n,).
     """
     return hit_contributions(hits.with_columns(pl.Series("dims", dims)), _DIMENSIONS)
 
 
 def taken_back(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
-    """Return the contributions that hits added before, negated.
+    """Return the negated contributions of hits, to retract contributions that were added before.
 
-    A visitor cannot be removed from a sketch and is counted as moved instead (rule S8).
+    A visitor cannot be removed from a sketch; the visitor is counted as moved instead (rule S8).
     """
     parts = []
     for part in added(hits, dims):
@@ -83,14 +83,14 @@ def taken_back(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
 
 
 def of_copies(copies: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return the contributions of copies; copies are in no visit."""
+    """Return the contributions of copies, which are in no visit."""
     if copies.is_empty():
         return []
     return [copy_contributions(copies.with_columns(pl.lit(0, pl.Int32).alias("dims")), _DIMENSIONS)]
 
 
 def of_visits(visits: VisitColumns, log_time: int, sign: int) -> pl.DataFrame:
-    """Return the contributions of visits as of a log time, times `sign`."""
+    """Return the contributions that visits have at a log time, multiplied by `sign`."""
     ended = visits.ended(log_time)
     viewed = visits.views > 0
     return pl.DataFrame(
@@ -114,7 +114,10 @@ def of_visits(visits: VisitColumns, log_time: int, sign: int) -> pl.DataFrame:
 def folded_traffic(
     parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned, lg_k: int = LG_K_CELL
 ) -> SignedRows:
-    """Return hit contributions as signed rows with `lg_k` sketches; rows that change nothing are dropped."""
+    """Fold contributions of hits into signed rows, whose sketches have the size `lg_k`.
+
+    Rows that change nothing are dropped.
+    """
     if not parts:
         return no_rows(RowSource.TRAFFIC)
     contributions = with_escaped_names(pl.concat([*parts, _NO_VISITORS], how="diagonal").rechunk())
@@ -130,7 +133,7 @@ def folded_traffic(
 
 
 def folded_visits(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned) -> SignedRows:
-    """Return visit contributions as signed rows; rows that change nothing are dropped."""
+    """Fold contributions of visits into signed rows. Rows that change nothing are dropped."""
     if not parts:
         return no_rows(RowSource.VISITS)
     groups = pl.concat(parts).group_by(_VISITS_KEY).agg(pl.col(VISITS_MEASURES).sum())
@@ -143,20 +146,26 @@ def folded_visits(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interne
 
 
 def of_refusals(hits_by_cell: pl.DataFrame, digest: RowDigest) -> SignedRows:
-    """Return rows for refused hits, given `site`, `cell` of collect time and `rejected_hits`."""
+    """Return the rows of refused hits.
+
+    The input has the columns `site`, `cell` (of the collect time) and `rejected_hits`.
+    """
     rows = hits_by_cell.with_columns(pl.lit(value=False).alias("excluded"), _day())
     return _signed(rows, digest, RowSource.TRAFFIC, {})
 
 
 def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
-    """Return cells with site names instead of numbers and with each cell's day; currencies are written as in rows."""
+    """Return cells with site names instead of site numbers, and with each cell's day.
+
+    Currencies are spelled as in rows.
+    """
     return with_escaped_names(cells).with_columns(
         sites.texts(cells["site"].to_numpy()).alias("site"), _day().cast(pl.Int32)
     )
 
 
 def no_rows(source: RowSource) -> SignedRows:
-    """Return an empty set of rows."""
+    """Return signed rows of a source, without any row."""
     return SignedRows(_NO_ROWS[source].clone(), np.empty(0, np.uint64))
 
 
@@ -173,7 +182,7 @@ def _of_sites(
 
 
 def _signed(rows: pl.DataFrame, digest: RowDigest, source: RowSource, known: Mapping[str, U64Array]) -> SignedRows:
-    """Return rows with all columns and escaped names, and their digests."""
+    """Return signed rows: add missing columns to rows whose names are already escaped, and compute the digests."""
     complete = filled_rows(rows, {"generation": STREAM_GENERATION}, STREAM_COLUMNS[source])
     return SignedRows(complete, digest.of(complete, source, known))
 
@@ -183,17 +192,17 @@ def _day() -> pl.Expr:
 
 
 def _that_are_not_zero(rows: pl.DataFrame, measures: Sequence[str]) -> list[str]:
-    """Return the measures that are not 0 in every row."""
+    """Return the measures that are not 0 in at least one row."""
     there = [name for name in measures if name in rows.columns]
     found = rows.select((pl.col(name) != 0).any() for name in there).row(0)
     return [name for name, is_there in zip(there, found, strict=True) if is_there]
 
 
 def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -> pl.DataFrame:
-    """Return the sums and visitors per row key, and the first contribution's index as `at`.
+    """Return one row per row key: sums, visitors, and the index of the first contribution as `at`.
 
-    Grouping by a number is cheap, grouping by eight texts is not. Contributions are therefore grouped by a hash of
-    their row key, or by the row key itself when different row keys share a hash (rule D0).
+    Grouping by a number is cheap, but grouping by eight texts is expensive. Contributions are therefore grouped by a
+    hash of their row key. Only if different row keys share a hash, they are grouped by the row key itself (rule D0).
     """
     texts = [name for name in _TEXTS if contributions[name].null_count() < contributions.height]
     keys = _keys(contributions, texts) & np.uint64((1 << hash_bits) - 1)
@@ -207,7 +216,10 @@ def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -
 
 
 def _keys(contributions: pl.DataFrame, texts: Sequence[str]) -> U64Array:
-    """Hash each contribution's row key; the hashes are meaningless outside this call."""
+    """Return a hash of each contribution's row key.
+
+    Each call uses another seed, so hashes from different calls do not match.
+    """
     start = seed()
     keys = np.full(contributions.height, start, np.uint64)
     for name in _NUMBERS:
@@ -218,14 +230,14 @@ def _keys(contributions: pl.DataFrame, texts: Sequence[str]) -> U64Array:
 
 
 def _first_places(keys: U64Array, groups: pl.DataFrame) -> I64Array:
-    """Return, for each contribution, the index of the first contribution with the same key (n,)."""
+    """Return for each contribution the index of the first contribution with the same key (n,)."""
     index = HashIndex(groups.height)
     index.add(groups["key"].to_numpy() * _STEP, groups["at"].to_numpy().astype(np.int64))
     return index.find(keys * _STEP)
 
 
 def _have_distinct_keys(contributions: pl.DataFrame, texts: Sequence[str], first: I64Array) -> bool:
-    """Return whether every contribution has the same row key as the contribution with its index in `first`."""
+    """Return whether each contribution has the same row key as the contribution that `first` names for it."""
     for name in _NUMBERS:
         values = contributions[name].to_numpy()
         if (values[first] != values).any():

@@ -1,6 +1,6 @@
-"""Number a partition's sites and hold the rules that a step needs (journey step 5).
+"""Assigns numbers to a partition's sites, and keeps the sites' rules that a step needs (journey step 5).
 
-Policies come from the site directory through the caller. A policy is fixed before it takes effect (rules §4), so that a
+The caller reads the policies from the site directory. A policy is fixed before it takes effect (rules §4), so that a
 replay sees the same policies.
 """
 
@@ -20,14 +20,14 @@ from hitmesh.model.sites import PolicyChange, VisitPolicy, policies_between
 
 
 class SiteRules(NamedTuple):
-    """How a site's hits become visits: the policy before all changes, the zone, and changes of the policy."""
+    """How a site's hits become visits: the first policy, the time zone, and later changes of the policy."""
 
     policy: VisitPolicy
     zone: str
     changes: tuple[PolicyChange, ...] = ()
 
     def between(self, first: int, last: int) -> BuildingRules:
-        """Return the rules for visits that begin in [first, last] (UTC ms)."""
+        """Return the rules that apply to visits that begin in [first, last] (UTC ms)."""
         found = policies_between(self.policy, self.changes, first, last)
         policies = tuple(found[:1] + [after for before, after in pairwise(found) if after[1] != before[1]])
         has_midnights = any(policy.split_at_local_midnight for _, policy in policies)
@@ -35,11 +35,11 @@ class SiteRules(NamedTuple):
 
 
 class BuildingRules(NamedTuple):
-    """The rules that sites must share to build their visits together; the zone matters only for local midnights.
+    """The rules for building visits. Visits of sites with equal rules are built together.
 
     Attributes:
         policies: the policies that are in force, each with the instant from which it applies (UTC ms), ascending.
-        zone: the time zone for local midnights.
+        zone: the time zone, which matters only for local midnights; otherwise UTC.
     """
 
     policies: tuple[tuple[int, VisitPolicy], ...]
@@ -50,7 +50,7 @@ DEFAULT_RULES: Final = SiteRules(VisitPolicy(), "UTC")
 
 
 class Sites:
-    """Sites by number, in the order in which they arrived.
+    """The sites of a partition, numbered in the order in which they arrived.
 
     Attributes:
         known_through: the last UTC day for which the policies of all sites were read; None before the first read.
@@ -68,7 +68,7 @@ class Sites:
         self.add(dict.fromkeys(names, DEFAULT_RULES))
 
     def add(self, rules: Mapping[str, SiteRules]) -> None:
-        """Add new sites, and update the rules for known sites."""
+        """Add sites that are new, and update the rules of all others."""
         fresh = self.unknown(list(rules))
         for name in fresh:
             self._numbers[name] = len(self.names)
@@ -85,15 +85,15 @@ class Sites:
             self._rules_of[number] = self._numbers_of_rules[rule]
 
     def unknown(self, names: Sequence[str]) -> list[str]:
-        """Return the names that have no number."""
+        """Return the site names that have no number yet."""
         return [name for name in names if name not in self._numbers]
 
     def known(self, names: Iterable[str]) -> list[str]:
-        """Return the names that have a number."""
+        """Return the site names that have a number."""
         return [name for name in names if name in self._numbers]
 
     def numbers(self, sites: pl.Series) -> I32Array:
-        """Return each site's number (n,); all sites must be known."""
+        """Return each site's number (n,). All sites must have a number."""
         distinct = sites.unique(maintain_order=True)
         if len(distinct) <= 1:
             return np.full(len(sites), self._numbers[distinct[0]] if len(distinct) else 0, np.int32)
@@ -105,21 +105,21 @@ class Sites:
         return pl.Series(self.names, dtype=pl.String).gather(numbers.astype(np.uint32))
 
     def hashes(self, numbers: I32Array) -> U64Array:
-        """Return hash64 of each site's name (n,)."""
+        """Return the hash64 of each site's name (n,)."""
         return self._hashes[numbers]
 
     def gaps(self, numbers: I32Array) -> I64Array:
-        """Return the gap in each site's policy, ms (n,)."""
+        """Return the gap in ms that each site's policy allows in a visit (n,)."""
         return self._gaps[numbers]
 
     def by_rules(self, numbers: I32Array, first: int, last: int) -> list[tuple[BuildingRules, BoolArray | None]]:
-        """Return the distinct rules for visits that begin in [first, last] (UTC ms), each with a mask for its sites.
+        """Return the distinct rules for visits that begin in [first, last] (UTC ms), each with a mask of its sites.
 
-        Sites that differ only in changes outside this time share their rules, so that the number of groups does not
-        grow with the number of sites.
+        Sites whose policies differ only outside this time share their rules. Thus the number of groups does not grow
+        with the number of sites.
 
         Returns:
-            The rules and the mask (n,); None instead of the mask for rules that all sites share.
+            The rules and the mask (n,). If all sites share the rules, the mask is None.
         """
         rules_of = self._rules_of[numbers]
         groups: dict[BuildingRules, list[int]] = {}

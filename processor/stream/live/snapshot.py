@@ -1,8 +1,8 @@
-"""Serialise a partition's state to bytes and back (journey step 6, architecture A5).
+"""Converts a partition's state to bytes and back (journey step 6, architecture A5).
 
-Decides what a snapshot holds: everything except the kept hits and their ids, which are read again from the log. A
-snapshot only lists which kept hits are copies and which wait for settlement. The format is private to a logic version.
-A snapshot in an unknown format is ignored, because the state can be rebuilt from the log.
+A snapshot contains the whole state, except the kept hits and their ids, which are read again from the log. About the
+kept hits, a snapshot only states which are copies, and which wait for settlement. Each logic version has its own
+snapshots. A snapshot in an unknown format is ignored, because the state can be rebuilt from the log.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from processor.stream.live.sites import Sites
 from processor.stream.live.state import LiveState
 from processor.stream.live.visit_table import VisitColumns
 
-_FORMAT: Final = b"HMS3"  # 3: row digests with a secret; 2: sums by currency; 1 had no format mark
+_FORMAT: Final = b"HMS3"  # 1 had no format mark, 2 added sums by currency, 3 added row digests with a secret
 _READ: Final = (_FORMAT, b"HMS2")
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
@@ -77,7 +77,7 @@ def restored(
     limits: Limits = PRODUCTION,
     digest: RowDigest | None = None,
 ) -> LiveState:
-    """Return the state from tables, without kept hits and ids."""
+    """Return the state that the tables contain, without kept hits and ids."""
     numbers = tables["numbers"].row(0, named=True)
     codes = np.ascontiguousarray(tables["tuples"].to_numpy().astype(np.int32))
     state = LiveState(
@@ -92,7 +92,7 @@ def restored(
     )
     state.sums = _sums_of(tables, numbers["epoch"], limits.lg_k)
     state.intern(tables["texts"]["text"], codes)
-    if "folded" in tables:  # older snapshots folded nothing
+    if "folded" in tables:  # snapshots of older versions have no folded texts
         state.texts.restore(tables["folded"])
     now = tables["now"]
     state.timelines.replace(
@@ -117,24 +117,24 @@ def refusals_tables(state: RefusalsState) -> dict[str, pl.DataFrame]:
 def restored_refusals(
     tables: Mapping[str, pl.DataFrame], partition: PartitionId, digest: RowDigest | None = None
 ) -> RefusalsState:
-    """Return a refusals partition's state from tables."""
+    """Return the state of a refusals partition that the tables contain."""
     numbers = tables["numbers"].row(0, named=True)
     sums = _sums_of(tables, numbers.pop("epoch"))
     return RefusalsState(partition, **numbers, sums=sums, digest=digest or RowDigest())
 
 
 def packed(tables: Mapping[str, pl.DataFrame]) -> bytes:
-    """Return tables as sealed bytes: format mark, directory of sizes, and per table an Arrow IPC stream with zstd."""
+    """Return tables as sealed bytes: a format mark, a list of sizes, and an Arrow IPC stream with zstd per table."""
     parts = {name: _stream_of(table) for name, table in tables.items()}
     directory = orjson.dumps({name: len(part) for name, part in parts.items()})
     return sealed(b"".join([_FORMAT, _LENGTH.pack(len(directory)), directory, *parts.values()]))
 
 
 def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
-    """Return the tables in bytes from `packed`.
+    """Return the tables that are in bytes from `packed`.
 
     Raises:
-        StoreCorrupt: the bytes are not from `packed`, or were packed before sums were split by currency.
+        StoreCorrupt: the bytes are not from `packed`, or have a format without sums by currency.
     """
     value = bytes(opened(value, "a snapshot", "the log is read instead", unsealed=b""))
     if not value.startswith(_READ):
@@ -156,17 +156,17 @@ def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
 
 
 def chunked(value: bytes, size: int = PRODUCTION.chunk_bytes) -> list[bytes]:
-    """Split the bytes into pieces not larger than `size`."""
+    """Split the bytes into pieces of at most `size` bytes."""
     return [value[start : start + size] for start in range(0, len(value), size)]
 
 
 def joined(chunks: Sequence[bytes]) -> bytes:
-    """Join the pieces from `chunked`."""
+    """Join the pieces that `chunked` returned."""
     return b"".join(chunks)
 
 
 def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
-    """Return the log time of the first record with kept hits; 0 for older snapshots, which lack it."""
+    """Return the log time of the first record with kept hits, or 0 for an older snapshot, which does not contain it."""
     numbers = tables["numbers"]
     return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
 
@@ -177,7 +177,7 @@ def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
 
 
 def waiting_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
-    """Return which kept hits wait for settlement, as row numbers by record offset; empty for an older snapshot."""
+    """Return which kept hits wait for settlement, as row numbers by record offset. An older snapshot lists none."""
     return _by_offset(tables["waiting"]) if "waiting" in tables else {}
 
 
@@ -191,13 +191,19 @@ def _by_offset(places: pl.DataFrame) -> Mapping[int, I64Array]:
 
 
 def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return KEPT_COLUMNS; in older snapshots hits have no ids, and no hit waits."""
+    """Return hits in the form of KEPT_COLUMNS.
+
+    In older snapshots, hits have no ids, and no hit waits for settlement.
+    """
     missing = (pl.lit(None, dtype).alias(name) for name, dtype in KEPT_COLUMNS.items() if name not in rows.columns)
     return rows.with_columns(missing).with_columns(pl.col("waits").fill_null(value=False)).select(*KEPT_COLUMNS)
 
 
 def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
-    """Return the epoch's sums; digests of format 2 lack the secret and are marked, because they confirm no day."""
+    """Return the epoch's sums.
+
+    Digests of format 2 are without the secret; they are marked, because they cannot confirm a day.
+    """
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:
         cells = cells.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS))

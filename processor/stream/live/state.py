@@ -25,7 +25,7 @@ from processor.stream.live.visit_table import Timelines, VisitColumns
 
 @dataclass(slots=True)
 class PathCounts:
-    """Hit counts per path (architecture A7, A8; rule S9)."""
+    """How many hits took each path (architecture A7, A8; rule S9)."""
 
     fast: int = 0
     slow: int = 0
@@ -45,27 +45,27 @@ class LiveState:
     """The state of a partition after all records up to a position.
 
     Attributes:
-        partition: the partition's id.
-        spill: moves kept hits out of memory.
-        limits: when the tables grow, spill and are tidied.
+        partition: the id of the partition.
+        spill: a function that moves kept hits from memory to files.
+        limits: decides when the tables grow, spill and are tidied.
         digest: computes the row digests.
-        next_offset: offset of the next record.
-        log_time: the last record's log time, ms.
-        ended_through: log time up to which ended visits have been counted as ended, ms.
-        written: the last record's write timestamp, µs (architecture A6).
-        horizon: event time from which hits are kept individually, ms; the bases represent earlier hits. No on-time hit
-            is earlier than the horizon.
-        sites: site numbers and rules.
-        interned: numbers for texts and dimension tuples.
-        timelines: visits that can still change.
-        closing: visits that have a successor in their timeline but have not ended.
+        next_offset: the offset of the next record to apply.
+        log_time: the last record's log time in ms.
+        ended_through: all visits that ended before this log time (ms) have been counted as ended.
+        written: the last record's write timestamp in µs (architecture A6).
+        horizon: the event time in ms from which on hits are kept individually. The bases represent earlier hits. No
+            on-time hit is earlier than the horizon.
+        sites: the sites with their numbers and rules.
+        interned: the numbers of texts and dimension tuples.
+        timelines: the timelines whose visits can still change.
+        closing: visits that are followed by another visit in their timeline, but have not ended yet.
         pinned: hits (KEPT_COLUMNS) before the horizon in open visits without a view, because the first view will change
             their landing page.
-        ids: the kept hits' ids.
+        ids: a filter that contains the kept hits' ids.
         kept: the kept hits.
-        texts: which texts in the kept hits are not folded.
+        texts: the texts in kept hits that are not folded into `(other)`.
         sums: the current epoch's sums.
-        tidied: number of texts or tuples, whichever is greater, after the last tidying.
+        tidied: how many texts or tuples (the greater number) were left after the last tidying.
     """
 
     partition: PartitionId
@@ -97,7 +97,7 @@ class LiveState:
         self.sums = EpochSums(lg_k=self.limits.lg_k)
 
     def intern(self, texts: pl.Series | None = None, codes: I32Array | None = None) -> None:
-        """Start with these texts and tuples; arguments as for Interned."""
+        """Replace `interned` by one with these texts and tuples. The arguments are those of Interned."""
         self.interned = Interned(CARRIED_DIMENSIONS, texts, codes, self.digest, self.limits.hash_bits)
 
     @property

@@ -1,9 +1,9 @@
-"""A step of a partition: records in, signed rows out (journey step 5, architecture A5 to A8, rules S7, T4, D5).
+"""Applies steps, which turn a partition's records into signed rows (journey step 5, A5 to A8, rules S7, T4, D5).
 
-`prepare` classifies hits as history hits, copies, late or on-time hits; its only change to the state is that new sites
-get numbers. `apply` changes the state and returns the rows to emit. Between the two calls, the caller must determine
-which hits hold the orders and refunds that they claim (rule D3). All records of a step must belong to the same epoch.
-Apart from this, the division of records into steps changes neither the state nor the net sum of the rows.
+`prepare` classifies hits as history hits, copies, late hits or on-time hits. It only changes the state by assigning
+numbers to new sites. `apply` changes the state and returns the rows to emit. Between the two calls, the caller must
+determine which hits hold the orders and refunds that they claim (rule D3). All records of a step must belong to the
+same epoch. Apart from this, the division of records into steps changes neither the state nor the net sum of the rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MICROS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RecordsOf:
-    """The records of a step, from a single partition and epoch, in log order.
+    """The records of a step, in log order. All records belong to the same partition and epoch.
 
     Attributes:
         ends: (offset, log time) of each record, including heartbeats and records that do not decode.
@@ -54,7 +54,7 @@ class RecordsOf:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A step's classified hits, before the state changes.
+    """A step's classified hits, before the step changes the state.
 
     Attributes:
         records: the step's records.
@@ -73,7 +73,7 @@ class Prepared:
 
     @property
     def claiming(self) -> BoolArray:
-        """Whether each row claims an order or a refund (n,); always False for a copy."""
+        """For each row, whether it claims an order or a refund (n,). False for every copy."""
         is_order = (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null()
         claims = (is_order | claims_refund()) & ~pl.col("is_copy")
         claiming: BoolArray = self.rows.select(claims).to_series().to_numpy()
@@ -85,11 +85,11 @@ class Stepped:
     """The result of a step.
 
     Attributes:
-        rows: signed rows, to commit together with the partition's position.
-        due: the previous epoch's final values; None when no epoch ended.
-        counts: hit counts per path.
-        waiting: LEDGER_COLUMNS for the epoch's hits that wait for settlement; None when the step adds no such hits.
-            Must be stored before the rows become visible (rule S9).
+        rows: the signed rows, which must be committed together with the partition's position.
+        due: the final values of the previous epoch; None if no epoch ended.
+        counts: how many hits took each path.
+        waiting: the ledger entries (LEDGER_COLUMNS) for the epoch's hits that wait for settlement; None if the step
+            adds no such hits. These entries must be stored before the rows become visible (rule S9).
     """
 
     rows: FoldedRows
@@ -99,12 +99,12 @@ class Stepped:
 
 
 def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Classify the records' hits. The only change to the state is that new sites get numbers.
+    """Classify the records' hits. This changes the state only by assigning numbers to new sites.
 
     Args:
-        state: has applied every record before these.
-        records: from an epoch not before the state's epoch.
-        rules: rules for every site that is new to the state; others may be included.
+        state: the state after all earlier records.
+        records: the step's records. Their epoch must not be before the state's epoch.
+        rules: the rules of every site that is new to the state. Rules of other sites may be included.
     """
     known = placed(state, records, rules)
     copies = find_stream_copies(
@@ -115,7 +115,7 @@ def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]
 
 
 def placed(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Classify each hit by itself: timeline, id, and whether the hit is on time.
+    """Classify each hit independently of all others: timeline, id, and whether the hit is on time.
 
     Arguments are as for `prepare`; `is_copy` and `collides` are False.
     """
@@ -145,10 +145,10 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
     """Apply the records to the state, and return the rows and values to emit.
 
     Args:
-        state: unchanged since `prepare`.
-        prepared: result of `prepare`.
+        state: the state, which must not have changed since `prepare`.
+        prepared: the result of `prepare`.
         wins: whether each row holds the order or the refund that it claims (n,).
-        is_redo: whether the records were applied before, divided into steps in an unknown way.
+        is_redo: whether the records have been applied before, in steps that may have been divided differently.
     """
     due = _enter_epoch(state, prepared.records)
     _move_position(state, prepared.records.ends)
@@ -176,7 +176,10 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
 
 
 def _enter_epoch(state: LiveState, records: RecordsOf) -> DueValues | None:
-    """Begin the records' epoch if it is new, and return the previous epoch's final values; otherwise None."""
+    """Begin the records' epoch if it is new, and then return the previous epoch's final values.
+
+    Otherwise return None.
+    """
     epoch = epoch_of(records.ends[0][1])
     if epoch == state.sums.epoch:
         return None
@@ -193,7 +196,7 @@ def _move_position(state: LiveState, ends: Sequence[tuple[int, int]]) -> None:
 
 
 def _to_be_kept(state: LiveState, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows as KEPT_COLUMNS, with `waits` decided."""
+    """Return the rows in the form of KEPT_COLUMNS, in which `waits` is decided."""
     rows = rows.with_columns(pl.lit(value=False).alias("waits"))
     forming = rows.select(forms_visits()).to_series().to_numpy()
     waits = waiting_hits(state, rows, forming)
@@ -206,7 +209,7 @@ def _waiting_counts(state: LiveState, rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _take_rows(state: LiveState, rows: pl.DataFrame, contributions: Contributions) -> PathCounts:
-    """Add what the rows contribute, each on its path; return hit counts per path."""
+    """Add the contributions of all rows, each on its path. Return how many hits took each path."""
     is_copy, on_time, offline, waits = (rows[name].to_numpy() for name in ("is_copy", "on_time", "offline", "waits"))
     contributions.of_hits += of_copies(rows.filter(pl.Series(is_copy)) if is_copy.any() else rows.clear())
     alone = ~is_copy & (~on_time | offline | waits)
@@ -216,7 +219,7 @@ def _take_rows(state: LiveState, rows: pl.DataFrame, contributions: Contribution
     in_time = ~is_copy & on_time & ~waits
     forming = in_time & ~offline
     fast, slow = take_hits(state, rows if forming.all() else rows.filter(pl.Series(forming)), contributions)
-    offline_hits = int((in_time & offline).sum())  # counted as fast: no other hit affects them
+    offline_hits = int((in_time & offline).sum())  # offline hits count as fast, because no other hit affects them
     return PathCounts(
         fast=fast + offline_hits,
         slow=slow,

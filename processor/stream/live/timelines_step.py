@@ -1,8 +1,9 @@
-"""Update visits with new on-time hits, on a fast or a slow path (journey step 5, architecture A7).
+"""Updates visits with new on-time hits, on a fast or a slow path (journey step 5, architecture A7).
 
-Fast path: all new hits in a timeline are later than every earlier hit, so the current visit is enough to continue from.
-Slow path: fetch the timeline's kept hits, build its visits with and without the new hits from the visit open at the
-horizon, and emit the difference. Decides which timelines take which path.
+On the fast path, all new hits in a timeline are later than every earlier hit, so the current visit suffices to
+continue. On the slow path, the timeline's kept hits are fetched. Starting from the visit that was open at the horizon,
+the timeline's visits are built with and without the new hits, and the difference is emitted. This module decides which
+timelines take which path.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from processor.stream.live.visit_table import VisitColumns
 
 
 def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions) -> tuple[int, int]:
-    """Update visits with new hits; return how many hits took the fast path and how many the slow path.
+    """Update visits with new hits. Return how many hits took the fast path, and how many took the slow path.
 
     Args:
-        state: the partition's state, whose log time the caller has already advanced to that of the step.
+        state: the partition's state. The caller has already set its log time to that of the step.
         hits: KEPT_COLUMNS: on time, not offline, no copies.
         contributions: receives the contributions of the hits and their visits.
     """
@@ -51,15 +52,15 @@ def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions
 
 @dataclass(frozen=True, slots=True)
 class _Touched:
-    """The timelines with new hits (k,), by key.
+    """The timelines that have new hits (k,), sorted by key.
 
     Attributes:
-        keys: timeline keys, in ascending order.
-        slots: timeline slots; new timelines have been added.
-        latest: event time of each timeline's latest new hit.
+        keys: the timelines' keys, in ascending order.
+        slots: the timelines' slots; new timelines have been added before.
+        latest: the event time of each timeline's latest new hit.
         slow: whether each timeline takes the slow path.
-        lands_only: whether each timeline takes the slow path only because its visit's first view arrives.
-        is_first_after_horizon: whether each timeline has no earlier on-time hit at or after the horizon.
+        lands_only: whether each timeline takes the slow path for one reason only: the first view of its visit arrives.
+        is_first_after_horizon: whether all earlier on-time hits of each timeline are before the horizon.
         timeline_of: (n,) index of each hit's timeline in `keys`.
     """
 
@@ -88,7 +89,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
     views = np.zeros(len(keys), np.bool_)
     is_view = np.isin(hits["hit_type"].to_numpy(), VIEW_TYPES)
     views[timeline_of[is_view]] = True
-    # The first view of a visit changes the landing page of all hits in the visit.
+    # The first view of a visit changes the landing page of all hits in this visit.
     lands_late = views & (now.hits[slots] > 0) & (now.views[slots] == 0)
     return _Touched(
         keys=keys,
@@ -102,7 +103,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
 
 
 def _keep_bases(state: LiveState, touched: _Touched) -> None:
-    """Save the open visit as base for each timeline whose first hit after the horizon arrives now."""
+    """If a timeline's first hit after the horizon arrives now, save the timeline's open visit as its base."""
     now = state.timelines.now
     slots = touched.slots[touched.is_first_after_horizon]
     slots = slots[(now.hits[slots] > 0) & (now.deadline[slots] >= state.horizon)]
@@ -150,17 +151,18 @@ def _slow(state: LiveState, hits: pl.DataFrame, touched: _Touched, contributions
 
 @dataclass(frozen=True, slots=True)
 class _Begin:
-    """Where rebuilding starts in each timeline (k,), by key.
+    """Where the rebuilding of each timeline starts (k,), sorted by key.
 
-    When only a visit's first view arrives, all new hits are later than every earlier hit and no other visit changes.
-    Rebuilding then starts at that visit, because the visitor may have a million earlier hits.
+    If a timeline takes the slow path only because a visit's first view arrives, all new hits are later than every
+    earlier hit, and no other visit changes. Rebuilding then starts at this visit, because the visitor may have a
+    million earlier hits.
 
     Attributes:
         keys: timeline keys, in ascending order.
         slots: timeline slots.
-        since: event time of the first hit needed, at least the horizon.
-        first_hash: hit_hash of the first hit needed; hits at the same time with a smaller hash belong to the visit
-            before.
+        since: the event time of the first hit that is needed, at least the horizon.
+        first_hash: the hit_hash of the first hit that is needed. Hits at the same time with a smaller hash belong to
+            the visit before.
     """
 
     keys: U64Array
@@ -169,7 +171,7 @@ class _Begin:
     first_hash: U64Array
 
     def are_needed(self, keys: U64Array, times: I64Array, hashes: U64Array) -> BoolArray:
-        """Return which hits are at or after the start of rebuilding in their timeline (n,)."""
+        """Return for each hit whether it is at or after the start of rebuilding in its timeline (n,)."""
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         since = self.since[places]
         is_later = (times > since) | ((times == since) & (hashes >= self.first_hash[places]))
@@ -190,10 +192,10 @@ def _begin_of(state: LiveState, touched: _Touched) -> _Begin:
 
 
 def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolArray:
-    """Return which closing visits were rebuilt.
+    """Return for each closing visit whether it was rebuilt.
 
-    In a timeline that was rebuilt from the horizon on, these are the base, and the visits whose last hit is at or after
-    the horizon.
+    In a timeline that was rebuilt from the horizon on, the base was rebuilt, and so was each visit whose last hit is at
+    or after the horizon.
     """
     closing = state.closing
     since = closing.last >= state.horizon
@@ -215,7 +217,7 @@ def _kept_hits(state: LiveState, begin: _Begin) -> pl.DataFrame:
 
 
 def _bases(state: LiveState, slots: I64Array) -> VisitColumns:
-    """Return the visits in these slots that were open at the horizon."""
+    """Return the bases in these slots: the visits that were open at the horizon."""
     places = state.timelines.base[slots]
     return state.timelines.bases.take(places[places >= 0].astype(np.int64))
 
@@ -247,7 +249,7 @@ def _dims_of_bases(built: Built, of_base: I64Array) -> I32Array:
 
 
 def _keep_now(state: LiveState, built: Built) -> None:
-    """Store each timeline's latest visit, and earlier visits that have not ended."""
+    """Store each timeline's latest visit, and earlier visits that have not ended yet."""
     last = built.is_last()
     newest = built.visits.take(last)
     state.timelines.now.put(state.timelines.find(newest.key), newest)

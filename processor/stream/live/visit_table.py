@@ -1,7 +1,7 @@
-"""Visits as numeric columns, and a partition's open visits by timeline (journey step 5, architecture A5).
+"""Stores visits as numeric columns, and a partition's open visits by timeline (journey step 5, architecture A5).
 
-Decides which facts about a visit are kept while the visit can still change. A timeline consists of a visitor's hits on
-a site; excluded hits form a separate timeline. The timeline key is a 64-bit hash.
+Decides which facts about a visit are kept as long as the visit can still change. A timeline consists of a visitor's
+hits on a site; excluded hits form a separate timeline. The timeline key is a 64-bit hash.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ class VisitColumns:
     """Visits (m,).
 
     Attributes:
-        key: timeline key; the lowest bit marks excluded hits.
-        site: site number.
-        start: the first hit's event time, ms.
+        key: the timeline key; the lowest bit is 1 for excluded hits.
+        site: the site's number.
+        start: the first hit's event time in ms.
         first_hash: the first hit's hit_hash.
         last: the last hit's event time, ms.
-        deadline: `last` + the gap in the site's policy, ms; the visit has ended when the log time is greater.
-        hits: number of hits; 0 = no visit (a slot whose timeline has only orphans).
-        acts: number of interactive hits.
-        views: number of page and screen views.
-        campaign: the current campaign's hash, 0 = none.
-        dims: number of the CARRIED_DIMENSIONS tuple.
-        exit: text code of the last viewed page, 0 = none.
+        deadline: `last` + the gap in the site's policy, in ms. The visit has ended once the log time is greater.
+        hits: the number of hits; 0 means that there is no visit, because the timeline has only orphans.
+        acts: the number of interactive hits.
+        views: the number of page and screen views.
+        campaign: the hash of the visit's current campaign; 0 = none.
+        dims: the number of the visit's CARRIED_DIMENSIONS tuple.
+        exit: the text code of the last viewed page; 0 = none.
         has_order: whether the visit has an ORDER that counts.
     """
 
@@ -73,12 +73,12 @@ class VisitColumns:
 
     @classmethod
     def empty(cls, length: int = 0) -> VisitColumns:
-        """Return `length` visits with all values 0."""
+        """Return `length` visits in which all values are 0."""
         return cls(**{name: np.zeros(length, kind) for name, kind in _TYPES.items()})
 
     @classmethod
     def concat(cls, *parts: VisitColumns) -> VisitColumns:
-        """Return all parts' visits, in order."""
+        """Return the visits of all parts, in order."""
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _TYPES})
 
     @classmethod
@@ -87,11 +87,11 @@ class VisitColumns:
         return cls(**{name: frame[name].to_numpy().astype(kind) for name, kind in _TYPES.items()})
 
     def take(self, places: I64Array | BoolArray) -> VisitColumns:
-        """Return the visits at these places, or where a mask is set."""
+        """Return the visits at the given places, or those for which the given mask is true."""
         return VisitColumns(**{name: getattr(self, name)[places] for name in _TYPES})
 
     def put(self, places: I64Array, visits: VisitColumns) -> None:
-        """Replace the visits at these places (distinct)."""
+        """Replace the visits at these places, which must be distinct."""
         for name in _TYPES:
             getattr(self, name)[places] = getattr(visits, name)
 
@@ -101,23 +101,23 @@ class VisitColumns:
 
     @property
     def excluded(self) -> BoolArray:
-        """Whether each visit consists of excluded hits."""
+        """For each visit, whether it consists of excluded hits."""
         return (self.key & np.uint64(1)).astype(np.bool_)
 
     def ended(self, log_time: int) -> BoolArray:
-        """Return whether each visit has ended at a log time (rule S7)."""
+        """Return for each visit whether it has ended at a log time (rule S7)."""
         return self.deadline < log_time
 
 
 class Timelines:
-    """A partition's timelines that an on-time hit can still change, each in a slot.
+    """The timelines of a partition that an on-time hit can still change. Each timeline has a slot.
 
     Attributes:
-        now: current latest visit per slot.
-        seen: latest event time among on-time hits per slot, orphans included, ms.
-        base: index in `bases` of each slot's open visit as of the horizon; −1 when there is none, or when `seen` is
-            before the horizon and `now` is the base.
-        bases: open visits as of the horizon.
+        now: each slot's latest visit.
+        seen: the latest event time in ms of each slot's on-time hits, including orphans.
+        base: for each slot, the index in `bases` of the visit that was open at the horizon. The index is −1 if there is
+            no such visit, or if `seen` is before the horizon and `now` is the base.
+        bases: the visits that were open at the horizon, as they were then.
     """
 
     def __init__(self, limits: Limits = PRODUCTION) -> None:
@@ -134,27 +134,27 @@ class Timelines:
 
     @property
     def now(self) -> VisitColumns:
-        """The latest visit per slot, as writable column views."""
+        """The latest visit in each slot, as views of the columns. Writing to a view changes the visit."""
         return VisitColumns(
             **{field.name: getattr(self._now, field.name)[: self._count] for field in fields(VisitColumns)}
         )
 
     @property
     def seen(self) -> I64Array:
-        """Latest event time among on-time hits per slot; writable."""
+        """The latest event time of each slot's on-time hits. The array may be written to."""
         return self._seen[: self._count]
 
     @property
     def base(self) -> I32Array:
-        """Each slot's index in `bases`, −1 for none; writable."""
+        """Each slot's index in `bases`; −1 for none. The array may be written to."""
         return self._base[: self._count]
 
     def find(self, keys: U64Array) -> I64Array:
-        """Return each timeline's slot, −1 for an unknown timeline."""
+        """Return each timeline's slot, or −1 for a timeline that has no slot."""
         return self._index.find(keys)
 
     def add(self, keys: U64Array) -> I64Array:
-        """Add timelines (distinct, all new) without visits; return their slots."""
+        """Add timelines without visits, and return their slots. The timelines must be distinct and new."""
         slots = self._count + np.arange(len(keys))
         self._reserve(self._count + len(keys))
         self._count += len(keys)
@@ -167,12 +167,12 @@ class Timelines:
         return slots
 
     def set_bases(self, slots: I64Array, bases: VisitColumns) -> None:
-        """Set bases for slots without a base."""
+        """Set the bases of slots that have no base yet."""
         self.base[slots] = len(self.bases) + np.arange(len(slots), dtype=np.int32)
         self.bases = VisitColumns.concat(self.bases, bases)
 
     def keep_only(self, alive: BoolArray) -> None:
-        """Drop the other slots, and bases that no slot uses."""
+        """Drop all slots that are not `alive`, and bases that no slot uses."""
         now, seen, base = self.now.take(alive), self.seen[alive], self.base[alive]
         with_base = np.flatnonzero(base >= 0)
         self.bases = self.bases.take(base[with_base].astype(np.int64))

@@ -1,9 +1,9 @@
-"""Decide which hits of a step wait for settlement, to bound the work per visitor (journey step 5, rule S9).
+"""Decides which hits of a step wait for settlement, to bound the work per visitor (journey step 5, rule S9).
 
-A hit that is at or before the latest hit of its timeline in earlier records takes the slow path, whose cost grows with
-the visitor's kept hits. When a visitor has too many kept hits, such a hit waits: until settlement, the hit counts in
-hit metrics but belongs to no visit. The decision depends on the records in log order only, so the same hits wait
-however records are divided into steps.
+A hit takes the slow path if earlier records contain a hit of the same timeline at the same time or later. The cost of
+the slow path grows with the visitor's kept hits. If a visitor has too many kept hits, such a hit waits for settlement.
+Until then, the hit counts in hit metrics, but belongs to no visit. The decision depends on the records in log order
+only, so the same hits wait however records are divided into steps.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _NEVER: Final = np.iinfo(np.int64).min
 
 
 def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> BoolArray:
-    """Return which hits wait (n,).
+    """Return for each hit whether it waits for settlement (n,).
 
     Args:
-        state: contains the hits before the step.
+        state: the state before the step.
         rows: the step's hits (KEPT_COLUMNS), in log order.
-        forming: whether each hit forms visits: on time, not offline, no copy (n,).
+        forming: whether each hit forms visits (n,). Hits form visits if they are on time, not offline and not copies.
     """
     waits = np.zeros(rows.height, np.bool_)
     places = np.flatnonzero(forming)
@@ -58,10 +58,10 @@ def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int
     already has at least `limit` kept hits.
 
     Args:
-        hits: key, offset, event_time, visitor, forms; in log order (n,).
-        held: visitor, held: number of kept hits before the step.
-        seen: key, seen: latest event time before the step.
-        limit: number of kept hits from which on a visitor's hits wait.
+        hits: the hits in log order, with the columns key, offset, event_time, visitor and forms (n,).
+        held: the columns visitor and held, the visitor's number of kept hits before the step.
+        seen: the columns key and seen, the timeline's latest event time before the step.
+        limit: if a visitor has at least this many kept hits, further hits may have to wait.
     """
     records = hits.group_by("visitor", "offset").agg(pl.len().alias("hits"))
     earlier = (pl.col("hits").cum_sum() - pl.col("hits")).over("visitor", order_by="offset").alias("earlier")
@@ -80,7 +80,7 @@ def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int
 
 
 def _with_disorder(state: LiveState, keys: U64Array, times: I64Array) -> U64Array:
-    """Return the timelines with a hit not later than an earlier hit, in the state or in the step."""
+    """Return the timelines in which a hit is not later than an earlier hit, in the state or in the step."""
     order = np.argsort(keys, kind="stable")
     ordered, ordered_times = keys[order], times[order]
     is_first = np.ones(len(order), np.bool_)
