@@ -1,1 +1,1 @@
-"""The rules of visits, copies, orders and rollups, shared by stream and settlement. Pure."""
+"""The rules for visits, copies, orders and rollups, which stream and settlement share. Pure."""

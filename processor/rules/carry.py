@@ -1,7 +1,7 @@
-"""The carry: state that a settled day hands to the next day (settlement, rule L4).
+"""The carry: the state that a settled day hands to the next day (settlement, rule L4).
 
-A carry contains the visits that were open at the day's end, as of that instant, and a digest of the hits that followed
-in these visits. With the digest, the next day's settlement detects whether this settlement read all of those hits.
+A carry contains the visits that were open at the day's end, in their state at that instant. It also contains a digest
+of later hits in these visits, by which the next day's settlement detects whether this settlement read all these hits.
 Equal carries have equal bytes.
 """
 
@@ -37,18 +37,19 @@ _MULTIPLIERS: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Carry:
-    """The visits open at the end of a day.
+    """The visits that were open at the end of a day.
 
     Attributes:
         open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by timeline.
-        followed: `digest` of the next day's hits that belong to these visits and that this settlement read.
+        followed: the `digest` of those hits of the next day that belong to these visits and were read by this
+            settlement.
     """
 
     open_visits: pl.DataFrame
     followed: int = 0
 
     def to_bytes(self) -> bytes:
-        """Return the carry as bytes: header with version and digest, then an Arrow IPC stream."""
+        """Return the carry as bytes: a header with version and digest, followed by an Arrow IPC stream."""
         target = BytesIO()
         rows = self.open_visits.select(*CARRY_COLUMNS).sort(TIMELINE).rechunk()
         rows.write_ipc_stream(target, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
@@ -74,12 +75,12 @@ class Carry:
         return cls(open_visits, followed)
 
     def hands_on_the_same(self, other: Carry) -> bool:
-        """Return whether the next day settles to the same result from either carry."""
+        """Return whether the settlement of the next day has the same result with either carry."""
         return self.open_visits.equals(other.open_visits)
 
 
 def no_open_visits() -> pl.DataFrame:
-    """Return the carry's rows when no visit is open."""
+    """Return the rows of a carry without open visits."""
     return pl.DataFrame(schema=CARRY_COLUMNS)
 
 
@@ -87,9 +88,9 @@ def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> p
     """Return open visits as `CARRY_COLUMNS`.
 
     Args:
-        visits: the open visits, as of the day's end.
+        visits: the open visits, in their state at the day's end.
         hits: the rows to which the summaries' row numbers refer: timeline, page_path and dimensions.
-        carried: the carry's rows, to which negative row numbers in the summaries refer.
+        carried: the rows of the carry from the day before, to which negative row numbers in the summaries refer.
     """
     timelines = first_values(visits, hits, carried, TIMELINE)
     numbers = pl.DataFrame(
@@ -109,7 +110,7 @@ def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> p
 
 
 def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> pl.DataFrame:
-    """Return each visit's `CARRIED_DIMENSIONS`: the first hit's dimensions and the first view's page (rule S6)."""
+    """Return each visit's `CARRIED_DIMENSIONS`: the first hit's dimensions, and the first view's page (rule S6)."""
     of_first = tuple(name for name in CARRIED_DIMENSIONS if name != "landing_page")
     landing = hits["page_path"].gather(np.maximum(visits.landing, 0)) if hits.height else None
     pages = (
@@ -120,7 +121,7 @@ def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFram
     dimensions = first_values(visits, hits, carried, of_first).with_columns(pages.alias("landing_page"))
     if not (visits.first < 0).any():
         return dimensions.select(CARRIED_DIMENSIONS)
-    # The first view of a carried-in visit came before these hits or is among them.
+    # The first view of a carried-in visit is either before these hits or among them.
     before = np.where(visits.first < 0, -1 - visits.first, 0)
     viewed = (visits.first < 0) & (carried["views"].to_numpy()[before] > 0)
     known = carried["landing_page"].gather(before)
@@ -130,7 +131,7 @@ def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFram
 
 
 def first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
-    """Return these columns from each visit's first hit, or from the open visit that was carried in."""
+    """Return these columns of each visit: from its first hit or, if the visit was carried in, from the carry."""
     is_carried = visits.first < 0
     if not is_carried.any():
         return hits.select(names)[visits.first]
@@ -141,13 +142,13 @@ def first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, n
 
 
 def digest(hits: pl.DataFrame, wins_order: BoolArray, excluded_by_rule: BoolArray | None = None) -> int:
-    """Return the sum mod 2⁶⁴ of a hash per hit, computed from the values by which a hit can change its visit.
+    """Return the sum modulo 2⁶⁴ of the hits' hashes. A hash covers the values by which a hit can change its visit.
 
     Args:
         hits: hits in visits, in any order.
         wins_order: (n,) whether the hit is the ORDER that counts (rule D3).
-        excluded_by_rule: (n,) whether only an exclusion rule excludes the hit; None: no hit. Only the flags of rules
-            can be decided again.
+        excluded_by_rule: (n,) whether the hit is excluded by an exclusion rule only; None: this is true for no hit.
+            Only the flags of exclusion rules can be decided again.
     """
     mixed = np.zeros(hits.height, np.uint64)
     columns = [hits[name].to_numpy() for name in ("visitor_lo", "hit_hash", "content_hash")]

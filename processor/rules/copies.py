@@ -1,10 +1,10 @@
-"""Find hits that are copies of an earlier hit (journey step 5, rules D1 and D2).
+"""Finds hits that are copies of an earlier hit (journey step 5, rules D1 and D2).
 
-Decides per hit whether the log contains an earlier hit with the same (visitor, hit id) and an event time at most two
-hours away. The earlier hit may itself be a copy. The verdict therefore depends only on hits within two hours, never on
-the length of the window.
+A hit is a copy if the log contains an earlier hit with the same (visitor, hit id) and an event time at most two hours
+away. The earlier hit may itself be a copy. The verdict therefore depends only on hits within two hours, and not on the
+length of the window that is read.
 
-`hit_hash`, 64 bits of XXH3, finds candidates; the text of the id decides (rule D0).
+`hit_hash`, 64 bits of XXH3, finds candidates. The text of the id then decides (rule D0).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Copies:
 
     Attributes:
         is_copy: (n,) whether the hit is a duplicate.
-        original: (n,) row of the earlier hit that the hit copies, −1 for a hit that is no copy.
+        original: (n,) the row of the earlier hit that the hit copies, or −1 if the hit is not a copy.
         collides: (n,) whether the hit is a copy whose content differs from the original's (ID_COLLISION).
     """
 
@@ -41,11 +41,12 @@ class Copies:
 
 
 def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
-    """Return which hits of one site are copies.
+    """Return which hits are copies. All hits must belong to one site.
 
     Args:
-        hits: columns visitor_hi, visitor_lo, hit_hash, hit_id, content_hash, event_time; rows in log order.
-        window_ms: maximum difference between the event times of copies.
+        hits: the hits in log order, with the columns visitor_hi, visitor_lo, hit_hash, hit_id, content_hash and
+            event_time.
+        window_ms: the maximum difference between the event times of a copy and its original.
     """
     original = np.full(hits.height, -1, np.int64)
     suspects = _suspects(hits)
@@ -59,7 +60,10 @@ def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
 
 
 def _suspects(hits: pl.DataFrame) -> I64Array:
-    """Return the rows whose key may repeat. Nearly always no key repeats, and the search costs a single sort."""
+    """Return the rows whose key may occur more than once.
+
+    Usually there are none, and the search costs only one sort.
+    """
     mixed = key_hashes(hits)
     repeated = repeated_hashes(mixed)
     if len(repeated) == 0:
@@ -82,7 +86,7 @@ def repeated_hashes(hashes: U64Array) -> U64Array:
 
 
 def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I64Array) -> None:
-    """Set `original` for every copy among `rows`, which must be ascending."""
+    """Set `original` for each copy among `rows`. The row numbers must be ascending."""
     keys = hits.select(*KEY_COLUMNS, "hit_id", "event_time")[rows]
     order, first = _groups(keys, KEY_COLUMNS)
     if are_apart(keys["hit_id"][order], first).any():
@@ -100,7 +104,7 @@ def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I
 
 
 def _groups(keys: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.integer], BoolArray]:
-    """Return a stable sort order by these columns, and where each group of equal rows begins."""
+    """Return a stable sort order by these columns, and whether each sorted row begins a group of equal rows."""
     order = keys.select(pl.arg_sort_by(list(names), maintain_order=True)).to_series().to_numpy()
     changes = (pl.col(name).ne_missing(pl.col(name).shift(1)) for name in names)
     first = keys[order].select(pl.any_horizontal(changes)).to_series().to_numpy().copy()
@@ -109,16 +113,17 @@ def _groups(keys: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.in
 
 
 def are_apart(texts: pl.Series, first: BoolArray) -> BoolArray:
-    """Return whether each text differs from its predecessor in the group; groups begin where `first` is set."""
+    """Return whether each text differs from the text before it in its group. Groups begin where `first` is true."""
     changed: BoolArray = (texts != texts.shift(1)).fill_null(value=False).to_numpy()
     return changed & ~first
 
 
 def _mark_far_copies(rows: I64Array, times: I64Array, window_ms: int, original: I64Array) -> None:
-    """Apply the rule hit by hit, for the rare id that repeats more than two hours apart.
+    """Find copies hit by hit, for the rare case that hits with the same id are more than two hours apart.
 
-    A hit is compared with the earlier hits that are nearest in event time. Hits are taken out from the last to the
-    first, so that the neighbours of a hit in the linked list of instants are earlier hits. Costs n log n.
+    Each hit is compared with those earlier hits in log order that are nearest in event time. A linked list contains the
+    hits by event time. Hits are removed from the last in log order to the first, so that a hit's neighbours in the list
+    are always earlier hits. The time is O(n log n).
     """
     instants, places = np.unique(times, return_inverse=True)
     at, place_of = instants.tolist(), places.tolist()

@@ -1,7 +1,8 @@
-"""Which version of a site's exclusion rules decides the hits of a UTC day, and which hits are excluded (settlement).
+"""Decides which hits are excluded, by the version of a site's exclusion rules that applies to a UTC day (settlement).
 
-A hit is decided by the rules of its UTC day, even when the settlement of a neighbouring day reads the hit. So each hit
-is excluded in all settlements or in none. On a day without a version, the collector's decisions in the log apply. Pure.
+The rules of a hit's UTC day decide about the hit, even if the settlement of a neighbouring day reads the hit. So each
+hit is excluded in all settlements or in none. If a day has no version, the collector's decisions in the log apply.
+Pure.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from hitmesh.model.rows.rule_flags import MATCHED, broken_rules, matcher_of, rul
 from hitmesh.model.zones import DAY_MS
 
 SETTLED_STEPS_A_HIT: Final = 2_000
-"""How many RE2 steps a settlement may need for its patterns, per hit that is decided."""
+"""For each hit that is decided, a settlement may spend this many RE2 steps on its patterns."""
 SETTLED_FREE_STEPS: Final = 2_000_000_000
-"""How many further RE2 steps a settlement may need: at most 24 s of CPU time."""
+"""In addition, a settlement may spend this many RE2 steps, which take at most 24 s of CPU time."""
 _NETWORK: Final = MATCHED[RuleKind.NETWORK].column
 
 
 @dataclass(frozen=True, slots=True)
 class DayRules:
-    """The rules of a site's days.
+    """The exclusion rules that apply to the days of a site.
 
     Attributes:
-        rules: the site's rules in every version.
-        versions: the version per UTC day; AS_COLLECTED for absent days.
-        steps_a_hit, free_steps: the limit of RE2 steps for hits that are decided together.
+        rules: the site's rules, in all versions.
+        versions: the version for each UTC day; AS_COLLECTED for all other days.
+        steps_a_hit, free_steps: the limit for RE2 steps is free_steps, plus steps_a_hit for each hit that is decided.
     """
 
     rules: SiteRules = NO_RULES
@@ -51,24 +52,24 @@ class DayRules:
 
     @property
     def decide_anew(self) -> bool:
-        """Whether the rules decide the hits of any day, instead of the collector."""
+        """Whether there is a day on which the rules decide about hits, instead of the collector."""
         return bool(self._decided)
 
     @property
     def skipped(self) -> tuple[ExclusionRule, ...]:
-        """The rules that match no hit because the rules do not compile, in any version that decides a day."""
+        """The rules that do not compile, and therefore match no hit, in all versions that decide about a day."""
         found = (rule for version in self._decided for rule in broken_rules(self.rules.at(version)))
         return tuple(dict.fromkeys(found))
 
     def decided(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return hits with the flags that the rules of their days give.
+        """Return the hits with the flags that follow from the rules of their days.
 
         Args:
             rows: hits with event_time, flags, and `columns`.
 
         Raises:
-            FatalError: the patterns need too many steps (FILTER_TOO_DEAR). No pattern was matched yet: a site's rules
-                must not hold up the settlement of other sites.
+            FatalError: the patterns need too many steps (FILTER_TOO_DEAR). The error is raised before any pattern is
+            matched, because a site's rules must not hold up the settlement of other sites.
         """
         if not self.decide_anew or rows.is_empty():
             return rows
@@ -85,7 +86,7 @@ class DayRules:
         return rows.with_columns(pl.Series("flags", flags, pl.UInt32))
 
     def not_applicable(self, rows: pl.DataFrame, day: int) -> int:
-        """Return how many hits of a day have no stored network although a rule of the day compares networks."""
+        """Return how many of the day's hits have no stored network, although a rule of this day compares networks."""
         rules = self.rules.at(self.versions.get(day, AS_COLLECTED))
         if not any(rule.kind is RuleKind.NETWORK for rule in rules):
             return 0
@@ -106,7 +107,7 @@ class DayRules:
 
     @property
     def _decided(self) -> list[int]:
-        """The rules versions of the days whose hits are decided by rules, ascending."""
+        """The versions of the rules that decide about days, in ascending order."""
         return sorted({version for version in self.versions.values() if version != AS_COLLECTED})
 
     def _version_of(self, days: I64Array) -> I64Array:
@@ -115,16 +116,16 @@ class DayRules:
 
 
 COLLECTED: Final = DayRules()
-"""Every hit as the collector decided."""
+"""The rules by which every hit is excluded as the collector decided."""
 
 
 def excluded_by_rule(flags: npt.NDArray[np.uint32]) -> BoolArray:
-    """Return whether only exclusion rules exclude each hit, not its user agent or the list of referrer spam."""
+    """Return for each hit whether it is excluded by exclusion rules only, not also as a bot or referrer spam."""
     others = np.uint32(EXCLUDING_FLAGS & ~RULE_FLAGS)
     found: BoolArray = (flags & np.uint32(RULE_FLAGS) != 0) & (flags & others == 0)
     return found
 
 
 def with_excluded(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return hits with the column `excluded`: whether a flag excludes the hit."""
+    """Return the hits with the column `excluded`, which states whether a flag excludes the hit."""
     return rows.with_columns((pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"))

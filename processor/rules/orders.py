@@ -1,8 +1,8 @@
-"""Decide which claim on an order or a refund counts (settlement, rule D3).
+"""Decides which claim on an order or a refund counts (settlement, rule D3).
 
-Decides the winner of each (kind, id, excluded or not): the first claim in log order that is not a duplicate. Also
-decides which other days must be settled again because a winner changed. Orders are few, so this is plain Python. The
-amounts of refunds are decided in `refunds`.
+For each (kind, id, excluded or not), the winner is the first claim in log order that is not a duplicate. Also
+decides which other days must be settled again because a winner changed. There are few orders, so this module is plain
+Python. The module `refunds` decides the amounts of refunds.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Claimed = tuple[ClaimKind, str, bool]
 
 @dataclass(frozen=True, slots=True)
 class OrderVerdicts:
-    """The verdicts of one day's settlement on orders.
+    """The verdicts on orders in the settlement of a day.
 
     Attributes:
-        winners: the claim that counts, keyed by subject, for all days.
-        changed_flags: this day's claims whose stored duplicate flag must change, with the new flag.
+        winners: the claim that counts for each subject, whatever its day.
+        changed_flags: the new flag of each claim on this day whose stored duplicate flag must change.
         disturbed_days: other days where a claim began or ceased to win.
     """
 
@@ -41,12 +41,12 @@ class OrderVerdicts:
 
 
 def seen_claims(claims: Iterable[OrderClaim], before: Mapping[PartitionId, int]) -> list[OrderClaim]:
-    """Return the claims whose records a scan with these bounds saw, in the order given."""
+    """Return the claims whose records a scan with these bounds has read, in their given order."""
     return [claim for claim in claims if claim.position.offset < before.get(_partition(claim), 0)]
 
 
 def with_flags(claims: Iterable[OrderClaim], flags: Mapping[HitAt, bool]) -> list[OrderClaim]:
-    """Return the claims, with their duplicate flags replaced by `flags` where given."""
+    """Return the claims. If `flags` contains a claim, its duplicate flag is replaced."""
     if not flags:
         return list(claims)
     return [replace(claim, duplicate=flags.get(claim_at(claim), claim.duplicate)) for claim in claims]
@@ -60,17 +60,17 @@ def decide_orders(
     refund_days: Mapping[str, Collection[int]] | None = None,
     excluded_before: Mapping[HitAt, bool] | None = None,
 ) -> OrderVerdicts:
-    """Return the winning claims and the changes that follow.
+    """Return the winning claims, and the changes that result.
 
     Args:
-        claims: every claim on the orders and refunds in question; claims on one id must be in log order.
+        claims: all claims on the orders and refunds that are to be decided; claims on one id must be in log order.
         day: the UTC day to settle.
-        duplicates: whether each claiming hit in the window is a copy; hits on other days may be included.
+        duplicates: for claiming hits, whether the hit is a copy; hits on other days may be included.
         read_through: the offsets up to which the day's current generation was read; empty without a generation. The
             day's claims beyond these offsets are new, and may take an order from a claim on another day.
-        refund_days: per order, the days with refunds that get their amount from the order.
-        excluded_before: whether the claiming hits were excluded before; an absent hit has the flag of its claim. If
-            rules are decided again, another claim on an order may win.
+        refund_days: for each order, the days of refunds that take their amount from the order.
+        excluded_before: for claiming hits, whether the hit was excluded before; for all other hits, the claim's flag
+            applies. If exclusion rules are applied again, another claim on an order may win.
     """
     current = {claim_at(claim): claim.duplicate for claim in claims}
     decided = {key: duplicates.get(key, stored) for key, stored in current.items()}
@@ -96,7 +96,7 @@ def decide_orders(
 
 
 def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> dict[Claimed, OrderClaim]:
-    """Return the first claim per subject that is not a duplicate."""
+    """Return for each subject the first claim that is not a duplicate."""
     winners: dict[Claimed, OrderClaim] = {}
     for claim in claims:
         if not duplicates[claim_at(claim)]:
@@ -105,7 +105,7 @@ def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> 
 
 
 def _differ(claim: OrderClaim | None, other: OrderClaim | None) -> bool:
-    return claim is not other and claim != other  # nearly always the same object, which is faster than comparing
+    return claim is not other and claim != other  # usually both are the same object, which `is` detects fast
 
 
 def claim_at(claim: OrderClaim) -> HitAt:

@@ -1,7 +1,7 @@
-"""Decide the amount that a refund subtracts (journey step 5, and settlement; rule D3).
+"""Decides the amount that a refund subtracts (journey step 5, and settlement; rule D3).
 
-A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream; at settlement, it subtracts
-the order's total, once the order is known. Refunds are few, so this is plain Python.
+A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream. At settlement, it subtracts
+the order's total, if the order is found. There are few refunds, so this module is plain Python.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from processor.settle.window import read_rows
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """Hits with their final refund amounts.
+    """Hits in which the amounts of refunds are final.
 
     Attributes:
-        hits: the hits; a refund that gets its amount from the order also gets the order's currency.
-        completed: (n,) the amounts that refunds got from their orders, micros; 0 for other hits.
+        hits: the hits. A refund that takes its amount from its order also takes the order's currency.
+        completed: (n,) the amounts in micros that refunds took from their orders; 0 for other hits.
     """
 
     hits: pl.DataFrame
@@ -35,18 +35,18 @@ class Refunded:
 
 
 def claims_refund() -> pl.Expr:
-    """Return an expression for whether a hit claims a refund."""
+    """Return an expression that states whether a hit claims a refund."""
     return (pl.col("hit_type") == HitType.REFUND) & pl.col("refund_id").is_not_null()
 
 
 def takes_total() -> pl.Expr:
-    """Return an expression for whether a hit is a refund without an amount: 0, or null in a record from elsewhere."""
+    """Return an expression that states whether a hit is a refund without an amount: 0, or null in a foreign record."""
     has_none = pl.col("refund_amount").fill_null(0) == 0
     return (pl.col("hit_type") == HitType.REFUND) & has_none & pl.col("order_id").is_not_null()
 
 
 def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
-    """Return stream rows with `wins_order`, the amounts of repeated refunds set to 0.
+    """Return the stream's hits with the column `wins_order`. The amounts of repeated refunds are set to 0.
 
     Args:
         rows: hits with `refund_id`.
@@ -60,7 +60,7 @@ def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
 
 
 def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: OrderVerdicts) -> Refunded:
-    """Return hits with the refund amounts that count at settlement. `hits` must contain no copies."""
+    """Return hits with the refund amounts that count at settlement. The hits must not contain copies."""
     completed = np.zeros(hits.height, np.int64)
     rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.REFUND)
     if not len(rows):
@@ -90,9 +90,9 @@ def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: Orde
 
 
 def with_totals(claims: Iterable[OrderClaim], order_ids: Collection[str], raw: RawStore) -> list[OrderClaim]:
-    """Return the claims; a claim on these orders that has no total gets the total and the currency of its ORDER hit.
+    """Return the claims. A claim on one of these orders that has no total gets total and currency from its ORDER hit.
 
-    Claims that an older version stored have no total.
+    Claims that older versions of hitmesh stored have no total.
 
     Raises:
         StoreCorrupt: a record does not decode.

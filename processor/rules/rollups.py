@@ -1,6 +1,6 @@
-"""Fold hits and visits into rollup rows (journey step 5, rules §8 and §9).
+"""Folds hits and visits into rollup rows (journey step 5, rules §8 and §9).
 
-Decides which measures are added by a hit, an ordered item, a copy, a refusal and a visit, and in which cell and under
+Decides which measures a hit, an ordered item, a copy, a refusal and a visit add. Also decides in which cell and under
 which dimensions these measures are added.
 
 Data-quality measures count all hits, and are stored in rows that are not marked excluded (rollup_rows).
@@ -53,13 +53,13 @@ _WINNING_ORDER_MEASURES: Final = {
     "shipping": "shipping",
     "discounts": "discount",
 }
-_MANY: Final = 20_000  # joining so many contributions costs more than grouping the parts one by one
+_MANY: Final = 20_000  # concatenating more contributions than this costs more than grouping the parts one by one
 _ITEM_DIMENSIONS: Final = {"product": "sku", "category": "category", "brand": "brand"}
 
 
 @dataclass(frozen=True, slots=True)
 class RowOwner:
-    """The generation of a site-day that owns a set of rows."""
+    """The owner of rows: a site-day and its generation."""
 
     site: str
     day: int
@@ -83,10 +83,10 @@ def traffic_rows(
 
     Args:
         owner: the owner of the rows.
-        counted: the day's hits except copies: window columns and `wins_order`, with VISIT_DIMENSIONS taken from the
-            hit's visit, or their number `dims` in `texts`.
-        copies: the day's copies: window columns.
-        rejected: refused hits per cell, by collect time.
+        counted: the day's hits without copies, with the window columns, `wins_order`, and VISIT_DIMENSIONS of the hit's
+            visit. VISIT_DIMENSIONS may be replaced by their number `dims` in `texts`.
+        copies: the day's copies, with the window columns.
+        rejected: how many hits were refused in each cell, by collect time.
         lg_k: log2 of the visitor sketches' size.
         texts: VISIT_DIMENSIONS by number (`numbered_dimensions`).
     """
@@ -103,10 +103,10 @@ def traffic_rows(
 
 
 def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFrame]:
-    """Return a number for each row (n,), equal for equal VISIT_DIMENSIONS, and the VISIT_DIMENSIONS by number.
+    """Return a number for each row (n,), and the VISIT_DIMENSIONS by number.
 
-    Number 0 has no value in any dimension. A row has twenty dimensions, and grouping by a number in place of eleven
-    texts takes half the time.
+    Rows with equal VISIT_DIMENSIONS get the same number. Number 0 stands for no value in any dimension. A row has
+    twenty dimensions. Grouping takes half the time if one number replaces eleven texts.
     """
     nothing = pl.DataFrame(schema=dict.fromkeys(VISIT_DIMENSIONS, pl.String()), data=[[None]] * len(VISIT_DIMENSIONS))
     rows = pl.concat([nothing, dimensions.select(VISIT_DIMENSIONS)]).rechunk().with_row_index("row")
@@ -121,7 +121,7 @@ def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFram
 
 
 def _with_values(rows: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Return the columns except texts that no row has: most dimensions are null in most traffic."""
+    """Return the columns, except text columns that are null in all rows. Most dimensions are null in most traffic."""
     there = [name for name in names if name in rows.columns]
     kept = [name for name in there if rows.schema[name] != pl.String or rows[name].null_count() < rows.height]
     return kept or [names[0]]
@@ -134,13 +134,13 @@ def folded_rows(
     lg_k: int = LG_K_CELL,
     texts: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Return the rows for contributions that come in parts, of which only one is in memory at a time.
+    """Return the rows for contributions that come in parts. Only one part is in memory at a time.
 
     Args:
         source: the row source.
         owner: the owner of the rows.
         parts: contributions of hits, copies, refusals or visits; at least one part. A column without values may be
-            absent, `visitor` not from all parts.
+            missing, but `visitor` must not be missing from all parts.
         lg_k: log2 of the visitor sketches' size.
         texts: VISIT_DIMENSIONS by number, if the parts have the number `dims` in their place.
     """
@@ -156,15 +156,16 @@ def folded_rows(
 
 
 def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[pl.DataFrame]:
-    """Return the contributions of counted hits to traffic rows; each frame omits measures that are always zero.
+    """Return the contributions of counted hits to traffic rows. Each frame omits measures that are 0 in all its rows.
 
     Args:
         counted: hits that are no copies: `dimensions`, window columns and `wins_order`.
-        dimensions: columns that distinguish rows; an item's own dimensions replace the hit's. `hit_type` stays a
-            number.
+        dimensions: the columns that distinguish rows. An item's own dimensions replace those of the hit. `hit_type`
+            stays a number.
 
     Returns:
-        Frames with cell, excluded, dimensions, measures and `visitor` (visitor_lo for interactive hits, else null).
+        Frames with cell, excluded, dimensions, measures and `visitor`, which is visitor_lo for interactive hits, and
+        null for others.
     """
     parts = [_hits(counted, dimensions)]
     if counted["excluded"].any():
@@ -175,7 +176,10 @@ def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[
 
 
 def visits_rows(owner: RowOwner, contributions: pl.DataFrame, texts: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Return `VISITS_COLUMNS` for the contributions of visits that start on the owner's day; `texts` as for traffic."""
+    """Return `VISITS_COLUMNS` for the contributions of visits that start on the owner's day.
+
+    `texts` is as for traffic rows.
+    """
     return folded_rows(RowSource.VISITS, owner, [contributions], texts=texts)
 
 
@@ -185,9 +189,9 @@ def visit_contributions(
     """Return the contributions of visits, each in the cell where the visit starts.
 
     Args:
-        visits: the visits, ended or as known so far (m,).
+        visits: the visits (m,); those that have not ended are given as known so far.
         hits: the rows to which the summaries' row numbers refer: excluded and page_path.
-        dimensions: each visit's hostname and VISIT_DIMENSIONS, or their number `dims` (m,).
+        dimensions: each visit's hostname and VISIT_DIMENSIONS, or the number `dims` in their place (m,).
         order_visits: whether each visit contains an order that counts (m,).
     """
     viewed = visits.views > 0
@@ -211,7 +215,7 @@ def visit_contributions(
 
 
 def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return each hit's contribution to its own row, without the quality measures of excluded hits."""
+    """Return the contribution of each hit to its row, without the data-quality measures of excluded hits."""
     hit_type = pl.col("hit_type")
     wins = pl.col("wins_order")
     included = ~pl.col("excluded")
@@ -238,7 +242,7 @@ def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
 
 
 def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the quality measures of excluded hits, for rows that are not marked excluded."""
+    """Return the data-quality measures of excluded hits. They belong to rows that are not marked as excluded."""
     flags = pl.col("flags")
     measures = {
         "excluded_hits": pl.lit(value=True),
@@ -259,7 +263,7 @@ def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl
 
 
 def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the contributions of items in winning orders, each under the item's product, category and brand."""
+    """Return the contributions of items in winning orders, each under the product, category and brand of the item."""
     ordered = counted.filter(pl.col("wins_order") & (pl.col("items").list.len() > 0))
     item = pl.col("items").struct
     return (
@@ -275,7 +279,7 @@ def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
 
 
 def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the contributions of copies, each under the copy's own dimensions and in no visit."""
+    """Return the contributions of copies. A copy belongs to no visit, and has its own hit dimensions."""
     return copies.select(
         *_hit_key(dimensions),
         pl.lit(value=False).alias("excluded"),
@@ -284,7 +288,7 @@ def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.Da
 
 
 def refusal_contributions(rejected: Mapping[int, int]) -> pl.DataFrame:
-    """Return the contributions of refused hits. Refused hits have the cell of the collect time and no dimension."""
+    """Return the contributions of refused hits. They are in the cell of the collect time, and have no dimensions."""
     cells = pl.DataFrame(
         {"cell": list(rejected), "rejected_hits": list(rejected.values())},
         schema={"cell": pl.Int64, "rejected_hits": pl.Int64},
@@ -293,7 +297,7 @@ def refusal_contributions(rejected: Mapping[int, int]) -> pl.DataFrame:
 
 
 def _is_late() -> pl.Expr:
-    """Return an expression for whether a hit's log time is more than an hour after its event time (rule T4)."""
+    """Return an expression that states whether a hit's log time is more than an hour after its event time (rule T4)."""
     return pl.col("log_time") - pl.col("event_time") > LATENESS_MS
 
 
@@ -309,14 +313,15 @@ def hit_type_name() -> pl.Expr:
 
 
 def with_texts(rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows with VISIT_DIMENSIONS in place of their number `dims`."""
+    """Return the rows, in which VISIT_DIMENSIONS replace their number `dims`."""
     return rows.drop(DIMS).with_columns(*texts[rows[DIMS]])
 
 
 def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) -> pl.DataFrame:
-    """Return a row per key with the sums of its contributions, or of rows that this function returned.
+    """Return one row per key, with the sums of its contributions.
 
-    Traffic keeps the list of each row's visitors. A dimension without values may be absent.
+    The input may also be rows that this function returned before. Rows of traffic keep the list of their visitors. A
+    dimension without values may be missing.
     """
     there = [name for name in MEASURES[source] if name in contributions.columns]
     sums = [name for name in there if (contributions[name] != 0).any()]
@@ -328,14 +333,14 @@ def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) 
 
 
 def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
-    """Return a sketch per list of visitors, null for a list without values; `lg_k` as in cell_sketches."""
+    """Return a sketch for each list of visitors, or null for a list without values. `lg_k` is as in cell_sketches."""
     groups = np.repeat(np.arange(len(visitors)), visitors.list.len().to_numpy())
     keys = visitors.explode()
     known = keys.is_not_null().to_numpy()
     groups, present = groups[known], keys.drop_nulls().to_numpy()
     counts = np.bincount(groups, minlength=len(visitors))
     if counts.max(initial=0) > exact_limit(lg_k):
-        order = np.lexsort((present, groups))  # a sample must not depend on arrival order (P1)
+        order = np.lexsort((present, groups))  # a sample must not depend on the order of arrival (P1)
         groups, present = groups[order], present[order]
     made = cell_sketches(present, groups, len(visitors), lg_k)
     sketches = pl.Series("visitors", pl.from_arrow(made), pl.Binary)
@@ -345,14 +350,14 @@ def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
 def complete_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return all columns in order, missing dimensions and measures filled in, reserved words escaped."""
+    """Return all columns in order. Missing dimensions and measures are filled in, and reserved words are escaped."""
     return with_escaped_names(filled_rows(folded, fixed, columns))
 
 
 def filled_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return all columns in order, missing dimensions and measures filled in."""
+    """Return all columns in order. Missing dimensions and measures are filled in."""
     measures = {*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS}
     return folded.select(
         (

@@ -1,10 +1,10 @@
-"""Build visits across days with different policies (settlement, stream; rules L4 and §4).
+"""Builds visits across days with different policies (settlement, stream; rules L4 and §4).
 
-The day on which a visit begins decides the visit's policy: the logic version of that day, and the site's changes of its
-policy. `build_after` serves a day that was settled after a day with another policy, `build_by_start` any range of time.
-The carried-in visits continue under the previous day's policy, as that day's settlement followed these visits; the
-other hits form visits under the day's own policy. Every hit is in at most one visit, whichever versions two
-neighbouring days have.
+A visit has the policy of the day on which it begins. The policy follows from that day's logic version, and from the
+site's changes of its policy. `build_after` is for the settlement of a day after a day with another policy.
+`build_by_start` is for any range of time. The carried-in visits continue under the previous day's policy, because that
+day's settlement followed them under this policy. All other hits form visits under the day's own policy. Every hit is in
+at most one visit, whatever versions two neighbouring days have.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _NEVER: Final = np.iinfo(np.int64).max
 def build_after(
     hits: pl.DataFrame, carried: pl.DataFrame, carried_policy: VisitPolicy, policy: VisitPolicy, zone: str
 ) -> Visits:
-    """Build the visits that `build_visits` builds, with a separate policy for carried-in visits.
+    """Build visits as `build_visits` does, but with a separate policy for carried-in visits.
 
-    The carried-in visits come first in the result. The `line` of the result lacks these visits and their hits, because
-    no carried-in visit is still open at the day's end: a visit lasts at most a day (rule S5).
+    The carried-in visits come first in the result. The `line` of the result does not contain these visits and their
+    hits. They are not needed there, because a visit lasts at most a day (rule S5), so no carried-in visit is still open
+    at the day's end.
 
     Args:
         hits: as for `build_visits`.
@@ -61,19 +62,19 @@ def build_by_start(
     zone: str,
     timeline: Sequence[str] = TIMELINE,
 ) -> tuple[I64Array, Summaries]:
-    """Build visits under the policy in force when each visit begins.
+    """Build visits, each under the policy that is in force when the visit begins.
 
     Args:
         hits: as for `build_visits`.
         carried: as for `build_visits`; the visits may have begun under different policies.
-        policies: the instant from which each policy is in force, ascending; the first must not be after any hit or
-            carried-in visit.
+        policies: the policies, each with the instant from which it is in force, ascending. No hit or carried-in visit
+            may be before the first instant.
         zone: the site's time zone, for split_at_local_midnight.
         timeline: as for `build_visits`.
 
     Returns:
-        Each hit's visit or ORPHAN, and the visits. Visits that began under an earlier policy come first; under a
-        policy, they are in the order of `build_visits`.
+        Each hit's visit (or ORPHAN), and the visits. Visits that began under an earlier policy come first. Visits under
+        the same policy are in the order of `build_visits`.
     """
     if len(policies) == 1:
         found = build_visits(hits, carried, policies[0][1], zone, timeline)
@@ -96,7 +97,7 @@ def build_by_start(
 
 
 def _with_carried(visits: Summaries, places: I64Array) -> Summaries:
-    """Return the summaries, in which a carried-in visit has its number among all carried-in visits."""
+    """Return the summaries. In each, a carried-in visit gets its number among all carried-in visits."""
     first = visits.first.copy()
     is_carried = first < 0
     first[is_carried] = -1 - places[-1 - first[is_carried]]
@@ -104,7 +105,10 @@ def _with_carried(visits: Summaries, places: I64Array) -> Summaries:
 
 
 def _with_rows(visits: Summaries, rows: I64Array) -> Summaries:
-    """Return the summaries with row numbers that refer to all hits, given the row of each hit."""
+    """Return the summaries with row numbers that refer to all hits.
+
+    `rows` contains the row of each hit among all hits.
+    """
 
     def row_of(places: I64Array) -> I64Array:
         found: I64Array = np.where(places >= 0, rows[np.maximum(places, 0)], places) if len(rows) else places

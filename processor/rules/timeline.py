@@ -1,7 +1,7 @@
-"""Walk a single timeline hit by hit: rules S1 to S5 as written (journey step 5).
+"""Goes through a single timeline hit by hit, and applies rules S1 to S5 exactly as written (journey step 5).
 
-This is the exact method for the few timelines that `visits` cannot cut by comparing neighbours. The walk decides for
-each hit whether the hit starts a visit, extends the open visit or is an orphan.
+This method is for the few timelines that `visits` cannot split into visits by comparing neighbouring hits. The walk
+decides for each hit whether the hit starts a visit, extends the open visit or is an orphan.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hitmesh.model.sites import VisitPolicy
 
 
 class Step(IntEnum):
-    """The effect of a hit. Every step from START on starts a visit."""
+    """The effect of a hit on its timeline. Every value from START on starts a visit."""
 
     ORPHAN = 0
     EXTEND = 1
@@ -26,9 +26,10 @@ class Step(IntEnum):
 class Timeline:
     """The hits of one timeline, sorted by (event time, hit hash); each list has n elements.
 
-    For a hit, `starts` is the event time and `weights` is 1. A carried-in visit comes first and is represented as a
-    single hit at the time of its last hit; `starts` is then the visit's start, and `weights` its number of hits. `days`
-    contains the local dates of `starts`, and is given only if the policy splits visits at local midnight.
+    An element's `starts` is the hit's event time, and its `weights` is 1. A carried-in visit is the first element, and
+    counts as one hit at the time of its last hit. In this case, `starts` is the visit's start, and `weights` is its
+    number of hits. `days` contains the local dates of `starts`, and is given only if the policy splits visits at local
+    midnight.
     """
 
     times: Sequence[int]
@@ -40,9 +41,9 @@ class Timeline:
 
 
 def walk(timeline: Timeline, policy: VisitPolicy) -> list[Step]:
-    """Return the effect of each hit (n,)."""
+    """Return each hit's effect (n,)."""
     steps: list[Step] = []
-    first = last = -1  # indexes of the open visit's first and latest hit
+    first = last = -1  # the indexes of the open visit's first hit and latest hit
     count = 0
     for place, weight in enumerate(timeline.weights):
         step = _step(timeline, place, first, last, count, policy)
@@ -58,7 +59,7 @@ def walk(timeline: Timeline, policy: VisitPolicy) -> list[Step]:
 
 
 def _step(timeline: Timeline, place: int, first: int, last: int, count: int, policy: VisitPolicy) -> Step:
-    """Return the effect that the hit has if it is interactive."""
+    """Return the effect that the hit has if the hit is interactive."""
     if first < 0:
         return Step.START
     time, campaign = timeline.times[place], timeline.campaigns[place]

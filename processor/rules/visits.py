@@ -1,14 +1,14 @@
-"""Build visits from timelines (journey step 5, rules S0 to S6).
+"""Builds visits from timelines (journey step 5, rules S0 to S6).
 
 Decides which hits form a visit and which are orphans. The input is a site's hits without copies, and the visits that
-were open before the first of these hits. Nearly every timeline is cut by comparing neighbours. Where that is not exact
-(a visit reaches a cap or another local date; a non-interactive hit has another campaign), `timeline.walk` goes through
-the timeline hit by hit. Both methods give the same visits.
+were open before the first of these hits. Nearly every timeline is split into visits by comparing neighbouring hits.
+This is not exact if a visit reaches a cap or another local date, or if a non-interactive hit has another campaign. In
+these cases, `timeline.walk` goes through the timeline hit by hit. Where both methods apply, they give the same visits.
 
 All times are UTC ms.
 
-A worked example: ten hits of one visitor on a morning, at 2 min per character. Square brackets enclose a visit, `o` is
-an orphan, `30'` a gap of 30 min.
+A worked example: ten hits of one visitor on a morning. Each character stands for 2 min. Square brackets enclose a
+visit, `o` is an orphan, `30'` a gap of 30 min.
 
     09:00          09:30     09:50     10:10          10:40     11:00     11:20     11:40
     1      30'     2   20'   3   20'   4   30' + 1 ms 5 6       7 8       9         10
@@ -51,7 +51,7 @@ from processor.rules.timeline import Step, Timeline, walk
 ORPHAN: Final = -1
 VIEW_TYPES: Final = (int(HitType.PAGE_VIEW), int(HitType.SCREEN_VIEW))
 
-# Required columns of `open_visits`; `processor.rules.carry` adds the dimensions.
+# The columns that `open_visits` must have. `processor.rules.carry` adds the dimensions.
 OPEN_COLUMNS: Final[dict[str, pl.DataType]] = {
     "visitor_hi": pl.UInt64(),
     "visitor_lo": pl.UInt64(),
@@ -71,20 +71,20 @@ _NO_PLACE: Final = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """Visit summaries (m,), ordered by timeline and start.
+    """The summaries of visits (m,), ordered by timeline and start.
 
     Attributes:
-        first: row of the first hit; −1 − i for open visit i, carried in.
-        start: event time of the first hit.
-        first_hash: hit_hash of the first hit.
-        last: event time of the last hit.
-        hits: hits in the visit, including those before the visit was carried in.
+        first: the row of the first hit; −1 − i for a visit that was carried in as open visit i.
+        start: the first hit's event time.
+        first_hash: the first hit's hit_hash.
+        last: the last hit's event time.
+        hits: how many hits the visit has, including hits before the visit was carried in.
         interactive_hits: how many of these hits are interactive.
-        views: how many are page or screen views.
-        landing: row of the first view among the rows given, −1 without a view.
-        exit: row of the last view among the rows given, −1 without a view.
-        campaign: the current campaign, 0 = none.
-        bot_behaviour: whether the visit began because the previous visit was full (rule S5).
+        views: how many of these hits are page or screen views.
+        landing: the row of the first view among the given rows; −1 without a view.
+        exit: the row of the last view among the given rows; −1 without a view.
+        campaign: the hash of the current campaign; 0 = none.
+        bot_behaviour: whether the visit began because the visit before was full (rule S5).
     """
 
     first: I64Array
@@ -103,7 +103,7 @@ class Summaries:
         return len(self.first)
 
     def only(self, kept: BoolArray) -> Summaries:
-        """Return the visits where `kept` is set."""
+        """Return the visits for which `kept` is true."""
         return Summaries(**{name: getattr(self, name)[kept] for name in Summaries.__dataclass_fields__})
 
 
@@ -111,10 +111,10 @@ class Summaries:
 class Line:
     """Hits and carried-in visits, sorted by timeline, event time, hit_hash and hit_id.
 
-    Each element stands for a hit or for a carried-in visit, and every array has the shape (n,). `row` is a row of the
-    hits, or −1 − i for open visit i. `weight`, `acts` and `views` count the hits, interactive hits and views that an
-    element stands for. `number` is the index of the element's visit, or ORPHAN. `starts` is set where an element starts
-    a visit, and `full` where it does so because the previous visit was full (rule S5).
+    Each element stands for a hit or for a carried-in visit, and every array has the shape (n,). `row` is the row of a
+    hit, or −1 − i for open visit i. `weight`, `acts` and `views` state how many hits, interactive hits and views an
+    element stands for. `number` is the index of the element's visit, or ORPHAN. `starts` is true for an element that
+    starts a visit. `full` is true if it does so because the visit before was full (rule S5).
     """
 
     row: I64Array
@@ -131,18 +131,18 @@ class Line:
     full: BoolArray
 
     def only(self, kept: BoolArray) -> Line:
-        """Return the elements where `kept` is set."""
+        """Return the elements for which `kept` is true."""
         return Line(**{name: getattr(self, name)[kept] for name in Line.__dataclass_fields__})
 
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """The visits built from a set of hits.
+    """The visits that were built from hits.
 
     Attributes:
-        visit_of: (hits,) index into `visits`, ORPHAN for a hit in no visit.
+        visit_of: (hits,) each hit's index into `visits`, or ORPHAN if the hit is in no visit.
         visits: one entry per visit; carried-in visits have a negative `first`.
-        line: the hits except offline hits, and the carried-in visits, sorted.
+        line: the hits without offline hits, and the carried-in visits, sorted.
     """
 
     visit_of: I64Array
@@ -157,7 +157,9 @@ def build_visits(
     zone: str = "UTC",
     timeline: Sequence[str] = TIMELINE,
 ) -> Visits:
-    """Build the visits of one site's hits, or of several sites with one policy if `timeline` includes the site.
+    """Build the visits of one site's hits.
+
+    If `timeline` includes the site, the hits may be from several sites with one policy.
 
     Args:
         hits: the timeline's columns, event_time, hit_hash, hit_type, interactive, offline, campaign_hash; in any order,
@@ -166,7 +168,7 @@ def build_visits(
             that timeline.
         policy: gap, caps and flags.
         zone: the site's time zone, for split_at_local_midnight.
-        timeline: columns in both frames; rows with equal values form one sequence of hits.
+        timeline: columns that both frames have. Rows with equal values in these columns form a timeline.
     """
     line = _sorted_line(hits, open_visits, timeline)
     starts, inside, unsure = _cut_at_neighbours(line, policy)
@@ -183,7 +185,7 @@ def build_visits(
 
 
 def summarise(line: Line) -> Summaries:
-    """Summarise the visits of a line, which must contain each visit from its first hit on."""
+    """Return the summaries of the visits in a line. The line must contain each visit from its first hit on."""
     inside = line.only(line.number != ORPHAN)
     begins = np.flatnonzero(inside.starts)
     ends = np.append(begins[1:], len(inside.row))[: len(begins)] - 1
@@ -208,7 +210,7 @@ def summarise(line: Line) -> Summaries:
 
 
 def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
-    """Return the visits that a hit at `instant` or later could extend, judged by the hits before (rule L4)."""
+    """Return the visits that a hit at `instant` or later could extend, as known from the hits before (rule L4)."""
     line = visits.line
     before = line.only((line.time < instant) & (line.number != ORPHAN))
     latest = np.ones(len(before.row), np.bool_)
@@ -223,9 +225,12 @@ def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
 
 
 def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
-    """Return whether two neighbours are equal in all these columns: simultaneous hits whose ids share a hash."""
+    """Return whether any two neighbours are equal in all these columns.
+
+    Such neighbours are simultaneous hits with different ids that share a hash.
+    """
     tied = np.ones(max(line.height - 1, 0), np.bool_)
-    for name in reversed(names):  # the hash, compared first, rules out nearly all
+    for name in reversed(names):  # the hashes are compared first, because they differ for nearly all neighbours
         if not tied.any():
             return False
         values = line[name].to_numpy()
@@ -234,7 +239,7 @@ def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
 
 
 def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequence[str]) -> Line:
-    """Return hits and open visits as one sorted line; visits are not assigned yet."""
+    """Return hits and open visits as one sorted line, in which no element is assigned to a visit yet."""
     of_hits = hits.select(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         *timeline,
@@ -278,7 +283,10 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequen
 
 
 def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """Return (starts a visit, is in a visit, needs a walk of its timeline hit by hit), by gaps and campaigns alone."""
+    """Return for each element, by gaps and campaigns alone, whether it starts a visit, is in a visit, or is unsure.
+
+    A timeline with an unsure element must be walked hit by hit.
+    """
     n = len(line.row)
     if n == 0:
         return np.zeros(0, np.bool_), np.zeros(0, np.bool_), np.zeros(0, np.bool_)
@@ -304,12 +312,15 @@ def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, Bool
 def _beyond_caps(
     line: Line, starts: BoolArray, inside: BoolArray, days: I64Array | I32Array | None, policy: VisitPolicy
 ) -> BoolArray:
-    """Return at which elements a visit, cut by gaps and campaigns alone, exceeds a cap or leaves its local date."""
+    """Return for each element whether it exceeds a cap or the local date of its visit, as split so far.
+
+    Until now, visits are split by gaps and campaigns alone.
+    """
     beyond = np.zeros(len(starts), np.bool_)
     if not starts.any():
         return beyond
     begins = np.flatnonzero(starts)
-    first = begins[np.cumsum(starts) - 1]  # index of the first element of each element's visit; meaningless for orphans
+    first = begins[np.cumsum(starts) - 1]  # for each element, its visit's first element; undefined for orphans
     beyond |= inside & (line.time - line.start[first] >= policy.cap_ms)
     counts = np.add.reduceat(np.where(inside, line.weight, 0), begins)
     beyond[begins[counts > policy.max_hits]] = True
@@ -326,9 +337,9 @@ def _walk_unsure(
     days: I64Array | I32Array | None,
     policy: VisitPolicy,
 ) -> BoolArray:
-    """Walk hit by hit each timeline that contains a hit in `unsure`; overwrite its `starts` and `inside`.
+    """Go hit by hit through each timeline that contains a hit in `unsure`, and overwrite its `starts` and `inside`.
 
-    Returns which hits start a visit because the previous visit was full.
+    Return for each hit whether it starts a visit because the visit before was full.
     """
     full = np.zeros(len(starts), np.bool_)
     doubtful = np.unique(line.timeline[unsure])
@@ -357,6 +368,6 @@ def _walk_unsure(
 
 
 def _reduced(how: np.ufunc, values: I64Array, begins: I64Array) -> I64Array:
-    """Return how.reduceat, which rejects an empty list of groups."""
+    """Return `how.reduceat`. NumPy would reject an empty list of groups, so this case is handled here."""
     reduced: I64Array = how.reduceat(values, begins) if len(begins) else np.empty(0, np.int64)
     return reduced

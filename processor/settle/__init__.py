@@ -1,1 +1,1 @@
-"""Settlement: recompute closed days from raw hits, compare them with the stream's results, and publish them."""
+"""Settlement: recomputes closed days from raw hits, compares them with the stream's results, and publishes them."""

@@ -1,6 +1,7 @@
-"""A single attempt to settle a site-day: its inputs (window of hits, claims, incoming carry) and the settlement.
+"""An attempt to settle a site-day: reads its inputs (window of hits, claims, incoming carry) and settles it.
 
-The only write of an attempt reserves its generation number (`Generations.begin`); `settler` performs all other effects.
+An attempt writes only to reserve its generation number (`Generations.begin`). The module `settler` performs all other
+effects.
 """
 
 from __future__ import annotations
@@ -46,18 +47,18 @@ from processor.settle.sorted_hits import SortedHits
 from processor.settle.stores import SettlerStores
 from processor.stream.stores import digest_of
 
-_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed: first try, second try
+_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # visits are followed this long after the day's end: first try, second try
 _UNKNOWN_ZONE: Final = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """Results of a site's unpublished settlements that later days need.
+    """Results that later days need from a site's settlements that are not published yet.
 
     Attributes:
-        carry: the previous day's carry, None if that day is not among these settlements.
-        flags: duplicate flags of claims that differ from the stored flags (rule D3).
-        logic: the logic version that produced the carry; None: the attempt's version.
+        carry: the carry from the day before; None if that day is not among these settlements.
+        flags: the duplicate flags of claims that differ from the stored flags (rule D3).
+        logic: the logic version that produced the carry; None means the version of the attempt.
     """
 
     carry: Carry | None = None
@@ -70,47 +71,50 @@ NOTHING_HANDED: Final = Handed()
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """A settlement with its inputs, which contain all hits: keep a reference only as long as the hits are needed."""
+    """A settlement with its inputs.
+
+    The inputs contain all hits, so keep a reference only as long as the hits are needed.
+    """
 
     settled: Settled
     inputs: DayInputs
 
     def close(self) -> None:
-        """Delete hits that are on disk; the settlement remains readable."""
+        """Delete the hits that are on disk. The settlement remains readable."""
         if isinstance(self.inputs.window, SpilledWindow):
             self.inputs.window.close()
 
 
 class Attempt:
-    """A single attempt to settle a site-day.
+    """One attempt to settle a site-day.
 
-    A site-day keeps its logic version: an attempt without an explicit version takes the version from the site-day's
-    current generation. A damaged carry is replaced: the attempt works without the carry.
+    A site-day keeps its logic version: if no version is given, the attempt takes the version of the site-day's current
+    generation. If a carry is damaged, the attempt works without it and replaces it.
 
     Args:
         stores: the stores to read.
         site_day: the site-day to settle.
-        hits_before: exclusive upper offsets of the scan, for hits.
-        read_through: exclusive upper offsets of the scan, for all topics.
-        handed: results of earlier days that are computed but not published yet.
-        lg_k: log2 of the visitor sketches' size; must equal the stream's.
-        logic: the logic version; None: the site-day keeps its version.
+        hits_before: the offsets at which the scan of hits ends (exclusive).
+        read_through: the offsets at which the scan ends (exclusive), for all topics.
+        handed: the results of earlier days that are computed, but not published yet.
+        lg_k: log2 of the visitor sketches' size. It must be the same as in the stream.
+        logic: the logic version; if None, the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
-        rules: the version of the exclusion rules for settled days, by day; absent days keep their version.
-        erasing: marks of visitors that are about to be erased, in addition to the stored marks.
+        rules: new versions of the exclusion rules for settled days, by day. All other days keep their version.
+        erasing: erasure marks of visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
-        sorted_hits: hits, read with the same bounds; None: read the raw records.
-        streams: the stream table when the scan began.
+        sorted_hits: re-sorted hits that were read with the same bounds. If None, the attempt reads the raw records.
+        streams: the stream table at the time when the scan began.
 
     Attributes:
-        site_day, read_through: the site-day, and the scan's exclusive upper offsets for all topics.
+        site_day, read_through: as given.
         generation: the reserved generation number; 0 before `settle`.
-        stream: the generation of the stream that reports read for the day.
-        current: the generation entry seen when the scan began; None without an entry.
-        site_sequence: the highest sequence of the site's entries when the attempt began.
+        stream: the generation of the stream that reports read on this day.
+        current: the site-day's generation entry when the scan began; None if there was no entry.
+        site_sequence: the highest sequence number among the site's generation entries when the attempt began.
         logic: the logic version that the attempt applies.
-        rules_version: the version of the exclusion rules that decides the day's hits; AS_COLLECTED for a site-day
-            without a generation, so that the first settlement keeps the decisions of the collector.
+        rules_version: the version of the exclusion rules that decides about the day's hits. It is AS_COLLECTED for a
+            site-day without a generation, so that the first settlement keeps the collector's decisions.
     """
 
     def __init__(
@@ -131,7 +135,7 @@ class Attempt:
         streams: StreamTable = NO_SHADOW,
     ) -> None:
         site, day = site_day
-        # Read first: a publication that the reads below miss must change this number.
+        # The sequence is read first, so that a publication during the reads below changes it.
         self.site_sequence = stores.generations.sequence(site)
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
         before_it = None if handed.carry is not None else stored_carry(stores.generations, SiteDay(site, day - 1))
@@ -155,7 +159,7 @@ class Attempt:
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
-        self.skipped_rules: tuple[ExclusionRule, ...] = ()  # known after `work`: rules that do not compile
+        self.skipped_rules: tuple[ExclusionRule, ...] = ()  # the rules that do not compile; known after `work`
         self._erasing = erasing
         self._erased = ErasedVisitors(b"", ())
         self._claims = DayClaims(site_day, stores.claims, stores.raw, hits_before, handed.flags, self._erased)
@@ -166,18 +170,20 @@ class Attempt:
 
     @property
     def seen_sequence(self) -> int:
-        """Sequence number of the generation entry seen when the scan began, 0 without an entry."""
+        """The sequence number of the site-day's generation entry when the scan began; 0 if there was no entry."""
         return self.current.sequence if self.current else 0
 
     @property
     def damaged_carries(self) -> tuple[SiteDay, ...]:
-        """The site-days whose stored carry does not decode. The settlement does without these carries."""
+        """The site-days whose stored carry does not decode. The settlement does not use these carries."""
         site, day = self.site_day
         before = (SiteDay(site, day - 1),) if self._before_is_damaged else ()
         return (*before, *((self.site_day,) if self._own_is_damaged else ()))
 
     def settle(self) -> Settled | None:
-        """Return the settlement, or None if there is nothing to settle: no hit, no refusal, nothing published.
+        """Return the settlement.
+
+        Return None if there is nothing to settle: no hit, no refusal and no published generation.
 
         Raises:
             StaleGeneration: the current generation was read further than this attempt would read.
@@ -189,7 +195,7 @@ class Attempt:
         return worked.settled
 
     def work(self) -> Worked | None:
-        """Return the settlement as `settle` does, together with its inputs, which the caller must close.
+        """Return the settlement as `settle` does, together with its inputs. The caller must close the result.
 
         Raises:
             StaleGeneration: the current generation was read further than this attempt would read.
@@ -204,7 +210,8 @@ class Attempt:
         if known:
             self._policies = known.policy_on(day - 1), known.policy_on(day)
         self.generation = self._stores.generations.begin(self.site_day)
-        # Read after the beginning: an erasure stores its marks, then abandons the generations that began before.
+        # Marks are read after the generation has begun, because an erasure stores its marks, then abandons the
+        # generations that began before.
         marks = [*self._stores.erasures.of(site), *self._erasing]
         self._erased = ErasedVisitors(self._stores.directory.mesh_secret(), marks)
         self._claims = replace(self._claims, erased=self._erased)
@@ -213,7 +220,7 @@ class Attempt:
             if worked.settled.complete:
                 return worked
             worked.close()
-            del worked  # the hits of both tries must not be in memory together
+            del worked  # the hits of both tries must not be in memory at the same time
         return self._worked(known, _FOLLOW_MS[-1], rejected)
 
     def _worked(self, site: Site | None, follow_ms: int, rejected: Mapping[int, int]) -> Worked:
@@ -221,10 +228,10 @@ class Attempt:
         return Worked(settle(inputs), inputs)
 
     def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
-        """Return inputs like the current generation's: its logic, and the carry that the day before has now.
+        """Return inputs with the logic of the current generation, and with the carry that the day before has now.
 
-        The window is still this attempt's. The result is None if the window does not reach back far enough, because
-        this attempt has a carry and the current generation had none.
+        All other inputs, and the window, are those of this attempt. The result is None if this attempt has a carry but
+        the current generation had none, because then the window does not reach back far enough.
         """
         site, day = self.site_day
         stored = self._stores.generations.carry(SiteDay(site, day - 1))
@@ -235,15 +242,16 @@ class Attempt:
         return replace(inputs, policy=policy, carried_policy=carried_policy, carry=carry)
 
     def _under(self, before: Logic, logic: Logic) -> tuple[VisitPolicy | None, VisitPolicy]:
-        """Return the policy for visits that began on the day before, None if it is the day's, and the day's policy."""
+        """Return the policy for visits that began on the day before (None if the same), and the policy for this day."""
         carried, policy = before.policy(self._policies[0]), logic.policy(self._policies[1])
         return None if carried == policy else carried, policy
 
     def _refuse_to_read_less(self) -> None:
-        """Refuse to replace a generation that was read further: its hits have no dirty marks and would be lost.
+        """Refuse to replace a generation that has read further than this attempt.
 
-        Another settler may publish such a generation after this attempt's bounds were read. Partitions that appear only
-        in the generation or only in the attempt, for example of a retired log, are not compared.
+        Hits that only it has read would be lost. These hits have no dirty marks any more. Another settler may publish
+        such a generation after this attempt's bounds were read. Partitions that only the generation or only the attempt
+        has, such as those of a retired log, are not compared.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():
@@ -254,9 +262,10 @@ class Attempt:
                 )
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return the drift from the stream; None if the day already has a generation or was never streamed.
+        """Return the drift from the stream, or None if the day already has a generation or was never streamed.
 
-        A day with a damaged partial is not confirmed, so that its settled rows replace the stream's rows.
+        If a partial of the day is damaged, the day is not confirmed, so that its settled rows replace the stream's
+        rows.
         """
         if self.current is not None:
             return None
@@ -272,21 +281,21 @@ class Attempt:
         return drift_of(settled.rows, streamed, digest, settled.full_refunds, visits_wait=visits_wait)
 
     def series_of(self, settled: Settled) -> pl.DataFrame:
-        """Return the series for the settlement's rows."""
+        """Return the series (sums by cell and currency) of the settlement's rows."""
         return settled_series(settled.rows, digest_of(self._stores.directory), self._lg_k)
 
     def disturbed_days(self, settled: Settled) -> set[int]:
-        """Return the other days that must be settled (again) because of this settlement (rule L4)."""
+        """Return the other days that must be settled, or settled again, because of this settlement (rule L4)."""
         disturbed = self.disturbed_by_hits(settled)
         if self._next_is_settled and not self._hands_on_the_same(settled.carry):
             disturbed.add(self.site_day.day + 1)
         return disturbed
 
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
-        """Return the disturbed days, without the day after if only the carry or the logic disturbs that day.
+        """Return the disturbed days, but without the next day if only the carry or the logic version disturbs it.
 
-        A damaged carry does not show which hits of the day continue its visits. The day before is therefore settled
-        again, which replaces the carry.
+        A damaged carry does not show which hits of the day continue its visits. Therefore the day before is settled
+        again, and its carry is replaced.
         """
         disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
         follows_others = self._carry is not None and self._carry.followed != settled.followed
@@ -295,10 +304,10 @@ class Attempt:
         return disturbed
 
     def _hands_on_the_same(self, carry: Carry) -> bool:
-        """Return whether the next day settles to the same result as before this attempt."""
+        """Return whether the settlement of the next day has the same result as it had before this attempt."""
         if self._handed_on is None or not carry.hands_on_the_same(self._handed_on):
             return False
-        # This day's version also decides which hits continue the carried visits on the next day.
+        # The version of this day also decides which hits of the next day continue the carried visits.
         return carry.open_visits.is_empty() or _are_same(self.logic, _logic_of(self.current))
 
     def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
@@ -330,7 +339,7 @@ class Attempt:
     def _decided(
         self, claims: list[OrderClaim], window: Window | SpilledWindow, rules: SiteRules
     ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
-        """Return the claims, excluded under the rules of their days, and which claims were excluded before."""
+        """Return the claims, excluded or not under their days' rules, and whether each claim was excluded before."""
         site, day = self.site_day
         before = rules_of_days(self._stores.generations, site, rules, {day, *(claim.day for claim in claims)})
         after = DayRules(rules, {each: self._overridden.get(each, old) for each, old in before.versions.items()})
@@ -346,7 +355,7 @@ class Attempt:
 
 
 def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
-    """Return the stored carry; None if the site-day was never settled, and b"" if the carry is lost."""
+    """Return the stored carry. Return None if the site-day was never settled, and b"" if its carry is lost."""
     try:
         return generations.carry(site_day)
     except StoreCorrupt:
@@ -354,9 +363,9 @@ def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
 
 
 def _intact(carry: bytes | None) -> Carry | None:
-    """Return a stored carry; None if there is none, or if the carry is damaged.
+    """Return a stored carry, or None if there is no carry or if it is damaged.
 
-    A settlement without the carry from the day before derives the open visits from raw hits.
+    If the carry from the day before is missing, a settlement derives the open visits from raw hits.
     """
     try:
         return Carry.from_bytes(carry) if carry is not None else None

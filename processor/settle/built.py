@@ -1,7 +1,7 @@
-"""Build the visits of a day's hits, with everything that a settlement adds up (settlement, rules L4 and S6).
+"""Builds the visits of a day's hits, and everything else that a settlement adds up (settlement, rules L4 and S6).
 
-The functions work on any set of hits that contains all hits of its visitors: all hits of the day, a range of visitors,
-or the finished visits of one visitor (`pieces`). The results of several such sets add up to the result of all hits.
+The functions work on all hits of the day, on all hits of a range of visitors, or on the finished visits of one visitor
+(module `time_pieces`). The results of such parts add up to the result for all hits.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Built:
     """The day's hits, later hits that may continue the day's visits, and the visits built from both.
 
     Attributes:
-        hits: window columns, no copies (n,).
-        visit_of: (n,) each hit's visit, ORPHAN for a hit in no visit.
+        hits: the hits without copies, with the window columns (n,).
+        visit_of: (n,) each hit's visit, or ORPHAN if the hit is in no visit.
         visits: the visits built from the hits.
         dimensions: each visit's CARRIED_DIMENSIONS.
-        open_visits: CARRY_COLUMNS, the visits that are open at the day's end.
-        open_firsts: `first` of each of these visits.
+        open_visits: the visits that are open at the day's end, with CARRY_COLUMNS.
+        open_firsts: the `first` that each of the open visits has in `visits`.
         in_day: (n,) whether the hit lies in the day itself.
         wins_order: (n,) whether the hit is the ORDER that counts.
-        completed: (n,) the amount that a refund got from its order, micros; 0 for other hits.
+        completed: (n,) the amount in micros that a refund took from its order; 0 for other hits.
         end: the day's end.
     """
 
@@ -60,7 +60,7 @@ class Built:
 
     @property
     def starts_in_day(self) -> BoolArray:
-        """Whether each visit starts on the day."""
+        """For each visit, whether it starts on the day."""
         found: BoolArray = (self.visits.first >= 0) & (self.visits.start < self.end)
         return found
 
@@ -71,7 +71,7 @@ class Built:
 
     @property
     def follows(self) -> int:
-        """The digest of the next day's hits in visits that began by the day's end."""
+        """The digest of the next day's hits in visits that began before the day's end."""
         return self._digest(~self.in_day, self.visits.start < self.end)
 
     def _digest(self, of_hits: BoolArray, of_visits: BoolArray) -> int:
@@ -82,7 +82,7 @@ class Built:
 
 
 def wanted_hits(inputs: DayInputs, times: I64Array, visitors: I64Array) -> BoolArray:
-    """Return which hits of these visitors are settled: those of the day, and those that may continue its last visits.
+    """Return which hits are settled: the day's hits, and later hits that may continue the day's last visits.
 
     Args:
         inputs: the settlement's inputs.
@@ -98,14 +98,14 @@ def wanted_hits(inputs: DayInputs, times: I64Array, visitors: I64Array) -> BoolA
 
 
 def hits_before(inputs: DayInputs, times: I64Array) -> BoolArray:
-    """Return which hits lie in the 24 h before the day, from which the carry is derived (rule L4)."""
+    """Return which hits are in the 24 h before the day. A missing carry is derived from these hits (rule L4)."""
     begin = inputs.owner.day * DAY_MS
     found: BoolArray = (times >= begin - DERIVED_FROM_MS) & (times < begin)
     return found
 
 
 def derived_carry(inputs: DayInputs, before: pl.DataFrame) -> pl.DataFrame:
-    """Return the visits open at the day's start, from `hits_before` without copies."""
+    """Return the visits that are open at the day's start, derived from the hits before the day without copies."""
     if before.is_empty():
         return no_open_visits()
     begin, policy = inputs.owner.day * DAY_MS, inputs.carried_policy or inputs.policy
@@ -127,13 +127,13 @@ def visits_of_day(inputs: DayInputs) -> Callable[[pl.DataFrame, pl.DataFrame], V
 def built_day(
     inputs: DayInputs, hits: pl.DataFrame, carried: pl.DataFrame, visits: Visits, orders: OrderVerdicts
 ) -> Built:
-    """Return what the settlement adds up.
+    """Return the built day, from which the settlement takes everything that it adds up.
 
     Args:
         inputs: the settlement's inputs.
-        hits: `wanted_hits` without copies; window columns.
-        carried: the visits open at the day's start, of the same visitors.
-        visits: the visits that `visits_of_day` built from both.
+        hits: the hits that `wanted_hits` selects, without copies, with the window columns.
+        carried: the visits of the same visitors that are open at the day's start.
+        visits: the visits that `visits_of_day` built from `hits` and `carried`.
         orders: the verdicts on all claims of the day.
     """
     end = (inputs.owner.day + 1) * DAY_MS
@@ -154,10 +154,10 @@ def built_day(
 
 
 def finished_part(built: Built, finished: BoolArray) -> Built:
-    """Return only the finished visits with their hits, and the orphans.
+    """Return the built day reduced to the finished visits with their hits, and to the orphans.
 
     Args:
-        built: visits, some of which may continue.
+        built: the visits, some of which may still continue.
         finished: whether each visit is finished.
     """
     kept = built.visit_of == ORPHAN
@@ -188,11 +188,11 @@ def _moved(places: I64Array, rows: I64Array) -> I64Array:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What the day counts.
+    """The hits and visits that count on the day.
 
     Attributes:
-        hits: the day's hits with `wins_order` and `dims`, the number of the visit's dimensions in `texts`.
-        visits: the contributions of the visits that start on the day, followed to their end; also with `dims`.
+        hits: the day's hits with `wins_order`, and with `dims`, the number that the visit's dimensions have in `texts`.
+        visits: the contributions of the visits that start on the day, as they are at their end; also with `dims`.
         texts: VISIT_DIMENSIONS by number.
     """
 
@@ -202,7 +202,7 @@ class Counted:
 
 
 def counted(built: Built) -> Counted:
-    """Return what the day counts; an orphan has its own dimensions."""
+    """Return the hits and visits that count on the day. An orphan has its own dimensions."""
     hits = chosen(built.hits, built.in_day)
     visit_of = built.visit_of[built.in_day]
     of_visits = built.dimensions.select(VISIT_DIMENSIONS)
@@ -226,12 +226,12 @@ def _own_visits(built: Built, numbers: I64Array) -> pl.DataFrame:
 
 
 def full_refunds(built: Built) -> int:
-    """Return the sum of the amounts that the day's refunds got from their orders, micros."""
-    return sum(built.completed[built.in_day].tolist())  # summed as Python integers: an int64 would wrap
+    """Return the sum in micros of the amounts that the day's refunds took from their orders."""
+    return sum(built.completed[built.in_day].tolist())  # summed as Python integers, because an int64 would wrap
 
 
 def is_complete(built: Built, inputs: DayInputs) -> bool:
-    """Return whether no visit that starts on the day can continue past `known_until`."""
+    """Return whether all visits that start on the day end before `known_until`."""
     visits = built.visits
     may_go_on = (visits.last + inputs.policy.gap_ms >= inputs.known_until) & (
         visits.start + inputs.policy.cap_ms > inputs.known_until

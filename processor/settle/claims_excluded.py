@@ -1,8 +1,8 @@
-"""Whether claiming hits are excluded, under the exclusion rules of their days (settlement, rule D3).
+"""Decides whether claiming hits are excluded under the exclusion rules of their days (settlement, rule D3).
 
-A stored claim keeps the collector's decision. Where a version of the site's rules decides a day again, the claiming hit
-is decided again. The settled day's hits are in the window. Other hits, which are few, are read again from their raw
-records; days without a version cost nothing.
+A stored claim keeps the collector's decision. If a version of the site's exclusion rules applies to the claim's day,
+the decision is made again. The hits of the settled day are in the window. The few other hits are read again from their
+raw records. Days without a version cost nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from processor.settle.window import read_rows
 
 
 def rules_of_days(generations: Generations, site: str, rules: SiteRules, days: Iterable[int]) -> DayRules:
-    """Return the rules of settled days; the collector decides hits on other days."""
+    """Return the exclusion rules of settled days. On all other days, the collector's decisions apply."""
     wanted = set(days)
     entries = generations.current(site, min(wanted), max(wanted) + 1) if wanted and rules.version else {}
     return DayRules(rules, {day: entries[day].rules_version for day in wanted & entries.keys()})
@@ -38,14 +38,14 @@ def decided_claims(
     after: DayRules,
     raw: RawStore,
 ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
-    """Return the claims, excluded under the rules of their days, and which claims were excluded before.
+    """Return the claims, excluded or not under their days' rules, and whether each claim was excluded before.
 
     Args:
-        claims: the claims on ids in the window's hits.
-        window: hits on the settled day and its neighbours.
+        claims: the claims on order and refund ids in the window's hits.
+        window: the hits of the settled day and of its neighbours.
         day: the settled day.
-        before: the rules for the claims' days, as the current generations have them.
-        after: the rules for the claims' days in this settlement.
+        before: the rules that the current generations of the claims' days have.
+        after: the rules that this settlement uses for the claims' days.
         raw: the store with the hits.
 
     Raises:
@@ -64,13 +64,13 @@ def decided_claims(
 def excluded_claims(
     claims: Sequence[OrderClaim], sides: Sequence[DayRules], raw: RawStore
 ) -> tuple[dict[HitAt, bool], ...]:
-    """Return whether each claiming hit is excluded, under each side's rules.
+    """Return for each side's rules whether each claiming hit is excluded.
 
     Args:
         claims: the claims.
-        sides: rules for the claims' days.
-        raw: the store with the hits. A record is read only if the rules of a side may change the exclusion of one of
-            its claims.
+        sides: several versions of rules for the claims' days, such as before and after.
+        raw: the store with the hits. A record is read only if a side's rules may change whether one of its claims is
+            excluded.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -94,12 +94,12 @@ def excluded_claims(
 
 
 def with_exclusion(claims: Iterable[OrderClaim], excluded: Mapping[HitAt, bool]) -> list[OrderClaim]:
-    """Return the claims with these excluded flags; other claims keep the collector's decision."""
+    """Return the claims with the given excluded flags. Claims without a given flag keep the collector's decision."""
     return [replace(claim, excluded=excluded.get(claim_at(claim), claim.excluded)) for claim in claims]
 
 
 def _excluded_on(window: Window | SpilledWindow, day: int) -> dict[HitAt, tuple[bool, bool]]:
-    """Return whether each order and refund on a day was excluded before, and is excluded now."""
+    """Return for each order and refund of a day whether it was excluded before, and whether it is excluded now."""
     hits = window.claiming.filter(pl.col("event_time") // DAY_MS == day)
     places = hits.select("record", "row", EXCLUDED_BEFORE, "excluded")
     return {(window.positions[record], row): (was, now) for record, row, was, now in places.iter_rows()}

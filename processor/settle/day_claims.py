@@ -1,4 +1,4 @@
-"""Read the claims that a settlement decides: the claims on orders and refunds in the window's hits (rule D3)."""
+"""Reads the claims on which a settlement decides: the claims on orders and refunds in the window's hits (rule D3)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from processor.settle.site_window import SpilledWindow, Window
 
 @dataclass(frozen=True, slots=True)
 class DayClaims:
-    """Where a site-day's claims are stored, and which of them belong to a settlement's scan.
+    """Reads a site-day's claims, and selects those that belong to a settlement's scan.
 
     Attributes:
         site_day: the site-day.
         stored: the store with the claims.
         raw: the store with the hits.
-        hits_before: exclusive upper offsets of the scan, for hits.
-        flags: duplicate flags of claims that differ from the stored flags.
+        hits_before: the offsets at which the scan of hits ends (exclusive).
+        flags: the duplicate flags of claims that differ from the stored flags.
         erased: recognises the claims of erased visitors.
     """
 
@@ -42,7 +42,7 @@ class DayClaims:
     def of(
         self, window: Window | SpilledWindow, known_until: int
     ) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
-        """Return the claims on ids in the window's hits, and per order the days of refunds that use its total."""
+        """Return the claims on ids in the window's hits, and for each order the days of refunds that take its total."""
         site, day = self.site_day
         known = window.claiming.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
         orders = _ids(known, "order_id", (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
@@ -62,6 +62,6 @@ class DayClaims:
 
 
 def _ids(hits: pl.DataFrame, name: str, wanted: pl.Expr) -> list[str]:
-    """Return the distinct ids in a column, over the wanted hits, sorted."""
+    """Return the distinct ids that the wanted hits have in a column, sorted."""
     found: list[str] = hits.filter(wanted)[name].unique().sort().to_list()
     return found

@@ -1,6 +1,6 @@
-"""Decide which hits of a site are erased, and which hits are excluded, while the hits are read (settlement).
+"""Decides, while hits are read, which of a site's hits are erased and which are excluded (settlement).
 
-Both decisions depend on the hit alone, so any part of a window's hits is decided as in the whole window.
+Both decisions depend on the hit alone. They are therefore the same for a part of a window as for the whole window.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ class Erased(Protocol):
     def __bool__(self) -> bool: ...
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return whether each row is a hit of an erased visitor (n,)."""
+        """Return for each row whether it is a hit of an erased visitor (n,)."""
 
 
 class Decided(NamedTuple):
-    """Some hits of a window, decided.
+    """Some hits of a window, after the decisions.
 
     Attributes:
-        rows: `WINDOW_COLUMNS` of the hits that are not erased.
-        erased: `ERASED_COLUMNS` of the erased hits.
-        excluded_before: whether each hit in `rows` is excluded under the rules before; None: as in `rows`.
-        not_applicable: how many hits in `rows` lack the network that the rules of `Deciding.day` compare.
+        rows: the hits that are not erased, with `WINDOW_COLUMNS`.
+        erased: the erased hits, with `ERASED_COLUMNS`.
+        excluded_before: for each hit in `rows`, whether it was excluded under the rules before; None: as in `rows`.
+        not_applicable: how many hits in `rows` have no stored network, although the rules of `Deciding.day` compare
+            networks.
     """
 
     rows: pl.DataFrame
@@ -45,11 +46,11 @@ class Decided(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deciding:
-    """Which hits of a window are erased, and which hits are excluded.
+    """Decides which hits of a window are erased, and which are excluded.
 
     Attributes:
         rules: the exclusion rules of the site's days.
-        before: the exclusion rules for `Window.excluded_before`; None: the same rules.
+        before: the exclusion rules for `Window.excluded_before`; None: the same as `rules`.
         erased: recognises erased hits that are not blank yet.
         day: the day for `Window.not_applicable`.
     """
@@ -66,7 +67,7 @@ class Deciding:
         return tuple(name for name in dict.fromkeys(looked_at) if name not in READ_COLUMNS)
 
     def decide(self, rows: pl.DataFrame) -> Decided:
-        """Divide hits into erased and other hits, and decide which of the others are excluded.
+        """Split hits into erased hits and other hits, and decide which of the other hits are excluded.
 
         Args:
             rows: the hits: `WINDOW_COLUMNS` except `excluded`, `site`, and `columns`.
@@ -81,11 +82,11 @@ class Deciding:
 
 
 AS_STORED: Final = Deciding()
-"""Hits are excluded as the collector decided, and only blank rows are erased."""
+"""With these decisions, hits are excluded as the collector decided, and only blank rows are erased."""
 
 
 def _without_erased(rows: pl.DataFrame, erased: Erased | None) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows that are not erased, and the erased rows."""
+    """Return two frames: the rows that are not erased, and the erased rows."""
     gone = rows.select(is_erased()).to_series().to_numpy()
     if erased:
         gone = gone | erased.hits(rows)

@@ -1,7 +1,7 @@
-"""Divide the buckets of sites among settlers: which buckets a settler acquires and leaves. Pure.
+"""Divides the buckets of sites among settlers: decides which buckets a settler acquires, and which it gives up. Pure.
 
-While no settler has much work, all settlers have the same number of buckets. A settler with much work leaves half of
-its busy buckets when another settler has little work, so that both finish at about the same time.
+As long as no settler has much work, all settlers have the same number of buckets. If a settler has much work and
+another has little, the first settler gives up half of its busy buckets, so that both finish at about the same time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hitmesh.model.site_buckets import SITE_BUCKETS
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A settler, as all settlers see it: owner name, leased buckets, and number of waiting site-days."""
+    """A settler as all settlers see it: its owner name, its leased buckets, and how many site-days wait there."""
 
     owner: str
     buckets: frozenset[int]
@@ -23,12 +23,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The division as a settler sees it.
+    """The division of the buckets, as one settler sees it.
 
     Attributes:
         me: the settler that decides.
         others: the other settlers.
-        much: from this number of waiting site-days on, a settler has much work.
+        much: a settler has much work if at least this many site-days wait.
     """
 
     me: Member
@@ -36,7 +36,7 @@ class Division:
     much: int
 
     def to_acquire(self, free: Set[int]) -> list[int]:
-        """Return which free buckets to acquire, in the order in which to try them.
+        """Return which free buckets the settler should try to acquire, in this order.
 
         Settlers begin at different buckets, so that they rarely try the same bucket at the same time.
         """
@@ -47,7 +47,7 @@ class Division:
         return order[: max(0, self._target(self.me) - len(self.me.buckets))]
 
     def to_leave(self, loads: Mapping[int, int]) -> frozenset[int]:
-        """Return which buckets to leave.
+        """Return which buckets the settler should give up.
 
         Args:
             loads: the settler's waiting site-days, by bucket.
@@ -68,6 +68,6 @@ class Division:
         return sorted([self.me.owner, *(other.owner for other in self.others)]).index(member.owner)
 
     def _target(self, member: Member) -> int:
-        """Return how many buckets the settler has when all have the same number."""
+        """Return how many buckets the settler has if all settlers have the same number."""
         count, over = divmod(SITE_BUCKETS, len(self.others) + 1)
         return count + (self._rank(member) < over)

@@ -1,9 +1,9 @@
-"""Compare a settled day with the stream's results (settlement, architecture A8).
+"""Compares a settled day with the stream's results (settlement, architecture A8).
 
-Decides whether the stream's own rows may be published unchanged. A day is confirmed if the digests over all rows are
-equal, no sketch contains a visitor that moved to another row, no hit that may belong to the day's visits waited for
-settlement, and the stream's rows in the metric store add up to the stream's counts. All functions are pure,
-except for `sums_of_streams`.
+Decides whether the stream's own rows may be published unchanged. A day is confirmed if four conditions hold. The
+digests of all rows are equal. No sketch contains a visitor that moved to another row. No hit that may belong to the
+day's visits waited for settlement. The stream's rows in the metric store add up to the stream's counts. All functions
+are pure, except for `sums_of_streams`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ def drift_of(
     *,
     visits_wait: bool = False,
 ) -> Drift | None:
-    """Return the drift of a site-day; None when the stream counted nothing for the day.
+    """Return the drift of a site-day, or None if the stream counted nothing on this day.
 
     Args:
         rows: the settled rows.
-        streamed: SERIES_COLUMNS of the stream's partials for the day. Partials with digests of an older version cannot
-            be compared: the day is then not confirmed, and rows count as different if a measure differs.
-        digest: row digest under the mesh secret.
-        full_refunds: the sum of the refunds that got their amount from the order, micros; reported separately.
-        visits_wait: whether a hit that waited for settlement may belong to a visit of the day (rule S9). Until
-            settlement, answers are marked VISITS_PROVISIONAL because of such hits.
+        streamed: the stream's partials for the day, with SERIES_COLUMNS. Partials that have digests of an older version
+            cannot be compared. In this case, the day is not confirmed, and rows count as different if a measure
+            differs.
+        digest: the row digest, keyed with the mesh secret.
+        full_refunds: the sum in micros of refunds that took their amount from their order. It is reported separately.
+        visits_wait: whether a hit that waited for settlement may belong to a visit of the day (rule S9). Because of
+            such hits, answers are marked VISITS_PROVISIONAL until settlement.
     """
     if streamed.is_empty():
         return None
@@ -61,7 +62,7 @@ def drift_of(
 
 
 def _digest_and_sums(rows: SettledRows, digest: RowDigest) -> tuple[int, dict[str, int]]:
-    """Return the digest of all rows, and the sum of each measure."""
+    """Return the digest of all rows, and each measure's sum."""
     settled = 0
     sums = dict.fromkeys((*TRAFFIC_MEASURES, *VISITS_MEASURES), 0)
     for source, portions, names in _by_source(rows):
@@ -85,7 +86,7 @@ def not_confirmed(drift: Drift | None) -> Drift | None:
 
 
 def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Mapping[SiteDay, Mapping[str, int]]:
-    """Return the sums over each site-day's rows in its stream's generation (MetricStore.stream_sums)."""
+    """Return the sums of the rows that each site-day has in its stream's generation (MetricStore.stream_sums)."""
     found: dict[SiteDay, Mapping[str, int]] = {}
     for stream in sorted(set(streams.values())):
         found |= metrics.stream_sums([site_day for site_day, each in streams.items() if each == stream], stream)
@@ -93,14 +94,14 @@ def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Map
 
 
 def with_stored_rows(drift: Drift, rows: SettledRows, stored: Mapping[str, int]) -> Drift:
-    """Add to the drift the difference between the metric store's rows and the stream's counts.
+    """Add to the drift by how much the metric store's rows differ from the stream's counts.
 
-    `drift` is computed from the partials, which cannot show whether the metric store lost or duplicated rows.
+    `drift` is computed from the partials. They cannot show whether the metric store lost or duplicated rows.
 
     Args:
         drift: the result of `drift_of` for the same settled rows.
         rows: the settled rows.
-        stored: ROW_SUMS over the stream's rows in the metric store, modulo 2⁶⁴.
+        stored: ROW_SUMS of the stream's rows in the metric store, modulo 2⁶⁴.
     """
     streamed = {
         name: sum(total(portion[name]) for portion in portions) - drift.measures.get(name, 0)

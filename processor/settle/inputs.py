@@ -22,23 +22,23 @@ class DayInputs:
 
     Attributes:
         owner: site, UTC day and generation.
-        policy: the site's visit policy under the day's logic version; its cap and its gap must be at most a day.
+        policy: the site's visit policy in the day's logic version. Its cap and its gap must be at most a day.
         zone: the site's time zone.
-        window: the site's hits; must begin 2 h before the day, or 26 h before the day without a carry, and must end 2 h
+        window: the site's hits. The window must begin 2 h before the day (26 h if there is no carry), and must end 2 h
             after `known_until`.
-        known_until: the instant up to which visits are followed; at least the day's end.
-        carry: the previous day's carry; None when that day was never settled.
-        claims: all claims on the window's orders and refunds whose records the window's scan read; claims on the same
-            id must be in log order.
-        refund_days: per order in the window, the days with refunds that get their amount from the order.
-        rejected: number of refused hits per cell of the day, by collect time.
+        known_until: visits are followed up to this instant, which must not be before the day's end.
+        carry: the carry from the day before; None if that day was never settled.
+        claims: all claims on the window's orders and refunds whose records the window's scan has read. Claims on the
+            same id must be in log order.
+        refund_days: for each order in the window, the days of refunds that take their amount from the order.
+        rejected: how many hits were refused in each cell of the day, by collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
-        lg_k: log2 of the visitor sketches' size; must equal the stream's.
+        lg_k: log2 of the visitor sketches' size. It must be the same as in the stream.
         carried_policy: the visit policy for visits that began before the day, if the previous day has another logic
             version or another policy; None: `policy`.
-        memory: limits; no number depends on them.
-        excluded_before: whether the hits of claims are excluded in the current generations; an absent hit has the flag
-            of its claim.
+        memory: the limits that bound the memory. No number depends on them.
+        excluded_before: for claiming hits, whether the hit is excluded in the current generations. For all other hits,
+            the claim's flag applies.
     """
 
     owner: RowOwner

@@ -1,9 +1,9 @@
-"""The leases of a settler, which a separate thread acquires, renews and releases.
+"""Keeps the leases of a settler: a separate thread acquires, renews and releases them.
 
-A settlement may compute for minutes, so a separate thread renews the leases. The settler checks at the beginning of
-each pass which buckets are leased, and before each publication whether the lease has not expired. A bucket that another
-settler should take over is released at the end of the current pass. docs/decisions/0082-settlers-in-parallel.md gives
-the reasons.
+A settlement may compute for minutes, so the settler's own thread cannot renew the leases. At the beginning of each
+pass, the settler checks which buckets are leased. Before each publication, it checks whether the lease has expired. A
+bucket that another settler should take over is released at the end of the current pass.
+docs/decisions/0082-settlers-in-parallel.md gives the reasons.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class LeasePace:
 
     Attributes:
         length_ms: length of a lease; a settler that dies is replaced within this time and a few seconds more.
-        much_site_days: a settler with at least so many waiting site-days shares them with a settler that has fewer.
+        much_site_days: if at least this many site-days wait for a settler, it shares them with a settler that has
+            fewer.
     """
 
     length_ms: int = LEASE_MS
@@ -42,12 +43,12 @@ class LeasePace:
 
     @property
     def turn_ms(self) -> int:
-        """The interval between two renewals: a lease outlasts two failed renewals."""
+        """The interval between two renewals. It is short enough that a lease outlasts two failed renewals."""
         return self.length_ms // 3
 
     @property
     def margin_ms(self) -> int:
-        """The last part of a lease, in which no publication may begin."""
+        """The length of the last part of a lease, in which no publication may begin."""
         return self.length_ms // 5
 
 
@@ -58,13 +59,15 @@ class _Held:
 
 
 class LeaseKeeper:
-    """A settler's share of the sites, by leases. `begin`, `holds` and `note` belong to the settler's thread.
+    """A settler's share of the sites, which its leases define.
+
+    `begin`, `holds` and `note` must be called by the settler's thread only.
 
     Args:
         leases: the stored leases.
         owner: this settler's name: unique among running settlers, and the same after a restart.
         pace: the lengths of leases.
-        monotonic_ms: a clock that is never set, in ms.
+        monotonic_ms: a clock in ms that is never adjusted.
     """
 
     def __init__(self, leases: Leases, owner: str, pace: LeasePace, monotonic_ms: Callable[[], float]) -> None:
@@ -82,19 +85,19 @@ class LeaseKeeper:
         self._is_closed = False
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass or a portion, which ends with the next call; return the buckets to work on."""
+        """Begin a pass or a portion, which ends with the next call of `begin`. Return the buckets to work on."""
         with self._lock:
             running = frozenset(bucket for bucket in self._held if self._runs(bucket))
             self._in_use = running - self._leaving
             return self._in_use
 
     def holds(self, site: str) -> bool:
-        """Return whether the lease on the site's bucket still runs, and long enough for a publication."""
+        """Return whether the lease on the site's bucket will last long enough for a publication."""
         with self._lock:
             return self._runs(site_bucket(site))
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
-        """Note how many site-days wait, by bucket, for a kind of work."""
+        """Record how many site-days wait for a kind of work, by bucket."""
         with self._lock:
             self._loads[work] = dict(loads)
 
@@ -104,7 +107,10 @@ class LeaseKeeper:
             return frozenset(self._held)
 
     def run(self, stop: threading.Event) -> None:
-        """Take turns until stopped. While the store is unavailable, the leases run out, and settlement waits."""
+        """Call `turn` at intervals until `stop` is set.
+
+        While the store is unavailable, the leases run out, and settlement waits.
+        """
         while True:
             try:
                 self.turn()
@@ -114,7 +120,7 @@ class LeaseKeeper:
                 return
 
     def turn(self) -> None:
-        """Renew the leases; then acquire and leave buckets as the division requires.
+        """Renew the leases. Then acquire and give up buckets as the division requires.
 
         Raises:
             RetryError: the store is unavailable.
@@ -150,7 +156,7 @@ class LeaseKeeper:
         return (*([self._slot] if self._slot else ()), *(held.lease for held in self._held.values()))
 
     def _renew(self) -> Counter[int]:
-        """Renew all leases with the current loads; return the loads of the leased buckets."""
+        """Renew all leases with the current loads, and return the loads of the leased buckets."""
         with self._lock:
             loads = Counter[int]()
             for noted in self._loads.values():
@@ -171,7 +177,7 @@ class LeaseKeeper:
         return loads
 
     def _take_slot(self, slots: Sequence[Lease]) -> None:
-        """Become a member of the division; at most SITE_BUCKETS settlers are members at the same time."""
+        """Become a member of the division. At most SITE_BUCKETS settlers can be members at the same time."""
         if self._slot is not None:
             return
         mine = [lease.name for lease in slots if lease.owner == self._owner]
@@ -204,7 +210,7 @@ class LeaseKeeper:
             logger().info("leases_acquired", owner=self._owner, leases=[lease.name for lease in acquired])
 
     def _acquired(self, names: Sequence[str]) -> Sequence[Lease]:
-        """Acquire leases; return none of the leases if the keeper was closed meanwhile."""
+        """Acquire leases and return them. If the keeper was closed meanwhile, release them and return none."""
         acquired = self._leases.acquire(names, self._owner, self._pace.length_ms)
         if not self._is_closed:
             return acquired
@@ -212,18 +218,21 @@ class LeaseKeeper:
         return []
 
     def _leave(self, buckets: frozenset[int]) -> None:
-        """Choose buckets to release, unless another settler may not have acquired the last released buckets yet."""
+        """Choose the buckets to release.
+
+        Choose none as long as other settlers may not have acquired the buckets released last.
+        """
         with self._lock:
             if not self._left and not self._leaving:
                 self._leaving = buckets
 
     def _release_left(self) -> None:
-        """Release the buckets to leave that no pass uses."""
+        """Release those of the chosen buckets that the current pass does not use."""
         with self._lock:
             unused = self._leaving - self._in_use
             leases = [self._held.pop(bucket).lease for bucket in unused if bucket in self._held]
             self._leaving -= unused
-            # Until then, another settler has acquired the buckets and stored its new load.
+            # By then, another settler will have acquired the buckets and stored its new load.
             until_ms = self._now() + self._pace.length_ms
             self._left |= dict.fromkeys(unused, until_ms)
         if leases:

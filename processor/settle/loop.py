@@ -1,4 +1,4 @@
-"""The settler's loop: settlement passes and portions for reprocessings, in turns."""
+"""The settler's loop: runs settlement passes and portions of reprocessings in turns."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from processor.stream.metering import count_store_error
 def run_in_turns(
     passes: Sequence[Callable[[], int]], stop: threading.Event, metrics: Metrics, *, pause_s: float = 0.5
 ) -> None:
-    """Run all passes in turns until stopped; after a retryable store error, wait at least its `retry_after_s`.
+    """Run all passes in turns until `stop` is set. After a retryable store error, wait at least its `retry_after_s`.
 
-    A failed pass ends the turn, so that later passes never run while an earlier pass cannot finish.
+    A failed pass ends the turn. Later passes therefore never run while an earlier pass cannot finish.
     """
     while not stop.is_set():
         wait_s = pause_s

@@ -1,4 +1,4 @@
-"""A settlement that is overtaken: the site's lease has ended, or reports read another stream (settlement)."""
+"""Handles overtaken settlements: the site's lease has ended, or reports now read another stream (settlement)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from processor.settle.share import Share
 
 
 def refuse_lost_lease(share: Share, site_day: SiteDay) -> None:
-    """Refuse to continue with a site-day whose lease has ended.
+    """Raise an error if the lease on the site has ended.
 
     Raises:
         StaleGeneration: the lease has ended, or ends too soon for a publication.
@@ -23,9 +23,9 @@ def refuse_lost_lease(share: Share, site_day: SiteDay) -> None:
 
 
 def refuse_changed_streams(streams: Streams, seen: StreamTable) -> None:
-    """Refuse the first settlement of a day that was computed before reports began to read another stream.
+    """Raise an error if a day's first settlement was computed before reports began to read another stream.
 
-    Its logic would be the earlier stream's.
+    The settlement would have the logic of the earlier stream.
 
     Raises:
         StaleGeneration: the stream table has changed since it was read.
@@ -43,18 +43,18 @@ def mark_if_overtaken(
     sequence: int,
     disturbed: Iterable[int],
 ) -> None:
-    """Mark a published site-day and the disturbed days dirty if another day of the site was published since.
+    """Mark a published site-day and the disturbed days dirty if another day of the site has been published since.
 
-    The duplicate flags that were just set may have replaced the flags of a later settlement of the site-day; the next
-    settlement finds the flags different and sets them again (rule D3). The settlements of disturbed days may have read
-    the flags before they were set.
+    The duplicate flags that were just set may have replaced those of a later settlement of the site-day. The next
+    settlement finds this difference and corrects the flags (rule D3). Settlements of disturbed days may have read the
+    flags before they were set.
 
     Args:
         generations: the published generations.
         dirty: stores the marks.
-        marks: makes the marks.
+        marks: creates the marks.
         site_day: the site-day.
-        sequence: the sequence of the site-day's publication.
+        sequence: the sequence number of the site-day's publication.
         disturbed: the site's days that depend on the flags.
     """
     if generations.sequence(site_day.site) != sequence:

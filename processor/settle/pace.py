@@ -1,4 +1,4 @@
-"""The limits and delays of the settler."""
+"""Limits and delays of the settler."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ class SettlePace:
     """The settler's limits and delays.
 
     Attributes:
-        take_site_days: maximum number of dirty site-days read per pass.
-        pass_ms: a pass starts no further site-day after this time, apart from the time for sorting hits.
-        resettle_after_ms: minimum delay before new hits cause another settlement of a site-day; if the last settlement
-            took longer, the delay is as long as that settlement.
-        retry_after_ms: delay before a failed site-day is tried again, doubled after each failure.
-        max_retry_after_ms: maximum retry delay.
-        intent_ms: how long a settler leaves the intents of others alone, which announce flags of claims; a process must
-            not stand still longer than this time before it sets the flags.
-        keep_superseded_ms: how long rows stay readable after their generation counts as superseded.
-        keep_replaced_ms: how long a settled generation is kept after it was replaced, for reports at an earlier data
-            version; then it counts as superseded.
-        remove_generations: maximum number of superseded generations whose rows are removed per pass.
-        ingest_timeout_s: deadline for written rows to become readable.
-        sort_site_days: hits are sorted by site once at least this many taken site-days have the same day
+        take_site_days: how many dirty site-days a pass reads at most.
+        pass_ms: after this time, a pass starts no further site-day. The time for sorting hits does not count.
+        resettle_after_ms: new hits cause another settlement of a site-day after this delay. If the last settlement took
+            longer, the delay is as long as that settlement.
+        retry_after_ms: the delay before a failed site-day is tried again. Each failure doubles the delay.
+        max_retry_after_ms: the maximum delay before a failed site-day is tried again.
+        intent_ms: how long a settler ignores the intents of other settlers, which announce that flags of claims will be
+            set. A process that stands still for longer before it sets the flags may set outdated flags.
+        keep_superseded_ms: how long rows remain readable after their generation counts as superseded.
+        keep_replaced_ms: how long a settled generation is kept for reports at an earlier data version after it was
+            replaced. After this time, it counts as superseded.
+        remove_generations: a pass removes the rows of at most this many superseded generations.
+        ingest_timeout_s: written rows must become readable within this time.
+        sort_site_days: hits are sorted by site if at least this many of the site-days in a pass have the same day
             (processor.settle.resorting).
-        take_sorted_site_days: maximum site-days whose hits are sorted together.
+        take_sorted_site_days: the hits of at most this many site-days are sorted together.
         sorted_ms: how long sorted hits are used.
-        wave_site_days: maximum number of site-days in a wave.
-        wave_rows: approximate maximum number of rows in a wave.
+        wave_site_days: how many site-days a wave has at most.
+        wave_rows: how many rows a wave has at most, approximately.
     """
 
     take_site_days: int = 2_000

@@ -1,4 +1,4 @@
-"""What the ranges of a large site-day add up to (settlement)."""
+"""Adds up the results of a large site-day's ranges (settlement)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from processor.settle.window import chosen
 
 
 class RangeSums:
-    """The sums over all ranges, and their contributions to rows.
+    """The sums over all ranges of a site-day, and the ranges' contributions to rows.
 
     Args:
         inputs: the settlement's inputs.
 
     Attributes:
-        ledger: the ledger entry for the erased hits and the hits so far.
-        followed: digest of the day's hits in carried-in visits.
-        full_refunds: the sum of the amounts that refunds got from their orders, micros.
-        complete: whether no visit may continue past `DayInputs.known_until`.
+        ledger: the ledger entry for all erased hits, and for the hits that were added so far.
+        followed: the digest of the day's hits in carried-in visits.
+        full_refunds: the sum in micros of the amounts that refunds took from their orders.
+        complete: whether all visits end before `DayInputs.known_until`.
     """
 
     def __init__(self, inputs: DayInputs) -> None:
@@ -54,7 +54,7 @@ class RangeSums:
             self._traffic.add(copy_contributions(copies, HIT_DIMENSIONS))
 
     def add(self, built: Built) -> None:
-        """Add visits and the hits in them."""
+        """Add visits, and the hits that belong to them."""
         inputs = self._inputs
         day = counted(built)
         for part in hit_contributions(day.hits, (*HIT_DIMENSIONS, DIMS)):
@@ -71,10 +71,10 @@ class RangeSums:
         return Carry(pl.concat(self._open_visits).sort(TIMELINE), self._follows)
 
     def rows(self) -> SettledRows:
-        """Fold all contributions into rows; nothing may be added afterwards."""
+        """Fold all contributions into rows. After this call, nothing may be added."""
         return SettledRows(self._traffic.folded(), self._visits.folded())
 
 
 def carried_by(carry: Carry, visitors: U64Array) -> pl.DataFrame:
-    """Return the visits in the carry that are of these visitors (visitor_lo)."""
+    """Return the carry's visits that belong to these visitors (visitor_lo)."""
     return carry.open_visits.filter(pl.Series(np.isin(carry.open_visits["visitor_lo"].to_numpy(), visitors)))

@@ -1,4 +1,4 @@
-"""How far the log is read: the closed days and the bounds for a scan (settlement)."""
+"""Determines how far the log is read: the closed days, and the bounds for a scan (settlement)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,32 @@ from processor.stream.stores import HasStreams
 
 @dataclass(frozen=True, slots=True)
 class ScanBounds:
-    """The bounds for a scan: exclusive upper offsets by partition, for hits and for all topics."""
+    """The bounds of a scan: each partition's offset at which the scan ends (exclusive), for hits and for all topics."""
 
     hits: Mapping[PartitionId, int]
     all: Mapping[PartitionId, int]
 
 
 def scan_bounds(progress: ProgressReader) -> ScanBounds:
-    """Return the committed offsets: a scan below these offsets finds every record stored raw."""
+    """Return the committed offsets.
+
+    All records below these offsets are stored as raw records, so that a scan finds them.
+    """
     hits = _offsets(progress, Topic.HITS)
     return ScanBounds(hits, {**hits, **_offsets(progress, Topic.REJECTED)})
 
 
 def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:
-    """Return the stores of the live stream and, if it is another, of the stream that reports read."""
+    """Return the stores of the live stream. If reports read another stream, return the stores of both."""
     live = stores.stream(table.live.generation, is_shadow=False)
     return [live] if table.current is table.live else [live, stores.stream(table.current.generation, is_shadow=True)]
 
 
 def closed_before(stores: HasStreams, table: StreamTable | None = None) -> int:
-    """Return the first day not closed for every declared partition, judged by stored partials.
+    """Return the first day that is not closed in all declared partitions, according to the stored partials.
 
-    A settlement is compared with the results of the stream that reports read, so all its partials must be stored.
+    A settlement is compared with the results of the stream that reports read. Therefore all partials of that stream
+    must be stored.
     """
     table = stores.streams.read() if table is None else table
     return min(
@@ -52,7 +56,7 @@ def rows_closed_before(stores: HasStreams, metrics: MetricStore, table: StreamTa
 
 
 def day_reached(reached: Mapping[PartitionId, PartitionProgress], declared: Iterable[PartitionId]) -> int:
-    """Return the first day that these positions do not close for every declared partition."""
+    """Return the first day that is not closed in all declared partitions, according to these positions."""
     return first_open_day(
         min((reached[partition].log_time if partition in reached else 0 for partition in declared), default=0)
     )

@@ -1,4 +1,4 @@
-"""Write settled rows and wait until reports can read the rows (settlement, architecture A9)."""
+"""Writes settled rows, and waits until reports can read them (settlement, architecture A9)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from hitmesh.ports import Clock, RollupSink
 from processor.settle.settlement import Settled
 
 _LOOK_EVERY_S: Final = 0.05
-_ROWS_IN_TIME: Final = 250_000  # a wave of small site-days has about as many
+_ROWS_IN_TIME: Final = 250_000  # about as many rows as a wave of small site-days has
 
 
 class ReadableRows:
-    """Writes rows and waits for them. Confined to one thread.
+    """Writes rows, and waits until they are readable. An instance must be used by one thread only.
 
     Args:
         sink: receives the rows.
-        clock: times the deadline.
+        clock: measures the time until the deadline.
         stop: ends the wait when set.
-        timeout_s: deadline for rows to become readable.
-        rows_in_time: the deadline for more rows is a multiple of `timeout_s`, because a large site-day has millions.
+        timeout_s: the deadline for rows to become readable.
+        rows_in_time: this many rows must become readable within `timeout_s`. For more rows, the deadline is a multiple
+            of `timeout_s`, because a large site-day has millions.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class ReadableRows:
         A generation must not become current before its rows are readable.
 
         Args:
-            wave: each site-day with its generation number and settlement; not empty.
+            wave: each site-day with its generation number and settlement. Must not be empty.
 
         Raises:
-            Unavailable: the deadline passed, or the work was stopped.
+            Unavailable: the deadline has passed, or the work was stopped.
         """
         small = [rows for rows in (settled.rows for _, _, settled in wave) if rows.is_in_memory]
         if small:
@@ -78,12 +79,12 @@ class ReadableRows:
         """Wait until rows are readable.
 
         Args:
-            are_readable: whether the rows are readable.
-            rows: name of the rows in messages.
+            are_readable: returns whether the rows are readable.
+            rows: how messages name the rows.
             timeouts: the deadline, as a multiple of `timeout_s`.
 
         Raises:
-            Unavailable: the deadline passed, or the work was stopped.
+            Unavailable: the deadline has passed, or the work was stopped.
         """
         deadline = self._clock.now() + self._timeout_ms * timeouts
         while not are_readable():

@@ -1,4 +1,4 @@
-"""The positions of the records in a window, 24 bytes each: a day of small records has millions of them."""
+"""Stores the positions of a window's records in 24 bytes each. A day of small records has millions of positions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hitmesh.model.positions import PartitionId, Position
 
 
 class RecordPositions:
-    """Positions by number, in log order. Only `add` changes them.
+    """Positions by number, in log order. They are changed by `add` only.
 
     Example:
         >>> positions = RecordPositions([Position("a", 0, 7)])
@@ -30,7 +30,7 @@ class RecordPositions:
             self.add(position)
 
     def add(self, position: Position) -> None:
-        """Add the next position."""
+        """Add a position, which gets the next number."""
         log = self._logs.setdefault(position.log, len(self._logs))
         if log == len(self._names):
             self._names.append(position.log)
@@ -44,7 +44,7 @@ class RecordPositions:
         return Position(self._names[log], partition, offset)
 
     def are_below(self, offsets: Mapping[PartitionId, int]) -> BoolArray:
-        """Return whether each position lies below its partition's offset (n,); a missing partition has offset 0."""
+        """Return whether each position is below its partition's offset (n,). The offset of a missing partition is 0."""
         numbers = np.array(self._numbers, np.int64).reshape(-1, 3)
         below = np.zeros(len(numbers), np.bool_)
         for (log, partition), offset in offsets.items():

@@ -1,4 +1,4 @@
-"""Remove the rows of superseded generations, and log which rows are removed."""
+"""Removes the rows of superseded generations, and logs which rows are removed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from hitmesh.runtime.logs import logger
 from processor.settle.stores import SettlerStores
 
 LISTED: Final = 20
-"""Maximum number of generations that a log line names; the line counts all."""
+"""A log line names at most this many generations, and states how many there are in total."""
 
 
 def remove_superseded(
     stores: SettlerStores, superseded_before: int, max_generations: int, buckets: Set[int] = EVERY_BUCKET
 ) -> int:
-    """Remove the rows of generations that count as superseded from before `superseded_before` (UTC ms).
+    """Remove the rows of generations that were superseded before `superseded_before` (UTC ms).
 
-    No answer reads these generations any more. The log names the generations before their rows are removed; after a
-    crash, the removal is repeated. Other settlers remove the rows of sites outside `buckets`.
+    Reports do not read these generations any more. The generations are logged before their rows are removed. After a
+    crash, the removal is repeated. For sites outside `buckets`, other settlers remove the rows.
 
     Returns:
-        The number of removed generations, at most `max_generations`; the next call removes the others.
+        How many generations were removed, at most `max_generations`. The next call removes the others.
     """
     superseded = stores.generations.superseded(superseded_before)
     due = [(site_day, generation) for site_day, generation in superseded if site_bucket(site_day.site) in buckets]

@@ -1,4 +1,4 @@
-"""Decide when the settler re-sorts hits by site, and which site-days are settled from the re-sorted hits."""
+"""Decides when the settler re-sorts hits by site, and which site-days are settled from the re-sorted hits."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from processor.settle.wave import covered_by
 
 
 class Resorting:
-    """The settler's re-sorted hits: at most one `SortedHits` at a time. Confined to the settler's thread.
+    """The settler's re-sorted hits, at most one `SortedHits` at a time. May be used by the settler's thread only.
 
-    The re-sorted hits are as old as their bounds, so a site-day reads its records directly if its dirty marks follow
-    these bounds. So does a site-day that settlement marked, and each further day after the site was settled
-    directly in the same pass: such a settlement may have read further and announced hits that the sorted hits lack.
+    The re-sorted hits contain nothing beyond their bounds. In three cases, a site-day therefore reads its records
+    directly: if it has dirty marks beyond these bounds, if settlement itself marked it, or if an earlier day of the
+    site was settled directly in the same pass. In the last two cases, a settlement may have read further, and may have
+    announced hits that the sorted hits do not contain.
 
     Args:
         raw: the raw records.
         dirty: the queue of site-days.
-        clock: times how long hits are used.
-        pace: limits.
-        memory: limits.
+        clock: measures how long the hits have been used.
+        pace: decides when hits are sorted, and how long they are used.
+        memory: the limits that bound the memory.
     """
 
     def __init__(self, raw: RawStore, dirty: DirtyDays, clock: Clock, pace: SettlePace, memory: SettleMemory) -> None:
@@ -46,7 +47,7 @@ class Resorting:
         self._directly: set[str] = set()
 
     def prepare(self, taken: Sequence[DirtySiteDay], bounds: ScanBounds, closed_before: int, buckets: Set[int]) -> None:
-        """Begin a pass over `taken`: sort hits if enough site-days have the same day.
+        """Begin a pass over the site-days `taken`. Sort hits if enough of them have the same day.
 
         Raises:
             RetryError: the store is unavailable.
@@ -65,7 +66,7 @@ class Resorting:
             self._hits = SortedHits(self._raw, sites, days, bounds, self._memory)
         except RetryError:
             raise
-        except ANY_ERROR as error:  # each site-day reads its own records, so a damaged record stops only some
+        except ANY_ERROR as error:  # site-days then read their own records, so a damaged record stops only some of them
             self._not_before = now + self._pace.retry_after_ms
             logger().warning("hits_not_sorted", error=type(error).__name__, message=str(error))
             return
@@ -75,14 +76,14 @@ class Resorting:
         )
 
     def of(self, entry: DirtySiteDay) -> SortedHits | None:
-        """Return the hits from which a site-day must be settled; None: the site-day must read its records."""
+        """Return the re-sorted hits from which a site-day must be settled, or None if it must read its records."""
         if self._hits is not None and self._is_sorted(entry):
             return self._hits
         self._directly.add(entry.site_day.site)
         return None
 
     def _is_sorted(self, entry: DirtySiteDay) -> bool:
-        """Return whether the sorted hits suffice for a site-day."""
+        """Return whether the re-sorted hits contain everything that the settlement of a site-day needs."""
         site, day = entry.site_day
         return (
             self._hits is not None
@@ -99,7 +100,7 @@ class Resorting:
 
 
 def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
-    """Return the most common day with its neighbours; None if fewer than `at_least` site-days have it."""
+    """Return the most common day with its neighbours, or None if fewer than `at_least` site-days have this day."""
     counts = Counter(entry.site_day.day for entry in taken)
     if not counts:
         return None
@@ -108,7 +109,7 @@ def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
 
 
 def _sites_within(taken: Iterable[DirtySiteDay], days: range) -> list[str]:
-    """Return the sites, in order, whose taken days are all within `days`."""
+    """Return the sites all of whose site-days in this pass are within `days`, in order."""
     of_site: Mapping[str, list[SiteDay]] = defaultdict(list)
     for entry in taken:
         of_site[entry.site_day.site].append(entry.site_day)

@@ -1,7 +1,7 @@
-"""Rests of the settler's thread, so that settling leaves CPU time to the live stream (settlement).
+"""Pauses the settler's thread, so that settling leaves CPU time to the live stream (settlement).
 
-A backlog of history keeps a settler busy for minutes or hours. It shares its process, and often its cores, with the
-live stream, which must stay fresh meanwhile.
+A backlog of history keeps a settler busy for minutes or hours. The settler shares its process, and often its cores,
+with the live stream, which must remain fresh meanwhile.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _LONGEST_S: Final = 10.0
 
 
 class Rests:
-    """Rests in proportion to the CPU time that was used since the last rest. Confined to one thread.
+    """Pauses (rests) in proportion to the CPU time that was used since the last rest. Must be used by one thread only.
 
     Args:
-        share: the CPU time that is used, as a share of this time and of the rests: 1 = no rests.
-        used_s: returns the CPU seconds used so far.
+        share: CPU time / (CPU time + rests); 1 = no rests.
+        used_s: returns how many CPU seconds have been used so far.
         stop: ends a rest when set.
-        shortest_s: a shorter rest is put off until it is due with the next one.
+        shortest_s: a rest that would be shorter is postponed, and added to the next rest.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Rests:
         self._rested_at_s: float | None = None
 
     def __call__(self) -> None:
-        """Rest for as long as the CPU time since the last rest demands, at most 10 s."""
+        """Rest as long as the CPU time since the last rest requires, at most 10 s."""
         if not self._per_cpu_s:
             return
         now_s = self._used_s()

@@ -1,6 +1,6 @@
-"""A settlement's rows: in memory, or for a large site-day in portions on a local disk.
+"""Stores a settlement's rows in memory or, for a large site-day, in portions on a local disk.
 
-Readers read the portions one after the other, so that only a single portion is in memory.
+Readers read one portion after the other, so that only one portion is in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from processor.rules.rollups import MEASURES, ROW_KEYS, RowOwner, folded_rows
 from processor.settle.memory import SettleMemory
 from processor.settle.spill import Spill
 
-# The columns of contributions on disk; a measure that a contribution lacks is null.
+# The columns that contributions have on disk. A measure that a contribution does not have is null.
 _COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {
     source: {
         **{name: ROW_COLUMNS[source][name] for name in ROW_KEYS[source]},
@@ -32,7 +32,10 @@ _COLUMNS[RowSource.TRAFFIC] |= {"hit_type": pl.UInt8(), "visitor": pl.UInt64()}
 
 
 class Portions(Protocol):
-    """Rows in portions, by ascending cell; each pass yields all portions. No row key is in two portions."""
+    """Rows in portions, by ascending cell.
+
+    Each iteration yields all portions, and a row key is never in two portions.
+    """
 
     @property
     def height(self) -> int:
@@ -43,7 +46,7 @@ class Portions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """A single portion in memory."""
+    """Rows that are a single portion, in memory."""
 
     rows: pl.DataFrame
 
@@ -58,7 +61,7 @@ class InMemory:
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    """Portions on disk, of which each pass reads one after the other."""
+    """Portions of rows on disk. Each iteration reads one portion after the other."""
 
     spill: Spill
     height: int
@@ -73,8 +76,8 @@ class SettledRows:
     """A settlement's rows.
 
     Attributes:
-        traffic: rows with hit measures (TRAFFIC_COLUMNS).
-        visits: rows with visit measures (VISITS_COLUMNS).
+        traffic: the rows with hit measures (TRAFFIC_COLUMNS).
+        visits: the rows with visit measures (VISITS_COLUMNS).
     """
 
     traffic: Portions
@@ -87,17 +90,17 @@ class SettledRows:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether both sources are a single portion in memory."""
+        """Whether the rows of both sources are a single portion in memory."""
         return isinstance(self.traffic, InMemory) and isinstance(self.visits, InMemory)
 
     @property
     def height(self) -> int:
-        """The number of rows of both sources."""
+        """The number of rows in both sources together."""
         return self.traffic.height + self.visits.height
 
 
 class Contributions:
-    """The contributions of a large site-day, stored on disk by cell until all are written and can be folded.
+    """The contributions of a large site-day, which are stored on disk by cell until all are written and can be folded.
 
     Args:
         source: the row source.
@@ -119,7 +122,7 @@ class Contributions:
         self._spill.add(_with_columns(contributions, _COLUMNS[self._source]), cells)
 
     def folded(self) -> OnDisk:
-        """Fold everything into rows, by ascending cell, and delete the contributions."""
+        """Fold all contributions into rows, by ascending cell, and delete the contributions."""
         rows, number, height = Spill(self._memory.scratch, buffered_rows=0), 0, 0
         for cells in self._cells_together():
             for parts in self._in_parts(cells):
@@ -131,7 +134,7 @@ class Contributions:
         return OnDisk(rows, height)
 
     def _cells_together(self) -> Iterator[list[int]]:
-        """Yield neighbouring cells that together have at most `range_hits` contributions, or a single cell."""
+        """Yield groups of neighbouring cells. A group has at most `range_hits` contributions, or is a single cell."""
         together: list[int] = []
         height = 0
         for cell in self._spill.groups():
@@ -144,7 +147,7 @@ class Contributions:
             yield together
 
     def _in_parts(self, cells: Sequence[int]) -> Iterator[Iterator[pl.DataFrame]]:
-        """Yield the cells' contributions; a cell with too many is divided by a hash of the row key."""
+        """Yield the contributions of these cells. If a cell has too many, they are divided by a hash of the row key."""
         limit = self._memory.range_hits
         blocks = (block for cell in cells for block in self._spill.read(cell))
         pieces = -(-sum(map(self._spill.height, cells)) // limit)
@@ -167,14 +170,17 @@ def _with_columns(frame: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.Da
 
 
 def _pieces_of_keys(rows: pl.DataFrame, key: Sequence[str], pieces: int) -> I64Array:
-    """Return each row's piece. The hash only places rows: rows with equal keys are in the same piece."""
+    """Return the number of each row's piece.
+
+    A hash of the row key selects the piece, so rows with equal keys are in the same piece.
+    """
     hashes = rows.select(key).hash_rows().to_numpy()
     found: I64Array = (hashes % np.uint64(pieces)).astype(np.int64)
     return found
 
 
 def _together(blocks: Iterator[pl.DataFrame], limit: int) -> Iterator[pl.DataFrame]:
-    """Yield blocks joined to frames of about `limit` rows."""
+    """Join the blocks into frames of about `limit` rows, and yield these frames."""
     waiting: list[pl.DataFrame] = []
     for block in blocks:
         waiting.append(block)

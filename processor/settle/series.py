@@ -1,7 +1,7 @@
-"""Sum a settlement's rows by cell and currency (settlement, architecture A8).
+"""Sums a settlement's rows by cell and currency (settlement, architecture A8).
 
 For the same hits, the result has the same sums, digests and sketches as the stream's partials, because the same
-function (`EpochSums.add_rows`) computes both. A pure function of the settled rows.
+function (`EpochSums.add_rows`) computes both. The result is a pure function of the settled rows.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int
     """Return SERIES_COLUMNS for a site-day, one row per (cell, excluded, currency), in this order.
 
     Args:
-        rows: the day's settled rows; their sketches contain no moved visitors (rule S8).
-        digest: row digest under the mesh secret.
-        lg_k: log2 of the cell sketches' size; must equal the stream's.
+        rows: the day's settled rows. Their sketches contain no moved visitors (rule S8).
+        digest: the row digest, keyed with the mesh secret.
+        lg_k: log2 of the cell sketches' size. It must be the same as in the stream.
     """
     sums = EpochSums(lg_k=lg_k)
     digest = digest or RowDigest()
-    # A union of sketches is the same in any order, so the rows can be added portion by portion.
+    # A union of sketches does not depend on their order, so the rows can be added portion by portion.
     for traffic in rows.traffic:
         sums.add_rows(_as_signed(traffic, RowSource.TRAFFIC, digest), _NO_VISITS)
     for visits in rows.visits:
@@ -50,9 +50,9 @@ def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int
 def series_of_days(
     settled: Mapping[SiteDay, SettledRows], digest: RowDigest | None = None, lg_k: int = LG_K_CELL
 ) -> dict[SiteDay, pl.DataFrame]:
-    """Return `settled_series` for each site-day; the rows that are in memory are summed together.
+    """Return the result of `settled_series` for each site-day. Rows that are in memory are summed together.
 
-    A few rows cost as much as thousands, so small site-days are summed together in far less time.
+    Summing a few rows takes as long as summing thousands, so small site-days are summed together to save time.
     """
     digest = digest or RowDigest()
     together = [rows for rows in settled.values() if rows.is_in_memory]

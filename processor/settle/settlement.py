@@ -1,11 +1,11 @@
-"""Recompute a site-day from raw hits (settlement, rules D1 to D5 and L4).
+"""Recomputes a site-day from raw hits (settlement, rules D1 to D5 and L4).
 
-A settlement is the complete result for a day: rows, ledger entry, the next day's carry, duplicate flags of claims, id
-collisions, and the other days that must be settled again. It is a pure, idempotent function of raw hits, the previous
-day's carry, claims and refusals.
+A settlement is the complete result for a day: rows, ledger entry, the carry for the next day, duplicate flags of
+claims, id collisions, and the other days that must be settled again. The result is a pure function of raw hits, the
+carry from the day before, claims and refusals.
 
-A site-day whose hits are in memory is settled at once, a larger one in ranges of visitors (`ranges`); the result is the
-same.
+A site-day whose hits fit into memory is settled at once. A larger site-day is settled in ranges of visitors (`ranges`),
+with the same result.
 
 An orphan has no visit. An orphan counts in traffic rows under its own dimensions, as if the orphan were a visit. A
 payment webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit
@@ -42,26 +42,28 @@ from processor.settle.site_window import Window
 from processor.settle.verdicts import decided_orders, disturbed_days, erased_in_day, ledger_of, lies_in_day, places
 from processor.settle.window import chosen
 
-MAX_COLLISIONS: Final = 1_000  # a sender that reuses an id must not fill the memory or the store
+MAX_COLLISIONS: Final = 1_000  # so that a sender that reuses an id fills neither the memory nor the store
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The result of a settlement.
+    """The complete result of a settlement.
 
     Attributes:
         rows: the rows of the day.
         ledger: the ledger entry for the day's accepted hits.
         carry: the carry for the next day.
-        followed: digest of the day's hits in carried-in visits. If the previous day's carry has another digest, the
-            previous day's settlement saw other hits and must be repeated.
-        orders: winners, changed duplicate flags and disturbed days.
-        disturbed_days: neighbouring days with a copy whose original lies in this day and was logged after
+        followed: the digest of the day's hits in carried-in visits. If the carry from the day before has another
+            digest, the settlement of that day has read other hits and must be repeated.
+        orders: the winning claims, the changed duplicate flags and the disturbed days.
+        disturbed_days: the neighbouring days that have a copy whose original is on this day and was logged after
             `read_through`.
-        full_refunds: the sum of the amounts that the day's refunds got from their orders, micros.
-        collisions: the first `MAX_COLLISIONS` of the day's hits that are copies with other content (ID_COLLISION).
-        not_applicable: how many of the day's hits lack the network that the day's exclusion rules compare.
-        complete: False when a visit may continue past `known_until`; the day must then be settled again with more hits.
+        full_refunds: the sum in micros of the amounts that the day's refunds took from their orders.
+        collisions: the day's hits that are copies with different content (ID_COLLISION); the first `MAX_COLLISIONS`
+            only.
+        not_applicable: how many of the day's hits have no stored network, although the day's exclusion rules compare
+            networks.
+        complete: False if a visit may continue past `known_until`. The day must then be settled again with more hits.
     """
 
     rows: SettledRows
@@ -77,7 +79,7 @@ class Settled:
 
 
 def settle_at_once(inputs: DayInputs, window: Window) -> Settled:
-    """Compute the day's settlement from hits in memory."""
+    """Compute the settlement of the day from hits in memory."""
     owner, hits = inputs.owner, window.rows
     times = hits["event_time"].to_numpy()
     of_day = lies_in_day(inputs, times)
