@@ -1,16 +1,16 @@
-"""The settler: scan, settle and publish closed site-days (settlement, architecture A8, rules L3 and L4).
+"""The settler: scans, settles and publishes closed site-days (settlement, architecture A8, rules L3 and L4).
 
-A day is settled once it is closed for every partition: for the first time because the stream counted hits of the day,
-and again whenever history hits mark the day dirty. Site-days are settled in waves. The rows of a wave are written and
-awaited together, because a store takes seconds to make even a few rows readable; the site-days are then published one
-by one.
+A day is settled once it is closed in every partition. The first settlement takes place because the stream counted hits
+of the day. Further settlements take place whenever history hits mark the day dirty. Site-days are settled in waves. A
+store takes seconds to make even a few rows readable. Therefore all rows of a wave are written and awaited together, and
+the site-days are then published one by one.
 
 The settler schedules the work and performs the effects. `Settler._publish_wave` documents the order in which effects
-become durable. Every effect before a publication is idempotent and dirty marks are cleared last, so a crash at any
-point costs only repeated work. Because each day needs the carry of the day before, a site belongs to a single settler
-at a time (`share`). If a settler is suspended and another settler takes the site over, the publication of the first
-settler is refused: a publication requires that no day of the site was published since the attempt began. `settlement`
-computes the results.
+become durable. Every effect before a publication is idempotent, and dirty marks are cleared last. A crash at any point
+therefore costs only repeated work. Each day needs the carry of the day before. Therefore only one settler works on a
+site at a time (`share`). If a settler is suspended and another settler takes over the site, the first settler's
+publication is refused, because a publication requires that no day of the site was published since the attempt began.
+`settlement` computes the results.
 """
 
 from __future__ import annotations
@@ -64,14 +64,15 @@ class Settler:
 
     Args:
         stores: the stores to read and write.
-        clock: times retries; results do not depend on the clock.
-        pace: limits and delays.
+        clock: measures delays before retries. The results do not depend on the clock.
+        pace: the limits and delays.
         stop: ends the work when set.
-        metrics: counters.
-        marks: partition number of the settler's own dirty marks (SettlementMarks).
-        lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits); must equal the stream's.
-        logic: the logic version for site-days that were never settled; a settled site-day keeps its version.
-        share: the sites to settle; None: every site.
+        metrics: receives the counts.
+        marks: the partition number for dirty marks that this settler makes (SettlementMarks).
+        lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits). It must be the same as in the
+            stream.
+        logic: the logic version for site-days that were never settled. A settled site-day keeps its version.
+        share: the sites that this settler settles; None: all sites.
         memory: the limits that bound the memory.
     """
 
@@ -112,10 +113,10 @@ class Settler:
         run_in_turns((self.run_once,), self._stop, self._metrics, pause_s=pause_s)
 
     def run_once(self) -> int:
-        """Run a single pass over dirty site-days; return how many are no longer dirty.
+        """Run one pass over dirty site-days. Return how many of them are no longer dirty.
 
         Raises:
-            RetryError: a store is unavailable; unfinished site-days stay dirty.
+            RetryError: a store is unavailable. Unfinished site-days remain dirty.
         """
         started = self._clock.now()
         self._paced = {day: until for day, until in self._paced.items() if until > started}
@@ -129,7 +130,7 @@ class Settler:
         self._marks.note(waiting)
         taken = self._marks.without_young_intents(waiting, started - self._pace.intent_ms)
         self._share.note("settle", Counter(site_bucket(day.site_day.site) for day in taken if not self._must_wait(day)))
-        # Read the positions after the dirty marks, because the stream stores marks before it commits positions.
+        # Positions are read after dirty marks, because the stream stores marks before it commits positions.
         bounds = scan_bounds(self._stores.progress)
         this = Pass(started, closed, streams)
         self._resorting.prepare(taken, bounds, closed, buckets)
@@ -154,21 +155,25 @@ class Settler:
         return this.done
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
-        """Return whether it is too early to settle the site-day.
+        """Return whether the site-day must wait before it is settled.
 
-        The last attempt failed recently, or the site-day was settled recently and settlement itself has not marked it.
+        It must wait if the last attempt failed recently. It must also wait if it was settled recently, unless
+        settlement itself has marked it.
         """
         by_settlement = any(marks.partition.log == SETTLEMENT_LOG for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)
 
     def _in_turn(self, taken: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-        """Return the site-days grouped by site, days ascending; the last site worked on comes last."""
+        """Return the site-days grouped by site, with days ascending. The site that was settled last comes last."""
         return sorted(taken, key=lambda entry: (entry.site_day.site <= self._last_site, entry.site_day))
 
     def _compute_if_possible(
         self, this: Pass, covered: DirtySiteDay, bounds: ScanBounds, sorted_hits: SortedHits | None
     ) -> None:
-        """Settle a site-day into the wave; if that fails, leave the site-day dirty and continue with others."""
+        """Settle a site-day and add it to the wave.
+
+        If settling fails, the site-day remains dirty, and the pass continues.
+        """
         site_day = covered.site_day
         started = self._clock.now()
         try:
@@ -202,25 +207,26 @@ class Settler:
     def _publish_wave(self, this: Pass) -> None:
         """Publish the settlements in a wave. The order of a settlement's effects is defined only here.
 
-        First compare the stream's rows in the metric store with the stream's counts, to decide which days are
+        First, the stream's rows in the metric store are compared with the stream's counts, to decide which days are
         confirmed. Then:
-        1. write the rows of all days that are not confirmed; these rows are invisible until publication.
+        1. write the rows of all days that are not confirmed (these rows are invisible until publication).
 
         For each site-day, days ascending:
         2. write the series;
         3. write the collisions;
-        4. mark the days that this settlement changes. This must precede publication, because after a crash the repeated
-           settlement would compare itself with the published result and find no change;
+        4. mark the days that this settlement changes. This must precede publication: after a crash in between, the
+           repeated settlement would compare itself with the published result and find no change;
         5. publish generation, ledger, carry and drift, unless another settler published a day of the site first;
-        6. store an intent, a mark that stays if this process dies before step 8, and another settler's flags were
-           replaced by step 7;
+        6. store an intent, a mark that remains if this process dies before step 8. Then the day is settled again, in
+           case step 7 replaced the flags of another settler;
         7. set duplicate flags of claims;
-        8. clear the dirty marks that this pass read, the intent, and the marks that this pass made on the day in step
-           4: they announce the results that the day's settlement was given.
+        8. clear the dirty marks that this pass read, the intent, and the marks that this pass made on the day in step 4
+           (the day's settlement already used the results that these marks announce).
 
-        When a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the
-        carry of the day before. A site whose lease has ended fails before its next publication, and also after it:
-        another settler may have settled the day again meanwhile, so its flags and marks are left to that settler.
+        If a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the carry of
+        the day before. A site whose lease has ended fails before its next publication. If the lease ends during a
+        publication, the site fails after it: another settler may have settled the day again, so the flags and marks are
+        left to that settler.
         """
         wave, this.wave = this.wave, []
         try:
@@ -248,7 +254,7 @@ class Settler:
             self._note_done(computed)
 
     def _readable(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
-        """Write a wave's rows and wait until reports can read them; return the wave with confirmations set."""
+        """Write a wave's rows, and wait until reports can read them. Return the wave with confirmations decided."""
         compared = self._compared(this, wave)
         written = [computed for computed in compared if not computed.is_confirmed]
         if written:
@@ -258,7 +264,7 @@ class Settler:
         return compared
 
     def _publish_apart(self, this: Pass, wave: Sequence[Computed], error: BaseException) -> None:
-        """Publish the site-days of a failed wave one by one, so that only the failing site-days are put off."""
+        """Publish the site-days of a failed wave one by one, so that only site-days that fail again are postponed."""
         if len(wave) == 1:
             this.failed.add(wave[0].attempt.site_day.site)
             self._put_off(wave[0].attempt.site_day, error)
@@ -279,7 +285,7 @@ class Settler:
         stores.series.put_settled(site_day, computed.generation, series)
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
-        # An open day is settled anyway when it closes; until then, answers use the stream's rows for that day.
+        # An open day need not be marked: it is settled when it closes, and until then answers use the stream's rows.
         disturbed = {day for day in computed.attempt.disturbed_days(settled) if day < this.closed_before}
         if disturbed:
             marks = self._marks.on(site_day.site, disturbed)
@@ -311,14 +317,17 @@ class Settler:
             mark_if_overtaken(stores.generations, stores.dirty, self._marks, site_day, entry.sequence, disturbed)
 
     def _keep_until(self, computed: Computed) -> int:
-        """Return until when the replaced generation is kept; 0 for the stream's rows of a day without an entry.
+        """Return until when the replaced generation is kept. Return 0 if the stream's rows are replaced.
 
-        No report reads these rows again, because only settled days can be read at an earlier data version.
+        Reports never read replaced stream rows again, because only settled days can be read at an earlier data version.
         """
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
     def _put_off(self, site_day: SiteDay, error: BaseException) -> None:
-        """Leave a site-day dirty: retry at once if another settler published first, else back off exponentially."""
+        """Leave a site-day dirty.
+
+        Retry at once if another settler published first, otherwise back off exponentially.
+        """
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)
@@ -353,9 +362,9 @@ class Settler:
         )
 
     def _compared(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
-        """Add to each drift the stream rows that the metric store lost or duplicated.
+        """Add to each drift which rows of the stream the metric store lost or duplicated.
 
-        Partials cannot show such rows, because partials are in another store. A day whose rows differ or are damaged is
+        Partials cannot show such errors, because they are in another store. A day whose rows differ or are damaged is
         not confirmed.
         """
         streamed = [computed for computed in wave if computed.drift is not None]
@@ -372,7 +381,7 @@ class Settler:
             )
         except StoreCorrupt:
             if len(wave) > 1:
-                raise  # the wave is repeated with single site-days
+                raise  # the wave is then repeated with single site-days
             return [replace(computed, drift=not_confirmed(computed.drift)) for computed in wave]
         return [_with_stored_rows(computed, sums) for computed in wave]
 

@@ -9,16 +9,19 @@ from hitmesh.model.site_buckets import EVERY_BUCKET
 
 
 class Share(Protocol):
-    """The buckets of sites that are a settler's to work on (hitmesh.model.site_buckets)."""
+    """The buckets of sites on which a settler may work (hitmesh.model.site_buckets)."""
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass or a portion, which ends with the next call; return the buckets to work on."""
+        """Begin a pass or a portion, which ends with the next call of `begin`. Return the buckets to work on."""
 
     def holds(self, site: str) -> bool:
-        """Return whether the site is still the settler's, so that results may be published."""
+        """Return whether the settler may still work on the site, and so may publish results."""
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
-        """Note how many site-days wait, by bucket, for a kind of work; replaces the last note on this kind of work."""
+        """Record how many site-days wait for a kind of work, by bucket.
+
+        The record replaces the last record for this kind of work.
+        """
 
 
 class WholeShare:
@@ -33,4 +36,4 @@ class WholeShare:
         return True
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
-        """Ignore the note: there is no other settler."""
+        """Do nothing, because there is no other settler."""

@@ -1,6 +1,6 @@
-"""Read one site's hits in a time range from stored records, in log order (settlement).
+"""Reads one site's hits in a time range from stored records, in log order (settlement).
 
-Up to `SettleMemory.range_hits` hits are in memory; more hits are on disk, in groups of visitors.
+Up to `SettleMemory.range_hits` hits are kept in memory. If there are more, all hits are on disk, in groups of visitors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from processor.settle.window import READ_COLUMNS, WINDOW_COLUMNS, read_together
 _NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in ERASED_COLUMNS})
 EXCLUDED_BEFORE: Final = "excluded_before"
 _RECORDS_AT_ONCE: Final = 256
-_ROWS_AT_ONCE: Final = 131_072  # with other sites' hits in shared records
+_ROWS_AT_ONCE: Final = 131_072  # including other sites' hits in shared records
 # The columns of hits that claim an order or a refund, or use an order's total (rule D3).
 CLAIMING_COLUMNS: Final = (
     "event_time",
@@ -44,14 +44,15 @@ class Window:
     """One site's hits with `start <= event_time < end`, in log order.
 
     Attributes:
-        rows: `WINDOW_COLUMNS`, in log order (rule D1).
-        positions: record positions, indexed by the column `record`.
-        start: inclusive lower bound of event time, ms.
-        end: exclusive upper bound of event time, ms.
-        erased: event_time, hit_hash and record of the erased hits in the same range, which `rows` lacks. The event time
-            of a blank row is the start of its day.
-        not_applicable: how many hits of the settled day lack the network that the day's rules compare.
-        excluded_before: (n,) whether each hit is excluded under the rules before; None: as in `rows`.
+        rows: the hits with `WINDOW_COLUMNS`, in log order (rule D1).
+        positions: the positions of records; the column `record` is an index into them.
+        start: the lower bound of event time in ms, inclusive.
+        end: the upper bound of event time in ms, exclusive.
+        erased: event_time, hit_hash and record of the erased hits in the same time range, which are not in `rows`. The
+            event time of a blank row is the start of its day.
+        not_applicable: how many hits of the settled day have no stored network, although the day's rules compare
+            networks.
+        excluded_before: (n,) whether each hit was excluded under the rules before; None: as in `rows`.
     """
 
     rows: pl.DataFrame
@@ -64,7 +65,7 @@ class Window:
 
     @property
     def claiming(self) -> pl.DataFrame:
-        """The hits that may have claims: `CLAIMING_COLUMNS`."""
+        """The hits that may have claims, with `CLAIMING_COLUMNS`."""
         return claiming_in(with_excluded_before(self.rows, self.excluded_before))
 
 
@@ -73,10 +74,9 @@ class SpilledWindow:
     """A window whose hits are on disk, in groups of visitors.
 
     Attributes:
-        spill: `WINDOW_COLUMNS` and EXCLUDED_BEFORE (never null), in log order within a group; all hits of a visitor are
-            in one group.
-        positions, start, end, erased, not_applicable: as in `Window`.
-        claiming: the hits that may have claims: `CLAIMING_COLUMNS`.
+        spill: the hits with `WINDOW_COLUMNS` and EXCLUDED_BEFORE (never null). A group is in log order, and all hits of
+        a visitor are in one group. positions, start, end, erased, not_applicable: as in `Window`.
+        claiming: the hits that may have claims, with `CLAIMING_COLUMNS`.
     """
 
     spill: Spill
@@ -103,12 +103,12 @@ def read_window(
     """Return the site's hits with start <= event_time < end, on disk if there are more than `memory.range_hits`.
 
     Args:
-        records: in log order, as RawStore.scan yields them.
-        site: full resource name.
+        records: the records in log order, as RawStore.scan yields them.
+        site: the site's full resource name.
         start: UTC ms.
         end: UTC ms.
-        memory: limits.
-        deciding: which hits are erased, and which hits are excluded.
+        memory: the limits that bound the memory.
+        deciding: decides which hits are erased, and which hits are excluded.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -138,7 +138,7 @@ def read_window(
 
 
 class _Spilled:
-    """The parts of a window whose hits are on disk."""
+    """Collects the parts of a window whose hits are on disk."""
 
     def __init__(self, memory: SettleMemory) -> None:
         self._groups_log2 = memory.groups_log2
@@ -160,12 +160,12 @@ class _Spilled:
 
 
 def with_excluded_before(rows: pl.DataFrame, excluded_before: pl.Series | None) -> pl.DataFrame:
-    """Return a window's rows with EXCLUDED_BEFORE; None: as in `rows`."""
+    """Return a window's rows with the column EXCLUDED_BEFORE. If the given values are None, they are as in `rows`."""
     return rows.with_columns((rows["excluded"] if excluded_before is None else excluded_before).alias(EXCLUDED_BEFORE))
 
 
 def visitor_groups(rows: pl.DataFrame, groups_log2: int) -> I64Array:
-    """Return each hit's group: the upper bits of the visitor key, which is keyed and so evenly distributed."""
+    """Return each hit's group: the upper bits of the visitor key, which is a keyed hash and so evenly distributed."""
     if groups_log2 == 0:
         return np.zeros(rows.height, np.int64)
     groups: I64Array = (rows["visitor_lo"].to_numpy() >> np.uint64(64 - groups_log2)).astype(np.int64)
@@ -173,12 +173,12 @@ def visitor_groups(rows: pl.DataFrame, groups_log2: int) -> I64Array:
 
 
 def claiming_in(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return `CLAIMING_COLUMNS` of the hits that may have claims; the rows have EXCLUDED_BEFORE."""
+    """Return the hits that may have claims, with `CLAIMING_COLUMNS`. `rows` must have the column EXCLUDED_BEFORE."""
     return rows.filter(pl.col("hit_type").is_in((int(HitType.ORDER), int(HitType.REFUND)))).select(CLAIMING_COLUMNS)
 
 
 def records_together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
-    """Yield records in lists that are decoded together."""
+    """Yield lists of records. The records in a list are decoded together."""
     together: list[RawRecord] = []
     rows = 0
     for record in records:
@@ -192,7 +192,10 @@ def records_together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
 
 
 class _Part(NamedTuple):
-    """The wanted hits of some records: the columns read, in as many chunks as there are records, and three others."""
+    """The wanted hits of some records, with the columns that were read and three other columns.
+
+    Each record is a chunk.
+    """
 
     hits: pl.DataFrame
     log_time: I64Array
@@ -201,7 +204,10 @@ class _Part(NamedTuple):
 
 
 def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: int, more: tuple[str, ...]) -> _Part:
-    """Return the wanted hits of these records, with more columns; `first` is the first record's index in the window."""
+    """Return the wanted hits of these records, with more columns.
+
+    `first` is the index of the first record in the window.
+    """
     parts = read_together([record.value for record in records], (*READ_COLUMNS, *more))
     heights = np.array([part.height for part in parts], np.int64)
     begins = np.cumsum(heights) - heights
@@ -217,7 +223,10 @@ def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: i
 
 
 def _window_rows(parts: Sequence[_Part]) -> pl.DataFrame:
-    """Return the hits that `Deciding.decide` takes, each column in a single chunk. The hits are copied only here."""
+    """Return the hits in the form that `Deciding.decide` takes, each column in a single chunk.
+
+    The hits are copied only here.
+    """
     rows = pl.concat([part.hits for part in parts]).rechunk()
     return rows.with_columns(
         pl.Series("log_time", np.concatenate([part.log_time for part in parts])),

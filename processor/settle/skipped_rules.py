@@ -1,8 +1,8 @@
-"""Name exclusion rules in the log that a settlement skips because the rules do not compile (settlement).
+"""Writes a log line about exclusion rules that a settlement skips because they do not compile (settlement).
 
-A rule is refused when it is made, unless it compiles within the limits; a later release may have other limits. The
-settlement of a day goes on without such a rule, as admission does, but must not do so silently: hits that the rule
-excluded would come back into reports.
+A new rule is refused if it does not compile within the limits. But a later release may have other limits. Like
+admission, settlement continues without such a rule. The rule is logged, because hits that it excluded before come back
+into reports.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _MAX_NAMED: Final = 10_000
 
 
 class SkippedRules:
-    """Names the skipped rules of each site once. Confined to one thread.
+    """Logs the skipped rules of each site once. An instance must be used by one thread only.
 
     Args:
-        max_named: how many sites and sets of rules are remembered as named.
+        max_named: how many pairs (site, skipped rules) are remembered as logged.
     """
 
     def __init__(self, max_named: int = _MAX_NAMED) -> None:

@@ -1,8 +1,8 @@
-"""Hits around a day, re-sorted by site once for many sites, on a local disk (settlement).
+"""Re-sorts the hits around a day by site, once for many sites, on a local disk (settlement).
 
-Thousands of sites share a record, so a site-day that reads its own records also reads their other hits: with a million
-sites, a day's records would be read thousands of times. Here, each record is read once for many site-days. The file has
-no name, so no file outlives the process.
+Thousands of sites share a record. If each site-day reads its own records, it also reads the hits of other sites in
+them. With a million sites, a day's records would be read thousands of times. Here, each record is read once for many
+site-days. The file has no name, so no file outlives the process.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _NO_ROWS: Final = pl.DataFrame(
 
 
 class SortedHits:
-    """The hits that settlements on some days may read, for some sites. Confined to one thread.
+    """The hits that settlements of some sites on some days may read. An instance must be used by one thread only.
 
     Args:
         raw: the raw records.
-        sites: the sites, in the order in which their days will be settled.
+        sites: the sites, in the order in which they will be settled.
         days: the UTC days that will be settled.
-        bounds: the scan's bounds; a settlement from these hits must have the same bounds.
-        memory: limits; sites with too many hits must be read directly.
-        sites_of_group: sites whose hits are in memory together.
+        bounds: the bounds of the scan. A settlement that uses these hits must have the same bounds.
+        memory: the limits that bound the memory. Sites with too many hits must be read directly.
+        sites_of_group: the hits of this many sites are in memory together.
 
     Attributes:
         days: as given.
@@ -86,7 +86,8 @@ class SortedHits:
     def window(self, site: str, start: int, end: int, deciding: Deciding) -> Window | None:
         """Return the site's hits with start <= event_time < end, as `read_window` does.
 
-        None: these hits do not suffice, or are too many to be in memory; the raw records must be read.
+        Return None if these hits do not suffice, or are too many for the memory. The caller must then read the raw
+        records.
         """
         if deciding.columns or start < self._start or end > self._end:
             return None
@@ -108,7 +109,7 @@ class SortedHits:
         )
 
     def _of_group(self, group: int) -> dict[int, pl.DataFrame]:
-        """Return a group's rows by site number; only the last group is kept in memory."""
+        """Return the rows of a group, by site number. Only the last group that was read is kept in memory."""
         if self._loaded is None or self._loaded[0] != group:
             blocks = list(self._spill.read(group))
             parts = (
@@ -134,7 +135,7 @@ class SortedHits:
 def _with_places(
     records: Sequence[RawRecord], parts: Sequence[pl.DataFrame], numbers: pl.DataFrame, positions: RecordPositions
 ) -> pl.DataFrame:
-    """Return the numbered sites' rows with number, log time, record and row; add the positions."""
+    """Return the hits of these sites with site number, log time, record and row, and add the records' positions."""
     placed = [
         part.with_row_index("row").with_columns(
             pl.col("row").cast(pl.Int64),

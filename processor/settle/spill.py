@@ -1,8 +1,9 @@
-"""Rows in numbered groups on a local disk, so that a settlement never holds all rows of a large site-day in memory.
+"""Stores rows in numbered groups on a local disk, so that never all rows of a large site-day are in memory.
 
-The file has no name, so no file outlives the process. Each block in the file is a separate Arrow IPC stream, so that a
-reader decodes only the wanted columns of the wanted group. A column with a single value in many rows, such as a
-dimension that no hit has, is not in the file: half of the columns are like this, and each costs as much as any other.
+The file has no name, so no file outlives the process. The file consists of blocks. Each block is an Arrow IPC stream of
+its own, so that a reader decodes only the wanted columns of the wanted group. A column that has the same value in all
+rows of a block, such as a dimension that no hit has, is not written to the file. Half of the columns are like this, and
+each would cost as much as any other column.
 """
 
 from __future__ import annotations
@@ -30,18 +31,22 @@ class _Block:
     start: int
     size: int
     rows: int
-    constants: pl.DataFrame  # a single row with the columns that are not in the file
+    constants: pl.DataFrame  # one row, with the columns that are not in the file
 
 
 class Spill:
-    """Groups of rows on disk. A group's rows keep the order in which they were added. Confined to one thread.
+    """Groups of rows on disk.
+
+    A group's rows are in the order in which they were added. Must be used by one thread only.
 
     Args:
-        directory: a directory on a local disk, created when missing; None = the system's directory for temporary files.
-        buffered_rows: rows are written once this many rows wait, because a small block costs as much as a large one.
+        directory: a directory on a local disk, created if it is missing; None = the system's directory for temporary
+            files.
+        buffered_rows: rows are written once this many are buffered, because a small block costs as much as a large
+            block.
 
     Attributes:
-        close: deletes the rows; called at the latest when the object is no longer used.
+        close: deletes the rows. It is called automatically when the object is no longer used.
     """
 
     def __init__(self, directory: Path | None, buffered_rows: int = _BUFFERED_ROWS) -> None:
@@ -57,7 +62,7 @@ class Spill:
         self._size = 0
 
     def add(self, rows: pl.DataFrame, groups: I64Array) -> None:
-        """Add rows, each to its group (n,). All frames must have the same columns."""
+        """Add rows. `groups` contains the group of each row (n,). All frames must have the same columns."""
         if rows.height:
             self._waiting.append((rows, groups))
             self._waiting_rows += rows.height
@@ -75,7 +80,7 @@ class Spill:
         return sum(block.rows for block in self._blocks.get(group, ()))
 
     def read(self, group: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-        """Yield a group's rows block by block, all columns or only these."""
+        """Yield the rows of a group block by block, with the given columns or all columns."""
         self._flush()
         wanted = self._columns if columns is None else tuple(columns)
         for block in self._blocks.get(group, ()):
@@ -108,7 +113,7 @@ class Spill:
 
     def _write(self, group: int, rows: pl.DataFrame, constants: pl.DataFrame) -> None:
         target = BytesIO()
-        # The newest layout would write the texts of all rows with every slice.
+        # With Polars' newest layout, each slice would contain the texts of all rows.
         rows.write_ipc_stream(target, compression="lz4", compat_level=pl.CompatLevel.oldest())
         self._file.seek(self._size)
         self._file.write(target.getbuffer())
@@ -117,13 +122,13 @@ class Spill:
 
 
 def _constants(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return a row with the columns that have a single value, without a reference to the rows; never all columns."""
+    """Return one row with the columns that have a single value, as a copy. At least one column is left out."""
     names = [name for name in rows.columns if _is_constant(rows[name])][: rows.width - 1]
     return pl.DataFrame({name: [rows[name][0]] for name in names}, schema={name: rows.schema[name] for name in names})
 
 
 def _is_constant(values: pl.Series) -> bool:
-    """Return whether all values are equal; False for types whose values are not worth comparing."""
+    """Return whether all values are equal. Return False for types whose comparison costs too much."""
     if values.null_count():
         return values.null_count() == len(values)
     if values.dtype.is_numeric():

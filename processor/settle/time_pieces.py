@@ -1,11 +1,11 @@
-"""Build the visits of a single visitor with more hits than fit into memory, in pieces of time.
+"""Builds the visits of a visitor whose hits do not fit into memory, in pieces of time.
 
-Visits are causal: whether a hit starts, extends or misses a visit depends only on earlier hits. After a piece, every
-visit of the visitor is therefore finished, except the latest visit of each timeline. The hits of these visits, at most
-`VisitPolicy.max_hits` per timeline (rule S5), are built again together with the next piece, so that each visit is
-built as a whole. An orphan changes no visit and is finished at once (rule S2).
+Whether a hit starts a visit, extends a visit or is an orphan depends only on earlier hits. After a piece, every
+visit of the visitor is therefore finished, except the latest visit of each timeline. The hits of these latest visits,
+at most `VisitPolicy.max_hits` per timeline (rule S5), are used again together with the next piece, so that each visit
+is built as a whole. An orphan changes no visit and is finished at once (rule S2).
 
-Per hit of the visitor, 40 bytes are in memory while the pieces are cut.
+While the pieces are cut, each hit of the visitor takes 40 bytes of memory.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Step:
     """The visits that are known after a piece.
 
     Attributes:
-        hits: the piece's hits, and those of visits that were not finished before.
+        hits: the hits of the piece, and the hits of visits that were not finished before.
         carried: the carried-in visits that were not finished before.
-        visits: the visits built from both.
+        visits: the visits that were built from `hits` and `carried`.
         finished: whether each visit is finished.
     """
 
@@ -44,7 +44,7 @@ class Step:
 
 
 def cut_in_pieces(visitor: VisitorRange, wanted: BoolArray, memory: SettleMemory) -> Spill:
-    """Return the wanted hits in groups of about `memory.range_hits`, ascending in the order of rule S0."""
+    """Return the wanted hits in groups of about `memory.range_hits` hits. The groups are in the order of rule S0."""
     pieces = _piece_numbers(visitor.column("event_time"), visitor.column("hit_hash"), wanted, memory.range_hits)
     spill, begin = Spill(memory.scratch), 0
     for rows in visitor.read():
@@ -55,7 +55,10 @@ def cut_in_pieces(visitor: VisitorRange, wanted: BoolArray, memory: SettleMemory
 
 
 def _piece_numbers(times: pl.Series, hashes: pl.Series, wanted: BoolArray, limit: int) -> I32Array:
-    """Return each hit's piece, −1 for other hits. Hits that only `hit_id` can order are in one piece."""
+    """Return the number of each wanted hit's piece, and −1 for other hits.
+
+    Hits with the same event time and hash are in the same piece, because only `hit_id` decides their order.
+    """
     pieces = np.full(len(wanted), -1, np.int32)
     rows = np.flatnonzero(wanted)
     time, hit_hash = times.to_numpy()[rows], hashes.to_numpy()[rows]
@@ -79,11 +82,11 @@ def _next_cut(times: I64Array, hashes: U64Array, order: I64Array, end: int) -> i
 def steps(
     pieces: Spill, carried: pl.DataFrame, build: Callable[[pl.DataFrame, pl.DataFrame], Visits]
 ) -> Iterator[Step]:
-    """Yield the visits piece by piece; each visit is finished in exactly one step.
+    """Yield the visits piece by piece. Each visit is finished in exactly one step.
 
     Args:
         pieces: the visitor's hits without copies, from `cut_in_pieces`.
-        carried: CARRY_COLUMNS, the visitor's visits that were open before the first hit.
+        carried: the visitor's visits that were open before the first hit, with CARRY_COLUMNS.
         build: builds visits from hits and carried-in visits.
     """
     numbers = pieces.groups()
@@ -102,10 +105,11 @@ def steps(
 
 
 def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Array:
-    """Return the number of each timeline's latest visit; `Summaries` is ordered by timeline and start.
+    """Return the number of the latest visit in each timeline.
 
-    A carried-in visit under another logic comes first in the summaries (`seam`). If the timeline has a later visit, an
-    interactive hit has ended the carried-in visit.
+    `Summaries` is ordered by timeline and start, but a carried-in visit under another logic version comes first
+    (`seam`). This is not a problem: if the timeline has a later visit, an interactive hit has ended the carried-in
+    visit.
     """
     timelines = first_values(visits.visits, hits, carried, TIMELINE).with_row_index("number")
     latest: I64Array = timelines.group_by(TIMELINE).agg(pl.col("number").max())["number"].to_numpy().astype(np.int64)
@@ -113,7 +117,7 @@ def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Arr
 
 
 def derived_in_pieces(inputs: DayInputs, pieces: Spill, begin: int) -> pl.DataFrame:
-    """Return the visitor's visits open at the day's start `begin`, from hits before the day (rule L4)."""
+    """Return the visitor's visits that are open at the day's start `begin`, from hits before the day (rule L4)."""
     found, policy = [no_open_visits()], inputs.carried_policy or inputs.policy
 
     def build(hits: pl.DataFrame, carried: pl.DataFrame) -> Visits:

@@ -1,4 +1,4 @@
-"""What a settlement decides once copies are known: orders, disturbed days, the ledger (rules D1 to D5, L4)."""
+"""Decides what follows once the copies are known: orders, disturbed days and the ledger (rules D1 to D5, L4)."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ NO_HITS: Final[U64Array] = np.empty(0, np.uint64)
 
 
 def lies_in_day(inputs: DayInputs, times: I64Array) -> BoolArray:
-    """Return whether each hit lies in the day itself."""
+    """Return for each hit whether its event time is on the settled day."""
     day = inputs.owner.day
     found: BoolArray = (times >= day * DAY_MS) & (times < (day + 1) * DAY_MS)
     return found
 
 
 def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) -> OrderVerdicts:
-    """Decide the orders and refunds in the window; duplicate flags are known from the day's start to `known_until`.
+    """Decide the orders and refunds in the window.
+
+    New duplicate flags are known only for hits from the day's start to `known_until`.
 
     Args:
         inputs: the settlement's inputs.
-        hits: the hits that may have claims, `CLAIMING_COLUMNS` or `WINDOW_COLUMNS` (n,); others are ignored.
+        hits: the hits that may have claims, with `CLAIMING_COLUMNS` or `WINDOW_COLUMNS` (n,). Other hits are ignored.
         is_copy: whether each hit is a copy (n,).
     """
     known = pl.col("event_time").is_between(inputs.owner.day * DAY_MS, inputs.known_until, closed="left")
@@ -52,11 +54,11 @@ def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) ->
 
 
 def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> frozenset[int]:
-    """Return the neighbouring days with a copy whose original lies in this day and is new to this generation.
+    """Return the neighbouring days that have a copy whose original is on this day and new in this generation.
 
     A visitor's hits are nearly always in one partition and are read in log order, so a new hit is not the original of
-    an older hit. The exception: after a change of the site's spread or of the log, a visitor's hits are in two
-    partitions (architecture A4).
+    an older hit. But after a change of the site's spread or of the log, a visitor's hits are in two partitions
+    (architecture A4).
     """
     day = inputs.owner.day
     days = hits["event_time"].to_numpy() // DAY_MS
@@ -71,7 +73,7 @@ def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> fro
 
 
 def erased_in_day(inputs: DayInputs) -> pl.DataFrame:
-    """Return the rows of `Window.erased` that lie in the day itself."""
+    """Return the rows of `Window.erased` whose event time is on the settled day."""
     erased = inputs.window.erased
     return erased.filter(pl.Series(lies_in_day(inputs, erased["event_time"].to_numpy())))
 
@@ -80,10 +82,10 @@ def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = 
     """Return the ledger entry for accepted hits (rule D5).
 
     Args:
-        hashes: the hash64 of the id of each hit that is not erased, of copies too.
-        counted: how many of these hits are no copies.
+        hashes: the hash64 of each hit id, including copies, but without erased hits.
+        counted: how many of these hits are not copies.
         excluded: how many of the counted hits are excluded.
-        erased: the hash64 of the id of each erased hit.
+        erased: the hash64 of the ids of erased hits.
     """
     every = np.concatenate([hashes, erased]) if len(erased) else hashes
     return LedgerEntry(

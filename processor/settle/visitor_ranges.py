@@ -1,7 +1,7 @@
-"""Divide a large site-day's hits into ranges of visitors that fit into memory, and find each range's copies.
+"""Divides a large site-day's hits into ranges of visitors that fit into memory, and finds the copies in each range.
 
-A visitor's hits are all in one range. A settlement decides each visitor independently, except which claim on an order
-or refund counts (rule D3); claims are decided for the whole site.
+A visitor's hits are all in one range. A settlement decides each visitor independently, with one exception: which claim
+on an order or refund counts is decided for the whole site (rule D3).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from processor.settle.site_window import SpilledWindow
 from processor.settle.spill import Spill
 from processor.settle.window import WINDOW_COLUMNS
 
-# The columns of hits that may be copies.
+# The columns that are needed to find copies among hits.
 _SUSPECT_COLUMNS: Final = (*KEY_COLUMNS, "hit_id", "content_hash", "event_time", "hit_type", "record", "row")
 _NO_SUSPECTS: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in _SUSPECT_COLUMNS})
 
@@ -32,7 +32,7 @@ class VisitorRange:
     Attributes:
         spill: the hits, as in `SpilledWindow`.
         groups: the range's groups in `spill`.
-        hits: number of hits.
+        hits: the number of hits in the range.
     """
 
     spill: Spill
@@ -40,22 +40,25 @@ class VisitorRange:
     hits: int
 
     def read(self, columns: Sequence[str] | None = tuple(WINDOW_COLUMNS)) -> Iterator[pl.DataFrame]:
-        """Yield the hits block by block, these columns or all (None); a visitor's hits are in log order."""
+        """Yield the hits block by block, with the given columns or with all (None).
+
+        A visitor's hits are in log order.
+        """
         for group in self.groups:
             yield from self.spill.read(group, columns)
 
     def column(self, name: str) -> pl.Series:
-        """Return a column of all hits."""
+        """Return a column with the values of all hits."""
         return pl.concat(self.read([name]))[name].rechunk()
 
 
 @dataclass(frozen=True, slots=True)
 class RangeCopies:
-    """The copies among a range's hits.
+    """The copies among the hits of a range.
 
     Attributes:
-        suspects: the hits whose key may repeat: `_SUSPECT_COLUMNS`.
-        copies: the verdict on each of these hits.
+        suspects: the hits whose key may occur more than once, with `_SUSPECT_COLUMNS`.
+        copies: the verdict on each suspect.
         is_copy: whether each hit of the range is a copy (n,).
     """
 
@@ -65,7 +68,10 @@ class RangeCopies:
 
 
 def visitor_ranges(window: SpilledWindow, memory: SettleMemory) -> Iterator[VisitorRange]:
-    """Yield the window's ranges. A range has more than `memory.range_hits` hits only if these are of one visitor."""
+    """Yield the window's ranges.
+
+    A range has at most `memory.range_hits` hits, unless all its hits are from one visitor.
+    """
     together: list[int] = []
     hits = 0
     for group in window.spill.groups():
@@ -82,7 +88,7 @@ def visitor_ranges(window: SpilledWindow, memory: SettleMemory) -> Iterator[Visi
 
 
 def _divided(too_large: VisitorRange, memory: SettleMemory) -> list[VisitorRange]:
-    """Return a group's hits in smaller ranges, each visitor beyond the limit apart."""
+    """Return a group's hits in smaller ranges. Each visitor with more hits than the limit is a range of its own."""
     visitors, counts = np.unique(too_large.column("visitor_lo").to_numpy(), return_counts=True)
     numbers = _range_numbers(counts.astype(np.int64), memory.range_hits)
     divided = Spill(memory.scratch)
@@ -92,7 +98,7 @@ def _divided(too_large: VisitorRange, memory: SettleMemory) -> list[VisitorRange
 
 
 def _range_numbers(counts: I64Array, limit: int) -> I64Array:
-    """Return a range number for each visitor, so that a range has at most `limit` hits or a single visitor.
+    """Return a range number for each visitor. A range has at most `limit` hits, or a single visitor.
 
     Example:
         >>> _range_numbers(np.array([2, 1, 9, 2, 2]), 3).tolist()
@@ -109,7 +115,10 @@ def _range_numbers(counts: I64Array, limit: int) -> I64Array:
 
 
 def copies_in(visitors: VisitorRange) -> RangeCopies:
-    """Return the range's copies; in memory are 17 bytes per hit, and the hits whose key may repeat."""
+    """Return the range's copies.
+
+    This takes 17 bytes of memory per hit, and in addition the hits whose key may occur more than once.
+    """
     hashes = np.concatenate([key_hashes(rows) for rows in visitors.read(KEY_COLUMNS)])
     is_suspect = np.isin(hashes, repeated_hashes(hashes))
     del hashes

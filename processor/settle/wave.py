@@ -1,7 +1,7 @@
-"""The settler's passes and waves, as values (settlement).
+"""The settler's passes and waves as values (settlement).
 
-A pass hands results of unpublished settlements to later days. This module defines which results later days get, and
-which dirty marks a pass covers.
+A pass hands the results of unpublished settlements to later days. This module defines which results a later day gets,
+and which dirty marks a pass covers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OF_SETTLEMENT: Final = (SETTLEMENT_LOG, FLAGS_LOG)
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A site-day in a wave: settled, not published."""
+    """A site-day in a wave, which is settled, but not published yet."""
 
     covered: DirtySiteDay
     attempt: Attempt
@@ -33,26 +33,26 @@ class Computed:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the stream's own rows become the settled rows."""
+        """Whether the stream's rows are confirmed, and so become the settled rows."""
         return self.drift is not None and self.drift.confirmed
 
     @property
     def generation(self) -> int:
-        """The generation that becomes current."""
+        """The generation that the publication makes current."""
         return self.attempt.stream if self.is_confirmed else self.attempt.generation
 
     @property
     def rows(self) -> int:
-        """The number of rows to write."""
+        """The number of rows that must be written."""
         return 0 if self.is_confirmed else self.settled.rows.height
 
 
 @dataclass(slots=True)
 class Pass:
-    """The state of a pass: its start, the closed days, the stream table, the current wave, failed sites.
+    """The state of a pass: its start, the closed days, the stream table, the current wave and the failed sites.
 
-    `published` has, by site, the highest sequence that the last published attempt saw, and the publication's sequence;
-    `marked` has the dirty marks that the pass made.
+    For each site, `published` contains the highest sequence number that the last published attempt saw, and the
+    publication's own sequence number. `marked` contains the dirty marks that the pass made.
     """
 
     started: int
@@ -65,30 +65,33 @@ class Pass:
     marked: dict[SiteDay, list[DirtyMark]] = field(default_factory=dict)
 
     def seen_sequence(self, attempt: Attempt) -> int:
-        """Return the site's highest sequence when the attempt began, raised by this wave's publications since."""
+        """Return the site's highest sequence number when the attempt began.
+
+        If this wave has published since, return the number of the wave's last publication.
+        """
         began, sequence = self.published.get(attempt.site_day.site, (-1, 0))
         return sequence if began == attempt.site_sequence else attempt.site_sequence
 
     def note_published(self, attempt: Attempt, entry: GenerationEntry) -> None:
-        """Note a publication of the wave."""
+        """Record a publication of the wave."""
         self.published[attempt.site_day.site] = (attempt.site_sequence, entry.sequence)
 
     def note_marked(self, marks: Sequence[DirtyMark]) -> None:
-        """Note dirty marks that the pass made."""
+        """Record dirty marks that the pass made."""
         for mark in marks:
             self.marked.setdefault(mark.site_day, []).append(mark)
 
     def with_marks(self, covered: DirtySiteDay) -> DirtySiteDay:
-        """Return the entry with the dirty marks that the pass made on the site-day.
+        """Return the entry, to which the dirty marks are added that the pass made on the site-day.
 
-        A site's days are settled in ascending order, so the marks were made by settlements whose results the site-day's
-        settlement was given.
+        A site's days are settled in ascending order. Therefore the settlement of the site-day already has the results
+        that these marks announce.
         """
         made = map(range_of, self.marked.get(covered.site_day, ()))
         return replace(covered, marks=(*covered.marks, *made))
 
     def handed(self, site_day: SiteDay) -> Handed:
-        """Return the results that the wave's settlements hand to a site-day."""
+        """Return the results that a site-day gets from the wave's settlements."""
         of_site = [computed for computed in self.wave if computed.attempt.site_day.site == site_day.site]
         before = next((computed for computed in of_site if computed.attempt.site_day.day == site_day.day - 1), None)
         flags = {claim: flag for computed in of_site for claim, flag in computed.settled.orders.changed_flags.items()}
@@ -96,13 +99,13 @@ class Pass:
 
 
 def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
-    """Return the entry, reduced to dirty marks whose records a scan with these bounds sees; None if no mark is left.
+    """Return the entry with those dirty marks whose records a scan with these bounds reads.
 
-    An entry without marks is returned unchanged. A settlement mark belongs to no record and is always kept, because a
-    scan that begins now sees the hits that caused the mark.
+    Return None if none is left. An entry without marks is returned unchanged. A mark that settlement made belongs to no
+    record. It always remains, because a scan that begins now reads the hits that caused the mark.
     """
     if not entry.marks:
-        return entry  # taken only because its day has closed
+        return entry  # this site-day was taken only because its day has closed
     marks = tuple(
         mark_range
         if mark_range.partition.log in _OF_SETTLEMENT

@@ -1,6 +1,6 @@
-"""The columns of hits that settlement reads from stored records.
+"""Reads the columns of hits that settlement needs from stored records.
 
-Reading only the needed columns costs 0.8 µs a hit, all columns 4 µs.
+Reading only these columns takes 0.8 µs per hit, and reading all columns 4 µs.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ READ_COLUMNS: Final[tuple[str, ...]] = (
     "refund_id",
 )
 
-# A window's columns: the columns read (`utm_campaign` is renamed `campaign`), and each row's record and row number.
+# The columns of a window: the columns that were read (`utm_campaign` is renamed `campaign`), and each hit's record and
+# row.
 WINDOW_COLUMNS: Final[dict[str, pl.DataType]] = {
     **{"campaign" if name == "utm_campaign" else name: HITS_COLUMNS[name] for name in READ_COLUMNS if name != "site"},
     "excluded": pl.Boolean(),
@@ -88,14 +89,14 @@ _REQUIRED: Final = frozenset(
 
 
 def read_together(values: Sequence[bytes], columns: tuple[str, ...]) -> list[pl.DataFrame]:
-    """Return each record's rows as `read_rows` does; costs less, because records are nearly always as expected.
+    """Return the rows of each record, as `read_rows` does. This is faster, because records are usually as expected.
 
     Raises:
         StoreCorrupt: as for `read_rows`.
     """
     try:
         parts = [_as_written(value, columns) for value in values]
-        rows = pl.concat(parts)  # only frames with the same types can be joined
+        rows = pl.concat(parts)  # fails unless all frames have the same types
     except (Exception, pl.exceptions.PanicException):  # read_rows names the damaged record
         return [read_rows(value, columns) for value in values]
     required = [name for name in columns if name in _REQUIRED]
@@ -111,10 +112,10 @@ def _as_written(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
 
 
 def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Decode these columns of a packed hits record, typed as in HITS_COLUMNS; a missing column is null.
+    """Decode these columns of a packed record of hits, with the types of HITS_COLUMNS. A missing column becomes null.
 
     Raises:
-        StoreCorrupt: the bytes are not an Arrow IPC stream, a column has another type, or a required column has nulls.
+        StoreCorrupt: the bytes are not an Arrow IPC stream, a column has a wrong type, or a required column has nulls.
     """
     rows = _decoded(value, columns)
     for name in columns:
@@ -136,7 +137,7 @@ def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
             there = frozenset(pa.ipc.open_stream(inner).schema.names)
             rows = pl.read_ipc_stream(BytesIO(inner), columns=[name for name in columns if name in there])
         if rows.columns == list(columns) and rows.dtypes == [HITS_COLUMNS[name] for name in columns]:
-            return rows  # selecting all columns would take three times as long as reading them
+            return rows  # a select of all columns would take three times as long as reading
         return rows.select(
             (pl.col(name) if name in rows.columns else pl.lit(None)).cast(HITS_COLUMNS[name]).alias(name)
             for name in columns
