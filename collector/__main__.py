@@ -24,7 +24,7 @@ EXIT_CONFIG = 3
 
 
 def main() -> int:
-    """Run a collector until SIGTERM; return the exit code: 0 stopped, 1 failed, 3 wrong settings."""
+    """Run a collector until SIGTERM. Return the exit code: 0 stopped, 1 failed, 3 wrong settings."""
     stop = stop_on_signals()
     try:
         settings = load(CollectorSettings, os.environ)

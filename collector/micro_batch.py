@@ -70,12 +70,12 @@ class MicroBatch:
         self._lock = threading.Lock()
 
     def expect(self, records: int) -> None:
-        """Raise the number of outstanding records by `records`, because a slice was cut into several records."""
+        """Wait for `records` more records, because a slice was cut into several records."""
         with self._lock:
             self._records += records
 
     def durable(self, frames: Sequence[int], position: LoggedPosition | None) -> None:
-        """Lower the number of outstanding records by one, because a record became durable.
+        """Count a record as durable, so that it is no longer outstanding.
 
         `position` is None for a record of refusals.
         """
@@ -88,9 +88,9 @@ class MicroBatch:
             self._report()
 
     def failed(self, frames: Sequence[int], error: RetryError) -> None:
-        """Lower the number of outstanding records by one, because an append failed.
+        """Count a record whose append failed, so that it is no longer outstanding.
 
-        Batches with rows in that record must be sent again.
+        Batches with rows in this record must be sent again.
         """
         with self._lock:
             self._failures.update(dict.fromkeys(frames, error))

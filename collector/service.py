@@ -280,11 +280,11 @@ class _Sent:
     """A batch in a unary call, and the data that are needed to charge its sender.
 
     Args:
-        batch: the bytes of the HitBatch.
-        context: the gRPC context of the call.
+        batch: the HitBatch bytes.
+        context: the call's gRPC context.
         key: the sender's key, if known without reading the batch.
         read: the JSON from which the batch was made; None for a batch that was sent as protobuf.
-        size: the number of bytes that were sent; None = the size of `batch`.
+        size: how many bytes were sent; None = the size of `batch`.
     """
 
     def __init__(

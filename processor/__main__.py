@@ -1,6 +1,6 @@
-"""The processor's composition root: connect settings, adapters, stream, settler, trace service and health checks.
+"""The processor's composition root: connects settings, adapters, stream, settler, trace service and health checks.
 
-A process runs the stream, the settler or both (`role`); every process serves the trace service.
+A process runs the stream, the settler or both (`role`). Every process serves the trace service.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ ADOPT_AGAIN_S = 60.0
 
 
 class Worker:
-    """A processor thread. On failure, logs the cause and stops the other threads."""
+    """A processor thread. On failure, logs the cause and stops all other threads."""
 
     def __init__(self, name: str, work: Callable[[], None], stop: threading.Event) -> None:
         self.cause: str | None = None
         self._work = work
         self._stop = stop
-        # A hanging worker must not keep a failed process alive.
+        # A worker that hangs must not keep a failed process alive.
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         try:
             self._work()
-        except BaseException as error:  # any error must end the process: nothing restarts a thread
+        except BaseException as error:  # any error must end the process, because the thread is not restarted
             self.cause = f"{self.thread.name}: {type(error).__name__}: {error}"
             self._stop.set()
             logger().error("worker_failed", worker=self.thread.name, traceback=traceback_of(error))
@@ -112,13 +112,15 @@ def stood_still(stores: Stores, runner: Runner, clock: Clock, stop: threading.Ev
 
 @dataclass(frozen=True, slots=True)
 class SettlerThreads:
-    """A settler with its reprocessor, and the keeper of their leases: `settle` and `keep_leases` each run in a thread.
+    """A settler with its reprocessor, and the keeper of their leases.
+
+    `settle` and `keep_leases` run in a thread each.
 
     Attributes:
         name: the owner of the leases.
-        keeper: the leases.
-        settle: settles and reprocesses until stopped, then releases the leases.
-        keep_leases: renews the leases until stopped.
+        keeper: keeps the leases.
+        settle: settles and reprocesses until the process stops, then releases the leases.
+        keep_leases: renews the leases until the process stops.
     """
 
     name: str
@@ -128,14 +130,17 @@ class SettlerThreads:
 
 
 def settler_names(settings: ProcessorSettings) -> list[str]:
-    """Return the names of this process's settlers: each is the owner of leases, and the node name of its stores."""
+    """Return the names of this process's settlers.
+
+    A settler owns its leases under this name, which is also the node name of its stores.
+    """
     return [settings.node, *(f"{settings.node}-settler-{number}" for number in range(1, settings.settlers))]
 
 
 def build_settlers(
     stores: Sequence[Stores], clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
 ) -> list[SettlerThreads]:
-    """Return this process's settlers, each over separate stores; the settlers of all processes share the sites."""
+    """Return this process's settlers, each with its own stores. The settlers of all processes share the sites."""
     names = settler_names(settings)
     return [
         _settler_threads(name, of_settler, clock, settings, metrics, stop)
@@ -161,7 +166,7 @@ def _settler_threads(
 
 
 def observe_leases(keepers: Sequence[LeaseKeeper], metrics: Metrics) -> None:
-    """Register the gauge for the buckets of sites that this process's settlers lease."""
+    """Register a gauge that shows how many buckets of sites this process's settlers lease."""
     gauge = PROCESSOR_LEASED_BUCKETS
     metrics.observe(gauge, lambda: [gauge.of(sum(len(keeper.buckets()) for keeper in keepers))])
 
@@ -169,7 +174,10 @@ def observe_leases(keepers: Sequence[LeaseKeeper], metrics: Metrics) -> None:
 def trim_log(
     stores: Stores, clock: Clock, keep_log_days: int, stop: threading.Event, *, keep_refused_days: int = 30
 ) -> None:
-    """Delete old log records that are stored raw, and the bytes of old refusals: at once, then hourly until stopped."""
+    """Delete old log records that are stored as raw records, and the bytes of old refusals.
+
+    This is done at once, and then every hour until the process stops.
+    """
     while True:
         try:
             trimmed = stores.trim(clock.now() - keep_log_days * DAY_MS)
@@ -186,7 +194,7 @@ def _trim(stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threa
 
 
 def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
-    """Register gauges for the lag and the watermark age of each hits partition; both are computed at each scrape."""
+    """Register gauges for the lag and the watermark age of each partition of hits. Both are computed at each scrape."""
 
     def committed() -> Mapping[PartitionId, PartitionProgress]:
         return stores.progress.progress(Topic.HITS)
@@ -206,13 +214,13 @@ def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
 
 
 def main() -> int:
-    """Run a processor until SIGTERM; return the exit code: 0 stopped, 1 failed, 3 wrong settings."""
+    """Run a processor until SIGTERM. Return the exit code: 0 stopped, 1 failed, 3 wrong settings."""
     stop = stop_on_signals()
     try:
         settings = load(ProcessorSettings, os.environ)
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
         clock = SystemClock()
-        # Separate connections: the stream must not wait while a settlement reads.
+        # These stores have their own connections, so that the stream need not wait while a settlement reads.
         for_stream, for_shadow, for_settler, *for_more_settlers = (
             open_stores(
                 settings.store,
@@ -269,7 +277,7 @@ def main() -> int:
 
 
 def inspect_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) -> InspectStores:
-    """Return the stores that the trace service uses, out of all opened stores."""
+    """Return those of the opened stores that the trace service uses."""
     return InspectStores(
         directory=stores.directory,
         raw=stores.raw,

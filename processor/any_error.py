@@ -1,4 +1,7 @@
-"""The exception types that a background thread must catch: a Polars panic is a BaseException, not an Exception."""
+"""Lists the exception types that a background thread must catch.
+
+A Polars panic is a BaseException, not an Exception.
+"""
 
 from __future__ import annotations
 
@@ -7,4 +10,7 @@ from typing import Final
 import polars as pl
 
 ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
-"""Every error that a bug in one site-day or in a shadow stream may raise. The thread logs it and goes on."""
+"""All errors that a bug may raise while a thread works on a site-day or a shadow stream.
+
+The thread logs such an error, and continues.
+"""

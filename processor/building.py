@@ -1,4 +1,4 @@
-"""Build a processor's parts: connect the opened stores and the settings with stream, shadow, settler and reprocessor.
+"""Builds a processor's parts: connects the opened stores and the settings with stream, shadow, settler and reprocessor.
 
 Nothing runs here: `processor/__main__.py` decides which parts run, and in which threads.
 """
@@ -31,7 +31,7 @@ from processor.stream.stores import StreamStores
 
 
 def stream_stores(stores: Stores) -> StreamStores:
-    """Return the stores that the stream uses, out of all opened stores."""
+    """Return those of the opened stores that the stream uses."""
     return StreamStores(
         log_reader=lambda topic: stores.log_reader(topic, PROCESSOR_GROUP),
         log_scan=stores.log_scan,
@@ -49,7 +49,7 @@ def stream_stores(stores: Stores) -> StreamStores:
 
 
 def settler_stores(stores: Stores) -> SettlerStores:
-    """Return the stores that the settler uses, out of all opened stores."""
+    """Return those of the opened stores that the settler uses."""
     return SettlerStores(
         raw=stores.raw,
         rejected=stores.rejected,
@@ -86,7 +86,7 @@ def build_runner(stores: Stores, clock: Clock, settings: ProcessorSettings, metr
 
 
 def build_shadow(stores: Stores, clock: Clock, settings: ProcessorSettings, stream: Stream) -> Runner:
-    """Return the shadow stream over these stores, after recovery of its state."""
+    """Return the shadow stream over these stores, after its state has been recovered."""
     store = stores.stream(stream.generation, is_shadow=True)
     begin_at_start(stream, store)
     return Runner(
@@ -99,7 +99,7 @@ def build_shadow(stores: Stores, clock: Clock, settings: ProcessorSettings, stre
 
 
 def build_beside(stores: Stores, clock: Clock, settings: ProcessorSettings) -> Beside:
-    """Return what runs beside the live stream, over separate stores."""
+    """Return the runner of shadow streams, which has its own stores and runs beside the live stream."""
     pace = BesidePace(keep_gone_ms=settings.keep_superseded_ms, keep_shadow_ms=settings.keep_shadow_ms)
     return Beside(stores, lambda stream: build_shadow(stores, clock, settings, stream), settings.logic, clock, pace)
 
@@ -113,7 +113,10 @@ def build_settler(
     share: Share | None = None,
     rest: Checkpoint = unwatched,
 ) -> Settler:
-    """Return the settler over these stores; `share` None: every site. `rest` may pause the settler's thread."""
+    """Return the settler over these stores.
+
+    If `share` is None, it settles all sites. `rest` may pause the settler's thread.
+    """
     pace = SettlePace(
         resettle_after_ms=settings.resettle_after_ms,
         keep_superseded_ms=settings.keep_superseded_ms,
@@ -141,7 +144,7 @@ def build_reprocessor(
     share: Share | None = None,
     rest: Checkpoint = unwatched,
 ) -> Reprocessor:
-    """Return the reprocessor over these stores, for the settler's thread; `share` and `rest` must be the settler's."""
+    """Return the reprocessor over these stores, for the settler's thread. `share` and `rest` must be the settler's."""
     return Reprocessor(
         settler_stores(stores),
         stores.reprocessings,

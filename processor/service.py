@@ -1,9 +1,9 @@
-"""TraceHit: report where a hit is stored and how the hit counts, by the rules of the stream and of settlement.
+"""TraceHit: reports where a hit is stored and how it counts, by the rules of the stream and of settlement.
 
-This service authenticates the caller, finds the hit, calls inspect.fate for the verdict, and builds the response. Only
+This service authenticates the caller, finds the hit, gets the verdict from inspect.fate, and builds the response. Only
 one hit is traced at a time, so that many requests cannot slow the stream down. A trace covers at most 31 days and the
-site's last 1,000 refusals. A trace reads the raw store twice, at most 50,000 records each time, and stops reading after
-10 s in total.
+site's last 1,000 refusals. A trace reads the raw store twice, each time at most 50,000 records, and stops after 10 s in
+total.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ _ORDERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class InspectStores:
-    """The stores that tracing reads. With `open_reads`, any client that reaches the listener may read every site.
+    """The stores that a trace reads. If `open_reads` is true, any client that reaches the listener may read all sites.
 
-    `logic` is the process's logic version; reports may read days that are not settled from a stream with another.
+    `logic` is this process's logic version. Reports may read days that are not settled from a stream with another
+    version.
     """
 
     directory: SiteDirectory
@@ -88,14 +89,14 @@ class InspectStores:
 
 
 class TraceService(trace_pb2_grpc.TraceServiceServicer):
-    """Serve TraceHit: one hit per call, one call at a time."""
+    """Serves TraceHit: one hit per call, one call at a time."""
 
     def __init__(self, stores: InspectStores) -> None:
         self._stores = stores
         self._one_at_a_time = threading.Lock()
 
     def TraceHit(self, request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
-        """Trace the hit for an authenticated caller; wait up to 5 s while another hit is being traced."""
+        """Trace the hit for an authenticated caller. Wait up to 5 s while another hit is being traced."""
 
         def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
             caller = caller_of(self._stores.directory, context.invocation_metadata())
@@ -110,11 +111,11 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
 
 
 def inspect_hit(stores: InspectStores, caller: IngestKey | None, request: pb.TraceHitRequest) -> pb.TraceHitResponse:
-    """Return every stored copy of a hit, and the site's recent refusals with its id.
+    """Return all stored copies of a hit, and the site's recent refusals that have its id.
 
     Raises:
-        NotFound: the site is unknown or not the caller's, or the id is unknown.
-        RefusedError: the id or the range is wrong.
+        NotFound: the id is unknown, or the site is unknown or does not belong to the caller.
+        RefusedError: the id or the range of days is invalid.
     """
     site = readable_site(stores.directory, stores.open_reads, caller, request.site)
     if not 0 < len(request.hit_id) <= MAX_ID_CHARS:
@@ -161,7 +162,7 @@ def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
 
 
 def _known(stores: InspectStores, site: Site, found: Found, hit_id: str) -> Known:
-    """Return the stored facts on the hit's days and orders; committed positions must be read before generations."""
+    """Return the stored facts on the hit's days and orders. Committed positions must be read before generations."""
     copies = found.hits.filter(found.hits["hit_id"] == hit_id)
     committed = {partition: reached.next_offset for partition, reached in stores.progress.progress(Topic.HITS).items()}
     days = utc_day_of(copies["event_time"].to_numpy())

@@ -27,7 +27,10 @@ _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 
 
 class Role(StrEnum):
-    """The work of a process. Several streams share the log's partitions; several settlers share the sites by leases."""
+    """The work of a process.
+
+    Several streams share the log's partitions, and several settlers share the sites by leases.
+    """
 
     ALL = "all"
     STREAM = "stream"
@@ -35,19 +38,19 @@ class Role(StrEnum):
 
 
 class ProcessorSettings(ServiceSettings):
-    """Limits and intervals of the processor."""
+    """The limits and intervals of the processor."""
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_PROCESSOR_", extra="forbid", frozen=True)
 
-    role: Role = Field(default=Role.ALL, description="Work of this process: all, stream or settler")
+    role: Role = Field(default=Role.ALL, description="The work of this process: all, stream or settler")
     logic: str = Field(
         default=CURRENT.name,
         description="Logic version for the stream and for days that were never settled; a settled day keeps its "
         "version",
     )
-    max_hits: int = Field(default=50_000, ge=1, description="Maximum hits in a window of the stream, approximately")
-    window_ms: int = Field(default=5_000, ge=0, le=60_000, description="Maximum length of a window in ms")
-    quiet_ms: int = Field(default=250, ge=0, description="A window ends after this many ms without a record")
+    max_hits: int = Field(default=50_000, ge=1, description="Approximate maximum of hits in a window of the stream")
+    window_ms: int = Field(default=5_000, ge=0, le=60_000, description="Maximum duration of a stream's window in ms")
+    quiet_ms: int = Field(default=250, ge=0, description="A window ends if no record arrives for this many ms")
     flush_ms: int = Field(default=10_000, ge=0, description="Milliseconds between two writes of partials and ledger")
     snapshot_ms: int = Field(
         default=180_000, ge=1_000, description="Minimum milliseconds between two snapshots of a partition"
@@ -55,7 +58,7 @@ class ProcessorSettings(ServiceSettings):
     ahead_tolerance_ms: int = Field(
         default=AHEAD_TOLERANCE_MS,
         ge=0,
-        description="A log time more than this many ms ahead of the clock is logged",
+        description="A warning is logged if a log time is more than this many ms ahead of the clock",
     )
     cache: str = Field(
         default="",
@@ -65,13 +68,13 @@ class ProcessorSettings(ServiceSettings):
         default=1,
         ge=1,
         le=SITE_BUCKETS,
-        description="Settler threads in this process; further processes also settle",
+        description="How many settler threads this process runs; other processes may run further settlers",
     )
     lease_ms: int = Field(
         default=LEASE_MS,
         ge=1_000,
         le=600_000,
-        description="Length of a settler's lease on sites in ms; after a crash, its sites wait for about this time",
+        description="Duration of a settler's lease on sites in ms; if a settler dies, its sites wait about this long",
     )
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two searches for site-days to settle")
     resettle_after_ms: int = Field(
@@ -80,16 +83,17 @@ class ProcessorSettings(ServiceSettings):
     settle_range_hits: int = Field(
         default=DEFAULT_MEMORY.range_hits,
         ge=1_000,
-        description="Hits of a site-day that are settled at once; a larger site-day is settled in ranges of visitors, "
-        "with its hits and rows on the local disk",
+        description="A site-day with more hits than this is settled in ranges of visitors, on the local disk",
     )
     settle_cpu_share: float = Field(
         default=1.0,
         gt=0,
         le=1,
-        description="CPU time of a settler's thread, as a share of this time and of its rests; 1 = no rests",
+        description="CPU time of a settler's thread / (this CPU time + pauses); 1 = no pauses",
     )
-    keep_superseded_ms: int = Field(default=360_000, ge=0, description="Milliseconds that replaced rows stay readable")
+    keep_superseded_ms: int = Field(
+        default=360_000, ge=0, description="Milliseconds that replaced rows remain readable"
+    )
     keep_replaced_ms: int = Field(
         default=KEEP_REPLACED_DAYS * DAY_MS,
         ge=0,
@@ -98,29 +102,32 @@ class ProcessorSettings(ServiceSettings):
     keep_shadow_ms: int = Field(
         default=KEEP_SHADOW_DAYS * DAY_MS,
         ge=0,
-        description="Milliseconds after which a published shadow stream is taken over, and another is stopped, if its "
-        "state did not change meanwhile",
+        description="If a shadow stream's state has not changed for this many ms, a published shadow is adopted, and any "
+        "other shadow is stopped",
     )
     marks_known_ms: int = Field(
         default=60_000,
         ge=0,
-        description="Milliseconds after which every stream applies an erasure; must exceed the time in which a "
-        "stream stores a window",
+        description="Milliseconds after which all streams apply an erasure; must be longer than storing a window takes",
     )
-    keep_log_days: int = Field(default=7, ge=2, description="Days that the log keeps records that are stored raw")
+    keep_log_days: int = Field(
+        default=7, ge=2, description="Days that the log keeps records that are also stored as raw records"
+    )
     keep_refused_days: int = Field(
-        default=30, ge=1, le=7_300, description="Days that bytes of refused hits are kept; the counts stay"
+        default=30, ge=1, le=7_300, description="Days that bytes of refused hits are kept; the counts remain"
     )
     balance_every_s: float = Field(default=60.0, gt=0, description="Seconds between two checks of the ledger")
-    workers: int = Field(default=4, ge=1, le=64, description="Traces answered at the same time")
-    max_calls: int = Field(default=16, ge=1, le=1_024, description="Calls that run or wait; further calls are refused")
+    workers: int = Field(default=4, ge=1, le=64, description="Maximum traces that are answered at the same time")
+    max_calls: int = Field(
+        default=16, ge=1, le=1_024, description="Maximum calls that run or wait; further calls are refused"
+    )
     open_reads: bool = Field(
-        default=False, description="Traces need no key: every client that reaches the listener may read"
+        default=False, description="If true, traces need no key: every client that reaches the listener may read them"
     )
     fail_at: str = Field(
         default="",
         pattern=rf"^(({_STEPS}):[1-9]\d{{0,5}})?$",
-        description="For tests: kill this process when a step of a commit is done for the n-th time, as step:n",
+        description="For tests: step:n kills this process when this commit step is done for the n-th time",
     )
 
     @field_validator("logic")
@@ -156,5 +163,5 @@ class ProcessorSettings(ServiceSettings):
 
     @property
     def cache_dir(self) -> Path:
-        """The directory for kept hits. No file in it outlives the process."""
+        """The directory for kept hits. No file in this directory outlives the process."""
         return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / f"hitmesh-{self.node}-kept"

@@ -85,7 +85,7 @@ class ReferrerTable:
             self._places[host] = tuple(sorted((*known, (path, origin)), key=lambda entry: -len(entry[0])))
 
     def origin_of(self, place: Place) -> Origin:
-        """Return a place's origin. Of the entries that match, the most specific host counts, then the longest path."""
+        """Return a place's origin. If several entries match, the most specific host counts, then the longest path."""
         if place.is_app:
             return self._listed(place.host, "") or AN_ORDINARY_SITE
         labels = place.host.split(".")

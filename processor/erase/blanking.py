@@ -1,7 +1,7 @@
-"""Erase the visitor's hits from raw records, claims and log (kind ERASE).
+"""Erases the visitor's hits from raw records, claims and log (kind ERASE).
 
 `Blanking.erase` defines the order in which hits disappear. After a crash, all effects are repeated, because the raw
-record, which is replaced last, still has the hits.
+record is replaced last and so still contains the hits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ROWS = ("site", "visitor_hi", "visitor_lo", "event_time", "flags")
 
 
 class Blanking:
-    """Erases hits, some records at a time. Confined to one thread.
+    """Erases hits, some records at a time. An instance must be used by one thread only.
 
     Args:
         stores: the stores.
@@ -53,19 +53,20 @@ class Blanking:
         moved: Collection[int],
         save: Callable[[Receipt], None],
     ) -> Receipt:
-        """Erase a group's hits; return the receipt. The effects' order is defined only here.
+        """Erase a group's hits, and return the receipt. This docstring defines the effects' order.
 
-        `moved` are the days that the reprocessing itself publishes.
+        `moved` contains the days that the reprocessing itself publishes.
 
         1. store the receipt with these hits and their positions. A repetition after a crash counts no hit twice;
-        2. mark the days that must be settled again: closed days with these hits, days with other claims on these
-           ids, and days with refunds that get their amount from these orders;
+        2. mark the days that must be settled again: closed days with these hits, days with other claims on these ids,
+           and days with refunds that take their amount from these orders;
         3. remove the claims;
         4. blank the hits in the log, if the log can change records;
         5. blank the hits in the raw records.
 
         Raises:
-            StaleGeneration: another settler rewrote a record, because of hits of another site; begin again.
+            StaleGeneration: another settler has rewritten a record that also has hits of another site. The caller
+            should begin again.
         """
         positions = tuple((log, number, offset) for log, number, offset in (found.record.position for found in group))
         fresh = [found for found in group if tuple(found.record.position) not in receipt.pending]
@@ -93,7 +94,7 @@ class Blanking:
         return receipt
 
     def _claims(self, site: str, group: Iterable[FoundHits]) -> tuple[list[OrderClaim], set[int]]:
-        """Return these hits' claims, and the days with other claims and with refunds that depend on the claims."""
+        """Return these hits' claims, and the days of other claims and of refunds that depend on these claims."""
         stores = self._stores.claims
         places = {(found.record.position, row) for found in group for row in found.rows}
         order_ids = sorted({id_ for found in group for id_ in found.order_ids})
@@ -108,7 +109,10 @@ class Blanking:
         return of_hits, others | {day for days in refunds.values() for day in days}
 
     def _dirty(self, site: str, days: Sequence[int]) -> Sequence[DirtyMark]:
-        """Return marks for the settled days; other days are settled anyway."""
+        """Return marks for those days that are settled.
+
+        All other days need no mark, because they will be settled anyway.
+        """
         settled = self._stores.generations.current(site, min(days), max(days) + 1)
         return self._marks.on(site, [day for day in days if day in settled])
 

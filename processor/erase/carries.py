@@ -1,4 +1,4 @@
-"""Remove erased visitors from stored carries."""
+"""Removes erased visitors from stored carries."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hitmesh.ports import Reprocessings
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
 
-_PAGE: Final = 32  # each recomputed site-day has two carries, up to megabytes
+_PAGE: Final = 32  # each recomputed site-day has two carries, which may take megabytes
 
 
 def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes:
-    """Return a carry without the erased visitors' visits; the same bytes if there are none.
+    """Return a carry without the erased visitors' visits. If it has none, return the same bytes.
 
-    A carry that does not decode becomes empty, because it may contain such a visit; readers treat a damaged carry like
-    an empty one.
+    A carry that does not decode is replaced by empty bytes, because it may contain such a visit. Readers treat a
+    damaged carry in the same way as empty bytes.
     """
     if not carry:
         return carry
@@ -44,7 +44,7 @@ def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes
 
 
 def cleaned(rebuilt: Rebuilt, visitors: ErasedVisitors) -> Rebuilt:
-    """Return a recomputed site-day whose two carries lack the erased visitors' visits."""
+    """Return a recomputed site-day, with the erased visitors' visits removed from its two carries."""
     site = rebuilt.site_day.site
     before, after = (
         replace(version, carry=without_visitors(version.carry, site, visitors))

@@ -1,6 +1,6 @@
-"""Remove a visitor from reprocessings' carries and from refused hits, in steps (kind ERASE).
+"""Removes a visitor from the carries of reprocessings and from refused hits, in steps (kind ERASE).
 
-A step is small, so that a portion can end after each. Each step states its counts for the receipt.
+The steps are small, because a portion of work can end only after a step. Each step states its counts for the receipt.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Step:
     """A finished step.
 
     Attributes:
-        removed: the counts of this step, by field of the receipt.
-        scanned: the counts of all steps so far, by store.
+        removed: how much this step removed, by field of the receipt.
+        scanned: how much all steps so far have read, by store.
     """
 
     removed: Mapping[str, int]
@@ -37,7 +37,7 @@ def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: E
 
     Args:
         reprocessings: the stored reprocessings.
-        id_: id of the erasure; its stored differences are also removed, because they reveal the visitor's numbers.
+        id_: the id of the erasure. Its stored differences are removed too, because they reveal the visitor's numbers.
         site: the site.
         visitors: the visitor.
     """
@@ -62,11 +62,11 @@ def clean_refusals(stores: SettlerStores, erasure: Reprocessing) -> Iterator[Ste
         for emptied in stores.rejected.erase_texts(name, refusals.must_go):
             fresh, in_log = refusals.in_log - in_log, refusals.in_log
             yield Step({"refusals": emptied, "log_records": fresh}, {"refusals": refusals.seen})
-    yield Step({}, {"refusals": refusals.seen})  # a store without refusals has no page
+    yield Step({}, {"refusals": refusals.seen})  # if the store has no refusals, there is no page
 
 
 def unread_refusals(stores: SettlerStores, until: int) -> int:
-    """Return how many partitions have refusals from before this log time that no stream has stored yet."""
+    """Return in how many partitions refusals from before this log time are not stored yet."""
     return sum(
         reached.next_offset < stores.log_scan.offset_at(partition, until)
         for partition, reached in stores.progress.progress(Topic.REJECTED).items()

@@ -1,7 +1,7 @@
-"""Erase a visitor: how a reprocessing with kind ERASE is published.
+"""Erases a visitor: this is how a reprocessing of kind ERASE is published.
 
-The stages follow each other, and each stage can be repeated: after a crash, the next process begins with the first
-stage, and skips finished work. The receipt is stored with the reprocessing before any hit is removed.
+The stages are done in their order, and each stage can be repeated. After a crash, the next process begins with the
+first stage, and skips finished work. The receipt is stored with the reprocessing before any hit is removed.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ Save = Callable[[Reprocessing], Reprocessing | None]
 
 @dataclass(slots=True)
 class _Run:
-    """An erasure in progress.
+    """An erasure that is in progress.
 
     Attributes:
         reprocessing: the stored reprocessing.
         receipt: its receipt.
-        visitors: the visitor.
+        visitors: the visitor who is erased.
         began_at: when this process began the erasure, UTC ms.
         moved: the days that the reprocessing publishes.
         stage: the current stage's number.
-        days: days whose raw records the current stage has not read; None before the first.
-        chain: the site-days that are published.
+        days: the days whose raw records the current stage has not read yet; None until the stage begins.
+        chain: the site-days that have been published.
         portion_at: when the current portion began, UTC ms.
-        not_before: when the stores are scanned next, UTC ms.
-        steps: the current stage's steps that are left; None before the first.
+        not_before: the erasure continues at this time or later, UTC ms.
+        steps: the steps of the current stage that are left; None until the stage begins.
     """
 
     reprocessing: Reprocessing
@@ -69,25 +69,25 @@ class _Run:
 
 
 def is_erasing(reprocessing: Reprocessing) -> bool:
-    """Return whether a reprocessing erases now: an erasure's PUBLISH runs."""
+    """Return whether a reprocessing is now erasing: it is an erasure, and its PUBLISH is running."""
     return (reprocessing.kind, reprocessing.work, reprocessing.state) == (Kind.ERASE, Work.PUBLISH, State.RUNNING)
 
 
 class Erasing:
     """Performs erasures. Confined to one thread.
 
-    An erasure waits for streams and for the settler, while other work continues. So up to `pace.erasures` erasures are
-    in progress at the same time, and each continues with the stage that it has reached. Further erasures begin when an
-    earlier erasure has ended.
+    An erasure often waits for streams and for the settler. Therefore other work continues meanwhile, and up to
+    `pace.erasures` erasures are in progress at the same time. Each continues with the stage that it has reached.
+    Further erasures begin when an earlier erasure has ended.
 
     Args:
         stores: the settler's stores.
         reprocessings: the stored reprocessings.
-        moving: publishes site-days, and keeps no replaced rows.
-        clock: decides when to scan the stores again.
-        pace: limits and delays.
-        marks: makes dirty marks.
-        save: replaces the stored reprocessing; returns the new version, or None if another process replaced it.
+        moving: publishes site-days, without keeping replaced rows.
+        clock: decides when the stores are scanned again.
+        pace: the limits and delays.
+        marks: creates dirty marks.
+        save: replaces the stored reprocessing. Returns the new version, or None if another process has replaced it.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class Erasing:
         )
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the erasure's chain: every stage can be repeated."""
+        """Return the chain of the erasure. No stored progress is needed, because every stage can be repeated."""
         return self._run_of(reprocessing).chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: IsOver) -> tuple[Chain, bool]:
-        """Continue with the stages until the portion is over; return whether the erasure is proven."""
+        """Continue with the stages until the portion is over. Return whether the erasure is proven."""
         run = self._run_of(reprocessing)
         run.portion_at = self._clock.now()
         while self._clock.now() >= run.not_before:
@@ -143,20 +143,25 @@ class Erasing:
         return run.chain, False
 
     def latest(self, reprocessing: Reprocessing) -> Reprocessing:
-        """Return the stored version, which has the receipt; the given version if the erasure is not in progress."""
+        """Return the version that was stored last, which has the receipt.
+
+        If the erasure is not in progress, return the given version.
+        """
         run = self._runs.get(reprocessing.id)
         return reprocessing if run is None else max(reprocessing, run.reprocessing, key=lambda each: each.version)
 
     @property
     def in_progress(self) -> Set[str]:
-        """The erasures in progress, as ids."""
+        """The ids of the erasures in progress."""
         return self._runs.keys()
 
     def waiting(self, erasures: Iterable[Reprocessing]) -> frozenset[str]:
-        """Return the ids of erasures that wait, or that cannot begin yet; forget all other erasures.
+        """Return the erasures (ids) that wait, or that cannot begin yet.
+
+        Forget the progress of erasures that are not given.
 
         Args:
-            erasures: the erasures that are this process's to do now (`is_erasing`).
+            erasures: the erasures (`is_erasing`) on which this process may work now.
         """
         ids = [erasure.id for erasure in erasures]
         self._runs = {id_: self._runs[id_] for id_ in ids if id_ in self._runs}
@@ -187,7 +192,7 @@ class Erasing:
         return run
 
     def _store_marks(self, run: _Run, is_over: IsOver) -> bool:
-        """Store the erasure marks: from now on, streams and settlements refuse the hits."""
+        """Store the erasure marks. From now on, streams and settlements refuse the visitor's earlier hits."""
         now = self._clock.now()
         self._stores.erasures.put([replace(mark, created_at=now) for mark in run.reprocessing.marks])
         run.began_at = now
@@ -207,10 +212,10 @@ class Erasing:
         return is_done
 
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
-        """Retire all replaced generations of the days; the settler removes their rows when no query reads them.
+        """Retire all replaced generations of the days.
 
-        Generations that began before the marks were stored, and that a settler without a lease may still publish, are
-        abandoned.
+        The settler removes their rows when no query reads them any more. Generations that began before the marks were
+        stored are abandoned, because a settler that has lost its lease might still publish them.
         """
         now = self._clock.now()
         first_day, end_day = run.reprocessing.first_day, run.reprocessing.end_day
@@ -226,7 +231,10 @@ class Erasing:
         return self._in_steps(run, is_over, lambda: clean_carries(self._reprocessings, id_, run.site, run.visitors))
 
     def _clean_refusals(self, run: _Run, is_over: IsOver) -> bool:
-        """Remove texts from the visitor's refused hits, after streams have stored all refusals from that time."""
+        """Remove texts from the visitor's refused hits.
+
+        This must wait until streams have stored all refusals of that time.
+        """
         unread = 0 if run.steps else unread_refusals(self._stores, run.began_at + self._pace.marks_known_ms)
         if unread:
             self._wait(run, f"refused hits in {unread} partitions of the log are not stored yet")
@@ -234,13 +242,14 @@ class Erasing:
         return self._in_steps(run, is_over, lambda: clean_refusals(self._stores, run.reprocessing))
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
-        """Read all raw hits of the site once more, after every stream has loaded the marks; erase the remaining hits.
+        """Read all raw hits of the site once more when every stream has loaded the marks. Erase hits that remained.
 
-        A day with such hits is read again later: a write by a process whose clock is ahead can undo the erasure.
+        A day on which hits remained is read again later, because a write by a process whose clock is ahead can undo the
+        erasure.
         """
         if self._clock.now() < run.began_at + self._pace.marks_known_ms:
             run.not_before = run.began_at + self._pace.marks_known_ms
-            self._note_waiting(run, "the streams that run learn which hits are erased")
+            self._note_waiting(run, "the running streams have not yet loaded the erasure marks")
             return False
         if run.days is None:
             run.days = list(self._stores.raw.days(run.site))
@@ -248,9 +257,9 @@ class Erasing:
         return self._over_days(run, is_over, is_proof=True)
 
     def _prove(self, run: _Run, is_over: IsOver) -> bool:
-        """Search the other stores for the visitor; wait while a stream or the settler has not finished.
+        """Search the other stores for the visitor. If a stream or the settler has not finished, wait and search again.
 
-        The search reads only the visitor's days, in a single portion.
+        The search reads only the days that had hits from the visitor, in a single portion.
         """
         self._stores.log_eraser.overwrite()
         found = self._proof.look(run.site, run.visitors, self._days(run), self._clock.now())
@@ -267,7 +276,7 @@ class Erasing:
         return True
 
     def _in_steps(self, run: _Run, is_over: IsOver, begin: Callable[[], Iterator[Step]]) -> bool:
-        """Do steps until the portion is over; return whether none is left. After an error, the steps begin again."""
+        """Do steps until the portion is over. Return whether no step is left. After an error, the steps begin again."""
         steps, run.steps = run.steps or begin(), None
         for step in steps:
             run.receipt = run.receipt.plus(**step.removed).seen(**step.scanned)
@@ -278,21 +287,24 @@ class Erasing:
         return True
 
     def _wait(self, run: _Run, left: str) -> None:
-        """Wait before the next search, so long that the searches of all erasures together leave time for other work."""
+        """Wait before the next search.
+
+        The delay is long enough that the searches of all erasures leave time for other work.
+        """
         logger().info("erasure_waits", id=run.reprocessing.id, left=left)
         self._note_waiting(run, left)
         now = self._clock.now()
         run.not_before = now + (now - run.portion_at + self._pace.proof_wait_ms) * len(self._runs)
 
     def _note_waiting(self, run: _Run, left: str) -> None:
-        """Store what the erasure waits for, unless that is stored already."""
+        """Store the reason why the erasure waits, unless this reason is already stored."""
         if run.receipt.waiting != left:
             self._store_receipt(run, replace(run.receipt, waiting=left))
 
     def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
-        """Erase hits day by day until the portion is over; return whether no day is left.
+        """Erase hits day by day until the portion is over. Return whether no day is left.
 
-        With `is_proof`, a day is left until a read finds no hit.
+        With `is_proof`, a day is finished only when a read finds no hit on this day.
         """
         while run.days:
             found = False
@@ -302,7 +314,7 @@ class Erasing:
                     run.site, group, run.visitors, run.receipt, run.moved, lambda each: self._store_receipt(run, each)
                 )
             if found and is_proof:
-                self._wait(run, f"hits on the UTC day {date_text(run.days[0])} were left")
+                self._wait(run, f"hits on the UTC day {date_text(run.days[0])} were found again, and are erased again")
                 break
             run.days.pop(0)
             if is_over():
@@ -318,7 +330,7 @@ class Erasing:
         return sorted(run.moved | unseen)
 
     def _days(self, run: _Run) -> list[int]:
-        """Return the days that had the visitor's hits."""
+        """Return the days that had hits from the visitor."""
         return sorted(run.moved.union(run.receipt.days))
 
     def _store_receipt(self, run: _Run, receipt: Receipt) -> None:

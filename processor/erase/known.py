@@ -1,4 +1,4 @@
-"""The erasure marks in the memory of a process, read again from the store at intervals."""
+"""Keeps the erasure marks in a process's memory, and reads them again from the store at intervals."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from hitmesh.ports import Clock, Erasures, SiteDirectory
 from processor.erase.visitors import ErasedVisitors
 
 _OVERLAP_MS: Final = 600_000
-"""Marks that other processes stored are read this far back, because clocks differ and writes take time."""
+"""Each read goes back this far before the last read, because other processes' clocks differ and their writes take time.
+"""
 
 _NO_VISITORS: Final = ErasedVisitors(b"")
 
 
 class KnownErasures:
-    """Caches all marks. Confined to one thread.
+    """Caches all marks. An instance must be used by one thread only.
 
     Args:
         erasures: the stored marks.
         directory: returns the mesh secret.
-        clock: decides when to read again.
-        refresh_ms: interval between two reads.
+        clock: decides when the marks are read again.
+        refresh_ms: the interval between two reads.
     """
 
     def __init__(self, erasures: Erasures, directory: SiteDirectory, clock: Clock, refresh_ms: int) -> None:
@@ -35,9 +36,9 @@ class KnownErasures:
         self.visitors = _NO_VISITORS
 
     def refresh(self) -> ErasedVisitors:
-        """Read new marks if the last read is older than the interval; return the visitors in new marks.
+        """Read new marks if the last read is older than the interval. Return the visitors that the new marks name.
 
-        A visitor's mark with the latest `until` counts, although a mark that was planned earlier can be stored later.
+        If a visitor has several marks, the mark with the latest `until` counts, even if another mark is stored later.
 
         Raises:
             RetryError: the store is unavailable.

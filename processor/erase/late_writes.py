@@ -1,7 +1,7 @@
-"""Take back hits that a window stored although their visitors were erased meanwhile (kind ERASE).
+"""Removes hits that a window stored although their visitors were erased meanwhile (kind ERASE).
 
 An erasure's proof reads raw records a minute after the marks are stored. A stream that is suspended for longer can
-write hits after the proof, so it reads the marks again after its writes.
+write hits after the proof. Therefore each stream reads the marks again after its writes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from processor.stream.stores import StreamStores
 
 
 def take_back(stores: StreamStores, stored: Intake, visitors: ErasedVisitors) -> bool:
-    """Erase the visitors' hits from a window's raw records, claims and id collisions; return whether there were hits.
+    """Erase the visitors' hits from a window's raw records, claims and id collisions. Return whether there were hits.
 
-    Raw records are last: as long as they have the hits, the window's repetition erases the hits.
+    Raw records are changed last. As long as they contain the hits, a repetition of the window erases the hits.
     """
     if not visitors:
         return False

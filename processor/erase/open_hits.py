@@ -1,4 +1,4 @@
-"""Count a visitor's hits on days that an erasure does not recompute, because the days are not settled yet."""
+"""Counts a visitor's hits on days that an erasure does not recompute because they are not settled yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from processor.settle.stores import SettlerStores
 
 
 def open_days(stores: SettlerStores, reprocessing: Reprocessing) -> Sequence[SiteDay]:
-    """Return the days with raw hits that are not recomputed, ascending."""
+    """Return the days that have raw hits and are not recomputed, in ascending order."""
     found = []
     for site in reprocessing.sites:
         days = sorted(stores.raw.days(site))
@@ -22,7 +22,7 @@ def open_days(stores: SettlerStores, reprocessing: Reprocessing) -> Sequence[Sit
 
 
 def open_hits(stores: SettlerStores, reprocessing: Reprocessing, site_day: SiteDay) -> int:
-    """Return how many of the visitor's stored hits lie on a day.
+    """Return how many stored hits the visitor has on a day.
 
     Raises:
         StoreCorrupt: a record does not decode.

@@ -1,7 +1,7 @@
-"""Search for an erased visitor in every store that can contain the visitor's key, except raw records (kind ERASE).
+"""Searches for an erased visitor in all stores that can contain the visitor's key, except raw records (kind ERASE).
 
-Raw records are read separately, because reading them takes long. The log is not read: a store in files has no record
-with the hits after blanking, and a Kafka topic keeps its records until the time in the receipt.
+Raw records are read separately, because reading them takes long. The log is not read. In a log in files, blanking has
+removed the hits from all records. A Kafka topic keeps its records until the time that the receipt states.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from processor.stream.live.snapshot import joined, unpacked
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The result of a search of the stores.
+    """The result of a search in the stores.
 
     Attributes:
         left: why the erasure is not complete; empty if the erasure is complete.
-        scanned: how many values were read, by store.
+        scanned: how many values were read from each store.
     """
 
     left: str
@@ -35,37 +35,40 @@ class Look:
 
 
 class Proof:
-    """Looks for a visitor. Changes nothing, except that replaced generations that are still kept are retired."""
+    """Searches the stores for a visitor.
+
+    The only change is that replaced generations that are still kept are retired.
+    """
 
     def __init__(self, stores: SettlerStores, reprocessings: Reprocessings) -> None:
         self._stores = stores
         self._reprocessings = reprocessings
 
     def look(self, site: str, visitors: ErasedVisitors, days: Iterable[int], now: int) -> Look:
-        """Return which store still has the visitor on these days."""
+        """Return where the stores still contain the visitor on these days."""
         days = sorted(days)
         kept = [day for day in with_following(days) if self._stores.generations.retire(SiteDay(site, day), now)]
         if kept:
-            return Look(f"replaced generations of {len(kept)} days are not removed until no query reads them", {})
+            return Look(f"replaced generations of {len(kept)} days are kept until no query reads them", {})
         waiting = [entry for entry in self._stores.dirty.pending(site) if _is_by_settlement(entry.marks)]
         if waiting:
             return Look(f"{len(waiting)} days wait to be settled again", {})
         snapshots, held = self._snapshots(visitors)
         if held:
-            return Look(f"snapshots of {held} partitions still have the visitor", {})
+            return Look(f"snapshots of {held} partitions still contain the visitor", {})
         near = sorted({day + step for day in days for step in (-1, 0, 1)})
         carries = [carry for day in near if (carry := self._stores.generations.carry(SiteDay(site, day))) is not None]
         if any(without_visitors(carry, site, visitors) != carry for carry in carries):
-            return Look("a published carry still has the visitor", {})
+            return Look("a published carry still contains the visitor", {})
         rebuilt = 0
         for _, each in rebuilt_of_site(self._reprocessings, site):
             rebuilt += 1
             if cleaned(each, visitors) != each:
-                return Look("a recomputed site-day still has the visitor", {})
+                return Look("a recomputed site-day still contains the visitor", {})
         return Look("", {"snapshots": snapshots, "carries": len(carries) + 2 * rebuilt})
 
     def _snapshots(self, visitors: ErasedVisitors) -> tuple[int, int]:
-        """Return how many snapshots there are, and how many have the visitor."""
+        """Return how many snapshots there are, and how many of them contain the visitor."""
         count = held = 0
         table = self._stores.streams.read()
         streams = {*table.generations(), *(gone.generation for gone in table.gone)}
@@ -81,7 +84,7 @@ class Proof:
 
 
 def with_following(days: Iterable[int]) -> list[int]:
-    """Return the days and each day after: its replaced generations began with the day's carry.
+    """Return the days and, for each, the next day, whose replaced generations began with the carry of the given day.
 
     Example:
         >>> with_following([1, 2, 9])

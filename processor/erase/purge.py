@@ -1,8 +1,8 @@
-"""Remove erased visitors from a partition's state (kind ERASE).
+"""Removes erased visitors from a partition's state (kind ERASE).
 
-Rows that the stream emitted for these visitors remain until their day is settled. Kept hits are not removed here: after
-the removal, the stream recovers, which deletes the files with kept hits and reads the hits again from the log, without
-the erased hits.
+The rows that the stream emitted for these visitors remain until their day is settled. Kept hits are not removed here.
+After the removal, the stream recovers: it deletes the files with kept hits, and reads the hits again from the log
+without the erased hits.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from processor.erase.visitors import ErasedVisitors
 from processor.stream.live.state import LiveState
 
 _MAX_AGE_MS: Final = 2 * DAY_MS
-"""A timeline in a state began at most this long before the state's log time: 24 h (rule S5), and lateness."""
+"""A timeline in a state began at most this long before the state's log time: 24 h (rule S5) plus the allowed lateness.
+"""
 
 
 def partitions_with(states: Mapping[PartitionId, LiveState], visitors: ErasedVisitors) -> list[PartitionId]:
-    """Return the partitions whose states have an erased visitor's timeline or kept hit."""
+    """Return the partitions whose state contains a timeline or a kept hit of an erased visitor."""
     return [partition for partition, state in states.items() if holds_erased(state, visitors)]
 
 
 def holds_erased(state: LiveState, visitors: ErasedVisitors) -> bool:
-    """Return whether the state has an erased visitor's timeline or kept hit."""
+    """Return whether the state contains a timeline or a kept hit of an erased visitor."""
     names = state.sites.names
     if visitors.sites.isdisjoint(names):
         return False
@@ -41,7 +42,7 @@ def holds_erased(state: LiveState, visitors: ErasedVisitors) -> bool:
 
 
 def purge(state: LiveState, visitors: ErasedVisitors) -> None:
-    """Remove erased visitors' timelines that began before the erasure."""
+    """Remove the timelines of erased visitors that began before the erasure."""
     visitors = visitors.later_than(state.log_time - _MAX_AGE_MS)
     names = state.sites.names
     if visitors.sites.isdisjoint(names):
@@ -57,7 +58,7 @@ def purge(state: LiveState, visitors: ErasedVisitors) -> None:
 
 
 def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisitors) -> bool:
-    """Return whether a snapshot's tables have an erased visitor (processor.stream.live.snapshot:unpacked)."""
+    """Return whether the tables of a snapshot (processor.stream.live.snapshot:unpacked) contain an erased visitor."""
     if "sites" not in tables:  # refusals form no timelines
         return False
     names = tables["sites"]["name"].to_list()
@@ -68,7 +69,7 @@ def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisit
 
 
 def rows_of_erased(table: pl.DataFrame, names: Sequence[str], visitors: ErasedVisitors) -> BoolArray:
-    """Return whether each row in a table with visits or hits belongs to an erased visitor's earlier hits (n,)."""
+    """Return for each row in a table of visits or hits whether it belongs to an erased visitor's earlier hits (n,)."""
     if "event_time" in table.columns:
         return _erased(table, names, visitors, "event_time")
     if "seen" in table.columns:

@@ -1,4 +1,4 @@
-"""Blank the erased hits in a log record or a raw record, and describe these hits. Pure."""
+"""Blanks the erased hits in a log record or a raw record, and describes these hits. Pure."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _Stored = TypeVar("_Stored", Record, RawRecord)
 
 @dataclass(frozen=True, slots=True)
 class FoundHits:
-    """A raw record's erased hits that are not blank yet.
+    """The erased hits in a raw record that are not blank yet.
 
     Attributes:
         record: the record.
-        erased: whether each row is such a hit (n,).
+        erased: whether each row is an erased hit that is not blank yet (n,).
         days: these hits' UTC days.
         order_ids: their order ids.
         refund_ids: their refund ids.
@@ -56,7 +56,7 @@ class FoundHits:
 
 
 def blanked(record: _Stored, erased: BoolArray) -> _Stored:
-    """Return a record with its erased rows blank; first and last event time are those after blanking.
+    """Return a record in which the erased rows are blank. Its first and last event times are those after blanking.
 
     Args:
         record: a record with hits.
@@ -71,7 +71,7 @@ def blanked(record: _Stored, erased: BoolArray) -> _Stored:
 
 
 def erased_days(record: RawRecord, visitors: ErasedVisitors) -> list[int]:
-    """Return the UTC day of each of a raw record's erased hits that are not blank yet.
+    """Return the UTC day of each erased hit in a raw record that is not blank yet.
 
     Raises:
         StoreCorrupt: the record does not decode.
@@ -84,7 +84,7 @@ def erased_days(record: RawRecord, visitors: ErasedVisitors) -> list[int]:
 
 
 def find_hits(record: RawRecord, visitors: ErasedVisitors) -> FoundHits | None:
-    """Return a raw record's erased hits; None if the record has none, or only blank rows.
+    """Return the erased hits in a raw record. Return None if there are none, or if all of them are already blank.
 
     Raises:
         StoreCorrupt: the record does not decode.
@@ -107,7 +107,7 @@ def find_hits(record: RawRecord, visitors: ErasedVisitors) -> FoundHits | None:
 def without_erased_hits(
     record: LoggedRecord, rows: pl.DataFrame, visitors: ErasedVisitors | None
 ) -> tuple[LoggedRecord, bool]:
-    """Return a log record with its erased hits blank, and whether the record changed.
+    """Return a log record in which the erased hits are blank, and whether the record was changed.
 
     Args:
         record: a record with hits.

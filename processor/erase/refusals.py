@@ -1,10 +1,10 @@
-"""Find a visitor's refused hits among refusals' kept bytes.
+"""Finds a visitor's refused hits in the kept bytes of refusals.
 
-A refusal keeps at most 4 KiB from the original bytes, in protobuf or JSON: a hit, or a batch that was refused whole.
-Bytes that do not decode may be the visitor's, so they count as the visitor's. Bytes without a visitor id and a user id
-belong to a visitor without cookies, whose key cannot be computed from them. A refusal without a site also counts if its
-ids match, because the site of an unknown key cannot be determined. If the key belongs to another merchant, the refusal
-is not changed.
+A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON: a hit, or a batch that was refused as a whole.
+Bytes that do not decode may be from the visitor, so they are treated as the visitor's. Bytes without a visitor id and a
+user id belong to a visitor without cookies, whose key cannot be computed from them. If a refusal has no site, only its
+ids must match, because the site of an unknown key cannot be determined. If the key belongs to another merchant, the
+refusal is not changed.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _JSON_IDS: Final = {"visitor": ("visitorId", "visitor_id"), "user": ("userId", "
 
 
 class Refusals:
-    """Recognises erased visitors' refusals, and removes their bytes from the log.
+    """Recognises the refusals of erased visitors, and removes their bytes from the log.
 
     Args:
-        site: the site, whose secret is the key for visitor hashes.
+        site: the site. Its secret is the key for visitor hashes.
         mesh_secret: the mesh secret.
         digests: the visitors' digests.
-        key_ids: the keys, by id, that the site's hits can have been sent with.
-        until: refusals collected from this time on (UTC ms) stay.
-        raw: the raw records, which show whether an id collision's hit is erased.
+        key_ids: the ids of all keys with which hits of the site may have been sent.
+        until: refusals that were collected at this time (UTC ms) or later are not changed.
+        raw: the raw records, which show whether the hit of an id collision is erased.
         log: the log.
     """
 
@@ -66,7 +66,7 @@ class Refusals:
         self.in_log = 0
 
     def must_go(self, hit: RejectedHit) -> bool:
-        """Return whether a refusal's texts must be removed; if so, they are removed from the log first."""
+        """Return whether the texts of a refusal must be removed. If so, remove them from the log first."""
         self.seen += 1
         if hit.collect_time >= self._until or not self._is_of_visitor(hit):
             return False
@@ -110,9 +110,9 @@ class Refusals:
 
 
 def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the ids in a hit or a batch, with their kinds as in hitmesh.model.keys:visitor_key.
+    """Yield the ids in a hit or a batch, each with its kind as in hitmesh.model.keys:visitor_key.
 
-    Some bytes decode as either. A wrong decoding yields texts that are no visitor's id.
+    Some bytes can be decoded both as a hit and as a batch. The wrong decoding yields texts that match no visitor id.
 
     Raises:
         DecodeError: the bytes are neither a whole hit nor a whole batch.
@@ -128,14 +128,17 @@ def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _ids_in_json(text: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the ids in a hit's or a batch's JSON, under both spellings; texts and numbers are ids."""
+    """Yield the ids in the JSON of a hit or batch.
+
+    Both spellings of a field's name are read, and numbers count as ids too.
+    """
     try:
         sent = json.loads(text.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise DecodeError("neither a hit nor a batch") from error
     for hit in [sent, *_list_of(sent, "hits")]:
         if not isinstance(hit, dict):
-            raise DecodeError("a hit is no object")
+            raise DecodeError("a hit is not a JSON object")
         for kind, names in _JSON_IDS.items():
             yield from ((kind, _text(hit.get(name))) for name in names)
 

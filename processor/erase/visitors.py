@@ -1,7 +1,8 @@
-"""Recognise erased visitors' hits from erasure marks. Pure.
+"""Recognises the hits of erased visitors by erasure marks. Pure.
 
-A mark has only the visitor's hash. So each distinct visitor on a marked site is hashed, which costs about 1 µs. Hits on
-other sites, and hits after the site's latest mark, such as live traffic, are not hashed.
+A mark contains only the visitor's hash. Therefore each distinct visitor on a site with marks is hashed, which takes
+about 1 µs. Visitors of other sites are not hashed, nor are those of hits after the site's latest mark, such as live
+traffic.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ class ErasedVisitors:
 
     @cached_property
     def sites(self) -> frozenset[str]:
-        """The sites with erased visitors."""
+        """The sites that have erased visitors."""
         return frozenset(self._until)
 
     def later_than(self, until: int) -> ErasedVisitors:
-        """Return the visitors whose marks reach beyond this time (UTC ms)."""
+        """Return those visitors whose mark ends after this time (UTC ms)."""
         later = ErasedVisitors(self._secret)
         for site, of_site in self._until.items():
             found = {digest: end for digest, end in of_site.items() if end > until}
@@ -53,7 +54,7 @@ class ErasedVisitors:
         return later
 
     def until(self, site: str, timelines: U64Array) -> I64Array:
-        """Return, for each timeline key, the instant from which hits are accepted (UTC ms); 0 if not erased (n,)."""
+        """Return from which instant on (UTC ms) each timeline's hits are accepted; 0 for visitors not erased (n,)."""
         of_site = self._until.get(site)
         if not of_site or not len(timelines):
             return np.zeros(len(timelines), np.int64)
@@ -63,7 +64,7 @@ class ErasedVisitors:
         return untils
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return whether each row is an erased visitor's hit, and not blank yet (n,).
+        """Return for each row whether it is an erased visitor's hit that is not blank yet (n,).
 
         Args:
             rows: site, visitor_hi, visitor_lo, event_time, flags.
@@ -82,8 +83,8 @@ class ErasedVisitors:
     def has_claim(self, claim: OrderClaim) -> bool:
         """Return whether a claim comes from an erased hit.
 
-        A claim has its hit's UTC day, and not the time. On the day that contains `until`, log time is used in place of
-        event time.
+        A claim contains the UTC day of its hit, but not the time. On the day that contains the mark's `until`, log time
+        is used in place of event time.
         """
         high, low = (np.array([part], np.uint64) for part in (claim.visitor_hi, claim.visitor_lo))
         until = int(self.until(claim.site, _timelines(claim.site, high, low))[0])

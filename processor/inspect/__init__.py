@@ -1,1 +1,1 @@
-"""Find a single hit in the stores and explain how the hit counts."""
+"""Finds a single hit in the stores, and explains how the hit counts."""

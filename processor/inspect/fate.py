@@ -1,9 +1,9 @@
-"""Decide how each copy of a hit counts, from all stored hits of its visitors (for TraceHit).
+"""Decides how each copy of a hit counts, from all stored hits of its visitors (for TraceHit).
 
-Decides the verdict on every copy by the rules that count the copy: settlement's rules for a settled day, the live
-stream's rules otherwise (rules D1 to D3, T4). The visit is rebuilt from the stored hits of the day and both
-neighbouring days. If a visitor never pauses, earlier hits may have split the visits at other instants, and the rebuilt
-visit may then differ from the counted visit. The functions are pure; `search` finds the hits.
+The verdict follows from the rules by which the copy was counted (rules D1 to D3, T4): the rules of settlement on a
+settled day, and those of the live stream on other days. The visit is rebuilt from the stored hits of the day and both
+neighbouring days. If a visitor never pauses, hits before these days may have split the visits at other instants. The
+rebuilt visit may then differ from the visit that was counted. The functions are pure; `search` finds the hits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HitAt = tuple[Position, int]
 
 
 class Verdict(Enum):
-    """The outcome for a copy of a hit."""
+    """How a copy of a hit counts."""
 
     COUNTED = auto()
     DUPLICATE = auto()
@@ -51,7 +51,7 @@ class Verdict(Enum):
 
 
 class Timeliness(Enum):
-    """How late a hit came (rule T4)."""
+    """Whether a hit is on time, late or history (rule T4)."""
 
     ON_TIME = auto()
     LATE = auto()
@@ -60,7 +60,7 @@ class Timeliness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InspectedVisit:
-    """A visit; `hits` counts the hits so far."""
+    """A visit. `hits` is the number of its hits so far."""
 
     visit_id: str
     start: int
@@ -71,7 +71,11 @@ class InspectedVisit:
 
 @dataclass(frozen=True, slots=True)
 class InspectedCopy:
-    """A copy of a hit. Times are UTC ms. `wins_order` and `visit` are None if the copy does not count or has none."""
+    """One copy of a hit, with the verdict.
+
+    All times are UTC ms. `wins_order` is None if the copy does not count, or claims no order or refund. `visit` is None
+    if the copy does not count or has no visit.
+    """
 
     at: HitAt
     log_time: int
@@ -94,13 +98,13 @@ class InspectedCopy:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Stored facts, other than the hits, on which the verdict about a hit depends.
+    """Stored facts on which the verdict on a hit depends, other than hits.
 
     Attributes:
         site: the site of the hits.
-        entries: the published generation entry per UTC day, for days that have an entry.
-        committed: per partition, the offset below which the stream has committed all records.
-        claims: claims on the orders and refunds among the hits; claims on one id in log order.
+        entries: the published generation entry of each UTC day that has an entry.
+        committed: the offset in each partition below which the stream has committed all records.
+        claims: the claims on orders and refunds of these hits. Claims on one id are in log order.
         logic: the stream's logic version, which applies to days without an entry.
     """
 
@@ -117,13 +121,16 @@ class Known:
 
     @property
     def rules(self) -> DayRules:
-        """The exclusion rules that decide the hits of settled days; the collector decides other hits."""
+        """The exclusion rules that decide about hits on settled days.
+
+        On other days, the collector's decisions apply.
+        """
         return DayRules(self.site.rules, {day: entry.rules_version for day, entry in self.entries.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
-    """A copy, at row `index` among the visitor's hits."""
+    """A copy, which is row `index` among the visitor's hits."""
 
     index: int
     at: HitAt
@@ -153,8 +160,8 @@ def inspect(hits: pl.DataFrame, hit_id: str, known: Known) -> list[InspectedCopy
     """Return every copy of a hit, in log order. Hits of different visitors with the same id are separate hits.
 
     Args:
-        hits: INSPECT_COLUMNS of processor.inspect.search: all hits of the visitors that have a hit with the id, on the
-            days of the copies and on neighbouring days; in any order, each stored hit once.
+        hits: all hits of the visitors that have a hit with the id, on the days of the copies and on neighbouring days.
+            Each stored hit occurs once, in any order. The columns are INSPECT_COLUMNS of processor.inspect.search.
         hit_id: the id to inspect.
         known: the site's generations, committed offsets and claims.
     """
@@ -220,7 +227,7 @@ def _inspected(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, kno
 
 
 def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
-    """Return whether a hit copies an earlier hit with its id, by the rules that count its day (settled or live)."""
+    """Return whether a hit is a copy of an earlier hit with its id, by the rules for its day (settled or live)."""
     if abs(hit.event_time - earlier.event_time) > COPY_WINDOW_MS:
         return False
     if hit.day in known.entries:
@@ -229,7 +236,10 @@ def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
 
 
 def _verdict(hit: _Hit, original: _Hit | None, known: Known) -> Verdict:
-    """Return a hit's outcome; PENDING if the day's generation, or without one the stream, has not counted the hit."""
+    """Return the outcome of a hit.
+
+    It is PENDING if the hit is not counted yet by the day's generation or, without a generation, by the stream.
+    """
     entry, position = known.entries.get(hit.day), hit.at[0]
     seen = known.committed if entry is None else entry.read_through
     is_seen = position.offset < seen.get(PartitionId(position.log, position.partition), 0)
@@ -247,7 +257,7 @@ def _timeliness(hit: _Hit) -> Timeliness:
 
 
 def _wins_order(hit: _Hit, known: Known) -> bool | None:
-    """Return whether a counted ORDER or REFUND wins the id that it claims (rule D3); None for other hits."""
+    """Return whether a counted ORDER or REFUND wins the id that it claims (rule D3), or None for other hits."""
     if hit.hit_type == HitType.ORDER:
         kind, claimed = ClaimKind.ORDER, hit.order_id
     elif hit.hit_type == HitType.REFUND:
@@ -268,7 +278,7 @@ def _wins_order(hit: _Hit, known: Known) -> bool | None:
 
 
 def _visit(hit: _Hit, visitor_hits: pl.DataFrame, known: Known) -> InspectedVisit | None:
-    """Return a counted hit's visit; None for an orphan, and for a late hit that is not settled yet."""
+    """Return the visit of a counted hit, or None for an orphan and for a late hit that is not settled yet."""
     counts = ~find_copies(visitor_hits).is_copy
     if hit.day not in known.entries:
         counts &= are_on_time(visitor_hits["event_time"].to_numpy(), visitor_hits["log_time"].to_numpy())

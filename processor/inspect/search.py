@@ -1,7 +1,7 @@
-"""Find a hit in the raw store (for TraceHit).
+"""Finds a hit in the raw store (for TraceHit).
 
 The first reading finds the visitors whose hits have the id. The second reading gets these visitors' hits on the same
-and on neighbouring days. Both readings go from the newest day to the oldest and stop at a limit of records or time.
+and on neighbouring days. Both readings go from the newest day to the oldest, and stop at a limit of records or time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from hitmesh.ports import Clock, RawStore
 from processor.rules.day_rules import with_excluded
 from processor.settle.window import read_rows
 
-# The maximum number of records is per reading; the maximum time is for both readings together.
+# The limit of records applies to each reading. The limit of time applies to both readings together.
 MAX_RECORDS: Final = 50_000
 MAX_MS: Final = 10_000
-MAX_VISITORS: Final = 20  # an id that more visitors share does not identify a hit
+MAX_VISITORS: Final = 20  # an id that more visitors than this share does not identify a hit
 
 READ_COLUMNS: Final = (
     "site",
@@ -63,9 +63,9 @@ _VISITOR: Final = ["visitor_hi", "visitor_lo"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The search result: INSPECT_COLUMNS with all hits of visitors that have the id, without repeats, or no rows.
+    """The search result: All hits of visitors that have a hit with the id, each once (INSPECT_COLUMNS). May be empty.
 
-    `truncated` is set if a reading stopped at a limit, or if more than MAX_VISITORS visitors have the id.
+    `truncated` is true if a reading stopped at a limit, or if more than MAX_VISITORS visitors have a hit with the id.
     """
 
     hits: pl.DataFrame
@@ -74,7 +74,7 @@ class Found:
 
 
 class _Reading:
-    """Read each record once, up to a limit."""
+    """Reads each record once, up to a limit."""
 
     def __init__(self, raw: RawStore, clock: Clock) -> None:
         self.records_read = 0
@@ -120,7 +120,7 @@ def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> 
 
 
 def _holders(reading: _Reading, site: str, hit_id: str, days: range) -> pl.DataFrame:
-    """Return the visitors whose hits have the id, and the UTC days of these hits."""
+    """Return the visitors that have a hit with the id, and the UTC days of these hits."""
     wanted = (pl.col("site") == site) & (pl.col("hit_hash") == hash64(hit_id))
     day = (pl.col("event_time") // DAY_MS).alias("day")
     found = [

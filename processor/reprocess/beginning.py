@@ -1,7 +1,7 @@
-"""How a reprocessing's work begins: in the order of publications, or not at all (reprocessing). Pure.
+"""Decides whether a reprocessing's work may begin: not if it would undo a later publication (reprocessing). Pure.
 
-The control service refuses a work that would undo a later publication. Two works that are requested at the same moment
-can both pass, so the settler decides again before the first site-day is moved.
+The control service refuses work that would undo a later publication. Two works that are requested at the same moment
+may both be accepted, so the settler checks this again before the first site-day is moved.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from processor.reprocess.parts import parts_of
 
 
 def begun(reprocessing: Reprocessing, stored: Iterable[Reprocessing], now: int) -> Reprocessing:
-    """Return the reprocessing as its work begins; unchanged if the work has begun, or follows a failed work.
+    """Return the reprocessing at the beginning of its work.
 
-    The first publication decides the place in the order. If the work would undo a later publication, the request is
-    withdrawn, and `error` gives the reason.
+    It is unchanged if the work has begun before, or follows work that failed. A reprocessing's place in the order is
+    that of its first publication. If the work would undo a later publication, the request is withdrawn, and `error`
+    states the reason.
     """
     if reprocessing.begun_at or parts_of(reprocessing):
         return reprocessing

@@ -1,4 +1,4 @@
-"""Remove rows that no report ever read (reprocessing, step CANCEL)."""
+"""Removes rows that no report has ever read (reprocessing, step CANCEL)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
 
 _FINISHED: Final = sys.maxsize
-"""The last day of a chain whose site is finished."""
+"""In a chain, stands in place of the last day when the site is finished."""
 
 
 class Cancelling:
-    """Drops the rows and series that belong to unpublished generations, site by site.
+    """Drops the rows and series of generations that were not published, site by site.
 
-    Attempts whose rows were written, but not stored as recomputed site-days, are abandoned: the settler removes their
-    rows later.
+    Some attempts may have written rows without being stored as recomputed site-days. These attempts are abandoned, and
+    the settler removes their rows later.
 
     Args:
         page_site_days: how many recomputed site-days are read at once.
@@ -41,11 +41,11 @@ class Cancelling:
         self._page_site_days = page_site_days
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the given chain: dropping rows again changes nothing."""
+        """Return the given chain. Rows may be dropped again, which changes nothing."""
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Drop the next site-days' rows until the portion is over; return whether all rows are dropped."""
+        """Drop the rows of further site-days until the portion is over. Return whether all rows are dropped."""
         begun = chain
         while chain is begun or not is_over():
             site = _next_site(reprocessing, chain.last)
@@ -62,7 +62,7 @@ class Cancelling:
         return chain, False
 
     def _unpublished(self, page: Sequence[Rebuilt]) -> Iterator[tuple[SiteDay, int]]:
-        """Yield the new generations, except a generation that is current."""
+        """Yield the new generations, without those that are current."""
         for rebuilt in page:
             site, day = rebuilt.site_day
             entry = self._generations.current(site, day, day + 1).get(day)
@@ -71,11 +71,11 @@ class Cancelling:
 
 
 def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
-    """Return the first site that is not finished; the chain's last day is `_FINISHED` once a site is finished."""
+    """Return the first site that is not finished. When a site is finished, the chain's last day is `_FINISHED`."""
     return min((site for site in reprocessing.sites if last is None or SiteDay(site, _FINISHED) > last), default=None)
 
 
 def _end_of(reprocessing: Reprocessing, site: str, last: SiteDay | None) -> int:
-    """Return the day after the last day that the recomputation has reached on a site."""
+    """Return the day after the last day of a site that the recomputation has reached."""
     following = last.day + 1 if last is not None and last.site == site else 0
     return max(reprocessing.end_day, following)

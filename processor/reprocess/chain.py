@@ -1,4 +1,7 @@
-"""The results of recomputed site-days that later days of the site need (reprocessing, rules D3 and L4). Pure."""
+"""Collects the results of recomputed site-days that later days of the site need (reprocessing, rules D3 and L4).
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,18 @@ from processor.settle.attempt import Handed
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The recomputed site-days up to `last`, in the order (site, day), as far as later days need their results.
+    """The results of the recomputed site-days up to `last`, in the order (site, day), that later days need.
 
     Attributes:
-        last: the last site-day; None before the first.
-        hands_on: the generation with the carry of `last`; None if the carry of the current generation applies.
-        flags: the duplicate flags that the site's recomputed days changed, by claim.
+        last: the last site-day in the chain; None if there is none yet.
+        hands_on: the generation whose carry `last` hands to the next day; None if the current generation's carry
+            applies.
+        flags: the duplicate flags of claims that the site's recomputed days have changed.
         count: how many site-days the chain has.
-        following: how many of them follow the last day of the plan.
-        reach_day: the day after the last of these; 0 without such a site-day.
-        open_hits: for an erasure, how many hits of the visitor lie on days that are not settled yet, as far as counted.
-        counted: the last of these days that is counted; None before the first.
+        following: how many of them follow the plan's last day.
+        reach_day: the day after the last site-day that follows the plan; 0 if there is none.
+        open_hits: for an erasure, how many hits from the visitor were found so far on days that are not settled yet.
+        counted: the last of the days that are not settled whose hits were counted; None if there is none yet.
         instead_of: the generation that `hands_on` replaces; None if `hands_on` is None.
     """
 
@@ -41,7 +45,7 @@ class Chain:
     counted: SiteDay | None = None
 
     def disturbs(self, site_day: SiteDay) -> bool:
-        """Return whether a site-day settles differently because of `last`, which is the day before (rule L4)."""
+        """Return whether `last` is the day before a site-day and changes its settlement (rule L4)."""
         if self.last is None or self.hands_on is None or self.instead_of is None:
             return False
         is_next = (self.last.site, self.last.day + 1) == site_day
@@ -57,7 +61,7 @@ class Chain:
         return Handed(Carry.from_bytes(before.carry), self.flags, logic_numbered(before.logic))
 
     def then(self, rebuilt: Rebuilt, work: Work) -> Chain:
-        """Return the chain with a further site-day, in the generation that the work makes current."""
+        """Return the chain, extended by a site-day in the generation that the work makes current."""
         flags = flags_to_set(rebuilt, work)
         if self.last is not None and self.last.site == rebuilt.site_day.site:
             flags = {**self.flags, **flags} if flags else self.flags
@@ -65,12 +69,12 @@ class Chain:
         return replace(self, last=rebuilt.site_day, hands_on=to, instead_of=other, flags=flags, count=self.count + 1)
 
     def followed_by(self, rebuilt: Rebuilt, work: Work) -> Chain:
-        """Return the chain with a further site-day that follows the last day of the plan."""
+        """Return the chain, extended by a site-day that follows the plan's last day."""
         reach_day = max(self.reach_day, rebuilt.site_day.day + 1)
         return replace(self.then(rebuilt, work), following=self.following + 1, reach_day=reach_day)
 
     def past(self, site_day: SiteDay, *, is_counted: bool = True) -> Chain:
-        """Return the chain with a further site-day whose current generation is kept."""
+        """Return the chain, extended by a site-day whose current generation is kept."""
         of_site = self.last is not None and self.last.site == site_day.site
         flags = self.flags if of_site else {}
         count = self.count + is_counted
@@ -79,12 +83,12 @@ class Chain:
 
 @dataclass(slots=True)
 class Reached:
-    """How far a recomputation has come."""
+    """The chain up to which a recomputation has come."""
 
     chain: Chain
 
     def go_on(self, reprocessing: Reprocessing, rebuilt: Rebuilt) -> None:
-        """Continue the chain with a recomputed site-day of the plan, or after the plan."""
+        """Extend the chain by a recomputed site-day, which is in the plan or after the plan."""
         is_planned = reprocessing.is_planned(rebuilt.site_day.day)
         add = self.chain.then if is_planned else self.chain.followed_by
         self.chain = add(rebuilt, Work.RECOMPUTE)

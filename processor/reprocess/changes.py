@@ -1,4 +1,4 @@
-"""Compare two generations measure by measure (reprocessing). Pure."""
+"""Compares two generations measure by measure (reprocessing). Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ MEASURES: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, *TRAFFIC_SKETCHES)
 
 
 def changes_of(old: pl.DataFrame, new: pl.DataFrame) -> dict[str, Change]:
-    """Return each measure's old and new sum, over the rows that are not excluded.
+    """Return each measure's old and new sum of the rows that are not excluded.
 
     Args:
         old: the old generation's series (SERIES_COLUMNS).
         new: the new generation's series.
 
     Returns:
-        Exact sums, and for `visitors` the rounded distinct counts; measures that are 0 in both are absent.
+        Exact sums, and for `visitors` the rounded distinct counts. Measures that are 0 in both generations are left
+        out.
     """
     of_old, of_new = _sums(old), _sums(new)
     both = {name: Change(of_old[name], of_new[name]) for name in MEASURES}
@@ -37,6 +38,6 @@ def _sums(series: pl.DataFrame) -> dict[str, int]:
 
 
 def _distinct(sketches: pl.Series) -> int:
-    """Unite the sketches and return the distinct count."""
+    """Unite the sketches, and return the distinct count."""
     united = merge_by_group(sketches, np.zeros(len(sketches), np.int64), 1)
     return round(float(united.estimates[0]))

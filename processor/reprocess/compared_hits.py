@@ -1,4 +1,4 @@
-"""The hits of a window that are compared together: all, or a range of visitors (reprocessing)."""
+"""Selects the hits of a window that are compared together: all hits, or those of a range of visitors (reprocessing)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ class Together(Protocol):
         """The number of hits."""
 
     def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
-        """Return the record of each hit, whether each hit is excluded, and whether each hit was excluded before."""
+        """Return for each hit its record, whether the hit is excluded, and whether the hit was excluded before."""
 
     def rows(self) -> tuple[pl.DataFrame, pl.Series]:
-        """Return the window's columns, and whether each hit was excluded before; a visitor's hits are in log order."""
+        """Return the window's columns, and for each hit whether it was excluded before.
+
+        A visitor's hits are in log order.
+        """
 
 
 class _InMemory:
@@ -66,7 +69,7 @@ class _OnDisk:
 
 
 def compared_together(inputs: DayInputs) -> Sequence[Together]:
-    """Return the hits of the inputs' window; only a single element of the result should be in memory at a time."""
+    """Return the hits of the inputs' window in portions. Only one portion should be in memory at a time."""
     window = inputs.window
     if isinstance(window, Window):
         return [_InMemory(window)]
@@ -74,7 +77,7 @@ def compared_together(inputs: DayInputs) -> Sequence[Together]:
 
 
 def of_visitors(inputs: DayInputs, visitors: U64Array) -> DayInputs:
-    """Return the inputs with the carried-in visits of these visitors (visitor_lo) only."""
+    """Return the inputs, in which the carry has only the visits of these visitors (visitor_lo)."""
     if inputs.carry is None:
         return inputs
     return replace(inputs, carry=Carry(carried_by(inputs.carry, np.unique(visitors)), inputs.carry.followed))

@@ -1,4 +1,4 @@
-"""The failure that ends a reprocessing's work, with the site-day that failed."""
+"""Defines the failure that ends a reprocessing's work, with the site-day that failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_CHARS: Final = 300
 
 
 class SiteDayFailed(FatalError):
-    """A site-day cannot be recomputed or published."""
+    """A site-day cannot be recomputed or published, which ends the work."""
 
     def __init__(self, site_day: SiteDay, cause: BaseException) -> None:
         text = cause.message if isinstance(cause, HitmeshError) else f"{type(cause).__name__}: {cause}"[:_MAX_CHARS]
@@ -28,7 +28,7 @@ class SiteDayFailed(FatalError):
 
 @contextmanager
 def naming(site_day: SiteDay) -> Iterator[None]:
-    """Raise SiteDayFailed for each error except those after which the next pass can continue."""
+    """Turn errors into SiteDayFailed, except errors after which the next pass can continue."""
     try:
         yield
     except (RetryError, StaleGeneration, SiteDayFailed):

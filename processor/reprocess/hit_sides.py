@@ -1,4 +1,7 @@
-"""How two generations of a site-day treat the same hits: outcomes and visits (reprocessing). Pure, without a loop."""
+"""Compares how two generations of a site-day treat the same hits: outcomes and visits (reprocessing).
+
+Pure, without a loop.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,16 @@ DUPLICATE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How a side treats n hits.
+    """How a side (one of the two generations) treats n hits.
 
     Attributes:
         outcome: (n,) UNREAD, COUNTED, EXCLUDED or DUPLICATE.
-        visit: (n,) the index of each hit's visit; ORPHAN for a hit in no visit.
-        order: hits in the order of their timelines, as indexes; hits of carried-in visits may be missing.
-        start: (m,) the start of each visit.
+        visit: (n,) the index of each hit's visit, or ORPHAN for a hit in no visit.
+        order: the indexes of the hits, in the order of their timelines. Hits of carried-in visits may be missing.
+        start: (m,) each visit's start.
         is_carried: (m,) whether each visit began before the UTC day.
-        begun: the number of visits that begin on the UTC day and that reports count.
-        followed: visitors (visitor_lo) whose hits after the day's end may continue visits of the day.
+        begun: how many visits begin on the UTC day and count in reports.
+        followed: the visitors (visitor_lo) whose hits after the day's end may continue visits of the day.
         end: the day's end.
     """
 
@@ -60,11 +63,11 @@ def side_of(
     """Return how a side treats hits.
 
     Args:
-        inputs: logic and carry of the side; the window is not used.
-        hits: the window's columns (n,), in log order.
-        read: (n,) the hits that the side has read.
-        is_copy: which of the hits that the side has read are copies; None: not known yet.
-        followed: further visitors whose hits after the day's end are built into visits.
+        inputs: the side's inputs. Their logic and carry are used, but not their window.
+        hits: the hits in log order, with the window's columns (n,).
+        read: (n,) whether the side has read each hit.
+        is_copy: for the hits that the side has read, whether each is a copy; None: not known yet.
+        followed: further visitors whose hits after the day's end become parts of visits.
     """
     rows, read_hits = np.flatnonzero(read), chosen(hits, read)
     is_copy = find_copies(read_hits).is_copy if is_copy is None else is_copy
@@ -99,8 +102,8 @@ def change_reasons(hits: pl.DataFrame, of_day: BoolArray, end: int, old: Side, n
     """Compare two sides (ChangeReasons defines the terms).
 
     Args:
-        hits: the hits (n,): event_time, hit_hash.
-        of_day: (n,) whether each hit lies in the UTC day.
+        hits: the hits (n,), with event_time and hit_hash.
+        of_day: (n,) whether each hit is on the UTC day.
         end: the day's end.
         old: the old side.
         new: the new side, which has read every hit.
@@ -122,11 +125,11 @@ def change_reasons(hits: pl.DataFrame, of_day: BoolArray, end: int, old: Side, n
 
 
 def _places(hits: pl.DataFrame, old: Side, new: Side) -> I64Array:
-    """Return the hits that are in a visit on both sides; each visitor's hits come in the order of rule S0."""
+    """Return the hits that are in a visit on both sides. Each visitor's hits are in the order of rule S0."""
     is_place = (old.outcome == COUNTED) & (new.outcome == COUNTED) & (old.visit != ORPHAN) & (new.visit != ORPHAN)
     rows: I64Array = new.order[is_place[new.order]]
     is_place[rows] = False
-    early = np.flatnonzero(is_place)  # after a day under another logic, `order` lacks hits of carried-in visits
+    early = np.flatnonzero(is_place)  # `order` may not contain hits of carried-in visits (see Side)
     if len(early):
         times, hashes = (hits[name].gather(early).to_numpy() for name in ("event_time", "hit_hash"))
         rows = np.concatenate([early[np.lexsort((hashes, times))], rows])
@@ -134,9 +137,9 @@ def _places(hits: pl.DataFrame, old: Side, new: Side) -> I64Array:
 
 
 def _begins(side: Side, rows: I64Array) -> BoolArray:
-    """Return which places are the first place of a visit that did not begin before the UTC day."""
+    """Return for each place whether it is the first place of a visit that did not begin before the UTC day."""
     first = np.full(len(side.start), -1, np.int64)
-    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # a visit's first place is written last
+    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # a visit's first place wins
     begins = np.zeros(len(rows), np.bool_)
     begins[first[(first >= 0) & ~side.is_carried]] = True
     return begins

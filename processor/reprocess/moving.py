@@ -1,12 +1,13 @@
-"""Make recomputed generations current, or the replaced generations again (reprocessing, steps PUBLISH and ROLL_BACK).
+"""Makes recomputed generations current (PUBLISH), or makes replaced generations current again (ROLL_BACK).
 
-Site-days are moved singly, days ascending. Usually the reprocessing finds the entry that the reprocessing left, and a
-single conditional write publishes or restores the wanted generation. If the settler settled the site-day again since,
-for example because late hits arrived, the wanted generation lacks these hits. The site-day is then recomputed from the
-raw hits under the wanted logic, so no answer loses the hits and the ledger has no hole.
+Site-days are moved one by one, with days ascending. Usually a site-day still has the entry that the reprocessing stored
+or found last. One conditional write then publishes or restores the wanted generation. If the settler has settled the
+site-day again since, for example because late hits arrived, these hits are missing in the wanted generation. The
+site-day is then recomputed from the raw hits under the wanted logic, so that the hits are missing neither in answers
+nor in the ledger.
 
-If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. The work then
-fails, and the site-day keeps the current generation.
+If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. In this case, the
+work fails, and the current generation stays.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ from processor.settle.stores import SettlerStores
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """The inputs for moving a page.
+    """The inputs that are needed to move a page of site-days.
 
     Attributes:
         reprocessing: the reprocessing.
         work: PUBLISH or ROLL_BACK.
-        recomputed: the page's site-days, and the site-day that follows.
+        recomputed: the site-days of the page, and the site-day after them.
         closed_before: the first day that is not closed.
-        bounds: the bounds for scans.
+        bounds: the bounds of scans.
     """
 
     reprocessing: Reprocessing
@@ -63,10 +64,11 @@ class _Page:
     bounds: ScanBounds
 
     def standing(self, rebuilt: Rebuilt, entry: GenerationEntry) -> Standing:
-        """Return how the entry relates to the site-day; STALE too if another reprocessing made the generation.
+        """Return how the entry relates to the site-day.
 
-        A publication must not treat such a generation as its result: neither as `Rebuilt.after`, nor in an entry that
-        is older than the publication.
+        If another reprocessing made the generation, the result is STALE too. A publication must not treat the
+        generation of another reprocessing as its own result, whether it is in `Rebuilt.after` or in an entry that is
+        older than the publication.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:
@@ -81,7 +83,10 @@ class _Page:
         return logic_for(self.reprocessing, rebuilt.site_day.day)
 
     def rules(self, rebuilt: Rebuilt) -> Mapping[int, int]:
-        """Return the wanted generation's version of the exclusion rules, if the reprocessing changes the rules."""
+        """Return the wanted generation's version of the exclusion rules.
+
+        The result is empty if the reprocessing keeps the rules.
+        """
         if self.reprocessing.kind is Kind.RULES and self.work is Work.ROLL_BACK:
             return {rebuilt.site_day.day: rebuilt.before.rules}
         return rules_for(self.reprocessing, rebuilt.site_day)
@@ -107,13 +112,16 @@ class Moving:
         self._marks = marks
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the given chain: each site-day's entry shows whether the site-day is moved already."""
+        """Return the given chain.
+
+        No stored progress is needed, because each site-day's entry shows whether it is moved.
+        """
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Move one or more site-days until the portion is over; return whether all are moved.
+        """Move at least one site-day, and further site-days until the portion is over. Return whether all are moved.
 
-        A wave of recomputed site-days is moved whole, even after the portion is over.
+        A wave of recomputed site-days is always moved as a whole, even if the portion is over.
         """
         begun = chain
         while chain is begun or not is_over():
@@ -128,7 +136,8 @@ class Moving:
                 self._rebuilder.bounds(),
             )
             ready = self._up_to_date(page, found[: self._pace.page_site_days], is_over)
-            # The wait for rows usually outlasts the portion, and each portion would then move a single site-day.
+            # Waiting for rows usually takes longer than the portion. If the wave then ended, each portion would move
+            # only one site-day.
             last = max((at for at, (_, stands) in enumerate(ready) if stands is Standing.STALE), default=0)
             for at, (rebuilt, stands) in enumerate(ready):
                 if at > last and is_over():
@@ -141,7 +150,7 @@ class Moving:
     def _up_to_date(
         self, page: _Page, found: Sequence[Rebuilt], is_over: Callable[[], bool]
     ) -> list[tuple[Rebuilt, Standing]]:
-        """Recompute and store stale site-days; return the site-days that can be moved, one or more."""
+        """Recompute and store stale site-days. Return at least one site-day that can be moved."""
         ready: list[tuple[Rebuilt, Standing]] = []
         wave: list[Recomputed] = []
         chain = Chain()
@@ -159,10 +168,11 @@ class Moving:
         return ready
 
     def _recomputed(self, page: _Page, rebuilt: Rebuilt, handed: Handed) -> Recomputed:
-        """Recompute a site-day towards the wanted generation; mark the day after if the wanted carry changed.
+        """Recompute a site-day under the wanted generation's logic.
 
-        A recomputed day after was computed from the earlier carry. The mark must be stored before the site-day: after a
-        crash, only the mark shows that the carry changed.
+        If the wanted carry changes, mark the next day. If the next day is recomputed too, that was done with the
+        earlier carry. The mark must be stored before the site-day, because after a crash, only the mark shows that the
+        carry has changed.
 
         Raises:
             SiteDayFailed: raw hits are missing, or the site-day cannot be settled.
@@ -179,25 +189,26 @@ class Moving:
         return done
 
     def _move(self, page: _Page, rebuilt: Rebuilt, stands: Standing) -> None:
-        """Make the wanted generation current. The order of the effects is defined only here.
+        """Make the wanted generation current. This docstring defines the effects' order.
 
-        A stale site-day is already recomputed and stored (`_up_to_date`), so that after a crash, the entry's generation
-        shows a publication by this reprocessing.
-        1. mark the days that the publication disturbs, except a recomputed day after, which is moved next. As in
-           `Settler._publish_wave`, this must precede the publication, and also the flags, on which these days depend;
+        A stale site-day has been recomputed and stored before (`_up_to_date`). After a crash, the generation in the
+        entry therefore shows whether this reprocessing has published the site-day.
+        1. mark the days that the publication disturbs. The next day is not marked if it is recomputed, because it is
+           moved next. As in `Settler._publish_wave`, this must precede the publication, and also the flags, on which
+           these days depend;
         2. publish the generation, or restore a generation that was published before. The replaced generation is kept,
-           so that the next work can restore that generation;
+           so that later work can restore it;
         3. store an intent (SettlementMarks.intent), then set the claims' duplicate flags that belong to the generation;
-        4. store the new entry's sequence, and remove the intent. Until then, the next pass repeats steps 1, 3 and 4:
-           after a crash, the settler may have settled a marked day before the flags were set.
+        4. store the new entry's sequence, and remove the intent. Until step 4 is done, the next pass repeats steps 1, 3
+           and 4, because after a crash, the settler may have settled a marked day before the flags were set.
 
-        A site-day that the settler has settled since under the wanted logic is only marked, because this work may have
-        changed the carry of the day before without a mark.
+        If the settler has settled the site-day since under the wanted logic, the site-day is only marked, because this
+        work may have changed the carry from the day before without a mark.
 
         If the lease on the site has ended, another settler may work on the site. After step 3, days that were settled
-        for the first time meanwhile are marked too; and if any day was published meanwhile, the site-day and all
-        disturbed days are marked again, because their settlements may have read the flags too early. A site-day that is
-        no longer in the wanted generation is not stored as moved.
+        for the first time meanwhile are therefore marked too. If any day was published meanwhile, the site-day and all
+        disturbed days are marked again, because their settlements may have read the flags too early. A site-day whose
+        current generation is no longer the wanted generation is not stored as moved.
         """
         site, day = rebuilt.site_day
         if stands is Standing.SETTLED_SINCE:
@@ -227,9 +238,9 @@ class Moving:
             self._stores.dirty.clear(DirtySiteDay(rebuilt.site_day, tuple(map(range_of, intents))))
 
     def _abandon_unpublished(self, page: _Page, rebuilt: Rebuilt) -> None:
-        """Abandon the new generation of a site-day that a failed PUBLISH did not reach, when PUBLISH is undone.
+        """When a failed PUBLISH is undone, abandon the new generation of a site-day that it did not reach.
 
-        The rows are kept like replaced rows, because a later PUBLISH restores the generation.
+        The rows are kept in the same way as replaced rows, because a later PUBLISH restores the generation.
         """
         if page.work is Work.ROLL_BACK:
             (site, day), now = rebuilt.site_day, self._clock.now()
@@ -237,7 +248,7 @@ class Moving:
             self._stores.generations.abandon(site, day, day + 1, now=now, keep_until=keep_until)
 
     def _made_current(self, page: _Page, rebuilt: Rebuilt) -> Rebuilt:
-        """Publish or restore the wanted generation; recompute the generation if its rows are no longer kept."""
+        """Publish or restore the wanted generation. If its rows are no longer kept, recompute it."""
         try:
             self._publish(rebuilt, page.work)
         except StaleGeneration:
@@ -253,7 +264,7 @@ class Moving:
         """Publish the wanted generation, or restore a generation that was published before.
 
         Raises:
-            StaleGeneration: another entry is current, or the generation's rows are no longer kept.
+            StaleGeneration: another entry is current, or the rows of the generation are no longer kept.
         """
         to, generations, now = wanted(rebuilt, work), self._stores.generations, self._clock.now()
         keep_until = now + self._pace.keep_replaced_ms
@@ -283,7 +294,7 @@ class Moving:
         return disturbed
 
     def _mark(self, page: _Page, site: str, days: Collection[int]) -> None:
-        """Mark closed days dirty; the settler settles open days anyway once closed."""
+        """Mark closed days dirty. Open days need no mark, because the settler settles them when they close."""
         closed = [day for day in days if day < page.closed_before]
         if closed:
             self._stores.dirty.mark(self._marks.on(site, closed))

@@ -16,29 +16,30 @@ class ReprocessPace:
     """The reprocessor's limits and delays.
 
     Attributes:
-        portion_ms: a portion starts no further site-day after this time, so that the settler's next pass can begin.
+        portion_ms: after this time, a portion starts no further site-day, so that the settler's next pass can begin.
         page_site_days: how many recomputed site-days are read at once.
-        wave_site_days: maximum number of site-days whose rows are written together.
-        wave_rows: approximate maximum number of rows that are written together.
-        explained_hits: maximum number of hits of a site-day whose difference is explained (ChangeReasons), because the
-            visits of the hits are built a second time.
-        ingest_timeout_s: deadline for written rows to become readable; shorter than the settler's, because settlement
-            waits meanwhile.
-        examined_positions: approximate maximum number of raw records of incomplete site-days whose positions a repair
-            remembers while it reads the log.
-        log_records: how many records of the log a repair reads before it checks whether the portion is over.
-        retry_after_ms: delay after reprocessings could not be read or changed.
-        unavailable_ms: delay after a store was unavailable, doubled after each such portion in a row.
-        max_unavailable_ms: maximum delay after a store was unavailable.
+        wave_site_days: the rows of at most this many site-days are written together.
+        wave_rows: approximately how many rows are written together at most.
+        explained_hits: the difference of a site-day is explained (ChangeReasons) only if it has at most this many hits,
+            because an explanation builds the visits a second time.
+        ingest_timeout_s: written rows must become readable within this time. It is shorter than the settler's, because
+            settlement waits meanwhile.
+        examined_positions: while a repair reads the log, it remembers the positions of raw records of incomplete
+            site-days, approximately this many at most.
+        log_records: after this many records of the log, a repair checks whether the portion is over.
+        retry_after_ms: the delay after reprocessings could not be read or changed.
+        unavailable_ms: the delay after a store was unavailable. It is doubled after each further portion in which this
+            happens.
+        max_unavailable_ms: the maximum delay after a store was unavailable.
         keep_replaced_ms: how long replaced rows are kept for a rollback.
-        keep_plan_ms: how long a plan that nobody runs is kept.
+        keep_plan_ms: how long a plan is kept if it is not run.
         blanked_records: how many raw records are erased together.
-        marks_known_ms: time after which every running stream has loaded a stored erasure mark, and has stored all raw
+        marks_known_ms: after this time, every running stream has loaded a stored erasure mark, and has stored all raw
             records that it read before.
-        erasures: how many erasures a process has in progress at the same time.
-        proof_wait_ms: delay between two searches for an erased visitor, multiplied by the number of erasures in
-            progress.
-        keep_expired_ms: how long an expired plan can be listed.
+        erasures: how many erasures a process may have in progress at the same time.
+        proof_wait_ms: the delay between two searches for an erased visitor, which is multiplied by how many erasures
+            are in progress.
+        keep_expired_ms: how long an expired plan can still be listed.
     """
 
     portion_ms: int = 2_000

@@ -1,4 +1,4 @@
-"""Read the recomputed site-days of a part page by page (reprocessing)."""
+"""Reads the recomputed site-days of a part page by page (reprocessing)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hitmesh.ports import Reprocessings
 def page_of(
     reprocessings: Reprocessings, reprocessing: Reprocessing, after: SiteDay | None, limit: int
 ) -> Sequence[Rebuilt]:
-    """Return at most `limit` recomputed site-days after `after`, only of the reprocessing's sites.
+    """Return at most `limit` recomputed site-days after `after`. Only sites of the given reprocessing are read.
 
     Args:
         reprocessings: the stored reprocessings.
-        reprocessing: the reprocessing, with all its sites or with those of a part.
-        after: the site-day before the page; None: the page is the first.
-        limit: maximum number of site-days.
+        reprocessing: the reprocessing, with all its sites or only the sites of a part.
+        after: the last site-day before the page; None for the first page.
+        limit: the maximum number of site-days.
     """
     sites = frozenset(reprocessing.sites)
     page = reprocessings.rebuilt(reprocessing.id, after, limit)
@@ -34,9 +34,10 @@ def page_of(
 def of_site(
     reprocessings: Reprocessings, reprocessing: Reprocessing, site: str, after: SiteDay | None, limit: int
 ) -> Sequence[Rebuilt]:
-    """Return at most `limit` recomputed site-days of a site, after `after` if that is a day of the site.
+    """Return at most `limit` recomputed site-days of a site. If `after` is a day of this site, start after it.
 
-    After the last day of the plan, a single value is read at a time, because usually the next belongs to another site.
+    After the plan's last day, only one value is read at a time, because the next value usually belongs to another
+    site.
     """
     before = SiteDay(site, reprocessing.first_day - 1)
     begin = before if after is None else max(after, before)

@@ -1,6 +1,6 @@
-"""Add up the findings of a repair's parts: restored records and lost hits. Pure.
+"""Adds up what the parts of a repair have found: restored records and lost hits. Pure.
 
-`handed_on` computes the findings that a part keeps when it begins again.
+`handed_on` returns the findings that a part keeps when it begins again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from hitmesh.model.site_buckets import site_bucket
 
 
 def total(repairs: Sequence[RawRepair]) -> RawRepair | None:
-    """Return the findings of all parts together, each restored record once; None without findings.
+    """Return the findings of all parts together, or None if there are none. Each restored record counts once.
 
-    A record with hits of several sites may be restored by several parts. A record that a part does not name, because
-    the part names only the first MAX_RESTORED_NAMED, counts for each part.
+    A record with hits of several sites may be restored by several parts. Each part names only its first
+    MAX_RESTORED_NAMED records. A record that is not named counts once for each part.
     """
     if not repairs:
         return None
@@ -37,10 +37,10 @@ def _hits(records: Iterable[RestoredRecord]) -> int:
 
 
 def handed_on(stored: RawRepair, others: Sequence[RawRepair], buckets: Set[int]) -> RawRepair:
-    """Return the stored findings that belong to no other part, for a part with these buckets.
+    """Return, for a part with these buckets, the stored findings that belong to no other part.
 
-    Restored records remain counted even if the part that restored them is interrupted, because a later part does not
-    find them missing.
+    Restored records still count if the part that restored them is interrupted, because for a later part, these records
+    are not missing.
     """
     theirs = total(others) or RawRepair()
     named = tuple(lost for lost in stored.named if site_bucket(lost.site_day.site) in buckets)

@@ -1,8 +1,8 @@
-"""The parts of a reprocessing's work, which several settlers do at the same time (reprocessing). Pure.
+"""Divides a reprocessing's work into parts, which several settlers do at the same time (reprocessing). Pure.
 
-A part has the site-days whose sites are in certain buckets. All days of a site are in the same part, because each day
-needs the carry of the day before. The stored reprocessing lists the parts, and the work is done when the finished parts
-have all buckets.
+A part contains the site-days of all sites in certain buckets. All days of a site are in the same part, because each day
+needs the carry from the day before. The stored reprocessing lists the parts. The work is done when finished parts cover
+all buckets.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ def parts_of(reprocessing: Reprocessing) -> list[Part]:
 
 
 def buckets_left(reprocessing: Reprocessing) -> frozenset[int]:
-    """Return the buckets that have sites of the reprocessing and are in no finished part."""
+    """Return the buckets that contain sites of the reprocessing and are in no finished part."""
     finished = {bucket for part in parts_of(reprocessing) if part.is_finished for bucket in part.buckets}
     return frozenset(map(site_bucket, reprocessing.sites)) - finished
 
 
 def loads_of(reprocessing: Reprocessing, held: Set[int]) -> dict[int, int]:
-    """Return the approximate number of unfinished site-days by bucket."""
+    """Return approximately how many site-days are unfinished in each bucket."""
     left = buckets_left(reprocessing) & held
     per_site = -(-reprocessing.site_days // max(1, len(reprocessing.sites)))
     loads = dict.fromkeys(left, 0)
@@ -38,13 +38,13 @@ def loads_of(reprocessing: Reprocessing, held: Set[int]) -> dict[int, int]:
 
 
 def narrowed(reprocessing: Reprocessing, part: Part) -> Reprocessing:
-    """Return the reprocessing with only the sites of the part, and what the part found missing in the raw store."""
+    """Return the reprocessing, reduced to the part: its sites, and its findings about the raw store."""
     sites = tuple(site for site in reprocessing.sites if site_bucket(site) in part.buckets)
     return replace(reprocessing, sites=sites, raw_repair=part.raw_repair)
 
 
 def new_part(reprocessing: Reprocessing, work: Work, buckets: Set[int], now: int) -> Part:
-    """Return a part that a settler begins now; `began_at` is 0 if a part that was not finished had some buckets."""
+    """Return a part that a settler begins now. If an unfinished part had some of its buckets, `began_at` is 0."""
     interrupted = any(buckets & set(part.buckets) for part in parts_of(reprocessing))
     repair = None
     if work is Work.RECOMPUTE and reprocessing.raw_repair is not None:
@@ -54,7 +54,10 @@ def new_part(reprocessing: Reprocessing, work: Work, buckets: Set[int], now: int
 
 
 def with_part(reprocessing: Reprocessing, part: Part, now: int) -> Reprocessing:
-    """Return the reprocessing with a part in place of all parts that share a bucket; the last finished part ends it."""
+    """Return the reprocessing, in which the part replaces all parts that share a bucket with it.
+
+    If all parts are then finished, the work is done.
+    """
     parts = (*_disjoint(reprocessing, set(part.buckets)), part)
     changed = replace(reprocessing, parts=parts, done=sum(each.done for each in parts))
     if part.work is Work.RECOMPUTE:

@@ -6,7 +6,7 @@ sides are compared hit by hit. The result counts only if the visits and the ledg
 numbers; otherwise a store lost numbers or raw hits, or hits were erased, and hits and visits do not explain the
 difference.
 
-All compared hits and visits belong to one visitor. A window on disk is therefore compared in ranges of visitors: `Part`
+All compared hits and visits belong to one visitor. A window on disk is therefore compared in visitor ranges: `Part`
 adds up. A visitor with more hits than fit into memory is not compared.
 """
 
@@ -32,12 +32,12 @@ from processor.settle.verdicts import NO_HITS, erased_in_day, ledger_of, lies_in
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The comparison of some visitors' hits.
+    """The result of comparing the hits of some visitors.
 
     Attributes:
         reasons: why the numbers differ.
-        ledger: the ledger entry of the old side, built again.
-        visits: the old side's visits of the day, built again, without excluded hits.
+        ledger: the ledger entry of the old side (the current generation), built again.
+        visits: how many visits the old side has on the day, built again without excluded hits.
     """
 
     reasons: ChangeReasons
@@ -45,21 +45,22 @@ class Part:
     visits: int
 
     def plus(self, other: Part) -> Part:
-        """Return the comparison of both visitors' hits."""
+        """Return the result for the visitors of both comparisons."""
         return Part(self.reasons.plus(other.reasons), self.ledger.plus(other.ledger), self.visits + other.visits)
 
 
 def reasons_of(
     attempt: Attempt, worked: Worked, current: GenerationVersion, visits: int | None, max_hits: int
 ) -> ChangeReasons | None:
-    """Return why the attempt's numbers differ from the current generation's; None if the reasons are not known.
+    """Return why the attempt's numbers differ from the current generation's, or None if the reasons are not known.
 
     Args:
         attempt: the attempt that settled the site-day.
-        worked: its settlement, which is not closed.
+        worked: the attempt's settlement, which must not be closed yet.
         current: the current generation.
-        visits: the current generation's visits; None if its series is no longer stored.
-        max_hits: the maximum number of hits in the window, because the comparison builds their visits again.
+        visits: how many visits the current generation has; None if its series is no longer stored.
+        max_hits: the hits are compared only if the window has at most this many, because a comparison builds their
+            visits again.
     """
     old, new = attempt.inputs_before(worked.inputs), worked.inputs
     if old is None:
@@ -83,20 +84,20 @@ def reasons_of(
 
 
 def _fits(together: Sequence[Together], inputs: DayInputs, max_hits: int) -> bool:
-    """Return whether the hits may be compared; hits on disk that are compared together must fit into memory."""
+    """Return whether the hits may be compared. Hits on disk that are compared together must fit into memory."""
     if isinstance(inputs.window, SpilledWindow) and any(each.hits > inputs.memory.range_hits for each in together):
         return False
     return sum(each.hits for each in together) <= max_hits
 
 
 def _are_equal(together: Together, is_read: BoolArray) -> bool:
-    """Return whether the old side has read all hits, and excludes the same hits; `is_read` is per record."""
+    """Return whether the old side has read all hits, and excludes the same hits. `is_read` has an entry per record."""
     records, excluded, excluded_before = together.decided()
     return bool(is_read[records].all()) and excluded.equals(excluded_before)
 
 
 def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolArray) -> Part:
-    """Compare all hits of some visitors; `is_read` is per record."""
+    """Compare all hits of some visitors. `is_read` has an entry per record."""
     after, excluded_before = together.rows()
     before = after.with_columns(excluded_before.alias("excluded"))
     visitors, read = after["visitor_lo"].to_numpy(), is_read[after["record"].to_numpy()]
@@ -104,14 +105,14 @@ def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolA
 
 
 def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:
-    """Compare hits; all hits of their visitors must be among them.
+    """Compare hits. All hits of their visitors must be given.
 
     Args:
         old: the inputs of the old side; its window is not used.
         new: the inputs of the new side; its window is not used.
-        before: the window's columns (n,), excluded as the old side decides.
+        before: the hits with the window's columns (n,), excluded as the old side decides.
         after: the same hits (n,), excluded as the new side decides.
-        read: (n,) which of the hits the old side has read.
+        read: (n,) whether the old side has read each hit.
     """
     new_side = side_of(new, after, np.ones(after.height, np.bool_))
     is_copy = new_side.outcome == DUPLICATE if read.all() else None

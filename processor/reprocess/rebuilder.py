@@ -1,9 +1,9 @@
-"""Recompute a site-day into a generation that no report reads, and compare it with the current generation.
+"""Recomputes a site-day into a generation that no report reads, and compares it with the current generation.
 
-A site-day is settled as the settler does, but under a given logic and given rules.
+A site-day is settled in the same way as by the settler, but under a given logic and given exclusion rules.
 
-Dirty marks are never cleared here: hits that a recomputed generation counts, and the current generation does not, stay
-pending until the settler settles their day. So the ledger balances whichever generation is current.
+Dirty marks are never cleared here. Hits that only the recomputed generation counts therefore remain pending until the
+settler settles their day, and the ledger balances whichever generation is current.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from processor.settle.stores import SettlerStores
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
-    """A site-day that is recomputed but not stored."""
+    """A site-day that is recomputed, but not stored yet."""
 
     attempt: Attempt
     settled: Settled
@@ -55,7 +55,7 @@ class Recomputed:
 
     @property
     def rows(self) -> int:
-        """The number of rows to write."""
+        """The number of rows that must be written."""
         return self.settled.rows.height
 
 
@@ -81,7 +81,7 @@ class Rebuilder:
         self._lg_k = lg_k
 
     def bounds(self) -> ScanBounds:
-        """Return the bounds for scans that begin now; no current generation was read further."""
+        """Return the bounds for scans that begin now. No current generation has been read beyond these bounds."""
         return scan_bounds(self._stores.progress)
 
     def recompute(
@@ -94,16 +94,16 @@ class Rebuilder:
         rules: Mapping[int, int],
         erasing: Sequence[ErasureMark] = (),
     ) -> Recomputed:
-        """Settle a site-day that has a current generation, under this logic or the current generation's logic.
+        """Settle a site-day that has a current generation, under the given logic or that of the current generation.
 
         Args:
             site_day: the site-day.
             logic: the logic; None: the current generation's logic.
-            handed: results of earlier days that the settlement needs.
-            bounds: the bounds for the scan.
-            work: the work that recomputes.
-            rules: the version of the exclusion rules by day; absent days keep their version.
-            erasing: marks of visitors that are about to be erased, and whose hits do not count.
+            handed: earlier days' results that the settlement needs.
+            bounds: the scan's bounds.
+            work: the work for which the site-day is recomputed.
+            rules: new versions of the exclusion rules, by day. All other days keep their version.
+            erasing: erasure marks for visitors that are about to be erased, and whose hits do not count.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
@@ -135,7 +135,7 @@ class Rebuilder:
                 worked.close()
 
     def _refuse_broken_rules(self, name: str, versions: Mapping[int, int]) -> None:
-        """Raise if a rule of these versions does not compile: the results would lack the rule."""
+        """Raise an error if a rule in these versions does not compile, because the results would lack this rule."""
         site = self._stores.directory.site(name) if versions else None
         if site is None:
             return
@@ -149,7 +149,7 @@ class Rebuilder:
                 )
 
     def _compared(self, attempt: Attempt, worked: Worked, work: Work) -> Recomputed:
-        """Compare a settlement with the current generation."""
+        """Compare a settlement with the current generation, and return the recomputed site-day."""
         current = self._current_version(attempt)
         old = self._series(attempt.site_day, current.generation)
         series = attempt.series_of(worked.settled)
@@ -159,7 +159,10 @@ class Rebuilder:
         return Recomputed(attempt, worked.settled, series, rebuilt)
 
     def concerns(self, reprocessing: Reprocessing, site_day: SiteDay, bounds: ScanBounds) -> bool:
-        """Return whether a site-day must be recomputed: with kind ERASE, only if the visitor has hits on the day."""
+        """Return whether a site-day must be recomputed.
+
+        With kind ERASE, this is so only if the visitor has hits on the day.
+        """
         if reprocessing.kind is not Kind.ERASE:
             return True
         visitors = ErasedVisitors(self._stores.directory.mesh_secret(), reprocessing.marks)
@@ -175,21 +178,21 @@ class Rebuilder:
         return open_days(self._stores, reprocessing)
 
     def open_hits(self, reprocessing: Reprocessing, site_day: SiteDay) -> int:
-        """Return how many of the erased visitor's hits lie on a day that is not settled yet."""
+        """Return how many hits the erased visitor has on a day that is not settled yet."""
         with naming(site_day):
             return open_hits(self._stores, reprocessing, site_day)
 
     def store(self, id_: str, wave: Sequence[Recomputed]) -> None:
-        """Store recomputed site-days. The order of the effects is defined only here.
+        """Store recomputed site-days. This docstring defines the effects' order.
 
-        1. write all site-days' rows, and wait once until the rows are readable;
+        1. write the rows of all site-days, and wait once until all are readable;
         2. write the series;
         3. store the recomputed site-days. This must be last, because a stored site-day may be published without another
            check of its rows. After a crash before this step, the attempt is repeated under another generation number,
            and the lost attempt's rows are removed after the site-day's next publication, or after CANCEL.
 
         If step 1 or 2 fails, for example because the rows do not become readable in time, the wave's attempts are
-        abandoned, so that their rows are removed even if the work is never repeated.
+        abandoned. Their rows are then removed even if the work is never repeated.
         """
         if not wave:
             return
@@ -207,7 +210,7 @@ class Rebuilder:
             self._reprocessings.put(id_, [done.rebuilt for done in wave])
 
     def _abandon(self, wave: Sequence[Recomputed]) -> None:
-        """Supersede the attempts; if the store is unavailable too, the next publication or CANCEL supersedes them."""
+        """Supersede the attempts. If the store is unavailable too, the next publication or CANCEL supersedes them."""
         with contextlib.suppress(RetryError):
             for done in wave:
                 site, day = done.attempt.site_day
@@ -226,7 +229,7 @@ class Rebuilder:
         *,
         has_series: bool,
     ) -> ChangeReasons | None:
-        """Return why the numbers differ; None if the numbers are equal, or if the reasons are not known."""
+        """Return why the numbers differ, or None if they are equal or if the reasons are not known."""
         is_equal = current.ledger == worked.settled.ledger
         if is_equal and all(change.old == change.new for change in changes.values()):
             return None
@@ -234,7 +237,10 @@ class Rebuilder:
         return reasons_of(attempt, worked, current, visits, self._pace.explained_hits)
 
     def _series(self, site_day: SiteDay, generation: int) -> pl.DataFrame:
-        """Return a generation's series; a damaged series counts as empty, because the recomputation replaces it."""
+        """Return the series of a generation.
+
+        A damaged series counts as empty, because the recomputation replaces it.
+        """
         site, day = site_day
         try:
             return self._stores.series.read(site, day, day + 1, generation)
@@ -243,11 +249,11 @@ class Rebuilder:
             return pl.DataFrame(schema=SERIES_COLUMNS)
 
     def _current_version(self, attempt: Attempt) -> GenerationVersion:
-        """Return the current generation with ledger entry and carry, as a rollback needs.
+        """Return the current generation with its ledger entry and carry, which a rollback needs.
 
         Raises:
-            StaleGeneration: another settler has published the site-day since the attempt began; the ledger entry and
-                the carry belong to that generation.
+            StaleGeneration: another settler has published the site-day since the attempt began, so that the stored
+            ledger entry and carry belong to the other generation.
         """
         site, day = attempt.site_day
         entry = attempt.current

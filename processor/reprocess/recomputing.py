@@ -1,7 +1,7 @@
-"""Select the site-days that a reprocessing must recompute (step RECOMPUTE); `rebuilder` recomputes each.
+"""Selects the site-days that a reprocessing must recompute (step RECOMPUTE). The module `rebuilder` recomputes each.
 
-After the last day of the plan, the work continues with the following settled days as long as the visits that a day
-hands on change (rule L4), so that the difference shows every day that the publication changes in this way.
+After the plan's last day, the work continues with the following settled days, as long as a day hands other visits
+to the next day than before (rule L4). The difference thus shows all days that the publication changes in this way.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from processor.settle.reached import ScanBounds
 
 
 class Recomputing:
-    """Recomputes a reprocessing's site-days, sites and days ascending. Confined to one thread.
+    """Recomputes a reprocessing's site-days, with sites and days ascending. Confined to one thread.
 
-    A repair first restores raw records from the log. If raw hits of a site-day are still missing or damaged, the repair
-    does not recompute the site-day, and keeps the published generation. A site-day after the plan keeps its logic and
-    rules, and is left to the settler if its raw hits are not complete.
+    A repair first restores raw records from the log. If raw hits of a site-day are still missing or damaged, the
+    site-day is not recomputed, and keeps its published generation. A site-day after the plan keeps its logic and rules.
+    If its raw hits are not complete, it is not recomputed, but left to the settler.
 
     Args:
         page_site_days: how many recomputed site-days are read at once.
@@ -51,7 +51,7 @@ class Recomputing:
         self._page_site_days = page_site_days
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the chain, continued over the site-days that are stored already."""
+        """Return the chain, extended by the site-days that are already stored."""
         at = Reached(chain)
         for _, rebuilt in self._left(reprocessing, at):
             if rebuilt is None:
@@ -60,7 +60,10 @@ class Recomputing:
         return at.chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Recompute one or more site-days until the portion is over; return whether all are recomputed."""
+        """Recompute at least one site-day, and further site-days until the portion is over.
+
+        Return whether all are recomputed.
+        """
         kept = self._restoring.advance(reprocessing, is_over) if reprocessing.kind is Kind.REPAIR else frozenset()
         if kept is None:
             return chain, False
@@ -92,7 +95,10 @@ class Recomputing:
     def _with_open_hits(
         self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]
     ) -> tuple[Chain, bool]:
-        """Count the visitor's hits on days that are not settled yet; return whether all these days are counted."""
+        """Count the visitor's hits on days that are not settled yet.
+
+        Return whether all these days have been counted.
+        """
         for site_day in self._rebuilder.open_days(reprocessing):
             if chain.counted is None or site_day > chain.counted:
                 hits = self._rebuilder.open_hits(reprocessing, site_day)
@@ -104,7 +110,7 @@ class Recomputing:
     def _recomputed(
         self, reprocessing: Reprocessing, site_day: SiteDay, handed: Handed, bounds: ScanBounds
     ) -> Recomputed | None:
-        """Return a recomputed site-day; None if the site-day stays as it is, because raw hits are damaged.
+        """Return a recomputed site-day, or None if it keeps its generation because raw hits are damaged.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
@@ -129,8 +135,9 @@ class Recomputing:
     def _left(self, reprocessing: Reprocessing, at: Reached) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
         """Yield the site-days that are left, each with its stored recomputation, if any.
 
-        Days without a current generation are settled when they close. Recomputations that are left are stored if other
-        settlers did parts of the work before. The caller brings `at` up to each site-day before it takes the next.
+        Days without a current generation are settled when they close. A site-day that is left has a stored
+        recomputation if other settlers did parts of the work before. The caller must extend `at` by each site-day
+        before it takes the next.
         """
         last = at.chain.last
         for site in sorted(reprocessing.sites):
@@ -149,7 +156,7 @@ class Recomputing:
     def _following(
         self, reprocessing: Reprocessing, site: str, at: Reached
     ) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
-        """Yield a site's settled days after the plan, as long as the visits that are handed to the next day change."""
+        """Yield a site's settled days after the plan, as long as the visits that a day hands to the next day change."""
         while (last := at.chain.last) is not None and last.site == site and last.day >= reprocessing.end_day - 1:
             site_day = SiteDay(site, last.day + 1)
             is_settled = self._generations.current(site, site_day.day, site_day.day + 1)

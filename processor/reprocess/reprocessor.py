@@ -1,9 +1,9 @@
-"""The reprocessor: do the work that reprocessings request, portion by portion (architecture A9).
+"""The reprocessor: does the work that reprocessings request, portion by portion (architecture A9).
 
-A portion is bounded in time and runs between two settler passes, in the settler's thread, so that the two never
-work on a site at the same time and late hits are settled meanwhile. Several settlers do parts of the same work at the
-same time, each for the buckets of sites that it leases (`parts`). All work is idempotent: after a crash at any point,
-the next portion continues with the site-days that are not done.
+A portion is bounded in time, and runs between two settler passes in the settler's thread. Thus settler and reprocessor
+never work on a site at the same time, and late hits are settled between portions. Several settlers do parts of the same
+work at the same time, each for the buckets of sites that it leases (`parts`). All work is idempotent: after a crash at
+any point, the next portion continues with the site-days that are not done.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ _RESULTS: Mapping[Work, ReprocessedResult] = {
 
 
 class _Steps(Protocol):
-    """The execution for a kind of work."""
+    """Executes a kind of work."""
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return where the work continues: the given chain, or further."""
+        """Return where the work continues: at the given chain, or after further site-days."""
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Do one or more site-days; return where the work continues, and whether the work is done."""
+        """Work on at least one site-day. Return where the work continues, and whether the work is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
     """Where the work on a part continues, and where this process began the part.
 
-    `erases` states that the work is an erasure's PUBLISH.
+    `erases` is true if the work is an erasure's PUBLISH.
     """
 
     id: str
@@ -79,24 +79,27 @@ class _Progress:
     began_count: int | None = None
 
     def at(self, chain: Chain) -> _Progress:
-        """Return the progress with a chain; the first chain has the site-days that were done before."""
+        """Return the progress at a chain.
+
+        The first chain contains the site-days that were done before this process began.
+        """
         began_count = chain.count if self.began_count is None else self.began_count
         return replace(self, chain=chain, began_count=began_count)
 
 
 class Reprocessor:
-    """Does the requested work. Confined to one thread, which must be the settler's.
+    """Does the work that reprocessings request. An instance must be used by the settler's thread only.
 
     Args:
         stores: the settler's stores.
         reprocessings: the stored reprocessings.
-        clock: times portions; results do not depend on the clock.
-        pace: limits and delays.
+        clock: measures the time of portions. The results do not depend on the clock.
+        pace: the limits and delays.
         stop: ends the work when set.
-        metrics: counters.
-        marks: partition number for the reprocessor's own dirty marks (SettlementMarks).
-        lg_k: the visitor sketches' size, as log2; must equal the settler's.
-        share: the sites to work on; None: every site.
+        metrics: receives the counts.
+        marks: the partition number for dirty marks that this reprocessor makes (SettlementMarks).
+        lg_k: log2 of the visitor sketches' size. It must be the same as in the settler.
+        share: the sites on which this settler works; None: all sites.
         memory: the limits that bound the memory of a site-day's settlement.
     """
 
@@ -129,7 +132,7 @@ class Reprocessor:
         rebuilder = Rebuilder(stores, reprocessings, clock, self._pace, self._stop, lg_k, memory)
         dirty = SettlementMarks(clock, marks)
         moving = Moving(stores, reprocessings, rebuilder, clock, self._pace, dirty)
-        # An erasure keeps no replaced rows.
+        # For an erasure, replaced rows are not kept.
         keeping_none = Moving(stores, reprocessings, rebuilder, clock, replace(self._pace, keep_replaced_ms=0), dirty)
         self._erasing = Erasing(stores, reprocessings, keeping_none, clock, self._pace, dirty, self._replace)
         self._steps: Mapping[Work, _Steps] = {
@@ -142,13 +145,14 @@ class Reprocessor:
         }
 
     def run_once(self) -> int:
-        """Do a portion; return how many site-days are done.
+        """Do one portion of work. Return how many site-days were done.
 
-        A reprocessing whose work fails becomes FAILED. Other errors never end the settler's process: the next portion
-        waits, and settlement continues.
+        A reprocessing whose work fails becomes FAILED. Other errors do not end the settler's process: the next portion
+        is delayed, and settlement continues.
 
         Raises:
-            RetryError: a store is unavailable; the reprocessing stays RUNNING, the next portion waits (`_back_off`).
+            RetryError: a store is unavailable. The reprocessing remains RUNNING, and the next portion is delayed
+            (`_back_off`).
         """
         if self._stop.is_set() or self._clock.now() < self._not_before:
             return 0
@@ -172,7 +176,7 @@ class Reprocessor:
             logger().error("reprocessing_is_damaged", message=error.message)
 
     def _turn(self, stored: Sequence[Reprocessing]) -> int:
-        """Do a portion of the oldest reprocessing that has work for this process."""
+        """Do one portion of work on the oldest reprocessing that has work for this process."""
         held = self._share.begin()
         running = list(to_work_on(stored, self._waiting_erasures(stored, held)))
         loads = Counter[int]()
@@ -186,16 +190,17 @@ class Reprocessor:
         return 0
 
     def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
-        """Return the erasures that wait; forget erasures that this process no longer works on."""
+        """Return the erasures that wait. Forget the progress of erasures on which this process no longer works."""
         waiting = self._erasing.waiting(each for each in stored if is_erasing(each) and buckets_left(each) & held)
         in_progress = self._erasing.in_progress
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if not at.erases or id_ in in_progress}
         return waiting
 
     def _take_up(self, id_: str) -> None:
-        """Set the current progress aside, and continue with the given reprocessing's progress if it was set aside.
+        """Set the current progress aside. If the given reprocessing's progress was set aside before, continue with it.
 
-        Erasures wait, so that they and other work take turns. Work that is claimed again would restart each time.
+        Because erasures often wait, they and other work take turns. Without stored progress, the work would be claimed
+        again and restart each time.
         """
         begun = self._progress
         if begun is not None and begun.id != id_:
@@ -204,16 +209,16 @@ class Reprocessor:
             self._progress = self._set_aside.pop(id_, None)
 
     def _begin_other_work(self) -> None:
-        """Forget earlier work's progress, except erasures: at most the newest such progress is kept."""
+        """Forget the progress of all work except erasures, because new work begins."""
         self._restoring.forget()
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if at.erases}
 
     def _portion(self, reprocessing: Reprocessing, buckets: frozenset[int], stored: Sequence[Reprocessing]) -> int:
-        """Claim a part of the work if this settler has none, then do a portion.
+        """Claim a part of the work if this settler has none, then do one portion of it.
 
-        The control service takes a request back if another reprocessing has the same site-days. The claim is a new
-        version of the stored value, so that either the claim or the withdrawal fails. Here, the request is withdrawn if
-        the work would undo a later publication.
+        The control service withdraws a request if another reprocessing has the same site-days. A claim stores a new
+        version of the reprocessing, so that either the claim or the withdrawal fails. This function withdraws the
+        request if the work would undo a later publication.
         """
         if reprocessing.work is None:
             self._fail(reprocessing, FatalError("the reprocessing runs without a work: request the work again"))
@@ -238,7 +243,7 @@ class Reprocessor:
 
     def _do_portion(self, reprocessing: Reprocessing) -> int:
         begun = self._progress
-        assert begun is not None  # this settler already works on the part
+        assert begun is not None  # the settler has claimed a part before
         ends_at = self._clock.now() + self._pace.portion_ms
         steps, part = self._steps_of(reprocessing, begun.part.work), narrowed(reprocessing, begun.part)
         of_buckets = {site_bucket(site): site for site in part.sites}.values()
@@ -274,14 +279,14 @@ class Reprocessor:
         )
         self._progress = None if is_done else replace(begun, part=done, chain=chain)
         if not is_done and chain is begun.chain and done == begun.part:
-            return 0  # an erasure that waits changes nothing
+            return 0  # an erasure that waits has not changed anything
         self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.part.work])
         self._log(reprocessing, begun, done)
         self._change(reprocessing, lambda stored: with_part(stored, done, self._clock.now()))
         return count
 
     def _back_off(self) -> None:
-        """Delay the next portion: each portion may wait long for its rows, and settlement waits meanwhile."""
+        """Delay the next portion. Each portion may wait long for its rows, and settlement waits meanwhile."""
         after_ms = self._pace.unavailable_ms << min(self._unavailable, _MAX_DOUBLINGS)
         self._unavailable += 1
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
@@ -289,7 +294,7 @@ class Reprocessor:
     def _is_in_hand(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> bool:
         """Return whether the progress belongs to a stored part whose buckets are all still leased.
 
-        A new request removes the parts that are not finished, so that each request is claimed.
+        A new request removes all unfinished parts, so that each request is claimed anew.
         """
         begun = self._progress
         if begun is None or begun.id != reprocessing.id or not buckets.issuperset(begun.part.buckets):
@@ -325,9 +330,9 @@ class Reprocessor:
         self._change(reprocessing, lambda stored: replace(stored, state=State.FAILED, error=message))
 
     def _change(self, reprocessing: Reprocessing, change: Callable[[Reprocessing], Reprocessing]) -> None:
-        """Change the stored value, again if another settler changed the value meanwhile.
+        """Change the stored reprocessing. If another settler has changed it meanwhile, try again.
 
-        If the work is no longer requested, for example because the control service cancelled the work, change nothing.
+        If the work is no longer requested, for example because it was cancelled, change nothing.
         """
         stored: Reprocessing | None = reprocessing
         for _ in range(_MAX_TRIES):
@@ -343,9 +348,9 @@ class Reprocessor:
         return replace(reprocessing, updated_at=self._clock.now(), version=reprocessing.version + 1)
 
     def _replace(self, reprocessing: Reprocessing) -> Reprocessing | None:
-        """Replace the stored value and return the new version.
+        """Replace the stored reprocessing, and return the new version.
 
-        If another process replaced the value since, return None: the next pass reads the other process's value.
+        Return None if another process has replaced it since. The next pass then reads the version of the other process.
         """
         changed = self._next_version(reprocessing)
         if self._reprocessings.replace(changed):
@@ -355,7 +360,7 @@ class Reprocessor:
         return None
 
     def _log(self, reprocessing: Reprocessing, begun: _Progress, done: Part) -> None:
-        """Log the progress of all parts together, with this settler's rate."""
+        """Log the progress of all parts together, and the rate of this settler."""
         seconds = max(self._clock.now() - begun.began_at, 1) / 1_000
         rate = (done.done - (begun.began_count or 0)) / seconds
         site_days = with_part(reprocessing, done, begun.began_at).done

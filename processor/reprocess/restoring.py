@@ -1,13 +1,13 @@
-"""Restore raw records that the raw store lost and the log still has, before a repair recomputes site-days.
+"""Restores raw records that the raw store lost and the log still has, before a repair recomputes site-days.
 
 First, the raw hits of each site-day, and of the days before and after, are counted and compared with both ledgers
-(hitmesh.model.expected_hits). The log is read only if hits are missing. Hits that the log lacks too are lost: a
-site-day that would be recomputed from fewer hits than its ledger entry has is kept as it is.
+(hitmesh.model.expected_hits). The log is read only if hits are missing. Hits that are missing in the log too are lost.
+If a site-day would be recomputed from fewer hits than its ledger entry has, its published generation is kept.
 
-Restored records have blank rows in place of erased hits, like the records that they replace. Blank rows count as raw
-hits, because both ledgers have them.
+In restored records, blank rows replace erased hits, as in the records that were lost. Blank rows count as raw hits,
+because both ledgers contain them.
 
-All work is bounded by portions and idempotent. After a crash, the next process begins again.
+The work is done in portions, and is idempotent. After a crash, the next process begins again.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Examined:
 
 @dataclass(frozen=True, slots=True)
 class _SiteLedger:
-    """The accepted hits in the stream's ledger by UTC day, and the dirty marks that were read next."""
+    """A site's accepted hits in the stream's ledger, by UTC day, and its dirty marks, which were read afterwards."""
 
     site: str
     streamed: Mapping[int, Count]
@@ -64,7 +64,7 @@ class _SiteLedger:
 
 @dataclass(slots=True)
 class _Progress:
-    """The work on a reprocessing: site-days to examine, incomplete site-days, the log as far as it is read, results."""
+    """The state of the work: site-days to examine, incomplete site-days, the rest of the log, and results."""
 
     id: str
     to_examine: Iterator[SiteDay]
@@ -88,21 +88,24 @@ class Restoring:
         self._site: _SiteLedger | None = None
 
     def forget(self) -> None:
-        """Forget the progress: the next `advance` begins again."""
+        """Forget the progress, so that the next call of `advance` begins again."""
         self._progress = None
 
     def repair_of(self, reprocessing: Reprocessing) -> RawRepair | None:
-        """Return what was found and restored so far."""
+        """Return which hits were found lost and which records were restored so far."""
         in_hand = self._progress
         return in_hand.repair if in_hand and in_hand.id == reprocessing.id else reprocessing.raw_repair
 
     def keep(self, site_day: SiteDay) -> None:
-        """Note that a site-day cannot be recomputed, because raw hits that it needs are damaged."""
+        """Record that a site-day cannot be recomputed, because raw hits that it needs are damaged."""
         if self._progress is not None:
             self._note_lost(self._progress, LostHits(site_day, 0, kept=True))
 
     def advance(self, reprocessing: Reprocessing, is_over: Callable[[], bool]) -> frozenset[SiteDay] | None:
-        """Work until the portion is over; return the site-days to keep unchanged; None if the work is not finished."""
+        """Work until the portion is over.
+
+        Return the site-days that must not be recomputed, or None if the work is not finished.
+        """
         this = self._progress
         if this is None or this.id != reprocessing.id:
             this = self._progress = self._begun(reprocessing)
@@ -115,7 +118,7 @@ class Restoring:
         return frozenset(this.kept)
 
     def _begun(self, reprocessing: Reprocessing) -> _Progress:
-        """Begin: records that an earlier process restored remain counted, and lost hits are counted again."""
+        """Begin the work. Records that an earlier process restored remain counted, but lost hits are counted again."""
         before = reprocessing.raw_repair or _NOTHING
         unreadable = tuple(each for each in before.named if not each.hits)
         self._site = None
@@ -126,7 +129,7 @@ class Restoring:
         )
 
     def _step(self, this: _Progress, reprocessing: Reprocessing) -> None:
-        """Examine a site-day, or read some records of the log, or conclude on the incomplete site-days."""
+        """Do one step: examine a site-day, read some records of the log, or conclude on the incomplete site-days."""
         positions = sum(len(each.found.log_times) for each in this.incomplete.values())
         if this.log is None and not this.is_examined and positions <= self._pace.examined_positions:
             self._examine_next(this)
@@ -143,7 +146,7 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------- examine
 
     def _site_days(self, reprocessing: Reprocessing) -> Iterator[SiteDay]:
-        """Yield the settled site-days, with the days before and after, whose hits the recomputation reads too."""
+        """Yield the plan's settled site-days, and the days before and after, which a recomputation reads too."""
         for site in sorted(reprocessing.sites):
             days = self._stores.generations.current(site, reprocessing.first_day - 1, reprocessing.end_day + 1)
             yield from (SiteDay(site, day) for day in sorted(days))
@@ -156,16 +159,17 @@ class Restoring:
             this.incomplete[site_day] = examined
 
     def _incomplete(self, site_day: SiteDay) -> _Examined | None:
-        """Return a site-day whose raw hits stay incomplete after its index is mended; None otherwise."""
+        """Return the findings if a site-day's raw hits are incomplete even after its index is mended, else None."""
         if self._examined(site_day) is None:
             return None
         self._stores.raw.mend_index(site_day)
         return self._examined(site_day)
 
     def _examined(self, site_day: SiteDay) -> _Examined | None:
-        """Count a site-day's raw hits; return None if they are complete.
+        """Count a site-day's raw hits. Return None if they are complete.
 
-        The order of reads makes a hit in transit harmless: the stream's ledger, the dirty marks, the generation.
+        Read in this order: the stream's ledger, the dirty marks, the generation. A hit that is stored meanwhile then
+        does not seem to be missing.
         """
         site, day = site_day
         of_site = self._site_ledger(site)
@@ -180,7 +184,10 @@ class Restoring:
         return None if is_whole else _Examined(expected, entry.read_through, found)
 
     def _site_ledger(self, site: str) -> _SiteLedger:
-        """Return the stream's ledger and the dirty marks of a site, read once for the site-days of the site."""
+        """Return a site's ledger in the stream and its dirty marks.
+
+        They are read once for all site-days of the site.
+        """
         if self._site is None or self._site.site != site:
             streamed = accepted_by_day(self._stores.ledger.read(site))
             self._site = _SiteLedger(site, streamed, self._stores.dirty.marks(site))
@@ -189,8 +196,9 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------- restore
 
     def _log(self, incomplete: Mapping[SiteDay, _Examined]) -> Iterator[Sequence[LoggedRecord]]:
-        """Yield the retained records that can have hits of the site-days, some at a time."""
-        # A hit's event time is ahead of the record's log time by less than a day (rule T2).
+        """Yield the records in the log that may have hits of these site-days, some at a time."""
+        # A hit's event time is at most a day ahead of the record's log time (rule T2), so earlier records need not be
+        # read.
         first_time = min(site_day.day for site_day in incomplete) * DAY_MS - MAX_AHEAD_MS
         for partition, progress in sorted(self._stores.progress.progress(Topic.HITS).items()):
             offset, log_time = self._stores.log_scan.offset_at(partition, first_time), 0
@@ -201,9 +209,9 @@ class Restoring:
                 yield records
 
     def _restore(self, this: _Progress, records: Sequence[LoggedRecord]) -> None:
-        """Store the records that are lost or damaged, with their claims, which may be lost as well.
+        """Store those of these records that are lost or damaged, and their claims, which may be lost too.
 
-        The erasure marks are read again for each call, so that no mark that is stored before the call is missed.
+        Each call reads the erasure marks again, so that all marks that are stored before the call are applied.
         """
         lost: list[LoggedRecord] = []
         for record in records:
@@ -237,7 +245,7 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------ conclude
 
     def _conclude(self, this: _Progress, reprocessing: Reprocessing) -> None:
-        """Count the lost hits; the next step examines the next site-days."""
+        """Count the hits that are lost. The next step then examines the next site-days."""
         self._site = None
         for site_day in sorted(this.incomplete):
             still = self._examined(site_day)

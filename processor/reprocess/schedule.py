@@ -1,4 +1,7 @@
-"""Decide which reprocessing is worked on, which plans expire, and what is removed (reprocessing). Pure."""
+"""Decides which reprocessing is worked on, which plans expire, and which reprocessings are removed (reprocessing).
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ _FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.E
 
 
 def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) -> Iterator[Reprocessing]:
-    """Yield the running reprocessings that have no site-day in common with an older open reprocessing, oldest first.
+    """Yield, oldest first, the running reprocessings that share no site-day with an older open reprocessing.
 
-    Work that a settler has begun is treated as the oldest, so that two works never alternate on a site-day. `waiting`
-    are erasures (ids) that wait for streams or for the settler, or that cannot begin yet: others do not wait for these
-    erasures.
+    Work that a settler has begun counts as the oldest, so that two works never alternate on a site-day. `waiting`
+    contains the erasures (ids) that wait for streams or for the settler, or that cannot begin yet. Other reprocessings
+    do not wait for these erasures.
     """
     older: list[Reprocessing] = []
     for reprocessing in sorted(stored, key=lambda each: (not each.parts, each.created_at, each.id)):
@@ -27,7 +30,7 @@ def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) ->
 
 
 def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Reprocessing]:
-    """Return the plans created before a time (UTC ms) that nobody ran."""
+    """Return the plans that were created before a time (UTC ms) and were never run."""
     return [
         reprocessing
         for reprocessing in stored
@@ -36,7 +39,7 @@ def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Rep
 
 
 def removable(stored: Iterable[Reprocessing], expired_before: int, finished_before: int) -> Sequence[Reprocessing]:
-    """Return the plans that expired, and the reprocessings that finished, before a time each (UTC ms)."""
+    """Return the plans that expired before a time, and the reprocessings that finished before another (UTC ms)."""
     before = {State.EXPIRED: expired_before} | dict.fromkeys(_FINISHED, finished_before)
     return [
         reprocessing

@@ -1,7 +1,8 @@
-"""A recomputed site-day's two generations, and which generation a work makes current (reprocessing). Pure.
+"""Describes a recomputed site-day's two generations, and which of them a work makes current (reprocessing). Pure.
 
-PUBLISH makes `Rebuilt.after` current, ROLL_BACK `Rebuilt.before`. The current entry shows whether the site-day is
-unchanged since the reprocessing last moved it, or whether the settler settled it again because late hits arrived.
+PUBLISH makes `Rebuilt.after` current, and ROLL_BACK makes `Rebuilt.before` current. The current entry shows whether the
+site-day is unchanged since the reprocessing last moved it, or whether the settler has settled it again because late
+hits arrived.
 """
 
 from __future__ import annotations
@@ -25,10 +26,15 @@ from processor.settle.settlement import Settled
 class Standing(StrEnum):
     """How the current entry relates to the recomputed site-day.
 
-    MOVED: the wanted generation is current. AS_LEFT: the other generation is current; nothing changed since the
-        reprocessing last moved the site-day. SETTLED_SINCE: the settler settled the site-day again, under the wanted
-        logic and rules, so the work had
-    made the wanted generation current before. STALE: the settler settled the site-day again otherwise.
+    MOVED: the wanted generation is current.
+
+    AS_LEFT: the other generation is current, and nothing has changed since the reprocessing last moved the site-day.
+
+    SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. The work had therefore
+    made the wanted generation current before.
+
+    STALE: the settler has settled the site-day again, and nothing shows that the work had made the wanted generation
+    current before.
     """
 
     MOVED = "moved"
@@ -43,10 +49,10 @@ def wanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
 
 
 def is_result_of(reprocessing: Reprocessing, rebuilt: Rebuilt) -> bool:
-    """Return whether `Rebuilt.after` is settled under the logic and rules that this reprocessing publishes.
+    """Return whether `Rebuilt.after` was settled under the logic and rules that this reprocessing publishes.
 
-    A rollback stores the generation that reports read before as `Rebuilt.after`. If another reprocessing had published
-    that generation, the generation lacks this reprocessing's correction.
+    When a rollback recomputes a site-day, it stores the generation that reports read before as `Rebuilt.after`. If
+    another reprocessing had published that generation, it does not contain this reprocessing's correction.
     """
     before, after = rebuilt.before, rebuilt.after
     is_planned = reprocessing.is_planned(rebuilt.site_day.day)
@@ -70,7 +76,7 @@ def standing(rebuilt: Rebuilt, work: Work, current: GenerationEntry) -> Standing
 
 
 def recomputed_version(attempt: Attempt, settled: Settled) -> GenerationVersion:
-    """Return the generation that an attempt settled."""
+    """Return the generation that results from an attempt."""
     return GenerationVersion(
         attempt.generation,
         attempt.logic.number,
@@ -89,15 +95,17 @@ def rebuilt_of(
     work: Work,
     reasons: ChangeReasons | None = None,
 ) -> Rebuilt:
-    """Return a recomputed site-day; a rollback recomputes the generation that the new generation had replaced.
+    """Return a recomputed site-day.
+
+    In a rollback, the attempt replaces the generation that was current before the publication.
 
     Args:
         attempt: the attempt that settled the site-day.
         settled: the settlement.
-        current: the generation that reports read.
-        changes: each measure in the current generation and in the attempt, in this order.
-        work: the work that recomputes.
-        reasons: why the attempt differs from the current generation; None if that is not known.
+        current: the generation that reports read now.
+        changes: each measure's value in the current generation and in the attempt, in this order.
+        work: the work for which the site-day is recomputed.
+        reasons: why the attempt differs from the current generation; None if the reasons are not known.
     """
     new, flags = recomputed_version(attempt, settled), settled.orders.changed_flags
     rebuilt = Rebuilt(
@@ -125,12 +133,12 @@ def rebuilt_of(
 
 
 def flags_to_set(rebuilt: Rebuilt, work: Work) -> Mapping[HitAt, bool]:
-    """Return the claims' duplicate flags that belong to the wanted generation (rule D3)."""
+    """Return the duplicate flags of claims that belong to the wanted generation (rule D3)."""
     return _inverse(rebuilt.flags) if work is Work.ROLL_BACK else rebuilt.flags
 
 
 def refuse_fewer_hits(recomputed: Rebuilt, work: Work) -> None:
-    """Refuse a site-day that the work recomputed from fewer accepted hits than the current generation has.
+    """Raise an error if a site-day was recomputed from fewer accepted hits than the current generation has.
 
     The log only grows, so a recomputation finds fewer hits only if the raw store lost hits.
 
@@ -148,7 +156,7 @@ def refuse_fewer_hits(recomputed: Rebuilt, work: Work) -> None:
 
 
 def hand_on_the_same(version: GenerationVersion, other: GenerationVersion) -> bool:
-    """Return whether the day after settles to the same result from either generation.
+    """Return whether the next day's settlement has the same result with either generation.
 
     The logic matters too, because open visits continue under the logic of the day on which they began. A damaged carry
     differs from every other carry.

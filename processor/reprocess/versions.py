@@ -1,4 +1,7 @@
-"""Under which logic and rules a reprocessing recomputes a day: days after the plan keep theirs. Pure."""
+"""Decides under which logic and rules a reprocessing recomputes a day.
+
+Days after the plan keep their logic and rules. Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,20 @@ from hitmesh.model.sites import SiteDay
 
 
 def logic_for(reprocessing: Reprocessing, day: int) -> Logic | None:
-    """Return the logic under which a day is recomputed; None = the current generation's logic.
+    """Return the logic under which a day is recomputed; None means the current generation's logic.
 
     Raises:
-        RefusedError: the code does not have the reprocessing's logic.
+        RefusedError: this release does not have the reprocessing's logic version.
     """
     is_changed = reprocessing.kind is Kind.LOGIC and reprocessing.is_planned(day)
     return logic_named(reprocessing.logic) if is_changed else None
 
 
 def rules_for(reprocessing: Reprocessing, site_day: SiteDay) -> Mapping[int, int]:
-    """Return the version of the exclusion rules for a day and its neighbours; empty if the days keep their version."""
+    """Return the version of the exclusion rules for a day and its neighbours.
+
+    The result is empty if they keep their version.
+    """
     site, day = site_day
     if reprocessing.kind is not Kind.RULES:
         return {}

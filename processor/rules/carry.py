@@ -75,7 +75,7 @@ class Carry:
         return cls(open_visits, followed)
 
     def hands_on_the_same(self, other: Carry) -> bool:
-        """Return whether the settlement of the next day has the same result with either carry."""
+        """Return whether the next day's settlement has the same result with either carry."""
         return self.open_visits.equals(other.open_visits)
 
 

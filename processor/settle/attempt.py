@@ -96,12 +96,12 @@ class Attempt:
         site_day: the site-day to settle.
         hits_before: the offsets at which the scan of hits ends (exclusive).
         read_through: the offsets at which the scan ends (exclusive), for all topics.
-        handed: the results of earlier days that are computed, but not published yet.
+        handed: earlier days' results that are computed, but not published yet.
         lg_k: log2 of the visitor sketches' size. It must be the same as in the stream.
         logic: the logic version; if None, the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
         rules: new versions of the exclusion rules for settled days, by day. All other days keep their version.
-        erasing: erasure marks of visitors that are about to be erased, in addition to the stored marks.
+        erasing: erasure marks for visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
         sorted_hits: re-sorted hits that were read with the same bounds. If None, the attempt reads the raw records.
         streams: the stream table at the time when the scan began.
@@ -228,7 +228,7 @@ class Attempt:
         return Worked(settle(inputs), inputs)
 
     def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
-        """Return inputs with the logic of the current generation, and with the carry that the day before has now.
+        """Return inputs with the current generation's logic, and with the carry that the day before has now.
 
         All other inputs, and the window, are those of this attempt. The result is None if this attempt has a carry but
         the current generation had none, because then the window does not reach back far enough.
@@ -304,7 +304,7 @@ class Attempt:
         return disturbed
 
     def _hands_on_the_same(self, carry: Carry) -> bool:
-        """Return whether the settlement of the next day has the same result as it had before this attempt."""
+        """Return whether the next day's settlement has the same result as it had before this attempt."""
         if self._handed_on is None or not carry.hands_on_the_same(self._handed_on):
             return False
         # The version of this day also decides which hits of the next day continue the carried visits.

@@ -226,7 +226,7 @@ def _own_visits(built: Built, numbers: I64Array) -> pl.DataFrame:
 
 
 def full_refunds(built: Built) -> int:
-    """Return the sum in micros of the amounts that the day's refunds took from their orders."""
+    """Return the sum (micros) that the day's refunds took from their orders."""
     return sum(built.completed[built.in_day].tolist())  # summed as Python integers, because an int64 would wrap
 
 

@@ -24,7 +24,7 @@ class Erased(Protocol):
     def __bool__(self) -> bool: ...
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return for each row whether it is a hit of an erased visitor (n,)."""
+        """Return for each row whether it is an erased visitor's hit (n,)."""
 
 
 class Decided(NamedTuple):

@@ -85,7 +85,7 @@ class LeaseKeeper:
         self._is_closed = False
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass or a portion, which ends with the next call of `begin`. Return the buckets to work on."""
+        """Begin a pass or a portion, which ends with the next call. Return the buckets to work on."""
         with self._lock:
             running = frozenset(bucket for bucket in self._held if self._runs(bucket))
             self._in_use = running - self._leaving

@@ -13,7 +13,7 @@ class SettleMemory:
     """The limits that bound a settlement's memory. The numbers of a settlement do not depend on them.
 
     Attributes:
-        range_hits: a site-day with more hits than this is settled in ranges of visitors, each with at most this many
+        range_hits: a site-day with more hits than this is settled in visitor ranges, each with at most this many
         hits. While a range is settled, each of its hits takes 2 to 3 KB. groups_log2: while hits are read, visitors are
         divided into 2**groups_log2 groups. scratch: a directory on a local disk for the hits and rows of a site-day
         that is settled in ranges; None = the system's directory for temporary files. No file outlives the process.

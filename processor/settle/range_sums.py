@@ -25,8 +25,8 @@ class RangeSums:
 
     Attributes:
         ledger: the ledger entry for all erased hits, and for the hits that were added so far.
-        followed: the digest of the day's hits in carried-in visits.
-        full_refunds: the sum in micros of the amounts that refunds took from their orders.
+        followed: a digest over the day's hits in carried-in visits.
+        full_refunds: the sum (micros) that refunds took from their orders.
         complete: whether all visits end before `DayInputs.known_until`.
     """
 

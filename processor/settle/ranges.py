@@ -1,7 +1,7 @@
 """Settles a site-day of any size in bounded memory (settlement).
 
 A site-day with at most `SettleMemory.range_hits` hits is settled at once. The hits of a larger site-day are on disk, in
-groups of visitors. First the copies in each range of visitors are found, then the claims of the whole site are decided,
+groups of visitors. First the copies in each visitor range are found, then the claims of the whole site are decided,
 then each range's visits and contributions are built. Contributions are stored on disk by cell, and are folded into rows
 at the end. The result is the same as that of settling at once, because sums, digests and sketches do not depend on the
 order in which values are added.
@@ -43,13 +43,13 @@ _PLACE: Final = ("record", "row")
 
 
 def settle(inputs: DayInputs) -> Settled:
-    """Compute the settlement of the day, at once or in ranges."""
+    """Compute the day's settlement, at once or in ranges."""
     window = inputs.window
     return settle_at_once(inputs, window) if isinstance(window, Window) else settle_in_ranges(inputs, window)
 
 
 def settle_in_ranges(inputs: DayInputs, window: SpilledWindow) -> Settled:
-    """Compute the settlement of the day from hits on disk."""
+    """Compute the day's settlement from hits on disk."""
     ranges = list(visitor_ranges(window, inputs.memory))
     found = _Copies(inputs)
     for visitors in ranges:
@@ -77,7 +77,7 @@ def settle_in_ranges(inputs: DayInputs, window: SpilledWindow) -> Settled:
 
 
 class _Copies:
-    """The hits that are copies (duplicates), collected from all ranges of visitors."""
+    """The hits that are copies (duplicates), collected from all visitor ranges."""
 
     def __init__(self, inputs: DayInputs) -> None:
         self.disturbed_days: frozenset[int] = frozenset()

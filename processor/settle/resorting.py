@@ -83,7 +83,7 @@ class Resorting:
         return None
 
     def _is_sorted(self, entry: DirtySiteDay) -> bool:
-        """Return whether the re-sorted hits contain everything that the settlement of a site-day needs."""
+        """Return whether the re-sorted hits contain everything that a site-day's settlement needs."""
         site, day = entry.site_day
         return (
             self._hits is not None

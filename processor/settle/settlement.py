@@ -4,7 +4,7 @@ A settlement is the complete result for a day: rows, ledger entry, the carry for
 claims, id collisions, and the other days that must be settled again. The result is a pure function of raw hits, the
 carry from the day before, claims and refusals.
 
-A site-day whose hits fit into memory is settled at once. A larger site-day is settled in ranges of visitors (`ranges`),
+A site-day whose hits fit into memory is settled at once. A larger site-day is settled in visitor ranges (`ranges`),
 with the same result.
 
 An orphan has no visit. An orphan counts in traffic rows under its own dimensions, as if the orphan were a visit. A
@@ -53,12 +53,12 @@ class Settled:
         rows: the rows of the day.
         ledger: the ledger entry for the day's accepted hits.
         carry: the carry for the next day.
-        followed: the digest of the day's hits in carried-in visits. If the carry from the day before has another
+        followed: a digest over the day's hits in carried-in visits. If the carry from the day before has another
             digest, the settlement of that day has read other hits and must be repeated.
         orders: the winning claims, the changed duplicate flags and the disturbed days.
         disturbed_days: the neighbouring days that have a copy whose original is on this day and was logged after
             `read_through`.
-        full_refunds: the sum in micros of the amounts that the day's refunds took from their orders.
+        full_refunds: the sum (micros) that the day's refunds took from their orders.
         collisions: the day's hits that are copies with different content (ID_COLLISION); the first `MAX_COLLISIONS`
             only.
         not_applicable: how many of the day's hits have no stored network, although the day's exclusion rules compare
@@ -79,7 +79,7 @@ class Settled:
 
 
 def settle_at_once(inputs: DayInputs, window: Window) -> Settled:
-    """Compute the settlement of the day from hits in memory."""
+    """Compute the day's settlement from hits in memory."""
     owner, hits = inputs.owner, window.rows
     times = hits["event_time"].to_numpy()
     of_day = lies_in_day(inputs, times)

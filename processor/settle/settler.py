@@ -7,7 +7,7 @@ the site-days are then published one by one.
 
 The settler schedules the work and performs the effects. `Settler._publish_wave` documents the order in which effects
 become durable. Every effect before a publication is idempotent, and dirty marks are cleared last. A crash at any point
-therefore costs only repeated work. Each day needs the carry of the day before. Therefore only one settler works on a
+therefore costs only repeated work. Each day needs the carry from the day before. Therefore only one settler works on a
 site at a time (`share`). If a settler is suspended and another settler takes over the site, the first settler's
 publication is refused, because a publication requires that no day of the site was published since the attempt began.
 `settlement` computes the results.
@@ -223,8 +223,8 @@ class Settler:
         8. clear the dirty marks that this pass read, the intent, and the marks that this pass made on the day in step 4
            (the day's settlement already used the results that these marks announce).
 
-        If a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the carry of
-        the day before. A site whose lease has ended fails before its next publication. If the lease ends during a
+        If a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the carry
+        from the day before. A site whose lease has ended fails before its next publication. If the lease ends during a
         publication, the site fails after it: another settler may have settled the day again, so the flags and marks are
         left to that settler.
         """

@@ -12,7 +12,7 @@ class Share(Protocol):
     """The buckets of sites on which a settler may work (hitmesh.model.site_buckets)."""
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass or a portion, which ends with the next call of `begin`. Return the buckets to work on."""
+        """Begin a pass or a portion, which ends with the next call. Return the buckets to work on."""
 
     def holds(self, site: str) -> bool:
         """Return whether the settler may still work on the site, and so may publish results."""

@@ -30,7 +30,7 @@ class SkippedRules:
         self._named: set[tuple[str, Sequence[str]]] = set()
 
     def note(self, site_day: SiteDay, rules: Sequence[ExclusionRule]) -> None:
-        """Log the rules that the settlement of a site-day skipped, unless they were logged before."""
+        """Log the rules that a site-day's settlement skipped, unless they were logged before."""
         key = (site_day.site, tuple(rule.id for rule in rules))
         if not rules or key in self._named:
             return

@@ -43,7 +43,7 @@ class SortedHits:
         raw: the raw records.
         sites: the sites, in the order in which they will be settled.
         days: the UTC days that will be settled.
-        bounds: the bounds of the scan. A settlement that uses these hits must have the same bounds.
+        bounds: the scan's bounds. A settlement that uses these hits must have the same bounds.
         memory: the limits that bound the memory. Sites with too many hits must be read directly.
         sites_of_group: the hits of this many sites are in memory together.
 
@@ -109,7 +109,7 @@ class SortedHits:
         )
 
     def _of_group(self, group: int) -> dict[int, pl.DataFrame]:
-        """Return the rows of a group, by site number. Only the last group that was read is kept in memory."""
+        """Return a group's rows, by site number. Only the last group that was read is kept in memory."""
         if self._loaded is None or self._loaded[0] != group:
             blocks = list(self._spill.read(group))
             parts = (

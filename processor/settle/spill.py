@@ -80,7 +80,7 @@ class Spill:
         return sum(block.rows for block in self._blocks.get(group, ()))
 
     def read(self, group: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-        """Yield the rows of a group block by block, with the given columns or all columns."""
+        """Yield a group's rows block by block, with the given columns or all columns."""
         self._flush()
         wanted = self._columns if columns is None else tuple(columns)
         for block in self._blocks.get(group, ()):
@@ -113,7 +113,7 @@ class Spill:
 
     def _write(self, group: int, rows: pl.DataFrame, constants: pl.DataFrame) -> None:
         target = BytesIO()
-        # With Polars' newest layout, each slice would contain the texts of all rows.
+        # With Polars' newest layout, each slice would contain all rows' texts.
         rows.write_ipc_stream(target, compression="lz4", compat_level=pl.CompatLevel.oldest())
         self._file.seek(self._size)
         self._file.write(target.getbuffer())

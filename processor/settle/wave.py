@@ -84,7 +84,7 @@ class Pass:
     def with_marks(self, covered: DirtySiteDay) -> DirtySiteDay:
         """Return the entry, to which the dirty marks are added that the pass made on the site-day.
 
-        A site's days are settled in ascending order. Therefore the settlement of the site-day already has the results
+        A site's days are settled in ascending order. Therefore the site-day's settlement already has the results
         that these marks announce.
         """
         made = map(range_of, self.marked.get(covered.site_day, ()))

@@ -17,7 +17,7 @@ class StreamPace:
         quiet_ms: a window ends early if no record arrives for this long, so that records need not wait when traffic is
             low.
         flush_ms: the interval at which partials and ledger are written. If no records arrive, they are written at once.
-        snapshot_ms: the minimum interval between two snapshots of a partition (`processor.stream.turns`).
+        snapshot_ms: the minimum interval between a partition's snapshots (`processor.stream.turns`).
         ahead_tolerance_ms: a warning is logged if a log time is ahead of the clock by more than this (`clock_ahead`).
         erasures_ms: the interval between two reads of erasure marks.
     """

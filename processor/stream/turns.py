@@ -23,7 +23,7 @@ class Turns:
     """Selects the partition whose snapshot is next. All times are in ms and must come from the same clock.
 
     Args:
-        every_ms: the minimum interval between two snapshots of a partition.
+        every_ms: the minimum interval between a partition's snapshots.
     """
 
     def __init__(self, every_ms: int) -> None:

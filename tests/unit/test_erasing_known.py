@@ -52,6 +52,6 @@ def test_receipt_names_what_the_erasure_waits_for_until_the_end() -> None:
         reprocessor.run_once()
         mesh.clock.advance(1)
         waits.add(Receipt.from_text(stored(mesh, "e").receipt).waiting)
-    assert waits - {""} == {"the streams that run learn which hits are erased"}
+    assert waits - {""} == {"the running streams have not yet loaded the erasure marks"}
     mesh.clock.advance(60_000)
     assert turns(mesh, reprocessor).waiting == ""

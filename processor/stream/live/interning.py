@@ -159,7 +159,7 @@ class Tuples:
 
 
 def _column_by_column(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Return the texts of all rows as a single series: first those in the first column, then those in the second, …."""
+    """Return all rows' texts as a single series: first those in the first column, then those in the second, …."""
     return pl.concat([rows[name] for name in columns])
 
 

@@ -2,7 +2,7 @@
 
 Each hit is entered as received and as accepted in the cell of its collect time. On the UTC day of its event time, the
 hit is entered as accepted, and also in one of the classes counted, duplicate, excluded, pending or erased. Refusals are
-entered in the cell of their collect time only.
+entered only in the cell of their collect time.
 """
 
 from __future__ import annotations

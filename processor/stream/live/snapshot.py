@@ -191,7 +191,7 @@ def _by_offset(places: pl.DataFrame) -> Mapping[int, I64Array]:
 
 
 def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return hits in the form of KEPT_COLUMNS.
+    """Return hits as KEPT_COLUMNS.
 
     In older snapshots, hits have no ids, and no hit waits for settlement.
     """

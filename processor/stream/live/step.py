@@ -196,7 +196,7 @@ def _move_position(state: LiveState, ends: Sequence[tuple[int, int]]) -> None:
 
 
 def _to_be_kept(state: LiveState, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows in the form of KEPT_COLUMNS, in which `waits` is decided."""
+    """Return the rows as KEPT_COLUMNS, in which `waits` is decided."""
     rows = rows.with_columns(pl.lit(value=False).alias("waits"))
     forming = rows.select(forms_visits()).to_series().to_numpy()
     waits = waiting_hits(state, rows, forming)
