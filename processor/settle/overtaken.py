@@ -32,7 +32,9 @@ def refuse_changed_streams(streams: Streams, seen: StreamTable) -> None:
     """
     version = streams.read().version
     if version != seen.version:
-        raise StaleGeneration(f"version {version} of the stream table was stored after version {seen.version}")
+        raise StaleGeneration(
+            f"version {version} of the stream table has replaced version {seen.version}; settle again"
+        )
 
 
 def mark_if_overtaken(

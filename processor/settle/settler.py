@@ -170,10 +170,7 @@ class Settler:
     def _compute_if_possible(
         self, this: Pass, covered: DirtySiteDay, bounds: ScanBounds, sorted_hits: SortedHits | None
     ) -> None:
-        """Settle a site-day and add it to the wave.
-
-        If settling fails, the site-day remains dirty, and the pass continues.
-        """
+        """Settle a site-day and add it to the wave. If this fails, it remains dirty, and the pass continues."""
         site_day = covered.site_day
         started = self._clock.now()
         try:
@@ -324,10 +321,7 @@ class Settler:
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
     def _put_off(self, site_day: SiteDay, error: BaseException) -> None:
-        """Leave a site-day dirty.
-
-        Retry at once if another settler published first, otherwise back off exponentially.
-        """
+        """Leave a site-day dirty. Retry at once if another settler published first, else back off exponentially."""
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)

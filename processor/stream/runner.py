@@ -58,9 +58,7 @@ class Stop(Protocol):
 
 
 class Runner:
-    """Runs the live stream over the partitions that the consumer group assigns.
-
-    An instance must be used by one thread only.
+    """Runs the live stream over the partitions that the consumer group assigns. Must be used by one thread only.
 
     Args:
         stores: stores of the live stream.
@@ -153,10 +151,7 @@ class Runner:
             self.snapshot()
 
     def _wait(self, stop: Stop, wait_s: float) -> None:
-        """Wait before a retry.
-
-        Heartbeats during the wait keep the membership in the consumer group while a store is unavailable.
-        """
+        """Wait before a retry. Heartbeats keep the membership in the consumer group meanwhile."""
         ends = time.monotonic() + wait_s
         is_over = False
         while not is_over:
@@ -165,10 +160,7 @@ class Runner:
             is_over = stop.wait(max(0.0, min(left_s, _HEARTBEAT_S))) or left_s <= _HEARTBEAT_S
 
     def heartbeat(self) -> None:
-        """Send heartbeats at a time when polled records may not be processed yet.
-
-        If partitions moved, the next step recovers.
-        """
+        """Send heartbeats, also while polled records are not processed. If partitions moved, the next step recovers."""
         try:
             for reader in self._readers.values():
                 reader.heartbeat()
@@ -227,10 +219,7 @@ class Runner:
         self._readers = {}
 
     def _take(self, records: Sequence[LoggedRecord]) -> None:
-        """Apply a window and store its effects.
-
-        Up to the call of `apply`, a retry is safe, because states only gain new sites.
-        """
+        """Apply a window and store its effects. Until `apply` is called, a retry is safe: states only gain new sites."""
         stores = self._stores
         self._meter.window(records)
         intake = take_in(records, self._erasures.visitors)
@@ -313,10 +302,7 @@ class Runner:
         )
 
     def _poll(self, timeout_s: float) -> list[LoggedRecord]:
-        """Return records of both topics.
-
-        Wait up to `timeout_s` for the first records, then collect records until the window ends.
-        """
+        """Wait up to `timeout_s` for records in both topics, then return all records until the window ends."""
         hits, rejected = self._readers[Topic.HITS], self._readers[Topic.REJECTED]
         room = self._pace.max_hits
         records: list[LoggedRecord] = []
@@ -375,8 +361,7 @@ class Runner:
         self._can_go_on = False
         self._waiting = []
         shutil.rmtree(self._kept, ignore_errors=True)
-        # Pending transactions are resolved before the committed positions are read, because they may still change these
-        # positions.
+        # Pending transactions are resolved first, because they may still change the committed positions.
         self._stores.outbox.resolve(self._writer)
         for topic in (Topic.HITS, Topic.REJECTED):
             if topic not in self._readers:
