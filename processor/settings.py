@@ -102,8 +102,8 @@ class ProcessorSettings(ServiceSettings):
     keep_shadow_ms: int = Field(
         default=KEEP_SHADOW_DAYS * DAY_MS,
         ge=0,
-        description="If a shadow stream's state has not changed for this many ms, the shadow is adopted if it is published, "
-        "and stopped otherwise",
+        description="A shadow stream whose state has not changed for this many ms is adopted if it is published, and "
+        "stopped otherwise",
     )
     marks_known_ms: int = Field(
         default=60_000,

@@ -257,8 +257,8 @@ class Attempt:
         for partition, offset in seen.items():
             if offset > self.read_through.get(partition, offset):
                 raise StaleGeneration(
-                    f"another settler has read {self.site_day} through offset {offset} of {partition}, but this scan ends "
-                    f"at offset {self.read_through[partition]}; scan again"
+                    f"another settler has read {self.site_day} through offset {offset} of {partition}, but this scan "
+                    f"ends at offset {self.read_through[partition]}; scan again"
                 )
 
     def drift(self, settled: Settled) -> Drift | None:
