@@ -1,4 +1,4 @@
-"""The thread beside the live stream: runs the shadow stream, ends forgotten shadows, removes what is gone."""
+"""The thread beside the live stream: runs the shadow stream, ends forgotten shadows, and removes ended streams."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class BesidePace:
     """The intervals of the thread.
 
     Attributes:
-        keep_gone_ms: the values of a stream stay readable for this long after the last answer has chosen it.
-        keep_shadow_ms: a shadow whose state has not changed for this long is adopted if reports read it, else stopped.
-        retry_after_s: seconds until a shadow that failed begins again.
-        look_every_s: seconds between two looks at the stream table.
+        keep_gone_ms: a stream's values remain readable for this long after the last answer has chosen the stream.
+        keep_shadow_ms: a shadow whose state has not changed for this long is adopted if reports read it, and otherwise
+            stopped.
+        retry_after_s: after this many seconds, a shadow that failed begins again.
+        look_every_s: the seconds between two reads of the stream table.
     """
 
     keep_gone_ms: int
@@ -34,20 +35,21 @@ class BesidePace:
 
 
 MakeRunner = Callable[[Stream], Runner]
-"""Returns the shadow's runner, after recovery."""
+"""Returns the shadow's runner, after its state has been recovered."""
 
 
 class Beside:
-    """Runs what the stream table asks for, beside the live stream. Confined to one thread.
+    """Runs the shadow that the stream table names, beside the live stream. An instance must be used by one thread only.
 
-    An error of the shadow never ends the process, because the live stream must go on: the shadow begins again later.
+    An error in the shadow does not end the process, because the live stream must continue. The shadow begins again
+    later.
 
     Args:
         stores: the stores of all streams.
-        make_runner: makes the shadow's runner.
+        make_runner: creates the shadow's runner.
         setting: the name of the logic version in the processor's settings.
         clock: decides when a stream is removed.
-        pace: intervals.
+        pace: the intervals.
     """
 
     def __init__(
@@ -78,7 +80,10 @@ class Beside:
             stop.wait(wait_s)
 
     def run_once(self, stop: threading.Event) -> None:
-        """Run the shadow until the table no longer asks for it; without a shadow, remove what is gone."""
+        """Run the shadow until the table no longer names it.
+
+        If there is no shadow, remove the values of streams that are gone.
+        """
         table = self._stores.streams.read()
         if table.shadow is None:
             remove_gone(self._stores, self._clock.now() - self._pace.keep_gone_ms)
@@ -108,8 +113,10 @@ class Beside:
         if self._clock.now() - shadow.changed_at <= self._pace.keep_shadow_ms:
             return
         if shadow.state is ShadowState.RUNNING:
-            logger().warning("shadow_stopped", message="the shadow was not published in time")
+            logger().warning("shadow_stopped", message="the shadow was not published in time, and is stopped")
             self._stores.streams.replace(table.ended(self._clock.now()))
         elif shadow.state is ShadowState.PUBLISHED:
-            logger().warning("shadow_taken_over", message="the shadow was published and not rolled back in time")
+            logger().warning(
+                "shadow_taken_over", message="the shadow was published and not rolled back in time, and becomes live"
+            )
             self._stores.streams.replace(table.moved(ShadowState.ADOPTING, self._clock.now()))

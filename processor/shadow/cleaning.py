@@ -1,4 +1,4 @@
-"""Remove the values of streams that no answer reads any more (architecture A9)."""
+"""Removes the values of streams that no answer reads any more (architecture A9)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DAYS: Final = 10**6
 
 
 class CleaningStores(HasStreams, Protocol):
-    """The stores that a removal reads and changes."""
+    """The stores that a removal of values reads and changes."""
 
     @property
     def directory(self) -> SiteDirectory:
@@ -26,30 +26,30 @@ class CleaningStores(HasStreams, Protocol):
 
     @property
     def raw(self) -> RawStore:
-        """The days of each site."""
+        """The raw records, which show on which days a site has hits."""
 
     @property
     def generations(self) -> Generations:
-        """The entries of each day."""
+        """The generation entries of each day."""
 
     @property
     def sink(self) -> RollupSink:
-        """Drops rows and partials."""
+        """Drops rows and partials of a stream."""
 
 
 def remove_gone(stores: CleaningStores, gone_before: int) -> int:
-    """Remove the values of all streams that are gone since before `gone_before` (UTC ms); return their number.
+    """Remove the values of all streams that have been gone since before `gone_before` (UTC ms).
 
-    A site-day that a settlement confirmed with the stream's rows keeps these rows, also while they are only kept for a
-    rollback: they belong to a settled generation, which is removed like any other. After a crash, the removal is
-    repeated.
+    Return how many there were. If a settlement confirmed a site-day with the stream's rows, these rows are not removed,
+    even if they are only kept for a rollback. They belong to a settled generation, which is removed in the same way as
+    all settled generations. After a crash, the removal is repeated.
     """
     done = 0
     for gone in stores.streams.read().gone:
         if gone.at >= gone_before:
             continue
         store = stores.stream(gone.generation, is_shadow=True)
-        store.outbox.take_over()  # fences a shadow that still runs in another process
+        store.outbox.take_over()  # this fences a shadow that still runs in another process
         removed, days = 0, _streamed_days(stores, gone)
         while page := list(islice(days, _PAGE)):
             stores.sink.drop([(site_day, gone.generation) for site_day in page])
@@ -64,13 +64,16 @@ def remove_gone(stores: CleaningStores, gone_before: int) -> int:
 
 
 def forget_followers(stores: CleaningStores) -> None:
-    """Remove the positions with which adopted streams followed the live stream; their log records may be deleted."""
+    """Remove the positions with which adopted streams followed the live stream.
+
+    The log records at these positions may then be deleted.
+    """
     for stream in stores.streams.read().adopted:
         stores.stream(stream.generation, is_shadow=True).forget_positions()
 
 
 def _streamed_days(stores: CleaningStores, gone: GoneStream) -> Iterator[SiteDay]:
-    """Yield the site-days from the stream's first day on, except those of which an entry names the stream."""
+    """Yield the site-days from the stream's first day on, except site-days with an entry that names the stream."""
     last = ""
     while sites := stores.directory.sites(None, last, _PAGE):
         for site in sites:

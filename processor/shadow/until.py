@@ -1,4 +1,4 @@
-"""A stop for a runner that must also end when the stream table wants another stream in its place."""
+"""Stops a runner, which must also end when the stream table names another stream in its place."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LOOK_EVERY_S: Final = 0.5
 
 
 class Until:
-    """Set once `stop` is set or `is_over` has returned True. Confined to one thread.
+    """A stop that is set once `stop` is set or `is_over` has returned True. Must be used by one thread only.
 
     Args:
         stop: the process's stop.
-        is_over: asked at most every `look_every_s`; a store that is unavailable changes nothing.
-        look_every_s: seconds between two questions.
+        is_over: called at most once in `look_every_s`. If a store is unavailable, the call counts as False.
+        look_every_s: the minimum seconds between two calls of `is_over`.
     """
 
     def __init__(self, stop: threading.Event, is_over: Callable[[], bool], look_every_s: float = LOOK_EVERY_S) -> None:
@@ -39,6 +39,6 @@ class Until:
         return self._is_set or self._stop.is_set()
 
     def wait(self, timeout: float) -> bool:
-        """Wait for the process's stop, at most `timeout` s; return whether the runner must stop."""
+        """Wait until the process must stop, at most `timeout` s. Return whether the runner must stop."""
         self._stop.wait(timeout)
         return self.is_set()
