@@ -1,8 +1,8 @@
 """Splits a stream's acknowledgements into messages that every client can read: a gRPC client accepts 4 MiB by default.
 
-A batch's issues, its receipts and its number share a message if they fit. Otherwise they are spread over several
-messages, and the last message contains the number. A client that has received the number therefore has received every
-issue and receipt of the batch.
+A batch's issues, its receipts and its number share a message if they fit. If they do not fit, they are spread over
+several messages, and the last message contains the number. A client that has received the number therefore has received
+every issue and receipt of the batch.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ def read_unary_frame(message: bytes) -> bytes | None:
 def batch_id_of(batch: bytes) -> str:
     """Return the batch_id of an unparsed HitBatch, or "" if the batch has no id or does not parse.
 
-    Serialisers write field 1 first, so the id is usually at the front. Otherwise the whole batch is parsed.
+    Serialisers write field 1 first, so the id is usually at the front. If the id is not at the front, the whole batch
+    is parsed.
     """
     if not batch or (batch[0] == _BATCH_ID_TAG and len(batch) > 1 and batch[1] < _ONE_BYTE_VARINT):
         return batch[2 : 2 + batch[1]].decode("utf-8", "replace") if batch else ""

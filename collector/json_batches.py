@@ -155,7 +155,7 @@ class _HitReader:
     def _check_type(self, index: int, fields: dict[str, Any], message: hit_pb2.Hit) -> None:
         """Record an unknown type name, so that the refusal can quote the name.
 
-        Such a name parses as HIT_TYPE_UNSPECIFIED.
+        An unknown type name parses as HIT_TYPE_UNSPECIFIED.
         """
         sent = fields.get("type")
         if message.type == _UNKNOWN_TYPE and isinstance(sent, str) and len(self.faults) < self._detailed:

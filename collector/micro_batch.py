@@ -49,7 +49,8 @@ class Waiting:
 class MicroBatch:
     """Batches that were admitted together, and the number of their records that are not durable yet.
 
-    `put_off` contains the outcomes of batches that must wait. These batches were not admitted, and so have no records.
+    `put_off` contains the outcomes of batches that must wait. Batches that must wait are not admitted, and so have no
+    records.
     """
 
     def __init__(

@@ -17,7 +17,8 @@ from collector.token_buckets import TokenBuckets
 # Units of work that a call and a hit cost, in addition to their bytes. By measurement, a unit takes about 0.2 µs.
 CALL_UNITS: Final = 4_096
 HIT_UNITS: Final = 256
-# The capacity of a bucket, and how far its level may fall below 0. Both are given as seconds of refill.
+# A bucket's capacity, and how far its level may fall below 0, both in seconds of refill: a value of 1 means `units_s`
+# units.
 BURST_S: Final = 4.0
 MAX_DEBT_S: Final = 30.0
 MAX_SENDERS: Final = 4_096
@@ -49,7 +50,7 @@ class RefusalBudget:
 
     @property
     def any_debt(self) -> bool:
-        """Whether any bucket may be below 0, so that a sender may have to wait. This check takes no lock."""
+        """Whether any bucket may be below 0, so that a sender may have to wait. No lock is taken."""
         return self._now_s() < self._debts_until_s
 
     def wait_s(self, sender: RefusedSender) -> float:

@@ -2,8 +2,8 @@
 
 All sites share the collector's thread, and a merchant chooses both the patterns and the hits. Without a budget, many
 batches of a site with slow patterns would delay the hits of all other sites. A batch passes while the level of its
-site is above 0, and is then charged in full. So a batch of any size passes at some time, and a bucket's debt is at most
-the steps of one batch. An instance must be used by one thread only.
+site is above 0, and is then charged in full. A batch of any size therefore passes at some time, and a bucket's debt is
+at most the steps of one batch. An instance must be used by one thread only.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Sequence:
     def arrive(self, batch_seq: int, batch_id: str, size: int) -> Verdict:
         """Register a batch. If the result is TAKE, the caller must submit the batch and later call `finish`.
 
-        A batch with the id of a remembered or pending batch is a repeat, whatever its number. It gets the same
+        A batch with the id of a remembered or pending batch is a repeat, whatever its number. A repeat gets the same
         receipts, and nothing new is written (rule D4). A batch without a number is always a GAP. The client may have
         numbered some, all or none of the garbage frames before a batch. Every number that the batch can have in these
         cases is accepted.

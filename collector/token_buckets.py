@@ -19,7 +19,7 @@ class TokenBuckets(Generic[Key]):
         refill_s: how many tokens a bucket gains per second.
         burst_s: the capacity of a bucket, in seconds of refill.
         max_keys: how many keys may have a bucket. Beyond this number, the bucket that was set least recently is
-            dropped. Its key then has a full bucket again, and so loses its debt.
+            dropped. The key of a dropped bucket has a full bucket again, and so loses its debt.
         now_s: a monotonic clock, in seconds.
     """
 

@@ -62,7 +62,7 @@ class MessageReader:
         try:
             return self._read(messages)
         except ValueError:
-            # ptars rejects some damage in unknown fields that Google's decoder accepts. Therefore retry without unknown
+            # ptars rejects some damage in unknown fields that Google's decoder accepts, so retry without unknown
             # fields.
             try:
                 return self._read([self._known_fields(message) for message in _bytes_of(messages)])

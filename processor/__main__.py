@@ -176,7 +176,7 @@ def trim_log(
 ) -> None:
     """Delete old log records that are stored as raw records, and the bytes of old refusals.
 
-    This is done at once, and then every hour until the process stops.
+    The first deletion takes place at once, and further deletions every hour until the process stops.
     """
     while True:
         try:
@@ -194,7 +194,10 @@ def _trim(stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threa
 
 
 def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
-    """Register gauges for the lag and the watermark age of each partition of hits. Both are computed at each scrape."""
+    """Register gauges for the lag and the watermark age of each partition of hits.
+
+    The gauges are computed at each scrape.
+    """
 
     def committed() -> Mapping[PartitionId, PartitionProgress]:
         return stores.progress.progress(Topic.HITS)

@@ -169,7 +169,10 @@ def _edge_times(edge: pa.StructArray | None, trusted: BoolArray) -> Instants | N
 
 
 def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: BoolArray) -> Texts | None:
-    """Return a string field of the edge context, converted by `kept`. Rows that no trusted edge sent get ""."""
+    """Return a string field of the edge context, converted by `kept`.
+
+    Rows from all other senders than trusted edges get "".
+    """
     texts = None if edge is None else Texts.of(edge.field(name))
     if texts is None:
         return None

@@ -25,7 +25,7 @@ from hitmesh.model.arrays import BoolArray, I32Array, U64Array
 from hitmesh.model.rows.hash_columns import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
-STORED_FIELDS: Final = FIELDS[:-1]  # only the classifier reads click_id_kind
+STORED_FIELDS: Final = FIELDS[:-1]  # without click_id_kind, which only the classifier reads.
 # URL parameters for the first five fields in FIELDS. The columns have the same names as the parameters.
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 COLUMNS: Final = (*PARAMETERS, "click_id")
@@ -33,7 +33,7 @@ MAX_CAMPAIGN_BYTES: Final = 128
 MAX_PARAMETERS: Final = 1_000  # maximum number of parameters read per query; real queries have fewer
 _NONE: Final = ("",) * len(FIELDS)
 _READ: Final = frozenset((*PARAMETERS, *CLICK_IDS))
-# Names with "%" or "+" match too, because they may be encoded names of campaign parameters. Such names are rare.
+# Parameter names with "%" or "+" match too, because they may be encoded names of campaign parameters.
 _NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]*)="
 
 

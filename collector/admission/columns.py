@@ -47,7 +47,7 @@ class Columns:
         return self._texts.get(name)
 
     def set_text(self, name: str, texts: Texts | None, rows: Rows | None = None) -> None:
-        """Set a whole string column, or only its values at `rows`. These rows must have no value yet."""
+        """Set a whole string column, or only its values at `rows`. The given rows must have no value yet."""
         if texts is None:
             return
         if rows is not None:

@@ -37,8 +37,8 @@ class UserAgentReader:
     """Holds the compiled rules, which take about 0.2 s and 30 MiB to build. Immutable once built."""
 
     def __init__(self) -> None:
-        # ua-parser's lazy matchers contain the expressions as text. Its eager matchers would also compile each
-        # expression with Python's `re`.
+        # ua-parser's lazy matchers contain the expressions as text. The eager matchers of ua-parser would also compile
+        # each expression with Python's `re`.
         browsers, systems, devices = MATCHERS
         self._rules = Resolver(([*browsers], [*systems], [*devices]))
         self._crawlers = CrawlerSet((*listed_patterns(), *MONITORS))

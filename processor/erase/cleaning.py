@@ -37,7 +37,8 @@ def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: E
 
     Args:
         reprocessings: the stored reprocessings.
-        id_: the id of the erasure. Its stored differences are removed too, because they reveal the visitor's numbers.
+        id_: the id of the erasure. The stored differences of the erasure are removed too, because they reveal the
+            visitor's numbers.
         site: the site.
         visitors: the visitor.
     """

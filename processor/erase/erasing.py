@@ -76,7 +76,7 @@ def is_erasing(reprocessing: Reprocessing) -> bool:
 class Erasing:
     """Performs erasures. Confined to one thread.
 
-    An erasure often waits for streams and for the settler. Therefore other work continues meanwhile, and up to
+    An erasure often waits for streams and for the settler. Other work continues during these waits, and up to
     `pace.erasures` erasures are in progress at the same time. Each continues with the stage that it has reached.
     Further erasures begin when an earlier erasure has ended.
 
@@ -233,7 +233,7 @@ class Erasing:
     def _clean_refusals(self, run: _Run, is_over: IsOver) -> bool:
         """Remove texts from the visitor's refused hits.
 
-        This must wait until streams have stored all refusals of that time.
+        The removal must wait until streams have stored all refusals of the time before the erasure.
         """
         unread = 0 if run.steps else unread_refusals(self._stores, run.began_at + self._pace.marks_known_ms)
         if unread:

@@ -1,7 +1,7 @@
 """Removes hits that a window stored although their visitors were erased meanwhile (kind ERASE).
 
 An erasure's proof reads raw records a minute after the marks are stored. A stream that is suspended for longer can
-write hits after the proof. Therefore each stream reads the marks again after its writes.
+write hits after the proof. Each stream therefore reads the erasure marks again after its writes.
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ class FoundHits:
 
 
 def blanked(record: _Stored, erased: BoolArray) -> _Stored:
-    """Return a record in which the erased rows are blank. Its first and last event times are those after blanking.
+    """Return a record in which the erased rows are blank.
+
+    The first and last event times of the record are those after blanking.
 
     Args:
         record: a record with hits.

@@ -36,7 +36,7 @@ class Refusals:
     """Recognises the refusals of erased visitors, and removes their bytes from the log.
 
     Args:
-        site: the site. Its secret is the key for visitor hashes.
+        site: the site, whose secret is the key for visitor hashes.
         mesh_secret: the mesh secret.
         digests: the visitors' digests.
         key_ids: the ids of all keys with which hits of the site may have been sent.
@@ -130,7 +130,7 @@ def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
 def _ids_in_json(text: bytes) -> Iterator[tuple[str, str]]:
     """Yield the ids in the JSON of a hit or batch.
 
-    Both spellings of a field's name are read, and numbers count as ids too.
+    Both JSON spellings of a field's name are read, and numbers count as ids too.
     """
     try:
         sent = json.loads(text.decode("utf-8", "surrogatepass"))

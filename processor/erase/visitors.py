@@ -1,6 +1,6 @@
 """Recognises the hits of erased visitors by erasure marks. Pure.
 
-A mark contains only the visitor's hash. Therefore each distinct visitor on a site with marks is hashed, which takes
+A mark contains only the visitor's hash. Each distinct visitor on a site with marks is therefore hashed, which takes
 about 1 µs. Visitors of other sites are not hashed, nor are those of hits after the site's latest mark, such as live
 traffic.
 """

@@ -238,7 +238,8 @@ def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
 def _verdict(hit: _Hit, original: _Hit | None, known: Known) -> Verdict:
     """Return the outcome of a hit.
 
-    It is PENDING if the hit is not counted yet by the day's generation or, without a generation, by the stream.
+    The outcome is PENDING if the hit is not counted yet by the day's generation or, without a generation, by the
+    stream.
     """
     entry, position = known.entries.get(hit.day), hit.at[0]
     seen = known.committed if entry is None else entry.read_through

@@ -17,9 +17,9 @@ from processor.reprocess.parts import parts_of
 def begun(reprocessing: Reprocessing, stored: Iterable[Reprocessing], now: int) -> Reprocessing:
     """Return the reprocessing at the beginning of its work.
 
-    It is unchanged if the work has begun before, or follows work that failed. A reprocessing's place in the order is
-    that of its first publication. If the work would undo a later publication, the request is withdrawn, and `error`
-    states the reason.
+    The reprocessing is unchanged if its work has begun before, or follows work that failed. A reprocessing's place in
+    the order is that of its first publication. If the work would undo a later publication, the request is withdrawn,
+    and `error` states the reason.
     """
     if reprocessing.begun_at or parts_of(reprocessing):
         return reprocessing

@@ -19,7 +19,7 @@ _FINISHED: Final = sys.maxsize
 class Cancelling:
     """Drops the rows and series of generations that were not published, site by site.
 
-    Some attempts may have written rows without being stored as recomputed site-days. These attempts are abandoned, and
+    Some attempts may have written rows without being stored as recomputed site-days. Such attempts are abandoned, and
     the settler removes their rows later.
 
     Args:

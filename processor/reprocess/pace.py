@@ -22,14 +22,14 @@ class ReprocessPace:
         wave_rows: approximately how many rows are written together at most.
         explained_hits: the difference of a site-day is explained (ChangeReasons) only if it has at most this many hits,
             because an explanation builds the visits a second time.
-        ingest_timeout_s: written rows must become readable within this time. It is shorter than the settler's, because
-            settlement waits meanwhile.
+        ingest_timeout_s: written rows must become readable within this time, which is shorter than the settler's,
+            because settlement waits meanwhile.
         examined_positions: while a repair reads the log, it remembers the positions of raw records of incomplete
             site-days, approximately this many at most.
         log_records: after this many records of the log, a repair checks whether the portion is over.
         retry_after_ms: the delay after reprocessings could not be read or changed.
-        unavailable_ms: the delay after a store was unavailable. It is doubled after each further portion in which this
-            happens.
+        unavailable_ms: the delay after a store was unavailable, doubled for each further portion in which a store is
+            unavailable.
         max_unavailable_ms: the maximum delay after a store was unavailable.
         keep_replaced_ms: how long replaced rows are kept for a rollback.
         keep_plan_ms: how long a plan is kept if it is not run.

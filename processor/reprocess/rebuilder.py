@@ -187,12 +187,13 @@ class Rebuilder:
 
         1. write the rows of all site-days, and wait once until all are readable;
         2. write the series;
-        3. store the recomputed site-days. This must be last, because a stored site-day may be published without another
-           check of its rows. After a crash before this step, the attempt is repeated under another generation number,
-           and the lost attempt's rows are removed after the site-day's next publication, or after CANCEL.
+        3. store the recomputed site-days. Site-days must be stored last, because a stored site-day may be published
+           without another check of its rows. After a crash before this step, the attempt is repeated under another
+           generation number, and the lost attempt's rows are removed after the site-day's next publication, or after
+           CANCEL.
 
         If step 1 or 2 fails, for example because the rows do not become readable in time, the wave's attempts are
-        abandoned. Their rows are then removed even if the work is never repeated.
+        abandoned. The rows of abandoned attempts are removed even if the work is never repeated.
         """
         if not wave:
             return

@@ -1,9 +1,9 @@
 """The reprocessor: does the work that reprocessings request, portion by portion (architecture A9).
 
-A portion is bounded in time, and runs between two settler passes in the settler's thread. Thus settler and reprocessor
-never work on a site at the same time, and late hits are settled between portions. Several settlers do parts of the same
-work at the same time, each for the buckets of sites that it leases (`parts`). All work is idempotent: after a crash at
-any point, the next portion continues with the site-days that are not done.
+A portion is bounded in time, and runs between two settler passes in the settler's thread. Settler and reprocessor
+therefore never work on a site at the same time, and late hits are settled between portions. Several settlers do parts
+of the same work at the same time, each for the buckets of sites that it leases (`parts`). All work is idempotent: after
+a crash at any point, the next portion continues with the site-days that are not done.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Reprocessor:
         stop: ends the work when set.
         metrics: receives the counts.
         marks: the partition number for dirty marks that this reprocessor makes (SettlementMarks).
-        lg_k: log2 of the visitor sketches' size. It must be the same as in the settler.
+        lg_k: log2 of the visitor sketches' size, the same as in the settler.
         share: the sites on which this settler works; None: all sites.
         memory: the limits that bound the memory of a site-day's settlement.
     """

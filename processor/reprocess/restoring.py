@@ -186,7 +186,7 @@ class Restoring:
     def _site_ledger(self, site: str) -> _SiteLedger:
         """Return a site's ledger in the stream and its dirty marks.
 
-        They are read once for all site-days of the site.
+        Ledger and marks are read once for all site-days of the site.
         """
         if self._site is None or self._site.site != site:
             streamed = accepted_by_day(self._stores.ledger.read(site))

@@ -1,8 +1,8 @@
 """The carry: the state that a settled day hands to the next day (settlement, rule L4).
 
-A carry contains the visits that were open at the day's end, in their state at that instant. It also contains a digest
-of later hits in these visits, by which the next day's settlement detects whether this settlement read all these hits.
-Equal carries have equal bytes.
+A carry contains the visits that were open at the day's end, in their state at that instant. A carry also contains a
+digest of later hits in these visits, by which the next day's settlement detects whether this settlement has read all of
+them. Equal carries have equal bytes.
 """
 
 from __future__ import annotations

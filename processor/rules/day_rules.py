@@ -1,8 +1,8 @@
 """Decides which hits are excluded, by the version of a site's exclusion rules that applies to a UTC day (settlement).
 
-The rules of a hit's UTC day decide about the hit, even if the settlement of a neighbouring day reads the hit. So each
-hit is excluded in all settlements or in none. If a day has no version, the collector's decisions in the log apply.
-Pure.
+The rules of a hit's UTC day decide about the hit, even if the settlement of a neighbouring day reads the hit. Each hit
+is therefore excluded either in all settlements or in none. If a day has no version, the collector's decisions in the
+log apply. Pure.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class DayRules:
 
 
 COLLECTED: Final = DayRules()
-"""The rules by which every hit is excluded as the collector decided."""
+"""The rules of days without a version: all hits are excluded or not as the collector decided."""
 
 
 def excluded_by_rule(flags: npt.NDArray[np.uint32]) -> BoolArray:

@@ -242,7 +242,10 @@ def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
 
 
 def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the data-quality measures of excluded hits. They belong to rows that are not marked as excluded."""
+    """Return the data-quality measures of excluded hits.
+
+    These measures belong to rows that are not marked as excluded.
+    """
     flags = pl.col("flags")
     measures = {
         "excluded_hits": pl.lit(value=True),
@@ -288,7 +291,10 @@ def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.Da
 
 
 def refusal_contributions(rejected: Mapping[int, int]) -> pl.DataFrame:
-    """Return the contributions of refused hits. They are in the cell of the collect time, and have no dimensions."""
+    """Return the contributions of refused hits.
+
+    Refused hits are in the cell of the collect time, and have no dimensions.
+    """
     cells = pl.DataFrame(
         {"cell": list(rejected), "rejected_hits": list(rejected.values())},
         schema={"cell": pl.Int64, "rejected_hits": pl.Int64},

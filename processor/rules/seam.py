@@ -31,8 +31,8 @@ def build_after(
     """Build visits as `build_visits` does, but with a separate policy for carried-in visits.
 
     The carried-in visits come first in the result. The `line` of the result does not contain these visits and their
-    hits. They are not needed there, because a visit lasts at most a day (rule S5), so no carried-in visit is still open
-    at the day's end.
+    hits. The `line` shows which visits are open at the day's end, and no carried-in visit is, because a visit lasts at
+    most a day (rule S5).
 
     Args:
         hits: as for `build_visits`.

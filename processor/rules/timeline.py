@@ -1,7 +1,7 @@
 """Goes through a single timeline hit by hit, and applies rules S1 to S5 exactly as written (journey step 5).
 
-This method is for the few timelines that `visits` cannot split into visits by comparing neighbouring hits. The walk
-decides for each hit whether the hit starts a visit, extends the open visit or is an orphan.
+Going hit by hit is for the few timelines that `visits` cannot split into visits by comparing neighbouring hits. The
+walk decides for each hit whether the hit starts a visit, extends the open visit or is an orphan.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Decides which hits form a visit and which are orphans. The input is a site's hits without copies, and the visits that
 were open before the first of these hits. Nearly every timeline is split into visits by comparing neighbouring hits.
-This is not exact if a visit reaches a cap or another local date, or if a non-interactive hit has another campaign. In
-these cases, `timeline.walk` goes through the timeline hit by hit. Where both methods apply, they give the same visits.
+Comparing neighbours is not exact if a visit reaches a cap or another local date, or if a non-interactive hit has
+another campaign. In these cases, `timeline.walk` goes through the timeline hit by hit. Where both methods apply, they
+give the same visits.
 
 All times are UTC ms.
 
@@ -227,7 +228,7 @@ def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
 def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
     """Return whether any two neighbours are equal in all these columns.
 
-    Such neighbours are simultaneous hits with different ids that share a hash.
+    Neighbours that are equal in these columns are simultaneous hits with different ids that share a hash.
     """
     tied = np.ones(max(line.height - 1, 0), np.bool_)
     for name in reversed(names):  # the hashes are compared first, because they differ for nearly all neighbours

@@ -97,7 +97,7 @@ class Attempt:
         hits_before: the offsets at which the scan of hits ends (exclusive).
         read_through: the offsets at which the scan ends (exclusive), for all topics.
         handed: earlier days' results that are computed, but not published yet.
-        lg_k: log2 of the visitor sketches' size. It must be the same as in the stream.
+        lg_k: log2 of the visitor sketches' size, the same as in the stream.
         logic: the logic version; if None, the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
         rules: new versions of the exclusion rules for settled days, by day. All other days keep their version.
@@ -113,8 +113,8 @@ class Attempt:
         current: the site-day's generation entry when the scan began; None if there was no entry.
         site_sequence: the highest sequence number among the site's generation entries when the attempt began.
         logic: the logic version that the attempt applies.
-        rules_version: the version of the exclusion rules that decides about the day's hits. It is AS_COLLECTED for a
-            site-day without a generation, so that the first settlement keeps the collector's decisions.
+        rules_version: the version of the exclusion rules that decides about the day's hits; AS_COLLECTED for a site-day
+            without a generation, so that the first settlement keeps the collector's decisions.
     """
 
     def __init__(
@@ -249,9 +249,9 @@ class Attempt:
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that has read further than this attempt.
 
-        Hits that only it has read would be lost. These hits have no dirty marks any more. Another settler may publish
-        such a generation after this attempt's bounds were read. Partitions that only the generation or only the attempt
-        has, such as those of a retired log, are not compared.
+        Hits that only it has read would be lost. Hits that another generation has read have no dirty marks any more.
+        Another settler may publish such a generation after this attempt's bounds were read. Partitions that only the
+        generation or only the attempt has, such as those of a retired log, are not compared.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():
@@ -294,8 +294,8 @@ class Attempt:
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
         """Return the disturbed days, but without the next day if only the carry or the logic version disturbs it.
 
-        A damaged carry does not show which hits of the day continue its visits. Therefore the day before is settled
-        again, and its carry is replaced.
+        A damaged carry does not show which hits of the day continue its visits. If the carry is damaged, the day before
+        is therefore settled again, which replaces the carry.
         """
         disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
         follows_others = self._carry is not None and self._carry.followed != settled.followed

@@ -1,6 +1,6 @@
 """Decides, while hits are read, which of a site's hits are erased and which are excluded (settlement).
 
-Both decisions depend on the hit alone. They are therefore the same for a part of a window as for the whole window.
+Both decisions depend on the hit alone, so that they are the same for a part of a window as for the whole window.
 """
 
 from __future__ import annotations

@@ -40,9 +40,10 @@ def drift_of(
             cannot be compared. In this case, the day is not confirmed, and rows count as different if a measure
             differs.
         digest: the row digest, keyed with the mesh secret.
-        full_refunds: the sum in micros of refunds that took their amount from their order. It is reported separately.
+        full_refunds: the sum in micros of refunds that took their amount from their order, which is reported
+            separately.
         visits_wait: whether a hit that waited for settlement may belong to a visit of the day (rule S9). Because of
-            such hits, answers are marked VISITS_PROVISIONAL until settlement.
+            hits that wait, answers are marked VISITS_PROVISIONAL until settlement.
     """
     if streamed.is_empty():
         return None
@@ -96,7 +97,7 @@ def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Map
 def with_stored_rows(drift: Drift, rows: SettledRows, stored: Mapping[str, int]) -> Drift:
     """Add to the drift by how much the metric store's rows differ from the stream's counts.
 
-    `drift` is computed from the partials. They cannot show whether the metric store lost or duplicated rows.
+    `drift` is computed from the partials. Partials cannot show whether the metric store lost or duplicated rows.
 
     Args:
         drift: the result of `drift_of` for the same settled rows.

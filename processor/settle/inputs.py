@@ -22,7 +22,7 @@ class DayInputs:
 
     Attributes:
         owner: site, UTC day and generation.
-        policy: the site's visit policy in the day's logic version. Its cap and its gap must be at most a day.
+        policy: the site's visit policy in the day's logic version, with a cap and a gap of at most a day.
         zone: the site's time zone.
         window: the site's hits. The window must begin 2 h before the day (26 h if there is no carry), and must end 2 h
             after `known_until`.
@@ -33,7 +33,7 @@ class DayInputs:
         refund_days: for each order in the window, the days of refunds that take their amount from the order.
         rejected: how many hits were refused in each cell of the day, by collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
-        lg_k: log2 of the visitor sketches' size. It must be the same as in the stream.
+        lg_k: log2 of the visitor sketches' size, the same as in the stream.
         carried_policy: the visit policy for visits that began before the day, if the previous day has another logic
             version or another policy; None: `policy`.
         memory: the limits that bound the memory. No number depends on them.

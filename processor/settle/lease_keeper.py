@@ -43,7 +43,7 @@ class LeasePace:
 
     @property
     def turn_ms(self) -> int:
-        """The interval between two renewals. It is short enough that a lease outlasts two failed renewals."""
+        """The interval between two renewals, which is so short that a lease outlasts two failed renewals."""
         return self.length_ms // 3
 
     @property
@@ -120,7 +120,7 @@ class LeaseKeeper:
                 return
 
     def turn(self) -> None:
-        """Renew the leases. Then acquire and give up buckets as the division requires.
+        """Renew the leases, then acquire and give up buckets as the division requires.
 
         Raises:
             RetryError: the store is unavailable.

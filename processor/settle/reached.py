@@ -38,8 +38,8 @@ def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:
 def closed_before(stores: HasStreams, table: StreamTable | None = None) -> int:
     """Return the first day that is not closed in all declared partitions, according to the stored partials.
 
-    A settlement is compared with the results of the stream that reports read. Therefore all partials of that stream
-    must be stored.
+    A settlement is compared with the results of the stream that reports read, so all partials of that stream must be
+    stored.
     """
     table = stores.streams.read() if table is None else table
     return min(

@@ -12,7 +12,7 @@ from hitmesh.model.positions import PartitionId, Position
 
 
 class RecordPositions:
-    """Positions by number, in log order. They are changed by `add` only.
+    """Positions by number, in log order. Only `add` changes the positions.
 
     Example:
         >>> positions = RecordPositions([Position("a", 0, 7)])

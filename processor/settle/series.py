@@ -33,9 +33,9 @@ def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int
     """Return SERIES_COLUMNS for a site-day, one row per (cell, excluded, currency), in this order.
 
     Args:
-        rows: the day's settled rows. Their sketches contain no moved visitors (rule S8).
+        rows: the day's settled rows, whose sketches contain no moved visitors (rule S8).
         digest: the row digest, keyed with the mesh secret.
-        lg_k: log2 of the cell sketches' size. It must be the same as in the stream.
+        lg_k: log2 of the cell sketches' size, the same as in the stream.
     """
     sums = EpochSums(lg_k=lg_k)
     digest = digest or RowDigest()

@@ -1,16 +1,16 @@
 """The settler: scans, settles and publishes closed site-days (settlement, architecture A8, rules L3 and L4).
 
 A day is settled once it is closed in every partition. The first settlement takes place because the stream counted hits
-of the day. Further settlements take place whenever history hits mark the day dirty. Site-days are settled in waves. A
-store takes seconds to make even a few rows readable. Therefore all rows of a wave are written and awaited together, and
-the site-days are then published one by one.
+of the day. Further settlements take place whenever history hits mark the day dirty. Site-days are settled in waves. All
+rows of a wave are written and awaited together, because a store takes seconds to make even a few rows readable. The
+site-days are then published one by one.
 
 The settler schedules the work and performs the effects. `Settler._publish_wave` documents the order in which effects
 become durable. Every effect before a publication is idempotent, and dirty marks are cleared last. A crash at any point
-therefore costs only repeated work. Each day needs the carry from the day before. Therefore only one settler works on a
-site at a time (`share`). If a settler is suspended and another settler takes over the site, the first settler's
-publication is refused, because a publication requires that no day of the site was published since the attempt began.
-`settlement` computes the results.
+therefore costs only repeated work. Each day needs the carry from the day before, so only one settler works on a site at
+a time (`share`). If a settler is suspended and another settler takes over the site, the first settler's publication is
+refused, because a publication requires that no day of the site was published since the attempt began. `settlement`
+computes the results.
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ class Settler:
         stop: ends the work when set.
         metrics: receives the counts.
         marks: the partition number for dirty marks that this settler makes (SettlementMarks).
-        lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits). It must be the same as in the
-            stream.
+        lg_k: log2 of the visitor sketches' size, the same as in the stream (processor.stream.live.limits.Limits).
         logic: the logic version for site-days that were never settled. A settled site-day keeps its version.
         share: the sites that this settler settles; None: all sites.
         memory: the limits that bound the memory.
@@ -157,8 +156,8 @@ class Settler:
     def _must_wait(self, covered: DirtySiteDay) -> bool:
         """Return whether the site-day must wait before it is settled.
 
-        It must wait if the last attempt failed recently. It must also wait if it was settled recently, unless
-        settlement itself has marked it.
+        A site-day must wait if its last attempt failed recently. A site-day must also wait if it was settled recently,
+        unless settlement itself has marked it.
         """
         by_settlement = any(marks.partition.log == SETTLEMENT_LOG for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)

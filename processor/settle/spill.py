@@ -46,7 +46,7 @@ class Spill:
             block.
 
     Attributes:
-        close: deletes the rows. It is called automatically when the object is no longer used.
+        close: deletes the rows; called automatically when the object is no longer used.
     """
 
     def __init__(self, directory: Path | None, buffered_rows: int = _BUFFERED_ROWS) -> None:

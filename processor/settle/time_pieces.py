@@ -108,7 +108,7 @@ def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Arr
     """Return the number of the latest visit in each timeline.
 
     `Summaries` is ordered by timeline and start, but a carried-in visit under another logic version comes first
-    (`seam`). This is not a problem: if the timeline has a later visit, an interactive hit has ended the carried-in
+    (`seam`). This order is harmless: if the timeline has a later visit, an interactive hit has ended the carried-in
     visit.
     """
     timelines = first_values(visits.visits, hits, carried, TIMELINE).with_row_index("number")

@@ -57,7 +57,7 @@ def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> fro
     """Return the neighbouring days that have a copy whose original is on this day and new in this generation.
 
     A visitor's hits are nearly always in one partition and are read in log order, so a new hit is not the original of
-    an older hit. But after a change of the site's spread or of the log, a visitor's hits are in two partitions
+    an older hit. After a change of the site's spread or of the log, however, a visitor's hits are in two partitions
     (architecture A4).
     """
     day = inputs.owner.day

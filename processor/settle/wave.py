@@ -102,7 +102,7 @@ def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtyS
     """Return the entry with those dirty marks whose records a scan with these bounds reads.
 
     Return None if none is left. An entry without marks is returned unchanged. A mark that settlement made belongs to no
-    record. It always remains, because a scan that begins now reads the hits that caused the mark.
+    record. Such a mark always remains, because a scan that begins now reads the hits that caused the mark.
     """
     if not entry.marks:
         return entry  # this site-day was taken only because its day has closed

@@ -89,7 +89,9 @@ _REQUIRED: Final = frozenset(
 
 
 def read_together(values: Sequence[bytes], columns: tuple[str, ...]) -> list[pl.DataFrame]:
-    """Return the rows of each record, as `read_rows` does. This is faster, because records are usually as expected.
+    """Return the rows of each record, as `read_rows` does.
+
+    `read_together` is faster, because records are usually as expected.
 
     Raises:
         StoreCorrupt: as for `read_rows`.

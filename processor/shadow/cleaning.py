@@ -41,8 +41,8 @@ def remove_gone(stores: CleaningStores, gone_before: int) -> int:
     """Remove the values of all streams that have been gone since before `gone_before` (UTC ms).
 
     Return how many there were. If a settlement confirmed a site-day with the stream's rows, these rows are not removed,
-    even if they are only kept for a rollback. They belong to a settled generation, which is removed in the same way as
-    all settled generations. After a crash, the removal is repeated.
+    even if they are only kept for a rollback. Such rows belong to a settled generation, which is removed in the same
+    way as all settled generations. After a crash, the removal is repeated.
     """
     done = 0
     for gone in stores.streams.read().gone:

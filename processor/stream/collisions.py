@@ -1,7 +1,7 @@
 """Keeps id collisions for inspection (rule D1): hits that have the id of an earlier hit, but different content.
 
-Collisions are stored like refusals. But the hits were accepted and count as duplicates, so these refusals count no hits
-and leave the ledger unchanged.
+Collisions are stored like refusals. A collision was accepted and counts as a duplicate. Its refusal therefore counts no
+hit and leaves the ledger unchanged.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from processor.stream.intake import Intake
 
 
 class CommitStep(StrEnum):
-    """A step of a commit. Its value is also the name of the fail point after this step."""
+    """A step of a commit. The value of a step is also the name of the fail point after it."""
 
     RAW = "raw"
     MARKS = "marks"

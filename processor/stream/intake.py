@@ -359,7 +359,7 @@ def windows(records: Sequence[LoggedRecord], epoch_ms: int) -> list[list[LoggedR
     In a group, all records of a partition have the same epoch. Usually there is only one group.
     """
     groups: list[list[LoggedRecord]] = []
-    current: dict[PartitionId, tuple[int, int]] = {}  # each partition's last record: its epoch and group
+    current: dict[PartitionId, tuple[int, int]] = {}  # epoch and group of the last record in each partition
     for record in records:
         partition = PartitionId(record.position.log, record.position.partition)
         epoch = record.log_time // epoch_ms

@@ -38,7 +38,7 @@ from processor.stream.live.step import Prepared
 MAX_DAYS_OF_CHANGES: Final = 400
 """If more than this many days have passed since the last read, all sites are read again.
 
-Otherwise only sites whose policy changes are read.
+If fewer days have passed, only sites whose policy changes are read.
 """
 
 
@@ -105,8 +105,8 @@ def new_rules(
 ) -> Mapping[str, SiteRules]:
     """Return the rules of sites that the state does not contain, and of sites whose policy changes on a new day.
 
-    A change is stored hours before its day begins (POLICY_AHEAD_MS), and no event time is that far ahead. It therefore
-    suffices to read the changes when the first hit of a UTC day arrives. The rules are also added to `sites`.
+    A change is stored hours before its day begins (POLICY_AHEAD_MS), and no event time is that far ahead. Reading the
+    changes when the first hit of a UTC day arrives is therefore early enough. The rules are also added to `sites`.
     """
     if hits.is_empty():
         return {}

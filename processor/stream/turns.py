@@ -1,8 +1,8 @@
 """Schedules snapshots of states (decision 0034). This module has no clock and no I/O: times are arguments.
 
-The stream pauses during a snapshot. Therefore one partition at a time is saved, and snapshots take at most a fiftieth
-of the stream's time. Snapshots can wait, because they only shorten a recovery, and every recovery reads the kept hits
-from the log anyway.
+The stream pauses during a snapshot, so one partition at a time is saved, and snapshots take at most a fiftieth of the
+stream's time. Snapshots can wait, because they only shorten a recovery, and every recovery reads the kept hits from the
+log anyway.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Turns:
         self._rests_until = 0
 
     def begin(self, partitions: Iterable[PartitionId], now_ms: int) -> None:
-        """Start with these partitions. Their first snapshots are spread over the interval."""
+        """Start with these partitions. The first snapshots of the partitions are spread over the interval."""
         partitions = sorted(partitions)
         self._due = {
             partition: now_ms + self._every_ms * number // len(partitions)

@@ -2,7 +2,7 @@
 
 Decides how the results of `rules.visits` are stored: dimensions as numbers, exit page, order flag and deadline. The
 function `build` serves the fast path, which continues from the current open visit, and the slow path, which continues
-from the visit that was open at the horizon. It is also used when the horizon moves.
+from the visit that was open at the horizon. `build` is also used when the horizon moves.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ class Contributions:
         The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`, which is 1 where visitors
         may have moved to another row. A smaller step may have added a value that a later step retracted. For example,
         the smaller step counted the end of a visit that a later hit then continued, or counted a visit in a cell before
-        an earlier hit moved the visit's start. This step may add nothing to such a cell. But the value of the smaller
-        step may have been stored, and must be overwritten.
+        an earlier hit moved the visit's start. This step may add nothing to such a cell. The value of the smaller step
+        may have been stored, and must then be overwritten.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [
@@ -67,7 +67,7 @@ def _visitors(*, moved: int) -> pl.Expr:
 
 
 def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
-    """Return the hits of timelines that smaller steps may have rebuilt. Such steps have emitted moves of these hits.
+    """Return the hits of timelines that smaller steps may have rebuilt. Smaller steps have emitted moves of these hits.
 
     In such a timeline, a hit is not later than a hit in an earlier record, or a visit's first view is in a later record
     than the visit's first hit.

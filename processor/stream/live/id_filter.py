@@ -96,7 +96,7 @@ def _places(ids: U64Array, block: _Block) -> I64Array:
 def _bits(ids: U64Array) -> tuple[U64Array, U64Array]:
     """Return four bits per id for each of the two words in its block.
 
-    These bits do not depend on the id bits that select the block.
+    The four bits do not depend on the id bits that select the block.
     """
     mixed = ids * _SPREAD
     mixed ^= mixed >> np.uint64(32)

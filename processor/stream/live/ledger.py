@@ -58,7 +58,7 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
 def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
     """Return LEDGER_SUMS for blank rows.
 
-    They count as received and accepted as before, and as erased instead of their former outcome. A replay must
+    Blank rows count as received and accepted as before, and as erased instead of their former outcome. A replay must
     overwrite the entries that the hits had before their erasure. Each other outcome therefore gets an entry with the
     count 0.
 

@@ -1,6 +1,6 @@
 """The state of a partition of refusals, which consists only of the current epoch's sums (journey step 5).
 
-Refused hits add ledger rows. They also add `rejected_hits` in their collect time's cell, unless this cell's UTC
+Refused hits add ledger rows. Refused hits also add `rejected_hits` in their collect time's cell, unless this cell's UTC
 day is closed.
 """
 

@@ -115,8 +115,8 @@ class Sites:
     def by_rules(self, numbers: I32Array, first: int, last: int) -> list[tuple[BuildingRules, BoolArray | None]]:
         """Return the distinct rules for visits that begin in [first, last] (UTC ms), each with a mask of its sites.
 
-        Sites whose policies differ only outside this time share their rules. Thus the number of groups does not grow
-        with the number of sites.
+        Sites whose policies differ only outside this time share their rules. The number of groups therefore does not
+        grow with the number of sites.
 
         Returns:
             The rules and the mask (n,). If all sites share the rules, the mask is None.

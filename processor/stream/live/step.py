@@ -1,9 +1,10 @@
 """Applies steps, which turn a partition's records into signed rows (journey step 5, A5 to A8, rules S7, T4, D5).
 
-`prepare` classifies hits as history hits, copies, late hits or on-time hits. It only changes the state by assigning
-numbers to new sites. `apply` changes the state and returns the rows to emit. Between the two calls, the caller must
-determine which hits hold the orders and refunds that they claim (rule D3). All records of a step must belong to the
-same epoch. Apart from this, the division of records into steps changes neither the state nor the net sum of the rows.
+`prepare` classifies hits as history hits, copies, late hits or on-time hits. `prepare` only changes the state by
+assigning numbers to new sites. `apply` changes the state and returns the rows to emit. Between the two calls, the
+caller must determine which hits hold the orders and refunds that they claim (rule D3). All records of a step must
+belong to the same epoch. Apart from this, the division of records into steps changes neither the state nor the net sum
+of the rows.
 """
 
 from __future__ import annotations
@@ -99,11 +100,11 @@ class Stepped:
 
 
 def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Classify the records' hits. This changes the state only by assigning numbers to new sites.
+    """Classify the records' hits. The state changes only in that new sites get numbers.
 
     Args:
         state: the state after all earlier records.
-        records: the step's records. Their epoch must not be before the state's epoch.
+        records: the step's records, whose epoch must not be before the state's epoch.
         rules: the rules of every site that is new to the state. Rules of other sites may be included.
     """
     known = placed(state, records, rules)
