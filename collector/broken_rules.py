@@ -1,4 +1,4 @@
-"""Writes a log line about exclusion rules that do not compile. Admission skips these rules."""
+"""Writes a log line about exclusion rules that do not compile. Admission skips rules that do not compile."""
 
 from __future__ import annotations
 

@@ -6,7 +6,10 @@ import threading
 
 
 class ByteBudget:
-    """A budget of bytes. A batch that is larger than the whole budget fits only while no other batch is in flight."""
+    """The byte budget for batches in flight.
+
+    A batch that is larger than the whole budget fits only while no other batch is in flight.
+    """
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes

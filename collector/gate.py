@@ -33,7 +33,7 @@ class Gate:
 
     @property
     def is_watchful(self) -> bool:
-        """Whether any sender may have to wait. While this is False, `check` need not be called."""
+        """Whether any sender may have to wait. While `is_watchful` is False, `check` need not be called."""
         return self._budget.any_debt
 
     def check(self, key: str, address: str) -> None:
@@ -67,7 +67,7 @@ class Gate:
     def check_again(self, frame: Frame, key: str | None, address: str) -> None:
         """Check again, right before admission, whether the sender of a batch may send.
 
-        The batch passed this check on arrival.
+        Each batch has passed a first check on arrival.
 
         Args:
             frame: the batch, from which the key is read if `key` is None.

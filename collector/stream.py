@@ -134,8 +134,7 @@ class HitStream:
         Args:
             opened: the first message. If `opened` has no key, a batch with a known key must arrive in time.
             prove_within_s: seconds within which that batch must arrive.
-            proved: called with the known key, in the reader's thread. If this call raises HitmeshError, the stream
-                ends.
+            proved: called with the known key, in the reader's thread. If `proved` raises HitmeshError, the stream ends.
         """
         with self._changed:
             if opened.max_inflight_bytes is not None:

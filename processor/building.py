@@ -115,7 +115,7 @@ def build_settler(
 ) -> Settler:
     """Return the settler over these stores.
 
-    If `share` is None, it settles all sites. `rest` may pause the settler's thread.
+    If `share` is None, the settler settles all sites. `rest` may pause the settler's thread.
     """
     pace = SettlePace(
         resettle_after_ms=settings.resettle_after_ms,

@@ -15,7 +15,7 @@ def dying_at(where: str) -> Reached:
     """Return a callback that kills this process when a certain step completes for the n-th time.
 
     Args:
-        where: the commit step and n, as `step:n`. If this is empty, the callback does nothing.
+        where: the commit step and n, as `step:n`. If `where` is empty, the callback does nothing.
     """
     if not where:
         return ignore_step

@@ -23,7 +23,10 @@ Rows = npt.NDArray[np.integer]
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A number per row. A row is null if its entry in `known` is false; if `known` is None, no row is null."""
+    """A column with one number per row.
+
+    A row is null if its entry in `known` is false; if `known` is None, no row is null.
+    """
 
     values: npt.NDArray[np.generic]
     known: BoolArray | None = None

@@ -35,7 +35,7 @@ _MOST_SITES: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Result of admitting a micro-batch.
+    """The result of admission for a micro-batch.
 
     Attributes:
         hits: HITS_COLUMNS plus `frame` (UInt32) and `partition` (Int32), sorted by partition, then by arrival.
@@ -43,7 +43,7 @@ class Admitted:
         issues: all warnings, refusals and retries, by frame and index.
         accepted: the number of accepted hits in each frame.
         put_off: frames that the client must send again because their site's exclusion rules cost too much, each with
-            its site. The other attributes contain nothing from these frames.
+            its site. The other attributes contain nothing from such frames.
     """
 
     hits: pl.DataFrame

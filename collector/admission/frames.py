@@ -210,5 +210,5 @@ def _without_hits(envelope: Envelope) -> bytes:
 
 
 def _damaged_batch(hits: int) -> Fault:
-    message = "default_context, sdk or edge does not decode: strings must be UTF-8 and the bytes a valid message"
+    message = "default_context, sdk or edge does not decode: its strings must be UTF-8, and its bytes a valid message"
     return Fault(HitReason.DECODE, "default_context", message, hits)

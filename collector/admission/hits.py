@@ -84,7 +84,7 @@ class Identified:
 
 _NO_KEYS: Final = np.zeros(0, dtype=np.uint64)
 NOBODY: Final = Identified(VisitorKeys(_NO_KEYS, _NO_KEYS, np.zeros(0, dtype=np.bool_)), None)
-"""The Identified of a micro-batch without hits."""
+"""The value of Identified for a micro-batch without hits."""
 
 
 def hits_of(decoded: Decoded, batches: Batches) -> Hits:

@@ -188,6 +188,6 @@ def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordB
             broken,
             HitReason.DECODE,
             field,
-            f"the payload {field} does not decode: strings must be UTF-8 and the bytes a valid message",
+            f"the payload {field} does not decode: its strings must be UTF-8, and its bytes a valid message",
         )
         return reader.read([b"" if bad else message for bad, message in zip(broken, messages, strict=True)])

@@ -58,7 +58,7 @@ def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
         messages = entries.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)
         broken[_reader().undecodable(messages)] = True
-        message = "a property does not decode: strings must be UTF-8 and the bytes a valid message"
+        message = "a property does not decode: its strings must be UTF-8, and its bytes a valid message"
         verdicts.refuse(broken, HitReason.DECODE, "properties", message)
         sound = [b"" if bad else entry for bad, entry in zip(broken, messages, strict=True)]
         entries = pa.array(sound, pa.binary())

@@ -199,8 +199,8 @@ def _cut(value: str, max_bytes: int) -> str:
 def shortened(value: str, max_bytes: int) -> str:
     """Return an identifier in at most `max_bytes`: a hash of the whole text replaces the end of a longer text.
 
-    The hash replaces the text permanently, so finding a collision must be infeasible (rule D0). BLAKE2b-128 is such a
-    hash.
+    The hash replaces the text permanently, so finding a collision must be infeasible (rule D0), as it is for
+    BLAKE2b-128.
     """
     encoded = value.encode()
     if len(encoded) <= max_bytes:

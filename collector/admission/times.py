@@ -34,7 +34,7 @@ _FIELDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Instants:
-    """A time per row. If no time was sent for a row, its entry in `known` is false."""
+    """A column with one time per row. If no time was sent for a row, its entry in `known` is false."""
 
     values: I64Array
     known: BoolArray

@@ -55,7 +55,7 @@ class Matches:
 
 @dataclass(frozen=True)
 class AllOf:
-    """A condition that holds if all given conditions hold. Without conditions, it always holds."""
+    """A condition that holds if all given conditions hold. AllOf without conditions always holds."""
 
     conditions: tuple[Condition, ...]
 

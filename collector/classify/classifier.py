@@ -160,7 +160,7 @@ def _filled(rows: pl.DataFrame, column: str) -> list[str]:
 
 
 def _clicks(rows: pl.DataFrame) -> list[str]:
-    """Return the kind of each row's click id as sent: "" when unknown, _NO_CLICK_ID without an id."""
+    """Return the kind of each row's click id as sent; "" for an unknown kind, _NO_CLICK_ID for no click id."""
     click_ids = _filled(rows, "click_id")
     kinds = _filled(rows, "click_id_kind") if "click_id_kind" in rows.columns else [""] * len(click_ids)
     return [kind if click_id else _NO_CLICK_ID for click_id, kind in zip(click_ids, kinds, strict=True)]

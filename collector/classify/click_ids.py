@@ -1,4 +1,4 @@
-"""Lists the click ids that networks append to links: URL parameter, meaning of the click, and network.
+"""Lists the click ids that networks append to links, each with its URL parameter, meaning and network.
 
 CHANNELS_VERSION covers this list: a change here requires a new CHANNELS_VERSION.
 """

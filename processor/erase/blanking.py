@@ -66,7 +66,7 @@ class Blanking:
 
         Raises:
             StaleGeneration: another settler has rewritten a record that also has hits of another site. The caller
-            should begin again.
+            should then erase the group again.
         """
         positions = tuple((log, number, offset) for log, number, offset in (found.record.position for found in group))
         fresh = [found for found in group if tuple(found.record.position) not in receipt.pending]

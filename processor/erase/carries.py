@@ -19,7 +19,7 @@ _PAGE: Final = 32  # each recomputed site-day has two carries, which may take me
 
 
 def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes:
-    """Return a carry without the erased visitors' visits. If it has none, return the same bytes.
+    """Return a carry without the erased visitors' visits. A carry without such visits is returned unchanged.
 
     A carry that does not decode is replaced by empty bytes, because it may contain such a visit. Readers treat a
     damaged carry in the same way as empty bytes.

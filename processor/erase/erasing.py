@@ -77,8 +77,8 @@ class Erasing:
     """Performs erasures. Confined to one thread.
 
     An erasure often waits for streams and for the settler. Other work continues during these waits, and up to
-    `pace.erasures` erasures are in progress at the same time. Each continues with the stage that it has reached.
-    Further erasures begin when an earlier erasure has ended.
+    `pace.erasures` erasures are in progress at the same time. An erasure in progress continues with the stage that it
+    has reached. Further erasures begin when an earlier erasure has ended.
 
     Args:
         stores: the settler's stores.

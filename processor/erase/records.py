@@ -51,7 +51,7 @@ class FoundHits:
 
     @property
     def blanked(self) -> RawRecord:
-        """The record with these hits blank."""
+        """The record, in which the erased hits are blank."""
         return blanked(self.record, self.erased)
 
 

@@ -66,7 +66,10 @@ class Refusals:
         self.in_log = 0
 
     def must_go(self, hit: RejectedHit) -> bool:
-        """Return whether the texts of a refusal must be removed. If so, remove them from the log first."""
+        """Return whether the texts of a refusal must be removed.
+
+        Texts that must be removed are removed from the log first.
+        """
         self.seen += 1
         if hit.collect_time >= self._until or not self._is_of_visitor(hit):
             return False

@@ -60,7 +60,7 @@ class Timeliness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InspectedVisit:
-    """A visit. `hits` is the number of its hits so far."""
+    """A visit. `hits` states how many hits the visit has so far."""
 
     visit_id: str
     start: int

@@ -6,8 +6,8 @@ site-day again since, for example because late hits arrived, these hits are miss
 site-day is then recomputed from the raw hits under the wanted logic, so that the hits are missing neither in answers
 nor in the ledger.
 
-If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. In this case, the
-work fails, and the current generation stays.
+If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. The work then
+fails, and the site-day keeps its current generation.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ class Moving:
             self._stores.generations.abandon(site, day, day + 1, now=now, keep_until=keep_until)
 
     def _made_current(self, page: _Page, rebuilt: Rebuilt) -> Rebuilt:
-        """Publish or restore the wanted generation. If its rows are no longer kept, recompute it."""
+        """Publish or restore the wanted generation. A generation whose rows are no longer kept is recomputed."""
         try:
             self._publish(rebuilt, page.work)
         except StaleGeneration:

@@ -221,7 +221,7 @@ class Reprocessor:
         request if the work would undo a later publication.
         """
         if reprocessing.work is None:
-            self._fail(reprocessing, FatalError("the reprocessing runs without a work: request the work again"))
+            self._fail(reprocessing, FatalError("the reprocessing is running, but no work is requested: request the work again"))
             return 0
         self._take_up(reprocessing.id)
         if self._is_in_hand(reprocessing, buckets):
@@ -330,7 +330,7 @@ class Reprocessor:
         self._change(reprocessing, lambda stored: replace(stored, state=State.FAILED, error=message))
 
     def _change(self, reprocessing: Reprocessing, change: Callable[[Reprocessing], Reprocessing]) -> None:
-        """Change the stored reprocessing. If another settler has changed it meanwhile, try again.
+        """Change the stored reprocessing. If another settler has changed the reprocessing meanwhile, try again.
 
         If the work is no longer requested, for example because it was cancelled, change nothing.
         """
@@ -350,7 +350,8 @@ class Reprocessor:
     def _replace(self, reprocessing: Reprocessing) -> Reprocessing | None:
         """Replace the stored reprocessing, and return the new version.
 
-        Return None if another process has replaced it since. The next pass then reads the version of the other process.
+        Return None if another process has replaced the reprocessing since. The next pass then reads the version of the
+        other process.
         """
         changed = self._next_version(reprocessing)
         if self._reprocessings.replace(changed):

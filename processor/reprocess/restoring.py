@@ -166,7 +166,7 @@ class Restoring:
         return self._examined(site_day)
 
     def _examined(self, site_day: SiteDay) -> _Examined | None:
-        """Count a site-day's raw hits. Return None if they are complete.
+        """Count a site-day's raw hits. Return None if no raw hit is missing.
 
         Read in this order: the stream's ledger, the dirty marks, the generation. A hit that is stored meanwhile then
         does not seem to be missing.

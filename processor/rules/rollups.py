@@ -142,7 +142,7 @@ def folded_rows(
         parts: contributions of hits, copies, refusals or visits; at least one part. A column without values may be
             missing, but `visitor` must not be missing from all parts.
         lg_k: log2 of the visitor sketches' size.
-        texts: VISIT_DIMENSIONS by number, if the parts have the number `dims` in their place.
+        texts: the VISIT_DIMENSIONS for each number `dims`, if the parts have `dims` in place of VISIT_DIMENSIONS.
     """
     key = ROW_KEYS[source] if texts is None else _NUMBERED_KEYS[source]
     partial = [_summed(part, key, source) for part in parts]

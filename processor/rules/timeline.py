@@ -27,9 +27,9 @@ class Timeline:
     """The hits of one timeline, sorted by (event time, hit hash); each list has n elements.
 
     An element's `starts` is the hit's event time, and its `weights` is 1. A carried-in visit is the first element, and
-    counts as one hit at the time of its last hit. In this case, `starts` is the visit's start, and `weights` is its
-    number of hits. `days` contains the local dates of `starts`, and is given only if the policy splits visits at local
-    midnight.
+    counts as one hit at the time of its last hit. For a carried-in visit, `starts` is the visit's start, and `weights`
+    is its number of hits. `days` contains the local dates of `starts`, and is given only if the policy splits visits at
+    local midnight.
     """
 
     times: Sequence[int]

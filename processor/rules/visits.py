@@ -3,8 +3,8 @@
 Decides which hits form a visit and which are orphans. The input is a site's hits without copies, and the visits that
 were open before the first of these hits. Nearly every timeline is split into visits by comparing neighbouring hits.
 Comparing neighbours is not exact if a visit reaches a cap or another local date, or if a non-interactive hit has
-another campaign. In these cases, `timeline.walk` goes through the timeline hit by hit. Where both methods apply, they
-give the same visits.
+another campaign. If comparing is not exact, `timeline.walk` goes through the timeline hit by hit. Where both methods
+apply, they give the same visits.
 
 All times are UTC ms.
 

@@ -175,7 +175,7 @@ class Attempt:
 
     @property
     def damaged_carries(self) -> tuple[SiteDay, ...]:
-        """The site-days whose stored carry does not decode. The settlement does not use these carries."""
+        """The site-days whose stored carry does not decode. The settlement does not use damaged carries."""
         site, day = self.site_day
         before = (SiteDay(site, day - 1),) if self._before_is_damaged else ()
         return (*before, *((self.site_day,) if self._own_is_damaged else ()))
@@ -249,9 +249,9 @@ class Attempt:
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that has read further than this attempt.
 
-        Hits that only it has read would be lost. Hits that another generation has read have no dirty marks any more.
-        Another settler may publish such a generation after this attempt's bounds were read. Partitions that only the
-        generation or only the attempt has, such as those of a retired log, are not compared.
+        Hits that only the further generation has read would be lost. Hits that another generation has read have no
+        dirty marks any more. Another settler may publish such a generation after this attempt's bounds were read.
+        Partitions that only the generation or only the attempt has, such as those of a retired log, are not compared.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():

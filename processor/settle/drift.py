@@ -37,7 +37,7 @@ def drift_of(
     Args:
         rows: the settled rows.
         streamed: the stream's partials for the day, with SERIES_COLUMNS. Partials that have digests of an older version
-            cannot be compared. In this case, the day is not confirmed, and rows count as different if a measure
+            cannot be compared. A day with such partials is not confirmed, and its rows count as different if a measure
             differs.
         digest: the row digest, keyed with the mesh secret.
         full_refunds: the sum in micros of refunds that took their amount from their order, which is reported

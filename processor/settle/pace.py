@@ -23,7 +23,7 @@ class SettlePace:
             set. A process that stands still for longer before it sets the flags may set outdated flags.
         keep_superseded_ms: how long rows remain readable after their generation counts as superseded.
         keep_replaced_ms: how long a settled generation is kept for reports at an earlier data version after it was
-            replaced. After this time, it counts as superseded.
+            replaced. Later, the generation counts as superseded.
         remove_generations: a pass removes the rows of at most this many superseded generations.
         ingest_timeout_s: written rows must become readable within this time.
         sort_site_days: hits are sorted by site if at least this many of the site-days in a pass have the same day

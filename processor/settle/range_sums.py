@@ -71,7 +71,7 @@ class RangeSums:
         return Carry(pl.concat(self._open_visits).sort(TIMELINE), self._follows)
 
     def rows(self) -> SettledRows:
-        """Fold all contributions into rows. After this call, nothing may be added."""
+        """Fold all contributions into rows. After the rows have been folded, nothing may be added."""
         return SettledRows(self._traffic.folded(), self._visits.folded())
 
 

@@ -48,8 +48,8 @@ class SortedHits:
         sites_of_group: the hits of this many sites are in memory together.
 
     Attributes:
-        days: as given.
-        bounds: as given.
+        days: the UTC days, as given.
+        bounds: the scan's bounds, as given.
         close: deletes the hits.
 
     Raises:

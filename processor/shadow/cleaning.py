@@ -66,7 +66,7 @@ def remove_gone(stores: CleaningStores, gone_before: int) -> int:
 def forget_followers(stores: CleaningStores) -> None:
     """Remove the positions with which adopted streams followed the live stream.
 
-    The log records at these positions may then be deleted.
+    Log records at removed positions may then be deleted.
     """
     for stream in stores.streams.read().adopted:
         stores.stream(stream.generation, is_shadow=True).forget_positions()

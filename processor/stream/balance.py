@@ -27,7 +27,8 @@ _EQUATIONS: Final = {
 def unbalanced_hits(sums: pl.DataFrame) -> int:
     """Return by how many hits the ledger's equations fail, over all sites and times; 0 if the ledger balances.
 
-    If the counts agree but the checksums differ, a second error masks the loss of a hit. Such a case counts as one hit.
+    If the counts agree but the checksums differ, a second error masks the loss of a hit. A second error that masks a
+    loss counts as one hit.
 
     Args:
         sums: LEDGER_SUMS.

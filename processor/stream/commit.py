@@ -113,8 +113,8 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
     """Yield dirty marks for closed days on which a refund takes its amount from a newly claimed order (rule D3).
 
-    A refund that another partition stores at the same time may be missed. In this case, the settlement of the order's
-    day marks the refund's day.
+    A refund that another partition stores at the same time may be missed. If a refund was missed, the settlement of the
+    order's day marks the refund's day.
     """
     orders: dict[str, list[OrderClaim]] = {}
     for claim in made:

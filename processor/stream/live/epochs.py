@@ -1,6 +1,6 @@
 """Sums a partition's contributions per epoch, by cell and for the ledger (journey step 6, A6, rule D5).
 
-Emitted rows and counted hits are added up to totals per epoch. A redo overwrites these totals (architecture A6). An
+Emitted rows and counted hits are added up to totals per epoch. A redo overwrites the totals (architecture A6). An
 epoch is 15 minutes of log time. When an epoch is over, its values are final.
 """
 

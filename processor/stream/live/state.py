@@ -35,7 +35,7 @@ class PathCounts:
     copies: int = 0
 
     def add(self, other: PathCounts) -> None:
-        """Add other counts to these."""
+        """Add the counts of another step."""
         for name in PathCounts.__dataclass_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 

@@ -90,7 +90,7 @@ class Stepped:
         due: the final values of the previous epoch; None if no epoch ended.
         counts: how many hits took each path.
         waiting: the ledger entries (LEDGER_COLUMNS) for the epoch's hits that wait for settlement; None if the step
-            adds no such hits. These entries must be stored before the rows become visible (rule S9).
+            adds no such hits. Entries of waiting hits must be stored before the rows become visible (rule S9).
     """
 
     rows: FoldedRows
