@@ -151,7 +151,7 @@ class HitStream:
     def read(self, messages: Iterator[bytes]) -> None:
         """Read messages until the client half-closes or disconnects, or a message breaks the protocol.
 
-        Runs in the reader thread.
+        Must be called in the reader thread.
         """
         try:
             first = next(messages, None)

@@ -24,7 +24,7 @@ _MAX_READ_CHARS: Final = 3 * 2_000 + 12
 _ODD: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+|%|[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~%]+")
 _UNRESERVED: Final = frozenset("-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _DOT_SEGMENT: Final = re.compile(r"(?:^|/)\.\.?(?:/|$)")
-# Matches spaces that are not between two visible characters. Only these spaces are encoded.
+# Matches spaces that are not between two visible characters. Such spaces are encoded.
 _UNSEEN_BLANK: Final = re.compile(r"(?<![^/ ]) | (?![^/ ])")
 _MAX_HOST_CHARS: Final = 100  # a longer non-ASCII host is not encoded, because encoding is slow
 _REMEMBERED: Final = 4_096

@@ -42,8 +42,8 @@ class Frame:
         default_key: the key in the stream's open message, or "".
         site_header: value of the metadata `hitmesh-site`, or "".
         received_at: the time in UTC ms at which the collector received the batch; becomes the hits' collect_time.
-        found: faults of JSON hits by hit index. The conversion from JSON records them, because the resulting bytes do
-            not show them.
+        found: faults of JSON hits by hit index. The conversion from JSON records these faults, because the resulting
+            bytes do not show them.
         sent: the JSON from which the batch was made; None for a batch that was sent as protobuf.
     """
 
@@ -92,7 +92,7 @@ class Envelope:
 def read_envelope(frame: Frame) -> Envelope:
     """Return a frame's envelope; never raise an error.
 
-    Takes about 15 ms for 1 MiB of empty hits, and far less for other batches.
+    Reading takes about 15 ms for 1 MiB of empty hits, and far less for other batches.
     """
     size = len(frame.batch)
     try:

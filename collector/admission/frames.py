@@ -111,7 +111,7 @@ class FrameDecoder:
     def decode(
         self, frames: Sequence[Frame], envelopes: Sequence[Envelope], refused: frozenset[tuple[str, str]]
     ) -> Decoded:
-        """Return the table of all frames. Never raises an error: an error becomes a fault of the frame or hit.
+        """Return the table of all frames. No error is raised: an error becomes a fault of the frame or hit.
 
         Args:
             frames: in arrival order.
@@ -153,7 +153,10 @@ class FrameDecoder:
             return self._batches.read(draft.batches, sound=True)
 
     def _find_large_hits(self, draft: _Draft) -> None:
-        """Add a fault for each hit that exceeds the size limit. Only batches larger than MAX_HIT_BYTES are examined."""
+        """Add a fault for each hit that exceeds the size limit.
+
+        Only batches that are larger than MAX_HIT_BYTES can contain such a hit.
+        """
         suspects = [number for number, batch in enumerate(draft.batches) if len(batch) > MAX_HIT_BYTES]
         if not suspects:
             return

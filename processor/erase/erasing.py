@@ -74,7 +74,7 @@ def is_erasing(reprocessing: Reprocessing) -> bool:
 
 
 class Erasing:
-    """Performs erasures. Confined to one thread.
+    """Performs erasures. An instance must be used by one thread only.
 
     An erasure often waits for streams and for the settler. Other work continues during these waits, and up to
     `pace.erasures` erasures are in progress at the same time. An erasure in progress continues with the stage that it

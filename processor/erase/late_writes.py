@@ -16,7 +16,7 @@ from processor.stream.stores import StreamStores
 def take_back(stores: StreamStores, stored: Intake, visitors: ErasedVisitors) -> bool:
     """Erase the visitors' hits from a window's raw records, claims and id collisions. Return whether there were hits.
 
-    Raw records are changed last. As long as they contain the hits, a repetition of the window erases the hits.
+    Raw records are changed last. As long as raw records contain the hits, a repetition of the window erases the hits.
     """
     if not visitors:
         return False

@@ -1,7 +1,7 @@
 """Removes erased visitors from a partition's state (kind ERASE).
 
 The rows that the stream emitted for these visitors remain until their day is settled. Kept hits are not removed here.
-After the removal, the stream recovers: it deletes the files with kept hits, and reads the hits again from the log
+After the removal, the stream recovers: the files with kept hits are deleted, and the hits are read again from the log
 without the erased hits.
 """
 

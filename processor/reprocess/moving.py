@@ -93,7 +93,7 @@ class _Page:
 
 
 class Moving:
-    """Moves site-days to the wanted generations. Confined to one thread."""
+    """Moves site-days to the wanted generations. An instance must be used by one thread only."""
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ class Recomputed:
 
 
 class Rebuilder:
-    """Recomputes site-days, and stores the results. Confined to one thread."""
+    """Recomputes site-days, and stores the results. An instance must be used by one thread only."""
 
     def __init__(
         self,

@@ -26,11 +26,12 @@ from processor.settle.reached import ScanBounds
 
 
 class Recomputing:
-    """Recomputes a reprocessing's site-days, with sites and days ascending. Confined to one thread.
+    """Recomputes a reprocessing's site-days, with sites and days ascending.
 
-    A repair first restores raw records from the log. If raw hits of a site-day are still missing or damaged, the
-    site-day is not recomputed, and keeps its published generation. A site-day after the plan keeps its logic and rules.
-    If its raw hits are not complete, it is not recomputed, but left to the settler.
+    An instance must be used by one thread only. A repair first restores raw records from the log. If raw hits of a
+    site-day are still missing or damaged, the site-day is not recomputed, and keeps its published generation. A
+    site-day after the plan keeps its logic and rules. If its raw hits are not complete, it is not recomputed, but left
+    to the settler.
 
     Args:
         page_site_days: how many recomputed site-days are read at once.

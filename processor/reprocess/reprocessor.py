@@ -221,7 +221,10 @@ class Reprocessor:
         request if the work would undo a later publication.
         """
         if reprocessing.work is None:
-            self._fail(reprocessing, FatalError("the reprocessing is running, but no work is requested: request the work again"))
+            self._fail(
+                reprocessing,
+                FatalError("the reprocessing is running, but no work is requested: request the work again"),
+            )
             return 0
         self._take_up(reprocessing.id)
         if self._is_in_hand(reprocessing, buckets):

@@ -78,7 +78,7 @@ class _Progress:
 
 
 class Restoring:
-    """Restores raw records. Confined to one thread."""
+    """Restores raw records. An instance must be used by one thread only."""
 
     def __init__(self, stores: SettlerStores, clock: Clock, pace: ReprocessPace) -> None:
         self._stores = stores

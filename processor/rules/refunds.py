@@ -1,7 +1,7 @@
 """Decides the amount that a refund subtracts (journey step 5, and settlement; rule D3).
 
-A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream. At settlement, it subtracts
-the order's total, if the order is found. There are few refunds, so this module is plain Python.
+A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream. At settlement, such a refund
+subtracts the order's total, if the order is found. There are few refunds, so this module is plain Python.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class DayInputs:
         lg_k: log2 of the visitor sketches' size, the same as in the stream.
         carried_policy: the visit policy for visits that began before the day, if the previous day has another logic
             version or another policy; None: `policy`.
-        memory: the limits that bound the memory. No number depends on them.
+        memory: the limits that bound the memory. The results do not depend on these limits.
         excluded_before: for claiming hits, whether the hit is excluded in the current generations. For all other hits,
             the claim's flag applies.
     """

@@ -1,8 +1,8 @@
 """Keeps the leases of a settler: a separate thread acquires, renews and releases them.
 
 A settlement may compute for minutes, so the settler's own thread cannot renew the leases. At the beginning of each
-pass, the settler checks which buckets are leased. Before each publication, it checks whether the lease has expired. A
-bucket that another settler should take over is released at the end of the current pass.
+pass, the settler checks which buckets are leased. Before each publication, the settler checks whether the lease has
+expired. A bucket that another settler should take over is released at the end of the current pass.
 docs/decisions/0082-settlers-in-parallel.md gives the reasons.
 """
 

@@ -50,7 +50,7 @@ class ReadableRows:
         A generation must not become current before its rows are readable.
 
         Args:
-            wave: each site-day with its generation number and settlement. Must not be empty.
+            wave: at least one site-day, each with its generation number and settlement.
 
         Raises:
             Unavailable: the deadline has passed, or the work was stopped.

@@ -20,7 +20,7 @@ from processor.settle.wave import covered_by
 
 
 class Resorting:
-    """The settler's re-sorted hits, at most one `SortedHits` at a time. May be used by the settler's thread only.
+    """The settler's re-sorted hits, at most one `SortedHits` at a time. An instance belongs to the settler's thread.
 
     The re-sorted hits contain nothing beyond their bounds. In three cases, a site-day therefore reads its records
     directly: if it has dirty marks beyond these bounds, if settlement itself marked it, or if an earlier day of the

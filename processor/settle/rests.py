@@ -14,7 +14,9 @@ _LONGEST_S: Final = 10.0
 
 
 class Rests:
-    """Pauses (rests) in proportion to the CPU time that was used since the last rest. Must be used by one thread only.
+    """Pauses (rests) in proportion to the CPU time that was used since the last rest.
+
+    An instance must be used by one thread only.
 
     Args:
         share: CPU time / (CPU time + rests); 1 = no rests.

@@ -1,9 +1,10 @@
-"""The dirty marks that settlement itself makes: on days that depend on another day (rule L4), and before flags are set.
+"""Makes the dirty marks of settlement itself: on days that depend on another day (rule L4), and before flags are set.
 
-Flags of claims are written without a condition. A process can stand still at this write while another settler settles
-the day, then write old flags, and die before it looks. So an **intent** is stored first: a mark that only its maker
-removes after the flags are set. Another settler leaves an intent alone until it is old; then the maker is dead or has
-written long ago, and the day is settled again.
+Flags of claims are written without a condition. A process may be suspended just before this write, while another
+settler settles the day. The process may then write old flags, and die before it notices the other settlement. Therefore
+an **intent** is stored before the flags: a mark that its maker removes after the flags are set. Other settlers ignore
+an intent until it is old. If an intent is old, its maker is dead or has written the flags long ago, and the day is
+settled again.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from hitmesh.ports import Clock
 
 
 class SettlementMarks:
-    """Makes dirty marks with rising offsets. Confined to one thread.
+    """Makes dirty marks with rising offsets. An instance must be used by one thread only.
 
     Args:
-        clock: offsets and log times.
-        number: the marks' partition number. The number must be unique per maker, because marks are cleared by offset,
-            and each maker derives offsets from its clock.
+        clock: the source of offsets and log times.
+        number: the partition number of the marks. Each maker must have another number, because marks are cleared by
+            offset, and each maker derives offsets from its clock.
     """
 
     def __init__(self, clock: Clock, number: int) -> None:
@@ -33,7 +34,7 @@ class SettlementMarks:
         self._last_offset = 0
 
     def on(self, site: str, days: Iterable[int]) -> Sequence[DirtyMark]:
-        """Return a mark for each day, each with an offset above all offsets so far."""
+        """Return a mark for each day. Each mark has a higher offset than all marks before."""
         now, marks = self._clock.now(), []
         for day in sorted(days):
             self._last_offset = max(now, self._last_offset + 1)
@@ -41,7 +42,7 @@ class SettlementMarks:
         return marks
 
     def intent(self, site_day: SiteDay) -> DirtyMark:
-        """Return the mark to store before the flags of a site-day's claims are set."""
+        """Return the intent that must be stored before the flags of a site-day's claims are set."""
         now = self._clock.now()
         self._last_offset = max(now, self._last_offset + 1)
         return DirtyMark(site_day, Position(*self._intents, self._last_offset), now)
@@ -49,7 +50,8 @@ class SettlementMarks:
     def without_young_intents(self, taken: Iterable[DirtySiteDay], after: int) -> list[DirtySiteDay]:
         """Return the site-days without the intents of other makers that were stored at `after` (UTC ms) or later.
 
-        A site-day that has no other marks is left out. An offset is a time, because makers derive offsets from clocks.
+        A site-day that has no other marks is left out. The offsets of marks are compared with `after`, because makers
+        derive offsets from clocks.
         """
         kept = []
         for entry in taken:
@@ -63,12 +65,12 @@ class SettlementMarks:
         return is_others and marks.last_offset >= after
 
     def note(self, taken: Iterable[DirtySiteDay]) -> None:
-        """Note stored marks, so that later marks get higher offsets even if the clock was set back."""
+        """Record stored marks, so that later marks get higher offsets even if the clock was set back."""
         mine = (self._partition, self._intents)
         offsets = [marks.last_offset for entry in taken for marks in entry.marks if marks.partition in mine]
         self._last_offset = max([self._last_offset, *offsets])
 
 
 def range_of(mark: DirtyMark) -> MarkRange:
-    """Return a single mark as a range, to clear the mark."""
+    """Return a single mark as a range, which is needed to clear the mark."""
     return MarkRange(PartitionId(*mark.position[:2]), mark.position.offset, mark.position.offset, mark.log_time)

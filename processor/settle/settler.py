@@ -60,7 +60,7 @@ _MAX_DOUBLINGS: Final = 20
 
 
 class Settler:
-    """Settle dirty site-days. Confined to one thread.
+    """Settle dirty site-days. An instance must be used by one thread only.
 
     Args:
         stores: the stores to read and write.

@@ -1,4 +1,4 @@
-"""Stores rows in numbered groups on a local disk, so that never all rows of a large site-day are in memory.
+"""Stores rows in numbered groups on a local disk, so that the rows of a large site-day need not all be in memory.
 
 The file has no name, so no file outlives the process. The file consists of blocks. Each block is an Arrow IPC stream of
 its own, so that a reader decodes only the wanted columns of the wanted group. A column that has the same value in all
@@ -37,7 +37,7 @@ class _Block:
 class Spill:
     """Groups of rows on disk.
 
-    A group's rows are in the order in which they were added. Must be used by one thread only.
+    A group's rows are in the order in which they were added. An instance must be used by one thread only.
 
     Args:
         directory: a directory on a local disk, created if it is missing; None = the system's directory for temporary

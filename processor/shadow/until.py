@@ -14,7 +14,9 @@ LOOK_EVERY_S: Final = 0.5
 
 
 class Until:
-    """A stop that is set once `stop` is set or `is_over` has returned True. Must be used by one thread only.
+    """A stop that is set once `stop` is set or `is_over` has returned True.
+
+    An instance must be used by one thread only.
 
     Args:
         stop: the process's stop.

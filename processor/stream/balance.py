@@ -8,7 +8,8 @@ import polars as pl
 
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 
-# For each kind of ledger entry: a class, and the classes whose counts must add up to its count for every (site, at).
+# For each kind of ledger entry, names a class, and the classes whose counts must add up to its count for each (site,
+# at).
 _EQUATIONS: Final = {
     LedgerKind.CELL: (LedgerClass.RECEIVED, (LedgerClass.REJECTED, LedgerClass.ACCEPTED)),
     LedgerKind.DAY: (

@@ -52,7 +52,7 @@ def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[
 
 
 class StreamMeter:
-    """Counts and times the work of a runner. May be used by the runner's thread only.
+    """Counts and times the work of a runner. An instance must be used by the runner's thread only.
 
     Args:
         metrics: receives the numbers.

@@ -62,8 +62,8 @@ class Recovered:
     """The states of all partitions at their committed positions, and the values to write again.
 
     `replayed` counts the hits that were read again: kept hits and hits since the snapshots. `changes_logic` is true if
-    a partition changes its logic version. The caller must then save snapshots before it commits rows. Without these
-    snapshots, a later recovery would apply the new version to earlier records.
+    a partition changes its logic version. If `changes_logic` is true, the caller must save snapshots before it commits
+    rows. Without these snapshots, a later recovery would apply the new version to earlier records.
     """
 
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)

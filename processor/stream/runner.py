@@ -58,7 +58,7 @@ class Stop(Protocol):
 
 
 class Runner:
-    """Runs the live stream over the partitions that the consumer group assigns. Must be used by one thread only.
+    """Runs the live stream over the partitions that the consumer group assigns. A Runner belongs to one thread.
 
     Args:
         stores: stores of the live stream.

@@ -125,7 +125,7 @@ class KeptHits:
     def add(self, rows: pl.DataFrame, epoch: int) -> None:
         """Keep hits (KEPT_COLUMNS) of an epoch, in any order.
 
-        In the log, they must come after all hits that are already kept.
+        In the log, the new hits must come after all hits that are already kept.
         """
         if rows.is_empty():
             return

@@ -202,7 +202,8 @@ def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -
     """Return one row per row key: sums, visitors, and the index of the first contribution as `at`.
 
     Grouping by a number is cheap, but grouping by eight texts is expensive. Contributions are therefore grouped by a
-    hash of their row key. Only if different row keys share a hash, they are grouped by the row key itself (rule D0).
+    hash of their row key. If different row keys share a hash, contributions are grouped by the row key itself (rule
+    D0).
     """
     texts = [name for name in _TEXTS if contributions[name].null_count() < contributions.height]
     keys = _keys(contributions, texts) & np.uint64((1 << hash_bits) - 1)

@@ -141,12 +141,12 @@ class Timelines:
 
     @property
     def seen(self) -> I64Array:
-        """The latest event time of each slot's on-time hits. The array may be written to."""
+        """The latest event time of each slot's on-time hits, as an array that callers may change."""
         return self._seen[: self._count]
 
     @property
     def base(self) -> I32Array:
-        """Each slot's index in `bases`; −1 for none. The array may be written to."""
+        """Each slot's index in `bases` (−1 for none), as an array that callers may change."""
         return self._base[: self._count]
 
     def find(self, keys: U64Array) -> I64Array:
