@@ -186,7 +186,7 @@ class Attempt:
         Return None if there is nothing to settle: no hit, no refusal and no published generation.
 
         Raises:
-            StaleGeneration: the current generation was read further than this attempt would read.
+            StaleGeneration: the current generation has read further than this attempt would read.
         """
         worked = self.work()
         if worked is None:
@@ -198,7 +198,7 @@ class Attempt:
         """Return the settlement as `settle` does, together with its inputs. The caller must close the result.
 
         Raises:
-            StaleGeneration: the current generation was read further than this attempt would read.
+            StaleGeneration: the current generation has read further than this attempt would read.
         """
         self._memory.rest()
         self._refuse_to_read_less()
