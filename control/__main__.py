@@ -11,7 +11,6 @@ from control.backend import Backend, Bookkeeping
 from control.service import SERVICES, build_server
 from control.settings import ControlSettings
 from hitmesh.adapters.directories import open_directory
-from hitmesh.adapters.servers import SCHEME
 from hitmesh.model.errors import HitmeshError, RefusedError
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.config import load
@@ -47,7 +46,6 @@ def main() -> int:
         clock=SystemClock(),
         new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
         open_reads=settings.open_reads,
-        shadow_streams=settings.shadow_on_servers or not settings.store.startswith(SCHEME),
     )
     try:
         server = build_server(backend, telemetry.metrics, workers=settings.workers, max_calls=settings.max_calls)

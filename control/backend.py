@@ -76,7 +76,6 @@ class Backend:
     `open_reads`: if true, every caller who reaches the listener may read every site; otherwise a caller needs a server
     key of the merchant.
     `limits`: the limits for plans and comparisons.
-    `shadow_streams`: whether a shadow stream may be started.
     """
 
     directory: SiteDirectory
@@ -85,4 +84,3 @@ class Backend:
     new_token: Callable[[], str]
     open_reads: bool = False
     limits: ReprocessingLimits = PRODUCTION
-    shadow_streams: bool = True

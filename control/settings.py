@@ -20,9 +20,6 @@ class ControlSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="HITMESH_CONTROL_", extra="forbid", frozen=True)
 
     open_reads: bool = Field(default=False, description="Allow reads of sites, ledger and drift without a key")
-    shadow_on_servers: bool = Field(
-        default=False, description="Allow shadow streams on Kafka, Cassandra and Druid, where they are not tested yet"
-    )
     workers: int = Field(default=WORKERS, ge=1, le=256, description="Maximum number of concurrent calls")
     max_calls: int = Field(
         default=MAX_CALLS, ge=1, le=4_096, description="Maximum number of calls that run or wait; more are refused"

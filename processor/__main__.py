@@ -16,6 +16,7 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.api.control.v1 import trace_pb2_grpc
 from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, as_disk_full
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.streams import Stream
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock
 from hitmesh.runtime.call_limits import CallPool
@@ -38,7 +39,7 @@ from processor.settings import ProcessorSettings, Role
 from processor.settle.lease_keeper import LeaseKeeper, LeasePace
 from processor.settle.loop import run_in_turns
 from processor.settle.rests import Rests
-from processor.shadow.adoption import adopt, forget_stops, is_due
+from processor.shadow.adoption import adopt, goes_on, is_due
 from processor.shadow.until import Until
 from processor.stream.balance_watch import watch_balance
 from processor.stream.metering import ages_s
@@ -78,15 +79,10 @@ def run_stream(
 
     When a shadow must be adopted, the stream ends for a moment, and continues as the shadow.
     """
-    adopts_at = 0.0
-
-    def must_adopt() -> bool:
-        return time.monotonic() >= adopts_at and is_due(stores, stores.streams.read())
-
     while not stop.is_set():
         try:
-            forget_stops(stores.streams)
-            runner = build_runner(stores, clock, settings, metrics)
+            table = stores.streams.read()
+            runner = build_runner(stores, table, clock, settings, metrics)
         except (RetryError, OSError) as error:
             again = error if isinstance(error, RetryError) else as_disk_full(error)
             if again is None:
@@ -94,20 +90,41 @@ def run_stream(
             logger().warning("recovery_waits", reason=again.reason, message=again.message)
             stop.wait(again.retry_after_s)
             continue
-        until = Until(stop, must_adopt)
-        runner.run(until)
-        if not stop.is_set() and not stood_still(stores, runner, clock, stop):
-            adopts_at = time.monotonic() + ADOPT_AGAIN_S
+        run_until_replaced(stores, table.live, runner, clock, stop)
         runner.close()
 
 
-def stood_still(stores: Stores, runner: Runner, clock: Clock, stop: threading.Event) -> bool:
-    """Let the runner stand still until the shadow is adopted; return False if that did not happen in time."""
-    try:
-        return adopt(stores, runner.partitions, clock, stop, beat=runner.heartbeat)
-    except RetryError as error:
-        logger().warning("adoption_waits", reason=error.reason, message=error.message)
-        return False
+def run_until_replaced(
+    stores: Stores, live: Stream, runner: Runner, clock: Clock, stop: threading.Event, again_s: float = ADOPT_AGAIN_S
+) -> None:
+    """Run the live stream until stopped, or until another stream is live; stand still while a shadow is adopted."""
+    begins_at = 0.0
+
+    def must_end() -> bool:
+        table = stores.streams.read()
+        may_begin = time.monotonic() >= begins_at
+        return table.live.generation != live.generation or is_due(stores, table, may_begin=may_begin)
+
+    while True:
+        runner.run(Until(stop, must_end))
+        if stop.is_set() or stood_still(stores, live, runner, clock, stop):
+            return
+        begins_at = time.monotonic() + again_s
+
+
+def stood_still(stores: Stores, live: Stream, runner: Runner, clock: Clock, stop: threading.Event) -> bool:
+    """Let the runner stand still until the shadow is adopted; return False if the runner must go on."""
+    is_over = False
+    while not stop.is_set():
+        try:
+            is_over = is_over or not adopt(stores, live, runner.standing, clock, stop)
+            return stop.is_set() or not is_over or not goes_on(stores.streams, live)
+        except RetryError as error:
+            logger().warning("adoption_waits", reason=error.reason, message=error.message)
+            is_over = True
+            runner.heartbeat()
+            stop.wait(error.retry_after_s)
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.logic import logic_named
-from hitmesh.model.streams import Stream
+from hitmesh.model.streams import Stream, StreamTable
 from hitmesh.ports import Clock
 from hitmesh.runtime.telemetry import Metrics
 from processor.fail_points import dying_at
@@ -24,7 +24,7 @@ from processor.settle.settler import Settler
 from processor.settle.share import Share
 from processor.settle.stores import SettlerStores
 from processor.shadow.beside import Beside, BesidePace
-from processor.shadow.stores import begin_at_start, shadow_stores, stores_of
+from processor.shadow.stores import begin_at_start, live_stores, shadow_stores
 from processor.stream.metering import StreamMeter
 from processor.stream.runner import Runner
 from processor.stream.stores import StreamStores
@@ -71,12 +71,13 @@ def settler_stores(stores: Stores) -> SettlerStores:
     )
 
 
-def build_runner(stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics) -> Runner:
-    """Return the live stream over these stores, after recovery of its state."""
-    table = stores.streams.read()
+def build_runner(
+    stores: Stores, table: StreamTable, clock: Clock, settings: ProcessorSettings, metrics: Metrics
+) -> Runner:
+    """Return the table's live stream over these stores, after recovery of its state."""
     store = stores.stream(table.live.generation, is_shadow=False)
     return Runner(
-        stores_of(table.live, stream_stores(stores), store),
+        live_stores(table.live, stream_stores(stores), store, stores.streams),
         clock,
         settings.pace,
         home=settings.cache_dir,

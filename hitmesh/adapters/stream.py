@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from hitmesh.adapters.cassandra.logs import DeclaredLogs
 from hitmesh.adapters.cassandra.progress import CassandraProgress
@@ -17,7 +18,7 @@ from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.cassandra.states import CassandraStateStore
 from hitmesh.adapters.cassandra.writers import Writers
 from hitmesh.adapters.druid.client import DruidClient
-from hitmesh.adapters.druid.marks import Marks
+from hitmesh.adapters.druid.marks import IDLE_S, Marks
 from hitmesh.adapters.druid.metrics import DruidMetricStore
 from hitmesh.adapters.kafka.log_reader import KafkaLogReader
 from hitmesh.adapters.kafka.members import GroupMembers
@@ -26,6 +27,9 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.shared.catalogue import shadow_group
 from hitmesh.model.positions import Topic
 from hitmesh.ports import StreamStore
+
+BEGINNING: Final = "~begin"
+"""The name with which a process commits a stream's first positions; no node has this name."""
 
 
 class OneStreamOnServers:
@@ -67,7 +71,7 @@ class OneStreamOnServers:
         """Return the stores for the stream with this generation."""
         with self._lock:
             if (generation, is_shadow) not in self._made:
-                self._made[generation, is_shadow] = self._make(generation, generation if is_shadow else 0)
+                self._made[generation, is_shadow] = self._make(generation, is_shadow=is_shadow)
             return self._made[generation, is_shadow]
 
     def close(self) -> None:
@@ -77,26 +81,30 @@ class OneStreamOnServers:
         for close in closed:
             close()
 
-    def _make(self, generation: int, shadow: int) -> StreamStore:
+    def _make(self, generation: int, *, is_shadow: bool) -> StreamStore:
         servers, session, catalogue = self._servers, self._session, self._catalogue
-        group = shadow_group(shadow) if shadow else self._group
+        group = shadow_group(generation) if is_shadow else self._group
+        shadow = generation if is_shadow else 0
         series, states = CassandraSeriesStore(session, generation), CassandraStateStore(session, generation)
         progress = CassandraProgress(session, catalogue, shadow)
-        outbox = KafkaOutbox(
-            servers,
-            catalogue,
-            group,
-            self._node,
-            self._members,
-            progress,
-            Writers(session),
-            stream=generation,
-            shadow=shadow,
+        outbox, beginning = (
+            KafkaOutbox(
+                servers,
+                catalogue,
+                group,
+                writer,
+                self._members,
+                progress,
+                Writers(session),
+                stream=generation,
+                shadow=shadow,
+            )
+            for writer in (self._node, BEGINNING)
         )
-        self._closed.append(outbox.close)
+        self._closed += [outbox.close, beginning.close]
         ingested = self._metrics.ingested_through
         if shadow:
-            marks = Marks(servers, self._client, catalogue, shadow)
+            marks = Marks(servers, self._client, catalogue, shadow, idle_s=IDLE_S)
             self._closed.append(marks.close)
             ingested = marks.through
 
@@ -107,6 +115,7 @@ class OneStreamOnServers:
         return StreamStore(
             log_reader=lambda topic: KafkaLogReader(servers, catalogue, topic, group, self._node, self._members),
             outbox=outbox,
+            beginning=beginning,
             series=series,
             states=states,
             progress=progress,

@@ -38,6 +38,7 @@ class StreamStore:
         log_reader: returns a reader for a topic, which begins at the stream's committed positions. The caller must
             close the reader.
         outbox: accepts only rows of the stream's generation.
+        beginning: an outbox for the stream's first positions, with a single writer among all processes.
         series: stores partials of the stream's generation, and the stream's flushed positions.
         states: stores the stream's snapshots.
         progress: returns the stream's committed positions.
@@ -49,6 +50,7 @@ class StreamStore:
 
     log_reader: Callable[[Topic], LogReader]
     outbox: Outbox
+    beginning: Outbox
     series: SeriesStore
     states: StateStore
     progress: ProgressReader

@@ -8,7 +8,11 @@ The order of effects is defined only here:
    stream (`StreamTable.ended`);
 4. each process starts its live runner again, with the shadow's stores and the processor's consumer group.
 
-A crash before 3 leaves the earlier live stream in force; a process that starts forgets all stored positions first.
+A crash before 3 leaves the earlier live stream in force. A live runner that begins with partitions, after a start or
+because partitions moved, first replaces the table without stored positions (`goes_on`): then every process that stands
+still, and may have had these partitions, tries again later, and its conditional writes fail. If the table already has
+another live stream, the runner ends. So no runner commits a record after 3 for the earlier live stream.
+
 After 3, each start takes the shadow's stores. The processor's committed positions continue, so raw records, marks,
 claims and the ledger have no gap and nothing twice. A shadow runner that still runs applies no record after 3, because
 it looks at the table after it has read the live stream's progress (`processor.shadow.stores`).
@@ -17,11 +21,12 @@ it looks at the table after it has read the live stream's progress (`processor.s
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
-from hitmesh.model.streams import CAUGHT_UP_MS, Progress, ShadowState, StreamTable, lag_ms
+from hitmesh.model.streams import CAUGHT_UP_MS, Progress, ShadowState, Stream, StreamTable, lag_ms
 from hitmesh.ports import Clock, Streams
 from hitmesh.runtime.logs import logger
 from processor.stream.stores import HasStreams
@@ -31,69 +36,89 @@ WAIT_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.1
 
 
+Standing = Callable[[], Mapping[PartitionId, int] | None]
+"""Sends heartbeats; returns the committed offsets of a runner that stands still, None if partitions may have moved."""
+
+
 def is_adopting(table: StreamTable) -> bool:
     """Return whether the live stream must continue as the shadow."""
     return table.shadow is not None and table.shadow.state is ShadowState.ADOPTING
 
 
-def is_due(stores: HasStreams, table: StreamTable) -> bool:
-    """Return whether the live stream must continue as the shadow, and the shadow is close enough."""
-    if not is_adopting(table):
+def is_due(stores: HasStreams, table: StreamTable, *, may_begin: bool = True) -> bool:
+    """Return whether the live stream must stand still, because the shadow must be adopted and is close enough.
+
+    Args:
+        stores: the stores of all streams.
+        table: the stream table.
+        may_begin: whether this process may be the first; if not, it waits until another process stands still.
+    """
+    if not is_adopting(table) or table.shadow is None or not (may_begin or table.shadow.stopped):
         return False
     live, shadow = _progress(stores, table)
     return lag_ms(live, shadow) <= CAUGHT_UP_MS
 
 
-def forget_stops(streams: Streams) -> None:
-    """Forget stored positions before a live runner moves on from them."""
-    table = streams.read()
-    while is_adopting(table) and table.shadow is not None and table.shadow.stopped:
-        streams.replace(table.stopped({}))
+def goes_on(streams: Streams, live: Stream) -> bool:
+    """Return whether `live` is still the live stream; if so, forget all stored positions, because a runner moves on.
+
+    The table gets a new version even if it has no positions, so that a process that read the earlier table, and does
+    not know yet that its partitions moved, cannot replace it.
+    """
+    while True:
         table = streams.read()
+        if table.live.generation != live.generation:
+            return False
+        if not is_adopting(table) or streams.replace(table.stopped({})):
+            return True
 
 
 def adopt(
     stores: HasStreams,
-    mine: Iterable[PartitionId],
+    live: Stream,
+    standing: Standing,
     clock: Clock,
     stop: threading.Event,
     *,
-    beat: Callable[[], None] = lambda: None,
     wait_s: float = WAIT_S,
 ) -> bool:
-    """Wait until the shadow is the live stream; the live runner over the partitions `mine` must not run meanwhile.
+    """Wait until the shadow replaces the stream `live`, whose runner in this process must not run meanwhile.
 
-    `beat` keeps the membership in the consumer group meanwhile, so that no other process goes on with the partitions.
-    Return False if the shadow does not reach the positions in time; the earlier live stream must then continue.
+    `standing` also keeps the membership in the consumer group, so that no other process goes on with the partitions.
+    Return False if the shadow does not reach the positions in time, or another process moves on. Before the runner
+    moves on, the caller must call `goes_on`.
     """
-    assigned = set(mine)
-    for _ in range(max(1, round(wait_s / _LOOK_EVERY_S))):
-        beat()
+    has_stored, ends = False, time.monotonic() + wait_s
+    while True:
         table = stores.streams.read()
-        if table.shadow is None or table.shadow.state is not ShadowState.ADOPTING:
-            return any(stream == table.live for stream in table.adopted)
-        live, shadow = _progress(stores, table)
-        at = {partition: live[partition].next_offset for partition in assigned if partition in live}
+        if table.live.generation != live.generation:
+            return True
+        at = standing()  # after the table was read: see `goes_on`
+        if at is None or table.shadow is None or not is_adopting(table):
+            return False
         stopped = {**table.shadow.stopped, **at}
         if stopped != table.shadow.stopped:
-            stores.streams.replace(table.stopped(stopped))
-            continue
-        if _have_met(live, shadow, stopped) and _is_ingested(stores, table, live):
+            if has_stored:
+                return False  # another process has begun with partitions
+            has_stored = stores.streams.replace(table.stopped(stopped))
+        elif _has_met(stores, table):
             if stores.streams.replace(table.ended(clock.now())):
                 logger().info("shadow_adopted", generation=table.current.generation, logic=table.current.logic)
-            continue
-        if stop.wait(_LOOK_EVERY_S):
+        elif time.monotonic() >= ends:
+            logger().warning("shadow_not_adopted", message="the shadow did not reach the live stream in time")
             return False
-    forget_stops(stores.streams)
-    logger().warning("shadow_not_adopted", message="the shadow did not reach the live stream in time; trying later")
-    return False
+        elif stop.wait(_LOOK_EVERY_S):
+            return False
 
 
-def _have_met(live: Progress, shadow: Progress, stopped: dict[PartitionId, int]) -> bool:
+def _has_met(stores: HasStreams, table: StreamTable) -> bool:
+    """Return whether all partitions stand still, and reports can read all rows of the shadow up to these positions."""
+    live, shadow = _progress(stores, table)
+    stopped = {} if table.shadow is None else table.shadow.stopped
     return all(
         stopped.get(partition) == reached.next_offset == shadow.get(partition, reached).next_offset
         for partition, reached in live.items()
-    )
+    ) and _is_ingested(stores, table, live)
 
 
 def _is_ingested(stores: HasStreams, table: StreamTable, live: Progress) -> bool:

@@ -21,6 +21,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows
 from hitmesh.model.streams import FIRST, Stream
 from hitmesh.ports import LogReader, LogScan, Outbox, ProgressReader, SeriesStore, Streams, StreamStore
+from processor.shadow.adoption import goes_on
 from processor.stream.stores import StreamStores
 
 _LOOK_EVERY_S: Final = 0.05
@@ -37,6 +38,14 @@ def stores_of(stream: Stream, base: StreamStores, store: StreamStore) -> StreamS
         outbox=_OwnOutbox(store.outbox, stream),
         series=_OwnSeries(store.series, stream),
         states=store.states,
+    )
+
+
+def live_stores(stream: Stream, base: StreamStores, store: StreamStore, streams: Streams) -> StreamStores:
+    """Return the stores of the live stream's runner, which ends if another stream is live."""
+    return replace(
+        stores_of(stream, base, store),
+        log_reader=lambda topic: _LiveReader(store.log_reader(topic), lambda: goes_on(streams, stream)),
     )
 
 
@@ -59,16 +68,69 @@ def shadow_stores(
 def begin_at_start(stream: Stream, store: StreamStore) -> None:
     """Commit the stream's start as its position; positions that are ahead stay.
 
+    The positions are compared after every other process was fenced, so no process sets them back behind another that
+    has begun.
+
     Raises:
-        Fenced: another process runs the shadow.
+        Fenced: another process begins.
     """
-    writer = store.outbox.take_over()
+    writer = store.beginning.take_over()
     starts = {partition: PartitionProgress(at, 0) for partition, at in stream.starts.items() if at}
     if starts:
-        store.outbox.transaction(writer, [], starts)
+        store.beginning.transaction(writer, [], starts)
 
 
-class _FollowingReader:
+class _WrappedReader:
+    """A LogReader that calls another. Confined to one thread."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+
+    def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
+        """Return the next records."""
+        return self._reader.poll(max_hits, timeout_s)
+
+    def heartbeat(self) -> None:
+        """Tell the consumer group that this reader is alive."""
+        self._reader.heartbeat()
+
+    def positions(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the read positions."""
+        return self._reader.positions()
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the committed positions."""
+        return self._reader.committed()
+
+    def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Commit positions."""
+        self._reader.commit(positions)
+
+    def close(self) -> None:
+        """Close the reader."""
+        self._reader.close()
+
+
+class _LiveReader(_WrappedReader):
+    """A LogReader for a live stream's runner: the runner begins only if no other stream is live."""
+
+    def __init__(self, reader: LogReader, goes_on: Callable[[], bool]) -> None:
+        super().__init__(reader)
+        self._goes_on = goes_on
+
+    def positions(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the positions from which the runner begins.
+
+        Raises:
+            PartitionsMoved: another stream is the live stream.
+        """
+        found = super().positions()
+        if not self._goes_on():
+            raise PartitionsMoved("the live stream continues as a shadow stream", retry_after_s=0.1)
+        return found
+
+
+class _FollowingReader(_WrappedReader):
     """A LogReader that returns no record before the live stream has committed it. Confined to one thread.
 
     The live stream's progress is read before `is_beside`: as long as the shadow is beside the live stream afterwards,
@@ -76,7 +138,7 @@ class _FollowingReader:
     """
 
     def __init__(self, reader: LogReader, topic: Topic, live: ProgressReader, is_beside: Callable[[], bool]) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self._topic = topic
         self._live = live
         self._is_beside = is_beside
@@ -107,26 +169,6 @@ class _FollowingReader:
         if not free:
             self._waiting.wait(min(timeout_s, _LOOK_EVERY_S))
         return free
-
-    def heartbeat(self) -> None:
-        """Tell the consumer group that this reader is alive."""
-        self._reader.heartbeat()
-
-    def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the read positions, which may be ahead of the returned records."""
-        return self._reader.positions()
-
-    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed positions."""
-        return self._reader.committed()
-
-    def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Commit positions."""
-        self._reader.commit(positions)
-
-    def close(self) -> None:
-        """Close the reader."""
-        self._reader.close()
 
 
 def _is_before(record: LoggedRecord, reached: Mapping[PartitionId, PartitionProgress]) -> bool:

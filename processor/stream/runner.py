@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -207,10 +207,10 @@ class Runner:
         """The states of all partitions of hits, for measurements."""
         return list(self._hits.values())
 
-    @property
-    def partitions(self) -> Sequence[PartitionId]:
-        """The partitions of both topics that the consumer group has assigned."""
-        return [*self._hits, *self._refusals]
+    def standing(self) -> Mapping[PartitionId, int] | None:
+        """Send heartbeats; return the committed offset of each assigned partition, None if a recovery is due."""
+        self.heartbeat()
+        return {state.partition: state.next_offset for state in self._states()} if self._is_certain else None
 
     def close(self) -> None:
         """Close the readers. Idempotent."""

@@ -149,6 +149,9 @@ class Books:
     def current_stream(self, table: StreamTable) -> StreamStore | None:
         """Return the stores of the stream that reports read; None for the first stream (see Backend)."""
         current = table.current
+        if table.shadow is not None and not table.shadow.is_read:
+            # On Druid, this starts the search for the shadow's marks, so that they are known once it is published.
+            self.stream(table.shadow.stream.generation, is_shadow=True).ingested_through()
         return None if current == FIRST else self.stream(current.generation, is_shadow=current is not table.live)
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:

@@ -88,7 +88,7 @@ def take_in(stores: Stores, clock: Clock) -> None:
     for partition in range(stores.log.partitions(Topic.HITS)):
         stores.log.append(Topic.HITS, partition, heartbeat_record("bench", clock.now()))
     stores.log.flush(OUTCOME_TIMEOUT_S)
-    runner = build_runner(stores, clock, ProcessorSettings(store="memory:"), unmeasured())
+    runner = build_runner(stores, stores.streams.read(), clock, ProcessorSettings(store="memory:"), unmeasured())
     while runner.step(0.0):
         pass
     runner.close()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hitmesh.adapters.factory import Stores
+from hitmesh.model.errors import Fenced
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.streams import Stream, StreamTable
 from tests.support.opened import NOON, Opener
@@ -72,6 +73,25 @@ class TestOneStream:
         assert stores.progress.progress(Topic.HITS)[partition] == PartitionProgress(0, 0)
         shadow.forget_positions()
         assert shadow.progress.progress(Topic.HITS)[partition] == PartitionProgress(0, 0)
+
+    def test_the_removal_of_a_stream_fences_no_writer_of_the_live_stream(self, stores: Stores) -> None:
+        (partition, *_) = stores.progress.progress(Topic.HITS)
+        live = stores.stream(-1, is_shadow=False).outbox
+        writer = live.take_over()
+        live.transaction(writer, [], {partition: PartitionProgress(3, NOON)})
+        stores.stream(0, is_shadow=True).outbox.take_over()
+        live.transaction(writer, [], {partition: PartitionProgress(4, NOON)})
+        assert stores.progress.progress(Topic.HITS)[partition] == PartitionProgress(4, NOON)
+
+    def test_a_stream_is_begun_by_a_single_writer(self, opener: Opener) -> None:
+        first, second = (opener().stream(-1, is_shadow=True).beginning for _ in range(2))
+        (partition, *_) = opener().progress.progress(Topic.HITS)
+        late = first.take_over()
+        second.transaction(second.take_over(), [], {partition: PartitionProgress(7, 0)})
+        with pytest.raises(Fenced):
+            first.transaction(late, [], {partition: PartitionProgress(8, 0)})
+        first.transaction(first.take_over(), [], {partition: PartitionProgress(3, 0)})
+        assert opener().stream(-1, is_shadow=True).progress.progress(Topic.HITS)[partition].next_offset == 7
 
 
 @pytest.mark.parametrize("day", [DAY - 1, DAY])

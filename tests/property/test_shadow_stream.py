@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,14 @@ from hypothesis import event, given
 
 from control.__main__ import bookkeeping_of
 from control.rpc.shadow.requests import new_stream
-from hitmesh.model.errors import CommitInDoubt
+from hitmesh.model.errors import CommitInDoubt, PartitionsMoved
 from hitmesh.model.logic import V0, V1, logic_named
+from hitmesh.model.positions import PartitionId
 from hitmesh.model.streams import ShadowState, Stream, StreamTable
 from processor.building import stream_stores
-from processor.shadow.adoption import adopt, forget_stops
+from processor.shadow.adoption import adopt, goes_on, is_due
 from processor.shadow.cleaning import remove_gone
-from processor.shadow.stores import begin_at_start, shadow_stores, stores_of
+from processor.shadow.stores import begin_at_start, live_stores, shadow_stores
 from processor.stream.live.limits import Limits
 from processor.stream.runner import Runner
 from processor.stream.stores import StreamStores
@@ -65,7 +66,7 @@ class TwoStreams(Mesh):
 
     def live_stores(self) -> StreamStores:
         store = self.stores.stream(self.table.live.generation, is_shadow=False)
-        return stores_of(self.table.live, stream_stores(self.stores), store)
+        return live_stores(self.table.live, stream_stores(self.stores), store, self.stores.streams)
 
     def beside(self) -> StreamStores:
         shadow = self.table.shadow
@@ -118,12 +119,11 @@ class TwoStreams(Mesh):
     def take_over(self) -> None:
         """Let the shadow stream take over as the live stream."""
         self.change(self.table.moved(ShadowState.ADOPTING, self.clock.now()))
-        forget_stops(self.stores.streams)
         self.runner.snapshot()
-        partitions = self.runner.partitions
+        standing = self.runner.standing()
         self.runner.close()
         self.follow()
-        assert adopt(self.stores, partitions, self.clock, threading.Event(), wait_s=1.0)
+        assert adopt(self.stores, self.table.live, lambda: standing, self.clock, threading.Event(), wait_s=1.0)
         self.logic = logic_named(self.table.live_logic(V0.name))
         self.runner = self.a_runner(self.live_stores())
 
@@ -263,12 +263,12 @@ def test_an_adoption_that_is_interrupted_changes_nothing() -> None:
         mesh.change(mesh.table.moved(ShadowState.ADOPTING, mesh.clock.now()))
         mesh.arrive(second)
         mesh.step()
-        assert not adopt(mesh.stores, mesh.runner.partitions, mesh.clock, threading.Event(), wait_s=0.1)
+        live = mesh.table.live
+        assert not adopt(mesh.stores, live, mesh.runner.standing, mesh.clock, threading.Event(), wait_s=0.1)
         assert mesh.table.shadow is not None
+        assert mesh.table.shadow.stopped == mesh.runner.standing()
+        mesh.a_live_runner()  # a process that starts after a crash
         assert mesh.table.shadow.stopped == {}, "the live stream goes on, so no position is a stop"
-        mesh.change(mesh.table.stopped(dict.fromkeys(mesh.runner.partitions, 1)))
-        forget_stops(mesh.stores.streams)  # a process that starts after a crash forgets the stops too
-        mesh.a_live_runner()
         assert mesh.table.live.generation == 0
         mesh.arrive(third)
         mesh.step()
@@ -277,6 +277,53 @@ def test_an_adoption_that_is_interrupted_changes_nothing() -> None:
         assert mesh.table.live.generation == stream.generation
         for site in SITES:
             assert mesh.seen(site).differences_from(expected(mesh, site, SITE_POLICY, mesh.limits)) == []
+
+
+@pytest.mark.parametrize("begins_at", [1, 2, 3], ids=["before it is stored", "once stored", "at the end"])
+def test_no_adoption_ends_when_another_process_has_begun_with_partitions(begins_at: int) -> None:
+    with TwoStreams(limits=SMALLEST, logic=V0) as mesh:
+        ready_to_be_adopted(mesh)
+        streams, live, standing = mesh.stores.streams, mesh.table.live, mesh.runner.standing()
+        calls: list[bool] = []
+
+        def another_begins() -> Mapping[PartitionId, int] | None:
+            calls.append(goes_on(streams, live) if len(calls) + 1 == begins_at else False)
+            return standing if len(calls) <= begins_at else None
+
+        is_adopted = adopt(mesh.stores, live, another_begins, mesh.clock, threading.Event(), wait_s=1.0)
+        assert (is_adopted, mesh.table.live.generation) == ((True, -1) if begins_at == 3 else (False, 0))
+        if not is_adopted:
+            assert True in calls
+            assert mesh.table.shadow is not None
+            assert mesh.table.shadow.stopped == {}
+
+
+def test_an_earlier_live_stream_does_not_begin_again() -> None:
+    with TwoStreams(limits=SMALLEST, logic=V0) as mesh:
+        ready_to_be_adopted(mesh)
+        earlier = mesh.live_stores()
+        mesh.take_over()
+        with pytest.raises(PartitionsMoved):
+            mesh.a_runner(earlier)
+        assert not goes_on(mesh.stores.streams, Stream(0))
+
+
+def test_a_process_that_must_wait_stands_still_once_another_does() -> None:
+    with TwoStreams(limits=SMALLEST, logic=V0) as mesh:
+        ready_to_be_adopted(mesh)
+        assert is_due(mesh.stores, mesh.table)
+        assert not is_due(mesh.stores, mesh.table, may_begin=False)
+        mesh.change(mesh.table.stopped(mesh.runner.standing() or {}))
+        assert is_due(mesh.stores, mesh.table, may_begin=False)
+
+
+def ready_to_be_adopted(mesh: TwoStreams) -> None:
+    """Start a shadow, let it catch up, and ask for its adoption."""
+    mesh.arrive(views("a", 0))
+    mesh.step()
+    mesh.start()
+    mesh.follow()
+    mesh.change(mesh.table.moved(ShadowState.ADOPTING, mesh.clock.now()))
 
 
 def views(visitor: str, minute: int) -> list[Arrival]:

@@ -223,6 +223,17 @@ class TestMarks:
             eventually(lambda: shown.intervals[-1] == there, "the day of the marks is looked at", 20.0)
             marks.close()
 
+    def test_unused_search_ends_and_begins_anew_without_old_marks(self) -> None:
+        shown = Shown()
+        with a_druid(shown) as servers:
+            marks = Marks(servers, DruidClient(servers), Declared(), idle_s=0.5)
+            shown.show("hits.x/0", 7)
+            eventually_through(marks, {FIRST: PartitionProgress(7, LOG_TIME), SECOND: NOTHING})
+            eventually(lambda: not marks.is_searching, "the search ends", 20.0)
+            assert set(marks.through().values()) == {NOTHING}
+            eventually_through(marks, {FIRST: PartitionProgress(7, LOG_TIME), SECOND: NOTHING})
+            marks.close()
+
     def test_marks_are_kept_while_druid_is_down(self) -> None:
         shown = Shown()
         with a_druid(shown) as servers:

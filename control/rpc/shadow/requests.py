@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -22,6 +23,9 @@ from hitmesh.runtime.rpc_values import timestamp
 
 CHANGE_RULE: Final = "a shadow stream changes the reports of all sites, which only an operator may do"
 READ_RULE: Final = "the shadow stream belongs to no merchant"
+INGESTED_WITHIN_S: Final = 10.0
+"""How long a call waits for Druid's first marks; on Druid, marks count after 5 s by default."""
+_LOOK_EVERY_S: Final = 0.1
 _ATTEMPTS: Final = 5
 _STATES: Final = {
     ShadowState.RUNNING: pb.SHADOW_STREAM_STATE_RUNNING,
@@ -89,17 +93,29 @@ def shadow_message(books: Bookkeeping, table: StreamTable) -> pb.ShadowStream:
     )
 
 
-def shadow_lag_ms(books: Bookkeeping, table: StreamTable) -> int:
-    """Return the shadow stream's lag in log time, for the store in which its values are furthest behind."""
+def shadow_lag_ms(books: Bookkeeping, table: StreamTable, *, wait_s: float = INGESTED_WITHIN_S) -> int:
+    """Return the shadow stream's lag in log time, for the store in which its values are furthest behind.
+
+    Druid's marks are known some seconds after the first question in a process. If only they are missing, wait for them.
+    """
     if table.shadow is None:
         return 0
     store = books.stream(table.shadow.stream.generation, is_shadow=True)
     live = books.progress.progress(Topic.HITS)
     began = reads_from(table.shadow.stream.first_day)
-    return max(
-        lag_ms(live, _since(began, reached, live))
-        for reached in (store.progress.progress(Topic.HITS), store.ingested_through(), store.series.flushed())
-    )
+
+    def behind_ms(reached: Progress) -> int:
+        return lag_ms(live, _since(began, reached, live))
+
+    written_ms = max(map(behind_ms, (store.progress.progress(Topic.HITS), store.series.flushed())))
+    ends = time.monotonic() + wait_s
+    while True:
+        ingested = store.ingested_through()
+        ingested_ms = behind_ms(ingested)
+        is_known = any(reached.next_offset for reached in ingested.values())
+        if is_known or max(ingested_ms, written_ms) == written_ms or time.monotonic() >= ends:
+            return max(ingested_ms, written_ms)
+        time.sleep(_LOOK_EVERY_S)
 
 
 def refuse_state(table: StreamTable, action: str, cure: str) -> RefusedError:

@@ -35,6 +35,8 @@ _EVER: Final = "1970-01-01/2100-01-01"
 # Seconds between two searches through all days, which are needed while a partition has no known mark. A partition
 # without hits never has a mark, so these searches may never end.
 _SEARCH_EVERY_S: Final = 10.0
+IDLE_S: Final = 3_600.0
+"""The search for a shadow stream's marks ends this long after the last question: the stream may be gone."""
 
 Seen = Mapping[PartitionId, PartitionProgress]
 
@@ -47,9 +49,18 @@ class Marks:
         client: the Druid client.
         catalogue: the source of declared partitions.
         shadow: the generation of the shadow stream whose marks these are; 0 for the marks of the processor.
+        idle_s: the search ends so long after the last call of `through`; the next call starts it anew.
     """
 
-    def __init__(self, servers: Servers, client: DruidClient, catalogue: Catalogue, shadow: int = 0) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        client: DruidClient,
+        catalogue: Catalogue,
+        shadow: int = 0,
+        *,
+        idle_s: float = float("inf"),
+    ) -> None:
         self._servers = servers
         self._client = client
         self._catalogue = catalogue
@@ -59,6 +70,8 @@ class Marks:
         self._waiting: deque[tuple[float, Seen]] = deque()
         self._counted: Seen = {}
         self._searched_s = float("-inf")
+        self._idle_s = idle_s
+        self._called_s = time.monotonic()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -70,12 +83,17 @@ class Marks:
             counted = self._counted
         return {partition: counted.get(partition, _START) for partition in declared}
 
+    @property
+    def is_searching(self) -> bool:
+        """Whether the search runs."""
+        return self._thread is not None
+
     def close(self) -> None:
         """Stop the search. Idempotent."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
 
     def _seen(self) -> Seen:
         declared = self._catalogue.partition_ids(Topic.HITS)
@@ -108,13 +126,14 @@ class Marks:
 
     def _start(self) -> None:
         with self._lock:
+            self._called_s = time.monotonic()
             if self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._look, name="druid-marks", daemon=True)
                 self._thread.start()
 
     def _look(self) -> None:
         pause_s = max(0.05, min(_LONGEST_PAUSE_S, self._margin_s / 4))
-        while not self._stop.is_set():
+        while not self._stop.is_set() and not self._ended_idle():
             try:
                 self._note(time.monotonic(), self._seen())
             except HitmeshError as error:
@@ -124,6 +143,15 @@ class Marks:
                 logger().error("progress_marks_not_read", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)
+
+    def _ended_idle(self) -> bool:
+        """End the search if nobody has asked for a long time, and return whether it ended."""
+        with self._lock:
+            is_idle = time.monotonic() - self._called_s > self._idle_s
+            if is_idle:
+                self._waiting.clear()
+                self._counted, self._thread = {}, None
+            return is_idle
 
     def _note(self, at_s: float, seen: Seen) -> None:
         """Count the marks that were first seen at least the margin ago, and record the marks seen now.

@@ -51,6 +51,7 @@ class EmbeddedOneStream:
         compaction = Compaction(self._raw_file, generation)
         series = EmbeddedSeriesStore(self._raw_file, generation)
         states = EmbeddedStateStore(self._state_file, generation)
+        outbox = EmbeddedOutbox(self._raw_file, catalogue, committed, group, compaction, generation)
         progress = EmbeddedProgress(catalogue, committed, group)
 
         def forget() -> None:
@@ -60,7 +61,8 @@ class EmbeddedOneStream:
 
         return StreamStore(
             log_reader=lambda topic: EmbeddedLogReader(self._log_file, catalogue, committed, topic, group),
-            outbox=EmbeddedOutbox(self._raw_file, catalogue, committed, group, compaction, generation),
+            outbox=outbox,
+            beginning=outbox,  # a stream has a single process
             series=series,
             states=states,
             progress=progress,

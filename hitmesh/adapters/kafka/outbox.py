@@ -73,6 +73,7 @@ class KafkaOutbox:
         self._lock = threading.Lock()
         self._strangers: dict[Topic, Consumer] = {}
         self._done: dict[PartitionId, PartitionProgress] = {}
+        self._unpublished: dict[PartitionId, PartitionProgress] = {}
         self._writer = 0
 
     def take_over(self) -> int:
@@ -229,8 +230,14 @@ class KafkaOutbox:
             return self._strangers[topic]
 
     def _publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publish progress. If this fails, only log the error, because the transaction has already committed."""
+        """Publish progress; after a failure, which is only logged, the next transaction publishes these positions too.
+
+        The transaction has already committed. A partition of refused hits may have no further record for a long time.
+        """
+        self._unpublished |= positions
         try:
-            self._progress.publish(positions)
+            self._progress.publish(self._unpublished)
         except HitmeshError as error:
             logger().warning("progress_not_published", reason=error.reason, message=error.message)
+        else:
+            self._unpublished = {}

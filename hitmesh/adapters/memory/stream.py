@@ -41,6 +41,7 @@ class MemoryOneStream:
         with self._lock:
             fence = self._fences.setdefault(generation, MemoryFence(generation))
             states = self._states.setdefault(generation, MemoryStateStore())
+        outbox = MemoryOutbox(self._log, self._rows, group, fence)
         series, progress = self._series.of_stream(generation), MemoryProgress(self._log, group)
 
         def forget() -> None:
@@ -49,7 +50,8 @@ class MemoryOneStream:
 
         return StreamStore(
             log_reader=lambda topic: MemoryLogReader(self._log, topic, group),
-            outbox=MemoryOutbox(self._log, self._rows, group, fence),
+            outbox=outbox,
+            beginning=outbox,  # a stream has a single process
             series=series,
             states=states,
             progress=progress,
