@@ -1,0 +1,184 @@
+"""A shadow stream with two processors: each follows its partitions, a killed processor returns, both take over."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import closing
+from typing import Any
+
+import psutil
+import pytest
+
+from hitmesh.adapters.factory import open_stores
+from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.client.batches import batches
+from hitmesh.model.names import short_site_name
+from hitmesh.model.streams import StreamTable
+from hitmesh.runtime.clock import SystemClock
+from tests.support.mesh import Mesh, one_json_line
+from tests.support.messages import page_view
+from tests.support.senders import Senders
+from tests.support.tenants import authorized
+from tests.support.waiting import eventually
+
+SITES = tuple(f"merchants/demo/sites/beside-{number}" for number in range(3))
+SMALL_WAITS = ("--processor-setting", "keep_superseded_ms=5000")
+VISITORS = 12
+MINUTES = (38, 28, 18, 8)
+"""How long ago a visitor's views are: a visit each under v0, a single visit under v1."""
+WAIT_S = 120.0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_two_processors_take_over_a_shadow_although_each_is_killed_on_the_way(idle_mesh: Mesh) -> None:
+    mesh = idle_mesh
+    if not mesh.backend:
+        pytest.skip("files have one writer: several of each service need servers")
+    mesh.options = ("--no-demo-data", "--logic", "v0", "--replicas", "2", *SMALL_WAITS)
+    mesh.start()
+    create_sites(mesh)
+    with Senders(mesh.address, mesh.key, SITES) as senders:
+        send_views(senders, "first")
+        await_visits(mesh, VISITORS * len(MINUTES))
+        shadow(mesh, "start", "--logic", "v1")
+        send_views(senders, "following")
+        kill(mesh, "processor-1")
+        send_views(senders, "killed")
+        shadow(mesh, "publish", "--wait")
+        await_visits(mesh, 3 * VISITORS)
+        shadow(mesh, "rollback")
+        await_visits(mesh, 3 * VISITORS * len(MINUTES))
+        both = tuple(len(SITES) * 3 * VISITORS * each for each in (len(MINUTES), 1))
+        eventually(lambda: compared(mesh) == (*both, 0), "both streams have counted all hits", WAIT_S)
+        shadow(mesh, "publish", "--wait")
+        kill_while_both_should_stand_still(mesh, senders)
+        assert shadow(mesh, "stop", "--wait")["state"] is None
+        send_views(senders, "adopted")
+        await_visits(mesh, 5 * VISITORS)
+        eventually(lambda: table_of(mesh).gone == (), "the values of the earlier stream are removed", WAIT_S)
+        send_views(senders, "removed")
+        await_visits(mesh, 6 * VISITORS)
+        assert table_of(mesh).live.generation == -1
+
+        shadow(mesh, "start", "--logic", "v0")
+        shadow(mesh, "publish", "--wait")
+        await_visits(mesh, 6 * VISITORS * len(MINUTES))
+        take_over_without_a_suspended_processor(mesh)
+        assert table_of(mesh).live.generation == -2
+        send_views(senders, "resumed")
+        await_visits(mesh, 7 * VISITORS * len(MINUTES))
+    for site in SITES:
+        ledger = one_json_line(mesh.cli("ledger", "--site", short_site_name(site), "-o", "json"))
+        assert ledger["imbalance"] == 0
+    assert one_json_line(mesh.cli("drift", "-o", "json")) == []
+    assert mesh.stop() == 0
+
+
+def create_sites(mesh: Mesh) -> None:
+    for site in SITES:
+        request = admin_pb2.CreateSiteRequest(
+            parent="merchants/demo",
+            site_id=site.rpartition("/")[2],
+            site=admin_pb2.Site(currency="USD", time_zone="UTC"),
+        )
+        mesh.admin().CreateSite(request, metadata=authorized(mesh.key), timeout=60)
+
+
+def send_views(senders: Senders, stem: str) -> None:
+    """Send the views of further visitors to each site, and wait until they are acknowledged."""
+    now = SystemClock().now()
+    hits = [
+        page_view(f"{stem}-{visitor}-{minutes}", now - minutes * 60_000, visitor=f"{stem}-{visitor}")
+        for visitor in range(VISITORS)
+        for minutes in MINUTES
+    ]
+    senders.give({site: list(batches(hits, f"{stem}-{site[-1]}", max_hits=16)) for site in SITES})
+    senders.wait_acknowledged()
+
+
+def await_visits(mesh: Mesh, expected: int) -> None:
+    """Wait until each site has this many visits, on both serving paths."""
+    for site in SITES:
+        for dimensions in ((), ("--dimensions", "channel")):
+            question = ("--site", short_site_name(site), "--metrics", "visits", "--last", "2d", "--grain", "none")
+
+            def visits(arguments: tuple[str, ...] = (*question, *dimensions)) -> int:
+                rows = one_json_line(mesh.cli("query", *arguments, "-o", "json"))["rows"]
+                return sum(int(row["visits"]) for row in rows)
+
+            eventually(lambda visits=visits: visits() == expected, f"{site} has {expected} visits", WAIT_S)  # type: ignore[misc]
+
+
+def shadow(mesh: Mesh, *arguments: str) -> dict[str, Any]:
+    """Run a command that must succeed; return its JSON."""
+    found: dict[str, Any] = one_json_line(mesh.cli("shadow", *arguments, "-o", "json", timeout_s=300))
+    return found
+
+
+def compared(mesh: Mesh) -> tuple[int, int, int]:
+    """Return both streams' visits and the difference of their hits; for seconds, hits may be in a single stream."""
+    totals = shadow(mesh, "diff")["totals"]
+    return totals["visits"]["old"], totals["visits"]["new"], totals["hits"]["difference"]
+
+
+def table_of(mesh: Mesh) -> StreamTable:
+    """Return the stored table."""
+    with closing(open_stores(mesh.store_url, SystemClock())) as stores:
+        return stores.streams.read()
+
+
+def processor(mesh: Mesh, node: str) -> psutil.Process | None:
+    """Return the process with this node name; None if it does not run."""
+    for pid in mesh.children():
+        try:
+            if psutil.Process(pid).environ().get("HITMESH_PROCESSOR_NODE") == node:
+                return psutil.Process(pid)
+        except psutil.Error:  # it has just ended
+            continue
+    return None
+
+
+def kill(mesh: Mesh, node: str) -> None:
+    """Kill a process, and wait until another runs in its place."""
+    victim = eventually(lambda: processor(mesh, node), f"{node} runs", WAIT_S)
+    os.kill(victim.pid, signal.SIGKILL)
+
+    def is_replaced() -> bool:
+        found = processor(mesh, node)
+        return found is not None and found.pid != victim.pid
+
+    eventually(is_replaced, f"{node} runs again", WAIT_S)
+
+
+def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
+    """Begin the adoption; kill the first processor once its partitions stand still, before the other's can."""
+    other = processor(mesh, "processor-1")
+    assert other is not None
+    other.suspend()  # shorter than the time after which the group gives its partitions away
+    try:
+        assert shadow(mesh, "stop")["state"] == "ADOPTING"
+
+        def has_stopped() -> bool:
+            found = table_of(mesh).shadow
+            assert found is not None, "nothing can be adopted while a processor is suspended"
+            return bool(found.stopped)
+
+        eventually(has_stopped, "the first processor stands still", WAIT_S)
+        kill(mesh, "processor-0")
+    finally:
+        other.resume()
+    send_views(senders, "adopting")
+
+
+def take_over_without_a_suspended_processor(mesh: Mesh) -> None:
+    """Let the first processor adopt the shadow with all partitions, while the other believes to have some."""
+    other = processor(mesh, "processor-1")
+    assert other is not None
+    other.suspend()
+    try:
+        assert shadow(mesh, "stop")["state"] == "ADOPTING"
+        eventually(lambda: table_of(mesh).shadow is None, "a single processor adopts the shadow", 2 * WAIT_S)
+    finally:
+        other.resume()
