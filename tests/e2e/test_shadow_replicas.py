@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import psutil
@@ -32,7 +32,7 @@ WAIT_S = 120.0
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_two_processors_take_over_a_shadow_although_each_is_killed_on_the_way(idle_mesh: Mesh) -> None:
+def test_two_processors_take_over_a_shadow_although_each_is_killed_or_hangs_on_the_way(idle_mesh: Mesh) -> None:
     mesh = idle_mesh
     if not mesh.backend:
         pytest.skip("files have one writer: several of each service need servers")
@@ -65,7 +65,7 @@ def test_two_processors_take_over_a_shadow_although_each_is_killed_on_the_way(id
         shadow(mesh, "start", "--logic", "v0")
         shadow(mesh, "publish", "--wait")
         await_visits(mesh, 6 * VISITORS * len(MINUTES))
-        take_over_without_a_suspended_processor(mesh)
+        take_over_although_a_processor_hangs(mesh)
         assert table_of(mesh).live.generation == -2
         send_views(senders, "resumed")
         await_visits(mesh, 7 * VISITORS * len(MINUTES))
@@ -172,13 +172,14 @@ def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
     send_views(senders, "adopting")
 
 
-def take_over_without_a_suspended_processor(mesh: Mesh) -> None:
-    """Let the first processor adopt the shadow with all partitions, while the other believes to have some."""
-    other = processor(mesh, "processor-1")
-    assert other is not None
-    other.suspend()
+def take_over_although_a_processor_hangs(mesh: Mesh) -> None:
+    """Suspend a processor, so that its partitions do not stand still until another runs in its place."""
+    hanging = processor(mesh, "processor-1")
+    assert hanging is not None
+    hanging.suspend()
     try:
         assert shadow(mesh, "stop")["state"] == "ADOPTING"
-        eventually(lambda: table_of(mesh).shadow is None, "a single processor adopts the shadow", 2 * WAIT_S)
+        eventually(lambda: table_of(mesh).shadow is None, "the shadow is adopted", 2 * WAIT_S)
     finally:
-        other.resume()
+        with suppress(psutil.NoSuchProcess):  # `hitmesh dev` kills a process that answers no health check
+            hanging.resume()
