@@ -28,7 +28,7 @@ PUBLICATION = (
 )
 # The effects of a reprocessing on a site-day: for each, the words of the docstring, and the call.
 RECOMPUTED = (
-    ("all site-days' rows", "_rows.write"),
+    ("write the rows of all site-days", "_rows.write"),
     ("write the series", "series.put_settled"),
     ("store the recomputed", "_reprocessings.put"),
 )
