@@ -88,6 +88,12 @@ def test_diff_shows_old_and_new_sums(mesh: Mesh, capsys: pytest.CaptureFixture[s
     assert "-75.00 %" in text
 
 
+def test_diff_of_a_site_that_does_not_exist_is_refused(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    shadow(capsys, "start", "--logic", "v1")
+    assert run(["shadow", "diff", "--site", "demo/shop", "--site", "demo/shpo"]) == 69
+    assert "site 'merchants/demo/sites/shpo' does not exist" in capsys.readouterr().err
+
+
 def test_status_and_advice_are_for_a_person(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["shadow", "start", "--logic", "v1", "-o", "table"]) == 0
     assert capsys.readouterr().err.strip() == f"{NEXT}diff, then hitmesh shadow publish --wait"

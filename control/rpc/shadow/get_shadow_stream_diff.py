@@ -12,6 +12,7 @@ from typing import Final
 from control.backend import Backend, Bookkeeping
 from control.rpc.reprocessing.difference_messages import metric_messages
 from control.rpc.reprocessing.differences import Sums
+from control.rpc.reprocessing.scope import existing_site
 from control.rpc.shadow.requests import READ_RULE, refuse_state, shadow_message
 from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import shadow_pb2 as pb
@@ -56,6 +57,7 @@ def get_shadow_stream_diff(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator, and reads are not open.
+        NotFound: a site does not exist.
         RefusedError: a site is no site name, there are too many sites, or there is no shadow stream (WRONG_STATE).
         Abandoned: raised by the checkpoint.
     """
@@ -107,7 +109,8 @@ def _sites(backend: Backend, names: Sequence[str]) -> tuple[list[str], bool]:
                 value=name,
             )
     if names:
-        return list(dict.fromkeys(names)), False
+        named = (existing_site(backend.directory, name, f"sites[{at}]").name for at, name in enumerate(names))
+        return list(dict.fromkeys(named)), False
     found = [site.name for site in backend.directory.sites(None, "", MAX_SITES + 1)]
     return found[:MAX_SITES], len(found) > MAX_SITES
 
