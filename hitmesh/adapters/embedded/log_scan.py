@@ -57,7 +57,7 @@ class EmbeddedLogScan:
     ) -> Iterator[LoggedRecord]:
         """Yield the retained records of [first_offset, end_offset) in order.
 
-        `log_time` is ignored, because log times are stored with the records.
+        The argument `log_time` is ignored: the records in this log store their own log times.
         """
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:
