@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class LedgerKind(StrEnum):
-    """The kind of a ledger row, which decides the meaning of its `at`."""
+    """The kind of a ledger row, which decides the meaning of the row's column `at`."""
 
     CELL = "cell"  # `at` is the start of the collect time's cell, UTC ms: received = rejected + accepted
     DAY = "day"  # `at` is the UTC day of event time: accepted = counted + duplicate + excluded + erased + pending

@@ -90,7 +90,9 @@ def key_of(hit: RejectedHit) -> RefusalKey:
 
 
 def list_order(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key for list order, without positions. Sort by `newest_first` in descending order before.
+    """Return the sort key for list order, which ignores positions.
+
+    A list must first be sorted by `newest_first` in descending order, and then by this key.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 900_000))
@@ -228,7 +230,7 @@ def origin_of(value: bytes | None) -> Origin | None:
 
 
 def obstacle_to_replay(hit: RejectedHit) -> str:
-    """Return why a refused hit cannot be replayed; empty if the hit can be replayed.
+    """Return the reason why a refused hit cannot be replayed; empty if the hit can be replayed.
 
     Example:
         >>> hit = RejectedHit(Position("rejected.1", 0, 1), 0, "", 5, "DECODE", "", "broken", "", 7, b"")

@@ -37,7 +37,7 @@ class EmbeddedLogScan:
             return _retained(transaction, topic, partition)[0]
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first retained offset whose log time is at least `log_time`, or the end offset if there is none.
+        """Return the first retained offset whose log time is at least `log_time`, or else the end offset.
 
         Log time never decreases, so a binary search finds the offset.
         """

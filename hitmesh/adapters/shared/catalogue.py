@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 
-# How many partitions each topic gets in a new store on a single machine.
+# The number of partitions per topic in a new store on a single machine.
 DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
 
 
