@@ -25,4 +25,4 @@ class LedgerClass(StrEnum):
     DUPLICATE = "duplicate"
     EXCLUDED = "excluded"
     PENDING = "pending"  # history hits, which are only in the raw store until the day is settled
-    ERASED = "erased"  # hits of an erased visitor: only their checksums remain
+    ERASED = "erased"  # hits of an erased visitor: only checksums of these hits remain

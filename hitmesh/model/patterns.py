@@ -138,9 +138,7 @@ class _Automaton:
             self._set.Add(pattern)
         try:
             self._set.Compile()
-        except (
-            re2.error
-        ):  # a pattern that is alone in its group may need more than MAX_MEMORY
+        except re2.error:  # a pattern that is alone in its group may need more than MAX_MEMORY
             self._set = None
 
     def found_in(self, value: str) -> Iterable[str]:
