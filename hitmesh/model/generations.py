@@ -16,8 +16,8 @@ SETTLEMENT_LOG = "settlement"
 # stays.
 FLAGS_LOG: Final = "flags"
 
-# The generation number of the first stream's rows; the generations of settlements are numbered from 1, and those of
-# further streams (hitmesh.model.streams) from -1 downwards.
+# The generation number of the first stream's rows; generations of settlements have the numbers 1, 2, …, and generations
+# of further streams (hitmesh.model.streams) have -1, -2, …
 STREAM_GENERATION: Final = 0
 FIRST_STREAM: Final = (STREAM_GENERATION,)
 
@@ -118,7 +118,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How a settled site-day differs from the stream's result (architecture A8).
+    """The differences between a settled site-day and the stream's result (architecture A8).
 
     Attributes:
         confirmed: whether the stream's own rows were published.

@@ -55,7 +55,7 @@ class RefusalKey(NamedTuple):
 
 
 class RefusalRange(NamedTuple):
-    """Which refusals to list.
+    """A selection of refusals to list.
 
     Attributes:
         site: a site's full name, "" for refusals without a site, None for all.
@@ -235,19 +235,19 @@ def obstacle_to_replay(hit: RejectedHit) -> str:
     Example:
         >>> hit = RejectedHit(Position("rejected.1", 0, 1), 0, "", 5, "DECODE", "", "broken", "", 7, b"")
         >>> obstacle_to_replay(hit)
-        'the bytes of this refusal are not kept: send the hits again from their source'
+        'the bytes of the refused hits are not stored: send the hits again from their source'
     """
     if hit.reason == HitReason.ID_COLLISION:
         return "the hit was accepted and counts as a duplicate: send the hit with a new hit_id"
     if not hit.original:
-        return "the bytes of this refusal are not kept: send the hits again from their source"
+        return "the bytes of the refused hits are not stored: send the hits again from their source"
     if hit.origin is None:
         return "facts that a replay needs were not stored: send the hits again from their source"
     if hit.origin.batch_id.startswith(REPLAY_PREFIX):
         return "the hit is a replay that was refused: mend and replay the hit that was refused first"
     if not hit.origin.is_complete:
         return (
-            f"only the first {len(hit.original):,} of {hit.origin.size:,} bytes are kept: send the hits again from "
+            f"only the first {len(hit.original):,} of {hit.origin.size:,} bytes are stored: send the hits again from "
             "their source"
         )
     return ""

@@ -50,7 +50,7 @@ def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> Site
         )
     for count, limit, hint in (
         (len(current), MAX_RULES, "at a time: delete a rule first"),
-        (len(rules.rules), MAX_RULES_EVER, "over time, deleted rules included: join several rules in a pattern"),
+        (len(rules.rules), MAX_RULES_EVER, "over time, including deleted rules: combine rules in a pattern"),
     ):
         if count >= limit:
             raise RefusedError(
@@ -163,7 +163,7 @@ def _checked_network(value: str) -> str:
         raise _invalid(value, "has a zone, which stored addresses never have: remove % and the zone")
     mapped = _mapped(value, network.prefixlen)
     if mapped:
-        raise _invalid(value, f"maps an IPv4 range into IPv6, but IPv4 addresses are stored as such: write {mapped}")
+        raise _invalid(value, f"maps an IPv4 range into IPv6, but stored IPv4 addresses are not mapped: write {mapped}")
     bits = IPV4_PREFIX_BITS if network.version == 4 else IPV6_PREFIX_BITS
     if network.prefixlen > bits:
         wider = ip_network((network.network_address, bits), strict=False)

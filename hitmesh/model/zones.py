@@ -29,7 +29,8 @@ TZDB_VERSION: Final[str] = str(importlib.import_module("tzdata").IANA_VERSION)
 
 _DAY_S: Final = 86_400
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
-# Maximum difference between local time and UTC, in days. Local mean times, as used until 1970, are also within it.
+# Maximum difference between local time and UTC, in days. Local mean times, which were used until 1970, do not exceed
+# this maximum.
 _MAX_OFFSET_DAYS: Final = 1
 _LAST_DAYS: Final = re.compile(r"(?:last )?([1-9][0-9]{0,4})([dwmy])")
 
@@ -179,7 +180,7 @@ def day_number(date: dt.date) -> int:
     """
     if not FIRST_DATE <= date <= LAST_DATE:
         raise CivilTimeError(
-            f"date {date} is outside {FIRST_DATE} to {LAST_DATE}: use a date within",
+            f"date {date} is outside {FIRST_DATE} to {LAST_DATE}: use a date in this range",
             value=str(date),
             first=str(FIRST_DATE),
             last=str(LAST_DATE),
@@ -256,7 +257,7 @@ def _year_of(instant_ms: int) -> int:
     day = instant_ms // DAY_MS
     if not -400 <= day <= LAST_DATE.toordinal() - _EPOCH + 400:
         raise CivilTimeError(
-            f"instant {instant_ms} ms since 1970 is outside {FIRST_DATE} to {LAST_DATE}: use an instant within",
+            f"instant {instant_ms} ms since 1970 is outside {FIRST_DATE} to {LAST_DATE}: use an instant in this range",
             value=instant_ms,
             first=str(FIRST_DATE),
             last=str(LAST_DATE),

@@ -21,7 +21,7 @@ from hitmesh.model.sites import SiteDay
 
 LOOK_EVERY_S: Final = 10.0
 AUDIT_EVERY_S: Final = 120.0
-_KEPT_DAYS: Final = 7  # a day's row without site-days is kept this many days after the day closes
+_KEPT_DAYS: Final = 7  # days from a day's close until the day's row is deleted, if no site awaits the day
 _INSERT: Final = "INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)"
 _INSERT_BY_DAY: Final = "INSERT INTO awaited_by_day (day, bucket, site) VALUES (?, ?, ?)"
 _INSERT_DAY: Final = "INSERT INTO awaited_days (bucket, day) VALUES (?, ?)"

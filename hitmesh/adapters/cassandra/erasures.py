@@ -35,7 +35,7 @@ class CassandraErasures:
         )
 
     def of(self, site: str) -> Sequence[ErasureMark]:
-        """Return the site's marks, by digest."""
+        """Return the site's marks, ordered by digest."""
         return _latest(self._session.run(f"SELECT {_COLUMNS} FROM erasures WHERE site = ?", (site,)))
 
     def since(self, created_at: int) -> Sequence[ErasureMark]:

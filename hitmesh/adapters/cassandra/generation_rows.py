@@ -114,7 +114,7 @@ def row_of(row: Any) -> SiteDayRow:
 
 
 def limited(replaced: Mapping[int, int], now: int) -> dict[int, int]:
-    """Return the replaced generations; those beyond MAX_KEPT_GENERATIONS count as superseded from `now`."""
+    """Return the replaced generations; those beyond MAX_KEPT_GENERATIONS become superseded at `now`."""
     return {**replaced, **dict.fromkeys(beyond_limit(replaced, now), now)}
 
 

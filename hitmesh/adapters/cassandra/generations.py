@@ -239,7 +239,7 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return, per day, the ledger entry of the current generation."""
+        """Return each day's ledger entry, which is that of the current generation."""
         return {row.day: row.ledger for row in self._of_site(site, first_day, end_day) if row.ledger is not None}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
@@ -279,7 +279,8 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded from `now` on, if not earlier; return their numbers."""
+        """Make a site-day's replaced generations superseded at `now`, unless they were earlier; return their
+        numbers."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}

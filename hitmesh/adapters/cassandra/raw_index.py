@@ -6,8 +6,8 @@ therefore has 256 buckets, which all sites share. A `put` writes one row per (da
 a row holds sorted entries of 14 bytes (site, offset, log time). A `put` therefore writes at most 256 rows for each day,
 partition and span of 1,024 offsets, however many sites there are; only a bucket with more than 32,768 entries gets
 further rows. A scan reads one bucket. In place of a site, an entry stores 32 bits of the site's hash64. If two sites
-share these bits, a scan also reads records of the other site, and discards them because their list of sites lacks the
-wanted site.
+share these bits, a scan for a site also reads the other site's records. The scan discards such records, because their
+lists of sites lack the wanted site.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _days(number: int) -> str:
 
 
 def _copies(session: CassandraSession, keyspace: str) -> int:
-    """Return the keyspace's replication factor; 0 without a keyspace."""
+    """Return the keyspace's replication factor; 0 if the keyspace does not exist."""
     found = session.run("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?", (keyspace,))
     if not found:
         return 0

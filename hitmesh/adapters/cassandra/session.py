@@ -92,7 +92,7 @@ class CassandraSession:
         Args:
             cql: the statement.
             rows: distinct rows, in any order.
-            key_columns: how many leading values form the partition key.
+            key_columns: number of leading values that form the partition key.
         """
         for _ in self._answers(cql, self._batches(cql, rows, key_columns), MAX_IN_FLIGHT, profile_of(serial=False)):
             pass

@@ -28,7 +28,7 @@ class EmbeddedErasures:
             )
 
     def of(self, site: str) -> Sequence[ErasureMark]:
-        """Return the site's marks, by digest."""
+        """Return the site's marks, ordered by digest."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 ErasureMark, f"SELECT {_COLUMNS} FROM erasures WHERE site = ? ORDER BY digest", (site,)

@@ -295,7 +295,8 @@ def _migrate(connection: sqlite3.Connection, schema: tuple[Migration, ...], path
         version = _version(connection)
         if version > len(schema):
             raise StoreCorrupt(
-                f"{path.name} has schema version {version}, but this hitmesh knows 1 to {len(schema)}: use a newer one",
+                f"{path.name} has schema version {version}, but this hitmesh version knows only versions 1 to "
+                f"{len(schema)}: use a newer version of hitmesh",
                 file=path.name,
                 version=version,
                 newest=len(schema),

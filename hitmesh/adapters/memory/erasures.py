@@ -24,7 +24,7 @@ class MemoryErasures:
                     self._marks[mark.site, mark.digest] = mark
 
     def of(self, site: str) -> Sequence[ErasureMark]:
-        """Return the site's marks, by digest."""
+        """Return the site's marks, ordered by digest."""
         with self._lock:
             return [self._marks[key] for key in sorted(self._marks) if key[0] == site]
 

@@ -59,8 +59,8 @@ def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
     there = {each.from_day: each for each in site.policy_changes}
     if there.get(change.from_day, change) != change:
         raise AlreadyExists(
-            f"site {name} has another change of its visit policy from {date_text(change.from_day)} on, and changes are "
-            "never edited; use a later day",
+            f"site {name} already has a different change of its visit policy from {date_text(change.from_day)} on, "
+            "and changes are never edited; use a later day",
             field="change.first_utc_date",
             site=name,
             value=date_text(change.from_day),

@@ -104,7 +104,7 @@ class KnownKeys:
             if self._left < 1:
                 raise KeyNotLookedUp(
                     f"the key is unknown, and the limit is {self._per_s:,} look-ups of unknown keys per second: "
-                    "try again in a second, with an existing key",
+                    "check the key, and try again after a second",
                     limit=self._per_s,
                 )
             self._left -= 1

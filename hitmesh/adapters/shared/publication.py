@@ -31,7 +31,7 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None,
 
 
 def superseded_by(published: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> set[int]:
-    """Return the superseded generations: that of the previous entry, or if there was none, those of other streams."""
+    """Return the superseded generations: the previous entry's generation, or at first publication, other streams'."""
     if current is None:
         return set(streams) - {published} if drift is not None else set()
     return {current} - {published}

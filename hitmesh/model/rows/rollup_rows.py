@@ -5,8 +5,9 @@ visit. `visits` holds visit-scope measures in the cell in which the visit starts
 sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). Each key has one row; if an amount is
 beyond an Int64, the key has further rows (hitmesh.model.amounts:as_rows). A null dimension means "(not set)".
 
-The data-quality measures (bot_hits to clock_skewed_hits) count excluded hits too, but are stored only in rows that are
-not excluded. Every report therefore includes them, and a report with include_excluded does not count them twice.
+The data-quality measures (bot_hits to clock_skewed_hits) count all hits, including excluded hits, but their counts are
+stored only in rows that are not excluded. Every report therefore includes them, and a report with include_excluded does
+not count them twice.
 """
 
 from __future__ import annotations
