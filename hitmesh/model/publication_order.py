@@ -17,8 +17,8 @@ from hitmesh.model.reprocessings import Reprocessing, State, Work
 def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
     """Return whether the work must be refused while a later reprocessing is published on the same site-days.
 
-    This holds for a rollback and for a repeated publication. A first publication is always the newest, because other
-    reprocessings of its site-days are refused between its recomputation and its publication.
+    This holds for a rollback and for a repeated publication. A first publication is never refused for this reason:
+    between the recomputation and the first publication, other reprocessings of the same site-days are not accepted.
 
     Example:
         >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)

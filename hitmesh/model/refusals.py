@@ -90,9 +90,9 @@ def key_of(hit: RejectedHit) -> RefusalKey:
 
 
 def list_order(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key for list order, which ignores positions.
+    """Return the sort key for list order, without positions.
 
-    A list must first be sorted by `newest_first` in descending order, and then by this key.
+    A list must first be sorted by `newest_first` in descending order and then, with a stable sort, by this key.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 900_000))
@@ -199,7 +199,7 @@ def origin_bytes(origin: Origin | None) -> bytes:
 
 
 def origin_of(value: bytes | None) -> Origin | None:
-    """Return the origin in stored bytes; None for no bytes.
+    """Return the origin in stored bytes; None if there are no bytes.
 
     Raises:
         StoreCorrupt: the bytes are damaged.

@@ -163,7 +163,7 @@ class Generations(Protocol):
         """
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make the site-day's replaced generations superseded at `now`, unless they were earlier; return their numbers.
+        """Make the site-day's replaced generations superseded at `now`, if not earlier; return their numbers.
 
         After this call, `restore` cannot make any of these generations current again. Idempotent.
         """

@@ -1,7 +1,7 @@
 """Store claims on orders and refunds, and the holders of orders and refunds in the stream, on Cassandra (rule D3).
 
 A conditional write makes a claim the holder of an order. Orders and refunds have separate tables with equal columns.
-Settlement, not this module, decides with which claim an order finally counts.
+Settlement, not this module, decides which claim on an order counts in the end.
 """
 
 from __future__ import annotations

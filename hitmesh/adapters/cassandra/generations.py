@@ -279,8 +279,7 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now`, unless they were earlier; return their
-        numbers."""
+        """Make a site-day's replaced generations superseded at `now`, if not earlier; return their numbers."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}

@@ -2,7 +2,7 @@
 
 The type of an error tells the caller how to react. If a server does not answer, has no capacity or dies while
 answering, the caller should retry later. If a query is too large, the caller must send a smaller query. If Druid does
-not understand a query, the query is a bug in this project (FatalError). The client does not interpret queries.
+not understand a query, the cause is a bug in this project (FatalError). The client does not interpret queries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Store claims on orders and refunds, and the holders of orders and refunds in the stream, in raw.db.
 
-Orders and refunds have separate tables with the same columns. Settlement, not this module, decides with which claim an
-order finally counts.
+Orders and refunds have separate tables with the same columns. Settlement, not this module, decides which claim on an
+order counts in the end.
 """
 
 from __future__ import annotations

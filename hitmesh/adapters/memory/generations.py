@@ -219,8 +219,7 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now`, unless they were earlier; return their
-        numbers."""
+        """Make a site-day's replaced generations superseded at `now`, if not earlier; return their numbers."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}

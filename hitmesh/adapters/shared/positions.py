@@ -44,7 +44,8 @@ def refuse_rows_behind(
         there = committed.get(partition, _START)
         if progress.next_offset <= there.next_offset:
             raise PartitionsMoved(
-                f"{partition.log}/{partition.partition} is committed at {there.next_offset}, but this transaction "
-                f"ends at {progress.next_offset}, because another writer committed first; begin from the committed positions",
+                f"{partition.log}/{partition.partition} is committed at {there.next_offset}, but this transaction ends "
+                f"at {progress.next_offset}, because another writer committed first; begin from the committed "
+                "positions",
                 retry_after_s=0,
             )

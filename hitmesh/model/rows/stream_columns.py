@@ -55,7 +55,7 @@ _CELL: Final[dict[str, pl.DataType]] = {
     "day": pl.Int32(),
     "cell": pl.Int64(),
     "excluded": pl.Boolean(),
-    "currency": pl.String(),  # ISO 4217 code of the amounts; "" if the cell has no amounts
+    "currency": pl.String(),  # ISO 4217 code of the amounts; "" for sums without a currency
 }
 _SUMS: Final[dict[str, pl.DataType]] = {
     **{name: sum_type(name) for name in PARTIAL_SUMS},
