@@ -38,7 +38,7 @@ class OpenedDirectory:
 
 
 def open_directory(url: str, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> OpenedDirectory:
-    """Return the directory of a store URL; arguments and errors as in hitmesh.adapters.factory.open_stores."""
+    """Return the directory of a store URL. Arguments and errors are those of hitmesh.adapters.factory.open_stores."""
     if url == MEMORY:
         return OpenedDirectory(MemorySiteDirectory())
     if url.startswith(SCHEME):

@@ -81,7 +81,7 @@ def open_stores(
     keep_refused_days: int = KEEP_REFUSED_DAYS,
     unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
-    """Return an adapter for every port, all for the store that the URL names.
+    """Return an adapter for every port; all adapters use the store that the URL names.
 
     Args:
         url: `memory:` for new stores that no other call shares, `embedded:/absolute/directory` for stores that
@@ -89,8 +89,8 @@ def open_stores(
         clock: the only source of time.
         node: this instance's name, which no other instance of the same service has; only servers use the name.
         partitions: number of partitions per topic for a new store; ignored for existing files and for servers.
-        keep_refused_days: how many days servers keep the bytes of refused hits; other stores keep the bytes until
-            `drop_bytes` is called.
+        keep_refused_days: the number of days for which servers keep the bytes of refused hits; other stores keep the
+            bytes until `drop_bytes` is called.
         unknown_keys_s: limit per second of look-ups for unknown ingest keys; the memory store has no limit.
 
     Raises:

@@ -59,7 +59,7 @@ def stores_on(
         node: name of this instance. After a restart, an instance with the same name takes over the earlier instance's
             membership in consumer groups, and ends the earlier instance's open Kafka transactions.
         group: the consumer group whose committed positions are the system's progress.
-        keep_refused_days: how many days the bytes of newly refused hits are kept.
+        keep_refused_days: the number of days for which the bytes of newly refused hits are kept.
         unknown_keys_s: limit per second of look-ups for ingest keys that Cassandra does not have.
     """
     session, client = CassandraSession(servers), DruidClient(servers)
@@ -96,7 +96,7 @@ def stores_on(
         metrics=metrics,
         progress=progress,
         directory=CassandraSiteDirectory(session, clock, unknown_keys_s=unknown_keys_s),
-        trim=lambda older_than_ms: 0,  # Kafka's retention deletes old records
+        trim=lambda older_than_ms: 0,  # nothing to do, because Kafka's retention deletes old records
         erasures=CassandraErasures(session),
         log_eraser=KafkaLogEraser(servers),
         streams=CassandraStreams(session),

@@ -25,7 +25,7 @@ class Change:
     Attributes:
         server: kafka, cassandra or druid.
         thing: for example `topic hitmesh.hits`.
-        action: the planned action, CREATE for a missing part, CHANGE for a part that differs, otherwise KEEP.
+        action: the planned action: CREATE for a missing part, CHANGE for a part that differs, KEEP for any other part.
         description: a text for people that describes the part to create, or the difference and the effect of the
             change.
         apply: applies the change; idempotent.
@@ -47,16 +47,16 @@ class SchemaOptions:
     Attributes:
         hits_partitions: number of partitions in the hits topic (architecture A4); must not change after the first hit.
         rollups_partitions: number of partitions in each topic that Druid reads.
-        replication: how many copies of each Kafka partition, Cassandra row and Druid segment exist.
-        min_insync: how many replicas must store a record before Kafka acknowledges the record.
-        hits_retention_days: how many days Kafka keeps hits for replay.
-        rollups_retention_days: how many days Kafka keeps the rows that Druid ingests.
-        raw_ttl_days: how many days raw records and order claims are kept; 0 = forever.
-        series_ttl_days: how many days partials are kept; 0 = forever.
+        replication: number of copies of each Kafka partition, Cassandra row and Druid segment.
+        min_insync: number of replicas that must store a record before Kafka acknowledges the record.
+        hits_retention_days: days for which Kafka keeps hits, for replay.
+        rollups_retention_days: days for which Kafka keeps the rows that Druid ingests.
+        raw_ttl_days: days for which raw records and order claims are kept; 0 means forever.
+        series_ttl_days: days for which partials are kept; 0 means forever.
         segment_granularity: the time span of each segment that a Druid ingestion task writes, HOUR or DAY.
-        task_count: how many Druid ingestion tasks read the topic of each data source.
-        task_minutes: how many minutes an ingestion task reads before it publishes its segments.
-        rows_retention_days: how many days Druid keeps rows; 0 = forever.
+        task_count: number of Druid ingestion tasks that read the topic of each data source.
+        task_minutes: minutes for which an ingestion task reads before it publishes its segments.
+        rows_retention_days: days for which Druid keeps rows; 0 means forever.
     """
 
     hits_partitions: int = 4

@@ -35,8 +35,8 @@ class Servers:
         name: mesh name; prefix for topics, keyspace and data sources.
         keyspace: the Cassandra keyspace; if empty, the keyspace is `name`.
         datacenter: the Cassandra datacenter that is local to this process.
-        mark_margin_ms: milliseconds after both data sources first showed a progress mark until the mark counts
-            (architecture §4).
+        mark_margin_ms: milliseconds for which a progress mark must be visible in both data sources before the mark is
+            counted (architecture §4).
     """
 
     kafka: str
@@ -67,7 +67,7 @@ class Servers:
 
     @property
     def url(self) -> str:
-        """Return the store URL with these values, without values that equal their defaults."""
+        """Return the store URL for these values; values that equal their defaults are left out."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         given = {name: value for name, value in values.items() if value != _DEFAULTS.get(name)}
         return f"{SCHEME}?{urlencode(given, safe=':/,', quote_via=quote)}"

@@ -16,7 +16,7 @@ from hitmesh.model.money import INT64_MAX, INT64_MIN
 from hitmesh.model.rows.rollup_rows import AMOUNT_SUM, TRAFFIC_MEASURES, TRAFFIC_SKETCHES, VISITS_MEASURES, sum_type
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 
-# Each further row of a key holds this part of the key's sum: 2⁶², so that the remainder in the first row fits an int64.
+# Each additional row of a key holds 2⁶² of the key's sum, so that the remainder in the first row fits an int64.
 _PIECE: Final = 1 << 62
 _COUNTED_ONCE: Final = frozenset((*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS))
 

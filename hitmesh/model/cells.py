@@ -132,7 +132,7 @@ def day_start_ms(utc_day: _TimesT) -> _TimesT:
 
 
 def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int, int]:
-    """Return [start_ms, end_ms) of the local dates from the first to the last, both included.
+    """Return the range [start_ms, end_ms) of instants from the first local date to the last, both included.
 
     Raises:
         UnknownTimeZoneError: the zone does not exist.
@@ -180,7 +180,7 @@ def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_st
             f"range ends at {end_ms} ms, before its start at {start_ms} ms", first=start_ms, last=end_ms
         )
     span = np.array([start_ms, end_ms], np.int64)
-    local_days(zone, span)  # raises for an unknown zone and for instants outside the supported dates
+    local_days(zone, span)  # raises an error for an unknown zone or for unsupported dates
     _require_cells(zone, span)
     edges = _whole_edges(zone, start_ms, end_ms, grain, week_start)
     first, last = np.searchsorted(edges, [start_ms, end_ms])
@@ -208,8 +208,8 @@ def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start
             return _hour_edges(zone, start_ms, end_ms)
         case _:
             first, last = local_days(zone, np.array([start_ms, max(start_ms, end_ms - 1)], np.int64)).tolist()
-            # One more day on either side is needed: where clocks were set back over midnight, the instants that belong
-            # to two neighbouring dates overlap.
+            # A further day on either side is needed: if clocks were set back over midnight, two neighbouring dates have
+            # instants that overlap.
             return np.unique(day_starts(zone, _period_firsts(grain, first - 1, last + 2, week_start)))
 
 

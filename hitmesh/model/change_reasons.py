@@ -1,4 +1,4 @@
-"""Why the numbers of a site-day differ between two generations: which hits and visits each generation counts.
+"""Reasons why a site-day's numbers differ between two generations: counts of the hits and visits that differ.
 
 Only visits that reports count are compared, so visits of excluded hits are left out. Only hits with an event time in
 the UTC day are compared.
@@ -14,7 +14,7 @@ class ChangeReasons:
     """Counts of visits and hits that differ between the old and the new generation of site-days.
 
     A side is the old or the new generation. A place is a hit that is in a visit on both sides. A place begins a visit
-    on a side if the place is the visit's first place, and the visit did not begin before the UTC day. The counts of
+    on a side if it is the first place in the visit, and the visit did not begin before the UTC day. The counts of
     visits add up exactly, as follows:
 
         visits(new) − visits(old) = split_visits − merged_visits + added_visits − removed_visits

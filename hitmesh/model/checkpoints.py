@@ -13,7 +13,7 @@ Checkpoint = Callable[[], None]
 
 
 def unwatched() -> None:
-    """Return at once. This function is the checkpoint of work that no caller can abandon.
+    """Return at once. Work that no caller can abandon uses this function as its checkpoint.
 
     Example:
         >>> unwatched()  # returns, so the work continues

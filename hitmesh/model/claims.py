@@ -10,7 +10,7 @@ from hitmesh.model.positions import Position
 
 
 class ClaimKind(StrEnum):
-    """Whether a claim is on an order id or on a refund id. Equal ids of different kinds are unrelated."""
+    """The kind of id that a claim is on: an order id or a refund id. Equal ids of different kinds are unrelated."""
 
     ORDER = "order"
     REFUND = "refund"
@@ -18,11 +18,11 @@ class ClaimKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderClaim:
-    """The claim that an ORDER hit, or a REFUND hit with a refund id, makes on (site, kind, id) (rule D3).
+    """A hit's claim on an id of a site (rule D3): an ORDER hit claims its order id, a REFUND hit its refund id, if any.
 
     A claim is keyed by the position of the hit's record and the hit's row in the record. `order_id` is the order id or
-    the refund id, depending on `kind`. `total` (micros) and `currency` are those of an order. For refunds, and for
-    claims stored by versions without these fields, `total` is None and `currency` is "".
+    the refund id, depending on `kind`. For an order, `total` (micros) and `currency` are the order's total and
+    currency. For refunds, and for claims stored by versions without these fields, `total` is None and `currency` is "".
     """
 
     site: str

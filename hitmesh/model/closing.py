@@ -1,8 +1,8 @@
 """Decide by log time when a hit is late (rule T4) and when a UTC day is closed (architecture A8).
 
 Processors and reporters must use the same limits. A day closes 26 hours of log time after its end: the visit cap (24
-h), the allowed lateness (1 h) and a margin (1 h). From then on, the stream can no longer change the day, and settlement
-recomputes the day from raw hits.
+h), the allowed lateness (1 h) and a margin (1 h). When a day is closed, the stream can no longer change the day, and
+settlement recomputes the day from raw hits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hitmesh.model.zones import DAY_MS
 
 
 def is_closed(day: int, log_time: int) -> bool:
-    """Return whether a UTC day (days since 1970-01-01) is closed for a record with that log time in ms.
+    """Return whether a UTC day (days since 1970-01-01) is closed for a record with this log time in ms.
 
     Example:
         >>> closes_at = 2 * DAY_MS + 26 * 3_600_000  # of day 1 (rule T4)
@@ -25,8 +25,8 @@ def is_closed(day: int, log_time: int) -> bool:
 def visits_wait_until(log_time: int) -> int:
     """Return the earliest event time, in UTC ms, of a hit that is on time at this log time.
 
-    If a partition's log time is ahead of the clock, reports contain the earliest event time. Such a log time stays the
-    same until the clock reaches it, and meanwhile hits with earlier event times are late.
+    If a partition's log time is ahead of the clock, reports show this event time. Until the clock reaches the log time,
+    the log time stays the same, and hits with an earlier event time than the returned time are late.
 
     Example:
         >>> visits_wait_until(10 * 3_600_000) // 3_600_000  # 09:00 at a log time of 10:00 (rule T4)

@@ -10,7 +10,7 @@ _MODULUS: Final = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of hits, with Σ mod 2⁶⁴ and ⊕ over the hits' hash64."""
+    """A number of hits, with two checksums: the sum modulo 2⁶⁴ and the XOR of the hits' hash64."""
 
     hits: int = 0
     sum64: int = 0

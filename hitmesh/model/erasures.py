@@ -30,7 +30,7 @@ class ErasureMark:
         site: the site's full name.
         digest: the visitor's `timeline_digest`.
         until: hits with this event time (UTC ms) or a later event time are accepted.
-        created_at: when the mark was stored, UTC ms.
+        created_at: the time at which the mark was stored, UTC ms.
         reprocessing: the id of the erasing reprocessing.
     """
 
@@ -76,11 +76,13 @@ class Receipt:
             is settled.
         log_until: the time (UTC ms) until which the log may still hold the bytes; 0 if the log no longer holds the
             bytes.
-        scanned: how many values the last scan read, by store: raw records, snapshots, carries, refusals, claimed ids.
-        proven_at: when the last scan found no more hits, UTC ms; 0 before that.
+        scanned: the number of values that the last scan read in each store: raw records, snapshots, carries, refusals,
+            claimed ids.
+        proven_at: the time at which the last scan found no more hits, UTC ms; 0 while no scan has finished without
+            hits.
         newest_log_time: the newest log time among rewritten records, UTC ms.
         pending: positions that are being rewritten: [log, partition, offset]. Empty at the end.
-        waiting: why the erasure waits; empty if the erasure is not waiting.
+        waiting: the reason why the erasure waits; empty if the erasure is not waiting.
     """
 
     hits: int = 0
@@ -101,7 +103,7 @@ class Receipt:
     waiting: str = ""
 
     def plus(self, **counts: int) -> Receipt:
-        """Return the receipt with `counts` added, by attribute.
+        """Return the receipt with each count in `counts` added to the attribute of the same name.
 
         Example:
             >>> Receipt(hits=2).plus(hits=3, claims=1).hits
@@ -110,7 +112,7 @@ class Receipt:
         return replace(self, **{name: getattr(self, name) + count for name, count in counts.items()})
 
     def on_days(self, days: Iterable[int], open_days: Iterable[int]) -> Receipt:
-        """Return the receipt with more days that had the visitor's hits, and with those days that are not closed.
+        """Return the receipt with these days added to `days`, and with `open_days` added to `open_days`.
 
         Example:
             >>> Receipt(days=(3,)).on_days([2, 3], [3]).days
@@ -121,7 +123,7 @@ class Receipt:
         )
 
     def rewriting(self, pending: tuple[tuple[str, int, int], ...], log_time: int) -> Receipt:
-        """Return the receipt with the positions that are being rewritten, and with their newest log time.
+        """Return the receipt with these positions as `pending`, and with `newest_log_time` raised to `log_time`.
 
         Example:
             >>> Receipt(newest_log_time=7).rewriting((("hits.1", 0, 3),), 5).newest_log_time
@@ -130,7 +132,7 @@ class Receipt:
         return replace(self, pending=pending, newest_log_time=max(self.newest_log_time, log_time))
 
     def seen(self, **counts: int) -> Receipt:
-        """Return the receipt with `counts` as the numbers of scanned values, by store.
+        """Return the receipt with `counts` as the numbers of scanned values in the named stores.
 
         Example:
             >>> Receipt().seen(carries=4).seen(carries=2, refusals=1).scanned

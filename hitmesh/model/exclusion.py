@@ -36,10 +36,10 @@ class ExclusionRule:
 
     Attributes:
         id: the last part of the resource name; unique among all rules that the site ever had.
-        kind: which values the rule compares.
+        kind: the kind of values that the rule compares.
         value: host, pattern, country or network, in normal form.
         since: the first version that has the rule.
-        created_at: when the rule was added.
+        created_at: the time at which the rule was added.
         until: the first version without the rule; None if the rule is in force.
     """
 
@@ -58,7 +58,8 @@ class SiteRules:
     Attributes:
         version: the number of changes so far; 0 before the first change.
         rules: all rules that the site ever had, in the order in which they were added.
-        networks_since: the time (UTC ms) since which truncated IP addresses are stored; None if none are stored.
+        networks_since: the time (UTC ms) from which truncated IP addresses are stored; None if such addresses are not
+            stored.
     """
 
     version: int = 0

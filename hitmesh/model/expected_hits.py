@@ -1,8 +1,8 @@
-"""How many raw hits a settled site-day must have, by its ledger entry and by the live stream's ledger (rule D5). Pure.
+"""The raw hits that a settled site-day must have according to its ledger entry and the stream's ledger (rule D5). Pure.
 
 The two sources are independent: settlement counts the raw hits that it reads, and the stream counts the hits that it
 takes from the log. If either source has more hits than the raw store, hits are missing. There is one exception: if the
-raw hits are exactly the stream's hits, no hit is missing, and the ledger entry is damaged.
+raw hits equal the hits in the stream's ledger, no hit is missing, and the site-day's ledger entry is damaged.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedHits:
-    """The accepted hits of a settled site-day, below the offsets up to which its generation was read.
+    """The accepted hits that a settled site-day must have, at offsets that were read for its generation.
 
     Attributes:
         settled: the hits in the ledger entry.
-        streamed: the hits in the stream's ledger, except those that wait for the next settlement.
+        streamed: the hits in the stream's ledger, without the hits that wait for the next settlement.
     """
 
     settled: Count
     streamed: Count
 
     def is_complete(self, found: Count) -> bool:
-        """Return whether `found` has all expected hits and no other hit in their place.
+        """Return whether `found` has all expected hits, and has not replaced an expected hit by another hit.
 
         Example:
             >>> expected = ExpectedHits(settled=Count(5, 50, 1), streamed=Count(5, 50, 1))
@@ -44,7 +44,7 @@ class ExpectedHits:
         return not self.missing(found) and not is_other
 
     def missing(self, found: Count) -> int:
-        """Return how many raw hits are missing.
+        """Return the number of missing raw hits.
 
         Example:
             >>> expected = ExpectedHits(settled=Count(5, 50, 1), streamed=Count(6, 60, 2))

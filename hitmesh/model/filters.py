@@ -24,7 +24,8 @@ class Operator(StrEnum):
 class Comparison:
     """A dimension and the values with which it is compared.
 
-    EQ, NE and RE2 take exactly one value; IN takes one or more. An RE2 pattern may match anywhere in the dimension.
+    EQ, NE and RE2 take exactly one value; IN takes one or more. An RE2 pattern may match any part of the dimension's
+    value.
     """
 
     dimension: str

@@ -9,14 +9,15 @@ from typing import Final
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 
-# The log name in the positions of dirty marks that settlement itself makes (a changed carry, a changed order winner).
+# The log name in the positions of dirty marks that settlement makes, after a change of a carry or of an order's winner.
 SETTLEMENT_LOG = "settlement"
 # The log name in the positions of dirty marks that announce changed duplicate flags on claims. The settler that wrote
-# such a mark removes the mark after setting the flags; if the settler dies before that, the mark stays.
+# such a mark removes the mark after setting the flags. If the settler dies before it has removed the mark, the mark
+# stays.
 FLAGS_LOG: Final = "flags"
 
-# The generation number of the first stream's rows; the generations of settlements are numbered from 1, and those of
-# further streams (hitmesh.model.streams) from -1 downwards.
+# The generation number of the first stream's rows; generations of settlements have the numbers 1, 2, …, and generations
+# of further streams (hitmesh.model.streams) have -1, -2, …
 STREAM_GENERATION: Final = 0
 FIRST_STREAM: Final = (STREAM_GENERATION,)
 
@@ -37,8 +38,8 @@ def is_streamed(generation: int) -> bool:
 class DirtyMark:
     """States that a record at `position` changed a site-day's data.
 
-    `hits` is how many hits the record has on the site-day; `sum64` is Σ mod 2⁶⁴ and `xor64` is ⊕ over the hit_hash of
-    these hits. The ledger counts these hits as pending (rule D5).
+    `hits` is the number of hits that the record has on the site-day. `sum64` is the sum modulo 2⁶⁴, and `xor64` the
+    XOR, of these hits' hit_hash. The ledger counts these hits as pending (rule D5).
     """
 
     site_day: SiteDay
@@ -77,9 +78,9 @@ class GenerationEntry:
     generation: int
     sequence: int
     logic_version: int
-    read_through: Mapping[PartitionId, int]  # the offsets below which the scan saw every record
+    read_through: Mapping[PartitionId, int]  # for each partition, the offset below which the scan saw every record
     published_at: int
-    rules_version: int = 0  # version of the site's exclusion rules that decided each hit; 0 = the collector decided
+    rules_version: int = 0  # the site's exclusion rules that decided about hits; 0: the collector decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +118,18 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How a settled site-day differs from the stream's result (architecture A8).
+    """The differences between a settled site-day and the stream's result (architecture A8).
 
     Attributes:
         confirmed: whether the stream's own rows were published.
         rows_differ: whether any row differs, according to the digest over all rows. If a partial's digest was made
-            without the mesh secret, the sums of the measures decide instead. `rows_differ` is also true if
-            `row_measures` is not empty.
+            without the mesh secret, `rows_differ` compares the sums of the measures instead. `rows_differ` is also true
+            if `row_measures` is not empty.
         sketch_provisional: whether a visitor moved to other dimensions and remains in the old sketch, because sketches
             cannot remove a visitor (rule S8).
-        measures: nonzero differences (settled − stream) by measure, over the rows of excluded and of other hits
-            together. `full_refunds` is not part of the difference in refunds, because the stream cannot know the
-            amounts of whole-order refunds.
+        measures: nonzero differences (settled − stream) by measure, summed over the rows of all hits, excluded or not.
+            The difference in refunds leaves out `full_refunds`, because the stream cannot know the amounts of
+            whole-order refunds.
         row_measures: nonzero differences (stream rows in the metric store − stream) by measure. A difference shows that
             the metric store lost or duplicated the stream's rows.
         full_refunds: sum, in micros, of the refunds that got their amount from their order (rule D3), added up over all

@@ -1,7 +1,8 @@
 """The published entries of a site-day over time, and the generations that are kept after they were replaced. Pure.
 
 A report at an earlier data version reads each site-day's entry as of that version (`entry_as_of`). Entries are kept
-longer than the rows of their generations. Otherwise, an expired version would look like a day that was not settled yet.
+longer than the rows of their generations. If the entries were removed with the rows, an expired version would look like
+a day that was not settled yet.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from hitmesh.model.sites import SiteDay
 MAX_PAST_ENTRIES: Final = 256
 """Maximum number of entries kept per site-day, including the current entry; the oldest entries are removed first."""
 MAX_KEPT_GENERATIONS: Final = 8
-"""Maximum number of replaced generations that are kept per site-day; the first replaced are removed first."""
+"""Maximum number of replaced generations that are kept per site-day; the earliest replaced are removed first."""
 
 _EntryT = TypeVar("_EntryT")
 
@@ -29,7 +30,7 @@ class PastEntry:
         sequence: the sequence number; a later entry of the site has a higher number.
         generation: the published or restored generation.
         logic_version: the number of the logic version.
-        published_at: when the entry became current, UTC ms.
+        published_at: the time at which the entry became current, UTC ms.
         kept_until: the generation's rows are kept at least until this time (UTC ms); None while the generation is
             current, 0 after the generation was removed.
     """
@@ -58,8 +59,8 @@ class RetiredGeneration:
         site_day: the site-day.
         generation: the generation.
         kept_until: the generation counts as superseded from this time, UTC ms; its rows are removed soon after.
-        replaced_at: when another generation became current, UTC ms; None if the generation was never published, or the
-            time is not stored.
+        replaced_at: the time at which another generation became current, UTC ms; None if the generation was never
+            published, or the time is not stored.
         rows: the number of stored rows; None if the store cannot count them.
     """
 
@@ -79,8 +80,9 @@ def entry_as_of(entries: Sequence[PastEntry], watermark: int, *, by_time: bool) 
     """Return the entry that was current at a watermark; None if the site-day had no entry.
 
     Args:
-        entries: the site-day's entries, sequences ascending.
-        watermark: the highest sequence number of the version; with `by_time`, its last publication time, in UTC ms.
+        entries: the site-day's entries in ascending order of sequence.
+        watermark: the highest sequence number in the version; with `by_time`, the last publication time in the version,
+            UTC ms.
         by_time: whether the watermark is a time.
 
     Example:
@@ -109,7 +111,7 @@ def newest_entries(entries: Sequence[_EntryT]) -> tuple[_EntryT, ...]:
 
 
 def replaced_times(entries: Sequence[PastEntry]) -> dict[int, int]:
-    """Return when each replaced generation was last replaced, in UTC ms; `entries` have ascending sequences.
+    """Return the time, in UTC ms, at which each generation was last replaced. Pass `entries` in order of sequence.
 
     Example:
         >>> replaced_times([PastEntry(3, 1, 2, 500, 900), PastEntry(7, 2, 2, 600, None)])

@@ -1,4 +1,4 @@
-"""Hit types, cart actions and time sources. Their numbers are stored.
+"""Hit types, cart actions and time sources. Stores contain the numbers of these enums.
 
 Hit types have the numbers of hitmesh.api.hit.v1.HitType.
 """
@@ -40,7 +40,7 @@ class CartAction(IntEnum):
 
 
 class TimeSource(IntEnum):
-    """Which time became the event time (rule T1)."""
+    """The source of a hit's event time (rule T1)."""
 
     TRUE_TIME = 1
     CLIENT_OFFSET = 2

@@ -14,7 +14,7 @@ _PAYLOADS: Final = ("order", "cart", "productView", "product_view")
 
 
 def readings(hit: object) -> Iterator[dict[str, Any]]:
-    """Yield the hit unchanged, then, if a quantity is not whole, the hit with `quantityExact` for such quantities.
+    """Yield the hit unchanged; if any quantity is not whole, also yield the hit with `quantityExact` for them.
 
     Example:
         >>> list(readings({"cart": {"items": [{"quantity": 1.5}]}}))[-1]
@@ -29,7 +29,7 @@ def readings(hit: object) -> Iterator[dict[str, Any]]:
 
 
 def _made_exact(payload: Any) -> Any:
-    """Return a payload with `quantityExact` for quantities that are not whole; the same object if there are none."""
+    """Return a payload with `quantityExact` for quantities that are not whole, or the same object if all are whole."""
     if not isinstance(payload, dict):
         return payload
     made = dict(payload)

@@ -109,7 +109,7 @@ def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Ar
 
 
 def visitors_of(keys: U64Array) -> U64Array:
-    """Return each timeline key without the bit for excluded hits (n,), so that a visitor's two timelines are equal.
+    """Return each timeline key without the bit for excluded hits (n,); both timelines of a visitor get the same key.
 
     Example:
         >>> visitors_of(np.array([6, 7, 8], np.uint64)).tolist()

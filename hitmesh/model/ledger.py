@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class LedgerKind(StrEnum):
-    """The kind of a ledger row, which decides the meaning of its `at`."""
+    """The kind of a ledger row, which decides the meaning of the row's column `at`."""
 
     CELL = "cell"  # `at` is the start of the collect time's cell, UTC ms: received = rejected + accepted
     DAY = "day"  # `at` is the UTC day of event time: accepted = counted + duplicate + excluded + erased + pending
@@ -25,4 +25,4 @@ class LedgerClass(StrEnum):
     DUPLICATE = "duplicate"
     EXCLUDED = "excluded"
     PENDING = "pending"  # history hits, which are only in the raw store until the day is settled
-    ERASED = "erased"  # hits of an erased visitor: only their checksums remain
+    ERASED = "erased"  # hits of an erased visitor: only checksums of these hits remain

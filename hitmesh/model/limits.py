@@ -19,9 +19,9 @@ LATENESS_MS: Final = 3_600_000
 CLOSED_AFTER_MS: Final = 26 * 3_600_000
 """Rule T4: time from a UTC day's end until it closes: visit cap (24 h), allowed lateness (1 h) and margin (1 h)."""
 IPV4_PREFIX_BITS: Final = 24
-"""Rule I1: how many leading bits are kept in an IPv4 address."""
+"""Rule I1: number of leading bits that are kept of an IPv4 address."""
 IPV6_PREFIX_BITS: Final = 48
-"""Rule I1: how many leading bits are kept in an IPv6 address."""
+"""Rule I1: number of leading bits that are kept of an IPv6 address."""
 HEARTBEAT_S: Final = 10.0
 """Rule L1: default interval between heartbeats in every partition; a setting of the collector."""
 DELAYED_AFTER_MS: Final = 15 * 60_000
@@ -33,7 +33,7 @@ AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
 
 If only the log's clock is wrong, log time is ahead by at most MAX_LEAD_MS (rule L1)."""
 DERIVED_FROM_MS: Final = 24 * 3_600_000
-"""Rule L4: if a day has no carry, open visits are derived from the raw hits of this period before the day."""
+"""Rule L4: if a day has no carry, open visits are derived from the raw hits in this time before the day begins."""
 FOLLOWED_MS: Final = 24 * 3_600_000
 """Rule L4: maximum time after a day's end for which settlement follows a visit that is open at the day's end."""
 MAX_LEAD_MS: Final = 10 * 60_000
@@ -49,7 +49,7 @@ VISIT_CAP_MS: Final = 86_400_000
 MAX_VISIT_HITS: Final = 5_000
 """Rule S5: maximum hits in a visit. The next hit starts a new visit. Visit policies have this default."""
 KEPT_HITS_OF_VISITOR: Final = 5_000
-"""Rule S9: if the stream keeps this many hits from a visitor, further hits out of order wait for settlement."""
+"""Rule S9: if the stream keeps this many of a visitor's hits, more hits that are out of order wait for settlement."""
 LG_K_CELL: Final = 12
 """Metric `visitors`: lg k for a cell's theta sketch, which is exact or a sample of at least 2^12 hashes."""
 LG_K_UNION: Final = 14

@@ -86,7 +86,7 @@ def logic_named(name: str) -> Logic:
 
 
 def logic_numbered(number: int) -> Logic:
-    """Return the version with this number, or the current version if the code no longer contains the version.
+    """Return the version with this number, or the current version if the code does not contain this number any more.
 
     Example:
         >>> logic_numbered(0).name, logic_numbered(1).name

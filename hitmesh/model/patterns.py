@@ -21,7 +21,8 @@ from hitmesh.model.reasons import ErrorReason
 # instructions, and most patterns of 500 characters compile to fewer than 1,000.
 MAX_PROGRAM: Final = 10_000
 # Maximum number of steps (RE2 instructions × characters to match). At the limit, matching usually takes a few
-# milliseconds of CPU time. If RE2 runs out of memory for the automaton at every value, matching takes about 15 s.
+# milliseconds of CPU time. If RE2 runs out of memory at every value and rebuilds the automaton, matching takes about 15
+# s.
 MAX_STEPS: Final = 1_000_000_000
 # Maximum memory of an automaton, in bytes.
 MAX_MEMORY: Final = 8 << 20
@@ -137,9 +138,7 @@ class _Automaton:
             self._set.Add(pattern)
         try:
             self._set.Compile()
-        except (
-            re2.error
-        ):  # the patterns need more than MAX_MEMORY; this is possible only for a pattern that is alone in its group
+        except re2.error:  # a pattern that is alone in its group may need more than MAX_MEMORY
             self._set = None
 
     def found_in(self, value: str) -> Iterable[str]:

@@ -17,11 +17,11 @@ HIT_US: Final = 4.0
 SITE_DAY_MS: Final = 30.0
 """Estimated time to recompute a site-day, in ms, in addition to the time for its hits."""
 KEEP_REPLACED_DAYS: Final = 30
-"""How long the rows of a replaced generation are kept for a rollback, in days."""
+"""Days for which the rows of a replaced generation are kept for a rollback."""
 KEEP_PLAN_DAYS: Final = 7
-"""How long a plan that nobody runs is kept, in days."""
+"""Days for which a plan is kept that is not run."""
 KEEP_FINISHED_DAYS: Final = 90
-"""How long a published, rolled back or cancelled reprocessing is kept after its last change, in days."""
+"""Days for which a published, rolled back or cancelled reprocessing is kept after its last change."""
 MAX_SITE_DAYS: Final = 20_000
 """Maximum number of site-days in a plan."""
 
@@ -66,7 +66,7 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Make the new generations current, one site-day after the other, days ascending."""
+    """Make the new generations current, one site-day after the other, in ascending order of days."""
 
     site_days: int
 
@@ -110,10 +110,10 @@ def plan_of(
         logic: the name of the logic version.
         site_days: the number of site-days with hits.
         hits: the number of accepted hits on these site-days.
-        following: the number of later site-days that are recomputed too, as far as known.
+        following: the number of site-days after the plan that are known to be recomputed too.
         hit_us: the measured or estimated time per hit, in µs.
         site_day_ms: the measured or estimated time per site-day, in ms.
-        keep_days: how long replaced rows are kept for a rollback, in days.
+        keep_days: days for which replaced rows are kept for a rollback.
 
     Example:
         >>> plan = plan_of("v1", site_days=2, hits=1_000_000)

@@ -1,9 +1,9 @@
 """The order in which reprocessings were first published: corrections are undone in reverse order. Pure.
 
-A publication replaces the results of earlier publications on the same site-days. If the earlier of two reprocessings
-were rolled back, or published again, the correction of the later reprocessing would be lost, although its state would
-still be PUBLISHED. Rollback and repeated publication of the earlier reprocessing are therefore refused. A site-day's
-corrections are therefore always published in the order in which they were first published, also after rollbacks.
+A publication replaces the results of earlier publications on the same site-days. Suppose that two reprocessings are
+published, and then the first is rolled back or published again. The correction of the second would be lost, although
+its state would still be PUBLISHED. Rollback and repeated publication of the first reprocessing are therefore refused. A
+site-day's corrections thus keep the order in which they were first published, even after rollbacks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from hitmesh.model.reprocessings import Reprocessing, State, Work
 
 
 def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
-    """Return whether the work requires that no later reprocessing is published on the same site-days.
+    """Return whether the work must be refused while a later reprocessing is published on the same site-days.
 
-    A rollback and a repeated publication require this. A first publication is always the newest, because other
-    reprocessings of its site-days are refused between its recomputation and its publication.
+    This holds for a rollback and for a repeated publication. A first publication is never refused for this reason:
+    between the recomputation and the first publication, other reprocessings of the same site-days are not accepted.
 
     Example:
         >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
@@ -32,7 +32,7 @@ def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
 
 
 def publication_time(reprocessing: Reprocessing) -> int:
-    """Return when the first publication began.
+    """Return the time at which the first publication began.
 
     If an older program stored the reprocessing, return the time of the last change.
 
@@ -44,7 +44,7 @@ def publication_time(reprocessing: Reprocessing) -> int:
 
 
 def published_after(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Reprocessing | None:
-    """Return the latest PUBLISHED reprocessing that was published later on shared site-days; None if there is none.
+    """Return the latest PUBLISHED reprocessing that was first published after this one on shared site-days, or None.
 
     Example:
         >>> site = ("merchants/demo/sites/shop",)

@@ -33,5 +33,5 @@ class MetricQuery:
     sketches: tuple[str, ...] = ()
     filter: Filter | None = None
     include_excluded: bool = False
-    columns: Mapping[str, str] = field(default_factory=dict)  # dimension of the report → column, if the names differ
+    columns: Mapping[str, str] = field(default_factory=dict)  # by dimension: the column, if its name differs
     fresh: bool = False

@@ -15,7 +15,7 @@ ERROR_DOMAIN: Final = "hitmesh.dev"
 
 
 class HitReason(StrEnum):
-    """Why a hit or batch was refused, repaired, or must be sent again.
+    """The reason why a hit or batch was refused, was repaired, or must be sent again.
 
     ID_COLLISION is found only after the acknowledgement.
     """
@@ -71,7 +71,7 @@ EXCLUDING_FLAGS: Final = HitFlag.BOT_UA | HitFlag.SPAM_REFERRER | RULE_FLAGS
 
 
 class ErrorReason(StrEnum):
-    """Why an RPC failed: the values of google.rpc.ErrorInfo.reason."""
+    """The reason why an RPC failed; the names are the values of google.rpc.ErrorInfo.reason."""
 
     INTERNAL = "INTERNAL"
     UNAVAILABLE = "UNAVAILABLE"
@@ -142,7 +142,7 @@ class ErrorReason(StrEnum):
 
 
 class LocalReason(StrEnum):
-    """Why a process, command or library call failed; no RPC returns these reasons."""
+    """The reason why a process, command or library call failed; no RPC returns these reasons."""
 
     FENCED = "FENCED"
     PARTITIONS_MOVED = "PARTITIONS_MOVED"

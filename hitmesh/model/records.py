@@ -23,8 +23,8 @@ class Record:
     """A record to append. `value` is a value of hitmesh.model.rows.columns:pack_record; all other fields are headers.
 
     The headers form hitmesh.internal.log.v1.RecordHeader. `hits` is the number of hits that the record announces, or
-    None if the writer announced no number. `sum64` and `xor64` are Σ mod 2⁶⁴ and ⊕ over the hash64 of these hits (rule
-    D5). Times are UTC ms.
+    None if the writer announced no number. `sum64` is the sum modulo 2⁶⁴, and `xor64` the XOR, of these hits' hash64
+    (rule D5). Times are UTC ms.
     """
 
     kind: RecordKind
@@ -77,8 +77,9 @@ class Origin:
             matter.
         is_json: whether the kept bytes are hitmesh.model.refusals.JSON_MARK followed by JSON; otherwise protobuf.
         default_context: the batch's default context, as sent; empty for a batch that was refused whole.
-        received_at: when the edge or, without an edge, the collector received the batch, UTC ms.
-        sent_at: when the device sent the hit, by the device's clock, UTC ms; 0 if the device did not send this time.
+        received_at: the time, in UTC ms, at which the edge received the batch; without an edge, the collector's time.
+        sent_at: the time, in UTC ms, at which the device sent the hit, according to the device's clock; 0 if the device
+            did not send this time.
         sets_times: whether the key may set `true_time` (rule T1).
     """
 
@@ -99,8 +100,8 @@ class RejectedHit:
     """A stored refusal of a hit, or of a batch: the reason and at most 4 KiB of the original bytes.
 
     `hits` counts the refused hits: 1, or all hits in a batch that was refused whole. `origin` is None if an earlier
-    version stored the refusal, or if the refusal does not come from a collector. `replayed_at` is when an accepted
-    replay was last recorded (UTC ms); 0 if never.
+    version stored the refusal, or if the refusal does not come from a collector. `replayed_at` is the time (UTC ms) at
+    which an accepted replay was last recorded; 0 if no replay was accepted.
     """
 
     position: Position

@@ -55,7 +55,7 @@ class RefusalKey(NamedTuple):
 
 
 class RefusalRange(NamedTuple):
-    """Which refusals to list.
+    """A selection of refusals to list.
 
     Attributes:
         site: a site's full name, "" for refusals without a site, None for all.
@@ -90,7 +90,9 @@ def key_of(hit: RejectedHit) -> RefusalKey:
 
 
 def list_order(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key for list order, without positions. Sort by `newest_first` in descending order before.
+    """Return the sort key for list order, without positions.
+
+    A list must first be sorted by `newest_first` in descending order and then, with a stable sort, by this key.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 900_000))
@@ -197,7 +199,7 @@ def origin_bytes(origin: Origin | None) -> bytes:
 
 
 def origin_of(value: bytes | None) -> Origin | None:
-    """Return the origin in stored bytes; None for no bytes.
+    """Return the origin in stored bytes; None if there are no bytes.
 
     Raises:
         StoreCorrupt: the bytes are damaged.
@@ -228,24 +230,24 @@ def origin_of(value: bytes | None) -> Origin | None:
 
 
 def obstacle_to_replay(hit: RejectedHit) -> str:
-    """Return why a refused hit cannot be replayed; empty if the hit can be replayed.
+    """Return the reason why a refused hit cannot be replayed; empty if the hit can be replayed.
 
     Example:
         >>> hit = RejectedHit(Position("rejected.1", 0, 1), 0, "", 5, "DECODE", "", "broken", "", 7, b"")
         >>> obstacle_to_replay(hit)
-        'the bytes of this refusal are not kept: send the hits again from their source'
+        'the bytes of the refused hits are not stored: send the hits again from their source'
     """
     if hit.reason == HitReason.ID_COLLISION:
         return "the hit was accepted and counts as a duplicate: send the hit with a new hit_id"
     if not hit.original:
-        return "the bytes of this refusal are not kept: send the hits again from their source"
+        return "the bytes of the refused hits are not stored: send the hits again from their source"
     if hit.origin is None:
         return "facts that a replay needs were not stored: send the hits again from their source"
     if hit.origin.batch_id.startswith(REPLAY_PREFIX):
         return "the hit is a replay that was refused: mend and replay the hit that was refused first"
     if not hit.origin.is_complete:
         return (
-            f"only the first {len(hit.original):,} of {hit.origin.size:,} bytes are kept: send the hits again from "
+            f"only the first {len(hit.original):,} of {hit.origin.size:,} bytes are stored: send the hits again from "
             "their source"
         )
     return ""

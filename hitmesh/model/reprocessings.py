@@ -66,7 +66,7 @@ NEXT_STATE: Final[Mapping[Work, State]] = {
 
 
 def next_state(kind: Kind, work: Work) -> State:
-    """Return the state after a work is done; after the publication of an erasure, this is ERASED.
+    """Return the state after a work is done. The state is ERASED after the publication of an erasure.
 
     Example:
         >>> next_state(Kind.ERASE, Work.PUBLISH), next_state(Kind.LOGIC, Work.PUBLISH)
@@ -81,10 +81,10 @@ REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
     Work.ROLL_BACK: frozenset({State.PUBLISHED, State.FAILED}),
     Work.CANCEL: frozenset({State.PLANNED, State.RUNNING, State.DIFF_READY, State.FAILED}),
 }
-"""The states in which each work can be requested; in FAILED, only the works of AFTER_FAILURE.
+"""The states in which each work can be requested. In FAILED, only the works in AFTER_FAILURE can be requested.
 
-In RUNNING, only RECOMPUTE can be cancelled. After the request, the settler's next replacement of the stored value
-fails, and the settler begins CANCEL.
+In RUNNING, only RECOMPUTE can be cancelled. After a request of CANCEL, the settler's next replacement of the stored
+value fails, and the settler begins CANCEL.
 """
 
 AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
@@ -114,7 +114,7 @@ class LostHits:
 
     Attributes:
         site_day: the site-day.
-        hits: how many hits are lost; 0 if no hit of this day is lost, but the recomputation reads damaged hits of a
+        hits: the number of lost hits; 0 if no hit of this day is lost, but the recomputation reads damaged hits of a
             neighbouring day.
         kept: whether the site-day keeps its numbers, because it cannot be recomputed without the lost hits.
     """
@@ -136,13 +136,13 @@ class RawRepair:
     """The result of a repair: hits that were missing in the raw store, and records that were restored from the log.
 
     Attributes:
-        restored_records: how many records were stored again.
-        restored_hits: how many hits these records have, for all sites and days.
-        lost_hits: how many hits neither the raw store nor the log has.
-        lost_site_days: how many site-days have lost hits on the day itself, or on the day before or after.
+        restored_records: the number of records that were stored again.
+        restored_hits: the number of hits in these records, over all sites and days.
+        lost_hits: the number of hits that neither the raw store nor the log has.
+        lost_site_days: the number of site-days with lost hits on the day itself, the day before or the day after.
         named: the first MAX_LOST_NAMED of these site-days.
-        restored: up to MAX_RESTORED_NAMED of the restored records. If two parts restore the same record, it counts once
-            if both parts list it.
+        restored: up to MAX_RESTORED_NAMED of the restored records. If two parts list the same record, the record counts
+            once.
     """
 
     restored_records: int = 0
@@ -160,13 +160,13 @@ class Part:
     Attributes:
         work: the work to which the part belongs; parts of earlier works are ignored.
         buckets: the buckets of sites (hitmesh.model.site_buckets).
-        done: how many site-days are finished.
+        done: the number of finished site-days.
         is_finished: whether all site-days are finished.
         began_at: when the settler began, in UTC ms; 0 if another settler did some site-days before.
-        raw_repair: for a repair, what the part found missing in the raw store; otherwise None.
-        following: for RECOMPUTE, how many finished site-days are after the last day of the plan; 0 for other works.
+        raw_repair: for a repair, the hits that this part found missing in the raw store; otherwise None.
+        following: for RECOMPUTE, the number of finished site-days after the last day of the plan; 0 for other works.
         reach_day: the day after the last of these site-days; 0 without such a site-day.
-        open_hits: for an erasure, how many hits of the visitor were found on days that are not settled yet.
+        open_hits: for an erasure, the number of the visitor's hits that were found on days that are not settled yet.
     """
 
     work: Work
@@ -186,21 +186,21 @@ class Reprocessing:
 
     Attributes:
         id: the last part in the resource name `reprocessings/{id}`.
-        kind: why history is recomputed.
+        kind: the reason why history is recomputed.
         logic: the name of the logic version.
         sites: the sites' full names.
         first_day: the first day.
         end_day: the day after the last day.
-        created_at: when the plan was stored.
-        updated_at: when the value was last replaced.
+        created_at: the time at which the plan was stored.
+        updated_at: the time at which the value was last replaced.
         state: see State.
         work: the requested work in state RUNNING, or the failed work in FAILED; None in other states.
         site_days: the number of site-days in the plan.
         hits: the number of hits in the plan.
-        done: how many site-days the current work has finished.
-        error: in state FAILED, why the work failed; in PUBLISHED and ROLLED_BACK, why the settler did not begin the
-            last requested work; otherwise empty.
-        recompute_ms: how long RECOMPUTE took, in ms, including pauses; 0 if RECOMPUTE has not finished or was
+        done: the number of site-days that the current work has finished.
+        error: in state FAILED, the reason why the work failed; in PUBLISHED and ROLLED_BACK, the reason why the settler
+            did not begin the last requested work; otherwise empty.
+        recompute_ms: the duration of RECOMPUTE, in ms, including pauses; 0 if RECOMPUTE has not finished or was
             interrupted.
         visitors: for kind ERASE, the visitor's digests (hitmesh.model.erasures), never the visitor id or key. The
             visitor's hits before `created_at` are erased.
@@ -210,17 +210,19 @@ class Reprocessing:
         parts: the current work's parts; each bucket is in at most one part.
         raw_repair: for a repair, the hits missing in the raw store that were found so far; otherwise None.
         rules: for kind RULES, the version of the exclusion rules of each site in `sites`; empty for other kinds.
-        not_applicable: for kind RULES, how many hits of the plan cannot be compared with the site's rules of kind
-            NETWORK, because the site did not store truncated IP addresses on their days.
-        published_at: when the first PUBLISH began, in UTC ms; greater than for every reprocessing published before
-            (hitmesh.model.publication_order). 0 before PUBLISH, and in values stored by earlier programs.
-        begun_at: when the settler began the last work, in UTC ms; 0 before the first work. Works that continue or undo
-            a failed work do not change `begun_at`.
-        following: how many settled site-days after the last day RECOMPUTE also recomputed, because visits that continue
-            into them change (rule L4). The further site-days keep their logic and rules, and are published with the
-            plan.
+        not_applicable: for kind RULES, the number of hits in the plan that cannot be compared with the site's rules of
+            kind NETWORK, because the site did not store truncated IP addresses on the hits' days.
+        published_at: the time at which the first PUBLISH began, in UTC ms; greater than the `published_at` of any
+            reprocessing that was published earlier (hitmesh.model.publication_order). 0 before PUBLISH, and in values
+            stored by earlier programs.
+        begun_at: the time at which the settler began the last work, in UTC ms; 0 before the first work. Works that
+            continue or undo a failed work do not change `begun_at`.
+        following: the number of settled site-days after the plan's last day that RECOMPUTE also recomputed, because
+            visits that continue into these site-days change (rule L4). These site-days keep their logic and rules, and
+            are published with the plan.
         reach_day: the day after the last of these site-days; 0 without such a site-day.
-        open_hits: for kind ERASE, how many hits of the visitor RECOMPUTE found on days that are not settled yet.
+        open_hits: for kind ERASE, the number of the visitor's hits that RECOMPUTE found on days that are not settled
+            yet.
     """
 
     id: str
@@ -297,7 +299,7 @@ class Reprocessing:
         )
 
     def overlaps(self, other: Reprocessing) -> bool:
-        """Return whether the reprocessings share a site-day, including the days recomputed after their plans.
+        """Return whether the reprocessings share a site-day; days that are recomputed after a plan also count.
 
         Example:
             >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
@@ -330,7 +332,7 @@ class GenerationVersion:
     Attributes:
         generation: the number; STREAM_GENERATION for the stream's rows.
         logic: the number of the logic version.
-        read_through: the offsets below which the scan saw every record.
+        read_through: for each partition, the offset below which the scan saw every record.
         ledger: the ledger entry.
         carry: the carry for the next day.
         rules: the version of the site's exclusion rules; AS_COLLECTED if the collector decided each hit.
@@ -367,8 +369,8 @@ class Rebuilt:
         changes: each measure with its old and new sum; measures that are 0 in both are absent.
         disturbed_days: the site's other days that must be settled again when either generation becomes current. The
             next day is not included, because it depends on the carries (rule L4).
-        reasons: why the numbers differ; None if the numbers are equal, or if the reasons are not known.
-        not_applicable: how many hits lack the network address that rules of the new generation compare.
+        reasons: the reasons why the numbers differ; None if the numbers are equal, or if the reasons are not known.
+        not_applicable: the number of hits that lack the network address that rules of the new generation compare.
     """
 
     site_day: SiteDay

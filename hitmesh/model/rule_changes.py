@@ -26,7 +26,7 @@ _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 
 
 def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> SiteRules:
-    """Return the next version of the rules, with one more rule; the same version if the rule is already in force.
+    """Return the next version of the rules, with one more rule, or the same version if the rule is already in force.
 
     Raises:
         RefusedError: the value is invalid (INVALID_FIELD, INVALID_REGEXP), a limit is exceeded (TOO_MANY_RULES,
@@ -50,7 +50,7 @@ def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> Site
         )
     for count, limit, hint in (
         (len(current), MAX_RULES, "at a time: delete a rule first"),
-        (len(rules.rules), MAX_RULES_EVER, "over time, deleted rules included: join several rules in a pattern"),
+        (len(rules.rules), MAX_RULES_EVER, "over time, including deleted rules: combine rules in a pattern"),
     ):
         if count >= limit:
             raise RefusedError(
@@ -92,7 +92,7 @@ def without_rule(rules: SiteRules, id_: str) -> SiteRules:
 
 
 def with_networks(rules: SiteRules, *, stored: bool, now: int) -> SiteRules:
-    """Return the next version, in which truncated IP addresses are stored or not; the same version if nothing changes.
+    """Return the next version, in which truncated IP addresses are stored or not, or the same version without a change.
 
     Raises:
         RefusedError: a NETWORK rule is in force and needs the addresses (RULE_NOT_APPLICABLE).
@@ -163,7 +163,7 @@ def _checked_network(value: str) -> str:
         raise _invalid(value, "has a zone, which stored addresses never have: remove % and the zone")
     mapped = _mapped(value, network.prefixlen)
     if mapped:
-        raise _invalid(value, f"maps an IPv4 range into IPv6, but IPv4 addresses are stored as such: write {mapped}")
+        raise _invalid(value, f"maps an IPv4 range into IPv6, but stored IPv4 addresses are not mapped: write {mapped}")
     bits = IPV4_PREFIX_BITS if network.version == 4 else IPV6_PREFIX_BITS
     if network.prefixlen > bits:
         wider = ip_network((network.network_address, bits), strict=False)

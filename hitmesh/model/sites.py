@@ -24,10 +24,10 @@ class VisitPolicy:
 
 
 POLICY_AHEAD_MS: Final = 2 * 3_600_000
-"""A change of a site's policy must be stored this long before its UTC day begins, because processes may use cached
-sites for up to an hour while the store is unavailable."""
+"""Minimum time from the storage of a policy change until the UTC day begins on which the change takes effect. The time
+is needed because processes may use cached sites for up to an hour while the store is unavailable."""
 MAX_POLICY_AHEAD_DAYS: Final = 366
-"""A change of a site's policy may take effect at most this many days ahead."""
+"""Maximum number of days from the storage of a policy change until the change takes effect."""
 _DAY_MS: Final = 86_400_000
 MAX_POLICY_CHANGES: Final = 100
 """Maximum number of policy changes per site."""
@@ -46,7 +46,7 @@ class PolicyChange(NamedTuple):
 
 
 def policy_version(*, campaign_splits: bool, split_at_local_midnight: bool) -> str:
-    """Return the version of a policy, which names its differences from v1. Reports show the version of each policy.
+    """Return a policy's version, as reports show it: v1, followed by the switches that differ from v1.
 
     Example:
         >>> policy_version(campaign_splits=False, split_at_local_midnight=False)

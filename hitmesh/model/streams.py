@@ -19,10 +19,10 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 WARM_UP_MS: Final = DAY_MS + LATENESS_MS + 4 * CELL_MS
-"""How much log time before its first day a stream reads: a visit's maximum length, the lateness, and a margin."""
+"""The log time, in ms, that a stream reads before its first day: a visit's maximum length, the lateness, a margin."""
 
 CAUGHT_UP_MS: Final = 60_000
-"""A shadow stream has caught up if it is at most this much log time behind the live stream."""
+"""A shadow stream has caught up if its lag behind the live stream is at most this log time, in ms."""
 
 
 Progress = Mapping[PartitionId, PartitionProgress]
@@ -32,7 +32,7 @@ class ShadowState(StrEnum):
     """The state of a shadow stream.
 
     RUNNING: no report reads the shadow. PUBLISHED: reports read the shadow. ADOPTING: reports read the shadow, and the
-        live processor takes it over as soon as both are at the same position.
+    live processor takes over the shadow once both streams have reached the same position.
     """
 
     RUNNING = "RUNNING"
@@ -67,9 +67,9 @@ FIRST: Final = Stream(STREAM_GENERATION)
 class Shadow:
     """A shadow stream, which runs beside the live stream.
 
-    `started_at` is when the shadow was started, and `changed_at` is when its state last changed, both in UTC ms. While
-    the state is ADOPTING, `stopped` has the offsets at which processes stopped the live stream, by partition of both
-    topics.
+    `started_at` is the time at which the shadow was started, and `changed_at` is the time of its last change of state,
+    both in UTC ms. While the state is ADOPTING, `stopped` has the offsets at which processes stopped the live stream,
+    by partition of both topics.
     """
 
     stream: Stream
@@ -105,7 +105,7 @@ class StreamTable:
     Attributes:
         version: the number of changes so far; 0 before the first change.
         adopted: the shadow streams that the live processor took over, the oldest first.
-        shadow: the stream beside the live stream, if there is one.
+        shadow: the shadow stream that runs beside the live stream; None if there is no shadow stream.
         gone: streams whose values have not been removed yet.
         newest: the newest stream's generation, which is the lowest generation.
     """
@@ -148,7 +148,7 @@ class StreamTable:
         return next((stream.generation for stream in reversed(read) if day >= stream.first_day), STREAM_GENERATION)
 
     def generations(self) -> tuple[int, ...]:
-        """Return the generations of all streams whose rows may be stored, the current stream's first.
+        """Return the generations of all streams whose rows may be stored, beginning with the current stream.
 
         Example:
             >>> StreamTable(shadow=Shadow(Stream(-1), ShadowState.RUNNING, 0, 0)).generations()

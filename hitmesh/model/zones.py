@@ -29,7 +29,8 @@ TZDB_VERSION: Final[str] = str(importlib.import_module("tzdata").IANA_VERSION)
 
 _DAY_S: Final = 86_400
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
-# Maximum difference between local time and UTC, in days; also holds for the local mean times of 1970 and before.
+# Maximum difference between local time and UTC, in days. Local mean times, which were used until 1970, do not exceed
+# this maximum.
 _MAX_OFFSET_DAYS: Final = 1
 _LAST_DAYS: Final = re.compile(r"(?:last )?([1-9][0-9]{0,4})([dwmy])")
 
@@ -90,7 +91,7 @@ def load_zone(name: str) -> ZoneInfo:
 
 
 def offset_steps(zone: str, start_ms: int, end_ms: int) -> tuple[I64Array, I64Array]:
-    """Return (instants, offsets) in ms. Offset i applies from instant i to instant i + 1, the last offset to `end_ms`.
+    """Return (instants, offsets) in ms. An offset applies until the next instant, the last offset until `end_ms`.
 
     The first instant is at or before `start_ms`. Successive offsets differ.
 
@@ -142,7 +143,7 @@ def local_date(zone: str, instant_ms: int) -> dt.date:
 
 
 def day_starts(zone: str, days: I64Array) -> I64Array:
-    """Return, for each of the ascending days (n,), the first instant whose local date is that day or later (rule Z2).
+    """Return, for each day (n,), the first instant whose local date is this day or later; `days` ascend (rule Z2).
 
     A day does not always begin at midnight: if the clocks skip midnight, the day begins at 01:00. A date that the zone
     skipped begins at the same instant as the next date, so its range is empty.
@@ -179,7 +180,7 @@ def day_number(date: dt.date) -> int:
     """
     if not FIRST_DATE <= date <= LAST_DATE:
         raise CivilTimeError(
-            f"date {date} is outside {FIRST_DATE} to {LAST_DATE}: use a date within",
+            f"date {date} is outside {FIRST_DATE} to {LAST_DATE}: use a date in this range",
             value=str(date),
             first=str(FIRST_DATE),
             last=str(LAST_DATE),
@@ -256,7 +257,7 @@ def _year_of(instant_ms: int) -> int:
     day = instant_ms // DAY_MS
     if not -400 <= day <= LAST_DATE.toordinal() - _EPOCH + 400:
         raise CivilTimeError(
-            f"instant {instant_ms} ms since 1970 is outside {FIRST_DATE} to {LAST_DATE}: use an instant within",
+            f"instant {instant_ms} ms since 1970 is outside {FIRST_DATE} to {LAST_DATE}: use an instant in this range",
             value=instant_ms,
             first=str(FIRST_DATE),
             last=str(LAST_DATE),
@@ -274,7 +275,7 @@ def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
     tz = load_zone(zone)
     first = (dt.date(year, 1, 1).toordinal() - _EPOCH) * _DAY_S
     end = (dt.date(year + 1, 1, 1).toordinal() - _EPOCH) * _DAY_S
-    # The last examined instant is the year's last second; the next second belongs to the steps of the next year.
+    # The last examined instant is the year's last second. A change at the next second belongs to the next year.
     looks = [*range(first, end, _DAY_S), end - 1]
     offsets = [_offset_s(tz, look) for look in looks]
     steps = [(first * 1_000, offsets[0] * 1_000)]

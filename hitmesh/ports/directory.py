@@ -20,7 +20,7 @@ class SiteDirectory(Protocol):
         """Return the site with this name; None if there is no such site."""
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Return the first `limit` sites whose names follow `after`, by name; `merchant` None means all merchants."""
+        """Return the first `limit` sites whose names follow `after`, in order; `merchant` None means all merchants."""
 
     def create_site(self, site: Site) -> Site:
         """Store a site durably and return the stored site.
@@ -38,7 +38,7 @@ class SiteDirectory(Protocol):
 
         Raises:
             NotFound: no site has this name.
-            AlreadyExists: the site already has a different change from the same day on.
+            AlreadyExists: the site has a different policy change that takes effect on the same day.
             RefusedError: the site already has MAX_POLICY_CHANGES changes.
         """
 
@@ -49,7 +49,7 @@ class SiteDirectory(Protocol):
         """
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's exclusion rules durably; return whether these rules are stored now.
+        """Store the next version of a site's exclusion rules durably; return whether these rules are then stored.
 
         The new version must directly follow the stored version; otherwise, for example if another caller changed the
         rules first, the result is False. The next call of `site` in this process returns the stored rules. A repeated
@@ -84,13 +84,13 @@ class SiteDirectory(Protocol):
         """Return the salt of a site-local date (rule I2).
 
         A missing salt is created if the date is at most one day away from `today`. For any other date, the result is
-        the salt of `today`. If a hit with such a date is sent again on another day, it is therefore assigned to a
-        different visitor. Salts of dates before the day before `today` are destroyed.
+        the salt of `today`. A hit with such a date therefore gets a different visitor if it is sent again on another
+        day. Salts for dates earlier than the day before `today` are destroyed.
         """
 
     def mesh_secret(self) -> bytes:
         """Return the mesh secret, 32 bytes; the first call creates and stores the secret durably.
 
-        The secret is the key with which texts that senders choose are hashed (rule D0). The secret never changes, and
-        no process sends the secret over the network.
+        Texts that senders choose are hashed with this secret as the key (rule D0). The secret never changes, and no
+        process sends the secret over the network.
         """

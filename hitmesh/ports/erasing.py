@@ -17,13 +17,13 @@ class Erasures(Protocol):
     """
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably; the mark with the latest `until` of a visitor is kept. Idempotent."""
+        """Store marks durably; keep, for each visitor, the mark with the latest `until`. Idempotent."""
 
     def of(self, site: str) -> Sequence[ErasureMark]:
-        """Return the site's marks, by digest."""
+        """Return the site's marks, ordered by digest."""
 
     def since(self, created_at: int) -> Sequence[ErasureMark]:
-        """Return all marks with `created_at` at or after this time (UTC ms), by site and digest."""
+        """Return all marks with `created_at` at or after this time (UTC ms), ordered by site and digest."""
 
 
 class LogEraser(Protocol):
@@ -33,17 +33,21 @@ class LogEraser(Protocol):
         """Return the retained record at a position; None if the log no longer retains the record."""
 
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
-        """Replace a retained record's value and event times durably, but not its position, log time or other headers.
+        """Replace a retained record's value and event times durably; keep its position, log time and other headers.
 
-        The header's latest collect time is reduced to the start of its 15-minute cell, like the collect time in a blank
-        row, because the exact time would tell when an erased hit came. The ledger needs only this cell.
+        There is one exception: the latest collect time is reduced to the start of its 15-minute cell, like the collect
+        time in a blank row, because the exact time would show when an erased hit arrived. The ledger needs only this
+        cell.
 
         Returns False if the log cannot change records, if it no longer retains the record, or if `seen` is given and
         differs from the stored value.
         """
 
     def overwrite(self) -> None:
-        """Overwrite replaced and deleted values in the files of embedded stores; other stores do nothing."""
+        """Overwrite replaced and deleted values in the files of an embedded store; do nothing in other stores."""
 
     def kept_until(self, log_time: int) -> int:
-        """Return until when (UTC ms) the log may hold a record with this log time; 0 if `replace` removes the bytes."""
+        """Return the time (UTC ms) until which the log may hold a record with this log time.
+
+        If `replace` removes the bytes, return 0.
+        """

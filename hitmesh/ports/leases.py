@@ -12,7 +12,7 @@ class Leases(Protocol):
     """Stores leases. At any time, a name has at most one lease that has not expired.
 
     The clocks of the callers never decide whether a lease has expired; the store decides. A holder must measure the
-    length of its lease from the moment before it called `acquire` or `renew`. A holder that was suspended does not
+    length of its lease from a moment before its call of `acquire` or `renew`. A holder that was suspended does not
     notice that its lease has expired. A lease therefore avoids duplicate work, but results must still be stored by
     conditional writes.
     """
@@ -26,11 +26,11 @@ class Leases(Protocol):
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
         """Extend those leases that have not expired, and store their load; return the extended leases.
 
-        The result lacks each lease that has expired, was released, or was acquired again with a greater token.
+        Leases that have expired, were released, or were acquired again with a greater token are not in the result.
         """
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
+        """End leases; idempotent. A name that was acquired again with another token stays leased."""
 
     def held(self, names: Sequence[str]) -> Sequence[Lease]:
         """Return the leases on these names that have not expired, in the order of `names`."""

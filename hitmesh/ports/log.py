@@ -64,20 +64,21 @@ class LogReader(Protocol):
     """Reads the partitions of a single topic that the consumer group assigns to this reader. Confined to one thread.
 
     The consumer group may reassign partitions at any time. The next `poll` then raises PartitionsMoved; `positions()`
-    returns the new assignment, each partition at its committed offset.
+    returns the committed positions of all partitions in the new assignment.
     """
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Return the next records, in order per partition. The list is empty if no record arrives within `timeout_s`.
+        """Return the next records; within each partition, the records are in order.
 
-        Together, the records hold at most `max_hits` rows; a record with more rows is returned alone.
+        If no record arrives within `timeout_s`, the list is empty. Together, the records hold at most `max_hits` rows;
+        a record with more rows is returned alone.
 
         Raises:
             PartitionsMoved: the assignment changed; all records that were read but not committed will be read again.
         """
 
     def heartbeat(self) -> None:
-        """Tell the consumer group that this reader is alive. Must be called in between if two polls are minutes apart.
+        """Tell the consumer group that this reader is alive. Must be called between two polls that are minutes apart.
 
         The call is cheap, so callers may call it often.
 

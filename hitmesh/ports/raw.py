@@ -28,11 +28,11 @@ class RawStore(Protocol):
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits of the site in [first_day, end_day) once, in log order.
+        """Yield the records that hold hits on the site for days in [first_day, end_day), in log order.
 
-        A record may also hold hits of other sites and days, which the caller must filter out. `before` gives an end
-        offset per partition: only records below the end offset of their partition are returned, and no records from
-        partitions without an end offset.
+        A record may also hold hits of other sites and days, which the caller must filter out. `before` gives end
+        offsets of partitions. Only records below their partition's end offset are returned; a partition without an end
+        offset is skipped.
         """
 
     def scan_sites(
@@ -42,9 +42,9 @@ class RawStore(Protocol):
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits of any of these sites in [first_day, end_day) once, in log order, like `scan`.
+        """Yield the records that hold hits on any of these sites for days in [first_day, end_day), in log order.
 
-        The purpose of this method is that a record with hits of many sites is read only once. The call holds the
+        Unlike a `scan` for each site, this method reads a record with hits of many sites only once. The call holds the
         positions of all records in memory.
         """
 
@@ -56,15 +56,15 @@ class RawStore(Protocol):
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`; a lost or damaged record is None. Never raises StoreCorrupt.
+        """Yield the records that `scan` finds, with their positions; a lost record is None. Never raises StoreCorrupt.
 
-        The order is by position, so that a caller can continue later: only positions that follow `after` are yielded.
-        The value of a yielded record may still be damaged. If a record and its index entry are both lost, its position
-        is not yielded.
+        The records are ordered by position, and only positions that follow `after` are yielded, so that a caller can
+        continue later. A record that cannot be read is also None; the value of a yielded record may still be damaged.
+        If a record and its index entry are both lost, its position is not yielded.
         """
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably with their index entries; replace what is stored at their positions. Idempotent."""
+        """Store records durably with their index entries; replace the records at these positions. Idempotent."""
 
     def mend_index(self, site_day: SiteDay) -> None:
         """Restore a site-day's damaged or lost index entries from the stored records that the store can find.
@@ -95,7 +95,7 @@ class RejectedStore(Protocol):
         """Return at most `limit` refusals of a site, newest first."""
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return the next refusals of a range that follow the key `after` in list order (RefusalKey), at most `limit`.
+        """Return at most `limit` refusals in a range that follow the key `after`, in list order (RefusalKey).
 
         The work per call is bounded for a range of any length. A page may therefore be short or empty;
         `RefusalPage.after` tells whether the list continues. In a list for all sites, stores on servers omit refusals
@@ -114,13 +114,14 @@ class RejectedStore(Protocol):
     def drop_bytes(self, older_than_ms: int) -> int:
         """Empty the fields `original` and `origin` of all refusals with a collect time before `older_than_ms`.
 
-        Returns how many refusals changed. The counts do not change. If a server's time to live removes the bytes, this
-        method does nothing and returns 0.
+        Returns the number of changed refusals. The counts of refused hits do not change. In a store that gives the
+        bytes a time to live, this method does nothing and returns 0.
         """
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the fields `original`, `message` and `hit_id` of the site's wanted refusals durably, page by page.
+        """Empty the fields `original`, `message` and `hit_id` of the site's refusals that `wanted` selects.
 
-        After each page, yields how many refusals changed. `wanted` is called for each refusal that has bytes, a message
-        or a hit id, and returns whether to empty its fields. The counts do not change.
+        The refusals are changed durably, page by page. After each page, yields the number of changed refusals. `wanted`
+        is called for each refusal that has bytes, a message or a hit id, and returns whether to empty its fields. The
+        counts of refused hits do not change.
         """

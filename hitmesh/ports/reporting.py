@@ -1,4 +1,4 @@
-"""The ports that reports use: queries over published rows, and how far the processor has applied the log."""
+"""The ports that reports use: queries over published rows, and the processor's progress in the log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MetricStore(Protocol):
         """
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return a position per hits partition. Answers include all rows that the stream made before this position.
+        """Return a position for each hits partition; answers include all rows that the stream made before it.
 
         A position is never ahead of the committed position. The offset and log time of a declared partition without a
         stored position are 0.
@@ -52,7 +52,7 @@ class MetricStore(Protocol):
 
 
 class ProgressReader(Protocol):
-    """Reads how far the processor has applied the log; GetFreshness is computed from this progress."""
+    """Reads the processor's progress in the log, from which GetFreshness is computed."""
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed progress of every **declared** partition; offset and log time 0 without a commit."""
+        """Return the committed progress of every **declared** partition; offset and log time are 0 without a commit."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DirtyDays(Protocol):
-    """The queue of site-days to settle: closed days whose data changed, and days that must be settled on closing."""
+    """The queue of site-days to settle: closed days whose data changed, and days that are settled once they close."""
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
         """Store dirty marks; idempotent.
@@ -33,7 +33,7 @@ class DirtyDays(Protocol):
         """
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` marked or awaited site-days before the day `closed_before`, by (site, day).
+        """Return at most `limit` marked or awaited site-days before the day `closed_before`, sorted by (site, day).
 
         Only site-days of sites in these buckets (hitmesh.model.site_buckets) are returned. Either all or none of a
         site's site-days are returned, unless the first site alone exceeds `limit`. Site-days stay in the store until
@@ -41,7 +41,7 @@ class DirtyDays(Protocol):
         """
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the dirty marks in `taken`, but no later dirty marks. The site-day is no longer awaited."""
+        """Remove the dirty marks in `taken` and keep all later dirty marks. The site-day is no longer awaited."""
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
         """Return the site's days that have dirty marks; days that are only awaited are absent."""
@@ -66,11 +66,11 @@ class Generations(Protocol):
         """Return the current entry of each day in [first_day, end_day); days without an entry are absent."""
 
     def history(self, site: str, first_day: int, end_day: int) -> Mapping[int, Sequence[PastEntry]]:
-        """Return the entries of each day in [first_day, end_day), sequences ascending; days without entries are absent.
+        """Return each day's entries in [first_day, end_day) by ascending sequence; days without entries are absent.
 
         The last entry of a day is the current entry. For each day, the last MAX_PAST_ENTRIES entries are returned, even
-        if the rows of their generations have been removed. Entries that were replaced before the store recorded its
-        history are absent.
+        if the rows of their generations have been removed. Entries that were replaced before the store began to record
+        entries are absent.
         """
 
     def publish(
@@ -93,15 +93,15 @@ class Generations(Protocol):
         """Make a generation current, atomically with its ledger entry and the carry for the next day.
 
         `seen_sequence` is the sequence of the entry that was current when the scan began, 0 if there was no entry.
-        `seen_site_sequence` is the site's highest sequence at that time; None if the site's other days may have changed
-        since then. `drift` is None if the stream counted no hit on the site-day. `streams` are the generations of all
-        streams whose rows may be stored; the settlement was compared with the first of them. If the drift is confirmed,
-        the attempt wrote no rows, and the first stream's generation becomes current. If the site-day had no entry and
-        `drift` is not None, all streams whose generation does not become current are superseded. The replaced
-        generation counts as superseded from `now`, or from `keep_until` (UTC ms) if that is later. Until then,
-        `restore` can make it current again. If more than MAX_KEPT_GENERATIONS would be kept, the generation with the
-        earliest time counts as superseded from `now`. `rules_version` is the version of the site's exclusion rules
-        (hitmesh.model.exclusion).
+        `seen_site_sequence` is the site's highest sequence when the scan began; None if changes of the site's other
+        days are allowed. `drift` is None if the stream counted no hit on the site-day. `streams` are the generations of
+        all streams whose rows may be stored; the settlement was compared with the first of them. If the drift is
+        confirmed, the attempt wrote no rows, and the first stream's generation becomes current. If the site-day had no
+        entry and `drift` is not None, all streams whose generation does not become current are superseded. The replaced
+        generation becomes superseded at `now` or at `keep_until` (UTC ms), whichever is later. Until it is superseded,
+        `restore` can make the generation current again. If more than MAX_KEPT_GENERATIONS would be kept, the generation
+        that would be superseded first becomes superseded at `now`. `rules_version` is the version of the site's
+        exclusion rules (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: since the scan began, an entry was published on the site-day, or on any day of the site if
@@ -119,9 +119,9 @@ class Generations(Protocol):
     ) -> GenerationEntry:
         """Make a replaced generation current again, atomically with its ledger entry and carry.
 
-        `seen_sequence` is the sequence of the current entry. The generation that was current before counts as
-        superseded from `keep_until` (UTC ms), or from `now` if that is later. Stored drifts do not change. While the
-        restored entry is current, a repeated call returns this entry, even with another `now`.
+        `seen_sequence` is the sequence of the current entry. The generation that was current becomes superseded at
+        `keep_until` (UTC ms) or at `now`, whichever is later. Stored drifts do not change. While the restored entry is
+        current, a repeated call returns this entry, even with another `now`.
 
         Raises:
             StaleGeneration: the current entry has another sequence, or the generation is no longer kept at `now`;
@@ -129,11 +129,11 @@ class Generations(Protocol):
         """
 
     def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
-        """Supersede all attempts for the days in [first_day, end_day) that were not published; return their number.
+        """Supersede all unpublished attempts for days in [first_day, end_day); return the number of attempts.
 
-        The attempts count as superseded from `keep_until` (UTC ms), or from `now` if that is later. Until then,
-        `restore` can make the generation of an abandoned attempt current, but `publish` raises StaleGeneration for it.
-        Idempotent.
+        The attempts become superseded at `keep_until` (UTC ms) or at `now`, whichever is later. Until it is superseded,
+        `restore` can make an abandoned attempt's generation current, but `publish` raises StaleGeneration for the
+        attempt. Idempotent.
         """
 
     def carry(self, site_day: SiteDay) -> bytes | None:
@@ -147,26 +147,25 @@ class Generations(Protocol):
         """Return the ledger entry of each day's current generation in [first_day, end_day)."""
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return the first stored drift of each site-day in [first_day, end_day); `site` None means all sites."""
+        """Return each site-day's first stored drift, for days in [first_day, end_day); `site` None means all sites."""
 
     def sequence(self, site: str) -> int:
-        """Return the highest sequence of the site's entries, which is part of its data version; 0 if there are none."""
+        """Return the highest sequence of the site's entries, which is part of the data version; 0 without entries."""
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return the generations, published or not, that count as superseded from a time before `published_before`."""
+        """Return the generations, published or not, that became superseded before the time `published_before`."""
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
         """Return the superseded and the kept generations of at most `limit` site-days that follow `after`.
 
-        The generations of a site-day are returned together, and site-days in an order that the store chooses. `site`
-        None means all sites; a page may then have fewer than `limit` site-days, but each page before the end has at
-        least one.
+        The generations of a site-day are returned together. The store chooses the order of site-days. `site` None means
+        all sites; a page may then have fewer than `limit` site-days, but each page before the end has at least one.
         """
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let all replaced generations of the site-day count as superseded from `now` or earlier; return their numbers.
+        """Make the site-day's replaced generations superseded at `now`, if not earlier; return their numbers.
 
-        Afterwards, `restore` makes none of these generations current again. Idempotent.
+        After this call, `restore` cannot make any of these generations current again. Idempotent.
         """
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
@@ -183,27 +182,28 @@ class OrderClaims(Protocol):
         """Return all claims of this kind on these ids, in log order (log time, log, partition, offset, row)."""
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether the claim holds its id in the stream.
+        """Return, for each claim, whether the claim holds its order id in the stream.
 
-        If no claim holds a (site, kind, order_id, excluded) yet, the first given claim on it becomes its holder,
+        If no claim holds a (site, kind, order_id, excluded) yet, the first claim on it in `claims` becomes the holder,
         durably and permanently. A repeated call returns True for the holder again. The claims must be in log order and
-        must not include claims of duplicate hits. Settlement ignores holders and decides from all stored claims.
+        must not include claims of duplicate hits. Settlement ignores the holders; it reads all stored claims to decide
+        which claim counts.
         """
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
-        """Store durably on which days which orders were refunded as a whole; idempotent."""
+        """Store durably the days on which orders were refunded as a whole; idempotent."""
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return the stored days of refunds per order id, in ascending order; orders without refunds are absent."""
+        """Return each order's stored refund days, in ascending order; orders without refunds are absent."""
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Set the duplicate flags of claims, by position and row, to the verdicts of the settlement of their day."""
+        """Set the claims' duplicate flags, by position and row, to the verdicts of the settlement of the day."""
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
         """Remove claims durably; idempotent.
 
-        If a claim holds its id in the stream, a placeholder with this id and the claim's position remains, so that a
-        replay of the log has the same result. The placeholder has no visitor key.
+        If a removed claim holds its order id in the stream, a placeholder remains, so that a replay of the log has the
+        same result. The placeholder has the order id and the claim's position, but no visitor key.
         """
 
 

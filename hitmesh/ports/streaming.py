@@ -50,7 +50,7 @@ class Outbox(Protocol):
 
 
 class SeriesStore(Protocol):
-    """Stores settled series, and partials: totals of the contribution that an epoch makes to a cell."""
+    """Stores settled series and partials. A partial is the total that an epoch contributes to a cell."""
 
     def put_partials(self, partials: pl.DataFrame) -> None:
         """Store partials (PARTIAL_COLUMNS) durably; the key of a partial is all columns before `written`.
@@ -68,8 +68,8 @@ class SeriesStore(Protocol):
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
         """Store the settled rows (SERIES_COLUMNS) of a site-day's generation durably and atomically.
 
-        Afterwards, `read` returns only these rows for the generation and ignores its partials. A second call replaces
-        the rows.
+        After this call, `read` returns only these rows for the generation, and ignores the generation's partials. A
+        second call replaces the rows.
         """
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
@@ -133,8 +133,8 @@ class StateStore(Protocol):
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible and delete the chunks of older snapshots; return whether the snapshot became visible.
 
-        The stored manifest is not replaced by a manifest of an earlier writer, or of the same writer at an earlier
-        position.
+        A manifest of an earlier writer, or of the same writer at an earlier position, does not replace the stored
+        manifest.
         """
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
@@ -148,7 +148,7 @@ class LogScan(Protocol):
         """Return the first retained offset, or the end offset if no record is retained."""
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first retained offset whose log time is at least `log_time`, or the end offset if there is none.
+        """Return the first retained offset whose log time is at least `log_time`, or else the end offset.
 
         The end offset is the offset of the next record that will be appended.
         """
@@ -162,8 +162,8 @@ class LogScan(Protocol):
             partition: the partition to read.
             first_offset: offset of the first record.
             end_offset: offset after the last record.
-            log_time: the log time of the record at `first_offset` or of the record before it; 0 if unknown. Log time is
-                a running maximum (rule L1) and continues from this value, so that the records get the same log times as
-                from a LogReader. If the value is unknown, a store that does not store log times may return log times
-                that are too early.
+            log_time: the log time of the record at `first_offset`, or of the record before it; 0 if neither is known.
+                Log time is a running maximum (rule L1) and continues from this value, so that the records get the same
+                log times as from a LogReader. If the value is unknown, a store that does not store log times may return
+                log times that are too early.
         """

@@ -1,4 +1,4 @@
-"""The ports for several streams beside each other: the table that lists the streams, and the stores of each stream."""
+"""The ports for several streams at the same time: the table that lists the streams, and each stream's stores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Streams(Protocol):
         """
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table if it has the preceding version, durably; return whether the given table is stored.
+        """Replace the stored table durably if it has the preceding version; return whether the argument is then stored.
 
         The preceding version is one below the given version. A repeated call with the same table returns True.
         """

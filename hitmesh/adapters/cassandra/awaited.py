@@ -21,7 +21,7 @@ from hitmesh.model.sites import SiteDay
 
 LOOK_EVERY_S: Final = 10.0
 AUDIT_EVERY_S: Final = 120.0
-_KEPT_DAYS: Final = 7  # the row of a day without site-days is deleted this many days after the day has closed
+_KEPT_DAYS: Final = 7  # days from a day's close until the day's row is deleted, if no site awaits the day
 _INSERT: Final = "INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)"
 _INSERT_BY_DAY: Final = "INSERT INTO awaited_by_day (day, bucket, site) VALUES (?, ?, ?)"
 _INSERT_DAY: Final = "INSERT INTO awaited_days (bucket, day) VALUES (?, ?)"
@@ -32,9 +32,9 @@ _OF_SITE: Final = "SELECT day FROM awaited_site_days WHERE bucket = ? AND site =
 _END: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
 _END_BY_DAY: Final = "DELETE FROM awaited_by_day USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND site = ?"
 _FORGET_DAY: Final = "DELETE FROM awaited_days USING TIMESTAMP ? WHERE bucket = ? AND day = ?"
-# This margin is added to a deletion's timestamp, because no column tells when the deleted row was written. The clocks
-# of any two processes differ by less than the margin. A deletion also hides rows that are written within the margin,
-# but a settled day need not be awaited again.
+# This margin is added to a deletion's timestamp, because the table does not store the deleted row's write time. The
+# clocks of any two processes differ by less than the margin. A deletion also hides rows that are written within the
+# margin, but a settled day need not be awaited again.
 _CLOCK_MARGIN_US: Final = 600_000_000
 
 
@@ -43,8 +43,8 @@ class AwaitedDays:
 
     Args:
         session: a session on the keyspace.
-        long_s, share: as in Sweep.
-        look_every_s: how many seconds an empty result is reused, because days close only once a day.
+        long_s, share: arguments for Sweep.
+        look_every_s: seconds for which an empty result is reused.
         audit_every_s: seconds between two reads of the table by site; each read covers a bucket.
         clock: returns monotonic seconds.
     """
@@ -66,8 +66,8 @@ class AwaitedDays:
         self._audit_every_s = audit_every_s
         self._clock = clock
         self._looked_s = 0.0
-        # The arguments `closed_before` and `buckets` of the last read, if it found nothing; its empty result is reused
-        # for a while.
+        # If the last read found nothing: its arguments `closed_before` and `buckets`. For `look_every_s` seconds, a
+        # call with equal arguments reuses this empty result.
         self._none_before: tuple[int, Set[int]] | None = None
         self._audited_s = float("-inf")
         self._next_audit = 0
@@ -140,7 +140,7 @@ class AwaitedDays:
         self._session.run_many(_FORGET_DAY, [(read_us - _CLOCK_MARGIN_US, *key) for key in old])
 
     def _audit(self, now_s: float, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        """Read a bucket of the table by site if a read is due; return the closed site-days from all such reads."""
+        """Read a bucket of the table by site, if such a read is due; return the closed site-days that reads found."""
         if now_s - self._audited_s >= self._audit_every_s and buckets:
             self._audited_s = now_s
             bucket = sorted(buckets)[self._next_audit % len(buckets)]

@@ -1,7 +1,7 @@
-"""Store claims on orders and refunds on Cassandra, and which claim holds each of them in the stream (rule D3).
+"""Store claims on orders and refunds, and the holders of orders and refunds in the stream, on Cassandra (rule D3).
 
 A conditional write makes a claim the holder of an order. Orders and refunds have separate tables with equal columns.
-Settlement, not this module, decides with which claim an order finally counts.
+Settlement, not this module, decides which claim on an order counts in the end.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _SELECT_REFUNDS: Final = "SELECT order_id, day FROM refund_days WHERE site = ? A
 class CassandraOrderClaims:
     """Implements the port OrderClaims.
 
-    Orders and refunds have separate tables. Each has a table of claims by id, a table of ids by position, and a table
-    of holders.
+    Orders have three tables: claims by order id, order ids by position, and holders. Refunds have three tables with the
+    same columns.
     """
 
     def __init__(self, session: CassandraSession) -> None:
@@ -56,7 +56,7 @@ class CassandraOrderClaims:
     def claim(self, claims: Sequence[OrderClaim]) -> None:
         """Store claims durably.
 
-        A repeated claim keeps the stored verdict (duplicate or not), which has a separate column.
+        A separate column holds the verdict (duplicate or not), so storing a claim again does not change its verdict.
         """
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]
@@ -64,16 +64,17 @@ class CassandraOrderClaims:
                 tables.claim(of_kind)
 
     def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
-        """Return all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
+        """Return all claims of this kind on these ids in log order (log time, log, partition, offset, row)."""
         return self._tables[kind].of(site, order_ids)
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its id in the stream; the first claim on a free id becomes its holder.
+        """Return whether each claim holds its order id in the stream; the first claim on an id becomes the id's holder.
 
         A holder never changes. Normally no read precedes the conditional write, because few ids have a holder yet and
-        the write itself returns the holder. If most ids had a holder in the previous call, as in a replay of the log,
-        this call reads the holders first, because a read is cheaper than a failed condition. If the call raises
-        Unavailable, some of these claims may already be holders; a repeated call finds these holders.
+        the write itself returns the holder. During a replay of the log, most ids already have a holder. After a call in
+        which most ids had a holder, the next call therefore reads the holders first, because a read is cheaper than a
+        failed condition. If the call raises Unavailable, some of these claims may already be holders; a repeated call
+        finds these holders.
         """
         held: dict[tuple[ClaimKind, _Holder], bool] = {}
         for kind, tables in self._tables.items():
@@ -98,7 +99,7 @@ class CassandraOrderClaims:
             tables.set_duplicates(site, verdicts)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims and their rows in the table by position, but no holder. Idempotent."""
+        """Remove claims and their rows in the table by position; keep the holders. Idempotent."""
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]
             if of_kind:
@@ -125,7 +126,8 @@ class _Tables:
         answers = self._session.run_each(
             self._cql(_SELECT), [(site, order_id) for order_id in dict.fromkeys(order_ids)]
         )
-        # A row may still have a verdict after its claim was removed. The other columns of this row are null.
+        # If a verdict is written after its claim was removed, a row remains in which all columns but the key and
+        # verdict are null.
         found = [_claim(row, self._kind) for rows in answers for row in rows if row.log_time is not None]
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
@@ -154,7 +156,7 @@ class _Tables:
         )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove the rows by position first, so that after a failure the caller still finds the claims to remove."""
+        """Remove the rows by position first: after a failure, the caller still finds the claims and can retry."""
         self._session.run_many(
             self._cql(_DELETE_POSITION), [_position_key(claim.position, claim.row) for claim in claims]
         )

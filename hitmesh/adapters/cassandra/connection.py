@@ -85,7 +85,7 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
         # Version 5 needs Cassandra 4.0. In this version, each statement can name its keyspace.
         protocol_version=ProtocolVersion.V5,
-        compression=False,  # large values are already compressed
+        compression=False,  # useless, because large values are already compressed
         connect_timeout=_CONNECT_TIMEOUT_S,
         control_connection_timeout=_CONNECT_TIMEOUT_S,
         max_schema_agreement_wait=SCHEMA_TIMEOUT_S,
@@ -99,7 +99,7 @@ def _address(contact_point: str) -> tuple[str, int]:
 
 
 def profile_of(*, serial: bool) -> object:
-    """Return the name of an execution profile; reads with `serial` see the outcome of conditional writes."""
+    """Return the name of an execution profile; with `serial`, a read sees the outcome of all conditional writes."""
     return _SERIAL if serial else EXEC_PROFILE_DEFAULT
 
 

@@ -103,7 +103,7 @@ class CassandraSiteDirectory:
         return [next(with_changes) if site.name in changed else site for site in sites]
 
     def _few_changed_sites(self) -> set[str] | None:
-        """Return all sites with policy changes; None if there are so many that a query for each site costs less."""
+        """Return all sites with policy changes, or None if more than `_FEW_CHANGED` sites have policy changes."""
         rows = self._session.run(_CHANGED_SITES, (_FEW_CHANGED + 1,))
         return {row.site for row in rows} if len(rows) <= _FEW_CHANGED else None
 
@@ -150,7 +150,7 @@ class CassandraSiteDirectory:
 
         Raises:
             NotFound: no site has this name.
-            AlreadyExists: the site already has a different change from the same day on.
+            AlreadyExists: the site has a different policy change that takes effect on the same day.
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with_change(self._stored_site(name), name, change)
@@ -183,7 +183,7 @@ class CassandraSiteDirectory:
         ]
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules durably; return whether these rules are stored now.
+        """Store the next version of a site's rules durably; return whether these rules are then stored.
 
         Raises:
             NotFound: no site has this name.
@@ -199,8 +199,8 @@ class CassandraSiteDirectory:
                 (rules_value(rules), rules.version, site, stored.version or None),
             )
             stored = site_of(self._session.run(query, (site,), serial=True)[0]).rules
-        # After a repeated call, the caches are invalidated again, because the earlier call may have failed before it
-        # did so.
+        # A repeated call invalidates the caches again, because the earlier call may have failed before it invalidated
+        # them.
         if stored == rules:
             self._note_change()
         self._sites.pop(site, None)
@@ -304,7 +304,7 @@ class CassandraSiteDirectory:
     def _note_change(self) -> None:
         """Invalidate the directory's caches in all processes; must be called after a change.
 
-        The new version is stored by a conditional write, and its condition always holds. Cassandra orders conditional
+        The new version is stored by a conditional write whose condition is always true. Cassandra orders conditional
         writes without clocks, so a later change always replaces the version that an earlier change stored.
         """
         version = uuid.uuid1()

@@ -1,9 +1,9 @@
 """Store dirty site-days, which wait for settlement, on Cassandra.
 
-Sites are spread over 32 buckets, so that all sites can be listed and no Cassandra partition holds a whole mesh. A
-settler reads all buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Each dirty mark is a
-separate row, so `clear` deletes exactly the marks in its argument and keeps later marks. Write timestamps come from the
-writers' clocks, so a deletion's timestamp must not be lower than the timestamps of the deleted rows.
+Sites are spread over 32 buckets, so that all sites can be listed and no Cassandra partition holds all sites. A settler
+reads all buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Each dirty mark is a separate row,
+so `clear` deletes exactly the marks in its argument and keeps later marks. Write timestamps come from the writers'
+clocks, so a deletion's timestamp must not be lower than the timestamps of the deleted rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class CassandraDirtyDays:
     Args:
         session: a session on the keyspace.
         long_s: duration in seconds from which a full read is repeated only after a delay; see Sweep.
-        share: the delay, as a multiple of the duration.
+        share: this delay, as a multiple of the duration of the full read.
         audit_every_s: see AwaitedDays.
     """
 
@@ -58,7 +58,7 @@ class CassandraDirtyDays:
         self._session = session
         self._awaited = AwaitedDays(session, long_s=long_s, share=share, audit_every_s=audit_every_s)
         self._marked = Sweep(SITE_BUCKETS, long_s=long_s, share=share)
-        # The highest write timestamp of the marks that the last `take` returned, per site-day and partition.
+        # For each site-day and partition in the last result of `take`: the highest write timestamp of the marks.
         self._taken: dict[tuple[SiteDay, PartitionId], int] = {}
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
@@ -85,7 +85,7 @@ class CassandraDirtyDays:
         self._awaited.add(site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; only a site with more than `limit` days is split."""
+        """Return at most `limit` site-days in (site, day) order; split a site's days only if they exceed `limit`."""
         marked = self._look(limit, closed_before, buckets) if buckets else []
         awaited = self._awaited.closed(limit, closed_before, buckets)
         waiting = sorted({SiteDay(row.site, row.day) for row in marked} | awaited)
@@ -96,7 +96,7 @@ class CassandraDirtyDays:
         return taken_of(taken, gathered(map(_range, rows)))
 
     def _look(self, limit: int, closed_before: int, buckets: Set[int]) -> list[Row]:
-        """Return the ranges of dirty marks for the first site-days, by (site, day)."""
+        """Return the ranges of dirty marks on the first site-days, sorted by (site, day)."""
         begin = self._marked.begin()
 
         def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[Row]]:

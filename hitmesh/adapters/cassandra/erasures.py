@@ -1,7 +1,7 @@
 """Store erasure marks on Cassandra, by site and by creation time.
 
-Rows are added but never changed, so two concurrent writers cannot shorten a mark. For each visitor, a read returns the
-mark with the latest `until`.
+Rows are added but never changed, so concurrent writers cannot replace a mark by a mark with an earlier `until`. For
+each visitor, a read returns the mark with the latest `until`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CassandraErasures:
         )
 
     def of(self, site: str) -> Sequence[ErasureMark]:
-        """Return the site's marks, by digest."""
+        """Return the site's marks, ordered by digest."""
         return _latest(self._session.run(f"SELECT {_COLUMNS} FROM erasures WHERE site = ?", (site,)))
 
     def since(self, created_at: int) -> Sequence[ErasureMark]:

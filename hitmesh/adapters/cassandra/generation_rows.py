@@ -41,16 +41,16 @@ class SiteDayRow:
 
     Attributes:
         day: the UTC day.
-        version: counts the row's changes; 0 = no row.
+        version: the number of changes to the row; 0 if the row does not exist.
         attempts: the last attempt number that `begin` returned.
         waiting: attempt numbers that may still be published.
-        entry: the current entry, None before the first publication.
-        ledger: the current entry's ledger entry, None before the first publication.
+        entry: the current entry; None before the first publication.
+        ledger: the current entry's ledger entry; None before the first publication.
         carry: the number of the attempt that wrote the current entry's carry.
-        carry_chunks: how many pieces the carry has.
-        drift: the drift of the first entry that had a drift, otherwise None.
+        carry_chunks: the number of pieces into which the carry is split.
+        drift: the drift of the oldest entry that has a drift; None if no entry has a drift.
         replaced: the replaced generations, each with the time (UTC ms) from which it counts as superseded.
-        history: the recorded entries, sequences ascending; the current entry may be missing.
+        history: the recorded entries in ascending order of sequence; the current entry may be missing.
         last_sequence: the site's highest sequence.
     """
 
@@ -114,17 +114,17 @@ def row_of(row: Any) -> SiteDayRow:
 
 
 def limited(replaced: Mapping[int, int], now: int) -> dict[int, int]:
-    """Return the replaced generations; those beyond MAX_KEPT_GENERATIONS count as superseded from `now`."""
+    """Return the replaced generations; those beyond MAX_KEPT_GENERATIONS become superseded at `now`."""
     return {**replaced, **dict.fromkeys(beyond_limit(replaced, now), now)}
 
 
 def history_with(there: SiteDayRow, entry: GenerationEntry) -> tuple[RecordedEntry, ...]:
-    """Return the recorded entries of a row, with its current entry and a new entry."""
+    """Return a row's recorded entries, followed by its current entry and the new entry; the oldest may be left out."""
     return newest_entries((*with_current(there.history, there.entry), recorded(entry)))
 
 
 def past_of(row: SiteDayRow) -> tuple[PastEntry, ...]:
-    """Return the recorded entries with the current entry, sequences ascending."""
+    """Return the recorded entries and the current entry, in ascending order of sequence."""
     return past_entries(with_current(row.history, row.entry), row.replaced)
 
 

@@ -1,11 +1,11 @@
 """Store on Cassandra which generation of each site-day is current (architecture A9).
 
 A publication is atomic, because a site-day has a single row with its entry, the entry's ledger, the reference to the
-carry and the replaced generations. The row is written on condition that its version is unchanged since the read, in the
-same batch as the site's highest sequence. The carry itself is written earlier, under the attempt number. A restore
-stores its carry under a new attempt number, so the current entry's carry is never stored under the number of a
-superseded generation. The module hitmesh.adapters.shared.publication decides which generation becomes current and which
-generations are superseded.
+carry and the replaced generations. The row and the site's highest sequence are written in one batch, on condition that
+the row's version has not changed since the row was read. The carry itself is written earlier, under the attempt number.
+A restore stores its carry under a new attempt number, so the current entry's carry is never stored under the number of
+a superseded generation. The module hitmesh.adapters.shared.publication decides which generation becomes current and
+which generations are superseded.
 """
 
 from __future__ import annotations
@@ -239,11 +239,11 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return, per day, the ledger entry of the current generation."""
+        """Return each day's ledger entry, which is that of the current generation."""
         return {row.day: row.ledger for row in self._of_site(site, first_day, end_day) if row.ledger is not None}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return, per site-day, the drift of the first entry that had a drift; `site` None selects all sites."""
+        """Return each site-day's drift, from the oldest entry that has a drift; `site` None selects all sites."""
         if site is not None:
             found = {SiteDay(site, row.day): row.drift for row in self._of_site(site, first_day, end_day)}
         else:
@@ -256,12 +256,12 @@ class CassandraGenerations:
         }
 
     def sequence(self, site: str) -> int:
-        """Return the site's highest sequence, 0 without an entry."""
+        """Return the site's highest sequence; 0 if the site has no entry."""
         rows = self._session.run("SELECT last_sequence FROM generations WHERE site = ? LIMIT 1", (site,))
         return int(rows[0].last_sequence or 0) if rows else 0
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that count as superseded from a time before `published_before`."""
+        """Return generations, published or not, that became superseded before the time `published_before`."""
         return self._replaced.superseded(published_before)
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
@@ -279,7 +279,7 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let a site-day's replaced generations count as superseded from `now` or earlier; return their numbers."""
+        """Make a site-day's replaced generations superseded at `now`, if not earlier; return their numbers."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}
@@ -301,8 +301,9 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # A concurrent publication now fails and reads the row again. The publication then stores the
-                    # site-day in `replaced_site_days` again, with a later timestamp than this deletion has.
+                    # After this change of the row, a concurrent publication fails and reads the row again. The
+                    # publication then stores the site-day in `replaced_site_days` again, with a later timestamp than
+                    # this deletion has.
                     self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)
@@ -330,7 +331,7 @@ class CassandraGenerations:
     def _store_carry(self, site_day: SiteDay, carry: bytes) -> _StoredCarry:
         """Store a carry under a new attempt number.
 
-        Like the number of any attempt, the new number is pending. If no entry with this carry is published, a later
+        The new number is pending, like the number of any attempt. If no entry with this carry is published, a later
         publication supersedes the number, and `forget` then deletes the carry.
         """
         number = self.begin(site_day)
@@ -341,7 +342,7 @@ class CassandraGenerations:
         return map(row_of, rows)
 
     def _row(self, site_day: SiteDay) -> SiteDayRow:
-        """Return the site-day's row; if none is stored, an empty row with the site's highest sequence."""
+        """Return the site-day's row; if no row is stored, return an empty row with the site's highest sequence."""
         rows = self._session.run(f"{_SELECT} WHERE site = ? AND day = ?", site_day, serial=True)
         if rows:
             return row_of(rows[0])

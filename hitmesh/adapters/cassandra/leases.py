@@ -1,9 +1,9 @@
 """Store leases on Cassandra, as rows with a time to live that only conditional writes change.
 
-A lease has expired when its row is gone. Cassandra's nodes expire rows by their own clocks, whatever the clocks of the
-processes are. A time to live has whole seconds and begins at the start of a second, so each row lives up to two seconds
-longer than the lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens, because an expired row no
-longer shows its token. The column of the token is `fence`, because TOKEN is a reserved word.
+A lease has expired when its row is gone. Rows expire according to the clocks of Cassandra's nodes, so the clocks of the
+processes do not matter. A time to live has whole seconds and begins at the start of a second, so each row lives up to
+two seconds longer than the lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens, because an
+expired row no longer shows its token. The column of the token is `fence`, because TOKEN is a reserved word.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TAKE: Final = "UPDATE leases USING TTL ? SET owner = ?, fence = ?, load = ? WHE
 _REPLACE: Final = "UPDATE leases USING TTL ? SET owner = ?, fence = ?, load = ? WHERE name = ? IF fence = ?"
 _RELEASE: Final = "DELETE FROM leases WHERE name = ? IF fence = ?"
 _HELD: Final = "SELECT name, owner, fence, load FROM leases WHERE name = ?"
-_TOKENS: Final = "leases"  # the owner of the writer numbers that serve as tokens
+_TOKENS: Final = "leases"  # this owner's writer numbers serve as the leases' tokens
 
 
 class CassandraLeases:
@@ -60,7 +60,7 @@ class CassandraLeases:
         return [lease for lease, is_applied in zip(leases, applied, strict=True) if is_applied]
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
+        """End leases; idempotent. A name that was acquired again with another token stays leased."""
         self._session.apply_each(_RELEASE, [(lease.name, lease.token) for lease in leases])
 
     def held(self, names: Sequence[str]) -> Sequence[Lease]:

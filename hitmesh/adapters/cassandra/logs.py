@@ -46,7 +46,7 @@ class DeclaredLogs:
         return self._of(topic).log_id
 
     def partitions(self, topic: Topic) -> int:
-        """Return how many partitions the topic's current log has.
+        """Return the number of partitions in the topic's current log.
 
         Raises:
             FatalError: no log was declared for this topic.
@@ -77,7 +77,7 @@ class DeclaredLogs:
         return self._topics[log_id]
 
     def declare(self, topic: Topic, log_id: str, partitions: int) -> None:
-        """Make a log the topic's current log. Idempotent."""
+        """Declare a log, which becomes the topic's current log. Idempotent."""
         for _ in range(_MAX_TRIES):
             self._read()
             now = self._current.get(topic)
@@ -111,7 +111,8 @@ class DeclaredLogs:
             )
         ]
         with self._lock:
-            # The logs are entered in ascending order, so that a topic's last declared log remains its current log.
+            # The loop is in ascending order of number, so that each topic's current log is the log that was declared
+            # last.
             for declared in sorted(found, key=lambda declared: declared.number):
                 self._topics[declared.log_id] = declared.topic
                 self._current[declared.topic] = declared

@@ -39,7 +39,7 @@ class Migration:
 
 @lru_cache(maxsize=1)
 def migrations() -> tuple[Migration, ...]:
-    """Return this program's migrations, by number.
+    """Return this program's migrations, ordered by number.
 
     Raises:
         FatalError: two migrations have the same number.
@@ -69,7 +69,7 @@ def check(applied: Mapping[int, str]) -> None:
     for number, digest in sorted(applied.items()):
         if number not in known:
             raise FatalError(
-                f"the keyspace has migration {number}, unknown to this hitmesh; use a newer version of hitmesh",
+                f"the keyspace has migration {number}, unknown to this hitmesh version; use a newer version",
                 migration=number,
             )
         if known[number].digest != digest:

@@ -1,7 +1,7 @@
-"""Read the first site-days from several sorted sources in pages, without reading `limit` rows from each source.
+"""Read the first `limit` site-days of several sorted sources, in pages that are much smaller than `limit` rows.
 
-Sites are spread evenly over buckets, so the first 2,000 site-days in 32 buckets are usually in each bucket's first 126
-rows. This module is pure: a function of the caller reads the pages.
+Sites are spread evenly over buckets, so to find the first 2,000 site-days, usually only the first 126 rows in each of
+the 32 buckets are needed. This module is pure: a function of the caller reads the pages.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ ReadPages = Callable[[Mapping[K, PageRequest]], Mapping[K, Sequence[R]]]
 def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> list[R]:
     """Return the rows of the first site-days, ordered by (site, day).
 
-    If more than `limit` site-days exist, more than `limit` are returned. For each returned site, the result has either
-    all rows or the rows of more than `limit` days.
+    If more than `limit` site-days exist, more than `limit` are returned. The result has all rows of each returned site,
+    or the rows for more than `limit` days of that site.
 
     Args:
-        begin: the sources, each with the site at which the read begins.
+        begin: for each source, the site at which the read begins.
         read: returns the rows of the requested pages, each page sorted by (site, day). A page with fewer rows than
             requested is the last page of its source.
         limit: the number of site-days that the caller needs.

@@ -15,7 +15,7 @@ def portions(rows: Iterable[Sequence[object]], key_columns: int) -> Iterator[lis
 
     Args:
         rows: values, in any order.
-        key_columns: how many leading values form the partition key.
+        key_columns: number of leading values that form the partition key.
     """
     partitions: dict[tuple[object, ...], list[Sequence[object]]] = {}
     for row in rows:

@@ -37,7 +37,8 @@ _INSERT_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset,
 _INSERT_DAY: Final = "INSERT INTO raw_site_days (site, day) VALUES (?, ?)"
 _SELECT_SPAN: Final = """SELECT offset, piece, log_time, site_days FROM raw_records
     WHERE log = ? AND partition = ? AND span = ?"""
-# A replaced value gets this remaining time to live, so that it expires together with the record's other columns.
+# The new value gets the old value's remaining time to live, so that it expires together with the record's other
+# columns.
 _TTL: Final = """SELECT TTL(value) AS ttl FROM raw_records
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
 _REPLACE_FIRST: Final = """UPDATE raw_records USING TTL ?
@@ -52,7 +53,7 @@ _SELECT: Final = """SELECT piece, pieces, log_time, row_count, min_event_time, m
 
 
 class CassandraRawStore:
-    """Implements the port RawStore: a record table, an index (day, site bucket) → records, and each site's days."""
+    """Implements the port RawStore with a table of records, an index by day and site bucket, and each site's days."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -103,7 +104,7 @@ class CassandraRawStore:
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits on the site in [first_day, end_day) once, in log order.
+        """Yield the records that hold hits on the site for days in [first_day, end_day), in log order.
 
         Records that are stored after the caller requested the first record are not returned. A few records are read
         ahead.
@@ -118,7 +119,7 @@ class CassandraRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits on any site in [first_day, end_day) once, in log order, like `scan`.
+        """Yield the records that hold hits on any of the sites for days in [first_day, end_day), in log order.
 
         The index is read once per day and bucket, not once per site.
         """
@@ -127,7 +128,7 @@ class CassandraRawStore:
         yield from self._records(self._index.find(sites, days, before), wanted)
 
     def _records(self, candidates: Sequence[Found], wanted: Set[SiteDay]) -> Iterator[RawRecord]:
-        """Yield those candidate records that hold hits on wanted site-days."""
+        """Yield the candidates' records that hold hits on wanted site-days."""
         found = [candidate.position for candidate in candidates]
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):
@@ -148,7 +149,7 @@ class CassandraRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`, ordered by position; a lost or damaged record is None.
+        """Yield the records that `scan` finds, with their positions, by position; a lost or damaged record is None.
 
         Records whose index entries are in damaged index rows are not returned.
         """
@@ -199,7 +200,7 @@ class CassandraRawStore:
         return [row.day for row in self._session.run("SELECT day FROM raw_site_days WHERE site = ?", (site,))]
 
     def _add_days(self, records: Sequence[RawRecord]) -> None:
-        """Store each site's days again on each day of log time, so that no day expires before its records."""
+        """Store each site's days again on each new day of log time, so that they do not expire before the records."""
         missing = self._days_written.missing(
             (site_day, record.log_time // DAY_MS) for record in records for site_day in record.site_days
         )
@@ -230,7 +231,7 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
     """Assemble the record from its pieces; return None if the first piece, which is written last, is missing.
 
-    Pieces beyond the number in the first piece belong to an earlier, longer value.
+    The first piece holds the number of pieces. Any further pieces are left from an earlier, longer value.
     """
     if not pieces or pieces[0].piece != 0:
         return None
@@ -256,7 +257,7 @@ def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
 
 
 def _packed(site_days: Iterable[SiteDay]) -> bytes:
-    """Return the days by site as compressed JSON; compression saves much, because site names are long and similar."""
+    """Return the days by site as compressed JSON; site names are long and similar, so compression saves much space."""
     by_site: dict[str, list[int]] = {}
     for site, day in sorted(site_days):
         by_site.setdefault(site, []).append(day)

@@ -6,8 +6,8 @@ therefore has 256 buckets, which all sites share. A `put` writes one row per (da
 a row holds sorted entries of 14 bytes (site, offset, log time). A `put` therefore writes at most 256 rows for each day,
 partition and span of 1,024 offsets, however many sites there are; only a bucket with more than 32,768 entries gets
 further rows. A scan reads one bucket. In place of a site, an entry stores 32 bits of the site's hash64. If two sites
-share these bits, a scan also reads records of the other site, and discards them because their list of sites lacks the
-wanted site.
+share these bits, a scan for a site also reads the other site's records. The scan discards such records, because their
+lists of sites lack the wanted site.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hitmesh.model.sites import SiteDay
 
 SPAN_BITS: Final = 10  # a Cassandra partition of raw records holds 1,024 offsets
 _BUCKETS: Final = 256
-_MAX_ENTRIES: Final = 32_768  # per row: 448 KiB
+_MAX_ENTRIES: Final = 32_768  # per row; 32,768 entries take 448 KiB
 _DAYS_AHEAD: Final = 4
 _ENTRY: Final = np.dtype([("site", "<u4"), ("offset", "<u2"), ("log_time", "<i8")])
 _SELECT: Final = "SELECT log, partition, first_offset, digest, records FROM raw_index WHERE day = ? AND bucket = ?"
@@ -42,14 +42,14 @@ _INSERT: Final = """INSERT INTO raw_index (day, bucket, log, partition, first_of
 
 
 class Found(NamedTuple):
-    """The position of a record that may have a site's hits; values sort in log order."""
+    """The position of a record that may have a site's hits; log order is the natural order of these tuples."""
 
     log_time: int
     position: Position
 
 
 class Indexed(NamedTuple):
-    """The data of a stored record from which its index entries are made."""
+    """A stored record's offset, log time and site-days, from which its index entries are made."""
 
     offset: int
     log_time: int
@@ -107,14 +107,14 @@ class RawIndex:
         rows = list(_rows(group, entries))
         self._session.run_many(_INSERT, rows)
         key = (site_day.day, bucket, damaged.log, damaged.partition, damaged.first_offset, damaged.digest)
-        # A new row with the damaged row's key has already replaced the damaged row.
+        # If a new row has the damaged row's key, the insert above has already replaced the damaged row.
         if key not in {row[:-1] for row in rows}:
             self._session.run(_DELETE, key)
 
     def find(
         self, sites: Collection[str], days: Sequence[int], before: Mapping[PartitionId, int] | None
     ) -> list[Found]:
-        """Return the distinct records below `before` that may hold the sites' hits on these days, in log order.
+        """Return the records below the offsets `before` that may hold the sites' hits on these days, in log order.
 
         Raises:
             StoreCorrupt: a row is damaged.
@@ -142,7 +142,7 @@ class RawIndex:
             if is_wanted(row)
             for candidate in _found(row, wanted[bucket])
         }
-        # A record that was restored with another log time has two entries; the earlier log time counts.
+        # A record that was restored with another log time has two entries; the entry with the earlier log time is used.
         first = {candidate.position: candidate for candidate in sorted(found, reverse=True)}
         return sorted(each for each in first.values() if before is None or _is_before(each.position, before))
 
@@ -175,7 +175,7 @@ def _refuse_damaged(row: Row) -> bool:
 
 
 def _found(row: Row, bits: U32Array) -> Iterator[Found]:
-    """Yield the records that have an entry in this row for a site hash with these bits."""
+    """Yield the records that have an entry in this row for any of these 32-bit site hashes."""
     entries = np.frombuffer(row.records, _ENTRY)
     mine = entries[entries["site"] == bits[0] if len(bits) == 1 else np.isin(entries["site"], bits)]
     for offset, log_time in set(zip(mine["offset"].tolist(), mine["log_time"].tolist(), strict=True)):

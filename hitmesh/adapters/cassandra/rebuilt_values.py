@@ -1,7 +1,7 @@
 """Store recomputed site-days as values on Cassandra, in pieces that fit a table cell.
 
 A value is written under a new version. A row in `rebuilt_site_days` then makes this version visible, so a reader never
-joins pieces of two values. The row's write timestamp exceeds that of the replaced row, so that a later write takes
+joins pieces of two values. The row's write timestamp exceeds the replaced row's timestamp, so that a later write takes
 effect even if the writers' clocks differ.
 """
 
@@ -70,7 +70,7 @@ class RebuiltValues:
         )
 
     def read(self, id_: str, after: SiteDay | None, limit: int) -> Iterator[tuple[SiteDay, bytes]]:
-        """Yield at most `limit` site-days that follow `after` with their values, in the order (site, day).
+        """Yield the next site-days after `after` with their values, at most `limit`, in the order (site, day).
 
         Raises:
             StoreCorrupt: a value lacks pieces.

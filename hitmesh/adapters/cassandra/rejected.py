@@ -51,10 +51,10 @@ _CELLS: Final = "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND
 
 
 class CassandraRejectedStore:
-    """Implements the port RejectedStore. A table has the refused hits by site and cell; other tables list their cells.
+    """Implements the port RejectedStore with a table of refused hits by site and cell, and tables that list the cells.
 
     Attributes:
-        keep_bytes_days: how many days a refused hit's bytes are kept after the write.
+        keep_bytes_days: days for which a refused hit's bytes are kept after they were written.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class CassandraRejectedStore:
         self._sites_written: Written[tuple[int, str]] = Written()
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Store refusals durably, then their cells."""
+        """Store refusals durably, and afterwards list their cells."""
         self._session.run_many(_INSERT, map(_row, hits))
         with_bytes = (
             (self.keep_bytes_days * _DAY_S, hit.original, origin_bytes(hit.origin) or None, *_key(hit))
@@ -89,7 +89,7 @@ class CassandraRejectedStore:
         self._cells_written.note(cells)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return how many hits were refused per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
+        """Return the number of refused hits per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
         known = self._session.run(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell < ?",
             (site, _ZERO, day * DAY_MS, (day + 1) * DAY_MS),
@@ -113,7 +113,7 @@ class CassandraRejectedStore:
         return newest
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return the next refusals in list order that follow the key `after`, at most `limit`.
+        """Return at most `limit` refusals that follow the key `after`, in list order.
 
         A page reads at most `max_places` pairs of site and cell.
         """
@@ -129,7 +129,7 @@ class CassandraRejectedStore:
         return RefusalPage(hits, None)
 
     def _places(self, wanted: RefusalRange, after: RefusalKey | None) -> Iterator[tuple[int, str]]:
-        """Yield the cells and sites with refusals in list order, beginning with the place of `after`."""
+        """Yield the cells and sites with refusals in list order, beginning with the cell and site of `after`."""
         first, last = _cell_of(wanted.since), _cell_of(wanted.until - 1)
         last = last if after is None else min(last, after.cell)
         listed = _ALL_SITES if wanted.site is None else wanted.site
@@ -164,7 +164,7 @@ class CassandraRejectedStore:
     def note_replayed(self, key: RefusalKey, at: int) -> bool:
         """Store durably that a replay was accepted; return whether the refusal exists.
 
-        If the refusal expires between the read and the write, the write leaves a row without a reason. No read returns
+        If the refusal expires between the read and the write, the write creates a row without a reason. No read returns
         such a row.
         """
         if self.get(key) is None:
@@ -177,7 +177,7 @@ class CassandraRejectedStore:
         return 0
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts of the site's wanted refusals durably; after each cell, yield how many refusals changed."""
+        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changes per cell."""
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
         )

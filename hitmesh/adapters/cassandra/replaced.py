@@ -1,9 +1,9 @@
-"""List the site-days that have superseded generations on Cassandra, and decide when each must be read again.
+"""Keep a list, on Cassandra, of the site-days with replaced generations; decide when each site-day is read again.
 
 Generations that are kept for a rollback stay in the list for weeks, so most site-days need no read. A slow full read is
-therefore repeated only after a delay. Reads in between cover only the site-days that this process changed, and the
-site-days with a generation whose time has come. A generation that another process superseded may be found only by the
-next full read.
+therefore repeated only after a delay. Between full reads, only the site-days are read that this process changed, or of
+which a generation has become superseded. A generation that another process superseded may be found only by the next
+full read.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from hitmesh.model.keys import hash64
 from hitmesh.model.sites import SiteDay
 
 _BUCKETS: Final = 32
-# A day number that is less than every real day.
+# A day number below the number of any real day.
 _BEFORE_ALL: Final = -(1 << 31)
-# Microseconds. If the clocks of two settlers differ by less, no row is lost in `replaced_site_days`.
+# Microseconds. While the clocks of any two settlers differ by less than this margin, no row of `replaced_site_days` is
+# lost.
 _CLOCK_MARGIN_US: Final = 60_000_000
 
 
@@ -49,7 +50,7 @@ class ReplacedSiteDays:
         self._clock = clock
         self._lock = threading.Lock()
         self._whole_again_s = float("-inf")
-        # Per site-day, the earliest time from which a generation counts as superseded.
+        # For each site-day: the earliest time at which any of its generations becomes superseded.
         self._first: dict[SiteDay, int] = {}
         self._changed: set[SiteDay] = set()
 
@@ -71,14 +72,14 @@ class ReplacedSiteDays:
             self._changed.add(site_day)
 
     def drop(self, site_day: SiteDay, read_us: int) -> None:
-        """Delete the site-day's row; its entry, read at `read_us` (UTC µs), had no replaced generations left."""
+        """Delete the site-day's row, because at `read_us` (UTC µs) the site-day had no replaced generations left."""
         self._session.run(
             "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
             (read_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
         )
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that count as superseded from a time before `published_before`."""
+        """Return generations, published or not, that became superseded before the time `published_before`."""
         began_s = self._clock()
         is_whole = began_s >= self._whole_again_s
         if is_whole:
@@ -95,7 +96,7 @@ class ReplacedSiteDays:
         )
 
     def site_days(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[SiteDay]:
-        """Return at most `limit` site-days after `after`, by (bucket, site, day); `site` None means all sites.
+        """Return up to `limit` site-days that follow `after`, by (bucket, site, day); `site` None means all sites.
 
         Some of these site-days may have no superseded generation.
         """
@@ -130,7 +131,7 @@ class ReplacedSiteDays:
         return sorted(due)
 
     def _read(self, site_days: Sequence[SiteDay]) -> Mapping[SiteDay, Mapping[int, int]]:
-        """Return each site-day's replaced generations, with the times from which they count as superseded."""
+        """Return each site-day's replaced generations with the times at which they become superseded."""
         try:
             answers = self._session.run_each("SELECT replaced FROM generations WHERE site = ? AND day = ?", site_days)
         except BaseException:

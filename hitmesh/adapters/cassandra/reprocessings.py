@@ -1,6 +1,6 @@
 """Store reprocessings and their recomputed site-days on Cassandra.
 
-A reprocessing is replaced on condition that its version is unchanged. The module
+A reprocessing is replaced only if the stored version precedes the new version. The module
 hitmesh.adapters.cassandra.rebuilt_values stores the recomputed site-days.
 """
 
@@ -63,7 +63,7 @@ class CassandraReprocessings:
         return reprocessings_of(((row.id, row.value) for row in rows), on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value if it has the preceding version; return whether the given value is stored now.
+        """Replace the stored value if it has the preceding version; return whether the argument is then stored.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

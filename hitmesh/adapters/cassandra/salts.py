@@ -54,14 +54,15 @@ class Salts:
     def _destroy_old(self, site: str, today: date) -> None:
         """Destroy old salts.
 
-        This site needs its salts from yesterday on; other sites need theirs from the day before.
+        The oldest salt that this site needs is the salt for yesterday. Sites in other time zones may need the salt for
+        the day before yesterday too.
         """
         oldest_anywhere = oldest_salted_anywhere(today)
         if oldest_anywhere > self._destroyed_before:
             self._destroy_dates(oldest_anywhere)
             self._destroyed_before = oldest_anywhere
-        # `oldest_anywhere` is the day before yesterday. Other sites may still need their salts of this date, but this
-        # site does not need its salt.
+        # `oldest_anywhere` is this site's day before yesterday. In another time zone, a site may still need its salt
+        # for this date, but this site does not.
         self._session.run("DELETE FROM salts WHERE local_date = ? AND site = ?", (oldest_anywhere, site))
         self._salts.pop((site, oldest_anywhere), None)
         self._salted_on[site] = today

@@ -1,7 +1,7 @@
 """Plan the Cassandra schema: a keyspace, its tables (created by numbered migrations), and row retention.
 
-This module decides which differences from the options exist and which may be applied. A plan may add replicas but never
-removes replicas.
+This module finds the differences between the existing schema and the options, and decides which of them may be applied.
+A plan may add replicas but never removes replicas.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _days(number: int) -> str:
 
 
 def _copies(session: CassandraSession, keyspace: str) -> int:
-    """Return the keyspace's replication factor; 0 without a keyspace."""
+    """Return the keyspace's replication factor; 0 if the keyspace does not exist."""
     found = session.run("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?", (keyspace,))
     if not found:
         return 0

@@ -1,8 +1,8 @@
 """Store partials and settled series on Cassandra (step 6 of the journey, architecture A6).
 
-The write timestamp of a partial is its `written`. Cassandra therefore keeps the newest partial without a read, in any
-order of writes, and a stale partial changes nothing. Each settled series is stored under a new version, and a single
-row makes the version visible. The module hitmesh.adapters.shared.partials decides how partials add up.
+A partial's field `written` is the write timestamp of its row. Cassandra therefore keeps the newest partial without a
+read, in any order of writes, and a stale partial changes nothing. Each settled series is stored under a new version,
+and a single row makes the version visible. The module hitmesh.adapters.shared.partials decides how partials add up.
 """
 
 from __future__ import annotations

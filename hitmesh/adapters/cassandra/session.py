@@ -92,7 +92,7 @@ class CassandraSession:
         Args:
             cql: the statement.
             rows: distinct rows, in any order.
-            key_columns: how many leading values form the partition key.
+            key_columns: number of leading values that form the partition key.
         """
         for _ in self._answers(cql, self._batches(cql, rows, key_columns), MAX_IN_FLIGHT, profile_of(serial=False)):
             pass
@@ -104,10 +104,7 @@ class CassandraSession:
     def each(
         self, cql: str, rows: Iterable[Values], *, max_in_flight: int = MAX_IN_FLIGHT, serial: bool = False
     ) -> Iterator[list[Row]]:
-        """Run an idempotent statement once per row of values; yield the results in order.
-
-        Further requests are sent ahead.
-        """
+        """Run an idempotent statement once per row of values, many at a time; yield the results in order."""
         return self._each(cql, rows, max_in_flight, serial=serial)
 
     def apply(self, cql: str, values: Values) -> bool:
@@ -159,7 +156,7 @@ class CassandraSession:
         try:
             session = self._connected()
             session.execute(statement, timeout=SCHEMA_TIMEOUT_S)
-            # The driver waits for agreement by itself only in a session that loads the schema.
+            # This call is needed because the driver waits for schema agreement only in a session that loads the schema.
             agreed = session.cluster.control_connection.wait_for_schema_agreement(wait_time=SCHEMA_TIMEOUT_S)
         except EXPECTED as error:
             raise translated(error, cql) from error

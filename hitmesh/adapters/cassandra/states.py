@@ -17,7 +17,8 @@ from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.stream_values import SnapshotManifest
 
-# Chunks have at most 1 MiB. More chunks in flight would time out on a busy node and delay all other requests.
+# Chunks have at most 1 MiB. With more than four chunks in flight, requests would time out on a busy node and delay all
+# other requests.
 _CHUNKS_IN_FLIGHT: Final = 4
 _MAX_TRIES: Final = 8
 _OF: Final = "log = ? AND partition = ?"
@@ -69,7 +70,7 @@ class CassandraStateStore:
         return True
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Return the newest snapshot if this logic version wrote it; None otherwise, or if a chunk is missing."""
+        """Return the newest snapshot; None if none exists, another logic version wrote it or a chunk is missing."""
         manifest = self._manifest(partition)
         if manifest is None or manifest.logic_version != logic_version:
             return None

@@ -20,7 +20,7 @@ class Sweep:
     """Keeps, for each bucket of a queue, the site at which the next read begins. Confined to one thread.
 
     Args:
-        buckets: how many buckets the queue has.
+        buckets: the number of buckets in the queue.
         long_s: a full read that takes fewer seconds than this may be repeated at once.
         share: the delay after a longer full read, as a multiple of its duration.
         clock: returns monotonic seconds.

@@ -29,7 +29,7 @@ class Writers:
             rows = self._session.run("SELECT last FROM writer_numbers WHERE zero = 0", serial=True)
             last = rows[0].last if rows else 0
             if self._took(last):
-                # The number is also the write timestamp, so after two concurrent writes the greater number remains.
+                # The number is also the row's write timestamp, so two concurrent writes leave the greater number.
                 self._session.run(
                     "INSERT INTO writers (owner, number) VALUES (?, ?) USING TIMESTAMP ?", (owner, last + 1, last + 1)
                 )

@@ -2,7 +2,7 @@
 
 The type of an error tells the caller how to react. If a server does not answer, has no capacity or dies while
 answering, the caller should retry later. If a query is too large, the caller must send a smaller query. If Druid does
-not understand a query, the query is a bug in this project (FatalError). The client does not interpret queries.
+not understand a query, the cause is a bug in this project (FatalError). The client does not interpret queries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CONNECT_S: Final = 2.0
 _POOL: Final = 32
 MAX_BYTES: Final = 256 << 20
 _PIECE: Final = 1 << 20
-# How many bytes of rows the broker may queue per query. At this limit, a data server pauses, so that the broker's
+# The number of bytes that the broker may queue per query. At this limit, a data server pauses, so that the broker's
 # memory does not fill up.
 _QUEUED_BYTES: Final = 32 << 20
 _MAX_SHOWN_BYTES: Final = 500
@@ -111,7 +111,7 @@ class DruidClient:
     def _exchange(
         self, method: str, url: str, body: bytes, timeout_s: float, checkpoint: Checkpoint
     ) -> tuple[int, bytes]:
-        """Send a request; return the status and the body of the answer, if it is complete, small enough and in time."""
+        """Send a request; return the answer's status and body, or raise if it is cut off, too large or too late."""
         limit_s = timeout_s + _CONNECT_S
         deadline = time.monotonic() + limit_s
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -123,8 +123,8 @@ class DruidClient:
             try:
                 data = _body(answer, url, limit_s, deadline, checkpoint)
             except BaseException:
-                # Without this call, the next answer on this connection would begin with the remaining bytes of this
-                # answer.
+                # If the answer were not closed, the next answer on this connection would begin with this answer's
+                # remaining bytes.
                 answer.close()
                 raise
             answer.release_conn()

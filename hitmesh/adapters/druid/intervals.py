@@ -11,7 +11,7 @@ from typing import Final
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
-_DAYS_AHEAD: Final = 1  # margin in days, because the clock that sets log time may be ahead of this machine's clock
+_DAYS_AHEAD: Final = 1  # margin in days, because log time may come from a clock that is ahead of this machine's clock
 _MAX_DAYS: Final = 32
 _FOR_EVER: Final = "2100-01-01"
 
@@ -22,7 +22,7 @@ def iso(at_ms: int) -> str:
 
 
 def mark_intervals(first_day: int, now_ms: int) -> list[str]:
-    """Return the intervals that contain all progress marks from a day on.
+    """Return the intervals that contain all progress marks for the day `first_day` and later days.
 
     A mark's time is the start of its UTC day. The intervals therefore cover only the first 15 minutes of each day, so
     that a search passes over few rows. If there are more than 32 days, a single interval covers all of them.

@@ -1,9 +1,9 @@
 """Track, with progress marks, how far both data sources have ingested the stream's committed rows (architecture A12).
 
-A progress mark is sent after its rows. A mark counts only when some time (`mark_margin_ms`) has passed since both data
-sources showed the mark. The margin is needed because a query may see the mark before a late row of the same transaction
-that opens an older segment. A separate thread polls Druid for marks, so that callers of `through` never wait for a
-query.
+A progress mark is sent after its rows. A mark is counted once it has been visible in both data sources for the time
+`mark_margin_ms`. This margin is needed because a query may see the mark earlier than another row of the same
+transaction, if that row is late and opens a segment for an older time. A separate thread polls Druid for marks, so that
+callers of `through` never wait for a query.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from hitmesh.runtime.logs import logger, traceback_of
 _LONGEST_PAUSE_S: Final = 1.0
 _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
-# Seconds between two searches through all days, which are needed while a partition has no known mark. A partition
-# without hits never has a mark, so these searches may never end.
+# Seconds between two searches through all days. While any partition has no known mark, such searches are repeated; for
+# a partition without hits they never end.
 _SEARCH_EVERY_S: Final = 10.0
 IDLE_S: Final = 3_600.0
 """The search for a shadow stream's marks ends this long after the last question: the stream may be gone."""
@@ -76,7 +76,7 @@ class Marks:
         self._thread: threading.Thread | None = None
 
     def through(self) -> Seen:
-        """Return the newest mark that counts, for every declared partition of hits; (0, 0) without a mark."""
+        """Return the newest counted mark of every declared partition of hits; (0, 0) if no mark is counted."""
         self._start()
         declared = self._catalogue.partition_ids(Topic.HITS)
         with self._lock:
@@ -113,7 +113,7 @@ class Marks:
         return {mark: PartitionProgress(offset, log_time) for mark, offset, log_time in rows if mark is not None}
 
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
-        """Return the intervals to search: the days since the oldest counted mark, or all days if a mark is missing."""
+        """Return the intervals to search: all days if a partition has no mark, else the days since the oldest mark."""
         with self._lock:
             counted = self._counted
         known = [counted[partition] for partition in declared if partition in counted]
@@ -156,8 +156,8 @@ class Marks:
     def _note(self, at_s: float, seen: Seen) -> None:
         """Count the marks that were first seen at least the margin ago, and record the marks seen now.
 
-        If a Druid server dies, its rows and marks disappear together. A mark that is not seen any more therefore stops
-        counting.
+        If a Druid server dies, its rows and marks disappear together. A counted mark that is no longer visible is
+        therefore counted no more.
         """
         with self._lock:
             self._waiting.append((at_s, seen))

@@ -2,9 +2,9 @@
 
 This module decides when a question needs more than one query, which happens in three cases. In the first case, a
 pattern must be matched against the existing values. In the second case, a question needs sketches for many groups. In
-the third case, visitors moved out of rows whose sketches still contain these visitors (MOVED_VISITORS); the sketches of
-cancelled rows must then be removed together with the rows. The module hitmesh.adapters.druid.question builds queries,
-and hitmesh.adapters.druid.proof checks that an answer has all rows.
+the third case, visitors have left rows whose sketches still contain these visitors (MOVED_VISITORS). If later rows
+cancel such a row, its sketch must be removed too. The module hitmesh.adapters.druid.question builds queries, and
+hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class DruidMetricStore:
         return found
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return a position per hits partition; answers contain all rows that the stream made before this position."""
+        """Return positions, one per hits partition; answers contain all rows that the stream made before them."""
         return self._marks.through()
 
     def close(self) -> None:
@@ -121,11 +121,12 @@ class DruidMetricStore:
         self._marks.close()
 
     def _existing(self, question: MetricQuery) -> MetricQuery:
-        """Return the question without dropped generations, because Druid may still have rows of these generations."""
+        """Return the question without dropped generations, because Druid may still have their rows."""
         try:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
-            # The generations in the question were current a moment ago, so probably none of them is dropped.
+            # The question is answered without this check: its generations were current a moment ago, so probably none
+            # of them has been dropped.
             logger().warning("dropped_generations_not_read", message=error.message)
             return question
         kept = {
@@ -139,7 +140,7 @@ class DruidMetricStore:
         return proof_of(self._marks.through(), int(time.time() * 1_000))
 
     def _rows(self, query: Native, proof: Proof, checkpoint: Checkpoint = unwatched) -> list[Any]:
-        """Return the rows that answer a query, including all rows that existed when the proof was made."""
+        """Return the rows that answer a query; raise Unavailable if the proof shows that rows are missing."""
         checkpoint()
         return proof.checked(query, self._client.query(proof.with_marks(query).json(), checkpoint))
 
@@ -169,7 +170,7 @@ class DruidMetricStore:
         return [value for value, _ in rows[:limit]]
 
     def _matches(self, question: MetricQuery, proof: Proof, checkpoint: Checkpoint = unwatched) -> Matches:
-        """Return a function that returns the values in the question's rows which match a comparison's pattern.
+        """Return a function that finds, in the question's rows, the values that match a comparison's pattern.
 
         The values of each dimension are queried once, and all patterns on the dimension are matched together. A null
         value is matched by its name (`null_name`).

@@ -90,7 +90,7 @@ def is_null(column: str) -> Filter:
 def equals_text(column: str, value: str) -> Filter:
     """Return a filter for rows in which a column equals a text.
 
-    In a row with null, the filter is neither true nor false.
+    In a row with null, the filter's result is unknown (SQL's three-valued logic).
     """
     return Typed("equals", column=column, matchValueType="STRING", matchValue=value)
 
@@ -112,7 +112,7 @@ def is_among(column: str, values: Sequence[str]) -> Filter:
 
 
 def is_true(part: Filter) -> Filter:
-    """Return a filter that is false where `part` is neither true nor false."""
+    """Return a filter that is false, not unknown, for rows in which the result of `part` is unknown because of null."""
     return Typed("istrue", field=Filter.build_filter(part))
 
 

@@ -1,9 +1,10 @@
 """Prove, with progress marks in each query, that an answer has all rows that existed before (architecture A12).
 
-In addition to its rows, a query selects the progress marks that count. An answer that lacks any of these marks is
-rejected. A mark is the last row in a transaction and is stored with the transaction's rows. If the broker does not see
-the server that holds these rows, both the rows and the mark are missing from the answer. A separate query for marks,
-before or after this query, could not detect that the server was invisible only for a moment.
+Each query selects, besides the rows for the question, the counted progress marks (hitmesh.adapters.druid.marks). An
+answer that lacks any of these marks is rejected. A mark is the last row in a transaction and is stored with the
+transaction's rows. If the broker does not see the server that holds these rows, both the rows and the mark are missing
+from the answer. A separate query for marks, before or after this query, could not detect that the server was invisible
+only for a moment.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 _RETRY_S: Final = 5.0
-# How many additional groups or rows a query's limit allows per mark. For each partition, a group query returns a mark
-# group per day since the counted mark, and a scan returns a mark row per transaction since that mark.
+# A query's limit is raised by this number of groups or rows per mark. For each partition, a group query also returns a
+# group per day since the counted mark, and a scan also returns a mark row per transaction since that mark.
 _GROUPS_A_MARK: Final = 32
 _ROWS_A_MARK: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The marks that an answer must show; without marks, every answer is accepted.
+    """The marks that a complete answer contains; without marks, every answer is accepted.
 
     Attributes:
-        marks: the positions of the marks that count, by the name of the mark.
+        marks: each counted mark's position, by the mark's name.
         intervals: the intervals that contain these marks and all later marks.
     """
 
@@ -67,7 +68,7 @@ class Proof:
         return extended
 
     def checked(self, query: Native, answer: Sequence[Any]) -> list[Any]:
-        """Check that an answer has all marks; return the answer without the marks, which is the answer to `query`.
+        """Check that an answer has all marks; return the answer to `query`, which is the answer without the marks.
 
         Args:
             query: the query before marks were added to it.
@@ -96,11 +97,11 @@ class Proof:
 
 
 def proof_of(counted: Mapping[PartitionId, PartitionProgress], now_ms: int) -> Proof:
-    """Return the proof that an answer must give to show that it has all rows before these positions.
+    """Return the marks that prove, if an answer contains them, that the answer has all rows before these positions.
 
     Args:
-        counted: the marks that count; a partition at (0, 0) needs no mark.
-        now_ms: the current time in UTC ms; no mark is more than a day ahead.
+        counted: each partition's counted mark; a partition at (0, 0) needs no mark.
+        now_ms: the current time in UTC ms; no mark is more than a day later than this time.
     """
     known = {mark_of(partition): done for partition, done in counted.items() if done.next_offset}
     if not known:
@@ -115,7 +116,7 @@ def _at_least(mark: tuple[str, PartitionProgress]) -> Filter:
 
 
 def _parted(rows: Sequence[Sequence[Any]], at: int, seen: set[str]) -> list[Any]:
-    """Return the rows that are not marks, without their value at index `at`; add the names of the marks to `seen`."""
+    """Return the rows that are not marks, each without its value at index `at`; add the marks' names to `seen`."""
     unmarked: list[Any] = []
     for row in rows:
         if row[at] is None:

@@ -1,7 +1,8 @@
 """Build native Druid queries from metric-store questions, with pydruid (step 8 of the journey).
 
-A query states which rows belong to the question, the bucket of each cell, and the question's filter as a Druid filter.
-Values are JSON values, never part of a query language's text, so injection is impossible. This module sends no query.
+A query contains the selection of the question's rows, an expression for each cell's bucket, and the question's filter
+as a Druid filter. Values are JSON values, never part of a query language's text, so injection is impossible. This
+module sends no query.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _UNCACHED: Final = {
 
 
 def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Native:
-    """Return the group-by query; each group is an array of bucket, dimensions, `sum_columns`, sketches, presence.
+    """Return the group-by query. A group is an array: bucket, dimensions, `sum_columns`, sketches, presence.
 
     Args:
         question: the question.
@@ -115,7 +116,7 @@ def interval(question: MetricQuery) -> str:
 
 
 def _bucket(question: MetricQuery) -> Json:
-    """Return the expression for the bucket index of a time, a division by bucket width per run of equal widths."""
+    """Return the expression that computes a time's bucket index; each run of equally wide buckets has a division."""
     starts = question.bucket_starts
     pieces = _pieces(starts)
     cases = [
@@ -130,7 +131,7 @@ def _bucket(question: MetricQuery) -> Json:
 
 
 def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
-    """Return the runs of equally wide buckets as (first bucket, end bucket, width in ms); the last run has no end."""
+    """Return each run of equally wide buckets as (first bucket, end bucket, width in ms); the last run has no end."""
     widths = [end - start for start, end in pairwise(starts)]
     pieces: list[tuple[int, int | None, int]] = []
     first = 0
@@ -138,8 +139,8 @@ def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
         count = len(list(run))
         pieces.append((first, first + count, width))
         first += count
-    # The last bucket needs no end, because the query's interval contains no rows after the question's range. Its width
-    # exceeds every possible range, so that all remaining rows fall into this bucket.
+    # The last bucket gets no end, because the query's interval contains no rows after the question's range. The
+    # bucket's width exceeds every possible range, so that all remaining rows fall into this bucket.
     return [*pieces, (first, None, 1 << 62)]
 
 

@@ -65,7 +65,7 @@ def _supervisor(servers: Servers, client: DruidClient, source: RowSource, option
 
 
 def _start(servers: Servers, source: RowSource, wanted: Spec) -> None:
-    """Test a specification, submit it, and block until the supervisor's tasks read."""
+    """Test a specification, submit it, and block until the supervisor's tasks are running."""
     name = servers.data_source(source)
     with closing(DruidClient(servers)) as client:
         _try(client, wanted)

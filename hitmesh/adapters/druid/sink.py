@@ -25,7 +25,7 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-# How many generations are remembered; this is far more than the number that waits at the same time.
+# The number of generations that are remembered, far above the number that wait for ingestion at the same time.
 MAX_REMEMBERED: Final = 20_000
 _SITE_DAYS_PER_QUERY: Final = 256
 _KEY: Final = ("site", "day", "generation")
@@ -39,7 +39,7 @@ class Producer(Protocol):
     """Sends the rows of several sites atomically."""
 
     def send(self, rows: Sequence[tuple[str, Mapping[RowSource, pl.DataFrame]]]) -> None:
-        """Send rows by site and source."""
+        """Send each site's rows, by row source, in a single transaction."""
 
 
 class DroppedNotes(Protocol):
@@ -73,8 +73,8 @@ class DruidRollupSink:
         self._producer = producer
         self._dropped = dropped
         self._drop_others = drop_others
-        # `_sent` has the generations that Druid does not have completely yet, `_arrived` the others; the oldest are
-        # evicted.
+        # `_sent` holds the generations that Druid has not ingested completely, and `_arrived` holds the others. The
+        # oldest generations in each are evicted.
         self._sent: dict[Owner, Counts] = {}
         self._arrived: dict[Owner, None] = {}
 
@@ -95,7 +95,7 @@ class DruidRollupSink:
         _forget_oldest(self._sent)
 
     def write_portions(self, traffic: Iterable[pl.DataFrame], visits: Iterable[pl.DataFrame]) -> None:
-        """Send the rows of a single generation, in a transaction per portion.
+        """Send the rows of a single generation, with one transaction for each portion.
 
         Raises:
             ValueError: an earlier call has already written the generation, or failed while it wrote the generation.
@@ -112,7 +112,8 @@ class DruidRollupSink:
                     _add(sent, counted)
                     self._producer.send(_by_site(stored))
         except BaseException:
-            # No caller waits for these rows, and the generation must not be written again.
+            # No caller waits for these rows, but `_arrived` must hold the generation, so that no call writes the
+            # generation again.
             self._arrived |= dict.fromkeys(sent)
             _forget_oldest(self._arrived)
             raise

@@ -25,8 +25,8 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 
 Spec = dict[str, Any]
 
-# The sketch size at ingestion and after folding, which is the size of a union. If folded rows had the smaller sketch
-# size of cells, the estimate of a folded row would differ from the union of the rows that it replaces.
+# Sketches have the size of a union, both at ingestion and after folding. If folded rows had the smaller sketch size of
+# cells, the estimate of a folded row would differ from the union of the rows that it replaces.
 UNION_SIZE: Final = 1 << LG_K_UNION
 # Limits on the rows that a task holds in memory before it writes them to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
@@ -91,7 +91,7 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
 
 
 def compaction(servers: Servers, source: RowSource) -> Spec:
-    """Return the compaction spec, which merges a day's segments and folds their rows when no more rows arrive."""
+    """Return the compaction spec: once no more rows arrive for a day, merge its segments and fold their rows."""
     return {
         "dataSource": servers.data_source(source),
         # This offset is measured from the end of the newest day. Late hits for a day arrive until 26 h after the day's

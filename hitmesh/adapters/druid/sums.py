@@ -26,7 +26,7 @@ SUMS: Final = {RowSource.TRAFFIC: (*TRAFFIC_MEASURES, *HIGH.values()), RowSource
 
 
 def whole_sums(source: RowSource, sums: Sequence[int | None]) -> dict[str, int]:
-    """Return the sums by measure, modulo 2⁶⁴, with the halves of amounts joined; `sums` has the order of SUMS."""
+    """Return each measure's sum, modulo 2⁶⁴; the two halves of an amount are joined. `sums` has the order of SUMS."""
     found = {name: value or 0 for name, value in zip(SUMS[source], sums, strict=True)}
     return {
         name: value + found[HIGH[name]] * HALF if HIGH.get(name) in found else value

@@ -1,7 +1,7 @@
-"""Store claims on orders and refunds on one machine, and which claim holds each of them in the stream (raw.db).
+"""Store claims on orders and refunds, and the holders of orders and refunds in the stream, in raw.db.
 
-Orders and refunds have separate tables with the same columns. Settlement, not this module, decides with which claim an
-order finally counts.
+Orders and refunds have separate tables with the same columns. Settlement, not this module, decides which claim on an
+order counts in the end.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class EmbeddedOrderClaims:
             )
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its id in the stream; the first claim on a free id becomes its holder.
+        """Return whether each claim holds its order id in the stream; the first claim on an id becomes the id's holder.
 
         The whole call is a single transaction.
         """
@@ -108,7 +108,7 @@ class EmbeddedOrderClaims:
                 )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims, but no holder, in a single durable transaction, and overwrite the removed bytes."""
+        """Remove claims in a single durable transaction, and overwrite the removed bytes; keep the holders."""
         with self._database.erasing() as transaction:
             for kind, table in _CLAIMS.items():
                 transaction.run_many(

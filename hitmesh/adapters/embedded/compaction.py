@@ -24,10 +24,10 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
 
-MAX_BATCHES: Final = 32  # maximum count: transactions whose chunks are not merged yet
-MAX_ROWS: Final = 100_000  # maximum count: rows in chunks that are not merged yet
-FAN: Final = 8  # this many blobs on a level are merged into one blob on the next level
-# Maximum chunk rows per merge. After a transaction, blobs are merged until half as many rows are merged.
+MAX_BATCHES: Final = 32  # maximum number of transactions with unmerged chunks
+MAX_ROWS: Final = 100_000  # maximum number of rows in unmerged chunks
+FAN: Final = 8  # number of blobs on a level that are merged into a blob on the next level
+# Maximum number of chunk rows per merge. The merge of blobs after a transaction stops at half this number of rows.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
 # On this many days (event time, counted back from the newest day), rows may still change, because a day's hits may
 # arrive until 26 h after the day's end (architecture A8).
@@ -48,7 +48,7 @@ class Compaction:
     def __init__(self, database: Database, stream: int = STREAM_GENERATION) -> None:
         self._database = database
         self._stream = stream
-        self._tidy_before = 0  # all days before this day already have a single blob per bucket
+        self._tidy_before = 0  # on all days before this day, each bucket has a single blob
 
     def run(self) -> None:
         """Merge a limited number of rows; later calls merge the rest."""
@@ -66,7 +66,7 @@ class Compaction:
             self._sweep()
 
     def finish(self) -> None:
-        """Remove all dropped rows of a stream that no longer writes."""
+        """Remove all dropped rows of a stream that writes no more rows."""
         while self._waiting().batches:
             self._merge_chunks()
         while self._has_dropped():
@@ -83,7 +83,7 @@ class Compaction:
             )
 
     def _merge_chunks(self) -> None:
-        """Merge the oldest chunks into level-1 blobs; keep all sketches, because a key's older rows may be in blobs."""
+        """Merge the oldest chunks into level-1 blobs. Keep all sketches, because blobs may have older rows of a key."""
         with self._database.reading() as transaction:
             chunks = _oldest_chunks(transaction, self._stream)
             gone = transaction.rows(SiteDay, "SELECT site, day FROM stream_dropped WHERE stream = ?", (self._stream,))
@@ -130,7 +130,7 @@ class Compaction:
         return found
 
     def _merge(self, group: _Group, levels: range, level: int) -> None:
-        """Merge the blobs in a day, bucket and source whose level is in `levels` into a blob of `level`."""
+        """Merge those blobs in the group's day, bucket and source whose level is in `levels` into a blob on `level`."""
         with self._database.reading() as transaction:
             there = [blob for blob in _blobs(transaction, group.place, self._stream) if blob.source == group.source]
             blobs = [blob for blob in there if blob.level in levels]
@@ -142,7 +142,7 @@ class Compaction:
                 _add(transaction, [_made(group.place, group.source, level, net)], self._stream)
 
     def _sweep(self) -> None:
-        """Remove dropped rows from the buckets with the most dropped site-days, unless unmerged chunks exist."""
+        """Remove dropped rows from the buckets with most dropped site-days; do nothing while chunks are unmerged."""
         with self._database.reading() as transaction:
             places = transaction.rows(
                 _DayBucket,
@@ -182,7 +182,7 @@ class Compaction:
 
 
 class _Waiting(NamedTuple):
-    """How many transactions have chunks that are not merged yet, and how many rows these chunks have."""
+    """The number of transactions with unmerged chunks, and the number of rows in these chunks."""
 
     batches: int
     rows: int
@@ -235,7 +235,7 @@ def _waiting(transaction: Transaction, stream: int) -> _Waiting:
 
 
 def _oldest_chunks(transaction: Transaction, stream: int) -> list[_Chunk]:
-    """Return the oldest chunks: at least one, and together at most `_ROWS_AT_ONCE` rows if there are several."""
+    """Return the oldest chunks, with at most `_ROWS_AT_ONCE` rows in total, but at least one chunk."""
     taken: list[_Chunk] = []
     rows = 0
     oldest = "SELECT chunk, source, row_count FROM stream_chunks WHERE stream = ? ORDER BY chunk"

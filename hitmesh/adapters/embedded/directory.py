@@ -108,7 +108,7 @@ class EmbeddedSiteDirectory:
 
         Raises:
             NotFound: no site has this name.
-            AlreadyExists: the site already has a different change from the same day on.
+            AlreadyExists: the site has a different policy change that takes effect on the same day.
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with self._database.writing() as transaction:
@@ -127,7 +127,7 @@ class EmbeddedSiteDirectory:
             )
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules durably; return whether these rules are stored now.
+        """Store the next version of a site's rules durably; return whether these rules are then stored.
 
         Raises:
             NotFound: no site has this name.

@@ -69,7 +69,7 @@ class EmbeddedDirtyDays:
             transaction.run_many("INSERT OR IGNORE INTO awaited_days VALUES (?, ?)", site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; only a site with more than `limit` days is split."""
+        """Return at most `limit` site-days in (site, day) order; split a site's days only if they exceed `limit`."""
         with self._database.reading() as transaction:
             taken = whole_sites(_waiting(transaction, limit + 1, closed_before, buckets), limit)
             if not taken:
@@ -109,7 +109,7 @@ class EmbeddedDirtyDays:
 
 
 def _waiting(transaction: Transaction, limit: int, closed_before: int, buckets: Set[int]) -> list[SiteDay]:
-    """Return the first `limit` marked or awaited site-days of these buckets, by (site, day)."""
+    """Return the first `limit` marked or awaited site-days in these buckets, sorted by (site, day)."""
     found: list[SiteDay] = []
     after = _BEFORE_ALL
     closed_days = transaction.rows(int, _CLOSED_DAYS, (closed_before,))
@@ -125,7 +125,7 @@ def _waiting(transaction: Transaction, limit: int, closed_before: int, buckets: 
 def _page(
     transaction: Transaction, after: SiteDay, limit: int, closed_before: int, closed_days: Sequence[int]
 ) -> list[SiteDay]:
-    """Return at most `limit` marked or awaited site-days that follow `after`, by (site, day)."""
+    """Return at most `limit` marked or awaited site-days that follow `after`, sorted by (site, day)."""
     waiting = set(transaction.rows(SiteDay, _MARKED, (closed_before, *after, limit)))
     for day in closed_days:
         waiting.update(transaction.rows(SiteDay, _AWAITED, (day, after.site, *after, limit)))

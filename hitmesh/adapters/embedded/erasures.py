@@ -18,7 +18,7 @@ class EmbeddedErasures:
         self._database = database
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably in a single transaction; the mark with the latest `until` of a visitor is kept."""
+        """Store marks durably in a single transaction; keep, for each visitor, the mark with the latest `until`."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 f"""INSERT INTO erasures ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)
@@ -28,7 +28,7 @@ class EmbeddedErasures:
             )
 
     def of(self, site: str) -> Sequence[ErasureMark]:
-        """Return the site's marks, by digest."""
+        """Return the site's marks, ordered by digest."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 ErasureMark, f"SELECT {_COLUMNS} FROM erasures WHERE site = ? ORDER BY digest", (site,)

@@ -13,7 +13,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class Newest(NamedTuple):
-    """A site-day's current entry as columns."""
+    """The columns of a site-day's current entry."""
 
     sequence: int
     generation: int

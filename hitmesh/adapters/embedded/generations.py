@@ -46,8 +46,8 @@ _NOT_SUPERSEDED: Final = "DELETE FROM superseded WHERE site = ? AND day = ? AND 
 class EmbeddedGenerations:
     """Implements the port Generations in settled.db.
 
-    An attempt that began before the current generation can no longer be published. `superseded` also returns such
-    attempts, so that the rows that they wrote can be removed.
+    A publication supersedes all attempts for the site-day that began earlier, so these can no longer be published.
+    `superseded` also returns such attempts, so that the rows that they wrote can be removed.
     """
 
     def __init__(self, database: Database) -> None:
@@ -62,7 +62,7 @@ class EmbeddedGenerations:
                 ON CONFLICT DO UPDATE SET last_generation = last_generation + 1 RETURNING last_generation""",
                 site_day,
             )
-            assert generation is not None  # RETURNING always returns the written row
+            assert generation is not None  # not None, because RETURNING always returns the written row
             transaction.run("INSERT INTO attempts VALUES (?, ?, ?)", (*site_day, generation))
         return generation
 
@@ -151,7 +151,7 @@ class EmbeddedGenerations:
         return restored
 
     def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
-        """Supersede the attempts for these days that were not published, in a single durable transaction."""
+        """Supersede all unpublished attempts for these days, in a single durable transaction."""
         days = (site, first_day, end_day)
         with self._database.writing() as transaction:
             transaction.run(
@@ -171,13 +171,13 @@ class EmbeddedGenerations:
             )
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return, per day, the ledger entry of the current generation."""
+        """Return each day's ledger entry, which is that of the current generation."""
         columns = "day, accepted, counted, duplicate, excluded, sum64, xor64, erased"
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return, per site-day, the drift of the first entry that had a drift; `site` None selects all sites."""
+        """Return each site-day's drift, from the oldest entry that has a drift; `site` None selects all sites."""
         of_site = "" if site is None else "AND site = ?"
         with self._database.reading() as transaction:
             return dict(
@@ -189,12 +189,12 @@ class EmbeddedGenerations:
             )
 
     def sequence(self, site: str) -> int:
-        """Return the site's highest sequence, 0 without an entry."""
+        """Return the site's highest sequence; 0 if the site has no entry."""
         with self._database.reading() as transaction:
             return _last_sequence(transaction, site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that count as superseded from a time before `published_before`."""
+        """Return generations, published or not, that became superseded before the time `published_before`."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 site_day_generation,
@@ -209,7 +209,7 @@ class EmbeddedGenerations:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let a site-day's replaced generations count as superseded from `now` or earlier; return their numbers."""
+        """Make a site-day's replaced generations superseded at `now`, if not earlier; return their numbers."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",
@@ -244,7 +244,7 @@ def _newest(transaction: Transaction, site_day: SiteDay) -> Newest | None:
 
 
 def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, seen_sequence: int) -> int | None:
-    """Return the current generation, or None without an entry; raise StaleGeneration if the attempt is outdated."""
+    """Raise StaleGeneration if the attempt is outdated; else return the current generation (None without an entry)."""
     newest = transaction.first(
         _Numbers,
         "SELECT sequence, generation FROM generations WHERE site = ? AND day = ? ORDER BY sequence DESC LIMIT 1",
@@ -277,7 +277,7 @@ def _supersede(transaction: Transaction, site_day: SiteDay, generations: Iterabl
 
 
 def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
-    """Mark all earlier pending attempts as superseded, and the new generation as no longer pending."""
+    """Mark the site-day's earlier pending attempts as superseded; the new generation is no longer pending."""
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",
@@ -287,7 +287,7 @@ def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, gener
 
 
 def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
-    """Store an entry in place of any earlier entry with the same generation; record the entry as a past entry too."""
+    """Store an entry, replacing any earlier entry for the same generation, and also add it to the past entries."""
     transaction.run(_FORGET, (*site_day, newest.generation))
     transaction.run(f"INSERT INTO generations ({_NEWEST}) VALUES ({', '.join('?' * 16)})", (*site_day, *newest))
     transaction.run("INSERT INTO past_entries VALUES (?, ?, ?, ?, ?, ?)", (*site_day, *recorded(newest.entry)))

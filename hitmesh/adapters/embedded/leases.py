@@ -67,7 +67,7 @@ class EmbeddedLeases:
             ]
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
+        """End leases; idempotent. A name that was acquired again with another token stays leased."""
         if leases:
             with self._database.writing() as transaction:
                 transaction.run_many(_RELEASE, [(lease.name, lease.token) for lease in leases])

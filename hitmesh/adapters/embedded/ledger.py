@@ -1,8 +1,8 @@
 """Store the ledger, which accounts for every hit, on one machine in raw.db (step 6 of the journey, rule D5).
 
-The epochs of an hour or a day are final once the partition's latest epoch is 4 h after the end of this hour or day. No
-redo changes final entries. The entries of a final hour are merged per key into one entry, and later the entries of a
-final day, so a site's ledger stays short however long the mesh runs. The module hitmesh.adapters.shared.partials
+An hour or a day is final for a partition once the partition's latest epoch is 4 h after its end; no redo changes
+entries from then on. For each key, the entries of a final hour are merged into one entry, and later the entries of a
+final day. A site's ledger therefore stays short however long the mesh runs. The module hitmesh.adapters.shared.partials
 decides the content of entries.
 """
 
@@ -19,7 +19,7 @@ from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.zones import DAY_MS
 
 # A redo begins at the last snapshot, which is minutes old, and rewrites only recent epochs. If the state is rebuilt
-# from an earlier position, the stream also writes entries that were already added up; `put` ignores these entries.
+# from an earlier position, the stream also rewrites entries that were already merged; `put` ignores such entries.
 FINAL_AFTER_MS: Final = 4 * 3_600_000
 _SPANS_MS: Final = (3_600_000, DAY_MS)
 
@@ -35,7 +35,7 @@ _COUNTS: Final = ("written", "hits", *_CHECKSUMS)
 
 
 class _Latest(NamedTuple):
-    """A partition's latest epoch among the entries of a call."""
+    """The latest epoch for which a call of `put` has entries of a partition."""
 
     log: str
     partition: int
@@ -55,7 +55,7 @@ class EmbeddedLedger:
         self._database = database
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Store entries durably in a single transaction; then add up, per partition, the first final hour and day."""
+        """Store entries durably in a single transaction; then merge each partition's first final hour and day."""
         put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
         latest = [_Latest(*row) for row in put.group_by("log", "partition").agg(pl.col("epoch").max()).rows()]
         with self._database.writing() as transaction:
@@ -70,7 +70,7 @@ class EmbeddedLedger:
                 self._add_up(latest_epoch, span_ms)
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Return LEDGER_SUMS added up over partitions and epochs; `site` None selects all entries."""
+        """Return the sums LEDGER_SUMS over all partitions and epochs; `site` None selects all entries."""
         with self._database.reading() as transaction:
             if site is None:
                 return ledger_sums(_entries(transaction, "ledger", ()))
@@ -78,7 +78,7 @@ class EmbeddedLedger:
             return ledger_sums(_entries(transaction, of_site, (site,)))
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Return the days with hits that wait for settlement; like `read`, this costs a look-up per epoch."""
+        """Return the days with hits that wait for settlement. The call costs an index look-up for each epoch."""
         of_kind = (
             "ledger_epochs CROSS JOIN ledger USING (log_id, partition_no, epoch) "
             "WHERE site = ? AND kind = ? AND at >= ? AND at < ?"
@@ -88,9 +88,10 @@ class EmbeddedLedger:
         return waiting_days(entries, first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return LEDGER_SUMS for the next sites by name, and the last site's name (None if no more sites follow).
+        """Return LEDGER_SUMS for the next sites in order of name, and the last name (None if no more sites follow).
 
-        The call costs a look-up per epoch and reads only these sites' entries, however many other sites exist.
+        The call costs an index look-up for each epoch and reads only these sites' entries, however many other sites
+        exist.
         """
         with self._database.reading() as transaction:
             epochs = transaction.rows(_Epoch, "SELECT log_id, partition_no, epoch FROM ledger_epochs")
@@ -102,7 +103,7 @@ class EmbeddedLedger:
         return ledger_sums(entries), some[-1] if len(names) > max_sites else None
 
     def _add_up(self, latest: _Latest, span_ms: int) -> None:
-        """Add up, per key, the entries of the first hour or day that is final and not yet added up."""
+        """Merge, for each key, the entries of the first hour or day that is final but not merged yet."""
         with self._database.reading() as transaction:
             span = _first_span(transaction, latest, span_ms)
         if span is None or span[-1] > latest.epoch - FINAL_AFTER_MS:
@@ -118,7 +119,7 @@ class EmbeddedLedger:
 
 
 def _next_sites(transaction: Transaction, epoch: _Epoch, after: str | None, limit: int) -> list[str]:
-    """Return at most `limit` names of sites that have entries in an epoch and follow `after`, in order."""
+    """Return the next sites after `after` that have entries in an epoch: at most `limit` names, sorted."""
     behind, values = ("", ()) if after is None else ("AND site > ?", (after,))
     return transaction.rows(
         str,
@@ -129,7 +130,7 @@ def _next_sites(transaction: Transaction, epoch: _Epoch, after: str | None, limi
 
 
 def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tuple[str, int, int, int] | None:
-    """Return (log, partition, start, end) for the first span that is not added up; None if there is no such span."""
+    """Return (log, partition, start, end) for the first span whose entries are not merged; None if all are merged."""
     done = transaction.first(
         int,
         "SELECT end_epoch FROM ledger_folds WHERE log_id = ? AND partition_no = ? AND span_ms = ?",
@@ -148,7 +149,7 @@ def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tupl
 
 
 def _note_epochs(transaction: Transaction, of: _Latest, entries: pl.DataFrame) -> None:
-    """Record the epochs for which a partition has entries."""
+    """Add the entries' epochs to the table of epochs for which the partition has entries."""
     transaction.run_many(
         "INSERT OR IGNORE INTO ledger_epochs VALUES (?, ?, ?)",
         [(of.log, of.partition, epoch) for epoch in entries["epoch"].unique().to_list()],
@@ -156,7 +157,7 @@ def _note_epochs(transaction: Transaction, of: _Latest, entries: pl.DataFrame) -
 
 
 def _final_before(transaction: Transaction, latest: _Latest) -> int:
-    """Return the epoch before which all entries of a partition are added up."""
+    """Return the epoch before which all entries of a partition are merged."""
     return (
         transaction.first(
             int,
@@ -168,7 +169,7 @@ def _final_before(transaction: Transaction, latest: _Latest) -> int:
 
 
 def _added_up(entries: pl.DataFrame, epoch: int) -> pl.DataFrame:
-    """Add up entries to a single entry per key, with this epoch."""
+    """Merge the entries for each key into a single entry, whose epoch is `epoch`."""
     keys = [name for name in LEDGER_COLUMNS if name not in _COUNTS]
     sums = (pl.col("written").max(), pl.col("hits").sum(), pl.col("sum64").sum(), pl.col("xor64").bitwise_xor())
     merged = entries.with_columns(pl.lit(epoch, pl.Int64).alias("epoch")).group_by(keys).agg(*sums)

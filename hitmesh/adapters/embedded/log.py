@@ -201,7 +201,7 @@ class EmbeddedLog:
             full.__cause__ = error
             _fail(taken, full)
         except BaseException as error:
-            # After any error, the futures must be resolved and the writer thread must continue.
+            # Every error is caught, because the futures must be resolved and the writer thread must continue.
             _fail(taken, error)
         else:
             for waiting, position in zip(taken, positions, strict=True):

@@ -1,7 +1,8 @@
 """Read records from log.db on one machine, and store positions in raw.db (step 4 of the journey).
 
-Positions are stored in raw.db with all other data of the processor, which is the only writer of raw.db. Another process
-appends the records, so a reader polls log.db; a poll of an unchanged file costs one cheap PRAGMA.
+Positions are stored in raw.db, like the data that the processor derives from the records; only the processor writes
+raw.db. Another process appends the records, so a reader polls log.db; a poll of an unchanged file costs one cheap
+PRAGMA.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class EmbeddedLogReader:
         self._woken = threading.Event()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Wait for a record; return the next records, oldest log time first and in order per partition.
+        """Wait for a record; return the next records in order of log time, which is also the order in each partition.
 
         The records have at most `max_hits` rows in total, unless the first record alone has more. The result is empty
         when no record arrived within `timeout_s`.
@@ -168,7 +169,7 @@ class _RecordRow(NamedTuple):
 
 
 def _take(ahead: list[_Header], max_hits: int) -> dict[PartitionId, PartitionProgress]:
-    """Return the end position of the next read per partition; log times decide, so that no partition runs ahead."""
+    """Return, for each partition, the end of the next read. Older log times come first, so no partition runs ahead."""
     ends: dict[PartitionId, PartitionProgress] = {}
     hits = 0
     for header in sorted(ahead):

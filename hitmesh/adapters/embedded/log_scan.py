@@ -37,7 +37,7 @@ class EmbeddedLogScan:
             return _retained(transaction, topic, partition)[0]
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first retained offset whose log time is at least `log_time`, or the end offset if there is none.
+        """Return the first retained offset whose log time is at least `log_time`, or else the end offset.
 
         Log time never decreases, so a binary search finds the offset.
         """
@@ -57,7 +57,7 @@ class EmbeddedLogScan:
     ) -> Iterator[LoggedRecord]:
         """Yield the retained records of [first_offset, end_offset) in order.
 
-        `log_time` is ignored, because log times are stored with the records.
+        The argument `log_time` is ignored: the records in this log store their own log times.
         """
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:

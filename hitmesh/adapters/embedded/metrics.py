@@ -1,7 +1,7 @@
 """Answer questions on one machine, from segments and from the stream's rows (step 8 of the journey).
 
 This module selects the columns and files to read, and caches recently used columns; shared.answers computes the answer.
-Another process may merge and delete files during a read. If the requested generation is a stream's, the module
+Another process may merge and delete files during a read. If a stream produced the requested generation, the module
 hitmesh.adapters.embedded.stream_rows reads the rows.
 """
 
@@ -118,7 +118,7 @@ class EmbeddedMetricStore:
     def stream_sums(
         self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
     ) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return the sums over all rows in a stream's generation, per requested site-day."""
+        """Return, for each requested site-day, the sums over all rows in a stream's generation."""
         rows = {source: self._streamed.of(source, site_days, stream=generation) for source in RowSource}
         return sums_of(rows, site_days)
 
@@ -170,7 +170,7 @@ class EmbeddedMetricStore:
 
 
 def _joined(slices: Sequence[Slice]) -> list[tuple[str, int, int]]:
-    """Join adjacent slices; return (file, first row, rows) for each. `slices` must be ordered by file and first row."""
+    """Join adjacent slices; return (file, first row, rows) per joined slice. Order `slices` by file and first row."""
     joined: list[tuple[str, int, int]] = []
     for file_slice in slices:
         if joined and joined[-1][0] == file_slice.file and joined[-1][1] + joined[-1][2] == file_slice.first_row:

@@ -1,6 +1,6 @@
 """Commit the stream's rows and their log positions to raw.db, on one machine (step 6 of the journey).
 
-Rows and positions are written in the same SQLite transaction, by the newest writer only. The module
+Rows and positions are written in the same SQLite transaction. Only the newest writer may write. The module
 hitmesh.adapters.embedded.compaction decides when rows are merged.
 """
 
@@ -108,15 +108,15 @@ class EmbeddedOutbox:
         return found
 
     def _compact(self) -> None:
-        """Merge rows. If this fails, only log the error, because the stream's transaction has already committed."""
+        """Merge rows. If the merge fails, only log the error, because the stream's transaction is already committed."""
         try:
             self._compaction.run()
-        except BaseException as error:  # polars raises a panic as a BaseException
+        except BaseException as error:  # BaseException, because polars raises panics as such
             logger().warning("stream_compaction_failed", error=type(error).__name__, message=str(error))
 
 
 def _chunks(parts: Sequence[pl.DataFrame], source: RowSource, stream: int) -> list[Chunk]:
-    """Return the rows of all partitions as the chunks to store."""
+    """Return the chunks to store, which hold the rows of all partitions."""
     streamed = [as_streamed(part, source, stream) for part in parts if part.height]
     return chunked(pl.concat(streamed), source) if streamed else []
 

@@ -44,7 +44,7 @@ _REPLACE: Final = f"""(log_id, partition_no, record_offset) DO UPDATE SET
 
 
 class EmbeddedRawStore:
-    """Implements the port RawStore in raw.db: a table of records and an index (site, day) → record."""
+    """Implements the port RawStore in raw.db, with a table of records and an index of records by site and day."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -68,7 +68,7 @@ class EmbeddedRawStore:
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits of the site in [first_day, end_day) once, in log order.
+        """Yield the records that hold hits on the site for days in [first_day, end_day), in log order.
 
         Records that are stored after the caller requested the first record are not returned. Values are read in small
         chunks.
@@ -82,7 +82,7 @@ class EmbeddedRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits on any site in [first_day, end_day) once, in log order, like `scan`."""
+        """Yield the records that hold hits on any of the sites for days in [first_day, end_day), in log order."""
         return self._scan(_FIND_OF_SITES, (json.dumps(sorted(set(sites))), first_day, end_day), before)
 
     def _scan(
@@ -94,7 +94,7 @@ class EmbeddedRawStore:
         with self._database.reading() as transaction:
             found = transaction.rows(number_if_wanted, find, values)
         numbers = array("q", (number for number in found if number != _NO_RECORD))
-        del found  # The list is freed early, because a day with small records may have millions of records.
+        del found  # free the list before the scan, because a day with small records may have millions of records
         for start in range(0, len(numbers), _SCAN_CHUNK_RECORDS):
             with self._database.reading() as transaction:
                 chunk = [_read(transaction, number) for number in numbers[start : start + _SCAN_CHUNK_RECORDS]]
@@ -108,7 +108,7 @@ class EmbeddedRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`, ordered by position; a damaged record is None."""
+        """Yield the records that `scan` finds, with their positions, ordered by position; a damaged record is None."""
         with self._database.reading() as transaction:
             found = transaction.rows(_Found, _FIND_AFTER, (site, first_day, end_day, *(after or _BEFORE_ALL)))
         for index_row in found:
@@ -128,7 +128,7 @@ class EmbeddedRawStore:
                 _insert(transaction, record, _REPLACE)
 
     def mend_index(self, site_day: SiteDay) -> None:
-        """Restore a site-day's index entries from the site-days in all records, with a scan of the whole table."""
+        """Restore a site-day's index entries; this scans the whole table for records with hits on the site-day."""
         with self._database.writing() as transaction:
             transaction.run(
                 """INSERT OR IGNORE INTO raw_index SELECT ?1, ?2, record FROM raw_records
@@ -150,7 +150,7 @@ class EmbeddedRawStore:
             )
 
     def days(self, site: str) -> Sequence[int]:
-        """Return the UTC days on which the site has hits, ascending, with an index look-up per day."""
+        """Return the UTC days on which the site has hits, ascending. The call costs an index look-up for each day."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 int,

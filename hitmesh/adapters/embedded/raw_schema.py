@@ -11,7 +11,7 @@ from hitmesh.adapters.embedded.schema import Migration
 
 
 def _claims_table(table: str) -> str:
-    """Return the first version of a table of claims, on orders or on refunds."""
+    """Return the statement that creates a table of claims (on orders or refunds), as in the first schema version."""
     return f"""CREATE TABLE {table} (
         log_id TEXT NOT NULL,
         partition_no INTEGER NOT NULL,
@@ -31,7 +31,7 @@ def _claims_table(table: str) -> str:
 
 
 def _holders_table(table: str) -> str:
-    """Return the table of the stream's holders, of orders or of refunds."""
+    """Return the statement that creates a table of holders of orders or refunds in the stream."""
     return f"""CREATE TABLE {table} (
         site TEXT NOT NULL,
         order_id TEXT NOT NULL,
@@ -119,7 +119,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             day INTEGER NOT NULL,
             PRIMARY KEY (site, day)
         ) WITHOUT ROWID""",
-        # The stream's holders of orders. Settlement decides from the claims and ignores the holders.
+        # For each order, the claim that holds the order in the stream. Settlement reads the claims and ignores the
+        # holders.
         _holders_table("order_holders"),
         "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
         # A single row with the newest writer's number, which fences earlier writers.
@@ -136,7 +137,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             row_count INTEGER NOT NULL,
             value BLOB NOT NULL
         )""",
-        # Folded rows from many transactions. A blob with a greater level has older rows.
+        # Folded rows from many transactions. Blobs on a higher level have older rows.
         """CREATE TABLE stream_blobs (
             blob INTEGER PRIMARY KEY AUTOINCREMENT,
             source TEXT NOT NULL,
@@ -147,7 +148,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL
         )""",
         "CREATE INDEX stream_blobs_by_day ON stream_blobs (day, bucket, source, level, row_count)",
-        # Dropped site-days. Their rows may still be in a chunk or a blob, but no reader returns these rows.
+        # Dropped site-days. Chunks and blobs may still contain the rows of these site-days, but no reader returns such
+        # rows.
         """CREATE TABLE stream_dropped (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -177,7 +179,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (site, day, generation, cell, excluded, log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
         # Log, partition and epoch come first in the key, so that entries that are written together are stored together.
-        # A read of one site therefore costs a look-up per epoch.
+        # A read of one site therefore costs an index look-up for each epoch.
         """CREATE TABLE ledger (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -198,7 +200,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             epoch INTEGER NOT NULL,
             PRIMARY KEY (log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # For each partition and span length, all epochs before `end_epoch` are final and were added up into spans.
+        # For each partition and span length: the entries of all epochs before `end_epoch` are final and were merged by
+        # span.
         """CREATE TABLE ledger_folds (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -249,7 +252,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX refund_claims_by_id ON refund_claims (site, order_id)",
         _holders_table("refund_holders"),
         "CREATE INDEX refund_holders_by_position ON refund_holders (log_id, partition_no, record_offset, row_no)",
-        # The days of all refunds that refund the whole total of their order.
+        # The days of all refunds that cover the total of the refunded order.
         """CREATE TABLE whole_refunds (
             site TEXT NOT NULL,
             order_id TEXT NOT NULL,
@@ -273,7 +276,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
     # index.
     ("CREATE INDEX awaited_days_by_day ON awaited_days (day, site)",),
     (
-        # Several streams may exist beside each other. `stream` is the generation of a stream's rows, 0 for the first
+        # Several streams may exist at the same time. `stream` is the generation of a stream's rows, 0 for the first
         # stream.
         "ALTER TABLE stream_chunks ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE stream_blobs ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",

@@ -34,7 +34,7 @@ class ReaderPositions:
             transaction.run("DELETE FROM reader_positions WHERE group_name = ?", (group,))
 
     def committed_by_all(self, topic: Topic) -> Mapping[PartitionId, int]:
-        """Return, per partition, the smallest committed offset of all consumer groups; 0 if a group has no commit."""
+        """Return each partition's smallest offset among all consumer groups' commits; 0 if a group has no commit."""
         with self._database.reading() as transaction:
             rows = transaction.rows(
                 _Lowest,

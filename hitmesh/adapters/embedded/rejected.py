@@ -63,7 +63,7 @@ class EmbeddedRejectedStore:
             )
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return how many hits were refused per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
+        """Return the number of refused hits per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
         with self._database.reading() as transaction:
             return dict(
                 transaction.rows(
@@ -84,7 +84,7 @@ class EmbeddedRejectedStore:
             )
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return the next refusals in list order that follow the key `after`, at most `limit`."""
+        """Return at most `limit` refusals that follow the key `after`, in list order."""
         conditions, values = _conditions(wanted, after)
         order = _NEWEST if wanted.site is not None else f"{_CELL} DESC, site, {_NEWEST}"
         with self._database.reading() as transaction:
@@ -118,7 +118,7 @@ class EmbeddedRejectedStore:
             )
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts of the site's wanted refusals durably; after each page, yield how many refusals changed."""
+        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changes per page."""
         last, is_last = 0, False
         while not is_last:
             with self._database.reading() as transaction:

@@ -68,7 +68,7 @@ class EmbeddedReprocessings:
         return reprocessings_of(rows, on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value if it has the preceding version; return whether the given value is stored now."""
+        """Replace the stored value if it has the preceding version; return whether the argument is then stored."""
         with self._database.writing() as transaction:
             if transaction.run(
                 "UPDATE reprocessings SET version = ?, value = ? WHERE id = ? AND version = ?",

@@ -13,8 +13,8 @@ from hitmesh.model.history import PastEntry, RetiredGeneration, replaced_times
 from hitmesh.model.sites import SiteDay
 
 _IN_DAYS: Final = "WHERE site = ? AND day >= ? AND day < ?"
-# SQLite compares the pair (site, day) in the order of the index. `site >= ?` excludes all sites before the last site on
-# the previous page.
+# SQLite compares pairs (site, day) in the order of the index. The condition `site >= ?` excludes all sites that sort
+# before the last site on the previous page.
 _SITE_DAYS: Final = """SELECT DISTINCT site, day FROM superseded
     WHERE (site, day) > (?, ?) AND site >= ? AND (? IS NULL OR site = ?) ORDER BY site, day LIMIT ?"""
 _RETIRED: Final = """SELECT superseded.generation, superseded_at, sum(row_count) FROM superseded
@@ -23,7 +23,7 @@ _RETIRED: Final = """SELECT superseded.generation, superseded_at, sum(row_count)
 
 
 def past_of_days(transaction: Transaction, site: str, first_day: int, end_day: int) -> dict[int, Sequence[PastEntry]]:
-    """Return the entries of each day that has an entry, sequences ascending."""
+    """Return the entries of each day that has an entry, in ascending order of sequence."""
     superseded: dict[int, dict[int, int]] = {}
     for day, generation, at in transaction.rows(
         _integers, f"SELECT day, generation, superseded_at FROM superseded {_IN_DAYS}", (site, first_day, end_day)
@@ -59,7 +59,7 @@ def retired_of(
 
 
 def limit_kept(transaction: Transaction, site_day: SiteDay, now: int) -> None:
-    """Let those kept generations of a site-day that exceed MAX_KEPT_GENERATIONS count as superseded from `now`."""
+    """Keep at most MAX_KEPT_GENERATIONS replaced generations of a site-day; the others are superseded from `now` on."""
     replaced = dict(
         transaction.rows(_pair, "SELECT generation, superseded_at FROM superseded WHERE site = ? AND day = ?", site_day)
     )

@@ -46,8 +46,8 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # The counts and sums that a record announces to the ledger (rule D5). `hits` is NULL if a record announces
-        # none.
+        # The counts and sums that a record announces to the ledger (rule D5). `hits` is NULL if a record announces no
+        # counts.
         "ALTER TABLE records ADD COLUMN hits INTEGER",
         "ALTER TABLE records ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE records ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
@@ -143,8 +143,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX superseded_by_time ON superseded (superseded_at)",
     ),
     (
-        # All entries that ever became current, for reports at an earlier data version. The table `generations` has only
-        # one entry per generation.
+        # All entries that ever became current; reports at an earlier data version need them. The table `generations`
+        # has only one entry per generation.
         """CREATE TABLE past_entries (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -202,8 +202,8 @@ STATE_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # From this version on, each stream has snapshots. `stream` is the generation of the stream's rows, 0 for the
-        # first stream.
+        # From this version on, each stream has its own snapshots. `stream` is the generation of the stream's rows, 0
+        # for the first stream.
         "ALTER TABLE snapshots RENAME TO snapshots_before",
         """CREATE TABLE snapshots (
             stream INTEGER NOT NULL,

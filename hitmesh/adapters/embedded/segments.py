@@ -27,7 +27,7 @@ from hitmesh.model.stored import SETTLED_CURE
 
 _STRAY_AGE_MS: Final = 600_000
 _SUFFIX: Final = ".parquet"
-_MANY_SITES: Final = ""  # stored in place of the site if several sites share a file
+_MANY_SITES: Final = ""  # the stored site name of a file that several sites share
 _NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 
 
@@ -98,7 +98,7 @@ class Segments:
             _insert(transaction, slices)
 
     def replace(self, old: Sequence[Slice], new: Sequence[Slice]) -> bool:
-        """Replace `old` with `new` in the manifest; return False and change nothing if `old` is outdated."""
+        """Replace `old` with `new` in the manifest; if the files in `old` have changed slices, only return False."""
         files = {file_slice.file for file_slice in old}
         with self._database.writing() as transaction:
             there = _of_site(transaction, old[0].site, old[0].source)
@@ -175,7 +175,7 @@ class Segments:
             FileNotFoundError: the file was deleted.
             StoreCorrupt: the content has changed since it was written, or a column is missing.
         """
-        named = _NAMED.search(file)  # files that older versions of hitmesh wrote have no checksum in the name
+        named = _NAMED.search(file)  # None for a file of an older version of hitmesh, without a checksum in its name
         try:
             if named is not None and named[1] != _digest(self.path(file)):
                 raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}", file=file)
@@ -190,7 +190,7 @@ class Segments:
             ) from None
 
     def sweep(self, now: int) -> None:
-        """Delete files that a crash left: files that are not in the manifest and too old for a write in progress."""
+        """Delete files that a crash left: files outside the manifest that are too old for a write in progress."""
         if not self._directory.is_dir():
             return
         with self._database.reading() as transaction:
@@ -218,7 +218,7 @@ def _insert(transaction: Transaction, slices: Sequence[Slice]) -> None:
 
 
 def _remove(transaction: Transaction, slices: Sequence[Slice]) -> list[str]:
-    """Remove slices by key, then segments that have no slices left; return the files of the removed segments."""
+    """Remove the slices with these keys, and segments without slices; return the removed segments' files."""
     touched: set[int] = set()
     for file_slice in slices:
         touched.update(

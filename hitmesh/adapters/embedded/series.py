@@ -65,7 +65,7 @@ class EmbeddedSeriesStore:
                 parameters,
             )
         if not settled and not streamed:
-            # Every day of an import has no series at first, and adding up an empty frame would take milliseconds.
+            # During an import, most days have no series, and `series` would take milliseconds for an empty frame.
             return NO_SERIES.clone()
         return series(pl.concat([_frame(site, streamed), *(unpack_record(blob, SERIES_COLUMNS) for blob in settled)]))
 

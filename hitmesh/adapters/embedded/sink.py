@@ -23,9 +23,9 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
 MAX_FILES: Final = 16
-# a report on one site must read the whole file, which takes a few milliseconds at this size
+# A report on one site must read the whole shared file. With this number of rows, the read takes a few milliseconds.
 MAX_SHARED_ROWS: Final = 4_000
-MAX_MERGED_ROWS: Final = 1_000_000  # a merge holds all these rows in memory, 0.5 KB each
+MAX_MERGED_ROWS: Final = 1_000_000  # a merge holds all rows in memory, at 0.5 KB per row
 _SORTED_BY: Final = ("site", "day", "generation", "cell")
 
 
@@ -44,7 +44,8 @@ Dropped = Sequence[tuple[SiteDay, int]]
 class EmbeddedRollupSink:
     """Implements the port RollupSink with segments.
 
-    Each call writes files per row source; a file has all rows of its sites.
+    Each call writes separate files for each row source. All rows of a site and row source in a call are in the same
+    file.
 
     A separate file for each small site would cost milliseconds and an inode per site-day, so small sites share files.
     When a site has many files, they are merged; the site's rows are then copied from shared files to the merged file.
@@ -134,7 +135,7 @@ class EmbeddedRollupSink:
         return _placed(source, file, [_Part(site, day, generation, sum(heights))])
 
     def _compact_if_whole(self, site: str, source: RowSource) -> None:
-        """Merge small files; if a file is damaged or lost, only log this, because the new rows are already stored."""
+        """Merge small files. If a file is damaged or lost, only log the error: the new rows are already stored."""
         try:
             self._compact(site, source)
         except StoreCorrupt as error:
@@ -165,9 +166,9 @@ class EmbeddedRollupSink:
 def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
     """Return the slices in the files to merge, which together have at most `MAX_MERGED_ROWS` rows.
 
-    The files are the smaller half of the site's files, and each next larger file that has at most as many rows as all
-    smaller files together. A row is therefore rewritten only a logarithmic number of times, however many days the site
-    has.
+    First, the smaller half of the site's files is chosen. Further files are added in order of size, as long as the next
+    file has at most as many rows as all chosen files together. A row is therefore rewritten only a logarithmic number
+    of times, however many days the site has.
     """
     sizes: dict[str, int] = {}
     for file_slice in slices:
@@ -189,7 +190,7 @@ def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
 def _files(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
     """Yield the parts of each file, in order.
 
-    A file has whole sites: one site, or several up to `MAX_SHARED_ROWS` rows.
+    All parts of a site go into the same file. Several sites share a file only if it has at most `MAX_SHARED_ROWS` rows.
     """
     together: list[_Part] = []
     height = 0

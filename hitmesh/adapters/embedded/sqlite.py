@@ -1,8 +1,8 @@
 """Use a SQLite file: open connections, run transactions, migrate the schema, and translate driver errors.
 
 A commit is on disk when the call returns (WAL with synchronous=FULL). A call waits, up to a time-out, while another
-process holds a lock. A process has a single write connection per file, which a lock protects, and a read connection per
-concurrent read. Readers never wait for a writer.
+process holds a lock. For each file, a process has a single write connection, protected by a lock, and a read connection
+for each concurrent read. Readers never wait for a writer.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ class Database:
             except BaseException:
                 with self._state_lock:
                     self._opened = [other for other in self._opened if other is not connection]
-                # Callers retry while a disk is full, and without this call each retry would leave an open connection.
+                # The connection is closed because callers retry while a disk is full, and each retry opens another
+                # connection.
                 connection.close()
                 raise
             return connection
@@ -203,7 +204,7 @@ class Database:
             self._writer = None
 
     def _commit(self, connection: sqlite3.Connection, *, raise_in_doubt: bool) -> None:
-        """Commit the transaction. If the sync fails, the commit may still be on disk after a crash."""
+        """Commit the transaction. If the sync to disk fails, the transaction may nevertheless be stored."""
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -271,7 +272,7 @@ def _meaning(error: sqlite3.Error, path: Path) -> HitmeshError | None:
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Set WAL mode.
 
-    The switch is retried, because it ignores the busy time-out if two processes create the file at once.
+    The PRAGMA is retried, because it ignores the busy time-out if two processes create the file at the same time.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
@@ -294,7 +295,8 @@ def _migrate(connection: sqlite3.Connection, schema: tuple[Migration, ...], path
         version = _version(connection)
         if version > len(schema):
             raise StoreCorrupt(
-                f"{path.name} has schema version {version}, but this hitmesh knows 1 to {len(schema)}: use a newer one",
+                f"{path.name} has schema version {version}, but this hitmesh version knows only versions 1 to "
+                f"{len(schema)}: use a newer version of hitmesh",
                 file=path.name,
                 version=version,
                 newest=len(schema),

@@ -27,7 +27,8 @@ from hitmesh.model.sites import SiteDay
 BUCKETS: Final = 64
 MAX_CACHED_BYTES: Final = 128 << 20
 # A reader must read a whole chunk even for a single site, so the rows of a large transaction are split into several
-# chunks. For chunks with less than a few thousand rows, the overhead per data frame would exceed the savings.
+# chunks. Chunks with less than a few thousand rows would cost more than they save, because each chunk is a data frame
+# with its own overhead.
 _CHUNK_ROWS: Final = 4_096
 _MAX_CHUNKS: Final = 16
 
@@ -43,7 +44,7 @@ class Chunk(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A chunk or blob to read, with those requested site-days that may have rows in it."""
+    """A chunk or blob to read, and the requested site-days that may have rows in this chunk or blob."""
 
     table: str
     number: int
@@ -66,7 +67,7 @@ def packed(rows: pl.DataFrame) -> bytes:
 
 
 def unpacked(value: bytes, source: RowSource) -> pl.DataFrame:
-    """Return the rows in stored bytes, with the columns of their source.
+    """Decode stored bytes to rows with the row source's columns.
 
     Raises:
         StoreCorrupt: the bytes have changed since they were written.
@@ -156,13 +157,13 @@ class StreamRows:
 
 
 def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) -> pl.DataFrame:
-    """Return the rows of these site-days if `how` is "semi", or all other rows if `how` is "anti"."""
+    """Return the rows that belong to these site-days (`how` is "semi"), or the rows that do not (`how` is "anti")."""
     named = pl.DataFrame(list(site_days), schema={"site": pl.String, "day": pl.Int32}, orient="row")
     return rows.join(named, on=["site", "day"], how="semi" if how == "semi" else "anti")
 
 
 def _net(found: dict[Piece, pl.DataFrame], source: RowSource, stream: int) -> pl.DataFrame:
-    """Fold the rows of all pieces together; a single blob needs no folding, because its rows are already folded."""
+    """Fold the rows of all pieces; skip this if the only piece is a blob, because a blob's rows are already folded."""
     if len(found) == 1:
         ((piece, part),) = found.items()
         if piece.table == "stream_blobs":

@@ -55,8 +55,8 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
             "transactional id; give each processor a different HITMESH_PROCESSOR_NODE"
         )
     if _is_member_fenced(found):
-        # Either another process has this instance's name, or this client joined a second time while Kafka was
-        # unavailable. A caller must make sure that no newer writer exists before it opens a new reader.
+        # Either another process has this instance's name, or this client joined the group a second time while Kafka was
+        # unavailable. Before a caller opens a new reader, it must make sure that no newer writer exists.
         return Unavailable(
             f"the {doing} was rejected by Kafka ({found.name()}), because another member took over this reader's "
             "place in the consumer group",
@@ -103,7 +103,7 @@ def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
 
 
 def _is_member_fenced(error: KafkaError) -> bool:
-    """Return whether another client took over the member's name. A consumer reports this with a generic error code."""
+    """Return whether another client took over the member's name. For a consumer, the error's code may be generic."""
     return error.code() == KafkaError.FENCED_INSTANCE_ID or (
         error.code() == KafkaError._FATAL and "group.instance.id" in error.str()
     )

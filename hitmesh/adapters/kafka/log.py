@@ -26,8 +26,8 @@ from hitmesh.runtime.logs import logger, traceback_of
 MAX_QUEUED_BYTES: Final = 64 << 20
 MAX_QUEUED_RECORDS: Final = 20_000
 MAX_VALUE_BYTES: Final = 8 << 20
-# If the client gave up a message, later messages could still be acknowledged, and the log would have a gap. The client
-# therefore retries a message for a full day.
+# If the client stopped retrying a message, later messages could still be acknowledged, and the log would have a gap.
+# The client therefore retries each message for a full day.
 DELIVERY_MS: Final = 24 * 3_600_000
 _FULL_RETRY_S: Final = 0.25
 _POLL_S: Final = 0.1
@@ -175,7 +175,7 @@ class KafkaEventLog:
                     "enable.idempotence": True,
                     "acks": "all",
                     "compression.type": "zstd",
-                    "linger.ms": 2,  # the collector has already batched the hits
+                    "linger.ms": 2,  # short, because the collector has already batched the hits
                     "delivery.timeout.ms": DELIVERY_MS,
                     "message.max.bytes": MAX_VALUE_BYTES + (1 << 20),
                     "queue.buffering.max.kbytes": 2 * self._max_queued_bytes // 1024,

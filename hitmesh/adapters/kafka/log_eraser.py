@@ -1,4 +1,4 @@
-"""Compute how long Kafka holds the bytes of erased hits, because a record in a topic cannot be changed."""
+"""Compute the time until which Kafka may hold the bytes of erased hits; records in a topic cannot be changed."""
 
 from __future__ import annotations
 

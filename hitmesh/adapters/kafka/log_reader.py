@@ -99,8 +99,8 @@ class KafkaLogReader:
                 "max.poll.interval.ms": int(max_silence_s * 1_000),
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": _QUEUED_KIB,
-                # The limit is small, so that no partition runs far ahead. Kafka still returns a record that is larger
-                # than the limit.
+                # This limit is small, so that no partition is read far ahead of the others. Kafka returns a record even
+                # if it is larger than the limit.
                 "max.partition.fetch.bytes": 1 << 20,
                 "fetch.max.bytes": 16 << 20,
                 "log_level": 3,
@@ -114,7 +114,7 @@ class KafkaLogReader:
         self._accept()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Wait for a record; return the next records, oldest log time first and in order per partition.
+        """Wait for a record; return the next records in order of log time, which is also the order in each partition.
 
         The records have at most `max_hits` rows in total, unless the first record alone has more. The result is empty
         when no record arrived within `timeout_s`.
@@ -132,7 +132,7 @@ class KafkaLogReader:
         return taken
 
     def heartbeat(self) -> None:
-        """Read a message ahead, as a heartbeat, if a tenth of `max_silence_s` has passed since the last read.
+        """Read a message ahead, to stay a group member, if `max_silence_s` / 10 has passed since the last read.
 
         Raises:
             PartitionsMoved: the consumer group reassigned partitions.
@@ -145,7 +145,7 @@ class KafkaLogReader:
         self._refuse_when_moved()
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the read position per assigned partition, and accept the current assignment.
+        """Return the read position in each assigned partition, and accept the current assignment.
 
         Transactions may use this reader's membership only after the assignment is accepted.
         """
@@ -153,7 +153,7 @@ class KafkaLogReader:
         return dict(self._next)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed position per assigned partition; (0, 0) without a commit."""
+        """Return the committed position of each assigned partition; (0, 0) without a commit."""
         return committed_by(self._consumer, self._kafka_topic, list(self._next))
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
@@ -203,7 +203,7 @@ class KafkaLogReader:
                 )
 
     def _accept(self) -> None:
-        """Let transactions use this reader's membership. Must be called only when the caller knows the assignment."""
+        """Let transactions use this reader's membership. Call this only if the reader's user knows the assignment."""
         if not self._has_moved and not self._is_closed:
             self._members.join(self._topic, self._group, self._consumer)
 
@@ -275,7 +275,7 @@ class KafkaLogReader:
             )
 
     def _fetch(self, max_hits: int, timeout_s: float) -> None:
-        """Wait up to `timeout_s` for a message; then also read the messages that already wait, up to the limits."""
+        """Wait up to `timeout_s` for a message, then read further messages that need no wait, up to the limits."""
         messages = self._consumed(1, timeout_s)
         while messages:
             for message in messages:
@@ -300,7 +300,7 @@ class KafkaLogReader:
             return
         number, _ = place_of(message)
         if number not in self._times:
-            return  # the partition has moved to another reader
+            return  # ignored, because the partition has moved to another reader
         logged = logged_of(message, self._log_id, self._times[number])
         self._times[number] = logged.log_time
         self._ahead.append(logged)
@@ -318,7 +318,7 @@ class KafkaLogReader:
             raise unavailable(error, f"read of {self._kafka_topic}")
 
     def _take(self, max_hits: int) -> list[LoggedRecord]:
-        """Return the first records that were read ahead, by log time, up to `max_hits` rows; keep the others."""
+        """Return records that were read ahead, in order of log time, up to `max_hits` rows; keep the rest for later."""
         ordered = sorted(self._ahead, key=lambda logged: (logged.log_time, logged.position))
         hits, count = 0, 0
         for logged in ordered:

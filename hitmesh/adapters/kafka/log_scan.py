@@ -1,8 +1,8 @@
 """Read records of a Kafka topic again, without a consumer group, to rebuild state from the log (architecture A5).
 
 Log time is a running maximum (rule L1) that Kafka does not store. If a read begins in the middle of a log, the caller
-may supply the log time at the start. Otherwise the read begins `look_back` records earlier to compute it, and log times
-may be too early. A scan commits no positions.
+may supply the log time at the start. Otherwise the read begins `look_back` records earlier to estimate this log time,
+and the records' log times may be too early. A scan commits no positions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class KafkaLogScan:
     Args:
         servers: addresses of Kafka and topic names.
         catalogue: the current log of each topic.
-        look_back: how many records before the start are also read if the log time is unknown.
+        look_back: the number of records before the start that are also read if the log time at the start is unknown.
     """
 
     def __init__(self, servers: Servers, catalogue: Catalogue, look_back: int = LOOK_BACK) -> None:
@@ -50,11 +50,11 @@ class KafkaLogScan:
             return self._retained(consumer, partition)[0]
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first retained offset whose log time is at least `log_time`, or the end offset if there is none.
+        """Return the first retained offset whose log time is at least `log_time`, or else the end offset.
 
-        Log time never exceeds the latest append time, so the result is never before the offset that Kafka's time index
-        returns. If all clocks agree, this offset is the result. Otherwise a binary search finds the result, because log
-        time never decreases.
+        Kafka's time index returns the first offset whose append time is at least `log_time`. The result is never before
+        this offset, because log time never exceeds the latest append time so far. If all clocks agree, the result is
+        this offset. Otherwise a binary search finds the result, because log time never decreases.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)
@@ -74,7 +74,7 @@ class KafkaLogScan:
     ) -> Iterator[LoggedRecord]:
         """Yield the retained records of [first_offset, end_offset) in order.
 
-        `log_time` is the log time of the first record or of the previous record; 0 if unknown.
+        `log_time` is the log time of the record at `first_offset`, or of the record before it; 0 if neither is known.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)
@@ -126,7 +126,7 @@ class KafkaLogScan:
         )
 
     def _indexed(self, consumer: Consumer, partition: PartitionId, log_time: int, end: int) -> int:
-        """Return the first offset whose append time is at least `log_time`, or the end offset if there is none."""
+        """Return the first offset whose append time is at least `log_time`, or else the end offset."""
         question = TopicPartition(self._topic(partition), partition.partition, max(0, log_time))
         try:
             (found,) = consumer.offsets_for_times([question], timeout=_CALL_S)

@@ -34,7 +34,7 @@ class GroupMembers:
                 self._consumers[topic, group] = None
 
     def metadata(self, topic: Topic, group: str) -> Any | None:
-        """Return the open reader's membership, None if this process never had a reader of the topic and group.
+        """Return the open reader's membership; None if this process never had a reader of the topic and group.
 
         Raises:
             PartitionsMoved: the reader lost partitions or was closed.

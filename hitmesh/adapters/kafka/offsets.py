@@ -13,8 +13,8 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import PartitionId, PartitionProgress
 
 _CALL_S: Final = 5.0
-# This is longer than another member's pending transaction can last, because Kafka aborts a transaction after its
-# time-out (TRANSACTION_MS).
+# This deadline exceeds TRANSACTION_MS, after which Kafka aborts a transaction, so another member's pending transaction
+# has ended before the deadline.
 _DEADLINE_S: Final = 45.0
 _PAUSE_S: Final = 0.1
 _RETRYABLE: Final = frozenset(
@@ -60,7 +60,7 @@ def committed_by(
             return {partition: _progress(topic, answer) for partition, answer in zip(partitions, answers, strict=True)}
         if problem.code() not in _RETRYABLE or time.monotonic() > deadline:
             raise unavailable(problem, f"look-up of the positions of {topic}")
-        time.sleep(_PAUSE_S)  # some errors arrive without delay, so the loop must not retry at once
+        time.sleep(_PAUSE_S)  # some errors arrive at once, so without a pause the loop would spin
     return {}
 
 
@@ -75,7 +75,7 @@ def _answers_of(consumer: Consumer, questions: list[TopicPartition]) -> tuple[li
 def _progress(topic: str, answer: TopicPartition) -> PartitionProgress:
     if answer.offset < 0:
         return PartitionProgress(0, 0)
-    metadata = answer.metadata or "0"  # command-line tools commit offsets with empty metadata
+    metadata = answer.metadata or "0"  # metadata is empty if a command-line tool committed the offset
     if not metadata.isascii() or not metadata.isdigit():
         raise StoreCorrupt(
             f"{topic}/{answer.partition} is committed at {answer.offset} with metadata {metadata[:64]!r}, not a "

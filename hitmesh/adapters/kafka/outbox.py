@@ -161,10 +161,9 @@ class KafkaOutbox:
     def _newer(
         self, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> dict[PartitionId, PartitionProgress]:
-        """Return those positions that are beyond the committed positions; with rows, every position must be beyond.
+        """Return the positions beyond the committed positions; with rows, raise if any position is not beyond.
 
-        Rows must come with positions, because Kafka checks the membership of a transaction only if it commits
-        positions.
+        A transaction with rows must also commit positions, because only then does Kafka check the group membership.
         """
         by_topic: dict[Topic, list[PartitionId]] = {}
         for partition in positions:
@@ -209,7 +208,7 @@ class KafkaOutbox:
     def _membership(self, topic: Topic) -> Any:
         """Return the membership of this process's reader.
 
-        Before a first reader exists, return that of a separate consumer.
+        If this process has not opened a reader yet, return a separate consumer's membership.
         """
         metadata = self._members.metadata(topic, self._group)
         return self._stranger(topic).consumer_group_metadata() if metadata is None else metadata
@@ -230,9 +229,10 @@ class KafkaOutbox:
             return self._strangers[topic]
 
     def _publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publish progress; after a failure, which is only logged, the next transaction publishes these positions too.
+        """Publish progress. If the call fails, log the error; the next transaction publishes these positions too.
 
-        The transaction has already committed. A partition of refused hits may have no further record for a long time.
+        The transaction has already committed, so a failure must not be raised. The next transaction must publish the
+        positions, because a partition of refused hits may have no further record for a long time.
         """
         self._unpublished |= positions
         try:

@@ -1,6 +1,6 @@
 """Convert log records to Kafka messages and back.
 
-The fields other than the value are in a header (log.v1.RecordHeader).
+All fields except the value are in a header (log.v1.RecordHeader).
 
 A message with an undecodable header is treated as a record of hits. The value of such a message does not decode either.
 The processor therefore stores the record as a refusal, counts the record, and continues with the partition.
@@ -75,7 +75,7 @@ def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord
 
 
 def logged_behind(messages: Iterable[Message], log_id: str, log_time: int) -> Iterator[LoggedRecord]:
-    """Yield the log records in a partition's messages; `log_time` is the log time of the record before the first."""
+    """Yield the log records in a partition's messages; `log_time` is the log time of the record before them."""
     for message in messages:
         logged = logged_of(message, log_id, log_time)
         log_time = logged.log_time

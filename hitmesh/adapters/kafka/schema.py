@@ -1,8 +1,8 @@
 """Plan the Kafka topics of a mesh, for the log and for Druid, with their retention settings.
 
-This module decides which differences from the wanted settings may be applied. The number of hits partitions never
-changes, because a site's partition depends on this number (architecture A4). A newly created log topic is declared as a
-new log.
+This module finds settings that differ from the wanted settings, and decides which of them may be changed. The number of
+hits partitions never changes, because a site's partition depends on this number (architecture A4). A newly created log
+topic is declared as a new log.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _is_declared(servers: Servers, topic: Topic, there: _There) -> bool:
     try:
         logs = DeclaredLogs(session)
         return (logs.log_id(topic), logs.partitions(topic)) == (_log_id(topic, there.topic_id), there.partitions)
-    except FatalError:  # no log is declared yet, or no keyspace exists yet
+    except FatalError:  # the log is not declared, or the keyspace does not exist yet
         return False
     finally:
         session.close()

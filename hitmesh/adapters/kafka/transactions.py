@@ -170,7 +170,8 @@ class TransactionalProducer:
         for positions, membership in offsets:
             self._call(producer.send_offsets_to_transaction, list(positions), membership, _CALL_S)
         self._call(producer.commit_transaction, _CALL_S)
-        # The commit should have failed, because a transaction with lost messages must not be reported as committed.
+        # If a message was lost, the commit should have failed. This check makes sure that such a transaction is not
+        # reported as committed.
         if failed:
             raise KafkaException(failed[0])
 

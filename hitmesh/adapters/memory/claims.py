@@ -33,7 +33,7 @@ class MemoryOrderClaims:
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its id in the stream; the first claim on a free id becomes its holder."""
+        """Return whether each claim holds its order id in the stream; an id's first claim becomes the holder."""
         with self._lock:
             holders = [
                 self._holders.setdefault(
@@ -67,7 +67,7 @@ class MemoryOrderClaims:
                     self._claims[key] = replace(claim, duplicate=duplicate)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims, but no holder."""
+        """Remove claims; keep the holders."""
         with self._lock:
             for claim in claims:
                 self._claims.pop((claim.position, claim.row), None)

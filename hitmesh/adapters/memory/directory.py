@@ -60,7 +60,7 @@ class MemorySiteDirectory:
 
         Raises:
             NotFound: no site has this name.
-            AlreadyExists: the site already has a different change from the same day on.
+            AlreadyExists: the site has a different policy change that takes effect on the same day.
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with self._lock:
@@ -76,7 +76,7 @@ class MemorySiteDirectory:
         }
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules; return whether these rules are stored now.
+        """Store the next version of a site's rules; return whether these rules are then stored.
 
         Raises:
             NotFound: no site has this name.

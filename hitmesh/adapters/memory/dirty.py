@@ -32,7 +32,7 @@ class MemoryDirtyDays:
             self._awaited.update(site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; only a site with more than `limit` days is split."""
+        """Return at most `limit` site-days in (site, day) order; split a site's days only if they exceed `limit`."""
         with self._lock:
             marks, awaited = list(self._marks.values()), set(self._awaited)
         waiting = sorted(

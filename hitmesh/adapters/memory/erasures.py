@@ -16,7 +16,7 @@ class MemoryErasures:
         self._marks: dict[tuple[str, str], ErasureMark] = {}
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks; the mark with the latest `until` of a visitor is kept."""
+        """Store marks; keep, for each visitor, the mark with the latest `until`."""
         with self._lock:
             for mark in marks:
                 there = self._marks.get((mark.site, mark.digest))
@@ -24,7 +24,7 @@ class MemoryErasures:
                     self._marks[mark.site, mark.digest] = mark
 
     def of(self, site: str) -> Sequence[ErasureMark]:
-        """Return the site's marks, by digest."""
+        """Return the site's marks, ordered by digest."""
         with self._lock:
             return [self._marks[key] for key in sorted(self._marks) if key[0] == site]
 

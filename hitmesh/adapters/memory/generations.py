@@ -54,7 +54,7 @@ class _Attempts:
 class MemoryGenerations:
     """Implements the port Generations in memory.
 
-    An attempt that began before the current generation can no longer be published.
+    A publication supersedes all attempts for the site-day that began earlier, so these can no longer be published.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class MemoryGenerations:
         self._drifts: dict[SiteDay, Drift] = {}
 
     def begin(self, site_day: SiteDay) -> int:
-        """Return a generation number never returned before for the site-day."""
+        """Return a generation number that was never returned before for the site-day."""
         with self._lock:
             attempts = self._attempts.setdefault(site_day, _Attempts())
             attempts.last += 1
@@ -164,7 +164,7 @@ class MemoryGenerations:
             return entry
 
     def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
-        """Supersede the attempts for these days that were not published."""
+        """Supersede all unpublished attempts for these days."""
         with self._lock:
             waiting = {
                 (site_day, generation)
@@ -183,11 +183,11 @@ class MemoryGenerations:
         return newest.carry if newest else None
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return, per day, the ledger entry of the current generation."""
+        """Return each day's ledger entry, which is that of the current generation."""
         return {day: newest.ledger for day, newest in self._newest(site, first_day, end_day).items()}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return, per site-day, the drift of the first entry that had a drift; `site` None selects all sites."""
+        """Return each site-day's drift, from the oldest entry that has a drift; `site` None selects all sites."""
         with self._lock:
             return {
                 site_day: drift
@@ -196,12 +196,12 @@ class MemoryGenerations:
             }
 
     def sequence(self, site: str) -> int:
-        """Return the highest sequence of the site, 0 without an entry."""
+        """Return the site's highest sequence; 0 if the site has no entry."""
         with self._lock:
             return self._last_sequence(site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that count as superseded from a time before `published_before`."""
+        """Return generations, published or not, that became superseded before the time `published_before`."""
         with self._lock:
             return sorted(key for key, time in self._superseded.items() if time < published_before)
 
@@ -219,7 +219,7 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let a site-day's replaced generations count as superseded from `now` or earlier; return their numbers."""
+        """Make a site-day's replaced generations superseded at `now`, if not earlier; return their numbers."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}
@@ -243,11 +243,11 @@ class MemoryGenerations:
         return past_entries(self._attempts[site_day].past, self._replaced(site_day))
 
     def _replaced(self, site_day: SiteDay) -> dict[int, int]:
-        """Return the site-day's superseded generations with their times."""
+        """Return the site-day's replaced generations with the times at which they become superseded."""
         return {generation: at for (of_day, generation), at in self._superseded.items() if of_day == site_day}
 
     def _limit(self, site_day: SiteDay, now: int) -> None:
-        """Let those kept generations of a site-day that exceed MAX_KEPT_GENERATIONS count as superseded from `now`."""
+        """Keep up to MAX_KEPT_GENERATIONS replaced generations; the site-day's others are superseded from `now` on."""
         self._superseded |= {(site_day, old): now for old in beyond_limit(self._replaced(site_day), now)}
 
     def _last_sequence(self, site: str) -> int:

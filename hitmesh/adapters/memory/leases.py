@@ -43,7 +43,7 @@ class MemoryLeases:
             return renewed
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A lease whose name was acquired again with another token does not end."""
+        """End leases; idempotent. A name that was acquired again with another token stays leased."""
         with self._lock:
             for lease in leases:
                 if _is_same(self._held(lease.name, self._clock.now()), lease):

@@ -31,7 +31,7 @@ class MemoryLedger:
             self._entries = newest(pl.concat([self._entries, put]), LEDGER_COLUMNS)
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Return LEDGER_SUMS added up over partitions and epochs; `site` None selects all entries."""
+        """Return the sums LEDGER_SUMS over all partitions and epochs; `site` None selects all entries."""
         with self._lock:
             entries = self._entries
         return ledger_sums(entries if site is None else entries.filter(pl.col("site") == site))
@@ -41,5 +41,5 @@ class MemoryLedger:
         return waiting_days(self.read(site), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return LEDGER_SUMS for the next sites by name, and the last site's name (None if no more sites follow)."""
+        """Return LEDGER_SUMS for the next sites in order of name, and the last name (None if no more sites follow)."""
         return of_some_sites(self.read(None), after, max_sites)

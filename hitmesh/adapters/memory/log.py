@@ -100,7 +100,7 @@ class MemoryLog:
     def read(
         self, topic: Topic, start: Mapping[PartitionId, PartitionProgress], max_hits: int, timeout_s: float
     ) -> list[LoggedRecord]:
-        """Wait for a record; return the next records from `start` on, oldest log time first."""
+        """Wait for a record; return the next records from `start` on, in order of log time."""
         with self._changed:
             self._changed.wait_for(lambda: self._ahead(topic, start), timeout_s)
             ahead = sorted(self._ahead(topic, start), key=lambda logged: (logged.log_time, logged.position))
@@ -157,7 +157,7 @@ class MemoryLog:
             return records[position.offset] if 0 <= position.offset < len(records) else None
 
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
-        """Replace a record's value and times; return whether there is such a record, with the value `seen`."""
+        """Replace a record's value and times; return False if no record with the value `seen` has this position."""
         there = self.record_at(logged.position)
         if there is None or seen not in (None, there.record.value):
             return False

@@ -21,7 +21,7 @@ class MemoryLogScan:
         return 0
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first offset whose log time is at least `log_time`, or the end offset if there is none."""
+        """Return the first offset whose log time is at least `log_time`, or else the end offset."""
         return bisect_left(self._log.records_of(partition), log_time, key=lambda logged: logged.log_time)
 
     def read(

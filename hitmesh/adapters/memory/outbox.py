@@ -25,7 +25,7 @@ class MemoryFence:
 
 
 class MemoryOutbox:
-    """Implements the port Outbox. It stores positions in a MemoryLog, and rows where reports read them.
+    """Implements the port Outbox. It stores positions in a MemoryLog, and rows in a MemoryRows.
 
     Args:
         log: stores the positions.

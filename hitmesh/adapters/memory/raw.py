@@ -41,7 +41,7 @@ class MemoryRawStore:
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits of the site in [first_day, end_day) once, in log order."""
+        """Yield the records that hold hits on the site for days in [first_day, end_day), in log order."""
         return self.scan_sites((site,), first_day, end_day, before)
 
     def scan_sites(
@@ -51,7 +51,7 @@ class MemoryRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield each record with hits on any site in [first_day, end_day) once, in log order."""
+        """Yield the records that hold hits on any of the sites for days in [first_day, end_day), in log order."""
         wanted = frozenset(sites)
         with self._lock:
             found = [
@@ -72,7 +72,7 @@ class MemoryRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the positions and records of `scan`, by position, beginning after a position."""
+        """Yield the records that `scan` finds after the position `after`, with their positions, by position."""
         found = sorted(self.scan(site, first_day, end_day, before), key=lambda record: record.position)
         yield from ((record.position, record) for record in found if after is None or record.position > after)
 

@@ -36,7 +36,7 @@ class MemoryRejectedStore:
                 self._hits.setdefault((hit.position, hit.row), hit)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return how many hits were refused per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
+        """Return the number of refused hits per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
         cells: Counter[int] = Counter()
         for hit in self._of(site):
             if hit.collect_time // DAY_MS == day:
@@ -49,7 +49,7 @@ class MemoryRejectedStore:
         return newest[:limit]
 
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
-        """Return the next refusals in list order that follow the key `after`, at most `limit`."""
+        """Return at most `limit` refusals that follow the key `after`, in list order."""
         with self._lock:
             inside = [hit for hit in self._hits.values() if wanted.since <= hit.collect_time < wanted.until]
         found = [hit for hit in inside if wanted.site in (None, hit.site)]
@@ -82,7 +82,7 @@ class MemoryRejectedStore:
         return len(old)
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Empty the texts of the site's wanted refusals; yield how many refusals changed."""
+        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changes."""
         found = [hit for hit in self._of(site) if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
         with self._lock:
             for hit in found:

@@ -43,7 +43,7 @@ class MemorySeriesStore:
         self._stream = stream
 
     def of_stream(self, stream: int) -> MemorySeriesStore:
-        """Return a store with the same values that holds another stream's flushed positions."""
+        """Return a store with the same partials and series, but with the flushed positions of the stream `stream`."""
         return MemorySeriesStore(self._values, stream)
 
     def put_partials(self, partials: pl.DataFrame) -> None:

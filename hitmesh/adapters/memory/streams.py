@@ -20,7 +20,7 @@ class MemoryStreams:
             return self._table
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table if it has the preceding version; return whether the given table is stored now."""
+        """Replace the stored table if it has the preceding version; return whether the argument is then stored."""
         with self._lock:
             if self._table.version == table.version - 1:
                 self._table = table

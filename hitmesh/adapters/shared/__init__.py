@@ -1,1 +1,1 @@
-"""Code that the adapters of several stores share, so that their results cannot differ."""
+"""Code that the adapters of several stores share, so that all stores return the same results."""

@@ -219,7 +219,7 @@ class _Conditions:
         r"""Return the values that each of the dimension's patterns matches; all patterns are evaluated together.
 
         Google RE2 matches each distinct value once. Polars' own regex engine is not used, because its \d, \w and \b
-        match all Unicode characters, but those of RE2 only ASCII.
+        match Unicode characters, whereas in RE2 they match only ASCII characters.
         """
         if dimension not in self._matches:
             patterns = patterns_of(self._question.filter, dimension)

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 
-# How many partitions each topic gets in a new store on a single machine.
+# The number of partitions per topic in a new store on a single machine.
 DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
 
 
@@ -28,7 +28,7 @@ class Catalogue(Protocol):
 
 
 class Progress(Protocol):
-    """Stores how far the processor has applied the log; reports read this progress."""
+    """Stores the processor's progress in the log, which reports read."""
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Publish that all records before these positions are applied and committed."""

@@ -46,11 +46,11 @@ def agreed(existing: Site, requested: Site) -> Site:
 
 
 def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
-    """Return the site with a policy change added; return an equal site if the site already has this change.
+    """Return the site with a policy change added, or unchanged if the site already has this policy change.
 
     Raises:
         NotFound: `site` is None, because no site has this name.
-        AlreadyExists: the site already has a different change from the same day on.
+        AlreadyExists: the site has a different policy change that takes effect on the same day.
         RefusedError: the site has MAX_POLICY_CHANGES changes.
     """
     if site is None:
@@ -59,8 +59,8 @@ def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
     there = {each.from_day: each for each in site.policy_changes}
     if there.get(change.from_day, change) != change:
         raise AlreadyExists(
-            f"site {name} has another change of its visit policy from {date_text(change.from_day)} on, and changes are "
-            "never edited; use a later day",
+            f"site {name} already has a different change of its visit policy from {date_text(change.from_day)} on, "
+            "and changes are never edited; use a later day",
             field="change.first_utc_date",
             site=name,
             value=date_text(change.from_day),
@@ -90,7 +90,7 @@ def no_site(name: str) -> NotFound:
 
 
 def salted_date(local_date: date, today: date) -> date:
-    """Return the date whose salt is used for `local_date`: `today`, unless `local_date` is at most a day away."""
+    """Return the date whose salt is used: `local_date`, or `today` if `local_date` is more than a day away from it."""
     return local_date if abs(local_date - today) <= _ONE_DAY else today
 
 
@@ -100,5 +100,5 @@ def oldest_salted(today: date) -> date:
 
 
 def oldest_salted_anywhere(today: date) -> date:
-    """Return the oldest date whose salt any site keeps; in other time zones, `today` may still be the day before."""
+    """Return the oldest date whose salt any site keeps; in other time zones, the day before `today` may not be over."""
     return oldest_salted(today) - _ONE_DAY

@@ -22,10 +22,10 @@ MARK_OFFSET: Final = "mark_offset"
 MARK_LOG_TIME: Final = "mark_log_time"
 
 # Druid's own sums wrap at 2^63, both when Druid folds rows and in its answers. A large amount is therefore sent in two
-# columns: amount = low + high × 2^32, 0 <= low < 2^32. While its day is open, a key gets at most one row per window. A
-# key thus has fewer than 2^23 rows, so neither half overflows int64 when its rows are folded. An answer also contains a
-# sum of the low halves as doubles, which shows how often the int64 sum has wrapped. Rows that were sent before the high
-# column existed have no high half.
+# columns: amount = low + high × 2^32, 0 <= low < 2^32. The stream sends at most one row per key and window, and only
+# while the key's day is open. A key therefore has fewer than 2^23 rows, so neither half overflows int64 when the rows
+# are folded. An answer also contains a sum of the low halves as doubles, which shows how often the int64 sum has
+# wrapped. Rows without a high half were sent before the high column existed.
 SMALL: Final = 1 << 40
 HALF: Final = 1 << 32
 HIGH: Final = {name: f"{name}_high" for name in AMOUNT_MEASURES}

@@ -33,7 +33,8 @@ from hitmesh.model.zones import DAY_MS
 
 MAX_ROWS: Final = 500
 _MAX_BYTES: Final = 4 << 20  # A larger message is halved. Since a sketch has at most 32 KiB, no message exceeds 8 MiB.
-# If less than this share of the rows has a value in a column, the column is rare: messages with the other rows omit it.
+# A column is rare if less than this share of the rows has a value in the column. Rows without values in rare columns
+# are sent in separate messages, which omit these columns.
 _SELDOM: Final = 0.25
 _ALWAYS: Final = (TIME, "site", "generation", "excluded", SENT)  # in every message
 
@@ -104,7 +105,7 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Return the amounts that need two columns in any row, each with an expression that selects these rows."""
+    """Return the amounts that at least one row needs two columns for, each with an expression for such rows."""
     there = [name for name in HIGH if name in rows.columns]
     found = {name: (pl.col(name) >= SMALL) | (pl.col(name) <= -SMALL) for name in there}
     any_of = rows.select(is_large.any().alias(name) for name, is_large in found.items())
@@ -141,8 +142,8 @@ def _messages(rows: pl.DataFrame) -> list[bytes]:
 
 
 def _has_content(column: pl.Series) -> bool:
-    # The columns are checked one by one. For the 500 rows in a message, a single query over all columns costs twice as
-    # much.
+    # The columns are checked one by one, because a single query over all columns costs twice as much for the 500 rows
+    # in a message.
     if column.name in _ALWAYS:
         return True
     if column.dtype == pl.String:

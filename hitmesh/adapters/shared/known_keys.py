@@ -1,8 +1,8 @@
 """A cache of ingest keys that limits store look-ups for unknown keys.
 
 A sender with guessed secrets causes at most `unknown_keys_s` fruitless look-ups per second. A look-up that finds a key
-does not count against this limit. After a change of the directory, looking up a key that this process knew before does
-not count either. A sender with guessed secrets therefore never locks out a known key.
+does not count against this limit. After a change of the directory, a look-up of a key that this process knew before the
+change does not count either. A sender with guessed secrets therefore never locks out a known key.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class KnownKeys:
     Args:
         clock: refills the look-up budget.
         unknown_keys_s: maximum number of fruitless look-ups per second, and in a burst after an idle time.
-        max_unknown: how many unknown secrets are remembered until `forget_unknown`.
-        max_kept: how many keys that were known before a change of the directory are remembered.
+        max_unknown: maximum number of unknown secrets that are remembered until `forget_unknown`.
+        max_kept: maximum number of keys that are remembered after a change of the directory because they were known
+            before.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class KnownKeys:
             if self._left < 1:
                 raise KeyNotLookedUp(
                     f"the key is unknown, and the limit is {self._per_s:,} look-ups of unknown keys per second: "
-                    "try again in a second, with an existing key",
+                    "check the key, and try again after a second",
                     limit=self._per_s,
                 )
             self._left -= 1

@@ -41,7 +41,7 @@ def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> li
 
 
 def ranges_of(marks: Iterable[DirtyMark]) -> list[tuple[SiteDay, MarkRange]]:
-    """Return a range that covers the dirty marks of each (site, day, partition), ordered by this key."""
+    """Return the range of dirty marks for each (site, day, partition); the ranges are ordered by this key."""
     found: dict[tuple[SiteDay, PartitionId], MarkRange] = {}
     for mark in marks:
         partition = PartitionId(mark.position.log, mark.position.partition)

@@ -3,8 +3,8 @@
 The narrow layout is a version byte, followed by the sums as little-endian int64 in PARTIAL_SUMS order. The wide layout
 is used if an amount exceeds int64. The wide layout stores the lower 64 bits of each amount in the amount's place, and
 appends the upper 64 bits in AMOUNT_MEASURES order. The version states the layout, and whether the partial's digest was
-computed with the mesh secret. Versions 1 (narrow) and 2 (wide) mean without the secret, 3 (narrow) and 4 (wide) with
-the secret. Different sums or a different order require a new version.
+computed with the mesh secret. Versions 1 (narrow) and 2 (wide) have digests without the secret; versions 3 (narrow) and
+4 (wide) have digests with the secret. A change of the sums or of their order requires a new version.
 """
 
 from __future__ import annotations

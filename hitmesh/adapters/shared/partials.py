@@ -65,7 +65,8 @@ def as_settled(rows: pl.DataFrame, site_day: SiteDay) -> pl.DataFrame:
 def series(partials: pl.DataFrame) -> pl.DataFrame:
     """Return SERIES_COLUMNS, one row per (site, day, cell, excluded, currency) in this order.
 
-    `partials` must have at least SERIES_COLUMNS, and must be settled rows or have only the newest row per key.
+    `partials` must have at least SERIES_COLUMNS. The rows must be settled rows, or partials with only the newest row
+    for each key.
     """
     sums = [*exact_sums(PARTIAL_SUMS), pl.col("digest", UNKEYED_DIGESTS).sum()]
     cells = partials.group_by(_CELL).agg(*sums, *TRAFFIC_SKETCHES)

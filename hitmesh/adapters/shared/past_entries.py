@@ -10,7 +10,7 @@ from hitmesh.model.history import PastEntry, newest_entries
 
 
 class RecordedEntry(NamedTuple):
-    """The fields of an entry that stores keep after another entry has replaced the entry."""
+    """The fields that stores keep of an entry after it was replaced by another entry."""
 
     sequence: int
     generation: int
@@ -24,9 +24,9 @@ def recorded(entry: GenerationEntry) -> RecordedEntry:
 
 
 def with_current(entries: Sequence[RecordedEntry], current: GenerationEntry | None) -> tuple[RecordedEntry, ...]:
-    """Return the recorded entries, ending with the current entry; at most MAX_PAST_ENTRIES.
+    """Return the recorded entries and, at the end, the current entry: the newest MAX_PAST_ENTRIES of them.
 
-    `entries` lacks the current entry if a version of hitmesh without this history published it.
+    `entries` lacks the current entry if it was published by a version of hitmesh that did not record entries.
     """
     if current is None or (entries and entries[-1].sequence == current.sequence):
         return newest_entries(entries)
@@ -37,7 +37,7 @@ def past_entries(entries: Sequence[RecordedEntry], superseded: Mapping[int, int]
     """Return the entries, each with the time until which its generation is kept.
 
     Args:
-        entries: a site-day's entries, sequences ascending; the last is current.
+        entries: a site-day's entries in ascending order of sequence; the last entry is current.
         superseded: the superseded generations, each with the time (UTC ms) from which it counts as superseded.
     """
     current = entries[-1].generation if entries else None

@@ -36,12 +36,16 @@ def refuse_rows_behind(
         return
     missing = sorted({folded_rows.partition for folded_rows in rows} - positions.keys())
     if missing:
-        raise ValueError(f"rows of {missing[0]} come without a position; a transaction must have both or neither")
+        raise ValueError(
+            f"the transaction has rows of {missing[0]} without a position for this partition; pass rows and positions "
+            "together"
+        )
     for partition, progress in positions.items():
         there = committed.get(partition, _START)
         if progress.next_offset <= there.next_offset:
             raise PartitionsMoved(
                 f"{partition.log}/{partition.partition} is committed at {there.next_offset}, but this transaction ends "
-                f"at {progress.next_offset}, because another writer was first; begin from the committed positions",
+                f"at {progress.next_offset}, because another writer committed first; begin from the committed "
+                "positions",
                 retry_after_s=0,
             )

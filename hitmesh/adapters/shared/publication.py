@@ -31,7 +31,7 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None,
 
 
 def superseded_by(published: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> set[int]:
-    """Return the superseded generations: the previous entry's, or the other streams' if there was no entry."""
+    """Return the superseded generations: the previous entry's generation, or at first publication, other streams'."""
     if current is None:
         return set(streams) - {published} if drift is not None else set()
     return {current} - {published}
@@ -70,7 +70,7 @@ def replaced_by_restore(
         site_day: the site-day.
         generation: the generation to restore.
         seen_sequence: the sequence that the caller read.
-        entry: the current entry, None without an entry.
+        entry: the current entry; None if there is no entry.
         kept_until: the time from which the generation counts as superseded; None if the generation was not replaced.
             From this time on, the generation's rows may be removed.
         now: the time of the restore, UTC ms.
@@ -93,7 +93,7 @@ def replaced_by_restore(
 
 
 def refuse_changed_site(site: str, last_sequence: int, seen_site_sequence: int | None) -> None:
-    """Refuse a publication if any entry of the site was published since the attempt began; None accepts it.
+    """Refuse a publication if an entry of the site was published after `seen_site_sequence`; None skips the check.
 
     Raises:
         StaleGeneration: the site's highest sequence is not `seen_site_sequence`.
@@ -105,7 +105,7 @@ def refuse_changed_site(site: str, last_sequence: int, seen_site_sequence: int |
 
 
 def beyond_limit(replaced: Mapping[int, int], now: int, limit: int = MAX_KEPT_GENERATIONS) -> set[int]:
-    """Return the generations that must not be kept any longer, because otherwise more than `limit` would be kept.
+    """Return the generations to remove so that at most `limit` replaced generations are kept.
 
     Args:
         replaced: a site-day's superseded generations, each with the time until which the generation is kept, UTC ms.

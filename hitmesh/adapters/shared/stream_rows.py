@@ -31,7 +31,7 @@ def as_streamed(rows: pl.DataFrame, source: RowSource, stream: int = STREAM_GENE
         ValueError: a row's generation is not the stream's generation.
     """
     if (rows["generation"] != stream).any():
-        raise ValueError(f"the stream writes generation {stream} only")
+        raise ValueError(f"the rows must have generation {stream}, which is the stream's generation")
     return rows.select([pl.col(name).cast(dtype) for name, dtype in STREAM_COLUMNS[source].items()])
 
 

@@ -10,11 +10,11 @@ from typing import Final
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
-# How many values, rows × (columns + comparisons), a question may read. At a few nanoseconds per value, one core needs a
-# second or two.
+# The maximum number of values, rows × (columns + comparisons), that a question may read. At a few nanoseconds per
+# value, one core needs a second or two.
 MAX_VALUES: Final = 500_000_000
-# How many rows an answer may have before it is sorted and limited. This many rows take about 300 MB if each has a page
-# and ten sums.
+# The maximum number of rows in an answer, before it is sorted and limited. An answer of this size takes about 300 MB if
+# each row has a page and ten sums.
 MAX_GROUPS: Final = 1_000_000
 
 

@@ -25,8 +25,8 @@ ITEM = pl.Struct(
     }
 )
 
-# Column → type, for accepted hits. Times are UTC milliseconds, amounts are micros. A string that is empty or not set is
-# null, except `site` and `hit_id`, which are never null.
+# The columns of accepted hits, with their types. Times are UTC milliseconds, amounts are micros. Strings that are empty
+# or not set are stored as null, but `site` and `hit_id` are never null.
 HITS_COLUMNS: dict[str, pl.DataType] = {
     "site": pl.String(),  # merchants/{m}/sites/{s}
     "visitor_hi": pl.UInt64(),
@@ -58,7 +58,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "user_agent": pl.String(),
     "language": pl.String(),
     "country": pl.String(),
-    "device_type": pl.String(),  # the columns from device_type to referrer_host are classes
+    "device_type": pl.String(),  # classification results, from here to referrer_host
     "browser": pl.String(),
     "os": pl.String(),
     "channel": pl.String(),
@@ -92,7 +92,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
 }
 
 # Refused hits: one row per refused hit, or per batch that was refused whole. `original` has at most 4 KiB. Records that
-# an erasure changed have another column: hitmesh.model.rows.erased_refusals.
+# an erasure changed have an additional column (hitmesh.model.rows.erased_refusals).
 REJECTED_SCHEMA_VERSION = 2
 REJECTED_COLUMNS: dict[str, pl.DataType] = {
     "site": pl.String(),  # "" if the key names no site
@@ -125,7 +125,7 @@ def pack_record(rows: pl.DataFrame) -> bytes:
 
 
 def as_int64_where_they_fit(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows with Int128 columns as Int64 if all values fit, because Arrow has no wider integers.
+    """Return the rows; Int128 columns become Int64 if all values fit, because Arrow has no wider integers.
 
     Example:
         >>> sums = pl.DataFrame({"tax": [10**18], "refunds": [10**19]}, schema={"tax": pl.Int128, "refunds": pl.Int128})

@@ -1,7 +1,7 @@
 """Erased refusals: the texts are removed, and the packed record keeps the other values.
 
-The record's header has checksums over each hit id's hash64. A stream compares the checksums with the rows whenever it
-reads the record, also after a crash (rule D5). A row whose hit id is removed therefore keeps the id's hash64.
+The record's header has checksums over each hit id's hash64. A stream compares the checksums with the rows each time it
+reads the record, even after a crash (rule D5). A row whose hit id is removed therefore keeps the id's hash64.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TEXTS: Final = {"original": b"", "message": "", "hit_id": "", "batch_id": "", "
 
 
 def id_hashes(rows: pl.DataFrame) -> pl.Series:
-    """Return the hash64 of each hit id, also for removed ids. An unknown id is hashed as "".
+    """Return the hash64 of each hit id, including removed ids. An unknown id is hashed as "".
 
     Args:
         rows: LOGGED_REFUSAL_COLUMNS.

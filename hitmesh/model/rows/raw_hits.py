@@ -32,7 +32,7 @@ class RawHits:
         count: the hits in readable records, erased hits included, because blank rows keep their hash64.
         log_times: the log time of each readable record, by position.
         damaged: the positions of records that are not readable.
-        rows: how many hits were read, including hits of other sites and days.
+        rows: the number of hits that were read, including hits of other sites and days.
         through: the position of the last record that was read, if reading ended early; None if all were read.
     """
 
@@ -44,7 +44,7 @@ class RawHits:
 
 
 def read_all(rows: int) -> bool:
-    """Return False, so that all records are read.
+    """Return False: used as `is_over`, this function never ends the reading, so all records are read.
 
     Example:
         >>> read_all(10**9)
@@ -91,7 +91,7 @@ def raw_hits(
 
 
 def site_days_in(value: bytes, wanted: Collection[SiteDay]) -> dict[SiteDay, int]:
-    """Return how many hits of each wanted site-day are in a packed record; empty if the record cannot be decoded.
+    """Return the number of hits on each wanted site-day in a packed record; empty if the record cannot be decoded.
 
     Example:
         >>> site_days_in(b"damaged", [SiteDay("merchants/demo/sites/shop", 20_000)])
@@ -129,7 +129,7 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:
         if site_day in record.site_days:
-            raise StoreCorrupt("the record's event times exclude one of its days")
+            raise StoreCorrupt("the record lists a day that its event times exclude")
         return Count()
     rows = _columns(record.value, _COUNTED)
     on_day = (pl.col("site") == site) & (pl.col("event_time") // DAY_MS == day)

@@ -5,8 +5,9 @@ visit. `visits` holds visit-scope measures in the cell in which the visit starts
 sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). Each key has one row; if an amount is
 beyond an Int64, the key has further rows (hitmesh.model.amounts:as_rows). A null dimension means "(not set)".
 
-The data-quality measures (bot_hits to clock_skewed_hits) count excluded hits too, but are stored only in rows that are
-not excluded. Every report therefore includes them, and a report with include_excluded does not count them twice.
+The data-quality measures (bot_hits to clock_skewed_hits) count all hits, including excluded hits, but their counts are
+stored only in rows that are not excluded. Every report therefore includes them, and a report with include_excluded does
+not count them twice.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ HIT_DIMENSIONS = (
 TRAFFIC_DIMENSIONS = (*HIT_DIMENSIONS, *VISIT_DIMENSIONS)
 VISITS_DIMENSIONS = ("hostname", "exit_page", *VISIT_DIMENSIONS)
 
-# Dimensions whose texts clients choose freely; beyond a limit, the stream counts their texts as FOLDED (rule S10).
+# Dimensions whose texts clients choose freely. The stream counts texts beyond a limit as FOLDED (rule S10).
 TEXT_DIMENSIONS = (
     "page_path",
     "hostname",
@@ -119,14 +120,14 @@ def sum_type(measure: str) -> pl.DataType:
 # these texts as a value, the value gets a backslash in front, so that a report distinguishes it from the special text.
 # A value that already looks escaped gets one more backslash.
 _RESERVED = r"^\\*\((?:not set|direct|other)\)$"
-# In the stream, this text replaces texts beyond a limit (rule S10). No client can send this text; rows store OTHER
-# instead.
+# The stream uses this text in place of texts beyond a limit (rule S10). No client can send this text. Stored rows have
+# OTHER in its place.
 FOLDED = "\0\x1f"
 OTHER = "(other)"
 
 
 def with_escaped_names(rows: pl.DataFrame) -> pl.DataFrame:
-    r"""Return the rows with reserved texts escaped and FOLDED replaced by OTHER, in all dimensions.
+    r"""Return the rows; in all dimensions, reserved texts are escaped, and OTHER replaces FOLDED.
 
     Example:
         >>> sent = pl.DataFrame({"campaign": ["may", "(not set)", None, FOLDED]})

@@ -58,11 +58,12 @@ class RowDigest:
             >>> hashes[0] == hashes[1], hashes[2] == NOT_SET_HASH
             (True, True)
         """
-        if values.null_count() == len(values):  # in most rows, most dimensions are null
+        if values.null_count() == len(values):  # a fast path, because most dimensions are null in most rows
             return np.full(len(values), NOT_SET_HASH, np.uint64)
         if len(values) <= _FEW:
             return np.array([self._hash_or_not_set(text) for text in values.to_list()], np.uint64)
-        # Arrow encodes a column in one pass. Polars expressions would need three passes, and 0.5 ms even for few rows.
+        # Arrow encodes a column in one pass. Polars expressions would need three passes, and would take 0.5 ms even for
+        # few rows.
         encoded = values.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
         distinct = encoded.dictionary.to_pylist()
         hashes = np.array([*map(self._hash, distinct), NOT_SET_HASH], np.uint64)
@@ -78,7 +79,8 @@ class RowDigest:
             rows: key, dimensions and measures of the source (hitmesh.model.rows.rollup_rows); measures may be negative.
             source: the row source.
             known: hashes (n,) that the caller has already computed, by column: for a dimension, the result of `texts`;
-                for "site", the hash64 of each site. Known hashes save most of the time.
+                for "site", the hash64 of each site. If the caller passes these hashes, most of the computing time is
+                saved.
 
         Example:
             >>> key = {**dict.fromkeys(("site", *VISITS_DIMENSIONS), "x"), "cell": [0, 0, 0], "excluded": [False] * 3}

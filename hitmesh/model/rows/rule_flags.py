@@ -24,7 +24,7 @@ from hitmesh.model.rule_patterns import MATCHED_BYTES, VALUE_STEPS, RulePatterns
 
 
 class Matched(NamedTuple):
-    """The column that is compared with rules of a kind, and the flag that a matching hit gets."""
+    """For a kind of rule: the column that the rules compare, and the flag that a matching hit gets."""
 
     column: str
     flag: HitFlag
@@ -50,7 +50,7 @@ class RuleMatcher:
     """A site's rules, ready to match. Not thread-safe.
 
     Attributes:
-        by_kind: for each kind that has rules, whether any of its rules matches a value.
+        by_kind: for each kind that has rules, a function that returns whether any of the rules matches a value.
         sizes: the RE2 instructions per kind that has patterns.
         broken: the rules that match nothing, because they do not compile alone or together with earlier rules.
     """
@@ -137,7 +137,7 @@ def rule_flags(
 
 
 def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer]) -> pl.DataFrame:
-    """Return the maximum number of RE2 steps that `rule_flags` needs for these hits, per distinct value.
+    """Return, for each distinct value, the maximum number of RE2 steps that `rule_flags` needs for these hits.
 
     Args:
         rows: as for `rule_flags`.
@@ -170,7 +170,7 @@ def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.N
 def _matching(
     values: pl.Series, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer], kind: RuleKind
 ) -> npt.NDArray[np.uint32]:
-    """Return the row numbers that match, calling the matcher once per distinct (matcher, value)."""
+    """Return the numbers of the rows that match; call the matcher once for each distinct (matcher, value)."""
     pairs = pl.DataFrame({"which": which.astype(np.int32), "value": values}).with_row_index("at")
     distinct = pairs.select("which", "value").drop_nulls().unique()
     found = [matchers[number].by_kind[kind](value) for number, value in distinct.iter_rows()]
@@ -179,7 +179,7 @@ def _matching(
 
 
 def _working(kind: RuleKind, values: tuple[str, ...]) -> tuple[tuple[str, ...], Matches | None]:
-    """Return the rules that compile together, earlier rules first, and whether any of these matches a value."""
+    """Return the rules that compile together, earlier rules first, and a function that tells whether any matches."""
     whole = _compiled(kind, values)
     if whole or not values:
         return values, whole

@@ -1,8 +1,8 @@
 """The names and types of the columns that the live stream stores: signed rows, partials and the ledger.
 
 Signed rows have the columns of settled rows (rollup_rows), but their measures are differences. The value of a key is
-the sum over all rows with this key. A partial is an epoch's contribution to a cell. Partials are stored as totals,
-which a replay overwrites, not as increments (architecture A6). Ledger entries are totals too (rule D5).
+the sum over all rows with this key. A partial is an epoch's contribution to a cell. A partial is stored as a total and
+never incremented, so a replay can overwrite the partial (architecture A6). Ledger entries are totals too (rule D5).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EPOCH_MS: Final = 900_000  # length of an epoch, in log time
 MOVED_VISITORS: Final = "moved_visitors"
 
 # The number of partials whose digest was computed by an earlier version, without the mesh secret. Settlement must not
-# confirm the stream's rows by such a digest.
+# use such a digest to confirm the stream's rows.
 UNKEYED_DIGESTS: Final = "unkeyed_digests"
 
 STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {
@@ -55,11 +55,12 @@ _CELL: Final[dict[str, pl.DataType]] = {
     "day": pl.Int32(),
     "cell": pl.Int64(),
     "excluded": pl.Boolean(),
-    "currency": pl.String(),  # ISO 4217 code of the amounts; "" = no currency
+    "currency": pl.String(),  # ISO 4217 code of the amounts; "" for sums without a currency
 }
 _SUMS: Final[dict[str, pl.DataType]] = {
     **{name: sum_type(name) for name in PARTIAL_SUMS},
-    # Σ hash(row key, measure) × value mod 2⁶⁴ over the rows of both sources (hitmesh.model.rows.row_digest).
+    # The digest of the rows from both sources: the sum of hash(row key, measure) × value, modulo 2⁶⁴
+    # (hitmesh.model.rows.row_digest).
     "digest": pl.UInt64(),
     **dict.fromkeys(TRAFFIC_SKETCHES, pl.Binary()),
     UNKEYED_DIGESTS: pl.Int64(),

@@ -129,7 +129,7 @@ class Thetas:
 
     @cached_property
     def ends(self) -> I64Array:
-        """The index in `hashes` behind the last hash of each sketch.
+        """The index in `hashes` just after the last hash of each sketch.
 
         Example:
             >>> exact = np.full(2, MAX_THETA, np.uint64)
@@ -237,7 +237,7 @@ def _check_headers(header: U64Array, preamble: I64Array, flags: U64Array, empty:
 
 
 def _entry_mask(n_words: int, starts: I64Array, counted: BoolArray, sampled: BoolArray) -> BoolArray:
-    """Return which 8-byte words are hashes: all except the header, count and theta of each sketch."""
+    """Return a mask of the 8-byte words that are hashes: all words except each sketch's header, count and theta."""
     is_entry = np.ones(n_words, np.bool_)
     is_entry[starts] = False
     is_entry[starts[counted] + 1] = False

@@ -25,11 +25,11 @@ _MIX1: Final = _U64(0xFF51AFD7ED558CCD)
 _MIX2: Final = _U64(0xC4CEB9FE1A85EC53)
 _STATE: Final = _U64(SEED ^ 8)  # the seed XOR the length of a key in bytes
 _HASH_CHUNK: Final = 8_192  # keys per pass, so that the working arrays fit into the L2 cache
-_HASHES_PER_SORT: Final = 16  # With fewer hashes per group on average, a sort per group is slower than one sort of all.
+_HASHES_PER_SORT: Final = 16  # below this mean number per group, a single sort is faster than a sort per group
 
 
 def exact_limit(lg_k: int = LG_K_CELL) -> int:
-    """Return how many distinct keys a cell's sketch holds exactly; with more keys, the sketch is a sample.
+    """Return the number of distinct keys up to which a cell's sketch is exact; with more keys, it is a sample.
 
     An update sketch with lg k 12 has 8,192 slots and starts sampling when more than 15/16 of them are full.
 

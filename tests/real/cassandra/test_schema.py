@@ -63,7 +63,7 @@ def test_migration_that_was_changed_or_is_of_a_newer_program_is_refused(fresh: S
     apply(schema.plan(fresh, OPTIONS))
     with closing(CassandraSession(fresh)) as session:
         session.run("INSERT INTO schema_migrations (number, digest) VALUES (9999, 'x')")
-        with pytest.raises(FatalError, match="9999, unknown to this hitmesh"):
+        with pytest.raises(FatalError, match="9999, unknown to this hitmesh version"):
             schema.plan(fresh, OPTIONS)
         session.run("DELETE FROM schema_migrations WHERE number = 9999")
         session.run("UPDATE schema_migrations SET digest = 'x' WHERE number = 1")
