@@ -15,7 +15,8 @@ from collector.sequence import Progress
 from hitmesh.api.collector.v1 import collector_pb2
 
 MAX_ACK_BYTES: Final = 3 << 20
-# Bytes for the tag and the length that precede each issue or receipt in a message; enough for parts up to 2 MiB.
+# In a message, a tag and a length precede each issue or receipt. For a part of up to 2 MiB, both take at most this many
+# bytes.
 _FRAMING_BYTES: Final = 4
 
 _Part = collector_pb2.HitIssue | collector_pb2.Receipt
@@ -25,7 +26,7 @@ def acks(before: int, progress: Progress, *, most_bytes: int = MAX_ACK_BYTES) ->
     """Yield the acknowledgements in as few messages as possible.
 
     Args:
-        before: the batch number that was acknowledged last.
+        before: the last batch number that was acknowledged before these batches.
         progress: the batches that can be acknowledged now, with their outcomes.
         most_bytes: maximum bytes of issues and receipts per message; a larger issue or receipt is sent alone.
     """
@@ -33,7 +34,7 @@ def acks(before: int, progress: Progress, *, most_bytes: int = MAX_ACK_BYTES) ->
     for batch_seq, outcome in progress.outcomes:
         parts: list[_Part] = [*issue_messages(batch_seq, outcome), *receipt_messages(batch_seq, outcome)]
         sizes = [part.ByteSize() + _FRAMING_BYTES for part in parts]
-        room = most_bytes - sum(sizes)  # if negative, the batch does not fit into one message
+        room = most_bytes - sum(sizes)  # negative if the batch does not fit into a single message
         for part, part_size in zip(parts, sizes, strict=True):
             if size and (size > room or size + part_size > most_bytes):
                 yield ack

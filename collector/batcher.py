@@ -106,7 +106,8 @@ class MicroBatcher:
     def submit(self, waiting: Waiting) -> None:
         """Queue a batch.
 
-        `waiting.on_outcome` gets the outcome later. If the thread has ended, the outcome is "retry", at once.
+        `waiting.on_outcome` gets the outcome later. If the thread has ended, `on_outcome` gets the outcome "retry" at
+        once.
         """
         with self._arrived:
             taken = not self._ended
@@ -125,7 +126,7 @@ class MicroBatcher:
     def _run(self) -> None:
         try:
             self._work_until_stopped()
-        except BaseException as error:  # the process must end and accept no further batch
+        except BaseException as error:  # after any error, the process must end without accepting a further batch
             self._cause = f"the micro-batcher's thread ended: {type(error).__name__}"
             with self._arrived:
                 self._ended = True
@@ -135,7 +136,7 @@ class MicroBatcher:
 
     def _work_until_stopped(self) -> None:
         while True:
-            last_round = self._stopping  # read once: a later stop is handled in the next round
+            last_round = self._stopping  # read only here: a stop during this round ends the next round
             waiting = self._take()
             if waiting:
                 self._admit(waiting)
@@ -213,7 +214,7 @@ class MicroBatcher:
         return self._is_awaited(batch)
 
     def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
-        """Admit batches that are either all trials or all to be stored. The outcomes of trials are reported at once."""
+        """Admit batches that are all trials, or all no trials. The outcomes of trials are reported at once."""
         waiting = [batch for batch, _ in part]
         frames = [batch.frame for batch in waiting]
         try:
@@ -264,7 +265,10 @@ class MicroBatcher:
         )
 
     def _put_off(self, site: str, batches: int) -> BatchOutcome:
-        """Return the outcome for batches of a site whose exclusion rules cost too much. Log this at a bounded rate."""
+        """Return the outcome for batches of a site whose exclusion rules cost too much.
+
+        Log the site, at a bounded rate.
+        """
         error = self._rule_budget.refusal(site)
         if count := self._seldom.due("exclusion_rules_too_dear", batches):
             logger().warning("exclusion_rules_too_dear", site=site, batches=count, message=error.message)
@@ -324,7 +328,7 @@ class MicroBatcher:
     def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
         try:
             return self._log.append(topic, partition, record)
-        except BaseException as error:  # an error must not keep the other records from the log
+        except BaseException as error:  # the other records must still be appended
             if not isinstance(error, RetryError) and self._seldom.due("record_not_appended"):
                 logger().exception("record_not_appended", topic=topic.value, rows=record.rows, bytes=len(record.value))
             failed: Future[LoggedPosition] = Future()
@@ -366,6 +370,7 @@ class MicroBatcher:
 def _monotonic_ms() -> int:
     """Return the monotonic time in ms.
 
-    A change of the system clock does not affect this time, and thus not when records are cut.
+    Changes of the system clock affect neither this time nor the decisions that depend on it, such as when a record is
+    cut.
     """
     return int(time.perf_counter() * 1000)

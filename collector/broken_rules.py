@@ -16,8 +16,8 @@ class BrokenRules:
     """Logs each site's broken rules once per version of the site's rules. An instance must be used by one thread only.
 
     Args:
-        seldom: the rate limit for log lines. If no line is allowed for a site now, the site is logged with a later
-            batch.
+        seldom: the rate limit for log lines. If the limit does not allow a line for a site, the site is logged when a
+            later batch arrives.
         max_checked: how many pairs (site, rules version) are remembered as checked.
     """
 
@@ -27,7 +27,7 @@ class BrokenRules:
         self._checked: set[tuple[str, int]] = set()
 
     def note(self, answers: Iterable[object]) -> None:
-        """Check the rules of the sites for which the senders have grants."""
+        """Check the rules of the sites for which these answers grant access."""
         sites = {answer.site.name: answer.site for answer in answers if isinstance(answer, Grant)}
         for site in sites.values():
             key = (site.name, site.rules.version)

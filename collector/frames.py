@@ -11,7 +11,8 @@ from hitmesh.internal.log.v1 import view_pb2
 
 _BATCH_ID_TAG = 0x0A  # field 1, length-delimited
 _ONE_BYTE_VARINT = 0x80
-# The largest batch number. The field can hold twice this number, so the next number always fits too.
+# The largest batch number. The field `batch_seq` can hold numbers up to twice this maximum, so the number after the
+# maximum still fits.
 MAX_BATCH_SEQ = (1 << 63) - 1
 
 

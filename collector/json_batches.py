@@ -31,8 +31,8 @@ _UNDECODABLE: Final = b"\x07"
 _UNREAD_HIT: Final = b"\x32\x00"
 _UNKNOWN_TYPE: Final = hit_pb2.HIT_TYPE_UNSPECIFIED
 _MAX_ID_CHARS: Final = 128
-# The faulty field is searched for in at most this many hits per batch, and in hits with at most this many bytes of
-# JSON.
+# The faulty field is searched for in at most DETAILED_HITS hits per batch, and only in hits with at most DETAILED_BYTES
+# of JSON.
 DETAILED_HITS: Final = 8
 DETAILED_BYTES: Final = 8 << 10
 # The maximum size of a body in bytes. Envoy has the same limit.
@@ -40,7 +40,7 @@ MAX_JSON_BYTES: Final = 2 << 20
 
 
 class JsonBatch(NamedTuple):
-    """A HitBatch as protobuf bytes, with facts about the JSON that the bytes do not contain.
+    """A HitBatch as protobuf bytes, with facts about the original JSON that these bytes do not show.
 
     Attributes:
         batch: the HitBatch as protobuf bytes.
@@ -60,17 +60,17 @@ def batch_of_json(
 ) -> JsonBatch:
     """Return the HitBatch for a JSON body.
 
-    The batch's size, number of hits and key are checked first. If the batch is refused for one of these, hits are
-    counted but not read.
+    The body's size, the number of hits and the key are checked before hits are read. If the number of hits or the key
+    is not allowed, hits are counted but not read.
 
     Args:
         body: JSON.
-        may_send: returns whether a key may send; hits under any other key are not read.
+        may_send: returns whether a key may send hits; if it returns false for the batch's key, hits are not read.
         detailed: the maximum number of broken hits in which the faulty field is searched for.
 
     Raises:
-        RefusedError: the body is too large (BATCH_TOO_LARGE). Or the body is not a JSON object with a list of hits, or
-        a field other than the hits does not parse (DECODE).
+        RefusedError: the body is too large (BATCH_TOO_LARGE); the body is not a JSON object with a list of hits
+            (DECODE); or a field other than `hits` does not parse (DECODE).
     """
     if len(body) > MAX_JSON_BYTES:
         limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits per batch"
@@ -102,7 +102,9 @@ def batch_of_json(
 
 
 def plain_body(body: bytes, encoding: str) -> bytes:
-    """Return a body without content encoding. At most the maximum body size is unpacked from gzip.
+    """Return the decoded body (plain or gzip).
+
+    If the unpacked body is larger than MAX_JSON_BYTES, unpacking stops just after this limit.
 
     Raises:
         RefusedError: the encoding is not gzip, or the bytes are not valid gzip or are cut short.

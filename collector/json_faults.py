@@ -139,7 +139,7 @@ def _shown(value: Any) -> str:
 
 
 class _Json(str):
-    """A JSON text that messages show unchanged, because control characters are already escaped."""
+    """A JSON text. Messages show such a text unchanged, because control characters in it are already escaped."""
 
     __slots__ = ()
 

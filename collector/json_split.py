@@ -1,7 +1,7 @@
 """Splits a JSON batch into its fields, its hits and each hit's text.
 
-This module checks only whether the batch is JSON. The length of each hit's text is kept, so that the sent size of a
-refused hit is known too.
+This module checks only whether the batch is JSON. The length of each hit's text is recorded, so that a hit's size as
+sent is known even if the hit is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SplitBatch(NamedTuple):
 
     @property
     def sent(self) -> SentJson:
-        """The batch's text, without the parsed values."""
+        """The batch as sent, without the parsed values."""
         return SentJson(self.text, self.spans)
 
     def sizes(self) -> list[int]:
@@ -107,9 +107,9 @@ def _name(text: str, at: int) -> tuple[str, int]:
 
 
 def _next(text: str, at: int, end: str) -> tuple[int, bool]:
-    """Return (start of the next part, True).
+    """Return (start of the next member or element, True).
 
-    After the last part, return (position after the closing bracket, False).
+    If there is none, return (position after the closing bracket, False).
     """
     at = _after_space(text, at)
     if text[at : at + 1] == end:

@@ -1,4 +1,4 @@
-"""A micro-batch: the batches admitted together, and their outcomes once the last of their records is durable.
+"""A micro-batch: batches that are admitted together, and whose outcomes are reported when their records are durable.
 
 A micro-batch counts its outstanding records, and reports the outcome of each batch exactly once.
 """
@@ -27,10 +27,10 @@ OnOutcome = Callable[[BatchOutcome], None]
 class Waiting:
     """A queued batch. `on_outcome` is called exactly once, from any thread.
 
-    `let_pass` is called right before admission, and raises RetryError if the sender's budget of refused work was
-    exhausted meanwhile. `is_over` returns whether the call has ended: the caller has left, the deadline has passed, or
-    the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is true, nothing from the batch is
-    stored.
+    `let_pass` is called right before admission, and raises RetryError if the sender's budget of refused work has been
+    exhausted since the batch arrived. `is_over` returns whether the call has ended: the caller has left, the deadline
+    has passed, or the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is true, nothing
+    from the batch is stored.
     """
 
     frame: Frame
@@ -130,7 +130,10 @@ class MicroBatch:
 def report_all(
     waiting: Sequence[Waiting], outcomes: Sequence[BatchOutcome], meter: CollectorMeter, retry_hits: int = 0
 ) -> None:
-    """Count the batches, then report the outcomes. Callers that get an outcome thus find the batch in the metrics."""
+    """Count the batches, then report the outcomes.
+
+    A caller that gets an outcome thus finds the batch already counted in the metrics.
+    """
     meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
     for batch, outcome in zip(waiting, outcomes, strict=True):
         batch.on_outcome(outcome)

@@ -22,7 +22,7 @@ class BatchOutcome:
     """The outcome of a batch.
 
     If `retry_s` is set, the client must send the batch again after this many seconds. If `is_free` is true, the sender
-    is not charged, because a quota put off the batch although no hit was refused.
+    is not charged: the batch must wait because of its site's quota for exclusion rules, and no hit was refused.
     """
 
     issues: tuple[Issue, ...] = ()

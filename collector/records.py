@@ -41,7 +41,7 @@ class Slice(Generic[OwnerT]):
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """The frames that have rows in this slice, and the frames in `summed`, whose rows were replaced by sums."""
+        """The frames with rows in this slice, including the frames in `summed`, whose rows were replaced by sums."""
         return (*self.rows["frame"].unique().to_list(), *self.summed)
 
 

@@ -17,8 +17,8 @@ from collector.token_buckets import TokenBuckets
 # Units of work that a call and a hit cost, in addition to their bytes. By measurement, a unit takes about 0.2 µs.
 CALL_UNITS: Final = 4_096
 HIT_UNITS: Final = 256
-# A bucket's capacity, and how far its level may fall below 0, both in seconds of refill: a value of 1 means `units_s`
-# units.
+# A bucket's capacity (BURST_S) and its maximum debt (MAX_DEBT_S), both in seconds of refill: a value of 1 means
+# `units_s` units.
 BURST_S: Final = 4.0
 MAX_DEBT_S: Final = 30.0
 MAX_SENDERS: Final = 4_096

@@ -31,8 +31,8 @@ class RefusalSample:
     """Counts the refusals that are kept for each site, and applies the caps.
 
     Args:
-        per_day: refusals kept per site and UTC day.
-        siteless_per_day: refusals kept per UTC day for all senders without a known site together.
+        per_day: refusals that are kept per site and UTC day.
+        siteless_per_day: refusals that are kept per UTC day, over all senders without a known site.
     """
 
     def __init__(self, per_day: int, siteless_per_day: int) -> None:
@@ -42,7 +42,7 @@ class RefusalSample:
         self._day = 0
 
     def thinned(self, refused: pl.DataFrame, now: int) -> pl.DataFrame:
-        """Return rows for the same refused hits: the sampled rows unchanged, the others as sums without bytes."""
+        """Return the sampled rows unchanged, and all other rows summed up, without bytes."""
         room = {site: self._room(site, now) for site in refused["site"].unique().to_list()}
         nth = pl.int_range(pl.len()).over("site")
         is_kept = nth < pl.col("site").replace_strict(room, return_dtype=pl.Int64())
@@ -75,7 +75,9 @@ def _sums(refused: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
         pl.col("collect_time").min(),
         pl.col("hits").sum(),
         pl.col("frame").first(),
-        pl.lit("one of many similar refusals: all are counted, but bytes are kept of a sample only").alias("message"),
+        pl.lit("many similar refusals, counted together; bytes are kept only for a sample of refusals").alias(
+            "message"
+        ),
         pl.lit("").alias("hit_id"),
         pl.lit("").alias("batch_id"),
         pl.lit(-1, dtype=pl.Int32()).alias("batch_index"),

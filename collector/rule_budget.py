@@ -1,9 +1,9 @@
 """The budget for matching exclusion rules: a token bucket per site, drained by RE2 steps (instructions × bytes).
 
 All sites share the collector's thread, and a merchant chooses both the patterns and the hits. Without a budget, many
-batches of a site with slow patterns would delay the hits of all other sites. A batch passes while the level of its
-site is above 0, and is then charged in full. A batch of any size therefore passes at some time, and a bucket's debt is
-at most the steps of one batch. An instance must be used by one thread only.
+batches of a site with slow patterns would delay the hits of all other sites. If the level of a site's bucket is above
+0, the site's next batch passes, and all its steps are charged. Every batch, whatever its size, therefore passes sooner
+or later, and a bucket's debt is at most the steps of a single batch. An instance must be used by one thread only.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class RuleBudget:
     Args:
         steps_s: the refill of each bucket, in steps per second. By measurement, a step takes at most 12 ns.
         now_s: a monotonic clock, in seconds.
-        max_sites: how many sites may have a bucket. Beyond this number, the site that was charged least recently loses
-            its bucket, and so its debt.
+        max_sites: the maximum number of sites that have a bucket. Beyond this number, the site that was charged least
+            recently loses its bucket, and so its debt.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class RuleBudget:
         return passing
 
     def wait_s(self, site: str) -> float:
-        """Return the seconds until another batch of the site passes; 0 = now."""
+        """Return the seconds until the site's next batch can pass; 0 = now."""
         level = self._buckets.level(site)
         return 0.0 if level > 0 else max(-level / self._steps_s, 1 / self._steps_s)
 

@@ -12,13 +12,13 @@ from enum import Enum, auto
 from collector.outcome import BatchOutcome
 
 REMEMBERED_BATCHES = 256
-# The batch number 0 means that the client did not number the batch. The acknowledgement of an unnumbered garbage frame
-# has this number too.
+# The batch number 0 means that the client did not number the batch. If a garbage frame is found to have no number, its
+# acknowledgement also contains 0.
 UNNUMBERED = 0
 
 
 class Verdict(Enum):
-    """How the caller must handle a batch that arrived."""
+    """Tells the caller how to handle a batch that has arrived."""
 
     TAKE = auto()
     RESUME = auto()  # a repeated batch, whose outcome is known or pending
@@ -65,8 +65,8 @@ class Sequence:
 
         A batch with the id of a remembered or pending batch is a repeat, whatever its number. A repeat gets the same
         receipts, and nothing new is written (rule D4). A batch without a number is always a GAP. The client may have
-        numbered some, all or none of the garbage frames before a batch. Every number that the batch can have in these
-        cases is accepted.
+        given numbers to some, all or none of the garbage frames before a batch, and the batch's number is accepted if
+        it is right in any of these cases.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq

@@ -247,8 +247,8 @@ class CollectorService:
         frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
 
         def on_outcome(outcome: BatchOutcome) -> None:
-            # The budget's bytes are returned and the sender is charged here, because the caller may have cancelled the
-            # call before the outcome is known.
+            # The batch's bytes are returned to the budget, and the sender is charged, only here, because the call may
+            # be cancelled before the outcome is known.
             self._budget.give(len(sent.batch))
             if outcome.is_charged:
                 self._charge(sent, frame, outcome)
@@ -271,7 +271,7 @@ class CollectorService:
         self._gate.charge(key, sent.address, sent.size, sizes, outcome)
 
     def _charge_abandoned(self, sent: _Sent) -> None:
-        """Charge the sender for JSON that was read, although the call ended before the batch was admitted."""
+        """Charge the sender for JSON that was read, because the call ended before the batch was admitted."""
         if sent.key is not None:
             self._gate.charge_units(sent.key, sent.address, sent.size)
 
@@ -283,8 +283,8 @@ class _Sent:
         batch: the HitBatch bytes.
         context: the call's gRPC context.
         key: the sender's key, if known without reading the batch.
-        read: the JSON from which the batch was made; None for a batch that was sent as protobuf.
-        size: how many bytes were sent; None = the size of `batch`.
+        read: the result of parsing the JSON body; None for a batch that was sent as protobuf.
+        size: the number of bytes that were sent; None = the size of `batch`.
     """
 
     def __init__(
@@ -308,7 +308,7 @@ class _Sent:
 
     @property
     def left_s(self) -> float:
-        """The seconds until the call's deadline, at least 0."""
+        """The number of seconds until the call's deadline, or 0 after the deadline."""
         return max(0.0, self._ends_s - time.monotonic())
 
     def is_over(self) -> bool:

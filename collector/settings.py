@@ -8,16 +8,17 @@ from pydantic_settings import SettingsConfigDict
 from hitmesh.model.limits import HEARTBEAT_S
 from hitmesh.runtime.config import ServiceSettings
 
-# How many seconds a thread keeps the interpreter lock while other threads wait. With Python's default of 5 ms,
-# stream threads preempt the micro-batcher in the middle of a step; with 20 ms, a collector at full load took 15 % less
-# time per hit.
+# A thread keeps the interpreter lock for at most this many seconds while other threads wait. With Python's default of 5
+# ms, stream threads preempt the micro-batcher in the middle of a step; with 20 ms, a collector at full load needed 15 %
+# less time per hit.
 SWITCH_INTERVAL_S = 0.02
 
 
 class CollectorSettings(ServiceSettings):
     """The limits of the collector.
 
-    Batches in flight use at most `inflight_bytes` of memory, plus the Arrow tables made from them.
+    The batches in flight use at most `inflight_bytes` of memory. The Arrow tables that are made from these batches need
+    additional memory.
     """
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_COLLECTOR_", extra="forbid", frozen=True)
@@ -67,7 +68,10 @@ class CollectorSettings(ServiceSettings):
         default=8, ge=0, le=500, description="How many of max_streams are reserved for secret keys; at most a quarter"
     )
     max_unproven_streams: int = Field(
-        default=16, ge=1, le=500, description="Maximum streams without a known key; another one ends the oldest of them"
+        default=16,
+        ge=1,
+        le=500,
+        description="Maximum streams without a known key; a further stream without a known key ends the oldest",
     )
     open_within_s: float = Field(default=5.0, gt=0, le=60, description="Deadline in seconds for a stream's `open`")
     prove_within_s: float = Field(

@@ -28,8 +28,8 @@ class SlotLimits:
         per_key: the limit for streams that have shown the same key, in `open` or in a batch.
         keyless: the limit for streams without a key in `open`.
         unproven: the limit for streams that have not shown a known key.
-        reserved: how many slots in `total` only streams with secret keys may use; at most a quarter of `total` is
-            reserved.
+        reserved: the number of slots in `total` that only streams with secret keys may use; at most a quarter of
+            `total` is reserved.
     """
 
     total: int

@@ -33,7 +33,7 @@ MIN_CREDIT_BYTES = 1 << 20
 
 
 class Age:
-    """How long a stream may stay open.
+    """Limits the time for which a stream stays open.
 
     Without this limit, an old stream would never move to a collector that was added later.
 
@@ -49,9 +49,9 @@ class Age:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the client must be asked to move to another stream (or, later, until this stream must end).
+        """Seconds until the client must be asked to open another stream, or None if there is no limit.
 
-        0 means that the time has come, None that there is no limit.
+        After the client was asked, the seconds until this stream must end.
         """
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
@@ -166,7 +166,7 @@ class HitStream:
         except HitmeshError as error:
             self._failure = error
         except grpc.RpcError:
-            pass  # disconnected: the client must send unacknowledged batches again
+            pass  # the client disconnected; it must send unacknowledged batches again
         except BaseException as error:  # a panic is not an Exception
             self._failure = HitmeshError(
                 "the server failed: report this to the operator; the cause is in the server's log"
@@ -298,8 +298,8 @@ class HitStream:
         size = len(message)
         self._wait_for_room(size)
         if isinstance(frame, GarbageFrame):
-            # Garbage is submitted too. Admission refuses such a frame and keeps its bytes for inspection, as for any
-            # refusal.
+            # A garbage frame is submitted like a batch. Admission refuses the frame, and keeps its bytes for
+            # inspection.
             with self._changed:
                 batch_seq = self._sequence.garbage(size)
             self._submit(batch_seq, frame.original, size, is_garbage=True)

@@ -16,10 +16,10 @@ class TokenBuckets(Generic[Key]):
     """Token buckets, which are full at first. Not thread-safe.
 
     Args:
-        refill_s: how many tokens a bucket gains per second.
+        refill_s: the number of tokens that a bucket gains per second.
         burst_s: the capacity of a bucket, in seconds of refill.
-        max_keys: how many keys may have a bucket. Beyond this number, the bucket that was set least recently is
-            dropped. The key of a dropped bucket has a full bucket again, and so loses its debt.
+        max_keys: the maximum number of keys that have a bucket. Beyond this number, the bucket that was set least
+            recently is dropped. The key then has a full bucket again, and so loses its debt.
         now_s: a monotonic clock, in seconds.
     """
 
@@ -28,14 +28,14 @@ class TokenBuckets(Generic[Key]):
         self._refill_s = refill_s
         self._max_keys = max_keys
         self._now_s = now_s
-        self._levels: OrderedDict[Key, tuple[float, float]] = OrderedDict()  # (level, time of that level)
+        self._levels: OrderedDict[Key, tuple[float, float]] = OrderedDict()  # (level, time at which it was set)
 
     def __len__(self) -> int:
-        """Return how many keys have a bucket."""
+        """Return the number of keys that have a bucket."""
         return len(self._levels)
 
     def level(self, key: Key) -> float:
-        """Return how many tokens are in a key's bucket now."""
+        """Return the number of tokens that are in a key's bucket now."""
         level, at_s = self._levels.get(key, (self.full, 0.0))
         return min(self.full, level + (self._now_s() - at_s) * self._refill_s)
 

@@ -41,7 +41,7 @@ def normal_path(path: str) -> str:
 
     Percent-encodings get upper-case digits. Encodings of unreserved characters and of visible non-ASCII characters are
     decoded; other encodings stay, so that `/a%2Fb` is not `/a/b`. Characters that a URL must not contain are encoded,
-    and also a "%" that does not begin an encoding. Dot segments are removed.
+    and so is a "%" that does not begin an encoding. Dot segments are removed.
     """
     text = _ODD.sub(_readable, path[:_MAX_READ_CHARS])
     if _DOT_SEGMENT.search(text):

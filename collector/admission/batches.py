@@ -46,7 +46,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a sender may not send. If `retry` is true, the client should send the batch again.
+    """The reason for which a sender may not send. If `retry` is true, the client should send the batch again.
 
     `reason` is a value of HitReason; `at_fault` names the faulty field; `variables` holds the variable parts of the
     message. `site` and `key_id` are "" if unknown.
@@ -169,9 +169,9 @@ def _edge_times(edge: pa.StructArray | None, trusted: BoolArray) -> Instants | N
 
 
 def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: BoolArray) -> Texts | None:
-    """Return a string field of the edge context, converted by `kept`.
+    """Return a string field of the edge context, with `kept` applied to each value.
 
-    Rows from all other senders than trusted edges get "".
+    Rows that do not come from a trusted edge get "".
     """
     texts = None if edge is None else Texts.of(edge.field(name))
     if texts is None:

@@ -21,7 +21,7 @@ from hitmesh.model.hit_types import HitType
 
 
 class Damage(NamedTuple):
-    """The field at fault ("" for the hit itself), and the hit's undamaged rest as a serialized HitView."""
+    """The field at fault ("" for the hit itself), and the hit's undamaged fields as a serialized HitView."""
 
     field: str
     left: bytes

@@ -25,7 +25,7 @@ from hitmesh.model.arrays import BoolArray, I32Array, U64Array
 from hitmesh.model.rows.hash_columns import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
-STORED_FIELDS: Final = FIELDS[:-1]  # without click_id_kind, which only the classifier reads.
+STORED_FIELDS: Final = FIELDS[:-1]  # all but click_id_kind, which is not stored: only the classifier reads it
 # URL parameters for the first five fields in FIELDS. The columns have the same names as the parameters.
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 COLUMNS: Final = (*PARAMETERS, "click_id")
@@ -39,17 +39,17 @@ _NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]
 
 @dataclass(frozen=True, slots=True)
 class Campaigns:
-    """The campaigns of rows: equally long arrays, one per field in FIELDS, and each row's position in the arrays."""
+    """Each row's campaign: an array of values for each field in FIELDS, and each row's index into these arrays."""
 
     values: tuple[pa.StringArray, ...]
     codes: I32Array
 
     def rows(self, positions: npt.NDArray[np.integer]) -> Campaigns:
-        """Return the campaigns of the given rows: row i of the result is row positions[i]."""
+        """Return the campaigns of the rows `positions`, in this order."""
         return Campaigns(self.values, self.codes[positions])
 
     def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Campaigns:
-        """Return `height` rows: the given rows get these campaigns in order, and all other rows get no campaign."""
+        """Return `height` rows: row rows[i] has campaign i, and all other rows have no campaign."""
         codes = np.zeros(height, dtype=np.int32)
         codes[rows] = self.codes + 1
         none = pa.array([""], pa.string())
@@ -80,7 +80,7 @@ class Campaigns:
 def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Campaigns | None:
     """Return the campaigns from Campaign messages.
 
-    Control characters become blanks. Rows are refused and strings are cut as in the function `limited`.
+    Control characters become blanks. The function `limited` decides which rows are refused, and which strings are cut.
     """
     found = {name: Texts.of(column.field(name)) for name in FIELDS}
     sent = {
@@ -97,7 +97,7 @@ def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Cam
 
 
 def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
-    """Return the campaigns named in URL queries. Cut and refuse values as `read_campaigns` does."""
+    """Return the campaigns named in URL queries. The function `limited` cuts or refuses values."""
     naming = np.flatnonzero(np.asarray(pc.match_substring_regex(query.values, _NAMES_A_CAMPAIGN)))
     if not len(naming):
         return None

@@ -125,10 +125,9 @@ def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> p
 
 
 def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[I64Array, I32Array]:
-    """Return the first row with each distinct tuple of codes, and each row's tuple number.
+    """Number the distinct tuples of codes; return each tuple's first row, and each row's tuple number.
 
-    The codes must be small integers that are not negative, and all columns must have the same length. Equal tuples get
-    equal numbers.
+    The codes must be small integers that are not negative, and all columns must have the same length.
     """
     codes = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:

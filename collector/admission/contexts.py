@@ -46,7 +46,10 @@ class Context:
 
 
 def context_of(column: pa.StructArray, path: str, verdicts: Verdicts) -> Context:
-    """Return the columns from Context messages. Refuse rows and cut strings as the function `limited` does."""
+    """Return the columns from Context messages.
+
+    The function `limited` decides which rows are refused, and which strings are cut.
+    """
     if column.null_count == len(column):
         return Context(None, None, None, None)
     user_agent = Texts.of(column.field("device").field("user_agent"))

@@ -1,4 +1,4 @@
-"""Admission for a micro-batch (step 2 in docs/walk.md): which hits are accepted, and what is stored for each hit.
+"""Decides which hits in a micro-batch are accepted, and which values are stored for each hit (step 2 in docs/walk.md).
 
 Pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table. The steps loop
 in Python over distinct values, frames, faults and missing ids, never over all hits. The verdict on a hit does not
@@ -43,7 +43,7 @@ class Admitted:
         issues: all warnings, refusals and retries, by frame and index.
         accepted: the number of accepted hits in each frame.
         put_off: frames that the client must send again because their site's exclusion rules cost too much, each with
-            its site. The other attributes contain nothing from such frames.
+            its site. The other attributes contain nothing from frames that are put off.
     """
 
     hits: pl.DataFrame
@@ -68,7 +68,8 @@ def decode(
     Args:
         frames: in arrival order.
         envelopes: the frames' envelopes, if `read_frames` has already read them; None = read the envelopes here.
-        grants: as in `admit`. Hits from refused senders are counted but not read. If None, all hits are read.
+        grants: as in `admit`. Hits from refused senders are counted but not read. If `grants` is None, all hits are
+            read.
     """
     envelopes = read_frames(frames)[0] if envelopes is None else envelopes
     answers = {} if grants is None else grants
@@ -106,7 +107,7 @@ def admit(
     of_hits = Verdicts(len(hits.frame))
     columns = Columns(len(hits.frame))
     tools = Tools(classifier, now, salt_of, random_id)
-    identified = NOBODY  # without hits, `read_hits` would spend 12 ms on empty columns
+    identified = NOBODY  # used if there are no hits: `read_hits` would need 12 ms
     if len(hits.frame):
         identified = read_hits(hits, batches, decoded.hit_faults, tools, columns, of_hits)
     taken = np.flatnonzero(~of_hits.refused)

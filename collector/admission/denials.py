@@ -36,7 +36,8 @@ def may_deny(frame: Frame, is_denied_by_default: bool) -> bool:
 
     Args:
         frame: the batch.
-        is_denied_by_default: whether consent counts as denied for hits of this site that state no consent.
+        is_denied_by_default: whether a hit that states no consent counts as a hit that denies consent, according to the
+            site's default.
     """
     try:
         envelope = view_pb2.HitBatchEnvelope.FromString(frame.batch)

@@ -1,4 +1,4 @@
-"""Reads the envelope of a batch before any hit is read: size, number of hits and key, which bound the batch's cost.
+"""Reads a batch's envelope (size, number of hits, key) before any hit is read, so that the batch's cost is bounded.
 
 For a batch that is too large, has too many hits or comes from a refused sender, the hits are counted but not read.
 """
@@ -63,7 +63,7 @@ class Sender(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Why a whole batch is refused, the batch's number of hits, and the variable parts of the message."""
+    """The reason for which a whole batch is refused, the batch's number of hits, and the message's variable parts."""
 
     reason: HitReason
     field: str
@@ -80,7 +80,7 @@ class Envelope:
         sender: key and site as claimed by the batch, its stream and the call's metadata.
         batch_id: the batch id as sent; "" if not set.
         hits: how many hits the batch has; 1 if the number is unknown.
-        fault: a reason to refuse the batch whoever sent the batch; None if the hits should be read.
+        fault: a reason to refuse the batch, even if its sender may send hits; None if the batch has no such fault.
     """
 
     sender: Sender

@@ -50,7 +50,7 @@ MAX_ORDER_BYTES: Final = 256 << 10
 
 
 class HitFault(NamedTuple):
-    """Why a hit is refused before any of its fields is read."""
+    """The reason for which a hit is refused before any of its fields is read."""
 
     reason: HitReason
     message: str
@@ -67,8 +67,8 @@ class Decoded:
             decode.
         counts: the number of hits in the table, for each frame.
         held: the number of hits that were received, for each frame.
-        faults: the fault of each frame that is refused as a whole, by frame number. Hits of such frames in the table
-            are ignored.
+        faults: the fault of each frame that is refused as a whole, by frame number. If the table contains hits from a
+            refused frame, these hits are ignored.
         hit_faults: faults of hits that are refused singly, by (frame, index).
         sender_of: the sender of each frame.
     """
@@ -138,7 +138,7 @@ class FrameDecoder:
     def _read(self, draft: _Draft, envelopes: Sequence[Envelope]) -> pa.RecordBatch:
         """Read all batches.
 
-        If Google's decoder accepts a batch but ptars does not, the batch is refused, except if all damage is in unknown
+        If Google's decoder accepts a batch but ptars does not, the batch is refused, unless all damage is in unknown
         fields.
         """
         try:
@@ -177,7 +177,7 @@ class FrameDecoder:
 
 
 def read_frames(frames: Sequence[Frame]) -> tuple[list[Envelope], tuple[Sender, ...]]:
-    """Return all envelopes, and the distinct senders to look up before hits are read."""
+    """Return all envelopes, and the distinct senders, which the caller must look up before hits are read."""
     envelopes = [read_envelope(frame) for frame in frames]
     return envelopes, senders_of(envelopes)
 
@@ -188,7 +188,7 @@ def _take_found_faults(draft: _Draft, number: int, found: Mapping[int, FoundFaul
 
 
 def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:
-    """Reduce each damaged hit to its undamaged parts. Refuse a batch if any of its other parts is damaged."""
+    """Reduce each damaged hit to its undamaged parts. Refuse a batch if any part of it outside the hits is damaged."""
     envelope = view_pb2.HitBatchEnvelope.FromString(draft.batches[number])
     hits = len(envelope.hits)
     for index, hit in enumerate(envelope.hits):

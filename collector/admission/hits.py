@@ -84,7 +84,7 @@ class Identified:
 
 _NO_KEYS: Final = np.zeros(0, dtype=np.uint64)
 NOBODY: Final = Identified(VisitorKeys(_NO_KEYS, _NO_KEYS, np.zeros(0, dtype=np.bool_)), None)
-"""The value of Identified for a micro-batch without hits."""
+"""The visitors, consents and ids of a micro-batch that has no hits."""
 
 
 def hits_of(decoded: Decoded, batches: Batches) -> Hits:
@@ -197,7 +197,7 @@ def _times(hits: Hits, batches: Batches, verdicts: Verdicts) -> EventTimes:
 
 
 def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Campaigns | None:
-    """Return each hit's campaign: that of the context or, if the context has none, that of the URL."""
+    """Return each hit's campaign: the context's campaign or, if the context has none, the URL's campaign."""
     named = None if pages is None else campaigns_of_queries(pages.whole_query, verdicts)
     if context.campaigns is None or named is None:
         return context.campaigns or named

@@ -1,7 +1,8 @@
 """Determines the visitor of a hit (rules I1, I4).
 
-Decides whether a user id, a visitor id or (for a day) a salted hash of network, user agent and host identifies a hit's
-visitor, and how consent limits this choice. Each distinct identifier is hashed only once.
+Decides which value identifies a hit's visitor: a user id, a visitor id, or a salted hash of network, user agent and
+host, which is valid for a day. Also decides how consent limits this choice. Each distinct identifier is hashed only
+once.
 """
 
 from __future__ import annotations

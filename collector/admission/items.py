@@ -55,7 +55,7 @@ def read_items(items: pa.StructArray, field: str, verdicts: Verdicts) -> Items:
 
 
 def item_lists(column: pa.ListArray, items: Items, rows: I64Array, height: int) -> pl.Series:
-    """Return the item list of each of `height` rows, or null for no items.
+    """Return `height` lists, one per row: the row's items, or null if the row has none.
 
     List i of `column` belongs to row rows[i].
     """

@@ -1,4 +1,4 @@
-"""Selects the bytes that are kept of refused hits and batches, and their origin, so that the hits can be replayed.
+"""Selects the bytes and the origin that are kept for refused hits and batches, so that the hits can be replayed.
 
 Decides what is never kept: a batch's ingest key, a batch's edge data, and hits whose visitor denied consent.
 """
@@ -19,9 +19,9 @@ from hitmesh.model.records import Origin
 from hitmesh.model.refusals import JSON_MARK, MAX_KEPT_BYTES, WHOLE_BATCH, origin_bytes
 
 MAX_CONTEXT_BYTES: Final = 1 << 10
-"""A batch's default context is kept with each refused hit up to this size.
+"""Maximum bytes of a default context that is kept with each refused hit.
 
-Hits with a larger context cannot be replayed.
+A hit whose batch has a larger default context cannot be replayed.
 """
 MAX_FIELDS: Final = 4_096
 """If a batch is refused as a whole, at most this many of its fields are read."""
@@ -34,7 +34,10 @@ _SECRETS: Final = re.compile(r'"(ingestKey|ingest_key|clientIp|client_ip)"\s*:\s
 
 
 class Kept(NamedTuple):
-    """The bytes kept of a refused hit or batch, and its origin as serialized hitmesh.internal.log.v1.RefusalOrigin."""
+    """The bytes that are kept for a refused hit or batch, and the origin of this hit or batch.
+
+    `origin` is a serialized hitmesh.internal.log.v1.RefusalOrigin.
+    """
 
     original: bytes
     origin: bytes
@@ -44,12 +47,12 @@ NOTHING: Final = Kept(b"", b"")
 
 
 class KeptHits:
-    """Selects the bytes to keep of refused hits in one batch.
+    """Selects the bytes that are kept for the refused hits in a batch.
 
     Args:
         frame: the batch.
-        batch: the batch's origin; `batch_index`, `size` and `is_complete` are ignored, because each hit sets these
-            fields.
+        batch: the batch's origin; `batch_index`, `size` and `is_complete` are ignored, because these fields differ from
+            hit to hit.
     """
 
     def __init__(self, frame: Frame, batch: Origin) -> None:
@@ -61,8 +64,8 @@ class KeptHits:
         self._hits = envelope.hits
         context = envelope.default_context
         self._has_context = len(context) <= MAX_CONTEXT_BYTES
-        # The shared fields are serialized once. Appending a hit's serialized fields gives the complete message, because
-        # concatenated protobuf messages merge.
+        # The origins of a batch's refused hits share most fields, which are serialized once. Appending a hit's
+        # serialized fields gives the complete message, because concatenated protobuf messages merge.
         self._shared = origin_bytes(
             replace(
                 batch,
@@ -73,7 +76,7 @@ class KeptHits:
         )
 
     def hit(self, index: int) -> Kept:
-        """Return the bytes to keep of a hit; nothing if the hit does not decode and may deny consent."""
+        """Return the bytes that are kept for a hit, or NOTHING if the hit may deny consent."""
         if self._json is not None and index < len(self._json.spans):
             sent = JSON_MARK + self._json.hit(index)
         elif index < len(self._hits):
@@ -88,13 +91,14 @@ class KeptHits:
 
 
 def kept_batch(frame: Frame, key: str, batch: Origin, is_denied_by_default: bool) -> Kept:
-    """Return the bytes to keep of a batch that is refused as a whole; nothing if any hit may deny consent (rule I4).
+    """Return the bytes that are kept for a batch that is refused as a whole, or NOTHING if a hit may deny consent (I4).
 
     Args:
         frame: the batch.
         key: the ingest key as sent.
         batch: facts about the batch.
-        is_denied_by_default: whether consent counts as denied for hits of this site that state no consent.
+        is_denied_by_default: whether a hit that states no consent counts as a hit that denies consent, according to the
+            site's default.
     """
     if may_deny(frame, is_denied_by_default):
         return NOTHING
@@ -145,7 +149,10 @@ def without_secrets(batch: bytes) -> tuple[bytes, bool]:
 
 
 def _field(message: bytes, at: int) -> tuple[int, int | None]:
-    """Return the number and the end of the field at a position. The end is None if the field is damaged or cut off."""
+    """Return the number and the end of the field that begins at `at`.
+
+    The end is None if the field is damaged or cut off.
+    """
     tag, at = _varint(message, at)
     if tag is None:
         return 0, None

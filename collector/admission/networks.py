@@ -10,7 +10,7 @@ from hitmesh.model.arrays import BoolArray, I32Array
 
 
 def stored_networks(frame: I32Array, sender: I32Array, denied: BoolArray, batches: Batches) -> Texts | None:
-    """Return each hit's truncated address, or "" for a hit whose address is not stored. Return None if all would be "".
+    """Return each hit's truncated address, or "" if it is not stored; return None if no hit's address can be stored.
 
     Args:
         frame: the frame of each hit.

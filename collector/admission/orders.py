@@ -28,7 +28,7 @@ MAX_ITEMS: Final = 1_000
 _AMOUNTS: Final = ("total", "subtotal", "shipping", "tax", "discount")
 
 
-# These kinds of refund refund the whole order.
+# A refund of one of these kinds covers the whole order.
 _WHOLE_REFUNDS: Final = (hit_pb2.REFUND_KIND_FULL, hit_pb2.REFUND_KIND_CANCEL)
 
 

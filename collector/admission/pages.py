@@ -88,7 +88,7 @@ class Split:
     """The parts of URLs. A part that the URL lacks is "". A valid URL always has a path, at least "/"."""
 
     valid: BoolArray
-    host: Texts | None  # in normal form, without user name or port
+    host: Texts | None  # the host in normal form, without user name or port
     path: pa.StringArray
     query: pa.StringArray
 

@@ -179,7 +179,7 @@ def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordB
     """Return the payload columns. Refuse hits whose payload does not decode, and read such payloads as empty."""
     reader = _reader(field)
     try:
-        return reader.read(sent, sound=True)  # the whole batch was checked with `is_sound`
+        return reader.read(sent, sound=True)  # `is_sound` was called with the whole batch before
     except Undecodable:
         messages = sent.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

@@ -53,7 +53,7 @@ def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | No
 def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
     """Return the entries, with long strings cut. Position i in `verdicts` stands for the hit that contains entry i."""
     try:
-        decoded = _reader().read(entries, sound=True)  # the whole batch was checked with `is_sound`
+        decoded = _reader().read(entries, sound=True)  # `is_sound` was called with the whole batch before
     except Undecodable:
         messages = entries.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

@@ -30,7 +30,7 @@ from hitmesh.model.refusals import WHOLE_BATCH
 from hitmesh.model.rows.columns import REJECTED_COLUMNS
 
 _SCHEMA: Final = {**REJECTED_COLUMNS, "frame": pl.UInt32()}
-_PLACE: Final = itemgetter(0, 1)  # the frame and the index of an issue
+_PLACE: Final = itemgetter(0, 1)  # returns an issue's frame and index
 
 
 def issues_of(
@@ -172,12 +172,12 @@ def _names_of(answer: Answer) -> tuple[str, str]:
 
 
 def _storable(text: str) -> str:
-    """Replace U+0000, which stores reject. A hit that was refused because of this character contains it."""
+    """Replace each U+0000, because stores reject it. The text may be from a hit that was refused for this character."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
-    """Return whether the sender may send the batch again: the sender's refusal has this reason and sets `retry`."""
+    """Return whether the sender was refused for this reason, and may send the batch again."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 

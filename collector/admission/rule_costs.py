@@ -14,7 +14,7 @@ from hitmesh.model.rows.rule_flags import MATCHED, matcher_of, rule_steps
 from hitmesh.model.sites import Site
 
 RuleSteps = Callable[[str, Sequence[int]], int]
-"""Charges the steps that a site's batches need, in order.
+"""Charges a site for the steps that each of its batches needs, batch by batch.
 
 Returns how many batches pass (collector.rule_budget.RuleBudget).
 """

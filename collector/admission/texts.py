@@ -1,7 +1,7 @@
 """Stores string columns as distinct values, so that each string is checked once for all hits that contain the string.
 
 A string that is too long is cut, and a hit whose string contains U+0000 is refused. The values are in an Arrow array.
-Examining such an array does not start a query engine, which would be slow for thousands of short columns.
+An Arrow array is examined without a query engine, whose start would be slow for thousands of short columns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NUL: Final = 0
 # distinct.
 _HASH_BYTES: Final = 16
 _HASH_ENDING_BYTES: Final = 1 + 2 * _HASH_BYTES
-# Matches control characters, which terminals obey, and line and paragraph separators, which end lines.
+# Matches control characters, which can change a terminal's state, and line and paragraph separators, which end a line.
 _CONTROLS: Final = r"[\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]"
 _CONTROLS_OF_PYTHON: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -199,8 +199,8 @@ def _cut(value: str, max_bytes: int) -> str:
 def shortened(value: str, max_bytes: int) -> str:
     """Return an identifier in at most `max_bytes`: a hash of the whole text replaces the end of a longer text.
 
-    The hash replaces the text permanently, so finding a collision must be infeasible (rule D0), as it is for
-    BLAKE2b-128.
+    The hash replaces the text permanently, so nobody must be able to find a collision (rule D0). With BLAKE2b-128, this
+    is infeasible.
     """
     encoded = value.encode()
     if len(encoded) <= max_bytes:

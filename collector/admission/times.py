@@ -21,7 +21,8 @@ from hitmesh.model.hit_types import TimeSource
 from hitmesh.model.limits import MAX_AGE_MS, MAX_AHEAD_MS, MAX_SERVER_AGE_MS, MAX_SKEW_MS
 from hitmesh.model.reasons import HitReason
 
-# Far beyond any accepted time, but small enough that the difference between two times cannot overflow.
+# Times are clipped to ± this value. The value is far beyond any accepted time, but so small that the difference between
+# two times cannot overflow.
 _FAR_MS: Final = 1 << 60
 _UNBOUNDED: Final = "a server key that CreateIngestKey created with unboundedHistory"
 _FIELDS: Final = {
@@ -58,12 +59,12 @@ class SentTimes:
     """The times that are known for each hit, before the rules are applied."""
 
     collected: I64Array
-    edge: Instants | None  # set for trusted edges only
+    edge: Instants | None  # only a trusted edge's time is known
     created: Instants | None
     sent: Instants | None
     true: Instants | None
     by_server: BoolArray
-    unbounded: BoolArray  # the key may send hits of any age
+    unbounded: BoolArray  # whether the key may send hits of any age
 
 
 @dataclass(frozen=True, slots=True)

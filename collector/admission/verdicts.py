@@ -67,9 +67,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Verdicts as notes: one note per row and cause, sorted by row.
+    """Verdicts in the form of notes, one per row and cause, sorted by row.
 
-    With a frame, index and hit id, a note becomes an issue.
+    A note becomes an issue when frame, index and hit id are added.
 
     Attributes:
         rows: each note's row, in ascending order.
@@ -131,7 +131,7 @@ class Verdicts:
 
     @property
     def refused(self) -> BoolArray:
-        """Whether the row at each position is refused so far."""
+        """For each position, whether its row is already refused."""
         return self._refused if self._rows is None else self._refused[self._rows]
 
     def refuse(

@@ -65,7 +65,7 @@ class VisitorMemory:
 
 @lru_cache(maxsize=_MOST_SCOPES)
 def _keyed(secret: bytes, kind: str) -> blake2b:
-    """Return the hash state that visitor_key has after it has hashed secret and kind."""
+    """Return a hasher that has already hashed secret and kind, as `visitor_key` does before it hashes the id."""
     hasher = blake2b(digest_size=16, key=secret)
     hasher.update(_LENGTHS[len(kind)] + kind.encode())
     return hasher

@@ -23,7 +23,7 @@ def listed_patterns() -> list[str]:
 
 
 def empty_automaton() -> re2.Set:
-    """Return an automaton that has no patterns yet, and finds its patterns anywhere in a text."""
+    """Return an automaton without patterns. Patterns that are added later match anywhere in a text."""
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MAX_AUTOMATON_BYTES

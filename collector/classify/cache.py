@@ -19,7 +19,7 @@ DEFAULT_MAX_CHARS = 16 << 20
 
 
 class BoundedCache(Generic[K, V]):
-    """An LRU cache for a pure function. The number of entries and the total characters in keys are bounded.
+    """An LRU cache for a pure function. The number of entries, and the number of characters in all keys, are bounded.
 
     Not thread-safe.
     """

@@ -21,9 +21,10 @@ class Facts(NamedTuple):
     """The inputs of the rules, all in lower case. An input that is not set is "".
 
     `source_kind` is the kind of place that `source` names (search, social, ai or email), or "none". `referrer_kind` is
-    the referrer's kind, "site" for any other site, or "none" without a referrer. `click` is "ad" for an advertisement's
-    click id, and "" without a click id. If the network adds the click id to unpaid links too, `click` is the network's
-    kind.
+    the kind of place that the referrer names, "site" for a place of no other kind, or "none" without a referrer.
+    `click` is "ad" if networks add the hit's click id only to advertisements, or if the click id is unknown, and ""
+    without a click id. If a network adds its click id to unpaid links too, `click` is the kind of that network (search,
+    social or email).
     """
 
     source: str

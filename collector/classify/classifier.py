@@ -20,7 +20,7 @@ from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 _FOUND: Final = ("referrer_host", "channel", "source", "medium")
-_NO_CLICK_ID: Final = "-"  # differs from all parameter names, and from "", the kind of an unknown id
+_NO_CLICK_ID: Final = "-"  # no parameter has this name; "" stands for an unknown kind
 # If the campaign names no medium, the medium is "cpc" for an advertisement's click, and otherwise follows from the kind
 # of the referrer or click id.
 _MEDIUM_OF_AD: Final = "cpc"
@@ -36,7 +36,7 @@ _MEDIUM_OF_KIND: Final = {
 class Arrival(NamedTuple):
     """Where a hit came from: the referrer's host, its origin, and whether the host is listed for spam.
 
-    The host is without "www.", or null without a referrer. The origin is the place that the host stands for.
+    `host` has no "www.", and is null if there is no referrer. `origin` is the place that the host stands for.
     """
 
     host: str | None
@@ -45,7 +45,7 @@ class Arrival(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """The result of classifying an arrival: the values of the columns in _FOUND, and whether the referrer is spam."""
+    """An arrival's values for the columns in _FOUND, and whether its referrer is spam."""
 
     words: tuple[str | None, ...]
     is_spam: bool
@@ -77,7 +77,7 @@ class Classifier:
     def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
         """Return one row per user agent, in order: user_agent, device_type, browser, os, is_bot.
 
-        Without a user agent (null, empty or blank), the three words are null, and is_bot is false.
+        If a user agent is null, empty or blank, device_type, browser and os are null, and is_bot is false.
         """
         strings: list[str | None] = distinct.to_list()
         found = iter(self._user_agents.values_of(string for string in strings if string))
@@ -160,7 +160,7 @@ def _filled(rows: pl.DataFrame, column: str) -> list[str]:
 
 
 def _clicks(rows: pl.DataFrame) -> list[str]:
-    """Return the kind of each row's click id as sent; "" for an unknown kind, _NO_CLICK_ID for no click id."""
+    """Return each row's click_id_kind as sent: "" if it was not sent, _NO_CLICK_ID if the row has no click id."""
     click_ids = _filled(rows, "click_id")
     kinds = _filled(rows, "click_id_kind") if "click_id_kind" in rows.columns else [""] * len(click_ids)
     return [kind if click_id else _NO_CLICK_ID for click_id, kind in zip(click_ids, kinds, strict=True)]

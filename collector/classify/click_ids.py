@@ -12,16 +12,16 @@ class Click(NamedTuple):
     """The meaning of a click id.
 
     `kind` is "ad" if the network adds the id only to advertisements. If the network adds the id to unpaid links too,
-    `kind` is the network's kind (search, social …). `source` is the network's name as in `referrers`; null for the id
-    of a tool that serves many networks.
+    `kind` is the kind of place that the network is (search, social or email). `source` is the network's name as in
+    `referrers`; null for the id of a tool that serves many networks.
     """
 
     kind: str
     source: str | None
 
 
-# Maps each parameter, spelled as the network spells the parameter, to its meaning. If a query has several click ids,
-# the first in this order counts.
+# Maps the URL parameter of each click id, in the network's spelling, to the click id's meaning. If a query has several
+# click ids, the first in this order counts.
 CLICK_IDS: Final[dict[str, Click]] = {
     "gclid": Click("ad", "Google"),
     "gbraid": Click("ad", "Google"),
@@ -73,6 +73,6 @@ _BY_LOWER_NAME: Final = {name.lower(): click for name, click in CLICK_IDS.items(
 def click_of(kind: str) -> Click:
     """Return the meaning of a click id by its kind.
 
-    The kind is the name of the URL parameter; upper and lower case are equal.
+    `kind` is the name of the URL parameter, in upper or lower case.
     """
     return _BY_LOWER_NAME.get(kind.lower(), UNKNOWN_CLICK)

@@ -67,7 +67,7 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
 
 
 def _is_android_tablet(text: str) -> bool:
-    """Return whether a browser is on an Android tablet: by convention, only phone browsers name "Mobile".
+    """Return whether a browser is on an Android tablet: by convention, only a phone's browser sends "Mobile".
 
     Apps do not follow this convention, so the result is false for apps.
     """

@@ -34,9 +34,9 @@ class Place(NamedTuple):
 
 
 def cut(referrer: str) -> str:
-    """Return the part of a referrer that is read.
+    """Return the referrer without query and fragment, cut to MAX_READ_CHARS.
 
-    Query and fragment are left out, because they may hold private data.
+    Query and fragment may contain private data.
     """
     return referrer[:MAX_READ_CHARS].partition("?")[0].partition("#")[0]
 

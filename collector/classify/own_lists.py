@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-# Kinds of place. The kind "site" is any other site; "none" means that there is no place.
+# Kinds of place. The kind "site" is for places of no other kind; "none" means that there is no place.
 Kind = Literal["none", "site", "search", "social", "ai", "email", "payment"]
 
-# A customer who returns from paying was not sent by the payment provider (rules.md §9, rule S3).
+# If a customer returns from the page of a payment provider, this provider does not count as the referrer (rules.md §9,
+# rule S3).
 PAYMENT_HOSTS: Final = """
     paypal.com paypal.me paypalobjects.com braintreegateway.com braintree-api.com stripe.com stripe.network
     link.com klarna.com klarnacdn.net klarnaservices.com sofort.com giropay.de paydirekt.de wero-wallet.eu

@@ -39,7 +39,7 @@ _SEARCH_PART = re.compile(r"(?:search|suche)\.")
 
 
 class Origin(NamedTuple):
-    """The kind and the name of a place. `name` is null for an ordinary site, and if there is no place."""
+    """The kind and the name of a place. `name` is null if the kind is "site" or "none"."""
 
     kind: Kind
     name: str | None
@@ -147,7 +147,7 @@ def _patterns_of(labels: list[str]) -> Iterator[str]:
 
 
 def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
-    """Return whether an entry for a host also applies to its subdomain with the labels `front` before the host."""
+    """Return whether a host's entry also applies to the subdomain that has the labels `front` before the host."""
     if kind != "search" or not front:
         return True
     if _SEARCH_PART.match(pattern):
@@ -158,7 +158,7 @@ def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
 def load_table() -> ReferrerTable:
     """Return the project's table merged with `own_lists`.
 
-    Entries of `own_lists` take precedence, then AI, social, search.
+    If several kinds list a pattern, the order of precedence is payment, email, AI, social, search.
     """
     table, spam = _table("referrers.json"), _table("spammers.json")
     webmail: dict[str, list[str]] = {}

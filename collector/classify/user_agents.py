@@ -1,4 +1,4 @@
-"""Reads a user agent: device type, browser, operating system, and whether the user agent declares a robot.
+"""Reads a user agent: device type, browser, operating system, and whether the client identifies itself as a robot.
 
 Uses ua-parser's rules (compiled by ua-parser-rs) and the lists of crawlers and monitors. Hits of a bot get the flag
 BOT_UA; such hits are stored, but reports exclude them by default.
