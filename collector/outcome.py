@@ -34,7 +34,7 @@ class BatchOutcome:
 
     @property
     def is_charged(self) -> bool:
-        """Whether the sender is charged: if hits or the whole batch were refused, or if a quota requires a retry."""
+        """Whether the sender is charged: hits or the whole batch were refused, or the sender's quota is exhausted."""
         if self.is_free:
             return False
         return bool(self.rejected) or any(

@@ -53,7 +53,7 @@ ADOPT_AGAIN_S = 60.0
 
 
 class Worker:
-    """A processor thread. On failure, logs the cause and stops all other threads."""
+    """A processor thread. If the thread fails, it logs the cause and stops all other threads."""
 
     def __init__(self, name: str, work: Callable[[], None], stop: threading.Event) -> None:
         self.cause: str | None = None
@@ -77,7 +77,7 @@ def run_stream(
 ) -> None:
     """Recover, then run the stream until stopped; retry while a store is unavailable.
 
-    When a shadow must be adopted, the stream ends for a moment, and continues as the shadow.
+    When a shadow stream must be adopted, the live stream stops, and then continues from the shadow stream's state.
     """
     while not stop.is_set():
         try:
@@ -131,7 +131,7 @@ def stood_still(stores: Stores, live: Stream, runner: Runner, clock: Clock, stop
 class SettlerThreads:
     """A settler with its reprocessor, and the keeper of their leases.
 
-    `settle` and `keep_leases` run in a thread each.
+    `settle` and `keep_leases` run in separate threads.
 
     Attributes:
         name: the owner of the leases.
@@ -297,7 +297,7 @@ def main() -> int:
 
 
 def inspect_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) -> InspectStores:
-    """Return those of the opened stores that the trace service uses."""
+    """Return the opened stores that the trace service uses."""
     return InspectStores(
         directory=stores.directory,
         raw=stores.raw,

@@ -31,7 +31,7 @@ from processor.stream.stores import StreamStores
 
 
 def stream_stores(stores: Stores) -> StreamStores:
-    """Return those of the opened stores that the stream uses."""
+    """Return the opened stores that the stream uses."""
     return StreamStores(
         log_reader=lambda topic: stores.log_reader(topic, PROCESSOR_GROUP),
         log_scan=stores.log_scan,
@@ -49,7 +49,7 @@ def stream_stores(stores: Stores) -> StreamStores:
 
 
 def settler_stores(stores: Stores) -> SettlerStores:
-    """Return those of the opened stores that the settler uses."""
+    """Return the opened stores that the settler uses."""
     return SettlerStores(
         raw=stores.raw,
         rejected=stores.rejected,

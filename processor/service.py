@@ -1,4 +1,4 @@
-"""TraceHit: reports where a hit is stored and how it counts, by the rules of the stream and of settlement.
+"""TraceHit: reports where a hit is stored, and how it counts under the rules of the stream and of settlement.
 
 This service authenticates the caller, finds the hit, gets the verdict from inspect.fate, and builds the response. Only
 one hit is traced at a time, so that many requests cannot slow the stream down. A trace covers at most 31 days and the

@@ -58,8 +58,8 @@ class Blanking:
         `moved` contains the days that the reprocessing itself publishes.
 
         1. store the receipt with these hits and their positions. A repetition after a crash counts no hit twice;
-        2. mark the days that must be settled again: closed days with these hits, days with other claims on these ids,
-           and days with refunds that take their amount from these orders;
+        2. mark the days that must be settled again: closed days with these hits, days with other claims on the same
+           order and refund ids, and days with refunds that take their amount from these orders;
         3. remove the claims;
         4. blank the hits in the log, if the log can change records;
         5. blank the hits in the raw records.

@@ -67,7 +67,7 @@ def clean_refusals(stores: SettlerStores, erasure: Reprocessing) -> Iterator[Ste
 
 
 def unread_refusals(stores: SettlerStores, until: int) -> int:
-    """Return in how many partitions refusals from before this log time are not stored yet."""
+    """Return the number of partitions in which some refusals with a log time before `until` are not stored yet."""
     return sum(
         reached.next_offset < stores.log_scan.offset_at(partition, until)
         for partition, reached in stores.progress.progress(Topic.REJECTED).items()

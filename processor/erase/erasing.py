@@ -1,4 +1,4 @@
-"""Erases a visitor: this is how a reprocessing of kind ERASE is published.
+"""Erases a visitor, which is the publication of a reprocessing of kind ERASE.
 
 The stages are done in their order, and each stage can be repeated. After a crash, the next process begins with the
 first stage, and skips finished work. The receipt is stored with the reprocessing before any hit is removed.
@@ -192,7 +192,7 @@ class Erasing:
         return run
 
     def _store_marks(self, run: _Run, is_over: IsOver) -> bool:
-        """Store the erasure marks. From now on, streams and settlements refuse the visitor's earlier hits."""
+        """Store the erasure marks. From now on, streams and settlements refuse the hits that the marks cover."""
         now = self._clock.now()
         self._stores.erasures.put([replace(mark, created_at=now) for mark in run.reprocessing.marks])
         run.began_at = now
@@ -233,7 +233,7 @@ class Erasing:
     def _clean_refusals(self, run: _Run, is_over: IsOver) -> bool:
         """Remove texts from the visitor's refused hits.
 
-        The removal must wait until streams have stored all refusals of the time before the erasure.
+        The removal must wait until streams have stored all refusals that were logged before the erasure.
         """
         unread = 0 if run.steps else unread_refusals(self._stores, run.began_at + self._pace.marks_known_ms)
         if unread:

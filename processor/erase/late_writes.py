@@ -1,4 +1,4 @@
-"""Removes hits that a window stored although their visitors were erased meanwhile (kind ERASE).
+"""Removes hits that a window stored although their visitors had been erased before the window was stored (kind ERASE).
 
 An erasure's proof reads raw records a minute after the marks are stored. A stream that is suspended for longer can
 write hits after the proof. Each stream therefore reads the erasure marks again after its writes.

@@ -37,7 +37,7 @@ class Look:
 class Proof:
     """Searches the stores for a visitor.
 
-    The only change is that replaced generations that are still kept are retired.
+    The search changes nothing in the stores, except that it retires replaced generations that are still kept.
     """
 
     def __init__(self, stores: SettlerStores, reprocessings: Reprocessings) -> None:
@@ -84,7 +84,9 @@ class Proof:
 
 
 def with_following(days: Iterable[int]) -> list[int]:
-    """Return the days and, for each, the next day, whose replaced generations began with the carry of the given day.
+    """Return the given days and, for each, the day after it.
+
+    The day after is included, because its replaced generations began with the carry of the given day.
 
     Example:
         >>> with_following([1, 2, 9])

@@ -68,7 +68,7 @@ class Refusals:
     def must_go(self, hit: RejectedHit) -> bool:
         """Return whether the texts of a refusal must be removed.
 
-        Texts that must be removed are removed from the log first.
+        If they must be removed, this function also removes them from the log.
         """
         self.seen += 1
         if hit.collect_time >= self._until or not self._is_of_visitor(hit):

@@ -1,8 +1,8 @@
 """Recognises the hits of erased visitors by erasure marks. Pure.
 
 A mark contains only the visitor's hash. Each distinct visitor on a site with marks is therefore hashed, which takes
-about 1 µs. Visitors of other sites are not hashed, nor are those of hits after the site's latest mark, such as live
-traffic.
+about 1 µs. Visitors of other sites are not hashed. If a hit comes after the `until` of all the site's marks, as live
+traffic does, its visitor is not hashed either.
 """
 
 from __future__ import annotations

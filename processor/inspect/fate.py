@@ -2,8 +2,9 @@
 
 The verdict follows from the rules by which the copy was counted (rules D1 to D3, T4): the rules of settlement on a
 settled day, and those of the live stream on other days. The visit is rebuilt from the stored hits of the day and both
-neighbouring days. If a visitor never pauses, hits before these days may have split the visits at other instants. The
-rebuilt visit may then differ from the visit that was counted. The functions are pure; `search` finds the hits.
+neighbouring days. If a visitor was active without a pause since before these days, the earlier hits may have split the
+visits at other instants. The rebuilt visit may then differ from the visit that was counted. The functions are pure;
+`search` finds the hits.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from processor.settle.window import read_rows
 # The limit of records applies to each reading. The limit of time applies to both readings together.
 MAX_RECORDS: Final = 50_000
 MAX_MS: Final = 10_000
-MAX_VISITORS: Final = 20  # an id that more visitors than this share does not identify a hit
+MAX_VISITORS: Final = 20  # an id that is shared by more visitors does not identify a hit
 
 READ_COLUMNS: Final = (
     "site",

@@ -1,7 +1,7 @@
-"""Decides whether a reprocessing's work may begin: not if it would undo a later publication (reprocessing). Pure.
+"""Decides whether a reprocessing's work may begin: work that would undo a later publication must not begin. Pure.
 
 The control service refuses work that would undo a later publication. Two works that are requested at the same moment
-may both be accepted, so the settler checks this again before the first site-day is moved.
+may both be accepted, so the settler checks again before it moves the first site-day.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from processor.reprocess.parts import parts_of
 def begun(reprocessing: Reprocessing, stored: Iterable[Reprocessing], now: int) -> Reprocessing:
     """Return the reprocessing at the beginning of its work.
 
-    The reprocessing is unchanged if its work has begun before, or follows work that failed. A reprocessing's place in
-    the order is that of its first publication. If the work would undo a later publication, the request is withdrawn,
-    and `error` states the reason.
+    If the work began earlier, or continues work that failed, the reprocessing is returned unchanged. The first
+    publication of a reprocessing determines its place in the order of publications. If the work would undo a later
+    publication, the request is withdrawn, and `error` states the reason.
     """
     if reprocessing.begun_at or parts_of(reprocessing):
         return reprocessing

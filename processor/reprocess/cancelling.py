@@ -13,7 +13,7 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
 
 _FINISHED: Final = sys.maxsize
-"""In a chain, stands in place of the last day when the site is finished."""
+"""When all rows of a site are dropped, the chain's `last` has this value as its day."""
 
 
 class Cancelling:
@@ -41,7 +41,7 @@ class Cancelling:
         self._page_site_days = page_site_days
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the given chain. Rows may be dropped again, which changes nothing."""
+        """Return the given chain. Stored progress is not needed, because dropping rows again changes nothing."""
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
@@ -62,7 +62,7 @@ class Cancelling:
         return chain, False
 
     def _unpublished(self, page: Sequence[Rebuilt]) -> Iterator[tuple[SiteDay, int]]:
-        """Yield the new generations, without those that are current."""
+        """Yield the recomputed generations that are not current."""
         for rebuilt in page:
             site, day = rebuilt.site_day
             entry = self._generations.current(site, day, day + 1).get(day)

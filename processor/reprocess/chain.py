@@ -83,7 +83,7 @@ class Chain:
 
 @dataclass(slots=True)
 class Reached:
-    """The chain up to which a recomputation has come."""
+    """The chain of the site-days that a recomputation has finished."""
 
     chain: Chain
 

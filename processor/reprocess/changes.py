@@ -16,14 +16,15 @@ MEASURES: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, *TRAFFIC_SKETCHES)
 
 
 def changes_of(old: pl.DataFrame, new: pl.DataFrame) -> dict[str, Change]:
-    """Return each measure's old and new sum of the rows that are not excluded.
+    """Return each measure's sum over the rows that are not excluded, in the old and in the new generation.
 
     Args:
         old: the old generation's series (SERIES_COLUMNS).
         new: the new generation's series.
 
     Returns:
-        Exact sums, and for `visitors` the rounded distinct counts. Measures that are 0 in both generations are left
+        The sums are exact, except for `visitors`, where the rounded distinct count is returned. Measures that are 0 in
+            both generations are left
         out.
     """
     of_old, of_new = _sums(old), _sums(new)

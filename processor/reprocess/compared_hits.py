@@ -28,7 +28,7 @@ class Together(Protocol):
         """Return for each hit its record, whether the hit is excluded, and whether the hit was excluded before."""
 
     def rows(self) -> tuple[pl.DataFrame, pl.Series]:
-        """Return the window's columns, and for each hit whether it was excluded before.
+        """Return the window's columns, and for each hit whether the old side excludes the hit.
 
         A visitor's hits are in log order.
         """

@@ -1,6 +1,6 @@
 """Compares how two generations of a site-day treat the same hits: outcomes and visits (reprocessing).
 
-Pure, without a loop.
+The functions are pure, and do not loop over hits.
 """
 
 from __future__ import annotations
@@ -137,9 +137,9 @@ def _places(hits: pl.DataFrame, old: Side, new: Side) -> I64Array:
 
 
 def _begins(side: Side, rows: I64Array) -> BoolArray:
-    """Return for each place whether it is the first place of a visit that did not begin before the UTC day."""
+    """Return for each hit in `rows` whether it is the first in `rows` of a visit that is not a carried-in visit."""
     first = np.full(len(side.start), -1, np.int64)
-    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # a visit's first place wins
+    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # reversed: the first hit of a visit is stored last
     begins = np.zeros(len(rows), np.bool_)
     begins[first[(first >= 0) & ~side.is_carried]] = True
     return begins

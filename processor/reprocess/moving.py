@@ -2,9 +2,9 @@
 
 Site-days are moved one by one, with days ascending. Usually a site-day still has the entry that the reprocessing stored
 or found last. One conditional write then publishes or restores the wanted generation. If the settler has settled the
-site-day again since, for example because late hits arrived, these hits are missing in the wanted generation. The
-site-day is then recomputed from the raw hits under the wanted logic, so that the hits are missing neither in answers
-nor in the ledger.
+site-day again in the meantime, for example because late hits arrived, these hits are missing in the wanted generation.
+The site-day is then recomputed from the raw hits under the wanted logic, so that the hits are missing neither in
+answers nor in the ledger.
 
 If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. The work then
 fails, and the site-day keeps its current generation.
@@ -66,9 +66,9 @@ class _Page:
     def standing(self, rebuilt: Rebuilt, entry: GenerationEntry) -> Standing:
         """Return how the entry relates to the site-day.
 
-        If another reprocessing made the generation, the result is STALE too. A publication must not treat the
-        generation of another reprocessing as its own result, whether it is in `Rebuilt.after` or in an entry that is
-        older than the publication.
+        If another reprocessing produced the generation, the result is also STALE, because a publication must not treat
+        the generation of another reprocessing as its own result. Such a generation can be in `Rebuilt.after`, or in an
+        entry that is older than the publication.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:
@@ -136,8 +136,8 @@ class Moving:
                 self._rebuilder.bounds(),
             )
             ready = self._up_to_date(page, found[: self._pace.page_site_days], is_over)
-            # Waiting for rows usually takes longer than the portion. If the wave then ended, each portion would move
-            # only one site-day.
+            # The wait until rows are readable usually takes longer than a portion. If site-days of the wave were moved
+            # only as long as the portion lasts, each portion would move a single site-day.
             last = max((at for at, (_, stands) in enumerate(ready) if stands is Standing.STALE), default=0)
             for at, (rebuilt, stands) in enumerate(ready):
                 if at > last and is_over():
@@ -170,9 +170,9 @@ class Moving:
     def _recomputed(self, page: _Page, rebuilt: Rebuilt, handed: Handed) -> Recomputed:
         """Recompute a site-day under the wanted generation's logic.
 
-        If the wanted carry changes, mark the next day. If the next day is recomputed too, that was done with the
-        earlier carry. The mark must be stored before the site-day, because after a crash, only the mark shows that the
-        carry has changed.
+        If the recomputation changes the carry that the wanted generation hands to the next day, mark the next day: a
+        recomputation of the next day has used the old carry. The mark must be stored before the site-day, because after
+        a crash, only the mark shows that the carry has changed.
 
         Raises:
             SiteDayFailed: raw hits are missing, or the site-day cannot be settled.
@@ -193,17 +193,18 @@ class Moving:
 
         A stale site-day has been recomputed and stored before (`_up_to_date`). After a crash, the generation in the
         entry therefore shows whether this reprocessing has published the site-day.
-        1. mark the days that the publication disturbs. The next day is not marked if it is recomputed, because it is
-           moved next. As in `Settler._publish_wave`, this must precede the publication, and also the flags, on which
-           these days depend;
+        1. mark the days that the publication disturbs. If the next day is among the recomputed days, it needs no mark,
+           because it is moved next. As in `Settler._publish_wave`, the marks must be stored before the publication, and
+           before the flags are set, because these days depend on the flags;
         2. publish the generation, or restore a generation that was published before. The replaced generation is kept,
            so that later work can restore it;
-        3. store an intent (SettlementMarks.intent), then set the claims' duplicate flags that belong to the generation;
-        4. store the new entry's sequence, and remove the intent. Until step 4 is done, the next pass repeats steps 1, 3
-           and 4, because after a crash, the settler may have settled a marked day before the flags were set.
+        3. store an intent (SettlementMarks.intent), then set the duplicate flags that claims have in this generation;
+        4. store the new entry's sequence, and remove the intent. If step 4 was not done, for example because of a
+           crash, the next pass repeats steps 1, 3 and 4. The settler may already have settled a marked day before the
+           flags were set.
 
-        If the settler has settled the site-day since under the wanted logic, the site-day is only marked, because this
-        work may have changed the carry from the day before without a mark.
+        If the settler has settled the site-day again under the wanted logic, nothing is published, and the site-day is
+        only marked: this work may have changed the carry from the day before without marking this site-day.
 
         If the lease on the site has ended, another settler may work on the site. After step 3, days that were settled
         for the first time meanwhile are therefore marked too. If any day was published meanwhile, the site-day and all
@@ -238,7 +239,7 @@ class Moving:
             self._stores.dirty.clear(DirtySiteDay(rebuilt.site_day, tuple(map(range_of, intents))))
 
     def _abandon_unpublished(self, page: _Page, rebuilt: Rebuilt) -> None:
-        """When a failed PUBLISH is undone, abandon the new generation of a site-day that it did not reach.
+        """When a failed PUBLISH is rolled back, abandon the new generation of a site-day that PUBLISH did not move.
 
         The rows are kept in the same way as replaced rows, because a later PUBLISH restores the generation.
         """

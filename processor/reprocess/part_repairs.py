@@ -37,10 +37,9 @@ def _hits(records: Iterable[RestoredRecord]) -> int:
 
 
 def handed_on(stored: RawRepair, others: Sequence[RawRepair], buckets: Set[int]) -> RawRepair:
-    """Return, for a part with these buckets, the stored findings that belong to no other part.
+    """Return the stored findings that no other part has, for a part with the given buckets.
 
-    Restored records still count if the part that restored them is interrupted, because for a later part, these records
-    are not missing.
+    If a part is interrupted, the records that it restored still count: a later part does not restore them again.
     """
     theirs = total(others) or RawRepair()
     named = tuple(lost for lost in stored.named if site_bucket(lost.site_day.site) in buckets)

@@ -2,9 +2,9 @@
 
 The current generation's hits are known: they are the hits of the new scan that lie below the offsets through which the
 current generation was read. The visits of these hits are built again under the current generation's logic, and both
-sides are compared hit by hit. The result counts only if the visits and the ledger that are built again equal the stored
-numbers; otherwise a store lost numbers or raw hits, or hits were erased, and hits and visits do not explain the
-difference.
+sides are compared hit by hit. The result is used only if the rebuilt visits and the rebuilt ledger equal the stored
+numbers. If they do not, a store lost numbers or raw hits, or hits were erased, and a comparison of hits and visits
+cannot explain the difference.
 
 All compared hits and visits belong to one visitor. A window on disk is therefore compared in visitor ranges: `Part`
 adds up. A visitor with more hits than fit into memory is not compared.
@@ -72,9 +72,9 @@ def reasons_of(
     erased = erased_in_day(new)
     read_erased = is_read[erased["record"].to_numpy()]
     if int(read_erased.sum()) != current.ledger.erased:
-        return None  # the old side has visits of hits that are erased since
+        return None  # the old side contains hits that were erased later
     if read_erased.all() and settle_alike(old, new) and all(_are_equal(each, is_read) for each in together):
-        return None  # both sides are equal
+        return None  # no hit or visit differs between the sides
     whole = Part(ChangeReasons(), ledger_of(NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased]), 0)
     for each in together:
         whole = whole.plus(_compared(old, new, each, is_read))
@@ -91,7 +91,10 @@ def _fits(together: Sequence[Together], inputs: DayInputs, max_hits: int) -> boo
 
 
 def _are_equal(together: Together, is_read: BoolArray) -> bool:
-    """Return whether the old side has read all hits, and excludes the same hits. `is_read` has an entry per record."""
+    """Return whether the old side has read all these hits, and both sides exclude the same hits.
+
+    `is_read` has an entry per record.
+    """
     records, excluded, excluded_before = together.decided()
     return bool(is_read[records].all()) and excluded.equals(excluded_before)
 
@@ -105,7 +108,7 @@ def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolA
 
 
 def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:
-    """Compare hits. All hits of their visitors must be given.
+    """Compare hits. If a visitor's hits are compared, all of them must be given.
 
     Args:
         old: the inputs of the old side; its window is not used.

@@ -3,7 +3,7 @@
 A site-day is settled in the same way as by the settler, but under a given logic and given exclusion rules.
 
 Dirty marks are never cleared here. Hits that only the recomputed generation counts therefore remain pending until the
-settler settles their day, and the ledger balances whichever generation is current.
+settler settles their day. The ledger thus balances, whether the old or the recomputed generation is current.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Rebuilder:
         self._lg_k = lg_k
 
     def bounds(self) -> ScanBounds:
-        """Return the bounds for scans that begin now. No current generation has been read beyond these bounds."""
+        """Return the bounds for scans that begin now. All current generations were read within these bounds."""
         return scan_bounds(self._stores.progress)
 
     def recompute(
@@ -102,7 +102,7 @@ class Rebuilder:
             handed: earlier days' results that the settlement needs.
             bounds: the scan's bounds.
             work: the work for which the site-day is recomputed.
-            rules: new versions of the exclusion rules, by day. All other days keep their version.
+            rules: new versions of the exclusion rules, by day. Days without a new version keep their version.
             erasing: erasure marks for visitors that are about to be erased, and whose hits do not count.
 
         Raises:
@@ -161,7 +161,7 @@ class Rebuilder:
     def concerns(self, reprocessing: Reprocessing, site_day: SiteDay, bounds: ScanBounds) -> bool:
         """Return whether a site-day must be recomputed.
 
-        With kind ERASE, this is so only if the visitor has hits on the day.
+        A reprocessing of kind ERASE recomputes a site-day only if the visitor has hits on the day.
         """
         if reprocessing.kind is not Kind.ERASE:
             return True
@@ -211,7 +211,7 @@ class Rebuilder:
             self._reprocessings.put(id_, [done.rebuilt for done in wave])
 
     def _abandon(self, wave: Sequence[Recomputed]) -> None:
-        """Supersede the attempts. If the store is unavailable too, the next publication or CANCEL supersedes them."""
+        """Supersede the attempts. If the store is unavailable, the next publication or CANCEL will supersede them."""
         with contextlib.suppress(RetryError):
             for done in wave:
                 site, day = done.attempt.site_day
@@ -250,7 +250,7 @@ class Rebuilder:
             return pl.DataFrame(schema=SERIES_COLUMNS)
 
     def _current_version(self, attempt: Attempt) -> GenerationVersion:
-        """Return the current generation with its ledger entry and carry, which a rollback needs.
+        """Return the current generation with its ledger entry and carry, so that a rollback can restore them.
 
         Raises:
             StaleGeneration: another settler has published the site-day since the attempt began, so that the stored

@@ -1,7 +1,8 @@
 """Selects the site-days that a reprocessing must recompute (step RECOMPUTE). The module `rebuilder` recomputes each.
 
-After the plan's last day, the work continues with the following settled days, as long as a day hands other visits
-to the next day than before (rule L4). The difference thus shows all days that the publication changes in this way.
+After the plan's last day, the work continues with the following settled days, as long as the recomputation changes the
+visits that a day hands to the next day (rule L4). The difference thus includes days that the publication changes only
+through these visits.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Recomputing:
 
     An instance must be used by one thread only. A repair first restores raw records from the log. If raw hits of a
     site-day are still missing or damaged, the site-day is not recomputed, and keeps its published generation. A
-    site-day after the plan keeps its logic and rules. If its raw hits are not complete, it is not recomputed, but left
-    to the settler.
+    site-day after the plan keeps its logic and rules. If the raw hits of such a site-day are not complete, the site-day
+    is left to the settler.
 
     Args:
         page_site_days: how many recomputed site-days are read at once.
@@ -136,9 +137,9 @@ class Recomputing:
     def _left(self, reprocessing: Reprocessing, at: Reached) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
         """Yield the site-days that are left, each with its stored recomputation, if any.
 
-        Days without a current generation are settled when they close. A site-day that is left has a stored
-        recomputation if other settlers did parts of the work before. The caller must extend `at` by each site-day
-        before it takes the next.
+        Days without a current generation are settled when they close. A site-day that is left may already have a stored
+        recomputation, because another settler may have done a part of the work. The caller must extend `at` by each
+        site-day before it takes the next.
         """
         last = at.chain.last
         for site in sorted(reprocessing.sites):

@@ -246,7 +246,7 @@ class Reprocessor:
 
     def _do_portion(self, reprocessing: Reprocessing) -> int:
         begun = self._progress
-        assert begun is not None  # the settler has claimed a part before
+        assert begun is not None  # the caller has claimed a part
         ends_at = self._clock.now() + self._pace.portion_ms
         steps, part = self._steps_of(reprocessing, begun.part.work), narrowed(reprocessing, begun.part)
         of_buckets = {site_bucket(site): site for site in part.sites}.values()
@@ -333,7 +333,7 @@ class Reprocessor:
         self._change(reprocessing, lambda stored: replace(stored, state=State.FAILED, error=message))
 
     def _change(self, reprocessing: Reprocessing, change: Callable[[Reprocessing], Reprocessing]) -> None:
-        """Change the stored reprocessing. If another settler has changed the reprocessing meanwhile, try again.
+        """Change the stored reprocessing. If another settler changes the reprocessing at the same time, try again.
 
         If the work is no longer requested, for example because it was cancelled, change nothing.
         """
@@ -353,8 +353,8 @@ class Reprocessor:
     def _replace(self, reprocessing: Reprocessing) -> Reprocessing | None:
         """Replace the stored reprocessing, and return the new version.
 
-        Return None if another process has replaced the reprocessing since. The next pass then reads the version of the
-        other process.
+        Return None if another process has already replaced the given version. The next pass then reads the other
+        process's version.
         """
         changed = self._next_version(reprocessing)
         if self._reprocessings.replace(changed):

@@ -55,7 +55,7 @@ class _Examined:
 
 @dataclass(frozen=True, slots=True)
 class _SiteLedger:
-    """A site's accepted hits in the stream's ledger, by UTC day, and its dirty marks, which were read afterwards."""
+    """A site's accepted hits in the stream's ledger, by UTC day, and the site's dirty marks, read after the ledger."""
 
     site: str
     streamed: Mapping[int, Count]
@@ -159,7 +159,7 @@ class Restoring:
             this.incomplete[site_day] = examined
 
     def _incomplete(self, site_day: SiteDay) -> _Examined | None:
-        """Return the findings if a site-day's raw hits are incomplete even after its index is mended, else None."""
+        """Mend the index of a site-day whose raw hits are incomplete; return the findings if hits are still missing."""
         if self._examined(site_day) is None:
             return None
         self._stores.raw.mend_index(site_day)
@@ -168,8 +168,8 @@ class Restoring:
     def _examined(self, site_day: SiteDay) -> _Examined | None:
         """Count a site-day's raw hits. Return None if no raw hit is missing.
 
-        Read in this order: the stream's ledger, the dirty marks, the generation. A hit that is stored meanwhile then
-        does not seem to be missing.
+        Read in this order: the stream's ledger, the dirty marks, the generation. In this order, a hit that is stored
+        between two of these reads does not seem to be missing.
         """
         site, day = site_day
         of_site = self._site_ledger(site)

@@ -51,8 +51,8 @@ def wanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
 def is_result_of(reprocessing: Reprocessing, rebuilt: Rebuilt) -> bool:
     """Return whether `Rebuilt.after` was settled under the logic and rules that this reprocessing publishes.
 
-    When a rollback recomputes a site-day, it stores the generation that reports read before as `Rebuilt.after`. If
-    another reprocessing had published that generation, it does not contain this reprocessing's correction.
+    When a rollback recomputes a site-day, it stores as `Rebuilt.after` the generation that reports read until then. If
+    another reprocessing published that generation, it does not contain this reprocessing's correction.
     """
     before, after = rebuilt.before, rebuilt.after
     is_planned = reprocessing.is_planned(rebuilt.site_day.day)

@@ -41,8 +41,8 @@ class Carry:
 
     Attributes:
         open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by timeline.
-        followed: the `digest` of those hits of the next day that belong to these visits and were read by this
-            settlement.
+        followed: the `digest` of some hits on the next day: those that belong to these visits and that this settlement
+            has read.
     """
 
     open_visits: pl.DataFrame
@@ -147,8 +147,8 @@ def digest(hits: pl.DataFrame, wins_order: BoolArray, excluded_by_rule: BoolArra
     Args:
         hits: hits in visits, in any order.
         wins_order: (n,) whether the hit is the ORDER that counts (rule D3).
-        excluded_by_rule: (n,) whether the hit is excluded by an exclusion rule only; None: this is true for no hit.
-            Only the flags of exclusion rules can be decided again.
+        excluded_by_rule: (n,) whether the hit is excluded by an exclusion rule only; None if no hit is excluded in this
+            way. No other cause of exclusion is covered, because only decisions by exclusion rules can change later.
     """
     mixed = np.zeros(hits.height, np.uint64)
     columns = [hits[name].to_numpy() for name in ("visitor_lo", "hit_hash", "content_hash")]

@@ -52,7 +52,7 @@ class DayRules:
 
     @property
     def decide_anew(self) -> bool:
-        """Whether there is a day on which the rules decide about hits, instead of the collector."""
+        """Whether, on at least one day, the rules decide about hits instead of the collector."""
         return bool(self._decided)
 
     @property

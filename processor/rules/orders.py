@@ -60,7 +60,7 @@ def decide_orders(
     refund_days: Mapping[str, Collection[int]] | None = None,
     excluded_before: Mapping[HitAt, bool] | None = None,
 ) -> OrderVerdicts:
-    """Return the winning claims, and the changes that result.
+    """Return the winning claims, and the flags and days that change as a result.
 
     Args:
         claims: all claims on the orders and refunds that are to be decided; claims on one id must be in log order.
@@ -69,8 +69,8 @@ def decide_orders(
         read_through: the offsets up to which the day's current generation was read; empty without a generation. The
             day's claims beyond these offsets are new, and may take an order from a claim on another day.
         refund_days: for each order, the days of refunds that take their amount from the order.
-        excluded_before: for claiming hits, whether the hit was excluded before; for all other hits, the claim's flag
-            applies. If exclusion rules are applied again, another claim on an order may win.
+        excluded_before: for claiming hits, whether the current generation excludes the hit; for a hit that is missing
+            here, the claim's flag applies. If exclusion rules are applied again, another claim on an order may win.
     """
     current = {claim_at(claim): claim.duplicate for claim in claims}
     decided = {key: duplicates.get(key, stored) for key, stored in current.items()}

@@ -40,7 +40,7 @@ def claims_refund() -> pl.Expr:
 
 
 def takes_total() -> pl.Expr:
-    """Return an expression that states whether a hit is a refund without an amount: 0, or null in a foreign record."""
+    """Return an expression that states whether a hit is a refund without an amount (0, or null in a foreign record)."""
     has_none = pl.col("refund_amount").fill_null(0) == 0
     return (pl.col("hit_type") == HitType.REFUND) & has_none & pl.col("order_id").is_not_null()
 
@@ -50,7 +50,7 @@ def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
 
     Args:
         rows: hits with `refund_id`.
-        wins: whether each row holds the order or refund that the row claims (n,).
+        wins: whether each row's claim on an order or refund wins (n,).
     """
     won = pl.Series("won", wins)
     return rows.with_columns(
@@ -90,9 +90,9 @@ def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: Orde
 
 
 def with_totals(claims: Iterable[OrderClaim], order_ids: Collection[str], raw: RawStore) -> list[OrderClaim]:
-    """Return the claims. A claim on one of these orders that has no total gets total and currency from its ORDER hit.
+    """Return the claims; every claim on these orders has a total and a currency.
 
-    Claims that older versions of hitmesh stored have no total.
+    Claims that older versions of hitmesh stored have no total. Total and currency are then taken from the ORDER hit.
 
     Raises:
         StoreCorrupt: a record does not decode.

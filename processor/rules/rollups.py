@@ -189,7 +189,7 @@ def visit_contributions(
     """Return the contributions of visits, each in the cell where the visit starts.
 
     Args:
-        visits: the visits (m,); those that have not ended are given as known so far.
+        visits: the visits (m,); a visit that has not ended contributes its values so far.
         hits: the rows to which the summaries' row numbers refer: excluded and page_path.
         dimensions: each visit's hostname and VISIT_DIMENSIONS, or the number `dims` in their place (m,).
         order_visits: whether each visit contains an order that counts (m,).

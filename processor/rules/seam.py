@@ -2,9 +2,9 @@
 
 A visit has the policy of the day on which it begins. The policy follows from that day's logic version, and from the
 site's changes of its policy. `build_after` is for the settlement of a day after a day with another policy.
-`build_by_start` is for any range of time. The carried-in visits continue under the previous day's policy, because that
-day's settlement followed them under this policy. All other hits form visits under the day's own policy. Every hit is in
-at most one visit, whatever versions two neighbouring days have.
+`build_by_start` is for any range of time. The carried-in visits continue under the previous day's policy, because the
+settlement of the previous day has already applied this policy to them. All other hits form visits under the day's own
+policy. Every hit is in at most one visit, whatever versions two neighbouring days have.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def build_after(
     """Build visits as `build_visits` does, but with a separate policy for carried-in visits.
 
     The carried-in visits come first in the result. The `line` of the result does not contain these visits and their
-    hits. The `line` shows which visits are open at the day's end, and no carried-in visit is, because a visit lasts at
-    most a day (rule S5).
+    hits. The `line` shows which visits are open at the day's end. Carried-in visits are never open then, because a
+    visit lasts at most a day (rule S5).
 
     Args:
         hits: as for `build_visits`.
@@ -97,7 +97,7 @@ def build_by_start(
 
 
 def _with_carried(visits: Summaries, places: I64Array) -> Summaries:
-    """Return the summaries. In each, a carried-in visit gets its number among all carried-in visits."""
+    """Return the summaries, in which `first` of a carried-in visit contains its index among all carried-in visits."""
     first = visits.first.copy()
     is_carried = first < 0
     first[is_carried] = -1 - places[-1 - first[is_carried]]

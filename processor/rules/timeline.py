@@ -14,7 +14,7 @@ from hitmesh.model.sites import VisitPolicy
 
 
 class Step(IntEnum):
-    """The effect of a hit on its timeline. Every value from START on starts a visit."""
+    """The effect of a hit on its timeline. START and all higher values start a visit."""
 
     ORPHAN = 0
     EXTEND = 1

@@ -115,7 +115,7 @@ class Line:
     Each element stands for a hit or for a carried-in visit, and every array has the shape (n,). `row` is the row of a
     hit, or −1 − i for open visit i. `weight`, `acts` and `views` state how many hits, interactive hits and views an
     element stands for. `number` is the index of the element's visit, or ORPHAN. `starts` is true for an element that
-    starts a visit. `full` is true if it does so because the visit before was full (rule S5).
+    starts a visit. `full` is true for an element that starts a visit because the visit before was full (rule S5).
     """
 
     row: I64Array
@@ -313,9 +313,9 @@ def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, Bool
 def _beyond_caps(
     line: Line, starts: BoolArray, inside: BoolArray, days: I64Array | I32Array | None, policy: VisitPolicy
 ) -> BoolArray:
-    """Return for each element whether it exceeds a cap or the local date of its visit, as split so far.
+    """Return for each element whether it exceeds a cap of its visit, or has a later local date than its visit.
 
-    Until now, visits are split by gaps and campaigns alone.
+    The given visits were split by gaps and campaigns alone.
     """
     beyond = np.zeros(len(starts), np.bool_)
     if not starts.any():

@@ -53,7 +53,7 @@ _UNKNOWN_ZONE: Final = "UTC"
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """Results that later days need from a site's settlements that are not published yet.
+    """Results of a site's unpublished settlements, which the settlements of later days need.
 
     Attributes:
         carry: the carry from the day before; None if that day is not among these settlements.
@@ -135,7 +135,7 @@ class Attempt:
         streams: StreamTable = NO_SHADOW,
     ) -> None:
         site, day = site_day
-        # The sequence is read first, so that a publication during the reads below changes it.
+        # The sequence number is read before all other values, so that a publication during the other reads is noticed.
         self.site_sequence = stores.generations.sequence(site)
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
         before_it = None if handed.carry is not None else stored_carry(stores.generations, SiteDay(site, day - 1))
@@ -159,7 +159,7 @@ class Attempt:
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
-        self.skipped_rules: tuple[ExclusionRule, ...] = ()  # the rules that do not compile; known after `work`
+        self.skipped_rules: tuple[ExclusionRule, ...] = ()  # the rules that do not compile; `work` sets them
         self._erasing = erasing
         self._erased = ErasedVisitors(b"", ())
         self._claims = DayClaims(site_day, stores.claims, stores.raw, hits_before, handed.flags, self._erased)
@@ -228,10 +228,10 @@ class Attempt:
         return Worked(settle(inputs), inputs)
 
     def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
-        """Return inputs with the current generation's logic, and with the carry that the day before has now.
+        """Return these inputs with the current generation's logic, and with the stored carry of the day before.
 
-        All other inputs, and the window, are those of this attempt. The result is None if this attempt has a carry but
-        the current generation had none, because then the window does not reach back far enough.
+        The result is None if this attempt has a carry, but the current generation had none: the visits that were open
+        at the day's start would then be derived from earlier hits, which the window does not contain.
         """
         site, day = self.site_day
         stored = self._stores.generations.carry(SiteDay(site, day - 1))
@@ -304,7 +304,7 @@ class Attempt:
         return disturbed
 
     def _hands_on_the_same(self, carry: Carry) -> bool:
-        """Return whether the next day's settlement has the same result as it had before this attempt."""
+        """Return whether this attempt leaves the result of the next day's settlement unchanged."""
         if self._handed_on is None or not carry.hands_on_the_same(self._handed_on):
             return False
         # The version of this day also decides which hits of the next day continue the carried visits.

@@ -127,7 +127,7 @@ def visits_of_day(inputs: DayInputs) -> Callable[[pl.DataFrame, pl.DataFrame], V
 def built_day(
     inputs: DayInputs, hits: pl.DataFrame, carried: pl.DataFrame, visits: Visits, orders: OrderVerdicts
 ) -> Built:
-    """Return the built day, from which the settlement takes everything that it adds up.
+    """Return the day's visits, and all other values that the settlement adds up.
 
     Args:
         inputs: the settlement's inputs.
@@ -192,7 +192,8 @@ class Counted:
 
     Attributes:
         hits: the day's hits with `wins_order`, and with `dims`, the number that the visit's dimensions have in `texts`.
-        visits: the contributions of the visits that start on the day, as they are at their end; also with `dims`.
+        visits: the contributions of the visits that start on the day, each with the values that the visit has at its
+            end, and with `dims`.
         texts: VISIT_DIMENSIONS by number.
     """
 

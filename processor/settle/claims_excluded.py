@@ -38,7 +38,7 @@ def decided_claims(
     after: DayRules,
     raw: RawStore,
 ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
-    """Return the claims, excluded or not under their days' rules, and whether each claim was excluded before.
+    """Return the claims with `excluded` set by the rules `after`, and whether the rules `before` exclude each claim.
 
     Args:
         claims: the claims on order and refund ids in the window's hits.
@@ -64,7 +64,7 @@ def decided_claims(
 def excluded_claims(
     claims: Sequence[OrderClaim], sides: Sequence[DayRules], raw: RawStore
 ) -> tuple[dict[HitAt, bool], ...]:
-    """Return for each side's rules whether each claiming hit is excluded.
+    """Return one mapping per side: whether the rules of this side exclude each claiming hit.
 
     Args:
         claims: the claims.
@@ -99,7 +99,7 @@ def with_exclusion(claims: Iterable[OrderClaim], excluded: Mapping[HitAt, bool])
 
 
 def _excluded_on(window: Window | SpilledWindow, day: int) -> dict[HitAt, tuple[bool, bool]]:
-    """Return for each order and refund of a day whether it was excluded before, and whether it is excluded now."""
+    """Return for each order and refund of a day whether the old rules exclude the hit, and whether the new rules do."""
     hits = window.claiming.filter(pl.col("event_time") // DAY_MS == day)
     places = hits.select("record", "row", EXCLUDED_BEFORE, "excluded")
     return {(window.positions[record], row): (was, now) for record, row, was, now in places.iter_rows()}

@@ -33,7 +33,8 @@ class Decided(NamedTuple):
     Attributes:
         rows: the hits that are not erased, with `WINDOW_COLUMNS`.
         erased: the erased hits, with `ERASED_COLUMNS`.
-        excluded_before: for each hit in `rows`, whether it was excluded under the rules before; None: as in `rows`.
+        excluded_before: for each hit in `rows`, whether the rules `Deciding.before` exclude the hit; None if the column
+            `excluded` in `rows` contains the same values.
         not_applicable: how many hits in `rows` have no stored network, although the rules of `Deciding.day` compare
             networks.
     """

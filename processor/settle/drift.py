@@ -1,9 +1,9 @@
 """Compares a settled day with the stream's results (settlement, architecture A8).
 
 Decides whether the stream's own rows may be published unchanged. A day is confirmed if four conditions hold. The
-digests of all rows are equal. No sketch contains a visitor that moved to another row. No hit that may belong to the
-day's visits waited for settlement. The stream's rows in the metric store add up to the stream's counts. All functions
-are pure, except for `sums_of_streams`.
+digests of all rows are equal. No sketch contains a visitor whose hits have moved to another row. No hit that may belong
+to the day's visits waited for settlement. The stream's rows in the metric store add up to the stream's counts. All
+functions are pure, except for `sums_of_streams`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Map
 
 
 def with_stored_rows(drift: Drift, rows: SettledRows, stored: Mapping[str, int]) -> Drift:
-    """Add to the drift by how much the metric store's rows differ from the stream's counts.
+    """Add to the drift the differences between the metric store's rows and the stream's counts.
 
     `drift` is computed from the partials. Partials cannot show whether the metric store lost or duplicated rows.
 

@@ -37,8 +37,8 @@ class DayInputs:
         carried_policy: the visit policy for visits that began before the day, if the previous day has another logic
             version or another policy; None: `policy`.
         memory: the limits that bound the memory. The results do not depend on these limits.
-        excluded_before: for claiming hits, whether the hit is excluded in the current generations. For all other hits,
-            the claim's flag applies.
+        excluded_before: for claiming hits, whether the current generations exclude the hit. For a hit that is missing
+            here, the claim's flag applies.
     """
 
     owner: RowOwner

@@ -210,7 +210,7 @@ class LeaseKeeper:
             logger().info("leases_acquired", owner=self._owner, leases=[lease.name for lease in acquired])
 
     def _acquired(self, names: Sequence[str]) -> Sequence[Lease]:
-        """Acquire leases and return them. If the keeper was closed meanwhile, release them and return none."""
+        """Acquire leases and return them. If the keeper was closed before they were acquired, release them again."""
         acquired = self._leases.acquire(names, self._owner, self._pace.length_ms)
         if not self._is_closed:
             return acquired
@@ -220,7 +220,7 @@ class LeaseKeeper:
     def _leave(self, buckets: frozenset[int]) -> None:
         """Choose the buckets to release.
 
-        Choose none as long as other settlers may not have acquired the buckets released last.
+        As long as other settlers may not yet have acquired the buckets that were released last, choose no buckets.
         """
         with self._lock:
             if not self._left and not self._leaving:

@@ -80,7 +80,7 @@ class ReadableRows:
 
         Args:
             are_readable: returns whether the rows are readable.
-            rows: how messages name the rows.
+            rows: the name that error messages use for the rows.
             timeouts: the deadline, as a multiple of `timeout_s`.
 
         Raises:

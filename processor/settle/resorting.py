@@ -22,10 +22,10 @@ from processor.settle.wave import covered_by
 class Resorting:
     """The settler's re-sorted hits, at most one `SortedHits` at a time. An instance belongs to the settler's thread.
 
-    The re-sorted hits contain nothing beyond their bounds. In three cases, a site-day therefore reads its records
-    directly: if it has dirty marks beyond these bounds, if settlement itself marked it, or if an earlier day of the
-    site was settled directly in the same pass. In the last two cases, a settlement may have read further, and may have
-    announced hits that the sorted hits do not contain.
+    The re-sorted hits contain only hits within the bounds of the scan that read them. In three cases, a site-day
+    therefore reads its records directly: if it has dirty marks beyond these bounds, if settlement itself marked it, or
+    if an earlier day of the site was settled directly in the same pass. In the last two cases, the site-day may depend
+    on a settlement that has read hits beyond these bounds.
 
     Args:
         raw: the raw records.
@@ -66,7 +66,7 @@ class Resorting:
             self._hits = SortedHits(self._raw, sites, days, bounds, self._memory)
         except RetryError:
             raise
-        except ANY_ERROR as error:  # site-days then read their own records, so a damaged record stops only some of them
+        except ANY_ERROR as error:  # each site-day then reads its own records, so a damaged record stops only some
             self._not_before = now + self._pace.retry_after_ms
             logger().warning("hits_not_sorted", error=type(error).__name__, message=str(error))
             return
@@ -100,7 +100,7 @@ class Resorting:
 
 
 def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
-    """Return the most common day with its neighbours, or None if fewer than `at_least` site-days have this day."""
+    """Return the most frequent day and both neighbours, or None if fewer than `at_least` site-days have that day."""
     counts = Counter(entry.site_day.day for entry in taken)
     if not counts:
         return None
@@ -109,7 +109,7 @@ def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
 
 
 def _sites_within(taken: Iterable[DirtySiteDay], days: range) -> list[str]:
-    """Return the sites all of whose site-days in this pass are within `days`, in order."""
+    """Return the sites that have no site-day outside `days` in this pass, in order."""
     of_site: Mapping[str, list[SiteDay]] = defaultdict(list)
     for entry in taken:
         of_site[entry.site_day.site].append(entry.site_day)

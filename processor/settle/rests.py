@@ -19,7 +19,7 @@ class Rests:
     An instance must be used by one thread only.
 
     Args:
-        share: CPU time / (CPU time + rests); 1 = no rests.
+        share: the fraction CPU time / (CPU time + rests); 1 = no rests.
         used_s: returns how many CPU seconds have been used so far.
         stop: ends a rest when set.
         shortest_s: a rest that would be shorter is postponed, and added to the next rest.

@@ -42,7 +42,7 @@ from processor.settle.site_window import Window
 from processor.settle.verdicts import decided_orders, disturbed_days, erased_in_day, ledger_of, lies_in_day, places
 from processor.settle.window import chosen
 
-MAX_COLLISIONS: Final = 1_000  # so that a sender that reuses an id fills neither the memory nor the store
+MAX_COLLISIONS: Final = 1_000  # otherwise, a sender that reuses an id could fill the memory and the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,9 @@ class Settled:
         rows: the rows of the day.
         ledger: the ledger entry for the day's accepted hits.
         carry: the carry for the next day.
-        followed: a digest over the day's hits in carried-in visits. If the carry from the day before has another
-            digest, the settlement of that day has read other hits and must be repeated.
+        followed: a digest over the day's hits in carried-in visits. If this digest differs from the digest in the carry
+            from the day before, the settlement of the day before has read other hits than this settlement, and must be
+            repeated.
         orders: the winning claims, the changed duplicate flags and the disturbed days.
         disturbed_days: the neighbouring days that have a copy whose original is on this day and was logged after
             `read_through`.

@@ -23,8 +23,8 @@ class SettlementMarks:
 
     Args:
         clock: the source of offsets and log times.
-        number: the partition number of the marks. Each maker must have another number, because marks are cleared by
-            offset, and each maker derives offsets from its clock.
+        number: the partition number of the marks. No two makers may have the same number: marks are cleared by offset,
+            and two makers may derive equal offsets from their clocks.
     """
 
     def __init__(self, clock: Clock, number: int) -> None:
@@ -72,5 +72,5 @@ class SettlementMarks:
 
 
 def range_of(mark: DirtyMark) -> MarkRange:
-    """Return a single mark as a range, which is needed to clear the mark."""
+    """Return a range that contains only this mark. Marks are cleared by range."""
     return MarkRange(PartitionId(*mark.position[:2]), mark.position.offset, mark.position.offset, mark.log_time)

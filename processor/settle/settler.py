@@ -210,14 +210,15 @@ class Settler:
         For each site-day, days ascending:
         2. write the series;
         3. write the collisions;
-        4. mark the days that this settlement changes. This must precede publication: after a crash in between, the
-           repeated settlement would compare itself with the published result and find no change;
+        4. mark the days that this settlement changes. The marks must be stored before the publication. After a crash
+           between the two steps, the repeated settlement would otherwise compare itself with the published result, and
+           find no change;
         5. publish generation, ledger, carry and drift, unless another settler published a day of the site first;
         6. store an intent, a mark that remains if this process dies before step 8. Then the day is settled again, in
            case step 7 replaced the flags of another settler;
         7. set duplicate flags of claims;
-        8. clear the dirty marks that this pass read, the intent, and the marks that this pass made on the day in step 4
-           (the day's settlement already used the results that these marks announce).
+        8. clear the dirty marks that this pass read, the intent, and the marks on this day that step 4 stored for the
+           site's earlier days (the settlement of this day has already used their results).
 
         If a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the carry
         from the day before. A site whose lease has ended fails before its next publication. If the lease ends during a
@@ -320,7 +321,11 @@ class Settler:
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
     def _put_off(self, site_day: SiteDay, error: BaseException) -> None:
-        """Leave a site-day dirty. Retry at once if another settler published first, else back off exponentially."""
+        """Leave a site-day dirty.
+
+        If another settler published first, the site-day can be settled again at once. After any other error, the delay
+        grows exponentially.
+        """
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)
@@ -355,10 +360,10 @@ class Settler:
         )
 
     def _compared(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
-        """Add to each drift which rows of the stream the metric store lost or duplicated.
+        """Add to each drift the differences between the stream's rows in the metric store and the stream's counts.
 
-        Partials cannot show such errors, because they are in another store. A day whose rows differ or are damaged is
-        not confirmed.
+        Partials cannot show whether the metric store lost or duplicated rows, because partials are in another store. A
+        day whose rows differ or are damaged is not confirmed.
         """
         streamed = [computed for computed in wave if computed.drift is not None]
         if not streamed:

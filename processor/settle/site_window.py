@@ -24,7 +24,7 @@ from processor.settle.window import READ_COLUMNS, WINDOW_COLUMNS, read_together
 _NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in ERASED_COLUMNS})
 EXCLUDED_BEFORE: Final = "excluded_before"
 _RECORDS_AT_ONCE: Final = 256
-_ROWS_AT_ONCE: Final = 131_072  # including other sites' hits in shared records
+_ROWS_AT_ONCE: Final = 131_072  # counts all rows of the records, including other sites' hits
 # The columns of hits that claim an order or a refund, or use an order's total (rule D3).
 CLAIMING_COLUMNS: Final = (
     "event_time",
@@ -52,7 +52,8 @@ class Window:
             event time of a blank row is the start of its day.
         not_applicable: how many hits of the settled day have no stored network, although the day's rules compare
             networks.
-        excluded_before: (n,) whether each hit was excluded under the rules before; None: as in `rows`.
+        excluded_before: (n,) whether the rules `Deciding.before` exclude each hit; None if `excluded` in `rows`
+            contains the same values.
     """
 
     rows: pl.DataFrame
@@ -192,7 +193,7 @@ def records_together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
 
 
 class _Part(NamedTuple):
-    """The wanted hits of some records, with the columns that were read and three other columns.
+    """The wanted hits of some records: the columns that were read, and each hit's log time, record and row.
 
     Each record is a chunk.
     """
@@ -204,7 +205,7 @@ class _Part(NamedTuple):
 
 
 def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: int, more: tuple[str, ...]) -> _Part:
-    """Return the wanted hits of these records, with more columns.
+    """Return the wanted hits of these records, with READ_COLUMNS and the columns in `more`.
 
     `first` is the index of the first record in the window.
     """

@@ -31,8 +31,8 @@ class Step:
     """The visits that are known after a piece.
 
     Attributes:
-        hits: the hits of the piece, and the hits of visits that were not finished before.
-        carried: the carried-in visits that were not finished before.
+        hits: the hits of the piece, and the hits of visits that the previous piece left unfinished. carried: the
+            carried-in visits that are unfinished before this piece.
         visits: the visits that were built from `hits` and `carried`.
         finished: whether each visit is finished.
     """
@@ -82,7 +82,7 @@ def _next_cut(times: I64Array, hashes: U64Array, order: I64Array, end: int) -> i
 def steps(
     pieces: Spill, carried: pl.DataFrame, build: Callable[[pl.DataFrame, pl.DataFrame], Visits]
 ) -> Iterator[Step]:
-    """Yield the visits piece by piece. Each visit is finished in exactly one step.
+    """Yield the visits piece by piece. For each visit, exactly one step states that the visit is finished.
 
     Args:
         pieces: the visitor's hits without copies, from `cut_in_pieces`.

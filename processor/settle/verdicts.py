@@ -32,7 +32,8 @@ def lies_in_day(inputs: DayInputs, times: I64Array) -> BoolArray:
 def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) -> OrderVerdicts:
     """Decide the orders and refunds in the window.
 
-    New duplicate flags are known only for hits from the day's start to `known_until`.
+    `is_copy` is used only for hits from the day's start to `known_until`; all other claims keep their stored duplicate
+    flags.
 
     Args:
         inputs: the settlement's inputs.
@@ -54,7 +55,7 @@ def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) ->
 
 
 def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> frozenset[int]:
-    """Return the neighbouring days that have a copy whose original is on this day and new in this generation.
+    """Return the neighbouring days on which a hit is a copy of a hit on this day that is new in this generation.
 
     A visitor's hits are nearly always in one partition and are read in log order, so a new hit is not the original of
     an older hit. After a change of the site's spread or of the log, however, a visitor's hits are in two partitions

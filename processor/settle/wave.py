@@ -1,4 +1,4 @@
-"""The settler's passes and waves as values (settlement).
+"""The state of the settler's passes and waves (settlement).
 
 A pass hands the results of unpublished settlements to later days. This module defines which results a later day gets,
 and which dirty marks a pass covers.
@@ -51,8 +51,9 @@ class Computed:
 class Pass:
     """The state of a pass: its start, the closed days, the stream table, the current wave and the failed sites.
 
-    For each site, `published` contains the highest sequence number that the last published attempt saw, and the
-    publication's own sequence number. `marked` contains the dirty marks that the pass made.
+    For each site, `published` contains two numbers about the wave's last publication: the highest sequence number that
+    its attempt saw when it began, and the sequence number of the publication itself. `marked` contains the dirty marks
+    that the pass made.
     """
 
     started: int
@@ -67,7 +68,8 @@ class Pass:
     def seen_sequence(self, attempt: Attempt) -> int:
         """Return the site's highest sequence number when the attempt began.
 
-        If this wave has published since, return the number of the wave's last publication.
+        If this wave has published a site-day of the site since then, return the sequence number of the last such
+        publication.
         """
         began, sequence = self.published.get(attempt.site_day.site, (-1, 0))
         return sequence if began == attempt.site_sequence else attempt.site_sequence
@@ -82,7 +84,7 @@ class Pass:
             self.marked.setdefault(mark.site_day, []).append(mark)
 
     def with_marks(self, covered: DirtySiteDay) -> DirtySiteDay:
-        """Return the entry, to which the dirty marks are added that the pass made on the site-day.
+        """Return the entry, extended by the dirty marks that the pass itself made on the site-day.
 
         A site's days are settled in ascending order. Therefore the site-day's settlement already has the results
         that these marks announce.

@@ -60,8 +60,8 @@ READ_COLUMNS: Final[tuple[str, ...]] = (
     "refund_id",
 )
 
-# The columns of a window: the columns that were read (`utm_campaign` is renamed `campaign`), and each hit's record and
-# row.
+# The columns of a window: READ_COLUMNS without `site` (and with `utm_campaign` renamed `campaign`), whether the hit is
+# excluded, and the hit's log time, record and row.
 WINDOW_COLUMNS: Final[dict[str, pl.DataType]] = {
     **{"campaign" if name == "utm_campaign" else name: HITS_COLUMNS[name] for name in READ_COLUMNS if name != "site"},
     "excluded": pl.Boolean(),
@@ -91,15 +91,15 @@ _REQUIRED: Final = frozenset(
 def read_together(values: Sequence[bytes], columns: tuple[str, ...]) -> list[pl.DataFrame]:
     """Return the rows of each record, as `read_rows` does.
 
-    `read_together` is faster, because records are usually as expected.
+    `read_together` is faster, because it calls `read_rows` only if a record is damaged, old or otherwise unusual.
 
     Raises:
         StoreCorrupt: as for `read_rows`.
     """
     try:
         parts = [_as_written(value, columns) for value in values]
-        rows = pl.concat(parts)  # fails unless all frames have the same types
-    except (Exception, pl.exceptions.PanicException):  # read_rows names the damaged record
+        rows = pl.concat(parts)  # raises an error if the frames have different types
+    except (Exception, pl.exceptions.PanicException):  # read_rows raises the right error
         return [read_rows(value, columns) for value in values]
     required = [name for name in columns if name in _REQUIRED]
     if rows.schema == {name: HITS_COLUMNS[name] for name in columns} and not any(
@@ -139,7 +139,7 @@ def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
             there = frozenset(pa.ipc.open_stream(inner).schema.names)
             rows = pl.read_ipc_stream(BytesIO(inner), columns=[name for name in columns if name in there])
         if rows.columns == list(columns) and rows.dtypes == [HITS_COLUMNS[name] for name in columns]:
-            return rows  # a select of all columns would take three times as long as reading
+            return rows  # `select` would take three times as long as reading
         return rows.select(
             (pl.col(name) if name in rows.columns else pl.lit(None)).cast(HITS_COLUMNS[name]).alias(name)
             for name in columns

@@ -8,8 +8,8 @@ import polars as pl
 
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 
-# For each kind of ledger entry, names a class, and the classes whose counts must add up to its count for each (site,
-# at).
+# The equations that must hold for each (site, at), by kind of ledger entry: the count of the first class is the sum of
+# the counts of the other classes.
 _EQUATIONS: Final = {
     LedgerKind.CELL: (LedgerClass.RECEIVED, (LedgerClass.REJECTED, LedgerClass.ACCEPTED)),
     LedgerKind.DAY: (
@@ -28,8 +28,8 @@ _EQUATIONS: Final = {
 def unbalanced_hits(sums: pl.DataFrame) -> int:
     """Return by how many hits the ledger's equations fail, over all sites and times; 0 if the ledger balances.
 
-    If the counts agree but the checksums differ, a second error masks the loss of a hit. A second error that masks a
-    loss counts as one hit.
+    If the counts agree but the checksums differ, two errors hide each other, such as a lost hit and a hit that was
+    counted twice. Such a pair of errors counts as one hit.
 
     Args:
         sums: LEDGER_SUMS.

@@ -1,7 +1,7 @@
 """Keeps id collisions for inspection (rule D1): hits that have the id of an earlier hit, but different content.
 
-Collisions are stored like refusals. A collision was accepted and counts as a duplicate. Its refusal therefore counts no
-hit and leaves the ledger unchanged.
+Collisions are stored like refusals. The hit was accepted, and counts as a duplicate. The stored refusal therefore has 0
+hits, and leaves the ledger unchanged.
 """
 
 from __future__ import annotations

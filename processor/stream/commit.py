@@ -6,13 +6,14 @@ The steps are, in this order:
 2. dirty marks;
 3. claims;
 4. counts of waiting hits;
-5. the transaction of rows and positions, after which the state in memory is valid again;
+5. the transaction that commits rows and positions; from then on, the state in memory agrees with the committed
+   positions again;
 6. partials and ledger;
 7. snapshot chunks;
 8. the snapshot manifest.
 
 Every step before the transaction is idempotent: values are keyed by position, or are totals instead of increments.
-Later steps also write totals, and are repeated if they may not have run.
+The steps after the transaction also write totals, and are repeated if they may have been interrupted.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 
     This function must be called before the rows become visible, because the rows lack these hits' visits.
 
-    Entries are totals per epoch, like the whole ledger, so a redo is idempotent.
+    Like all ledger entries, these entries contain totals per epoch, so storing them again changes nothing.
     """
     noted = [entries for entries in waiting if entries is not None]
     if noted:

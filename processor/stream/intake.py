@@ -210,7 +210,7 @@ def _take_apart(hits: pl.DataFrame, partition_intake: PartitionIntake) -> None:
 
 def _raw_record(record: LoggedRecord, rows: int, times: pl.Series, site_days: frozenset[SiteDay]) -> RawRecord:
     first, last = times.min(), times.max()
-    assert isinstance(first, int)  # the frame has rows, and the columns have no nulls
+    assert isinstance(first, int)  # not None, because the record has rows, and its times have no nulls
     assert isinstance(last, int)
     return RawRecord(
         position=record.position,
