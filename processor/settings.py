@@ -50,7 +50,7 @@ class ProcessorSettings(ServiceSettings):
     )
     max_hits: int = Field(default=50_000, ge=1, description="Approximate maximum of hits in a window of the stream")
     window_ms: int = Field(default=5_000, ge=0, le=60_000, description="Maximum duration of a stream's window in ms")
-    quiet_ms: int = Field(default=250, ge=0, description="A window ends if no record arrives for this many ms")
+    quiet_ms: int = Field(default=250, ge=0, description="A stream's window ends if no record arrives for this many ms")
     flush_ms: int = Field(default=10_000, ge=0, description="Milliseconds between two writes of partials and ledger")
     snapshot_ms: int = Field(
         default=180_000, ge=1_000, description="Minimum milliseconds between two snapshots of a partition"
@@ -68,7 +68,7 @@ class ProcessorSettings(ServiceSettings):
         default=1,
         ge=1,
         le=SITE_BUCKETS,
-        description="How many settler threads this process runs; other processes may run further settlers",
+        description="Number of settler threads in this process; other processes may run further settlers",
     )
     lease_ms: int = Field(
         default=LEASE_MS,
@@ -92,12 +92,12 @@ class ProcessorSettings(ServiceSettings):
         description="CPU time of a settler's thread / (this CPU time + pauses); 1 = no pauses",
     )
     keep_superseded_ms: int = Field(
-        default=360_000, ge=0, description="Milliseconds that replaced rows remain readable"
+        default=360_000, ge=0, description="Milliseconds for which replaced rows remain readable"
     )
     keep_replaced_ms: int = Field(
         default=KEEP_REPLACED_DAYS * DAY_MS,
         ge=0,
-        description="Milliseconds that a replaced generation is kept for reports at an earlier data version",
+        description="Milliseconds for which a replaced generation is kept for reports at an earlier data version",
     )
     keep_shadow_ms: int = Field(
         default=KEEP_SHADOW_DAYS * DAY_MS,
@@ -108,13 +108,16 @@ class ProcessorSettings(ServiceSettings):
     marks_known_ms: int = Field(
         default=60_000,
         ge=0,
-        description="Milliseconds after which all streams apply an erasure; must be longer than storing a window takes",
+        description="Milliseconds after which all streams apply an erasure; must exceed the time for storing a window",
     )
     keep_log_days: int = Field(
-        default=7, ge=2, description="Days that the log keeps records that are also stored as raw records"
+        default=7, ge=2, description="Age in days at which the log deletes records that are also stored as raw records"
     )
     keep_refused_days: int = Field(
-        default=30, ge=1, le=7_300, description="Days that bytes of refused hits are kept; the counts remain"
+        default=30,
+        ge=1,
+        le=7_300,
+        description="Age in days at which the bytes of refused hits are deleted; the counts remain",
     )
     balance_every_s: float = Field(default=60.0, gt=0, description="Seconds between two checks of the ledger")
     workers: int = Field(default=4, ge=1, le=64, description="Maximum traces that are answered at the same time")

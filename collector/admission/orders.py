@@ -155,7 +155,9 @@ def _first_items(part: Part, most: int) -> pa.ListArray:
         too_many,
         HitReason.TRUNCATED,
         field,
-        lambda at: f"{field} has {counts[at]:,} items; the limit is {most:,}: further items were left out, not totals",
+        lambda at: (
+            f"{field} has {counts[at]:,} items; the limit is {most:,}: further items were left out; the totals are unchanged"
+        ),
     )
     kept = np.minimum(counts, most)
     ends = np.cumsum(kept)

@@ -54,7 +54,7 @@ class ErasedVisitors:
         return later
 
     def until(self, site: str, timelines: U64Array) -> I64Array:
-        """Return from which instant on (UTC ms) each timeline's hits are accepted; 0 for visitors not erased (n,)."""
+        """Return the instant (UTC ms) from which each timeline's hits are accepted, 0 for a visitor not erased (n,)."""
         of_site = self._until.get(site)
         if not of_site or not len(timelines):
             return np.zeros(len(timelines), np.int64)

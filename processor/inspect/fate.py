@@ -228,7 +228,7 @@ def _inspected(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, kno
 
 
 def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
-    """Return whether a hit is a copy of an earlier hit with its id, by the rules for its day (settled or live)."""
+    """Return whether a hit is a copy of an earlier hit with the same id, under its day's rules (settled or live)."""
     if abs(hit.event_time - earlier.event_time) > COPY_WINDOW_MS:
         return False
     if hit.day in known.entries:

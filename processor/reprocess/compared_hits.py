@@ -25,7 +25,7 @@ class Together(Protocol):
         """The number of hits."""
 
     def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
-        """Return for each hit its record, whether the hit is excluded, and whether the hit was excluded before."""
+        """Return for each hit its record, whether the new side excludes the hit, and whether the old side does."""
 
     def rows(self) -> tuple[pl.DataFrame, pl.Series]:
         """Return the window's columns, and for each hit whether the old side excludes the hit.

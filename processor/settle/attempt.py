@@ -47,7 +47,7 @@ from processor.settle.sorted_hits import SortedHits
 from processor.settle.stores import SettlerStores
 from processor.stream.stores import digest_of
 
-_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # visits are followed this long after the day's end: first try, second try
+_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long visits are followed after the day's end, in the two tries
 _UNKNOWN_ZONE: Final = "UTC"
 
 
@@ -339,7 +339,7 @@ class Attempt:
     def _decided(
         self, claims: list[OrderClaim], window: Window | SpilledWindow, rules: SiteRules
     ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
-        """Return the claims, excluded or not under their days' rules, and whether each claim was excluded before."""
+        """Return the claims with `excluded` set by their days' rules, and the exclusion before this attempt."""
         site, day = self.site_day
         before = rules_of_days(self._stores.generations, site, rules, {day, *(claim.day for claim in claims)})
         after = DayRules(rules, {each: self._overridden.get(each, old) for each, old in before.versions.items()})

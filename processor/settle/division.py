@@ -14,7 +14,7 @@ from hitmesh.model.site_buckets import SITE_BUCKETS
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A settler as all settlers see it: its owner name, its leased buckets, and how many site-days wait there."""
+    """A settler as all settlers see it: owner name, leased buckets, and the number of site-days that wait in them."""
 
     owner: str
     buckets: frozenset[int]

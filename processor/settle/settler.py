@@ -169,7 +169,10 @@ class Settler:
     def _compute_if_possible(
         self, this: Pass, covered: DirtySiteDay, bounds: ScanBounds, sorted_hits: SortedHits | None
     ) -> None:
-        """Settle a site-day and add it to the wave. If this fails, it remains dirty, and the pass continues."""
+        """Settle a site-day and add it to the wave.
+
+        If the settlement fails, the site-day remains dirty, and the pass continues.
+        """
         site_day = covered.site_day
         started = self._clock.now()
         try:
@@ -314,7 +317,7 @@ class Settler:
             mark_if_overtaken(stores.generations, stores.dirty, self._marks, site_day, entry.sequence, disturbed)
 
     def _keep_until(self, computed: Computed) -> int:
-        """Return until when the replaced generation is kept. Return 0 if the stream's rows are replaced.
+        """Return the time until which the replaced generation is kept, or 0 if the stream's rows are replaced.
 
         Reports never read replaced stream rows again, because only settled days can be read at an earlier data version.
         """

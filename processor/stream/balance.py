@@ -26,7 +26,7 @@ _EQUATIONS: Final = {
 
 
 def unbalanced_hits(sums: pl.DataFrame) -> int:
-    """Return by how many hits the ledger's equations fail, over all sites and times; 0 if the ledger balances.
+    """Return the number of unbalanced hits in the ledger, over all sites and times; 0 if the ledger balances.
 
     If the counts agree but the checksums differ, two errors hide each other, such as a lost hit and a hit that was
     counted twice. Such a pair of errors counts as one hit.

@@ -53,7 +53,9 @@ def ignore_step(step: CommitStep) -> None:
 
 
 def new_writer(outbox: Outbox, writer: int) -> int:
-    """Return a new, higher writer number. A snapshot at the same position then replaces the writer's last snapshot.
+    """Return a new, higher writer number.
+
+    A snapshot that is saved under this number replaces an earlier snapshot at the same position.
 
     Raises:
         Fenced: another writer took over.

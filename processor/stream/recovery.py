@@ -135,7 +135,7 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
         state = restored(tables, partition, state.spill, state.limits, state.digest)
         state.sites.add(rules_of(stores.directory, state.sites.names, task.logic))
         if task.erased:
-            purge(state, task.erased)  # the snapshot may be from before the erasure
+            purge(state, task.erased)  # the snapshot may contain hits that were erased later
         copies, waiting = copies_of(tables), waiting_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
         for records in _in_batches(kept, task):
@@ -165,9 +165,9 @@ def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed:
     task.recovered.changes_logic = True
     before, state = _hits_state(replace(task, logic=other), partition, committed), task.empty_state(partition)
     for _ in _replay(task, state, committed.next_offset):
-        pass  # `other` emitted the values
+        pass  # the values are not used, because `other` emitted them
     state.sums = before.sums
-    # The log may no longer have the records from which these values follow.
+    # The replay may not reach these values, because the log may no longer have all records.
     for name in ("next_offset", "log_time", "written"):
         setattr(state, name, max(getattr(state, name), getattr(before, name)))
     return state

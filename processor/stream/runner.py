@@ -99,7 +99,7 @@ class Runner:
         self._due: list[DueValues] = []
         self._flushed: dict[PartitionId, PartitionProgress] = {}
         self._is_certain = False
-        self._can_go_on = False  # whether the readers can be kept, because they are at the committed positions
+        self._can_go_on = False  # whether the readers are at the committed positions, so that a recovery can keep them
         self._flushed_at = clock.now()
         self._turns = Turns(self._pace.snapshot_ms)
         self._erasures = KnownErasures(stores.erasures, stores.directory, clock, self._pace.erasures_ms)
@@ -316,7 +316,7 @@ class Runner:
                 try:
                     records += reader.poll(room, wait_s)
                 except PartitionsMoved:
-                    # If no records have been polled yet, both readers are at the committed positions, even if
+                    # If this window has no records yet, both readers are at the committed positions, even though
                     # partitions moved.
                     self._can_go_on = not records
                     raise
@@ -373,7 +373,7 @@ class Runner:
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:
             logger().warning("logic_changed", logic=self._logic.name)
-            self.snapshot()  # so that a later recovery does not apply this version to earlier records
+            self.snapshot()  # a later recovery must not apply this version to earlier records
         self._is_certain = True
         self.recoveries += 1
         took_s = time.perf_counter() - began
@@ -386,7 +386,7 @@ class Runner:
         )
 
     def _heartbeat_in_recovery(self) -> None:
-        """Send heartbeats while a recovery polls no records. Raise PartitionsMoved if partitions moved."""
+        """Send heartbeats during a recovery, which polls no records. Raise PartitionsMoved if partitions moved."""
         for reader in self._readers.values():
             try:
                 reader.heartbeat()

@@ -29,10 +29,10 @@ def save_snapshot(
     Args:
         states: the store of snapshots.
         state: the state at a committed position.
-        writer: the writer's number. The snapshot of a later writer is never replaced by that of an earlier writer.
+        writer: the writer's number. A snapshot never replaces a snapshot of a later writer.
         logic: the logic version that built the state.
         chunk_bytes: the maximum size of a chunk.
-        meter: is told of both steps, the snapshot's size, and the time in seconds.
+        meter: records both steps, the snapshot's size, and the time in seconds.
 
     Raises:
         RetryError: the store is unavailable.

@@ -84,7 +84,7 @@ def digest_of(directory: SiteDirectory) -> RowDigest:
 
 @lru_cache(maxsize=4)
 def _digest(secret: bytes) -> RowDigest:
-    return RowDigest(secret)  # cached, so that the texts that the digest has hashed are kept too
+    return RowDigest(secret)  # cached, because a digest remembers the texts that it has hashed
 
 
 def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURRENT) -> Mapping[str, SiteRules]:

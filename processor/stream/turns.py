@@ -32,7 +32,7 @@ class Turns:
         self._rests_until = 0
 
     def begin(self, partitions: Iterable[PartitionId], now_ms: int) -> None:
-        """Start with these partitions. The first snapshots of the partitions are spread over the interval."""
+        """Schedule the first snapshots of these partitions, spread over the interval."""
         partitions = sorted(partitions)
         self._due = {
             partition: now_ms + self._every_ms * number // len(partitions)

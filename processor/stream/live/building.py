@@ -47,7 +47,8 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
 
     Args:
         hits: KEPT_COLUMNS, no copies, in any order.
-        carried: the visits carried in: at most one per timeline, older than every hit of the timeline.
+        carried: the visits that were carried in, at most one per timeline; all are older than the given hits of their
+            timelines.
         sites: has the rules for all sites in `hits` and `carried`.
         interned: numbers for texts and for tuples of CARRIED_DIMENSIONS; new texts and tuples are added.
     """
@@ -60,14 +61,17 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
         return _of_one_group(hits, carried, groups[0][0], sites, interned)
     parts: list[tuple[Built, I64Array, I64Array]] = []
     for rules, mask in groups:
-        assert mask is not None  # if there are several groups of rules, each group has a mask
+        assert mask is not None  # only a single group can have no mask
         rows, places = np.flatnonzero(mask[: len(of_hits)]), np.flatnonzero(mask[len(of_hits) :])
         parts.append((_of_one_group(hits[rows], carried.take(places), rules, sites, interned), rows, places))
     return _together(parts, hits.height)
 
 
 def own_dimensions(hits: pl.DataFrame, interned: Interned) -> I32Array:
-    """Return each hit's own CARRIED_DIMENSIONS tuple, as if the hit were a visit. Used for orphans and late hits."""
+    """Return each hit's own CARRIED_DIMENSIONS tuple, as if the hit were a visit.
+
+    Orphans and late hits have such a tuple.
+    """
     page = pl.when(pl.col("hit_type").is_in(VIEW_TYPES)).then(pl.col("page_path")).otherwise(None)
     return interned.numbers(hits.with_columns(page.cast(pl.String).alias("landing_page")))
 

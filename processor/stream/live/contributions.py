@@ -69,8 +69,9 @@ def _visitors(*, moved: int) -> pl.Expr:
 def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
     """Return the hits of timelines that smaller steps may have rebuilt.
 
-    Smaller steps have emitted moves of hits in such timelines. In such a timeline, a hit is not later than a hit in an
-    earlier record, or a visit's first view is in a later record than the visit's first hit.
+    If smaller steps rebuilt a timeline, they moved its hits to other rows. This is possible if a hit comes in a later
+    record than another hit of its timeline, but is not later in event time. It is also possible if a visit's first view
+    comes in a later record than the visit's first hit.
     """
     visit = pl.col("visit")
     records = hits.select(

@@ -83,7 +83,7 @@ class ExactIndex:
 def seed() -> int:
     """Return a random seed for hashes that are valid within a single index only.
 
-    A sender cannot choose texts that collide, because each index has another seed. Long probe sequences are therefore
+    Each index has its own random seed, so a sender cannot choose texts that collide. Long probe sequences are therefore
     rare.
     """
     return randbits(64)

@@ -1,11 +1,11 @@
 """Folds a site's distinct texts beyond an hourly limit into `(other)` (journey step 5, rule S10).
 
-Decides which texts are kept. A hit's weight is the number of texts that the hit contains at most. As long as the
-weights of a site's hits in an hour of log time add up to at most the limit, no text is inspected. From the hit on whose
-weight makes the sum exceed the limit, texts are inspected: the first distinct texts in log order are kept, up to the
-limit, and every other text is folded. A text is kept or folded for the whole hour, in every column. The result
-therefore does not depend on how records are divided into steps, and hits that are read again are folded as before.
-Texts are compared directly, never by hash.
+Decides which texts are kept. A hit's weight is the maximum number of texts that the hit can contain. As long as the
+weights of a site's hits in an hour of log time add up to at most the limit, no text is inspected. The first inspected
+hit is the hit whose weight makes the sum exceed the limit. In this hit and all later hits, the first distinct texts in
+log order are kept, up to the limit, and every other text is folded. A text is kept or folded for the whole hour, in
+every column. The result therefore does not depend on how records are divided into steps, and hits that are read again
+are folded as before. Texts are compared directly, never by hash.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class FoldedTexts:
         """Return the hits, with texts beyond the limit folded.
 
         Args:
-            rows: hits (KEPT_COLUMNS) from one hour, in log order. None of these hits was taken before.
+            rows: hits (KEPT_COLUMNS) from one hour, in log order. Each hit may be given only once; see `again`.
             log_time: any log time in that hour.
         """
         if rows.is_empty():
@@ -97,7 +97,7 @@ class FoldedTexts:
         return self._folded(rows, hour)
 
     def again(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Return hits that `take` has returned before, folded in the same way as then.
+        """Fold hits that were given to `take` before, with the same result as `take`.
 
         The arguments are those of `take`.
         """
@@ -162,7 +162,7 @@ def _hour_of(log_time: int) -> int:
 
 
 def _weights_of(rows: pl.DataFrame) -> I64Array:
-    """Return each hit's weight: how many texts it can contain at most."""
+    """Return each hit's weight: the maximum number of texts that the hit can contain."""
     items = rows["items"].list.len().fill_null(0).to_numpy().astype(np.int64)
     weights: I64Array = len(FOLDED_COLUMNS) + len(_ITEM_FIELDS) * items
     return weights

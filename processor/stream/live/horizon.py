@@ -48,7 +48,7 @@ def move_horizon(state: LiveState, epoch: int) -> None:
 def _move_bases(state: LiveState, old: int, new: int) -> None:
     """Replace the bases by the visits that are open at the new horizon, and pin hits of bases that have no view."""
     timelines = state.timelines
-    waiting = timelines.seen < new  # all hits of these timelines are before the horizon, so `now` is the base
+    waiting = timelines.seen < new  # their latest visit, `now`, serves as the base
     wanted = ~waiting | (timelines.now.views == 0)
     passed = _passed_hits(state, old, new, wanted)
     with_base = np.flatnonzero((timelines.base >= 0) & wanted)
@@ -64,7 +64,7 @@ def _move_bases(state: LiveState, old: int, new: int) -> None:
 
 
 def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.DataFrame:
-    """Return the kept hits between two horizons, for wanted slots, without hits that form no visits."""
+    """Return the kept hits that form visits, lie between the two horizons, and belong to wanted slots."""
     time = pl.col("event_time")
     formed = forms_visits() & (time >= old) & (time < new)
 
@@ -78,10 +78,11 @@ def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.
 
 
 def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None:
-    """Pin the hits of open visits without a view: hits that pass the horizon now, and hits that were pinned before.
+    """Pin the hits of visits that are open at the new horizon and have no view yet.
 
-    Whether a hit belongs to a visit is taken from `built.visit_of`, because even a hit between a visit's first and last
-    hit may be an orphan (rule S2).
+    Hits that pass the horizon now are added, and pinned hits whose visits have ended or have a view are dropped.
+    `built.visit_of` decides which hits belong to a visit, because even a hit between a visit's first and last hit may
+    be an orphan (rule S2).
     """
     visits = built.visits
     stays = built.is_last() & (visits.views == 0) & (visits.deadline >= new)

@@ -1,9 +1,9 @@
 """Bloom filters that tell whether an id may have been seen before, pruned by log time (journey step 5, rule D2).
 
-The answer is "new" or "perhaps seen". If it is "perhaps seen", the caller must compare the hits. An id that was added
-and not dropped since is never reported as new. With 32 bits per id, about 1 in 10,000 new ids is reported as perhaps
-seen. Each epoch of log time has its own filters. A filter consists of blocks with two adjacent words, and a lookup
-reads only one block per filter.
+The answer is "new" or "perhaps seen". If it is "perhaps seen", the caller must compare the hits. If an id was added,
+the answer is "perhaps seen" until the id's epoch is dropped. With 32 bits per id, about 1 in 10,000 new ids is reported
+as perhaps seen. Each epoch of log time has its own filters. A filter consists of blocks with two adjacent words, and a
+lookup reads only one block per filter.
 """
 
 from __future__ import annotations

@@ -225,9 +225,9 @@ class Interned:
         self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows whose tuple already has a number
 
     def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
-        """Return for each row whether its tuple has the number at the same place in `numbers` (n,), n > 0.
+        """Return for each row whether `numbers` contains its tuple's number at the same place (n,), n > 0.
 
-        If a column has the same text (or null) in every row, only one text is compared.
+        If all rows have the same text (or null) in a column, only one text of this column is compared.
         """
         codes = self.tuples.codes(numbers)
         if len(numbers) <= self._few_rows and are_all_equal(
@@ -247,7 +247,7 @@ class Interned:
     def _to_compare(self, codes: I32Array, rows: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:
         """Yield for each column the texts for its codes (n, width), and the texts in the rows.
 
-        For a constant column, yield one text each.
+        For a column with the same value in all rows, yield only the first text of each.
         """
         for place, name in enumerate(self.columns):
             of_column, sent = np.ascontiguousarray(codes[:, place]), rows[name]

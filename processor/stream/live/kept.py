@@ -210,7 +210,7 @@ class KeptHits:
             self._tail[-fan_in:] = [_chunk(_joined(last))]
 
     def _close_epoch(self) -> None:
-        """Begin a new last piece. A piece with hits from several epochs could not be dropped epoch by epoch."""
+        """Begin a new last piece, because a piece with hits from several epochs could not be dropped epoch by epoch."""
         if self._tail:
             merged = _joined(self._tail)
             self._closed.append(self._spilled(merged) if merged.height >= self._limits.file_rows else _chunk(merged))

@@ -106,7 +106,7 @@ def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def unreadable(collect_time: int, hits: int, sum64: int, xor64: int, of: LedgerClass) -> pl.DataFrame:
-    """Return LEDGER_SUMS without a site for the difference between a record's hits and those that its header announces.
+    """Return the LEDGER_SUMS, without a site, of the hits that a record's header announces but its rows lack.
 
     `hits` is negative if the record has more hits than its header announces.
     """

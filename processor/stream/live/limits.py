@@ -19,7 +19,8 @@ class Limits:
 
     Attributes:
         tidy_from: tables with fewer texts or tuples than this are never tidied.
-        tidy_ratio: a table is tidied if it has at least this many times as many texts or tuples as visits may use.
+        tidy_ratio: a table is tidied if its number of texts or tuples is at least this multiple of the number that
+            visits may use.
         spill_rows: if this many kept hits are in memory, they are written to a file.
         file_rows: when an epoch ends, kept hits are written to a file if there are at least this many.
         fan_in: how many pieces of kept hits with similar sizes are merged at once. A hit is thus copied only a few

@@ -61,7 +61,8 @@ def added(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
 
     Args:
         hits: KEPT_COLUMNS, no copies (n,).
-        dims: the number of the dimension tuple of each hit's visit; for an orphan, of its own tuple (n,).
+        dims: each hit's dimension tuple, as a number: the tuple of the hit's visit or, for an orphan, the hit's own
+            tuple (n,).
     """
     return hit_contributions(hits.with_columns(pl.Series("dims", dims)), _DIMENSIONS)
 
@@ -238,7 +239,7 @@ def _first_places(keys: U64Array, groups: pl.DataFrame) -> I64Array:
 
 
 def _have_distinct_keys(contributions: pl.DataFrame, texts: Sequence[str], first: I64Array) -> bool:
-    """Return whether each contribution has the same row key as the contribution that `first` names for it."""
+    """Return whether each contribution has the same row key as the contribution with the index in `first`."""
     for name in _NUMBERS:
         values = contributions[name].to_numpy()
         if (values[first] != values).any():

@@ -32,7 +32,7 @@ from processor.stream.live.sites import Sites
 from processor.stream.live.state import LiveState
 from processor.stream.live.visit_table import VisitColumns
 
-_FORMAT: Final = b"HMS3"  # 1 had no format mark, 2 added sums by currency, 3 added row digests with a secret
+_FORMAT: Final = b"HMS3"  # format 2 added sums by currency, format 3 row digests with a secret
 _READ: Final = (_FORMAT, b"HMS2")
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
@@ -166,7 +166,7 @@ def joined(chunks: Sequence[bytes]) -> bytes:
 
 
 def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
-    """Return the log time of the first record with kept hits, or 0 for an older snapshot, which does not contain it."""
+    """Return the log time of the first record with kept hits, or 0 if an older snapshot does not contain this time."""
     numbers = tables["numbers"]
     return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
 

@@ -1,10 +1,9 @@
 """Applies steps, which turn a partition's records into signed rows (journey step 5, A5 to A8, rules S7, T4, D5).
 
-`prepare` classifies hits as history hits, copies, late hits or on-time hits. `prepare` only changes the state by
-assigning numbers to new sites. `apply` changes the state and returns the rows to emit. Between the two calls, the
-caller must determine which hits hold the orders and refunds that they claim (rule D3). All records of a step must
-belong to the same epoch. Apart from this, the division of records into steps changes neither the state nor the net sum
-of the rows.
+`prepare` classifies hits as history hits, copies, late hits or on-time hits. `prepare` assigns numbers to new sites,
+and changes nothing else in the state. `apply` changes the state and returns the rows to emit. Between the two calls,
+the caller must determine which claims on orders and refunds win (rule D3). All records of a step must belong to the
+same epoch. Apart from this, the division of records into steps changes neither the state nor the net sum of the rows.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ class Stepped:
 
 
 def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Classify the records' hits. The state changes only in that new sites get numbers.
+    """Classify the records' hits. New sites get numbers; nothing else in the state changes.
 
     Args:
         state: the state after all earlier records.
@@ -148,7 +147,7 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
     Args:
         state: the state, which must not have changed since `prepare`.
         prepared: the result of `prepare`.
-        wins: whether each row holds the order or the refund that it claims (n,).
+        wins: whether each row's claim on an order or a refund wins (n,).
         is_redo: whether the records have been applied before, in steps that may have been divided differently.
     """
     due = _enter_epoch(state, prepared.records)
@@ -177,7 +176,7 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
 
 
 def _enter_epoch(state: LiveState, records: RecordsOf) -> DueValues | None:
-    """Begin the records' epoch if it is new, and then return the previous epoch's final values.
+    """If the records begin a new epoch, begin it and return the previous epoch's final values.
 
     Otherwise return None.
     """
@@ -197,7 +196,7 @@ def _move_position(state: LiveState, ends: Sequence[tuple[int, int]]) -> None:
 
 
 def _to_be_kept(state: LiveState, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows as KEPT_COLUMNS, in which `waits` is decided."""
+    """Decide which rows wait for settlement, and return the rows as KEPT_COLUMNS."""
     rows = rows.with_columns(pl.lit(value=False).alias("waits"))
     forming = rows.select(forms_visits()).to_series().to_numpy()
     waits = waiting_hits(state, rows, forming)
@@ -210,7 +209,7 @@ def _waiting_counts(state: LiveState, rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _take_rows(state: LiveState, rows: pl.DataFrame, contributions: Contributions) -> PathCounts:
-    """Add the contributions of all rows, each on its path. Return how many hits took each path."""
+    """Add the contributions of all rows. Return the number of hits that took each path."""
     is_copy, on_time, offline, waits = (rows[name].to_numpy() for name in ("is_copy", "on_time", "offline", "waits"))
     contributions.of_hits += of_copies(rows.filter(pl.Series(is_copy)) if is_copy.any() else rows.clear())
     alone = ~is_copy & (~on_time | offline | waits)

@@ -1,9 +1,9 @@
 """Updates visits with new on-time hits, on a fast or a slow path (journey step 5, architecture A7).
 
-On the fast path, all new hits in a timeline are later than every earlier hit, so the current visit suffices to
-continue. On the slow path, the timeline's kept hits are fetched. Starting from the visit that was open at the horizon,
-the timeline's visits are built with and without the new hits, and the difference is emitted. This module decides which
-timelines take which path.
+A timeline takes the fast path if all its new hits are later than all hits that were processed before: its current visit
+is then enough to continue. On the slow path, the timeline's kept hits are fetched. Starting from the visit that was
+open at the horizon, the timeline's visits are built with and without the new hits, and the difference is emitted. This
+module decides which timelines take which path.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from processor.stream.live.visit_table import VisitColumns
 
 
 def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions) -> tuple[int, int]:
-    """Update visits with new hits. Return how many hits took the fast path, and how many took the slow path.
+    """Update visits with new hits. Return the numbers of hits on the fast path and on the slow path.
 
     Args:
-        state: the partition's state. The caller has already set its log time to that of the step.
+        state: the partition's state. The caller has already set the state's log time to the step's log time.
         hits: KEPT_COLUMNS: on time, not offline, no copies.
         contributions: receives the contributions of the hits and their visits.
     """
@@ -151,10 +151,10 @@ def _slow(state: LiveState, hits: pl.DataFrame, touched: _Touched, contributions
 
 @dataclass(frozen=True, slots=True)
 class _Begin:
-    """Where the rebuilding of each timeline starts (k,), sorted by key.
+    """The first hit from which each timeline is rebuilt (k,), sorted by key.
 
-    If a timeline takes the slow path only because a visit's first view arrives, all new hits are later than every
-    earlier hit, and no other visit changes. Rebuilding then starts at this visit, because the visitor may have a
+    If a timeline takes the slow path only because a visit's first view arrives, its new hits are later than all
+    processed hits, and no other visit changes. Rebuilding then starts at this visit, because the visitor may have a
     million earlier hits.
 
     Attributes:
@@ -194,8 +194,8 @@ def _begin_of(state: LiveState, touched: _Touched) -> _Begin:
 def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolArray:
     """Return for each closing visit whether it was rebuilt.
 
-    In a timeline that was rebuilt from the horizon on, the base was rebuilt, and so was each visit whose last hit is at
-    or after the horizon.
+    If a timeline was rebuilt from the horizon on, its base was rebuilt, and so was every visit whose last hit is at or
+    after the horizon.
     """
     closing = state.closing
     since = closing.last >= state.horizon

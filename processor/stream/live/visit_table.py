@@ -44,7 +44,8 @@ class VisitColumns:
         start: the first hit's event time in ms.
         first_hash: the first hit's hit_hash.
         last: the last hit's event time, ms.
-        deadline: `last` + the gap in the site's policy, in ms. The visit has ended once the log time is greater.
+        deadline: `last` + the gap in the site's policy, in ms. The visit has ended when the log time is greater than
+            the deadline.
         hits: the number of hits; 0 means that there is no visit, because the timeline has only orphans.
         acts: the number of interactive hits.
         views: the number of page and screen views.
@@ -101,7 +102,7 @@ class VisitColumns:
 
     @property
     def excluded(self) -> BoolArray:
-        """For each visit, whether it consists of excluded hits."""
+        """Whether each visit consists of excluded hits."""
         return (self.key & np.uint64(1)).astype(np.bool_)
 
     def ended(self, log_time: int) -> BoolArray:
@@ -117,7 +118,7 @@ class Timelines:
         seen: the latest event time in ms of each slot's on-time hits, including orphans.
         base: for each slot, the index in `bases` of the visit that was open at the horizon. The index is −1 if there is
             no such visit, or if `seen` is before the horizon and `now` is the base.
-        bases: the visits that were open at the horizon, as they were then.
+        bases: the visits that were open at the horizon, in their state at the horizon.
     """
 
     def __init__(self, limits: Limits = PRODUCTION) -> None:

@@ -54,8 +54,8 @@ def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> Bo
 def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int) -> BoolArray:
     """Return which hits wait.
 
-    A hit that forms visits waits if it is not later than a hit of its timeline in an earlier record, and its visitor
-    already has at least `limit` kept hits.
+    A hit that forms visits waits if two conditions hold: an earlier record contains a hit of the same timeline at the
+    same time or later, and the hit's visitor already has at least `limit` kept hits.
 
     Args:
         hits: the hits in log order, with the columns key, offset, event_time, visitor and forms (n,).
@@ -80,7 +80,7 @@ def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int
 
 
 def _with_disorder(state: LiveState, keys: U64Array, times: I64Array) -> U64Array:
-    """Return the timelines in which a hit is not later than an earlier hit, in the state or in the step."""
+    """Return the timelines in which a hit is not later than a hit before it in the log, in the state or in the step."""
     order = np.argsort(keys, kind="stable")
     ordered, ordered_times = keys[order], times[order]
     is_first = np.ones(len(order), np.bool_)
