@@ -18,7 +18,7 @@ class BrokenRules:
     Args:
         seldom: the rate limit for log lines. If the limit does not allow a line for a site, the site is logged when a
             later batch arrives.
-        max_checked: how many pairs (site, rules version) are remembered as checked.
+        max_checked: the maximum number of pairs (site, rules version) that are remembered as checked.
     """
 
     def __init__(self, seldom: Seldom, max_checked: int = _MAX_CHECKED) -> None:

@@ -54,7 +54,7 @@ class RefusalBudget:
         return self._now_s() < self._debts_until_s
 
     def wait_s(self, sender: RefusedSender) -> float:
-        """Return how many seconds a sender must wait before further work; 0 = no wait.
+        """Return the number of seconds that a sender must wait before further work; 0 = no wait.
 
         When the bucket shared by all browser keys is below 0, a sender with a browser key waits only if the sender's
         own bucket is less than half full.

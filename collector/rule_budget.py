@@ -39,7 +39,7 @@ class RuleBudget:
         self._buckets: TokenBuckets[str] = TokenBuckets(steps_s, BURST_S, max_sites, now_s)
 
     def passing(self, site: str, steps: Sequence[int]) -> int:
-        """Charge a site's batches in order until the budget is exhausted; return how many batches pass.
+        """Charge a site's batches in order until the budget is exhausted; return the number of batches that pass.
 
         Args:
             site: full resource name.

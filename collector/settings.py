@@ -65,7 +65,10 @@ class CollectorSettings(ServiceSettings):
         default=16, ge=1, le=500, description="Maximum open streams that send the key in batches, not in `open`"
     )
     reserved_streams: int = Field(
-        default=8, ge=0, le=500, description="How many of max_streams are reserved for secret keys; at most a quarter"
+        default=8,
+        ge=0,
+        le=500,
+        description="Number of max_streams that are reserved for secret keys; at most a quarter",
     )
     max_unproven_streams: int = Field(
         default=16,

@@ -234,7 +234,7 @@ class HitStream:
             self._changed.notify_all()
 
     def _patience_s(self) -> float | None:
-        """Return how many seconds the handler may wait for a message before a deadline must be checked."""
+        """Return the number of seconds that the handler may wait for a message before it must check a deadline."""
         proof_s = None if self._prove_by_s is None else max(0.0, self._prove_by_s - time.monotonic())
         waits_s = [wait_s for wait_s in (self._age.left_s, proof_s) if wait_s is not None]
         return min(waits_s, default=None)

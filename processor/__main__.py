@@ -183,7 +183,7 @@ def _settler_threads(
 
 
 def observe_leases(keepers: Sequence[LeaseKeeper], metrics: Metrics) -> None:
-    """Register a gauge that shows how many buckets of sites this process's settlers lease."""
+    """Register a gauge that shows the number of buckets of sites that this process's settlers lease."""
     gauge = PROCESSOR_LEASED_BUCKETS
     metrics.observe(gauge, lambda: [gauge.of(sum(len(keeper.buckets()) for keeper in keepers))])
 

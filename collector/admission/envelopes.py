@@ -79,7 +79,7 @@ class Envelope:
     Attributes:
         sender: key and site as claimed by the batch, its stream and the call's metadata.
         batch_id: the batch id as sent; "" if not set.
-        hits: how many hits the batch has; 1 if the number is unknown.
+        hits: the number of hits in the batch; 1 if the number is unknown.
         fault: a reason to refuse the batch, even if its sender may send hits; None if the batch has no such fault.
     """
 

@@ -28,7 +28,7 @@ from hitmesh.model.reasons import HitReason
 from hitmesh.model.sites import Site
 
 SaltOf = Callable[[str, date, date], bytes]
-"""Returns the salt for (site, the hit's date, today's date); both dates are local to the site (rule I2)."""
+"""Returns a hit's salt (rule I2). The arguments are the site, the hit's date and today's date, in the site's zone."""
 
 MAX_ID_BYTES: Final = MAX_VISITOR_ID_BYTES
 GRANTED: Final = 1

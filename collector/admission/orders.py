@@ -156,7 +156,7 @@ def _first_items(part: Part, most: int) -> pa.ListArray:
         HitReason.TRUNCATED,
         field,
         lambda at: (
-            f"{field} has {counts[at]:,} items; the limit is {most:,}: further items were left out; the totals are unchanged"
+            f"{field} has {counts[at]:,} items; the limit is {most:,}: further items were left out; totals are as sent"
         ),
     )
     kept = np.minimum(counts, most)

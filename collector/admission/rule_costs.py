@@ -16,7 +16,7 @@ from hitmesh.model.sites import Site
 RuleSteps = Callable[[str, Sequence[int]], int]
 """Charges a site for the steps that each of its batches needs, batch by batch.
 
-Returns how many batches pass (collector.rule_budget.RuleBudget).
+Returns the number of batches that pass (collector.rule_budget.RuleBudget).
 """
 _PATTERNS: Final = tuple(MATCHED[kind].column for kind in (RuleKind.PAGE, RuleKind.USER_AGENT))
 

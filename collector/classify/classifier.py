@@ -34,7 +34,7 @@ _MEDIUM_OF_KIND: Final = {
 
 
 class Arrival(NamedTuple):
-    """Where a hit came from: the referrer's host, its origin, and whether the host is listed for spam.
+    """The place from which a visitor arrived: the referrer's host, its origin, and whether the host is listed for spam.
 
     `host` has no "www.", and is null if there is no referrer. `origin` is the place that the host stands for.
     """

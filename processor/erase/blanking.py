@@ -29,7 +29,7 @@ class Blanking:
     Args:
         stores: the stores.
         marks: makes the dirty marks.
-        group_records: how many records are erased together.
+        group_records: the number of records in which hits are erased together.
     """
 
     def __init__(self, stores: SettlerStores, marks: SettlementMarks, group_records: int) -> None:

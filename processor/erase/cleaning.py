@@ -24,8 +24,8 @@ class Step:
     """A finished step.
 
     Attributes:
-        removed: how much this step removed, by field of the receipt.
-        scanned: how much all steps so far have read, by store.
+        removed: the numbers of items that this step removed, by field of the receipt.
+        scanned: the numbers of values that all steps so far have read, by store.
     """
 
     removed: Mapping[str, int]

@@ -26,8 +26,8 @@ class Look:
     """The result of a search in the stores.
 
     Attributes:
-        left: why the erasure is not complete; empty if the erasure is complete.
-        scanned: how many values were read from each store.
+        left: the reason why the erasure is not complete; empty if the erasure is complete.
+        scanned: the number of values that were read from each store.
     """
 
     left: str
@@ -68,7 +68,7 @@ class Proof:
         return Look("", {"snapshots": snapshots, "carries": len(carries) + 2 * rebuilt})
 
     def _snapshots(self, visitors: ErasedVisitors) -> tuple[int, int]:
-        """Return how many snapshots there are, and how many of them contain the visitor."""
+        """Return the number of snapshots, and the number of snapshots that contain the visitor."""
         count = held = 0
         table = self._stores.streams.read()
         streams = {*table.generations(), *(gone.generation for gone in table.gone)}

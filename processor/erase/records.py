@@ -41,7 +41,7 @@ class FoundHits:
 
     @property
     def hits(self) -> int:
-        """How many hits there are."""
+        """The number of hits."""
         return int(self.erased.sum())
 
     @property

@@ -39,11 +39,11 @@ _VISITOR: Final = ("visitor_hi", "visitor_lo")
 _HIT_TYPES: Final = {int(hit_type): hit_type.name for hit_type in HitType}
 
 HitAt = tuple[Position, int]
-"""Where a hit is stored: the position of its record, and the row in that record."""
+"""The place at which a hit is stored: the position of its record, and the row in that record."""
 
 
 class Verdict(Enum):
-    """How a copy of a hit counts."""
+    """The outcome of a copy of a hit."""
 
     COUNTED = auto()
     DUPLICATE = auto()

@@ -23,7 +23,7 @@ class Cancelling:
     the settler removes their rows later.
 
     Args:
-        page_site_days: how many recomputed site-days are read at once.
+        page_site_days: the number of recomputed site-days that are read at once.
     """
 
     def __init__(

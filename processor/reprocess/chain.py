@@ -26,10 +26,10 @@ class Chain:
         hands_on: the generation whose carry `last` hands to the next day; None if the current generation's carry
             applies.
         flags: the duplicate flags of claims that the site's recomputed days have changed.
-        count: how many site-days the chain has.
-        following: how many of them follow the plan's last day.
+        count: the number of site-days in the chain.
+        following: the number of site-days in the chain that follow the plan's last day.
         reach_day: the day after the last site-day that follows the plan; 0 if there is none.
-        open_hits: for an erasure, how many hits from the visitor were found so far on days that are not settled yet.
+        open_hits: for an erasure, the number of the visitor's hits found so far on days that are not settled yet.
         counted: the last of the days that are not settled whose hits were counted; None if there is none yet.
         instead_of: the generation that `hands_on` replaces; None if `hands_on` is None.
     """
@@ -45,7 +45,7 @@ class Chain:
     counted: SiteDay | None = None
 
     def disturbs(self, site_day: SiteDay) -> bool:
-        """Return whether `last` is the day before a site-day and changes its settlement (rule L4)."""
+        """Return whether `last` is the day before a site-day, and its carry changes that day's settlement (rule L4)."""
         if self.last is None or self.hands_on is None or self.instead_of is None:
             return False
         is_next = (self.last.site, self.last.day + 1) == site_day

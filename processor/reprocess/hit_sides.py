@@ -30,7 +30,7 @@ DUPLICATE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How a side (one of the two generations) treats n hits.
+    """The treatment of n hits by a side, which is one of the two generations.
 
     Attributes:
         outcome: (n,) UNREAD, COUNTED, EXCLUDED or DUPLICATE.
@@ -38,7 +38,7 @@ class Side:
         order: the indexes of the hits, in the order of their timelines. Hits of carried-in visits may be missing.
         start: (m,) each visit's start.
         is_carried: (m,) whether each visit began before the UTC day.
-        begun: how many visits begin on the UTC day and count in reports.
+        begun: the number of visits that begin on the UTC day and count in reports.
         followed: the visitors (visitor_lo) whose hits after the day's end may continue visits of the day.
         end: the day's end.
     """

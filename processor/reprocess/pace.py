@@ -17,29 +17,29 @@ class ReprocessPace:
 
     Attributes:
         portion_ms: after this time, a portion starts no further site-day, so that the settler's next pass can begin.
-        page_site_days: how many recomputed site-days are read at once.
+        page_site_days: the number of recomputed site-days that are read at once.
         wave_site_days: the rows of at most this many site-days are written together.
-        wave_rows: approximately how many rows are written together at most.
-        explained_hits: the difference of a site-day is explained (ChangeReasons) only if it has at most this many hits,
-            because an explanation builds the visits a second time.
-        ingest_timeout_s: written rows must become readable within this time, which is shorter than the settler's,
-            because settlement waits meanwhile.
-        examined_positions: while a repair reads the log, it remembers the positions of raw records of incomplete
-            site-days, approximately this many at most.
+        wave_rows: the approximate maximum number of rows that are written together.
+        explained_hits: the difference between a site-day's two generations is explained (ChangeReasons) only if the
+            site-day has at most this many hits, because an explanation builds the visits a second time.
+        ingest_timeout_s: written rows must become readable within this time. It is shorter than the settler's, because
+            settlement waits while the reprocessor waits.
+        examined_positions: while a repair reads the log, it remembers the positions of the raw records of incomplete
+            site-days, up to approximately this many.
         log_records: after this many records of the log, a repair checks whether the portion is over.
         retry_after_ms: the delay after reprocessings could not be read or changed.
         unavailable_ms: the delay after a store was unavailable, doubled for each further portion in which a store is
             unavailable.
         max_unavailable_ms: the maximum delay after a store was unavailable.
-        keep_replaced_ms: how long replaced rows are kept for a rollback.
-        keep_plan_ms: how long a plan is kept if it is not run.
-        blanked_records: how many raw records are erased together.
+        keep_replaced_ms: replaced rows are kept for this time, so that a rollback can restore them.
+        keep_plan_ms: a plan that is not run expires after this time.
+        blanked_records: the number of raw records in which hits are erased together.
         marks_known_ms: after this time, every running stream has loaded a stored erasure mark, and has stored all raw
             records that it read before.
-        erasures: how many erasures a process may have in progress at the same time.
-        proof_wait_ms: the delay between two searches for an erased visitor, which is multiplied by how many erasures
-            are in progress.
-        keep_expired_ms: how long an expired plan can still be listed.
+        erasures: the maximum number of erasures that a process has in progress at the same time.
+        proof_wait_ms: the delay between two searches for an erased visitor, which is multiplied by the number of
+            erasures in progress.
+        keep_expired_ms: an expired plan can still be listed for this time.
     """
 
     portion_ms: int = 2_000

@@ -27,7 +27,7 @@ def buckets_left(reprocessing: Reprocessing) -> frozenset[int]:
 
 
 def loads_of(reprocessing: Reprocessing, held: Set[int]) -> dict[int, int]:
-    """Return approximately how many site-days are unfinished in each bucket."""
+    """Return the approximate number of unfinished site-days in each bucket."""
     left = buckets_left(reprocessing) & held
     per_site = -(-reprocessing.site_days // max(1, len(reprocessing.sites)))
     loads = dict.fromkeys(left, 0)

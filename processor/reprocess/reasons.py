@@ -35,9 +35,9 @@ class Part:
     """The result of comparing the hits of some visitors.
 
     Attributes:
-        reasons: why the numbers differ.
+        reasons: the reasons for which the numbers differ.
         ledger: the ledger entry of the old side (the current generation), built again.
-        visits: how many visits the old side has on the day, built again without excluded hits.
+        visits: the number of visits that begin on the day on the old side, built again and without excluded visits.
     """
 
     reasons: ChangeReasons
@@ -58,7 +58,7 @@ def reasons_of(
         attempt: the attempt that settled the site-day.
         worked: the attempt's settlement, which must not be closed yet.
         current: the current generation.
-        visits: how many visits the current generation has; None if its series is no longer stored.
+        visits: the number of visits in the current generation; None if its series is no longer stored.
         max_hits: the hits are compared only if the window has at most this many, because a comparison builds their
             visits again.
     """

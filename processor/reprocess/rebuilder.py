@@ -178,7 +178,7 @@ class Rebuilder:
         return open_days(self._stores, reprocessing)
 
     def open_hits(self, reprocessing: Reprocessing, site_day: SiteDay) -> int:
-        """Return how many hits the erased visitor has on a day that is not settled yet."""
+        """Return the number of hits that the erased visitor has on a day that is not settled yet."""
         with naming(site_day):
             return open_hits(self._stores, reprocessing, site_day)
 

@@ -35,7 +35,7 @@ class Recomputing:
     is left to the settler.
 
     Args:
-        page_site_days: how many recomputed site-days are read at once.
+        page_site_days: the number of recomputed site-days that are read at once.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ class _Steps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """Where the work on a part continues, and where this process began the part.
+    """The chain with which the work on a part continues, and the time and count at which this process began the part.
 
     `erases` is true if the work is an erasure's PUBLISH.
     """
@@ -145,7 +145,7 @@ class Reprocessor:
         }
 
     def run_once(self) -> int:
-        """Do one portion of work. Return how many site-days were done.
+        """Do one portion of work. Return the number of site-days that were done.
 
         A reprocessing whose work fails becomes FAILED. Other errors do not end the settler's process: the next portion
         is delayed, and settlement continues.

@@ -105,7 +105,7 @@ def rebuilt_of(
         current: the generation that reports read now.
         changes: each measure's value in the current generation and in the attempt, in this order.
         work: the work for which the site-day is recomputed.
-        reasons: why the attempt differs from the current generation; None if the reasons are not known.
+        reasons: the reasons for which the attempt differs from the current generation; None if not known.
     """
     new, flags = recomputed_version(attempt, settled), settled.orders.changed_flags
     rebuilt = Rebuilt(

@@ -14,7 +14,7 @@ from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.positions import PartitionId, Position
 
 HitAt = tuple[Position, int]
-"""Where a hit is stored: the position of its record, and the row in that record."""
+"""The place at which a hit is stored: the position of its record, and the row in that record."""
 
 Claimed = tuple[ClaimKind, str, bool]
 """The subject of a claim: (kind, id, whether the claiming hit is excluded)."""

@@ -86,7 +86,7 @@ def traffic_rows(
         counted: the day's hits without copies, with the window columns, `wins_order`, and VISIT_DIMENSIONS of the hit's
             visit. VISIT_DIMENSIONS may be replaced by their number `dims` in `texts`.
         copies: the day's copies, with the window columns.
-        rejected: how many hits were refused in each cell, by collect time.
+        rejected: the number of refused hits in each cell, according to their collect time.
         lg_k: log2 of the visitor sketches' size.
         texts: VISIT_DIMENSIONS by number (`numbered_dimensions`).
     """

@@ -79,9 +79,9 @@ class Summaries:
         start: the first hit's event time.
         first_hash: the first hit's hit_hash.
         last: the last hit's event time.
-        hits: how many hits the visit has, including hits before the visit was carried in.
-        interactive_hits: how many of these hits are interactive.
-        views: how many of these hits are page or screen views.
+        hits: the number of hits in the visit, including hits before the visit was carried in.
+        interactive_hits: the number of interactive hits among these.
+        views: the number of page and screen views among these.
         landing: the row of the first view among the given rows; −1 without a view.
         exit: the row of the last view among the given rows; −1 without a view.
         campaign: the hash of the current campaign; 0 = none.
@@ -113,9 +113,10 @@ class Line:
     """Hits and carried-in visits, sorted by timeline, event time, hit_hash and hit_id.
 
     Each element stands for a hit or for a carried-in visit, and every array has the shape (n,). `row` is the row of a
-    hit, or −1 − i for open visit i. `weight`, `acts` and `views` state how many hits, interactive hits and views an
-    element stands for. `number` is the index of the element's visit, or ORPHAN. `starts` is true for an element that
-    starts a visit. `full` is true for an element that starts a visit because the visit before was full (rule S5).
+    hit, or −1 − i for open visit i. `weight`, `acts` and `views` contain the numbers of hits, interactive hits and
+    views for which an element stands. `number` is the index of the element's visit, or ORPHAN. `starts` is true for an
+    element that starts a visit. `full` is true for an element that starts a visit because the visit before was full
+    (rule S5).
     """
 
     row: I64Array

@@ -35,7 +35,7 @@ class Decided(NamedTuple):
         erased: the erased hits, with `ERASED_COLUMNS`.
         excluded_before: for each hit in `rows`, whether the rules `Deciding.before` exclude the hit; None if the column
             `excluded` in `rows` contains the same values.
-        not_applicable: how many hits in `rows` have no stored network, although the rules of `Deciding.day` compare
+        not_applicable: the number of hits in `rows` without a stored network, if the rules of `Deciding.day` compare
             networks.
     """
 

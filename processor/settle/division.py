@@ -68,6 +68,6 @@ class Division:
         return sorted([self.me.owner, *(other.owner for other in self.others)]).index(member.owner)
 
     def _target(self, member: Member) -> int:
-        """Return how many buckets the settler has if all settlers have the same number."""
+        """Return the number of buckets that the settler has if all settlers have the same number."""
         count, over = divmod(SITE_BUCKETS, len(self.others) + 1)
         return count + (self._rank(member) < over)

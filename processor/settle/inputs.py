@@ -31,7 +31,7 @@ class DayInputs:
         claims: all claims on the window's orders and refunds whose records the window's scan has read. Claims on the
             same id must be in log order.
         refund_days: for each order in the window, the days of refunds that take their amount from the order.
-        rejected: how many hits were refused in each cell of the day, by collect time.
+        rejected: the number of refused hits in each cell of the day, according to their collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
         lg_k: log2 of the visitor sketches' size, the same as in the stream.
         carried_policy: the visit policy for visits that began before the day, if the previous day has another logic

@@ -97,7 +97,7 @@ class LeaseKeeper:
             return self._runs(site_bucket(site))
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
-        """Record how many site-days wait for a kind of work, by bucket."""
+        """Record the number of site-days in each bucket that wait for a kind of work."""
         with self._lock:
             self._loads[work] = dict(loads)
 

@@ -13,25 +13,25 @@ class SettlePace:
     """The settler's limits and delays.
 
     Attributes:
-        take_site_days: how many dirty site-days a pass reads at most.
+        take_site_days: the maximum number of dirty site-days that a pass reads.
         pass_ms: after this time, a pass starts no further site-day. The time for sorting hits does not count.
         resettle_after_ms: new hits cause another settlement of a site-day after this delay. If the last settlement took
             longer, the delay is as long as that settlement.
         retry_after_ms: the delay before a failed site-day is tried again. Each failure doubles the delay.
         max_retry_after_ms: the maximum delay before a failed site-day is tried again.
-        intent_ms: how long a settler ignores the intents of other settlers, which announce that flags of claims will be
-            set. A process that stands still for longer before it sets the flags may set outdated flags.
-        keep_superseded_ms: how long rows remain readable after their generation counts as superseded.
-        keep_replaced_ms: how long a settled generation is kept for reports at an earlier data version after it was
-            replaced. Later, the generation counts as superseded.
+        intent_ms: for this time, a settler ignores an intent of another settler, which announces that flags of claims
+            will be set. A process that stands still for longer before it sets the flags may set outdated flags.
+        keep_superseded_ms: for this time, rows remain readable after their generation counts as superseded.
+        keep_replaced_ms: for this time after its replacement, a settled generation is kept for reports at an earlier
+            data version. Later, the generation counts as superseded.
         remove_generations: a pass removes the rows of at most this many superseded generations.
         ingest_timeout_s: written rows must become readable within this time.
         sort_site_days: hits are sorted by site if at least this many of the site-days in a pass have the same day
             (processor.settle.resorting).
         take_sorted_site_days: the hits of at most this many site-days are sorted together.
-        sorted_ms: how long sorted hits are used.
-        wave_site_days: how many site-days a wave has at most.
-        wave_rows: how many rows a wave has at most, approximately.
+        sorted_ms: sorted hits are used for this time.
+        wave_site_days: the maximum number of site-days in a wave.
+        wave_rows: the approximate maximum number of rows in a wave.
     """
 
     take_site_days: int = 2_000

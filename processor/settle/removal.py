@@ -23,7 +23,7 @@ def remove_superseded(
     crash, the removal is repeated. For sites outside `buckets`, other settlers remove the rows.
 
     Returns:
-        How many generations were removed, at most `max_generations`. The next call removes the others.
+        The number of removed generations, at most `max_generations`. The next call removes further generations.
     """
     superseded = stores.generations.superseded(superseded_before)
     due = [(site_day, generation) for site_day, generation in superseded if site_bucket(site_day.site) in buckets]

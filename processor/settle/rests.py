@@ -20,7 +20,7 @@ class Rests:
 
     Args:
         share: the fraction CPU time / (CPU time + rests); 1 = no rests.
-        used_s: returns how many CPU seconds have been used so far.
+        used_s: returns the CPU time in seconds that has been used so far.
         stop: ends a rest when set.
         shortest_s: a rest that would be shorter is postponed, and added to the next rest.
     """

@@ -62,7 +62,7 @@ class Settled:
         full_refunds: the sum (micros) that the day's refunds took from their orders.
         collisions: the day's hits that are copies with different content (ID_COLLISION); the first `MAX_COLLISIONS`
             only.
-        not_applicable: how many of the day's hits have no stored network, although the day's exclusion rules compare
+        not_applicable: the number of the day's hits without a stored network, if the day's exclusion rules compare
             networks.
         complete: False if a visit may continue past `known_until`. The day must then be settled again with more hits.
     """

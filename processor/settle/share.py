@@ -18,7 +18,7 @@ class Share(Protocol):
         """Return whether the settler may still work on the site, and so may publish results."""
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
-        """Record how many site-days wait for a kind of work, by bucket.
+        """Record the number of site-days in each bucket that wait for a kind of work.
 
         The record replaces the last record for this kind of work.
         """

@@ -50,7 +50,7 @@ class Window:
         end: the upper bound of event time in ms, exclusive.
         erased: event_time, hit_hash and record of the erased hits in the same time range, which are not in `rows`. The
             event time of a blank row is the start of its day.
-        not_applicable: how many hits of the settled day have no stored network, although the day's rules compare
+        not_applicable: the number of hits on the settled day without a stored network, if the day's rules compare
             networks.
         excluded_before: (n,) whether the rules `Deciding.before` exclude each hit; None if `excluded` in `rows`
             contains the same values.

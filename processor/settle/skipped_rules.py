@@ -22,7 +22,7 @@ class SkippedRules:
     """Logs the skipped rules of each site once. An instance must be used by one thread only.
 
     Args:
-        max_named: how many pairs (site, skipped rules) are remembered as logged.
+        max_named: the maximum number of pairs (site, skipped rules) that are remembered as logged.
     """
 
     def __init__(self, max_named: int = _MAX_NAMED) -> None:

@@ -31,8 +31,8 @@ class Step:
     """The visits that are known after a piece.
 
     Attributes:
-        hits: the hits of the piece, and the hits of visits that the previous piece left unfinished. carried: the
-            carried-in visits that are unfinished before this piece.
+        hits: the hits of the piece, and the hits of visits that the previous piece left unfinished.
+        carried: the carried-in visits that are unfinished before this piece.
         visits: the visits that were built from `hits` and `carried`.
         finished: whether each visit is finished.
     """

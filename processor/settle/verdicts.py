@@ -84,8 +84,8 @@ def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = 
 
     Args:
         hashes: the hash64 of each hit id, including copies, but without erased hits.
-        counted: how many of these hits are not copies.
-        excluded: how many of the counted hits are excluded.
+        counted: the number of these hits that are not copies.
+        excluded: the number of counted hits that are excluded.
         erased: the hash64 of the ids of erased hits.
     """
     every = np.concatenate([hashes, erased]) if len(erased) else hashes

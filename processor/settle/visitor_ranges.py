@@ -32,7 +32,7 @@ class VisitorRange:
     Attributes:
         spill: the hits, as in `SpilledWindow`.
         groups: the range's groups in `spill`.
-        hits: how many hits the range has.
+        hits: the number of hits in the range.
     """
 
     spill: Spill

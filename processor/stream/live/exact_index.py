@@ -25,7 +25,7 @@ class ExactIndex:
     """An index from values to numbers. Values cannot be removed; to drop values, build a new index.
 
     Args:
-        hash_bits: how many bits of each hash are used. Tests use few bits, so that different values collide.
+        hash_bits: the number of bits that are used of each hash. Tests use few bits, so that different values collide.
     """
 
     def __init__(self, hash_bits: int = HASH_BITS) -> None:

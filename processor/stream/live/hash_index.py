@@ -24,7 +24,7 @@ class HashIndex:
     Keys cannot be removed; to drop keys, build a new index.
 
     Args:
-        expected: how many keys fit before the table must grow.
+        expected: the number of keys that fit before the table must grow.
         smallest_bits: the table has at least 2**smallest_bits entries; at least 1.
     """
 

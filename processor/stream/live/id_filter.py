@@ -36,7 +36,7 @@ class IdFilter:
     """The ids (hashes) that were seen, by epoch of log time.
 
     Args:
-        limits: `filter_ids` is how many ids the smallest filter can contain: a power of two, at least 4.
+        limits: `filter_ids` is the number of ids that the smallest filter can contain: a power of two, at least 4.
     """
 
     def __init__(self, limits: Limits = PRODUCTION) -> None:

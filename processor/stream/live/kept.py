@@ -140,7 +140,7 @@ class KeptHits:
             self._merge_small()
 
     def counts(self, visitors: U64Array) -> I64Array:
-        """Return how many hits are kept of each visitor.
+        """Return the number of kept hits of each visitor.
 
         `visitors` are visitor keys: sorted, distinct, with lowest bit 0.
         """

@@ -23,13 +23,13 @@ class Limits:
             visits may use.
         spill_rows: if this many kept hits are in memory, they are written to a file.
         file_rows: when an epoch ends, kept hits are written to a file if there are at least this many.
-        fan_in: how many pieces of kept hits with similar sizes are merged at once. A hit is thus copied only a few
-            times.
-        filter_ids: how many ids the smallest id filter can contain.
+        fan_in: the number of pieces of kept hits with similar sizes that are merged at once. A hit is thus copied only
+            a few times.
+        filter_ids: the number of ids that the smallest id filter can contain.
         index_bits: the smallest timeline index has 2**index_bits entries.
         compared_copies: up to this many hits with the same id are compared in bulk. Further hits with this id are
             compared singly.
-        hash_bits: how many hash bits are used to find texts, tuples and rows before they are compared.
+        hash_bits: the number of hash bits that are used to find texts, tuples and rows before they are compared.
         replay_hits: approximate number of hits that a recovery reads at once.
         kept_of_visitor: if a visitor has at least this many kept hits, further hits that are out of order wait for
             settlement (rule S9). Emitted rows depend on this value.

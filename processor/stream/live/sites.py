@@ -20,7 +20,7 @@ from hitmesh.model.sites import PolicyChange, VisitPolicy, policies_between
 
 
 class SiteRules(NamedTuple):
-    """How a site's hits become visits: the first policy, the time zone, and later changes of the policy."""
+    """A site's rules for building visits: the first policy, the time zone, and later changes of the policy."""
 
     policy: VisitPolicy
     zone: str

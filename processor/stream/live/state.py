@@ -25,7 +25,7 @@ from processor.stream.live.visit_table import Timelines, VisitColumns
 
 @dataclass(slots=True)
 class PathCounts:
-    """How many hits took each path (architecture A7, A8; rule S9)."""
+    """The number of hits that took each path (architecture A7, A8; rule S9)."""
 
     fast: int = 0
     slow: int = 0
@@ -53,8 +53,8 @@ class LiveState:
         log_time: the last record's log time in ms.
         ended_through: all visits that ended before this log time (ms) have been counted as ended.
         written: the last record's write timestamp in µs (architecture A6).
-        horizon: the event time in ms from which on hits are kept individually. The bases represent earlier hits. No
-            on-time hit is earlier than the horizon.
+        horizon: the event time in ms; hits at or after the horizon are kept individually. The bases represent earlier
+            hits. No on-time hit is earlier than the horizon.
         sites: the sites with their numbers and rules.
         interned: the numbers of texts and dimension tuples.
         timelines: the timelines whose visits can still change.
@@ -65,7 +65,7 @@ class LiveState:
         kept: the kept hits.
         texts: the texts in kept hits that are not folded into `(other)`.
         sums: the current epoch's sums.
-        tidied: how many texts or tuples (the greater number) were left after the last tidying.
+        tidied: the number of texts or of tuples, whichever is greater, that were left after the last tidying.
     """
 
     partition: PartitionId

@@ -87,7 +87,7 @@ class Stepped:
     Attributes:
         rows: the signed rows, which must be committed together with the partition's position.
         due: the final values of the previous epoch; None if no epoch ended.
-        counts: how many hits took each path.
+        counts: the number of hits that took each path.
         waiting: the ledger entries (LEDGER_COLUMNS) for the epoch's hits that wait for settlement; None if the step
             adds no such hits. Entries of waiting hits must be stored before the rows become visible (rule S9).
     """
