@@ -44,7 +44,7 @@ class JsonBatch(NamedTuple):
 
     Attributes:
         batch: the HitBatch as protobuf bytes.
-        faults: the faults of hits that do not parse, by the hit's index in the batch.
+        faults: the faults of hits that do not parse, keyed by the hit's index in the batch.
         sizes: the number of JSON bytes of each hit.
         sent: the JSON as received.
     """

@@ -84,7 +84,7 @@ class CollectorSettings(ServiceSettings):
         default=1 << 20,
         ge=1,
         description="Budget for work on refused hits, in bytes per second. All senders without a known key share a "
-        "budget, and all browser keys share another budget; a sender beyond the budget must send later.",
+        "budget, and all browser keys share another budget; a sender who exhausts the budget must send later.",
     )
     rule_steps_s: int = Field(
         default=25_000_000,

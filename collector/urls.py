@@ -1,8 +1,8 @@
 """Computes the normal form of a URL's path and of a host. Equal addresses have the same normal form.
 
 Reports show the normal form, which follows RFC 3986 section 6.2.2. A character stays readable if it cannot be mistaken
-for another character. Two addresses have the same normal form if and only if they are equal by this RFC, so the normal
-form identifies an address. Normalising is idempotent. Pure.
+for another character. Two addresses have the same normal form if and only if this RFC treats them as equal, so the
+normal form identifies an address. Normalising is idempotent. Pure.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _NO_GRANT: Final = "the ingest key is missing or unknown: send a key that may se
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An ingest key and the site that the key may send for, as resolved by the caller."""
+    """An ingest key and the site for which the key may send hits; the caller has resolved both."""
 
     key: IngestKey
     site: Site

@@ -71,7 +71,7 @@ _BY_LOWER_NAME: Final = {name.lower(): click for name, click in CLICK_IDS.items(
 
 
 def click_of(kind: str) -> Click:
-    """Return the meaning of a click id by its kind.
+    """Return the meaning of a click id that has this kind.
 
     `kind` is the name of the URL parameter, in upper or lower case.
     """

@@ -111,7 +111,7 @@ class Blanking:
     def _dirty(self, site: str, days: Sequence[int]) -> Sequence[DirtyMark]:
         """Return marks for those days that are settled.
 
-        All other days need no mark, because they will be settled anyway.
+        Days that are not settled yet need no mark, because their first settlement is still to come.
         """
         settled = self._stores.generations.current(site, min(days), max(days) + 1)
         return self._marks.on(site, [day for day in days if day in settled])

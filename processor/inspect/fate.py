@@ -61,7 +61,7 @@ class Timeliness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InspectedVisit:
-    """A visit. `hits` states how many hits the visit has so far."""
+    """A visit. `hits` is the number of hits in the visit so far."""
 
     visit_id: str
     start: int

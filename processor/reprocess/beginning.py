@@ -15,7 +15,7 @@ from processor.reprocess.parts import parts_of
 
 
 def begun(reprocessing: Reprocessing, stored: Iterable[Reprocessing], now: int) -> Reprocessing:
-    """Return the reprocessing at the beginning of its work.
+    """Return the reprocessing, changed so that its work has begun.
 
     If the work began earlier, or continues work that failed, the reprocessing is returned unchanged. The first
     publication of a reprocessing determines its place in the order of publications. If the work would undo a later

@@ -30,7 +30,7 @@ class Chain:
         following: the number of site-days in the chain that follow the plan's last day.
         reach_day: the day after the last site-day that follows the plan; 0 if there is none.
         open_hits: for an erasure, the number of the visitor's hits found so far on days that are not settled yet.
-        counted: the last of the days that are not settled whose hits were counted; None if there is none yet.
+        counted: the last site-day that is not settled and whose hits were counted; None if there is none yet.
         instead_of: the generation that `hands_on` replaces; None if `hands_on` is None.
     """
 

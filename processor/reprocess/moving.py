@@ -207,9 +207,9 @@ class Moving:
         only marked: this work may have changed the carry from the day before without marking this site-day.
 
         If the lease on the site has ended, another settler may work on the site. After step 3, days that were settled
-        for the first time meanwhile are therefore marked too. If any day was published meanwhile, the site-day and all
-        disturbed days are marked again, because their settlements may have read the flags too early. A site-day whose
-        current generation is no longer the wanted generation is not stored as moved.
+        for the first time after step 1 are therefore marked too. If any day was published after step 1, the site-day
+        and all disturbed days are marked again, because their settlements may have read the flags before these were
+        set. A site-day whose current generation is no longer the wanted generation is not stored as moved.
         """
         site, day = rebuilt.site_day
         if stands is Standing.SETTLED_SINCE:

@@ -1,6 +1,6 @@
 """Recomputes a site-day into a generation that no report reads, and compares it with the current generation.
 
-A site-day is settled in the same way as by the settler, but under a given logic and given exclusion rules.
+A site-day is settled as the settler would settle it, but under a given logic and given exclusion rules.
 
 Dirty marks are never cleared here. Hits that only the recomputed generation counts therefore remain pending until the
 settler settles their day. The ledger thus balances, whether the old or the recomputed generation is current.

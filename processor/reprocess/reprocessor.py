@@ -79,7 +79,7 @@ class _Progress:
     began_count: int | None = None
 
     def at(self, chain: Chain) -> _Progress:
-        """Return the progress at a chain.
+        """Return the progress, continued with this chain.
 
         The first chain contains the site-days that were done before this process began.
         """
@@ -289,7 +289,10 @@ class Reprocessor:
         return count
 
     def _back_off(self) -> None:
-        """Delay the next portion. Each portion may wait long for its rows, and settlement waits meanwhile."""
+        """Delay the next portion.
+
+        Each portion may wait long for its rows, and no settlement takes place during this wait.
+        """
         after_ms = self._pace.unavailable_ms << min(self._unavailable, _MAX_DOUBLINGS)
         self._unavailable += 1
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)

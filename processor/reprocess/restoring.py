@@ -92,7 +92,7 @@ class Restoring:
         self._progress = None
 
     def repair_of(self, reprocessing: Reprocessing) -> RawRepair | None:
-        """Return which hits were found lost and which records were restored so far."""
+        """Return the findings so far: the lost hits, and the restored records."""
         in_hand = self._progress
         return in_hand.repair if in_hand and in_hand.id == reprocessing.id else reprocessing.raw_repair
 
@@ -146,7 +146,7 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------- examine
 
     def _site_days(self, reprocessing: Reprocessing) -> Iterator[SiteDay]:
-        """Yield the plan's settled site-days, and the days before and after, which a recomputation reads too."""
+        """Yield the plan's settled site-days, and the neighbouring days, because a recomputation also reads these."""
         for site in sorted(reprocessing.sites):
             days = self._stores.generations.current(site, reprocessing.first_day - 1, reprocessing.end_day + 1)
             yield from (SiteDay(site, day) for day in sorted(days))
@@ -209,7 +209,7 @@ class Restoring:
                 yield records
 
     def _restore(self, this: _Progress, records: Sequence[LoggedRecord]) -> None:
-        """Store those of these records that are lost or damaged, and their claims, which may be lost too.
+        """Store the records that the raw store has lost or damaged, and their claims, which may be lost too.
 
         Each call reads the erasure marks again, so that all marks that are stored before the call are applied.
         """

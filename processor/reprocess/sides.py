@@ -30,11 +30,11 @@ class Standing(StrEnum):
 
     AS_LEFT: the other generation is current, and nothing has changed since the reprocessing last moved the site-day.
 
-    SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. The work had therefore
-    made the wanted generation current before.
+    SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. The work has therefore
+    already made the wanted generation current.
 
-    STALE: the settler has settled the site-day again, and nothing shows that the work had made the wanted generation
-    current before.
+    STALE: the settler has settled the site-day again, and nothing shows that the work has already made the wanted
+    generation current.
     """
 
     MOVED = "moved"

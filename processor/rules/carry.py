@@ -1,8 +1,8 @@
 """The carry: the state that a settled day hands to the next day (settlement, rule L4).
 
 A carry contains the visits that were open at the day's end, in their state at that instant. A carry also contains a
-digest of later hits in these visits, by which the next day's settlement detects whether this settlement has read all of
-them. Equal carries have equal bytes.
+digest of those hits of the next day that this settlement has read and that belong to these visits. With this digest,
+the next day's settlement detects whether this settlement has read all such hits. Equal carries have equal bytes.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, n
 
 
 def digest(hits: pl.DataFrame, wins_order: BoolArray, excluded_by_rule: BoolArray | None = None) -> int:
-    """Return the sum modulo 2⁶⁴ of the hits' hashes. A hash covers the values by which a hit can change its visit.
+    """Return the sum modulo 2⁶⁴ of the hits' hashes. A hash covers all values of a hit that can change the hit's visit.
 
     Args:
         hits: hits in visits, in any order.

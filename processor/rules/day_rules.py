@@ -1,4 +1,4 @@
-"""Decides which hits are excluded, by the version of a site's exclusion rules that applies to a UTC day (settlement).
+"""Decides which hits are excluded, under the version of a site's exclusion rules for a UTC day (settlement).
 
 The rules of a hit's UTC day decide about the hit, even if the settlement of a neighbouring day reads the hit. Each hit
 is therefore excluded either in all settlements or in none. If a day has no version, the collector's decisions in the

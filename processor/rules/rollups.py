@@ -326,7 +326,7 @@ def with_texts(rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
 def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) -> pl.DataFrame:
     """Return one row per key, with the sums of its contributions.
 
-    The input may also be rows that this function returned before. Rows of traffic keep the list of their visitors. A
+    The input may also be rows from an earlier call of this function. Rows of traffic keep the list of their visitors. A
     dimension without values may be missing.
     """
     there = [name for name in MEASURES[source] if name in contributions.columns]

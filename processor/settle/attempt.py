@@ -210,8 +210,8 @@ class Attempt:
         if known:
             self._policies = known.policy_on(day - 1), known.policy_on(day)
         self.generation = self._stores.generations.begin(self.site_day)
-        # Marks are read after the generation has begun, because an erasure stores its marks, then abandons the
-        # generations that began before.
+        # Marks are read after the generation has begun, because an erasure first stores its marks, and then abandons
+        # all generations that began earlier.
         marks = [*self._stores.erasures.of(site), *self._erasing]
         self._erased = ErasedVisitors(self._stores.directory.mesh_secret(), marks)
         self._claims = replace(self._claims, erased=self._erased)

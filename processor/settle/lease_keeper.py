@@ -232,7 +232,7 @@ class LeaseKeeper:
             unused = self._leaving - self._in_use
             leases = [self._held.pop(bucket).lease for bucket in unused if bucket in self._held]
             self._leaving -= unused
-            # By then, another settler will have acquired the buckets and stored its new load.
+            # At that time, another settler will have acquired the buckets and stored its new load.
             until_ms = self._now() + self._pace.length_ms
             self._left |= dict.fromkeys(unused, until_ms)
         if leases:

@@ -45,7 +45,7 @@ def mark_if_overtaken(
     sequence: int,
     disturbed: Iterable[int],
 ) -> None:
-    """Mark a published site-day and the disturbed days dirty if another day of the site has been published since.
+    """Mark a published site-day and the disturbed days dirty if the site had another publication after `sequence`.
 
     The duplicate flags that were just set may have replaced those of a later settlement of the site-day. The next
     settlement finds this difference and corrects the flags (rule D3). Settlements of disturbed days may have read the

@@ -1,7 +1,7 @@
 """Pauses the settler's thread, so that settling leaves CPU time to the live stream (settlement).
 
 A backlog of history keeps a settler busy for minutes or hours. The settler shares its process, and often its cores,
-with the live stream, which must remain fresh meanwhile.
+with the live stream, whose results must remain fresh while the settler works.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes the dirty marks of settlement itself: on days that depend on another day (rule L4), and before flags are set.
+"""Makes the dirty marks of settlement: marks on days that depend on another day (rule L4), and intents.
 
 Flags of claims are written without a condition. A process may be suspended just before this write, while another
 settler settles the day. The process may then write old flags, and die before it notices the other settlement. Therefore
@@ -34,7 +34,7 @@ class SettlementMarks:
         self._last_offset = 0
 
     def on(self, site: str, days: Iterable[int]) -> Sequence[DirtyMark]:
-        """Return a mark for each day. Each mark has a higher offset than all marks before."""
+        """Return a mark for each day. Each mark has a higher offset than all earlier marks of this maker."""
         now, marks = self._clock.now(), []
         for day in sorted(days):
             self._last_offset = max(now, self._last_offset + 1)
@@ -48,7 +48,7 @@ class SettlementMarks:
         return DirtyMark(site_day, Position(*self._intents, self._last_offset), now)
 
     def without_young_intents(self, taken: Iterable[DirtySiteDay], after: int) -> list[DirtySiteDay]:
-        """Return the site-days without the intents of other makers that were stored at `after` (UTC ms) or later.
+        """Return the site-days, but without other makers' intents that were stored at `after` (UTC ms) or later.
 
         A site-day that has no other marks is left out. The offsets of marks are compared with `after`, because makers
         derive offsets from clocks.

@@ -20,7 +20,7 @@ class Share(Protocol):
     def note(self, work: str, loads: Mapping[int, int]) -> None:
         """Record the number of site-days in each bucket that wait for a kind of work.
 
-        The record replaces the last record for this kind of work.
+        The given numbers replace the numbers that were recorded last for this kind of work.
         """
 
 

@@ -106,8 +106,8 @@ def recover(
         committed: the committed progress of each partition that is to be recovered.
         cache: the local directory for kept hits.
         heartbeat: called before each batch. A replay of tens of millions of hits takes minutes, and the reader is not
-            polled meanwhile.
-        limits: the limits of the states' tables, and how many hits are read at once.
+            polled during the replay.
+        limits: the limits of the states' tables, and the number of hits that are read at once.
         logic: the logic version with which the stream continues.
         erased: the erased visitors, whose hits from before their erasure are left out.
 

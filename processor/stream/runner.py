@@ -151,7 +151,7 @@ class Runner:
             self.snapshot()
 
     def _wait(self, stop: Stop, wait_s: float) -> None:
-        """Wait before a retry. Heartbeats keep the membership in the consumer group meanwhile."""
+        """Wait before a retry. During the wait, heartbeats keep the membership in the consumer group."""
         ends = time.monotonic() + wait_s
         is_over = False
         while not is_over:

@@ -15,7 +15,7 @@ from hitmesh.model.positions import PartitionId
 # The pause after a snapshot is this many times as long as the snapshot took. With ten million open visits, a snapshot
 # takes 10 s.
 REST: Final = 49
-# The pause is bounded, because a snapshot seems to have taken hours if the machine was suspended meanwhile.
+# The pause is bounded, because a snapshot seems to have taken hours if the machine was suspended during the snapshot.
 LONGEST_REST_MS: Final = 3_600_000
 
 

@@ -1,8 +1,9 @@
 """Finds the copies among a step's hits (journey step 5, rules D1 and D2 as the stream applies them).
 
 A hit is a copy if an earlier hit in log order has the same (site, visitor, hit id), an event time at most two hours
-away, and a log time at most 90 minutes before. The earlier hit may itself be a copy. For nearly all hits, a Bloom
-filter proves that the id is new. Only the other hits are compared with the kept hits, by the text of the id (rule D0).
+away, and a log time at most 90 minutes earlier. The earlier hit may itself be a copy. For nearly all hits, a Bloom
+filter proves that the id is new. If the filter does not prove this, the text of the hit's id is compared with the ids
+of the kept hits (rule D0).
 """
 
 from __future__ import annotations

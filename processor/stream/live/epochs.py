@@ -77,7 +77,7 @@ class EpochSums:
         self.cells = self.cells.cast({name: SERIES_COLUMNS[name] for name in AMOUNT_MEASURES})
 
     def begin(self, epoch: int) -> None:
-        """Start an epoch without values. The previous epoch's values must have been taken before."""
+        """Start an epoch without values. The caller must already have taken the previous epoch's values (`take`)."""
         self.epoch = epoch
         self.cells, self.counts = _NO_CELLS.clone(), _NO_COUNTS.clone()
 

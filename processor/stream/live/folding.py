@@ -5,7 +5,7 @@ weights of a site's hits in an hour of log time add up to at most the limit, no 
 hit is the hit whose weight makes the sum exceed the limit. In this hit and all later hits, the first distinct texts in
 log order are kept, up to the limit, and every other text is folded. A text is kept or folded for the whole hour, in
 every column. The result therefore does not depend on how records are divided into steps, and hits that are read again
-are folded as before. Texts are compared directly, never by hash.
+are folded in the same way again. Texts are compared directly, never by hash.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bloom filters that tell whether an id may have been seen before, pruned by log time (journey step 5, rule D2).
+"""Bloom filters that tell whether an id may have been seen recently in log time (journey step 5, rule D2).
 
 The answer is "new" or "perhaps seen". If it is "perhaps seen", the caller must compare the hits. If an id was added,
 the answer is "perhaps seen" until the id's epoch is dropped. With 32 bits per id, about 1 in 10,000 new ids is reported

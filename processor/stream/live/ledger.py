@@ -58,9 +58,9 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
 def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
     """Return LEDGER_SUMS for blank rows.
 
-    Blank rows count as received and accepted as before, and as erased instead of their former outcome. A replay must
-    overwrite the entries that the hits had before their erasure. Each other outcome therefore gets an entry with the
-    count 0.
+    Like the hits that they replace, blank rows count as received and accepted. In place of the hits' outcome, they
+    count as erased. A replay must overwrite the entries that the hits had before their erasure. Each other outcome
+    therefore gets an entry with the count 0.
 
     Args:
         hits: site, event_time, collect_time, hit_hash of the blank rows.

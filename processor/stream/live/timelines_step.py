@@ -56,7 +56,7 @@ class _Touched:
 
     Attributes:
         keys: the timelines' keys, in ascending order.
-        slots: the timelines' slots; new timelines have been added before.
+        slots: the timelines' slots; new timelines already have slots.
         latest: the event time of each timeline's latest new hit.
         slow: whether each timeline takes the slow path.
         lands_only: whether each timeline takes the slow path for one reason only: the first view of its visit arrives.
@@ -162,7 +162,7 @@ class _Begin:
         slots: timeline slots.
         since: the event time of the first hit that is needed, at least the horizon.
         first_hash: the hit_hash of the first hit that is needed. Hits at the same time with a smaller hash belong to
-            the visit before.
+            the previous visit.
     """
 
     keys: U64Array
