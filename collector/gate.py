@@ -1,7 +1,7 @@
 """The gate in front of admission: refuses senders whose refused hits have recently cost too much work.
 
-Decides by key and client address only, before hits are read. Server and edge keys are secret, so their senders are not
-limited. While the directory is unavailable, the gate lets every sender pass.
+The decision depends only on key and client address, and is made before hits are read. Server and edge keys are secret,
+so their senders are not limited. While the directory is unavailable, the gate lets every sender pass.
 """
 
 from __future__ import annotations

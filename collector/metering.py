@@ -31,7 +31,7 @@ class CollectorMeter:
         """Count batches when their outcomes are reported.
 
         Args:
-            arrived_s: arrival of each batch, by time.perf_counter.
+            arrived_s: the arrival time of each batch, from time.perf_counter.
             outcomes: the outcome of each batch.
             retry_hits: the number of hits that must be sent again, except hits in batches that were not decoded.
         """

@@ -205,8 +205,8 @@ class CollectorService:
     def _complain(self, error: HitmeshError) -> None:
         """Log that whole calls, streams or batches are refused, with at most one line per reason and interval.
 
-        The log line contains the message of a RetryError only, because the message of any other refusal may quote the
-        client's data.
+        The log line contains the error's message only if the error is a RetryError, because the message of any other
+        refusal may quote the client's data.
         """
         self.complaints.add(error.reason, **({"cause": error.message} if isinstance(error, RetryError) else {}))
 

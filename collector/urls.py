@@ -63,7 +63,7 @@ def normal_host(host: str) -> str:
 
 
 def ascii_host(host: str) -> str:
-    """Return a host in ASCII by IDNA (UTS 46, non-transitional), in lower case without a final dot."""
+    """Return a host, converted to ASCII by IDNA (UTS 46, non-transitional), in lower case without a final dot."""
     if "%" in host and not host.startswith("["):
         host = unquote(host)
     lower = host.lower()

@@ -1,8 +1,8 @@
 """Recovers the undamaged parts of a hit that does not decode, with Google's depth-limited decoder.
 
 Decides which part is at fault: a payload, the properties or the whole hit. The hit's ids and context are kept if they
-decode, so that the issue can name the hit and the visitor's consent is respected. The recovery takes a few microseconds
-per hit, for any kind of damage.
+decode, so that the issue can name the hit, and so that the visitor's consent is respected. The recovery takes a few
+microseconds per hit, for any kind of damage.
 """
 
 from __future__ import annotations

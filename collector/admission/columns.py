@@ -1,6 +1,6 @@
 """Collects the output columns of a micro-batch, and converts them to a table.
 
-A column may be set for some rows only; the other rows are then empty.
+A column may be set only for some rows; the other rows are then empty.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ class Admitted:
         rejected: REJECTED_COLUMNS plus `frame` (UInt32); one row per refused hit or batch.
         issues: all warnings, refusals and retries, by frame and index.
         accepted: the number of accepted hits in each frame.
-        put_off: frames that the client must send again because their site's exclusion rules cost too much, each with
-            its site. The other attributes contain nothing from frames that are put off.
+        put_off: the site of each frame that the client must send again because the site's exclusion rules cost too
+            much. The other attributes contain nothing from frames that are put off.
     """
 
     hits: pl.DataFrame

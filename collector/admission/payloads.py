@@ -1,4 +1,4 @@
-"""Decodes the payloads other than page views, type by type and only where present (architecture A2).
+"""Decodes all payloads except page views, type by type, and only for types that occur (architecture A2).
 
 Decides which payload each type must have, and runs each type's checks on the rows of that type. The modules `events`
 and `orders` contain the checks.

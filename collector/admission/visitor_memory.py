@@ -38,7 +38,7 @@ class VisitorMemory:
         return len(self._young) + len(self._old)
 
     def keys_of(self, kind: str, secrets: Sequence[bytes], ids: Sequence[bytes]) -> U64Array:
-        """Return visitor_key(secret, kind, id) for each pair as a row (high, low).
+        """Return visitor_key(secret, kind, id) for each pair of secret and id, as a row (high, low).
 
         Args:
             kind: the kind of id, as in `visitor_key`.

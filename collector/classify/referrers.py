@@ -103,7 +103,10 @@ class ReferrerTable:
         return None
 
     def origin_of_referrer(self, referrer: str) -> tuple[str | None, Origin]:
-        """Return a referrer's host and origin. A payment provider counts as if there were no referrer."""
+        """Return a referrer's host and origin.
+
+        If the referrer is a payment provider, the result is the same as without a referrer.
+        """
         place = place_of(referrer)
         if place is None:
             return None, NO_ORIGIN

@@ -1,6 +1,6 @@
 """Erases a visitor, which is the publication of a reprocessing of kind ERASE.
 
-The stages are done in their order, and each stage can be repeated. After a crash, the next process begins with the
+The stages are done in a fixed order, and each stage can be repeated. After a crash, the next process begins with the
 first stage, and skips finished work. The receipt is stored with the reprocessing before any hit is removed.
 """
 
@@ -158,7 +158,7 @@ class Erasing:
     def waiting(self, erasures: Iterable[Reprocessing]) -> frozenset[str]:
         """Return the erasures (ids) that wait, or that cannot begin yet.
 
-        Forget the progress of erasures that are not given.
+        Forget the progress of all erasures that are not in `erasures`.
 
         Args:
             erasures: the erasures (`is_erasing`) on which this process may work now.
@@ -214,8 +214,9 @@ class Erasing:
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
         """Retire all replaced generations of the days.
 
-        The settler removes their rows when no query reads them any more. Generations that began before the marks were
-        stored are abandoned, because a settler that has lost its lease might still publish them.
+        The settler removes the rows of these generations when no query reads the generations any more. Generations that
+        began before the marks were stored are abandoned, because a settler that has lost its lease might still publish
+        them.
         """
         now = self._clock.now()
         first_day, end_day = run.reprocessing.first_day, run.reprocessing.end_day

@@ -1,10 +1,10 @@
 """Finds a visitor's refused hits in the kept bytes of refusals.
 
 A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON: a hit, or a batch that was refused as a whole.
-Bytes that do not decode may be from the visitor, so they are treated as the visitor's. Bytes without a visitor id and a
-user id belong to a visitor without cookies, whose key cannot be computed from them. If a refusal has no site, only its
-ids must match, because the site of an unknown key cannot be determined. If the key belongs to another merchant, the
-refusal is not changed.
+Bytes that do not decode may be from the visitor, so they are treated as the visitor's. Bytes that contain neither a
+visitor id nor a user id belong to a visitor without cookies, whose key cannot be computed from these bytes. If a
+refusal has no site, only its ids must match, because the site of an unknown key cannot be determined. If the key
+belongs to another merchant, the refusal is not changed.
 """
 
 from __future__ import annotations

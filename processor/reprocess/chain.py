@@ -19,7 +19,7 @@ from processor.settle.attempt import Handed
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The results of the recomputed site-days up to `last`, in the order (site, day), that later days need.
+    """The results that later days need from the recomputed site-days up to `last`, in the order (site, day).
 
     Attributes:
         last: the last site-day in the chain; None if there is none yet.

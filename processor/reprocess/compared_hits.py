@@ -77,7 +77,7 @@ def compared_together(inputs: DayInputs) -> Sequence[Together]:
 
 
 def of_visitors(inputs: DayInputs, visitors: U64Array) -> DayInputs:
-    """Return the inputs, in which the carry has only the visits of these visitors (visitor_lo)."""
+    """Return the inputs, with a carry that has only the visits of these visitors (visitor_lo)."""
     if inputs.carry is None:
         return inputs
     return replace(inputs, carry=Carry(carried_by(inputs.carry, np.unique(visitors)), inputs.carry.followed))

@@ -63,7 +63,7 @@ def side_of(
     """Return how a side treats hits.
 
     Args:
-        inputs: the side's inputs, whose logic and carry are used, but not the window.
+        inputs: the side's inputs; their logic and carry are used, but not their window.
         hits: the hits in log order, with the window's columns (n,).
         read: (n,) whether the side has read each hit.
         is_copy: for the hits that the side has read, whether each is a copy; None: not known yet.

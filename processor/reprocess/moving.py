@@ -3,8 +3,8 @@
 Site-days are moved one by one, with days ascending. Usually a site-day still has the entry that the reprocessing stored
 or found last. One conditional write then publishes or restores the wanted generation. If the settler has settled the
 site-day again in the meantime, for example because late hits arrived, these hits are missing in the wanted generation.
-The site-day is then recomputed from the raw hits under the wanted logic, so that the hits are missing neither in
-answers nor in the ledger.
+The site-day is then recomputed from the raw hits under the wanted logic, so that both answers and the ledger contain
+these hits.
 
 If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. The work then
 fails, and the site-day keeps its current generation.
@@ -209,7 +209,7 @@ class Moving:
         If the lease on the site has ended, another settler may work on the site. After step 3, days that were settled
         for the first time after step 1 are therefore marked too. If any day was published after step 1, the site-day
         and all disturbed days are marked again, because their settlements may have read the flags before these were
-        set. A site-day whose current generation is no longer the wanted generation is not stored as moved.
+        set. If the wanted generation is no longer current at the end, the site-day is not stored as moved.
         """
         site, day = rebuilt.site_day
         if stands is Standing.SETTLED_SINCE:

@@ -112,7 +112,7 @@ class Recomputing:
     def _recomputed(
         self, reprocessing: Reprocessing, site_day: SiteDay, handed: Handed, bounds: ScanBounds
     ) -> Recomputed | None:
-        """Return a recomputed site-day, or None if it keeps its generation because raw hits are damaged.
+        """Return a recomputed site-day, or None if the site-day keeps its generation because raw hits are damaged.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.

@@ -217,7 +217,7 @@ class Reprocessor:
         """Claim a part of the work if this settler has none, then do one portion of it.
 
         The control service withdraws a request if another reprocessing has the same site-days. A claim stores a new
-        version of the reprocessing, so that either the claim or the withdrawal fails. This function withdraws the
+        version of the reprocessing, so that a claim and a withdrawal cannot both succeed. This function withdraws the
         request if the work would undo a later publication.
         """
         if reprocessing.work is None:

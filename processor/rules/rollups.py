@@ -53,7 +53,7 @@ _WINNING_ORDER_MEASURES: Final = {
     "shipping": "shipping",
     "discounts": "discount",
 }
-_MANY: Final = 20_000  # concatenating more contributions than this costs more than grouping the parts one by one
+_MANY: Final = 20_000  # with more contributions, grouping part by part is cheaper than concatenating
 _ITEM_DIMENSIONS: Final = {"product": "sku", "category": "category", "brand": "brand"}
 
 

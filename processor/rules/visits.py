@@ -212,7 +212,7 @@ def summarise(line: Line) -> Summaries:
 
 
 def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
-    """Return the visits that a hit at `instant` or later could extend, as known from the hits before (rule L4)."""
+    """Return the visits that a hit at `instant` or later could extend, in their state before `instant` (rule L4)."""
     line = visits.line
     before = line.only((line.time < instant) & (line.number != ORPHAN))
     latest = np.ones(len(before.row), np.bool_)
@@ -285,7 +285,7 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequen
 
 
 def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """Return for each element, by gaps and campaigns alone, whether it starts a visit, is in a visit, or is unsure.
+    """Return whether each element starts a visit, is in a visit, or is unsure, according to gaps and campaigns alone.
 
     A timeline with an unsure element must be walked hit by hit.
     """
@@ -339,7 +339,7 @@ def _walk_unsure(
     days: I64Array | I32Array | None,
     policy: VisitPolicy,
 ) -> BoolArray:
-    """Go hit by hit through each timeline that contains a hit in `unsure`, and overwrite its `starts` and `inside`.
+    """Go hit by hit through each timeline with a hit in `unsure`, and overwrite the `starts` and `inside` of its hits.
 
     Return for each hit whether it starts a visit because the visit before was full.
     """

@@ -100,7 +100,8 @@ class Attempt:
         lg_k: log2 of the visitor sketches' size, the same as in the stream.
         logic: the logic version; if None, the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
-        rules: new versions of the exclusion rules for settled days, by day. All other days keep their version.
+        rules: new versions of the exclusion rules for settled days, by day. Days without a new version keep their
+            version.
         erasing: erasure marks for visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
         sorted_hits: re-sorted hits that were read with the same bounds. If None, the attempt reads the raw records.
@@ -186,7 +187,7 @@ class Attempt:
         Return None if there is nothing to settle: no hit, no refusal and no published generation.
 
         Raises:
-            StaleGeneration: the current generation has read further than this attempt would read.
+            StaleGeneration: the current generation was read from more of the log than this attempt would read.
         """
         worked = self.work()
         if worked is None:
@@ -198,7 +199,7 @@ class Attempt:
         """Return the settlement as `settle` does, together with its inputs. The caller must close the result.
 
         Raises:
-            StaleGeneration: the current generation has read further than this attempt would read.
+            StaleGeneration: the current generation was read from more of the log than this attempt would read.
         """
         self._memory.rest()
         self._refuse_to_read_less()
@@ -247,9 +248,9 @@ class Attempt:
         return None if carried == policy else carried, policy
 
     def _refuse_to_read_less(self) -> None:
-        """Refuse to replace a generation that has read further than this attempt.
+        """Refuse to replace a generation for which more of the log was read than for this attempt.
 
-        Hits that only the further generation has read would be lost. Hits that another generation has read have no
+        Hits that only that generation has read would be lost, because hits that a published generation has read have no
         dirty marks any more. Another settler may publish such a generation after this attempt's bounds were read.
         Partitions that only the generation or only the attempt has, such as those of a retired log, are not compared.
         """
@@ -262,7 +263,7 @@ class Attempt:
                 )
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return the drift from the stream, or None if the day already has a generation or was never streamed.
+        """Return the drift from the stream, or None if the day already has a generation or the stream counted nothing.
 
         If a partial of the day is damaged, the day is not confirmed, so that its settled rows replace the stream's
         rows.

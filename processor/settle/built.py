@@ -105,7 +105,7 @@ def hits_before(inputs: DayInputs, times: I64Array) -> BoolArray:
 
 
 def derived_carry(inputs: DayInputs, before: pl.DataFrame) -> pl.DataFrame:
-    """Return the visits that are open at the day's start, derived from the hits before the day without copies."""
+    """Return the visits that are open at the day's start, derived from the hits (without copies) before the day."""
     if before.is_empty():
         return no_open_visits()
     begin, policy = inputs.owner.day * DAY_MS, inputs.carried_policy or inputs.policy

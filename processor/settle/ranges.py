@@ -3,8 +3,8 @@
 A site-day with at most `SettleMemory.range_hits` hits is settled at once. The hits of a larger site-day are on disk, in
 groups of visitors. First the copies in each visitor range are found, then the claims of the whole site are decided,
 then each range's visits and contributions are built. Contributions are stored on disk by cell, and are folded into rows
-at the end. The result is the same as that of settling at once, because sums, digests and sketches do not depend on the
-order in which values are added.
+at the end. The result is the same as if the site-day were settled at once, because sums, digests and sketches do not
+depend on the order in which values are added.
 
 In addition to one range, the memory contains a bit for each hit of the day, and about 1 KB for each claim on an order
 or a refund.

@@ -76,7 +76,7 @@ class Resorting:
         )
 
     def of(self, entry: DirtySiteDay) -> SortedHits | None:
-        """Return the re-sorted hits from which a site-day must be settled, or None if it must read its records."""
+        """Return the re-sorted hits from which a site-day must be settled, or None if its records must be read."""
         if self._hits is not None and self._is_sorted(entry):
             return self._hits
         self._directly.add(entry.site_day.site)

@@ -225,8 +225,8 @@ class Settler:
 
         If a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the carry
         from the day before. A site whose lease has ended fails before its next publication. If the lease ends during a
-        publication, the site fails after it: another settler may have settled the day again, so the flags and marks are
-        left to that settler.
+        publication, the site fails after this publication: another settler may have settled the day again, so the flags
+        and marks are left to that settler.
         """
         wave, this.wave = this.wave, []
         try:

@@ -161,7 +161,10 @@ class _Spilled:
 
 
 def with_excluded_before(rows: pl.DataFrame, excluded_before: pl.Series | None) -> pl.DataFrame:
-    """Return a window's rows with the column EXCLUDED_BEFORE. If the given values are None, they are as in `rows`."""
+    """Return a window's rows with the column EXCLUDED_BEFORE.
+
+    If `excluded_before` is None, the column is a copy of `excluded`.
+    """
     return rows.with_columns((rows["excluded"] if excluded_before is None else excluded_before).alias(EXCLUDED_BEFORE))
 
 

@@ -157,7 +157,7 @@ def _other_logic(task: _Task, partition: PartitionId) -> Logic | None:
 
 
 def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed: PartitionProgress) -> LiveState:
-    """Return the state at the committed position, where the stream's logic version follows the version `other`.
+    """Return the state at the committed position, at which the stream's logic version replaces the version `other`.
 
     The state has the visits that the stream's version builds, and the sums that `other` has emitted in the current
     epoch.

@@ -219,7 +219,10 @@ class Runner:
         self._readers = {}
 
     def _take(self, records: Sequence[LoggedRecord]) -> None:
-        """Apply a window and store its effects. Until `apply` is called, a retry is safe (it only adds sites)."""
+        """Apply a window and store its effects.
+
+        Until `apply` is called, a retry is safe, because until then the states at most receive new sites.
+        """
         stores = self._stores
         self._meter.window(records)
         intake = take_in(records, self._erasures.visitors)

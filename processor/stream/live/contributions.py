@@ -37,13 +37,13 @@ class Contributions:
     rebuilt: list[pl.DataFrame] = field(default_factory=list)
 
     def cells(self) -> pl.DataFrame:
-        """Return every cell to which these records may add a value, whatever the division of the records into steps.
+        """Return every cell to which these records may add a value, however the records are divided into steps.
 
         The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`, which is 1 where visitors
         may have moved to another row. A smaller step may have added a value that a later step retracted. For example,
         the smaller step counted the end of a visit that a later hit then continued, or counted a visit in a cell before
-        an earlier hit moved the visit's start. This step may add nothing to such a cell. The value of the smaller step
-        may have been stored, and must then be overwritten.
+        an earlier hit moved the visit's start. It is possible that this step adds nothing to such a cell. The value of
+        the smaller step may have been stored, and must then be overwritten.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [

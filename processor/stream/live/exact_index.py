@@ -90,7 +90,7 @@ def seed() -> int:
 
 
 def _next(keys: U64Array) -> U64Array:
-    """Return the next key in the probe sequence after each key."""
+    """Return, for each key, the key that follows it in the probe sequence."""
     mixed = (keys ^ (keys >> np.uint64(32))) * _MIX
     following: U64Array = (mixed ^ (mixed >> np.uint64(29))) * _STEP + _MIX
     return following

@@ -127,7 +127,7 @@ class FoldedTexts:
                 self._known[hour, site] = _Known(offset, row, pl.Series(texts, dtype=pl.String))
 
     def _sums(self, hour: int, sites: int) -> I64Array:
-        """Return the sum of weights of each site in an hour, as a writable array."""
+        """Return each site's sum of weights in an hour, as a writable array."""
         there = self._weights.get(hour, np.zeros(0, np.int64))
         if len(there) < sites:
             there = np.concatenate([there, np.zeros(sites - len(there), np.int64)])

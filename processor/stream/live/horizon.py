@@ -21,7 +21,7 @@ from processor.stream.live.visit_table import VisitColumns
 
 
 def advance(state: LiveState, contributions: Contributions) -> None:
-    """Add the contributions that visits make by ending, for all visits that have ended since the last call."""
+    """Add the contributions that a visit makes when it ends, for all visits that have ended since the last call."""
     for visits in (state.timelines.now, state.closing):
         pending = np.flatnonzero((visits.deadline < state.log_time) & (visits.deadline >= state.ended_through))
         ending = visits.take(pending[visits.hits[pending] > 0])

@@ -1,7 +1,7 @@
 """Folds the contributions of hits and visits into signed rows of many sites and days (journey step 5, S7 and S8).
 
 Decides when a visit's measures count. Visits, bounces, entries and visits with an order count at once. Duration, views
-and exits count after the visit has ended. Until then, the visit's row has no exit page. Also decides which
+and exits count after the visit has ended. Before a visit ends, its row has no exit page. Also decides which
 contributions are retracted when a hit's visit changes. Contributions with the same row key are summed.
 """
 
@@ -166,7 +166,7 @@ def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
 
 
 def no_rows(source: RowSource) -> SignedRows:
-    """Return signed rows of a source, without any row."""
+    """Return an empty frame with the columns of a source's signed rows."""
     return SignedRows(_NO_ROWS[source].clone(), np.empty(0, np.uint64))
 
 
@@ -220,7 +220,7 @@ def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -
 def _keys(contributions: pl.DataFrame, texts: Sequence[str]) -> U64Array:
     """Return a hash of each contribution's row key.
 
-    Each call uses another seed, so hashes from different calls do not match.
+    Each call uses a new seed, so hashes from different calls do not match.
     """
     start = seed()
     keys = np.full(contributions.height, start, np.uint64)

@@ -39,7 +39,7 @@ class BuildingRules(NamedTuple):
 
     Attributes:
         policies: the policies that are in force, each with the instant from which it applies (UTC ms), ascending.
-        zone: the time zone, which matters only for local midnights; otherwise UTC.
+        zone: the time zone if a policy splits visits at local midnight; otherwise UTC.
     """
 
     policies: tuple[tuple[int, VisitPolicy], ...]

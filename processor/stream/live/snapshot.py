@@ -1,7 +1,7 @@
 """Converts a partition's state to bytes and back (journey step 6, architecture A5).
 
-A snapshot contains the whole state, except the kept hits and their ids, which are read again from the log. About the
-kept hits, a snapshot only states which are copies, and which wait for settlement. Each logic version has its own
+A snapshot contains the whole state, except the kept hits and their ids, which are read again from the log. For the kept
+hits, a snapshot states only which hits are copies, and which wait for settlement. Each logic version has its own
 snapshots. A snapshot in an unknown format is ignored, because the state can be rebuilt from the log.
 """
 
@@ -202,7 +202,7 @@ def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
 def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
     """Return the epoch's sums.
 
-    Digests of format 2 are without the secret; they are marked, because they cannot confirm a day.
+    Digests in format 2 were computed without the secret. They are marked, because they cannot confirm a day.
     """
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:

@@ -3,7 +3,7 @@
 `prepare` classifies hits as history hits, copies, late hits or on-time hits. `prepare` assigns numbers to new sites,
 and changes nothing else in the state. `apply` changes the state and returns the rows to emit. Between the two calls,
 the caller must determine which claims on orders and refunds win (rule D3). All records of a step must belong to the
-same epoch. Apart from this, the division of records into steps changes neither the state nor the net sum of the rows.
+same epoch. Within an epoch, the division of records into steps changes neither the state nor the net sum of the rows.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Prepared:
 
     @property
     def claiming(self) -> BoolArray:
-        """For each row, whether it claims an order or a refund (n,). False for every copy."""
+        """Whether each row claims an order or a refund (n,). False for every copy."""
         is_order = (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null()
         claims = (is_order | claims_refund()) & ~pl.col("is_copy")
         claiming: BoolArray = self.rows.select(claims).to_series().to_numpy()
@@ -117,7 +117,7 @@ def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]
 def placed(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
     """Classify each hit independently of all others: timeline, id, and whether the hit is on time.
 
-    Arguments are as for `prepare`; `is_copy` and `collides` are False.
+    The arguments are as for `prepare`. In the result, `is_copy` and `collides` are False.
     """
     state.sites.add(rules)
     hits = records.hits

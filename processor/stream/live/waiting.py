@@ -2,8 +2,8 @@
 
 A hit takes the slow path if earlier records contain a hit of the same timeline at the same time or later. The cost of
 the slow path grows with the visitor's kept hits. If a visitor has too many kept hits, such a hit waits for settlement.
-Until then, the hit counts in hit metrics, but belongs to no visit. The decision depends on the records in log order
-only, so the same hits wait however records are divided into steps.
+Until settlement, the hit counts in hit metrics, but belongs to no visit. The decision depends on the records in log
+order only, so the same hits wait however records are divided into steps.
 """
 
 from __future__ import annotations
