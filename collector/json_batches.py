@@ -97,7 +97,8 @@ def batch_of_json(
         return JsonBatch(batch + _UNREAD_HIT * len(hits), {}, sizes, split.sent)
     reader = _HitReader(split, detailed)
     read = [reader.read(index, hit) for index, hit in enumerate(hits)]
-    # Concatenated serialisations of a message type merge into one message: here the envelope's fields, then the hits.
+    # If serialised messages of a type are concatenated, the result parses as one message. Here, the envelope's fields
+    # come first, and the hits follow.
     return JsonBatch(batch + view_pb2.HitBatchEnvelope(hits=read).SerializeToString(), reader.faults, sizes, split.sent)
 
 

@@ -1,4 +1,4 @@
-"""Decides when a partition's rows become a log record, by row count or age (architecture A2).
+"""Decides when a partition's rows become a log record: at a number of rows, or at an age (architecture A2).
 
 If a record would be larger than the log accepts, its rows are divided among several records.
 

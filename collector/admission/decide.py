@@ -40,7 +40,7 @@ class Admitted:
     Attributes:
         hits: HITS_COLUMNS plus `frame` (UInt32) and `partition` (Int32), sorted by partition, then by arrival.
         rejected: REJECTED_COLUMNS plus `frame` (UInt32); one row per refused hit or batch.
-        issues: all warnings, refusals and retries, by frame and index.
+        issues: all warnings, refusals and retries, sorted by frame and index.
         accepted: the number of accepted hits in each frame.
         put_off: the site of each frame that the client must send again because the site's exclusion rules cost too
             much. The other attributes contain nothing from frames that are put off.

@@ -42,8 +42,8 @@ class Frame:
         default_key: the key in the stream's open message, or "".
         site_header: value of the metadata `hitmesh-site`, or "".
         received_at: the time in UTC ms at which the collector received the batch; becomes the hits' collect_time.
-        found: faults of JSON hits by hit index. The conversion from JSON records these faults, because the resulting
-            bytes do not show them.
+        found: the faults of JSON hits, keyed by hit index. The conversion from JSON records these faults, because the
+            resulting bytes do not show them.
         sent: the JSON from which the batch was made; None for a batch that was sent as protobuf.
     """
 

@@ -67,9 +67,9 @@ class Decoded:
             decode.
         counts: the number of hits in the table, for each frame.
         held: the number of hits that were received, for each frame.
-        faults: the fault of each frame that is refused as a whole, by frame number. If the table contains hits from a
-            refused frame, these hits are ignored.
-        hit_faults: faults of hits that are refused singly, by (frame, index).
+        faults: the fault of each frame that is refused as a whole, keyed by frame number. If the table contains hits
+            from a refused frame, these hits are ignored.
+        hit_faults: the faults of hits that are refused singly, keyed by (frame, index).
         sender_of: the sender of each frame.
     """
 

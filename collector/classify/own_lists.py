@@ -31,7 +31,7 @@ PAYMENT_HOSTS: Final = """
     skrill.com neteller.com coinbase.com bitpay.com
 """.split()  # noqa: SIM905  # a hundred quoted hosts would take a page
 
-# Maps web mail and mail apps, by host or package, to names.
+# Maps the host of each web mail service, and the package of each mail app, to a name.
 WEBMAIL_HOSTS: Final = {
     "mail.google.com": "Gmail",
     "com.google.android.gm": "Gmail",

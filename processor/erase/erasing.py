@@ -260,7 +260,7 @@ class Erasing:
     def _prove(self, run: _Run, is_over: IsOver) -> bool:
         """Search the other stores for the visitor. If a stream or the settler has not finished, wait and search again.
 
-        The search reads only the days that had hits from the visitor, in a single portion.
+        The search takes a single portion, because it reads only the days that had hits from the visitor.
         """
         self._stores.log_eraser.overwrite()
         found = self._proof.look(run.site, run.visitors, self._days(run), self._clock.now())

@@ -76,7 +76,7 @@ def standing(rebuilt: Rebuilt, work: Work, current: GenerationEntry) -> Standing
 
 
 def recomputed_version(attempt: Attempt, settled: Settled) -> GenerationVersion:
-    """Return the generation that results from an attempt."""
+    """Return the generation that an attempt has produced."""
     return GenerationVersion(
         attempt.generation,
         attempt.logic.number,

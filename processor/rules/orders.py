@@ -105,7 +105,7 @@ def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> 
 
 
 def _differ(claim: OrderClaim | None, other: OrderClaim | None) -> bool:
-    return claim is not other and claim != other  # usually both are the same object, which `is` detects fast
+    return claim is not other and claim != other  # `is` is fast, and usually detects that both are the same object
 
 
 def claim_at(claim: OrderClaim) -> HitAt:

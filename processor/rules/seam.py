@@ -1,10 +1,10 @@
 """Builds visits across days with different policies (settlement, stream; rules L4 and §4).
 
 A visit has the policy of the day on which it begins. The policy follows from that day's logic version, and from the
-site's changes of its policy. `build_after` is for the settlement of a day after a day with another policy.
-`build_by_start` is for any range of time. The carried-in visits continue under the previous day's policy, because the
-settlement of the previous day has already applied this policy to them. All other hits form visits under the day's own
-policy. Every hit is in at most one visit, whatever versions two neighbouring days have.
+site's changes of its policy. `build_after` is for the settlement of a day whose policy differs from the previous day's
+policy. `build_by_start` is for any range of time. The carried-in visits continue under the previous day's policy,
+because the settlement of the previous day has already applied this policy to them. All other hits form visits under the
+day's own policy. Every hit is in at most one visit, whatever versions two neighbouring days have.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Division:
         """Return which buckets the settler should give up.
 
         Args:
-            loads: the settler's waiting site-days, by bucket.
+            loads: for each bucket, the number of the settler's waiting site-days.
         """
         idle = sum(map(self._has_little, self.others))
         if not self._has_little(self.me):

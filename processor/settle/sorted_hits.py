@@ -109,7 +109,7 @@ class SortedHits:
         )
 
     def _of_group(self, group: int) -> dict[int, pl.DataFrame]:
-        """Return a group's rows, by site number. Only the last group that was read is kept in memory."""
+        """Return a group's rows, keyed by site number. Only the last group that was read is kept in memory."""
         if self._loaded is None or self._loaded[0] != group:
             blocks = list(self._spill.read(group))
             parts = (

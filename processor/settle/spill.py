@@ -2,8 +2,8 @@
 
 The file has no name, so no file outlives the process. The file consists of blocks. Each block is an Arrow IPC stream of
 its own, so that a reader decodes only the wanted columns of the wanted group. A column that has the same value in all
-rows of a block, such as a dimension that no hit has, is not written to the file. Half of the columns have a single
-value in this way, and writing such a column would cost as much as writing any other column.
+rows of a block, such as a dimension that no hit has, is not written to the file. Half of the columns are constant in
+this way, and writing a constant column would cost as much as writing any other column.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decides what follows once the copies are known: orders, disturbed days and the ledger (rules D1 to D5, L4)."""
+"""Decides orders, disturbed days and the ledger entry after the copies are known (rules D1 to D5, L4)."""
 
 from __future__ import annotations
 

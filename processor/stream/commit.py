@@ -6,8 +6,8 @@ The steps are, in this order:
 2. dirty marks;
 3. claims;
 4. counts of waiting hits;
-5. the transaction that commits rows and positions; from then on, the state in memory agrees with the committed
-   positions again;
+5. the transaction that commits rows and positions, so that the state in memory agrees with the committed positions
+   again;
 6. partials and ledger;
 7. snapshot chunks;
 8. the snapshot manifest.

@@ -220,7 +220,7 @@ def _keep_again(
 
 
 def _among(rows: pl.DataFrame, copies: Mapping[int, I64Array]) -> pl.Series:
-    """Return for each row whether it is in `copies`, which contains row numbers by record offset."""
+    """Return for each row whether it is in `copies`, which contains row numbers, keyed by record offset."""
     offsets, numbers = rows["offset"].to_numpy(), rows["row"].to_numpy()
     found = np.zeros(rows.height, np.bool_)
     for offset in np.unique(offsets).tolist():

@@ -257,7 +257,7 @@ class Runner:
         """Apply new erasure marks: remove erased hits from a stored window, save states without these hits, recover."""
         visitors, was_certain = self._erasures.refresh(), self._is_certain
         held = partitions_with(self._hits, visitors) if visitors and was_certain else []
-        self._is_certain = was_certain and not visitors  # if an error follows, a recovery applies the marks
+        self._is_certain = was_certain and not visitors  # if the steps below fail, a recovery applies the marks
         is_late = stored is not None and self._stores.stores_hits and take_back(self._stores, stored, visitors)
         if held:
             self.flush()

@@ -58,7 +58,7 @@ class DueValues:
 
 @dataclass(slots=True)
 class EpochSums:
-    """The current epoch's sums, by cell and currency. An instance must be used by one thread only.
+    """The current epoch's sums for each cell and currency. An instance must be used by one thread only.
 
     Attributes:
         epoch: the log time in ms at which the epoch starts; −1 before the first record.

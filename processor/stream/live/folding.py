@@ -63,7 +63,7 @@ class _Known:
 
 
 class FoldedTexts:
-    """The texts that are not folded, by site and hour of log time.
+    """The texts that are not folded, for each site and hour of log time.
 
     Args:
         limits: `texts_per_hour` is the maximum number of distinct texts per site.

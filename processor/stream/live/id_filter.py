@@ -33,7 +33,7 @@ class _Block:
 
 
 class IdFilter:
-    """The ids (hashes) that were seen, by epoch of log time.
+    """The ids (hashes) that were seen, with a filter for each epoch of log time.
 
     Args:
         limits: `filter_ids` is the number of ids that the smallest filter can contain: a power of two, at least 4.

@@ -102,7 +102,7 @@ class Texts:
 
 
 class Tuples:
-    """Tuples of `width` text codes, by number. Number 0 is the tuple that contains only nulls.
+    """Numbered tuples of `width` text codes. Number 0 is the tuple that contains only nulls.
 
     Args:
         codes: (n, width) tuples for numbers 0, 1, …, distinct, the first all NULL.

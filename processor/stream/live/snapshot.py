@@ -172,12 +172,15 @@ def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
 
 
 def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
-    """Return which kept hits are copies, as row numbers by record offset."""
+    """Return the kept hits that are copies: the row numbers, keyed by record offset."""
     return _by_offset(tables["copies"])
 
 
 def waiting_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
-    """Return which kept hits wait for settlement, as row numbers by record offset. An older snapshot lists none."""
+    """Return the kept hits that wait for settlement: the row numbers, keyed by record offset.
+
+    An older snapshot lists none.
+    """
     return _by_offset(tables["waiting"]) if "waiting" in tables else {}
 
 
