@@ -77,7 +77,7 @@ def run_stream(
 ) -> None:
     """Recover, then run the stream until stopped; retry while a store is unavailable.
 
-    When a shadow stream must be adopted, the live stream stops, and then continues from the shadow stream's state.
+    When a shadow is adopted, it becomes the live stream, and a new runner continues from its state.
     """
     while not stop.is_set():
         try:
@@ -97,7 +97,7 @@ def run_stream(
 def run_until_replaced(
     stores: Stores, live: Stream, runner: Runner, clock: Clock, stop: threading.Event, again_s: float = ADOPT_AGAIN_S
 ) -> None:
-    """Run the live stream until stopped, or until another stream is live; stand still while a shadow is adopted."""
+    """Run the live stream until stopped, or until another stream is live; pause while a shadow is adopted."""
     begins_at = 0.0
 
     def must_end() -> bool:
@@ -113,7 +113,7 @@ def run_until_replaced(
 
 
 def stood_still(stores: Stores, live: Stream, runner: Runner, clock: Clock, stop: threading.Event) -> bool:
-    """Let the runner stand still until the shadow is adopted; return False if the runner must go on."""
+    """Pause the runner until the shadow is adopted; return False if the runner must continue with its stream."""
     is_over = False
     while not stop.is_set():
         try:

@@ -169,10 +169,7 @@ class Settler:
     def _compute_if_possible(
         self, this: Pass, covered: DirtySiteDay, bounds: ScanBounds, sorted_hits: SortedHits | None
     ) -> None:
-        """Settle a site-day and add it to the wave.
-
-        If the settlement fails, the site-day remains dirty, and the pass continues.
-        """
+        """Settle a site-day and add it to the wave. After an error, leave the site-day dirty, and continue the pass."""
         site_day = covered.site_day
         started = self._clock.now()
         try:
@@ -324,11 +321,7 @@ class Settler:
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
     def _put_off(self, site_day: SiteDay, error: BaseException) -> None:
-        """Leave a site-day dirty.
-
-        If another settler published first, the site-day can be settled again at once. After any other error, the delay
-        grows exponentially.
-        """
+        """Leave a site-day dirty. Retry at once if another settler published first, otherwise after a growing delay."""
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)
