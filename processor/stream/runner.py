@@ -219,7 +219,7 @@ class Runner:
         self._readers = {}
 
     def _take(self, records: Sequence[LoggedRecord]) -> None:
-        """Apply a window and store its effects. A retry is safe until `apply` is called: only sites are added before."""
+        """Apply a window and store its effects. Until `apply` is called, a retry is safe: only sites are added."""
         stores = self._stores
         self._meter.window(records)
         intake = take_in(records, self._erasures.visitors)
