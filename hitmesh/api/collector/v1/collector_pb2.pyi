@@ -33,11 +33,11 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_ACCEPTED: _Outcome.ValueType  # 1
     """Durable."""
     OUTCOME_WARNED: _Outcome.ValueType  # 2
-    """The hit is durable after a repair: for example, an over-long string was cut."""
+    """The hit is durable, and the collector has a warning for the sender: for example, an over-long string was cut."""
     OUTCOME_REJECTED: _Outcome.ValueType  # 3
     """The hit is refused permanently. A refused hit that is sent again is refused again."""
     OUTCOME_RETRY: _Outcome.ValueType  # 4
-    """The hit is not accepted now, and should be sent again after `retry_delay`."""
+    """The hit is not accepted now. The client should send the hit again after `retry_delay`."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """A hit's outcome."""
@@ -47,11 +47,11 @@ OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
 OUTCOME_ACCEPTED: Outcome.ValueType  # 1
 """Durable."""
 OUTCOME_WARNED: Outcome.ValueType  # 2
-"""The hit is durable after a repair: for example, an over-long string was cut."""
+"""The hit is durable, and the collector has a warning for the sender: for example, an over-long string was cut."""
 OUTCOME_REJECTED: Outcome.ValueType  # 3
 """The hit is refused permanently. A refused hit that is sent again is refused again."""
 OUTCOME_RETRY: Outcome.ValueType  # 4
-"""The hit is not accepted now, and should be sent again after `retry_delay`."""
+"""The hit is not accepted now. The client should send the hit again after `retry_delay`."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 class _Reason:
@@ -69,7 +69,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_ORIGIN_NOT_ALLOWED: _Reason.ValueType  # 3
     """The browser's origin is not on the site's allow list."""
     REASON_QUOTA: _Reason.ValueType  # 4
-    """The site exceeded its quota."""
+    """The sender or the site exceeded a limit; the message names the limit."""
     REASON_HIT_TOO_LARGE: _Reason.ValueType  # 5
     """The hit is larger than 32 KiB, or is an ORDER larger than 256 KiB."""
     REASON_BATCH_TOO_LARGE: _Reason.ValueType  # 6
@@ -119,7 +119,7 @@ REASON_KEY_REVOKED: Reason.ValueType  # 2
 REASON_ORIGIN_NOT_ALLOWED: Reason.ValueType  # 3
 """The browser's origin is not on the site's allow list."""
 REASON_QUOTA: Reason.ValueType  # 4
-"""The site exceeded its quota."""
+"""The sender or the site exceeded a limit; the message names the limit."""
 REASON_HIT_TOO_LARGE: Reason.ValueType  # 5
 """The hit is larger than 32 KiB, or is an ORDER larger than 256 KiB."""
 REASON_BATCH_TOO_LARGE: Reason.ValueType  # 6
@@ -254,7 +254,7 @@ Global___StreamHitsRequest: _TypeAlias = StreamHitsRequest  # noqa: Y015
 
 @_typing.final
 class StreamOpen(_message.Message):
-    """Opens a stream, or resumes after a break."""
+    """Opens a stream. After a broken connection, the client continues with a new stream and `resume_from`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -263,12 +263,12 @@ class StreamOpen(_message.Message):
     MAX_INFLIGHT_BYTES_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     ingest_key: _builtins.str
-    """Ingest key for batches without an `ingest_key`."""
+    """Ingest key that applies to each batch whose `ingest_key` is empty."""
     resume_from: _builtins.int
-    """The last batch number that any collector acknowledged; 0 if no batch is acknowledged yet."""
+    """Number of the last batch that any collector acknowledged to this client; 0 if no batch was acknowledged yet."""
     max_inflight_bytes: _builtins.int
-    """The maximum number of unacknowledged bytes in flight that the client requests. The collector may grant less, but at
-    least 1 MiB. If not set, the collector uses its default.
+    """The limit that the client requests for bytes in flight, which are bytes that are sent and not acknowledged yet. The
+    collector may grant a lower limit, but at least 1 MiB. If not set, the collector uses its default limit.
     """
     validate_only: _builtins.bool
     """Whether the collector checks the stream's batches and reports their outcomes without storing any hit. A hit for
@@ -302,7 +302,7 @@ class SequencedBatch(_message.Message):
     BATCH_SEQ_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """The number is resume_from + 1 for a stream's first batch, and increases by 1 with each batch."""
+    """Batch number: resume_from + 1 for the stream's first batch, and 1 more for each further batch."""
     @_builtins.property
     def batch(self) -> _hit_pb2.HitBatch:
         """The batch."""
@@ -341,7 +341,7 @@ class StreamHitsResponse(_message.Message):
 
     @_builtins.property
     def credit(self) -> Global___Credit:
-        """Allows more unacknowledged bytes in flight."""
+        """Raises the limit on bytes that are sent and not acknowledged yet."""
 
     @_builtins.property
     def go_away(self) -> Global___GoAway:
@@ -377,9 +377,9 @@ class StreamReady(_message.Message):
     acked_through: _builtins.int
     """Every batch up to this number is acknowledged."""
     credit_bytes: _builtins.int
-    """Maximum unacknowledged bytes in flight."""
+    """The maximum number of bytes that the client may have sent and that are not acknowledged yet."""
     validate_only: _builtins.bool
-    """Whether the collector stores nothing of this stream, as StreamOpen.validate_only requested."""
+    """Whether the collector only checks the hits on this stream and stores none, as StreamOpen.validate_only requested."""
     def __init__(
         self,
         *,
@@ -435,13 +435,13 @@ Global___Ack: _TypeAlias = Ack  # noqa: Y015
 
 @_typing.final
 class Credit(_message.Message):
-    """Raises the limit on unacknowledged bytes in flight."""
+    """Raises the limit on bytes that are sent and not acknowledged yet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BYTES_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
-    """How many bytes are added to the limit granted so far."""
+    """Number of bytes that are added to the limit."""
     def __init__(
         self,
         *,
@@ -500,11 +500,13 @@ class HitIssue(_message.Message):
     RETRY_DELAY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Batch number. If not set, the call has a single batch."""
+    """Number of the batch on the stream. The field is not set in responses to unary calls, because such a call has a
+    single batch.
+    """
     index: _builtins.int
     """Index of the hit in the batch. If not set, the issue concerns the whole batch."""
     hit_id: _builtins.str
-    """Hit id. If not set, the hit has no readable id."""
+    """Hit id. If not set, the hit has no id, or its id could not be read."""
     outcome: Global___Outcome.ValueType
     """The outcome."""
     reason: Global___Reason.ValueType
@@ -515,7 +517,7 @@ class HitIssue(_message.Message):
     """A message for people that states the value, the rule and the remedy."""
     @_builtins.property
     def retry_delay(self) -> _duration_pb2.Duration:
-        """With outcome RETRY, the minimum time to wait before the hit is sent again."""
+        """With outcome RETRY, the minimum time that the client should wait before it sends the hit again."""
 
     def __init__(
         self,
@@ -565,7 +567,9 @@ class Receipt(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     LOG_TIME_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Batch number. If not set, the call has a single batch."""
+    """Number of the batch on the stream. The field is not set in responses to unary calls, because such a call has a
+    single batch.
+    """
     topic: _builtins.str
     """The topic."""
     partition: _builtins.int

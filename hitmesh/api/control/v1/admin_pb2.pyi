@@ -81,8 +81,8 @@ class Site(_message.Message):
     a request, the number is 1; responses always set this field.
     """
     store_network: _builtins.bool
-    """Whether the truncated IP address (IPv4 /24, IPv6 /48) is stored with each hit, except with hits of visitors who
-    denied consent. Exclusion rules of kind NETWORK need the address. Default false.
+    """Whether the truncated IP address (IPv4 /24, IPv6 /48) is stored with each hit. If a visitor denied consent, the
+    address is never stored. Exclusion rules of kind NETWORK need the address. Default false.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -90,7 +90,9 @@ class Site(_message.Message):
 
     @_builtins.property
     def visit_policy(self) -> Global___VisitPolicy:
-        """Visit policy that applies until the first of the `visit_policy_changes` takes effect; immutable after creation."""
+        """The site's first visit policy, which applies until the first change in `visit_policy_changes` takes effect;
+        immutable after creation.
+        """
 
     @_builtins.property
     def visit_policy_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VisitPolicyChange]:
@@ -127,8 +129,8 @@ Global___Site: _TypeAlias = Site  # noqa: Y015
 
 @_typing.final
 class VisitPolicyChange(_message.Message):
-    """A change of a site's visit policy. Visits that began earlier continue under the policy of the UTC day on which they
-    began.
+    """A change of a site's visit policy. A visit that began before the first day of the change keeps the policy of the UTC
+    day on which the visit began.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -412,7 +414,9 @@ class IngestKey(_message.Message):
     kind: Global___KeyKind.ValueType
     """Kind of the key."""
     site: _builtins.str
-    """Site that the key is for. If not set, the key is for every site of the merchant; browser keys must set this field."""
+    """The only site for which the key is valid. If not set, the key is valid for every site of the merchant; browser keys
+    must set this field.
+    """
     unbounded_history: _builtins.bool
     """Whether hits of any age are accepted, which is possible for server keys only. If false, hits may be at most 13
     months old with a server key, and at most 72 hours old with a browser or edge key.
@@ -482,7 +486,7 @@ class CreateIngestKeyResponse(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """Secret of the key: the value for HitBatch.ingest_key."""
+    """Secret of the key, which clients send in HitBatch.ingest_key."""
     @_builtins.property
     def key(self) -> Global___IngestKey:
         """The key."""
@@ -562,7 +566,7 @@ class UpdateSiteRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to change; only `store_network` can be changed. If not set, all fields that `site` sets are changed.
-        Fields that equal the stored site's fields change nothing.
+        If a field of `site` has the stored value, it is not a change.
         """
 
     def __init__(

@@ -119,8 +119,9 @@ class AdminServiceServicer:
 
     def ScheduleVisitPolicy(self, request, context):
         """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
-        call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
-        on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
+        call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change: the new
+        policy then applies from the first day of the new change on. Idempotent. The call never changes settled days. The
+        caller needs a server key for all sites of the merchant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,8 +149,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateExclusionRule(self, request, context):
-        """Creates a rule that excludes hits collected from now on. Settled days change only through a reprocessing of kind
-        RULES.
+        """Creates a rule that excludes matching hits that are collected after the rule was created. Settled days change only
+        through a reprocessing of kind RULES.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,8 +164,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteExclusionRule(self, request, context):
-        """Deletes a rule: matching hits that are collected from now on count again. Settled days change only through a
-        reprocessing of kind RULES.
+        """Deletes a rule. Hits that match the rule and are collected after the deletion count in reports. Settled days change
+        only through a reprocessing of kind RULES.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

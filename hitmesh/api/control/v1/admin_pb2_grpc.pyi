@@ -45,8 +45,9 @@ class AdminServiceStub:
     """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
     ScheduleVisitPolicy: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]
     """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
-    call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
-    on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
+    call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change: the new
+    policy then applies from the first day of the new change on. Idempotent. The call never changes settled days. The
+    caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]
     """Creates a key. Only this response contains the secret."""
@@ -55,14 +56,14 @@ class AdminServiceStub:
     UpdateSite: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]
     """Changes whether a site stores truncated IP addresses."""
     CreateExclusionRule: _grpc.UnaryUnaryMultiCallable[_rules_pb2.CreateExclusionRuleRequest, _rules_pb2.CreateExclusionRuleResponse]
-    """Creates a rule that excludes hits collected from now on. Settled days change only through a reprocessing of kind
-    RULES.
+    """Creates a rule that excludes matching hits that are collected after the rule was created. Settled days change only
+    through a reprocessing of kind RULES.
     """
     ListExclusionRules: _grpc.UnaryUnaryMultiCallable[_rules_pb2.ListExclusionRulesRequest, _rules_pb2.ListExclusionRulesResponse]
     """Lists a site's rules."""
     DeleteExclusionRule: _grpc.UnaryUnaryMultiCallable[_rules_pb2.DeleteExclusionRuleRequest, _rules_pb2.DeleteExclusionRuleResponse]
-    """Deletes a rule: matching hits that are collected from now on count again. Settled days change only through a
-    reprocessing of kind RULES.
+    """Deletes a rule. Hits that match the rule and are collected after the deletion count in reports. Settled days change
+    only through a reprocessing of kind RULES.
     """
 
 @_typing.type_check_only
@@ -81,8 +82,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
     ScheduleVisitPolicy: _aio.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]  # type: ignore[assignment]
     """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
-    call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
-    on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
+    call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change: the new
+    policy then applies from the first day of the new change on. Idempotent. The call never changes settled days. The
+    caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]  # type: ignore[assignment]
     """Creates a key. Only this response contains the secret."""
@@ -91,14 +93,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     UpdateSite: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]  # type: ignore[assignment]
     """Changes whether a site stores truncated IP addresses."""
     CreateExclusionRule: _aio.UnaryUnaryMultiCallable[_rules_pb2.CreateExclusionRuleRequest, _rules_pb2.CreateExclusionRuleResponse]  # type: ignore[assignment]
-    """Creates a rule that excludes hits collected from now on. Settled days change only through a reprocessing of kind
-    RULES.
+    """Creates a rule that excludes matching hits that are collected after the rule was created. Settled days change only
+    through a reprocessing of kind RULES.
     """
     ListExclusionRules: _aio.UnaryUnaryMultiCallable[_rules_pb2.ListExclusionRulesRequest, _rules_pb2.ListExclusionRulesResponse]  # type: ignore[assignment]
     """Lists a site's rules."""
     DeleteExclusionRule: _aio.UnaryUnaryMultiCallable[_rules_pb2.DeleteExclusionRuleRequest, _rules_pb2.DeleteExclusionRuleResponse]  # type: ignore[assignment]
-    """Deletes a rule: matching hits that are collected from now on count again. Settled days change only through a
-    reprocessing of kind RULES.
+    """Deletes a rule. Hits that match the rule and are collected after the deletion count in reports. Settled days change
+    only through a reprocessing of kind RULES.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -138,8 +140,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ScheduleVisitPolicyResponse, _abc.Awaitable[_admin_pb2.ScheduleVisitPolicyResponse]]:
         """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
-        call. A scheduled change is never edited or removed; a later change replaces the policy from the later change's day
-        on. Idempotent. The call never changes settled days. The caller needs a server key for all sites of the merchant.
+        call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change: the new
+        policy then applies from the first day of the new change on. Idempotent. The call never changes settled days. The
+        caller needs a server key for all sites of the merchant.
         """
 
     @_abc_1.abstractmethod
@@ -172,8 +175,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rules_pb2.CreateExclusionRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rules_pb2.CreateExclusionRuleResponse, _abc.Awaitable[_rules_pb2.CreateExclusionRuleResponse]]:
-        """Creates a rule that excludes hits collected from now on. Settled days change only through a reprocessing of kind
-        RULES.
+        """Creates a rule that excludes matching hits that are collected after the rule was created. Settled days change only
+        through a reprocessing of kind RULES.
         """
 
     @_abc_1.abstractmethod
@@ -190,8 +193,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rules_pb2.DeleteExclusionRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rules_pb2.DeleteExclusionRuleResponse, _abc.Awaitable[_rules_pb2.DeleteExclusionRuleResponse]]:
-        """Deletes a rule: matching hits that are collected from now on count again. Settled days change only through a
-        reprocessing of kind RULES.
+        """Deletes a rule. Hits that match the rule and are collected after the deletion count in reports. Settled days change
+        only through a reprocessing of kind RULES.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,8 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class LedgerCount(_message.Message):
-    """The number and the checksums of some hits. If a hit is lost and another is doubled, the number stays equal, but the
-    checksums differ.
+    """The number and the checksums of a set of hits. If a hit is lost and another hit is counted twice, the number is
+    unchanged, but the checksums differ.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -64,9 +64,9 @@ class LedgerTotals(_message.Message):
     ACCEPTED_BY_DAY_FIELD_NUMBER: _builtins.int
     IMBALANCE_FIELD_NUMBER: _builtins.int
     imbalance: _builtins.int
-    """The imbalance is 0 if received = rejected + accepted in every 15-minute cell of collect time, and accepted =
-    accepted_by_day. Otherwise the imbalance is the number of missing or surplus hits, plus 1 for each checksum that
-    differs.
+    """The imbalance is 0 if received = rejected + accepted in every 15-minute cell of collect time, and if accepted =
+    accepted_by_day over all time. Otherwise the imbalance is the number of missing or surplus hits, plus 1 for each
+    checksum that differs.
     """
     @_builtins.property
     def received(self) -> Global___LedgerCount:
@@ -148,11 +148,11 @@ class LedgerDay(_message.Message):
 
     @_builtins.property
     def classified(self) -> Global___LedgerCount:
-        """Counted, duplicate, excluded and erased hits together, with checksums."""
+        """The sum of the counted, duplicate, excluded and erased hits, with checksums."""
 
     @_builtins.property
     def pending(self) -> Global___LedgerCount:
-        """Stored hits that wait for the day's next settlement."""
+        """Hits that are stored, but do not count before the day's next settlement."""
 
     def __init__(
         self,
@@ -232,21 +232,21 @@ class GetLedgerResponse(_message.Message):
     site: _builtins.str
     """The site."""
     omitted_days: _builtins.int
-    """How many days have hits but are not listed; `imbalance` includes these days."""
+    """Number of days that have hits but are not in `days`; `imbalance` includes these days."""
     imbalance: _builtins.int
-    """Imbalance over the totals and all days; 0 = every hit is accounted for. The imbalance may briefly differ from 0
-    while hits are in transit between stores.
+    """Sum of the imbalances of the totals and of all days; 0 means that every hit is accounted for. The imbalance may
+    briefly differ from 0 while hits are in transit between stores.
     """
     data_version: _builtins.str
     """Version of the site's metric values, as in reports."""
     pending_hits: _builtins.int
-    """How many hits wait for settlement, over all days."""
+    """Number of hits, over all days, that are stored but do not count before the next settlement."""
     unread_hits: _builtins.int
     """Number of the site's acknowledged hits that the live stream has not read yet; no other field of this message counts
     these hits.
     """
     unread_more: _builtins.bool
-    """Whether there are more unread records than were examined; if so, `unread_hits` is a lower bound."""
+    """Whether some unread records were not examined because there are too many. If true, `unread_hits` is a lower bound."""
     @_builtins.property
     def totals(self) -> Global___LedgerTotals:
         """Totals over all time."""
@@ -257,7 +257,9 @@ class GetLedgerResponse(_message.Message):
 
     @_builtins.property
     def unread_since(self) -> _timestamp_pb2.Timestamp:
-        """Log time of the first unread record with hits of any site. If not set, there is no unread record with hits."""
+        """Log time of the earliest record with hits that the live stream has not read yet; the hits may belong to other
+        sites. If not set, the live stream has read every record with hits.
+        """
 
     def __init__(
         self,
@@ -414,9 +416,9 @@ class DriftDay(_message.Message):
     confirmed: _builtins.bool
     """Whether the live stream's rows were published unchanged."""
     rows_differ: _builtins.bool
-    """Whether any row differs, found by comparing a digest over all rows."""
+    """Whether any settled row differs from the live stream's row; the digests over all rows are compared."""
     sketch_provisional: _builtins.bool
-    """Whether a live stream's sketch still counted a visitor under old dimension values, although the visit's dimension
+    """Whether a sketch in the live stream still counted a visitor under earlier dimension values of a visit after these
     values had changed (rule S8).
     """
     full_refunds: _builtins.int
@@ -429,14 +431,15 @@ class DriftDay(_message.Message):
 
     @_builtins.property
     def measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """For each stored measure that differs: the settled value minus the live stream's value. Money is in micros,
-        durations are in ms. Excludes `full_refunds`.
+        """Contains, for each stored measure that differs, the settled value minus the live stream's value. Money is in
+        micros, durations are in ms. Excludes `full_refunds`.
         """
 
     @_builtins.property
     def row_measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """For each stored measure that differs: the metric store's value minus the live stream's value. A difference means
-        that the metric store lost or doubled rows of the live stream; settlement then published its own rows.
+        """Contains, for each stored measure that differs, the value in the metric store minus the live stream's value. A
+        difference means that the metric store lost or doubled rows of the live stream; settlement then published its own
+        rows.
         """
 
     def __init__(
@@ -471,9 +474,9 @@ class GetDriftResponse(_message.Message):
     site: _builtins.str
     """The site."""
     omitted_days: _builtins.int
-    """How many settled days in the range are not listed."""
+    """Number of settled days in the range that are not in `days`."""
     drifted_days: _builtins.int
-    """How many listed days have rows that differ."""
+    """Number of days in `days` for which `rows_differ` is true."""
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriftDay]:
         """Settled days in the range that the live stream had counted before, ascending; at most the last 400."""

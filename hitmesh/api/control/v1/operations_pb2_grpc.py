@@ -72,7 +72,7 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDrift(self, request, context):
-        """Returns how a site's settled days differ from the live stream's result.
+        """Returns the differences between a site's settled days and the live stream's results for these days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

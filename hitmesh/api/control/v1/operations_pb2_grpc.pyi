@@ -40,7 +40,7 @@ class OperationsServiceStub:
     unless the mesh has open reads.
     """
     GetDrift: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]
-    """Returns how a site's settled days differ from the live stream's result."""
+    """Returns the differences between a site's settled days and the live stream's results for these days."""
 
 @_typing.type_check_only
 class OperationsServiceAsyncStub(OperationsServiceStub):
@@ -54,7 +54,7 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     unless the mesh has open reads.
     """
     GetDrift: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]  # type: ignore[assignment]
-    """Returns how a site's settled days differ from the live stream's result."""
+    """Returns the differences between a site's settled days and the live stream's results for these days."""
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift."""
@@ -83,6 +83,6 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.GetDriftRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.GetDriftResponse, _abc.Awaitable[_operations_pb2.GetDriftResponse]]:
-        """Returns how a site's settled days differ from the live stream's result."""
+        """Returns the differences between a site's settled days and the live stream's results for these days."""
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -34,9 +34,9 @@ class _RejectedHitFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     REJECTED_HIT_FORM_HIT_JSON: _RejectedHitForm.ValueType  # 2
     """The JSON of a Hit, as the client sent it."""
     REJECTED_HIT_FORM_BATCH: _RejectedHitForm.ValueType  # 3
-    """A serialized hitmesh.api.hit.v1.HitBatch that was refused as a whole, without ingest key and edge data."""
+    """A serialized hitmesh.api.hit.v1.HitBatch that was refused as a whole; its ingest key and edge data are removed."""
     REJECTED_HIT_FORM_BATCH_JSON: _RejectedHitForm.ValueType  # 4
-    """The JSON of a HitBatch that was refused as a whole; ingest key and client address are empty."""
+    """The JSON of a HitBatch that was refused as a whole; its ingest key and client address are empty texts."""
 
 class RejectedHitForm(_RejectedHitForm, metaclass=_RejectedHitFormEnumTypeWrapper):
     """The encoding of a refusal's kept bytes."""
@@ -48,9 +48,9 @@ REJECTED_HIT_FORM_HIT: RejectedHitForm.ValueType  # 1
 REJECTED_HIT_FORM_HIT_JSON: RejectedHitForm.ValueType  # 2
 """The JSON of a Hit, as the client sent it."""
 REJECTED_HIT_FORM_BATCH: RejectedHitForm.ValueType  # 3
-"""A serialized hitmesh.api.hit.v1.HitBatch that was refused as a whole, without ingest key and edge data."""
+"""A serialized hitmesh.api.hit.v1.HitBatch that was refused as a whole; its ingest key and edge data are removed."""
 REJECTED_HIT_FORM_BATCH_JSON: RejectedHitForm.ValueType  # 4
-"""The JSON of a HitBatch that was refused as a whole; ingest key and client address are empty."""
+"""The JSON of a HitBatch that was refused as a whole; its ingest key and client address are empty texts."""
 Global___RejectedHitForm: _TypeAlias = RejectedHitForm  # noqa: Y015
 
 @_typing.final
@@ -92,21 +92,23 @@ class RejectedHit(_message.Message):
     hit_id: _builtins.str
     """The hit's id as sent; empty if unknown."""
     hits: _builtins.int
-    """How many hits were refused: 1 for a single hit, all hits in the batch if it was refused as a whole, or 0 for an id
-    collision.
+    """Number of refused hits: 1 for a single hit, the number of hits in the batch if the batch was refused as a whole,
+    and 0 for an id collision.
     """
     original: _builtins.bytes
     """The kept bytes, at most 4 KiB. Bytes are kept only for a sample of the refusals, by default for 30 days."""
     form: Global___RejectedHitForm.ValueType
     """Form of `original`."""
     original_size: _builtins.int
-    """How many bytes were sent. If not set, the number is unknown."""
+    """Number of bytes that were sent. If not set, the number is unknown."""
     replay_obstacle: _builtins.str
     """A message for people that states why a replay is impossible; empty if a replay is possible."""
     batch_id: _builtins.str
     """The batch id, as sent."""
     batch_index: _builtins.int
-    """Index of the hit in its batch. If not set, the index is unknown, or the batch was refused as a whole."""
+    """Index of the hit in its batch. The field is not set if the index is unknown, or if the batch was refused as a
+    whole.
+    """
     key_id: _builtins.str
     """Id of the ingest key; empty if the key is unknown."""
     default_context: _builtins.bytes
@@ -197,11 +199,11 @@ class ListRejectedHitsRequest(_message.Message):
     """`next_page_token` from the previous response; all other fields must be equal to those of the previous request."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """First collect time. If not set, the collect times have no lower bound."""
+        """First collect time. If not set, refusals are listed from the oldest on."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """End of the collect times, exclusive. If not set, the collect times have no upper bound."""
+        """Exclusive end of the collect times. If not set, refusals are listed up to the newest."""
 
     def __init__(
         self,
@@ -234,8 +236,8 @@ class ListRejectedHitsResponse(_message.Message):
     """Token for the next page; empty on the last page."""
     @_builtins.property
     def rejected_hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedHit]:
-        """The refusals. A page may be short or empty although the list continues, because a call reads at most 10,000
-        refusals.
+        """The refusals. A page may have fewer refusals than `page_size`, or none, although further pages follow, because a
+        call reads at most 10,000 refusals.
         """
 
     def __init__(

@@ -29,11 +29,11 @@ class RejectedHitServiceStub:
     """Lists refused hits, and records which were replayed.
 
     A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every
-    method needs this key even if the mesh has open reads, because the kept bytes contain visitors' data that no report
-    shows.
+    method needs an operator's key even if the mesh has open reads, because the kept bytes contain data about visitors
+    that no report shows.
 
-    A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
-    other request. This service sends no hits.
+    To replay hits, the client sends them with their original ids to CollectorService, which checks them like all other
+    hits. This service does not send hits itself.
     """
 
     def __init__(self, channel):
@@ -63,11 +63,11 @@ class RejectedHitServiceServicer:
     """Lists refused hits, and records which were replayed.
 
     A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every
-    method needs this key even if the mesh has open reads, because the kept bytes contain visitors' data that no report
-    shows.
+    method needs an operator's key even if the mesh has open reads, because the kept bytes contain data about visitors
+    that no report shows.
 
-    A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
-    other request. This service sends no hits.
+    To replay hits, the client sends them with their original ids to CollectorService, which checks them like all other
+    hits. This service does not send hits itself.
     """
 
     def ListRejectedHits(self, request, context):
@@ -123,11 +123,11 @@ class RejectedHitService:
     """Lists refused hits, and records which were replayed.
 
     A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every
-    method needs this key even if the mesh has open reads, because the kept bytes contain visitors' data that no report
-    shows.
+    method needs an operator's key even if the mesh has open reads, because the kept bytes contain data about visitors
+    that no report shows.
 
-    A replay is a new request to CollectorService with the original hit ids; the collector checks the request like any
-    other request. This service sends no hits.
+    To replay hits, the client sends them with their original ids to CollectorService, which checks them like all other
+    hits. This service does not send hits itself.
     """
 
     @staticmethod

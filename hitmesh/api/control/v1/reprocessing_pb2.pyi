@@ -34,15 +34,14 @@ class _ReprocessingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repr
     REPROCESSING_KIND_LOGIC: _ReprocessingKind.ValueType  # 1
     """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
     REPROCESSING_KIND_REPAIR: _ReprocessingKind.ValueType  # 2
-    """A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
+    """A store lost or damaged values: every site-day is recomputed under the logic version of its current generation."""
     REPROCESSING_KIND_RULES: _ReprocessingKind.ValueType  # 3
-    """Exclusion rules changed: the settler decides again whether each hit on the site-days is excluded, by the rules that
-    the site has when the plan is made. Every site-day keeps its logic version.
+    """Exclusion rules changed: the settler decides again whether each hit on the site-days is excluded, according to the
+    rules that the site has when the plan is made. Every site-day keeps its logic version.
     """
     REPROCESSING_KIND_ERASE: _ReprocessingKind.ValueType  # 4
-    """A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
-    hits, under the version that its current generation has. Publish removes the hits from all stores and cannot be
-    rolled back.
+    """A visitor is erased: every site-day with hits from `Reprocessing.visitor` is recomputed without these hits, under
+    the logic version of its current generation. Publish removes the hits from all stores and cannot be rolled back.
     """
 
 class ReprocessingKind(_ReprocessingKind, metaclass=_ReprocessingKindEnumTypeWrapper):
@@ -53,15 +52,14 @@ REPROCESSING_KIND_UNSPECIFIED: ReprocessingKind.ValueType  # 0
 REPROCESSING_KIND_LOGIC: ReprocessingKind.ValueType  # 1
 """The logic changed: every site-day is recomputed under the version `Reprocessing.logic`."""
 REPROCESSING_KIND_REPAIR: ReprocessingKind.ValueType  # 2
-"""A store lost or damaged values: every site-day is recomputed under the version that its current generation has."""
+"""A store lost or damaged values: every site-day is recomputed under the logic version of its current generation."""
 REPROCESSING_KIND_RULES: ReprocessingKind.ValueType  # 3
-"""Exclusion rules changed: the settler decides again whether each hit on the site-days is excluded, by the rules that
-the site has when the plan is made. Every site-day keeps its logic version.
+"""Exclusion rules changed: the settler decides again whether each hit on the site-days is excluded, according to the
+rules that the site has when the plan is made. Every site-day keeps its logic version.
 """
 REPROCESSING_KIND_ERASE: ReprocessingKind.ValueType  # 4
-"""A visitor's hits must disappear: every site-day with hits of `Reprocessing.visitor` is recomputed without these
-hits, under the version that its current generation has. Publish removes the hits from all stores and cannot be
-rolled back.
+"""A visitor is erased: every site-day with hits from `Reprocessing.visitor` is recomputed without these hits, under
+the logic version of its current generation. Publish removes the hits from all stores and cannot be rolled back.
 """
 Global___ReprocessingKind: _TypeAlias = ReprocessingKind  # noqa: Y015
 
@@ -92,8 +90,8 @@ class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rep
     REPROCESSING_STATE_EXPIRED: _ReprocessingState.ValueType  # 8
     """The reprocessing is over: the plan was not run before `Reprocessing.expire_time`."""
     REPROCESSING_STATE_ERASED: _ReprocessingState.ValueType  # 9
-    """An erasure is over: the visitor's hits are removed, and `Reprocessing.receipt` lists the stores from which they
-    were removed. The old generations are removed too.
+    """An erasure is over: the visitor's hits and the old generations are removed, and `Reprocessing.receipt` lists the
+    stores from which hits were removed.
     """
 
 class ReprocessingState(_ReprocessingState, metaclass=_ReprocessingStateEnumTypeWrapper):
@@ -120,8 +118,8 @@ after RECOMPUTE, with Rollback after PUBLISH, or with Publish after ROLL_BACK.
 REPROCESSING_STATE_EXPIRED: ReprocessingState.ValueType  # 8
 """The reprocessing is over: the plan was not run before `Reprocessing.expire_time`."""
 REPROCESSING_STATE_ERASED: ReprocessingState.ValueType  # 9
-"""An erasure is over: the visitor's hits are removed, and `Reprocessing.receipt` lists the stores from which they
-were removed. The old generations are removed too.
+"""An erasure is over: the visitor's hits and the old generations are removed, and `Reprocessing.receipt` lists the
+stores from which hits were removed.
 """
 Global___ReprocessingState: _TypeAlias = ReprocessingState  # noqa: Y015
 
@@ -164,33 +162,37 @@ class _CheckedStore:
 class _CheckedStoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckedStore.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CHECKED_STORE_UNSPECIFIED: _CheckedStore.ValueType  # 0
-    """No response has this value."""
+    """This value does not occur in responses."""
     CHECKED_STORE_RAW: _CheckedStore.ValueType  # 1
     """Raw hits, compared with the ledger."""
     CHECKED_STORE_LEDGER: _CheckedStore.ValueType  # 2
     """The site-day's ledger entry, compared with the live stream's ledger."""
     CHECKED_STORE_SERIES: _CheckedStore.ValueType  # 3
-    """The settled series (the source of totals over time), compared with the ledger."""
+    """The settled series (from which reports compute totals over time), compared with the ledger."""
     CHECKED_STORE_METRICS: _CheckedStore.ValueType  # 4
     """Rows in the metric store, compared with the ledger and with the series."""
     CHECKED_STORE_CARRY: _CheckedStore.ValueType  # 5
-    """The carry, which hands the visits that are open at the day's end to the next day; only its readability is checked."""
+    """The carry, which contains the visits that are open at the day's end. The check only tests whether the carry can be
+    read.
+    """
 
 class CheckedStore(_CheckedStore, metaclass=_CheckedStoreEnumTypeWrapper):
     """What was compared."""
 
 CHECKED_STORE_UNSPECIFIED: CheckedStore.ValueType  # 0
-"""No response has this value."""
+"""This value does not occur in responses."""
 CHECKED_STORE_RAW: CheckedStore.ValueType  # 1
 """Raw hits, compared with the ledger."""
 CHECKED_STORE_LEDGER: CheckedStore.ValueType  # 2
 """The site-day's ledger entry, compared with the live stream's ledger."""
 CHECKED_STORE_SERIES: CheckedStore.ValueType  # 3
-"""The settled series (the source of totals over time), compared with the ledger."""
+"""The settled series (from which reports compute totals over time), compared with the ledger."""
 CHECKED_STORE_METRICS: CheckedStore.ValueType  # 4
 """Rows in the metric store, compared with the ledger and with the series."""
 CHECKED_STORE_CARRY: CheckedStore.ValueType  # 5
-"""The carry, which hands the visits that are open at the day's end to the next day; only its readability is checked."""
+"""The carry, which contains the visits that are open at the day's end. The check only tests whether the carry can be
+read.
+"""
 Global___CheckedStore: _TypeAlias = CheckedStore  # noqa: Y015
 
 @_typing.final
@@ -239,33 +241,35 @@ class Reprocessing(_message.Message):
     it.
     """
     site_count: _builtins.int
-    """Number of sites. A site that only a `-` selects is not counted if it has no settled day in the range."""
+    """Number of sites. A site that is selected only by a name with `-` is not counted if the site has no settled day in
+    the range.
+    """
     state: Global___ReprocessingState.ValueType
     """State."""
     work: Global___ReprocessingWork.ValueType
     """The requested work in state RUNNING, and the failed work in state FAILED. In other states, the field is not set."""
     error: _builtins.str
-    """In state FAILED, the cause of the failure. In states PUBLISHED and ROLLED_BACK, the reason why the last requested
-    work was not begun. Otherwise the field is empty.
+    """In state FAILED, the cause of the failure. In states PUBLISHED and ROLLED_BACK, the reason why the settler did not
+    begin the last requested work. In all other cases, the field is empty.
     """
     site_days: _builtins.int
-    """How many settled site-days there were when the plan was made, at most 20,000."""
+    """Number of settled site-days that the plan covered when it was made, at most 20,000."""
     hits: _builtins.int
-    """How many accepted hits the site-days had when the plan was made."""
+    """Number of accepted hits that these site-days had when the plan was made."""
     done_site_days: _builtins.int
-    """How many site-days the current work has finished. An erasure's publication covers only the site-days with hits of
-    the visitor, which may be fewer than `site_days`.
+    """Number of site-days for which the current work is finished. The publication of an erasure covers only the site-days
+    on which the visitor has hits, so this number may never reach `site_days`.
     """
     rules_version: _builtins.int
     """With kind RULES and a single site, the version of the site's exclusion rules when the plan was made."""
     following_site_days: _builtins.int
-    """How many settled site-days after `last_utc_date` were recomputed too. Run also recomputes a following day if a
-    changed visit continues on that day. Following site-days are compared, published and rolled back with the plan, and
-    keep their logic version and rules.
+    """Number of following site-days: settled site-days after `last_utc_date` that Run recomputes because a changed visit
+    continues on them. Following site-days are compared, published and rolled back together with the plan's site-days.
+    They are recomputed under the logic version and exclusion rules that they already have.
     """
     open_hits: _builtins.int
-    """With kind ERASE, how many hits Run found on days that are not settled yet. For settled days, the difference shows
-    the visitor's hits as an increase of `erased`.
+    """With kind ERASE, the number of the visitor's hits that Run found on days that are not settled yet. The visitor's
+    hits on settled days are not included; the difference shows them as an increase of `erased`.
     """
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -300,8 +304,8 @@ class Reprocessing(_message.Message):
 
     @_builtins.property
     def estimated_duration(self) -> _duration_pb2.Duration:
-        """Estimated duration from Run until the difference can be read. The estimate uses the measured speed of the newest
-        reprocessing, or a default speed if no speed was measured.
+        """Estimated time from Run until the difference can be read. The estimate uses the speed of the newest reprocessing
+        with a measured speed, or a default speed if no speed was measured yet.
         """
 
     @_builtins.property
@@ -318,8 +322,8 @@ class Reprocessing(_message.Message):
 
     @_builtins.property
     def raw_repair(self) -> Global___RawRepair:
-        """With kind REPAIR, the raw records that the repair found missing. The field is set as soon as the repair makes
-        progress.
+        """With kind REPAIR, the raw records that the raw store had lost or damaged, and what the repair restored. The field
+        is set as soon as the repair makes progress.
         """
 
     @_builtins.property
@@ -377,7 +381,7 @@ Global___Reprocessing: _TypeAlias = Reprocessing  # noqa: Y015
 
 @_typing.final
 class ErasedVisitor(_message.Message):
-    """The identifiers of a visitor, at least 1 and at most 16 in all fields together."""
+    """The identifiers of a visitor. The three fields together must have 1 to 16 identifiers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -417,8 +421,8 @@ Global___ErasedVisitor: _TypeAlias = ErasedVisitor  # noqa: Y015
 
 @_typing.final
 class ErasureReceipt(_message.Message):
-    """How much an erasure removed from each store. After a crash, `carries` and `refusals` may be too low; `hits`,
-    `raw_records` and `claims` are exact.
+    """The numbers of values that an erasure removed from each store. If a process crashed during the erasure, `carries` and
+    `refusals` may be too low; `hits`, `raw_records` and `claims` are exact.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -458,25 +462,27 @@ class ErasureReceipt(_message.Message):
     SCANNED_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
-    """How many hits were replaced by blank rows. A blank row keeps only the site, the UTC day, the collect time's
+    """Number of hits that were replaced by blank rows. A blank row keeps only the site, the UTC day, the collect time's
     15-minute cell, and the hit id's hash64.
     """
     raw_records: _builtins.int
-    """How many raw records were rewritten without the hits."""
+    """Number of raw records that were rewritten without the visitor's hits."""
     log_records: _builtins.int
-    """How many log records were rewritten without the hits; 0 if the log cannot change a record."""
+    """Number of log records that were rewritten without the visitor's hits; 0 if the log cannot change a record."""
     claims: _builtins.int
-    """How many claims on orders and refunds were removed."""
+    """Number of claims on orders and refunds that were removed."""
     refusals: _builtins.int
-    """How many refused hits lost their bytes, message and hit id."""
+    """Number of refused hits whose bytes, message and hit id were removed."""
     carries: _builtins.int
-    """How many recomputed site-days, in any reprocessing, have a carry from which the visitor's open visits were removed."""
+    """Number of recomputed site-days, in any reprocessing, from whose carries the visitor's open visits were removed."""
     site_days: _builtins.int
-    """How many site-days were published without the hits."""
+    """Number of site-days that were published without the visitor's hits."""
     generations: _builtins.int
-    """How many replaced generations were removed."""
+    """Number of replaced generations that were removed."""
     waiting: _builtins.str
-    """The condition that the erasure waits for; empty while the erasure makes progress, and after its end."""
+    """The condition that the erasure is waiting for. The field is empty while the erasure makes progress, and after its
+    end.
+    """
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
         """The visitor's hits with an event time before this time are erased. If such a hit arrives again, it is accepted and
@@ -485,8 +491,8 @@ class ErasureReceipt(_message.Message):
 
     @_builtins.property
     def open_utc_dates(self) -> _containers.RepeatedCompositeFieldContainer[_date_pb2.Date]:
-        """UTC days with the visitor's hits that were not closed yet. The sums of such a day are corrected when the day is
-        settled. At most 100.
+        """UTC days that have hits from the visitor and were not closed yet during the erasure. The sums of such a day include
+        these hits until the day is settled. At most 100.
         """
 
     @_builtins.property
@@ -495,11 +501,13 @@ class ErasureReceipt(_message.Message):
 
     @_builtins.property
     def proven_time(self) -> _timestamp_pb2.Timestamp:
-        """Time at which the last scan of the stores found no value of the visitor. If not set, this scan has not ended yet."""
+        """Time at which a scan of all stores ended that found no value of the visitor. If not set, no such scan has ended
+        yet.
+        """
 
     @_builtins.property
     def scanned(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many values the last scan read in each store. The keys are "raw_days", "snapshots", "carries" and "refusals"."""
+        """Number of values that this scan read in each store. The keys are "raw_days", "snapshots", "carries" and "refusals"."""
 
     def __init__(
         self,
@@ -539,13 +547,15 @@ class RawRepair(_message.Message):
     LOST_SITE_DAYS_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     restored_records: _builtins.int
-    """How many lost or damaged records the log still had, so that the raw store has them again."""
+    """Number of lost or damaged raw records that were restored from the log."""
     restored_hits: _builtins.int
-    """How many hits the restored records contain, including other sites' and days' hits."""
+    """Number of hits in the restored records, including hits of other sites and days."""
     lost_hits: _builtins.int
-    """How many hits neither the raw store nor the log has, so that they cannot be recomputed."""
+    """Number of hits that are lost, because neither the raw store nor the log has them."""
     lost_site_days: _builtins.int
-    """How many site-days have lost hits, or precede or follow a day on which the same site has lost hits."""
+    """Number of site-days that have lost hits, or that directly precede or follow a day on which the same site has lost
+    hits.
+    """
     @_builtins.property
     def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostHits]:
         """The first 100 of the site-days that `lost_site_days` counts."""
@@ -580,11 +590,11 @@ class LostHits(_message.Message):
     site: _builtins.str
     """The site."""
     hits: _builtins.int
-    """How many hits are lost. If 0, no hit on this UTC day is lost, but the recomputation also reads hits on the previous
-    or next UTC day, which are damaged.
+    """Number of lost hits. If 0, this UTC day has no lost hits, but hits on the previous or next UTC day, which the
+    recomputation also reads, are lost or damaged.
     """
     kept: _builtins.bool
-    """Whether the repair left the site-day unchanged, because some of the hits that the recomputation needs are lost."""
+    """Whether the repair left the site-day unchanged, because hits that its recomputation needs are lost."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -615,12 +625,12 @@ class ReprocessingWarning(_message.Message):
     HITS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """The reason as a name. RULE_NOT_APPLICABLE means that the site has rules of kind NETWORK, which cannot match hits
+    """Name of the reason. RULE_NOT_APPLICABLE means that the site has rules of kind NETWORK, which cannot match hits
     without a truncated IP address.
     """
     hits: _builtins.int
-    """How many hits the warning concerns. In a plan, these are the hits on days that began before the site stored
-    addresses; in a difference, the hits without an address.
+    """Number of hits that the warning concerns. In a plan, all hits on days that began before the site stored addresses
+    are counted; in a difference, exactly the hits without an address are counted.
     """
     message: _builtins.str
     """The warning as a message for people."""
@@ -805,7 +815,7 @@ class RetireStage(_message.Message):
 
     KEEP_DAYS_FIELD_NUMBER: _builtins.int
     keep_days: _builtins.int
-    """How many days the replaced rows are kept; 0 if no rows are replaced."""
+    """Number of days for which the replaced rows are kept; 0 if no rows are replaced."""
     def __init__(
         self,
         *,
@@ -1159,8 +1169,8 @@ Global___CancelReprocessingResponse: _TypeAlias = CancelReprocessingResponse  # 
 
 @_typing.final
 class GetReprocessingDiffRequest(_message.Message):
-    """A request for the difference. The call is possible as soon as every site-day is recomputed, and while site-days are
-    being published or rolled back.
+    """A request for the difference. The call is possible when every site-day is recomputed, even while site-days are being
+    published or rolled back.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1184,18 +1194,20 @@ class GetReprocessingDiffRequest(_message.Message):
     site: _builtins.str
     """The only site to compare. If not set, all sites of the reprocessing are compared."""
     dimension: _builtins.str
-    """Dimension, for example "channel", "page_path" or "landing_page". If set, the response has the dimension's values
-    whose sums changed most. At most 2,000 site-days are then compared, and both generations' rows must still be
-    stored.
+    """Dimension, for example "channel", "page_path" or "landing_page". If set, the response lists the values of this
+    dimension whose sums changed most; the comparison may then have at most 2,000 site-days, and the rows of both
+    generations must still be stored.
     """
     order_by: _builtins.str
-    """Metric whose absolute difference ranks sites, values and cells, for example "visits". If not set, the metric with
-    the largest change in per cent is used.
+    """Metric whose absolute difference determines the order of sites, values and cells, for example "visits". If not set,
+    the metric with the largest change in per cent is used.
     """
     top: _builtins.int
-    """Maximum number of sites, values and cells in the response, each; default 10. Values above 100 are treated as 100."""
+    """Maximum length of each of the lists `sites`, `values` and `cells` in the response; default 10. Values above 100 are
+    treated as 100.
+    """
     cells: _builtins.bool
-    """Whether the response has the cells whose sums changed most. If true, at most 500 site-days are compared, and both
+    """Whether the response lists the cells whose sums changed most. If true, at most 500 site-days are compared, and both
     generations' rows must still be stored. Default false.
     """
     @_builtins.property
@@ -1256,8 +1268,8 @@ class MetricDifference(_message.Message):
     ABSOLUTE_DIFFERENCE_FIELD_NUMBER: _builtins.int
     ABSOLUTE_PERCENT_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
-    """Metric id as in reports, or `visit_views`, which reports use only to compute views_per_visit. For `visitors`, the
-    distinct visitors per site-day are added up.
+    """Metric id as in reports, or `visit_views`, which reports use only to compute views_per_visit. The sums of
+    `visitors` add up the numbers of distinct visitors of each site-day.
     """
     unit: _builtins.str
     """Unit: "count", "ms", or "micros" for money in all currencies together."""
@@ -1270,8 +1282,8 @@ class MetricDifference(_message.Message):
     percent: _builtins.float
     """100 × difference / |old|. If not set, `old` is 0."""
     absolute_difference: _builtins.int
-    """Sum of |new − old| over the site-days, which is larger than |difference| if changes cancel out. For a dimension's
-    value, this field equals |difference|. If not set, the value is beyond int64.
+    """Sum of |new − old| over the site-days. The sum is larger than |difference| if increases and decreases cancel each
+    other out. For a value of a dimension, this field equals |difference|. If not set, the value is beyond int64.
     """
     absolute_percent: _builtins.float
     """100 × absolute_difference / |old|. If not set, `old` is 0."""
@@ -1360,11 +1372,11 @@ Global___LedgerOutcome: _TypeAlias = LedgerOutcome  # noqa: Y015
 
 @_typing.final
 class ChangeReasons(_message.Message):
-    """The reasons why changed site-days differ, as numbers of visits and hits. Only visits that reports count and hits with
-    an event time on the UTC day are included. "Old side" and "new side" mean the old and the new generations. A place is
-    a hit that belongs to a visit on both sides, old and new. A place begins a visit if it is the visit's first place,
-    and the visit began on the UTC day or later. The counts satisfy new visits − old visits = split_visits −
-    merged_visits + added_visits − removed_visits.
+    """The reasons for which the changed site-days differ. Each reason is a number of visits that reports count, or of hits
+    whose event time is on the UTC day. "Old side" and "new side" mean the old and the new generations. A place is a hit
+    that belongs to a visit on both sides, old and new. A place begins a visit if it is the visit's first place, and the
+    visit began on the UTC day or later. The counts satisfy new visits − old visits = split_visits − merged_visits +
+    added_visits − removed_visits.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1392,7 +1404,7 @@ class ChangeReasons(_message.Message):
     split_visits: _builtins.int
     """Places that begin a visit on the new side and continue a visit on the old side."""
     moved_visits: _builtins.int
-    """Visits that begin at the same place on both sides, and start in another cell or on another UTC day."""
+    """Visits that begin at the same place on both sides, but start in different cells or on different UTC days."""
     added_visits: _builtins.int
     """Visits on the new side that have no place, or whose first place begins a visit of another UTC day on the old side."""
     removed_visits: _builtins.int
@@ -1407,7 +1419,8 @@ class ChangeReasons(_message.Message):
     """Hits that are duplicates only on the old side."""
     joined_hits: _builtins.int
     """The number of hits that only the new generations have read (for example late hits), minus the number of hits that
-    only the old generations have read. The value is negative only if a rollback recomputed the old generations.
+    only the old generations have read. The number is negative only if a rollback recomputed the old generations and
+    read more hits for them.
     """
     def __init__(
         self,
@@ -1448,14 +1461,14 @@ class DayDifference(_message.Message):
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
-    """How many site-days have sums or a ledger that differ."""
+    """Number of site-days whose sums or ledger differ between the old and the new generations."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Metrics with a difference in any site-day, sorted by id."""
+        """The metrics that differ on at least one site-day, sorted by id."""
 
     @_builtins.property
     def ledger_before(self) -> Global___LedgerOutcome:
@@ -1467,7 +1480,9 @@ class DayDifference(_message.Message):
 
     @_builtins.property
     def reasons(self) -> Global___ChangeReasons:
-        """Why the day's site-days differ. If not set, no changed site-day has known reasons."""
+        """The reasons for which the site-days of this day differ. If not set, the reasons are not known for any changed
+        site-day.
+        """
 
     def __init__(
         self,
@@ -1500,10 +1515,10 @@ class SiteDifference(_message.Message):
     site: _builtins.str
     """The site."""
     changed_site_days: _builtins.int
-    """How many site-days have sums or a ledger that differ."""
+    """Number of site-days whose sums or ledger differ between the old and the new generations."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Metrics with a difference in any site-day, sorted by id."""
+        """The metrics that differ on at least one site-day, sorted by id."""
 
     def __init__(
         self,
@@ -1532,7 +1547,7 @@ class ValueDifference(_message.Message):
     """The value as in reports; "(not set)" or "(direct)" for rows without a value."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Metrics with a difference, sorted by id."""
+        """The metrics that differ, sorted by id."""
 
     def __init__(
         self,
@@ -1565,7 +1580,7 @@ class CellDifference(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Metrics with a difference, sorted by id."""
+        """The metrics that differ, sorted by id."""
 
     def __init__(
         self,
@@ -1614,17 +1629,17 @@ class GetReprocessingDiffResponse(_message.Message):
     site_days: _builtins.int
     """Compared site-days."""
     changed_site_days: _builtins.int
-    """How many site-days have sums or a ledger that differ."""
+    """Number of site-days whose sums or ledger differ between the old and the new generations."""
     sites_ranked_by: _builtins.str
     """Metric that ranks `sites`; empty if no metric changed."""
     changed_sites: _builtins.int
-    """How many sites have a changed site-day."""
+    """Number of sites that have at least one changed site-day."""
     values_ranked_by: _builtins.str
     """Metric that ranks `values`; empty if the request has no `dimension`, or if no value changed."""
     changed_values: _builtins.int
-    """How many values have a difference."""
+    """Number of the dimension's values that have a difference."""
     settled_again_site_days: _builtins.int
-    """How many site-days `values` and `cells` leave out because these site-days were settled again after the run; Publish
+    """Number of site-days that are missing from `values` and `cells` because they were settled again after Run. Publish
     recomputes these site-days.
     """
     next_page_token: _builtins.str
@@ -1632,22 +1647,22 @@ class GetReprocessingDiffResponse(_message.Message):
     cells_ranked_by: _builtins.str
     """Metric that ranks `cells`; empty if `cells` was not requested, or if no cell changed."""
     changed_cells: _builtins.int
-    """How many cells have a difference."""
+    """Number of cells that have a difference."""
     disturbed_site_days: _builtins.int
-    """How many settled site-days outside the comparison the settler settles again after the publication, because an
-    order, a copy of a hit or a visit on such a day depends on the compared site-days.
+    """Number of settled site-days that are not part of the comparison, but will be settled again after the publication.
+    An order, a copy of a hit or a visit on such a site-day depends on the compared site-days.
     """
     lost_site_days: _builtins.int
-    """How many site-days `values` and `cells` leave out because the metric store lost rows. If rows of the old generation
-    are lost, Publish replaces these rows.
+    """Number of site-days that are missing from `values` and `cells` because the metric store lost their rows. If rows of
+    the old generation are lost, Publish replaces these rows.
     """
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
-        """The reprocessing as it was when the difference was read."""
+        """The reprocessing at the time when the difference was read."""
 
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricDifference]:
-        """Metrics with a difference in any compared site-day, sorted by id, added up over all compared site-days."""
+        """Sums over all compared site-days, for each metric that differs on at least one site-day, sorted by metric id."""
 
     @_builtins.property
     def ledger_before(self) -> Global___LedgerOutcome:
@@ -1659,7 +1674,7 @@ class GetReprocessingDiffResponse(_message.Message):
 
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayDifference]:
-        """Days with a changed site-day in ascending order; the response has a page of these days."""
+        """One page of the days on which at least one site-day changed, in ascending order."""
 
     @_builtins.property
     def sites(self) -> _containers.RepeatedCompositeFieldContainer[Global___SiteDifference]:
@@ -1671,8 +1686,8 @@ class GetReprocessingDiffResponse(_message.Message):
 
     @_builtins.property
     def reasons(self) -> Global___ChangeReasons:
-        """The reasons why the compared site-days differ, added up over all site-days. If not set, no changed site-day has
-        known reasons.
+        """The reasons for which the compared site-days differ, added up over all site-days. If not set, the reasons are not
+        known for any changed site-day.
         """
 
     @_builtins.property
@@ -1763,8 +1778,9 @@ class CheckHistoryRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of site-days on the page; default 100. Values above 500 are treated as 500. A page also ends after
-    2,000,000 raw hits, after 1,000 sites, or after 10 s, so a page can be empty. If a page ends within a site-day, the
-    next page continues there, and the site-day is listed on the page on which its check ends.
+    2,000,000 raw hits, after 1,000 sites, or after 10 s, so a page can be empty. If a page ends before the check of a
+    site-day is complete, the next page continues this check; the site-day is listed on the page on which its check is
+    completed.
     """
     page_token: _builtins.str
     """`next_page_token` from the previous response to the same request."""
@@ -1819,8 +1835,8 @@ class HistoryFinding(_message.Message):
     expected: _builtins.int
     """The expected sum. If not set, the sum is beyond int64, or the value is not readable."""
     damage: _builtins.str
-    """The reason why the value is not readable; or, if the sums are equal but the value is wrong, a description of the
-    difference. Otherwise the field is empty.
+    """If the value cannot be read, the reason. If the sums are equal but the value is wrong, a description of the
+    difference. In all other cases, the field is empty.
     """
     def __init__(
         self,
@@ -1861,14 +1877,14 @@ class HistoryProblem(_message.Message):
     site: _builtins.str
     """The site."""
     missing_hits: _builtins.int
-    """How many raw hits are missing."""
+    """Number of raw hits that are missing."""
     log_hits: _builtins.int
-    """How many missing hits the log still has, so that a repair restores them. If not set, the check read 2,000 records
-    of the log without reaching the end, and the number is unknown; a repair reads all records.
+    """Number of missing hits that the log still has, so that a repair can restore them. If not set, the number is
+    unknown, because the check reads at most 2,000 log records; a repair reads all of them.
     """
     lost_hits: _builtins.int
-    """How many missing hits cannot be restored, because neither the raw store nor the log has them. If not set, the
-    number is unknown for the same cause as in `log_hits`.
+    """Number of missing hits that cannot be restored, because neither the raw store nor the log has them. If not set, the
+    number is unknown for the same reason as `log_hits`.
     """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
@@ -1915,13 +1931,13 @@ class CheckHistoryResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     RAW_HITS_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
-    """How many checked site-days the page covers."""
+    """Number of site-days that were checked for this page."""
     hits: _builtins.int
-    """How many accepted hits the checked site-days' ledger entries have."""
+    """Number of accepted hits in the ledger entries of these site-days."""
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
     raw_hits: _builtins.int
-    """How many raw hits were read for the page, including other sites' hits in the same records."""
+    """Number of raw hits that were read for the page, including hits of other sites in the same records."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryProblem]:
         """Site-days whose stored values do not add up, sorted by site and UTC day."""

@@ -34,9 +34,9 @@ class ReprocessingServiceStub:
     the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
-    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
-    performs the work, and GetReprocessing returns the progress.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
+    generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
+    and return at once: the settler performs the work, and GetReprocessing returns the progress.
     """
 
     def __init__(self, channel):
@@ -105,9 +105,9 @@ class ReprocessingServiceServicer:
     the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
-    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
-    performs the work, and GetReprocessing returns the progress.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
+    generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
+    and return at once: the settler performs the work, and GetReprocessing returns the progress.
     """
 
     def CreateReprocessing(self, request, context):
@@ -139,7 +139,7 @@ class ReprocessingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetReprocessingDiff(self, request, context):
-        """Returns how the new generations differ from the generations that reports read before.
+        """Returns the differences between the new generations and the generations that reports read before the publication.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,8 +160,8 @@ class ReprocessingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelReprocessing(self, request, context):
-        """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
-        the settler is recomputing the site-days, the settler stops.
+        """Cancels a reprocessing before its publication, and starts to remove the new generations, which no report ever read.
+        A plan that was never run is cancelled at once. If the settler is recomputing the site-days, the settler stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,8 +176,9 @@ class ReprocessingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckHistory(self, request, context):
-        """Checks settled site-days, page by page: compares stored values with the ledger and across stores. The call changes
-        nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+        """Checks settled site-days, page by page: compares the stored values with the ledger, and the values in one store
+        with those in another. The call changes nothing. The caller must be an operator, even if the mesh has open reads,
+        because a check reads raw hits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -252,9 +253,9 @@ class ReprocessingService:
     the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
-    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
-    performs the work, and GetReprocessing returns the progress.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
+    generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
+    and return at once: the settler performs the work, and GetReprocessing returns the progress.
     """
 
     @staticmethod

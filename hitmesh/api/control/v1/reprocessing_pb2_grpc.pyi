@@ -35,9 +35,9 @@ class ReprocessingServiceStub:
     the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
-    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
-    performs the work, and GetReprocessing returns the progress.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
+    generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
+    and return at once: the settler performs the work, and GetReprocessing returns the progress.
     """
 
     @_typing.overload
@@ -53,22 +53,23 @@ class ReprocessingServiceStub:
     RunReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.RunReprocessingRequest, _reprocessing_pb2.RunReprocessingResponse]
     """Starts to recompute the site-days. The call changes no number in a report."""
     GetReprocessingDiff: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.GetReprocessingDiffRequest, _reprocessing_pb2.GetReprocessingDiffResponse]
-    """Returns how the new generations differ from the generations that reports read before."""
+    """Returns the differences between the new generations and the generations that reports read before the publication."""
     PublishReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.PublishReprocessingRequest, _reprocessing_pb2.PublishReprocessingResponse]
     """Starts to publish the new generations: reports read a site-day's old or new generation, never parts of both."""
     RollbackReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.RollbackReprocessingRequest, _reprocessing_pb2.RollbackReprocessingResponse]
     """Starts to make the old generations current again."""
     CancelReprocessing: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CancelReprocessingRequest, _reprocessing_pb2.CancelReprocessingResponse]
-    """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
-    the settler is recomputing the site-days, the settler stops.
+    """Cancels a reprocessing before its publication, and starts to remove the new generations, which no report ever read.
+    A plan that was never run is cancelled at once. If the settler is recomputing the site-days, the settler stops.
     """
     ListRetiredGenerations: _grpc.UnaryUnaryMultiCallable[_retired_pb2.ListRetiredGenerationsRequest, _retired_pb2.ListRetiredGenerationsResponse]
     """Lists the generations whose rows are still stored although reports read other generations, and states why they are
     stored. The settler removes the rows automatically.
     """
     CheckHistory: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]
-    """Checks settled site-days, page by page: compares stored values with the ledger and across stores. The call changes
-    nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+    """Checks settled site-days, page by page: compares the stored values with the ledger, and the values in one store
+    with those in another. The call changes nothing. The caller must be an operator, even if the mesh has open reads,
+    because a check reads raw hits.
     """
 
 @_typing.type_check_only
@@ -80,9 +81,9 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
-    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
-    performs the work, and GetReprocessing returns the progress.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
+    generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
+    and return at once: the settler performs the work, and GetReprocessing returns the progress.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -95,22 +96,23 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     RunReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.RunReprocessingRequest, _reprocessing_pb2.RunReprocessingResponse]  # type: ignore[assignment]
     """Starts to recompute the site-days. The call changes no number in a report."""
     GetReprocessingDiff: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.GetReprocessingDiffRequest, _reprocessing_pb2.GetReprocessingDiffResponse]  # type: ignore[assignment]
-    """Returns how the new generations differ from the generations that reports read before."""
+    """Returns the differences between the new generations and the generations that reports read before the publication."""
     PublishReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.PublishReprocessingRequest, _reprocessing_pb2.PublishReprocessingResponse]  # type: ignore[assignment]
     """Starts to publish the new generations: reports read a site-day's old or new generation, never parts of both."""
     RollbackReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.RollbackReprocessingRequest, _reprocessing_pb2.RollbackReprocessingResponse]  # type: ignore[assignment]
     """Starts to make the old generations current again."""
     CancelReprocessing: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CancelReprocessingRequest, _reprocessing_pb2.CancelReprocessingResponse]  # type: ignore[assignment]
-    """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
-    the settler is recomputing the site-days, the settler stops.
+    """Cancels a reprocessing before its publication, and starts to remove the new generations, which no report ever read.
+    A plan that was never run is cancelled at once. If the settler is recomputing the site-days, the settler stops.
     """
     ListRetiredGenerations: _aio.UnaryUnaryMultiCallable[_retired_pb2.ListRetiredGenerationsRequest, _retired_pb2.ListRetiredGenerationsResponse]  # type: ignore[assignment]
     """Lists the generations whose rows are still stored although reports read other generations, and states why they are
     stored. The settler removes the rows automatically.
     """
     CheckHistory: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]  # type: ignore[assignment]
-    """Checks settled site-days, page by page: compares stored values with the ledger and across stores. The call changes
-    nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+    """Checks settled site-days, page by page: compares the stored values with the ledger, and the values in one store
+    with those in another. The call changes nothing. The caller must be an operator, even if the mesh has open reads,
+    because a check reads raw hits.
     """
 
 class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -121,9 +123,9 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
     the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
     ListRetiredGenerations; all other methods need an operator's key.
 
-    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may switch between both
-    results with Rollback and Publish. Run, Publish, Rollback and Cancel are idempotent and return at once: the settler
-    performs the work, and GetReprocessing returns the progress.
+    Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
+    generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
+    and return at once: the settler performs the work, and GetReprocessing returns the progress.
     """
 
     @_abc_1.abstractmethod
@@ -164,7 +166,7 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reprocessing_pb2.GetReprocessingDiffRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.GetReprocessingDiffResponse, _abc.Awaitable[_reprocessing_pb2.GetReprocessingDiffResponse]]:
-        """Returns how the new generations differ from the generations that reports read before."""
+        """Returns the differences between the new generations and the generations that reports read before the publication."""
 
     @_abc_1.abstractmethod
     def PublishReprocessing(
@@ -188,8 +190,8 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reprocessing_pb2.CancelReprocessingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.CancelReprocessingResponse, _abc.Awaitable[_reprocessing_pb2.CancelReprocessingResponse]]:
-        """Starts to remove the new generations, which no report ever read. A plan that was never run is cancelled at once. If
-        the settler is recomputing the site-days, the settler stops.
+        """Cancels a reprocessing before its publication, and starts to remove the new generations, which no report ever read.
+        A plan that was never run is cancelled at once. If the settler is recomputing the site-days, the settler stops.
         """
 
     @_abc_1.abstractmethod
@@ -208,8 +210,9 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reprocessing_pb2.CheckHistoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.CheckHistoryResponse, _abc.Awaitable[_reprocessing_pb2.CheckHistoryResponse]]:
-        """Checks settled site-days, page by page: compares stored values with the ledger and across stores. The call changes
-        nothing. The caller must be an operator, even if the mesh has open reads, because a check reads raw hits.
+        """Checks settled site-days, page by page: compares the stored values with the ledger, and the values in one store
+        with those in another. The call changes nothing. The caller must be an operator, even if the mesh has open reads,
+        because a check reads raw hits.
         """
 
 def add_ReprocessingServiceServicer_to_server(servicer: ReprocessingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -78,8 +78,8 @@ Global___ExclusionRuleKind: _TypeAlias = ExclusionRuleKind  # noqa: Y015
 class ExclusionRule(_message.Message):
     """Excludes matching hits from reports. Excluded hits are stored, and reports with `include_excluded` count them.
 
-    A rule excludes hits that are collected after its creation; collectors apply the rule at most 2 s later. Creating or
-    deleting a rule does not change settled days. To apply rules to settled days, run a reprocessing of kind RULES.
+    A rule excludes hits that are collected after its creation; collectors apply the rule at most 2 s later. A created or
+    deleted rule does not change settled days. To apply the rules to settled days, run a reprocessing of kind RULES.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -159,9 +159,7 @@ class CreateExclusionRuleResponse(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     rules_version: _builtins.int
-    """The version that the site's rules have since this rule was added; each change of the rules increases the version by
-    1.
-    """
+    """The version of the site's rules after this call. Each change of the rules increases the version by 1."""
     @_builtins.property
     def rule(self) -> Global___ExclusionRule:
         """The rule."""
@@ -241,7 +239,7 @@ class DeleteExclusionRuleRequest(_message.Message):
     name: _builtins.str
     """`merchants/{m}/sites/{s}/exclusionRules/{id}`."""
     validate_only: _builtins.bool
-    """Whether to check that the rule exists without deleting the rule. Default false."""
+    """If true, the call only checks that the rule exists, and does not delete the rule. Default false."""
     def __init__(
         self,
         *,

@@ -70,9 +70,11 @@ class ShadowStream(_message.Message):
     logic: _builtins.str
     """The shadow stream's logic version."""
     live_logic: _builtins.str
-    """The live stream's logic version. The field is empty if the processor has not begun yet."""
+    """The live stream's logic version. The field is empty if the processor has not started the shadow stream yet."""
     caught_up: _builtins.bool
-    """Whether the shadow stream has caught up. If true, Publish is possible and, in state PUBLISHED, Stop."""
+    """Whether the shadow stream has caught up with the live stream. Publish, and Stop in state PUBLISHED, are possible
+    only if this field is true.
+    """
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
         """First UTC day with rows of the shadow stream. Even after the shadow stream is published, reports read earlier days
@@ -89,7 +91,7 @@ class ShadowStream(_message.Message):
 
     @_builtins.property
     def lag(self) -> _duration_pb2.Duration:
-        """How much log time the shadow stream is behind the live stream, in the partition where it is furthest behind."""
+        """The live stream's log time minus the shadow stream's log time, in the partition with the largest difference."""
 
     def __init__(
         self,
@@ -183,7 +185,7 @@ class GetShadowStreamResponse(_message.Message):
     SHADOW_STREAM_FIELD_NUMBER: _builtins.int
     REMOVED_STREAMS_FIELD_NUMBER: _builtins.int
     removed_streams: _builtins.int
-    """How many streams no report reads any more, so that their values are removed within minutes."""
+    """Number of streams that no report reads any more and whose values the processor removes within minutes."""
     @_builtins.property
     def shadow_stream(self) -> Global___ShadowStream:
         """The shadow stream."""
@@ -230,8 +232,8 @@ Global___GetShadowStreamDiffRequest: _TypeAlias = GetShadowStreamDiffRequest  # 
 
 @_typing.final
 class GetShadowStreamDiffResponse(_message.Message):
-    """How the shadow stream differs from the live stream. The streams may be read shortly after each other, so hits of the
-    last seconds may appear as a difference.
+    """The difference between the shadow stream and the live stream. The two streams are not read at the same instant, so
+    hits from the last seconds may appear as a difference.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -244,22 +246,24 @@ class GetShadowStreamDiffResponse(_message.Message):
     SETTLED_SITE_DAYS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
-    """How many site-days were compared: site-days without a settled generation on which a stream counted hits."""
+    """Number of compared site-days, which are the site-days that have hits in at least one stream and have no settled
+    generation.
+    """
     changed_site_days: _builtins.int
-    """How many compared site-days have a difference."""
+    """Number of compared site-days that have a difference."""
     settled_site_days: _builtins.int
-    """How many site-days, on or after the shadow stream's first day, are already settled and therefore keep their
-    numbers. Use a reprocessing to correct these site-days.
+    """Number of site-days on or after the shadow stream's first day that are already settled. A publication of the shadow
+    stream does not change their numbers. Use a reprocessing to correct these site-days.
     """
     truncated: _builtins.bool
-    """Whether there are more sites than were compared."""
+    """Whether some sites were not compared, because there are too many."""
     @_builtins.property
     def shadow_stream(self) -> Global___ShadowStream:
         """The shadow stream."""
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_reprocessing_pb2.MetricDifference]:
-        """Each stream's sums over the compared site-days, for each metric that is not 0 in both streams."""
+        """Sums of each stream over the compared site-days. Metrics that are 0 in both streams are left out."""
 
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowDayDifference]:
@@ -294,7 +298,7 @@ class ShadowDayDifference(_message.Message):
     CHANGED_SITE_DAYS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     changed_site_days: _builtins.int
-    """How many compared site-days have a difference."""
+    """Number of compared site-days that have a difference."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -426,7 +430,7 @@ class StopShadowStreamResponse(_message.Message):
     SHADOW_STREAM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shadow_stream(self) -> Global___ShadowStream:
-        """The state is ADOPTING if it was PUBLISHED before the call, and UNSPECIFIED if it was RUNNING."""
+        """After the call, state PUBLISHED has become ADOPTING, and state RUNNING has become UNSPECIFIED."""
 
     def __init__(
         self,

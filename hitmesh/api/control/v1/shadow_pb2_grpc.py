@@ -32,8 +32,9 @@ class ShadowStreamServiceStub:
     A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
+    The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
+    before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
+    Publish, Rollback and Stop are idempotent.
     """
 
     def __init__(self, channel):
@@ -81,8 +82,9 @@ class ShadowStreamServiceServicer:
     A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
+    The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
+    before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
+    Publish, Rollback and Stop are idempotent.
     """
 
     def StartShadowStream(self, request, context):
@@ -176,8 +178,9 @@ class ShadowStreamService:
     A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
+    The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
+    before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
+    Publish, Rollback and Stop are idempotent.
     """
 
     @staticmethod

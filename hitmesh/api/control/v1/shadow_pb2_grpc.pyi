@@ -33,8 +33,9 @@ class ShadowStreamServiceStub:
     A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
+    The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
+    before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
+    Publish, Rollback and Stop are idempotent.
     """
 
     @_typing.overload
@@ -64,8 +65,9 @@ class ShadowStreamServiceAsyncStub(ShadowStreamServiceStub):
     A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
+    The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
+    before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
+    Publish, Rollback and Stop are idempotent.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -91,8 +93,9 @@ class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
     A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
     the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
 
-    Call Start, GetShadowStreamDiff, Publish; then Stop, or Rollback and Stop. A report reads a single stream, never
-    parts of both, even while the selected stream changes. Start, Publish, Rollback and Stop are idempotent.
+    The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
+    before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
+    Publish, Rollback and Stop are idempotent.
     """
 
     @_abc_1.abstractmethod

@@ -64,22 +64,22 @@ class _HitTimelinessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitTime
     HIT_TIMELINESS_ON_TIME: _HitTimeliness.ValueType  # 1
     """The hit arrived at most an hour after its event time."""
     HIT_TIMELINESS_LATE: _HitTimeliness.ValueType  # 2
-    """The hit arrived later, while its day was open. Such a hit counts in hit metrics at once, and in visit metrics only
-    when its day is settled.
+    """The hit arrived more than an hour after its event time, while its day was still open. Such a hit counts in hit
+    metrics at once, and in visit metrics only when its day is settled.
     """
     HIT_TIMELINESS_HISTORY: _HitTimeliness.ValueType  # 3
     """The hit arrived after its day had closed. Such a hit counts the next time that its day is settled."""
 
 class HitTimeliness(_HitTimeliness, metaclass=_HitTimelinessEnumTypeWrapper):
-    """When a hit arrived, by log time (rule T4)."""
+    """Whether a hit arrived on time, late or after its day had closed, according to log time (rule T4)."""
 
 HIT_TIMELINESS_UNSPECIFIED: HitTimeliness.ValueType  # 0
 """Not set."""
 HIT_TIMELINESS_ON_TIME: HitTimeliness.ValueType  # 1
 """The hit arrived at most an hour after its event time."""
 HIT_TIMELINESS_LATE: HitTimeliness.ValueType  # 2
-"""The hit arrived later, while its day was open. Such a hit counts in hit metrics at once, and in visit metrics only
-when its day is settled.
+"""The hit arrived more than an hour after its event time, while its day was still open. Such a hit counts in hit
+metrics at once, and in visit metrics only when its day is settled.
 """
 HIT_TIMELINESS_HISTORY: HitTimeliness.ValueType  # 3
 """The hit arrived after its day had closed. Such a hit counts the next time that its day is settled."""
@@ -99,7 +99,7 @@ class _OrderOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderOut
     """An earlier hit claimed the id, so this hit counts, but its amounts do not count."""
 
 class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
-    """Whether an order, or a refund with an id, counts (rule D3)."""
+    """Whether the amounts of an order, or of a refund with an id, count (rule D3)."""
 
 ORDER_OUTCOME_UNSPECIFIED: OrderOutcome.ValueType  # 0
 """The hit is neither an order nor a refund with an id."""
@@ -246,7 +246,7 @@ class TracedCopy(_message.Message):
 
     @_builtins.property
     def original(self) -> Global___HitPosition:
-        """For a duplicate, the position of the original."""
+        """For a duplicate, the position of the first earlier copy in log order (rule D2)."""
 
     @_builtins.property
     def visit(self) -> Global___TracedVisit:
@@ -258,8 +258,8 @@ class TracedCopy(_message.Message):
 
     @_builtins.property
     def exclusion_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Why the copy is excluded, for example BOT_UA, SPAM_REFERRER or RULE_PAGE, the kind of an exclusion rule; empty if
-        nothing excludes the copy.
+        """Reasons for which the copy is excluded, for example BOT_UA, SPAM_REFERRER or RULE_PAGE (an exclusion rule of kind
+        PAGE); empty if the copy is not excluded.
         """
 
     def __init__(
@@ -360,12 +360,12 @@ class TraceHitRequest(_message.Message):
     """Hit id, as sent by the client."""
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
-        """First UTC day of event times to search. If not set, the search begins two days before the last day."""
+        """First UTC day to search, by event time. If not set, the search begins two days before the last day."""
 
     @_builtins.property
     def last_utc_date(self) -> _date_pb2.Date:
-        """Last UTC day of event times to search, inclusive. If not set, the search ends today. The range may have at most 31
-        days.
+        """Last UTC day to search, by event time, inclusive. If not set, the search ends with today. The range may have at
+        most 31 days.
         """
 
     def __init__(
@@ -405,8 +405,8 @@ class TraceHitResponse(_message.Message):
     records_read: _builtins.int
     """Records read."""
     truncated: _builtins.bool
-    """Whether the search, which starts with the newest day, stopped at a limit on records or time, so that more copies
-    may exist.
+    """Whether the search stopped early because it reached a limit on records or time. The search starts with the newest
+    day, so older copies may be missing.
     """
     @_builtins.property
     def copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___TracedCopy]:

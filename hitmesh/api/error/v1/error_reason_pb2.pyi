@@ -80,7 +80,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     merchant, records, value.
     """
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 24
-    """Another object, with other values, already has the name. Use the existing object, or another name. Metadata:
+    """An object with this name already exists and has other values. Use the existing object, or another name. Metadata:
     existing, key_id, merchant, site, value.
     """
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 25
@@ -108,8 +108,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNKNOWN_DIMENSION: _ErrorReason.ValueType  # 61
     """The dimension does not exist. ListDimensions returns all dimensions. Metadata: similar, value."""
     ERROR_REASON_UNKNOWN_ORDER: _ErrorReason.ValueType  # 62
-    """The report is ordered by a field that it does not contain. Order by a metric or dimension of the report. Metadata:
-    similar, value.
+    """The report is ordered by a metric or dimension that the report does not contain. Order by a metric or dimension of
+    the report. Metadata: similar, value.
     """
     ERROR_REASON_UNKNOWN_GRAIN: _ErrorReason.ValueType  # 63
     """The time grain does not exist. Metadata: similar, value."""
@@ -134,15 +134,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     value.
     """
     ERROR_REASON_VISIT_METRIC_HIT_DIMENSION: _ErrorReason.ValueType  # 71
-    """The metric counts visits, and the dimension has a value per hit. Ask for a metric that `works_with` lists.
-    Metadata: dimension, metric, works_with.
+    """The metric counts visits, but the dimension has a separate value for each hit. Ask for a metric that `works_with`
+    lists. Metadata: dimension, metric, works_with.
     """
     ERROR_REASON_ORDER_METRIC_ITEM_DIMENSION: _ErrorReason.ValueType  # 72
-    """The metric counts hits or orders, and the dimension has a value per item. Ask for a metric that `works_with` lists.
-    Metadata: dimension, metric, works_with.
+    """The metric counts hits or orders, but the dimension has a separate value for each item. Ask for a metric that
+    `works_with` lists. Metadata: dimension, metric, works_with.
     """
     ERROR_REASON_REJECTED_METRIC_DIMENSION: _ErrorReason.ValueType  # 73
-    """Rejected hits have no dimension except the site. Leave out the dimension. Metadata: dimension, metric."""
+    """Rejected hits have no dimension except `site`. Leave out all other dimensions. Metadata: dimension, metric."""
     ERROR_REASON_MIXED_CURRENCIES: _ErrorReason.ValueType  # 74
     """The report adds up all sites of a merchant and has a metric about money, but the sites have several currencies.
     Request a separate report for each site, or leave out the metric. Metadata: currencies, metrics.
@@ -181,17 +181,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     bucket, day, limit, metric, value.
     """
     ERROR_REASON_DAY_NOT_CLOSED: _ErrorReason.ValueType  # 90
-    """The last day of a reprocessing is not closed: hits can still change the day. End with the day that metadata key
-    `last` names, or earlier. If the key is missing, no day is closed yet. Metadata: last, value.
+    """The last day of a reprocessing is not closed: hits can still change the day. Choose the day that metadata key
+    `last` names, or an earlier day. If the key is missing, no day is closed yet. Metadata: last, value.
     """
     ERROR_REASON_TOO_MANY_SITE_DAYS: _ErrorReason.ValueType  # 91
     """The reprocessing, or the requested comparison by dimension or cell, has more site-days than allowed. Name fewer
     sites or days. Metadata: count, limit.
     """
     ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 92
-    """The reprocessing or the shadow stream is not in a state in which the call is possible. Wait until the state is one
-    that metadata key `states` lists, or call another method. Metadata: count, days, limit, partition, state, states,
-    value, work.
+    """The reprocessing or the shadow stream is not in a state in which the call is possible. Wait for a state that
+    metadata key `states` lists, or call another method. Metadata: count, days, limit, partition, state, states, value,
+    work.
     """
     ERROR_REASON_REPROCESSING_CONFLICT: _ErrorReason.ValueType  # 93
     """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
@@ -202,12 +202,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     of a response about the same sites in which `pinnable` is true. Metadata: first, last, site, value.
     """
     ERROR_REASON_DATA_VERSION_EXPIRED: _ErrorReason.ValueType  # 98
-    """The numbers of `data_version` are no longer kept. Numbers are kept for 30 days after later numbers replaced them,
-    but only for the last 8 versions of a site-day. Ask without `data_version`. Metadata: day, site.
+    """The numbers of `data_version` are no longer stored. Replaced numbers are kept for 30 days, but at most the last 8
+    versions of each site-day. Ask without `data_version`. Metadata: day, site.
     """
     ERROR_REASON_DATA_VERSION_ERASED: _ErrorReason.ValueType  # 99
-    """The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
-    Metadata: day, site.
+    """The numbers of `data_version` were removed when a visitor was erased. Ask without `data_version`. Metadata: day,
+    site.
     """
     ERROR_REASON_TOO_MANY_RULES: _ErrorReason.ValueType  # 94
     """The site has as many exclusion rules as allowed. Delete a rule, or combine several rules into a single pattern.
@@ -234,12 +234,12 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason for which a call failed. `google.rpc.ErrorInfo.reason` is the name of a value without the prefix
     `ERROR_REASON_`, for example "TOO_MANY_ROWS" for ERROR_REASON_TOO_MANY_ROWS. `ErrorInfo.domain` is "hitmesh.dev".
 
-    Programs should decide by the reason and by `ErrorInfo.metadata`, and should not parse the message, because its text
-    may change. Each variable part of a message is in the metadata, under a key that the reason's comment lists. All
-    metadata values are texts of at most 200 characters; numbers are written without thousands separators. If a field is
-    refused, the metadata also has the key `field`, the path of the field in the request, as in `google.rpc.BadRequest`.
-    If the call may succeed later, the error also has `google.rpc.RetryInfo`. New reasons and keys may be added, so a
-    program should handle an unknown reason by the status code.
+    Programs should use the reason and `ErrorInfo.metadata`, and should not parse the message, because the text of a
+    message may change. Each variable part of a message is in the metadata, under a key that the reason's comment lists.
+    All metadata values are texts of at most 200 characters; numbers are written without thousands separators. If a field
+    is refused, the metadata also has the key `field`, the path of the field in the request, as in
+    `google.rpc.BadRequest`. If the call may succeed later, the error also has `google.rpc.RetryInfo`. New reasons and
+    keys may be added, so a program should handle an unknown reason according to the status code.
 
     Metadata keys in alphabetical order; several names in a value are separated by ", ":
       bucket: label of the time bucket.
@@ -249,7 +249,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       column: the column.
       columns: number of columns that the report reads.
       comparisons: number of comparisons in the filter.
-      count: how many there are of what exceeds a limit, for example metrics, hits or characters.
+      count: number of things, for example metrics, hits or characters, which exceeds a limit.
       currencies: the currencies.
       day: the day, or the salt's site and day.
       days: number of days in the range.
@@ -367,7 +367,7 @@ ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 23
 merchant, records, value.
 """
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 24
-"""Another object, with other values, already has the name. Use the existing object, or another name. Metadata:
+"""An object with this name already exists and has other values. Use the existing object, or another name. Metadata:
 existing, key_id, merchant, site, value.
 """
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 25
@@ -395,8 +395,8 @@ ERROR_REASON_UNKNOWN_METRIC: ErrorReason.ValueType  # 60
 ERROR_REASON_UNKNOWN_DIMENSION: ErrorReason.ValueType  # 61
 """The dimension does not exist. ListDimensions returns all dimensions. Metadata: similar, value."""
 ERROR_REASON_UNKNOWN_ORDER: ErrorReason.ValueType  # 62
-"""The report is ordered by a field that it does not contain. Order by a metric or dimension of the report. Metadata:
-similar, value.
+"""The report is ordered by a metric or dimension that the report does not contain. Order by a metric or dimension of
+the report. Metadata: similar, value.
 """
 ERROR_REASON_UNKNOWN_GRAIN: ErrorReason.ValueType  # 63
 """The time grain does not exist. Metadata: similar, value."""
@@ -421,15 +421,15 @@ ERROR_REASON_INVALID_REGEXP: ErrorReason.ValueType  # 70
 value.
 """
 ERROR_REASON_VISIT_METRIC_HIT_DIMENSION: ErrorReason.ValueType  # 71
-"""The metric counts visits, and the dimension has a value per hit. Ask for a metric that `works_with` lists.
-Metadata: dimension, metric, works_with.
+"""The metric counts visits, but the dimension has a separate value for each hit. Ask for a metric that `works_with`
+lists. Metadata: dimension, metric, works_with.
 """
 ERROR_REASON_ORDER_METRIC_ITEM_DIMENSION: ErrorReason.ValueType  # 72
-"""The metric counts hits or orders, and the dimension has a value per item. Ask for a metric that `works_with` lists.
-Metadata: dimension, metric, works_with.
+"""The metric counts hits or orders, but the dimension has a separate value for each item. Ask for a metric that
+`works_with` lists. Metadata: dimension, metric, works_with.
 """
 ERROR_REASON_REJECTED_METRIC_DIMENSION: ErrorReason.ValueType  # 73
-"""Rejected hits have no dimension except the site. Leave out the dimension. Metadata: dimension, metric."""
+"""Rejected hits have no dimension except `site`. Leave out all other dimensions. Metadata: dimension, metric."""
 ERROR_REASON_MIXED_CURRENCIES: ErrorReason.ValueType  # 74
 """The report adds up all sites of a merchant and has a metric about money, but the sites have several currencies.
 Request a separate report for each site, or leave out the metric. Metadata: currencies, metrics.
@@ -468,17 +468,17 @@ ERROR_REASON_SUM_OUT_OF_RANGE: ErrorReason.ValueType  # 82
 bucket, day, limit, metric, value.
 """
 ERROR_REASON_DAY_NOT_CLOSED: ErrorReason.ValueType  # 90
-"""The last day of a reprocessing is not closed: hits can still change the day. End with the day that metadata key
-`last` names, or earlier. If the key is missing, no day is closed yet. Metadata: last, value.
+"""The last day of a reprocessing is not closed: hits can still change the day. Choose the day that metadata key
+`last` names, or an earlier day. If the key is missing, no day is closed yet. Metadata: last, value.
 """
 ERROR_REASON_TOO_MANY_SITE_DAYS: ErrorReason.ValueType  # 91
 """The reprocessing, or the requested comparison by dimension or cell, has more site-days than allowed. Name fewer
 sites or days. Metadata: count, limit.
 """
 ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 92
-"""The reprocessing or the shadow stream is not in a state in which the call is possible. Wait until the state is one
-that metadata key `states` lists, or call another method. Metadata: count, days, limit, partition, state, states,
-value, work.
+"""The reprocessing or the shadow stream is not in a state in which the call is possible. Wait for a state that
+metadata key `states` lists, or call another method. Metadata: count, days, limit, partition, state, states, value,
+work.
 """
 ERROR_REASON_REPROCESSING_CONFLICT: ErrorReason.ValueType  # 93
 """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
@@ -489,12 +489,12 @@ ERROR_REASON_DATA_VERSION_MISMATCH: ErrorReason.ValueType  # 97
 of a response about the same sites in which `pinnable` is true. Metadata: first, last, site, value.
 """
 ERROR_REASON_DATA_VERSION_EXPIRED: ErrorReason.ValueType  # 98
-"""The numbers of `data_version` are no longer kept. Numbers are kept for 30 days after later numbers replaced them,
-but only for the last 8 versions of a site-day. Ask without `data_version`. Metadata: day, site.
+"""The numbers of `data_version` are no longer stored. Replaced numbers are kept for 30 days, but at most the last 8
+versions of each site-day. Ask without `data_version`. Metadata: day, site.
 """
 ERROR_REASON_DATA_VERSION_ERASED: ErrorReason.ValueType  # 99
-"""The numbers of `data_version` were removed, because a visitor was erased. Ask without `data_version`.
-Metadata: day, site.
+"""The numbers of `data_version` were removed when a visitor was erased. Ask without `data_version`. Metadata: day,
+site.
 """
 ERROR_REASON_TOO_MANY_RULES: ErrorReason.ValueType  # 94
 """The site has as many exclusion rules as allowed. Delete a rule, or combine several rules into a single pattern.

@@ -35,7 +35,7 @@ class _HitTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitType.Value
     HIT_TYPE_EVENT: _HitType.ValueType  # 3
     """An event that the site defines occurred. The payload is `event`."""
     HIT_TYPE_ENGAGEMENT: _HitType.ValueType  # 4
-    """A view spent time in the foreground. The payload is `engagement`; the hit is not interactive."""
+    """A page or screen was in the foreground for some time. The payload is `engagement`; the hit is not interactive."""
     HIT_TYPE_PERFORMANCE: _HitType.ValueType  # 5
     """Load times of a page were measured. The payload is `performance`; the hit is not interactive."""
     HIT_TYPE_CART_UPDATE: _HitType.ValueType  # 6
@@ -69,7 +69,7 @@ HIT_TYPE_SCREEN_VIEW: HitType.ValueType  # 2
 HIT_TYPE_EVENT: HitType.ValueType  # 3
 """An event that the site defines occurred. The payload is `event`."""
 HIT_TYPE_ENGAGEMENT: HitType.ValueType  # 4
-"""A view spent time in the foreground. The payload is `engagement`; the hit is not interactive."""
+"""A page or screen was in the foreground for some time. The payload is `engagement`; the hit is not interactive."""
 HIT_TYPE_PERFORMANCE: HitType.ValueType  # 5
 """Load times of a page were measured. The payload is `performance`; the hit is not interactive."""
 HIT_TYPE_CART_UPDATE: HitType.ValueType  # 6
@@ -130,7 +130,7 @@ class _RefundKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefundKind
     """The order was cancelled before delivery."""
 
 class RefundKind(_RefundKind, metaclass=_RefundKindEnumTypeWrapper):
-    """The part of an order that a refund covers."""
+    """Whether a refund covers a whole order, a part of an order, or a cancelled order."""
 
 REFUND_KIND_UNSPECIFIED: RefundKind.ValueType  # 0
 """A refund without a kind is treated as PARTIAL."""
@@ -149,7 +149,7 @@ class _ConsentState:
 class _ConsentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConsentState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONSENT_STATE_UNSPECIFIED: _ConsentState.ValueType  # 0
-    """The visitor was not asked, so the site's default applies."""
+    """The visitor did not answer the consent question, so the site's default applies."""
     CONSENT_STATE_GRANTED: _ConsentState.ValueType  # 1
     """Granted."""
     CONSENT_STATE_DENIED: _ConsentState.ValueType  # 2
@@ -159,7 +159,7 @@ class ConsentState(_ConsentState, metaclass=_ConsentStateEnumTypeWrapper):
     """A visitor's answer to a consent question."""
 
 CONSENT_STATE_UNSPECIFIED: ConsentState.ValueType  # 0
-"""The visitor was not asked, so the site's default applies."""
+"""The visitor did not answer the consent question, so the site's default applies."""
 CONSENT_STATE_GRANTED: ConsentState.ValueType  # 1
 """Granted."""
 CONSENT_STATE_DENIED: ConsentState.ValueType  # 2
@@ -183,10 +183,12 @@ class HitBatch(_message.Message):
     batch_id: _builtins.str
     """Batch id; a retry must carry the same id. At most 64 bytes."""
     ingest_key: _builtins.str
-    """The ingest key. If the key is for all sites of a merchant, metadata `hitmesh-site` must name the site."""
+    """The ingest key. If the key is valid for all sites of a merchant, the metadata `hitmesh-site` must name the batch's
+    site.
+    """
     @_builtins.property
     def client_send_time(self) -> _timestamp_pb2.Timestamp:
-        """Time by the device's clock at this send attempt; every retry must set the current time."""
+        """The current time, by the device's clock, when the batch is sent; every retry must set this field again."""
 
     @_builtins.property
     def sdk(self) -> Global___Sdk:
@@ -194,7 +196,7 @@ class HitBatch(_message.Message):
 
     @_builtins.property
     def default_context(self) -> Global___Context:
-        """Default context. If a hit does not set a context field, the value of this field applies."""
+        """Default context. If the context of a hit does not set a field, the hit gets the field's value from this context."""
 
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
@@ -344,8 +346,8 @@ class Hit(_message.Message):
     client_visit_id: _builtins.str
     """Visit id assigned by the client; advisory, never trusted. At most 64 bytes."""
     sequence: _builtins.int
-    """Counter that the client increases with each hit; a gap means that hits were lost. If not set, the client keeps no
-    counter.
+    """A counter that the client increases by 1 with each hit, so that a gap shows lost hits. If not set, the client has
+    no counter.
     """
     offline: _builtins.bool
     """Whether the hit happened in the visitor's absence, for example in a payment webhook; may be set with a server key
@@ -353,7 +355,7 @@ class Hit(_message.Message):
     """
     @_builtins.property
     def client_create_time(self) -> _timestamp_pb2.Timestamp:
-        """Time by the device's clock when the hit happened."""
+        """Time at which the hit happened, by the device's clock."""
 
     @_builtins.property
     def true_time(self) -> _timestamp_pb2.Timestamp:
@@ -365,7 +367,7 @@ class Hit(_message.Message):
 
     @_builtins.property
     def properties(self) -> _containers.MessageMap[_builtins.str, Global___PropertyValue]:
-        """Custom properties: at most 30, key at most 64 bytes, string at most 500 bytes."""
+        """Custom properties: at most 30, each with a key of at most 64 bytes; a text value has at most 500 bytes."""
 
     @_builtins.property
     def page_view(self) -> Global___PageView:
@@ -603,7 +605,7 @@ Global___CustomEvent: _TypeAlias = CustomEvent  # noqa: Y015
 
 @_typing.final
 class Engagement(_message.Message):
-    """The time that a view spent in the foreground."""
+    """The time for which a page or screen was in the foreground."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -739,7 +741,9 @@ class CartUpdate(_message.Message):
     """ISO 4217 code, in any letter case; default: the site's currency."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """The items; the first item is the hit's product. Items beyond 1,000 are left out with a warning."""
+        """The items; the first item is the hit's product. If there are more than 1,000 items, the further items are left out
+        with a warning.
+        """
 
     def __init__(
         self,
@@ -810,14 +814,16 @@ class Order(_message.Message):
     tax_micros: _builtins.int
     """Tax in micros."""
     discount_micros: _builtins.int
-    """Discount in micros; a positive discount means that the customer pays less."""
+    """Discount in micros; a positive discount reduces the amount that the customer pays."""
     total_micros: _builtins.int
     """Amount that the customer pays, in micros."""
     coupon: _builtins.str
     """Coupon code, at most 64 bytes."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """The items. The items. Items beyond 1,000 are left out with a warning, and the order's totals do not change."""
+        """The items. The items. If an order has more than 1,000 items, the further items are left out with a warning, and the
+        order's totals do not change.
+        """
 
     def __init__(
         self,
@@ -859,8 +865,8 @@ class Refund(_message.Message):
     """Refunded order's id, 1 to 255 bytes."""
     amount_micros: _builtins.int
     """Amount in micros, more than 0. A FULL or CANCEL refund may omit the amount. The refund is then accepted with a
-    warning and counts as 0 until the day is settled. Settlement then refunds the order's total once for each distinct
-    refund_id. An amount of 0 is treated as omitted.
+    warning and counts as 0 until the day is settled. At settlement, each such refund with a different refund_id gets
+    the order's total as its amount. An amount of 0 is treated as omitted.
     """
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
@@ -1130,8 +1136,8 @@ Global___Context: _TypeAlias = Context  # noqa: Y015
 
 @_typing.final
 class Campaign(_message.Message):
-    """A campaign. A change in the tuple (source, medium, campaign, click_id) starts a new visit. Control characters are
-    replaced by blanks; U+0000 in a URL's query is replaced too.
+    """A campaign. A hit whose tuple (source, medium, campaign, click_id) differs from the visit's tuple starts a new visit.
+    Control characters, including U+0000 in a URL's query, are replaced by blanks.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1154,9 +1160,11 @@ class Campaign(_message.Message):
     content: _builtins.str
     """utm_content, at most 128 bytes."""
     click_id: _builtins.str
-    """Click id from an advertising network (gclid, fbclid, msclkid, ...), at most 128 bytes."""
+    """Value of the click id that an advertising network adds to links, at most 128 bytes."""
     click_id_kind: _builtins.str
-    """Kind of the click id, which identifies the advertising network, for example "gclid". At most 32 bytes."""
+    """Name of the URL parameter that contains the click id, for example "gclid"; the name identifies the advertising
+    network. At most 32 bytes.
+    """
     def __init__(
         self,
         *,

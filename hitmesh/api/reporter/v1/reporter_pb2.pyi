@@ -75,7 +75,7 @@ class _GapFillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapFill.Value
     """In an empty bucket, all metrics are NO_DATA."""
 
 class GapFill(_GapFill, metaclass=_GapFillEnumTypeWrapper):
-    """How buckets without data are filled."""
+    """The values that a report shows for buckets without data."""
 
 GAP_FILL_UNSPECIFIED: GapFill.ValueType  # 0
 """If not set, the gap fill is ZERO."""
@@ -190,16 +190,17 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     EXACTNESS_PARTIAL: _Exactness.ValueType  # 3
     """Amounts in other currencies are left out; see missing_currencies."""
     EXACTNESS_SKETCH_PROVISIONAL: _Exactness.ValueType  # 4
-    """The values are estimated from a sketch that may still count visitors under old dimension values of visits whose
-    values have changed. When the days are settled, the exactness becomes SKETCH.
+    """The values are estimated from a sketch that may still count a visitor under earlier dimension values of a visit,
+    although these values have changed. When the days are settled, the exactness becomes SKETCH.
     """
     EXACTNESS_TEXTS_FOLDED: _Exactness.ValueType  # 5
-    """A site sent more distinct dimension values within an hour than the live stream counts separately, so some values
+    """A site sent more distinct dimension values within an hour than the live stream counts separately, so further values
     may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
     """
     EXACTNESS_VISITS_PROVISIONAL: _Exactness.ValueType  # 6
-    """A visitor sent so many hits within 90 minutes that later hits that arrived out of order belong to no visit yet
-    (rule S9). Hit metrics count these hits; visit metrics and visit dimensions become exact when the days are settled.
+    """A visitor sent more than 5,000 hits within 90 minutes; further hits of this visitor that arrived out of order
+    belong to no visit yet (rule S9). Hit metrics already count these hits; visit metrics and visit dimensions become
+    exact when the days are settled.
     """
 
 class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
@@ -214,16 +215,17 @@ EXACTNESS_SKETCH: Exactness.ValueType  # 2
 EXACTNESS_PARTIAL: Exactness.ValueType  # 3
 """Amounts in other currencies are left out; see missing_currencies."""
 EXACTNESS_SKETCH_PROVISIONAL: Exactness.ValueType  # 4
-"""The values are estimated from a sketch that may still count visitors under old dimension values of visits whose
-values have changed. When the days are settled, the exactness becomes SKETCH.
+"""The values are estimated from a sketch that may still count a visitor under earlier dimension values of a visit,
+although these values have changed. When the days are settled, the exactness becomes SKETCH.
 """
 EXACTNESS_TEXTS_FOLDED: Exactness.ValueType  # 5
-"""A site sent more distinct dimension values within an hour than the live stream counts separately, so some values
+"""A site sent more distinct dimension values within an hour than the live stream counts separately, so further values
 may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
 """
 EXACTNESS_VISITS_PROVISIONAL: Exactness.ValueType  # 6
-"""A visitor sent so many hits within 90 minutes that later hits that arrived out of order belong to no visit yet
-(rule S9). Hit metrics count these hits; visit metrics and visit dimensions become exact when the days are settled.
+"""A visitor sent more than 5,000 hits within 90 minutes; further hits of this visitor that arrived out of order
+belong to no visit yet (rule S9). Hit metrics already count these hits; visit metrics and visit dimensions become
+exact when the days are settled.
 """
 Global___Exactness: _TypeAlias = Exactness  # noqa: Y015
 
@@ -245,7 +247,7 @@ class _CellStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CellState.V
     """
 
 class CellState(_CellState, metaclass=_CellStateEnumTypeWrapper):
-    """How final the metric values in a 15-minute cell are."""
+    """Whether the metric values in a 15-minute cell can still change."""
 
 CELL_STATE_UNSPECIFIED: CellState.ValueType  # 0
 """Not set."""
@@ -271,7 +273,7 @@ class _NullReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NullReason
     """The bucket has no data, or the quotient's denominator is 0."""
 
 class NullReason(_NullReason, metaclass=_NullReasonEnumTypeWrapper):
-    """The reason why a row's cell has no value."""
+    """The reason for which a metric has no value in a row."""
 
 NULL_REASON_UNSPECIFIED: NullReason.ValueType  # 0
 """Not set."""
@@ -295,7 +297,7 @@ class _FreshnessStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Freshn
     """Metric values are more than 60 minutes behind the present."""
 
 class FreshnessState(_FreshnessState, metaclass=_FreshnessStateEnumTypeWrapper):
-    """How far metric values lag behind the present."""
+    """The lag of the metric values behind the present."""
 
 FRESHNESS_STATE_UNSPECIFIED: FreshnessState.ValueType  # 0
 """Not set."""
@@ -348,9 +350,9 @@ class _ServingPathEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServingPa
     SERVING_PATH_UNSPECIFIED: _ServingPath.ValueType  # 0
     """Not set."""
     SERVING_PATH_SERIES: _ServingPath.ValueType  # 1
-    """A single site's sums per 15 minutes, which serve totals over time."""
+    """The series of a single site: sums for each 15 minutes, from which totals over time are computed."""
     SERVING_PATH_METRICS: _ServingPath.ValueType  # 2
-    """Rows with dimensions, which serve all other reports."""
+    """Rows with dimensions, from which all other reports are computed."""
 
 class ServingPath(_ServingPath, metaclass=_ServingPathEnumTypeWrapper):
     """The kind of data from which a response is computed. If both kinds can answer a request, the responses agree."""
@@ -358,9 +360,9 @@ class ServingPath(_ServingPath, metaclass=_ServingPathEnumTypeWrapper):
 SERVING_PATH_UNSPECIFIED: ServingPath.ValueType  # 0
 """Not set."""
 SERVING_PATH_SERIES: ServingPath.ValueType  # 1
-"""A single site's sums per 15 minutes, which serve totals over time."""
+"""The series of a single site: sums for each 15 minutes, from which totals over time are computed."""
 SERVING_PATH_METRICS: ServingPath.ValueType  # 2
-"""Rows with dimensions, which serve all other reports."""
+"""Rows with dimensions, from which all other reports are computed."""
 Global___ServingPath: _TypeAlias = ServingPath  # noqa: Y015
 
 @_typing.final
@@ -615,19 +617,19 @@ class RunReportRequest(_message.Message):
     include_totals: _builtins.bool
     """Whether to return totals over the range."""
     gap_fill: Global___GapFill.ValueType
-    """Treatment of empty buckets; default ZERO. With dimensions, every bucket is filled for each tuple of values that
-    occurs. If filling needs more than 100,000 rows, an explicit ZERO or NULL is an error; the default leaves empty
-    buckets out and adds a warning.
+    """Treatment of empty buckets; default ZERO. In a report with dimensions, each combination of dimension values that
+    occurs gets a row in every bucket. If filling needs more than 100,000 rows, a request that sets ZERO or NULL is
+    refused; if the field is not set, the response leaves out empty buckets and has a warning.
     """
     include_excluded: _builtins.bool
     """Whether to include the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
     data_version: _builtins.str
-    """`ReportMeta.data_version` of an earlier response with `pinnable`, about the same sites and the same or more UTC
-    days. The response then has the numbers of that version, whatever was settled, published or rolled back since:
-    equal requests get headers, rows and totals that are equal byte for byte. After newer numbers replace a version,
-    the version is kept for 30 days, but only the last 8 versions of a site-day are kept. A request for a version that
-    is no longer kept fails with DATA_VERSION_EXPIRED, or with DATA_VERSION_ERASED if a visitor was erased. If not set,
-    the response has the current numbers.
+    """`ReportMeta.data_version` of an earlier response in which `pinnable` is true. The earlier response must be about
+    the same sites, and must include all UTC days of this request. The response then has the numbers of that version,
+    even if days were settled, published or rolled back since: equal requests get headers, rows and totals that are
+    equal byte for byte. Replaced numbers are kept for 30 days, but at most the last 8 versions of each site-day. A
+    request for a version whose numbers are no longer kept fails with DATA_VERSION_EXPIRED, or with DATA_VERSION_ERASED
+    if a visitor was erased. If not set, the response has the current numbers.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -643,7 +645,7 @@ class RunReportRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> Global___Filter:
-        """Condition on dimension values; only data whose values meet the condition are counted."""
+        """Filter on dimension values; only hits and visits whose values match the filter are counted."""
 
     @_builtins.property
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBy]:
@@ -699,7 +701,7 @@ class MetricHeader(_message.Message):
     exactness: Global___Exactness.ValueType
     """Exactness."""
     relative_standard_error: _builtins.float
-    """Relative standard error of the least exact value in the column. If not set, no value is estimated."""
+    """Relative standard error of the value with the largest error in the column. If not set, no value is estimated."""
     def __init__(
         self,
         *,
@@ -732,11 +734,13 @@ class TimeBucket(_message.Message):
     PARTIAL_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     label: _builtins.str
-    """Local start with offset, for example "2015-05-17T00:00:00+05:45"."""
+    """Local time of the start, with the UTC offset, for example "2015-05-17T00:00:00+05:45"."""
     partial: _builtins.bool
     """Whether the bucket is shorter than the grain because the range or a clock change cuts the bucket."""
     state: Global___CellState.ValueType
-    """The least final state among the 15-minute cells in the bucket."""
+    """LIVE if any 15-minute cell in the bucket is LIVE; otherwise PROVISIONAL if any cell is PROVISIONAL; otherwise
+    SETTLED.
+    """
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """First instant."""
@@ -870,7 +874,7 @@ class Row(_message.Message):
     CELLS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time_bucket(self) -> Global___TimeBucket:
-        """The field is absent with grain NONE."""
+        """The field is not set if the grain is NONE."""
 
     @_builtins.property
     def dimension_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -910,7 +914,7 @@ class PartitionProgress(_message.Message):
     partition: _builtins.int
     """The partition."""
     next_offset: _builtins.int
-    """Every record of the site before this offset is visible in reports."""
+    """All of the site's records with a smaller offset are visible in reports."""
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
         """Log time up to which every record is visible in reports."""
@@ -934,8 +938,9 @@ Global___PartitionProgress: _TypeAlias = PartitionProgress  # noqa: Y015
 @_typing.final
 class PartitionAhead(_message.Message):
     """A partition whose log time is later than the present, because a collector's clock was fast or the reporter's clock is
-    slow. The log time does not advance until the clock reaches it. All hits count in hit metrics at once, but hits with
-    event times before `visits_wait_until` are treated as late and join visits only when their day is settled.
+    slow. The partition's log time does not advance until the present has reached this log time. All hits count in hit
+    metrics at once, but hits with event times before `visits_wait_until` are treated as late and belong to no visit
+    until their day is settled.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -957,7 +962,7 @@ class PartitionAhead(_message.Message):
 
     @_builtins.property
     def visits_wait_until(self) -> _timestamp_pb2.Timestamp:
-        """Log time minus 60 minutes. Hits with event times from this time on join visits at once."""
+        """Log time minus 60 minutes. A hit whose event time is at or after this time belongs to a visit at once."""
 
     def __init__(
         self,
@@ -991,14 +996,14 @@ class Freshness(_message.Message):
     AHEAD_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     state: Global___FreshnessState.ValueType
-    """LIVE, DELAYED or DEGRADED. A partition whose log time is more than 15 minutes ahead of the present is treated as if
-    it lagged by that lead.
+    """LIVE, DELAYED or DEGRADED. If the log time of a partition is more than 15 minutes ahead of the present, the
+    partition is treated as if its log time were behind the present by the same duration.
     """
     cause: _builtins.str
-    """While the lag is unknown, a message for people that states the cause of DEGRADED; otherwise empty."""
+    """If `state` is DEGRADED because the lag is unknown, a message for people that states the cause; otherwise empty."""
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
-        """Every hit acknowledged before this time is in the response."""
+        """The response includes every hit that was acknowledged before this time."""
 
     @_builtins.property
     def provisional_from(self) -> _timestamp_pb2.Timestamp:
@@ -1016,7 +1021,7 @@ class Freshness(_message.Message):
 
     @_builtins.property
     def live_from(self) -> _timestamp_pb2.Timestamp:
-        """15-minute cells from this time on are live."""
+        """15-minute cells that start at or after this time are live."""
 
     @_builtins.property
     def ahead(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionAhead]:
@@ -1044,7 +1049,7 @@ Global___Freshness: _TypeAlias = Freshness  # noqa: Y015
 
 @_typing.final
 class Cost(_message.Message):
-    """The rows and the time that a response took."""
+    """The number of rows and the time that a response required."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1100,15 +1105,14 @@ class ReportMeta(_message.Message):
     PINNABLE_FIELD_NUMBER: _builtins.int
     data_version: _builtins.str
     """Version of the site's metric values. Responses with equal versions and equal `request` have equal rows. If
-    `pinnable` is set, the version changes only with the settled days in the range, has at most 64 characters, and a
-    later request can set `data_version` to this version. A response to a request with `data_version` has the requested
-    version.
+    `pinnable` is true, the version has at most 64 characters and changes only if a settled day in the range changes,
+    and a later request can set `data_version` to this version. The response to such a request has the same version.
     """
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str
-    """Visit policies that apply in the range, comma-separated. A logic version in `logic_versions` may replace a policy's
-    gap between visits.
+    """Visit policies that apply in the range, comma-separated. If a logic version in `logic_versions` defines another gap
+    between visits, its gap applies instead of the policy's.
     """
     time_zone: _builtins.str
     """Time zone for the buckets."""
@@ -1127,17 +1131,18 @@ class ReportMeta(_message.Message):
     excluded_hits: _builtins.int
     """Hits in the range that are excluded by default."""
     state: Global___CellState.ValueType
-    """The least final state among the 15-minute cells in the range."""
+    """LIVE if any 15-minute cell in the range is LIVE; otherwise PROVISIONAL if any cell is PROVISIONAL; otherwise
+    SETTLED.
+    """
     path: Global___ServingPath.ValueType
     """Data path that served the response; ExplainReport explains the choice."""
     pinnable: _builtins.bool
-    """Whether a later request can set `data_version` to this response's version. The value is true if `state` is SETTLED,
-    which means that all days in the range are settled and no hits wait for settlement. Otherwise a day can still
-    change without a reprocessing.
+    """Whether a later request can set `data_version` to this response's version. This is possible if `state` is SETTLED,
+    which means that all days in the range are settled and no hits wait for settlement.
     """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """Freshness. If the request has `data_version`, the numbers do not depend on the present. In this case,
+        """Freshness. In the response to a request with `data_version`, the freshness does not depend on the present:
         `complete_through` is the time at which the version's last day closed, the lag is 0, and the state is LIVE.
         """
 
@@ -1151,7 +1156,9 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def missing_currencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Currencies other than `currency_code` in which the range has amounts. Money columns do not include these amounts."""
+        """Other currencies than `currency` in which there are amounts in the range. Money columns do not include these
+        amounts.
+        """
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1167,8 +1174,8 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def logic_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". The versions of
-        days that are not settled are left out, because the live stream may have changed its version during such a day. If
+        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". For a day that
+        is not settled, no version is listed, because the live stream may have changed its version during the day. If
         empty, no day in the range is settled.
         """
 
@@ -1219,7 +1226,7 @@ class RunReportResponse(_message.Message):
     TOTAL_ROW_COUNT_FIELD_NUMBER: _builtins.int
     META_FIELD_NUMBER: _builtins.int
     total_row_count: _builtins.int
-    """Row count without `limit`."""
+    """Number of rows that the response would have without `limit`."""
     @_builtins.property
     def dimension_headers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Dimension ids, in request order."""
@@ -1234,7 +1241,7 @@ class RunReportResponse(_message.Message):
 
     @_builtins.property
     def totals(self) -> Global___Row:
-        """Totals over the range, if requested; they include matching rows beyond `limit`."""
+        """Totals over the range, if requested. The totals also include the rows that `limit` removed from the response."""
 
     @_builtins.property
     def meta(self) -> Global___ReportMeta:
@@ -1299,7 +1306,7 @@ class PlannedRead(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     NATIVE_QUERY_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """Source of the read, which is `series` or a kind of rows (`traffic` or `visits`)."""
+    """Source of the read: `series`, or the kind of rows (`traffic` or `visits`)."""
     site_days: _builtins.int
     """Number of site-days to read; all other days in the range have no rows."""
     requests: _builtins.int
@@ -1308,7 +1315,7 @@ class PlannedRead(_message.Message):
     """The query in the store's native language. If not set, the store has no query language."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Columns that the store sums, or sketches that it unites."""
+        """Columns that the store adds up, and columns with sketches that the store unites."""
 
     @_builtins.property
     def dimensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1543,12 +1550,12 @@ class StoreFreshness(_message.Message):
     store: Global___Store.ValueType
     """The store."""
     answers: _builtins.bool
-    """Whether the store answers. The site's freshness ignores an unavailable store; reports that need the store fail with
-    UNAVAILABLE until it answers again.
+    """Whether the store is available. An unavailable store does not reduce the site's freshness, but reports that need
+    this store fail with UNAVAILABLE until the store is available again.
     """
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
-        """Every hit acknowledged before this time is in responses from this store."""
+        """Responses from this store include every hit that was acknowledged before this time."""
 
     def __init__(
         self,
@@ -1602,12 +1609,14 @@ class GetFreshnessResponse(_message.Message):
     OPEN_DAYS_FIELD_NUMBER: _builtins.int
     STORES_FIELD_NUMBER: _builtins.int
     dirty_days: _builtins.int
-    """Number of site-days that are marked for settlement. History hits on these days count only when the day is settled."""
+    """Number of site-days that are marked to be settled again. History hits on these days count only when the day is
+    settled.
+    """
     data_version: _builtins.str
     """Version of the site's metric values."""
     resettling_days: _builtins.int
-    """Number of site-days in `dirty_days` that settlement itself marked, because another settlement changed their
-    metric values.
+    """Number of site-days in `dirty_days` that the settler marked because the settlement of another site-day changes
+    their metric values.
     """
     open_days: _builtins.int
     """Number of site-days whose metric values still come from the live stream, because these days are not settled yet. A
@@ -1615,7 +1624,7 @@ class GetFreshnessResponse(_message.Message):
     """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """The minimum freshness over the site's partitions and over the stores that answer."""
+        """Freshness of the partition and store with the largest lag. Unavailable stores are ignored."""
 
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionProgress]:

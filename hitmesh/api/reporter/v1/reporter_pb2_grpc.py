@@ -74,8 +74,8 @@ class ReporterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainReport(self, request, context):
-        """Explains which store would answer a report, why this store, and which reads this store would perform. The call
-        reads no metric values.
+        """Explains which store would answer a report, the reason for this choice, and the reads that the store would perform.
+        The call reads no metric values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +96,7 @@ class ReporterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFreshness(self, request, context):
-        """Returns how fresh a site's metric values are.
+        """Returns the freshness of a site's metric values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

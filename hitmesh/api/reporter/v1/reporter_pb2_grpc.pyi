@@ -36,15 +36,15 @@ class ReporterServiceStub:
     RunReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]
     """Runs a report. Envoy ends the call after 60 s; a client may set a shorter deadline."""
     ExplainReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]
-    """Explains which store would answer a report, why this store, and which reads this store would perform. The call
-    reads no metric values.
+    """Explains which store would answer a report, the reason for this choice, and the reads that the store would perform.
+    The call reads no metric values.
     """
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]
     """Lists the available metrics."""
     ListDimensions: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListDimensionsRequest, _reporter_pb2.ListDimensionsResponse]
     """Lists the available dimensions."""
     GetFreshness: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.GetFreshnessRequest, _reporter_pb2.GetFreshnessResponse]
-    """Returns how fresh a site's metric values are."""
+    """Returns the freshness of a site's metric values."""
 
 @_typing.type_check_only
 class ReporterServiceAsyncStub(ReporterServiceStub):
@@ -54,15 +54,15 @@ class ReporterServiceAsyncStub(ReporterServiceStub):
     RunReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]  # type: ignore[assignment]
     """Runs a report. Envoy ends the call after 60 s; a client may set a shorter deadline."""
     ExplainReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]  # type: ignore[assignment]
-    """Explains which store would answer a report, why this store, and which reads this store would perform. The call
-    reads no metric values.
+    """Explains which store would answer a report, the reason for this choice, and the reads that the store would perform.
+    The call reads no metric values.
     """
     ListMetrics: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """Lists the available metrics."""
     ListDimensions: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListDimensionsRequest, _reporter_pb2.ListDimensionsResponse]  # type: ignore[assignment]
     """Lists the available dimensions."""
     GetFreshness: _aio.UnaryUnaryMultiCallable[_reporter_pb2.GetFreshnessRequest, _reporter_pb2.GetFreshnessResponse]  # type: ignore[assignment]
-    """Returns how fresh a site's metric values are."""
+    """Returns the freshness of a site's metric values."""
 
 class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs reports. Every report states freshness and exactness."""
@@ -81,8 +81,8 @@ class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reporter_pb2.ExplainReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reporter_pb2.ExplainReportResponse, _abc.Awaitable[_reporter_pb2.ExplainReportResponse]]:
-        """Explains which store would answer a report, why this store, and which reads this store would perform. The call
-        reads no metric values.
+        """Explains which store would answer a report, the reason for this choice, and the reads that the store would perform.
+        The call reads no metric values.
         """
 
     @_abc_1.abstractmethod
@@ -107,6 +107,6 @@ class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reporter_pb2.GetFreshnessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reporter_pb2.GetFreshnessResponse, _abc.Awaitable[_reporter_pb2.GetFreshnessResponse]]:
-        """Returns how fresh a site's metric values are."""
+        """Returns the freshness of a site's metric values."""
 
 def add_ReporterServiceServicer_to_server(servicer: ReporterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

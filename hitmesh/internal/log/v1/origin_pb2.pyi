@@ -18,7 +18,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RefusalOrigin(_message.Message):
-    """Facts that the replay of a refused hit needs and that the hit's kept bytes do not contain."""
+    """Facts about a refused hit that a replay needs, and that are not contained in the stored bytes of the hit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -39,15 +39,19 @@ class RefusalOrigin(_message.Message):
     key_id: _builtins.str
     """Id of the ingest key; empty if the key is unknown."""
     size: _builtins.int
-    """How many bytes were sent."""
+    """Number of bytes that were sent."""
     complete: _builtins.bool
-    """Whether all bytes that were sent are kept, except a batch's ingest key and edge data, which are never kept."""
+    """Whether all bytes that were sent are stored. The ingest key and the edge data of a batch are never stored and do
+    not count here.
+    """
     json: _builtins.bool
     """Whether the kept bytes are a byte 0x07 followed by JSON."""
     default_context: _builtins.bytes
     """As in HitBatch; empty for a batch that was refused as a whole."""
     receive_time_ms: _builtins.int
-    """Time in UTC ms at which the edge received the batch, or the collector if there is no edge."""
+    """Time, in UTC ms, at which the edge received the batch; without an edge, the time at which the collector received
+    the batch.
+    """
     send_time_ms: _builtins.int
     """Time by the device's clock at the send attempt, in UTC ms; 0 if the sender did not set the time."""
     sets_times: _builtins.bool

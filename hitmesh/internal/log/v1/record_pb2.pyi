@@ -72,7 +72,7 @@ class RecordHeader(_message.Message):
     schema_version: _builtins.int
     """The value's schema version."""
     rows: _builtins.int
-    """How many rows the value has."""
+    """Number of rows in the value."""
     min_event_time_ms: _builtins.int
     """The rows' minimum event time in UTC ms; 0 if there are no rows."""
     max_event_time_ms: _builtins.int
@@ -86,7 +86,9 @@ class RecordHeader(_message.Message):
     classifier_version: _builtins.str
     """Versions of the lists (user agents, bots, referrers, referrer spam, channels) that classified the hits."""
     hits: _builtins.int
-    """How many hits the record announces to the ledger (rule D5). If not set, the record announces no hits."""
+    """Number of hits that the ledger must find in the record (rule D5). If not set, the record announces no hits to the
+    ledger.
+    """
     sum64: _builtins.int
     """Sum of the hits' hash64, modulo 2^64."""
     xor64: _builtins.int
