@@ -198,7 +198,7 @@ class SendHitsResponse(_message.Message):
     """Hits that were refused permanently."""
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitIssue]:
-        """Hits with an outcome other than ACCEPTED."""
+        """Hits with the outcome WARNED, REJECTED or RETRY."""
 
     @_builtins.property
     def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receipt]:
@@ -411,7 +411,7 @@ class Ack(_message.Message):
     """Hits that this message acknowledges as durable."""
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitIssue]:
-        """Hits with an outcome other than ACCEPTED."""
+        """Hits with the outcome WARNED, REJECTED or RETRY."""
 
     @_builtins.property
     def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receipt]:

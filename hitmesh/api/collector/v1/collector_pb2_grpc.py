@@ -52,8 +52,8 @@ class CollectorServiceServicer:
     """
 
     def SendHits(self, request, context):
-        """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. The deadline is 10 s
-        unless the client sets a deadline. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
+        """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. If the client sets
+        no deadline, the deadline is 10 s. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
         use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

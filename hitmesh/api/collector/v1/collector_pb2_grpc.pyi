@@ -34,8 +34,8 @@ class CollectorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CollectorServiceAsyncStub: ...
     SendHits: _grpc.UnaryUnaryMultiCallable[_collector_pb2.SendHitsRequest, _collector_pb2.SendHitsResponse]
-    """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. The deadline is 10 s
-    unless the client sets a deadline. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
+    """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. If the client sets
+    no deadline, the deadline is 10 s. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
     use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
     """
     StreamHits: _grpc.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]
@@ -49,8 +49,8 @@ class CollectorServiceAsyncStub(CollectorServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendHits: _aio.UnaryUnaryMultiCallable[_collector_pb2.SendHitsRequest, _collector_pb2.SendHitsResponse]  # type: ignore[assignment]
-    """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. The deadline is 10 s
-    unless the client sets a deadline. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
+    """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. If the client sets
+    no deadline, the deadline is 10 s. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
     use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
     """
     StreamHits: _aio.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]  # type: ignore[assignment]
@@ -67,8 +67,8 @@ class CollectorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collector_pb2.SendHitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collector_pb2.SendHitsResponse, _abc.Awaitable[_collector_pb2.SendHitsResponse]]:
-        """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. The deadline is 10 s
-        unless the client sets a deadline. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
+        """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. If the client sets
+        no deadline, the deadline is 10 s. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
         use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
         """
 

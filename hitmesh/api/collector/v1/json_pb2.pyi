@@ -35,7 +35,7 @@ class SendJsonHitsResponse(_message.Message):
     """Hits that were refused permanently."""
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[_collector_pb2.HitIssue]:
-        """Hits with an outcome other than ACCEPTED."""
+        """Hits with the outcome WARNED, REJECTED or RETRY."""
 
     @_builtins.property
     def receipts(self) -> _containers.RepeatedCompositeFieldContainer[_collector_pb2.Receipt]:

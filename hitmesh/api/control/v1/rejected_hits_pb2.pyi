@@ -186,8 +186,8 @@ class ListRejectedHitsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     site: _builtins.str
-    """The site whose refusals are listed, `merchants/{m}/sites/{s}`. If not set, the refusals of all sites, and those
-    without a site, are listed.
+    """The site whose refusals are listed, `merchants/{m}/sites/{s}`. If not set, the refusals of all sites and all
+    refusals without a site are listed.
     """
     without_site: _builtins.bool
     """Whether to list only refusals without a site. A request that also sets `site` is refused."""

@@ -486,7 +486,7 @@ class ErasureReceipt(_message.Message):
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
         """The visitor's hits with an event time before this time are erased. If such a hit arrives again, it is accepted and
-        counted as erased. Hits with a later event time count as usual.
+        counted as erased. Hits with a later event time are not erased and still count.
         """
 
     @_builtins.property

@@ -177,8 +177,8 @@ class ReprocessingServiceServicer:
 
     def CheckHistory(self, request, context):
         """Checks settled site-days, page by page: compares the stored values with the ledger, and the values in one store
-        with those in another. The call changes nothing. The caller must be an operator, even if the mesh has open reads,
-        because a check reads raw hits.
+        with the values in another store. The call changes nothing. The caller must be an operator, even if the mesh has
+        open reads, because a check reads raw hits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,8 +68,8 @@ class ReprocessingServiceStub:
     """
     CheckHistory: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]
     """Checks settled site-days, page by page: compares the stored values with the ledger, and the values in one store
-    with those in another. The call changes nothing. The caller must be an operator, even if the mesh has open reads,
-    because a check reads raw hits.
+    with the values in another store. The call changes nothing. The caller must be an operator, even if the mesh has
+    open reads, because a check reads raw hits.
     """
 
 @_typing.type_check_only
@@ -111,8 +111,8 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     """
     CheckHistory: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]  # type: ignore[assignment]
     """Checks settled site-days, page by page: compares the stored values with the ledger, and the values in one store
-    with those in another. The call changes nothing. The caller must be an operator, even if the mesh has open reads,
-    because a check reads raw hits.
+    with the values in another store. The call changes nothing. The caller must be an operator, even if the mesh has
+    open reads, because a check reads raw hits.
     """
 
 class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -211,8 +211,8 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.CheckHistoryResponse, _abc.Awaitable[_reprocessing_pb2.CheckHistoryResponse]]:
         """Checks settled site-days, page by page: compares the stored values with the ledger, and the values in one store
-        with those in another. The call changes nothing. The caller must be an operator, even if the mesh has open reads,
-        because a check reads raw hits.
+        with the values in another store. The call changes nothing. The caller must be an operator, even if the mesh has
+        open reads, because a check reads raw hits.
         """
 
 def add_ReprocessingServiceServicer_to_server(servicer: ReprocessingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

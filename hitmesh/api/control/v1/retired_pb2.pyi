@@ -39,7 +39,7 @@ class _RetiredReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Retired
     """A report can request an earlier `data_version` whose numbers come from the generation."""
 
 class RetiredReason(_RetiredReason, metaclass=_RetiredReasonEnumTypeWrapper):
-    """Why the rows of a retired generation are still stored."""
+    """The reason for which the rows of a retired generation are still stored."""
 
 RETIRED_REASON_UNSPECIFIED: RetiredReason.ValueType  # 0
 """Not set."""
@@ -70,7 +70,7 @@ class RetiredGeneration(_message.Message):
     generation: _builtins.int
     """Generation number; 0 for the live stream's rows."""
     reason: Global___RetiredReason.ValueType
-    """Why the rows are still stored."""
+    """The reason for which the rows are still stored."""
     reprocessing: _builtins.str
     """With RETIRED_REASON_REPROCESSING, the reprocessing `reprocessings/{id}` that can make the generation current."""
     rows: _builtins.int

@@ -53,7 +53,7 @@ Global___ShadowStreamState: _TypeAlias = ShadowStreamState  # noqa: Y015
 
 @_typing.final
 class ShadowStream(_message.Message):
-    """The stream beside the live stream."""
+    """The stream that runs beside the live stream with another logic version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
