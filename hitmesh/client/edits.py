@@ -73,7 +73,7 @@ class Edits:
             if value is not _MISSING:
                 found.add(path)
                 if renamed is not None:
-                    with contextlib.suppress(Unmendable):  # `applied` raises this error for the user
+                    with contextlib.suppress(Unmendable):  # the user sees the error that `applied` raises
                         _put(edited, renamed, value)
         return frozenset(found)
 

@@ -196,7 +196,7 @@ def _derived_id(rejected: pb.RejectedHit, index: int) -> str:
 def _set_time(hit: hit_pb2.Hit, rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch, *, is_set: bool) -> None:
     """Set the times of a hit to the event time that the hit had when it was refused."""
     received, collected = _ms(rejected.receive_time), _ms(rejected.collect_time)
-    # If the hit's key was unknown, the key of the replay decides, so `true_time` is used.
+    # If the hit's key was unknown, the key of the replay decides whether times may be set, so `true_time` is used.
     is_trusted = rejected.key_sets_times or not rejected.key_id
     event_time = received
     if hit.HasField("true_time") and (is_trusted or is_set):

@@ -95,7 +95,8 @@ def translating(
 ) -> Callable[[RequestT, grpc.ServicerContext], ResponseT]:
     """Wrap a unary call.
 
-    A HitmeshError ends the call with the error's status, and any other error with INTERNAL without the error's text.
+    If the call raises a HitmeshError, the call ends with the error's status. If it raises any other error, the call
+    ends with INTERNAL, and the caller does not see the error's text.
     """
 
     @functools.wraps(call)
@@ -110,7 +111,7 @@ def translating(
 def translating_stream(
     call: Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]],
 ) -> Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]]:
-    """Wrap a call with a response stream, like `translating`; an error ends the stream."""
+    """Wrap a call with a response stream as `translating` wraps a unary call; an error ends the stream."""
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> Iterator[ResponseT]:

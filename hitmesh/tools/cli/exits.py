@@ -64,7 +64,7 @@ Exit codes:
   141  the program that reads the output closed the pipe, for example `hitmesh … | head`
 """
 
-# For failures that no RPC caused: the google.rpc code in the Status object, keyed by exit code.
+# The google.rpc code in the Status object for failures that no RPC caused, keyed by exit code.
 _RPC_CODES: Final[dict[int, int]] = {
     Exit.BUG: 13,  # INTERNAL
     Exit.USAGE: 3,  # INVALID_ARGUMENT

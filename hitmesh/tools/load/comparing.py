@@ -33,7 +33,7 @@ class Comparer:
         self._before: dict[str, dict[str, int]] = {}
 
     def note_before(self, sites: Sequence[str]) -> None:
-        """Store the totals of sites that have data before the run, so that only the increase is compared."""
+        """Record the totals of sites that already have data before the run; later, only the increase is compared."""
         self._show.phase("reading the totals before the run", len(sites))
         for site in sites:
             self._before[site] = questions.totals(self._mesh, site, self._days())
