@@ -69,7 +69,7 @@ class Metric(Generic[LabelsP]):
         return Observation(value, self.labels(*args, **labels))
 
     def label_values(self) -> dict[str, tuple[str, ...] | str]:
-        """Return the allowed values per label; for a label whose values are not enumerated, a text that describes them."""
+        """Return the allowed values per label, or a text that describes the values if they are not enumerated."""
         hints = get_type_hints(self.labels, include_extras=True)
         return {name: _values_of(hint) for name, hint in hints.items() if name != "return"}
 

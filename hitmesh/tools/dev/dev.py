@@ -310,7 +310,7 @@ class Mesh:
         self._start(ENVOY, command, os.environ, self._home.run)
 
     def _try_next_port(self, dead: children.Child) -> bool:
-        """If Envoy ended because its default port is taken, restart it on the next port; return whether it was restarted."""
+        """If Envoy ended because its default port is taken, start Envoy on the next port and return True."""
         if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
             return False
         self._next_port(dead)
