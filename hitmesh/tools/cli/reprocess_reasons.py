@@ -18,7 +18,7 @@ _TEXTS: Final[Mapping[str, str]] = {
     "no_longer_excluded_hits": "hits no longer excluded",
     "newly_duplicate_hits": "hits that became duplicates",
     "no_longer_duplicate_hits": "duplicates that became hits",
-    "joined_hits": "hits that arrived since",
+    "joined_hits": "hits that arrived later",
 }
 
 

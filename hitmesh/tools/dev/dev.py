@@ -101,7 +101,7 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
         wrong = setting_named_in(str(error), options.processor_settings)
         if wrong is None:
             return EXIT_CANNOT_START
-        warn(f"the value is from the options of this command: correct --processor-setting {wrong.lower()}=…")
+        warn(f"this value comes from an option of this command: correct --processor-setting {wrong.lower()}=…")
         return EXIT_CONFIG
     except Stopped:
         return EXIT_OK
