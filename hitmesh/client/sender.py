@@ -93,8 +93,8 @@ class HitSender:
         on_settled: called with the outcome of each acknowledged batch, in another thread and under a lock, so the
             function must return at once.
         max_refusals: maximum number of refused hits in an outcome.
-        validate_only: send batches only to a collector that stores nothing of the stream; the totals then count hits
-            that the collector would accept.
+        validate_only: ask the collector to store nothing, and send no batch if the collector cannot promise this; the
+            totals then count hits that the collector would accept.
         clock_s: monotonic clock.
         randomly: returns a number in [0, 1).
     """

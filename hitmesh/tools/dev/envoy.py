@@ -197,8 +197,8 @@ def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
     return "\n            ".join(f"- {json.dumps(reply)}" for reply in replies)
 
 
-# Conditions for a gRPC call. The transcoder gives REST calls the content-type of gRPC calls too, but the first filter
-# has marked REST calls before.
+# Conditions that only gRPC calls fulfil. The content-type is not enough, because the transcoder sets the content-type
+# of gRPC on REST calls too. The second condition therefore reads a mark that the first filter sets on REST calls.
 _IS_GRPC: list[object] = [
     {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
     {
