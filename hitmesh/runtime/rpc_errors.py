@@ -1,4 +1,4 @@
-"""The only mapping from errors to gRPC status with google.rpc details.
+"""Maps errors to gRPC status with google.rpc details; no other module does this.
 
 Every status has an ErrorInfo with the reason, the domain and, as metadata, the variable parts of the message. A
 RefusedError with a field adds a BadRequest. A RetryError adds a RetryInfo and the initial metadata `retry-after`, which

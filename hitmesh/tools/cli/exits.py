@@ -83,7 +83,8 @@ _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NO_KEY: Exit.CONFIG,
     LocalReason.INVALID_CONFIG: Exit.CONFIG,
 }
-# grpc's message contains such a phrase if no connection was established. All other messages come from the server.
+# If no connection was established, grpc's message contains one of these phrases. All other messages come from the
+# server.
 _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
 
 

@@ -1,8 +1,8 @@
 """Imports files: surveys the files, ensures that the site exists, sends the hits, waits for reports, and counts copies.
 
-This module decides the order of these steps, and how many hits are reported as duplicates. Files are read twice: the
-first pass computes the digest and the range of days, and checks the format before any hit is sent; the second pass
-sends the hits.
+This module decides the order of these steps, and computes the number of duplicates that is reported. Files are read
+twice: the first pass computes the digest and the range of days, and checks the format before any hit is sent; the
+second pass sends the hits.
 """
 
 from __future__ import annotations

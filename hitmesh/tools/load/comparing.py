@@ -1,7 +1,7 @@
 """Compare every site's report and ledger with the sent hits (the last step of a run).
 
-This module decides which days to compare and how long to wait for the ledger, which is updated shortly after the
-reports. The module `expected` computes the expected totals.
+This module decides which days are compared, and waits for the ledger, which is updated shortly after the reports. The
+module `expected` computes the expected totals.
 """
 
 from __future__ import annotations
