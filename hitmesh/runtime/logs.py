@@ -93,7 +93,7 @@ class Seldom:
             return total
 
     def overdue(self, *, held_back: bool = False) -> dict[str, int]:
-        """Return the unlogged events per kind: for kinds whose pause is over, or for all kinds with `held_back`.
+        """Return the number of unlogged events of each kind whose pause is over, or of all kinds with `held_back`.
 
         The caller must then write a log line for each kind in the result.
         """

@@ -244,7 +244,7 @@ class Mesh:
     def stop(self) -> None:
         """Stop the services in the order in which a hit passes them, and then Envoy.
 
-        In this order, requests in flight can finish.
+        Because of this order, requests in flight can finish.
         """
         self.stopping = True
         children.stop(self._children)

@@ -82,7 +82,7 @@ class Crowd:
     def somebody(self) -> tuple[int, Visitor]:
         """Choose the visitor of the next hit; return index and visitor.
 
-        If the index is empty, a visitor is created.
+        If there is no visitor at this index, a visitor is created.
         """
         place = int(self._random.random() * len(self._places))
         visitor = self._places[place]
