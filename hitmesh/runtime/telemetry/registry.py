@@ -26,7 +26,7 @@ COLLECTOR_HITS: Final = Counter(
 COLLECTOR_ISSUES: Final = Counter(
     "hitmesh_collector_issues_total",
     Unit.ISSUES,
-    "Issues reported to clients; an issue concerns a hit, a whole batch or a stream that the collector ended",
+    "Issues reported to clients; an issue concerns a hit, a whole batch or an ended stream",
     labels.by_issue,
 )
 COLLECTOR_BATCH_HITS: Final = Histogram(
@@ -102,13 +102,13 @@ PROCESSOR_ROWS: Final = Counter(
 PROCESSOR_LAG_SECONDS: Final = Gauge(
     "hitmesh_processor_lag_seconds",
     Unit.SECONDS,
-    "Current time minus the log time up to which a partition is committed; negative if log time is in the future",
+    "Current time minus a partition's committed log time; negative if that log time is in the future",
     labels.by_partition,
 )
 PROCESSOR_WATERMARK_AGE_SECONDS: Final = Gauge(
     "hitmesh_processor_watermark_age_seconds",
     Unit.SECONDS,
-    "Current time minus the log time up to which partials and ledger are stored; negative if log time is in the future",
+    "Current time minus the log time up to which partials and ledger are stored; negative if in the future",
     labels.by_partition,
 )
 PROCESSOR_TRANSACTION_SECONDS: Final = Histogram(
