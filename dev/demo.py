@@ -41,7 +41,7 @@ STOP_TIMEOUT_S = 30.0
 
 
 class StepFailed(Exception):
-    """A step failed; the text names the step and the cause."""
+    """A step failed; the message names the step and the cause."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _show(demo: Demo, directory: Path) -> None:
 
 @contextmanager
 def _mesh(home: Path, directory: Path) -> Iterator[str]:
-    """Run a mesh for the duration of a `with` block; yield the part of its banner with the addresses."""
+    """Run a mesh for the duration of a `with` block; yield the lines of the banner that contain the addresses."""
     ready_file, output = directory / "ready.json", directory / "dev.txt"
     command = [*HITMESH, "dev", "--home", str(home), "--ready-file", str(ready_file), "--no-demo-data"]
     began = time.monotonic()
@@ -148,7 +148,7 @@ def _wait_until_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: P
 
 
 def _when_written(output: Path) -> str:
-    """Wait for the banner and return its part with the addresses.
+    """Wait for the banner, and return the lines that contain the addresses.
 
     `hitmesh dev` prints the banner after it has written the ready file.
     """

@@ -52,9 +52,9 @@ def _run_protoc(root: Path, arguments: Sequence[str]) -> None:
 
 
 def _plugin(name: str) -> str:
-    """Return the protoc option with the path of the plugin beside this interpreter.
+    """Return the protoc option that names the plugin in this interpreter's directory.
 
-    Plugins then need not be on PATH.
+    With this option, protoc does not search PATH for the plugin.
     """
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)

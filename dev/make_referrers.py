@@ -1,8 +1,8 @@
 """Derive the project's referrer tables (`collector/classify/data`) from the published lists.
 
 - `referrers.json` is made from SearchEngines.yml, Socials.yml and AIAssistants.yml of
-  matomo-org/searchengine-and-social-list (CC0 1.0). The table has a name per line, with its kind and hosts. Hosts are
-  sorted, in lower case and without "www."; `{}` in a host stands for a country.
+  matomo-org/searchengine-and-social-list (CC0 1.0). Each line of the table has a name, the kind of the name and the
+  hosts of the name. Hosts are sorted, in lower case and without "www."; `{}` in a host stands for a country.
 - `spammers.json` is made from spammers.txt of matomo-org/referrer-spam-list (public domain): hosts in ASCII, sorted.
   Hosts that are subdomains of another listed host are left out.
 

@@ -17,7 +17,7 @@ GENERATED = ("hitmesh/api/", "hitmesh/internal/")
 BANNED = frozenset({"one", "own", "least", "stay"})
 """Words that are banned only as a whole name. A longer name, such as `own_partitions`, may contain such a word."""
 BANNED_WORDS = frozenset({"said", "says", "told", "tells", "asked", "asks", "did", "nowhere"})
-"""Words that are banned in every name, as in `is_told` and `_Asked`."""
+"""Words that no name may contain, so that `is_told` and `_Asked` are banned."""
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 

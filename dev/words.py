@@ -53,7 +53,7 @@ def prose_of(path: Path) -> Iterator[str]:
 
 
 def counted(texts: Iterable[str]) -> Counter[str]:
-    """Count words by key: all words under "words", and the words of each limited group under the group's name."""
+    """Return the number of words, keyed by limited group; the key "words" has the number of all words."""
     words = [word.lower() for text in texts for word in WORD.findall(text)]
     groups = Counter(GROUPS[word] for word in words if word in GROUPS)
     groups["words"] = len(words)

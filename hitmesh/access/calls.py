@@ -61,7 +61,7 @@ class Calls:
                 failed.
         """
         checkpoint = checkpoint_of(context, self._max_s)
-        checkpoint()  # the caller may have cancelled the call while the call waited for a thread
+        checkpoint()  # the caller may have cancelled the call before a thread was free to run the call
         try:
             return call(caller_of(self._directory, context.invocation_metadata()), checkpoint)
         except (StoreCorrupt, Unavailable) as error:

@@ -73,7 +73,7 @@ class Edits:
             if value is not _MISSING:
                 found.add(path)
                 if renamed is not None:
-                    with contextlib.suppress(Unmendable):  # `applied` raises this error for the user
+                    with contextlib.suppress(Unmendable):  # the user sees the error that `applied` raises
                         _put(edited, renamed, value)
         return frozenset(found)
 
@@ -134,7 +134,7 @@ def _plain(name: str) -> str:
 
 
 def _key(fields: dict[str, Any], name: str) -> str:
-    """Return the name in the spelling of the existing field; return the name unchanged if no such field exists."""
+    """Return the name of the existing field that a name matches; return the name unchanged if no field matches."""
     if name in fields:
         return name
     return next((key for key in fields if _plain(key) == _plain(name)), name)

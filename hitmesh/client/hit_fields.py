@@ -87,7 +87,7 @@ def _unknown(path: Path, at: int, known: list[str]) -> RefusedError:
 
 
 def _paths(hit: dict[str, Any]) -> Iterable[str]:
-    """Yield the paths of a hit's fields, and of the fields inside these fields' objects."""
+    """Yield the paths of a hit's fields, including the fields of nested objects."""
     for name, value in hit.items():
         yield name
         if isinstance(value, dict):

@@ -31,7 +31,8 @@ READY_FILE: Final = "ready.json"
 LOCK_FILE: Final = "run/lock"
 # `hitmesh dev` loads its demo data for up to a minute before it writes the ready file.
 START_TIMEOUT_S: Final = 60.0
-# A script may start `hitmesh dev` and then another command; `hitmesh dev` acquires the lock within this time.
+# Maximum time in seconds between the start of `hitmesh dev` and the moment at which it holds the lock. A script may run
+# another command directly after it starts `hitmesh dev`.
 LOCK_TIMEOUT_S: Final = 1.0
 START_LOOK_S: Final = 0.1
 DEV_KEY_FILE: Final = "keys/dev-server"

@@ -70,7 +70,7 @@ def kept_of(rejected: pb.RejectedHit) -> Kept:
     """Return the kept bytes as JSON.
 
     Raises:
-        Unmendable: no bytes are kept, or the bytes do not decode.
+        Unmendable: the refusal's bytes are not kept, or the bytes do not decode.
     """
     try:
         return _kept(rejected)
@@ -88,7 +88,9 @@ def mended(rejected: pb.RejectedHit, edits: Edits) -> Mended:
         raise Unmendable(rejected.replay_obstacle)
     kept = kept_of(rejected)
     if not 1 <= len(kept.hits) <= MAX_HITS:
-        raise Unmendable(f"the batch has {len(kept.hits):,} hits: send 1 to {MAX_HITS:,} from their source")
+        raise Unmendable(
+            f"the batch has {len(kept.hits):,} hits: send batches of 1 to {MAX_HITS:,} hits from their source"
+        )
     envelope, context = _envelope_of(rejected, kept)
     batch_id = _batch_id_to_keep(rejected, envelope)
     hits = [_hit(index, hit, edits) for index, hit in enumerate(kept.hits)]
@@ -103,7 +105,9 @@ def mended(rejected: pb.RejectedHit, edits: Edits) -> Mended:
 def _kept(rejected: pb.RejectedHit) -> Kept:
     form, original = rejected.form, rejected.original
     if form == pb.REJECTED_HIT_FORM_UNSPECIFIED:
-        raise Unmendable(rejected.replay_obstacle or "no bytes are kept: send the hits again from their source")
+        raise Unmendable(
+            rejected.replay_obstacle or "the bytes of this refusal are not kept: send the hits again from their source"
+        )
     if form in _JSON_FORMS:
         fields = _json_of(original)
         if form == pb.REJECTED_HIT_FORM_HIT_JSON:
@@ -196,7 +200,7 @@ def _derived_id(rejected: pb.RejectedHit, index: int) -> str:
 def _set_time(hit: hit_pb2.Hit, rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch, *, is_set: bool) -> None:
     """Set the times of a hit to the event time that the hit had when it was refused."""
     received, collected = _ms(rejected.receive_time), _ms(rejected.collect_time)
-    # If the hit's key was unknown, the key of the replay decides, so `true_time` is used.
+    # If the hit's key was unknown, the key of the replay decides whether times may be set, so `true_time` is used.
     is_trusted = rejected.key_sets_times or not rejected.key_id
     event_time = received
     if hit.HasField("true_time") and (is_trusted or is_set):

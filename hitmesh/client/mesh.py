@@ -66,7 +66,7 @@ class Mesh:
         self.channel.close()
 
     def name_key(self, error: BaseException) -> None:
-        """If a call refused the key, add a note with the source of the key to the error.
+        """If the error says that the mesh refused the key, add a note to the error that names the source of the key.
 
         An error that has a note is not changed.
         """

@@ -1,4 +1,4 @@
-"""Exponential backoff between streams: how long to pause, and when to give up.
+"""Exponential backoff between streams: decides the length of each pause, and when the sender gives up.
 
 This module reads no clock; the source of random numbers is an argument.
 """

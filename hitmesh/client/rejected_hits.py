@@ -1,4 +1,4 @@
-"""Lists rejected hits through the control service, and records which were replayed."""
+"""Lists rejected hits through the control service, and records which rejected hits were replayed."""
 
 from __future__ import annotations
 

@@ -71,8 +71,8 @@ def replay(
         validate_only: store nothing; the outcomes are those that the collector would report.
 
     Raises:
-        SendStopped: no collector accepted the hits. Acknowledged hits are durable, and a second replay counts no hit
-            twice.
+        SendStopped: no collector accepted the hits. Hits that were acknowledged before the stop are durable, and a
+            second replay counts no hit twice.
         grpc.RpcError: the mesh refuses the stream.
     """
     outcomes = [Outcome(each.name, len(each.hits)) for each in mended]

@@ -4,7 +4,7 @@ This module performs no I/O and reads no clock: the caller passes the time, send
 calls with a lock. Guarantees:
 
 - Every batch is sent, and sent again after each broken stream, until a collector acknowledges the batch.
-- Hits for which the collector asks for a retry are sent again, in at most `Patience.attempts` batches.
+- If the collector asks for a retry of hits, the hits are sent again. A hit is sent at most `Patience.attempts` times.
 - Batch numbers have no gaps: a stream begins at `acked_through + 1`, and each batch gets the next number.
 - Unacknowledged bytes stay within the credit. A batch that is larger than the whole credit is sent alone.
 - Memory is bounded by the queued batches, the batches in flight (the credit, or a single larger batch), and a few
@@ -23,7 +23,8 @@ from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.client.patience import Patience
 
 MAX_REFUSALS: Final = 5
-# Extra time after the announced end of a stream, because the last acknowledgements may still be in transit.
+# Extra time in seconds for which a stream stays open after the end that the collector announced, because the last
+# acknowledgements may still be in transit.
 DRAIN_MARGIN_S: Final = 5.0
 
 
@@ -51,10 +52,10 @@ B = TypeVar("B", bound=Sendable)
 class Settled(NamedTuple, Generic[B]):
     """The outcome of an acknowledged batch.
 
-    If `given_up` is empty, hits that are neither accepted nor rejected are sent again in another batch. If `given_up`
-    is the collector's last message, these hits were sent too often and are dropped. `again` has the indexes of the hits
-    that are neither accepted nor rejected. `refusals` has the first issues that reject hits, up to the window's
-    `max_refusals`. `resent` counts the hits that were sent again because a stream broke.
+    `again` has the indexes of the hits that are neither accepted nor rejected. If `given_up` is empty, these hits are
+    sent again in another batch. If `given_up` is not empty, these hits have been sent the maximum number of times and
+    are dropped; `given_up` is then the collector's last message. `refusals` has the first issues that reject hits, up
+    to the window's `max_refusals`. `resent` counts the hits that were sent again because a stream broke.
     """
 
     batch: B
@@ -69,7 +70,7 @@ class Settled(NamedTuple, Generic[B]):
 
 
 class _Verdicts:
-    """The hits that the issues of a batch have rejected so far, and the hits to send again."""
+    """The hits of a batch that are rejected or must be sent again, according to the issues received so far."""
 
     __slots__ = ("again", "delay_ms", "hits", "max_refusals", "message", "refusals", "rejected")
 
@@ -202,7 +203,8 @@ class SendWindow(Generic[B]):
     def take(self, size: int, now_s: float) -> None:
         """Mark the batch from `head` as in flight.
 
-        Its number is `next_number`; `size` is the size of its message, which must fit.
+        The batch gets the number `next_number`. `size` is the size of the message with the batch; `fits(size)` must be
+        true.
         """
         if not self._in_flight:
             self._active_at_s = now_s
@@ -228,7 +230,7 @@ class SendWindow(Generic[B]):
         return []
 
     def break_off(self, now_s: float) -> bool:
-        """Return whether to cancel the stream, because a response is overdue or the announced end has passed.
+        """Return whether to cancel the stream: a response is overdue, or the end announced by the collector has passed.
 
         Returns True only once per period of silence, because a cancelled stream may take time to end.
         """
@@ -238,7 +240,7 @@ class SendWindow(Generic[B]):
         return True
 
     def wakes_at_s(self) -> float:
-        """Return the earliest time at which `head` or `break_off` may return another result without a response."""
+        """Return the time until which `head` and `break_off` keep their results unless a response arrives."""
         retry_s = self._put_off[0][0] if self._put_off else float("inf")
         return min(retry_s, self._stalls_at_s(), self._drain_ends_s)
 

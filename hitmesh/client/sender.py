@@ -1,6 +1,6 @@
 """Sends batches of hits over StreamHits until each batch is durable or refused (collector.proto, StreamHits).
 
-The send window decides which batch is sent when; this module opens the streams, waits, and counts the outcomes. A batch
+The send window decides when each batch is sent; this module opens the streams, waits, and counts the outcomes. A batch
 that was unacknowledged when a stream broke is sent again with the same batch_id. The hits of such a batch may be stored
 twice, because the first send may also have become durable. Hits that are stored twice do no harm, because the mesh
 counts copies of a hit once.
@@ -30,8 +30,8 @@ from hitmesh.model.reasons import LocalReason
 HITS_TOPIC: Final = "hits"
 MAX_EXAMPLES: Final = 5
 CLOSE_TIMEOUT_S: Final = 5.0
-# Maximum size of the batches that wait for a retry. Without this limit, a collector that puts off every batch would
-# fill the sender's memory.
+# Maximum size of the batches that wait for a retry. Without this limit, a collector that asks for a retry of every
+# batch would fill the sender's memory.
 MAX_PUT_OFF_BYTES: Final = 16 << 20
 _LONGEST_WAIT_S: Final = 1.0
 # Status codes that proxies and restarts cause. After any other status, a new stream would end with the same status.
@@ -51,7 +51,7 @@ RETRYABLE: Final = frozenset(
 class SendStopped(Unavailable):
     """The sender stopped, because no collector accepted the hits.
 
-    Hits that were acknowledged before are durable, and sending all hits again is safe.
+    Hits that were acknowledged before the stop are durable, and sending all hits again is safe.
     """
 
     reason = LocalReason.SEND_STOPPED
@@ -93,8 +93,8 @@ class HitSender:
         on_settled: called with the outcome of each acknowledged batch, in another thread and under a lock, so the
             function must return at once.
         max_refusals: maximum number of refused hits in an outcome.
-        validate_only: send batches only to a collector that stores nothing of the stream; the totals then count hits
-            that the collector would accept.
+        validate_only: ask the collector to store nothing, and send no batch if the collector cannot promise this; the
+            totals then count hits that the collector would accept.
         clock_s: monotonic clock.
         randomly: returns a number in [0, 1).
     """

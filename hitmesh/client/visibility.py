@@ -44,10 +44,10 @@ class Watch:
     at which reports first included every record up to these offsets. The value is None before this time, and while the
     reporter's lag is unknown.
 
-    After `passed_at_ms`, settlement may still change the numbers. While days are dirty (await a new settlement), the
-    wait continues until `complete_through` is later than `passed_at_ms`. After this time, the wait may end although
-    days are dirty, because later dirty marks belong to other hits, and under continuous traffic some day is always
-    dirty. Days that settlement itself marked (`resettling_days`) must be settled in any case.
+    After `passed_at_ms`, settlement may still change the numbers. While days are dirty (wait for another settlement),
+    the wait continues until `complete_through` is later than `passed_at_ms`. From then on, the wait may end although
+    days are dirty: their dirty marks are newer and belong to other hits, and under continuous traffic some day is
+    always dirty. Days that settlement itself marked (`resettling_days`) must be settled in any case.
     """
 
     offsets: Mapping[tuple[str, int], int]

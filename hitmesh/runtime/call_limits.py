@@ -89,8 +89,8 @@ class CallLimit(grpc.ServerInterceptor):
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
         self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=pool.max_calls)
-        # The handler is a stream handler, because a unary handler would occupy the only refusing thread until the
-        # request arrives.
+        # Refusals use a stream handler, because a unary handler would occupy the only refusing thread until the request
+        # arrives.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 
 

@@ -1,4 +1,4 @@
-"""The system clock, the only source of wall-clock time on which results depend."""
+"""The system clock; all wall-clock times that influence a result come from this clock."""
 
 from __future__ import annotations
 

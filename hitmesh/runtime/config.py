@@ -66,7 +66,7 @@ def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{prefix}{'.'.join(str(part) for part in first['loc'])}".upper()
-        # If a setting is missing, or an error has no location, pydantic reports all settings as the invalid input.
+        # If a setting is missing, or the error concerns no single setting, pydantic's `input` contains all settings.
         value = f" {str(first['input'])[:64]!r}" if first["loc"] and first["type"] != "missing" else ""
         raise RefusedError(
             f"setting {name}{value}: {first['msg']}", reason=LocalReason.INVALID_CONFIG, field=name

@@ -64,7 +64,7 @@ def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 def _of_request(method: str, behaviour: Behaviour) -> Behaviour:
     @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads
-    def checked(request: Any, *call: Any) -> Any:  # `call` has the context, and for some handlers a callback
+    def checked(request: Any, *call: Any) -> Any:  # `call` is the context, followed by a callback for some handlers
         if request is _UNDECODABLE:
             _refuse(method, call[0])
         return behaviour(request, *call)

@@ -77,9 +77,10 @@ class Seldom:
         self._unsaid: dict[str, int] = {}
 
     def due(self, kind: str, count: int = 1) -> int:
-        """Count events of a kind; return the number to log now, or 0 if no line may be written yet.
+        """Add `count` events of a kind; return the number of unlogged events, or 0 if no line may be written yet.
 
-        If the result is not 0, the caller must write a log line with this number; the number includes `count`.
+        The result includes the `count` new events. If the result is not 0, the caller must write a log line with the
+        result.
         """
         with self._lock:
             total = self._unsaid.get(kind, 0) + count
@@ -92,9 +93,9 @@ class Seldom:
             return total
 
     def overdue(self, *, held_back: bool = False) -> dict[str, int]:
-        """Return the number of unlogged events of each kind whose pause is over; with `held_back`, of every kind.
+        """Return the number of unlogged events of each kind whose pause is over, or of all kinds with `held_back`.
 
-        The caller must then write a line for each kind.
+        The caller must then write a log line for each kind in the result.
         """
         now_s = self._now_s()
         with self._lock:
@@ -109,7 +110,8 @@ class Seldom:
 class Complaints:
     """Writes rate-limited warnings; each log line has a reason and the number of calls since the reason's last line.
 
-    Call `write_pending` regularly, and at the end with `held_back`; then every event is counted in a log line.
+    Call `write_pending` regularly, and with `held_back=True` before the process ends, so that a log line counts every
+    call.
 
     Args:
         event: event name of the log lines.
@@ -130,7 +132,7 @@ class Complaints:
     def write_pending(self, *, held_back: bool = False) -> None:
         """Write a line for each reason that has unlogged calls and whose pause is over.
 
-        With `held_back`, pauses are ignored.
+        If `held_back` is true, write the line even if the reason's pause is not over.
         """
         for reason, calls in self._seldom.overdue(held_back=held_back).items():
             self._write(reason, calls)

@@ -1,4 +1,4 @@
-"""The only mapping from errors to gRPC status with google.rpc details.
+"""Maps errors to gRPC status with google.rpc details; no other module does this.
 
 Every status has an ErrorInfo with the reason, the domain and, as metadata, the variable parts of the message. A
 RefusedError with a field adds a BadRequest. A RetryError adds a RetryInfo and the initial metadata `retry-after`, which
@@ -95,7 +95,8 @@ def translating(
 ) -> Callable[[RequestT, grpc.ServicerContext], ResponseT]:
     """Wrap a unary call.
 
-    A HitmeshError ends the call with the error's status, and any other error with INTERNAL without the error's text.
+    If the call raises a HitmeshError, the call ends with the error's status. If it raises any other error, the call
+    ends with INTERNAL, and the caller does not see the error's text.
     """
 
     @functools.wraps(call)
@@ -110,7 +111,7 @@ def translating(
 def translating_stream(
     call: Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]],
 ) -> Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]]:
-    """Wrap a call with a response stream, like `translating`; an error ends the stream."""
+    """Wrap a call with a response stream as `translating` wraps a unary call; an error ends the stream."""
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> Iterator[ResponseT]:

@@ -31,7 +31,7 @@ def helper_threads() -> list[int]:
 
 
 def cpu_s(helpers: Sequence[int] = ()) -> float:
-    """Return the CPU seconds that the calling thread and these threads have used."""
+    """Return the CPU seconds that the calling thread and the threads in `helpers` have used."""
     return time.thread_time() + sum(time.clock_gettime((~helper << 3) | _THREAD_CLOCK) for helper in helpers)
 
 
@@ -40,13 +40,14 @@ class WorkClock:
 
     Every call must come from the same thread.
 
-    Polars' threads work for every thread of the process, so other threads' use of Polars counts too.
+    Polars' threads work for every thread of the process, so the result includes work that Polars does for other
+    threads.
     """
 
     def __init__(self) -> None:
         self._helpers: list[int] = []
 
     def __call__(self) -> float:
-        """Return the CPU seconds used so far."""
+        """Return the CPU seconds that these threads have used since they started."""
         self._helpers = self._helpers or helper_threads()
         return cpu_s(self._helpers)

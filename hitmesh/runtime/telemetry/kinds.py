@@ -1,7 +1,7 @@
 """The kinds of metrics. A metric has a name, a unit, a meaning and labels.
 
-The labels of a metric are defined by a function from keyword arguments to label values. The type checker therefore
-rejects labels that the metric lacks, and values that a label does not allow.
+Each metric has a function that takes keyword arguments and returns the label values. The type checker therefore rejects
+labels that the metric lacks, and values that a label does not allow.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Metric(Generic[LabelsP]):
         return Observation(value, self.labels(*args, **labels))
 
     def label_values(self) -> dict[str, tuple[str, ...] | str]:
-        """Return the allowed values of each label, or a text that describes the values if they are not enumerated."""
+        """Return the allowed values per label, or a text that describes the values if they are not enumerated."""
         hints = get_type_hints(self.labels, include_extras=True)
         return {name: _values_of(hint) for name, hint in hints.items() if name != "return"}
 
@@ -98,7 +98,7 @@ class Counter(Metric[LabelsP]):
 
 
 class ReadCounter(Metric[LabelsP]):
-    """A counter whose value another component keeps; the value is read at each collection."""
+    """A counter that only reads a value which another component counts; the value is read at each collection."""
 
     kind = "counter"
 

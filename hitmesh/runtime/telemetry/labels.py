@@ -129,7 +129,7 @@ class ReprocessedResult(StrEnum):
 
 
 class DriftKind(StrEnum):
-    """How a settled site-day differs from the stream: in a measure's sum, else in a row, else only in a sketch."""
+    """The kind of difference between a settled site-day and the stream: a measure's sum, else a row, else a sketch."""
 
     MEASURES = "measures"
     ROWS = "rows"
@@ -239,5 +239,5 @@ def by_call(*, rpc_method: RpcMethod, rpc_response_status_code: StatusCode) -> L
 
 
 def by_build(*, part: Part, version: BuildText, python: BuildText) -> Labels:
-    """Label by process and build."""
+    """Label a process by its name, its hitmesh version and its Python version."""
     return {"part": part.value, "version": version, "python": python}

@@ -26,7 +26,7 @@ COLLECTOR_HITS: Final = Counter(
 COLLECTOR_ISSUES: Final = Counter(
     "hitmesh_collector_issues_total",
     Unit.ISSUES,
-    "Issues reported to clients, each for a hit, a whole batch or an ended stream",
+    "Issues reported to clients; an issue concerns a hit, a whole batch or an ended stream",
     labels.by_issue,
 )
 COLLECTOR_BATCH_HITS: Final = Histogram(
@@ -87,7 +87,11 @@ PROCESSOR_STEP_SECONDS: Final = Histogram(
     _DURATIONS_S,
 )
 PROCESSOR_BATCH_HITS: Final = Histogram(
-    "hitmesh_processor_batch_hits", Unit.HITS, "Number of accepted hits in a polled window", labels.unlabelled, _HITS
+    "hitmesh_processor_batch_hits",
+    Unit.HITS,
+    "Number of accepted hits in a window of records",
+    labels.unlabelled,
+    _HITS,
 )
 PROCESSOR_ROWS: Final = Counter(
     "hitmesh_processor_rows_total",
@@ -98,13 +102,13 @@ PROCESSOR_ROWS: Final = Counter(
 PROCESSOR_LAG_SECONDS: Final = Gauge(
     "hitmesh_processor_lag_seconds",
     Unit.SECONDS,
-    "Current time minus the log time up to which a partition is committed; negative if log time is ahead",
+    "Current time minus a partition's committed log time; negative if that log time is in the future",
     labels.by_partition,
 )
 PROCESSOR_WATERMARK_AGE_SECONDS: Final = Gauge(
     "hitmesh_processor_watermark_age_seconds",
     Unit.SECONDS,
-    "Current time minus the log time up to which partials and ledger are stored; negative if log time is ahead",
+    "Current time minus the log time up to which partials and ledger are stored; negative if in the future",
     labels.by_partition,
 )
 PROCESSOR_TRANSACTION_SECONDS: Final = Histogram(
@@ -151,7 +155,10 @@ PROCESSOR_RECOVERIES: Final = Counter(
     labels.unlabelled,
 )
 PROCESSOR_OPEN_VISITS: Final = Gauge(
-    "hitmesh_processor_open_visits", Unit.VISITS, "Visits that have a summary in the state", labels.unlabelled
+    "hitmesh_processor_open_visits",
+    Unit.VISITS,
+    "Open visits in the state of the process's partitions",
+    labels.unlabelled,
 )
 PROCESSOR_KEPT_HITS: Final = Gauge(
     "hitmesh_processor_kept_hits", Unit.HITS, "Recent hits that the state keeps for the slow path", labels.unlabelled
@@ -196,7 +203,7 @@ REPORTER_ROWS: Final = Counter(
 REPORTER_FRESHNESS_SECONDS: Final = Histogram(
     "hitmesh_reporter_freshness_lag_seconds",
     Unit.SECONDS,
-    "Current time minus the complete_through that a report returned",
+    "Current time minus the `complete_through` of a report",
     labels.unlabelled,
     _LAGS_S,
 )

@@ -148,12 +148,12 @@ def _worked_off(mesh: Mesh, running: reprocessing_pb2.Reprocessing) -> reprocess
 
 
 def _settled_hits(difference: reprocessing_pb2.GetReprocessingDiffResponse) -> int:
-    """Return how many of the visitor's hits have a time on settled days."""
+    """Return the number of the visitor's hits whose event time is on a settled day."""
     return difference.ledger_after.erased - difference.ledger_before.erased
 
 
 def _known_hits(found: reprocessing_pb2.Reprocessing, difference: reprocessing_pb2.GetReprocessingDiffResponse) -> int:
-    """Return how many of the visitor's hits were found."""
+    """Return the number of the visitor's hits that were found."""
     return found.open_hits + _settled_hits(difference)
 
 

@@ -64,7 +64,7 @@ Exit codes:
   141  the program that reads the output closed the pipe, for example `hitmesh … | head`
 """
 
-# For failures that no RPC caused: the google.rpc code in the Status object, keyed by exit code.
+# The google.rpc code in the Status object for failures that no RPC caused, keyed by exit code.
 _RPC_CODES: Final[dict[int, int]] = {
     Exit.BUG: 13,  # INTERNAL
     Exit.USAGE: 3,  # INVALID_ARGUMENT
@@ -83,7 +83,8 @@ _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NO_KEY: Exit.CONFIG,
     LocalReason.INVALID_CONFIG: Exit.CONFIG,
 }
-# grpc's message contains such a phrase if no connection was established. All other messages come from the server.
+# If no connection was established, grpc's message contains one of these phrases. All other messages come from the
+# server.
 _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
 
 

@@ -15,7 +15,7 @@ from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.importers.lines import MAX_LINE_BYTES
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
-# The limit does not count these bytes: the byte order mark of the first line, and a line's end.
+# Number of bytes that a line may have beyond the limit: the byte order mark and the line end.
 _UNCOUNTED_BYTES: Final = len(b"\xef\xbb\xbf" + b"\r\n")
 
 
@@ -67,7 +67,7 @@ def _bounded(file: BinaryIO, max_line_bytes: int) -> Iterator[bytes]:
 def _damage(error: EOFError | zlib.error | gzip.BadGzipFile) -> str:
     if isinstance(error, EOFError):
         return "is cut short"
-    # the file begins with gzip data, so other bytes follow after this data
+    # the file begins with gzip data, so BadGzipFile here means that bytes in another format follow the gzip data
     if str(error).startswith("Not a gzipped file"):
         return "is followed by other bytes"
     return f"is damaged ({error})"

@@ -75,8 +75,8 @@ def access_log(
     """Import access logs, plain or gzip. `-` is standard input, and names may contain `*`, `?` and `[...]`.
 
     Successful GETs of pages become page views with the log's own times; other lines are skipped, with the reason
-    unparsable, method, status or static. If the site does not exist, the command creates it with time zone UTC. A file
-    without a readable line is an error, and then no site is created and no hit is sent. A hit's id does not depend on
+    unparsable, method, status or static. If the site does not exist, the command creates it with time zone UTC. If a
+    file has no readable line, the command fails before it creates a site or sends a hit. A hit's id does not depend on
     the file that contains the line, so requests in overlapping logs are counted once.
 
     With -o json, the command prints an object with lines, sent, accepted, rejected, duplicate and skipped. `duplicate`

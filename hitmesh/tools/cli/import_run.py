@@ -1,8 +1,8 @@
 """Imports files: surveys the files, ensures that the site exists, sends the hits, waits for reports, and counts copies.
 
-This module decides the order of these steps, and how many hits are reported as duplicates. Files are read twice: the
-first pass computes the digest and the range of days, and checks the format before any hit is sent; the second pass
-sends the hits.
+This module decides the order of these steps, and computes the number of duplicates that is reported. Files are read
+twice: the first pass computes the digest and the range of days, and checks the format before any hit is sent; the
+second pass sends the hits.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The numbers of hits and of copies in reports on the days that the files cover."""
+    """The number of hits and the number of copies that reports show for the days that the files cover."""
 
     hits: int
     copies: int
@@ -248,7 +248,7 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 
 
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
-    """Return how many accepted hits are copies of hits stored before the import.
+    """Return the number of accepted hits that are copies of hits stored before the import.
 
     If no stream broke, the result is the number of new copies. After a broken stream, some new copies may be hits that
     the sender stored twice. The result is then the number of accepted hits that did not become new hits, but at most

@@ -1,4 +1,4 @@
-"""`hitmesh import`: import files of other programs as hits of a site."""
+"""`hitmesh import`: read the files of other programs, and send their content as hits of a site."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STACK: Final = "stack"
 # These defaults repeat the defaults of SchemaOptions, because importing SchemaOptions would slow down help. A test
-# compares both.
+# compares these defaults with those of SchemaOptions.
 _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
     (
         "--hits-partitions",

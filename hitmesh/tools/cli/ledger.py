@@ -109,7 +109,7 @@ def _complain_of_unread(found: Sequence[operations_pb2.GetLedgerResponse], after
 
 
 def _unread_s(found: operations_pb2.GetLedgerResponse) -> float:
-    """Return the age of the oldest unread record in seconds; 0 if all records are read."""
+    """Return the age in seconds of the oldest record that the processor has not read; 0 if all records are read."""
     return (
         max(0.0, time.time() - found.unread_since.ToMilliseconds() / 1_000) if found.HasField("unread_since") else 0.0
     )

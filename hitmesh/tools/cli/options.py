@@ -136,7 +136,8 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
     address = find_endpoint(endpoint, place)
     key = server_key(place, os.environ)
     if needs_key:
-        # Check the mesh before the key and any input file, because both are useless without a reachable mesh.
+        # Check that the mesh is reachable before checking the key or an input file, because both are useless without a
+        # mesh.
         check_reachable(address)
     from hitmesh.client.mesh import Mesh
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Width of a table in a file or pipe, in characters; no table is wide enough to wrap.
+# Width in characters for tables in a file or pipe; this width is so large that no table wraps.
 _UNFOLDED_WIDTH: Final = 100_000
 _HEIGHT: Final = 25
 # Number of spaces between two columns of a table.

@@ -117,7 +117,7 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     callback=_data_version,
     metavar="V",
     help="Return the numbers of the earlier answer with this data_version (in the meta of json). Only answers about "
-    "settled days can be repeated, for 30 days after newer numbers replaced their numbers.",
+    "settled days can be repeated, until 30 days after their numbers were replaced.",
 )
 @click.option(
     "--plot", is_flag=True, help="Draw the first metric below the table; implies -o table unless -o is given."

@@ -333,7 +333,7 @@ def _print(report: Report, output: str, *, dry_run: bool) -> None:
 
 
 def _fail(report: Report, *, dry_run: bool) -> None:
-    """Raise if a selected hit was not accepted; a dry run ends in the same way as the replay would end."""
+    """Raise if a selected hit was not accepted; a dry run raises if the real replay would raise."""
     verb, past = ("would reject", "would not be") if dry_run else ("rejected", "were not")
     if report.rejected and not report.hits:
         raise CommandFailed(

@@ -11,7 +11,7 @@ CUT = "the range or a clock change cuts"
 
 
 def flagged(content: bytes, labels: Sequence[str]) -> bytes:
-    """Add `"partial":true` to each row of a JSON or NDJSON file whose bucket is cut; other bytes are unchanged.
+    """Add `"partial":true` to each row whose bucket is cut, in a JSON or NDJSON file; other bytes are unchanged.
 
     The time is the first field of a row, and quotes inside JSON texts are escaped, so the replaced bytes occur only at
     the beginning of a row.

@@ -1,4 +1,4 @@
-"""`hitmesh reprocess`: the command group that recomputes settled days, and the commands that only show."""
+"""`hitmesh reprocess`: the command group for reprocessings, and the commands that only show reprocessings."""
 
 from __future__ import annotations
 

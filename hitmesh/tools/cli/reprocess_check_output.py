@@ -17,7 +17,7 @@ from hitmesh.tools.cli.report_table import EMPTY
 from hitmesh.tools.cli.reprocess_output import count_of
 
 EVERY_SITE_DAYS: Final = 1_000
-"""Number of site-days that are checked between two lines of progress."""
+"""Number of site-days after which a check prints the next progress line."""
 MAX_PROBLEMS: Final = 10_000
 """Maximum number of site-days with problems that are listed and planned; further site-days are only counted."""
 MAX_SHOWN: Final = 60
@@ -34,7 +34,7 @@ _NAMES: Final = {
 
 @dataclass(slots=True)
 class Checked:
-    """The sum of all pages of a check."""
+    """The added-up results from all pages of a check."""
 
     site_days: int = 0
     hits: int = 0
@@ -73,11 +73,12 @@ class RepairPlan(NamedTuple):
 
 
 def is_beyond_repair(problem: pb.HistoryProblem) -> bool:
-    """Return whether a repair would change nothing, because raw hits are lost that the log no longer has.
+    """Return whether a repair would change nothing, because raw hits are lost and the log no longer has these hits.
 
-    The ledger entry shows how many raw hits the site-day must have.
+    The ledger entry shows the number of raw hits that the site-day must have.
 
-    A repair does not change the numbers for such a site-day, because the numbers cannot be computed from all hits.
+    A repair keeps the old numbers for such a site-day, because numbers computed from the remaining hits would lack the
+    lost hits.
     """
     if not problem.lost_hits or problem.log_hits:
         return False

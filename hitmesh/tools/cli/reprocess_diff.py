@@ -99,7 +99,7 @@ def diff(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
-    """Compare the UTC days that ID recomputed with the days that reports read before.
+    """Compare the UTC days that ID recomputed with the same days before the reprocessing.
 
     The command lists each changed metric, day and site, the ledger before and after, and the known reasons for the
     differences. If nothing changed, the lists are empty. JSON is one object; money is in micros and durations in ms.

@@ -138,7 +138,7 @@ def title_of(reprocessing: pb.Reprocessing) -> str:
 
 
 def total_of(reprocessing: pb.Reprocessing) -> int | None:
-    """Return how many site-days the current work has, or None if the number is unknown.
+    """Return the number of site-days that the current work processes, or None if the number is unknown.
 
     The number is unknown while an erasure publishes, because an erasure publishes only the site-days with the visitor's
     hits.
@@ -164,7 +164,7 @@ def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
 
 
 def _takes(reprocessing: pb.Reprocessing) -> str:
-    """Return the estimated duration of a plan whose result cannot be read yet; "" for other plans."""
+    """Return the estimated time until the plan's difference can be read; "" if the difference can be read already."""
     if reprocessing.state not in _BEFORE_RESULT:
         return ""
     return f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"
@@ -293,7 +293,7 @@ def _days(reprocessing: pb.Reprocessing) -> str:
 
 
 def _following(reprocessing: pb.Reprocessing) -> str:
-    """Return a text about the days after the plan whose visits change with the plan's days.
+    """Return a text about the days after the planned days whose visits change because the planned days change.
 
     Until the plan is run, these following days are unknown.
     """

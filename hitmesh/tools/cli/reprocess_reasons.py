@@ -18,12 +18,12 @@ _TEXTS: Final[Mapping[str, str]] = {
     "no_longer_excluded_hits": "hits no longer excluded",
     "newly_duplicate_hits": "hits that became duplicates",
     "no_longer_duplicate_hits": "duplicates that became hits",
-    "joined_hits": "hits that arrived since",
+    "joined_hits": "hits that arrived later",
 }
 
 
 def print_reasons(found: pb.GetReprocessingDiffResponse) -> None:
-    """Print the reasons whose count is not 0, and how many changed site-days have no known reason."""
+    """Print the reasons whose count is not 0, and the number of changed site-days without a known reason."""
     reasons = reason_fields(found.reasons) if found.HasField("reasons") else {}
     rows = [(text, f"{reasons[name]:,}") for name, text in _TEXTS.items() if reasons.get(name)]
     if rows:

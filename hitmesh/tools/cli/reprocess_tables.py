@@ -24,7 +24,7 @@ from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
-# Sums that reports show only as part of another metric.
+# Sums that no report shows as a separate metric; each sum is only a part of another metric.
 _PART_TEXTS: Final = {"visit_views": " (in views_per_visit)"}
 _LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
@@ -39,7 +39,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
     ledgers = (("before", found.ledger_before), ("after", found.ledger_after))
     print_table(("ledger", *_LEDGER), [(name, *_ledger_cells(ledger)) for name, ledger in ledgers], right_from=1)
     echo("".join(f"\n{warning_text(each)}\n" for each in found.warnings))
-    if found.changed_site_days:  # without a changed site-day, only rows can differ
+    if found.changed_site_days:  # if no site-day changed its numbers, only rows can differ
         print_reasons(found)
         _print_days(found.days)
     if found.changed_sites > 1:
@@ -159,7 +159,7 @@ def _print_days(days: Sequence[pb.DayDifference]) -> None:
 
 
 def print_sums(headers: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], Sequence[pb.MetricDifference]]]) -> None:
-    """Print a row per metric; only the first row of each group has the keys."""
+    """Print a row per metric; consecutive rows with the same keys show the keys only in the first row."""
     cells: list[tuple[str, ...]] = []
     for keys, metrics in rows:
         blank = ("",) * len(keys)

@@ -97,7 +97,7 @@ def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path 
 @output_option("table", "json")
 @operator_options
 def rollback(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Let reports read the numbers from before `publish` again, for the days of ID.
+    """Let reports on the days of ID read again the numbers that they read before `publish`.
 
     Hits that arrived after the publication remain counted.
 
@@ -183,7 +183,7 @@ def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_p
 
 @contextmanager
 def if_interrupted(advice: str) -> Iterator[None]:
-    """If the command is interrupted, print `advice`: which work continues, and how the user can continue."""
+    """If the command is interrupted, print `advice`, which says that the work continues and how to see its state."""
     try:
         yield
     except KeyboardInterrupt:

@@ -125,7 +125,7 @@ def _visitor_id(home: Path) -> str:
         pass
     home.mkdir(parents=True, exist_ok=True)
     made = uuid.uuid4().hex
-    # If several processes run at the same time, all of them use the id from the process that creates the link first.
+    # If several processes run at the same time, only the first of them can create the link, and all of them use its id.
     draft = home / f".{VISITOR_FILE}.{made}"
     draft.write_text(made, "ascii")
     try:

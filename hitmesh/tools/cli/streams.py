@@ -70,7 +70,7 @@ class _Checked(io.FileIO):
 
 
 def set_up_streams() -> None:
-    """Replace standard output and standard error of this process by the streams that this module describes."""
+    """Replace this process's standard output and standard error with the streams that this module describes."""
     # Python sets a stream to None if the caller closed its descriptor.
     stdout: TextIO | None = sys.stdout
     stderr: TextIO | None = sys.stderr
@@ -96,9 +96,9 @@ def checked(stream: TextIO, *, ignores_errors: bool = False) -> TextIO:
 
 
 def discard(stream: TextIO) -> None:
-    """Drop all bytes that wait in a checked stream's buffers or are written to the stream from now on.
+    """Drop all bytes in a checked stream's buffers, and all bytes that are written to the stream from now on.
 
-    Otherwise, Python's flush at exit would fail again. Other streams do not change.
+    Without this call, Python's flush at exit would fail again. Other streams do not change.
     """
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     if isinstance(raw, _Checked):
@@ -108,7 +108,8 @@ def discard(stream: TextIO) -> None:
 def _placeholder(descriptor: int, flags: int) -> TextIO:
     """Open /dev/null under the number of a closed descriptor, and return the stream.
 
-    Otherwise, the next file or socket would get this number. With O_RDONLY, every write fails.
+    Without this call, the next file or socket that the process opens would get this number. With O_RDONLY, every write
+    fails.
     """
     null = os.open(os.devnull, flags)
     if null != descriptor:

@@ -1,6 +1,6 @@
 """Widths of a table's columns on a terminal. Pure.
 
-Texts wrap between words. Ids, dates and numbers contain no spaces or do not wrap, so that a user can always copy them
+Texts wrap between words. Ids and dates contain no spaces and numbers never wrap, so that a user can always copy them
 into the next command.
 """
 

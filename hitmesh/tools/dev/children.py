@@ -19,9 +19,9 @@ from typing import Final
 LAST_LINES = 20
 STOP_TIMEOUT_S = 10.0
 
-# The child itself requests SIGKILL for the time when its parent dies (1 is PR_SET_PDEATHSIG), then execs the command.
-# Both signal settings survive exec. The parent runs no Python code between fork and exec, because a lock that another
-# thread holds at the fork could cause a deadlock.
+# The child first requests that the kernel kills it when its parent dies (1 is PR_SET_PDEATHSIG), and then executes the
+# command. Both signal settings survive exec. The parent runs no Python code between fork and exec, because a lock that
+# another thread holds at the fork could cause a deadlock.
 _LEASHED: Final = """
 import ctypes, os, signal, sys
 parent, command = int(sys.argv[1]), sys.argv[2:]

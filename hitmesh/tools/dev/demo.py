@@ -57,7 +57,7 @@ def main(root: str, endpoint: str) -> int:
 def load(endpoint: str, key: str | None, now_ms: int) -> int:
     """Send the hits of the shop with end time `now_ms`; wait until reports show them.
 
-    Return how many hits were accepted.
+    Return the number of accepted hits.
 
     Raises:
         HitmeshError: some hits were rejected, or reports do not show the hits in time.

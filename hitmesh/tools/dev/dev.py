@@ -101,7 +101,7 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
         wrong = setting_named_in(str(error), options.processor_settings)
         if wrong is None:
             return EXIT_CANNOT_START
-        warn(f"the value is from the options of this command: correct --processor-setting {wrong.lower()}=…")
+        warn(f"this value comes from an option of this command: correct --processor-setting {wrong.lower()}=…")
         return EXIT_CONFIG
     except Stopped:
         return EXIT_OK
@@ -244,7 +244,7 @@ class Mesh:
     def stop(self) -> None:
         """Stop the services in the order in which a hit passes them, and then Envoy.
 
-        In this order, requests in flight can finish.
+        Because of this order, requests in flight can finish.
         """
         self.stopping = True
         children.stop(self._children)
@@ -310,7 +310,7 @@ class Mesh:
         self._start(ENVOY, command, os.environ, self._home.run)
 
     def _try_next_port(self, dead: children.Child) -> bool:
-        """If another program bound Envoy's port first, start Envoy on the next port; otherwise return False."""
+        """If Envoy ended because its default port is taken, start Envoy on the next port and return True."""
         if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
             return False
         self._next_port(dead)

@@ -27,7 +27,7 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 MAX_CONNECTIONS = 8_192
 _MAX_STATS_CONNECTIONS = 256
 
-# gRPC code and reason for each of Envoy's own REST replies, keyed by placeholder in the template.
+# The gRPC code and the reason for each REST reply that Envoy itself makes, keyed by placeholder in the template.
 _LOCAL_REPLIES = {
     "reply_invalid": (3, ErrorReason.INVALID_REQUEST),
     "reply_encoding": (3, ErrorReason.UNSUPPORTED_ENCODING),
@@ -47,8 +47,8 @@ _TOO_LARGE = (
 )
 _MALFORMED = "the path must not contain %2F, %5C or %00, and the headers must be valid HTTP"
 
-# gRPC code, reason and message for Envoy's own replies to gRPC calls, keyed by HTTP status. For other statuses, Envoy's
-# code is unchanged.
+# The gRPC code, the reason and the message for each reply that Envoy itself makes to a gRPC call, keyed by HTTP status.
+# If a status is not in the table, the reply keeps Envoy's code.
 _GRPC_REPLIES = {
     400: (3, ErrorReason.INVALID_REQUEST, f"the request is malformed: {_MALFORMED}"),
     404: (12, ErrorReason.UNIMPLEMENTED, "no service has this method: see the methods with grpcurl list"),
@@ -197,8 +197,8 @@ def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
     return "\n            ".join(f"- {json.dumps(reply)}" for reply in replies)
 
 
-# Conditions for a gRPC call. The transcoder gives REST calls the content-type of gRPC calls too, but the first filter
-# has marked REST calls before.
+# Conditions that only gRPC calls fulfil. The content-type is not enough, because the transcoder sets the content-type
+# of gRPC on REST calls too. The second condition therefore reads a mark that the first filter sets on REST calls.
 _IS_GRPC: list[object] = [
     {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
     {

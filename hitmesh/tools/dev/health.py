@@ -38,7 +38,7 @@ class Silence:
     """Tracks how long each process has been silent. Callers pass the current time, because this class reads no clock.
 
     Args:
-        limit_s: a process that answers no health check for more seconds than this is treated as hanging.
+        limit_s: a process counts as hanging if it answers no health check for more than `limit_s` seconds.
     """
 
     def __init__(self, limit_s: float) -> None:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from hitmesh.client.home import HOME_VARIABLE, home_dir
 
-if TYPE_CHECKING:  # not imported at run time, so that a home can be locked before slow modules are loaded
+if TYPE_CHECKING:  # imported for types only, so that a home can be locked before slow modules are loaded
     from hitmesh.tools.dev.envoy import Address
 
 KEY_PREFIX = "hms_"
@@ -106,7 +106,10 @@ class Home:
             path.chmod(0o700)
 
     def lock(self) -> IO[str] | None:
-        """Acquire this home's lock, which is held until it is closed; return None if another mesh holds the lock."""
+        """Acquire and return this home's lock, which the result's `close` releases.
+
+        If another mesh holds the lock, return None.
+        """
         held = (self.run / "lock").open("a+", encoding="utf-8")
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

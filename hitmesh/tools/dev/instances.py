@@ -70,7 +70,7 @@ def planned(
 
 
 def count(replicas: int) -> int:
-    """Return how many addresses the processes of a mesh need."""
+    """Return the number of addresses that the processes of a mesh need."""
     return 2 * (len(SERVICES) * replicas + (replicas if replicas > 1 else 0))
 
 

@@ -1,7 +1,7 @@
 """Reads a CSV file with named columns: detects the delimiter, reads the header, and joins lines at quoted line breaks.
 
-This module decides where a row ends, and which name each column has. A row with an unclosed quote does not affect other
-rows, because the following lines are then read as separate rows.
+This module decides where a row ends, and which name each column has. If a row has an unclosed quote, the following
+lines are read as separate rows, so that only this row is malformed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
         lines: the file's lines, from the first.
         known: the columns that are read if they are present.
         needed: the columns that must be present.
-        names: for known columns with another name in the file, the name in the file.
+        names: the name in the file, keyed by known column, for columns whose name in the file differs.
 
     Raises:
         RefusedError: a needed or renamed column is missing (INVALID_FILE).

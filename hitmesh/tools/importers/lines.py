@@ -34,7 +34,10 @@ class SkipReason(StrEnum):
 
 
 class Line(NamedTuple):
-    """A physical line without the line break; `number` counts from 1. `is_too_long` is true above the size limit."""
+    """A line without its line break; `number` counts from 1.
+
+    `is_too_long` is true if the line exceeds the size limit.
+    """
 
     number: int
     text: str

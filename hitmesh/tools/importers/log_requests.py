@@ -22,14 +22,14 @@ _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[?[0-9A-Fa-f]*:[0-
 _ADDRESS_AND_PORT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = 253_402_300_799_000_000  # The end of 9999-12-31.
-# Each pair is for a unit (s, ms, µs): numbers below the first value have this unit, and the second value converts them
-# to µs. Larger numbers are in ns.
+# A pair (limit, factor) for each unit (s, ms, µs), in ascending order: a number below the limit is in this unit, and
+# the number times the factor is in µs. A number above all limits is in ns.
 _UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: its time in UTC microseconds, its status, and texts, which are "" if the log does not contain them.
+    """A request; `time_us` is in UTC microseconds, and a text is "" if the log does not contain the text.
 
     `client` is the peer that connected to the server; `forwarded` has the addresses in X-Forwarded-For, in order.
     """

@@ -95,8 +95,8 @@ def read(
 ) -> Iterator[hit_pb2.Hit]:
     """Yield the hits for views and carts in line order, then the orders.
 
-    `tally.lines` counts rows, without the header. For columns that have another name in the file, `names` has the name
-    in the file.
+    `tally.lines` counts rows, without the header. If a column's name in the file differs from the known name, `names`
+    maps the known name to the file's name.
 
     Raises:
         RefusedError: the first line is not the header of a shop export (INVALID_FILE).

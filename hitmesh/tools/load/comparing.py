@@ -1,7 +1,7 @@
 """Compare every site's report and ledger with the sent hits (the last step of a run).
 
-This module decides which days to compare and how long to wait for the ledger, which is updated shortly after the
-reports. The module `expected` computes the expected totals.
+This module decides which days are compared, and waits for the ledger, which is updated shortly after the reports. The
+module `expected` computes the expected totals.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Comparer:
         self._before: dict[str, dict[str, int]] = {}
 
     def note_before(self, sites: Sequence[str]) -> None:
-        """Store the totals of sites that have data before the run, so that only the increase is compared."""
+        """Record the totals of sites that already have data before the run; later, only the increase is compared."""
         self._show.phase("reading the totals before the run", len(sites))
         for site in sites:
             self._before[site] = questions.totals(self._mesh, site, self._days())

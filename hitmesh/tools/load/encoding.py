@@ -164,7 +164,7 @@ def _varint_bytes(number: int) -> int:
 def sequenced(batch_seq: int, content: bytes) -> bytes:
     """Return an encoded StreamHitsRequest with an encoded batch.
 
-    Sending a frame needs no other encoding.
+    This request is the only part of a frame that is encoded when the frame is sent.
     """
     inner_head = _SEQUENCED_NUMBER + varint(batch_seq) + _SEQUENCED_BATCH + varint(len(content))
     return b"".join((_STREAM_BATCH, varint(len(inner_head) + len(content)), inner_head, content))

@@ -13,7 +13,10 @@ from hitmesh.tools.load.visits import VisitCounts
 
 
 class Counts(NamedTuple):
-    """How much hits add to a site's totals, without copies. Hits from bots add only to `bot_hits` and `late_hits`."""
+    """The amounts that hits add to a site's totals; copies are not included.
+
+    Hits from bots add only to `bot_hits` and `late_hits`.
+    """
 
     hits: int
     pageviews: int
@@ -22,7 +25,7 @@ class Counts(NamedTuple):
     gross_revenue: int  # micros
     bot_hits: int
     late_hits: int
-    refunds: int = 0  # this amount and the next four are in micros
+    refunds: int = 0  # `refunds`, `tax`, `shipping`, `discounts` and `item_revenue` are in micros
     tax: int = 0
     shipping: int = 0
     discounts: int = 0
@@ -42,7 +45,7 @@ class Copy(NamedTuple):
 
 
 class FrameFacts(NamedTuple):
-    """How much a frame adds to totals: the sum for hits that are sent for the first time, and each copy."""
+    """The amounts that a frame adds to totals: `fresh` is the sum over its original hits; `copies` has each copy."""
 
     frame: int
     site: int

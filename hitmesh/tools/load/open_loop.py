@@ -1,8 +1,8 @@
 """Open loop: sends every frame when it is due, even if the mesh has not answered earlier frames.
 
 This module decides when and over which stream a frame is sent. If too many bytes are queued, the module leaves the
-frame out. A closed loop would send fewer hits whenever the mesh is slow, and would so hide the delays that real users
-have (coordinated omission).
+frame out. A closed loop would send fewer hits whenever the mesh is slow, which hides the delays that real users have
+(coordinated omission).
 """
 
 from __future__ import annotations

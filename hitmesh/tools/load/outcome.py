@@ -93,7 +93,8 @@ class Outcome:
     def rates(self) -> dict[str, float]:
         """Hits per second: offered, acknowledged and visible.
 
-        The acknowledged rate is computed until the last acknowledgement, the visible rate until all hits are visible.
+        Both the acknowledged and the visible rate are the acknowledged hits divided by a time: the time until the last
+        acknowledgement, and the time until all hits are visible.
         """
         sent = self.hits.acknowledged
         return {

@@ -118,7 +118,7 @@ class LoadPlan:
         return int(hit * 1_000 / self.rate)
 
     def due_s(self, frame: int) -> float:
-        """Return when to send a frame, in seconds after the start: the time of the frame's last hit."""
+        """Return the time at which to send a frame, in seconds after the start: the time of the frame's last hit."""
         return (self.hits_of(frame)[-1]) / self.rate
 
 

@@ -135,7 +135,7 @@ class Prober:
         return self._sent_all
 
     def _seen(self, pages: Sequence[str]) -> list[str]:
-        """Run a report, and return those of the given pages that the report contains."""
+        """Run a report, and return the given pages that the report contains."""
         now_ms = time.time_ns() // 1_000_000
         pages_filter = reporter_pb2.DimensionFilter(
             dimension="page_path", operator=reporter_pb2.FILTER_OPERATOR_IN, values=pages

@@ -90,7 +90,7 @@ def descendants(parent: int) -> list[psutil.Process]:
     """Return all descendants of a process, by ascending pid."""
     try:
         return sorted(psutil.Process(parent).children(recursive=True), key=lambda process: process.pid)
-    except (psutil.Error, ValueError):  # the pid in a ready file may be a number that is not a valid pid
+    except (psutil.Error, ValueError):  # the number in a ready file may be outside the range of pids
         return []
 
 

@@ -1,9 +1,9 @@
 """Encodes a run's frames ahead of the sender, in a separate process, with bounded memory.
 
-The process may be ahead of the sender by the contents of a pipe and of a buffer (AHEAD_BYTES), but not more. Encoding
-runs in a separate process, because an encoding thread would hold the interpreter lock when the sender needs it to keep
-the schedule. The parent passes keys on standard input and never as arguments, because every user on the machine could
-read arguments.
+The process stops encoding when a pipe and a buffer of AHEAD_BYTES are full of frames that the sender has not yet read.
+Encoding runs in a separate process, because an encoding thread would hold the interpreter lock when the sender needs it
+to keep the schedule. The parent passes keys on standard input and never as arguments, because every user on the machine
+could read arguments.
 """
 
 from __future__ import annotations
@@ -123,9 +123,9 @@ class Producer:
 
 
 def encode(orders: IO[bytes], out: IO[bytes]) -> None:
-    """Write READY, and read plan, keys and start time.
+    """Write READY, read plan, keys and start time, and then write every frame.
 
-    The output ends with every frame, the visits per site, and the used CPU seconds.
+    After the last frame, write the visits per site and the used CPU seconds.
     """
     _send(out, READY)
     line = orders.readline()

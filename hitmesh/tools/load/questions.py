@@ -40,7 +40,7 @@ class SiteKey:
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """UTC days [first, end), as days since 1970-01-01.
+    """The UTC days from `first` to the day before `end`; both are numbers of days since 1970-01-01.
 
     Only whole days are compared, because the ledger is kept by day.
     """

@@ -31,7 +31,8 @@ from hitmesh.tools.load.tally import Tally
 from hitmesh.tools.load.traffic import LATE_MS
 from hitmesh.tools.load.visitors import MOST_TIMELINE
 
-# Time between the producer's "ready" and the first hit, in which the first frames are encoded and the streams opened.
+# Time in seconds between the producer's "ready" and the first hit; in this time, the producer encodes the first frames
+# and the run opens the streams.
 LEAD_MS: Final = 2_000
 LOOK_EVERY_S: Final = 0.5
 

@@ -97,7 +97,7 @@ class FrameStream:
                 self._life += 1
                 self._call = None
                 self._backoff.ended(progressed=self._window.progressed)
-                self._changed.notify_all()  # this stops the request iterator of the ended call
+                self._changed.notify_all()  # ends the request iterator, because the call has ended
                 if self.failure is not None or (self._closing and self._window.is_idle):
                     return
                 self.failure = self._failure_after(error)

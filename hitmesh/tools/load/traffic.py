@@ -182,7 +182,8 @@ class Traffic:
     def _happens(self, visitor: Visitor, number: int) -> tuple[bytes, int, int, Worth | None]:
         """Choose the kind of a hit, and encode its payload.
 
-        Return the payload, 1 for a page view or 0, 1 for an event or 0, and an order's totals or None.
+        Return the payload, the number of page views (0 or 1), the number of events (0 or 1), and an order's totals or
+        None.
         """
         drawn = self._random.random()
         if visitor.arriving or visitor.is_bot or drawn >= ORDER_SHARE + EVENT_SHARE:

@@ -19,10 +19,10 @@ MEAN_HITS: Final = 5.0
 RETURN_SHARE: Final = 0.2
 CAMPAIGN_SHARE: Final = 0.25
 EVENT_SHARE: Final = 0.05
-# Share of orders among all hits of a visit except the first hit, which is never an order.
+# Probability that a hit is an order; the first hit of a visit is never an order.
 ORDER_SHARE: Final = 0.025
-# Two limits for the mean time between a visitor's hits: in seconds, and as a fraction of the run's duration. The time
-# is shorter than in real life, so that most visits end within the run.
+# The mean time between a visitor's hits is the smaller of two limits: a number of seconds, and a fraction of the run's
+# duration. The time is shorter than in real life, so that most visits end within the run.
 MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
@@ -34,7 +34,7 @@ _ORDER_TEMPLATES: Final = 64
 
 
 def visitors_at_once(rate: float, duration_s: float) -> int:
-    """Return how many visitors a site with `rate` hits per second has at the same time."""
+    """Return the number of visitors that a site with `rate` hits per second has at the same time."""
     return round(rate * min(MAX_THINK_S, duration_s * THINK_PART))
 
 
@@ -82,7 +82,7 @@ class Crowd:
     def somebody(self) -> tuple[int, Visitor]:
         """Choose the visitor of the next hit; return index and visitor.
 
-        If the index is empty, a visitor is created.
+        If there is no visitor at this index, a visitor is created.
         """
         place = int(self._random.random() * len(self._places))
         visitor = self._places[place]

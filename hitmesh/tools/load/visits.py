@@ -31,9 +31,9 @@ class VisitCounts(NamedTuple):
 
 
 def count_visits(hits: Iterable[tuple[int, int]]) -> VisitCounts:
-    """Count the visits in pairs of event time (ms) and campaign value.
+    """Count a visitor's visits; each hit is given as a pair (event time in ms, campaign value).
 
-    All times must be different; the pairs may have any order.
+    All event times must be different; the hits may be in any order.
     """
     sizes: list[int] = []
     last_ms, current = 0, NO_CAMPAIGN

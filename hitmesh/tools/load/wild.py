@@ -25,7 +25,7 @@ PRINTABLE: Final = (
     "e\u0301 é", "=1+1", "%00%2E%2e/..", "</script>", "\ufeff\u200b", "' OR 1=1 --", "\uff21\uff11", "𐍈",
 )  # fmt: skip
 TEXTS: Final = (*PRINTABLE, "tab\tline\nbreak\r\n", "\x1b[31m\x07\x01\x7f", "\u2028\u2029\x85")
-# Some of these campaigns would be equal if their parts were joined with a separator.
+# If the parts of a campaign were joined with a separator, some of these campaigns would become equal.
 CAMPAIGNS: Final = (
     ("a,b", "c", "x", ""),
     ("a", "b,c", "x", ""),
@@ -52,7 +52,7 @@ class Deed(NamedTuple):
 
     Attributes:
         hit: type, payload and context.
-        counts: what the hit adds to the totals if it is on time and not from a bot.
+        counts: the amounts that the hit adds to the totals if the hit is on time and not from a bot.
         campaign: campaign number or NO_CAMPAIGN. For a non-interactive hit, the value is encoded with
             hitmesh.tools.load.visits.QUIET.
         is_repeat: whether the hit repeats an order or refund of the same frame.
@@ -211,7 +211,7 @@ class WildDoings:
     def _refund(self, hit: hit_pb2.Hit) -> dict[str, int]:
         hit.type = hit_pb2.HIT_TYPE_REFUND
         hit.refund.refund_id, hit.refund.currency = self._id("refund"), "USD"
-        # the order is unknown, so that a full refund stays 0 after settlement
+        # no order has this id, so a refund without an amount stays 0 after settlement
         hit.refund.order_id = self._id("unknown")
         hit.refund.amount_micros = self._random.choice((MOST, MOST - 1, 1, 0))
         hit.refund.kind = hit_pb2.REFUND_KIND_PARTIAL if hit.refund.amount_micros else hit_pb2.REFUND_KIND_FULL

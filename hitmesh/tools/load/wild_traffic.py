@@ -78,5 +78,5 @@ class WildTraffic(Traffic):
 
 
 def traffic_of(plan: LoadPlan, keys: dict[int, str], start_ms: int) -> Traffic:
-    """Return the traffic that fits the plan's shape; see Traffic."""
+    """Return the traffic generator for the plan's shape; see Traffic."""
     return (WildTraffic if plan.is_wild else Traffic)(plan, keys, start_ms)

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class StackError(Exception):
-    """A required server, jar or program is unavailable; the message names it and the remedy."""
+    """A required server, jar or program is unavailable; the message names the missing part and the remedy."""

@@ -1,8 +1,8 @@
 """Start and stop a home's servers. The caller must hold the home's lock.
 
-The launcher starts a server that is down when all servers that it needs are healthy. The launcher restarts a server
-whose configuration is outdated, and does not touch other servers. A server that does not become healthy is stopped and
-reported. The other servers keep running, so that a second attempt takes less time.
+Before the launcher starts a server that is down, it waits until all servers that this server needs are healthy. The
+launcher restarts a server whose configuration is outdated, and does not touch other servers. A server that does not
+become healthy is stopped and reported. The other servers keep running, so that a second attempt takes less time.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Launcher:
     _reported_s: float = field(default_factory=time.monotonic)
 
     def up(self, only: Collection[str] = NAMES) -> dict[str, int]:
-        """Start the servers in `only`; return all ports when these servers are healthy.
+        """Start the servers in `only`, wait until they are healthy, and return the ports of all servers.
 
         Raises:
             StackError: a server does not start, or no port is free.

@@ -53,7 +53,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, fol
 
 
 def note(pid: int, digest: str) -> Note:
-    """Return the note with which a process that was just spawned can be recognised later."""
+    """Return a note about a process that was just spawned; the note serves to recognise the process later."""
     try:
         started_tick = _started_tick(psutil.Process(pid))
     except psutil.NoSuchProcess:
@@ -69,7 +69,7 @@ def write(file: Path, noted: Note) -> None:
 
 
 def read(file: Path) -> Note | None:
-    """Return the note in a file if its process still runs; otherwise return None."""
+    """Return the note in a file if the noted process still runs; otherwise return None."""
     try:
         noted = Note(**json.loads(file.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -80,7 +80,7 @@ def read(file: Path) -> Note | None:
 def is_alive(noted: Note) -> bool:
     """Return whether the noted process still runs.
 
-    If the process is a child that has ended, it is reaped first.
+    If the process is a child that has ended, the function reaps the child first.
     """
     with contextlib.suppress(ChildProcessError):
         os.waitpid(noted.pid, os.WNOHANG)
@@ -95,7 +95,7 @@ def stop(running: Sequence[Note], timeout_s: float) -> list[Note]:
     """Terminate all processes at once; kill and return the processes that still run after the timeout."""
     for process in running:
         _signal(process, signal.SIGTERM)
-        _signal(process, signal.SIGCONT)  # resumes a stopped process, which could not handle SIGTERM
+        _signal(process, signal.SIGCONT)  # a suspended process (SIGSTOP) cannot handle SIGTERM until SIGCONT resumes it
     hanging = _wait_gone(running, timeout_s)
     for process in hanging:
         _signal(process, signal.SIGKILL)
