@@ -32,9 +32,12 @@ _CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EX
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Incoming hits, over all time. `accepted_by_day` is None for hits without a site, because their days are unknown.
+    """The counts of all hits that were ever received.
 
-    `imbalance_of_cells` is the sum, over all cells, of the distance between received and rejected + accepted.
+    `accepted_by_day` is None for hits without a site, because their days are unknown.
+
+    `imbalance_of_cells` adds up, over all cells, the distance (Count.distance) between received and rejected +
+    accepted.
     """
 
     received: Count
@@ -81,7 +84,7 @@ class SiteLedger:
 
     @property
     def imbalance(self) -> int:
-        """The imbalance over the totals and all days."""
+        """The imbalance of the totals plus the imbalance of each day."""
         return self.totals.imbalance + sum(day.imbalance for day in self.days)
 
 

@@ -95,11 +95,11 @@ def build_server(
     reports = ReporterService(backend, metrics, question_s, answer_bytes)
     quick_pool = CallPool(QUICK_WORKERS, MAX_QUICK_CALLS, name="quick")
     for name in ("GetFreshness", "ListMetrics", "ListDimensions"):
-        setattr(reports, name, in_pool(quick_pool, getattr(reports, name)))  # gRPC reads an attribute of the function
+        setattr(reports, name, in_pool(quick_pool, getattr(reports, name)))  # gRPC reads the function's pool attribute
     reporter_pb2_grpc.add_ReporterServiceServicer_to_server(reports, server)
     exports = ExportService(backend, metrics, question_s, piece_bytes)
     export_pool = CallPool(export_workers, max_exports, name="exports")
-    exports.ExportReport = in_pool(export_pool, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
+    exports.ExportReport = in_pool(export_pool, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads the function's pool attribute
     export_pb2_grpc.add_ExportServiceServicer_to_server(exports, server)
     return server
 

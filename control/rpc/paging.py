@@ -11,7 +11,7 @@ from hitmesh.model.reasons import ErrorReason
 
 
 def checked_size(field: str, size: int, default: int, limit: int) -> int:
-    """Return the number of entries of a page: the default for 0, at most the limit.
+    """Return the size of a page: `default` if `size` is 0, and never more than `limit`.
 
     Raises:
         RefusedError: the size is negative; the error names `field`.

@@ -134,7 +134,7 @@ def _bounded(
 
 
 def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> dict[SiteDay, int]:
-    """Return the current entry's publication time (UTC ms) for each site-day that was not settled since the run."""
+    """Return when each site-day's current entry was published (UTC ms), unless the day was settled after the run."""
     found = dict[SiteDay, int]()
     for site, of_site in groupby(rebuilt, key=lambda each: each.site_day.site):
         sequences = {each.site_day.day: each.sequence for each in of_site}

@@ -42,7 +42,7 @@ _ATTEMPTS: Final = 5
 def create_reprocessing(
     backend: Backend, caller: IngestKey | None, request: pb.CreateReprocessingRequest, checkpoint: Checkpoint
 ) -> pb.CreateReprocessingResponse:
-    """Return the reprocessing with its plan; with `validate_only`, or if the caller has left, store nothing.
+    """Return the reprocessing with its plan; with `validate_only`, or if the caller has cancelled, store nothing.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
@@ -145,7 +145,7 @@ def _kind_of(wanted: pb.Reprocessing) -> Kind:
 
 
 def _logic_of(wanted: pb.Reprocessing, kind: Kind) -> str:
-    """Return the name of the version; for kinds that keep the version of each site-day, the current version."""
+    """Return the name of the requested version, or of the current version if the request names none."""
     if not wanted.HasField("logic"):
         return CURRENT.name
     if kind is not Kind.LOGIC:

@@ -97,7 +97,7 @@ def get_reprocessing_diff(
 
 
 def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
-    """Yield a part's recomputed site-days, sorted by site and day, without carries and the settler's other values."""
+    """Yield a part's recomputed site-days, sorted by site and day, with only the values that a comparison needs."""
     after = None if part.site is None else SiteDay(part.site, part.first_day - 1)
     while page := [_compared_only(each) for each in stored.rebuilt(id_, after, READ_SITE_DAYS)]:
         checkpoint()
@@ -196,7 +196,7 @@ def _refuse_metric(order_by: str) -> None:
 
 
 def _list_of(request: pb.GetReprocessingDiffRequest) -> str:
-    """Return a text that identifies the request apart from its page."""
+    """Return a text that identifies the request without its paging fields."""
     of_page = pb.GetReprocessingDiffRequest()
     of_page.CopyFrom(request)
     of_page.ClearField("page_token")

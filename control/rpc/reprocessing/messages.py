@@ -45,7 +45,7 @@ def planned_message(reprocessing: Reprocessing, speed: Speed) -> pb.Reprocessing
 
 
 def not_applicable_warnings(hits: int) -> list[pb.ReprocessingWarning]:
-    """Return the warning about hits that rules of kind NETWORK cannot match; empty without such hits."""
+    """Return a warning that rules of kind NETWORK cannot match `hits` hits; empty if `hits` is 0."""
     if not hits:
         return []
     text = (
