@@ -188,8 +188,8 @@ def _erased(site: str, day: str) -> RefusedError:
 def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
     """Return whether a visitor was erased after an entry's publication and before the entry would have expired.
 
-    Erasure marks contain no days. An entry of any other day that was removed early during this time is therefore
-    reported as erased too, whatever the reason for its removal.
+    Erasure marks name no days, so an entry that was removed for another reason is reported as erased too, if a visitor
+    was erased during this time.
     """
     later = (each.published_at for each in past if each.sequence > entry.sequence)
     would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS

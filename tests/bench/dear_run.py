@@ -84,7 +84,7 @@ def _judged(seconds: float) -> Result:
 
 
 def _dear(days: int) -> pb.RunReportRequest:
-    """Return the most expensive question allowed: patterns, and as many dimensions and metrics as possible."""
+    """Return a question that is as expensive as the limits allow: with patterns, and many dimensions and metrics."""
     patterns = [
         pb.Filter(
             dimension_filter=pb.DimensionFilter(

@@ -41,7 +41,7 @@ SMALL_WAITS = (
     *("--processor-setting", "keep_superseded_ms=5000"),  # no query in this file takes 5 s
     *("--processor-setting", "marks_known_ms=3000"),
 )
-"""Settings that shorten an erasure, which waits for queries on replaced rows and until all streams know its mark."""
+"""Settings that shorten an erasure's two waits: until queries on replaced rows end, and until streams know its mark."""
 FORGOTTEN = "demo/forgotten"
 FIELDS = (
     "event_time",
@@ -138,7 +138,7 @@ def live_views(mesh: Mesh, file: Path, visitor: int) -> None:
 
 
 def take_over(mesh: Mesh, folder: Path) -> None:
-    """Correct the open days by a shadow stream, roll back, correct them again, and keep the corrected stream."""
+    """Correct the open days with a shadow stream, roll back, correct the days again, and keep the corrected stream."""
     processes = sorted(mesh.children())
     live_views(mesh, folder / "first.csv", 1)
     await_visits(mesh, 4, "a visit for each view under v0")
@@ -214,7 +214,7 @@ def assert_balanced(mesh: Mesh, site: str = SITE) -> None:
 
 
 def more(known: tuple[int, ...], late: int) -> tuple[int, ...]:
-    """Return the numbers that `known` becomes after `late` views of new visitors."""
+    """Return the numbers `known` increased by `late` views, each of a new visitor."""
     return (known[0] + late, known[1] + late, known[2])
 
 

@@ -78,8 +78,8 @@ def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
 def second_file(first: Sequence[RefHit], seed: int = 2) -> list[RefHit]:
     """Return further hits, on the days of `first` (a result of `generate_hits`) and on the two days before.
 
-    The hits bridge, prepend, lengthen and split visits, change carries over midnight (S-k, S-l), and copy hits of
-    `first`. The positions of the hits follow the positions of `first`.
+    The hits join, extend (at either end) and split visits, change visits that continue over midnight (S-k, S-l), and
+    copy hits of `first`. The positions of the hits follow the positions of `first`.
     """
     maker = HitMaker("b", Random(seed), counter())
     hits = [hit for shop in SHOPS for hit in _scenario_hits(maker, shop, later=True)]

@@ -1,4 +1,4 @@
-"""Test RejectedHitService: permissions, pages, filters, and the notes that replays leave."""
+"""Test RejectedHitService: permissions, pages, filters, and the stored times of replays."""
 
 from __future__ import annotations
 

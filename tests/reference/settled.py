@@ -1,4 +1,4 @@
-"""Contributions of settled hits and visits to a report, by rules D3, D5, M1, M6 and the ● metrics in rules.md §8.
+"""Contributions of settled hits and visits to a report: rules D3, D5, M1, M6, and the ● metrics in rules.md §8.
 
 Every counted hit, ordered item, copy and visit becomes an `Entry`, which has an instant, dimension values, and amounts
 for additive metrics. The module `report` applies buckets, filters and ratios.

@@ -1,4 +1,4 @@
-"""Wait until all hits in the log are committed, flushed and in answers, and no history hit waits."""
+"""Wait until all hits in the log are committed, flushed and visible in answers, and no history hit waits."""
 
 from __future__ import annotations
 

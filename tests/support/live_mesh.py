@@ -53,9 +53,9 @@ BATCH_HITS = 400
 BEAT_MS = MINUTE
 IDLE_BEAT_MS = 10 * MINUTE
 RECORD_HITS = 1_500
-"""Maximum number of hits, over all partitions, after which each partition's record is written."""
+"""Each partition's record is written after at most this number of hits in all partitions together."""
 RECORD_MS = 8 * MINUTE
-"""Maximum time after which each partition's record is written.
+"""Each partition's record is written after at most this time.
 
 The time is so short that a hit with a delay of 50 minutes is still on time.
 """

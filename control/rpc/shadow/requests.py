@@ -24,7 +24,7 @@ from hitmesh.runtime.rpc_values import timestamp
 CHANGE_RULE: Final = "a shadow stream changes the reports of all sites, which only an operator may do"
 READ_RULE: Final = "the shadow stream belongs to no merchant"
 INGESTED_WITHIN_S: Final = 10.0
-"""How long a call waits for Druid's first marks; on Druid, marks count after 5 s by default."""
+"""Maximum time that a call waits for Druid's first marks; on Druid, marks count after 5 s by default."""
 _LOOK_EVERY_S: Final = 0.1
 _ATTEMPTS: Final = 5
 _STATES: Final = {
