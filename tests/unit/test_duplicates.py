@@ -79,7 +79,8 @@ def test_no_hits_have_no_copies() -> None:
 def nearest(times: list[int], window_ms: int) -> list[int]:
     """Return the row of which each hit is a copy, or −1.
 
-    Of the nearest earlier row on either side in time, the original is the one with the lower number.
+    There are two candidates among the rows with lower numbers: the row with the next earlier time, and the row with the
+    same or next later time. The original is the candidate with the lower number among those within the window.
     """
     found = []
     for row, time in enumerate(times):

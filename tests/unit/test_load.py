@@ -46,7 +46,7 @@ MIXED = LoadPlan(
 
 @dataclass(frozen=True)
 class Decoded:
-    """The frames and batches of a load run as the collector receives them."""
+    """The frames and batches that the collector receives during a load run."""
 
     frames: Sequence[Frame]
     batches: Sequence[hit_pb2.HitBatch]

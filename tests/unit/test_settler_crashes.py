@@ -1,4 +1,4 @@
-"""Test that after a crash of the settler at any effect, only work is repeated."""
+"""Test that if the settler crashes at any effect, a restart repeats work but gives the same result."""
 
 from __future__ import annotations
 
