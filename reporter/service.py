@@ -186,7 +186,7 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
     def GetFreshness(
         self, request: reporter_pb2.GetFreshnessRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.GetFreshnessResponse:
-        """Return how fresh a site's numbers are."""
+        """Return the freshness of a site's numbers."""
         return self._run(get_freshness, request, context)
 
 

@@ -1,4 +1,4 @@
-"""Compute how fresh and how final a site's metric values are (journey step 8; rules L1 to L3).
+"""Compute the freshness and the finality of a site's metric values (journey step 8; rules L1 to L3).
 
 Every hit acknowledged before `complete_through` is in the answer. `complete_through` is a minimum of log times. Each
 partition that can hold the site's hits contributes two log times: the answering store's progress, and the first record
@@ -80,7 +80,7 @@ class Freshness:
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.
-        open_from_day: this UTC day and all later days are unsettled too.
+        open_from_day: a UTC day; this day and all later days are unsettled, in addition to `unsettled_days`.
         dirty_days: number of site-days with a dirty mark.
         resettling_days: number of site-days that settlement itself marked dirty.
         open_days: number of site-days that the live stream counts until they are settled.

@@ -1,4 +1,4 @@
-"""Measure how long concurrent expensive questions delay a small question, through the reporter's process and socket.
+"""Measure the delay of a small question by concurrent expensive questions, through the reporter's process and socket.
 
 The delay is measured twice: while all callers wait for an answer, and after all callers have cancelled.
 """

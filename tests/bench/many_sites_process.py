@@ -1,7 +1,7 @@
 """Measure parts of the work on a store with many sites, in a separate process, and print the results as a JSON line.
 
 Run `python -m tests.bench.many_sites_process URL SITES DIRTY PART:COUNT…`. The result of a part contains its seconds
-and the peak memory of the process so far. To measure the memory of a part, run no other part in the process.
+and the peak memory of the process so far. To measure a part's memory, run only this part in the process.
 """
 
 from __future__ import annotations

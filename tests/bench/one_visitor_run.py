@@ -1,4 +1,4 @@
-"""Measure how much later other sites' hits are counted if a shop sends a single visitor id with all hits (rule S9).
+"""Measure by how much a shop that sends all hits with a single visitor id delays other sites' hits (rule S9).
 
 Standalone: `python -m tests.bench.one_visitor_run 1000000` prints the result as JSON. The argument is the number of
     hits.

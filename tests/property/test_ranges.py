@@ -111,7 +111,7 @@ def claims_of(window: Window) -> list[OrderClaim]:
 
 
 def some_erased(begin: int, dice: Random) -> pl.DataFrame:
-    """Return random erased hits of the day that begins at `begin`, of the day before and of the day after."""
+    """Return random erased hits of the day that begins at `begin`, and of the two adjacent days."""
     rows = [(begin + dice.randint(-1, 1) * DAY_MS, dice.getrandbits(64), 0) for _ in range(dice.randrange(4))]
     schema = {name: WINDOW_COLUMNS[name] for name in ("event_time", "hit_hash", "record")}
     return pl.DataFrame(rows, schema=schema, orient="row")

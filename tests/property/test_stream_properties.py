@@ -163,7 +163,7 @@ class Stream(LiveMesh):
         self.crash()
 
     def check(self) -> None:
-        """Check that the stream equals the reference now, and that the ledger contains every hit (P12)."""
+        """Check that the stream equals the reference at this moment, and that the ledger contains every hit (P12)."""
         self.idle(beat_ms=BEAT_MS)
         self.runner.flush()
         entries = self.stores.ledger.read(None)

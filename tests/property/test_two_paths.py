@@ -93,7 +93,7 @@ def check_paths(mesh: Stream, dice: Random, entries: dict[str, list[Entry]]) -> 
 
 
 def streamed_entries(mesh: Stream) -> dict[str, list[Entry]]:
-    """Return the entries that the reference gives for the live stream now."""
+    """Return the entries that the reference gives for the live stream at this moment."""
     return {site: stream(mesh.logged[site], mesh.clock.now(), mesh.policy).entries for site in SITES}
 
 

@@ -1,8 +1,8 @@
 """The numbers of the stream before settlement: rules T4 and S7, and the stream's version of rules D1 to D3.
 
 This module applies the rules of `settled` to the hits that the stream may use. Hits on closed days are pending, and
-late hits belong to no visit. A copy is recognised only within 90 minutes of log time, and a visit counts in two steps.
-Drift is the settled number minus the streamed number.
+late hits belong to no visit. A copy is recognised only within 90 minutes of log time, and a visit is counted in two
+steps: while it is open, and when it ends. Drift is the settled number minus the streamed number.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Fuse:
         chances: number of counts left before the failure.
         error: creates the exception to raise.
         only: names of the write methods that count; if empty, all methods count.
-        blown: "before" or "after" with the name of the write that failed; empty until then.
+        blown: "before" or "after" with the name of the write that failed; empty before the failure.
     """
 
     chances: int

@@ -27,7 +27,7 @@ def parcels(count: int, hits: int = 2) -> list[Parcel]:
 
 
 def send(opened: SendWindow[Parcel], now_s: float = 0.0) -> list[tuple[int, Parcel]]:
-    """Send the batches that may be sent now. A message has the size of its batch."""
+    """Send all batches that the window permits at this moment. A message has the size of its batch."""
     sent = []
     while (head := opened.head(now_s)) is not None and opened.fits(head.size):
         sent.append((opened.next_number, head))

@@ -226,9 +226,9 @@ def test_day_is_confirmed_once_the_metric_store_has_all_of_its_rows() -> None:
 
 
 class BehindAtFirst:
-    """A metric store that has ingested nothing at the first look.
+    """A metric store that reports at the first question that nothing is ingested.
 
-    The sums of the store may be read only after the second look.
+    The sums of the store may be read only after the second question.
     """
 
     def __init__(self, store: Any) -> None:

@@ -98,7 +98,7 @@ def _of_scope(kind: Kind, logic: str, scope: Scope, first_day: int, end_day: int
 
 
 def _planned_erasure(backend: Backend, wanted: pb.Reprocessing) -> Reprocessing:
-    """Return the erasure of the requested visitor, without an id; hits up to now are erased."""
+    """Return the erasure of the visitor's hits up to the current time, as a reprocessing without an id."""
     books, now = backend.bookkeeping(), backend.clock.now()
     site = erased_site(wanted, backend.directory)
     digests = visitor_digests(wanted.visitor, site, backend.directory.mesh_secret())

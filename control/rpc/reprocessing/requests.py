@@ -1,8 +1,8 @@
 """Request work on a reprocessing, while the settler and other callers may change the same reprocessing.
 
 A request replaces the stored value only if this value is unchanged since the request read it; otherwise the request
-starts again from the changed value. Work on site-days that belong to another open reprocessing is refused. If another
-reprocessing of the same site-days was published later, a rollback or a further publication is refused too. If two
+starts again from the changed value. Work on site-days that belong to another open reprocessing is refused. A rollback
+or a repeated publication is also refused if another reprocessing of the same site-days was published later. If two
 callers open overlapping reprocessings at the same moment, each call finds the other reprocessing afterwards, and at
 least one call withdraws its request.
 """

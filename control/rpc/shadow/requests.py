@@ -1,4 +1,4 @@
-"""Change the stream table on behalf of a caller, while the processor and other callers may change the table too."""
+"""Change the stream table on behalf of a caller, while the processor and other callers may change the same table."""
 
 from __future__ import annotations
 
