@@ -4,8 +4,8 @@ The ledger must satisfy two equations:
 
 - received = rejected + accepted, for every 15-minute cell of collect time;
 - accepted = counted + duplicate + excluded + erased + pending, for every UTC day of event time. The published
-  generation classifies the hits of a settled day, and the live stream classifies the hits of other days. Erased hits
-  were accepted and keep their checksums; the rest of their content is removed.
+  generation classifies the hits of a settled day, and the live stream classifies the hits of all other days. Erased
+  hits were accepted and keep their checksums; the rest of their content is removed.
 
 Besides the number of hits, sums and exclusive ors of the hits' hashes are compared, which reveal the loss of a hit if
 another hit is doubled. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit

@@ -115,7 +115,7 @@ class _Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The findings for a site-day, the count of its raw hits, and the raw hits that this page read after `after`."""
+    """A site-day's findings, its count of raw hits, and the raw hits that this page read (from `after` on)."""
 
     settled: _Settled
     findings: tuple[Finding, ...]

@@ -32,7 +32,7 @@ def token_of(last: str, of_list: str) -> str:
 
     Args:
         last: the key of the page's last entry.
-        of_list: text that identifies the list; any other list refuses the token.
+        of_list: text that identifies the list; calls for any other list refuse the token.
     """
     return base64.urlsafe_b64encode(f"{hash64(of_list):016x}{last}".encode()).decode().rstrip("=")
 

@@ -150,7 +150,8 @@ class Books:
         """Return the stores of the stream that reports read; None for the first stream (see Backend)."""
         current = table.current
         if table.shadow is not None and not table.shadow.is_read:
-            # On Druid, this starts the search for the shadow's marks, so that they are known once it is published.
+            # On Druid, this read starts the search for the shadow stream's marks. They are then known when reports
+            # first read the shadow stream.
             self.stream(table.shadow.stream.generation, is_shadow=True).ingested_through()
         return None if current == FIRST else self.stream(current.generation, is_shadow=current is not table.live)
 

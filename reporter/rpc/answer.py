@@ -199,7 +199,8 @@ def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Fo
     """Return data of a single version; read again if rows were committed or published during the read.
 
     The answer is not reproducible, and gets a unique version, if the version changes during each of three reads, or if
-    the store lags behind the committed positions while days are not settled. Return None when the series cannot answer.
+    the store lags behind the committed positions while some of the question's days are not settled. Return None when
+    the series cannot answer.
     """
     for _ in range(_VERSION_READS):
         backend.checkpoint()

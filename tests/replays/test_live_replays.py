@@ -182,7 +182,7 @@ def check_ledger(mesh: LiveMesh) -> None:
 
 
 def check_settled(mesh: LiveMesh, site: str, before: Seen) -> None:
-    """Check that settled rows equal the reference, and that drift is their difference from the stream's rows."""
+    """Check that settled rows equal the reference, and that drift equals settled rows minus the stream's rows."""
     logged = mesh.logged[site]
     after = mesh.seen(site)
     assert after.differences_from(expected_rows(logged)) == []

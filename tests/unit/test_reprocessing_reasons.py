@@ -29,7 +29,7 @@ from tests.unit.settling import DAY, MIDNIGHT, MINUTE, SITE, a_hit, a_mesh
 
 
 def reasons(mesh: SmallMesh, logic: str = "", pace: ReprocessPace | None = None) -> dict[int, ChangeReasons | None]:
-    """Recompute all days under `logic`, or repair them if it is empty, and return the reasons by day."""
+    """Recompute all days under `logic`, or repair the days if `logic` is empty, and return the reasons by day."""
     plan(mesh, [SITE], kind=Kind.LOGIC if logic else Kind.REPAIR, logic=logic)
     done(mesh, Work.RECOMPUTE, pace=pace)
     return {each.site_day.day: each.reasons for each in rebuilt(mesh)}

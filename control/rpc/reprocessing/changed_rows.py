@@ -1,4 +1,4 @@
-"""Add the values and cells that changed most to a difference, from the metric store's rows of both generations."""
+"""Complete a difference: read the most changed values and cells from the metric store's rows of both generations."""
 
 from __future__ import annotations
 

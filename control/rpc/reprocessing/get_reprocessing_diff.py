@@ -47,7 +47,7 @@ DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
 MAX_DISTURBED: Final = 100
 READ_SITE_DAYS: Final = 32
-"""Maximum number of recomputed site-days that are read at once: each has two carries, which may take megabytes."""
+"""Maximum number of recomputed site-days that are read at once: the two carries of a site-day may take megabytes."""
 
 
 class Part(NamedTuple):
@@ -145,7 +145,7 @@ def _add_disturbed(
     reprocessing: Reprocessing,
     generations: Generations,
 ) -> None:
-    """Add the settled site-days outside the plan that the settler settles again after the publication."""
+    """Add settled site-days that are not in the plan, but that the settler settles again after the publication."""
     disturbed = sorted(each for each in compared.disturbed if not reprocessing.is_planned(each.day))
     for site, of_site in groupby(disturbed, key=lambda each: each.site):
         days = [each.day for each in of_site]
