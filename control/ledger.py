@@ -7,9 +7,9 @@ The ledger must satisfy two equations:
   generation classifies the hits of a settled day, and the live stream classifies the hits of all other days. Erased
   hits were accepted and keep their checksums; the rest of their content is removed.
 
-Besides the number of hits, sums and exclusive ors of the hits' hashes are compared, which reveal the loss of a hit if
-another hit is doubled. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit
-between two stores.
+The sums and the exclusive ors of the hits' hashes are compared too. This comparison reveals a lost hit even if another
+hit is counted twice. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit between
+two stores.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class _Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A site-day's findings, its count of raw hits, and the raw hits that this page read (from `after` on)."""
+    """A site-day's findings, its count of raw hits, and the raw hits that this page read (later than `after`)."""
 
     settled: _Settled
     findings: tuple[Finding, ...]

@@ -1,10 +1,10 @@
 """Compute the freshness and the finality of a site's metric values (journey step 8; rules L1 to L3).
 
 Every hit acknowledged before `complete_through` is in the answer. `complete_through` is a minimum of log times. Each
-partition that can hold the site's hits contributes two log times: the answering store's progress, and the first record
-whose hits still wait for settlement. Hits that the live stream has counted do not wait for settlement. This module also
-computes which cells are live, provisional or settled. The caller must read progress first, then waiting days, then
-generations, because any other order could miss a hit.
+partition that can hold the site's hits contributes two log times: the log time of the answering store's progress, and
+the log time of the first record whose hits still wait for settlement. Hits that the live stream has counted do not wait
+for settlement. This module also computes which cells are live, provisional or settled. The caller must read progress
+first, then waiting days, then generations, because any other order could miss a hit.
 
 This module reads no clock: callers pass the current time as an argument.
 """

@@ -25,8 +25,8 @@ _FORMS: Final = {
 def rejected_message(hit: RejectedHit) -> pb.RejectedHit:
     """Return a refusal as a message.
 
-    If the origin is missing, the bytes are left out, because an earlier version stored whole batches this way, and
-    these contain ingest keys.
+    If the origin is missing, the bytes are left out, because an earlier version stored whole batches without an origin,
+    and whole batches contain ingest keys.
     """
     message = pb.RejectedHit(
         name=name_of(key_of(hit)),
